@@ -1,0 +1,1 @@
+"""One file a subcommand: flags -> spec -> a call into tfcli/ -> what the user sees."""

@@ -1,0 +1,71 @@
+"""How a command ends: a short table or one JSON object on stdout, or an error on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tfcli.console import Console
+from tfcli.errors import Problem
+
+if TYPE_CHECKING:
+    from tfcli.recipe.spec import Result
+
+Show = Callable[[Any, Console], None]
+
+
+def finish(result: Result, show: Show, console: Console) -> None:
+    """Print a result the way the user asked for."""
+    if console.json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        show(result, console)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object, on one line, on stdout."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False))  # noqa: T201 - stdout is the product
+
+
+def print_table(
+    console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """A table on stdout; the first column is text, the others are figures."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.out.print(table)
+
+
+def print_facts(console: Console, title: str, facts: dict[str, str]) -> None:
+    """A list of named facts on stdout."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, escape(value))
+    console.out.print(table)
+
+
+def print_problem(problem: Problem, console: Console) -> None:
+    """What is wrong, where, and how to fix it."""
+    if console.json:
+        from tfcli.recipe.results import ErrorBody, ErrorResult
+
+        body = ErrorBody(what=problem.what, where=problem.where, fix=problem.fix)
+        print_json(ErrorResult(exit_code=problem.exit_code, error=body).model_dump(mode="json"))
+    lines = [("error:", problem.what, "bold red")]
+    lines += [("where:", problem.where, "bold")] if problem.where else []
+    lines += [("  fix:", problem.fix, "bold green")] if problem.fix else []
+    for label, text, style in lines:
+        console.err.print(label, style=style, end=" ")
+        console.err.print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Recipe files that run as they are: `tfcli recipe list`."""

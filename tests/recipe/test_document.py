@@ -1,0 +1,66 @@
+"""Recipes are read strictly: YAML 1.2 scalars, no duplicate keys, no objects, no bombs."""
+
+import pytest
+
+from tfcli.errors import UsageError
+from tfcli.recipe.document import MAX_BYTES, parse_document, parse_scalar, read_document
+
+
+def test_scalars_follow_yaml_1_2():
+    text = "a: 1e-4\nb: on\nc: 010\nd: .5\ne: ~\nf: True\ng: 2020-01-01\nh: 1_000\n"
+    assert parse_document(text, "r.yaml").values == {
+        "a": 1e-4, "b": "on", "c": 10, "d": 0.5, "e": None, "f": True, "g": "2020-01-01",
+        "h": "1_000",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("[a, 2]", ["a", 2]), ("", None)])
+def test_a_set_flag_is_read_as_yaml(text, value):
+    assert parse_scalar(text) == value
+
+
+def test_a_duplicate_key_names_both_lines():
+    with pytest.raises(UsageError) as error:
+        parse_document("train:\n  steps: 1\n  lr: 2\n  steps: 3\n", "r.yaml")
+    assert "first on line 2" in error.value.what
+    assert error.value.where == "r.yaml:4: train.steps"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [1\n",
+        "a: b: c\n",
+        "a: !!python/object/apply:os.system [true]\n",
+        "a: &loop [*loop]\n",
+        "{}{}",
+        "\t- a",
+    ],
+)
+def test_what_is_not_plain_yaml_is_refused_by_name(text):
+    with pytest.raises(UsageError, match="not readable as YAML") as error:
+        parse_document(text, "r.yaml")
+    assert error.value.where.startswith("r.yaml")
+
+
+def test_an_alias_bomb_is_refused_before_it_expands():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    with pytest.raises(UsageError, match="once its aliases are expanded"):
+        parse_document("\n".join(lines), "bomb.yaml")
+
+
+def test_where_gives_the_line_of_a_key_or_of_what_holds_it():
+    document = parse_document("steps:\n  train:\n    optimizer:\n      lr: 1\n", "r.yaml")
+    assert document.where(["steps", "train", "optimizer", "lr"]).startswith("r.yaml:4: ")
+    assert document.where(["steps", "train", "data"]).startswith("r.yaml:2: steps.train.data")
+
+
+def test_missing_binary_and_oversized_files_are_named(tmp_path):
+    binary, huge = tmp_path / "b.yaml", tmp_path / "h.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    huge.write_text("# " + "x" * MAX_BYTES)
+    for path in (tmp_path / "none.yaml", binary, huge):
+        with pytest.raises(UsageError) as error:
+            read_document(path)
+        assert error.value.where == str(path)

@@ -1,0 +1,180 @@
+"""Steps are skipped when done, run again when anything changed, and never half written."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tfcli.console import Console
+from tfcli.data.spec import DataSpec
+from tfcli.errors import UsageError
+from tfcli.recipe.execute import execute
+from tfcli.recipe.record import read_record
+
+TEXT = "\n\n".join(f"Paragraph number {n} says something of its own." for n in range(200))
+
+
+@pytest.fixture
+def texts(tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for n in range(8):
+        (folder / f"{n}.txt").write_text(TEXT.replace("number", f"{n} number"))
+    return folder
+
+
+def prepare(texts: Path, output: Path, **options):
+    spec = DataSpec(source=str(texts), output=str(output), validation=0.2, test=0.2, **options)
+    return lambda **flags: execute(spec, Console.silent(), **flags)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != "run.json"}
+
+
+def test_a_finished_step_is_not_run_again_wherever_its_inputs_lie(texts, tmp_path):
+    first = prepare(texts, tmp_path / "out")()
+    moved = texts.rename(tmp_path / "moved")
+    second = prepare(moved, tmp_path / "out")()
+    assert (first.reused, second.reused) == (False, True)
+    assert second.result == first.result
+
+
+def test_force_and_a_damaged_artifact_run_it_again(texts, tmp_path):
+    run = prepare(texts, tmp_path / "out")
+    run()
+    assert run(force=True).reused is False
+    before = contents(tmp_path / "out")
+    (tmp_path / "out" / "train.jsonl").write_text("damaged")
+    assert run().reused is False
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_changed_input_or_option_needs_a_word_before_it_replaces_an_artifact(texts, tmp_path):
+    prepare(texts, tmp_path / "out")()
+    with pytest.raises(UsageError, match="--force"):
+        prepare(texts, tmp_path / "out", seed=1)()
+    assert prepare(texts, tmp_path / "out", seed=1)(replace=True).reused is False
+    (texts / "0.txt").write_text("Another text altogether.")
+    with pytest.raises(UsageError, match="--force"):
+        prepare(texts, tmp_path / "out", seed=1)()
+
+
+def test_a_folder_with_other_files_is_never_touched_even_with_force(texts, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    for flags in ({}, {"force": True}, {"replace": True}):
+        with pytest.raises(UsageError, match="did not make"):
+            prepare(texts, tmp_path / "out")(**flags)
+    assert contents(tmp_path / "out") == {"thesis.txt": b"years of work"}
+
+
+def test_an_output_that_is_a_file_or_a_link_is_refused(texts, tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(texts)
+    for name in ("file", "link"):
+        with pytest.raises(UsageError, match="not a folder"):
+            prepare(texts, tmp_path / name)()
+
+
+def test_a_missing_input_is_named_before_anything_is_made(texts, tmp_path):
+    with pytest.raises(UsageError) as error:
+        prepare(texts / "none", tmp_path / "deep" / "out")()
+    assert error.value.where == "source"
+    assert not (tmp_path / "deep").exists()
+
+
+def test_a_failed_step_leaves_the_earlier_artifact_and_nothing_else(texts, tmp_path):
+    prepare(texts, tmp_path / "out")()
+    before = contents(tmp_path / "out")
+    for path in texts.iterdir():
+        path.write_bytes(b"\xff\xfe not text")
+    with pytest.raises(Exception, match="UTF-8"):
+        prepare(texts, tmp_path / "out")(force=True)
+    assert contents(tmp_path / "out") == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "texts"]
+
+
+def test_the_record_says_what_was_made_from_what(texts, tmp_path):
+    prepare(texts, tmp_path / "out")()
+    record = read_record(tmp_path / "out")
+    assert record["command"] == "data"
+    assert record["spec"]["seed"] == 0
+    assert set(record["inputs"]) == {str(texts)}
+    assert set(record["files"]) == set(contents(tmp_path / "out"))
+    assert record["versions"]["tfcli"] and record["machine"]["cores"] >= 1
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_artifact_or_none(texts, tmp_path):
+    """SIGKILL after growing delays: what stands under the final name is always complete."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "tfcli.commands", "data", str(texts), str(out), "--force"]
+    command += ["--validation", "0.2", "--test", "0.2", "--quiet"]
+    subprocess.run(command, check=True, capture_output=True)
+    whole = contents(out)
+    began = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    duration = time.perf_counter() - began
+    for part in range(8):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(duration * (0.3 + 0.1 * part))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if out.exists():
+            assert contents(out) == whole
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert contents(out) == whole
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_kill_between_the_two_renames_is_mended(texts, tmp_path):
+    out = tmp_path / "out"
+    prepare(texts, out)()
+    out.rename(tmp_path / ".out.old")
+    assert prepare(texts, out)().reused is True
+
+
+def test_two_processes_do_not_write_the_same_output(texts, tmp_path):
+    import fcntl
+
+    partial = tmp_path / ".out.partial"
+    partial.mkdir()
+    other = os.open(partial, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(Exception, match="another tfcli process"):
+        prepare(texts, tmp_path / "out")()
+    assert partial.exists()
+    os.close(other)
+
+
+def test_ctrl_c_exits_with_130_and_leaves_nothing(texts, tmp_path):
+    code = (
+        "import _thread, sys\nfrom tfcli.commands.app import main\nimport tfcli.data.run as verb\n"
+        "verb.run = lambda spec, job: _thread.interrupt_main() or [None for _ in range(10**7)]\n"
+        f"main(['data', {str(texts)!r}, {str(tmp_path / 'out')!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (130, "interrupted")
+    assert [p.name for p in tmp_path.iterdir()] == ["texts"]
+
+
+def test_a_full_disk_is_an_error_that_says_so(texts, tmp_path):
+    """On a 64 KiB file system of its own, in a mount namespace of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    tfcli = f"{sys.executable} -m tfcli.commands data {texts} {disk}/out --json"
+    script = f"mount -t tmpfs -o size=64k none {disk} && {tfcli}; code=$?; ls -A {disk}; exit $code"
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+    )
+    error, *listing = done.stdout.splitlines()
+    assert done.returncode == 1, done.stderr
+    assert json.loads(error)["error"]["what"] == "the disk is full"
+    assert listing == []

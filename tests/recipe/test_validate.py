@@ -1,0 +1,82 @@
+"""Wrong keys and values are named with their path and the nearest valid key."""
+
+from typing import Literal
+
+import pytest
+from pydantic import Field
+
+from tfcli.errors import UsageError
+from tfcli.recipe.document import parse_document
+from tfcli.recipe.overrides import overlay, parse_set
+from tfcli.recipe.spec import InputPath, OutputPath, Section, Spec, paths_with_role, walk_fields
+from tfcli.recipe.validate import build_spec
+
+
+class Optimizer(Section):
+    lr: float = Field(1e-3, gt=0, description="The learning rate.")
+    name: Literal["adamw", "sgd"] = Field("adamw", description="The optimizer.")
+
+
+class Work(Spec):
+    verb = "work"
+    data: list[InputPath] = Field(description="Input files.")
+    output: OutputPath | None = Field(None, description="Where to.")
+    steps: int = Field(10, description="How many.")
+    optimizer: Optimizer = Field(default_factory=Optimizer, description="How to step.")
+
+
+def check(text: str) -> UsageError:
+    document = parse_document(text, "r.yaml")
+    with pytest.raises(UsageError) as error:
+        build_spec(Work, document.values, document)
+    return error.value
+
+
+def test_a_misspelt_key_names_its_line_and_the_key_that_was_meant():
+    error = check("data: [x]\noptimizer:\n  lrr: 1\n")
+    assert error.what == "unknown key 'lrr'"
+    assert error.where == "r.yaml:3: optimizer.lrr"
+    assert "did you mean 'lr'?" in error.fix
+
+
+def test_a_wrong_type_shows_what_was_given():
+    error = check("data: [x]\nsteps: many\n")
+    assert "integer" in error.what and "'many'" in error.what
+    assert error.where == "r.yaml:2: steps"
+
+
+def test_a_missing_key_is_named():
+    assert "'data' is required" in check("steps: 1\n").what
+
+
+def test_a_value_outside_the_choices_lists_them():
+    error = check("data: [x]\noptimizer: {name: adam}\n")
+    assert "'adamw' or 'sgd'" in error.what
+
+
+def test_several_problems_are_told_at_once():
+    error = check("data: [x]\nstepz: 1\nsteps: a\n")
+    assert error.what.startswith("2 keys are wrong")
+    assert "r.yaml:2: stepz" in error.what and "r.yaml:3: steps" in error.what
+
+
+def test_set_reaches_nested_keys_and_leaves_the_recipe_as_it_was():
+    recipe = {"data": ["x"], "optimizer": {"name": "sgd"}}
+    spec = build_spec(Work, overlay(recipe, parse_set(["optimizer.lr=1e-4", "steps=3"])))
+    assert (spec.optimizer.lr, spec.optimizer.name, spec.steps) == (1e-4, "sgd", 3)
+    assert recipe == {"data": ["x"], "optimizer": {"name": "sgd"}}
+
+
+@pytest.mark.parametrize("pair", ["lr", "=3", "steps.x.y=1"])
+def test_a_set_that_reaches_nothing_is_refused(pair):
+    with pytest.raises(UsageError):
+        overlay({"steps": 3}, parse_set([pair]))
+
+
+def test_fields_and_roles_are_found_inside_lists_and_options():
+    assert [key for key, _ in walk_fields(Work)] == [
+        "data", "output", "steps", "optimizer.lr", "optimizer.name",
+    ]  # fmt: skip
+    spec = Work(data=["a", "b"], output="o")
+    assert paths_with_role(spec, "input") == [("data", "a"), ("data", "b")]
+    assert paths_with_role(spec, "output") == [("output", "o")]

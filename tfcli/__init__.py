@@ -1,0 +1,3 @@
+"""A command-line workbench for transformer checkpoints."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,114 @@
+"""What a person sees: results on stdout, progress and notes on stderr.
+
+rich is imported when the first line is printed, so that `tfcli --help` does not pay for it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.progress import Progress, TaskID
+
+
+class Bar:
+    """One line of progress: how far, how fast, and what the work says of itself."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, n: float = 1) -> None:
+        """Move on by `n` units."""
+        self._progress.advance(self._task, n)
+
+    def show(self, **fields: str) -> None:
+        """Show named figures beside the bar, in the order given, for example `loss="2.31"`."""
+        text = "  ".join(f"{name} {value}" for name, value in fields.items())
+        self._progress.update(self._task, fields=text)
+
+
+@dataclass
+class Console:
+    """Where output goes. stdout carries results only; everything else goes to stderr.
+
+    Args:
+        quiet: no notes and no progress; errors and warnings stay.
+        verbosity: 1 shows details too.
+        json: results are one JSON object on stdout instead of tables.
+    """
+
+    quiet: bool = False
+    verbosity: int = 0
+    json: bool = False
+
+    @classmethod
+    def silent(cls) -> Console:
+        """A console that prints nothing but warnings: for calls from code and tests."""
+        return cls(quiet=True)
+
+    @cached_property
+    def out(self) -> RichConsole:
+        """The rich console of stdout."""
+        from rich.console import Console as RichConsole
+
+        return RichConsole(highlight=False)
+
+    @cached_property
+    def err(self) -> RichConsole:
+        """The rich console of stderr."""
+        from rich.console import Console as RichConsole
+
+        return RichConsole(stderr=True, highlight=False)
+
+    def note(self, message: str) -> None:
+        """Say what happens, on stderr."""
+        if not self.quiet:
+            self.err.print(message, markup=False, soft_wrap=True)
+
+    def detail(self, message: str) -> None:
+        """Say more, on stderr, to those who asked with -v."""
+        if self.verbosity and not self.quiet:
+            self.err.print(message, style="dim", markup=False, soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        """Say what the user should look at, on stderr, even when quiet."""
+        self.err.print("warning:", message, style="yellow", markup=False, soft_wrap=True)
+
+    @contextmanager
+    def progress(self, description: str, total: float, unit: str = "it") -> Iterator[Bar]:
+        """A progress bar on stderr with speed (`unit`/s) and time left.
+
+        In a pipe or a log file, where a bar cannot be redrawn, nothing is drawn.
+        """
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from rich.text import Text
+
+        class Speed(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                rate = task.finished_speed or task.speed
+                return Text(f"{rate:,.1f} {unit}/s" if rate else "", style="cyan")
+
+        columns: list[Any] = [
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            Speed(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[fields]}"),
+        ]
+        hidden = self.quiet or not self.err.is_terminal
+        with Progress(*columns, console=self.err, disable=hidden, transient=True) as progress:
+            yield Bar(progress, progress.add_task(description, total=total, fields=""))

@@ -1,0 +1,1 @@
+"""Recipes: typed specs, read strictly, run step by step, recorded with what they make."""

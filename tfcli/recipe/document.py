@@ -1,0 +1,144 @@
+"""Reading YAML strictly: safe types, no duplicate keys, and the line of every key.
+
+YAML 1.2's core rules for numbers and booleans: `1e-4` is a number and `on` is a string, which
+PyYAML's YAML 1.1 rules have the other way round.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tfcli.errors import UsageError
+
+MAX_BYTES = 1_000_000
+"""A recipe larger than this is not a recipe."""
+MAX_KEYS = 20_000
+"""More keys than this, once aliases are expanded, is an attack and not a recipe."""
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's scalars; `document` below adds the duplicate check."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in pairs if tag.rsplit(":", 1)[1] in ("null", "merge")]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+.0123456789"),
+)
+# PyYAML's own constructors read 1.2's `010` as octal and trip over `1e5`; Python reads both right.
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+_Loader.add_constructor(
+    "tag:yaml.org,2002:float",
+    lambda _, node: float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan")),
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file: its values, and where each key stands."""
+
+    source: str
+    values: Any
+    lines: dict[tuple[str, ...], int]
+
+    def where(self, path: tuple[str, ...] | list[str]) -> str:
+        """`file:line: dotted.path` of a key, or of the nearest key around it."""
+        keys = tuple(str(part) for part in path)
+        for length in range(len(keys), 0, -1):
+            line = self.lines.get(keys[:length])
+            if line:
+                return f"{self.source}:{line}: {'.'.join(keys)}"
+        return f"{self.source}: {'.'.join(keys)}" if keys else self.source
+
+
+def parse_scalar(text: str) -> Any:
+    """The value of a `--set key=VALUE` flag, read as YAML."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise UsageError(f"not readable as YAML: {text!r}", where="--set") from error
+
+
+def read_document(path: Path) -> Document:
+    """Read a YAML or JSON file.
+
+    Raises:
+        UsageError: missing, unreadable, too large, not YAML, or with a duplicate key; the message
+            names the file and the line.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise UsageError(
+                f"the recipe is {size:,} bytes; at most {MAX_BYTES:,}", where=str(path)
+            )
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(
+            "there is no such recipe", where=str(path), fix="tfcli recipe list"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"not readable as text: {error}", where=str(path)) from error
+    return parse_document(text, str(path))
+
+
+def parse_document(text: str, source: str) -> Document:
+    """Parse YAML text; `source` names it in errors. See `read_document`."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        lines: dict[tuple[str, ...], int] = {}
+        if node is None:
+            return Document(source, {}, lines)
+        _note_lines(node, (), source, lines)
+        return Document(source, loader.construct_document(node), lines)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{source}:{mark.line + 1}" if mark else source
+        raise UsageError(f"not readable as YAML: {error.problem}", where=place) from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UsageError(f"not readable as YAML: {error}", where=source) from error
+    finally:
+        loader.dispose()
+
+
+def _note_lines(
+    node: yaml.Node, path: tuple[str, ...], source: str, lines: dict[tuple[str, ...], int]
+) -> None:
+    if len(lines) > MAX_KEYS:
+        raise UsageError(f"more than {MAX_KEYS:,} keys once its aliases are expanded", where=source)
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in seen and name != "<<":
+                raise UsageError(
+                    f"the key {name!r} is given twice (first on line {seen[name]})",
+                    where=f"{source}:{line}: {'.'.join((*path, name))}",
+                    fix="keep one of them",
+                )
+            seen[name] = line
+            lines[(*path, name)] = line
+            _note_lines(value, (*path, name), source, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            lines[(*path, str(index))] = item.start_mark.line + 1
+            _note_lines(item, (*path, str(index)), source, lines)

@@ -1,0 +1,188 @@
+"""Running one step: skip it when done, stage what it makes, record it, give it its name.
+
+A step writes into `.<name>.partial` beside its output. When it returns, the folder gets its
+run.json, is flushed to disk and renamed. A process that dies at any moment leaves the earlier
+artifact as it was; what a resumable step had written is found by the next run.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tfcli.console import Console
+from tfcli.errors import UsageError, WorkError
+from tfcli.files import read_json, sync_folder, write_json
+from tfcli.recipe.job import Job
+from tfcli.recipe.record import (
+    RECORD,
+    check_inputs,
+    digest_inputs,
+    is_intact,
+    make_record,
+    read_record,
+    step_key,
+)
+from tfcli.recipe.spec import Result, Spec
+from tfcli.recipe.verbs import get_verb
+
+KEY_FILE = ".key.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended.
+
+    Args:
+        reused: the artifact was already there, made by the same spec from the same inputs.
+    """
+
+    result: Result
+    reused: bool
+    output: Path | None
+
+
+def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool = False) -> Outcome:
+    """Run one step.
+
+    Args:
+        force: run it even when its artifact is there, and discard an interrupted run of another
+            spec.
+        replace: an artifact made by tfcli with another spec may be replaced (recipes own their
+            output folders).
+
+    Raises:
+        UsageError: a missing input, or an output folder that must not be touched.
+        WorkError: the work failed; nothing was written under the output's name.
+    """
+    verb = get_verb(spec.verb)
+    check_inputs(spec)
+    target = getattr(spec, "output", None)
+    if target is None:
+        return Outcome(verb.run()(spec, Job(console)), reused=False, output=None)
+
+    output = Path(target)
+    _restore_interrupted_swap(output)
+    _refuse_foreign(output)
+    inputs = digest_inputs(spec)
+    key = step_key(spec, inputs)
+    record = read_record(output)
+    if record and not force:
+        if record["key"] == key and is_intact(output, record):
+            return Outcome(verb.result().model_validate(record["result"]), True, output)
+        if record["key"] != key and not replace:
+            raise UsageError(
+                f"{output} was made by another {record['command']} run",
+                where="output",
+                fix="choose another folder, or --force to replace it",
+            )
+    started = datetime.now(UTC)
+    with _staged(output, key, spec, force) as folder:
+        result = verb.run()(spec, Job(console, folder))
+        record = make_record(spec, key, inputs, folder, result.model_dump(mode="json"), started)
+        write_json(folder / RECORD, record)
+    return Outcome(result, reused=False, output=output)
+
+
+def _refuse_foreign(output: Path) -> None:
+    if output.is_symlink() or (output.exists() and not output.is_dir()):
+        raise UsageError(f"{output} is there and is not a folder", where="output")
+    if output.is_dir() and read_record(output) is None and any(output.iterdir()):
+        raise UsageError(
+            f"{output} holds files that tfcli did not make",
+            where="output",
+            fix="choose an empty or a new folder; it is never overwritten",
+        )
+
+
+@contextmanager
+def _staged(output: Path, key: str, spec: Spec, force: bool) -> Iterator[Path]:
+    """A partial folder that becomes `output` when the block ends well."""
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write there: {error.strerror}", where=str(output.parent)
+        ) from error
+    lock = os.open(partial, os.O_RDONLY)
+    try:
+        _lock(lock, output)
+        _prepare(partial, output, key, spec, force)
+        try:
+            yield partial
+            (partial / KEY_FILE).unlink()
+            sync_folder(partial)
+            _swap(partial, output)
+        except BaseException:
+            # A finished step (no key file) that could not be renamed is not worth keeping.
+            if not spec.resumable or not (partial / KEY_FILE).exists():
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise WorkError(
+            "the disk is full",
+            where=str(output.parent),
+            fix="free some space and run it again; nothing was written under its final name",
+        ) from error
+    finally:
+        os.close(lock)
+
+
+def _lock(descriptor: int, output: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise WorkError(
+            "another tfcli process is writing this output", where=str(output), fix="wait for it"
+        ) from error
+
+
+def _prepare(partial: Path, output: Path, key: str, spec: Spec, force: bool) -> None:
+    """Keep an interrupted run of the same key, and clear anything else."""
+    key_file = partial / KEY_FILE
+    old = read_json(key_file) if key_file.exists() else None
+    if old is not None and old["key"] == key and spec.resumable and not force:
+        return
+    if old is not None and old["key"] != key and old["resumable"] and not force:
+        raise UsageError(
+            f"an interrupted {old['command']} with other options or inputs lies in {partial}",
+            where=str(output),
+            fix="run it again as it was to finish it, or --force to discard it",
+        )
+    for item in partial.iterdir():
+        shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+    write_json(key_file, {"key": key, "command": spec.verb, "resumable": spec.resumable})
+
+
+def _swap(partial: Path, output: Path) -> None:
+    old = output.with_name(f".{output.name}.old")
+    if output.exists():
+        output.rename(old)
+    partial.rename(output)
+    parent = os.open(output.parent, os.O_RDONLY)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _restore_interrupted_swap(output: Path) -> None:
+    # A kill between the two renames of _swap leaves only the old artifact, under its spare name.
+    old = output.with_name(f".{output.name}.old")
+    if old.is_dir():
+        if output.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(output)

@@ -1,0 +1,123 @@
+"""The base of every spec: the typed options of one step.
+
+A spec class is the single source of recipe keys, command-line flags, their help, the JSON Schema
+and the reference page. A verb subclasses `Spec` for what goes in and `Result` for what comes out.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic.fields import FieldInfo
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a string field stands for, so that inputs can be checked and hashed before the work."""
+
+    kind: Literal["input", "model", "output"]
+
+
+InputPath = Annotated[str, Role("input")]
+"""A local file or folder that must exist."""
+ModelRef = Annotated[str, Role("model")]
+"""A checkpoint folder, or a hub id `org/name[@revision]`."""
+OutputPath = Annotated[str, Role("output")]
+"""The folder that the step makes."""
+
+
+class Section(BaseModel):
+    """A nested part of a spec, for example `optimizer`. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Spec(Section):
+    """The options of one step.
+
+    Class attributes:
+        verb: the command's name.
+        positional: the fields that the command line takes in order, without a flag.
+        resumable: whether an interrupted step goes on from its partial folder.
+    """
+
+    verb: ClassVar[str]
+    positional: ClassVar[tuple[str, ...]] = ()
+    resumable: ClassVar[bool] = False
+
+
+class Result(BaseModel):
+    """What a verb returns; with --json, what the command prints.
+
+    Class attributes:
+        schema_name: name and version, for example `tfcli.eval/1`. A field that is removed or
+            changes its meaning raises the version; a new field does not.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    schema_name: ClassVar[str]
+
+    @model_serializer(mode="wrap")
+    def _with_schema(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {"schema": self.schema_name, **handler(self)}
+
+
+def role_of(field: FieldInfo) -> str | None:
+    """The role of a field, also inside `X | None` and `list[X]`, or None for a plain value."""
+    for item in field.metadata:
+        if isinstance(item, Role):
+            return item.kind
+    return _role_in(field.annotation)
+
+
+def _role_in(annotation: Any) -> str | None:
+    if get_origin(annotation) is Annotated:
+        for item in get_args(annotation)[1:]:
+            if isinstance(item, Role):
+                return item.kind
+    for part in get_args(annotation):
+        found = _role_in(part)
+        if found:
+            return found
+    return None
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """The Section class of a field's annotation, also inside `X | None`; None for other fields."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        for part in get_args(annotation):
+            found = section_of(part)
+            if found:
+                return found
+    return None
+
+
+def walk_fields(cls: type[Section], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every leaf field of a spec with its dotted path, in order: `optimizer.lr`, ..."""
+    for name, field in cls.model_fields.items():
+        section = section_of(field.annotation)
+        if section:
+            yield from walk_fields(section, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def paths_with_role(spec: Spec, kind: str) -> list[tuple[str, str]]:
+    """The (key, value) pairs of a spec's fields of one role; a list field gives a pair an item."""
+    found: list[tuple[str, str]] = []
+    for key, field in walk_fields(type(spec)):
+        if role_of(field) != kind:
+            continue
+        value: Any = spec
+        for part in key.split("."):
+            value = getattr(value, part, None)
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if item is not None:
+                found.append((key, item))
+    return found
