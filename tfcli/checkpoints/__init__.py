@@ -1,0 +1,1 @@
+"""Reading and writing tensors in every container, one tensor at a time."""

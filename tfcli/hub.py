@@ -1,0 +1,126 @@
+"""From what a user writes for a model to a folder: a local path, or a snapshot of the hub.
+
+The hub's own client does the downloading: its cache, its token, its offline mode
+(`HF_HUB_OFFLINE=1`). Only files that are read are fetched: never code, never pickles.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from pathlib import Path
+
+from tfcli.errors import UsageError, WorkError
+
+# What a checkpoint folder holds besides its weights and config.json, and what a copy carries over.
+COMPANIONS = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "quantize_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
+_FETCH = ["config.json", *COMPANIONS, "*.safetensors", "*.safetensors.index.json"]
+_LEAVE = ["*/*", "consolidated*"]  # other formats' copies of the same weights
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?(?:@[\w./-]+)?", re.ASCII)
+_FILE_ENDINGS = (".safetensors", ".gguf", ".bin", ".pt", ".json", ".yaml", ".yml")
+
+
+def resolve(ref: str | Path) -> Path:
+    """The local folder or file of a model reference.
+
+    Args:
+        ref: a folder, a file, or a hub id `name` or `org/name`, with `@revision` (a branch, tag or
+            commit) if wanted. What exists here wins.
+
+    Returns:
+        The path as given, or the folder of the hub's cache, which is named by its commit.
+
+    Raises:
+        UsageError: neither here nor a hub id, or the hub has no such model or revision.
+        WorkError: access is refused, or the hub cannot be reached and the cache lacks the model.
+    """
+    path = Path(ref).expanduser()
+    text = str(ref)
+    if text.strip() and path.exists():
+        return path
+    if isinstance(ref, Path) or not _HUB_ID.fullmatch(text) or text.endswith(_FILE_ENDINGS):
+        raise UsageError(
+            f"there is no such file or folder: {text}",
+            fix="name a checkpoint folder, or a hub id such as org/name or org/name@revision",
+        )
+    name, _, revision = text.partition("@")
+    return _download(name, revision or None)
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    shown = f"{name}@{revision}" if revision else name
+    try:
+        found = snapshot_download(
+            name, revision=revision, allow_patterns=_FETCH, ignore_patterns=_LEAVE
+        )
+    # The client's own messages are not passed on: they hold addresses and request details.
+    except errors.GatedRepoError:
+        raise WorkError(
+            f"the hub does not give you access to {shown}",
+            fix="accept its terms on its page on the hub, then log in with `hf auth login`",
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise UsageError(
+            f"{name} is neither a folder here nor a model on the hub that you can see",
+            fix="check the spelling; for a private model, log in with `hf auth login`",
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise UsageError(
+            f"{name} has no revision {revision or 'main'} on the hub",
+            fix="give a branch, a tag or a full commit hash",
+        ) from None
+    except errors.HFValidationError:
+        raise UsageError(
+            f"{name} is neither a folder here nor a possible hub id", fix="write org/name"
+        ) from None
+    except errors.LocalEntryNotFoundError:
+        raise _not_cached(shown) from None
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        raise WorkError(
+            f"the hub answered {status} for {shown}",
+            fix="log in again with `hf auth login`" if status in (401, 403) else "try again later",
+        ) from None
+    except (errors.HTTPError, OSError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        raise WorkError(
+            f"{shown} could not be downloaded: "
+            + ("the disk is full" if full else type(error).__name__),
+            fix="make room, or set HF_HOME to a larger disk"
+            if full
+            else "run it again; what has arrived is kept",
+        ) from None
+    return Path(found)
+
+
+def _not_cached(shown: str) -> WorkError:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return WorkError(
+            f"{shown} is not a folder here and not complete in the hub's cache, "
+            "and offline mode is on",
+            fix="unset HF_HUB_OFFLINE once to download it, or name a folder",
+        )
+    return WorkError(
+        f"{shown} is not a folder here and not complete in the hub's cache, "
+        "and the hub cannot be reached",
+        fix="check the spelling and the network, or name a folder",
+    )
