@@ -8,7 +8,15 @@ import pytest
 
 from tfcli.commands.app import COMMANDS, run
 
-HEAVY = {"torch", "numpy", "transformers", "accelerate", "datasets", "tokenizers", "huggingface_hub"}
+HEAVY = {
+    "torch",
+    "numpy",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "huggingface_hub",
+}
 
 
 def modules_after(*arguments: str) -> set[str]:

@@ -1,0 +1,75 @@
+"""`tfcli inspect`."""
+
+from __future__ import annotations
+
+from tfcli.commands.options import spec_command
+from tfcli.commands.output import print_facts, print_table
+from tfcli.console import Console
+from tfcli.inspect.spec import InspectResult, InspectSpec, Memory, Quantization
+from tfcli.units import format_bytes, format_count
+
+
+def show(result: InspectResult, console: Console) -> None:
+    """The facts; with -v every tensor, else the largest five."""
+    facts = {"path": result.path}
+    if result.model_type:
+        facts["family"] = f"{result.model_type} ({result.architecture or 'no architecture named'})"
+    facts["task"] = result.task or f"not run by tfcli: {result.problem}"
+    stored = "" if result.parameters_counted == "logical" else " (stored values)"
+    facts["parameters"] = f"{format_count(result.parameters)} ({result.parameters:,}){stored}"
+    facts["size"] = f"{format_bytes(result.bytes)} in {_count(len(result.files), 'file')}"
+    facts["dtypes"] = ", ".join(f"{code} {format_count(n)}" for code, n in result.dtypes.items())
+    facts["quantization"] = _quantization(result.quantization)
+    if result.tokenizer:
+        size = result.tokenizer.vocab_size
+        entries = f", {size:,} entries" if size is not None else ""
+        facts["tokenizer"] = f"{result.tokenizer.type}{entries} ({result.tokenizer.file})"
+    else:
+        facts["tokenizer"] = "none"
+    facts["chat template"] = "yes" if result.chat_template else "no"
+    facts |= _memory(result.memory)
+    print_facts(console, "Checkpoint", facts)
+    _tensors(result, console)
+
+
+def _tensors(result: InspectResult, console: Console) -> None:
+    shown = result.tensors
+    if not console.verbosity:
+        shown = sorted(shown, key=lambda tensor: -tensor.bytes)[:5]
+    title = f"Tensors: {len(result.tensors)}"
+    if len(shown) < len(result.tensors):
+        title += ", the largest (-v shows all)"
+    rows = [
+        [t.name, t.dtype, " x ".join(map(str, t.shape)) or "scalar", format_bytes(t.bytes)]
+        for t in shown
+    ]
+    print_table(console, title, ["name", "dtype", "shape", "size"], rows)
+
+
+def _quantization(found: Quantization | None) -> str:
+    if found is None:
+        return "none"
+    parts = [found.method]
+    if found.bits is not None:
+        parts.append(f"{found.bits} bits")
+    if found.group_size is not None:
+        parts.append("one group a row" if found.group_size == -1 else f"group {found.group_size}")
+    return ", ".join(parts)
+
+
+def _memory(memory: Memory) -> dict[str, str]:
+    facts = {"to load": format_bytes(memory.load)}
+    if memory.run is not None and memory.context is not None:
+        cache = format_bytes(memory.kv_cache or 0)
+        facts["to run"] = (
+            f"{format_bytes(memory.run)} at {memory.context:,} tokens (key/value cache {cache})"
+        )
+    facts["to train"] = f"{format_bytes(memory.train)} and activations (AdamW, fp32)"
+    return facts
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+app = spec_command(InspectSpec, show, epilog="tfcli inspect meta-llama/Llama-3.2-1B -v")

@@ -1,0 +1,251 @@
+"""`tfcli convert`: every tensor accounted for, cast right, and read back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from tests.checkpoints.models import GPT2, LLAMA, tiny, tokens
+from tfcli.checkpoints.folder import load_model, save_model
+from tfcli.checkpoints.safetensors import PendingTensor, SafetensorsFile, write_safetensors
+from tfcli.checkpoints.source import open_checkpoint
+from tfcli.console import Bar, Console
+from tfcli.convert.run import run, verify, with_dtype
+from tfcli.convert.spec import ConvertResult, ConvertSpec
+from tfcli.errors import UsageError, WorkError
+from tfcli.recipe.execute import execute
+from tfcli.recipe.job import Job
+
+
+def convert(source: Path, output: Path, **options: Any) -> ConvertResult:
+    output.mkdir()
+    spec = ConvertSpec(source=str(source), output=str(output), **options)
+    return run(spec, Job(folder=output))
+
+
+def checkpoint(folder: Path, config: dict[str, Any] | None = None, **tensors: torch.Tensor) -> Path:
+    """A folder with these tensors, in the order given by their types' widths."""
+    folder.mkdir()
+    pending = [PendingTensor.of(name.replace("__", "."), t) for name, t in tensors.items()]
+    write_safetensors(folder / "model.safetensors", pending)
+    (folder / "config.json").write_text(json.dumps(config or {"model_type": "other"}))
+    return folder
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    folder = tmp_path / "llama"
+    save_model(tiny(LLAMA), folder)
+    (folder / "tokenizer.json").write_text('{"model": {}}')
+    (folder / "modeling_llama.py").write_text("raise SystemExit")
+    return folder
+
+
+def test_cast_and_shards(llama: Path, tmp_path: Path) -> None:
+    result = convert(llama, tmp_path / "out", dtype="bf16", max_shard_size="10KB")
+    before, after = open_checkpoint(llama), open_checkpoint(tmp_path / "out")
+    assert set(after) == set(before)
+    assert all(torch.equal(after[name], before[name].bfloat16()) for name in before)
+    assert len(result.files) == len(after.files) > 1
+    assert (result.converted, result.copied, result.tied) == (len(before), 0, 0)
+    assert result.verified == len(before)
+    assert (result.source_bytes, result.bytes) == (before.nbytes, before.nbytes // 2)
+    assert [t.name for t in result.tensors] == list(before)
+    assert {(t.action, t.source_dtype, t.dtype) for t in result.tensors} == {
+        ("converted", "F32", "BF16")
+    }
+
+
+def test_companions_are_carried_over_and_code_is_not(llama: Path, tmp_path: Path) -> None:
+    result = convert(llama, tmp_path / "out")
+    assert result.companions == ["tokenizer.json"]
+    assert result.left_out == ["modeling_llama.py"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    }
+
+
+def test_without_options_everything_is_the_same(llama: Path, tmp_path: Path) -> None:
+    result = convert(llama, tmp_path / "out")
+    before, after = open_checkpoint(llama), open_checkpoint(tmp_path / "out")
+    assert list(before) == list(after)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert result.copied == len(before)
+    assert json.loads((tmp_path / "out/config.json").read_text()) == json.loads(
+        (llama / "config.json").read_text()
+    )
+
+
+@pytest.mark.interop
+def test_transformers_loads_the_result_with_our_logits(llama: Path, tmp_path: Path) -> None:
+    convert(llama, tmp_path / "out", dtype="bf16", max_shard_size=10_000)
+    theirs, info = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "out", output_loading_info=True
+    )
+    assert not any(info.values())
+    assert theirs.dtype == torch.bfloat16
+    ours = load_model(tmp_path / "out")
+    with torch.no_grad():
+        assert torch.allclose(theirs(tokens()).logits, ours(tokens()).logits, atol=2e-2)
+
+
+def test_there_and_back_gives_the_first_file(tmp_path: Path) -> None:
+    save_model(tiny(LLAMA, dtype=torch.bfloat16), tmp_path / "a")
+    convert(tmp_path / "a", tmp_path / "b", dtype="fp32", max_shard_size="10KB")
+    convert(tmp_path / "b", tmp_path / "c", dtype="bf16")
+    first, last = (tmp_path / name / "model.safetensors" for name in "ac")
+    assert set(SafetensorsFile(first).tensors) == set(SafetensorsFile(last).tensors)
+    one, other = open_checkpoint(tmp_path / "a"), open_checkpoint(tmp_path / "c")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_integers_booleans_and_small_floats_are_not_cast(tmp_path: Path) -> None:
+    source = checkpoint(
+        tmp_path / "in",
+        ids=torch.arange(3),
+        mask=torch.tensor([True, False]),
+        eight=torch.ones(2).to(torch.float8_e4m3fn),
+        wide=torch.ones(2, dtype=torch.float64),
+    )
+    result = convert(source, tmp_path / "out", dtype="fp16")
+    kinds = {info.name: info.dtype for info in open_checkpoint(tmp_path / "out").infos()}
+    assert kinds == {"ids": "I64", "mask": "BOOL", "eight": "F8_E4M3", "wide": "F16"}
+    assert (result.converted, result.copied) == (1, 3)
+
+
+def test_the_numbers_of_quantized_tensors_are_not_cast(tmp_path: Path) -> None:
+    half = torch.ones(2, dtype=torch.float16)
+    source = checkpoint(
+        tmp_path / "in",
+        {"model_type": "other", "quantization_config": {"quant_method": "gptq"}},
+        q_proj__qweight=torch.ones(2, 2, dtype=torch.int32),
+        q_proj__scales=half,
+        q_proj__bias=half,
+        down__weight=torch.ones(4, 1, dtype=torch.uint8),
+        down__weight__absmax=torch.ones(1),
+        norm__weight=half,
+    )
+    convert(source, tmp_path / "out", dtype="bf16")
+    after = open_checkpoint(tmp_path / "out")
+    kinds = {info.name: info.dtype for info in after.infos()}
+    assert kinds == {
+        "q_proj.qweight": "I32",
+        "q_proj.scales": "F16",
+        "q_proj.bias": "F16",
+        "down.weight": "U8",
+        "down.weight.absmax": "F32",
+        "norm.weight": "BF16",
+    }
+
+
+def test_a_value_beyond_the_type_is_an_error_that_names_its_tensor(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "in", fine=torch.ones(2), big=torch.tensor([1.0, -70_000.0]))
+    with pytest.raises(WorkError, match="'big': 70000 is too large for float16"):
+        execute(
+            ConvertSpec(source=str(source), output=str(tmp_path / "out"), dtype="fp16"),
+            Console.silent(),
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_values_that_were_not_finite_before_stay_what_they_were(tmp_path: Path) -> None:
+    values = torch.tensor([float("inf"), -float("inf"), float("nan"), 65_504.0])
+    source = checkpoint(tmp_path / "in", w=values)
+    convert(source, tmp_path / "out", dtype="fp16")
+    after = open_checkpoint(tmp_path / "out")["w"].float()
+    assert torch.equal(after.nan_to_num(nan=1.0), values.nan_to_num(nan=1.0))
+
+
+@pytest.mark.parametrize("settings", [LLAMA, GPT2], ids=lambda s: s["model_type"])
+def test_an_equal_tied_tensor_is_written_once(tmp_path: Path, settings: dict[str, Any]) -> None:
+    model = tiny(settings, tie_word_embeddings=True)
+    save_model(model, tmp_path / "in")
+    path = tmp_path / "in/model.safetensors"
+    source = open_checkpoint(path)
+    head = PendingTensor.of("lm_head.weight", model.lm_head.weight.detach())
+    write_safetensors(path, [*(PendingTensor.of(n, source[n]) for n in source), head])
+
+    result = convert(tmp_path / "in", tmp_path / "out", dtype="bf16")
+    assert result.tied == 1
+    account = {t.name: t for t in result.tensors}["lm_head.weight"]
+    assert (account.action, account.source_dtype, account.dtype) == ("tied", "F32", "BF16")
+    assert set(open_checkpoint(tmp_path / "out")) == set(source)
+    load_model(tmp_path / "out")
+
+
+def test_a_diverged_tied_pair_is_written_untied(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny(tie_word_embeddings=True)
+    save_model(model, tmp_path / "in")
+    path = tmp_path / "in/model.safetensors"
+    source = open_checkpoint(path)
+    head = PendingTensor.of("lm_head.weight", model.lm_head.weight.detach() * 2)
+    write_safetensors(path, [*(PendingTensor.of(n, source[n]) for n in source), head])
+
+    assert convert(tmp_path / "in", tmp_path / "out").tied == 0
+    assert "lm_head.weight differs" in capfd.readouterr().err
+    again = load_model(tmp_path / "out")
+    assert torch.equal(again.lm_head.weight, model.lm_head.weight * 2)
+
+
+@pytest.mark.parametrize("damage", ["bit", "dtype", "missing", "surplus", "shape"])
+def test_verification_finds_what_is_wrong(llama: Path, tmp_path: Path, damage: str) -> None:
+    source = open_checkpoint(llama)
+    tensors = {name: source[name].clone() for name in source}
+    name = "model.norm.weight"
+    if damage == "bit":
+        tensors[name].view(torch.int32)[3] ^= 1
+    elif damage == "dtype":
+        tensors[name] = tensors[name].view(torch.int32)
+    elif damage == "missing":
+        del tensors[name]
+    elif damage == "surplus":
+        tensors["extra"] = torch.ones(1)
+    else:
+        tensors[name] = tensors[name].reshape(2, -1)
+    path = tmp_path / "copy.safetensors"
+    write_safetensors(path, [PendingTensor.of(n, t) for n, t in tensors.items()])
+    targets = {info.name: info.dtype for info in source.infos()}
+    named = "extra" if damage == "surplus" else name
+    with Console.silent().progress("", 1) as bar, pytest.raises(WorkError, match=named):
+        assert isinstance(bar, Bar)
+        verify(source, open_checkpoint(path), targets, list(source), bar)
+
+
+def test_dtype_keys_of_the_config() -> None:
+    config = {
+        "torch_dtype": "float32",
+        "text_config": {"dtype": "float32", "hidden_size": 8},
+        "quantization_config": {"dtype": "int4"},
+    }
+    assert with_dtype(config, "BF16") == {
+        "torch_dtype": "bfloat16",
+        "text_config": {"dtype": "bfloat16", "hidden_size": 8},
+        "quantization_config": {"dtype": "int4"},
+    }
+    assert with_dtype({"hidden_size": 8}, "F16") == {"hidden_size": 8, "dtype": "float16"}
+    assert with_dtype(config, None) == config
+
+
+def test_sources_that_cannot_be_converted(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file or folder"):
+        convert(tmp_path / "gone", tmp_path / "a")
+    with pytest.raises(WorkError, match=r"has no config\.json"):
+        convert(tmp_path, tmp_path / "b")
+    write_safetensors(tmp_path / "x.safetensors", [])
+    with pytest.raises(UsageError, match="is a file"):
+        convert(tmp_path / "x.safetensors", tmp_path / "c")
+
+
+@pytest.mark.parametrize("size", ["5XB", "0", "-1", ""])
+def test_a_shard_size_that_is_none(size: str) -> None:
+    with pytest.raises(ValueError, match="max_shard_size"):
+        ConvertSpec(source="a", output="b", max_shard_size=size)

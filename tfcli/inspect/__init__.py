@@ -1,0 +1,1 @@
+"""`tfcli inspect`: what a checkpoint is, from its headers alone."""

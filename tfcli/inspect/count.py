@@ -1,0 +1,81 @@
+"""How many weights a checkpoint stands for, when some are packed into integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tfcli.checkpoints.header import TensorInfo
+
+Infos = Mapping[str, TensorInfo]
+
+
+def count_parameters(
+    infos: Iterable[TensorInfo], quantization: Mapping[str, Any] | None
+) -> tuple[int, bool]:
+    """The number of weights, and whether packed ones were counted as the weights they stand for.
+
+    Args:
+        infos: the stored tensors that are parameters.
+        quantization: the config's quantization_config.
+
+    Returns:
+        (count, True); or (stored values, False) when the method's packing is not known.
+    """
+    by_name = {info.name: info for info in infos}
+    if quantization is None:
+        return sum(info.elements for info in by_name.values()), True
+    method = str(quantization.get("quant_method", ""))
+    counter = _METHODS.get(method)
+    if counter is None:
+        return sum(info.elements for info in by_name.values()), False
+    return sum(counter(info, by_name, quantization) for info in by_name.values()), True
+
+
+def _gptq(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    # qweight [n*bits/32, m], beside it qzeros, scales and g_idx [n].
+    module, _, leaf = info.name.rpartition(".")
+    packed = infos.get(f"{module}.qweight")
+    if packed is None or len(packed.shape) != 2:
+        return info.elements
+    if leaf != "qweight":
+        return info.elements if leaf == "bias" else 0
+    index = infos.get(f"{module}.g_idx")
+    inputs = index.elements if index else info.shape[0] * 32 // _bits(settings)
+    return inputs * info.shape[-1]
+
+
+def _awq(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    # qweight [n, m*bits/32], beside it qzeros and scales.
+    module, _, leaf = info.name.rpartition(".")
+    packed = infos.get(f"{module}.qweight")
+    if packed is None or len(packed.shape) != 2:
+        return info.elements
+    if leaf != "qweight":
+        return info.elements if leaf == "bias" else 0
+    return info.elements * 32 // _bits(settings)
+
+
+def _bitsandbytes(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    # 4 bits: weight uint8 with two values a byte, and weight.absmax and others below it.
+    # 8 bits: weight int8 with SCB (and weight_format) beside it.
+    owner, _, leaf = info.name.rpartition(".")
+    if f"{owner}.SCB" in infos and leaf in ("SCB", "weight_format"):
+        return 0
+    while owner:
+        if owner in infos:
+            return 0
+        owner = owner.rpartition(".")[0]
+    return info.elements * 2 if f"{info.name}.absmax" in infos else info.elements
+
+
+def _bits(settings: Mapping[str, Any]) -> int:
+    bits = settings.get("bits", settings.get("w_bit", 4))
+    return bits if isinstance(bits, int) and bits > 0 else 4
+
+
+_METHODS: dict[str, Callable[[TensorInfo, Infos, Mapping[str, Any]], int]] = {
+    "gptq": _gptq,
+    "awq": _awq,
+    "bitsandbytes": _bitsandbytes,
+}

@@ -1,0 +1,73 @@
+"""How much memory a checkpoint needs, by arithmetic alone.
+
+load   the stored bytes of the weights. tfcli maps them from the file, so the system can drop
+       and read them again; on an accelerator they are all held.
+run    load + key/value cache + activations, for one sequence of `context` tokens: the config's
+       longest, or 4096 where it has none.
+         cache        2 * layers * kv_heads * head_dim * context * e    (decoders only)
+         activations  context * (4 * hidden + 2 * intermediate) * e + 4 * vocab
+                      the widest moment of one block, and one position's logits in fp32
+       with e the bytes of a number in the dtype that it computes in.
+train  16 bytes a parameter: fp32 weight, gradient, and AdamW's two moments. Activations come on
+       top; they depend on the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tfcli.checkpoints.dtypes import BITS, FLOATS, TORCH_NAMES
+from tfcli.inspect.spec import Memory
+from tfcli.models.config import ModelConfig
+
+DEFAULT_CONTEXT = 4096
+_TRAIN_BYTES = 4 + 4 + 8
+
+
+def estimate(
+    config: ModelConfig | None,
+    task: str | None,
+    *,
+    nbytes: int,
+    parameters: int,
+    dtypes: Mapping[str, int],
+) -> Memory:
+    """Estimate the memory to load, run and train.
+
+    Args:
+        config: the family's config; None when it is not understood, and then `run` is None.
+        task: a causal LM has a key/value cache.
+        nbytes: of the stored tensors.
+        parameters: of the model.
+        dtypes: stored values by dtype code.
+    """
+    train = parameters * _TRAIN_BYTES
+    if config is None:
+        return Memory(
+            load=nbytes, run=None, train=train, context=None, kv_cache=None, activations=None
+        )
+    size = _number_bytes(config.dtype, dtypes)
+    context = config.max_position_embeddings or DEFAULT_CONTEXT
+    cache = 0
+    if task == "causal-lm":
+        width = config.num_key_value_heads * config.head_dim
+        cache = 2 * config.num_hidden_layers * width * context * size
+    middle = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    activations = context * (4 * config.hidden_size + 2 * middle) * size + 4 * config.vocab_size
+    return Memory(
+        load=nbytes,
+        run=nbytes + cache + activations,
+        train=train,
+        context=context,
+        kv_cache=cache,
+        activations=activations,
+    )
+
+
+def _number_bytes(dtype: str | None, dtypes: Mapping[str, int]) -> int:
+    """Bytes of a number in the dtype that the model computes in."""
+    codes = {name: code for code, name in TORCH_NAMES.items()}
+    stored = [code for code in dtypes if code in FLOATS]
+    if dtype in codes:
+        return BITS[codes[dtype]] // 8
+    return BITS[max(stored, key=lambda code: dtypes[code])] // 8 if stored else 2
