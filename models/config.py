@@ -1,0 +1,283 @@
+"""What every family's config shares: reading and writing config.json, refusing what is not built.
+
+Nothing here imports torch, so that recipes can be checked in milliseconds.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from tfcli.models.errors import ModelError, nearest
+
+WHERE = "config.json"
+ACTIVATIONS = (
+    "gelu",
+    "gelu_fast",
+    "gelu_new",
+    "gelu_pytorch_tanh",
+    "quick_gelu",
+    "relu",
+    "relu2",
+    "sigmoid",
+    "silu",
+    "swish",
+    "tanh",
+)
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The numbers that define a model. Field names and defaults are those of Hugging Face.
+
+    A family's config lists its own fields after these and checks them in `check`. Keys that no
+    field claims are kept in `extra` and written back by `to_dict`.
+
+    Class attributes:
+        model_type: the name in config.json.
+        aliases: file spelling -> field, where the family spells a common field in its own way
+            (gpt2's `n_embd` is `hidden_size`). Both are read, the file spelling is written.
+        fixed: keys of config.json that change the computation in a way that is not built, with
+            the values under which they change nothing.
+    """
+
+    model_type: ClassVar[str]
+    aliases: ClassVar[dict[str, str]] = {}
+    fixed: ClassVar[dict[str, tuple[Any, ...]]] = {}
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    max_position_embeddings: int
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = True
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    architectures: list[str] | None = None
+    dtype: str | None = None
+    quantization: dict[str, Any] | None = None
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def num_key_value_heads(self) -> int:
+        """Heads of keys and values. Families with grouped queries have a field instead."""
+        return self.num_attention_heads
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def token_id_limit(self) -> int:
+        """Ids from here on have no embedding row."""
+        return self.vocab_size
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Read the content of a config.json.
+
+        Raises:
+            ModelError: a value of the wrong type, or one that this family does not build.
+        """
+        data: dict[str, Any] = copy.deepcopy(dict(content))
+        data.pop("model_type", None)
+        cls._refuse_fixed(data)
+        torch_dtype = data.pop("torch_dtype", None)  # the spelling before transformers 5
+        data.setdefault("dtype", torch_dtype)
+        if isinstance(data["dtype"], str):
+            data["dtype"] = data["dtype"].removeprefix("torch.")
+        if data["dtype"] == "auto":
+            data["dtype"] = None
+        data["quantization"] = data.pop("quantization_config", None)
+        for spelling, field in cls.aliases.items():
+            if spelling in data:
+                value = data.pop(spelling)
+                require(data.get(field, value) == value, spelling, f"and {field} differ")
+                data[field] = value
+        data = cls.read_keys(data)
+        values = {f.name: data.pop(f.name) for f in _own_fields(cls) if f.name in data}
+        missing = [cls.spelling(f.name) for f in _own_fields(cls) if _required(f, values)]
+        if missing:
+            raise ModelError(f"the config lacks {', '.join(missing)}", where=WHERE)
+        return cls(**values, extra=data)
+
+    @classmethod
+    def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Turn older or split spellings in `data` into this family's fields."""
+        return data
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of config.json: loads in transformers 5, keeps the keys other tools read."""
+        out: dict[str, Any] = {"model_type": self.model_type}
+        for field in _own_fields(type(self)):
+            value = getattr(self, field.name)
+            default_none = field.default is None
+            if not (value is None and default_none):  # a default that is not None hides otherwise
+                out[self.spelling(field.name)] = copy.deepcopy(value)
+        quantization = out.pop("quantization", None)
+        if quantization is not None:
+            out["quantization_config"] = quantization
+        if self.dtype is not None:
+            out["torch_dtype"] = self.dtype  # vLLM, llama.cpp and transformers 4 read this one
+        out = self.write_keys(out)
+        return {**copy.deepcopy(self.extra), **out}
+
+    def write_keys(self, out: dict[str, Any]) -> dict[str, Any]:
+        """The inverse of `read_keys`."""
+        return out
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    @classmethod
+    def spelling(cls, field: str) -> str:
+        """How config.json spells a field."""
+        return next((name for name, own in cls.aliases.items() if own == field), field)
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """Every key that describes a new model of this family."""
+        own = {cls.spelling(f.name) for f in _own_fields(cls)} | set(cls.aliases.values())
+        return tuple(sorted(own - {"quantization", "architectures"}))
+
+    def __post_init__(self) -> None:
+        for field in _own_fields(type(self)):
+            _check_type(self.spelling(field.name), getattr(self, field.name), str(field.type))
+        self.complete()
+        self.check()
+
+    def complete(self) -> None:
+        """Fill in fields whose default follows from others."""
+
+    def check(self) -> None:
+        """Refuse values that contradict each other. Families add their own checks."""
+        for name in ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings"):
+            require(getattr(self, name) >= 1, self.spelling(name), "must be at least 1")
+        require(self.num_hidden_layers >= 0, self.spelling("num_hidden_layers"), "is negative")
+        require(self.initializer_range >= 0, "initializer_range", "is negative")
+        require(
+            self.dtype is None or self.dtype in DTYPES,
+            "dtype",
+            f"is {self.dtype!r}; built are {', '.join(DTYPES)}",
+        )
+        if self.pad_token_id is not None:
+            require(
+                self.pad_token_id < self.vocab_size,
+                "pad_token_id",
+                f"is {self.pad_token_id}, but vocab_size is {self.vocab_size}",
+            )
+
+    @classmethod
+    def _refuse_fixed(cls, data: Mapping[str, Any]) -> None:
+        for key, allowed in cls.fixed.items():
+            if key in data and data[key] not in allowed:
+                raise ModelError(
+                    f"{key}={data[key]!r} is not supported for {cls.model_type}",
+                    where=f"{WHERE}, key {key}",
+                    fix=f"supported: {', '.join(repr(value) for value in allowed)}",
+                )
+
+
+def require(holds: bool, key: str, problem: str) -> None:
+    """Raise a ModelError that names the config key unless `holds`."""
+    if not holds:
+        raise ModelError(f"{key} {problem}", where=f"{WHERE}, key {key}")
+
+
+def require_divides(small: int, large: int, small_key: str, large_key: str) -> None:
+    """Raise a ModelError unless the value of `large_key` is a multiple of `small_key`'s."""
+    require(
+        small >= 1 and large % small == 0,
+        large_key,
+        f"({large}) is not a multiple of {small_key} ({small})",
+    )
+
+
+def require_activation(name: str, key: str) -> None:
+    """Raise a ModelError unless `name` is an activation that layers/activations.py has."""
+    if name not in ACTIVATIONS:
+        close = nearest(name, ACTIVATIONS)
+        raise ModelError(
+            f"{key}={name!r} is not an activation that is built",
+            where=f"{WHERE}, key {key}",
+            fix=f"did you mean {close}?" if close else f"known: {', '.join(ACTIVATIONS)}",
+        )
+
+
+def config_from_recipe(data: Mapping[str, Any]) -> ModelConfig:
+    """The config of a new model as a recipe describes it: strict where config.json is lenient.
+
+    Args:
+        data: `model_type` and the family's keys, as config.json spells them.
+
+    Raises:
+        ModelError: an unknown model_type or key (with the nearest known one), or a bad value.
+    """
+    from tfcli.models.registry import get_family  # the registry's configs import this module
+
+    if "model_type" not in data:
+        raise ModelError("model_type is missing", where="model", fix="for example: llama")
+    family = get_family(str(data["model_type"]))
+    config_class = family.config_class()
+    known = (*config_class.keys(), "model_type")
+    for key in data:
+        if key not in known:
+            close = nearest(key, known)
+            raise ModelError(
+                f"unknown key {key!r} for model_type {family.model_type}",
+                where=f"model.{key}",
+                fix=f"did you mean {close}?" if close else f"known keys: {', '.join(known)}",
+            )
+    return config_class.from_dict(data)
+
+
+def _own_fields(cls: type[ModelConfig]) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(cls) if field.name != "extra"]
+
+
+def _required(field: dataclasses.Field[Any], values: Mapping[str, Any]) -> bool:
+    plain = field.default is dataclasses.MISSING
+    return plain and field.default_factory is dataclasses.MISSING and field.name not in values
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+    "str": str,
+    "None": type(None),
+    "list": list,
+    "dict": dict,
+}
+
+
+def _check_type(key: str, value: Any, annotation: str) -> None:
+    """Check a value of a JSON file against a field's annotation (`int | None`, `list[str]`)."""
+    options = [part.split("[")[0].strip() for part in _split_union(annotation)]
+    for option in options:
+        if isinstance(value, bool) and option != "bool":
+            continue  # True is an int for Python, not for a reader of config.json
+        if isinstance(value, _TYPES[option]):
+            return
+    shown = repr(value) if len(repr(value)) < 60 else type(value).__name__
+    raise ModelError(
+        f"{key} must be {' or '.join(options)}, not {shown}", where=f"{WHERE}, key {key}"
+    )
+
+
+def _split_union(annotation: str) -> list[str]:
+    """Split `int | dict[str, int | None]` at its outer bars."""
+    parts, depth, start = [], 0, 0
+    for index, char in enumerate(annotation):
+        depth += (char == "[") - (char == "]")
+        if char == "|" and depth == 0:
+            parts.append(annotation[start:index])
+            start = index + 1
+    return [part.strip() for part in (*parts, annotation[start:])]

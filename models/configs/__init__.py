@@ -1,0 +1,1 @@
+"""Family configs: plain dataclasses read from config.json. Nothing here imports torch."""

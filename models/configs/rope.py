@@ -1,0 +1,120 @@
+"""Rotary position settings: read from both spellings of config.json, written in both.
+
+transformers 5 keeps everything in `rope_parameters`; older files have `rope_theta` beside
+`rope_scaling`, which vLLM and llama.cpp still read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfcli.models.config import WHERE, require
+from tfcli.models.errors import ModelError, nearest
+
+# rope_type -> the keys that it cannot do without.
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "yarn": ("factor",),
+    "longrope": ("short_factor", "long_factor"),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
+}
+_NUMBERS = (
+    "rope_theta",
+    "factor",
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "mscale",
+    "mscale_all_dim",
+    "low_freq_factor",
+    "high_freq_factor",
+    "original_max_position_embeddings",
+    "partial_rotary_factor",
+)
+_KNOWN = (*_NUMBERS, "rope_type", "type", "truncate", "short_factor", "long_factor")
+_LEARNED_LENGTH = ("llama3", "yarn", "longrope")  # these scale relative to the trained length
+
+
+def read_rope(data: dict[str, Any], *, default_theta: float = 10000.0) -> dict[str, Any]:
+    """Take the rotary keys out of a config dict and return `rope_parameters`, normalised.
+
+    Always has `rope_type` and `rope_theta`. Precedence is transformers': `rope_scaling` over
+    `rope_parameters`, and a value inside either over `rope_theta` beside it.
+
+    Raises:
+        ModelError: an unknown rope_type or key, a missing key, or a value that is not a number.
+    """
+    given = data.pop("rope_scaling", None) or data.pop("rope_parameters", None) or {}
+    data.pop("rope_parameters", None)
+    theta = data.pop("rope_theta", None)
+    if not isinstance(given, dict):
+        raise ModelError("rope_parameters must be a mapping", where=f"{WHERE}, key rope_parameters")
+    rope = {key: value for key, value in given.items() if value is not None}
+    rope["rope_type"] = rope.get("rope_type", rope.get("type", "default"))
+    rope.pop("type", None)
+    rope.setdefault("rope_theta", default_theta if theta is None else theta)
+    if rope["rope_type"] in _LEARNED_LENGTH:
+        outside = data.get("original_max_position_embeddings")  # Phi-3 writes it beside, not inside
+        if outside is not None:
+            rope["original_max_position_embeddings"] = outside
+        elif data.get("max_position_embeddings") is not None:
+            rope.setdefault("original_max_position_embeddings", data["max_position_embeddings"])
+    return rope
+
+
+def write_rope(rope: dict[str, Any]) -> dict[str, Any]:
+    """The config.json keys for normalised rotary settings, old and new spelling."""
+    scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
+    return {
+        "rope_parameters": dict(rope),
+        "rope_theta": rope["rope_theta"],
+        "rope_scaling": None if rope["rope_type"] == "default" else scaling,
+    }
+
+
+def check_rope(rope: dict[str, Any], head_dim: int) -> None:
+    """Refuse rotary settings that `layers/rotary.py` cannot compute."""
+    rope_type = rope["rope_type"]
+    if rope_type not in REQUIRED:
+        close = nearest(str(rope_type), REQUIRED)
+        raise ModelError(
+            f"rope_type {rope_type!r} is not supported",
+            where=f"{WHERE}, key rope_parameters.rope_type",
+            fix=f"did you mean {close}?" if close else f"known: {', '.join(REQUIRED)}",
+        )
+    for key in rope:
+        if key not in _KNOWN:
+            close = nearest(key, _KNOWN)
+            raise ModelError(
+                f"rope_parameters.{key} is not supported",
+                where=f"{WHERE}, key rope_parameters.{key}",
+                fix=f"did you mean {close}?" if close else f"known: {', '.join(_KNOWN)}",
+            )
+    for key in REQUIRED[rope_type]:
+        require(key in rope, f"rope_parameters.{key}", f"is required by rope_type {rope_type}")
+    for key in _NUMBERS:
+        value = rope.get(key, 1.0)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+        require(number, f"rope_parameters.{key}", f"must be a positive number, not {value!r}")
+    partial = rope.get("partial_rotary_factor", 1.0)
+    require(
+        partial == 1.0,
+        "rope_parameters.partial_rotary_factor",
+        f"is {partial}; only 1.0 is supported here",
+    )
+    require(head_dim % 2 == 0, "head_dim", f"is {head_dim}, but rotary positions need an even one")
+    for key in ("short_factor", "long_factor"):
+        if rope_type == "longrope":
+            require(
+                isinstance(rope[key], list) and len(rope[key]) == head_dim // 2,
+                f"rope_parameters.{key}",
+                f"must be a list of head_dim/2 = {head_dim // 2} numbers",
+            )
+    if rope_type == "llama3":
+        require(
+            rope["high_freq_factor"] > rope["low_freq_factor"],
+            "rope_parameters.high_freq_factor",
+            "must be above low_freq_factor",
+        )

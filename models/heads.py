@@ -1,0 +1,92 @@
+"""What heads share: losses, and which positions get logits."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from tfcli.models.errors import ModelError
+
+IGNORED = -100  # a label that no loss counts
+
+
+def last_positions(
+    x: torch.Tensor, logits_to_keep: int, labels: torch.Tensor | None
+) -> torch.Tensor:
+    """Cut to the positions whose logits are wanted, before the large projection.
+
+    Args:
+        x (Tensor): [b, s, d]
+        logits_to_keep: how many of the last positions; 0 keeps all.
+        labels: given when a loss is computed, which needs all positions.
+    """
+    if logits_to_keep == 0:
+        return x
+    if labels is not None:
+        raise ModelError("labels need the logits of every position", fix="leave out logits_to_keep")
+    return x[:, -logits_to_keep:]
+
+
+def token_loss(
+    logits: torch.Tensor, labels: torch.Tensor, num_target_tokens: int | torch.Tensor | None
+) -> torch.Tensor:
+    """Cross entropy over the labels that are not -100, in float32.
+
+    Args:
+        logits (Tensor): [b, s, vocab]
+        labels (Tensor): [b, s]
+        num_target_tokens: what the sum is divided by. None takes the labels counted here. With
+            gradient accumulation, give the count of the whole window: then the parts' losses add
+            up to the loss of one large batch, however ragged they are.
+
+    Returns:
+        []
+    """
+    reduction = "mean" if num_target_tokens is None else "sum"
+    loss = F.cross_entropy(
+        logits.flatten(0, -2).float(),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        reduction=reduction,
+    )
+    return loss if num_target_tokens is None else loss / num_target_tokens
+
+
+def causal_lm_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    num_target_tokens: int | torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Each position predicts the label one place on. Arguments as in `token_loss`."""
+    # The labels move, not the logits: a slice of the logits would be a large copy.
+    shifted = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+    return token_loss(logits, shifted, num_target_tokens)
+
+
+def classification_loss(
+    logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None
+) -> torch.Tensor:
+    """The loss of a sequence classifier, chosen as transformers does.
+
+    Args:
+        logits (Tensor): [b, labels]
+        labels (Tensor): integers [b] for single-label classification, floats [b, labels] for
+            multi-label classification, floats [b] or [b, labels] for regression.
+        problem_type: the config's. None: one label is regression, integers are single-label,
+            floats multi-label.
+
+    Returns:
+        []
+    """
+    if problem_type is None:
+        if logits.shape[-1] == 1:
+            problem_type = "regression"
+        elif labels.dtype in (torch.long, torch.int):
+            problem_type = "single_label_classification"
+        else:
+            problem_type = "multi_label_classification"
+    if problem_type == "regression":
+        return F.mse_loss(logits.float().squeeze(-1), labels.float().squeeze(-1))
+    if problem_type == "single_label_classification":
+        return F.cross_entropy(logits.float(), labels.view(-1))
+    return F.binary_cross_entropy_with_logits(logits.float(), labels.float())

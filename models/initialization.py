@@ -1,0 +1,26 @@
+"""New weights."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+from tfcli.models.model import Model
+
+
+def random_values(model: Model, name: str, seed: int) -> torch.Tensor:
+    """Random values for one parameter, float32 on the CPU."""
+    shape = model.get_parameter(name).shape
+    if name.endswith("bias"):
+        return torch.zeros(shape)
+    if len(shape) == 1:  # the weight of a norm
+        return torch.ones(shape)
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    values = torch.empty(shape).normal_(0.0, model.init_std(name), generator=generator)
+    owner = model.get_submodule(name.rpartition(".")[0])
+    if isinstance(owner, nn.Embedding) and owner.padding_idx is not None:
+        values[owner.padding_idx].zero_()
+    return values

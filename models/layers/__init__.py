@@ -1,0 +1,1 @@
+"""Building blocks of every family: attention, rotary, norms, mlp, embeddings, linear."""

@@ -1,0 +1,64 @@
+"""torch's packed 4-bit matrix product on the CPU, for the few rows of decoding.
+
+`_weight_int4pack_mm_for_cpu` computes x W^T with W[o, i] = (level[o, i] - 8) * scale[o, i // g]
+straight from 4-bit weights, which reads a quarter of the bytes that bf16 weights take. It has a
+vector kernel for bf16 inputs only; fp16 and fp32 ones run element by element.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+GROUP_SIZES = (32, 64, 128, 256)
+OUT_MULTIPLE = 16
+MOST_ROWS = 64
+"""Beyond this many rows, unpacking once for all of them is faster."""
+
+
+def fits(out_features: int, group_size: int) -> bool:
+    """Whether the kernel has a symmetric 4-bit layer of this shape."""
+    return group_size in GROUP_SIZES and out_features % OUT_MULTIPLE == 0
+
+
+def takes(x: Tensor) -> bool:
+    """Whether the kernel is right and fast for this input, [..., n]."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.bfloat16
+        and x.numel() <= MOST_ROWS * x.shape[-1]
+        and not (x.requires_grad and torch.is_grad_enabled())
+    )
+
+
+@dataclass(frozen=True)
+class Int4Weight:
+    """A weight in the kernel's own layout.
+
+    Args:
+        packed (Tensor): uint8 [m, n/2], in an order that is the kernel's business.
+        scales_and_zeros (Tensor): bf16 [groups, m, 2].
+        group_size: inputs that share a scale.
+    """
+
+    packed: Tensor
+    scales_and_zeros: Tensor
+    group_size: int
+
+    @classmethod
+    def of(cls, levels: Tensor, scales: Tensor, group_size: int) -> Int4Weight:
+        """Repack levels, uint8 [n, m], with zero points of 8, and scales, fp16 [groups, m]."""
+        rows = levels.t().to(torch.int32).contiguous()
+        packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(rows, 1)
+        scale = scales.to(torch.bfloat16)
+        return cls(packed, torch.stack([scale, torch.zeros_like(scale)], dim=-1), group_size)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (Tensor): bf16 [..., n] -> bf16 [..., m]"""
+        rows = x.reshape(-1, x.shape[-1])
+        out = torch.ops.aten._weight_int4pack_mm_for_cpu(
+            rows, self.packed, self.group_size, self.scales_and_zeros
+        )
+        return out.view(*x.shape[:-1], -1)

@@ -1,0 +1,184 @@
+"""Rotary positions (Su et al. 2021) and the ways in use of stretching them to longer inputs.
+
+Frequencies and attention factors are those of transformers 5 (`modeling_rope_utils.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Turn each pair (x[i], x[i + head_dim/2]) by the angle of its position.
+
+    Args:
+        x (Tensor): [b, heads, s, head_dim]
+        cos (Tensor): [b or 1, 1, s, head_dim]
+        sin (Tensor): [b or 1, 1, s, head_dim]; the first half is negated, which saves negating
+            half of x.
+
+    Returns:
+        [b, heads, s, head_dim]
+    """
+    half = x.shape[-1] // 2
+    swapped = torch.cat((x[..., half:], x[..., :half]), dim=-1)
+    return x * cos + swapped * sin
+
+
+class RotaryEmbedding(nn.Module):
+    """Cosines and sines for positions. Has no parameters and no buffers.
+
+    Frequencies are made from the config on first use on a device, in float32. A buffer would have
+    to be filled after a meta-device build, and `model.to(bfloat16)` would round it.
+
+    Args:
+        rope: normalised `rope_parameters` (configs/rope.py).
+        head_dim: width of a head.
+        max_position_embeddings: the config's, which `dynamic` and `longrope` compare with.
+    """
+
+    def __init__(self, rope: dict[str, Any], head_dim: int, max_position_embeddings: int) -> None:
+        super().__init__()
+        self.rope = rope
+        self.head_dim = head_dim
+        self.max_position_embeddings = max_position_embeddings
+        self.attention_factor = attention_factor(rope, max_position_embeddings)
+        self._cached: dict[tuple[torch.device, bool], torch.Tensor] = {}
+
+    def forward(
+        self, position_ids: torch.Tensor, dtype: torch.dtype
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The pair that `rotate` takes.
+
+        Args:
+            position_ids (Tensor): [b or 1, s], integers from 0.
+            dtype: of the queries and keys to rotate.
+
+        Returns:
+            cos, sin, each [b or 1, 1, s, head_dim]
+        """
+        angles = position_ids[:, None, :, None].float() * self.frequencies(position_ids)
+        cos = angles.cos() * self.attention_factor
+        sin = angles.sin() * self.attention_factor
+        return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
+
+    def frequencies(self, position_ids: torch.Tensor) -> torch.Tensor:
+        """[head_dim / 2], in radians a position.
+
+        `dynamic` and `longrope` depend on the longest position of this very call, as in
+        transformers on a fresh model. Keys that were cached before the limit was crossed keep
+        the rotation they got.
+        """
+        rope, length = self.rope, None
+        if rope["rope_type"] == "dynamic":
+            longest = int(position_ids.max()) + 1
+            if longest > self.max_position_embeddings:
+                return self._compute(longest, position_ids.device)
+        elif rope["rope_type"] == "longrope":
+            longest = int(position_ids.max()) + 1
+            if longest > rope["original_max_position_embeddings"]:
+                length = longest
+        key = (position_ids.device, length is not None)
+        if key not in self._cached:
+            self._cached[key] = self._compute(length, position_ids.device)
+        return self._cached[key]
+
+    def _compute(self, length: int | None, device: torch.device) -> torch.Tensor:
+        return inverse_frequencies(
+            self.rope, self.head_dim, self.max_position_embeddings, length
+        ).to(device)
+
+
+def inverse_frequencies(
+    rope: dict[str, Any], head_dim: int, max_position_embeddings: int, length: int | None = None
+) -> torch.Tensor:
+    """Radians a position for each pair of dimensions.
+
+    Args:
+        rope: normalised `rope_parameters`.
+        head_dim: width of a head.
+        max_position_embeddings: the config's.
+        length: positions in use, for `dynamic` and `longrope`.
+
+    Returns:
+        float32 [head_dim / 2]
+    """
+    rope_type, base = rope["rope_type"], rope["rope_theta"]
+    if rope_type == "dynamic":
+        # NTK-aware scaling: stretch the base as the input outgrows the trained length.
+        ratio = max(length or 0, max_position_embeddings) / max_position_embeddings
+        grown = rope["factor"] * ratio - (rope["factor"] - 1)
+        base = base * grown ** (head_dim / (head_dim - 2))
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim
+    plain = 1.0 / (base**exponents)
+    if rope_type == "linear":
+        return plain / rope["factor"]
+    if rope_type == "yarn":
+        return _yarn(rope, head_dim, plain, _factor(rope, max_position_embeddings))
+    if rope_type == "longrope":
+        which = "short_factor" if length is None else "long_factor"
+        return 1.0 / (
+            torch.tensor(rope[which], dtype=torch.float32, device="cpu") * base**exponents
+        )
+    if rope_type == "llama3":
+        return _llama3(rope, plain)
+    return plain
+
+
+def attention_factor(rope: dict[str, Any], max_position_embeddings: int) -> float:
+    """What cosines and sines are multiplied by (YaRN's and LongRoPE's temperature)."""
+    if rope["rope_type"] not in ("yarn", "longrope"):
+        return 1.0
+    if "attention_factor" in rope:
+        return float(rope["attention_factor"])
+    factor = _factor(rope, max_position_embeddings)
+    if factor <= 1:
+        return 1.0
+    if rope["rope_type"] == "longrope":
+        trained = rope["original_max_position_embeddings"]
+        return math.sqrt(1 + math.log(factor) / math.log(trained))
+    if rope.get("mscale") and rope.get("mscale_all_dim"):
+        over, under = rope["mscale"], rope["mscale_all_dim"]
+        return (0.1 * over * math.log(factor) + 1) / (0.1 * under * math.log(factor) + 1)
+    return 0.1 * math.log(factor) + 1
+
+
+def _factor(rope: dict[str, Any], max_position_embeddings: int) -> float:
+    trained = rope["original_max_position_embeddings"]
+    return float(rope.get("factor", max_position_embeddings / trained))
+
+
+def _yarn(rope: dict[str, Any], dim: int, plain: torch.Tensor, factor: float) -> torch.Tensor:
+    """YaRN (Peng et al. 2023): slow dimensions are interpolated, fast ones kept."""
+    trained, base = rope["original_max_position_embeddings"], rope["rope_theta"]
+
+    def dimension_of(rotations: float) -> float:
+        """The dimension that turns so many times over the trained length."""
+        return dim * math.log(trained / (rotations * 2 * math.pi)) / (2 * math.log(base))
+
+    low = dimension_of(rope.get("beta_fast", 32))
+    high = dimension_of(rope.get("beta_slow", 1))
+    if rope.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
+    if low == high:
+        high += 0.001  # keeps the ramp below from dividing by zero
+    steps = torch.arange(dim // 2, dtype=torch.float32, device="cpu")
+    interpolated = ((steps - low) / (high - low)).clamp(0, 1)
+    return plain / factor * interpolated + plain * (1 - interpolated)
+
+
+def _llama3(rope: dict[str, Any], plain: torch.Tensor) -> torch.Tensor:
+    """Llama 3.1: long wavelengths are divided by the factor, with a smooth passage."""
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    trained, factor = rope["original_max_position_embeddings"], rope["factor"]
+    wavelengths = 2 * math.pi / plain
+    scaled = torch.where(wavelengths > trained / low, plain / factor, plain)
+    smooth = (trained / wavelengths - low) / (high - low)
+    between = (1 - smooth) * scaled / factor + smooth * scaled
+    medium = (wavelengths >= trained / high) & (wavelengths <= trained / low)
+    return torch.where(medium, between, scaled)

@@ -1,0 +1,1 @@
+"""Text families, one file each."""

@@ -1,0 +1,232 @@
+"""GPT-2 (Radford et al. 2019): pre-norm decoder with learned positions.
+
+Reference: transformers `modeling_gpt2.py`; names of modules and parameters are the same. Its
+checkpoints store linear weights as [in, out]; here they are ordinary linears over a transposed
+view of the stored tensor, so that nothing is copied and quantization treats them as any other.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from tfcli.models.blocks.run import run_blocks
+from tfcli.models.cache import Cache
+from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.configs.gpt2 import GPT2Config
+from tfcli.models.heads import causal_lm_loss, last_positions
+from tfcli.models.layers.activations import activation
+from tfcli.models.layers.attention import Attend, split_heads
+from tfcli.models.layers.embeddings import Embedding, check_length, embed_inputs
+from tfcli.models.layers.linear import linear
+from tfcli.models.layers.masks import AttentionMask, causal_mask, has_padding, position_ids_of
+from tfcli.models.layers.norms import layer_norm
+from tfcli.models.model import Model
+from tfcli.models.output import ModelOutput
+from tfcli.models.rules import Transpose
+
+
+class GPT2Attention(nn.Module):
+    """Multi-head attention; queries, keys and values come from one linear."""
+
+    def __init__(self, config: GPT2Config, layer: int, attention: str) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        self.layer = layer
+        self.c_attn = linear(config.hidden_size, 3 * config.hidden_size, bias=True)
+        self.c_proj = linear(config.hidden_size, config.hidden_size, bias=True)
+        self.attend = Attend(attention, config.attention_scale(layer), config.attn_pdrop)
+        self.resid_dropout = nn.Dropout(config.resid_pdrop)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        mask: AttentionMask,
+        cache: Cache | None,
+        attentions: list[torch.Tensor] | None,
+    ) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        query, key, value = (
+            split_heads(part, self.head_dim) for part in self.c_attn(x).chunk(3, dim=-1)
+        )
+        if cache is not None:
+            key, value = cache.update(self.layer, key, value)
+        return self.resid_dropout(self.c_proj(self.attend(query, key, value, mask, attentions)))
+
+
+class GPT2MLP(nn.Module):
+    """Two linears with an activation between."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.c_fc = linear(config.hidden_size, config.intermediate_size, bias=True)
+        self.c_proj = linear(config.intermediate_size, config.hidden_size, bias=True)
+        self.act = activation(config.activation_function)
+        self.dropout = nn.Dropout(config.resid_pdrop)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        return self.dropout(self.c_proj(self.act(self.c_fc(x))))
+
+
+class GPT2Block(nn.Module):
+    """One layer."""
+
+    def __init__(self, config: GPT2Config, layer: int, attention: str) -> None:
+        super().__init__()
+        self.ln_1 = layer_norm(config.hidden_size, config.layer_norm_epsilon)
+        self.attn = GPT2Attention(config, layer, attention)
+        self.ln_2 = layer_norm(config.hidden_size, config.layer_norm_epsilon)
+        self.mlp = GPT2MLP(config)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        mask: AttentionMask,
+        cache: Cache | None = None,
+        attentions: list[torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        x = x + self.attn(self.ln_1(x), mask, cache, attentions)
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT2Model(nn.Module):
+    """Token and position embeddings, blocks, final norm."""
+
+    def __init__(self, config: GPT2Config, attention: str) -> None:
+        super().__init__()
+        self.wte = Embedding(config.vocab_size, config.hidden_size)
+        self.wpe = Embedding(config.max_position_embeddings, config.hidden_size)
+        self.drop = nn.Dropout(config.embd_pdrop)
+        self.h = nn.ModuleList(
+            GPT2Block(config, layer, attention) for layer in range(config.num_hidden_layers)
+        )
+        self.ln_f = layer_norm(config.hidden_size, config.layer_norm_epsilon)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        cache: Cache | None,
+        inputs_embeds: torch.Tensor | None,
+        checkpointing: bool,
+        hidden_states: list[torch.Tensor] | None,
+        attentions: list[torch.Tensor] | None,
+    ) -> torch.Tensor:
+        """Arguments as in `GPT2LMHeadModel.forward`. Returns [b, s, d]."""
+        x = embed_inputs(self.wte, input_ids, inputs_embeds)
+        batch, length = x.shape[:2]
+        past = cache.length if cache is not None else 0
+        check_length(past + length, self.wpe.num_embeddings)
+        padding = attention_mask if has_padding(attention_mask, batch, past + length) else None
+        if position_ids is None:
+            position_ids = position_ids_of(padding, length, past, x.device)
+        mask = causal_mask(padding, length, past, x.device)
+        x = run_blocks(
+            self.h,
+            self.drop(x + self.wpe(position_ids)),
+            mask,
+            cache,
+            attentions,
+            checkpointing=checkpointing,
+            hidden_states=hidden_states,
+        )
+        x = self.ln_f(x)
+        if hidden_states is not None:
+            hidden_states.append(x)
+        return x
+
+
+class GPT2LMHeadModel(Model):
+    """GPT-2 with a language-model head.
+
+    Args:
+        config: the family's config.
+        attention: name of the attention backend.
+    """
+
+    task = "causal-lm"
+    ties: ClassVar[dict[str, str]] = {"lm_head.weight": "transformer.wte.weight"}
+    rules = (Transpose(r"transformer\.h\.\d+\.(attn|mlp)\.(c_attn|c_proj|c_fc)\.weight"),)
+    optional_prefix = "transformer."
+    ignorable: ClassVar[dict[str, str]] = {
+        r"\.attn\.(masked_)?bias$": "a causal mask, which is computed here"
+    }
+    calibration = CalibrationWalk(
+        blocks="transformer.h",
+        groups=(("attn.c_attn",), ("attn.c_proj",), ("mlp.c_fc",), ("mlp.c_proj",)),
+    )
+
+    def __init__(self, config: GPT2Config, attention: str = "sdpa") -> None:
+        super().__init__(config, attention)
+        self.transformer = GPT2Model(config, attention)
+        self.lm_head = linear(config.hidden_size, config.vocab_size, bias=False)
+        self.tie_weights()
+
+    def init_std(self, name: str) -> float:
+        """Projections into the residual stream start smaller, by the square root of their count."""
+        std = self.config.initializer_range
+        if name.endswith("c_proj.weight"):
+            return std / math.sqrt(2 * self.config.num_hidden_layers)
+        return std
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        cache: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        num_target_tokens: int | torch.Tensor | None = None,
+        logits_to_keep: int = 0,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> ModelOutput:
+        """Predict the next token at each position.
+
+        Args:
+            input_ids (Tensor): [b, s]
+            attention_mask (Tensor): [b, cached + s], 1 for a token, 0 for padding on either side.
+            position_ids (Tensor): [b or 1, s]; by default counted from each row's first token.
+            cache: earlier keys and values; the new ones are added to it.
+            inputs_embeds (Tensor): [b, s, d], in place of input_ids; positions are added to it.
+            labels (Tensor): [b, s], the input itself with -100 where nothing is to be learned.
+            num_target_tokens: divides the summed loss; see `heads.token_loss`.
+            logits_to_keep: give logits of this many last positions only; 0 gives all.
+            output_hidden_states: return them.
+            output_attentions: return attention weights, which forgoes the fused backends.
+
+        Returns:
+            logits [b, s, vocab], and what was asked for
+
+        Raises:
+            ModelError: inputs that do not fit together, or are longer than n_positions.
+        """
+        hidden_states: list[torch.Tensor] | None = [] if output_hidden_states else None
+        attentions: list[torch.Tensor] | None = [] if output_attentions else None
+        # A block that is computed again would add its keys and values to the cache again.
+        checkpointing = self.checkpointing and torch.is_grad_enabled() and cache is None
+        x = self.transformer(
+            input_ids,
+            attention_mask,
+            position_ids,
+            cache,
+            inputs_embeds,
+            checkpointing,
+            hidden_states,
+            attentions,
+        )
+        logits = self.lm_head(last_positions(x, logits_to_keep, labels))
+        return ModelOutput(
+            loss=None if labels is None else causal_lm_loss(logits, labels, num_target_tokens),
+            logits=logits,
+            hidden_states=None if hidden_states is None else tuple(hidden_states),
+            attentions=None if attentions is None else tuple(attentions),
+            cache=cache,
+        )

@@ -1,0 +1,235 @@
+"""Every family against transformers, on every config of cases.py."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from tests.models.parity import (
+    AUTO,
+    CAUSAL,
+    PAIRS,
+    STEADY,
+    assert_close,
+    gradients,
+    inputs,
+    labels_for,
+    pair_id,
+    reference,
+    twin,
+)
+from tfcli.models.cache import DynamicCache, StaticCache
+from tfcli.models.loading import build, load_weights
+from tfcli.models.registry import read_config
+from tfcli.models.rules import to_checkpoint
+from tfcli.models.saving import export_config, export_tensors
+
+every_pair = pytest.mark.parametrize(("case", "task"), PAIRS, ids=pair_id)
+every_causal = pytest.mark.parametrize(("case", "task"), CAUSAL, ids=pair_id)
+
+
+@every_pair
+def test_forward(case, task):
+    theirs = reference(case, task, attention="eager")
+    ours, batch = twin(theirs, task), inputs(case, task)
+    wanted = {"output_hidden_states": True, "output_attentions": True}
+    with torch.no_grad():
+        expected, actual = theirs(**batch, **wanted), ours(**batch, **wanted)
+    assert_close(actual.logits, expected.logits)
+    assert len(actual.hidden_states) == len(expected.hidden_states)
+    for own, other in zip(actual.hidden_states, expected.hidden_states, strict=True):
+        assert_close(own, other)
+    for own, other in zip(actual.attentions, expected.attentions, strict=True):
+        assert_close(own, other)
+
+
+@every_pair
+def test_loss_and_gradients(case, task):
+    theirs = reference(case, task)
+    ours, batch = twin(theirs, task), inputs(case, task)
+    labels = labels_for(case, task, batch)
+    expected, actual = theirs(**batch, labels=labels), ours(**batch, labels=labels)
+    assert_close(actual.loss, expected.loss, 1e-6)
+    expected.loss.backward()
+    actual.loss.backward()
+    own, other = gradients(ours), gradients(theirs)
+    assert own.keys() == other.keys()
+    largest = max(gradient.abs().max().item() for gradient in other.values())
+    for name, gradient in other.items():
+        error = to_checkpoint(ours.rules, name, own[name]) - gradient
+        assert error.abs().max() <= 1e-5 * largest, name
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@every_pair
+def test_padding_changes_nothing(case, task, side):
+    ours = twin(reference(case, task), task)
+    length, pad = min(case.length, 13), 5
+    batch = inputs(case, task, rows=1, length=length)
+    mask = torch.ones(1, length, dtype=torch.long)
+    ends = (pad, 0) if side == "left" else (0, pad)
+    padded = {name: torch.nn.functional.pad(ids, ends, value=1) for name, ids in batch.items()}
+    padded_mask = torch.nn.functional.pad(mask, ends)
+    # Beside a longer row, which is not padded.
+    longer = inputs(case, task, rows=1, length=length + pad)
+    both = {name: torch.cat((padded[name], longer[name])) for name in padded}
+    both_mask = torch.cat((padded_mask, torch.ones(1, length + pad, dtype=torch.long)))
+    with torch.no_grad():
+        alone = ours(**batch).logits
+        together = ours(**both, attention_mask=both_mask).logits
+        unpadded = ours(**longer).logits
+    own = together[:1]
+    if task != "sequence-classification":
+        own = own[:, pad:] if side == "left" else own[:, :length]
+    assert torch.isfinite(together).all()
+    if case.steady:
+        assert_close(own, alone)
+        assert_close(together[1:], unpadded)
+
+
+@every_pair
+def test_right_padding_equals_theirs(case, task):
+    theirs = reference(case, task)
+    ours, batch = twin(theirs, task), inputs(case, task)
+    mask = torch.ones_like(batch["input_ids"])
+    mask[0, -6:] = 0
+    with torch.no_grad():
+        expected = theirs(**batch, attention_mask=mask).logits
+        actual = ours(**batch, attention_mask=mask).logits
+    if task != "sequence-classification":
+        actual, expected = actual[mask.bool()], expected[mask.bool()]
+    assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+@pytest.mark.parametrize(("case", "task"), STEADY, ids=pair_id)
+def test_cached_decoding_equals_one_pass(case, task, kind):
+    ours, batch = twin(reference(case, task), task), inputs(case, task)
+    ids = batch["input_ids"]
+    steps = [7, 3] + [1] * (ids.shape[1] - 10)  # a prompt, a chunk, single tokens
+    cache = DynamicCache() if kind == "dynamic" else StaticCache(ours.config, 2, ids.shape[1])
+    with torch.no_grad():
+        parts = [ours(part, cache=cache).logits for part in ids.split(steps, dim=1)]
+        whole = ours(ids).logits
+    assert cache.length == ids.shape[1]
+    assert_close(torch.cat(parts, dim=1), whole)
+
+
+@pytest.mark.parametrize(("case", "task"), STEADY, ids=pair_id)
+def test_cached_decoding_with_left_padding(case, task):
+    ours = twin(reference(case, task), task)
+    ids = inputs(case, task)["input_ids"]
+    mask = torch.ones_like(ids)
+    mask[0, :4] = 0
+    cache = DynamicCache()
+    with torch.no_grad():
+        parts = [ours(ids[:, :9], attention_mask=mask[:, :9], cache=cache).logits]
+        for at in range(9, ids.shape[1]):
+            step = ours(ids[:, at : at + 1], attention_mask=mask[:, : at + 1], cache=cache)
+            parts.append(step.logits)
+        alone = ours(ids[:1, 4:]).logits
+    assert_close(torch.cat(parts, dim=1)[:1, 4:], alone)
+
+
+@every_causal
+def test_cached_decoding_equals_theirs(case, task):
+    """Also where the rotation changes on the way, past the trained length."""
+    theirs = reference(case, task)
+    ours, batch = twin(theirs, task), inputs(case, task)
+    ids, cache, past = batch["input_ids"], DynamicCache(), transformers.DynamicCache()
+    with torch.no_grad():
+        for part in ids.split([9] + [1] * (ids.shape[1] - 9), dim=1):
+            expected = theirs(part, past_key_values=past, use_cache=True).logits
+            assert_close(ours(part, cache=cache).logits, expected)
+
+
+@every_pair
+def test_transformers_loads_what_we_save(case, task, tmp_path):
+    theirs = reference(case, task)
+    ours, batch = twin(theirs, task), inputs(case, task)
+    save_file(dict(export_tensors(ours)), tmp_path / "model.safetensors", {"format": "pt"})
+    (tmp_path / "config.json").write_text(json.dumps(export_config(ours)))
+    again, info = AUTO[task].from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert again.config.architectures == [type(theirs).__name__]
+    with torch.no_grad():
+        assert torch.equal(again.eval()(**batch).logits, theirs(**batch).logits)
+
+
+@every_pair
+def test_we_load_what_transformers_saves(case, task, tmp_path):
+    theirs = reference(case, task)
+    theirs.save_pretrained(tmp_path)
+    config = read_config(json.loads((tmp_path / "config.json").read_text()))
+    ours = build(config)  # the task follows from the config's architectures
+    account = load_weights(ours, load_file(tmp_path / "model.safetensors"))
+    assert ours.task == task
+    assert set(account.loaded) | set(account.tied) == set(ours.state_dict())
+    assert not account.skipped and not account.initialized and not account.cast
+    batch = inputs(case, task)
+    with torch.no_grad():
+        assert_close(ours.eval()(**batch).logits, theirs(**batch).logits)
+
+
+@every_pair
+def test_bfloat16_is_as_near_as_theirs(case, task):
+    theirs, batch = reference(case, task), inputs(case, task)
+    with torch.no_grad():
+        exact = theirs(**batch).logits
+        ours = twin(theirs, task, dtype=torch.bfloat16)
+        own_error = (ours(**batch).logits.float() - exact).abs().mean()
+        their_error = (theirs.bfloat16()(**batch).logits.float() - exact).abs().mean()
+    assert ours.dtype == torch.bfloat16
+    assert own_error <= 1.5 * their_error + 1e-6
+
+
+@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
+@pytest.mark.parametrize("attention", ["sdpa", "flash", "flex"])
+@every_pair
+def test_backends_agree_with_eager(case, task, attention, padded):
+    theirs, batch = reference(case, task), inputs(case, task)
+    if padded:
+        batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+        batch["attention_mask"][0, :6] = 0
+    with torch.no_grad():
+        expected = twin(theirs, task, attention="eager")(**batch).logits
+        actual = twin(theirs, task, attention=attention)(**batch).logits
+    assert_close(actual, expected)
+
+
+@every_pair
+def test_activation_checkpointing_keeps_the_gradients(case, task):
+    theirs, batch = reference(case, task), inputs(case, task)
+    labels = labels_for(case, task, batch)
+    plain, frugal = twin(theirs, task).train(), twin(theirs, task).train()
+    frugal.set_activation_checkpointing(True)
+    runs = 0
+
+    def count(*_):
+        nonlocal runs
+        runs += 1
+
+    frugal.blocks[0].register_forward_pre_hook(count)
+    for model in (plain, frugal):
+        torch.manual_seed(3)  # the same dropout
+        model(**batch, labels=labels).loss.backward()
+    assert runs == 2  # once forward, once again in the backward pass
+    own, other = gradients(frugal), gradients(plain)
+    assert own.keys() == other.keys()
+    assert all(torch.equal(own[name], other[name]) for name in own)
+
+
+@every_pair
+def test_config_survives_the_round_trip(case, task):
+    theirs = reference(case, task).config
+    written = json.loads(json.dumps(read_config(theirs.to_dict()).to_dict()))
+    again = type(theirs)(**copy.deepcopy(written)).to_dict()
+    for key in ("torch_dtype", "rope_theta", "rope_scaling"):  # the older spellings
+        again.pop(key, None)
+    assert again == theirs.to_dict()
+    assert read_config(written).to_dict() == written

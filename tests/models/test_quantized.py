@@ -1,0 +1,111 @@
+"""Which linears a quantization_config covers, and what is refused by name."""
+
+import pytest
+import torch
+
+from tfcli.models.errors import ModelError
+from tfcli.models.layers.quantized_linear import QuantizedLinear
+from tfcli.models.loading import build
+from tfcli.models.quantized import GPTQLayout, swap_quantized, verify_quantized
+from tfcli.models.registry import read_config
+
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 64,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+}
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "sym": True}
+
+
+def quantized_names(**changes):
+    model = build(read_config(LLAMA))
+    swapped = swap_quantized(model, GPTQ | changes)
+    found = [n for n, module in model.named_modules() if isinstance(module, QuantizedLinear)]
+    assert sorted(found) == sorted(swapped)
+    return model, swapped
+
+
+def test_all_linears_of_the_blocks_are_swapped_and_nothing_else():
+    model, names = quantized_names()
+    assert len(names) == 2 * 7
+    assert names[0] == "model.layers.0.self_attn.q_proj"
+    assert isinstance(model.lm_head, torch.nn.Linear)
+    assert model.model.layers[1].mlp.down_proj.qweight.shape == (96 // 8, 64)
+    assert model.model.layers[1].mlp.down_proj.qweight.is_meta
+
+
+def test_build_swaps_when_the_config_says_so():
+    model = build(read_config(LLAMA | {"quantization_config": GPTQ}))
+    assert isinstance(model.model.layers[0].mlp.up_proj, QuantizedLinear)
+
+
+def test_modules_in_block_to_quantize_limits_the_swap():
+    _, names = quantized_names(
+        modules_in_block_to_quantize=[["self_attn.q_proj"], ["mlp.up_proj", "mlp.gate_proj"]]
+    )
+    assert [name for name in names if ".1." in name] == [
+        "model.layers.1.self_attn.q_proj",
+        "model.layers.1.mlp.up_proj",
+        "model.layers.1.mlp.gate_proj",
+    ]
+
+
+def test_dynamic_leaves_out_and_changes_single_linears():
+    model, names = quantized_names(
+        dynamic={r"-:.*layers\.0\.mlp": {}, r"+:.*layers\.1\.mlp": {"bits": 8, "group_size": 48}}
+    )
+    assert not any("layers.0.mlp" in name for name in names)
+    down = model.model.layers[1].mlp.down_proj
+    assert (down.bits, down.group_size, down.qweight.shape) == (8, 48, (96 // 4, 64))
+    assert model.model.layers[1].self_attn.q_proj.bits == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"quant_method": "awq"}, "quant_method: 'awq' is not supported"),
+        ({"quant_method": None}, "quant_method: None"),
+        ({"bits": 5}, "bits: 5 is not supported .* supported: 2, 3, 4, 8"),
+        ({"bits": None}, "bits: None"),
+        ({"group_size": 0}, "group_size: 0"),
+        ({"checkpoint_format": "marlin"}, "checkpoint_format: 'marlin'"),
+        ({"lm_head": True}, "lm_head: True"),
+        ({"pack_dtype": "int8"}, "pack_dtype: 'int8'"),
+        ({"modules_in_block_to_quantize": ["self_attn.q_prj"]}, "did you mean self_attn.q_proj"),
+        ({"dynamic": {"(": {}}}, "bad pattern"),
+        ({"dynamic": {".*": {"bits": 7}}}, "bits: 7"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(changes, message):
+    with pytest.raises(ModelError, match=message.replace(" .* ", ".*")):
+        quantized_names(**changes)
+
+
+def test_widths_that_cannot_be_packed_are_refused():
+    model = build(read_config(LLAMA | {"intermediate_size": 80}))
+    with pytest.raises(ModelError, match=r"gate_proj has 80 .*multiple of 32"):
+        swap_quantized(model, GPTQ)
+
+
+def test_the_older_key_for_the_format_is_read():
+    assert GPTQLayout.from_config(GPTQ | {"format": "gptq_v2"}).checkpoint_format == "gptq_v2"
+    assert GPTQLayout.from_config(GPTQ).checkpoint_format == "gptq"
+
+
+def test_verify_names_the_layer():
+    model, _ = quantized_names()
+    model.to_empty(device="cpu")
+    for module in model.modules():
+        if isinstance(module, QuantizedLinear):
+            module.scales.fill_(1)
+            module.g_idx.zero_()
+            module.qzeros.fill_(0x77777777)
+    verify_quantized(model)
+    model.model.layers[1].mlp.up_proj.qzeros.zero_()
+    with pytest.raises(ModelError, match=r"model\.layers\.1\.mlp\.up_proj\.qzeros"):
+        verify_quantized(model)
