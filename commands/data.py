@@ -1,0 +1,26 @@
+"""`tfcli data`: text into splits."""
+
+from __future__ import annotations
+
+from tfcli.commands.options import spec_command
+from tfcli.commands.output import print_table
+from tfcli.console import Console
+from tfcli.data.spec import DataResult, DataSpec
+
+
+def show(result: DataResult, console: Console) -> None:
+    """The size of each split, and what was dropped."""
+    rows = [
+        [name, f"{size.documents:,}", f"{size.characters:,}", f"{size.bytes:,}"]
+        for name, size in result.splits.items()
+    ]
+    print_table(
+        console, f"Text from {result.source}", ["split", "documents", "characters", "bytes"], rows
+    )
+    console.out.print(
+        f"{result.paragraphs:,} paragraphs kept once, {result.paragraphs_dropped:,} repeats and "
+        f"{result.documents_dropped:,} documents dropped"
+    )
+
+
+app = spec_command(DataSpec, show, epilog="tfcli data python-docs texts --test 0.1")

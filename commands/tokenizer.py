@@ -1,0 +1,24 @@
+"""`tfcli tokenizer`: a vocabulary from text."""
+
+from __future__ import annotations
+
+from tfcli.commands.options import spec_command
+from tfcli.commands.output import print_facts
+from tfcli.console import Console
+from tfcli.tokenizers.spec import TokenizerResult, TokenizerSpec
+
+
+def show(result: TokenizerResult, console: Console) -> None:
+    """The vocabulary and how well it compresses."""
+    facts = {
+        "vocabulary": f"{result.vocab_size:,} tokens",
+        "special": ", ".join(f"{name} = {id}" for name, id in result.special_tokens.items()),
+        "trained on": f"{result.documents:,} documents, {result.bytes:,} bytes",
+        "compression": f"{result.bytes_per_token:.2f} bytes a token",
+    }
+    print_facts(console, "Byte-level BPE tokenizer", facts)
+
+
+app = spec_command(
+    TokenizerSpec, show, epilog="tfcli tokenizer texts/train.jsonl tok --vocab-size 4096"
+)

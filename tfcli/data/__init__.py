@@ -1,0 +1,1 @@
+"""`tfcli data`: text into documents, without repeats, in splits."""

@@ -1,0 +1,64 @@
+"""The work of `tfcli data`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tfcli.data.documents import Document, load_documents
+from tfcli.data.paragraphs import keep_once
+from tfcli.data.spec import PYTHON_DOCS, DataResult, DataSpec, SplitSize
+from tfcli.data.split import split_documents
+from tfcli.recipe.job import Job
+
+
+def run(spec: DataSpec, job: Job) -> DataResult:
+    """Read, keep each paragraph once, split, and write a .jsonl file a split.
+
+    Raises:
+        UsageError: the source is of an unknown kind, or has too few documents to split.
+        WorkError: a file that cannot be read as text.
+    """
+    if spec.source == PYTHON_DOCS:
+        found = python_docs()
+    else:
+        found = load_documents(spec.source, spec.text_field)
+    job.console.note(f"{len(found)} documents")
+    clean = keep_once(found)
+    splits = split_documents(
+        clean.documents, validation=spec.validation, test=spec.test, seed=spec.seed
+    )
+    for name, documents in splits.items():
+        write_documents(job.output / f"{name}.jsonl", documents)
+    return DataResult(
+        source=spec.source,
+        documents=len(clean.documents),
+        documents_dropped=clean.documents_dropped,
+        paragraphs=clean.paragraphs,
+        paragraphs_dropped=clean.paragraphs_dropped,
+        splits={name: measure(documents) for name, documents in splits.items()},
+    )
+
+
+def python_docs() -> list[Document]:
+    """Python's language reference by topic, as `help()` shows it, in the order of the names."""
+    from pydoc_data.topics import topics
+
+    return [Document(name, topics[name]) for name in sorted(topics)]
+
+
+def write_documents(path: Path, documents: list[Document]) -> None:
+    """Write documents as one JSON object a line."""
+    with path.open("w", encoding="utf-8") as file:
+        for document in documents:
+            line = json.dumps({"id": document.id, "text": document.text}, ensure_ascii=False)
+            file.write(line + "\n")
+
+
+def measure(documents: list[Document]) -> SplitSize:
+    """How much text some documents hold."""
+    return SplitSize(
+        documents=len(documents),
+        characters=sum(len(document.text) for document in documents),
+        bytes=sum(len(document.text.encode()) for document in documents),
+    )

@@ -1,0 +1,62 @@
+"""What `tfcli data` takes and gives."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tfcli.recipe.spec import OutputPath, Result, Role, Spec
+
+PYTHON_DOCS = "python-docs"
+
+
+class DataSpec(Spec):
+    """Prepare text: drop repeats, split by document."""
+
+    verb: ClassVar[str] = "data"
+    positional: ClassVar[tuple[str, ...]] = ("source", "output")
+
+    source: Annotated[str, Role("input", words=(PYTHON_DOCS,))] = Field(
+        description="python-docs (Python's language reference), a .txt, .jsonl, .csv or .parquet "
+        "file, or a folder of .txt files."
+    )
+    output: OutputPath = Field(
+        description="Folder for train.jsonl, validation.jsonl and test.jsonl."
+    )
+    validation: float = Field(
+        0.05, ge=0, lt=1, description="Share of the characters for validation."
+    )
+    test: float = Field(0.1, ge=0, lt=1, description="Share of the characters for the test.")
+    seed: int = Field(0, ge=0, description="Decides which document goes into which split.")
+    text_field: str = Field(
+        "text", min_length=1, description="The key or column of the text in .jsonl, .csv, .parquet."
+    )
+
+    @model_validator(mode="after")
+    def _something_is_left_to_train_on(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together must leave a share for training")
+        return self
+
+
+class SplitSize(BaseModel):
+    """How much text a split holds."""
+
+    model_config = ConfigDict(frozen=True)
+    documents: int = Field(description="Documents in the split.")
+    characters: int = Field(description="Characters of their text.")
+    bytes: int = Field(description="UTF-8 bytes of their text.")
+
+
+class DataResult(Result):
+    """What `tfcli data` made."""
+
+    schema_name: ClassVar[str] = "tfcli.data/1"
+
+    source: str = Field(description="Where the text came from.")
+    documents: int = Field(description="Documents kept, in all splits.")
+    documents_dropped: int = Field(description="Documents of which no paragraph was left.")
+    paragraphs: int = Field(description="Paragraphs kept, each once.")
+    paragraphs_dropped: int = Field(description="Paragraphs that repeated an earlier one.")
+    splits: dict[str, SplitSize] = Field(description="train, validation and test.")

@@ -1,0 +1,1 @@
+"""`tfcli tokenizer`, and text to ids and back for every other verb."""

@@ -1,0 +1,42 @@
+"""Decoding ids one by one as they are made, never printing half a character."""
+
+from __future__ import annotations
+
+from tfcli.tokenizers.load import Tokenizer
+
+_INCOMPLETE = "\ufffd"
+
+
+class StreamDecoder:
+    """Turns ids into text piece by piece; the pieces add up to `tokenizer.decode` of all ids.
+
+    A character's bytes can lie in several tokens, so text that ends inside a character is held
+    back. Each piece is decoded after the piece before it, because some tokenizers drop the space
+    before the first token of a text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._context = 0  # where decoding starts
+        self._printed = 0  # ids before this one are printed
+
+    def push(self, token: int) -> str:
+        """The text that one more id completes; empty while a character is incomplete."""
+        self._ids.append(token)
+        piece = self._pending()
+        if not piece or piece.endswith(_INCOMPLETE):
+            return ""
+        self._context, self._printed = self._printed, len(self._ids)
+        return piece
+
+    def finish(self) -> str:
+        """What was held back, with U+FFFD for bytes that never became a character."""
+        piece = self._pending()
+        self._context = self._printed = len(self._ids)
+        return piece
+
+    def _pending(self) -> str:
+        decode = self._tokenizer.decode
+        before = decode(self._ids[self._context : self._printed])
+        return decode(self._ids[self._context :])[len(before) :]
