@@ -1,0 +1,43 @@
+"""`tfcli quantize`: flags, and what the user sees."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tfcli.commands.options import spec_command
+from tfcli.commands.output import print_facts
+from tfcli.console import Console
+from tfcli.quantize.spec import QuantizeResult, QuantizeSpec
+from tfcli.units import format_bytes
+
+
+def show(result: QuantizeResult, console: Console) -> None:
+    """Print what was quantized, what was kept and why, and what it costs."""
+    group = "whole rows" if result.group_size == -1 else f"groups of {result.group_size}"
+    zero = "symmetric" if result.symmetric else "asymmetric"
+    kept = Counter(t.reason or "" for t in result.tensors if t.outcome != "quantized")
+    facts = {
+        "quantized": f"{result.quantized} tensors to {result.bits} bits, {group}, {zero}",
+        "kept": f"{result.kept} tensors ({', '.join(f'{n} {why}' for why, n in kept.items())})",
+        "bits per weight": f"{result.bits_per_weight:.2f} with scales, zeros and group indices",
+        "size": f"{format_bytes(result.bytes_before)} -> {format_bytes(result.bytes_after)}",
+        "mean weight error": f"{result.mean_weight_error:.3g}",
+    }
+    if result.dropped:
+        facts["dropped"] = f"{result.dropped} tensors that no reader needs"
+    if result.mean_output_error is not None:
+        facts["mean output error"] = f"{result.mean_output_error:.3g}"
+    if result.calibration is not None:
+        data = result.calibration
+        facts["calibration"] = (
+            f"{data.tokens:,} tokens in {data.windows} windows of {data.sequence_length}, "
+            f"from {data.documents} documents with {data.bos_per_document} BOS each"
+        )
+    print_facts(console, f"{result.method}: {result.output}", facts)
+
+
+app = spec_command(
+    QuantizeSpec,
+    show,
+    epilog="tfcli quantize models/base models/base-4bit --method gptq --data calibration.txt",
+)

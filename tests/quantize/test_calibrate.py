@@ -1,0 +1,134 @@
+"""The calibration loop: what each linear sees, in which order, and what is left in memory."""
+
+import pytest
+import torch
+
+from tfcli.errors import WorkError
+from tfcli.models.loading import build, initialize
+from tfcli.models.registry import read_config
+from tfcli.quantize.calibrate import calibrate, token_windows
+
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+}
+
+
+class Zeroing:
+    """A method that zeroes every weight, and remembers what it saw."""
+
+    def __init__(self, change=torch.zeros_like):
+        self.seen, self.order, self.change = {}, [], change
+
+    def observe(self, names, inputs):
+        self.seen.setdefault(names[0], []).append(inputs)
+
+    def quantize(self, name, weight):
+        self.order.append(name)
+        return self.change(weight)
+
+
+def model(dtype=torch.float32):
+    return initialize(build(read_config(LLAMA)), seed=0, dtype=dtype).eval()
+
+
+def batches():
+    ids = torch.randint(64, (4, 8), generator=torch.Generator().manual_seed(0))
+    return list(ids.split(2))
+
+
+def test_linears_come_in_execution_order_block_by_block():
+    method = Zeroing()
+    done = list(calibrate(model(), model().calibration, batches(), method))
+    assert [len(names) for names in done] == [7, 7]
+    assert method.order == [name for names in done for name in names]
+    assert method.order[:5] == [
+        "model.layers.0.self_attn.q_proj",
+        "model.layers.0.self_attn.k_proj",
+        "model.layers.0.self_attn.v_proj",
+        "model.layers.0.self_attn.o_proj",
+        "model.layers.0.mlp.gate_proj",
+    ]
+
+
+def test_inputs_are_those_of_the_model_when_nothing_changes():
+    """Observed inputs equal what hooks see in a plain forward pass."""
+    method, plain = Zeroing(change=lambda weight: weight), model()
+    expected = {}
+    for name in ("model.layers.0.mlp.down_proj", "model.layers.1.self_attn.q_proj"):
+        plain.get_submodule(name).register_forward_pre_hook(
+            lambda _, args, name=name: expected.setdefault(name, []).append(args[0])
+        )
+    with torch.no_grad():
+        for ids in batches():
+            plain(input_ids=ids)
+
+    list(calibrate(model(), plain.calibration, batches(), method))
+
+    for name, inputs in expected.items():
+        torch.testing.assert_close(method.seen[name], inputs)
+
+
+def test_later_linears_see_the_changes_of_earlier_ones():
+    method, plain = Zeroing(), model()
+    list(calibrate(plain, plain.calibration, batches(), method))
+    # With v_proj zeroed, attention gives o_proj nothing but zeros.
+    assert not torch.stack(method.seen["model.layers.0.self_attn.o_proj"]).any()
+    # With every linear zeroed, a block hands on what it was given: the embeddings.
+    first = torch.cat(method.seen["model.layers.0.self_attn.q_proj"])
+    torch.testing.assert_close(torch.cat(method.seen["model.layers.1.self_attn.q_proj"]), first)
+
+
+def test_statistics_are_in_fp32_for_a_checkpoint_in_bf16():
+    method, half = Zeroing(change=lambda weight: weight), model(torch.bfloat16)
+    list(calibrate(half, half.calibration, batches(), method))
+    exact = Zeroing(change=lambda weight: weight)
+    list(calibrate(model(torch.bfloat16).float(), half.calibration, batches(), exact))
+    for name, inputs in exact.seen.items():
+        assert method.seen[name][0].dtype == torch.float32
+        torch.testing.assert_close(method.seen[name], inputs)
+
+
+def test_blocks_that_are_done_hold_no_memory_and_those_to_come_are_untouched():
+    half = model(torch.bfloat16)
+    walk = calibrate(half, half.calibration, batches(), Zeroing())
+    next(walk)
+    first, second = half.blocks
+    assert all(parameter.is_meta for parameter in first.parameters())
+    assert all(parameter.dtype == torch.bfloat16 for parameter in second.parameters())
+
+
+def test_linears_that_are_not_wanted_are_left_alone():
+    method, plain = Zeroing(), model()
+    done = list(
+        calibrate(plain, plain.calibration, batches(), method, wanted=lambda name: "mlp.up" in name)
+    )
+    assert done == [["model.layers.0.mlp.up_proj"], ["model.layers.1.mlp.up_proj"]]
+
+
+def test_gradients_are_off_inside_and_unchanged_outside():
+    plain = model()
+    walk = calibrate(plain, plain.calibration, batches(), Zeroing())
+    next(walk)
+    assert torch.is_grad_enabled()
+
+
+def test_windows_join_documents_and_are_drawn_with_the_seed():
+    documents = [[1, 2, 3], [4, 5, 6, 7, 8]]
+    every = token_windows(documents, length=2, samples=9, seed=0)
+    assert every.available == 4
+    assert sorted(every.ids.tolist()) == [[1, 2], [3, 4], [5, 6], [7, 8]]
+    drawn = [token_windows(documents, length=2, samples=2, seed=seed).ids for seed in (0, 0, 3)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_too_little_text_is_an_error():
+    with pytest.raises(WorkError, match="3 tokens, less than one window of 4"):
+        token_windows([[1, 2, 3]], length=4, samples=1, seed=0)

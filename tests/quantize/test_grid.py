@@ -1,0 +1,71 @@
+"""Grids: what fp16 can store, what is symmetric, and what the clip search is worth."""
+
+import torch
+
+from tfcli.quantize.grid import SMALLEST_SCALE, GridOptions, find_grid
+from tfcli.quantize.rtn import round_to_nearest, weight_error
+
+
+def random(rows, columns, seed=0):
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+
+
+def test_no_weight_is_further_than_half_a_step_from_its_level():
+    weight = random(8, 64)
+    for symmetric in (True, False):
+        grid = find_grid(weight, GridOptions(bits=4, symmetric=symmetric))
+        error = (grid.values(grid.levels(weight)) - weight).abs()
+        # Rounding the scale to fp16 moves the outermost levels by up to 2**-11 of their value.
+        assert (error <= 0.5 * grid.scale + weight.abs() * 2**-10).all()
+
+
+def test_symmetric_zero_point_is_the_middle_level():
+    assert find_grid(random(4, 32), GridOptions(bits=3)).zero.unique().tolist() == [4.0]
+
+
+def test_an_asymmetric_grid_fits_one_sided_weights_better():
+    weight = random(16, 64).abs() - 0.1
+    errors = {}
+    for symmetric in (True, False):
+        options = GridOptions(bits=4, group_size=64, symmetric=symmetric)
+        errors[symmetric] = weight_error(weight, round_to_nearest(weight, options))
+    assert errors[False] < 0.5 * errors[True]
+
+
+def test_asymmetric_zero_points_can_be_stored_in_v1():
+    weight = random(16, 64).abs() + 1  # no negative weight would put the zero point at 0
+    zeros = round_to_nearest(weight, GridOptions(bits=4, group_size=64, symmetric=False)).zeros
+    assert zeros.min() == 1
+
+
+def test_scales_are_what_fp16_stores():
+    scale = find_grid(random(64, 32), GridOptions(bits=3)).scale
+    assert torch.equal(scale, scale.half().float())
+
+
+def test_groups_of_zeros_and_of_tiny_weights_stay_finite():
+    for weight in (torch.zeros(2, 32), torch.full((2, 32), 1e-12)):
+        grid = find_grid(weight, GridOptions(bits=4))
+        assert (grid.scale >= SMALLEST_SCALE).all()
+        assert torch.equal(grid.values(grid.levels(weight)), torch.zeros(2, 32))
+
+
+def test_clip_search_lowers_the_squared_error():
+    weight = random(32, 128)
+    plain, searched = (
+        weight_error(weight, round_to_nearest(weight, GridOptions(bits=3, clip_search=search)))
+        for search in (False, True)
+    )
+    assert searched < 0.85 * plain
+
+
+def test_importance_guides_the_clip_search():
+    weight = random(32, 128)
+    importance = torch.linspace(0.01, 1, 128).square()
+    options = GridOptions(bits=3, clip_search=True)
+    plain, guided = find_grid(weight, options), find_grid(weight, options, importance)
+
+    def cost(grid):
+        return ((grid.values(grid.levels(weight)) - weight).square() * importance).sum()
+
+    assert cost(guided) < cost(plain)

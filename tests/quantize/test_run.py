@@ -1,0 +1,275 @@
+"""`tfcli quantize` on tiny checkpoints: what is written, what is reported, what is refused."""
+
+import json
+import random
+
+import pytest
+import torch
+from pydantic import ValidationError
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from tfcli.checkpoints.folder import load_model, save_model
+from tfcli.checkpoints.source import open_checkpoint
+from tfcli.errors import UsageError, WorkError
+from tfcli.models.layers.quantized_linear import QuantizedLinear
+from tfcli.models.loading import build, initialize
+from tfcli.models.registry import read_config
+from tfcli.quantize.run import run
+from tfcli.quantize.spec import QuantizeSpec
+from tfcli.recipe.job import Job
+
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 64,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "initializer_range": 0.2,
+}
+GPT2 = {
+    "model_type": "gpt2",
+    "vocab_size": 64,
+    "n_embd": 64,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 32,
+    "initializer_range": 0.2,
+}
+WORDS = [f"w{number}" for number in range(60)]
+
+
+def write_checkpoint(folder, config, dtype=torch.float32):
+    model = initialize(build(read_config(config)), seed=0, dtype=dtype)
+    save_model(model, folder)
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture
+def dense(tmp_path):
+    return write_checkpoint(tmp_path / "dense", LLAMA)
+
+
+@pytest.fixture
+def text(tmp_path):
+    """Words that follow one another by a rule, so that activations are correlated."""
+    draw = random.Random(0)
+    words = [draw.randrange(60)]
+    for _ in range(3000):
+        words.append((words[-1] * 7 + draw.choice([1, 1, 2])) % 60)
+    path = tmp_path / "text.txt"
+    path.write_text(" ".join(WORDS[word] for word in words))
+    return path
+
+
+def quantize(dense, out, **options):
+    out.mkdir()
+    options = {"method": "rtn", "group_size": 32} | options
+    return run(QuantizeSpec(model=str(dense), output=str(out), **options), Job(folder=out))
+
+
+def gptq_options(text):
+    return {"method": "gptq", "data": str(text), "sequence_length": 32, "samples": 64}
+
+
+def divergence(dense, quantized):
+    """Mean KL divergence of next-token distributions on random ids."""
+    ids = torch.randint(60, (8, 32), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        p, q = (load_model(m)(input_ids=ids).logits.log_softmax(-1) for m in (dense, quantized))
+    return (p.exp() * (p - q)).sum(-1).mean().item()
+
+
+@pytest.mark.parametrize("config", [LLAMA, GPT2], ids=["llama", "gpt2"])
+@pytest.mark.parametrize("method", ["rtn", "gptq"])
+@pytest.mark.parametrize("bits", [3, 4])
+def test_a_quantized_folder_loads_and_equals_its_dequantized_weights(
+    tmp_path, text, config, method, bits
+):
+    dense = write_checkpoint(tmp_path / "model", config)
+    options = gptq_options(text) if method == "gptq" else {}
+    result = quantize(dense, tmp_path / "q", bits=bits, **options)
+
+    packed, plain = load_model(tmp_path / "q"), load_model(dense)
+    swapped = {n: m for n, m in packed.named_modules() if isinstance(m, QuantizedLinear)}
+    assert len(swapped) == result.quantized
+    for name, layer in swapped.items():
+        weight = plain.get_parameter(f"{name}.weight")
+        outcome = next(o for o in result.tensors if o.name == f"{name}.weight")
+        error = (layer.dequantize().t() - weight).square().sum() / weight.square().sum()
+        assert outcome.weight_error == pytest.approx(error.item(), rel=1e-4)
+        weight.data = layer.dequantize().t().clone()
+    ids = torch.arange(24)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(packed(input_ids=ids).logits, plain(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_gptq_diverges_less_than_rounding(dense, text, tmp_path, bits):
+    quantize(dense, tmp_path / "rtn", bits=bits)
+    result = quantize(dense, tmp_path / "gptq", bits=bits, **gptq_options(text))
+    assert divergence(dense, tmp_path / "gptq") < divergence(dense, tmp_path / "rtn")
+    assert result.mean_output_error < result.mean_weight_error
+
+
+def test_every_tensor_is_accounted_for(dense, tmp_path):
+    result = quantize(dense, tmp_path / "q")
+    source, written = open_checkpoint(dense), open_checkpoint(tmp_path / "q")
+    assert {outcome.name for outcome in result.tensors} == set(source)
+    assert result.quantized + result.kept + result.dropped == len(source)
+    assert (result.quantized, result.dropped) == (14, 0)
+    assert result.bytes_before == source.nbytes
+    assert result.bytes_after == written.nbytes
+    reasons = {outcome.name: outcome.reason for outcome in result.tensors}
+    assert reasons["model.embed_tokens.weight"] == "outside of the blocks"
+    assert reasons["model.layers.0.input_layernorm.weight"] == "not a linear"
+    # 4 bits, and for each group of 32 an fp16 scale and a 4-bit zero point; g_idx comes on top.
+    assert 4 + 20 / 32 < result.bits_per_weight < 4 + 20 / 32 + 0.7
+
+
+def test_the_config_says_what_readers_need(dense, tmp_path):
+    quantize(dense, tmp_path / "q", bits=3, symmetric=False)
+    found = json.loads((tmp_path / "q" / "config.json").read_text())["quantization_config"]
+    expected = {
+        "quant_method": "gptq",
+        "bits": 3,
+        "group_size": 32,
+        "desc_act": False,
+        "sym": False,
+        "lm_head": False,
+        "checkpoint_format": "gptq",
+    }
+    assert expected.items() <= found.items()
+    assert found["meta"]["quantizer"][0].startswith("tfcli:")
+    assert (tmp_path / "q" / "tokenizer.json").exists()
+
+
+def test_skip_keeps_a_linear_and_says_so_to_readers(dense, tmp_path, capsys):
+    result = quantize(dense, tmp_path / "q", skip=[r"layers\.0\.mlp\.down_proj$"])
+    name = "model.layers.0.mlp.down_proj"
+    outcome = next(o for o in result.tensors if o.name == f"{name}.weight")
+    assert (outcome.outcome, outcome.reason) == (
+        "kept",
+        r"named by skip: layers\.0\.mlp\.down_proj$",
+    )
+    model = load_model(tmp_path / "q")
+    assert isinstance(model.get_submodule(name), torch.nn.Linear)
+    assert isinstance(model.model.layers[1].mlp.down_proj, QuantizedLinear)
+    assert "transformers" in capsys.readouterr().err
+
+
+def test_a_skip_in_every_block_is_told_to_transformers_too(dense, tmp_path, capsys):
+    quantize(dense, tmp_path / "q", skip=["down_proj", "k_proj"])
+    found = json.loads((tmp_path / "q" / "config.json").read_text())["quantization_config"]
+    expected = ["q_proj", "v_proj", "o_proj"]
+    expected = [f"self_attn.{name}" for name in expected] + ["mlp.gate_proj", "mlp.up_proj"]
+    assert found["modules_in_block_to_quantize"] == [expected]
+    assert len(found["dynamic"]) == 4
+    load_model(tmp_path / "q")
+    assert not capsys.readouterr().err
+
+
+def test_a_linear_that_does_not_divide_is_an_error_before_the_work(dense, tmp_path):
+    with pytest.raises(UsageError, match=r"down_proj has 96 inputs.*group_size 64"):
+        quantize(dense, tmp_path / "q", group_size=64)
+    assert not any((tmp_path / "q").iterdir())
+    quantize(dense, tmp_path / "skipped", group_size=64, skip=["down_proj"])
+
+
+def test_a_skip_that_matches_nothing_is_an_error(dense, tmp_path):
+    with pytest.raises(UsageError, match="'lm_head' matches no linear"):
+        quantize(dense, tmp_path / "q", skip=["lm_head"])
+
+
+def test_rounding_maps_the_checkpoint_and_never_loads_a_model(dense, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("tfcli.quantize.run.load_weights", refuse)
+    quantize(dense, tmp_path / "q")
+
+
+@pytest.mark.parametrize("options", ["rtn", "gptq"])
+@pytest.mark.parametrize("name", ["model.norm.weight", "model.layers.1.mlp.up_proj.weight"])
+def test_nan_is_never_written(tmp_path, text, options, name):
+    model = initialize(build(read_config(LLAMA)), seed=0)
+    model.get_parameter(name).data.view(-1)[3] = float("nan")
+    dense = write_checkpoint(tmp_path / "dense", LLAMA)
+    save_model(model, dense)
+    with pytest.raises(WorkError, match=name):
+        quantize(dense, tmp_path / "q", **(gptq_options(text) if options == "gptq" else {}))
+    assert not any((tmp_path / "q").iterdir())
+
+
+def test_calibration_is_reported_and_too_few_windows_are_all_used(dense, text, tmp_path):
+    options = gptq_options(text) | {"samples": 1000}
+    found = quantize(dense, tmp_path / "q", **options).calibration
+    assert (found.documents, found.windows, found.tokens) == (1, 3001 // 32, 3001 // 32 * 32)
+    assert found.windows == found.windows_available
+    assert len(found.first_ids) == 8
+
+
+def test_the_same_seed_gives_the_same_bytes(dense, text, tmp_path):
+    options = gptq_options(text) | {"samples": 8}
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        quantize(dense, tmp_path / name, seed=seed, **options)
+    a, b, c = ((tmp_path / n / "model.safetensors").read_bytes() for n in "abc")
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("samples", 4),
+        ("sequence_length", 16),
+        ("damping", 0.5),
+        ("act_order", False),
+        ("symmetric", False),
+        ("clip_search", True),
+        ("group_size", 16),
+        ("bits", 8),
+    ],
+)
+def test_each_key_changes_what_is_written(dense, text, tmp_path, key, value):
+    options = {"bits": 3} | gptq_options(text)
+    quantize(dense, tmp_path / "a", **options)
+    quantize(dense, tmp_path / "b", **options | {key: value})
+    a, b = ((tmp_path / n / "model.safetensors").read_bytes() for n in "ab")
+    assert a != b
+
+
+def test_batch_size_changes_memory_and_not_the_result(dense, text, tmp_path):
+    for name, size in (("a", 3), ("b", 64)):
+        quantize(dense, tmp_path / name, **gptq_options(text) | {"batch_size": size})
+    a, b = (open_checkpoint(tmp_path / n) for n in "ab")
+    levels = [name for name in a if name.endswith("qweight")]
+    changed = sum((a[name] != b[name]).sum().item() for name in levels)
+    assert changed <= 0.01 * sum(a[name].numel() for name in levels)  # ties by rounding noise
+
+
+def test_keys_without_effect_are_refused():
+    with pytest.raises(ValidationError, match="data: gptq needs calibration text"):
+        QuantizeSpec(model="m", output="o", method="gptq")
+    with pytest.raises(ValidationError, match="samples: has no effect with method: rtn"):
+        QuantizeSpec(model="m", output="o", method="rtn", samples=3)
+    with pytest.raises(ValidationError, match="no regular expression"):
+        QuantizeSpec(model="m", output="o", method="rtn", skip=["("])
+    spec = QuantizeSpec(model="m", output="o", method="rtn")
+    assert QuantizeSpec(**spec.model_dump()) == spec
+
+
+def test_a_quantized_checkpoint_is_refused(dense, tmp_path):
+    quantize(dense, tmp_path / "q")
+    with pytest.raises(UsageError, match="quantized already"):
+        quantize(tmp_path / "q", tmp_path / "again")
+
+
+def test_windows_longer_than_the_model_are_refused(dense, text, tmp_path):
+    with pytest.raises(UsageError, match=r"64 is more than the model's 32"):
+        quantize(dense, tmp_path / "q", **gptq_options(text) | {"sequence_length": 64})

@@ -1,0 +1,1 @@
+"""Quantization of checkpoints: grids, round-to-nearest, GPTQ, and the calibration loop."""

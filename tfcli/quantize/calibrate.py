@@ -1,0 +1,207 @@
+"""The one calibration loop: block by block, each fed by the quantized blocks before it.
+
+Memory follows one block and the hidden states of the calibration windows. Blocks are brought to
+fp32 and to the device when their turn comes, and dropped when they are done.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tfcli.errors import WorkError
+from tfcli.models.calibration import CalibrationWalk
+
+
+class CalibratedMethod(Protocol):
+    """What a quantization method does inside the loop."""
+
+    def observe(self, names: Sequence[str], inputs: Tensor) -> None:
+        """See one batch of inputs, fp32 [b, s, n], of the linears `names`, which share them."""
+
+    def quantize(self, name: str, weight: Tensor) -> Tensor:
+        """Quantize the weight [m, n] of `name`; return what readers will compute with, [m, n]."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Calibration text as token ids.
+
+    Args:
+        ids (Tensor): int64 [windows, length].
+        available: how many windows the text had.
+    """
+
+    ids: Tensor
+    available: int
+
+
+def token_windows(
+    documents: Sequence[Sequence[int]],
+    *,
+    length: int,
+    samples: int,
+    seed: int,
+) -> Windows:
+    """Join documents, cut them into windows that do not overlap, and draw some of these.
+
+    Args:
+        documents: token ids of each, with the special tokens that the tokenizer declares.
+        length: tokens of a window.
+        samples: windows to draw; all of them when there are fewer.
+        seed: of the draw.
+
+    Raises:
+        WorkError: the text has less than one window of tokens.
+    """
+    ids = [token for document in documents for token in document]
+    available = len(ids) // length
+    if not available:
+        raise WorkError(
+            f"the calibration text has {len(ids)} tokens, less than one window of {length}",
+            where="data",
+            fix="give more text, or a smaller sequence_length",
+        )
+    every = torch.tensor(ids[: available * length]).reshape(available, length)
+    chosen = random.Random(seed).sample(range(available), min(samples, available))
+    return Windows(every[chosen], available)
+
+
+@torch.no_grad()
+def calibrate(
+    model: nn.Module,
+    walk: CalibrationWalk,
+    batches: Sequence[Tensor],
+    method: CalibratedMethod,
+    *,
+    wanted: Callable[[str], bool] = lambda name: True,
+    device: torch.device | str = "cpu",
+) -> Iterator[list[str]]:
+    """Run `method` over the linears of a model, block by block.
+
+    Within a block the groups of linears that share an input are taken in the order in which they
+    run. For each group the block runs over all batches while the method observes the inputs, which
+    come out of groups and blocks that are quantized already. At the end of a block its outputs are
+    computed once more and become the inputs of the next one.
+
+    The model is used up: blocks that are done are moved to the meta device.
+
+    Args:
+        model: a causal language model with its weights loaded.
+        walk: the family's calibration walk.
+        batches: token ids, int64 [b, s] each, without padding.
+        method: the hooks.
+        wanted: says of a linear's dotted name whether it is to be quantized.
+        device: where blocks run.
+
+    Yields:
+        The names of the linears of a block, in the order in which they were quantized.
+    """
+    blocks = model.get_submodule(walk.blocks)
+    assert isinstance(blocks, nn.ModuleList)
+    states = [_capture(model, blocks[0], ids, device) for ids in batches]
+    for position, block in enumerate(blocks):
+        block.to(device=device, dtype=torch.float32)
+        done: list[str] = []
+        for group in walk.groups:
+            prefix = f"{walk.blocks}.{position}"
+            names = [f"{prefix}.{name}" for name in group if wanted(f"{prefix}.{name}")]
+            if not names:
+                continue
+            linears = [model.get_submodule(name) for name in names]
+            for inputs in states:
+                method.observe(names, _inputs_of(linears[0], block, inputs))
+            for name, linear in zip(names, linears, strict=True):
+                weight = linear.get_parameter("weight")
+                weight.data = method.quantize(name, weight.data)
+            done += names
+        for inputs in states:
+            inputs.hidden = _first(block(inputs.hidden, *inputs.args, **inputs.kwargs))
+        block.to("meta")
+        yield done
+
+
+@dataclass
+class BlockInputs:
+    """What a block is called with: the hidden states and everything else, which stays the same."""
+
+    hidden: Tensor
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class _Stop(Exception):  # noqa: N818 - ends a forward pass early, not an error
+    pass
+
+
+@contextmanager
+def _stopping_at(
+    module: nn.Module, take: Callable[[tuple[Any, ...], dict[str, Any]], None]
+) -> Iterator[None]:
+    """Call `take` with the arguments of `module`'s next call, and end the forward pass there."""
+
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        take(args, kwargs)
+        raise _Stop
+
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    except _Stop:
+        return
+    finally:
+        handle.remove()
+    raise WorkError("the forward pass never reached a module that it was to stop at")
+
+
+def _capture(
+    model: nn.Module, block: nn.Module, ids: Tensor, device: torch.device | str
+) -> BlockInputs:
+    """The inputs of the first block for one batch."""
+    found: list[BlockInputs] = []
+
+    def take(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if args:
+            found.append(BlockInputs(args[0], args[1:], kwargs))
+        else:
+            name, hidden = next(iter(kwargs.items()))
+            found.append(BlockInputs(hidden, (), {k: v for k, v in kwargs.items() if k != name}))
+
+    with _stopping_at(block, take), _embedding_in_fp32(model, device):
+        model(input_ids=ids.to(device))
+    return found[0]
+
+
+@contextmanager
+def _embedding_in_fp32(model: nn.Module, device: torch.device | str) -> Iterator[None]:
+    """Bring modules to fp32 and to the device when they first run, so that only those move."""
+
+    def hook(module: nn.Module, _: Any) -> None:
+        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            tensor.data = tensor.data.to(
+                device=device, dtype=torch.float32 if tensor.is_floating_point() else None
+            )
+
+    handles = [module.register_forward_pre_hook(hook) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _inputs_of(linear: nn.Module, block: nn.Module, inputs: BlockInputs) -> Tensor:
+    found: list[Tensor] = []
+    with _stopping_at(linear, lambda args, _: found.append(args[0])):
+        block(inputs.hidden, *inputs.args, **inputs.kwargs)
+    return found[0]
+
+
+def _first(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output[0]

@@ -1,0 +1,119 @@
+"""The grid of levels that a group of weights is rounded to: its scale, its zero point, rounding.
+
+A scale is rounded to fp16 before it is used, because fp16 is what the checkpoint stores: the error
+that is measured is then the error that a reader of the checkpoint sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SMALLEST_SCALE = 2.0**-24
+"""The smallest positive fp16 number: a scale never rounds to zero."""
+
+LARGEST_SCALE = 65504.0
+
+SHRINKS = tuple(1 - step / 50 for step in range(31))
+"""The fractions of the full range that a clip search tries: 1.00, 0.98, ... 0.40."""
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """How weights become levels.
+
+    Args:
+        bits: 2, 3, 4 or 8.
+        group_size: how many consecutive inputs share a scale; -1 for all of them.
+        symmetric: the zero point is the middle level; otherwise it is chosen for each group.
+        clip_search: try smaller ranges and keep the one with the least squared error.
+    """
+
+    bits: int
+    group_size: int = 128
+    symmetric: bool = True
+    clip_search: bool = False
+
+    @property
+    def top(self) -> int:
+        """The highest level."""
+        return (1 << self.bits) - 1
+
+    def width(self, in_features: int) -> int:
+        """Inputs in a group of a linear with `in_features` inputs."""
+        return in_features if self.group_size == -1 else self.group_size
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One grid a row: `weight = (level - zero) * scale`.
+
+    Args:
+        scale (Tensor): fp32 [rows, 1], values that fp16 holds exactly.
+        zero (Tensor): fp32 [rows, 1], whole numbers in 1 .. top.
+        top: the highest level.
+    """
+
+    scale: Tensor
+    zero: Tensor
+    top: int
+
+    def levels(self, weight: Tensor) -> Tensor:
+        """The nearest level of each weight: fp32 [rows, n], whole numbers in 0 .. top."""
+        return (weight / self.scale + self.zero).round_().clamp_(0, self.top)
+
+    def values(self, levels: Tensor) -> Tensor:
+        """The weights that levels stand for: fp32 [rows, n]."""
+        return (levels - self.zero) * self.scale
+
+
+def find_grid(weight: Tensor, options: GridOptions, importance: Tensor | None = None) -> Grid:
+    """The grid of one group of weights.
+
+    Args:
+        weight (Tensor): fp32 [rows, n].
+        options: the grid's options.
+        importance (Tensor): fp32 [n], what an error on each input costs; all alike when None. Only
+            the clip search looks at it.
+    """
+    low = weight.amin(dim=1, keepdim=True).clamp_(max=0)
+    high = weight.amax(dim=1, keepdim=True).clamp_(min=0)
+    grid = _grid(low, high, options)
+    if not options.clip_search:
+        return grid
+    best = _cost(weight, grid, importance)
+    for shrink in SHRINKS[1:]:
+        candidate = _grid(low * shrink, high * shrink, options)
+        cost = _cost(weight, candidate, importance)
+        better = cost < best
+        best = torch.where(better, cost, best)
+        grid = Grid(
+            torch.where(better, candidate.scale, grid.scale),
+            torch.where(better, candidate.zero, grid.zero),
+            grid.top,
+        )
+    return grid
+
+
+def _grid(low: Tensor, high: Tensor, options: GridOptions) -> Grid:
+    """The grid that spans low .. high, both fp32 [rows, 1], low <= 0 <= high."""
+    top = options.top
+    if options.symmetric:
+        scale = _storable(torch.maximum(-low, high) * (2 / top))
+        return Grid(scale, torch.full_like(scale, (top + 1) // 2), top)
+    scale = _storable((high - low) / top)
+    # Zero points start at 1: the v1 layout stores zero - 1, and its readers disagree about -1.
+    return Grid(scale, (-low / scale).round_().clamp_(1, top), top)
+
+
+def _storable(scale: Tensor) -> Tensor:
+    return scale.half().float().clamp_(SMALLEST_SCALE, LARGEST_SCALE)
+
+
+def _cost(weight: Tensor, grid: Grid, importance: Tensor | None) -> Tensor:
+    error = (grid.values(grid.levels(weight)) - weight).square_()
+    if importance is not None:
+        error *= importance
+    return error.sum(dim=1, keepdim=True)

@@ -1,0 +1,158 @@
+"""What will become of every tensor, settled before any long work begins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from tfcli.errors import UsageError, WorkError
+from tfcli.models.layers.gptq_layout import PACK
+from tfcli.models.loading import LoadAccount, match_names
+from tfcli.models.model import Model
+
+
+@dataclass(frozen=True)
+class LinearPlan:
+    """A linear that will be quantized.
+
+    Args:
+        name: full name of the module.
+        stored_name: its weight's name in the checkpoint.
+        in_features: inputs.
+        out_features: outputs.
+    """
+
+    name: str
+    stored_name: str
+    in_features: int
+    out_features: int
+
+
+@dataclass
+class Plan:
+    """What will become of every tensor of a checkpoint.
+
+    Args:
+        linears: what will be quantized, in execution order.
+        kept: name in the checkpoint -> (name to write, reason).
+        dropped: name in the checkpoint -> reason.
+        skipped: full names of the linears that stay as they are on request.
+        blocks: dotted path of the block list.
+    """
+
+    linears: list[LinearPlan] = field(default_factory=list)
+    kept: dict[str, tuple[str, str]] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    blocks: str = ""
+
+    @property
+    def skips_alike(self) -> bool:
+        """Whether every block leaves out the same linears."""
+        done = {linear.name.removeprefix(f"{self.blocks}.") for linear in self.linears}
+        left = {name.removeprefix(f"{self.blocks}.") for name in self.skipped}
+        return not {_inner(name) for name in done} & {_inner(name) for name in left}
+
+    @property
+    def inner_names(self) -> list[str]:
+        """Names within a block of what is quantized, in execution order."""
+        names = [linear.name.removeprefix(f"{self.blocks}.") for linear in self.linears]
+        return list(dict.fromkeys(_inner(name) for name in names))
+
+
+def make_plan(
+    model: Model, source: Mapping[str, Tensor], *, group_size: int, skip: list[str]
+) -> Plan:
+    """Decide for every tensor whether it is quantized.
+
+    All linears inside the blocks are, unless `skip` names them.
+
+    Args:
+        model: on the meta device; only its shapes count.
+        source: the checkpoint; only its names count.
+        group_size: inputs that share a scale, -1 for all.
+        skip: regular expressions on full module names.
+
+    Raises:
+        UsageError: a linear cannot be quantized at this group size, or a pattern matches nothing.
+        WorkError: the family declares no calibration walk, or one that leaves linears out.
+        ModelError: the checkpoint does not fit the model.
+    """
+    account = LoadAccount()
+    names = match_names(model, source, model.state_dict(keep_vars=True), account)
+    plan = Plan(dropped=dict(account.skipped), blocks=model.calibration.blocks)
+    unused = set(skip)
+    reasons: dict[str, str] = {}
+    for name, linear in _linears(model):
+        pattern = next((pattern for pattern in skip if re.search(pattern, name)), None)
+        if pattern is not None:
+            unused.discard(pattern)
+            plan.skipped.append(name)
+            reasons[f"{name}.weight"] = f"named by skip: {pattern}"
+            continue
+        _require_divisible(name, linear, group_size)
+        stored = names.pop(f"{name}.weight", None)
+        if stored is None:
+            raise WorkError(f"the checkpoint lacks {name}.weight", where=type(model).__name__)
+        plan.linears.append(LinearPlan(name, stored, linear.in_features, linear.out_features))
+        reasons[f"{name}.bias"] = "a bias"
+    if unused:
+        raise UsageError(
+            f"skip: {sorted(unused)[0]!r} matches no linear of a block",
+            fix="names look like " + next(name for name, _ in _linears(model)),
+        )
+    if not plan.linears:
+        raise UsageError("skip: leaves nothing to quantize", fix="skip fewer linears")
+    inside = model.calibration.blocks + "."
+    for name, stored in names.items():
+        default = "not a linear" if name.startswith(inside) else "outside of the blocks"
+        plan.kept[stored] = (name, reasons.get(name, default))
+    return plan
+
+
+def _linears(model: Model) -> list[tuple[str, nn.Linear]]:
+    """Full names and modules of all linears inside the blocks, in execution order."""
+    walk = getattr(model, "calibration", None)
+    if walk is None:
+        raise WorkError(
+            f"{type(model).__name__} declares no calibration walk, so it cannot be quantized"
+        )
+    found: list[tuple[str, nn.Linear]] = []
+    for position, block in enumerate(model.blocks):
+        inside = {name: part for name, part in block.named_modules() if isinstance(part, nn.Linear)}
+        left_out = set(inside) - set(walk.linears())
+        if left_out:
+            raise WorkError(
+                f"the calibration walk of {type(model).__name__} leaves out {sorted(left_out)[0]}",
+                where=f"{walk.blocks}.{position}",
+            )
+        found += [
+            (f"{walk.blocks}.{position}.{name}", inside[name])
+            for name in walk.linears()
+            if name in inside
+        ]
+    return found
+
+
+def _inner(name: str) -> str:
+    """`3.mlp.up_proj` -> `mlp.up_proj`."""
+    return name.partition(".")[2]
+
+
+def _require_divisible(name: str, linear: nn.Linear, group_size: int) -> None:
+    problem = None
+    if group_size != -1 and linear.in_features % group_size:
+        problem = f"has {linear.in_features} inputs, not a multiple of group_size {group_size}"
+    elif linear.in_features % PACK:
+        problem = f"has {linear.in_features} inputs, and only multiples of {PACK} can be packed"
+    elif linear.out_features % PACK:
+        problem = f"has {linear.out_features} outputs, and only multiples of {PACK} can be packed"
+    if problem:
+        raise UsageError(
+            f"{name} {problem}",
+            where="group_size",
+            fix="choose a group_size that divides it, or name the linear in skip",
+        )

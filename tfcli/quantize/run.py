@@ -1,0 +1,239 @@
+"""`tfcli quantize`: from a checkpoint folder to a quantized one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from torch import Tensor
+
+import tfcli
+from tfcli.checkpoints.folder import CONFIG, copy_companions, load_config, read_object
+from tfcli.checkpoints.shards import write_shards
+from tfcli.checkpoints.source import TensorSource, open_checkpoint
+from tfcli.console import Bar
+from tfcli.errors import UsageError
+from tfcli.files import write_json
+from tfcli.hub import resolve
+from tfcli.models.config import ModelConfig
+from tfcli.models.loading import build, load_weights
+from tfcli.models.model import Model
+from tfcli.models.rules import Rule, to_model
+from tfcli.quantize.calibrate import calibrate, token_windows
+from tfcli.quantize.calibrated import GPTQMethod
+from tfcli.quantize.gptq import GPTQOptions
+from tfcli.quantize.grid import GridOptions
+from tfcli.quantize.plan import Plan, make_plan
+from tfcli.quantize.rtn import round_to_nearest, weight_error
+from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec, TensorOutcome
+from tfcli.quantize.write import LayerResult, QuantizedTensors, layer_bytes, require_finite
+from tfcli.recipe.job import Job
+
+
+def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
+    """Quantize a checkpoint.
+
+    Raises:
+        UsageError: the model, the group size or the calibration text do not fit together.
+        WorkError: a broken file, or numbers that are not finite.
+    """
+    folder = resolve(spec.model)
+    config = load_config(folder)
+    if config.quantization is not None:
+        raise UsageError(
+            "the checkpoint is quantized already",
+            where=f"{folder / CONFIG}, quantization_config",
+            fix="quantize the checkpoint that it was made from",
+        )
+    source = open_checkpoint(folder)
+    grid = GridOptions(spec.bits, spec.group_size, spec.symmetric, spec.clip_search)
+    model = build(config)
+    plan = make_plan(model, source, group_size=spec.group_size, skip=spec.skip)
+    for stored in plan.kept:  # before the long work
+        require_finite(stored, source[stored])
+    calibration = None
+    with job.console.progress(f"quantize ({spec.method})", len(plan.linears), "linear") as bar:
+        if spec.method == "rtn":
+            layers = _rtn_layers(plan, source, model.rules, grid, bar)
+        else:
+            windows, calibration = _calibration(spec, job, folder, config)
+            load_weights(model, source)
+            layers = _gptq_layers(spec, plan, model, windows, grid, bar)
+        tensors = QuantizedTensors(plan, source, layers, grid)
+        write_shards(job.output, tensors.pending())
+    copy_companions(folder, job.output)
+    content = read_object(folder, CONFIG)
+    content["quantization_config"] = quantization_config(spec, plan)
+    write_json(job.output / CONFIG, content)
+    _warn_of_damping(spec, job, tensors.outcomes)
+    if not plan.skips_alike:
+        job.console.warn(
+            "skip names linears of some blocks and not of others: transformers cannot say so in a "
+            "config and will not load this checkpoint; GPTQModel and vLLM can"
+        )
+    return _result(spec, source, plan, tensors.outcomes, calibration)
+
+
+def quantization_config(spec: QuantizeSpec, plan: Plan) -> dict[str, Any]:
+    """What config.json says of the quantization, in the words of GPTQModel and transformers."""
+    config: dict[str, Any] = {
+        "quant_method": "gptq",
+        "bits": spec.bits,
+        "group_size": spec.group_size,
+        # Groups are runs of neighbours in either order of quantization: readers need no g_idx.
+        "desc_act": False,
+        "sym": spec.symmetric,
+        "lm_head": False,
+        "checkpoint_format": "gptq",
+        "pack_dtype": "int32",
+        "true_sequential": True,
+        "meta": {"quantizer": [f"tfcli:{tfcli.__version__}"], "method": spec.method},
+    }
+    if spec.method == "gptq":
+        config["damp_percent"] = spec.damping
+        config["static_groups"] = config["meta"]["act_order"] = spec.act_order
+    if plan.skipped:
+        # GPTQModel and vLLM read the first, transformers only the second.
+        config["dynamic"] = {f"-:^{name.replace('.', '[.]')}$": {} for name in plan.skipped}
+        if plan.skips_alike:
+            config["modules_in_block_to_quantize"] = [plan.inner_names]
+    return config
+
+
+def _rtn_layers(
+    plan: Plan,
+    source: Mapping[str, Tensor],
+    rules: tuple[Rule, ...],
+    grid: GridOptions,
+    bar: Bar,
+) -> Iterator[LayerResult]:
+    """Quantize one weight after another, straight from the file."""
+    for linear in plan.linears:
+        weight = to_model(rules, f"{linear.name}.weight", source[linear.stored_name])
+        require_finite(linear.stored_name, weight)
+        quantized = round_to_nearest(weight, grid)
+        outcome = TensorOutcome(
+            name=linear.stored_name,
+            outcome="quantized",
+            bits=grid.bits,
+            group_size=grid.group_size,
+            weight_error=weight_error(weight, quantized),
+            bytes=layer_bytes(linear.out_features, linear.in_features, grid),
+        )
+        bar.advance()
+        yield LayerResult(linear.name, quantized, outcome)
+
+
+def _gptq_layers(
+    spec: QuantizeSpec, plan: Plan, model: Model, windows: Tensor, grid: GridOptions, bar: Bar
+) -> Iterator[LayerResult]:
+    """Quantize block after block; uses up the model."""
+    method = GPTQMethod(
+        grid,
+        GPTQOptions(spec.damping, spec.act_order),
+        {linear.name: linear.stored_name for linear in plan.linears},
+    )
+    walk = calibrate(
+        model.eval(),
+        model.calibration,
+        windows.split(spec.batch_size),
+        method,
+        wanted=method.stored_names.__contains__,
+        device=spec.device,
+    )
+    for names in walk:
+        for name in names:
+            bar.advance()
+            yield method.results.pop(name)
+
+
+def _calibration(
+    spec: QuantizeSpec, job: Job, folder: Path, config: ModelConfig
+) -> tuple[Tensor, Calibration]:
+    """Token windows, [windows, sequence_length], and what to report of them."""
+    if spec.sequence_length > config.max_position_embeddings:
+        raise UsageError(
+            f"{spec.sequence_length} is more than the model's {config.max_position_embeddings} "
+            "positions",
+            where="sequence_length",
+            fix=f"use at most {config.max_position_embeddings}",
+        )
+    # Rounding needs neither: what it loads stays small.
+    from tfcli.data.documents import read_documents
+    from tfcli.tokenizers.load import load_tokenizer
+
+    assert spec.data is not None
+    documents = read_documents(spec.data)
+    tokenizer = load_tokenizer(folder)
+    encoded = [tokenizer.encode(document, add_special_tokens=True) for document in documents]
+    windows = token_windows(
+        encoded, length=spec.sequence_length, samples=spec.samples, seed=spec.seed
+    )
+    count = len(windows.ids)
+    if count < spec.samples:
+        job.console.note(
+            f"the calibration text has {windows.available} windows of {spec.sequence_length} "
+            f"tokens, {spec.samples} were asked for; all are used"
+        )
+    first = encoded[0] if encoded else []
+    job.console.detail(f"calibration begins with the ids {first[:8]}")
+    return windows.ids, Calibration(
+        documents=len(documents),
+        windows=count,
+        windows_available=windows.available,
+        sequence_length=spec.sequence_length,
+        tokens=windows.ids.numel(),
+        bos_per_document=leading(first, tokenizer.bos_id),
+        first_ids=first[:8],
+    )
+
+
+def leading(ids: list[int], token: int | None) -> int:
+    """How many times `ids` begins with `token`."""
+    count = 0
+    while token is not None and count < len(ids) and ids[count] == token:
+        count += 1
+    return count
+
+
+def _warn_of_damping(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]) -> None:
+    raised = [o for o in outcomes if o.damping is not None and o.damping > spec.damping]
+    if raised:
+        most = max(raised, key=lambda outcome: outcome.damping or 0)
+        job.console.warn(
+            f"{len(raised)} linears needed more damping than {spec.damping}: "
+            f"up to {most.damping:g} for {most.name}; more calibration text may help"
+        )
+
+
+def _result(
+    spec: QuantizeSpec,
+    source: TensorSource,
+    plan: Plan,
+    outcomes: list[TensorOutcome],
+    calibration: Calibration | None,
+) -> QuantizeResult:
+    quantized = [outcome for outcome in outcomes if outcome.outcome == "quantized"]
+    weights = sum(linear.in_features * linear.out_features for linear in plan.linears)
+    output_errors = [o.output_error for o in quantized if o.output_error is not None]
+    assert {outcome.name for outcome in outcomes} == set(source), "a tensor is not accounted for"
+    return QuantizeResult(
+        model=spec.model,
+        output=spec.output,
+        method=spec.method,
+        bits=spec.bits,
+        group_size=spec.group_size,
+        symmetric=spec.symmetric,
+        quantized=len(quantized),
+        kept=sum(outcome.outcome == "kept" for outcome in outcomes),
+        dropped=sum(outcome.outcome == "dropped" for outcome in outcomes),
+        bits_per_weight=8 * sum(outcome.bytes for outcome in quantized) / weights,
+        bytes_before=source.nbytes,
+        bytes_after=sum(outcome.bytes for outcome in outcomes),
+        mean_weight_error=fmean(o.weight_error for o in quantized if o.weight_error is not None),
+        mean_output_error=fmean(output_errors) if output_errors else None,
+        calibration=calibration,
+        tensors=outcomes,
+    )
