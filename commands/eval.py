@@ -1,0 +1,37 @@
+"""`tfcli eval`: figures for a model on a data file."""
+
+from __future__ import annotations
+
+from tfcli.commands.options import spec_command
+from tfcli.commands.output import print_facts
+from tfcli.console import Console
+from tfcli.evaluate.spec import EvalResult, EvalSpec
+
+
+def show(result: EvalResult, console: Console) -> None:
+    """The figures, with what they were measured on."""
+    skipped = "" if result.first_token_scored else ", the first of each document left out"
+    facts = {
+        "perplexity": f"{result.perplexity:.4g}",
+        "bits per byte": f"{result.bits_per_byte:.4f}",
+    }
+    for name, bits in (result.compression or {}).items():
+        facts[f"  {name.replace('_', ' ')}"] = f"{bits:.4f}"
+    if result.kl_divergence is not None:
+        facts["KL divergence"] = (
+            f"{result.kl_divergence:.3e} nats a token from {result.reference} "
+            f"(99th percentile {result.kl_divergence_p99:.3e})"
+        )
+        facts["same top token"] = f"{result.same_top_token:.2%}"
+        facts["its perplexity"] = f"{result.reference_perplexity:.4g}"
+    facts["scored"] = (
+        f"{result.tokens:,} tokens, {result.bytes:,} bytes, {result.documents:,} documents{skipped}"
+    )
+    facts["windows"] = f"{result.window} tokens, stride {result.stride}, {result.dtype}"
+    facts["speed"] = f"{result.tokens_per_second:,.0f} tokens/s"
+    print_facts(console, f"{result.model} on {result.data}", facts)
+
+
+app = spec_command(
+    EvalSpec, show, epilog="tfcli eval MODEL --task perplexity --data text.txt --window 512 --json"
+)

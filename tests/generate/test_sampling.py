@@ -1,0 +1,86 @@
+"""Temperature, top-k and top-p on distributions that can be checked by hand."""
+
+import pytest
+import torch
+
+from tfcli.errors import WorkError
+from tfcli.generate.sampling import distribution, greedy, sampler
+
+LOGITS = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()[torch.tensor([2, 0, 3, 1])]  # .15 .5 .1 .25
+
+
+def probabilities(**options):
+    return distribution(LOGITS, **options).tolist()
+
+
+def test_temperature_1_is_the_model_itself():
+    assert probabilities() == pytest.approx([0.15, 0.5, 0.1, 0.25])
+
+
+def test_temperature_sharpens():
+    squares = [0.15**2, 0.5**2, 0.1**2, 0.25**2]
+    wanted = [value / sum(squares) for value in squares]
+    assert probabilities(temperature=0.5) == pytest.approx(wanted)
+    assert probabilities(temperature=1e-30) == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("k", "wanted"), [(1, [0, 1, 0, 0]), (2, [0, 2 / 3, 0, 1 / 3]), (9, [0.15, 0.5, 0.1, 0.25])]
+)
+def test_top_k_keeps_the_k_likeliest(k, wanted):
+    assert probabilities(top_k=k) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("p", "wanted"),
+    [
+        (0.01, [0, 1, 0, 0]),
+        (0.49, [0, 1, 0, 0]),
+        (0.51, [0, 2 / 3, 0, 1 / 3]),
+        (0.74, [0, 2 / 3, 0, 1 / 3]),
+        (0.76, [1 / 6, 5 / 9, 0, 5 / 18]),
+        (1.0, [0.15, 0.5, 0.1, 0.25]),
+    ],
+)
+def test_top_p_keeps_the_fewest_that_reach_it(p, wanted):
+    assert probabilities(top_p=p) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_top_p_counts_what_top_k_left():
+    assert probabilities(top_k=2, top_p=0.6) == pytest.approx([0, 1, 0, 0])
+
+
+def test_filters_are_those_of_transformers():
+    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    logits = torch.randn(1, 200, generator=torch.Generator().manual_seed(0))
+    wanted = logits
+    for warper in (TemperatureLogitsWarper(0.7), TopKLogitsWarper(40), TopPLogitsWarper(0.8)):
+        wanted = warper(None, wanted)
+    found = distribution(logits[0], temperature=0.7, top_k=40, top_p=0.8)
+    assert torch.allclose(found, wanted[0].softmax(-1), atol=1e-6)
+    assert 1 < int((found > 0).sum()) < 40
+
+
+def test_draws_follow_the_distribution():
+    choose = sampler(temperature=1.0, seed=0)
+    counts = torch.bincount(torch.tensor([choose(LOGITS) for _ in range(4000)]), minlength=4)
+    assert (counts / 4000).tolist() == pytest.approx([0.15, 0.5, 0.1, 0.25], abs=0.03)
+
+
+def test_seeds_repeat_and_differ():
+    def draws(seed):
+        choose = sampler(temperature=1.0, seed=seed)
+        return [choose(LOGITS) for _ in range(50)]
+
+    assert draws(1) == draws(1) != draws(2)
+
+
+def test_greedy_and_one_of_one_are_the_likeliest():
+    assert greedy(LOGITS) == sampler(temperature=5.0, top_k=1)(LOGITS) == 1
+
+
+@pytest.mark.parametrize("choose", [greedy, sampler(temperature=1.0)])
+def test_what_is_not_finite_is_an_error(choose):
+    with pytest.raises(WorkError, match="not finite"):
+        choose(torch.tensor([0.0, float("nan")]))

@@ -1,0 +1,1 @@
+"""`tfcli eval`: figures for a model on a data file."""

@@ -1,0 +1,95 @@
+"""Losses of tokens and divergences of distributions, window by window, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tfcli.errors import WorkError
+from tfcli.evaluate.windows import Window, batches
+
+_CHUNK = 1 << 24
+"""Float32 logits held at a time, 64 MiB, beside what the model itself returns for a batch."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures of each scored token, in no particular order; each [n], float64.
+
+    Args:
+        loss (Tensor): negative log likelihood, nats.
+        reference_loss (Tensor): the same of the reference model.
+        divergence (Tensor): KL(reference || model), nats.
+        same_top (Tensor): 1 where both rank the same token first, else 0.
+    """
+
+    loss: torch.Tensor
+    reference_loss: torch.Tensor | None = None
+    divergence: torch.Tensor | None = None
+    same_top: torch.Tensor | None = None
+
+
+@torch.inference_mode()
+def score(
+    model: nn.Module,
+    documents: Sequence[Sequence[int]],
+    windows: Sequence[Window],
+    *,
+    batch_size: int = 8,
+    reference: nn.Module | None = None,
+    advance: Callable[[int], None] = lambda tokens: None,
+) -> Scores:
+    """Score every window.
+
+    Args:
+        model: a causal language model in eval mode.
+        documents: token ids.
+        windows: from `plan_windows`.
+        batch_size: windows at a time.
+        reference: a model with the same vocabulary, on the same device.
+        advance: told how many tokens were scored since the last call.
+
+    Raises:
+        WorkError: logits that are not finite.
+    """
+    device = next(model.parameters()).device
+    columns: list[tuple[torch.Tensor, ...]] = []
+    for batch in batches(windows, batch_size):
+        rows = [documents[window.document][window.start : window.end] for window in batch]
+        ids = torch.tensor(rows, device=device)
+        targets = ids[:, -batch[0].scored :].reshape(-1)
+        models = [model] if reference is None else [model, reference]
+        logits = [_logits(each, ids, batch[0].scored) for each in models]
+        step = max(1, _CHUNK // logits[0].shape[-1])
+        for start in range(0, len(targets), step):
+            part = slice(start, start + step)
+            columns.append(_figures([each[part] for each in logits], targets[part]))
+        advance(len(targets))
+    joined = [torch.cat(column).double() for column in zip(*columns, strict=True)]
+    if not all(bool(column.isfinite().all()) for column in joined):
+        raise WorkError(
+            "the model's predictions are not finite (NaN or infinity)",
+            fix="try --dtype float32; if that does not help, the weights are damaged",
+        )
+    return Scores(*joined)
+
+
+def _logits(model: nn.Module, ids: torch.Tensor, scored: int) -> torch.Tensor:
+    """The logits that predict the last `scored` tokens of each row: [rows * scored, vocab]."""
+    logits = model(input_ids=ids, logits_to_keep=scored + 1).logits
+    return logits[:, :-1].flatten(0, 1)
+
+
+def _figures(logits: list[torch.Tensor], targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The figures of some tokens, each [n], on the CPU: loss, or all four with a reference."""
+    found = [each.float().log_softmax(-1) for each in logits]
+    losses = [-each.gather(-1, targets[:, None])[:, 0] for each in found]
+    if len(found) == 1:
+        return (losses[0].cpu(),)
+    ours, theirs = found
+    divergence = (theirs.exp() * (theirs - ours)).sum(-1)
+    same = (ours.argmax(-1) == theirs.argmax(-1)).float()
+    return tuple(column.cpu() for column in (*losses, divergence, same))

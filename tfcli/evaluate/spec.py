@@ -1,0 +1,112 @@
+"""What `tfcli eval` takes and gives."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec
+
+
+class EvalSpec(Spec):
+    """Measure a causal language model on a text."""
+
+    verb: ClassVar[str] = "eval"
+    positional: ClassVar[tuple[str, ...]] = ("model",)
+
+    model: ModelRef = Field(description="The model: a folder or org/name[@revision].")
+    data: InputPath = Field(
+        description="Text: .txt, .jsonl, .csv, .parquet, or a folder (of splits: its test)."
+    )
+    output: OutputPath | None = Field(None, description="Folder for the record of the result.")
+    task: Literal["perplexity"] = Field(
+        "perplexity", description="What to measure: perplexity and bits per byte."
+    )
+    window: int | None = Field(
+        None,
+        ge=2,
+        description="Tokens the model sees at once; left out, all it can take, at most 2048.",
+    )
+    stride: int | None = Field(
+        None, ge=1, description="Tokens from one window to the next; left out, half a window."
+    )
+    batch_size: int = Field(8, ge=1, description="Windows a forward pass; does not move scores.")
+    reference: ModelRef | None = Field(
+        None, description="Also measure how far next-token distributions are from this model's."
+    )
+    compression_baselines: bool = Field(
+        False, description="Also compress the text with gzip and xz, for bits per byte to compare."
+    )
+    prime: InputPath | None = Field(
+        None, description="With compression_baselines: xz also gets this text beforehand, for free."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Of the weights; auto keeps the checkpoint's. Losses are float32."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where to run; auto is cuda where there is one."
+    )
+    attention: Literal["sdpa", "eager", "flex", "flash"] = Field(
+        "sdpa", description="Attention backend."
+    )
+    text_field: str = Field(
+        "text", min_length=1, description="The key or column of the text in .jsonl, .csv, .parquet."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.window is not None and self.stride is not None and self.stride >= self.window:
+            raise ValueError(
+                f"stride ({self.stride}) must be below window ({self.window}): the first token of "
+                f"a window has nothing before it to be predicted from"
+            )
+        if self.prime is not None and not self.compression_baselines:
+            raise ValueError("prime belongs to compression_baselines: set that to true as well")
+        return self
+
+
+class EvalResult(Result):
+    """What `tfcli eval` measured, and the settings that the figures depend on."""
+
+    schema_name: ClassVar[str] = "tfcli.eval/1"
+
+    task: Literal["perplexity"] = Field(description="What was measured.")
+    model: str = Field(description="The model.")
+    perplexity: float = Field(description="exp of the mean loss over the scored tokens.")
+    bits_per_byte: float = Field(description="The summed loss in bits, over the scored bytes.")
+    loss: float = Field(description="Mean negative log likelihood, nats a token.")
+    tokens: int = Field(description="Scored tokens: all but the first of each document.")
+    bytes: int = Field(description="UTF-8 bytes of the scored text: what bits_per_byte divides by.")
+    documents: int = Field(description="Documents in the data.")
+    window: int = Field(description="Tokens the model saw at once.")
+    stride: int = Field(description="Tokens from one window to the next.")
+    bos_tokens: int = Field(description="Tokens that the tokenizer puts before each document.")
+    first_token_scored: bool = Field(
+        description="True with a BOS: the whole text is scored. False: the first token of each "
+        "document is context only, and its bytes are not counted."
+    )
+    dtype: str = Field(description="Of the weights.")
+    device: str = Field(description="Where the model ran.")
+    data: str = Field(description="The data file.")
+    data_sha256: str = Field(description="Hash of its content.")
+    tokenizer_sha256: str = Field(description="Hash of what decides the token ids.")
+    reference: str | None = Field(None, description="The model that was compared with.")
+    kl_divergence: float | None = Field(
+        None,
+        description="Mean KL(reference || model) of next-token distributions, nats a token.",
+    )
+    kl_divergence_p99: float | None = Field(
+        None, description="Its 99th percentile over the scored tokens."
+    )
+    same_top_token: float | None = Field(
+        None, description="Share of tokens where both models rank the same token first."
+    )
+    reference_perplexity: float | None = Field(
+        None, description="The reference's perplexity on the same windows."
+    )
+    compression: dict[str, float] | None = Field(
+        None, description="Bits per byte of gzip, xz, and xz_primed on the same text."
+    )
+    seconds: float = Field(description="Time spent scoring.")
+    tokens_per_second: float = Field(description="Scored tokens a second.")

@@ -1,0 +1,1 @@
+"""`tfcli generate`: continue a prompt."""
