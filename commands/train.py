@@ -1,0 +1,40 @@
+"""`tfcli train`: a model from text."""
+
+from __future__ import annotations
+
+from tfcli.commands.options import spec_command
+from tfcli.commands.output import print_facts
+from tfcli.console import Console
+from tfcli.train.spec import TrainResult, TrainSpec
+
+
+def show(result: TrainResult, console: Console) -> None:
+    """What was trained, how well, how fast."""
+    from tfcli.units import format_count
+
+    facts = {
+        "parameters": format_count(result.parameters),
+        "steps": f"{result.steps:,}"
+        + (f" (went on from {result.resumed_from:,})" if result.resumed_from else ""),
+        "tokens": f"{result.tokens:,} in {result.epochs:.2f} epochs",
+        "training loss": f"{result.train_loss:.4f} nats/token",
+    }
+    if result.validation_loss is not None:
+        facts["validation loss"] = f"{result.validation_loss:.4f} nats/token at the end"
+    if result.best_validation_loss is not None:
+        facts["best"] = f"{result.best_validation_loss:.4f} at step {result.best_step:,}" + (
+            ", kept" if result.kept == "best" else ""
+        )
+    facts["speed"] = (
+        f"{result.tokens_per_second:,.0f} tokens/s, {result.precision} on {result.device}"
+        + (f", {result.processes} processes" if result.processes > 1 else "")
+    )
+    facts["time"] = f"{result.seconds:,.1f} s"
+    print_facts(console, "Trained model", facts)
+
+
+app = spec_command(
+    TrainSpec,
+    show,
+    epilog="tfcli train recipe.yaml --steps 500 --set config.hidden_size=256",
+)

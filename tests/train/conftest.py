@@ -1,0 +1,59 @@
+"""A text of a few hundred tokens, a tokenizer for it, and a spec that trains in a second."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from tfcli.tokenizers.run import train_bpe, write_tokenizer
+from tfcli.train.spec import TrainSpec
+
+WORDS = "the cat sat on a mat while another dog ran around this old house in winter".split()
+
+
+def sentences(seed: int, documents: int = 8, words: int = 60) -> list[str]:
+    chance = random.Random(seed)
+    return [" ".join(chance.choices(WORDS, k=words)) + "." for _ in range(documents)]
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory):
+    """A folder with train.jsonl, validation.jsonl and a tokenizer."""
+    folder = tmp_path_factory.mktemp("texts")
+    for name, seed, documents in (("train", 0, 8), ("validation", 1, 2)):
+        lines = [json.dumps({"text": text}) for text in sentences(seed, documents)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    (folder / "tokenizer").mkdir()
+    write_tokenizer(train_bpe(sentences(0), 300), folder / "tokenizer")
+    return folder
+
+
+@pytest.fixture
+def make_spec(texts, tmp_path):
+    """A function that gives the small spec with some keys changed."""
+
+    def make(**changes) -> TrainSpec:
+        values = {
+            "output": str(tmp_path / "out"),
+            "config": {
+                "model_type": "llama",
+                "hidden_size": 16,
+                "intermediate_size": 32,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "max_position_embeddings": 64,
+                "tie_word_embeddings": True,
+            },
+            "tokenizer": str(texts / "tokenizer"),
+            "data": str(texts / "train.jsonl"),
+            "sequence_length": 16,
+            "batch_size": 4,
+            "steps": 6,
+            "precision": "fp32",
+            "device": "cpu",
+        }
+        return TrainSpec.model_validate({**values, **changes})
+
+    return make

@@ -1,0 +1,148 @@
+"""The training loop: exact accumulation, clipping, numbers that are not finite."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from tfcli.console import Console
+from tfcli.errors import WorkError
+from tfcli.models.config import config_from_recipe
+from tfcli.models.loading import build, initialize
+from tfcli.train.batches import Feed
+from tfcli.train.checkpoint import Checkpoints
+from tfcli.train.log import MetricsLog
+from tfcli.train.loop import Loop
+from tfcli.train.objective import next_token
+
+TOKENS = torch.randint(0, 50, (61,), generator=torch.Generator().manual_seed(0))
+
+
+def make_loop(tmp_path, batch_size=8, accumulation=1, stream=TOKENS, **changes) -> Loop:
+    """Plain gradient descent, so that weights after a step show the gradients."""
+    config = {
+        "model_type": "llama",
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    model = initialize(build(config_from_recipe({**config, **changes.pop("config", {})})), 0)
+    values = {
+        "model": model.train(),
+        "accelerator": Accelerator(cpu=True),
+        "feed": Feed(lambda epoch: stream, 8, batch_size, accumulation, seed=0),
+        "objective": next_token,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=1.0),
+        "lr": 1.0,
+        "schedule": lambda step: 1.0,
+        "precision": "fp32",
+        "steps": 3,
+        "seed": 0,
+        "log": MetricsLog(None),
+        "checkpoints": Checkpoints(tmp_path, Console.silent()),
+    }
+    return Loop(**{**values, **changes})
+
+
+def weights(loop: Loop) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in loop.model.parameters()])
+
+
+def step(loop: Loop, number: int = 0, lr: float = 1.0) -> tuple[torch.Tensor, float, float]:
+    """The change of the weights, the loss and the norm."""
+    before = weights(loop)
+    loss, norm, _ = loop.train_step(number, loop.feed.step(number), lr)
+    return weights(loop) - before, loss, norm
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("split", [(4, 2), (2, 4), (1, 8)])
+def test_any_split_of_a_step_gives_the_same_gradients(tmp_path, split, number):
+    """The text has 60 targets: a step of 8 windows holds two short ones and crosses an epoch."""
+    whole = make_loop(tmp_path)
+    assert (whole.feed.step(number).micro[0].labels == -100).any()
+    expected, loss, norm = step(whole, number)
+    got, split_loss, split_norm = step(make_loop(tmp_path, *split), number)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+    assert (split_loss, split_norm) == pytest.approx((loss, norm), rel=1e-5)
+
+
+def test_the_loss_is_the_mean_over_all_targets_of_the_step(tmp_path):
+    loop = make_loop(tmp_path, 2, 4)
+    micro = loop.feed.step(0).micro
+    with torch.no_grad():
+        losses = [
+            torch.nn.functional.cross_entropy(
+                loop.model(input_ids=m.input_ids).logits.flatten(0, 1),
+                m.labels.flatten(),
+                reduction="none",
+            )[m.labels.flatten() != -100]
+            for m in micro
+        ]
+    assert step(loop)[1] == pytest.approx(float(torch.cat(losses).mean()), rel=1e-5)
+
+
+def test_gradients_are_scaled_down_to_the_norm(tmp_path):
+    free, _, norm = step(make_loop(tmp_path))
+    clipped, _, told = step(make_loop(tmp_path, clip_norm=norm / 2))
+    assert told == pytest.approx(norm)
+    torch.testing.assert_close(clipped, free / 2, rtol=1e-3, atol=1e-6)
+
+
+def test_the_schedule_sets_the_rate_of_every_step(tmp_path):
+    class Log(MetricsLog):
+        lines: list = []  # noqa: RUF012
+
+        def write(self, values):
+            self.lines.append(values)
+
+    log = Log(None)
+    loop = make_loop(tmp_path, lr=0.5, schedule=lambda step: 1 / (step + 1), log=log)
+    with Console.silent().progress("train", 3) as bar:
+        loop.run(fresh(), bar)
+    assert [line["lr"] for line in log.lines] == [0.5, 0.25, 0.5 / 3]
+    assert loop.optimizer.param_groups[0]["lr"] == 0.5 / 3
+
+
+def fresh():
+    from tfcli.train.checkpoint import Progress
+
+    return Progress()
+
+
+def test_bf16_computes_in_bf16_and_keeps_float32_weights(tmp_path):
+    seen = []
+
+    def objective(model, batch, targets):
+        logits = model(input_ids=batch.input_ids).logits
+        seen.append(logits.dtype)
+        return logits.float().square().mean() / targets
+
+    loop = make_loop(tmp_path, precision="bf16", objective=objective)
+    step(loop)
+    assert seen == [torch.bfloat16]
+    assert weights(loop).dtype == torch.float32
+
+
+def test_dropout_follows_from_the_seed_and_the_step(tmp_path):
+    config = {"attention_dropout": 0.5}
+    first, again, other = (
+        step(make_loop(tmp_path, config=config, seed=seed))[0] for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path, bad):
+    loop = make_loop(tmp_path, objective=lambda m, b, t: next_token(m, b, t) * bad)
+    before = weights(loop)
+    with pytest.raises(WorkError, match="at step 8") as error:
+        loop.train_step(7, loop.feed.step(7), 1.0)
+    assert "optimizer.lr" in error.value.fix
+    assert torch.equal(weights(loop), before)

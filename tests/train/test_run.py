@@ -1,0 +1,260 @@
+"""Whole runs: what is written, what each key changes, what is refused before the work."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tfcli.checkpoints.source import open_checkpoint
+from tfcli.errors import Problem, UsageError
+from tfcli.recipe.execute import execute
+from tfcli.recipe.job import Job
+from tfcli.console import Console
+from tfcli.tokenizers.load import load_tokenizer
+from tfcli.train.log import read_metrics
+from tfcli.train.prepare import build_model, new_config
+from tfcli.train.run import run
+from tfcli.train.spec import TrainSpec
+
+
+@pytest.fixture
+def train(make_spec, tmp_path):
+    """A function that trains the small spec with some keys changed, in a folder of its own."""
+    count = 0
+
+    def do(**changes):
+        nonlocal count
+        count += 1
+        folder = tmp_path / f"run{count}"
+        folder.mkdir()
+        return run(make_spec(**changes), Job(folder=folder)), folder
+
+    return do
+
+
+def weights(folder: Path) -> torch.Tensor:
+    source = open_checkpoint(folder)
+    return torch.cat([source[name].flatten() for name in sorted(source.names)])
+
+
+def losses(folder: Path) -> list[float]:
+    return [line["loss"] for line in read_metrics(folder / "metrics.jsonl")]
+
+
+def test_a_finished_run_is_a_folder_that_transformers_loads(train, texts):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    result, folder = train(steps=40, optimizer={"lr": 1e-2}, validation=str(texts / "validation.jsonl"))
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "generation_config.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert model.config.vocab_size == len(tokenizer) and model.dtype == torch.float32
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id == 0
+    ids = torch.tensor([load_tokenizer(folder).encode("the cat sat on a mat while another dog")])
+    with torch.no_grad():
+        assert model(ids, labels=ids).loss < result.train_loss + 1.5
+    assert result.train_loss < losses(folder)[0] - 1
+    assert result.parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_the_result_says_what_was_done(train, texts):
+    result, folder = train(validation=str(texts / "validation.jsonl"), validate_every=2)
+    lines = read_metrics(folder / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in lines if "val_loss" in line] == [2, 4, 6]
+    assert set(lines[0]) == {"step", "loss", "lr", "grad_norm", "tokens_per_second"}
+    assert result.validation_loss == lines[-1]["val_loss"]
+    assert result.best_validation_loss == min(line["val_loss"] for line in lines if "val_loss" in line)
+    assert result.train_loss == lines[-1]["loss"]
+    assert 300 < result.tokens <= 6 * 4 * 16
+    assert 0 < result.epochs < 2
+    assert (result.precision, result.device, result.processes) == ("fp32", "cpu", 1)
+    assert result.resumed_from is None
+
+
+def test_equal_specs_give_equal_weights_and_another_seed_others(train):
+    first, again, other = (weights(train(seed=seed)[1]) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_training_goes_on_from_a_checkpoint(train, tiny_llama, text_file):
+    common = {"config": None, "tokenizer": None, "data": str(text_file), "model": str(tiny_llama)}
+    result, folder = train(**common, steps=1, optimizer={"lr": 1e-9})
+    torch.testing.assert_close(weights(folder), weights(tiny_llama), rtol=1e-4, atol=1e-6)
+    assert (folder / "tokenizer.json").read_bytes() == (tiny_llama / "tokenizer.json").read_bytes()
+    config = json.loads((folder / "config.json").read_text())
+    assert config["hidden_size"] == 64
+    assert result.steps == 1
+
+
+def test_keep_best_writes_the_weights_of_the_best_validation(train, texts):
+    wild = {
+        "validation": str(texts / "validation.jsonl"),
+        "validate_every": 1,
+        "steps": 8,
+        "optimizer": {"lr": 2.0},
+        "schedule": {"name": "constant"},
+    }
+    best, folder = train(**wild, keep="best")
+    last, last_folder = train(**wild)
+    assert best.best_step == last.best_step < 8, "the rate was meant to be too high"
+    _, short_folder = train(**{**wild, "steps": best.best_step})
+    assert torch.equal(weights(folder), weights(short_folder))
+    assert not torch.equal(weights(folder), weights(last_folder))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        {"sequence_length": 8},
+        {"batch_size": 2},
+        {"gradient_accumulation": 2},
+        {"optimizer": {"lr": 2e-3}},
+        {"optimizer": {"betas": [0.5, 0.5]}},
+        {"optimizer": {"eps": 1e-2}},
+        {"optimizer": {"weight_decay": 0.9}},
+        {"optimizer": {"name": "adamw-8bit"}},
+        {"schedule": {"name": "linear"}},
+        {"schedule": {"warmup_steps": 3}},
+        {"schedule": {"final_ratio": 0.9}},
+        {"clip_norm": 1e-9},
+        {"bpe_dropout": 0.3},
+        {"precision": "bf16"},
+    ],
+    ids=str,
+)
+def test_every_key_of_the_training_changes_the_weights(train, key, monkeypatch):
+    monkeypatch.setattr("tfcli.train.precision.has_bf16", lambda device: True)
+    assert not torch.equal(weights(train(**key)[1]), plain(train))
+
+
+PLAIN: list[torch.Tensor] = []
+
+
+def plain(train) -> torch.Tensor:
+    if not PLAIN:
+        PLAIN.append(weights(train()[1]))
+    return PLAIN[0]
+
+
+def test_the_text_field_is_the_one_that_is_read(train, tmp_path):
+    lines = [json.dumps({"text": "no", "body": "a cat and a dog " * 20}) for _ in range(3)]
+    (tmp_path / "other.jsonl").write_text("\n".join(lines))
+    result, _ = train(data=str(tmp_path / "other.jsonl"), text_field="body", steps=1)
+    assert result.tokens > 0
+
+
+def test_dtype_is_that_of_the_written_weights(train):
+    _, folder = train(dtype="bfloat16")
+    assert weights(folder).dtype == torch.bfloat16
+    torch.testing.assert_close(weights(folder).float(), plain(train), rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("key", [{"attention": "eager"}, {"activation_checkpointing": True}], ids=str)
+def test_keys_that_change_how_but_not_what_is_computed(train, key):
+    torch.testing.assert_close(weights(train(**key)[1]), plain(train), rtol=1e-3, atol=1e-4)
+
+
+def test_attention_checkpointing_and_compile_reach_the_model(make_spec, texts):
+    def model(**changes):
+        spec = make_spec(**changes)
+        return build_model(spec, new_config(spec.config, load_tokenizer(texts / "tokenizer")))
+
+    usual, other = model(), model(attention="eager", activation_checkpointing=True, compile=True)
+    assert usual.model.layers[0].self_attn.attend.backend.__name__ == "sdpa"
+    assert other.model.layers[0].self_attn.attend.backend.__name__ == "eager"
+    assert (usual.checkpointing, other.checkpointing) == (False, True)
+    assert usual._compiled_call_impl is None and other._compiled_call_impl is not None
+
+
+def test_checkpoints_are_made_as_often_as_asked(train, monkeypatch):
+    saved = []
+    monkeypatch.setattr(
+        "tfcli.train.checkpoint.Checkpoints.save", lambda self, p, m, o: saved.append(p.step)
+    )
+    train(checkpoint_every=2)
+    train(checkpoint_every=0)
+    assert saved == [2, 4]
+
+
+def test_the_vocabulary_and_special_tokens_come_from_the_tokenizer(make_spec, texts):
+    tokenizer = load_tokenizer(texts / "tokenizer")
+    config = new_config(make_spec().config, tokenizer)
+    assert config.vocab_size == tokenizer.vocab_size
+    assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (0, 0, None)
+    padded = new_config({**make_spec().config, "vocab_size": 512}, tokenizer)
+    assert padded.vocab_size == 512
+
+
+def refused(spec: TrainSpec) -> Problem:
+    with pytest.raises(UsageError) as error:
+        execute(spec, Console.silent())
+    assert not Path(spec.output).exists()
+    return error.value
+
+
+def test_a_vocabulary_smaller_than_the_tokenizers_is_refused(make_spec):
+    problem = refused(make_spec(config={**make_spec().config, "vocab_size": 200}))
+    assert "200 embeddings" in problem.what and problem.where == "config.vocab_size"
+
+
+def test_windows_longer_than_the_models_positions_are_refused(make_spec):
+    problem = refused(make_spec(sequence_length=65))
+    assert problem.where == "sequence_length" and problem.fix == "at most 64"
+
+
+def test_a_text_shorter_than_a_window_is_refused(make_spec, tmp_path):
+    (tmp_path / "short.txt").write_text("a cat")
+    problem = refused(make_spec(data=str(tmp_path / "short.txt")))
+    assert problem.where == "data" and "one window takes 17" in problem.what
+
+
+def test_missing_data_is_refused(make_spec):
+    assert refused(make_spec(data="nowhere.jsonl")).where == "data"
+
+
+def test_a_missing_device_is_refused(make_spec, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert refused(make_spec(device="cuda")).where == "device"
+
+
+def test_bf16_without_its_instructions_is_refused_and_auto_falls_back(make_spec, train, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    assert refused(make_spec(precision="bf16")).where == "precision"
+    assert train(precision="auto")[0].precision == "fp32"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert train(precision="auto", steps=1)[0].precision == "bf16"
+
+
+def test_the_8_bit_optimizer_without_its_library_is_refused(make_spec, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    assert refused(make_spec(optimizer={"name": "adamw-8bit"})).where == "optimizer.name"
+
+
+def test_flex_attention_is_refused_where_it_cannot_train(make_spec):
+    assert refused(make_spec(attention="flex")).where == "attention"
+
+
+def test_compiling_without_a_compiler_is_refused(make_spec, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert refused(make_spec(compile=True)).where == "compile"
+
+
+def test_transformers_is_not_imported():
+    import subprocess
+
+    code = "import sys, tfcli.train.run; print('transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,66 @@
+"""What a train recipe may say; checked without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tfcli.errors import UsageError
+from tfcli.recipe.validate import build_spec
+from tfcli.train.spec import TrainSpec
+
+LLAMA = {"model_type": "llama", "hidden_size": 32, "num_attention_heads": 2}
+GOOD = {"output": "o", "config": LLAMA, "tokenizer": "t", "data": "d", "steps": 10}
+
+
+def refused(**changes) -> str:
+    values = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
+    with pytest.raises(UsageError) as error:
+        build_spec(TrainSpec, values)
+    return str(error.value)
+
+
+def test_a_new_model_or_a_checkpoint_but_not_both_and_not_neither():
+    assert "exactly one of model" in refused(model="m")
+    assert "exactly one of model" in refused(config=None)
+
+
+def test_an_unknown_config_key_is_named_with_the_nearest():
+    text = refused(config={**LLAMA, "hiden_size": 64})
+    assert "'hiden_size'" in text and "did you mean hidden_size?" in text
+
+
+def test_an_unknown_model_type_and_a_bad_value_are_named():
+    assert "'lama'" in refused(config={"model_type": "lama"})
+    assert "num_attention_heads" in refused(config={**LLAMA, "num_attention_heads": 3})
+
+
+def test_a_new_model_needs_a_tokenizer():
+    assert "needs a tokenizer" in refused(tokenizer=None)
+
+
+def test_the_best_weights_need_validation():
+    assert "give validation" in refused(keep="best")
+
+
+def test_a_warm_up_longer_than_the_run_is_refused():
+    assert "schedule.warmup_steps (11) is more than steps (10)" in refused(
+        schedule={"warmup_steps": 11}
+    )
+
+
+def test_a_misspelt_key_of_a_section_is_named_with_the_nearest():
+    assert "weight_decay" in refused(optimizer={"weigth_decay": 0.1})
+
+
+def test_checking_a_recipe_imports_no_torch():
+    code = (
+        "import sys\n"
+        "from tfcli.train.spec import TrainSpec\n"
+        f"TrainSpec.model_validate({GOOD!r})\n"
+        "print([m for m in ('torch', 'numpy', 'accelerate', 'tokenizers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,1 @@
+"""`tfcli train`: one training loop; what differs between runs is handed to it."""

@@ -1,0 +1,62 @@
+"""metrics.jsonl: one line a step, written at once, so that a killed run keeps what it measured."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, TextIO
+
+METRICS = "metrics.jsonl"
+
+
+class MetricsLog:
+    """Appends to a metrics file.
+
+    Args:
+        path: the file; None writes nothing, for all processes but the first.
+        steps: keep the lines of this many steps of an interrupted run, drop later ones.
+    """
+
+    def __init__(self, path: Path | None, steps: int = 0) -> None:
+        self._file: TextIO | None = None
+        if path is None:
+            return
+        kept = [line for line in read_metrics(path) if line["step"] <= steps]
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text("".join(_line(values) for values in kept), encoding="utf-8")
+        temporary.replace(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Append one step's figures; figures that are None are left out."""
+        if self._file is not None:
+            self._file.write(_line({k: v for k, v in values.items() if v is not None}))
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Make sure that the lines so far outlive a power cut, as a checkpoint does."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file, up to the first that a kill cut short."""
+    lines: list[dict[str, Any]] = []
+    if path.exists():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                values = json.loads(text)
+            except json.JSONDecodeError:
+                break
+            lines.append(values)
+    return lines
+
+
+def _line(values: dict[str, Any]) -> str:
+    return json.dumps(values) + "\n"

@@ -1,0 +1,25 @@
+"""What training makes smaller."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from tfcli.models.heads import token_loss
+from tfcli.train.batches import Batch
+
+
+class Objective(Protocol):
+    """A loss that adds up: over the parts of a step, whatever the parts are."""
+
+    def __call__(self, model: nn.Module, batch: Batch, targets: int | torch.Tensor) -> torch.Tensor:
+        """The batch's summed loss over `targets`, the count of all parts together. []"""
+        ...
+
+
+def next_token(model: nn.Module, batch: Batch, targets: int | torch.Tensor) -> torch.Tensor:
+    """Cross entropy of each window's next tokens, in float32."""
+    logits = model(input_ids=batch.input_ids).logits
+    return token_loss(logits, batch.labels, targets)

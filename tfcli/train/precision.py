@@ -1,0 +1,60 @@
+"""Which device and which precision a run really uses."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+from tfcli.errors import UsageError
+
+Precision = Literal["fp32", "bf16"]
+
+
+def pick_device(name: str) -> str:
+    """`cpu` or `cuda`.
+
+    Raises:
+        UsageError: cuda is asked for and not there.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UsageError(
+            "torch finds no CUDA device", where="device", fix="device: cpu, or see tfcli doctor"
+        )
+    return "cuda" if name != "cpu" and available else "cpu"
+
+
+def has_bf16(device: str) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    features = torch.cpu.get_capabilities()
+    return any(features.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def pick_precision(name: str, device: str) -> Precision:
+    """The precision of the computation; the weights stay float32.
+
+    Raises:
+        UsageError: bf16 is asked for where it would only be emulated, slower than fp32.
+    """
+    supported = has_bf16(device)
+    if name == "bf16" and not supported:
+        raise UsageError(
+            f"this {device} has no bf16 instructions",
+            where="precision",
+            fix="precision: fp32, or auto",
+        )
+    return "bf16" if name != "fp32" and supported else "fp32"
+
+
+def autocast(precision: Precision, device: str) -> AbstractContextManager[object]:
+    """The context of a forward pass and its loss.
+
+    The loop opens it itself: accelerate's own wrapper copies the logits to float32 once more.
+    """
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device, torch.bfloat16)

@@ -1,0 +1,172 @@
+"""From a spec to what the loop needs; what can be wrong is found here, before the work."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tfcli.data.documents import read_documents
+from tfcli.data.tokens import token_stream
+from tfcli.errors import ModelError, UsageError, WorkError
+from tfcli.hub import resolve
+from tfcli.models.config import ModelConfig, config_from_recipe
+from tfcli.train.batches import Stream, derive_seed
+from tfcli.train.optimizer import require_optimizer
+from tfcli.train.spec import TrainSpec
+from tfcli.train.subwords import SubwordSampler
+
+if TYPE_CHECKING:
+    from tfcli.models.model import Model
+    from tfcli.tokenizers.load import Tokenizer
+
+
+def check_machine(spec: TrainSpec, device: str) -> None:
+    """Refuse options that this machine cannot serve.
+
+    Raises:
+        UsageError: a missing library, compiler or kernel.
+    """
+    require_optimizer(spec.optimizer.name)
+    if spec.attention == "flex" and device == "cpu":
+        raise UsageError(
+            "flex attention has no backward pass on a CPU",
+            where="attention",
+            fix="attention: sdpa",
+        )
+    compilers = [os.environ.get("CXX") or "g++", "clang++"]
+    if spec.compile and device == "cpu" and not any(map(shutil.which, compilers)):
+        raise UsageError(
+            "compiling for the CPU needs a C++ compiler, and there is none",
+            where="compile",
+            fix="install g++, or leave out compile",
+        )
+
+
+def tokenizer_folder(spec: TrainSpec) -> Path:
+    """The folder whose tokenizer is used and goes with the trained model."""
+    if spec.tokenizer is None:
+        assert spec.model is not None, "the spec asks for a tokenizer where there is no model"
+        return resolve(spec.model)
+    path = Path(spec.tokenizer)
+    return path if path.is_dir() else path.parent
+
+
+def new_config(values: dict[str, Any], tokenizer: Tokenizer) -> ModelConfig:
+    """The config of a new model; the tokenizer fills in what it leaves open of the vocabulary."""
+    ids = {
+        "vocab_size": tokenizer.vocab_size,
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": tokenizer.eos_id,
+    }
+    if tokenizer.pad_id not in (tokenizer.bos_id, tokenizer.eos_id):
+        # The embedding of pad_token_id stays 0, which must not happen to a token that means much.
+        ids["pad_token_id"] = tokenizer.pad_id
+    try:
+        return config_from_recipe({**ids, **values})
+    except ModelError as error:
+        raise UsageError(error.what, where=f"config: {error.where}", fix=error.fix) from error
+
+
+def check_config(config: ModelConfig, spec: TrainSpec, tokenizer: Tokenizer) -> None:
+    """Refuse a model that the tokenizer or the windows do not fit.
+
+    Raises:
+        UsageError: naming the key.
+    """
+    if config.token_id_limit < tokenizer.vocab_size:
+        raise UsageError(
+            f"the model has {config.token_id_limit:,} embeddings, "
+            f"the tokenizer has {tokenizer.vocab_size:,} tokens",
+            where="config.vocab_size" if spec.config else "tokenizer",
+            fix="leave vocab_size out" if spec.config else "use the model's own tokenizer",
+        )
+    if spec.sequence_length > config.max_position_embeddings:
+        raise UsageError(
+            f"sequence_length is {spec.sequence_length}, the model has "
+            f"{config.max_position_embeddings} positions (max_position_embeddings)",
+            where="sequence_length",
+            fix=f"at most {config.max_position_embeddings}",
+        )
+    if config.quantization is not None:
+        raise UsageError(
+            "the model is quantized; its weights cannot be trained",
+            where="model",
+            fix="train the model that it was made from",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """Training and validation text as tokens.
+
+    Args:
+        stream: the training tokens of an epoch.
+        validation (Tensor): [n] int64, or None.
+    """
+
+    stream: Stream
+    validation: torch.Tensor | None
+
+
+def read_text(spec: TrainSpec, tokenizer: Tokenizer) -> Text:
+    """Read and encode the data.
+
+    Raises:
+        UsageError: less than one window of tokens.
+        WorkError: files that cannot be read, or without text.
+    """
+    documents = read_documents(spec.data, spec.text_field, split="train")
+    stream = _encode(documents, tokenizer)
+    _require_window(stream, "data", spec.sequence_length)
+    validation = None
+    if spec.validation is not None:
+        held_out = read_documents(spec.validation, spec.text_field, split="validation")
+        validation = _encode(held_out, tokenizer)
+        _require_window(validation, "validation", 1)
+    if not spec.bpe_dropout:
+        return Text(lambda epoch: stream, validation)
+    sampler = SubwordSampler(documents, tokenizer, spec.bpe_dropout)
+
+    def sampled(epoch: int) -> torch.Tensor:
+        return torch.from_numpy(sampler.sample(derive_seed(spec.seed, "bpe_dropout", epoch)))
+
+    return Text(sampled, validation)
+
+
+def _encode(documents: list[str], tokenizer: Tokenizer) -> torch.Tensor:
+    return torch.from_numpy(token_stream(documents, tokenizer)).long()
+
+
+def _require_window(stream: torch.Tensor, key: str, length: int) -> None:
+    if len(stream) < length + 1:
+        raise UsageError(
+            f"the text has {len(stream):,} tokens, and one window takes {length + 1:,}",
+            where=key,
+            fix="give more text, or a smaller sequence_length",
+        )
+
+
+def build_model(spec: TrainSpec, config: ModelConfig | None) -> Model:
+    """The model to train, float32, on the CPU: new where there is a config, else loaded."""
+    from tfcli.checkpoints.folder import load_model
+    from tfcli.models.loading import build, initialize
+
+    if config is not None:
+        model = build(config, "causal-lm", attention=spec.attention)
+        initialize(model, spec.seed)
+    else:
+        assert spec.model is not None
+        model = load_model(
+            spec.model, task="causal-lm", dtype=torch.float32, attention=spec.attention
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise WorkError("the model has no parameters to train", where="model")
+    model.set_activation_checkpointing(spec.activation_checkpointing)
+    if spec.compile:
+        model.compile()
+    return model

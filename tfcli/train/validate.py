@@ -1,0 +1,50 @@
+"""The loss on text that is not trained on."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from tfcli.train.batches import Windows
+from tfcli.train.objective import Objective
+from tfcli.train.precision import Precision, autocast
+
+
+class Validation:
+    """Always the same windows, shared out among the processes.
+
+    Args:
+        stream (Tensor): [n] int64, the validation text.
+        length: tokens that a window predicts.
+        batch_size: windows a forward pass.
+        objective: as in training.
+        precision: as in training.
+    """
+
+    def __init__(
+        self,
+        stream: torch.Tensor,
+        length: int,
+        batch_size: int,
+        objective: Objective,
+        precision: Precision,
+    ) -> None:
+        self.windows = Windows.cut(stream, length)
+        self.batch_size = batch_size
+        self.objective, self.precision = objective, precision
+
+    @torch.no_grad()
+    def loss(self, model: nn.Module, accelerator: Accelerator) -> float:
+        """The mean loss over all targets, nats a token."""
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        mine = torch.arange(len(self.windows))[rank::processes]
+        targets = int(self.windows.targets.sum())
+        total = torch.zeros((), device=accelerator.device)
+        model.eval()
+        for which in mine.split(self.batch_size):
+            batch = self.windows.take(which).to(accelerator.device)
+            with autocast(self.precision, accelerator.device.type):
+                total += self.objective(model, batch, targets)
+        model.train()
+        return float(accelerator.reduce(total, "sum"))
