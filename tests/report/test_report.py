@@ -1,0 +1,251 @@
+"""The whole report, from folders of finished steps to the two files."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.report import steps as make
+from tfcli.commands import app
+from tfcli.console import Console
+from tfcli.recipe.execute import execute
+from tfcli.report.spec import ReportResult, ReportSpec
+
+VOID = {"meta", "br", "hr", "img", "link", "input", "rect", "circle", "path"}
+HOSTILE = "</pre><script>alert('x')</script> & \"quoted\" ```` ``` | \x07"
+
+
+class Page(HTMLParser):
+    """A strict reader: every element is closed in order; keeps texts, attributes and rows."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.tables: list[list[list[str]]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def table(self, column: str) -> list[list[str]]:
+        """The rows of the table that has this column."""
+        return next(rows[1:] for rows in self.tables if column in rows[0])
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, (self.open, tag, self.getpos())
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += data
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """What the quickstart makes: a trained model, four quantized ones, and all measures."""
+    dense = make.train(tmp_path)
+    found = [dense, make.evaluate(tmp_path, dense, 1.6105, compression=make.COMPRESSION)]
+    for method, bits, bits_per_byte, divergence in (
+        ("rtn", 4, 1.6121, 8.6e-4),
+        ("gptq", 4, 1.6106, 2.2e-4),
+        ("rtn", 3, 1.6250, 4.0e-3),
+        ("gptq", 3, 1.6142, 8.5e-4),
+    ):
+        model = make.quantize(tmp_path, dense, method, bits)
+        found += [model, make.evaluate(tmp_path, model, bits_per_byte, divergence=divergence)]
+    found.append(make.benchmark(tmp_path, [dense, tmp_path / "gptq-4"]))
+    found.append(make.generate(tmp_path, dense, HOSTILE, " a list <b>of</b> names"))
+    return found
+
+
+def report(runs: list[Path], folder: Path) -> ReportResult:
+    spec = ReportSpec(runs=[str(run) for run in runs], output=str(folder), title="A <test> run")
+    result = execute(spec, Console.silent()).result
+    assert isinstance(result, ReportResult)
+    return result
+
+
+def test_every_model_has_its_row_with_its_own_figures(runs: list[Path], tmp_path: Path) -> None:
+    result = report(runs, tmp_path / "report")
+    assert (result.steps, result.models, result.warnings) == (len(runs), 5, [])
+    page = Page(Path(result.html).read_text())
+    markdown = Path(result.markdown).read_text()
+    wanted = {
+        "dense": ["dense", "–", "–", "1.60", "12.214", "1.6105", "–", "–"],  # noqa: RUF001
+        "RTN 4-bit": ["rtn", "4", "128", "0.40", "12.228", "1.6121", "8.6e-4", "99.14%"],
+        "GPTQ 4-bit": ["gptq", "4", "128", "0.40", "12.215", "1.6106", "2.2e-4", "99.78%"],
+        "RTN 3-bit": ["rtn", "3", "128", "0.30", "12.338", "1.6250", "4.0e-3", "96.00%"],
+        "GPTQ 3-bit": ["gptq", "3", "128", "0.30", "12.246", "1.6142", "8.5e-4", "99.15%"],
+    }
+    rows = page.table("method")
+    assert [row[0] for row in rows] == list(wanted)
+    for label, cells in wanted.items():
+        assert [row[1:] for row in rows if row[0] == label] == [cells]
+        assert "| " + " | ".join([label, *cells]) + " |" in markdown
+
+
+def test_the_page_asks_for_nothing_from_anywhere(runs: list[Path], tmp_path: Path) -> None:
+    html = Path(report(runs, tmp_path / "report").html).read_text()
+    page = Page(html)
+    asking = ("src", "href", "srcset", "data", "action", "poster", "xlink:href", "style")
+    values = [value for _, name, value in page.attributes if name in asking]
+    assert not [value for value in values if "//" in value or "url(" in value]
+    assert "@import" not in html and "url(" not in html
+    assert not page.tags & {"script", "link", "iframe", "img", "object", "base"}
+
+
+def test_text_from_a_model_is_shown_and_never_obeyed(runs: list[Path], tmp_path: Path) -> None:
+    result = report(runs, tmp_path / "report")
+    html = Path(result.html).read_text()
+    assert HOSTILE.replace("\x07", "␇") + " a list <b>of</b> names" in Page(html).text
+    assert "<script" not in html and "<test>" not in html and "\x07" not in html
+    # In Markdown the text stands in a block whose fence it does not hold.
+    markdown = Path(result.markdown).read_text()
+    assert re.search(r"^`{5}\n</pre><script>.*````.*\n`{5}$", markdown, re.MULTILINE)
+    assert markdown.startswith("# A \\<test\\> run\n")
+
+
+def test_the_sections_are_those_of_the_steps(runs: list[Path], tmp_path: Path) -> None:
+    def headings(folder: str, *names: str) -> list[str]:
+        chosen = [run for run in runs if run.name in names or not names]
+        html = Path(report(chosen, tmp_path / folder).html).read_text()
+        return re.findall(r"<h2>(.*?)</h2>", html)
+
+    assert headings("all") == [
+        "Training",
+        "Quality against size",
+        "Beside compression programs",
+        "Speed",
+        "Samples",
+        "Run record",
+    ]
+    assert headings("one", "train") == ["Training", "Models", "Run record"]
+    assert headings("two", "generate") == ["Samples", "Run record"]
+    assert headings("three", "benchmark") == ["Speed", "Run record"]
+    assert headings("four", "eval-rtn-4") == ["Quality against size", "Run record"]
+
+
+def test_the_headline_compares(runs: list[Path], tmp_path: Path) -> None:
+    markdown = Path(report(runs, tmp_path / "report").markdown).read_text()
+    assert [line for line in markdown.splitlines() if line.startswith("- **")] == [
+        "- **1.611** bits per byte, dense (gzip 2.713, xz 2.602, xz primed 2.184)",
+        "- **3.9 ×** less KL divergence at 4 bits (GPTQ 4-bit 2.2e-4, RTN 4-bit 8.6e-4)",  # noqa: RUF001
+        "- **4.7 ×** less KL divergence at 3 bits (GPTQ 3-bit 8.5e-4, RTN 3-bit 4.0e-3)",  # noqa: RUF001
+        "- **5.3 ×** smaller on disk (RTN 3-bit 0.30 MB, dense 1.60 MB)",  # noqa: RUF001
+    ]
+
+
+def test_speed_is_told_a_model(runs: list[Path], tmp_path: Path) -> None:
+    page = Page(Path(report(runs, tmp_path / "report").html).read_text())
+    assert [(row[0], *row[2:7]) for row in page.table("decode, tokens/s")] == [
+        ("dense", "1.60", "12.5 ms", "1.75 s", "4,321", "75.5"),
+        ("GPTQ 4-bit", "0.80", "12.5 ms", "1.75 s", "4,321", "151"),
+    ]
+
+
+def test_the_loss_curve_marks_the_best_validation(runs: list[Path], tmp_path: Path) -> None:
+    html = Path(report(runs[:1], tmp_path / "report").html).read_text()
+    svgs = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    curves = [svg for svg in svgs if "Training and validation loss" in svg]
+    assert len(curves) == 2  # for wide and for narrow screens
+    for svg in curves:
+        assert svg.count('class="s2 ring"') == 1 and ">best 2.533</text>" in svg
+        assert ">training</text>" in svg and ">validation</text>" in svg
+
+
+def test_every_model_with_a_divergence_has_its_dot(runs: list[Path], tmp_path: Path) -> None:
+    html = Path(report(runs, tmp_path / "report").html).read_text()
+    svgs = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    (size,) = [svg for svg in svgs if "bits per byte against size" in svg]
+    (divergence,) = [svg for svg in svgs if "KL divergence, nats against size" in svg]
+    assert [svg.count("<circle") for svg in (size, divergence)] == [5, 4]
+    assert "dense" in size and "dense" not in divergence
+
+
+def test_two_texts_are_never_compared_with_one_another(tmp_path: Path) -> None:
+    dense = make.train(tmp_path)
+    one = make.evaluate(tmp_path, dense, 1.6)
+    other = make.evaluate(tmp_path, dense, 2.9, name="eval-code", data_sha256="e" * 64)
+    markdown = Path(report([dense, one, other], tmp_path / "report").markdown).read_text()
+    assert markdown.count("## Quality against size: test.jsonl") == 2
+
+
+def test_a_training_run_without_metrics_says_so(tmp_path: Path) -> None:
+    dense = make.train(tmp_path)
+    (dense / "metrics.jsonl").unlink()
+    html = Path(report([dense], tmp_path / "report").html).read_text()
+    assert "train has no metrics.jsonl" in html and "<svg" not in html
+
+
+def test_the_record_has_every_step_and_what_it_took(runs: list[Path], tmp_path: Path) -> None:
+    page = Page(Path(report(runs, tmp_path / "report").html).read_text())
+    record = {row[0]: row for row in page.table("key")}
+    assert len(record) == len(runs)
+    for run in runs:
+        made = json.loads((run / "run.json").read_text())
+        assert record[run.name][1] == made["command"] and record[run.name][3] == made["key"][:12]
+        assert made["key"] in page.text
+    weights = json.loads((runs[0] / "run.json").read_text())["files"]["model.safetensors"]
+    assert weights["sha256"] in page.text
+
+
+def test_equal_steps_make_equal_bytes(runs: list[Path], tmp_path: Path) -> None:
+    pages = [Path(report(runs, tmp_path / name).html).read_bytes() for name in ("a", "b")]
+    assert pages[0] == pages[1]
+
+
+def test_a_report_is_made_again_when_a_figure_has_changed(tmp_path: Path) -> None:
+    dense = make.train(tmp_path)
+    eval_ = make.evaluate(tmp_path, dense, 1.6)
+    spec = ReportSpec(runs=[str(eval_)], output=str(tmp_path / "report"))
+    assert not execute(spec, Console.silent()).reused
+    assert execute(spec, Console.silent()).reused
+    shutil.rmtree(eval_)
+    make.evaluate(tmp_path, dense, 1.7)
+    assert not execute(spec, Console.silent(), replace=True).reused
+    assert "1.7000" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_the_command_takes_many_runs_and_prints_the_page_last(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "report"
+    words = ["report", *[str(run) for run in runs], "--output", str(folder), "--title", "T"]
+    assert app.run(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder / "report.html")
+    assert app.run([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["schema"], found["steps"]) == ("tfcli.report/1", len(runs))
+
+
+def test_a_folder_that_is_no_step_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    words = ["report", str(tmp_path / "empty"), "--output", str(tmp_path / "report")]
+    assert app.run(words) == 2
+    assert "empty is not the folder of a finished step" in capsys.readouterr().err.replace("\n", "")
+    assert not (tmp_path / "report").exists()

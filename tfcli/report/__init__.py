@@ -1,0 +1,1 @@
+"""`tfcli report`: finished steps put into one page, with plots and the run record."""

@@ -1,0 +1,108 @@
+"""Reads the folders of finished steps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from tfcli.errors import UsageError, WorkError
+from tfcli.files import read_json
+from tfcli.recipe.record import RECORD, digest_input, read_record
+from tfcli.recipe.spec import Result
+from tfcli.recipe.verbs import VERBS
+
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One finished step.
+
+    Args:
+        folder: where it lies now.
+        name: what the report calls it: the folder's name, longer when two would be the same.
+        record: its run.json.
+        result: its result, as the command's own result class.
+    """
+
+    folder: Path
+    name: str
+    record: dict[str, Any]
+    result: Result
+
+    @property
+    def command(self) -> str:
+        """The command that made it."""
+        return str(self.record["command"])
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Its resolved options."""
+        spec: dict[str, Any] = self.record["spec"]
+        return spec
+
+    @property
+    def digest(self) -> str:
+        """The hash of what it holds, as later steps record it under `inputs`."""
+        return digest_input(self.folder)
+
+    def value(self, kind: type[R]) -> R:
+        """Its result, when the caller knows the class."""
+        assert isinstance(self.result, kind)
+        return self.result
+
+
+def load_steps(folders: Sequence[str]) -> list[Step]:
+    """Read every folder's run.json and check its result against the command's result class.
+
+    Raises:
+        UsageError: a folder that no finished step made, named.
+        WorkError: a run.json that cannot be read, or that another version of tfcli wrote.
+    """
+    paths = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
+    names = _names(paths)
+    return [_load(path, names[path]) for path in paths]
+
+
+def _load(folder: Path, name: str) -> Step:
+    record = read_record(folder)
+    where = str(folder / RECORD)
+    if record is None:
+        if (folder / RECORD).is_file():
+            read_json(folder / RECORD)  # a broken file is told with its line
+            raise WorkError("not a run record of this version of tfcli", where=where)
+        raise UsageError(
+            f"{folder} is not the folder of a finished step: it has no {RECORD}",
+            where="runs",
+            fix="give the folders that tfcli commands wrote to --output",
+        )
+    verb = VERBS.get(str(record.get("command")))
+    if verb is None:
+        raise WorkError(f"unknown command {record.get('command')!r}", where=where)
+    try:
+        result = verb.result().model_validate(record.get("result"))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in ("result", *problem["loc"]))
+        raise WorkError(
+            f"{key} does not fit: {problem['msg'].lower()}",
+            where=where,
+            fix="run that step again with this version of tfcli",
+        ) from error
+    return Step(folder, name, record, result)
+
+
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """The shortest ends of the paths that tell them apart."""
+    names = {path: path.name for path in paths}
+    for length in range(2, max((len(path.parts) for path in paths), default=1) + 1):
+        count = Counter(names.values())
+        clashing = [path for path, name in names.items() if count[name] > 1]
+        for path in clashing:
+            names[path] = Path(*path.parts[-length:]).as_posix()
+    return names
