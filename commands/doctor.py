@@ -1,0 +1,94 @@
+"""`tfcli doctor`: what this machine has, what works, and how to fix what does not."""
+
+from __future__ import annotations
+
+import typer
+
+from tfcli.commands.options import Debug, Json, Quiet, Verbose
+from tfcli.commands.output import finish, print_facts
+from tfcli.console import Console
+from tfcli.doctor.result import DoctorResult
+from tfcli.units import format_bytes
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+_COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
+
+
+@app.command(
+    "doctor",
+    help="Say what this machine has, try every part, and name the command that fixes each gap. "
+    "The exit code is 0 when every required part works and 1 otherwise.",
+)
+def doctor(
+    json: Json = False, quiet: Quiet = False, verbose: Verbose = 0, debug: Debug = False
+) -> None:
+    from tfcli.doctor.examine import examine
+
+    console = Console(quiet, verbose, json)
+    result = examine(console)
+    finish(result, show, console)
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def show(result: DoctorResult, console: Console) -> None:
+    """The machine, the versions, the parts, and what to do about each gap."""
+    from rich.markup import escape
+
+    print_facts(console, "Machine", _machine(result))
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    console.out.print(f"\n[cyan]versions[/cyan]  {versions}\n")
+    _show_parts(result, console)
+    for part in result.parts:
+        if part.fix:
+            console.out.print(f"  {escape(part.name)}:", style="bold", end=" ")
+            console.out.print(part.fix, markup=False, soft_wrap=True)
+    broken = [part.name for part in result.parts if part.required and part.state != "ok"]
+    if broken:
+        console.out.print(f"[red]required parts do not work: {', '.join(broken)}[/red]")
+    else:
+        console.out.print("[green]every required part works[/green]")
+
+
+def _machine(result: DoctorResult) -> dict[str, str]:
+    facts = {"system": result.system}
+    for device in result.devices:
+        facts[device["type"]] = _device(device)
+    memory = format_bytes(result.memory_bytes)
+    facts["memory"] = f"{memory}, {format_bytes(result.memory_free_bytes)} free"
+    if result.disk:
+        facts["hub cache"] = f"{result.disk.path}, {format_bytes(result.disk.free_bytes)} free"
+    return facts
+
+
+def _device(device: dict[str, object]) -> str:
+    said = [str(device["name"])]
+    if device["type"] == "cpu":
+        said.append(f"{device['cores']} cores, {device['threads']} threads")
+        features = device["features"]
+        said.append(" ".join(features) if isinstance(features, list) else "")
+    if "memory_bytes" in device:
+        said.append(format_bytes(int(str(device["memory_bytes"]))))
+    if "compute_capability" in device:
+        said.append(f"compute capability {device['compute_capability']}")
+    if "bf16" in device:
+        said.append("bf16 in hardware" if device["bf16"] else "no bf16 in hardware")
+    return "; ".join(part for part in said if part)
+
+
+def _show_parts(result: DoctorResult, console: Console) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="Parts", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("part", "state", "detail"):
+        table.add_column(column, overflow="fold")
+    for part in result.parts:
+        state = f"[{_COLOURS[part.state]}]{part.state}[/]"
+        detail = escape(part.detail)
+        if part.state != "ok":
+            optional = "" if part.required else " (optional)"
+            detail += f"\n[dim]needed for {part.needed_for}{optional}[/dim]"
+        table.add_row(escape(part.name), state, detail)
+    console.out.print(table)

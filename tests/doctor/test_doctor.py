@@ -1,0 +1,62 @@
+"""`tfcli doctor` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tfcli.commands import app, doctor
+from tfcli.console import Console
+from tfcli.doctor.result import DoctorResult
+
+
+def test_doctor_tries_the_real_parts_of_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    code = app.run(["doctor", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == "tfcli.doctor/1"
+    parts = {part["name"]: part for part in found["parts"]}
+    wrong = {name: part["detail"] for name, part in parts.items() if part["state"] != "ok"}
+    assert not wrong
+    assert (code, found["ok"]) == (0, True)
+    assert {"torch", "torch.compile", "accelerate", "datasets", "bitsandbytes"} <= set(parts)
+    assert found["versions"]["torch"].startswith("2.")
+    assert found["devices"][0]["type"] == "cpu" and found["devices"][0]["threads"] >= 1
+    assert found["disk"]["free_bytes"] > 0
+
+
+def answer(state: str, *, required: bool) -> DoctorResult:
+    part = {
+        "name": "torch [cpu]",
+        "needed_for": "everything",
+        "required": required,
+        "state": state,
+        "detail": "OSError: [Errno 2] libtorch.so",
+        "fix": "pip install 'tfcli[bnb]'",
+        "seconds": 0.1,
+    }
+    facts = {"versions": {"tfcli": "0"}, "system": "", "memory_bytes": 2**30, "devices": []}
+    ok = state == "ok" or not required
+    return DoctorResult.model_validate(
+        {"ok": ok, "parts": [part], "disk": None, "memory_free_bytes": 2**29, **facts}
+    )
+
+
+@pytest.mark.parametrize(("required", "code"), [(True, 1), (False, 0)])
+def test_the_exit_code_follows_the_required_parts(
+    required: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "tfcli.doctor.examine.examine", lambda console: answer("broken", required=required)
+    )
+    assert app.run(["doctor"]) == code
+    # Brackets in a package's name or an error are not terminal markup.
+    printed = capsys.readouterr().out
+    assert "torch [cpu]: pip install 'tfcli[bnb]'" in printed and "[Errno 2]" in printed
+
+
+def test_the_table_says_what_a_gap_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor.show(answer("missing", required=False), Console())
+    printed = capsys.readouterr().out
+    assert "needed for everything (optional)" in printed
+    assert "every required part works" in printed

@@ -1,0 +1,1 @@
+"""`tfcli doctor`: what this machine has, what works, and how to fix what does not."""

@@ -1,0 +1,93 @@
+"""Tries every part and puts the answers together."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+
+import psutil
+
+import tfcli
+from tfcli.console import Console
+from tfcli.doctor.checks import CHECKS, Check, plain
+from tfcli.doctor.probe import Answer, probe
+from tfcli.doctor.result import Disk, DoctorResult, Part
+
+_FACTS = (("tfcli.doctor.devices:devices", 90.0), ("tfcli.doctor.devices:disk", 90.0))
+
+
+def examine(console: Console, checks: Sequence[Check] = CHECKS) -> DoctorResult:
+    """Look at the machine and try every check.
+
+    A check that raises, crashes or hangs is reported as broken; the others still run.
+    """
+    there = [check for check in checks if check.package is None or _is_there(check.package)]
+    tasks = [(check.function, check.seconds) for check in there]
+    answers: dict[str, Answer] = {}
+    with console.progress("trying every part", len(tasks) + len(_FACTS), unit="part") as bar:
+        running = probe([*_FACTS, *tasks])
+        names = ["devices", "disk", *(check.name for check in there)]
+        for name, answer in zip(names, running, strict=True):
+            answers[name] = answer
+            bar.advance()
+    parts = [_part(check, answers.get(check.name)) for check in checks]
+    devices, disk = answers["devices"], answers["disk"]
+    for unknown in (devices, disk):
+        if unknown.error:
+            console.warn(plain(unknown.error))
+    memory = psutil.virtual_memory()
+    return DoctorResult(
+        ok=all(part.state == "ok" for part in parts if part.required),
+        versions=_versions(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        memory_bytes=memory.total,
+        memory_free_bytes=memory.available,
+        disk=None if disk.error else Disk(**disk.value),
+        devices=devices.value or [],
+        parts=parts,
+    )
+
+
+def _is_there(package: str) -> bool:
+    return find_spec(package) is not None
+
+
+def _part(check: Check, answer: Answer | None) -> Part:
+    if answer is None:
+        state, detail, fix = "missing", "not installed", check.fix
+    elif answer.error is not None:
+        state, detail, fix = "broken", plain(answer.error), answer.fix or check.fix
+    else:
+        state, detail, fix = "ok", plain(str(answer.value)), None
+    return Part.model_validate(
+        {
+            "name": check.name,
+            "needed_for": check.needed_for,
+            "required": check.required,
+            "state": state,
+            "detail": detail,
+            "fix": fix,
+            "seconds": answer.seconds if answer else 0.0,
+        }
+    )
+
+
+def _versions() -> dict[str, str]:
+    """The versions of what tfcli names as its requirements, test tools left out."""
+    found = {"tfcli": tfcli.__version__, "python": platform.python_version()}
+    try:
+        lines = requires("tfcli") or []
+    except PackageNotFoundError:
+        return found  # run from a folder, not installed: the packages check says so
+    for line in lines:
+        name = re.match(r"[\w.-]+", line)
+        if name is None or re.search(r"extra == .test.", line):
+            continue
+        try:
+            found[name[0]] = version(name[0])
+        except PackageNotFoundError:
+            found[name[0]] = "missing"
+    return found
