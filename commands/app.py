@@ -83,6 +83,8 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     try:
         code = app(arguments, prog_name="tfcli", standalone_mode=False)
+        if code == 130:  # typer turns Ctrl-C into this code, without a word
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         console.err.print("interrupted", style="bold red")

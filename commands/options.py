@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from tfcli.commands.output import Show, finish
 from tfcli.console import Console
 from tfcli.errors import UsageError
+from tfcli.processes import is_first_process
 from tfcli.recipe.document import Document, read_document
 from tfcli.recipe.execute import execute
 from tfcli.recipe.overrides import overlay, parse_set
@@ -50,15 +51,19 @@ def spec_command(cls: type[Spec], show: Show, *, epilog: str | None = None) -> t
     flags = _flags(cls)
 
     def command(**given: Any) -> None:
-        common = {name: given.pop(name) for name in _COMMON}
-        given = {flags[name]: value for name, value in given.items() if value not in (None, [])}
-        words = given.pop("", [])
-        console = Console(common["quiet"], common["verbose"], common["json"])
+        common = {name: given.pop(name) for name in _common(cls)}
+        given = {name: value for name, value in given.items() if value not in (None, [])}
+        words = [given.pop(name) for name in list(given) if name.startswith("word_")]
+        words = [word for item in words for word in (item if isinstance(item, list) else [item])]
+        given = {flags[name]: value for name, value in given.items()}
+        first = is_first_process()
+        console = Console(common["quiet"] or not first, common["verbose"], common["json"])
         spec = _spec(cls, words, parse_set(common["set_"] or []), given)
-        outcome = execute(spec, console, force=common["force"])
+        outcome = execute(spec, console, force=common.get("force", False))
         if outcome.reused:
             console.note(f"{outcome.output} is up to date (--force to do it again)")
-        finish(outcome.result, show, console)
+        if first:
+            finish(outcome.result, show, console)
 
     command.__signature__ = inspect.Signature(_parameters(cls))  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in _parameters(cls)}
@@ -67,21 +72,26 @@ def spec_command(cls: type[Spec], show: Show, *, epilog: str | None = None) -> t
     return app
 
 
-_COMMON = {
-    "set_": (Sets, None),
-    "force": (Force, False),
-    "json": (Json, False),
-    "quiet": (Quiet, False),
-    "verbose": (Verbose, 0),
-    "debug": (Debug, False),
-}
+def _common(cls: type[Spec]) -> dict[str, tuple[Any, Any]]:
+    """The flags that every command has: name -> annotation, default."""
+    common: dict[str, tuple[Any, Any]] = {"set_": (Sets, None)}
+    if "output" in cls.model_fields:
+        common["force"] = (Force, False)
+    return common | {
+        "json": (Json, False),
+        "quiet": (Quiet, False),
+        "verbose": (Verbose, 0),
+        "debug": (Debug, False),
+    }
 
 
 def _help(cls: type[Spec]) -> str:
-    words = " ".join(name.upper() for name in cls.positional)
+    words = " ".join(_word(cls, name) for name in cls.positional)
+    usage = f"tfcli {cls.verb} {words}, or tfcli" if words else "tfcli"
     return (
         f"{VERBS[cls.verb].summary}\n\n"
-        f"tfcli {cls.verb} {words}, or tfcli {cls.verb} RECIPE.yaml; flags override the recipe."
+        f"{usage} {cls.verb} RECIPE.yaml. Flags override the recipe; "
+        "--set reaches the keys that have no flag."
     )
 
 
@@ -95,7 +105,10 @@ def _spec(cls: type[Spec], words: list[str], sets: dict[str, Any], flags: dict[s
         words = words[1:]
     # With a recipe that names the model, the words left over fill the keys that it leaves open.
     names = [name for name in cls.positional if name not in values] if document else cls.positional
-    if len(words) > len(names):
+    given: dict[str, Any] = dict(zip(names, words, strict=False))
+    if given and len(given) == len(names) and _takes_many(cls, names[-1]):
+        given[names[-1]] = words[len(names) - 1 :]
+    elif len(words) > len(names):
         takes = " ".join(name.upper() for name in names) or "no words"
         raise UsageError(
             f"too many words: {' '.join(words[len(names) :])!r}",
@@ -103,14 +116,21 @@ def _spec(cls: type[Spec], words: list[str], sets: dict[str, Any], flags: dict[s
             fix=f"it takes {takes}",
         )
     values = overlay(values, sets)
-    values = overlay(values, {**dict(zip(names, words, strict=False)), **flags})
+    values = overlay(values, {**given, **flags})
     return build_spec(cls, values, document)
 
 
+def _word(cls: type[Spec], name: str) -> str:
+    return name.upper() + ("..." if _takes_many(cls, name) else "")
+
+
+def _takes_many(cls: type[Spec], name: str) -> bool:
+    return get_origin(_plain(cls.model_fields[name].annotation)) is list
+
+
 def _flags(cls: type[Spec]) -> dict[str, str]:
-    """Python parameter name -> dotted key; the positional words have the key ''."""
-    keys = {_identifier(key): key for key, field in walk_fields(cls) if _flag_type(field)}
-    return {"words": "", **keys}
+    """Python parameter name -> dotted key."""
+    return {_identifier(key): key for key, field in walk_fields(cls) if _flag_type(field)}
 
 
 def _identifier(key: str) -> str:
@@ -118,11 +138,15 @@ def _identifier(key: str) -> str:
 
 
 def _parameters(cls: type[Spec]) -> list[inspect.Parameter]:
-    metavar = " ".join(f"[{name.upper()}]" for name in cls.positional)
-    words = typer.Argument(
-        metavar=metavar or "[RECIPE]", help="Or a recipe file.", show_default=False
-    )
-    listed = [_parameter("words", Annotated[list[str] | None, words], None)]
+    listed = []
+    for name in cls.positional or ("recipe",):
+        # All may be left out on the command line: a recipe gives them. The spec says what lacks.
+        field = cls.model_fields.get(name)
+        help_text = _describe(field) if field else "A recipe file; flags override its keys."
+        many = field is not None and _takes_many(cls, name)
+        word = typer.Argument(metavar=name.upper(), help=help_text, show_default=False)
+        kind: Any = list[str] if many else str
+        listed.append(_parameter(f"word_{name}", Annotated[kind | None, word], None))
     for key, field in walk_fields(cls):
         flag_type = _flag_type(field)
         if flag_type is None or key in cls.positional:
@@ -134,7 +158,7 @@ def _parameters(cls: type[Spec]) -> list[inspect.Parameter]:
             rich_help_panel=key.rpartition(".")[0] or "Options",
         )
         listed.append(_parameter(_identifier(key), Annotated[flag_type | None, option], None))
-    listed += [_parameter(name, kind, default) for name, (kind, default) in _COMMON.items()]
+    listed += [_parameter(name, kind, default) for name, (kind, default) in _common(cls).items()]
     return listed
 
 
@@ -153,7 +177,7 @@ def _declaration(key: str, flag_type: Any) -> str:
 
 
 def _describe(field: FieldInfo) -> str:
-    text = field.description or ""
+    text = (field.description or "").replace("[", "\\[")  # rich would take [x] for a style
     if field.is_required() or field.default is None:
         return text
     return f"{text} [dim](default: {field.get_default(call_default_factory=True)})[/dim]"

@@ -41,30 +41,39 @@ def run(
     console = Console(quiet, verbose, json)
     plan = load_recipe(find_recipe(recipe), output=output, sets=parse_set(set_ or []))
     _check(plan)
-    rows = []
+    rows: list[StepResult] = []
     for number, step in enumerate(plan.steps, 1):
         console.note(f"[{number}/{len(plan.steps)}] {step.name} ({step.spec.verb})")
         began = perf_counter()
         outcome = execute(step.spec, console, force=force, replace=True)
+        seconds = perf_counter() - began
         if outcome.reused:
             console.note(f"  up to date: {outcome.output}")
-        elif not json:
-            import_module(f"tfcli.commands.{step.spec.verb}").show(outcome.result, console)
         rows.append(
             StepResult(
                 step=step.name,
                 command=step.spec.verb,
                 output=str(outcome.output),
                 reused=outcome.reused,
-                seconds=round(perf_counter() - began, 3),
+                seconds=round(seconds, 3),
                 result=outcome.result.model_dump(mode="json"),
             )
         )
-    result = RunResult(recipe=plan.name, output=plan.output, steps=rows)
+        last = number == len(plan.steps)
+        if last:
+            _close(plan, rows, console)
+        # The last step is shown in any case: a report's path is what the user opens next.
+        if not json and (last or not outcome.reused):
+            import_module(f"tfcli.commands.{step.spec.verb}").show(outcome.result, console)
     if json:
+        result = RunResult(recipe=plan.name, output=plan.output, steps=rows)
         print_json(result.model_dump(mode="json"))
-    else:
-        _close(result, console)
+
+
+def _close(plan: Recipe, rows: list[StepResult], console: Console) -> None:
+    done = sum(not row.reused for row in rows)
+    seconds = sum(row.seconds for row in rows)
+    console.note(f"{plan.name}: {done} of {len(rows)} steps run in {seconds:.0f} s")
 
 
 def _check(plan: Recipe) -> None:
@@ -72,13 +81,3 @@ def _check(plan: Recipe) -> None:
     for index, step in enumerate(plan.steps):
         coming = tuple(str(Path(plan.output) / earlier.name) for earlier in plan.steps[:index])
         check_inputs(step.spec, coming=coming)
-
-
-def _close(result: RunResult, console: Console) -> None:
-    done = [step for step in result.steps if not step.reused]
-    seconds = sum(step.seconds for step in result.steps)
-    count = f"{len(done)} of {len(result.steps)} steps run"
-    console.note(f"{result.recipe}: {count} in {seconds:.0f} s")
-    # The last line is what the user opens next: the report, or the folder of the last step.
-    last = result.steps[-1]
-    console.out.print(last.result.get("html", last.output), soft_wrap=True, markup=False)

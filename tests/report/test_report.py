@@ -70,7 +70,7 @@ def runs(tmp_path: Path) -> list[Path]:
     found = [dense, make.evaluate(tmp_path, dense, 1.6105, compression=make.COMPRESSION)]
     for method, bits, bits_per_byte, divergence in (
         ("rtn", 4, 1.6121, 8.6e-4),
-        ("gptq", 4, 1.6106, 2.2e-4),
+        ("gptq", 4, 1.6104, 2.2e-4),  # a hair below the dense model's, by chance
         ("rtn", 3, 1.6250, 4.0e-3),
         ("gptq", 3, 1.6142, 8.5e-4),
     ):
@@ -96,7 +96,7 @@ def test_every_model_has_its_row_with_its_own_figures(runs: list[Path], tmp_path
     wanted = {
         "dense": ["dense", "–", "–", "1.60", "12.214", "1.6105", "–", "–"],  # noqa: RUF001
         "RTN 4-bit": ["rtn", "4", "128", "0.40", "12.228", "1.6121", "8.6e-4", "99.14%"],
-        "GPTQ 4-bit": ["gptq", "4", "128", "0.40", "12.215", "1.6106", "2.2e-4", "99.78%"],
+        "GPTQ 4-bit": ["gptq", "4", "128", "0.40", "12.213", "1.6104", "2.2e-4", "99.78%"],
         "RTN 3-bit": ["rtn", "3", "128", "0.30", "12.338", "1.6250", "4.0e-3", "96.00%"],
         "GPTQ 3-bit": ["gptq", "3", "128", "0.30", "12.246", "1.6142", "8.5e-4", "99.15%"],
     }

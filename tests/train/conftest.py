@@ -10,7 +10,8 @@ import pytest
 from tfcli.tokenizers.run import train_bpe, write_tokenizer
 from tfcli.train.spec import TrainSpec
 
-WORDS = "the cat sat on a mat while another dog ran around this old house in winter".split()
+TEXT = "the cat sat on a mat while another dog ran around this old house in winter"
+WORDS = TEXT.split()
 
 
 def sentences(seed: int, documents: int = 8, words: int = 60) -> list[str]:

@@ -136,6 +136,10 @@ def test_dropout_follows_from_the_seed_and_the_step(tmp_path):
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    later = make_loop(tmp_path, config=config)
+    before = weights(later)
+    later.train_step(5, later.feed.step(0), 1.0)
+    assert not torch.equal(weights(later) - before, first), "every step draws anew"
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

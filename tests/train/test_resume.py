@@ -7,18 +7,22 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tfcli.console import Console
 from tfcli.errors import UsageError
 from tfcli.recipe.execute import execute
+from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.log import MetricsLog, read_metrics
+from tfcli.train.run import resume
 from tfcli.train.spec import TrainSpec
 
 # Two epochs and a half, with all that draws random numbers.
 LONG = {
-    "steps": 60,
+    "steps": 45,
     "batch_size": 4,
     "checkpoint_every": 10,
     "validate_every": 7,
@@ -55,12 +59,12 @@ execute(TrainSpec.model_validate(json.loads(sys.argv[1])), Console.silent())
 """
 
 
-def content(folder: str) -> tuple[bytes, list[dict]]:
+def content(folder: Path) -> tuple[bytes, list[dict]]:
     """The weights and the metrics but for the speed."""
-    lines = read_metrics(Path(folder) / "metrics.jsonl")
+    lines = read_metrics(folder / "metrics.jsonl")
     for line in lines:
         del line["tokens_per_second"]
-    return (Path(folder) / "model.safetensors").read_bytes(), lines
+    return (folder / "model.safetensors").read_bytes(), lines
 
 
 @pytest.fixture
@@ -74,8 +78,20 @@ def long_spec(make_spec, texts, tmp_path):
     return make
 
 
-@pytest.mark.parametrize(("kind", "step", "last"), [("line", 47, 40), ("checkpoint", 30, 20)])
-def test_a_killed_run_ends_as_a_straight_one(long_spec, tmp_path, kind, step, last):
+STRAIGHT: list = []
+
+
+@pytest.fixture
+def straight(long_spec, tmp_path):
+    """The result and the content of a run that nothing interrupts, made once."""
+    if not STRAIGHT:
+        result = execute(long_spec("straight"), Console.silent()).result
+        STRAIGHT.extend([result, content(tmp_path / "straight")])
+    return STRAIGHT
+
+
+@pytest.mark.parametrize(("kind", "step", "last"), [("line", 37, 30), ("checkpoint", 20, 10)])
+def test_a_killed_run_ends_as_a_straight_one(long_spec, straight, tmp_path, kind, step, last):
     spec = long_spec("killed")
     values = json.dumps(spec.model_dump(mode="json"))
     done = subprocess.run(
@@ -84,17 +100,17 @@ def test_a_killed_run_ends_as_a_straight_one(long_spec, tmp_path, kind, step, la
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (tmp_path / "killed").exists()
     resumed = execute(spec, Console.silent()).result
-    straight = execute(long_spec("straight"), Console.silent()).result
-    assert content(tmp_path / "killed") == content(tmp_path / "straight")
-    assert (resumed.resumed_from, straight.resumed_from) == (last, None)
-    assert straight.epochs > 2
+    whole, expected = straight
+    assert content(tmp_path / "killed") == expected
+    assert (resumed.resumed_from, whole.resumed_from) == (last, None)
+    assert whole.epochs > 2
     same = {"tokens_per_second", "seconds", "resumed_from"}
-    assert resumed.model_dump(exclude=same) == straight.model_dump(exclude=same)
+    assert resumed.model_dump(exclude=same) == whole.model_dump(exclude=same)
     left = {path.name for path in (tmp_path / "killed").iterdir()}
     assert not {name for name in left if "checkpoint" in name or "best" in name}
 
 
-def test_ctrl_c_makes_a_checkpoint_between_two_steps(long_spec, tmp_path, monkeypatch):
+def test_ctrl_c_makes_a_checkpoint_between_two_steps(long_spec, straight, tmp_path, monkeypatch):
     write = MetricsLog.write
 
     def write_and_interrupt(self, values):
@@ -109,26 +125,14 @@ def test_ctrl_c_makes_a_checkpoint_between_two_steps(long_spec, tmp_path, monkey
             execute(spec, Console.silent())
     resumed = execute(spec, Console.silent()).result
     assert resumed.resumed_from == 34
-    execute(long_spec("straight"), Console.silent())
-    assert content(tmp_path / "interrupted") == content(tmp_path / "straight")
+    assert content(tmp_path / "interrupted") == straight[1]
 
 
-def test_another_number_of_processes_is_refused_before_anything_is_trained(
-    long_spec, tmp_path, monkeypatch
-):
-    spec = long_spec("ranks")
-
-    def write_and_interrupt(self, values):
-        if values["step"] == 2:
-            signal.raise_signal(signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MetricsLog, "write", write_and_interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            execute(spec, Console.silent())
-    monkeypatch.setattr(
-        "accelerate.Accelerator.num_processes", property(lambda self: 2), raising=True
-    )
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="had 1 processes, this one has 2"):
-        execute(spec, Console.silent())
+def test_another_number_of_processes_is_refused(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    checkpoints = Checkpoints(tmp_path, Console.silent())
+    checkpoints.save(Progress(step=5, processes=1), model, optimizer)
+    with pytest.raises(UsageError, match="had 1 processes, this one has 2") as error:
+        resume(checkpoints, model, optimizer, SimpleNamespace(num_processes=2))
+    assert "--force" in error.value.fix

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 
 import numpy as np
 import pytest
-from tests.train.conftest import sentences
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers, processors, trainers
 
+from tests.train.conftest import sentences
 from tfcli.data.tokens import token_stream
 from tfcli.errors import UsageError
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
@@ -54,7 +55,7 @@ def test_the_share_of_merges_left_out_is_that_of_the_paper(tokenizer):
         while True:
             pairs = [
                 (rank[pair], at)
-                for at, pair in enumerate(zip(symbols, symbols[1:], strict=False))
+                for at, pair in enumerate(itertools.pairwise(symbols))
                 if pair in rank and chance.random() >= 0.3
             ]
             if not pairs:

@@ -82,7 +82,7 @@ CHECKS = (
     Check(
         "datasets",
         _HERE + "datasets",
-        "data files read through datasets",
+        ".csv and .parquet data",
         "pip install 'tfcli[data]'",
         "datasets",
         required=False,

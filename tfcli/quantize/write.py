@@ -42,7 +42,7 @@ class QuantizedTensors:
 
     Args:
         plan: what becomes of every tensor.
-        source: the checkpoint that is read.
+        source: the checkpoint that is read; the tensors that are kept are known to be finite.
         layers: gives the linears of the plan, in any order.
         grid: the grid's options.
     """
@@ -67,7 +67,7 @@ class QuantizedTensors:
                 name,
                 dtype_code(value.dtype),
                 tuple(value.shape),
-                lambda stored=stored: self._kept(stored),  # type: ignore[misc]
+                lambda stored=stored: self.source[stored],  # type: ignore[misc]
             )
             tensors.append(item)
             self.outcomes.append(
@@ -83,11 +83,6 @@ class QuantizedTensors:
                 for name, (code, shape) in layout_of(linear, self.grid).items()
             ]
         return tensors
-
-    def _kept(self, stored: str) -> Tensor:
-        value = self.source[stored]
-        require_finite(stored, value)
-        return value
 
     def _take(self, name: str) -> Tensor:
         while name not in self._ready:

@@ -20,6 +20,7 @@ from pathlib import Path
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import read_json, sync_folder, write_json
+from tfcli.processes import is_first_process
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import (
     RECORD,
@@ -83,12 +84,20 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
                 where="output",
                 fix="choose another folder, or --force to replace it",
             )
+    if not is_first_process():
+        # A process that a launcher started beside the first one works in the folder that the first
+        # one stages. They meet when the verb joins its process group, before any of them writes.
+        return Outcome(verb.run()(spec, Job(console, _partial(output))), False, output)
     started = datetime.now(UTC)
     with _staged(output, key, spec, force) as folder:
         result = verb.run()(spec, Job(console, folder))
         record = make_record(spec, key, inputs, folder, result.model_dump(mode="json"), started)
         write_json(folder / RECORD, record)
     return Outcome(result, reused=False, output=output)
+
+
+def _partial(output: Path) -> Path:
+    return output.with_name(f".{output.name}.partial")
 
 
 def _refuse_foreign(output: Path) -> None:
@@ -105,7 +114,7 @@ def _refuse_foreign(output: Path) -> None:
 @contextmanager
 def _staged(output: Path, key: str, spec: Spec, force: bool) -> Iterator[Path]:
     """A partial folder that becomes `output` when the block ends well."""
-    partial = output.with_name(f".{output.name}.partial")
+    partial = _partial(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir(exist_ok=True)

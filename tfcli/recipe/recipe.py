@@ -57,8 +57,12 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def is_recipe_of_steps(document: Document) -> bool:
-    """Whether a document has `steps`; otherwise it is a recipe for one command."""
-    return isinstance(document.values, dict) and "steps" in document.values
+    """Whether a document has `steps` to run; otherwise it is a recipe for one command.
+
+    A number is the key of that name that `train` has.
+    """
+    values = document.values
+    return isinstance(values, dict) and not isinstance(values.get("steps", 0), int)
 
 
 def single_command(document: Document, verb: str | None = None) -> tuple[str, dict[str, Any]]:
@@ -71,7 +75,7 @@ def single_command(document: Document, verb: str | None = None) -> tuple[str, di
         UsageError: not a mapping, a recipe of steps, for another command, or without a command.
     """
     values = _mapping(document)
-    if "steps" in values:
+    if is_recipe_of_steps(document):
         raise UsageError(
             "this is a recipe of several steps",
             where=document.source,

@@ -72,6 +72,9 @@ def digest_input(path: Path) -> str:
     if path.is_file():
         return digest_file(path)
     table = {name: entry["sha256"] for name, entry in file_table(path).items()}
+    if not table and (path / RECORD).is_file():
+        # A step that made no file, as eval: what it found is in its record alone.
+        return digest_file(path / RECORD)
     return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 

@@ -18,7 +18,12 @@ def recipe_schema() -> dict[str, Any]:
     return {
         "$schema": DRAFT,
         "title": "tfcli recipe",
-        "if": {"type": "object", "required": ["steps"]},
+        # A number is the key `steps` of one train step.
+        "if": {
+            "type": "object",
+            "required": ["steps"],
+            "properties": {"steps": {"not": {"type": "integer"}}},
+        },
         "then": {
             "type": "object",
             "additionalProperties": False,

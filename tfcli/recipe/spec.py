@@ -17,9 +17,15 @@ from pydantic.fields import FieldInfo
 
 @dataclass(frozen=True)
 class Role:
-    """What a string field stands for, so that inputs can be checked and hashed before the work."""
+    """What a string field stands for, so that inputs can be checked and hashed before the work.
+
+    Args:
+        kind: what the string names.
+        words: values that name something else, such as text that comes with Python.
+    """
 
     kind: Literal["input", "model", "output"]
+    words: tuple[str, ...] = ()
 
 
 InputPath = Annotated[str, Role("input")]
@@ -68,17 +74,22 @@ class Result(BaseModel):
 
 def role_of(field: FieldInfo) -> str | None:
     """The role of a field, also inside `X | None` and `list[X]`, or None for a plain value."""
+    role = _role(field)
+    return role.kind if role else None
+
+
+def _role(field: FieldInfo) -> Role | None:
     for item in field.metadata:
         if isinstance(item, Role):
-            return item.kind
+            return item
     return _role_in(field.annotation)
 
 
-def _role_in(annotation: Any) -> str | None:
+def _role_in(annotation: Any) -> Role | None:
     if get_origin(annotation) is Annotated:
         for item in get_args(annotation)[1:]:
             if isinstance(item, Role):
-                return item.kind
+                return item
     for part in get_args(annotation):
         found = _role_in(part)
         if found:
@@ -112,12 +123,13 @@ def paths_with_role(spec: Spec, kind: str) -> list[tuple[str, str]]:
     """The (key, value) pairs of a spec's fields of one role; a list field gives a pair an item."""
     found: list[tuple[str, str]] = []
     for key, field in walk_fields(type(spec)):
-        if role_of(field) != kind:
+        role = _role(field)
+        if role is None or role.kind != kind:
             continue
         value: Any = spec
         for part in key.split("."):
             value = getattr(value, part, None)
         for item in value if isinstance(value, list | tuple) else [value]:
-            if item is not None:
+            if item is not None and item not in role.words:
                 found.append((key, item))
     return found

@@ -83,7 +83,7 @@ def xy_chart(
     """
     side = 14 + max((text_width(tick_text(tick), FONT) for tick in y.ticks), default=0)
     names = max((text_width(one.name, FONT) for one in series if one.name), default=0)
-    frame = Frame(width, height, left=side, right=max(14, names + 14), top=30, bottom=42)
+    frame = Frame(width, height, left=side, right=max(14, names + 16), top=30, bottom=42)
     body = [*_axes(frame, x, y, x_name, y_name)]
     body += [_line(frame, one, x, y) for one in series if one.line and len(one.points) > 1]
     for one in series:

@@ -80,7 +80,8 @@ def place(
     width, height = text_width(text, size), size + 3
     x, y = at
     middle = y - height / 2
-    right = Label(Box(x + GAP, middle, x + GAP + width, middle + height), "start")
+    start = x + GAP + (4 if right_only else 0)  # clear of a ring around the point
+    right = Label(Box(start, middle, start + width, middle + height), "start")
     sides = [right]
     if not right_only:
         left = Box(x - GAP - width, middle, x - GAP, middle + height)

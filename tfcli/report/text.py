@@ -39,3 +39,8 @@ def megabytes(count: int | None) -> str:
 def rate_text(rate: float) -> str:
     """Tokens a second in three digits."""
     return f"{rate:,.0f}" if rate >= 100 else small(rate)
+
+
+def ratio_text(ratio: float) -> str:
+    """How many times: 3.9 ×, 17 ×, 222 ×."""
+    return (f"{ratio:.1f}" if ratio < 10 else f"{ratio:,.0f}") + " \N{MULTIPLICATION SIGN}"

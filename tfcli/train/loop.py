@@ -93,7 +93,8 @@ class Loop:
                         "val_loss": valued,
                     }
                 )
-                bar.show(loss=f"{loss:.3f}", tok_s=f"{rate:,.0f}", **_best(progress))
+                figures = {"loss": f"{loss:.3f}", "tokens/s": f"{rate:,.0f}"}
+                bar.show(**figures, **_best(progress))
                 bar.advance()
                 progress.seconds += time.perf_counter() - started
                 self._checkpoint(progress, stop)
@@ -139,11 +140,12 @@ class Loop:
         due = self.validate_every and progress.step % self.validate_every == 0
         if self.validation is None or not (due or progress.step == self.steps):
             return None
-        loss = self.validation.loss(self.model, self.accelerator)
+        model = self.accelerator.unwrap_model(self.model)
+        loss = self.validation.loss(model, self.accelerator)
         if progress.best_loss is None or loss < progress.best_loss:
             progress.best_loss, progress.best_step = loss, progress.step
             if self.keep_best and self.accelerator.is_main_process:
-                self.checkpoints.save_best(self.accelerator.unwrap_model(self.model))
+                self.checkpoints.save_best(model)
         return loss
 
     def _checkpoint(self, progress: Progress, stop: bool) -> None:
@@ -159,7 +161,7 @@ class Loop:
 
 
 def _best(progress: Progress) -> dict[str, str]:
-    return {} if progress.best_loss is None else {"best_val": f"{progress.best_loss:.3f}"}
+    return {} if progress.best_loss is None else {"best validation": f"{progress.best_loss:.3f}"}
 
 
 def _require_finite(step: int, loss: float, norm: float) -> None:

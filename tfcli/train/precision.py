@@ -1,4 +1,4 @@
-"""Which device and which precision a run really uses."""
+"""Which precision a run really uses."""
 
 from __future__ import annotations
 
@@ -10,20 +10,6 @@ import torch
 from tfcli.errors import UsageError
 
 Precision = Literal["fp32", "bf16"]
-
-
-def pick_device(name: str) -> str:
-    """`cpu` or `cuda`.
-
-    Raises:
-        UsageError: cuda is asked for and not there.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UsageError(
-            "torch finds no CUDA device", where="device", fix="device: cpu, or see tfcli doctor"
-        )
-    return "cuda" if name != "cpu" and available else "cpu"
 
 
 def has_bf16(device: str) -> bool:

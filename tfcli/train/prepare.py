@@ -167,6 +167,15 @@ def build_model(spec: TrainSpec, config: ModelConfig | None) -> Model:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise WorkError("the model has no parameters to train", where="model")
     model.set_activation_checkpointing(spec.activation_checkpointing)
-    if spec.compile:
-        model.compile()
     return model
+
+
+def compile_model(model: Model) -> None:
+    """Compile a model that is on its device, in place, so that names and state stay as they are.
+
+    A first forward fills what the model computes once, such as rotary frequencies. Within the
+    compiled code that would be a change of state, and everything would be compiled twice.
+    """
+    with torch.no_grad():
+        model(input_ids=torch.zeros(1, 2, dtype=torch.int64, device=model.device))
+    model.compile()

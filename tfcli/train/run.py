@@ -14,6 +14,7 @@ from tfcli.checkpoints.folder import save_model
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.model import Model
 from tfcli.recipe.job import Job
+from tfcli.runtime import pick_device
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.batches import Feed
 from tfcli.train.checkpoint import Checkpoints, Progress
@@ -21,11 +22,12 @@ from tfcli.train.log import METRICS, MetricsLog, read_metrics
 from tfcli.train.loop import Loop
 from tfcli.train.objective import next_token
 from tfcli.train.optimizer import build_optimizer
-from tfcli.train.precision import Precision, pick_device, pick_precision
+from tfcli.train.precision import Precision, pick_precision
 from tfcli.train.prepare import (
     build_model,
     check_config,
     check_machine,
+    compile_model,
     new_config,
     read_text,
     tokenizer_folder,
@@ -48,7 +50,7 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
         WorkError: numbers that are not finite, or all checkpoints of an interrupted run damaged.
         KeyboardInterrupt: after a checkpoint.
     """
-    device = pick_device(spec.device)
+    device = pick_device(spec.device).type
     precision = pick_precision(spec.precision, device)
     check_machine(spec, device)
     accelerator = start_processes(device)
@@ -72,6 +74,8 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
         processes=accelerator.num_processes,
     )
     prepared = accelerator.prepare(model)
+    if spec.compile:
+        compile_model(model)
     optimizer = build_optimizer(model, spec.optimizer)
     checkpoints = Checkpoints(job.output, job.console)
     progress = resume(checkpoints, model, optimizer, accelerator)

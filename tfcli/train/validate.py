@@ -36,7 +36,13 @@ class Validation:
 
     @torch.no_grad()
     def loss(self, model: nn.Module, accelerator: Accelerator) -> float:
-        """The mean loss over all targets, nats a token."""
+        """The mean loss over all targets, nats a token.
+
+        Args:
+            model: without DDP's wrapper. It runs uncompiled: its batches have other shapes than
+                those of training, and compiling for them takes longer than they do.
+            accelerator: sums over the processes.
+        """
         rank, processes = accelerator.process_index, accelerator.num_processes
         mine = torch.arange(len(self.windows))[rank::processes]
         targets = int(self.windows.targets.sum())
@@ -45,6 +51,6 @@ class Validation:
         for which in mine.split(self.batch_size):
             batch = self.windows.take(which).to(accelerator.device)
             with autocast(self.precision, accelerator.device.type):
-                total += self.objective(model, batch, targets)
+                total += self.objective(model.forward, batch, targets)
         model.train()
         return float(accelerator.reduce(total, "sum"))

@@ -1,0 +1,48 @@
+"""`tfcli benchmark`: time loading, prefill and decoding."""
+
+from __future__ import annotations
+
+from tfcli.benchmark.spec import BenchmarkResult, BenchmarkSpec
+from tfcli.commands.options import spec_command
+from tfcli.commands.output import print_table
+from tfcli.console import Console
+from tfcli.units import format_bytes
+
+COLUMNS = (
+    "model",
+    "weights",
+    "load",
+    "first token",
+    "prefill tok/s",
+    "decode tok/s",
+    "peak memory",
+)
+
+
+def show(result: BenchmarkResult, console: Console) -> None:
+    """A row a model."""
+    rows = []
+    for row in result.rows:
+        on_device = row.device_memory_bytes
+        memory = format_bytes(row.peak_memory_bytes)
+        rows.append(
+            [
+                row.model,
+                format_bytes(row.weight_bytes),
+                f"{row.load_seconds:.2f} s",
+                f"{row.first_token_seconds:.2f} s",
+                f"{row.prefill_tokens_per_second:,.0f}",
+                f"{row.decode_tokens_per_second:,.1f}",
+                memory if on_device is None else f"{memory} + {format_bytes(on_device)} device",
+            ]
+        )
+    print_table(console, "Speed and memory, each model in a process of its own", COLUMNS, rows)
+    console.out.print(
+        f"prompt of {result.prompt_tokens} tokens, {result.new_tokens} new ones, median of "
+        f"{result.repeats}, {result.device}, {result.threads} threads"
+    )
+
+
+app = spec_command(
+    BenchmarkSpec, show, epilog="tfcli benchmark DENSE QUANTIZED --prompt-tokens 256"
+)

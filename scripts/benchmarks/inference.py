@@ -1,0 +1,91 @@
+"""Time one side on one model: inference.py tfcli|transformers FOLDER
+
+Both sides: the same prompt, dtype and threads, greedy tokens, libraries imported before the clock
+starts, peak memory of this process as the kernel counts it (mapped files included).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from tfcli.benchmark.memory import peak_memory
+
+PROMPT, NEW, REPEATS = 512, 32, 2
+Decode = Callable[[list[int]], Iterator[int]]
+
+
+def tfcli_side(folder: str) -> Callable[[], Decode]:
+    """What loads a model and gives a function from a prompt to new tokens."""
+    from tfcli.checkpoints.folder import load_model
+    from tfcli.generate.loop import generate
+    from tfcli.models.text.llama import LlamaForCausalLM  # noqa: F401 - imported before the clock
+
+    def load() -> Decode:
+        model = load_model(folder, dtype=torch.bfloat16)
+        return lambda prompt: generate(model, prompt, max_new_tokens=NEW)
+
+    return load
+
+
+def transformers_side(folder: str) -> Callable[[], Decode]:
+    """The same with transformers, without what its `generate` adds to each step."""
+    from transformers import LlamaForCausalLM, logging
+
+    logging.disable_progress_bar()
+
+    def load() -> Decode:
+        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+
+        @torch.inference_mode()
+        def decode(prompt: list[int]) -> Iterator[int]:
+            ids, cache = torch.tensor([prompt]), None
+            for _ in range(NEW):
+                out: Any = model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+                cache = out.past_key_values
+                token = int(out.logits[0, -1].argmax())
+                yield token
+                ids = torch.tensor([[token]])
+
+        return decode
+
+    return load
+
+
+def main() -> None:
+    name, folder = sys.argv[1:]
+    load = {"tfcli": tfcli_side, "transformers": transformers_side}[name](folder)
+    generator = torch.Generator().manual_seed(0)
+    prompt = torch.randint(100_000, (PROMPT,), generator=generator).tolist()
+    began = perf_counter()
+    decode = load()
+    load_seconds = perf_counter() - began
+    next(decode(prompt))
+    first_token_seconds = perf_counter() - began
+    prefills, decodes, tokens = [], [], []
+    for _ in range(REPEATS):
+        began = perf_counter()
+        steps = decode(prompt)
+        tokens = [next(steps)]
+        first = perf_counter()
+        tokens += steps
+        decodes.append(perf_counter() - first)
+        prefills.append(first - began)
+    result = {
+        "load_seconds": load_seconds,
+        "first_token_seconds": first_token_seconds,
+        "prefill_tokens_per_second": PROMPT / median(prefills),
+        "decode_tokens_per_second": (NEW - 1) / median(decodes),
+        "peak_memory_bytes": peak_memory(),
+        "tokens": tokens,
+    }
+    print(json.dumps(result))
+
+
+main()

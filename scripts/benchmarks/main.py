@@ -1,0 +1,176 @@
+"""Run benchmarks: every side in processes of its own, the sides in turn, medians over the rounds.
+
+In turn, so that a machine that slows down or speeds up does so for both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from tfcli.recipe.record import machine
+
+HERE = Path(__file__).resolve().parent
+BIN = Path(sys.executable).parent
+INFERENCE = {
+    "load_seconds": "load, s",
+    "first_token_seconds": "load + first token, s",
+    "prefill_tokens_per_second": "prefill of 512, tok/s",
+    "decode_tokens_per_second": "decode of 32, tok/s",
+    "peak_memory_bytes": "peak memory, GB",
+}
+TRAIN = {"tokens_per_second": "training, tok/s", "peak_memory_bytes": "peak memory, GB"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = ("inference", "train", "startup")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(names)}; all if none is named")
+    parser.add_argument("--rounds", type=int, default=3, help="times that every side runs")
+    parser.add_argument("--steps", type=int, default=60, help="training steps a round")
+    parser.add_argument("--model", type=Path, help="an inference model that is already there")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and no table")
+    options = parser.parse_args()
+    unknown = set(options.names) - set(names)
+    if unknown:
+        parser.error(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(names)}")
+    found: dict[str, Any] = {"machine": machine(), "threads": torch.get_num_threads()}
+    with tempfile.TemporaryDirectory(prefix="tfcli-bench-") as folder:
+        for name in options.names or names:
+            found[name] = globals()[f"bench_{name}"](Path(folder), options)
+            if not options.json:
+                show(name, found[name])
+    if options.json:
+        print(json.dumps(found))
+    else:
+        print(f"\n{found['machine']}, {found['threads']} threads")
+    return 0
+
+
+def bench_inference(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """A random bf16 model of Llama-3.2-1B's shape."""
+    model = options.model or folder / "model"
+    if not model.exists():
+        say("writing a model of Llama-3.2-1B's shape")
+        side("make.py", str(model))
+    warm_up(model)
+    return in_turn(
+        {name: ["inference.py", name, str(model)] for name in ("tfcli", "transformers")},
+        options.rounds,
+        INFERENCE,
+    )
+
+
+def bench_train(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The quickstart's model on the quickstart's text: 4 M llama, 8 x 256, bf16 autocast."""
+    text, tokenizer = folder / "text", folder / "tokenizer"
+    tfcli("data", "python-docs", str(text))
+    tfcli("tokenizer", str(text / "train.jsonl"), str(tokenizer))
+    commands = {
+        name: ["training.py", name, str(text / "train.jsonl"), str(tokenizer), str(options.steps)]
+        for name in ("tfcli", "plain", "trainer")
+    }
+    labels = {"plain": "transformers + torch loop", "trainer": "transformers Trainer"}
+    return in_turn(
+        {labels.get(name, name): command for name, command in commands.items()},
+        options.rounds,
+        TRAIN,
+    )
+
+
+def bench_startup(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Wall time of --help, with a bare Typer app as the floor."""
+    bare = folder / "bare.py"
+    bare.write_text(
+        "import typer\napp = typer.Typer()\n@app.command()\ndef hello(name: str): ...\napp()\n"
+    )
+    commands = {
+        "tfcli": [str(BIN / "tfcli"), "--help"],
+        "transformers": [str(BIN / "transformers"), "--help"],
+        "a bare Typer app": [sys.executable, str(bare), "--help"],
+    }
+    # The command itself is timed, in a process that has nothing else to do.
+    timed = {name: ["startup.py", *command] for name, command in commands.items()}
+    return in_turn(timed, max(options.rounds, 7), {"seconds": "--help, s"})
+
+
+def in_turn(
+    commands: dict[str, list[str]], rounds: int, figures: dict[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Run every side `rounds` times in turn; median, lowest and highest of each figure."""
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
+    for number in range(rounds):
+        for name, command in commands.items():
+            say(f"round {number + 1} of {rounds}: {name}")
+            runs[name].append(side(*command))
+    return {
+        name: {
+            "runs": found,
+            "figures": {
+                label: [scale(key, pick(run[key] for run in found)) for pick in (median, min, max)]
+                for key, label in figures.items()
+            },
+        }
+        for name, found in runs.items()
+    }
+
+
+def side(script: str, *words: str) -> dict[str, Any]:
+    """Run a script of this folder and read the JSON object on its last line."""
+    command = [sys.executable, str(HERE / script), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def tfcli(*words: str) -> None:
+    """Run a tfcli command that makes something."""
+    subprocess.run([str(BIN / "tfcli"), *words, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+
+
+def warm_up(folder: Path) -> None:
+    """Read the files once, so that every round finds them in the page cache."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            while file.read(1 << 24):
+                pass
+
+
+def scale(key: str, value: float) -> float:
+    """The unit of the table: GB for bytes."""
+    return value / 1e9 if key.endswith("_bytes") else value
+
+
+def show(name: str, found: dict[str, dict[str, Any]]) -> None:
+    """A table: a line a figure, a column a side; the median, and lowest to highest."""
+    sides = list(found)
+    labels = list(found[sides[0]]["figures"])
+    print(f"\n{name:<24}" + "".join(f"{side:>28}" for side in sides))
+    for label in labels:
+        cells = []
+        for each in sides:
+            middle, low, high = found[each]["figures"][label]
+            cells.append(f"{number(middle)} ({number(low)} to {number(high)})")
+        print(f"{label:<24}" + "".join(f"{cell:>28}" for cell in cells))
+
+
+def number(value: float) -> str:
+    """Three digits, as far as they say something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
