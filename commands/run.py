@@ -24,7 +24,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 @app.command(
     "run",
     help="Run a recipe of several steps. Finished steps are skipped; an interrupted one goes on.",
-    epilog="tfcli run quickstart --set steps.train.steps=50",
+    epilog="tfcli run quickstart --set steps.train.max_steps=50",
 )
 def run(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],

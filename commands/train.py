@@ -36,5 +36,5 @@ def show(result: TrainResult, console: Console) -> None:
 app = spec_command(
     TrainSpec,
     show,
-    epilog="tfcli train recipe.yaml --steps 500 --set config.hidden_size=256",
+    epilog="tfcli train recipe.yaml --max-steps 500 --set config.hidden_size=256",
 )

@@ -47,7 +47,7 @@ def tfcli_side(text: str, tokenizer: str, steps: int) -> float:
                 "data": text,
                 "sequence_length": WINDOW,
                 "batch_size": BATCH,
-                "steps": steps,
+                "max_steps": steps,
                 "schedule": {"name": "cosine", "warmup_steps": 10},
                 "precision": "bf16",
                 "checkpoint_every": 0,

@@ -62,7 +62,7 @@ def train(root: Path, name: str = "train", size: int = 1_600_000, steps: int = 4
     data.write_text('{"text": "the training text"}\n')
     lines = metrics(steps)
     spec = TrainSpec(
-        output=str(root / name), config=CONFIG, tokenizer=str(data), data=str(data), steps=steps
+        output=str(root / name), config=CONFIG, tokenizer=str(data), data=str(data), max_steps=steps
     )
     result = TrainResult(
         steps=steps,

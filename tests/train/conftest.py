@@ -51,7 +51,7 @@ def make_spec(texts, tmp_path):
             "data": str(texts / "train.jsonl"),
             "sequence_length": 16,
             "batch_size": 4,
-            "steps": 6,
+            "max_steps": 6,
             "precision": "fp32",
             "device": "cpu",
         }

@@ -41,7 +41,7 @@ def test_two_processes_give_what_one_gives_with_twice_the_batch(make_spec, texts
     common = {
         "validation": str(texts / "validation.jsonl"),
         "validate_every": 4,
-        "steps": 12,
+        "max_steps": 12,
         "gradient_accumulation": 2,
     }
     one, two = tmp_path / "one", tmp_path / "two"

@@ -22,7 +22,7 @@ from tfcli.train.spec import TrainSpec
 
 # Two epochs and a half, with all that draws random numbers.
 LONG = {
-    "steps": 45,
+    "max_steps": 45,
     "batch_size": 4,
     "checkpoint_every": 10,
     "validate_every": 7,

@@ -50,7 +50,7 @@ def test_a_finished_run_is_a_folder_that_transformers_loads(train, texts):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     result, folder = train(
-        steps=40, optimizer={"lr": 1e-2}, validation=str(texts / "validation.jsonl")
+        max_steps=40, optimizer={"lr": 1e-2}, validation=str(texts / "validation.jsonl")
     )
     assert {path.name for path in folder.iterdir()} == {
         "config.json",
@@ -96,7 +96,7 @@ def test_equal_specs_give_equal_weights_and_another_seed_others(train):
 
 def test_training_goes_on_from_a_checkpoint(train, tiny_llama, text_file):
     common = {"config": None, "tokenizer": None, "data": str(text_file), "model": str(tiny_llama)}
-    result, folder = train(**common, steps=1, optimizer={"lr": 1e-9})
+    result, folder = train(**common, max_steps=1, optimizer={"lr": 1e-9})
     torch.testing.assert_close(weights(folder), weights(tiny_llama), rtol=1e-4, atol=1e-6)
     assert (folder / "tokenizer.json").read_bytes() == (tiny_llama / "tokenizer.json").read_bytes()
     config = json.loads((folder / "config.json").read_text())
@@ -108,14 +108,14 @@ def test_keep_best_writes_the_weights_of_the_best_validation(train, texts):
     wild = {
         "validation": str(texts / "validation.jsonl"),
         "validate_every": 1,
-        "steps": 8,
+        "max_steps": 8,
         "optimizer": {"lr": 0.5},
         "schedule": {"name": "constant"},
     }
     best, folder = train(**wild, keep="best")
     last, last_folder = train(**wild)
     assert best.best_step == last.best_step < 8, "the rate was meant to be too high"
-    _, short_folder = train(**{**wild, "steps": best.best_step})
+    _, short_folder = train(**{**wild, "max_steps": best.best_step})
     assert torch.equal(weights(folder), weights(short_folder))
     assert not torch.equal(weights(folder), weights(last_folder))
 
@@ -157,7 +157,7 @@ def plain(train) -> torch.Tensor:
 def test_the_text_field_is_the_one_that_is_read(train, tmp_path):
     lines = [json.dumps({"text": "no", "body": "a cat and a dog " * 20}) for _ in range(3)]
     (tmp_path / "other.jsonl").write_text("\n".join(lines))
-    result, _ = train(data=str(tmp_path / "other.jsonl"), text_field="body", steps=1)
+    result, _ = train(data=str(tmp_path / "other.jsonl"), text_field="body", max_steps=1)
     assert result.tokens > 0
 
 
@@ -194,7 +194,7 @@ def test_a_compiled_model_trains_to_the_same_weights(train, texts, monkeypatch):
         return graph.forward
 
     monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(compile_with, backend))
-    common = {"validation": str(texts / "validation.jsonl"), "validate_every": 1, "steps": 3}
+    common = {"validation": str(texts / "validation.jsonl"), "validate_every": 1, "max_steps": 3}
     _, folder = train(**common, compile=True)
     assert len(graphs) == 1, "a later step or validation compiled again"
     torch.testing.assert_close(weights(folder), weights(train(**common)[1]))
@@ -262,7 +262,7 @@ def test_bf16_without_its_instructions_is_refused_and_auto_falls_back(
     assert refused(make_spec(precision="bf16")).where == "precision"
     assert train(precision="auto")[0].precision == "fp32"
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert train(precision="auto", steps=1)[0].precision == "bf16"
+    assert train(precision="auto", max_steps=1)[0].precision == "bf16"
 
 
 def test_the_8_bit_optimizer_without_its_library_is_refused(make_spec, monkeypatch):

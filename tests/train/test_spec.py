@@ -12,7 +12,7 @@ from tfcli.recipe.validate import build_spec
 from tfcli.train.spec import TrainSpec
 
 LLAMA = {"model_type": "llama", "hidden_size": 32, "num_attention_heads": 2}
-GOOD = {"output": "o", "config": LLAMA, "tokenizer": "t", "data": "d", "steps": 10}
+GOOD = {"output": "o", "config": LLAMA, "tokenizer": "t", "data": "d", "max_steps": 10}
 
 
 def refused(**changes) -> str:
@@ -46,7 +46,7 @@ def test_the_best_weights_need_validation():
 
 
 def test_a_warm_up_longer_than_the_run_is_refused():
-    assert "schedule.warmup_steps (11) is more than steps (10)" in refused(
+    assert "schedule.warmup_steps (11) is more than max_steps (10)" in refused(
         schedule={"warmup_steps": 11}
     )
 

@@ -57,12 +57,8 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def is_recipe_of_steps(document: Document) -> bool:
-    """Whether a document has `steps` to run; otherwise it is a recipe for one command.
-
-    A number is the key of that name that `train` has.
-    """
-    values = document.values
-    return isinstance(values, dict) and not isinstance(values.get("steps", 0), int)
+    """Whether a document has `steps`; otherwise it is a recipe for one command."""
+    return isinstance(document.values, dict) and "steps" in document.values
 
 
 def single_command(document: Document, verb: str | None = None) -> tuple[str, dict[str, Any]]:
@@ -103,7 +99,7 @@ def load_recipe(
     Args:
         path: the file.
         output: put the steps' folders here instead of the recipe's own `output`.
-        sets: dotted overrides, for example `{"steps.train.steps": 10}`.
+        sets: dotted overrides, for example `{"steps.train.max_steps": 10}`.
 
     Raises:
         UsageError: anything wrong with any key of any step.

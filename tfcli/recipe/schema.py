@@ -18,12 +18,7 @@ def recipe_schema() -> dict[str, Any]:
     return {
         "$schema": DRAFT,
         "title": "tfcli recipe",
-        # A number is the key `steps` of one train step.
-        "if": {
-            "type": "object",
-            "required": ["steps"],
-            "properties": {"steps": {"not": {"type": "integer"}}},
-        },
+        "if": {"type": "object", "required": ["steps"]},
         "then": {
             "type": "object",
             "additionalProperties": False,

@@ -94,12 +94,12 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
         lr=spec.optimizer.lr,
         schedule=make_schedule(
             spec.schedule.name,
-            steps=spec.steps,
+            steps=spec.max_steps,
             warmup_steps=spec.schedule.warmup_steps,
             final_ratio=spec.schedule.final_ratio,
         ),
         precision=precision,
-        steps=spec.steps,
+        steps=spec.max_steps,
         seed=spec.seed,
         log=log,
         checkpoints=checkpoints,
@@ -114,7 +114,7 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
         keep_best=spec.keep == "best",
     )
     try:
-        with job.console.progress("train", spec.steps, "step") as bar:
+        with job.console.progress("train", spec.max_steps, "step") as bar:
             bar.advance(progress.step)
             loop.run(progress, bar)
     finally:
@@ -236,7 +236,7 @@ def _result(
     resumed_from: int | None,
 ) -> TrainResult:
     lines = read_metrics(metrics)
-    last = lines[-max(1, min(100, spec.steps // 10)) :]
+    last = lines[-max(1, min(100, spec.max_steps // 10)) :]
     return TrainResult(
         steps=progress.step,
         tokens=progress.tokens,

@@ -77,7 +77,7 @@ class TrainSpec(Spec):
         ge=1,
         description="Forward passes a step; they count as one large batch.",
     )
-    steps: int = Field(description="Optimizer steps.", ge=1)
+    max_steps: int = Field(ge=1, description="Optimizer steps.")
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ScheduleSection()
     clip_norm: float | None = Field(
@@ -136,10 +136,10 @@ class TrainSpec(Spec):
             raise ValueError("a new model needs a tokenizer: give tokenizer")
         if self.keep == "best" and self.validation is None:
             raise ValueError("keep: best compares validation losses: give validation")
-        if self.schedule.warmup_steps > self.steps:
+        if self.schedule.warmup_steps > self.max_steps:
             raise ValueError(
                 f"schedule.warmup_steps ({self.schedule.warmup_steps}) is more than "
-                f"steps ({self.steps})"
+                f"max_steps ({self.max_steps})"
             )
         return self
 
