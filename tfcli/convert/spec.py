@@ -43,47 +43,35 @@ class ConvertSpec(Spec):
 
 
 class TensorAccount(BaseModel):
-    """What became of one tensor of the source.
+    """What became of one tensor of the source."""
 
-    Args:
-        name: its name, before and after.
-        action: `converted` to another type, `copied` bit for bit, or `tied`: left out because it
-            equals the tensor that the config ties it to.
-        source_dtype: its type in the source, as safetensors spells it.
-        dtype: its type in what was written; of a tied tensor, the type of its partner.
-    """
-
-    name: str
-    action: Literal["converted", "copied", "tied"]
-    source_dtype: str
-    dtype: str
+    name: str = Field(description="Its name, before and after.")
+    action: Literal["converted", "copied", "tied"] = Field(
+        description="`converted` to another type, `copied` bit for bit, or `tied`: left out "
+        "because it equals the tensor that the config ties it to.",
+    )
+    source_dtype: str = Field(description="Its type in the source, as safetensors spells it.")
+    dtype: str = Field(
+        description="Its type in what was written; of a tied tensor, the type of its partner."
+    )
 
 
 class ConvertResult(Result):
-    """What `tfcli convert` wrote. Every tensor of the source is in `tensors`.
-
-    Args:
-        files: the weight files, in order.
-        source_bytes: of the source's tensors.
-        bytes: of the written tensors.
-        converted: how many tensors changed their type.
-        copied: how many kept it.
-        tied: how many were left out because they equal their tied partner.
-        verified: how many were read back and found equal to the source's, bit for bit.
-        companions: the tokenizer and other files that were copied.
-        left_out: files of the source folder that were not copied, such as code.
-        tensors: what became of each tensor.
-    """
+    """What `tfcli convert` wrote. Every tensor of the source is in `tensors`."""
 
     schema_name: ClassVar[str] = "tfcli.convert/1"
 
-    files: list[str]
-    source_bytes: int
-    bytes: int
-    converted: int
-    copied: int
-    tied: int
-    verified: int
-    companions: list[str]
-    left_out: list[str]
-    tensors: list[TensorAccount]
+    files: list[str] = Field(description="The weight files, in order.")
+    source_bytes: int = Field(description="Of the source's tensors.")
+    bytes: int = Field(description="Of the written tensors.")
+    converted: int = Field(description="How many tensors changed their type.")
+    copied: int = Field(description="How many kept it.")
+    tied: int = Field(description="How many were left out because they equal their tied partner.")
+    verified: int = Field(
+        description="How many were read back and found equal to the source's, bit for bit."
+    )
+    companions: list[str] = Field(description="The tokenizer and other files that were copied.")
+    left_out: list[str] = Field(
+        description="Files of the source folder that were not copied, such as code."
+    )
+    tensors: list[TensorAccount] = Field(description="What became of each tensor.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tfcli.recipe.spec import Result
 
@@ -16,14 +16,17 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
-    needed_for: str
-    required: bool
-    state: State
-    detail: str
-    fix: str | None
-    """The command or step that closes the gap; None when the part works."""
-    seconds: float
+    name: str = Field(description="The part.")
+    needed_for: str = Field(description="What tfcli does with it.")
+    required: bool = Field(description="False for an optional extra.")
+    state: State = Field(
+        description="ok, missing, or broken: there, but it failed when it was tried."
+    )
+    detail: str = Field(description="What was seen.")
+    fix: str | None = Field(
+        description="The command or step that closes the gap; null when it works."
+    )
+    seconds: float = Field(description="How long the try took.")
 
 
 class Disk(BaseModel):
@@ -31,9 +34,11 @@ class Disk(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    path: str
-    free_bytes: int
-    total_bytes: int
+    path: str = Field(
+        description="The hub cache's folder, or the nearest one above it that exists."
+    )
+    free_bytes: int = Field(description="Free for this user.")
+    total_bytes: int = Field(description="Size of the file system.")
 
 
 class DoctorResult(Result):
@@ -41,13 +46,16 @@ class DoctorResult(Result):
 
     schema_name: ClassVar[str] = "tfcli.doctor/1"
 
-    ok: bool
-    versions: dict[str, str]
-    """tfcli, python and every package that tfcli names, with "missing" for those not there."""
-    system: str
-    memory_bytes: int
-    memory_free_bytes: int
-    disk: Disk | None
-    devices: list[dict[str, Any]]
-    """The processor first, then accelerators: type, name, memory, and what each can do."""
-    parts: list[Part]
+    ok: bool = Field(description="Whether every required part works.")
+    versions: dict[str, str] = Field(
+        description="tfcli, python and every package that tfcli names; missing for those that are "
+        "not there.",
+    )
+    system: str = Field(description="Operating system and machine type.")
+    memory_bytes: int = Field(description="Memory of the machine.")
+    memory_free_bytes: int = Field(description="Memory that is free now.")
+    disk: Disk | None = Field(description="The file system of the hub cache.")
+    devices: list[dict[str, Any]] = Field(
+        description="The processor first, then accelerators: type, name, memory, what each can do."
+    )
+    parts: list[Part] = Field(description="Every part that was tried.")

@@ -22,107 +22,73 @@ class InspectSpec(Spec):
 
 
 class TensorLine(BaseModel):
-    """One stored tensor.
+    """One stored tensor."""
 
-    Args:
-        name: as stored.
-        dtype: the type, as safetensors spells it.
-        shape: the dimensions.
-        bytes: of the data.
-    """
-
-    name: str
-    dtype: str
-    shape: list[int]
-    bytes: int
+    name: str = Field(description="As stored.")
+    dtype: str = Field(description="The type, as safetensors spells it.")
+    shape: list[int] = Field(description="The dimensions.")
+    bytes: int = Field(description="Of the data.")
 
 
 class Quantization(BaseModel):
-    """How the weights are quantized, from the config.
+    """How the weights are quantized, from the config."""
 
-    Args:
-        method: such as `gptq`.
-        bits: of a weight, where the config says.
-        group_size: weights that share a scale; -1 is a whole row.
-        settings: the config's quantization_config as it is.
-    """
-
-    method: str
-    bits: int | None
-    group_size: int | None
-    settings: dict[str, Any]
+    method: str = Field(description="Such as `gptq`.")
+    bits: int | None = Field(description="Of a weight, where the config says.")
+    group_size: int | None = Field(description="Weights that share a scale; -1 is a whole row.")
+    settings: dict[str, Any] = Field(description="The config's quantization_config as it is.")
 
 
 class TokenizerFacts(BaseModel):
-    """The tokenizer that lies beside the weights.
+    """The tokenizer that lies beside the weights."""
 
-    Args:
-        type: the algorithm, such as `BPE`, `WordPiece` or `Unigram`.
-        vocab_size: entries, added tokens included; None where the file does not say.
-        file: where it was found.
-    """
-
-    type: str
-    vocab_size: int | None
-    file: str
+    type: str = Field(description="The algorithm, such as `BPE`, `WordPiece` or `Unigram`.")
+    vocab_size: int | None = Field(
+        description="Entries, added tokens included; None where the file does not say."
+    )
+    file: str = Field(description="Where it was found.")
 
 
 class Memory(BaseModel):
-    """Bytes of memory, estimated by `tfcli.inspect.memory`.
+    """Bytes of memory, estimated by `tfcli.inspect.memory`."""
 
-    Args:
-        load: to hold the weights.
-        run: to run one sequence of `context` tokens; None where the config is not understood.
-        train: to train every parameter with AdamW in fp32, without activations.
-        context: tokens that `run` counts with.
-        kv_cache: the part of `run` that is keys and values.
-        activations: the part of `run` that is intermediate results.
-    """
-
-    load: int
-    run: int | None
-    train: int
-    context: int | None
-    kv_cache: int | None
-    activations: int | None
+    load: int = Field(description="To hold the weights.")
+    run: int | None = Field(
+        description="To run one sequence of `context` tokens; None where the config is not "
+        "understood.",
+    )
+    train: int = Field(
+        description="To train every parameter with AdamW in fp32, without activations."
+    )
+    context: int | None = Field(description="Tokens that `run` counts with.")
+    kv_cache: int | None = Field(description="The part of `run` that is keys and values.")
+    activations: int | None = Field(description="The part of `run` that is intermediate results.")
 
 
 class InspectResult(Result):
-    """What a checkpoint is.
-
-    Args:
-        path: the folder or file that was read.
-        model_type: the config's, or None for a bare file.
-        architecture: the class that the config names.
-        task: what tfcli runs it as, such as `causal-lm`; None if it does not.
-        problem: why tfcli does not run it, or None.
-        parameters: weights of the model; of packed integers, the weights that they stand for.
-        parameters_counted: `logical`, or `stored` for a quantization method whose packing is not
-            known here, where stored values are counted.
-        bytes: of all stored tensors.
-        dtypes: stored values by type.
-        files: the weight files.
-        quantization: or None.
-        tokenizer: or None.
-        chat_template: whether there is one.
-        memory: needed to load, run and train.
-        tensors: all of them, as stored.
-    """
+    """What a checkpoint is."""
 
     schema_name: ClassVar[str] = "tfcli.inspect/1"
 
-    path: str
-    model_type: str | None
-    architecture: str | None
-    task: str | None
-    problem: str | None
-    parameters: int
-    parameters_counted: Literal["logical", "stored"]
-    bytes: int
-    dtypes: dict[str, int]
-    files: list[str]
-    quantization: Quantization | None
-    tokenizer: TokenizerFacts | None
-    chat_template: bool
-    memory: Memory
-    tensors: list[TensorLine]
+    path: str = Field(description="The folder or file that was read.")
+    model_type: str | None = Field(description="The config's, or None for a bare file.")
+    architecture: str | None = Field(description="The class that the config names.")
+    task: str | None = Field(
+        description="What tfcli runs it as, such as `causal-lm`; None if it does not."
+    )
+    problem: str | None = Field(description="Why tfcli does not run it, or None.")
+    parameters: int = Field(
+        description="Weights of the model; of packed integers, the weights that they stand for."
+    )
+    parameters_counted: Literal["logical", "stored"] = Field(
+        description="`logical`, or `stored` for a quantization method whose packing is not known "
+        "here, where stored values are counted.",
+    )
+    bytes: int = Field(description="Of all stored tensors.")
+    dtypes: dict[str, int] = Field(description="Stored values by type.")
+    files: list[str] = Field(description="The weight files.")
+    quantization: Quantization | None = Field(description="Or None.")
+    tokenizer: TokenizerFacts | None = Field(description="Or None.")
+    chat_template: bool = Field(description="Whether there is one.")
+    memory: Memory = Field(description="Needed to load, run and train.")
+    tensors: list[TensorLine] = Field(description="All of them, as stored.")

@@ -14,41 +14,41 @@ class QuantizeSpec(Spec):
     verb: ClassVar[str] = "quantize"
     positional: ClassVar[tuple[str, ...]] = ("model", "output")
 
-    model: ModelRef = Field(description="checkpoint to quantize: a folder or a hub id")
-    output: OutputPath = Field(description="folder to write the quantized checkpoint to")
+    model: ModelRef = Field(description="Checkpoint to quantize: a folder or a hub id.")
+    output: OutputPath = Field(description="Folder to write the quantized checkpoint to.")
     method: Literal["rtn", "gptq"] = Field(
-        "gptq", description="rtn rounds to nearest without data; gptq calibrates on text"
+        "gptq", description="rtn rounds to nearest without data; gptq calibrates on text."
     )
-    bits: Literal[2, 3, 4, 8] = Field(4, description="bits of a weight")
+    bits: Literal[2, 3, 4, 8] = Field(4, description="Bits of a weight.")
     group_size: Literal[-1, 16, 32, 64, 128, 256, 512, 1024] = Field(
-        128, description="inputs that share a scale; -1 for one scale a row"
+        128, description="Inputs that share a scale; -1 for one scale a row."
     )
     symmetric: bool = Field(
-        True, description="fix the zero point at the middle level; false fits it for each group"
+        True, description="Fix the zero point at the middle level; false fits it for each group."
     )
     clip_search: bool = Field(
-        False, description="try smaller ranges for each group and keep the least squared error"
+        False, description="Try smaller ranges for each group and keep the least squared error."
     )
     skip: list[str] = Field(
         default_factory=list,
-        description="regular expressions; linears whose full name has a match stay as they are",
+        description="Regular expressions; linears whose full name has a match stay as they are.",
     )
-    data: InputPath | None = Field(None, description="calibration text, for gptq")
-    samples: int = Field(128, ge=1, description="calibration windows, for gptq")
-    sequence_length: int = Field(512, ge=2, description="tokens of a calibration window, for gptq")
-    batch_size: int = Field(8, ge=1, description="calibration windows run at a time, for gptq")
-    seed: int = Field(0, ge=0, description="chooses the calibration windows, for gptq")
+    data: InputPath | None = Field(None, description="Calibration text, for gptq.")
+    samples: int = Field(128, ge=1, description="Calibration windows, for gptq.")
+    sequence_length: int = Field(512, ge=2, description="Tokens of a calibration window, for gptq.")
+    batch_size: int = Field(8, ge=1, description="Calibration windows run at a time, for gptq.")
+    seed: int = Field(0, ge=0, description="Chooses the calibration windows, for gptq.")
     damping: float = Field(
         0.01,
         gt=0,
         le=1,
-        description="fraction of the Hessian's mean diagonal added to it, for gptq",
+        description="Fraction of the Hessian's mean diagonal added to it, for gptq.",
     )
     act_order: bool = Field(
-        True, description="quantize the inputs with the largest activations first, for gptq"
+        True, description="Quantize the inputs with the largest activations first, for gptq."
     )
     device: str = Field(
-        "cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="where blocks run, for gptq"
+        "cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where blocks run, for gptq."
     )
 
     @model_validator(mode="after")
@@ -86,22 +86,26 @@ class TensorOutcome(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str = Field(description="name in the checkpoint that was read")
-    outcome: Literal["quantized", "kept", "dropped"]
-    reason: str | None = Field(None, description="why it was kept or dropped")
-    bits: int | None = None
-    group_size: int | None = None
-    weight_error: float | None = Field(None, description="||W - Q||^2 / ||W||^2")
+    name: str = Field(description="Name in the checkpoint that was read.")
+    outcome: Literal["quantized", "kept", "dropped"] = Field(
+        description="What became of it; dropped: no reader needs it."
+    )
+    reason: str | None = Field(None, description="Why it was kept or dropped.")
+    bits: int | None = Field(None, description="Bits of a weight, of a quantized one.")
+    group_size: int | None = Field(
+        None, description="Inputs that share a scale; -1 is a whole row."
+    )
+    weight_error: float | None = Field(None, description="||W - Q||^2 / ||W||^2.")
     output_error: float | None = Field(
-        None, description="||WX - QX||^2 / ||WX||^2 over the calibration inputs; gptq"
+        None, description="||WX - QX||^2 / ||WX||^2 over the calibration inputs; gptq."
     )
     damping: float | None = Field(
-        None, description="damping used; more than asked where the factorization failed; gptq"
+        None, description="Damping used; more than asked where the factorization failed; gptq."
     )
     dead_inputs: int | None = Field(
-        None, description="inputs that were zero in all of the calibration data; gptq"
+        None, description="Inputs that were zero in all of the calibration data; gptq."
     )
-    bytes: int = Field(description="bytes in the checkpoint that was written")
+    bytes: int = Field(description="Bytes in the checkpoint that was written.")
 
 
 class Calibration(BaseModel):
@@ -109,13 +113,13 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    documents: int
-    windows: int
-    windows_available: int
-    sequence_length: int
-    tokens: int
-    bos_per_document: int = Field(description="beginning-of-sequence tokens that each one got")
-    first_ids: list[int] = Field(description="the first ids of the first document")
+    documents: int = Field(description="Documents of the calibration text.")
+    windows: int = Field(description="Windows that were used.")
+    windows_available: int = Field(description="Windows that the text has.")
+    sequence_length: int = Field(description="Tokens of a window.")
+    tokens: int = Field(description="Tokens in the windows that were used.")
+    bos_per_document: int = Field(description="Beginning-of-sequence tokens that each one got.")
+    first_ids: list[int] = Field(description="The first ids of the first document.")
 
 
 class QuantizeResult(Result):
@@ -123,23 +127,23 @@ class QuantizeResult(Result):
 
     schema_name: ClassVar[str] = "tfcli.quantize/1"
 
-    model: str
-    output: str
-    method: str
-    bits: int
-    group_size: int
-    symmetric: bool
-    quantized: int = Field(description="tensors that were quantized")
-    kept: int = Field(description="tensors that were copied as they are")
-    dropped: int = Field(description="tensors that no reader needs")
+    model: str = Field(description="The checkpoint that was read.")
+    output: str = Field(description="The folder that was written.")
+    method: str = Field(description="rtn or gptq.")
+    bits: int = Field(description="Bits of a weight.")
+    group_size: int = Field(description="Inputs that share a scale; -1 is a whole row.")
+    symmetric: bool = Field(description="Whether the zero point is the middle level.")
+    quantized: int = Field(description="Tensors that were quantized.")
+    kept: int = Field(description="Tensors that were copied as they are.")
+    dropped: int = Field(description="Tensors that no reader needs.")
     bits_per_weight: float = Field(
-        description="bits of a quantized weight, with its share of scales, zero points and g_idx"
+        description="Bits of a quantized weight, with its share of scales, zero points and g_idx."
     )
-    bytes_before: int = Field(description="bytes of all tensors that were read")
-    bytes_after: int = Field(description="bytes of all tensors that were written")
-    mean_weight_error: float = Field(description="mean of weight_error over quantized tensors")
+    bytes_before: int = Field(description="Bytes of all tensors that were read.")
+    bytes_after: int = Field(description="Bytes of all tensors that were written.")
+    mean_weight_error: float = Field(description="Mean of weight_error over quantized tensors.")
     mean_output_error: float | None = Field(
-        None, description="mean of output_error over quantized tensors; gptq"
+        None, description="Mean of output_error over quantized tensors; gptq."
     )
-    calibration: Calibration | None = None
-    tensors: list[TensorOutcome]
+    calibration: Calibration | None = Field(None, description="The calibration text as used; gptq.")
+    tensors: list[TensorOutcome] = Field(description="What became of every tensor that was read.")

@@ -37,8 +37,8 @@ def keys_page() -> str:
     ]
     for name, verb in VERBS.items():
         spec = verb.spec()
-        words = " ".join(word.upper() for word in spec.positional)
-        lines += [f"## {name}", "", verb.summary, "", f"    tfcli {name} {words}".rstrip(), ""]
+        words = " ".join(word.upper() for word in spec.positional) or "RECIPE.yaml"
+        lines += [f"## {name}", "", verb.summary, "", f"    tfcli {name} {words}", ""]
         lines += ["| key | type | default | what it does |", "|---|---|---|---|"]
         for key, field in walk_fields(spec):
             cells = [f"`{key}`", field_type(field), _default(field), field.description or ""]

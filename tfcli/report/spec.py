@@ -28,8 +28,8 @@ class ReportResult(Result):
 
     schema_name: ClassVar[str] = "tfcli.report/1"
 
-    html: str
-    markdown: str
+    html: str = Field(description="The page: one file, no network needed.")
+    markdown: str = Field(description="The same as Markdown, without the plots.")
     steps: int = Field(description="Finished steps that it covers.")
     models: int = Field(description="Models that it compares.")
     warnings: list[str] = Field(description="What does not fit together, for example a stale eval.")

@@ -149,18 +149,18 @@ class TrainResult(Result):
 
     schema_name: ClassVar[str] = "tfcli.train/1"
 
-    steps: int
+    steps: int = Field(description="Optimizer steps.")
     tokens: int = Field(description="Targets trained on, counting repeats.")
     epochs: float = Field(description="Times that the training text was seen.")
-    parameters: int
+    parameters: int = Field(description="Trained weights.")
     train_loss: float = Field(description="Mean over the last tenth of the steps, at most 100.")
     validation_loss: float | None = Field(description="At the last step.")
-    best_validation_loss: float | None
-    best_step: int | None
-    kept: Literal["last", "best"]
+    best_validation_loss: float | None = Field(description="The lowest of the run.")
+    best_step: int | None = Field(description="The step that it was measured after.")
+    kept: Literal["last", "best"] = Field(description="The weights that were written.")
     tokens_per_second: float = Field(description="Median over the steps, all processes together.")
     seconds: float = Field(description="In the training loop, interrupted parts included.")
-    precision: Literal["fp32", "bf16"]
-    device: str
-    processes: int
+    precision: Literal["fp32", "bf16"] = Field(description="Of the computation.")
+    device: str = Field(description="Where the model was trained.")
+    processes: int = Field(description="Processes that trained together.")
     resumed_from: int | None = Field(description="The step that an interrupted run went on from.")
