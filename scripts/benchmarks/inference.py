@@ -17,7 +17,7 @@ import torch
 
 from tfcli.benchmark.memory import peak_memory
 
-PROMPT, NEW, REPEATS = 512, 32, 2
+PROMPT, NEW, REPEATS = 512, 32, 4
 Decode = Callable[[list[int]], Iterator[int]]
 
 

@@ -18,7 +18,7 @@ def test_indentation_and_line_breaks_do_not_hide_a_repeat_and_are_kept():
 
 
 def test_python_docs_repeat_themselves_and_no_longer_do():
-    from tfcli.data.run import python_docs
+    from tfcli.data.documents import python_docs
 
     clean = keep_once(python_docs())
     paragraphs = [p for d in clean.documents for p in d.text.split("\n\n")]

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tfcli.checkpoints.folder import load_model, save_model
+from tfcli.checkpoints.folder import load_config, load_model, save_model
 from tfcli.checkpoints.source import open_checkpoint
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.layers.quantized_linear import QuantizedLinear
@@ -253,9 +253,14 @@ def test_batch_size_changes_memory_and_not_the_result(dense, text, tmp_path):
     assert changed <= 0.01 * sum(a[name].numel() for name in levels)  # ties by rounding noise
 
 
+def test_gptq_without_a_text_calibrates_on_the_one_that_python_carries(dense, tmp_path):
+    result = quantize(dense, tmp_path / "q", method="gptq", group_size=32, samples=2)
+    assert result.calibration.documents == 79
+    positions = load_config(dense).max_position_embeddings
+    assert result.calibration.sequence_length == min(512, positions)
+
+
 def test_keys_without_effect_are_refused():
-    with pytest.raises(ValidationError, match="data: gptq needs calibration text"):
-        QuantizeSpec(model="m", output="o", method="gptq")
     with pytest.raises(ValidationError, match="samples: has no effect with method: rtn"):
         QuantizeSpec(model="m", output="o", method="rtn", samples=3)
     with pytest.raises(ValidationError, match="no regular expression"):

@@ -1,4 +1,4 @@
-"""Reading text files: one document a .txt file, or one a line of a .jsonl file."""
+"""Reading text files: one document a .txt or .md file, or one a line of a .jsonl file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from tfcli.errors import UsageError, WorkError, hint
 
 SPLITS = ("train", "validation", "test")
+PLAIN = (".txt", ".md", ".rst")
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ def read_documents(path: Path | str, field: str = "text", *, split: str = "train
     """The texts of a data file or folder.
 
     Args:
-        path: a .txt file (one document), a .jsonl file (one a line), a .csv or .parquet file (one
-            a row), or a folder: of .txt files, or one that `tfcli data` made.
+        path: a .txt, .md or .rst file (one document), a .jsonl file (one a line), a .csv or
+            .parquet file (one a row), or a folder: of .txt files, or one that `tfcli data` made.
         field: the key of the text in .jsonl, the column in .csv and .parquet.
         split: which of a folder's train, validation and test to read.
 
@@ -53,6 +54,13 @@ def load_documents(
     return documents
 
 
+def python_docs() -> list[Document]:
+    """Python's language reference by topic, as `help()` shows it, in the order of the names."""
+    from pydoc_data.topics import topics
+
+    return [Document(name, topics[name]) for name in sorted(topics)]
+
+
 def _read(path: Path, field: str) -> Iterator[Document]:
     if path.is_dir():
         files = sorted(path.rglob("*.txt"))
@@ -60,7 +68,7 @@ def _read(path: Path, field: str) -> Iterator[Document]:
             raise WorkError("the folder holds no .txt files", where=str(path))
         for file in files:
             yield Document(file.relative_to(path).as_posix(), _text(file))
-    elif path.suffix == ".txt":
+    elif path.suffix in PLAIN:
         yield Document(path.name, _text(path))
     elif path.suffix == ".jsonl":
         yield from _lines(path, field)
@@ -73,7 +81,7 @@ def _read(path: Path, field: str) -> Iterator[Document]:
         raise UsageError(
             f"files of the kind {path.suffix or path.name!r} are not read as text",
             where=str(path),
-            fix="give a .txt, .jsonl, .csv or .parquet file, or a folder of .txt files",
+            fix="give a .txt, .md, .rst, .jsonl, .csv or .parquet file, or a folder of .txt files",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tfcli.data.documents import Document, load_documents
+from tfcli.data.documents import Document, load_documents, python_docs
 from tfcli.data.paragraphs import keep_once
 from tfcli.data.spec import PYTHON_DOCS, DataResult, DataSpec, SplitSize
 from tfcli.data.split import split_documents
@@ -38,13 +38,6 @@ def run(spec: DataSpec, job: Job) -> DataResult:
         paragraphs_dropped=clean.paragraphs_dropped,
         splits={name: measure(documents) for name, documents in splits.items()},
     )
-
-
-def python_docs() -> list[Document]:
-    """Python's language reference by topic, as `help()` shows it, in the order of the names."""
-    from pydoc_data.topics import topics
-
-    return [Document(name, topics[name]) for name in sorted(topics)]
 
 
 def write_documents(path: Path, documents: list[Document]) -> None:

@@ -153,28 +153,30 @@ def _calibration(
     spec: QuantizeSpec, job: Job, folder: Path, config: ModelConfig
 ) -> tuple[Tensor, Calibration]:
     """Token windows, [windows, sequence_length], and what to report of them."""
-    if spec.sequence_length > config.max_position_embeddings:
+    positions = config.max_position_embeddings
+    length = spec.sequence_length or min(512, positions)
+    if length > positions:
         raise UsageError(
-            f"{spec.sequence_length} is more than the model's {config.max_position_embeddings} "
-            "positions",
+            f"{length} is more than the model's {positions} positions",
             where="sequence_length",
-            fix=f"use at most {config.max_position_embeddings}",
+            fix=f"use at most {positions}",
         )
     # Rounding needs neither: what it loads stays small.
-    from tfcli.data.documents import read_documents
+    from tfcli.data.documents import python_docs, read_documents
     from tfcli.tokenizers.load import load_tokenizer
 
-    assert spec.data is not None
-    documents = read_documents(spec.data)
+    if spec.data is None:
+        job.console.note("no calibration text is given: Python's language reference is used")
+        documents = [document.text for document in python_docs()]
+    else:
+        documents = read_documents(spec.data)
     tokenizer = load_tokenizer(folder)
     encoded = [tokenizer.encode(document, add_special_tokens=True) for document in documents]
-    windows = token_windows(
-        encoded, length=spec.sequence_length, samples=spec.samples, seed=spec.seed
-    )
+    windows = token_windows(encoded, length=length, samples=spec.samples, seed=spec.seed)
     count = len(windows.ids)
     if count < spec.samples:
         job.console.note(
-            f"the calibration text has {windows.available} windows of {spec.sequence_length} "
+            f"the calibration text has {windows.available} windows of {length} "
             f"tokens, {spec.samples} were asked for; all are used"
         )
     first = encoded[0] if encoded else []
@@ -183,7 +185,7 @@ def _calibration(
         documents=len(documents),
         windows=count,
         windows_available=windows.available,
-        sequence_length=spec.sequence_length,
+        sequence_length=length,
         tokens=windows.ids.numel(),
         bos_per_document=leading(first, tokenizer.bos_id),
         first_ids=first[:8],

@@ -33,9 +33,17 @@ class QuantizeSpec(Spec):
         default_factory=list,
         description="Regular expressions; linears whose full name has a match stay as they are.",
     )
-    data: InputPath | None = Field(None, description="Calibration text, for gptq.")
+    data: InputPath | None = Field(
+        None,
+        description="Calibration text, for gptq: best is text like that which the model will see. "
+        "Left out, Python's language reference, which every Python carries.",
+    )
     samples: int = Field(128, ge=1, description="Calibration windows, for gptq.")
-    sequence_length: int = Field(512, ge=2, description="Tokens of a calibration window, for gptq.")
+    sequence_length: int | None = Field(
+        None,
+        ge=2,
+        description="Tokens of a calibration window, for gptq; left out, 512 or what fits.",
+    )
     batch_size: int = Field(8, ge=1, description="Calibration windows run at a time, for gptq.")
     seed: int = Field(0, ge=0, description="Chooses the calibration windows, for gptq.")
     damping: float = Field(
@@ -53,8 +61,6 @@ class QuantizeSpec(Spec):
 
     @model_validator(mode="after")
     def _keys_have_effect(self) -> Self:
-        if self.method == "gptq" and self.data is None:
-            raise ValueError("data: gptq needs calibration text (or use method: rtn)")
         if self.method == "rtn":
             fields = type(self).model_fields
             for key in CALIBRATION_KEYS:
