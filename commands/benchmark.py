@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tfcli.benchmark.spec import BenchmarkResult, BenchmarkSpec
 from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_table
@@ -21,13 +23,15 @@ COLUMNS = (
 
 def show(result: BenchmarkResult, console: Console) -> None:
     """A row a model."""
+    names = [Path(row.model).name for row in result.rows]
+    whole = len(set(names)) < len(names)
     rows = []
-    for row in result.rows:
+    for name, row in zip(names, result.rows, strict=True):
         on_device = row.device_memory_bytes
         memory = format_bytes(row.peak_memory_bytes)
         rows.append(
             [
-                row.model,
+                row.model if whole else name,
                 format_bytes(row.weight_bytes),
                 f"{row.load_seconds:.2f} s",
                 f"{row.first_token_seconds:.2f} s",

@@ -176,8 +176,8 @@ def match_names(
     unexpected = []
     for stored_name in source:
         name = model_name(model.rules, stored_name)
-        if name not in expected and model.optional_prefix + name in expected:
-            name = model.optional_prefix + name
+        if name not in expected and f"{model.base}.{name}" in expected:
+            name = f"{model.base}.{name}"
         if name in plan:
             raise ModelError(
                 f"the checkpoint holds {name} twice, as {plan[name]} and as {stored_name}",

@@ -19,7 +19,8 @@ class Model(nn.Module):
         task: the registry's name of the head.
         ties: parameter -> the parameter that it shares when config.tie_word_embeddings is set.
         rules: how checkpoints differ from the model's parameters.
-        optional_prefix: what base-model checkpoints leave out before parameter names.
+        base: the attribute that holds the base model. Checkpoints of a base model alone leave it
+            out before parameter names.
         ignorable: regular expression on a checkpoint's name -> why the tensor is not needed.
         new_head: prefixes of the parameters that a new task may start at random, on request.
         calibration: the blocks and linears, for quantization.
@@ -32,7 +33,7 @@ class Model(nn.Module):
     task: ClassVar[str]
     ties: ClassVar[dict[str, str]] = {}
     rules: ClassVar[tuple[Rule, ...]] = ()
-    optional_prefix: ClassVar[str] = ""
+    base: ClassVar[str] = "model"
     ignorable: ClassVar[dict[str, str]] = {}
     new_head: ClassVar[tuple[str, ...]] = ()
     calibration: ClassVar[CalibrationWalk]

@@ -175,7 +175,7 @@ class BertHeadModel(Model):
 
     config: BertConfig
     pooled: ClassVar[bool] = False
-    optional_prefix = "bert."
+    base = "bert"
     rules = (
         OldName(r"LayerNorm\.gamma$", "LayerNorm.weight"),
         OldName(r"LayerNorm\.beta$", "LayerNorm.bias"),

@@ -16,16 +16,14 @@ from torch import nn
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.cache import Cache
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.causal_lm import CausalLM
 from tfcli.models.configs.gpt2 import GPT2Config
-from tfcli.models.heads import causal_lm_loss, last_positions
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.embeddings import Embedding, check_length, embed_inputs
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.masks import AttentionMask, causal_mask, has_padding, position_ids_of
 from tfcli.models.layers.norms import layer_norm
-from tfcli.models.model import Model
-from tfcli.models.output import ModelOutput
 from tfcli.models.rules import Transpose
 
 
@@ -118,7 +116,7 @@ class GPT2Model(nn.Module):
         hidden_states: list[torch.Tensor] | None,
         attentions: list[torch.Tensor] | None,
     ) -> torch.Tensor:
-        """Arguments as in `GPT2LMHeadModel.forward`. Returns [b, s, d]."""
+        """Arguments as in `CausalLM.forward`. Returns [b, s, d]."""
         x = embed_inputs(self.wte, input_ids, inputs_embeds)
         batch, length = x.shape[:2]
         past = cache.length if cache is not None else 0
@@ -142,7 +140,7 @@ class GPT2Model(nn.Module):
         return x
 
 
-class GPT2LMHeadModel(Model):
+class GPT2LMHeadModel(CausalLM):
     """GPT-2 with a language-model head.
 
     Args:
@@ -150,10 +148,9 @@ class GPT2LMHeadModel(Model):
         attention: name of the attention backend.
     """
 
-    task = "causal-lm"
+    base = "transformer"
     ties: ClassVar[dict[str, str]] = {"lm_head.weight": "transformer.wte.weight"}
     rules = (Transpose(r"transformer\.h\.\d+\.(attn|mlp)\.(c_attn|c_proj|c_fc)\.weight"),)
-    optional_prefix = "transformer."
     ignorable: ClassVar[dict[str, str]] = {
         r"\.attn\.(masked_)?bias$": "a causal mask, which is computed here"
     }
@@ -174,59 +171,3 @@ class GPT2LMHeadModel(Model):
         if name.endswith("c_proj.weight"):
             return std / math.sqrt(2 * self.config.num_hidden_layers)
         return std
-
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        cache: Cache | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        num_target_tokens: int | torch.Tensor | None = None,
-        logits_to_keep: int = 0,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-    ) -> ModelOutput:
-        """Predict the next token at each position.
-
-        Args:
-            input_ids (Tensor): [b, s]
-            attention_mask (Tensor): [b, cached + s], 1 for a token, 0 for padding on either side.
-            position_ids (Tensor): [b or 1, s]; by default counted from each row's first token.
-            cache: earlier keys and values; the new ones are added to it.
-            inputs_embeds (Tensor): [b, s, d], in place of input_ids; positions are added to it.
-            labels (Tensor): [b, s], the input itself with -100 where nothing is to be learned.
-            num_target_tokens: divides the summed loss; see `heads.token_loss`.
-            logits_to_keep: give logits of this many last positions only; 0 gives all.
-            output_hidden_states: return them.
-            output_attentions: return attention weights, which forgoes the fused backends.
-
-        Returns:
-            logits [b, s, vocab], and what was asked for
-
-        Raises:
-            ModelError: inputs that do not fit together, or are longer than n_positions.
-        """
-        hidden_states: list[torch.Tensor] | None = [] if output_hidden_states else None
-        attentions: list[torch.Tensor] | None = [] if output_attentions else None
-        # A block that is computed again would add its keys and values to the cache again.
-        checkpointing = self.checkpointing and torch.is_grad_enabled() and cache is None
-        x = self.transformer(
-            input_ids,
-            attention_mask,
-            position_ids,
-            cache,
-            inputs_embeds,
-            checkpointing,
-            hidden_states,
-            attentions,
-        )
-        logits = self.lm_head(last_positions(x, logits_to_keep, labels))
-        return ModelOutput(
-            loss=None if labels is None else causal_lm_loss(logits, labels, num_target_tokens),
-            logits=logits,
-            hidden_states=None if hidden_states is None else tuple(hidden_states),
-            attentions=None if attentions is None else tuple(attentions),
-            cache=cache,
-        )

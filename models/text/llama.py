@@ -14,8 +14,8 @@ from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.cache import Cache
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.causal_lm import CausalLM
 from tfcli.models.configs.llama import LlamaConfig
-from tfcli.models.heads import causal_lm_loss, last_positions
 from tfcli.models.layers.attention import RotaryAttention
 from tfcli.models.layers.embeddings import Embedding, embed_inputs
 from tfcli.models.layers.linear import linear
@@ -23,8 +23,7 @@ from tfcli.models.layers.masks import causal_mask, has_padding, position_ids_of
 from tfcli.models.layers.mlp import GatedMLP
 from tfcli.models.layers.norms import RMSNorm
 from tfcli.models.layers.rotary import RotaryEmbedding
-from tfcli.models.model import Model, compute_dtype
-from tfcli.models.output import ModelOutput
+from tfcli.models.model import compute_dtype
 
 
 class LlamaBlock(DecoderBlock):
@@ -75,7 +74,7 @@ class LlamaModel(nn.Module):
         hidden_states: list[torch.Tensor] | None,
         attentions: list[torch.Tensor] | None,
     ) -> torch.Tensor:
-        """Arguments as in `LlamaForCausalLM.forward`. Returns [b, s, d]."""
+        """Arguments as in `CausalLM.forward`. Returns [b, s, d]."""
         x = embed_inputs(self.embed_tokens, input_ids, inputs_embeds)
         batch, length = x.shape[:2]
         past = cache.length if cache is not None else 0
@@ -100,7 +99,7 @@ class LlamaModel(nn.Module):
         return x
 
 
-class LlamaForCausalLM(Model):
+class LlamaForCausalLM(CausalLM):
     """Llama with a language-model head.
 
     Args:
@@ -108,9 +107,7 @@ class LlamaForCausalLM(Model):
         attention: name of the attention backend.
     """
 
-    task = "causal-lm"
     ties: ClassVar[dict[str, str]] = {"lm_head.weight": "model.embed_tokens.weight"}
-    optional_prefix = "model."
     ignorable: ClassVar[dict[str, str]] = {r"rotary_emb\.inv_freq$": "computed from the config"}
     calibration = CalibrationWalk(
         blocks="model.layers",
@@ -127,59 +124,3 @@ class LlamaForCausalLM(Model):
         self.model = LlamaModel(config, attention)
         self.lm_head = linear(config.hidden_size, config.vocab_size, bias=False)
         self.tie_weights()
-
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        cache: Cache | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        num_target_tokens: int | torch.Tensor | None = None,
-        logits_to_keep: int = 0,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-    ) -> ModelOutput:
-        """Predict the next token at each position.
-
-        Args:
-            input_ids (Tensor): [b, s]
-            attention_mask (Tensor): [b, cached + s], 1 for a token, 0 for padding on either side.
-            position_ids (Tensor): [b or 1, s]; by default counted from each row's first token.
-            cache: earlier keys and values; the new ones are added to it.
-            inputs_embeds (Tensor): [b, s, d], in place of input_ids.
-            labels (Tensor): [b, s], the input itself with -100 where nothing is to be learned.
-            num_target_tokens: divides the summed loss; see `heads.token_loss`.
-            logits_to_keep: give logits of this many last positions only; 0 gives all.
-            output_hidden_states: return them.
-            output_attentions: return attention weights, which forgoes the fused backends.
-
-        Returns:
-            logits [b, s, vocab], and what was asked for
-
-        Raises:
-            ModelError: inputs that do not fit together.
-        """
-        hidden_states: list[torch.Tensor] | None = [] if output_hidden_states else None
-        attentions: list[torch.Tensor] | None = [] if output_attentions else None
-        # A block that is computed again would add its keys and values to the cache again.
-        checkpointing = self.checkpointing and torch.is_grad_enabled() and cache is None
-        x = self.model(
-            input_ids,
-            attention_mask,
-            position_ids,
-            cache,
-            inputs_embeds,
-            checkpointing,
-            hidden_states,
-            attentions,
-        )
-        logits = self.lm_head(last_positions(x, logits_to_keep, labels))
-        return ModelOutput(
-            loss=None if labels is None else causal_lm_loss(logits, labels, num_target_tokens),
-            logits=logits,
-            hidden_states=None if hidden_states is None else tuple(hidden_states),
-            attentions=None if attentions is None else tuple(attentions),
-            cache=cache,
-        )

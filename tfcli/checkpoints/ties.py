@@ -44,7 +44,7 @@ def surplus(config: Mapping[str, Any], names: Iterable[str]) -> set[str]:
         elif tied and own in model_class.ties:
             origin = model_class.ties[own]
             # Base-model checkpoints leave the prefix out.
-            if {origin, origin.removeprefix(model_class.optional_prefix)} & names:
+            if {origin, origin.removeprefix(f"{model_class.base}.")} & names:
                 out.add(name)
     return out
 
