@@ -111,7 +111,8 @@ def _as_problem(error: Exception) -> Problem:
     if isinstance(error, Problem):
         return error
     if hasattr(error, "format_message"):  # what typer raises for flags it cannot read
-        return UsageError(error.format_message().rstrip("."), fix="see --help")
+        message = error.format_message().rstrip(".").replace("Value error, ", "")
+        return UsageError(message, fix="see --help")
     if isinstance(error, OSError) and error.strerror:
         return WorkError(error.strerror.lower(), where=str(error.filename or ""))
     kind = type(error).__name__

@@ -5,31 +5,81 @@ rich is imported when the first line is printed, so that `tfcli --help` does not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.progress import Progress, TaskID
 
 
-class Bar:
-    """One line of progress: how far, how fast, and what the work says of itself."""
+LOG_SECONDS = 20
+"""Time between two lines of progress where no bar can be drawn."""
+
+
+class Bar(Protocol):
+    """Progress of one piece of work: how far, how fast, and what the work says of itself."""
+
+    def advance(self, n: float = 1) -> None:
+        """Move on by `n` units."""
+
+    def show(self, **fields: str) -> None:
+        """Show named figures with the progress, in the order given, for example `loss="2.31"`."""
+
+
+class DrawnBar:
+    """A bar that is redrawn in a terminal."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
 
     def advance(self, n: float = 1) -> None:
-        """Move on by `n` units."""
         self._progress.advance(self._task, n)
 
     def show(self, **fields: str) -> None:
-        """Show named figures beside the bar, in the order given, for example `loss="2.31"`."""
-        text = "  ".join(f"{name} {value}" for name, value in fields.items())
-        self._progress.update(self._task, fields=text)
+        self._progress.update(self._task, fields=_spell(fields))
+
+
+class LoggedBar:
+    """A line now and then, for a log file or a pipe; short work gets none."""
+
+    def __init__(self, say: Callable[[str], None], description: str, total: float) -> None:
+        self._say, self._description, self._total = say, description, total
+        self._done = 0.0
+        self._fields: dict[str, str] = {}
+        self._began = self._said = monotonic()
+
+    def advance(self, n: float = 1) -> None:
+        self._done += n
+        now = monotonic()
+        if now - self._said >= LOG_SECONDS:
+            self._said = now
+            left = (now - self._began) / self._done * (self._total - self._done)
+            self._say(
+                f"{self._description} {self._done:g}/{self._total:g}  {_spell(self._fields)}  "
+                f"{left:.0f} s left"
+            )
+
+    def show(self, **fields: str) -> None:
+        self._fields = fields
+
+
+class NoBar:
+    """No progress at all, for --quiet."""
+
+    def advance(self, n: float = 1) -> None:
+        """Say nothing."""
+
+    def show(self, **fields: str) -> None:
+        """Say nothing."""
+
+
+def _spell(fields: dict[str, str]) -> str:
+    return "  ".join(f"{name} {value}" for name, value in fields.items())
 
 
 @dataclass
@@ -83,8 +133,14 @@ class Console:
     def progress(self, description: str, total: float, unit: str = "it") -> Iterator[Bar]:
         """A progress bar on stderr with speed (`unit`/s) and time left.
 
-        In a pipe or a log file, where a bar cannot be redrawn, nothing is drawn.
+        In a pipe or a log file, where a bar cannot be redrawn, a line comes every LOG_SECONDS.
         """
+        if self.quiet:
+            yield NoBar()
+            return
+        if not self.err.is_terminal:
+            yield LoggedBar(self.note, description, total)
+            return
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -109,6 +165,5 @@ class Console:
             TimeRemainingColumn(),
             TextColumn("{task.fields[fields]}"),
         ]
-        hidden = self.quiet or not self.err.is_terminal
-        with Progress(*columns, console=self.err, disable=hidden, transient=True) as progress:
-            yield Bar(progress, progress.add_task(description, total=total, fields=""))
+        with Progress(*columns, console=self.err, transient=True) as progress:
+            yield DrawnBar(progress, progress.add_task(description, total=total, fields=""))
