@@ -50,11 +50,11 @@ def spec_command(cls: type[Spec], show: Show, *, epilog: str | None = None) -> t
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
     flags = _flags(cls)
 
-    def command(**given: Any) -> None:
+    def command(context: typer.Context, **given: Any) -> None:
         common = {name: given.pop(name) for name in _common(cls)}
         given = {name: value for name, value in given.items() if value not in (None, [])}
         words = [given.pop(name) for name in list(given) if name.startswith("word_")]
-        words = [word for item in words for word in (item if isinstance(item, list) else [item])]
+        words += context.args  # a recipe takes a place of its own; a list takes many
         given = {flags[name]: value for name, value in given.items()}
         first = is_first_process()
         console = Console(common["quiet"] or not first, common["verbose"], common["json"])
@@ -68,7 +68,8 @@ def spec_command(cls: type[Spec], show: Show, *, epilog: str | None = None) -> t
     command.__signature__ = inspect.Signature(_parameters(cls))  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in _parameters(cls)}
     command.__doc__ = VERBS[cls.verb].summary
-    app.command(name=cls.verb, epilog=epilog, help=_help(cls))(command)
+    more = {"allow_extra_args": True}
+    app.command(cls.verb, epilog=epilog, help=_help(cls), context_settings=more)(command)
     return app
 
 
@@ -138,15 +139,14 @@ def _identifier(key: str) -> str:
 
 
 def _parameters(cls: type[Spec]) -> list[inspect.Parameter]:
-    listed = []
+    listed = [_parameter("context", typer.Context, inspect.Parameter.empty)]
     for name in cls.positional or ("recipe",):
         # All may be left out on the command line: a recipe gives them. The spec says what lacks.
         field = cls.model_fields.get(name)
         help_text = _describe(field) if field else "A recipe file; flags override its keys."
-        many = field is not None and _takes_many(cls, name)
-        word = typer.Argument(metavar=name.upper(), help=help_text, show_default=False)
-        kind: Any = list[str] if many else str
-        listed.append(_parameter(f"word_{name}", Annotated[kind | None, word], None))
+        metavar = _word(cls, name) if field else name.upper()
+        word = typer.Argument(metavar=metavar, help=help_text, show_default=False)
+        listed.append(_parameter(f"word_{name}", Annotated[str | None, word], None))
     for key, field in walk_fields(cls):
         flag_type = _flag_type(field)
         if flag_type is None or key in cls.positional:

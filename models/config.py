@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from tfcli.models.errors import ModelError, nearest
+from tfcli.models.errors import ModelError, hint
 
 WHERE = "config.json"
 ACTIVATIONS = (
@@ -203,11 +203,10 @@ def require_divides(small: int, large: int, small_key: str, large_key: str) -> N
 def require_activation(name: str, key: str) -> None:
     """Raise a ModelError unless `name` is an activation that layers/activations.py has."""
     if name not in ACTIVATIONS:
-        close = nearest(name, ACTIVATIONS)
         raise ModelError(
             f"{key}={name!r} is not an activation that is built",
             where=f"{WHERE}, key {key}",
-            fix=f"did you mean {close}?" if close else f"known: {', '.join(ACTIVATIONS)}",
+            fix=hint(name, ACTIVATIONS),
         )
 
 
@@ -229,11 +228,10 @@ def config_from_recipe(data: Mapping[str, Any]) -> ModelConfig:
     known = (*config_class.keys(), "model_type")
     for key in data:
         if key not in known:
-            close = nearest(key, known)
             raise ModelError(
                 f"unknown key {key!r} for model_type {family.model_type}",
                 where=f"model.{key}",
-                fix=f"did you mean {close}?" if close else f"known keys: {', '.join(known)}",
+                fix=hint(key, known),
             )
     return config_class.from_dict(data)
 

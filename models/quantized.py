@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from tfcli.models.errors import ModelError, nearest
+from tfcli.models.errors import ModelError, hint
 from tfcli.models.layers.gptq_layout import BITS, PACK, ZERO_OFFSETS
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.model import Model
@@ -149,11 +149,10 @@ def _swap(
     except AttributeError:
         dense = None
     if not isinstance(dense, nn.Linear):
-        close = nearest(inner_name, known)
         raise ModelError(
             f"modules_in_block_to_quantize: {inner_name!r} is no linear of a block",
             where=WHERE,
-            fix=f"did you mean {close}?" if close else f"they are: {', '.join(known)}",
+            fix=hint(inner_name, known),
         )
     for features in (dense.in_features, dense.out_features):
         if features % PACK:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfcli.models.errors import ModelError, nearest
+from tfcli.models.errors import ModelError, hint
 
 if TYPE_CHECKING:
     from tfcli.models.config import ModelConfig
@@ -45,10 +45,9 @@ class Family:
             ModelError: the family has no such task.
         """
         if task not in self.tasks:
-            close = nearest(task, self.tasks)
             raise ModelError(
                 f"{self.model_type} has no task {task!r}",
-                fix=f"did you mean {close}?" if close else f"it has: {', '.join(self.tasks)}",
+                fix=hint(task, self.tasks),
             )
         return _load(self.tasks[task])
 
@@ -80,12 +79,10 @@ def get_family(model_type: str) -> Family:
         ModelError: it is not known; the message lists those that are, and the nearest.
     """
     if model_type not in FAMILIES:
-        close = nearest(model_type, FAMILIES)
-        known = f"known: {', '.join(sorted(FAMILIES))}"
         raise ModelError(
             f"unknown model_type {model_type!r}",
             where="config.json, key model_type",
-            fix=f"did you mean {close}? {known}" if close else known,
+            fix=hint(model_type, FAMILIES),
         )
     return FAMILIES[model_type]
 

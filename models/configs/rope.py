@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfcli.models.config import WHERE, require
-from tfcli.models.errors import ModelError, nearest
+from tfcli.models.errors import ModelError, hint
 
 # rope_type -> the keys that it cannot do without.
 REQUIRED: dict[str, tuple[str, ...]] = {
@@ -78,19 +78,17 @@ def check_rope(rope: dict[str, Any], head_dim: int) -> None:
     """Refuse rotary settings that `layers/rotary.py` cannot compute."""
     rope_type = rope["rope_type"]
     if rope_type not in REQUIRED:
-        close = nearest(str(rope_type), REQUIRED)
         raise ModelError(
             f"rope_type {rope_type!r} is not supported",
             where=f"{WHERE}, key rope_parameters.rope_type",
-            fix=f"did you mean {close}?" if close else f"known: {', '.join(REQUIRED)}",
+            fix=hint(str(rope_type), REQUIRED),
         )
     for key in rope:
         if key not in _KNOWN:
-            close = nearest(key, _KNOWN)
             raise ModelError(
                 f"rope_parameters.{key} is not supported",
                 where=f"{WHERE}, key rope_parameters.{key}",
-                fix=f"did you mean {close}?" if close else f"known: {', '.join(_KNOWN)}",
+                fix=hint(key, _KNOWN),
             )
     for key in REQUIRED[rope_type]:
         require(key in rope, f"rope_parameters.{key}", f"is required by rope_type {rope_type}")

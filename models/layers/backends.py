@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from tfcli.models.errors import ModelError, nearest
+from tfcli.models.errors import ModelError, hint
 from tfcli.models.layers.masks import AttentionMask
 
 Backend = Callable[
@@ -173,10 +173,9 @@ def get_backend(name: str) -> Backend:
         ModelError: no backend has this name, or this torch lacks it.
     """
     if name not in BACKENDS:
-        close = nearest(name, BACKENDS)
         raise ModelError(
             f"unknown attention backend {name!r}",
-            fix=f"did you mean {close}?" if close else f"known: {', '.join(BACKENDS)}",
+            fix=hint(name, BACKENDS),
         )
     if name not in available_backends():
         raise ModelError(
