@@ -53,7 +53,8 @@ def list_recipes(
 
 def _show_list(result: RecipeListResult, console: Console) -> None:
     rows = [[item.name, item.description] for item in result.recipes]
-    print_table(console, "Shipped recipes: tfcli recipe show NAME", ["name", "what it does"], rows)
+    title = "Shipped recipes: tfcli recipe show NAME"
+    print_table(console, title, ["name", "what it does"], rows, texts=2)
 
 
 @app.command("show", help="Print a recipe file, or with --json what it comes to.")

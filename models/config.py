@@ -222,7 +222,7 @@ def config_from_recipe(data: Mapping[str, Any]) -> ModelConfig:
     from tfcli.models.registry import get_family  # the registry's configs import this module
 
     if "model_type" not in data:
-        raise ModelError("model_type is missing", where="model", fix="for example: llama")
+        raise ModelError("model_type is missing", where="config", fix="for example: llama")
     family = get_family(str(data["model_type"]))
     config_class = family.config_class()
     known = (*config_class.keys(), "model_type")
@@ -230,7 +230,7 @@ def config_from_recipe(data: Mapping[str, Any]) -> ModelConfig:
         if key not in known:
             raise ModelError(
                 f"unknown key {key!r} for model_type {family.model_type}",
-                where=f"model.{key}",
+                where=f"config.{key}",
                 fix=hint(key, known),
             )
     return config_class.from_dict(data)

@@ -213,7 +213,9 @@ def test_a_new_head_replaces_nothing_else():
 
 
 def test_unknown_task_and_backend():
-    with pytest.raises(ModelError, match=r"llama has no task 'causal-ml'.*did you mean causal-lm"):
+    with pytest.raises(
+        ModelError, match=r"llama has no task 'causal-ml'.*did you mean 'causal-lm'"
+    ):
         build(config("llama"), "causal-ml")
-    with pytest.raises(ModelError, match=r"unknown attention backend 'spda'.*did you mean sdpa"):
+    with pytest.raises(ModelError, match=r"unknown attention backend 'spda'.*did you mean 'sdpa'"):
         build(config("llama"), attention="spda")

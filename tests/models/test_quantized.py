@@ -76,7 +76,7 @@ def test_dynamic_leaves_out_and_changes_single_linears():
         ({"checkpoint_format": "marlin"}, "checkpoint_format: 'marlin'"),
         ({"lm_head": True}, "lm_head: True"),
         ({"pack_dtype": "int8"}, "pack_dtype: 'int8'"),
-        ({"modules_in_block_to_quantize": ["self_attn.q_prj"]}, "did you mean self_attn.q_proj"),
+        ({"modules_in_block_to_quantize": ["self_attn.q_prj"]}, "did you mean 'self_attn.q_proj'"),
         ({"dynamic": {"(": {}}}, "bad pattern"),
         ({"dynamic": {".*": {"bits": 7}}}, "bits: 7"),
     ],

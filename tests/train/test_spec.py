@@ -29,7 +29,7 @@ def test_a_new_model_or_a_checkpoint_but_not_both_and_not_neither():
 
 def test_an_unknown_config_key_is_named_with_the_nearest():
     text = refused(config={**LLAMA, "hiden_size": 64})
-    assert "'hiden_size'" in text and "did you mean hidden_size?" in text
+    assert "'hiden_size'" in text and "did you mean 'hidden_size'?" in text
 
 
 def test_an_unknown_model_type_and_a_bad_value_are_named():
