@@ -74,7 +74,19 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command line and exit: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     signal.signal(signal.SIGTERM, _terminate)
+    _share_the_cores()
     sys.exit(run(arguments))
+
+
+def _share_the_cores() -> None:
+    """Let torch's threads wait less long in a loop for each other, which is set before torch loads.
+
+    GNU OpenMP turns 300,000 times before a thread sleeps. With another busy process on the same
+    cores, each barrier then costs a time slice, and training ran 20 times slower; with 10,000 it
+    shares the cores, and costs nothing measurable alone (docs/benchmarks.md).
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def run(arguments: list[str]) -> int:

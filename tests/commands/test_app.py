@@ -1,12 +1,14 @@
 """The command line itself: what it costs to start, exit codes, and errors people can act on."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from tfcli.commands.app import COMMANDS, run
+from tfcli.commands.app import COMMANDS, main, run
 
 HEAVY = {
     "torch",
@@ -101,3 +103,19 @@ def test_the_module_form_works_for_launchers():
         [sys.executable, "-m", "tfcli.commands", "--version"], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout[:6]) == (0, "tfcli ")
+
+
+@pytest.mark.parametrize(
+    ("own", "seen"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_share_the_cores_unless_the_user_says_otherwise(own, seen, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the handlers of the tests stay
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # remembers the value, to put it back after the test
+        monkeypatch.delenv(name)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert os.environ.get("GOMP_SPINCOUNT") == seen
