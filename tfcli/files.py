@@ -44,11 +44,16 @@ def sync_folder(folder: Path) -> None:
     """Flush every file below `folder` and the folders themselves to disk."""
     for root, _, names in os.walk(folder):
         for path in [os.path.join(root, name) for name in names] + [root]:  # noqa: PTH118
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_entry(path)
+
+
+def sync_entry(path: Path | str) -> None:
+    """Flush one file, or the names in one folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def digest_file(path: Path) -> str:

@@ -32,7 +32,8 @@ TRAIN = {"tokens_per_second": "training, tok/s", "peak_memory_bytes": "peak memo
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    names = ("inference", "train", "startup")
+    benchmarks = {"inference": bench_inference, "train": bench_train, "startup": bench_startup}
+    names = tuple(benchmarks)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(names)}; all if none is named")
     parser.add_argument("--rounds", type=int, default=3, help="times that every side runs")
     parser.add_argument("--steps", type=int, default=60, help="training steps a round")
@@ -45,7 +46,7 @@ def main() -> int:
     found: dict[str, Any] = {"machine": machine(), "threads": torch.get_num_threads()}
     with tempfile.TemporaryDirectory(prefix="tfcli-bench-") as folder:
         for name in options.names or names:
-            found[name] = globals()[f"bench_{name}"](Path(folder), options)
+            found[name] = benchmarks[name](Path(folder), options)
             if not options.json:
                 show(name, found[name])
     if options.json:

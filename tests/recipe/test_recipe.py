@@ -34,7 +34,6 @@ def test_references_become_the_folders_of_earlier_steps(recipe):
     assert [step.name for step in loaded.steps] == ["text", "words"]
     assert loaded.steps[1].spec.data == "out/text/train.jsonl"
     assert loaded.steps[1].spec.output == "out/words"
-    assert loaded.steps[1].needs == ("text",)
 
 
 def test_output_and_any_key_can_be_set_from_outside(recipe):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
-from tfcli.files import read_json, sync_folder, write_json
+from tfcli.files import read_json, sync_entry, sync_folder, write_json
 from tfcli.processes import is_first_process
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import (
@@ -179,11 +179,7 @@ def _swap(partial: Path, output: Path) -> None:
     if output.exists():
         output.rename(old)
     partial.rename(output)
-    parent = os.open(output.parent, os.O_RDONLY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
+    sync_entry(output.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

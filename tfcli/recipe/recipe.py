@@ -27,7 +27,6 @@ class Step:
 
     name: str
     spec: Spec
-    needs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,6 @@ def _load_step(document: Document, name: str, step: Any, root: str, earlier: lis
             fix="leave it out; other steps name it as ${" + name + "}",
         )
     verb = get_verb(str(step["command"]), where=document.where((*path, "command")))
-    needs: list[str] = []
 
     def resolve(value: Any, at: tuple[str, ...]) -> Any:
         if isinstance(value, dict):
@@ -161,7 +159,6 @@ def _load_step(document: Document, name: str, step: Any, root: str, earlier: lis
                     where=document.where(at),
                     fix=hint(wanted, earlier),
                 )
-            needs.append(wanted)
             return str(Path(root) / wanted)
 
         return REFERENCE.sub(folder, value)
@@ -171,7 +168,7 @@ def _load_step(document: Document, name: str, step: Any, root: str, earlier: lis
     }
     keys["output"] = str(Path(root) / name)
     spec = build_spec(verb.spec(), keys, document, path)
-    return Step(name, spec, tuple(dict.fromkeys(needs)))
+    return Step(name, spec)
 
 
 def _mapping(document: Document) -> dict[str, Any]:

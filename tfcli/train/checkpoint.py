@@ -18,7 +18,7 @@ from torch import nn
 
 from tfcli.console import Console
 from tfcli.errors import WorkError
-from tfcli.files import digest_file, inside, read_json, sync_folder, write_json
+from tfcli.files import digest_file, inside, read_json, sync_entry, sync_folder, write_json
 from tfcli.train.weights import load_optimizer, load_weights_into, save_optimizer, save_weights
 
 SCHEMA = "tfcli.checkpoint/1"
@@ -83,7 +83,7 @@ class Checkpoints:
         sync_folder(temporary)
         shutil.rmtree(self.folder / name, ignore_errors=True)
         temporary.rename(self.folder / name)
-        _sync(self.folder)
+        sync_entry(self.folder)
         for old in self._all()[KEPT:]:
             shutil.rmtree(old)
 
@@ -159,11 +159,3 @@ def _link(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, temporary)
     temporary.replace(target)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
