@@ -1,107 +1,84 @@
-"""Key/value caches. A layer gives its new keys and values and gets all of them back."""
+"""Caches: what a model remembers from one forward pass to the next, one store a layer."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
 import torch
 
+from tfcli.models.caches.stores import FixedStore, GrowingStore, Pair, SlidingStore, Store
 from tfcli.models.config import ModelConfig
-from tfcli.models.errors import ModelError
 
 
-class Cache(Protocol):
-    """What attention layers need of a cache."""
+class Cache:
+    """Earlier keys and values, the encoder's, and the state of recurrent layers.
 
-    @property
-    def length(self) -> int:
-        """How many positions are stored."""
-        ...
+    Args:
+        store: makes the store of a layer, counted from 0, when the layer first asks.
 
-    def update(
-        self, layer: int, key: torch.Tensor, value: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store new positions of one layer.
+    Attributes:
+        length: positions seen so far. The head moves it on after each forward pass.
+        crossed: layer -> keys and values of the encoder's states, which stay the same.
+        states: layer -> named tensors that a recurrent layer carries on.
+    """
 
-        Args:
-            layer: index of the layer, counted from 0.
-            key (Tensor): [b, kv_heads, s, head_dim]
-            value (Tensor): [b, kv_heads, s, head_dim]
+    def __init__(self, store: Callable[[int], Store]) -> None:
+        self._store = store
+        self.length = 0
+        self.stores: dict[int, Store] = {}
+        self.crossed: dict[int, Pair] = {}
+        self.states: dict[int, dict[str, torch.Tensor]] = {}
 
-        Returns:
-            all keys and all values so far, each [b, kv_heads, length, head_dim]
-        """
-        ...
+    def kept(self, layer: int) -> int:
+        """How many earlier positions a layer still holds."""
+        return self.stores[layer].kept if layer in self.stores else 0
 
+    def update(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> Pair:
+        """Store new positions of one layer; see `Store.update`."""
+        if layer not in self.stores:
+            self.stores[layer] = self._store(layer)
+        return self.stores[layer].update(key, value)
 
-class DynamicCache:
-    """Grows with each call. Takes its shape, dtype and device from what is stored."""
-
-    def __init__(self) -> None:
-        self.keys: list[torch.Tensor] = []
-        self.values: list[torch.Tensor] = []
-
-    @property
-    def length(self) -> int:
-        return self.keys[0].shape[2] if self.keys else 0
-
-    def update(
-        self, layer: int, key: torch.Tensor, value: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if layer == len(self.keys):
-            self.keys.append(key)
-            self.values.append(value)
-        else:
-            self.keys[layer] = torch.cat((self.keys[layer], key), dim=2)
-            self.values[layer] = torch.cat((self.values[layer], value), dim=2)
-        return self.keys[layer], self.values[layer]
+    def reset(self) -> None:
+        """Forget everything, keep the memory of the stores."""
+        self.length = 0
+        self.crossed.clear()
+        self.states.clear()
+        for store in self.stores.values():
+            store.reset()
 
 
-class StaticCache:
+class DynamicCache(Cache):
+    """Grows with each call.
+
+    Args:
+        config: says which layers see a window only, and so need not be kept whole. Without it
+            every layer is.
+    """
+
+    def __init__(self, config: ModelConfig | None = None) -> None:
+        super().__init__(lambda layer: _windowed(config, layer) or GrowingStore())
+
+
+class StaticCache(Cache):
     """Allocated once; new positions are written in place, so a step copies nothing old.
 
     Args:
-        config: gives the number of layers and the shape of a position.
-        batch_size: rows.
         max_length: positions that fit.
-        dtype: of keys and values.
-        device: where they live.
+        config: says which layers see a window only, and so need no more than that.
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        batch_size: int,
-        max_length: int,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        shape = (batch_size, config.num_key_value_heads, max_length, config.head_dim)
-        layers = range(config.num_hidden_layers)
+    def __init__(self, max_length: int, config: ModelConfig | None = None) -> None:
         self.max_length = max_length
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
-        self._lengths = [0 for _ in layers]
+        super().__init__(
+            lambda layer: _windowed(config, layer, max_length) or FixedStore(max_length)
+        )
 
-    @property
-    def length(self) -> int:
-        return self._lengths[0] if self._lengths else 0
 
-    def reset(self) -> None:
-        """Forget every position, keep the memory."""
-        self._lengths = [0] * len(self._lengths)
-
-    def update(
-        self, layer: int, key: torch.Tensor, value: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        start = self._lengths[layer]
-        end = start + key.shape[2]
-        if end > self.max_length:
-            raise ModelError(
-                f"the static cache holds {self.max_length} positions, but {end} are needed",
-                fix="make the cache longer, or generate fewer tokens",
-            )
-        self.keys[layer][:, :, start:end] = key
-        self.values[layer][:, :, start:end] = value
-        self._lengths[layer] = end
-        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+def _windowed(
+    config: ModelConfig | None, layer: int, max_length: int | None = None
+) -> SlidingStore | None:
+    window = None if config is None else config.window(layer)
+    if window is None or (max_length is not None and window >= max_length):
+        return None
+    return SlidingStore(window)

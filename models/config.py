@@ -26,6 +26,15 @@ ACTIVATIONS = (
     "swish",
     "tanh",
 )
+PROBLEM_TYPES = (
+    "regression",
+    "single_label_classification",
+    "multi_label_classification",
+)
+# No size in a config may be larger: a table of 2^31 rows is beyond every model, and a number such
+# as 10^12 must not reach an allocation.
+LIMIT = 2**31
+MAX_LAYERS = 10_000  # blocks are made one by one, so an absurd number would take for ever
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -60,6 +69,10 @@ class ModelConfig:
     eos_token_id: int | list[int] | None = None
     architectures: list[str] | None = None
     dtype: str | None = None
+    id2label: dict[str, str] | None = None
+    label2id: dict[str, int] | None = None
+    problem_type: str | None = None
+    classifier_dropout: float | None = None
     quantization: dict[str, Any] | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -77,6 +90,20 @@ class ModelConfig:
     def token_id_limit(self) -> int:
         """Ids from here on have no embedding row."""
         return self.vocab_size
+
+    @property
+    def num_labels(self) -> int:
+        """How many outputs a classifier has: two unless config.json names them."""
+        return len(self.id2label) if self.id2label else 2
+
+    @property
+    def head_dropout(self) -> float:
+        """Dropout before a classifier's last linear."""
+        return 0.1 if self.classifier_dropout is None else self.classifier_dropout
+
+    def window(self, layer: int) -> int | None:
+        """How many keys a query of this layer sees, itself among them; None: all before it."""
+        return None
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
@@ -100,6 +127,7 @@ class ModelConfig:
                 value = data.pop(spelling)
                 require(data.get(field, value) == value, spelling, f"and {field} differ")
                 data[field] = value
+        read_labels(data)
         data = cls.read_keys(data)
         values = {f.name: data.pop(f.name) for f in _own_fields(cls) if f.name in data}
         missing = [cls.spelling(f.name) for f in _own_fields(cls) if _required(f, values)]
@@ -145,7 +173,7 @@ class ModelConfig:
     def keys(cls) -> tuple[str, ...]:
         """Every key that describes a new model of this family."""
         own = {cls.spelling(f.name) for f in _own_fields(cls)} | set(cls.aliases.values())
-        return tuple(sorted(own - {"quantization", "architectures"}))
+        return tuple(sorted({*own, "num_labels"} - {"quantization", "architectures"}))
 
     def __post_init__(self) -> None:
         for field in _own_fields(type(self)):
@@ -160,13 +188,29 @@ class ModelConfig:
         """Refuse values that contradict each other. Families add their own checks."""
         for name in ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings"):
             require(getattr(self, name) >= 1, self.spelling(name), "must be at least 1")
+        for field in _own_fields(type(self)):
+            value = getattr(self, field.name)
+            if isinstance(value, int) and field.type in ("int", "int | None"):
+                key = self.spelling(field.name)
+                require(value <= LIMIT, key, f"is {value:,}, more than {LIMIT:,}")
         require(self.num_hidden_layers >= 0, self.spelling("num_hidden_layers"), "is negative")
+        require(
+            self.num_hidden_layers <= MAX_LAYERS,
+            self.spelling("num_hidden_layers"),
+            f"is {self.num_hidden_layers:,}, more than {MAX_LAYERS:,}",
+        )
         require(self.initializer_range >= 0, "initializer_range", "is negative")
         require(
             self.dtype is None or self.dtype in DTYPES,
             "dtype",
             f"is {self.dtype!r}; built are {', '.join(DTYPES)}",
         )
+        require(
+            self.problem_type in (*PROBLEM_TYPES, None),
+            "problem_type",
+            f"is {self.problem_type!r}; known: {', '.join(PROBLEM_TYPES)}",
+        )
+        require(0 <= (self.classifier_dropout or 0) < 1, "classifier_dropout", "must be in [0, 1)")
         if self.pad_token_id is not None:
             require(
                 self.pad_token_id < self.vocab_size,
@@ -183,6 +227,30 @@ class ModelConfig:
                     where=f"{WHERE}, key {key}",
                     fix=f"supported: {', '.join(repr(value) for value in allowed)}",
                 )
+
+
+def read_labels(data: dict[str, Any]) -> None:
+    """Bring the labels of a classifier into one spelling, in place.
+
+    `num_labels` alone gives them names, as in transformers, and `id2label` gives `label2id`.
+
+    Raises:
+        ModelError: a count that is no count, or that differs from the names.
+    """
+    count, named = data.pop("num_labels", None), data.get("id2label")
+    if count is not None:
+        counts = isinstance(count, int) and not isinstance(count, bool)
+        require(counts and 1 <= count <= LIMIT, "num_labels", f"must be from 1 to {LIMIT:,}")
+    if count is not None and not named:
+        named = {i: f"LABEL_{i}" for i in range(count)}
+    if not isinstance(named, dict):
+        return
+    data["id2label"] = {str(key): value for key, value in named.items()}
+    if count is not None:
+        require(count == len(named), "num_labels", f"is {count}, but id2label has {len(named)}")
+    if not data.get("label2id"):
+        require(all(str(i).isdecimal() for i in named), "id2label", "must count its labels from 0")
+        data["label2id"] = {label: int(i) for i, label in named.items()}
 
 
 def require(holds: bool, key: str, problem: str) -> None:

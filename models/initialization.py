@@ -13,13 +13,17 @@ from tfcli.models.model import Model
 def random_values(model: Model, name: str, seed: int) -> torch.Tensor:
     """Random values for one parameter, float32 on the CPU."""
     shape = model.get_parameter(name).shape
+    inner = name.removeprefix(f"{model.base()}.")
+    special = model.body.initial(inner, shape)
+    if special is not None:
+        return special
     if name.endswith("bias"):
         return torch.zeros(shape)
     if len(shape) == 1:  # the weight of a norm
         return torch.ones(shape)
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    values = torch.empty(shape).normal_(0.0, model.init_std(name), generator=generator)
+    values = torch.empty(shape).normal_(0.0, model.body.init_std(inner), generator=generator)
     owner = model.get_submodule(name.rpartition(".")[0])
     if isinstance(owner, nn.Embedding) and owner.padding_idx is not None:
         values[owner.padding_idx].zero_()

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from tfcli.models.errors import ModelError
 from tfcli.models.initialization import random_values
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
-from tfcli.models.rules import model_name, to_model
+from tfcli.models.rules import Place, current_name, place_of, stacked
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -94,34 +95,19 @@ def load_weights(
     expected = model.state_dict(keep_vars=True)
     plan = match_names(model, source, expected, account)
     missing = [name for name in expected if name not in plan and name not in account.tied]
-    fresh = [name for name in missing if new_head and name.startswith(model.new_head)]
+    fresh = [name for name in missing if new_head and model.may_be_new(name)]
     missing = [name for name in missing if name not in fresh]
     if missing:
-        may_be_new = model.new_head and all(name.startswith(model.new_head) for name in missing)
+        head_alone = all(model.may_be_new(name) for name in missing)
         raise ModelError(
             f"the checkpoint lacks {_some(missing)}",
             where=type(model).__name__,
             fix=f"ask for a new {model.task} head, and train it"
-            if may_be_new
+            if head_alone
             else "check that the config belongs to these weights",
         )
     _check_ties(model, source, plan, account)
-    wrong = []
-    for name, stored_name in plan.items():
-        tensor = to_model(model.rules, name, source[stored_name])
-        problem = _mismatch(expected[name], tensor)
-        if problem:
-            wrong.append(f"{stored_name} {problem}")
-            continue
-        target = dtype if dtype is not None and isinstance(expected[name], nn.Parameter) else None
-        _assign(model, name, _placed(name, tensor, target, device, account))
-        account.loaded.append(name)
-    if wrong:
-        raise ModelError(
-            f"the checkpoint does not fit the config: {_some(wrong, '; ')}",
-            where=type(model).__name__,
-            fix="check that the config belongs to these weights",
-        )
+    _fill(model, source, plan, expected, account, dtype, device)
     model.tie_weights()
     if dtype is None:
         dtype = _one_dtype(model, account)
@@ -170,57 +156,129 @@ def match_names(
     source: Iterable[str],
     expected: Mapping[str, torch.Tensor],
     account: LoadAccount,
-) -> dict[str, str]:
-    """Model name -> checkpoint name, in the checkpoint's order. Fills in tied and skipped."""
-    plan: dict[str, str] = {}
+) -> dict[str, Place]:
+    """Model name -> where this checkpoint keeps it, in the checkpoint's order.
+
+    Fills in tied and skipped. Where nothing of the model's own head is there, another task's head
+    is skipped too.
+    """
+    stored = _current_names(model, source)
+    plan: dict[str, Place] = {}
+    used: set[str] = set()
+    prefix = f"{model.base()}."
+    for name in expected:
+        place = place_of(model.rules(), name)
+        candidates = dict.fromkeys((place.name, place.name.removeprefix(prefix)))
+        found = [spelt for spelt in candidates if spelt in stored]
+        if len(found) > 1:
+            raise _twice(model, found[0], stored[found[0]], stored[found[1]])
+        if found:
+            plan[name] = replace(place, name=stored[found[0]])
+            used.add(found[0])
+    ties = model.active_ties()
+    head = [name for name in expected if not name.startswith(prefix) and name not in ties]
+    headless = model.headless or (bool(head) and not any(name in plan for name in head))
+    another_head = headless and any(name.startswith(prefix) for name in stored)
     unexpected = []
-    for stored_name in source:
-        name = model_name(model.rules, stored_name)
-        if name not in expected and f"{model.base}.{name}" in expected:
-            name = f"{model.base}.{name}"
-        if name in plan:
-            raise ModelError(
-                f"the checkpoint holds {name} twice, as {plan[name]} and as {stored_name}",
-                where=type(model).__name__,
-                fix="remove one of them",
-            )
-        if name in expected:
-            plan[name] = stored_name
+    for name, spelt in stored.items():
+        if name in used:
             continue
-        reason = next(
-            (why for pattern, why in model.ignorable.items() if re.search(pattern, name)), None
-        )
+        reason = _not_needed(model, name, another_head=another_head)
         if reason is None:
-            unexpected.append(stored_name)
+            unexpected.append(spelt)
         else:
-            account.skipped[stored_name] = reason
+            account.skipped[spelt] = reason
     if unexpected:
         raise ModelError(
             f"the checkpoint holds {_some(unexpected)}, which the model has no place for",
             where=type(model).__name__,
             fix="check model_type and the task",
         )
-    for name, origin in model.active_ties().items():
+    for name, origin in ties.items():
         if name in plan and origin not in plan:
             plan[origin] = plan.pop(name)
         if origin in plan:
             account.tied[name] = origin
-    return plan
+    order = {name: position for position, name in enumerate(stored.values())}
+    return dict(sorted(plan.items(), key=lambda item: order[item[1].name]))
+
+
+def _current_names(model: Model, source: Iterable[str]) -> dict[str, str]:
+    """Today's spelling of every name of a checkpoint -> the checkpoint's own."""
+    stored: dict[str, str] = {}
+    for spelt in source:
+        name = current_name(model.rules(), spelt)
+        if name in stored:
+            raise _twice(model, name, stored[name], spelt)
+        stored[name] = spelt
+    return stored
+
+
+def _twice(model: Model, name: str, first: str, second: str) -> ModelError:
+    return ModelError(
+        f"the checkpoint holds {name} twice, as {first} and as {second}",
+        where=type(model).__name__,
+        fix="remove one of them",
+    )
+
+
+def _not_needed(model: Model, name: str, *, another_head: bool) -> str | None:
+    """Why a tensor that no parameter wants may be left out; None if it may not."""
+    for pattern, why in model.ignorable().items():
+        if re.search(pattern, name):
+            return why
+    inner = name.removeprefix(f"{model.base()}.")
+    if model.backbone.optional and inner.startswith(model.backbone.optional):
+        return f"{model.task} does not use it"
+    return "part of another task's head" if another_head and inner == name else None
+
+
+def _fill(
+    model: Model,
+    source: Mapping[str, torch.Tensor],
+    plan: Mapping[str, Place],
+    expected: Mapping[str, torch.Tensor],
+    account: LoadAccount,
+    dtype: torch.dtype | None,
+    device: torch.device | str,
+) -> None:
+    """Put every tensor of the plan in place; name all that do not fit."""
+    wrong = []
+    stacks = {name: len(parts) for name, parts in stacked(plan).items()}
+    for name, place in plan.items():
+        stored = source[place.name]
+        if place.index is not None and stored.shape[0] != stacks[place.name]:
+            wrong.append(f"{place.name} stacks {stored.shape[0]}, not {stacks[place.name]}")
+            continue
+        tensor = place.read(stored)
+        problem = _mismatch(expected[name], tensor)
+        if problem:
+            wrong.append(f"{place.name} {problem}")
+            continue
+        target = dtype if dtype is not None and isinstance(expected[name], nn.Parameter) else None
+        _assign(model, name, _placed(name, tensor, target, device, account))
+        account.loaded.append(name)
+    if wrong:
+        raise ModelError(
+            f"the checkpoint does not fit the config: {_some(wrong, '; ')}",
+            where=type(model).__name__,
+            fix="check that the config belongs to these weights",
+        )
 
 
 def _check_ties(
-    model: Model, source: Mapping[str, torch.Tensor], plan: dict[str, str], account: LoadAccount
+    model: Model, source: Mapping[str, torch.Tensor], plan: dict[str, Place], account: LoadAccount
 ) -> None:
     """Drop the second of two equal tied tensors from the plan; refuse two that differ."""
     for name, origin in account.tied.items():
         if name not in plan:
             continue
-        stored_name = plan.pop(name)
-        first, second = source[plan[origin]], source[stored_name]
+        place, kept = plan.pop(name), plan[origin]
+        first, second = kept.read(source[kept.name]), place.read(source[place.name])
         alike = first.dtype == second.dtype and first.shape == second.shape
         if not alike or not torch.equal(first, second):
             raise ModelError(
-                f"{stored_name} and {plan[origin]} differ, but the config ties them",
+                f"{place.name} and {kept.name} differ, but the config ties them",
                 where=type(model).__name__,
                 fix="set tie_word_embeddings: false in config.json",
             )

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from tfcli.models.backbone import Backbone
+from tfcli.models.cache import Cache
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.config import ModelConfig
+from tfcli.models.context import Context, begin
+from tfcli.models.errors import ModelError, hint
+from tfcli.models.output import ModelOutput
 from tfcli.models.rules import Rule
 
 
 class Model(nn.Module):
-    """A family's model with a head.
+    """A family's backbone with a head. The registry joins the two into a class.
 
     Class attributes:
         task: the registry's name of the head.
-        ties: parameter -> the parameter that it shares when config.tie_word_embeddings is set.
-        rules: how checkpoints differ from the model's parameters.
-        base: the attribute that holds the base model. Checkpoints of a base model alone leave it
-            out before parameter names.
-        ignorable: regular expression on a checkpoint's name -> why the tensor is not needed.
-        new_head: prefixes of the parameters that a new task may start at random, on request.
-        calibration: the blocks and linears, for quantization.
+        backbone: the family's class.
+        pools: the head asks for the backbone's pooled state.
+        headless: there is no head, and checkpoints leave the backbone's prefix out.
 
     Args:
         config: the family's config.
@@ -31,18 +32,62 @@ class Model(nn.Module):
     """
 
     task: ClassVar[str]
-    ties: ClassVar[dict[str, str]] = {}
-    rules: ClassVar[tuple[Rule, ...]] = ()
-    base: ClassVar[str] = "model"
-    ignorable: ClassVar[dict[str, str]] = {}
-    new_head: ClassVar[tuple[str, ...]] = ()
-    calibration: ClassVar[CalibrationWalk]
+    backbone: ClassVar[type[Backbone]]
+    pools: ClassVar[bool] = False
+    headless: ClassVar[bool] = False
 
     def __init__(self, config: ModelConfig, attention: str = "sdpa") -> None:
         super().__init__()
         self.config = config
         self.attention = attention
         self.checkpointing = False
+        body = self.backbone(config, attention)
+        body.config = config
+        if self.pools:
+            body.add_pooler(config)
+        setattr(self, self.base(), body)
+        self.add_head(config)
+        self.tie_weights()
+
+    def add_head(self, config: ModelConfig) -> None:
+        """Make the head's parameters."""
+
+    @classmethod
+    def base(cls) -> str:
+        """The attribute that holds the backbone."""
+        return cls.backbone.prefixes.get(cls.task, cls.backbone.prefix)
+
+    @classmethod
+    def bare(cls) -> bool:
+        """Whether checkpoints store the backbone's parameters without its prefix."""
+        return cls.headless or cls.backbone.bare
+
+    @classmethod
+    def rules(cls) -> tuple[Rule, ...]:
+        """How checkpoints differ from the model's parameters."""
+        return cls.backbone.rules
+
+    @classmethod
+    def ignorable(cls) -> dict[str, str]:
+        """Regular expression on a checkpoint's name -> why the tensor is not needed."""
+        return cls.backbone.ignorable
+
+    @classmethod
+    def ties(cls) -> dict[str, str]:
+        """Parameter -> the one that it shares when config.tie_word_embeddings is set."""
+        return {}
+
+    @property
+    def body(self) -> Backbone:
+        """The backbone."""
+        body: Backbone = getattr(self, self.base())
+        return body
+
+    @property
+    def calibration(self) -> CalibrationWalk:
+        """The blocks and linears, for quantization."""
+        walk = self.backbone.walk
+        return CalibrationWalk(f"{self.base()}.{walk.blocks}", walk.groups)
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -63,7 +108,7 @@ class Model(nn.Module):
 
     def active_ties(self) -> dict[str, str]:
         """The ties that this config asks for."""
-        return self.ties if self.config.tie_word_embeddings else {}
+        return self.ties() if self.config.tie_word_embeddings else {}
 
     def tie_weights(self) -> None:
         """Make each tied parameter the very object that it shares."""
@@ -75,14 +120,73 @@ class Model(nn.Module):
         """Trade time for memory: recompute each block in the backward pass."""
         self.checkpointing = enabled
 
-    def init_std(self, name: str) -> float:
-        """Standard deviation of a new matrix."""
-        return self.config.initializer_range
+    def may_be_new(self, name: str) -> bool:
+        """Whether a parameter may start at random when a checkpoint gets a new head."""
+        inner = name.removeprefix(f"{self.base()}.")
+        return inner == name or bool(inner.startswith(self.backbone.optional))
+
+    def run(
+        self,
+        input_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+        *,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        segment_ids: torch.Tensor | None = None,
+        cache: Cache | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        inputs: dict[str, Any] | None = None,
+    ) -> tuple[torch.Tensor, ModelOutput]:
+        """Run the backbone.
+
+        Args:
+            input_ids (Tensor): [b, s]
+            inputs_embeds (Tensor): [b, s, d], in place of input_ids.
+            inputs: what else the caller was given by name; the backbone must know it.
+
+        The others are those of `context.begin`.
+
+        Returns:
+            the states [b, s, d], and an output with what else was asked for
+
+        Raises:
+            TypeError: a name in `inputs` that the family does not take.
+            ModelError: inputs that do not fit together.
+        """
+        inputs = {} if inputs is None else inputs
+        for name in inputs:
+            if name not in self.backbone.inputs:
+                # As Python says it of a function's arguments.
+                known = hint(name, (*self.backbone.inputs, "attention_mask", "labels"))
+                raise TypeError(f"{type(self).__name__} takes no argument {name!r} ({known})")
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ModelError("give exactly one of input_ids and inputs_embeds")
+        if segment_ids is not None and not self.backbone.packs:
+            raise ModelError(f"{self.config.model_type} takes no packed texts (segment_ids)")
+        tokens = inputs_embeds if input_ids is None else input_ids
+        assert tokens is not None
+        context = begin(
+            tokens,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            segment_ids=segment_ids,
+            cache=cache,
+            checkpointing=self.checkpointing,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+        )
+        x = self.body(input_ids, inputs_embeds, context, **inputs)
+        if cache is not None:
+            cache.length += tokens.shape[1]
+        return x, recorded(context)
 
 
-def compute_dtype(x: torch.Tensor) -> torch.dtype:
-    """The dtype that linears give for this input: autocast's where it is on, else the input's."""
-    device_type = x.device.type
-    if torch.is_autocast_enabled(device_type):
-        return torch.get_autocast_dtype(device_type)
-    return x.dtype
+def recorded(context: Context) -> ModelOutput:
+    """An output with what a context has recorded."""
+    states, weights = context.hidden_states, context.attentions
+    return ModelOutput(
+        hidden_states=None if states is None else tuple(states),
+        attentions=None if weights is None else tuple(weights),
+        cache=context.cache,
+    )

@@ -1,14 +1,41 @@
 """How a checkpoint's tensors differ from the model's parameters, as data that works both ways.
 
-Module names are those of Hugging Face, so most families need no rule.
+Parameter names are those of Hugging Face, so most families need no rule. The first of a family's
+rules that knows a parameter says where a checkpoint keeps it (its `Place`); from that, reading and
+writing both follow.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a checkpoint keeps one parameter.
+
+    Args:
+        name: of the stored tensor.
+        index: position in a stored stack, whose first dimension counts the parameters in it.
+        transposed: stored [in, out], where the model has [out, in].
+    """
+
+    name: str
+    index: int | None = None
+    transposed: bool = False
+
+    def read(self, stored: torch.Tensor) -> torch.Tensor:
+        """The parameter as the model holds it: a view of the stored tensor, nothing is copied."""
+        part = stored if self.index is None else stored[self.index]
+        return part.t() if self.transposed else part
+
+    def write(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The inverse of `read`, for one element of a stack where it is one."""
+        return tensor.t() if self.transposed else tensor
 
 
 @dataclass(frozen=True)
@@ -16,10 +43,52 @@ class Transpose:
     """Weights stored [in, out], where the model has [out, in].
 
     Args:
-        pattern: regular expression that the whole parameter name matches.
+        pattern: regular expression that the end of the parameter's name matches.
     """
 
     pattern: str
+
+    def apply(self, place: Place) -> Place:
+        if not re.search(f"{self.pattern}$", place.name):
+            return place
+        return replace(place, transposed=True)
+
+
+@dataclass(frozen=True)
+class Rename:
+    """A part of a name that checkpoints spell in another way.
+
+    Args:
+        model: regular expression found in the parameter's name.
+        stored: what it is replaced by; may name groups as `\\1`.
+    """
+
+    model: str
+    stored: str
+
+    def apply(self, place: Place) -> Place:
+        return replace(place, name=re.sub(self.model, self.stored, place.name))
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Parameters that a checkpoint keeps as one tensor, such as the experts of a layer.
+
+    Args:
+        model: regular expression found in the parameter's name; its group `index` is the position
+            in the stack.
+        stored: what it is replaced by.
+    """
+
+    model: str
+    stored: str
+
+    def apply(self, place: Place) -> Place:
+        match = re.search(self.model, place.name)
+        if match is None:
+            return place
+        name = place.name[: match.start()] + match.expand(self.stored) + place.name[match.end() :]
+        return replace(place, name=name, index=int(match["index"]))
 
 
 @dataclass(frozen=True)
@@ -34,33 +103,34 @@ class OldName:
     old: str
     new: str
 
+    def apply(self, place: Place) -> Place:
+        return place
 
-Rule = Transpose | OldName
+
+Rule = Transpose | Rename | Stack | OldName
 
 
-def model_name(rules: tuple[Rule, ...], name: str) -> str:
-    """The parameter's name for a checkpoint's name."""
+def place_of(rules: Sequence[Rule], name: str) -> Place:
+    """Where a checkpoint keeps a parameter: every rule is applied in turn."""
+    place = Place(name)
+    for rule in rules:
+        place = rule.apply(place)
+    return place
+
+
+def current_name(rules: Sequence[Rule], stored: str) -> str:
+    """Today's spelling of a checkpoint's name."""
     for rule in rules:
         if isinstance(rule, OldName):
-            name = re.sub(rule.old, rule.new, name)
-    return name
+            stored = re.sub(rule.old, rule.new, stored)
+    return stored
 
 
-def to_model(rules: tuple[Rule, ...], name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """A checkpoint's tensor as the model holds it. A transposed one is a view: nothing is copied.
-
-    Args:
-        rules: the family's.
-        name: the parameter's name in the model.
-        tensor: as stored.
-    """
-    return tensor.t() if _transposed(rules, name) else tensor
-
-
-def to_checkpoint(rules: tuple[Rule, ...], name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """The inverse of `to_model`. The result is contiguous, as containers want it."""
-    return (tensor.t() if _transposed(rules, name) else tensor).contiguous()
-
-
-def _transposed(rules: tuple[Rule, ...], name: str) -> bool:
-    return any(isinstance(rule, Transpose) and re.fullmatch(rule.pattern, name) for rule in rules)
+def stacked(places: Mapping[str, Place]) -> dict[str, list[str]]:
+    """Stored name -> the parameters in it, in the order of their positions."""
+    found: dict[str, list[str]] = {}
+    for name, place in places.items():
+        found.setdefault(place.name, []).append(name)
+    for names in found.values():
+        names.sort(key=lambda name: places[name].index or 0)
+    return found

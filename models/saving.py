@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
-from tfcli.models.rules import Rule, to_checkpoint
+from tfcli.models.rules import Place, place_of, stacked
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,26 @@ def plan_export(model: Model, *, dtype: torch.dtype | None = None) -> list[Expor
     """
     leave_out = {} if diverged_ties(model) else model.active_ties()
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    tensors = {name: t.detach() for name, t in model.state_dict().items() if name not in leave_out}
+    places = {name: stored_place(model, name) for name in tensors}
     found = []
-    for name, tensor in model.state_dict().items():
-        if name in leave_out:
-            continue
-        target = dtype if dtype is not None and name in parameters else tensor.dtype
-        stored = to_checkpoint(model.rules, name, torch.empty_like(tensor, device="meta"))
-        read = partial(_exported, model.rules, name, tensor.detach(), target)
-        found.append(Export(name, tuple(stored.shape), target, read))
+    for stored_name, names in stacked(places).items():
+        first = tensors[names[0]]
+        target = dtype if dtype is not None and names[0] in parameters else first.dtype
+        shape = tuple(places[names[0]].write(torch.empty_like(first, device="meta")).shape)
+        if places[names[0]].index is not None:
+            shape = (len(names), *shape)
+        parts = [(places[name], tensors[name]) for name in names]
+        found.append(Export(stored_name, shape, target, partial(_exported, parts, target)))
     return found
+
+
+def stored_place(model: Model, name: str) -> Place:
+    """Where a checkpoint that we write keeps a parameter."""
+    place = place_of(model.rules(), name)
+    if not model.bare():
+        return place
+    return replace(place, name=place.name.removeprefix(f"{model.base()}."))
 
 
 def export_tensors(
@@ -62,17 +73,19 @@ def export_tensors(
     return ((item.name, item.read()) for item in plan_export(model, dtype=dtype))
 
 
-def _exported(
-    rules: tuple[Rule, ...], name: str, tensor: torch.Tensor, dtype: torch.dtype
-) -> torch.Tensor:
-    return to_checkpoint(rules, name, tensor).to(dtype)
+def _exported(parts: list[tuple[Place, torch.Tensor]], dtype: torch.dtype) -> torch.Tensor:
+    """One stored tensor from the parameters in it; contiguous, as containers want it."""
+    place, tensor = parts[0]
+    if place.index is None:
+        return place.write(tensor).contiguous().to(dtype)
+    return torch.stack([part.write(tensor).to(dtype) for part, tensor in parts])
 
 
 def export_config(model: Model, *, dtype: torch.dtype | None = None) -> dict[str, Any]:
     """The content of config.json for the tensors of `export_tensors`."""
     family = get_family(model.config.model_type)
     config = model.config.replace(
-        architectures=[family.architecture_of(model.task)],
+        architectures=[family.names[model.task]],
         dtype=str(dtype or model.dtype).removeprefix("torch."),
         tie_word_embeddings=model.config.tie_word_embeddings and not diverged_ties(model),
     )

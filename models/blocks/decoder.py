@@ -5,16 +5,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tfcli.models.cache import Cache
-from tfcli.models.layers.attention import Rotation
-from tfcli.models.layers.masks import AttentionMask
+from tfcli.models.context import Context
 
 
 class DecoderBlock(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)).
 
     Args:
-        attention: a layer called as `RotaryAttention` is.
+        attention: [b, s, d] and the context -> [b, s, d], such as `RotaryAttention`.
         mlp: [b, s, d] -> [b, s, d]
         input_norm: before attention.
         post_attention_norm: before the mlp.
@@ -33,14 +31,7 @@ class DecoderBlock(nn.Module):
         self.input_layernorm = input_norm
         self.post_attention_layernorm = post_attention_norm
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        rotation: Rotation,
-        mask: AttentionMask,
-        cache: Cache | None = None,
-        attentions: list[torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        """x (Tensor): [b, s, d] -> [b, s, d]. The rest is handed to the attention layer."""
-        x = x + self.self_attn(self.input_layernorm(x), rotation, mask, cache, attentions)
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        x = x + self.self_attn(self.input_layernorm(x), context)
         return x + self.mlp(self.post_attention_layernorm(x))

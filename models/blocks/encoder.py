@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from tfcli.models.context import Context
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.linear import linear
-from tfcli.models.layers.masks import AttentionMask
 from tfcli.models.layers.norms import layer_norm
 
 
@@ -30,14 +30,12 @@ class SelfAttention(nn.Module):
         self.value = linear(hidden_size, hidden_size, bias=True)
         self.attend = Attend(backend, self.head_dim**-0.5, dropout)
 
-    def forward(
-        self, x: torch.Tensor, mask: AttentionMask, attentions: list[torch.Tensor] | None
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         query = split_heads(self.query(x), self.head_dim)
         key = split_heads(self.key(x), self.head_dim)
         value = split_heads(self.value(x), self.head_dim)
-        return self.attend(query, key, value, mask, attentions)
+        return self.attend(query, key, value, context.full(), context.attentions)
 
 
 class ResidualOutput(nn.Module):
@@ -62,11 +60,9 @@ class AttentionHalf(nn.Module):
         self.self = attention
         self.output = output
 
-    def forward(
-        self, x: torch.Tensor, mask: AttentionMask, attentions: list[torch.Tensor] | None
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        return self.output(self.self(x, mask, attentions), x)
+        return self.output(self.self(x, context), x)
 
 
 class Intermediate(nn.Module):
@@ -116,12 +112,7 @@ class EncoderBlock(nn.Module):
         self.intermediate = Intermediate(hidden_size, intermediate_size, act)
         self.output = ResidualOutput(intermediate_size, hidden_size, dropout, eps)
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        mask: AttentionMask,
-        attentions: list[torch.Tensor] | None = None,
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        x = self.attention(x, mask, attentions)
+        x = self.attention(x, context)
         return self.output(self.intermediate(x), x)

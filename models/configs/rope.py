@@ -49,12 +49,15 @@ def read_rope(data: dict[str, Any], *, default_theta: float = 10000.0) -> dict[s
     given = data.pop("rope_scaling", None) or data.pop("rope_parameters", None) or {}
     data.pop("rope_parameters", None)
     theta = data.pop("rope_theta", None)
+    partial = data.pop("partial_rotary_factor", None)
     if not isinstance(given, dict):
         raise ModelError("rope_parameters must be a mapping", where=f"{WHERE}, key rope_parameters")
     rope = {key: value for key, value in given.items() if value is not None}
     rope["rope_type"] = rope.get("rope_type", rope.get("type", "default"))
     rope.pop("type", None)
     rope.setdefault("rope_theta", default_theta if theta is None else theta)
+    if partial is not None:
+        rope.setdefault("partial_rotary_factor", partial)
     if rope["rope_type"] in _LEARNED_LENGTH:
         outside = data.get("original_max_position_embeddings")  # Phi-3 writes it beside, not inside
         if outside is not None:
@@ -67,15 +70,23 @@ def read_rope(data: dict[str, Any], *, default_theta: float = 10000.0) -> dict[s
 def write_rope(rope: dict[str, Any]) -> dict[str, Any]:
     """The config.json keys for normalised rotary settings, old and new spelling."""
     scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
-    return {
+    written = {
         "rope_parameters": dict(rope),
         "rope_theta": rope["rope_theta"],
         "rope_scaling": None if rope["rope_type"] == "default" else scaling,
     }
+    if "partial_rotary_factor" in rope:
+        written["partial_rotary_factor"] = rope["partial_rotary_factor"]
+    return written
 
 
 def check_rope(rope: dict[str, Any], head_dim: int) -> None:
-    """Refuse rotary settings that `layers/rotary.py` cannot compute."""
+    """Refuse rotary settings that `layers/rotary.py` cannot compute.
+
+    Args:
+        rope: from `read_rope`.
+        head_dim: width of a head, or of the part of it that is turned.
+    """
     rope_type = rope["rope_type"]
     if rope_type not in REQUIRED:
         raise ModelError(
@@ -97,18 +108,19 @@ def check_rope(rope: dict[str, Any], head_dim: int) -> None:
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
         require(number, f"rope_parameters.{key}", f"must be a positive number, not {value!r}")
     partial = rope.get("partial_rotary_factor", 1.0)
+    width = int(head_dim * partial)
+    require(partial <= 1, "rope_parameters.partial_rotary_factor", f"is {partial}, more than 1")
     require(
-        partial == 1.0,
-        "rope_parameters.partial_rotary_factor",
-        f"is {partial}; only 1.0 is supported here",
+        width >= 2 and width % 2 == 0,
+        "head_dim",
+        f"is {head_dim}, of which {width} are rotated; that must be an even number",
     )
-    require(head_dim % 2 == 0, "head_dim", f"is {head_dim}, but rotary positions need an even one")
     for key in ("short_factor", "long_factor"):
         if rope_type == "longrope":
             require(
-                isinstance(rope[key], list) and len(rope[key]) == head_dim // 2,
+                isinstance(rope[key], list) and len(rope[key]) == width // 2,
                 f"rope_parameters.{key}",
-                f"must be a list of head_dim/2 = {head_dim // 2} numbers",
+                f"must be a list of {width // 2} numbers, one for each pair of a head",
             )
     if rope_type == "llama3":
         require(

@@ -1,7 +1,8 @@
 """Attention backends: one function each, chosen by name.
 
-Every function takes query [b, heads, q, head_dim], key and value [b, kv_heads, k, head_dim] with
-heads a multiple of kv_heads, and returns [b, heads, q, head_dim].
+Every function takes query and key [b, heads, q, head_dim], [b, kv_heads, k, head_dim] and value
+[b, kv_heads, k, value_dim], with heads a multiple of kv_heads, and returns [b, heads, q,
+value_dim].
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -18,23 +20,50 @@ import torch.nn.functional as F
 from tfcli.models.errors import ModelError, hint
 from tfcli.models.layers.masks import AttentionMask
 
-Backend = Callable[
-    [torch.Tensor, torch.Tensor, torch.Tensor, AttentionMask, float, float], torch.Tensor
-]
+
+@dataclass(frozen=True)
+class Scores:
+    """What becomes of the product of queries and keys.
+
+    Args:
+        scale: factor on the products.
+        dropout: on the attention weights.
+        softcap: scores become softcap * tanh(score / softcap) (Gemma 2).
+        sinks (Tensor): [heads], a score that every query has for no key: it takes a share of the
+            softmax and gives nothing (gpt-oss).
+    """
+
+    scale: float
+    dropout: float = 0.0
+    softcap: float | None = None
+    sinks: torch.Tensor | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether a fused kernel can compute them."""
+        return self.softcap is None and self.sinks is None
+
+
+Backend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, AttentionMask, Scores], torch.Tensor]
 
 
 def attention_weights(
-    query: torch.Tensor, key: torch.Tensor, mask: AttentionMask, scale: float
+    query: torch.Tensor, key: torch.Tensor, mask: AttentionMask, scores: Scores
 ) -> torch.Tensor:
     """Softmax of the scores, computed in float32. Returns [b, heads, q, k] in query's dtype."""
     key = repeat_heads(key, query.shape[1])
-    scores = (query @ key.transpose(-1, -2)).float() * scale
-    dense = mask.dense
-    if mask.causal:
-        dense = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    if dense is not None:
-        scores = scores.masked_fill(~dense, float("-inf"))
-    return scores.softmax(-1).to(query.dtype)
+    logits = (query @ key.transpose(-1, -2)).float() * scores.scale
+    if scores.softcap is not None:
+        logits = scores.softcap * torch.tanh(logits / scores.softcap)
+    if mask.bias is not None:
+        logits = logits + mask.bias
+    visible = mask.visible(query.shape[2], key.shape[2], query.device)
+    if visible is not None:
+        logits = logits.masked_fill(~visible, float("-inf"))
+    if scores.sinks is None:
+        return logits.softmax(-1).to(query.dtype)
+    sinks = scores.sinks.float()[None, :, None, None].expand(*logits.shape[:-1], 1)
+    return torch.cat((logits, sinks), -1).softmax(-1)[..., :-1].to(query.dtype)
 
 
 def eager(
@@ -42,11 +71,11 @@ def eager(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: AttentionMask,
-    scale: float,
-    dropout: float,
+    scores: Scores,
 ) -> torch.Tensor:
     """The formula, step by step: the reference that the others are tested against."""
-    weights = F.dropout(attention_weights(query, key, mask, scale), dropout, dropout > 0)
+    weights = attention_weights(query, key, mask, scores)
+    weights = F.dropout(weights, scores.dropout, scores.dropout > 0)
     return weights @ repeat_heads(value, query.shape[1])
 
 
@@ -55,18 +84,23 @@ def sdpa(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: AttentionMask,
-    scale: float,
-    dropout: float,
+    scores: Scores,
 ) -> torch.Tensor:
-    """torch's scaled_dot_product_attention, which picks the best kernel it has."""
+    """torch's scaled_dot_product_attention, which picks the best kernel it has.
+
+    It has none for capped scores and for sinks: those are computed step by step.
+    """
+    if not scores.plain:
+        return eager(query, key, value, mask, scores)
+    bias = mask.additive()
     return F.scaled_dot_product_attention(
         query,
         key,
         value,
-        attn_mask=mask.dense,
-        dropout_p=dropout,
-        is_causal=mask.causal,
-        scale=scale,
+        attn_mask=mask.dense if bias is None else bias.to(query.dtype),
+        dropout_p=scores.dropout,
+        is_causal=mask.causal and bias is None,
+        scale=scores.scale,
         # Without it, keys would be repeated: at 4096 positions that copy costs a decoding step
         # thirty times the attention itself.
         enable_gqa=query.shape[1] != key.shape[1],
@@ -78,26 +112,27 @@ def flash(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: AttentionMask,
-    scale: float,
-    dropout: float,
+    scores: Scores,
 ) -> torch.Tensor:
     """torch's flash kernel and no other."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    if query.device.type != "cpu" and mask.dense is not None:
-        raise ModelError(
-            "flash attention takes no padding and no cached prefix",
-            where="attention=flash",
-            fix="use attention=sdpa or attention=flex",
+    if not scores.plain:
+        raise _refused("flash", "neither capped scores nor sinks", "use attention=sdpa")
+    if query.device.type != "cpu" and (mask.dense is not None or mask.bias is not None):
+        raise _refused(
+            "flash",
+            "no padding, no window, no bias and no cached prefix",
+            "use attention=sdpa or attention=flex",
         )
-    if query.device.type == "cpu" and dropout > 0:
-        raise ModelError(
-            "flash attention has no dropout on a CPU",
-            where="attention=flash",
-            fix="use attention=sdpa, or set the attention dropout to 0",
+    if query.device.type == "cpu" and scores.dropout > 0:
+        raise _refused(
+            "flash",
+            "no dropout on a CPU",
+            "use attention=sdpa, or set the attention dropout to 0",
         )
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-        return sdpa(query, key, value, mask, scale, dropout)
+        return sdpa(query, key, value, mask, scores)
 
 
 def flex(
@@ -105,34 +140,47 @@ def flex(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: AttentionMask,
-    scale: float,
-    dropout: float,
+    scores: Scores,
 ) -> torch.Tensor:
     """torch's flex_attention: compiled on an accelerator, its reference on a CPU."""
-    if dropout > 0:
-        raise ModelError(
-            "flex attention has no dropout",
-            where="attention=flex",
-            fix="use attention=sdpa, or set the attention dropout to 0",
+    if scores.dropout > 0:
+        raise _refused(
+            "flex", "no dropout", "use attention=sdpa, or set the attention dropout to 0"
         )
+    if scores.sinks is not None:
+        raise _refused("flex", "no sinks", "use attention=sdpa")
     if query.device.type == "cpu" and torch.is_grad_enabled() and query.requires_grad:
-        raise ModelError(
-            "flex attention has no backward pass on a CPU",
-            where="attention=flex",
-            fix="train with attention=sdpa",
-        )
-    options: dict[str, Any] = {"scale": scale, "enable_gqa": query.shape[1] != key.shape[1]}
-    if mask.causal:
-        options["score_mod"] = _causal_score
-    elif mask.dense is not None:
+        raise _refused("flex", "no backward pass on a CPU", "train with attention=sdpa")
+    options: dict[str, Any] = {
+        "scale": scores.scale,
+        "enable_gqa": query.shape[1] != key.shape[1],
+        "score_mod": _score_function(mask, scores.softcap),
+    }
+    if not mask.causal and mask.dense is not None:
         options["block_mask"] = mask.flex_block_mask
     return _flex_function(query.device.type)(query, key, value, **options)
 
 
-def _causal_score(
-    score: torch.Tensor, b: torch.Tensor, h: torch.Tensor, q: torch.Tensor, k: torch.Tensor
-) -> torch.Tensor:
-    return torch.where(q >= k, score, float("-inf"))
+def _refused(backend: str, lacks: str, fix: str) -> ModelError:
+    return ModelError(f"{backend} attention has {lacks}", where=f"attention={backend}", fix=fix)
+
+
+def _score_function(mask: AttentionMask, softcap: float | None) -> Callable[..., Any] | None:
+    """flex_attention's hook on one score, or None where scores stay as they are."""
+    bias, causal = mask.bias, mask.causal
+    if bias is None and softcap is None and not causal:
+        return None
+
+    def change(
+        score: torch.Tensor, b: torch.Tensor, h: torch.Tensor, q: torch.Tensor, k: torch.Tensor
+    ) -> torch.Tensor:
+        if softcap is not None:
+            score = softcap * torch.tanh(score / softcap)
+        if bias is not None:
+            score = score + bias[b if bias.shape[0] > 1 else 0, h, q, k]
+        return torch.where(q >= k, score, float("-inf")) if causal else score
+
+    return change
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
 
 
@@ -31,15 +32,35 @@ def embed_inputs(
         [b, s, d]
 
     Raises:
-        ModelError: both or neither were given.
+        ModelError: both or neither were given, or an id that the table has no row for.
     """
     if (input_ids is None) == (inputs_embeds is None):
         raise ModelError("give exactly one of input_ids and inputs_embeds")
-    return table(input_ids) if inputs_embeds is None else inputs_embeds
+    if inputs_embeds is not None:
+        return inputs_embeds
+    assert input_ids is not None
+    check_ids(input_ids, table.num_embeddings)
+    return table(input_ids)
 
 
-def check_length(length: int, limit: int) -> None:
+def check_ids(ids: torch.Tensor, rows: int) -> None:
+    """Refuse ids that a table has no row for: on an accelerator they would end the process."""
+    if torch.compiler.is_compiling() or ids.numel() == 0:
+        return
+    low, high = (int(value) for value in ids.aminmax())
+    if low < 0 or high >= rows:
+        raise ModelError(
+            f"id {low if low < 0 else high} is outside of the embedding table's {rows:,} rows",
+            where="input_ids",
+            fix="use the model's own tokenizer",
+        )
+
+
+def check_length(context: Context, limit: int) -> None:
     """Refuse more positions than a learned position table has rows."""
+    length = context.sight.past + context.sight.queries
+    if context.sight.segments is not None and not torch.compiler.is_compiling():
+        length = int(context.positions.max()) + 1  # each packed text begins anew
     if length > limit:
         raise ModelError(
             f"the input has {length} positions, but the model has {limit}",

@@ -9,65 +9,94 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+
+Rotation = tuple[torch.Tensor, torch.Tensor]
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Turn each pair (x[i], x[i + head_dim/2]) by the angle of its position.
+    """Turn each pair (x[i], x[i + width/2]) by the angle of its position.
 
     Args:
         x (Tensor): [b, heads, s, head_dim]
-        cos (Tensor): [b or 1, 1, s, head_dim]
-        sin (Tensor): [b or 1, 1, s, head_dim]; the first half is negated, which saves negating
+        cos (Tensor): [b or 1, 1, s, width]; dimensions of x from `width` on stay as they are.
+        sin (Tensor): [b or 1, 1, s, width]; the first half is negated, which saves negating
             half of x.
 
     Returns:
         [b, heads, s, head_dim]
     """
-    half = x.shape[-1] // 2
-    swapped = torch.cat((x[..., half:], x[..., :half]), dim=-1)
-    return x * cos + swapped * sin
+    width = cos.shape[-1]
+    turned, rest = x[..., :width], x[..., width:]
+    half = width // 2
+    swapped = torch.cat((turned[..., half:], turned[..., :half]), dim=-1)
+    turned = turned * cos + swapped * sin
+    return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
 
-class RotaryEmbedding(nn.Module):
-    """Cosines and sines for positions. Has no parameters and no buffers.
+def rotate_neighbours(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Turn each pair (x[2i], x[2i + 1]). Arguments as in `rotate`, laid out in that order."""
+    width = cos.shape[-1]
+    turned, rest = x[..., :width], x[..., width:]
+    swapped = torch.stack((turned[..., 1::2], turned[..., 0::2]), dim=-1).flatten(-2)
+    turned = turned * cos + swapped * sin
+    return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
-    Frequencies are made from the config on first use on a device, in float32. A buffer would have
-    to be filled after a meta-device build, and `model.to(bfloat16)` would round it.
+
+class Rotary:
+    """Cosines and sines for positions, and how they turn queries and keys.
+
+    Frequencies are made from the config on first use on a device, in float32. It is no module: a
+    buffer would have to be filled after a meta-device build, and `model.to(bfloat16)` would round
+    it.
 
     Args:
-        rope: normalised `rope_parameters` (configs/rope.py).
+        rope: normalised `rope_parameters` (configs/rope.py). Its `partial_rotary_factor` is the
+            fraction of a head that is turned.
         head_dim: width of a head.
         max_position_embeddings: the config's, which `dynamic` and `longrope` compare with.
+        neighbours: pairs are (2i, 2i + 1), as in GPT-J and Cohere, not (i, i + width/2).
     """
 
-    def __init__(self, rope: dict[str, Any], head_dim: int, max_position_embeddings: int) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        rope: dict[str, Any],
+        head_dim: int,
+        max_position_embeddings: int,
+        *,
+        neighbours: bool = False,
+    ) -> None:
         self.rope = rope
-        self.head_dim = head_dim
+        self.width = int(head_dim * rope.get("partial_rotary_factor", 1.0))
         self.max_position_embeddings = max_position_embeddings
+        self.neighbours = neighbours
         self.attention_factor = attention_factor(rope, max_position_embeddings)
         self._cached: dict[tuple[torch.device, bool], torch.Tensor] = {}
 
-    def forward(
-        self, position_ids: torch.Tensor, dtype: torch.dtype
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The pair that `rotate` takes.
+    def __call__(self, position_ids: torch.Tensor, dtype: torch.dtype) -> Rotation:
+        """The pair that `turn` takes.
 
         Args:
             position_ids (Tensor): [b or 1, s], integers from 0.
             dtype: of the queries and keys to rotate.
 
         Returns:
-            cos, sin, each [b or 1, 1, s, head_dim]
+            cos, sin, each [b or 1, 1, s, width]
         """
         angles = position_ids[:, None, :, None].float() * self.frequencies(position_ids)
         cos = angles.cos() * self.attention_factor
         sin = angles.sin() * self.attention_factor
+        if self.neighbours:
+            cos = cos.repeat_interleave(2, -1)
+            sin = torch.stack((-sin, sin), -1).flatten(-2)
+            return cos.to(dtype), sin.to(dtype)
         return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
 
+    def turn(self, x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+        """x (Tensor): [b, heads, s, head_dim], queries or keys -> the same, rotated"""
+        return (rotate_neighbours if self.neighbours else rotate)(x, *rotation)
+
     def frequencies(self, position_ids: torch.Tensor) -> torch.Tensor:
-        """[head_dim / 2], in radians a position.
+        """[width / 2], in radians a position.
 
         `dynamic` and `longrope` depend on the longest position of this very call, as in
         transformers on a fresh model. Keys that were cached before the limit was crossed keep
@@ -88,9 +117,9 @@ class RotaryEmbedding(nn.Module):
         return self._cached[key]
 
     def _compute(self, length: int | None, device: torch.device) -> torch.Tensor:
-        return inverse_frequencies(
-            self.rope, self.head_dim, self.max_position_embeddings, length
-        ).to(device)
+        return inverse_frequencies(self.rope, self.width, self.max_position_embeddings, length).to(
+            device
+        )
 
 
 def inverse_frequencies(

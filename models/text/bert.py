@@ -5,23 +5,23 @@ Reference: transformers `modeling_bert.py`; names of modules and parameters are 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from tfcli.models.backbone import Backbone, first_states
 from tfcli.models.blocks.encoder import EncoderBlock
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.config import ModelConfig
 from tfcli.models.configs.bert import BertConfig
-from tfcli.models.heads import classification_loss, token_loss
+from tfcli.models.context import Context
+from tfcli.models.heads.masked_lm import MaskedLM
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.embeddings import Embedding, check_length, embed_inputs
 from tfcli.models.layers.linear import linear
-from tfcli.models.layers.masks import full_mask, has_padding, position_ids_of
 from tfcli.models.layers.norms import layer_norm
-from tfcli.models.model import Model
-from tfcli.models.output import ModelOutput
 from tfcli.models.rules import OldName
 
 
@@ -72,74 +72,68 @@ class BertPooler(nn.Module):
         super().__init__()
         self.dense = linear(config.hidden_size, config.hidden_size, bias=True)
 
-    def forward(self, x: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """x (Tensor): [b, s, d], attention_mask (Tensor): [b, s] of 0/1 -> [b, d]"""
-        if attention_mask is None:
-            return torch.tanh(self.dense(x[:, 0]))
-        first = attention_mask.long().argmax(-1)  # not 0 where the padding is on the left
-        return torch.tanh(self.dense(x[torch.arange(x.shape[0], device=x.device), first]))
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, d] -> [b, d]"""
+        return torch.tanh(self.dense(x))
 
 
-class BertModel(nn.Module):
-    """Embeddings, blocks and, for classifiers, the pooler."""
+class BertModel(Backbone):
+    """Embeddings, blocks, and a pooler for classifiers of whole inputs."""
 
-    def __init__(self, config: BertConfig, attention: str, pooler: bool) -> None:
+    prefix = "bert"
+    tokens = "embeddings.word_embeddings"
+    inputs = ("token_type_ids",)
+    optional = ("pooler.",)
+    rules = (
+        OldName(r"LayerNorm\.gamma$", "LayerNorm.weight"),
+        OldName(r"LayerNorm\.beta$", "LayerNorm.bias"),
+    )
+    ignorable: ClassVar[dict[str, str]] = {
+        r"embeddings\.position_ids$": "counted, not stored",
+    }
+    walk = CalibrationWalk(
+        blocks="encoder.layer",
+        groups=(
+            ("attention.self.query", "attention.self.key", "attention.self.value"),
+            ("attention.output.dense",),
+            ("intermediate.dense",),
+            ("output.dense",),
+        ),
+    )
+
+    def __init__(self, config: BertConfig, attention: str) -> None:
         super().__init__()
         self.embeddings = BertEmbeddings(config)
         self.encoder = BertEncoder(config, attention)
-        self.pooler = BertPooler(config) if pooler else None
+
+    def add_pooler(self, config: ModelConfig) -> None:
+        """See `Backbone.add_pooler`."""
+        assert isinstance(config, BertConfig)
+        self.pooler = BertPooler(config)
 
     def forward(
         self,
         input_ids: torch.Tensor | None,
-        attention_mask: torch.Tensor | None,
-        token_type_ids: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
         inputs_embeds: torch.Tensor | None,
-        output_hidden_states: bool,
-        output_attentions: bool,
-        checkpointing: bool,
-    ) -> tuple[torch.Tensor, ModelOutput]:
-        """Encode an input.
+        context: Context,
+        token_type_ids: torch.Tensor | None = None,
+        **inputs: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Arguments and result as in `Backbone.forward`.
 
         Args:
-            input_ids (Tensor): [b, s]
-            attention_mask (Tensor): [b, s], 1 for a token, 0 for padding on either side.
             token_type_ids (Tensor): [b, s], the segment of each token; 0 by default.
-            position_ids (Tensor): [b or 1, s]; by default counted from each row's first token.
-            inputs_embeds (Tensor): [b, s, d], in place of input_ids.
-            output_hidden_states: return them.
-            output_attentions: return attention weights, which forgoes the fused backends.
-            checkpointing: compute blocks again in the backward pass.
-
-        Returns:
-            the last hidden state [b, s, d], and an output with what else was asked for
-
-        Raises:
-            ModelError: inputs that do not fit together, or are too long.
         """
         words = embed_inputs(self.embeddings.word_embeddings, input_ids, inputs_embeds)
-        batch, length = words.shape[:2]
-        check_length(length, self.embeddings.position_embeddings.num_embeddings)
-        padding = attention_mask if has_padding(attention_mask, batch, length) else None
-        if position_ids is None:
-            position_ids = position_ids_of(padding, length, 0, words.device)
+        check_length(context, self.embeddings.position_embeddings.num_embeddings)
         if token_type_ids is None:
-            token_type_ids = torch.zeros_like(position_ids)
-        hidden_states: list[torch.Tensor] | None = [] if output_hidden_states else None
-        attentions: list[torch.Tensor] | None = [] if output_attentions else None
-        x = run_blocks(
-            self.encoder.layer,
-            self.embeddings(words, position_ids, token_type_ids),
-            full_mask(padding, length),
-            attentions,
-            checkpointing=checkpointing and torch.is_grad_enabled(),
-            hidden_states=hidden_states,
-        )
-        return x, ModelOutput(
-            hidden_states=None if hidden_states is None else (*hidden_states, x),
-            attentions=None if attentions is None else tuple(attentions),
-        )
+            token_type_ids = torch.zeros_like(context.positions)
+        x = self.embeddings(words, context.positions, token_type_ids)
+        return context.finished(run_blocks(self.encoder.layer, x, context))
+
+    def pooled(self, x: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """See `Backbone.pooled`."""
+        return self.pooler(first_states(x, attention_mask))
 
 
 class BertPredictions(nn.Module):
@@ -170,131 +164,24 @@ class BertTransform(nn.Module):
         return self.LayerNorm(self.act(self.dense(x)))
 
 
-class BertHeadModel(Model):
-    """What the heads share. Arguments as in `build`."""
+class BertMaskedLM(MaskedLM):
+    """BERT's masked-language-model head."""
 
-    config: BertConfig
-    pooled: ClassVar[bool] = False
-    base = "bert"
-    rules = (
-        OldName(r"LayerNorm\.gamma$", "LayerNorm.weight"),
-        OldName(r"LayerNorm\.beta$", "LayerNorm.bias"),
-    )
-    calibration = CalibrationWalk(
-        blocks="bert.encoder.layer",
-        groups=(
-            ("attention.self.query", "attention.self.key", "attention.self.value"),
-            ("attention.output.dense",),
-            ("intermediate.dense",),
-            ("output.dense",),
-        ),
-    )
-
-    def __init__(self, config: BertConfig, attention: str = "sdpa") -> None:
-        super().__init__(config, attention)
-        self.bert = BertModel(config, attention, pooler=self.pooled)
-
-
-class BertForMaskedLM(BertHeadModel):
-    """BERT that predicts masked words. Arguments as in `build`."""
-
-    task = "masked-lm"
-    ties: ClassVar[dict[str, str]] = {
-        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    }
-    ignorable: ClassVar[dict[str, str]] = {
-        r"embeddings\.position_ids$": "counted, not stored",
-        r"^(bert\.)?pooler\.": "the masked-lm head has no pooler",
-        r"^cls\.seq_relationship\.": "the next-sentence head is not part of masked-lm",
-    }
-    new_head = ("cls.",)
-
-    def __init__(self, config: BertConfig, attention: str = "sdpa") -> None:
-        super().__init__(config, attention)
+    def add_head(self, config: ModelConfig) -> None:
+        assert isinstance(config, BertConfig)
         self.cls = nn.ModuleDict({"predictions": BertPredictions(config)})
-        self.tie_weights()
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        num_target_tokens: int | torch.Tensor | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-    ) -> ModelOutput:
-        """Score every word at each position.
+    @classmethod
+    def ignorable(cls) -> dict[str, str]:
+        next_sentence = {r"^cls\.seq_relationship\.": "the next-sentence head is not part of it"}
+        return super().ignorable() | next_sentence
 
-        Args:
-            labels (Tensor): [b, s], the word at masked positions and -100 elsewhere.
-            num_target_tokens: divides the summed loss; see `heads.token_loss`.
+    @classmethod
+    def ties(cls) -> dict[str, str]:
+        return {
+            "cls.predictions.decoder.weight": f"{cls.base()}.{cls.backbone.tokens}.weight",
+            "cls.predictions.decoder.bias": "cls.predictions.bias",
+        }
 
-        The others are those of `BertModel.forward`. Returns logits [b, s, vocab].
-        """
-        x, output = self.bert(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_hidden_states,
-            output_attentions,
-            self.checkpointing,
-        )
-        output.logits = self.cls["predictions"](x)
-        if labels is not None:
-            output.loss = token_loss(output.logits, labels, num_target_tokens)
-        return output
-
-
-class BertForSequenceClassification(BertHeadModel):
-    """BERT that gives a whole input labels or a number. Arguments as in `build`."""
-
-    task = "sequence-classification"
-    pooled = True
-    ignorable: ClassVar[dict[str, str]] = {
-        r"embeddings\.position_ids$": "counted, not stored",
-        r"^cls\.": "the pretraining heads are not part of a classifier",
-    }
-    new_head = ("classifier.", "bert.pooler.")
-
-    def __init__(self, config: BertConfig, attention: str = "sdpa") -> None:
-        super().__init__(config, attention)
-        dropout = config.classifier_dropout
-        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
-        self.classifier = linear(config.hidden_size, config.num_labels, bias=True)
-
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-    ) -> ModelOutput:
-        """Score each label: logits [b, labels].
-
-        `labels` are those of `heads.classification_loss`, the rest those of `BertModel.forward`.
-        """
-        x, output = self.bert(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_hidden_states,
-            output_attentions,
-            self.checkpointing,
-        )
-        assert self.bert.pooler is not None
-        output.logits = self.classifier(self.dropout(self.bert.pooler(x, attention_mask)))
-        if labels is not None:
-            output.loss = classification_loss(output.logits, labels, self.config.problem_type)
-        return output
+    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+        return self.cls["predictions"](x)

@@ -13,16 +13,15 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.run import run_blocks
-from tfcli.models.cache import Cache
 from tfcli.models.calibration import CalibrationWalk
-from tfcli.models.causal_lm import CausalLM
 from tfcli.models.configs.gpt2 import GPT2Config
+from tfcli.models.context import Context
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.embeddings import Embedding, check_length, embed_inputs
 from tfcli.models.layers.linear import linear
-from tfcli.models.layers.masks import AttentionMask, causal_mask, has_padding, position_ids_of
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.rules import Transpose
 
@@ -39,20 +38,15 @@ class GPT2Attention(nn.Module):
         self.attend = Attend(attention, config.attention_scale(layer), config.attn_pdrop)
         self.resid_dropout = nn.Dropout(config.resid_pdrop)
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        mask: AttentionMask,
-        cache: Cache | None,
-        attentions: list[torch.Tensor] | None,
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         query, key, value = (
             split_heads(part, self.head_dim) for part in self.c_attn(x).chunk(3, dim=-1)
         )
-        if cache is not None:
-            key, value = cache.update(self.layer, key, value)
-        return self.resid_dropout(self.c_proj(self.attend(query, key, value, mask, attentions)))
+        mask = context.causal(self.layer)
+        key, value = context.remember(self.layer, key, value)
+        out = self.attend(query, key, value, mask, context.attentions)
+        return self.resid_dropout(self.c_proj(out))
 
 
 class GPT2MLP(nn.Module):
@@ -80,20 +74,25 @@ class GPT2Block(nn.Module):
         self.ln_2 = layer_norm(config.hidden_size, config.layer_norm_epsilon)
         self.mlp = GPT2MLP(config)
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        mask: AttentionMask,
-        cache: Cache | None = None,
-        attentions: list[torch.Tensor] | None = None,
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        x = x + self.attn(self.ln_1(x), mask, cache, attentions)
+        x = x + self.attn(self.ln_1(x), context)
         return x + self.mlp(self.ln_2(x))
 
 
-class GPT2Model(nn.Module):
+class GPT2Model(Backbone):
     """Token and position embeddings, blocks, final norm."""
+
+    prefix = "transformer"
+    tokens = "wte"
+    rules = (Transpose(r"\.(attn|mlp)\.(c_attn|c_proj|c_fc)\.weight"),)
+    ignorable: ClassVar[dict[str, str]] = {
+        r"\.attn\.(masked_)?bias$": "a causal mask, which is computed here"
+    }
+    walk = CalibrationWalk(
+        blocks="h",
+        groups=(("attn.c_attn",), ("attn.c_proj",), ("mlp.c_fc",), ("mlp.c_proj",)),
+    )
 
     def __init__(self, config: GPT2Config, attention: str) -> None:
         super().__init__()
@@ -108,62 +107,15 @@ class GPT2Model(nn.Module):
     def forward(
         self,
         input_ids: torch.Tensor | None,
-        attention_mask: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
-        cache: Cache | None,
         inputs_embeds: torch.Tensor | None,
-        checkpointing: bool,
-        hidden_states: list[torch.Tensor] | None,
-        attentions: list[torch.Tensor] | None,
+        context: Context,
+        **inputs: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Arguments as in `CausalLM.forward`. Returns [b, s, d]."""
+        """Arguments and result as in `Backbone.forward`."""
         x = embed_inputs(self.wte, input_ids, inputs_embeds)
-        batch, length = x.shape[:2]
-        past = cache.length if cache is not None else 0
-        check_length(past + length, self.wpe.num_embeddings)
-        padding = attention_mask if has_padding(attention_mask, batch, past + length) else None
-        if position_ids is None:
-            position_ids = position_ids_of(padding, length, past, x.device)
-        mask = causal_mask(padding, length, past, x.device)
-        x = run_blocks(
-            self.h,
-            self.drop(x + self.wpe(position_ids)),
-            mask,
-            cache,
-            attentions,
-            checkpointing=checkpointing,
-            hidden_states=hidden_states,
-        )
-        x = self.ln_f(x)
-        if hidden_states is not None:
-            hidden_states.append(x)
-        return x
-
-
-class GPT2LMHeadModel(CausalLM):
-    """GPT-2 with a language-model head.
-
-    Args:
-        config: the family's config.
-        attention: name of the attention backend.
-    """
-
-    base = "transformer"
-    ties: ClassVar[dict[str, str]] = {"lm_head.weight": "transformer.wte.weight"}
-    rules = (Transpose(r"transformer\.h\.\d+\.(attn|mlp)\.(c_attn|c_proj|c_fc)\.weight"),)
-    ignorable: ClassVar[dict[str, str]] = {
-        r"\.attn\.(masked_)?bias$": "a causal mask, which is computed here"
-    }
-    calibration = CalibrationWalk(
-        blocks="transformer.h",
-        groups=(("attn.c_attn",), ("attn.c_proj",), ("mlp.c_fc",), ("mlp.c_proj",)),
-    )
-
-    def __init__(self, config: GPT2Config, attention: str = "sdpa") -> None:
-        super().__init__(config, attention)
-        self.transformer = GPT2Model(config, attention)
-        self.lm_head = linear(config.hidden_size, config.vocab_size, bias=False)
-        self.tie_weights()
+        check_length(context, self.wpe.num_embeddings)
+        x = run_blocks(self.h, self.drop(x + self.wpe(context.positions)), context)
+        return context.finished(self.ln_f(x))
 
     def init_std(self, name: str) -> float:
         """Projections into the residual stream start smaller, by the square root of their count."""

@@ -2,37 +2,69 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import transformers
 from torch import nn
+from transformers.core_model_loading import revert_weight_conversion
 
-from tests.models.cases import CASES, Case
+from tests.models.case import Case
+from tests.models.cases import decoders, earlier, encoders, mixtures, recurrent
+from tfcli.models.cache import Cache, DynamicCache, StaticCache
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
 from tfcli.models.registry import read_config
+from tfcli.models.rules import stacked
+from tfcli.models.saving import stored_place
 
 AUTO = {
     "causal-lm": transformers.AutoModelForCausalLM,
     "masked-lm": transformers.AutoModelForMaskedLM,
     "sequence-classification": transformers.AutoModelForSequenceClassification,
+    "token-classification": transformers.AutoModelForTokenClassification,
+    "question-answering": transformers.AutoModelForQuestionAnswering,
+    "multiple-choice": transformers.AutoModelForMultipleChoice,
+    "embedding": transformers.AutoModel,
 }
+CASES = [
+    case for group in (decoders, mixtures, earlier, recurrent, encoders) for case in group.CASES
+]
+MAIN = [(case, case.tasks[0]) for case in CASES]
 PAIRS = [(case, task) for case in CASES for task in case.tasks]
-CAUSAL = [(case, task) for case, task in PAIRS if task == "causal-lm"]
+CAUSAL = [(case, task) for case, task in MAIN if task == "causal-lm"]
 STEADY = [(case, task) for case, task in CAUSAL if case.steady]
+CHOICES = 3  # of a multiple-choice question
+WHOLE = ("sequence-classification", "multiple-choice", "embedding")  # one answer for a row
+# Caches that give what one pass over the whole input gives.
+CACHES: dict[str, Callable[[Model, int], Cache]] = {
+    "dynamic": lambda model, length: DynamicCache(),
+    "dynamic-windows": lambda model, length: DynamicCache(model.config),
+    "static": lambda model, length: StaticCache(length),
+    "static-windows": lambda model, length: StaticCache(length, model.config),
+}
 
 
 def pair_id(value: Any) -> str:
     return value.name if isinstance(value, Case) else str(value)
 
 
-def reference(case: Case, task: str, attention: str = "sdpa") -> nn.Module:
+def reference(case: Case, task: str, attention: str | None = None) -> nn.Module:
     """The transformers model, in eval mode. Biases and norms are moved off 0 and 1, so that one
     left out or exchanged shows."""
     torch.manual_seed(0)
     config = getattr(transformers, case.config)(**case.settings)
-    model = AUTO[task].from_config(config, attn_implementation=attention)
+    if task == "sequence-classification" and config.pad_token_id is None:
+        config.pad_token_id = 0  # their decoders need one to find the last token
+    options: dict[str, Any] = {"attn_implementation": attention or case.attention}
+    if task == "embedding":
+        body = transformers.AutoModel._model_mapping[type(config)]
+        if "add_pooling_layer" in inspect.signature(body.__init__).parameters:
+            options["add_pooling_layer"] = False
+    model = AUTO[task].from_config(config, **options)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1:
@@ -40,42 +72,100 @@ def reference(case: Case, task: str, attention: str = "sdpa") -> nn.Module:
     return model.eval()
 
 
+def checkpoint_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors as transformers would store them, which is not always how it holds them."""
+    return revert_weight_conversion(model, {k: v.clone() for k, v in model.state_dict().items()})
+
+
 def twin(model: nn.Module, task: str, attention: str = "sdpa", **load: Any) -> Model:
     """Our model with the same weights, in eval mode."""
     ours = build(read_config(model.config.to_dict()), task, attention=attention)
-    load_weights(ours, {k: v.clone() for k, v in model.state_dict().items()}, **load)
+    load_weights(ours, checkpoint_of(model), **load)
+    if task == "embedding":
+        ours.set_pooling("mean", normalize=False)
     return ours.eval()
 
 
 def inputs(case: Case, task: str, rows: int = 2, length: int | None = None) -> dict[str, Any]:
-    """Token ids, and segments for an encoder."""
+    """Token ids, and what else the case asks for. A choice is a row more."""
     generator = torch.Generator().manual_seed(1)
-    shape = (rows, length or case.length)
+    shape = (rows * CHOICES if task == "multiple-choice" else rows, length or case.length)
     batch = {"input_ids": torch.randint(4, case.settings["vocab_size"], shape, generator=generator)}
-    if task != "causal-lm":
-        batch["token_type_ids"] = torch.randint(0, 2, shape, generator=generator)
-    return batch
+    for name in case.extra:
+        batch[name] = EXTRA_INPUTS[name](case, shape, generator)
+    return shaped(task, batch)
+
+
+def shaped(task: str, batch: dict[str, Any]) -> dict[str, Any]:
+    """Give a multiple-choice batch its dimension of choices: [b * choices, ...] -> [b, choices]."""
+    if task != "multiple-choice":
+        return batch
+    return {name: value.unflatten(0, (-1, CHOICES)) for name, value in batch.items()}
+
+
+EXTRA_INPUTS: dict[str, Callable[..., torch.Tensor]] = {
+    "token_type_ids": lambda case, shape, generator: torch.randint(
+        0, case.settings.get("type_vocab_size", 2), shape, generator=generator
+    ),
+}
+
+
+def answer(output: Any, task: str, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Their output in the shape of our logits."""
+    if task == "question-answering":
+        return torch.stack((output.start_logits, output.end_logits), -1)
+    if task == "embedding":
+        states = output.last_hidden_state
+        weights = torch.ones(states.shape[:2]) if mask is None else mask.float()
+        return (states * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
+    return output.logits
 
 
 def labels_for(case: Case, task: str, batch: dict[str, Any]) -> torch.Tensor:
     """Labels of the kind that the case's problem takes; some tokens have none."""
     generator = torch.Generator().manual_seed(2)
     ids = batch["input_ids"]
+    count = case.settings.get("num_labels", 2)
+    if task == "multiple-choice":
+        return torch.randint(0, CHOICES, (len(ids),), generator=generator)
+    if task == "question-answering":
+        return torch.randint(0, ids.shape[1], (len(ids), 2), generator=generator)
     if task == "sequence-classification":
-        count = case.settings.get("num_labels", 2)
         if count == 1:
             return torch.randn(len(ids), generator=generator)
         if case.settings.get("problem_type") == "multi_label_classification":
             return torch.randint(0, 2, (len(ids), count), generator=generator).float()
         return torch.randint(0, count, (len(ids),), generator=generator)
     unlabelled = torch.rand(ids.shape, generator=generator) < 0.3
+    if task == "token-classification":
+        ids = torch.randint(0, count, ids.shape, generator=generator)
     return ids.masked_fill(unlabelled, -100)
 
 
-def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Each parameter's gradient by name; a tied one under each of its names."""
+def their_labels(task: str, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The keywords that transformers takes for these labels."""
+    if task == "question-answering":
+        return {"start_positions": labels[:, 0], "end_positions": labels[:, 1]}
+    return {"labels": labels}
+
+
+def their_gradients(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Each stored tensor's gradient by name; of a tied one under each of its names."""
     named = model.named_parameters(remove_duplicate=False)
-    return {name: p.grad for name, p in named if p.grad is not None}
+    grads = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in named}
+    return revert_weight_conversion(model, grads)
+
+
+def our_gradients(model: Model) -> dict[str, torch.Tensor]:
+    """The same of our model, as a checkpoint would store them."""
+    named = dict(model.named_parameters(remove_duplicate=False))
+    grads = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in named.items()}
+    places = {name: stored_place(model, name) for name in grads}
+    found = {}
+    for stored, names in stacked(places).items():
+        parts = [places[name].write(grads[name]) for name in names]
+        found[stored] = parts[0] if places[names[0]].index is None else torch.stack(parts)
+    return found
 
 
 def assert_close(actual: torch.Tensor, expected: torch.Tensor, relative: float = 1e-5) -> None:
@@ -84,3 +174,8 @@ def assert_close(actual: torch.Tensor, expected: torch.Tensor, relative: float =
     assert torch.isfinite(actual).all()
     error = (actual.float() - expected.float()).abs().max().item()
     assert error <= relative * max(expected.abs().max().item(), 1e-3), f"off by {error:.2e}"
+
+
+def normalized(x: torch.Tensor) -> torch.Tensor:
+    """Vectors of length 1."""
+    return F.normalize(x, dim=-1)

@@ -22,7 +22,7 @@ def config_ties(config: Mapping[str, Any]) -> dict[str, str]:
     if found is None:
         return {}
     model_class, tied = found
-    return dict(model_class.ties) if tied else {}
+    return model_class.ties() if tied else {}
 
 
 def surplus(config: Mapping[str, Any], names: Iterable[str]) -> set[str]:
@@ -32,19 +32,19 @@ def surplus(config: Mapping[str, Any], names: Iterable[str]) -> set[str]:
     found = _model_class(config)
     if found is None:
         return set()
-    from tfcli.models.rules import model_name
+    from tfcli.models.rules import current_name
 
     model_class, tied = found
     names = set(names)
     out = set()
     for name in names:
-        own = model_name(model_class.rules, name)
-        if any(re.search(pattern, own) for pattern in model_class.ignorable):
+        own = current_name(model_class.rules(), name)
+        if any(re.search(pattern, own) for pattern in model_class.ignorable()):
             out.add(name)
-        elif tied and own in model_class.ties:
-            origin = model_class.ties[own]
+        elif tied and own in model_class.ties():
+            origin = model_class.ties()[own]
             # Base-model checkpoints leave the prefix out.
-            if {origin, origin.removeprefix(f"{model_class.base}.")} & names:
+            if {origin, origin.removeprefix(f"{model_class.base()}.")} & names:
                 out.add(name)
     return out
 

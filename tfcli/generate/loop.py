@@ -32,7 +32,7 @@ def generate(
     """
     # The last token is chosen and never fed back, so it needs no place.
     size = len(prompt) + max_new_tokens - 1
-    cache = StaticCache(model.config, 1, size, model.dtype, model.device)
+    cache = StaticCache(size, model.config)
     ids = torch.tensor([list(prompt)], device=model.device)
     for _ in range(max_new_tokens):
         token = choose(model(input_ids=ids, cache=cache, logits_to_keep=1).logits[0, -1])

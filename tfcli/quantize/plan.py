@@ -12,6 +12,8 @@ from tfcli.errors import UsageError, WorkError
 from tfcli.models.layers.gptq_layout import PACK
 from tfcli.models.loading import LoadAccount, match_names
 from tfcli.models.model import Model
+from tfcli.models.rules import Place
+from tfcli.models.saving import stored_place
 
 
 @dataclass(frozen=True)
@@ -20,15 +22,20 @@ class LinearPlan:
 
     Args:
         name: full name of the module.
-        stored_name: its weight's name in the checkpoint.
+        place: where the checkpoint keeps its weight.
         in_features: inputs.
         out_features: outputs.
     """
 
     name: str
-    stored_name: str
+    place: Place
     in_features: int
     out_features: int
+
+    @property
+    def stored_name(self) -> str:
+        """Its weight's name in the checkpoint."""
+        return self.place.name
 
 
 @dataclass
@@ -109,7 +116,7 @@ def make_plan(
     inside = model.calibration.blocks + "."
     for name, stored in names.items():
         default = "not a linear" if name.startswith(inside) else "outside of the blocks"
-        plan.kept[stored] = (name, reasons.get(name, default))
+        plan.kept[stored.name] = (stored_place(model, name).name, reasons.get(name, default))
     return plan
 
 

@@ -20,7 +20,6 @@ from tfcli.hub import resolve
 from tfcli.models.config import ModelConfig
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
-from tfcli.models.rules import Rule, to_model
 from tfcli.quantize.calibrate import calibrate, token_windows
 from tfcli.quantize.calibrated import GPTQMethod
 from tfcli.quantize.gptq import GPTQOptions
@@ -56,7 +55,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     calibration = None
     with job.console.progress(f"quantize ({spec.method})", len(plan.linears), "linear") as bar:
         if spec.method == "rtn":
-            layers = _rtn_layers(plan, source, model.rules, grid, bar)
+            layers = _rtn_layers(plan, source, grid, bar)
         else:
             windows, calibration = _calibration(spec, job, folder, config)
             load_weights(model, source)
@@ -105,13 +104,12 @@ def quantization_config(spec: QuantizeSpec, plan: Plan) -> dict[str, Any]:
 def _rtn_layers(
     plan: Plan,
     source: Mapping[str, Tensor],
-    rules: tuple[Rule, ...],
     grid: GridOptions,
     bar: Bar,
 ) -> Iterator[LayerResult]:
     """Quantize one weight after another, straight from the file."""
     for linear in plan.linears:
-        weight = to_model(rules, f"{linear.name}.weight", source[linear.stored_name])
+        weight = linear.place.read(source[linear.stored_name])
         require_finite(linear.stored_name, weight)
         quantized = round_to_nearest(weight, grid)
         outcome = TensorOutcome(

@@ -13,6 +13,7 @@ from tfcli.checkpoints.header import data_bytes
 from tfcli.checkpoints.safetensors import PendingTensor
 from tfcli.errors import WorkError
 from tfcli.models.layers.gptq_layout import PACK
+from tfcli.models.rules import Place
 from tfcli.quantize.grid import GridOptions
 from tfcli.quantize.plan import LinearPlan, Plan
 from tfcli.quantize.quantized import QuantizedWeight
@@ -108,7 +109,7 @@ def layout_of(linear: LinearPlan, grid: GridOptions) -> dict[str, tuple[str, tup
 
 def layer_bytes(out_features: int, in_features: int, grid: GridOptions) -> int:
     """Bytes of the four tensors of a linear."""
-    linear = LinearPlan("", "", in_features, out_features)
+    linear = LinearPlan("", Place(""), in_features, out_features)
     return sum(data_bytes(code, shape) for code, shape in layout_of(linear, grid).values())
 
 

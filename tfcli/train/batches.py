@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from tfcli.models.heads import IGNORED
+from tfcli.models.losses import IGNORED
 
 Stream = Callable[[int], torch.Tensor]
 """Epoch -> the tokens of the whole text, [n] int64."""

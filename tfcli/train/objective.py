@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from tfcli.models.heads import token_loss
+from tfcli.models.losses import token_loss
 from tfcli.models.output import ModelOutput
 from tfcli.train.batches import Batch
 

@@ -5,8 +5,10 @@ import torch
 
 from tfcli.models.errors import ModelError
 from tfcli.models.layers import backends
-from tfcli.models.layers.backends import available_backends, get_backend
-from tfcli.models.layers.masks import AttentionMask, causal_mask, full_mask
+from tfcli.models.layers.backends import Scores, available_backends, get_backend
+from tfcli.models.layers.masks import AttentionMask, Sight
+
+CPU = torch.device("cpu")
 
 
 def qkv(**options):
@@ -17,32 +19,31 @@ def qkv(**options):
 
 def test_eager_is_the_formula():
     query, key, value = (x[:, :1].double() for x in qkv())
-    out = backends.eager(query, key, value, AttentionMask(causal=True), 0.5, 0.0)
+    out = backends.eager(query, key, value, AttentionMask(causal=True), Scores(0.5))
     for at in range(5):
         weights = (query[0, 0, at] @ key[0, 0, : at + 1].T * 0.5).softmax(-1)
         assert torch.allclose(out[0, 0, at], weights @ value[0, 0, : at + 1], atol=1e-6)
 
 
 def test_no_mask_is_held_without_padding():
-    device = torch.device("cpu")
-    assert causal_mask(None, 5, 0, device).dense is None
-    assert causal_mask(None, 1, 4, device).dense is None
-    assert full_mask(None, 5).dense is None
-    assert causal_mask(None, 2, 4, device).dense.shape == (1, 1, 2, 6)
+    assert Sight(5, 0, CPU).causal().dense is None
+    assert Sight(1, 4, CPU).causal(4).dense is None
+    assert Sight(5, 0, CPU).full().dense is None
+    assert Sight(2, 4, CPU).causal(4).dense.shape == (1, 1, 2, 6)
 
 
 def test_mask_of_a_chunk_after_a_prefix():
-    dense = causal_mask(torch.tensor([[0, 1, 1, 1]]), 2, 2, torch.device("cpu")).dense
+    dense = Sight(2, 2, CPU, padding=torch.tensor([[0, 1, 1, 1]])).causal(2).dense
     assert dense[0, 0].int().tolist() == [[0, 1, 1, 0], [0, 1, 1, 1]]
 
 
 def test_fused_backends_say_what_they_cannot_do():
     query, key, value = qkv(requires_grad=True)
     with pytest.raises(ModelError, match="flex attention has no backward pass on a CPU"):
-        get_backend("flex")(query, key, value, AttentionMask(), 1.0, 0.0)
+        get_backend("flex")(query, key, value, AttentionMask(), Scores(1.0))
     for name in ("flex", "flash"):
         with pytest.raises(ModelError, match=f"{name} attention has no dropout"):
-            get_backend(name)(query, key, value, AttentionMask(), 1.0, 0.1)
+            get_backend(name)(query, key, value, AttentionMask(), Scores(1.0, dropout=0.1))
 
 
 def test_a_backend_that_this_torch_lacks_is_refused(monkeypatch):

@@ -8,7 +8,7 @@ import transformers
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from tfcli.models.configs.rope import read_rope
-from tfcli.models.layers.rotary import RotaryEmbedding, attention_factor, inverse_frequencies
+from tfcli.models.layers.rotary import Rotary, attention_factor, inverse_frequencies
 
 HEAD_DIM, LENGTH, TRAINED = 64, 4096, 512
 TYPES = {
@@ -66,7 +66,7 @@ def ours_and_theirs(name):
 @pytest.mark.parametrize("name", TYPES)
 def test_frequencies(name, length):
     rope, config = ours_and_theirs(name)
-    rotary = RotaryEmbedding(rope, HEAD_DIM, LENGTH)
+    rotary = Rotary(rope, HEAD_DIM, LENGTH)
     positions = torch.arange(length or 3)[None]
     expected, factor = ROPE_INIT_FUNCTIONS[rope["rope_type"]](config, seq_len=length)
     assert torch.allclose(rotary.frequencies(positions), expected, rtol=1e-6, atol=0)
@@ -88,7 +88,7 @@ def test_rounding_matters_to_yarn():
 def test_a_longer_input_leaves_no_trace():
     """A short input after a long one is rotated as if it came first."""
     rope, _ = ours_and_theirs("dynamic")
-    rotary = RotaryEmbedding(rope, HEAD_DIM, LENGTH)
+    rotary = Rotary(rope, HEAD_DIM, LENGTH)
     short = torch.arange(4)[None]
     first = rotary.frequencies(short)
     assert not torch.equal(rotary.frequencies(torch.tensor([[2 * LENGTH]])), first)

@@ -28,7 +28,9 @@ def last_positions(
 
 
 def token_loss(
-    logits: torch.Tensor, labels: torch.Tensor, num_target_tokens: int | torch.Tensor | None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    num_target_tokens: int | torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cross entropy over the labels that are not -100, in float32.
 
@@ -56,11 +58,37 @@ def causal_lm_loss(
     logits: torch.Tensor,
     labels: torch.Tensor,
     num_target_tokens: int | torch.Tensor | None = None,
+    segment_ids: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Each position predicts the label one place on. Arguments as in `token_loss`."""
+    """Each position predicts the label one place on. Arguments as in `token_loss`.
+
+    With `segment_ids` [b, s], the last token of a packed text predicts nothing.
+    """
     # The labels move, not the logits: a slice of the logits would be a large copy.
     shifted = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+    if segment_ids is not None:
+        next_text = F.pad(segment_ids[:, 1:] != segment_ids[:, :-1], (0, 1), value=True)
+        shifted = shifted.masked_fill(next_text, IGNORED)
     return token_loss(logits, shifted, num_target_tokens)
+
+
+def span_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The mean of two cross entropies: where a span begins and where it ends.
+
+    Args:
+        logits (Tensor): [b, s, 2]
+        labels (Tensor): [b, 2]; a position outside the input counts for nothing.
+
+    Returns:
+        []
+    """
+    length = logits.shape[1]
+    inside = labels.masked_fill((labels < 0) | (labels >= length), IGNORED)
+    parts = [
+        F.cross_entropy(logits[..., end].float(), inside[:, end], ignore_index=IGNORED)
+        for end in (0, 1)
+    ]
+    return (parts[0] + parts[1]) / 2
 
 
 def classification_loss(

@@ -1,0 +1,1 @@
+"""Stores: how one layer's keys and values are kept between forward passes."""

@@ -1,0 +1,134 @@
+"""What the blocks of one forward pass share: positions, masks, cache, and what to record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from tfcli.models.cache import Cache
+from tfcli.models.errors import ModelError
+from tfcli.models.layers.masks import AttentionMask, Sight, has_padding, position_ids_of
+from tfcli.models.layers.rotary import Rotary, Rotation
+
+
+@dataclass(eq=False)
+class Memory:
+    """An encoder's states, for a decoder that looks at them.
+
+    Args:
+        states (Tensor): [b, k, d]; None when a cache holds their keys and values already.
+        mask: which of them the decoder may see.
+    """
+
+    states: torch.Tensor | None
+    mask: AttentionMask
+
+
+@dataclass(eq=False)
+class Context:
+    """Handed to every block beside its input.
+
+    Args:
+        positions (Tensor): [b or 1, s], the positions of the new tokens.
+        sight: makes the masks that layers ask for.
+        cache: earlier keys and values; layers add theirs.
+        checkpointing: blocks are computed again in the backward pass.
+        hidden_states: where each block's input and the final state are appended, or None.
+        attentions: where each layer appends its attention weights, or None.
+        memory: the encoder's states, in a decoder with cross-attention.
+        cross_attentions: where cross-attention appends its weights, or None.
+    """
+
+    positions: torch.Tensor
+    sight: Sight
+    cache: Cache | None = None
+    checkpointing: bool = False
+    hidden_states: list[torch.Tensor] | None = None
+    attentions: list[torch.Tensor] | None = None
+    memory: Memory | None = None
+    cross_attentions: list[torch.Tensor] | None = None
+    _rotations: dict[tuple[int, torch.dtype], Rotation] = field(default_factory=dict)
+
+    def rotation(self, rotary: Rotary, dtype: torch.dtype) -> Rotation:
+        """Cosines and sines of the positions, computed once for all layers that share `rotary`."""
+        key = (id(rotary), dtype)
+        if key not in self._rotations:
+            self._rotations[key] = rotary(self.positions, dtype)
+        return self._rotations[key]
+
+    def causal(
+        self, layer: int, *, window: int | None = None, chunk: int | None = None
+    ) -> AttentionMask:
+        """The mask of a decoder layer; see `Sight.causal`."""
+        kept = 0 if self.cache is None else self.cache.kept(layer)
+        return self.sight.causal(kept, window=window, chunk=chunk)
+
+    def full(self, *, radius: int | None = None) -> AttentionMask:
+        """The mask of an encoder layer; see `Sight.full`."""
+        return self.sight.full(radius=radius)
+
+    def remember(
+        self, layer: int, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add new keys and values to the cache and return all that the layer needs; see `Store`.
+
+        Ask for the layer's mask first: it depends on what the cache held before.
+        """
+        return (key, value) if self.cache is None else self.cache.update(layer, key, value)
+
+    def finished(self, x: torch.Tensor) -> torch.Tensor:
+        """Record the final state and return it."""
+        if self.hidden_states is not None:
+            self.hidden_states.append(x)
+        return x
+
+
+def begin(
+    tokens: torch.Tensor,
+    *,
+    attention_mask: torch.Tensor | None = None,
+    position_ids: torch.Tensor | None = None,
+    segment_ids: torch.Tensor | None = None,
+    cache: Cache | None = None,
+    checkpointing: bool = False,
+    output_hidden_states: bool = False,
+    output_attentions: bool = False,
+) -> Context:
+    """The context of one forward pass.
+
+    Args:
+        tokens (Tensor): ids [b, s] or embeddings [b, s, d]; only the shape is read.
+        attention_mask (Tensor): [b, cached + s], 1 for a token, 0 for padding on either side.
+        position_ids (Tensor): [b or 1, s]; by default counted from each row's first token.
+        segment_ids (Tensor): [b, s], the number of the text that a token belongs to, where rows
+            are several texts packed together. Texts do not see each other.
+        cache: earlier keys and values.
+        checkpointing: whether blocks are computed again in the backward pass, if there is one.
+        output_hidden_states: record them.
+        output_attentions: record attention weights.
+
+    Raises:
+        ModelError: shapes that do not fit together, or segments with a cache.
+    """
+    batch, length = tokens.shape[:2]
+    past = 0 if cache is None else cache.length
+    if segment_ids is not None:
+        if cache is not None:
+            raise ModelError("segment_ids and a cache do not go together", fix="leave one out")
+        if segment_ids.shape != (batch, length):
+            raise ModelError(
+                f"segment_ids has shape {tuple(segment_ids.shape)}, expected {(batch, length)}"
+            )
+    padding = attention_mask if has_padding(attention_mask, batch, past + length) else None
+    if position_ids is None:
+        position_ids = position_ids_of(length, past, tokens.device, padding, segment_ids)
+    return Context(
+        positions=position_ids,
+        sight=Sight(length, past, tokens.device, padding, segment_ids),
+        cache=cache,
+        # A block that is computed again would add its keys and values to the cache again.
+        checkpointing=checkpointing and torch.is_grad_enabled() and cache is None,
+        hidden_states=[] if output_hidden_states else None,
+        attentions=[] if output_attentions else None,
+    )

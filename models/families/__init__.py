@@ -1,0 +1,1 @@
+"""The table of the families that are built in."""

@@ -1,0 +1,7 @@
+"""Decoders with a mixture of experts."""
+
+from __future__ import annotations
+
+from tfcli.models.family import Family
+
+FAMILIES: tuple[Family, ...] = ()

@@ -1,0 +1,81 @@
+"""What the registry knows of one architecture. Importing this imports no torch."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tfcli.models.errors import ModelError, hint
+
+if TYPE_CHECKING:
+    from tfcli.models.backbone import Backbone
+    from tfcli.models.config import ModelConfig
+    from tfcli.models.model import Model
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture. Classes are given as `module:Class` and imported on first use.
+
+    Args:
+        model_type: its name in config.json.
+        kind: `decoder`, `encoder`, `encoder-decoder` or `recurrent`; groups the documentation.
+        config: its config class.
+        backbone: its body.
+        heads: task -> head class. The first task is the default.
+        names: task -> the entry of `architectures` in config.json.
+        aliases: further entries of `architectures` -> the task that they are loaded as.
+        features: what it has that others lack, for the documentation.
+    """
+
+    model_type: str
+    kind: str
+    config: str
+    backbone: str
+    heads: Mapping[str, str]
+    names: Mapping[str, str]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
+
+    def config_class(self) -> type[ModelConfig]:
+        """Import the config class."""
+        return _load(self.config)
+
+    def backbone_class(self) -> type[Backbone]:
+        """Import the backbone class."""
+        return _load(self.backbone)
+
+    def model_class(self, task: str) -> type[Model]:
+        """The class of a task: its head, joined with the family's backbone.
+
+        Raises:
+            ModelError: the family has no such task.
+        """
+        if task not in self.heads:
+            raise ModelError(
+                f"{self.model_type} has no task {task!r}",
+                fix=hint(task, self.heads),
+            )
+        return _joined(self.names[task], self.heads[task], self.backbone)
+
+    def task_of(self, architectures: list[str] | None) -> str:
+        """The task that a checkpoint was saved for; the family's first where it does not say."""
+        known = {name: task for task, name in self.names.items()} | dict(self.aliases)
+        for name in architectures or ():
+            if name in known:
+                return known[name]
+        return next(iter(self.heads))
+
+
+@functools.cache
+def _joined(name: str, head: str, backbone: str) -> type[Model]:
+    head_class = _load(head)
+    return type(name, (head_class,), {"backbone": _load(backbone), "__doc__": head_class.__doc__})
+
+
+def _load(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,30 @@
+"""Where in the input the answer begins and ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tfcli.models.config import ModelConfig
+from tfcli.models.heads.plain import PlainHead
+from tfcli.models.layers.linear import linear
+from tfcli.models.losses import span_loss
+
+
+class QuestionAnswering(PlainHead):
+    """One linear, `qa_outputs`. Logits [b, s, 2]: of the first and of the last token.
+
+    `labels` are [b, 2]: both positions. A position past the input counts for nothing.
+    """
+
+    task = "question-answering"
+
+    def add_head(self, config: ModelConfig) -> None:
+        self.qa_outputs = linear(config.hidden_size, 2, bias=True)
+
+    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+        return self.qa_outputs(x)
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor, **more: Any) -> torch.Tensor:
+        return span_loss(logits, labels, **more)

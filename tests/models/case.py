@@ -1,0 +1,52 @@
+"""A tiny config that a family is tested with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+DECODER_TASKS = (
+    "causal-lm",
+    "sequence-classification",
+    "token-classification",
+    "question-answering",
+    "embedding",
+)
+ENCODER_TASKS = (
+    "masked-lm",
+    "sequence-classification",
+    "token-classification",
+    "question-answering",
+    "multiple-choice",
+    "embedding",
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One tiny config. It runs through every test of test_parity.py that fits its tasks.
+
+    Args:
+        name: shown by pytest.
+        config: name of the transformers config class.
+        settings: its arguments.
+        tasks: which heads to test. All tests run with the first, the main ones with the others.
+        length: tokens in the test input; past the trained length for stretched positions.
+        steady: whether positions are turned alike at any length. Where not, decoding step by step
+            differs from one pass over a long input, in transformers too.
+        attention: the backend of the transformers model. Theirs drop what a fused one cannot do.
+        refuses: our backends that say that they cannot compute it.
+        attends: whether there are attention weights to compare.
+        extra: inputs beside token ids, from `parity.EXTRA_INPUTS`.
+    """
+
+    name: str
+    config: str
+    settings: dict[str, Any] = field(repr=False)
+    tasks: tuple[str, ...] = ("causal-lm",)
+    length: int = 17
+    steady: bool = True
+    attention: str = "sdpa"
+    refuses: tuple[str, ...] = ()
+    attends: bool = True
+    extra: tuple[str, ...] = ()
