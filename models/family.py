@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Family:
-    """One architecture. Classes are given as `module:Class` and imported on first use.
+    """One architecture.
+
+    Classes are given as `module:Class` and imported on first use, or as they are.
 
     Args:
         model_type: its name in config.json.
@@ -33,9 +35,9 @@ class Family:
 
     model_type: str
     kind: str
-    config: str
-    backbone: str
-    heads: Mapping[str, str]
+    config: str | type[ModelConfig]
+    backbone: str | type[Backbone]
+    heads: Mapping[str, str | type[Model]]
     names: Mapping[str, str]
     aliases: Mapping[str, str] = field(default_factory=dict)
     features: tuple[str, ...] = ()
@@ -71,11 +73,13 @@ class Family:
 
 
 @functools.cache
-def _joined(name: str, head: str, backbone: str) -> type[Model]:
+def _joined(name: str, head: str | type[Model], backbone: str | type[Backbone]) -> type[Model]:
     head_class = _load(head)
     return type(name, (head_class,), {"backbone": _load(backbone), "__doc__": head_class.__doc__})
 
 
-def _load(target: str) -> Any:
+def _load(target: str | type) -> Any:
+    if not isinstance(target, str):
+        return target
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -1,11 +1,13 @@
 """Which families exist and where their code is. Importing this imports no torch.
 
-A family of your own is registered with `register(Family(...))`.
+A family of your own is registered with `register(Family(...))`, or by an installed package with
+an entry point of the group `tfcli.families`, whose name is the model_type.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from tfcli.models.errors import ModelError, hint
@@ -26,8 +28,26 @@ if TYPE_CHECKING:
 FAMILIES: dict[str, Family] = {}
 
 
+ENTRY_POINTS = "tfcli.families"
+
+
 def register(family: Family) -> Family:
-    """Make a family known by its model_type."""
+    """Make a family known by its model_type.
+
+    Raises:
+        ModelError: not a Family, or another one has its model_type.
+    """
+    if not isinstance(family, Family):
+        raise ModelError(
+            f"only a Family can be registered, not {type(family).__name__}",
+            fix="from tfcli.models.family import Family",
+        )
+    known = FAMILIES.get(family.model_type)
+    if known is not None and known != family:
+        raise ModelError(
+            f"there is a family {family.model_type!r} already",
+            fix="give yours a model_type of its own, in config.json too",
+        )
     FAMILIES[family.model_type] = family
     return family
 
@@ -37,13 +57,27 @@ for _group in (decoders, mixtures, earlier, recurrent, encoders, seq2seq, flagai
         register(_family)
 
 
+def _installed(model_type: str) -> Family | None:
+    """The family that an installed package offers under this name. Only its code is imported."""
+    for point in entry_points(group=ENTRY_POINTS, name=model_type):
+        family = register(point.load())
+        if family.model_type != model_type:
+            raise ModelError(
+                f"the entry point {model_type!r} gives the family {family.model_type!r}",
+                where=point.value,
+                fix="name the entry point after the model_type",
+            )
+        return family
+    return None
+
+
 def get_family(model_type: str) -> Family:
     """The family of a model_type.
 
     Raises:
         ModelError: it is not known; the message lists those that are, and the nearest.
     """
-    if model_type not in FAMILIES:
+    if model_type not in FAMILIES and _installed(model_type) is None:
         raise ModelError(
             f"unknown model_type {model_type!r}",
             where="config.json, key model_type",
@@ -64,5 +98,13 @@ def read_config(data: Mapping[str, Any]) -> ModelConfig:
             "the config has no model_type",
             where="config.json",
             fix=f"add model_type, one of: {', '.join(sorted(FAMILIES))}",
+        )
+    if "auto_map" in data and model_type not in FAMILIES and _installed(model_type) is None:
+        raise ModelError(
+            f"{model_type!r} is no family that is built in, and the Python code that the "
+            "checkpoint brings along (auto_map) is never run",
+            where="config.json, key auto_map",
+            fix="register the family in a file that you have read: --family-file FILE.py "
+            "(docs/own-families.md)",
         )
     return get_family(model_type).config_class().from_dict(data)

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tfcli.families import FamilyFile
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
@@ -36,6 +37,7 @@ class BenchmarkSpec(Spec):
     attention: Literal["sdpa", "eager", "flex", "flash"] = Field(
         "sdpa", description="Attention backend."
     )
+    family_file: FamilyFile = None
 
 
 class BenchmarkRow(BaseModel):

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
+from tfcli.families import FamilyFile
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 from tfcli.units import parse_bytes
 
@@ -29,6 +30,7 @@ class ConvertSpec(Spec):
         "5GB",
         description="Largest weight file: 5GB, 500MB, 2GiB or a number of bytes.",
     )
+    family_file: FamilyFile = None
 
     @field_validator("max_shard_size")
     @classmethod

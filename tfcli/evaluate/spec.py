@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tfcli.families import FamilyFile
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec
 
 
@@ -53,6 +54,7 @@ class EvalSpec(Spec):
     text_field: str = Field(
         "text", min_length=1, description="The key or column of the text in .jsonl, .csv, .parquet."
     )
+    family_file: FamilyFile = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

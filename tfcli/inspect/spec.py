@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
+from tfcli.families import FamilyFile
 from tfcli.recipe.spec import ModelRef, Result, Spec
 
 
@@ -19,6 +20,7 @@ class InspectSpec(Spec):
         description="A checkpoint folder, a .safetensors file, or a hub id org/name[@revision] "
         "(downloaded if it is not in the cache)."
     )
+    family_file: FamilyFile = None
 
 
 class TensorLine(BaseModel):

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tfcli.families import FamilyFile
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec
 
 
@@ -58,6 +59,7 @@ class QuantizeSpec(Spec):
     device: str = Field(
         "cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where blocks run, for gptq."
     )
+    family_file: FamilyFile = None
 
     @model_validator(mode="after")
     def _keys_have_effect(self) -> Self:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from tfcli.families import FamilyFile
 from tfcli.models.errors import ModelError
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec
 
@@ -110,6 +111,7 @@ class TrainSpec(Spec):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where to train; auto is cuda where there is one."
     )
+    family_file: FamilyFile = None
 
     @field_validator("config")
     @classmethod

@@ -1,0 +1,152 @@
+"""Families that a user registers: the documented example, end to end, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tfcli.checkpoints.folder import load_model, save_model
+from tfcli.checkpoints.source import open_checkpoint
+from tfcli.commands.app import run
+from tfcli.errors import ModelError, UsageError
+from tfcli.families import load_family_file
+from tfcli.models.config import config_from_recipe
+from tfcli.models.loading import build, initialize
+from tfcli.models.registry import FAMILIES, read_config
+
+EXAMPLE = Path(__file__).parents[1] / "docs/examples/own_family.py"
+
+
+@pytest.fixture(autouse=True)
+def forget_families():
+    known = dict(FAMILIES)
+    yield
+    FAMILIES.clear()
+    FAMILIES.update(known)
+    for name in [name for name in sys.modules if name.startswith("tfcli_family_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def checkpoint(tmp_path, tiny_tokenizer):
+    """A checkpoint of the example's family, with a tokenizer."""
+    load_family_file(str(EXAMPLE))
+    config = config_from_recipe(
+        {
+            "model_type": "parallel-llama",
+            "vocab_size": 300,
+            "hidden_size": 16,
+            "intermediate_size": 24,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 64,
+            "residual_scale": 0.5,
+        }
+    )
+    folder = tmp_path / "model"
+    save_model(initialize(build(config)), folder, tokenizer_from=tiny_tokenizer)
+    FAMILIES.pop("parallel-llama")
+    for name in [name for name in sys.modules if name.startswith("tfcli_family_")]:
+        del sys.modules[name]
+    return folder
+
+
+def test_the_example_works_with_the_commands(checkpoint, tmp_path, capsys):
+    family = ["--family-file", str(EXAMPLE)]
+    assert run(["inspect", str(checkpoint), "--json", *family]) == 0
+    assert json.loads(capsys.readouterr().out)["task"] == "causal-lm"
+    generate = ["generate", str(checkpoint), "a", "--max-new-tokens", "3"]
+    assert run([*generate, *family]) == 0
+    half = str(tmp_path / "half")
+    assert run(["convert", str(checkpoint), half, "--dtype", "bf16", *family]) == 0
+    assert load_model(half).dtype == torch.bfloat16
+
+
+def test_its_rule_holds_both_ways(checkpoint):
+    assert "model.tok_embeddings.weight" in open_checkpoint(checkpoint)
+    load_family_file(str(EXAMPLE))
+    model = load_model(checkpoint)
+    stored = open_checkpoint(checkpoint)["model.tok_embeddings.weight"]
+    assert torch.equal(model.model.embed_tokens.weight, stored)
+
+
+def test_without_the_file_the_family_is_unknown(checkpoint, capsys):
+    assert run(["generate", str(checkpoint), "a"]) != 0
+    assert "unknown model_type 'parallel-llama'" in capsys.readouterr().err
+
+
+def test_its_config_refuses_what_it_says(checkpoint):
+    load_family_file(str(EXAMPLE))
+    with pytest.raises(ModelError, match="residual_scale must be above 0"):
+        config_from_recipe({"model_type": "parallel-llama", "residual_scale": 0.0})
+
+
+def test_code_of_a_checkpoint_never_runs(tmp_path):
+    (tmp_path / "modeling_evil.py").write_text("raise SystemExit('it ran')")
+    content = {"model_type": "evil", "auto_map": {"AutoModel": "modeling_evil.EvilModel"}}
+    with pytest.raises(ModelError, match=r"never run") as caught:
+        read_config(content)
+    assert "--family-file" in caught.value.fix
+
+
+def test_a_family_that_is_built_in_does_without_the_code():
+    config = read_config({"model_type": "llama", "auto_map": {"AutoModel": "modeling_x.X"}})
+    assert config.to_dict()["auto_map"] == {"AutoModel": "modeling_x.X"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "no list FAMILIES"),
+        ("FAMILIES = []", "no list FAMILIES"),
+        ("FAMILIES = [3]", "only a Family can be registered, not int"),
+        ("x = (", "SyntaxError"),
+        ("import no_such_module_here", "no_such_module_here"),
+        (EXAMPLE.read_text().replace("parallel-llama", "llama"), "there is a family 'llama'"),
+    ],
+    ids=["nothing", "empty", "no family", "syntax", "import", "a name that is taken"],
+)
+def test_files_that_register_nothing(tmp_path, text, message):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    with pytest.raises((UsageError, ModelError), match=message):
+        load_family_file(str(file))
+
+
+def test_a_missing_file_is_refused_before_the_work(tmp_path, capsys):
+    missing = str(tmp_path / "no.py")
+    assert run(["inspect", "anything", "--family-file", missing]) == 2
+    assert "there is no file" in capsys.readouterr().err
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An installed distribution with an entry point."""
+    site = tmp_path / "site"
+    info = site / "own_family-1.0.dist-info"
+    info.mkdir(parents=True)
+    shutil.copy(EXAMPLE, site / "own_family_package.py")
+    with (site / "own_family_package.py").open("a") as file:
+        file.write("\nPARALLEL = FAMILIES[0]\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-family\nVersion: 1.0\n")
+    entry = "[tfcli.families]\n{} = own_family_package:PARALLEL\n"
+    monkeypatch.syspath_prepend(site)
+    yield lambda name: (info / "entry_points.txt").write_text(entry.format(name))
+    sys.modules.pop("own_family_package", None)
+
+
+def test_an_installed_package_offers_a_family(package, checkpoint):
+    package("parallel-llama")
+    assert "own_family_package" not in sys.modules
+    assert load_model(checkpoint).config.residual_scale == 0.5
+
+
+def test_an_entry_point_under_another_name_is_refused(package):
+    package("something-else")
+    with pytest.raises(ModelError, match="gives the family 'parallel-llama'"):
+        read_config({"model_type": "something-else"})

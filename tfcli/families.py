@@ -1,0 +1,87 @@
+"""Families of a user's own: a Python file that the user names, or an installed package.
+
+Such code runs, because the user asked for it by name. Code that a checkpoint brings along never
+does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from tfcli.errors import UsageError
+from tfcli.recipe.spec import Role
+
+NAME = "FAMILIES"
+
+
+def load_family_file(path: str) -> str:
+    """Run a Python file and register the families in its `FAMILIES`. Returns the path.
+
+    A file is run once in a process.
+
+    Raises:
+        UsageError: no such file, an error in it, or nothing in it to register.
+    """
+    from tfcli.models.registry import register
+
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UsageError(f"there is no file {path}", where="family_file")
+    module_name = f"tfcli_family_{file.stem}_{abs(hash(file.resolve()))}"
+    if module_name in sys.modules:
+        return path
+    families = getattr(_run(file, module_name), NAME, None)
+    if not isinstance(families, (list, tuple)) or not families:
+        del sys.modules[module_name]
+        raise UsageError(
+            f"the file has no list {NAME}",
+            where=path,
+            fix=f"end it with {NAME} = [Family(...)]; docs/own-families.md has an example",
+        )
+    for family in families:
+        register(family)
+    return path
+
+
+def _run(file: Path, module_name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    if spec is None or spec.loader is None:
+        raise UsageError(
+            "is not a Python file", where=str(file), fix="give a file that ends in .py"
+        )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        line = _line_in(error, file)
+        raise UsageError(
+            f"the file failed: {type(error).__name__}: {error}", where=f"{file}{line}"
+        ) from error
+    return module
+
+
+def _line_in(error: BaseException, file: Path) -> str:
+    """Where in the file an error arose, as `:12`."""
+    if isinstance(error, SyntaxError):
+        return f":{error.lineno}"
+    lines, trace = [], error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(file):
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    return f":{lines[-1]}" if lines else ""
+
+
+FamilyFile = Annotated[
+    Annotated[str, Role("input"), AfterValidator(load_family_file)] | None,
+    Field(description="A Python file of yours with model families; it is run."),
+]
+"""A spec's key `family_file`. It stands last, so that the file is run when the rest is read."""
