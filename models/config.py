@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -112,7 +113,7 @@ class ModelConfig:
         Raises:
             ModelError: a value of the wrong type, or one that this family does not build.
         """
-        data: dict[str, Any] = copy.deepcopy(dict(content))
+        data: dict[str, Any] = decode_floats(copy.deepcopy(dict(content)))
         data.pop("model_type", None)
         cls._refuse_fixed(data)
         torch_dtype = data.pop("torch_dtype", None)  # the spelling before transformers 5
@@ -154,7 +155,8 @@ class ModelConfig:
         if self.dtype is not None:
             out["torch_dtype"] = self.dtype  # vLLM, llama.cpp and transformers 4 read this one
         out = self.write_keys(out)
-        return {**copy.deepcopy(self.extra), **out}
+        whole: dict[str, Any] = encode_floats({**copy.deepcopy(self.extra), **out})
+        return whole
 
     def write_keys(self, out: dict[str, Any]) -> dict[str, Any]:
         """The inverse of `read_keys`."""
@@ -227,6 +229,30 @@ class ModelConfig:
                     where=f"{WHERE}, key {key}",
                     fix=f"supported: {', '.join(repr(value) for value in allowed)}",
                 )
+
+
+# JSON has no infinity; transformers writes {"__float__": "Infinity"}.
+_TAG = "__float__"
+_SPECIAL = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+
+
+def decode_floats(value: Any) -> Any:
+    """JSON with tagged numbers -> the numbers."""
+    if isinstance(value, dict):
+        if set(value) == {_TAG} and value[_TAG] in _SPECIAL:
+            return _SPECIAL[value[_TAG]]
+        return {key: decode_floats(item) for key, item in value.items()}
+    return [decode_floats(item) for item in value] if isinstance(value, list) else value
+
+
+def encode_floats(value: Any) -> Any:
+    """The inverse of `decode_floats`."""
+    if isinstance(value, float) and not math.isfinite(value):
+        tag = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return {_TAG: tag}
+    if isinstance(value, dict):
+        return {key: encode_floats(item) for key, item in value.items()}
+    return [encode_floats(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def read_labels(data: dict[str, Any]) -> None:

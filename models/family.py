@@ -75,7 +75,7 @@ class Family:
 @functools.cache
 def _joined(name: str, head: str | type[Model], backbone: str | type[Backbone]) -> type[Model]:
     head_class = _load(head)
-    return type(name, (head_class,), {"backbone": _load(backbone), "__doc__": head_class.__doc__})
+    return type(name, (head_class,), {"body_class": _load(backbone), "__doc__": head_class.__doc__})
 
 
 def _load(target: str | type) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -30,6 +30,7 @@ class LoadAccount:
         tied: name in the model -> the name that it shares.
         skipped: name in the checkpoint -> why it is not needed.
         initialized: names in the model that were given new random values on request.
+        computed: names of buffers that the checkpoint leaves out and the config gives.
         cast: name in the model -> the dtype it had in the checkpoint, where that was changed.
     """
 
@@ -37,6 +38,7 @@ class LoadAccount:
     tied: dict[str, str] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     initialized: list[str] = dataclasses.field(default_factory=list)
+    computed: list[str] = dataclasses.field(default_factory=list)
     cast: dict[str, torch.dtype] = dataclasses.field(default_factory=dict)
 
 
@@ -94,7 +96,9 @@ def load_weights(
     account = LoadAccount()
     expected = model.state_dict(keep_vars=True)
     plan = match_names(model, source, expected, account)
-    missing = [name for name in expected if name not in plan and name not in account.tied]
+    defaults = _defaults(model, plan)
+    given = {*plan, *account.tied, *defaults}
+    missing = [name for name in expected if name not in given]
     fresh = [name for name in missing if new_head and model.may_be_new(name)]
     missing = [name for name in missing if name not in fresh]
     if missing:
@@ -114,6 +118,9 @@ def load_weights(
     for name in fresh:
         _assign(model, name, random_values(model, name, seed).to(device, dtype))
         account.initialized.append(name)
+    for name, value in defaults.items():
+        _assign(model, name, value.to(device))
+        account.computed.append(name)
     _require_filled(model)
     if model.config.quantization is not None:
         from tfcli.models.quantized import verify_quantized
@@ -146,6 +153,8 @@ def initialize(
     with torch.no_grad():
         for name, _ in list(model.named_parameters()):
             _assign(model, name, random_values(model, name, seed).to(device, dtype))
+    for name, value in {**_first_buffers(model), **_defaults(model)}.items():
+        _assign(model, name, value.to(device))
     model.tie_weights()
     _require_filled(model)
     return model
@@ -203,6 +212,23 @@ def match_names(
     return dict(sorted(plan.items(), key=lambda item: order[item[1].name]))
 
 
+def _first_buffers(model: Model) -> dict[str, torch.Tensor]:
+    """Values of the buffers of a new model that training moves, by their names in the model."""
+    found = {}
+    for name, buffer in model.named_buffers():
+        value = model.body.initial(name.removeprefix(f"{model.base()}."), buffer.shape)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _defaults(model: Model, stored: Collection[str] = ()) -> dict[str, torch.Tensor]:
+    """Values of the buffers that need not be stored, by their names in the model."""
+    names = [name for name, _ in model.named_buffers() if name not in stored]
+    found = {name: model.default(name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _current_names(model: Model, source: Iterable[str]) -> dict[str, str]:
     """Today's spelling of every name of a checkpoint -> the checkpoint's own."""
     stored: dict[str, str] = {}
@@ -228,7 +254,7 @@ def _not_needed(model: Model, name: str, *, another_head: bool) -> str | None:
         if re.search(pattern, name):
             return why
     inner = name.removeprefix(f"{model.base()}.")
-    if model.backbone.optional and inner.startswith(model.backbone.optional):
+    if model.body_class.optional and inner.startswith(model.body_class.optional):
         return f"{model.task} does not use it"
     return "part of another task's head" if another_head and inner == name else None
 
@@ -269,14 +295,21 @@ def _fill(
 def _check_ties(
     model: Model, source: Mapping[str, torch.Tensor], plan: dict[str, Place], account: LoadAccount
 ) -> None:
-    """Drop the second of two equal tied tensors from the plan; refuse two that differ."""
-    for name, origin in account.tied.items():
+    """Drop the second of two equal tied tensors from the plan; refuse two that differ.
+
+    Where the family's configs do not say which is meant, two that differ are kept apart.
+    """
+    for name, origin in list(account.tied.items()):
         if name not in plan:
             continue
-        place, kept = plan.pop(name), plan[origin]
+        place, kept = plan[name], plan[origin]
         first, second = kept.read(source[kept.name]), place.read(source[place.name])
-        alike = first.dtype == second.dtype and first.shape == second.shape
-        if not alike or not torch.equal(first, second):
+        if first.dtype == second.dtype and torch.equal(first, second):
+            del plan[name]
+        elif model.may_untie(name):
+            model.untie()
+            del account.tied[name]
+        else:
             raise ModelError(
                 f"{place.name} and {kept.name} differ, but the config ties them",
                 where=type(model).__name__,

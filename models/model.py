@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -22,7 +23,7 @@ class Model(nn.Module):
 
     Class attributes:
         task: the registry's name of the head.
-        backbone: the family's class.
+        body_class: the family's backbone.
         pools: the head asks for the backbone's pooled state.
         headless: there is no head, and checkpoints leave the backbone's prefix out.
 
@@ -32,7 +33,7 @@ class Model(nn.Module):
     """
 
     task: ClassVar[str]
-    backbone: ClassVar[type[Backbone]]
+    body_class: ClassVar[type[Backbone]]
     pools: ClassVar[bool] = False
     headless: ClassVar[bool] = False
 
@@ -41,7 +42,7 @@ class Model(nn.Module):
         self.config = config
         self.attention = attention
         self.checkpointing = False
-        body = self.backbone(config, attention)
+        body = self.body_class(config, attention)
         body.config = config
         if self.pools:
             body.add_pooler(config)
@@ -55,22 +56,22 @@ class Model(nn.Module):
     @classmethod
     def base(cls) -> str:
         """The attribute that holds the backbone."""
-        return cls.backbone.prefixes.get(cls.task, cls.backbone.prefix)
+        return cls.body_class.prefixes.get(cls.task, cls.body_class.prefix)
 
     @classmethod
     def bare(cls) -> bool:
         """Whether checkpoints store the backbone's parameters without its prefix."""
-        return cls.headless or cls.backbone.bare
+        return cls.headless or cls.body_class.bare
 
     @classmethod
     def rules(cls) -> tuple[Rule, ...]:
         """How checkpoints differ from the model's parameters."""
-        return cls.backbone.rules
+        return cls.body_class.rules
 
     @classmethod
     def ignorable(cls) -> dict[str, str]:
         """Regular expression on a checkpoint's name -> why the tensor is not needed."""
-        return cls.backbone.ignorable
+        return cls.body_class.ignorable
 
     @classmethod
     def ties(cls) -> dict[str, str]:
@@ -85,9 +86,18 @@ class Model(nn.Module):
 
     @property
     def calibration(self) -> CalibrationWalk:
-        """The blocks and linears, for quantization."""
-        walk = self.backbone.walk
-        return CalibrationWalk(f"{self.base()}.{walk.blocks}", walk.groups)
+        """The blocks and linears, for quantization.
+
+        Raises:
+            ModelError: the family declares none.
+        """
+        walk = getattr(self.body, "walk", None)
+        if walk is None:
+            raise ModelError(
+                f"{self.config.model_type} declares no calibration walk, so it cannot be quantized",
+                where=type(self).__name__,
+            )
+        return replace(walk, blocks=f"{self.base()}.{walk.blocks}")
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -116,14 +126,27 @@ class Model(nn.Module):
             path, _, leaf = name.rpartition(".")
             setattr(self.get_submodule(path), leaf, self.get_parameter(origin))
 
+    def may_untie(self, name: str) -> bool:
+        """Whether a checkpoint may hold a tied parameter apart, whatever its config says."""
+        return False
+
+    def untie(self) -> None:
+        """Take the config's word back that the head shares the token table."""
+        self.config = self.body.config = self.config.replace(tie_word_embeddings=False)
+
     def set_activation_checkpointing(self, enabled: bool) -> None:
         """Trade time for memory: recompute each block in the backward pass."""
         self.checkpointing = enabled
 
+    def default(self, name: str) -> torch.Tensor | None:
+        """The value of a buffer that checkpoints may leave out; None if it must be there."""
+        inner = name.removeprefix(f"{self.base()}.")
+        return None if inner == name else self.body.default(inner)
+
     def may_be_new(self, name: str) -> bool:
         """Whether a parameter may start at random when a checkpoint gets a new head."""
         inner = name.removeprefix(f"{self.base()}.")
-        return inner == name or bool(inner.startswith(self.backbone.optional))
+        return inner == name or bool(inner.startswith(self.body_class.optional))
 
     def run(
         self,
@@ -156,13 +179,13 @@ class Model(nn.Module):
         """
         inputs = {} if inputs is None else inputs
         for name in inputs:
-            if name not in self.backbone.inputs:
+            if name not in self.body_class.inputs:
                 # As Python says it of a function's arguments.
-                known = hint(name, (*self.backbone.inputs, "attention_mask", "labels"))
+                known = hint(name, (*self.body_class.inputs, "attention_mask", "labels"))
                 raise TypeError(f"{type(self).__name__} takes no argument {name!r} ({known})")
         if (input_ids is None) == (inputs_embeds is None):
             raise ModelError("give exactly one of input_ids and inputs_embeds")
-        if segment_ids is not None and not self.backbone.packs:
+        if segment_ids is not None and not self.body_class.packs:
             raise ModelError(f"{self.config.model_type} takes no packed texts (segment_ids)")
         tokens = inputs_embeds if input_ids is None else input_ids
         assert tokens is not None
@@ -185,8 +208,11 @@ class Model(nn.Module):
 def recorded(context: Context) -> ModelOutput:
     """An output with what a context has recorded."""
     states, weights = context.hidden_states, context.attentions
+    crossed = context.cross_attentions
     return ModelOutput(
         hidden_states=None if states is None else tuple(states),
         attentions=None if weights is None else tuple(weights),
+        cross_attentions=None if crossed is None else tuple(crossed),
         cache=context.cache,
+        aux_loss=context.aux_loss,
     )

@@ -18,12 +18,12 @@ class CausalLM(Model):
     task = "causal-lm"
 
     def add_head(self, config: ModelConfig) -> None:
-        width = self.body.get_parameter(f"{self.backbone.tokens}.weight").shape[1]
+        width = self.body.get_parameter(f"{self.body_class.tokens}.weight").shape[1]
         self.lm_head = linear(width, config.vocab_size, bias=self.body.head_bias(config))
 
     @classmethod
     def ties(cls) -> dict[str, str]:
-        return {"lm_head.weight": f"{cls.base()}.{cls.backbone.tokens}.weight"}
+        return {"lm_head.weight": f"{cls.base()}.{cls.body_class.tokens}.weight"}
 
     def forward(
         self,
@@ -77,5 +77,7 @@ class CausalLM(Model):
         x = last_positions(x, logits_to_keep, labels)
         output.logits = self.body.adjust_logits(self.lm_head(x))
         if labels is not None:
-            output.loss = causal_lm_loss(output.logits, labels, num_target_tokens, segment_ids)
+            output.loss = causal_lm_loss(
+                output.logits, labels, num_target_tokens, segment_ids, output.aux_loss
+            )
         return output

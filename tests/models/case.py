@@ -37,7 +37,14 @@ class Case:
         attention: the backend of the transformers model. Theirs drop what a fused one cannot do.
         refuses: our backends that say that they cannot compute it.
         attends: whether there are attention weights to compare.
+        carries: what transformers calls the cache among its arguments and outputs.
+        their_cache: whether transformers decodes step by step to what it gives in one pass.
+        records_inputs: whether transformers records the input of each block among the hidden
+            states, as we do; where not, it records the outputs.
+        passes: how often the first block runs in a forward pass, where layers share it.
         extra: inputs beside token ids, from `parity.EXTRA_INPUTS`.
+        leaks: whether padding changes what transformers computes, so that padded rows cannot be
+            compared with theirs. Ours must not change all the same.
     """
 
     name: str
@@ -49,4 +56,9 @@ class Case:
     attention: str = "sdpa"
     refuses: tuple[str, ...] = ()
     attends: bool = True
+    carries: str = "past_key_values"
+    their_cache: bool = True
+    records_inputs: bool = True
+    passes: int = 1
     extra: tuple[str, ...] = ()
+    leaks: bool = False

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any
 
 import pytest
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 
 from tests.models.parity import (
@@ -37,7 +35,6 @@ from tfcli.models.saving import export_config, export_tensors
 
 every_pair = pytest.mark.parametrize(("case", "task"), PAIRS, ids=pair_id)
 every_main = pytest.mark.parametrize(("case", "task"), MAIN, ids=pair_id)
-every_causal = pytest.mark.parametrize(("case", "task"), CAUSAL, ids=pair_id)
 every_steady = pytest.mark.parametrize(("case", "task"), STEADY, ids=pair_id)
 
 
@@ -49,8 +46,11 @@ def test_forward(case, task):
     with torch.no_grad():
         expected, actual = theirs(**batch, **wanted), ours(**batch, **wanted)
     assert_close(actual.logits, answer(expected, task))
-    assert len(actual.hidden_states) == len(expected.hidden_states)
-    for own, other in zip(actual.hidden_states, expected.hidden_states, strict=True):
+    own_states, other_states = actual.hidden_states, expected.hidden_states
+    if not case.records_inputs:  # the first is missing, and the last block's output is there too
+        own_states, other_states = own_states[1:], (*other_states[:-2], other_states[-1])
+    assert len(own_states) == len(other_states)
+    for own, other in zip(own_states, other_states, strict=True):
         assert_close(own, other)
     if case.attends:
         for own, other in zip(actual.attentions, expected.attentions, strict=True):
@@ -61,8 +61,11 @@ def test_forward(case, task):
 def test_loss_and_gradients(case, task):
     theirs = reference(case, task)
     ours, batch = twin(theirs, task), inputs(case, task)
+    theirs.config.use_cache = False  # some write it in place, which forbids a backward pass
     if task == "embedding":  # it has no loss: any function of the vectors will do
-        actual, expected = ours(**batch).logits.sum(), answer(theirs(**batch), task).sum()
+        # (not their sum, which is near 0 after a norm)
+        actual = ours(**batch).logits.square().mean()
+        expected = answer(theirs(**batch), task).square().mean()
     else:
         labels = labels_for(case, task, batch)
         actual = ours(**batch, labels=labels).loss
@@ -83,14 +86,14 @@ def test_padding_changes_nothing(case, task, side):
     ours = twin(reference(case, task), task)
     length, pad = min(case.length, 13), 5
     batch = inputs(case, task, rows=1, length=length)
-    mask = torch.ones(1, length, dtype=torch.long)
-    ends = (pad, 0) if side == "left" else (0, pad)
-    padded = {name: pad_tokens(value, ends) for name, value in batch.items()}
-    padded_mask = pad_tokens(mask, ends, value=0)
+    mask = torch.ones_like(batch["input_ids"])
+    ends, dim = (pad, 0) if side == "left" else (0, pad), mask.ndim - 1
+    padded = {name: pad_tokens(value, ends, dim) for name, value in batch.items()}
+    padded_mask = pad_tokens(mask, ends, dim, value=0)
     # Beside a longer row, which is not padded.
     longer = inputs(case, task, rows=1, length=length + pad)
     both = {name: torch.cat((padded[name], longer[name])) for name in padded}
-    both_mask = torch.cat((padded_mask, torch.ones(1, length + pad, dtype=torch.long)))
+    both_mask = torch.cat((padded_mask, torch.ones_like(longer["input_ids"])))
     with torch.no_grad():
         alone = ours(**batch).logits
         together = ours(**both, attention_mask=both_mask).logits
@@ -104,9 +107,9 @@ def test_padding_changes_nothing(case, task, side):
         assert_close(together[1:], unpadded)
 
 
-def pad_tokens(x: torch.Tensor, ends: tuple[int, int], value: int = 1) -> torch.Tensor:
-    """Pad the second dimension, whatever follows it."""
-    widths = (0, 0) * (x.ndim - 2)
+def pad_tokens(x: torch.Tensor, ends: tuple[int, int], dim: int, value: int = 1) -> torch.Tensor:
+    """Pad one dimension, whatever follows it."""
+    widths = (0, 0) * (x.ndim - 1 - dim)
     return torch.nn.functional.pad(x, (*widths, *ends), value=value)
 
 
@@ -116,11 +119,14 @@ def test_right_padding_equals_theirs(case, task):
     ours, batch = twin(theirs, task), inputs(case, task)
     mask = torch.ones_like(batch["input_ids"])
     mask[0, ..., -6:] = 0
-    if theirs.config.pad_token_id is not None:  # their decoders find the last token by it
-        batch["input_ids"] = batch["input_ids"].masked_fill(mask == 0, theirs.config.pad_token_id)
+    pad = getattr(theirs.config, "pad_token_id", None)
+    if pad is not None:  # their decoders find the last token by it
+        batch["input_ids"] = batch["input_ids"].masked_fill(mask == 0, pad)
     with torch.no_grad():
         expected = answer(theirs(**batch, attention_mask=mask), task, mask)
         actual = ours(**batch, attention_mask=mask).logits
+    if case.leaks:  # what is left is the row beside the padded one
+        mask, actual, expected = mask[1:], actual[1:], expected[1:]
     if task not in WHOLE:
         actual, expected = actual[mask.bool()], expected[mask.bool()]
     assert_close(actual, expected)
@@ -145,7 +151,7 @@ def test_packed_texts_equal_separate_ones(case, task):
     sizes = [5, 3, batch["input_ids"].shape[1] - 8]
     segments = torch.repeat_interleave(torch.arange(3), torch.tensor(sizes))[None]
     with torch.no_grad():
-        if not ours.backbone.packs:
+        if not ours.body_class.packs:
             with pytest.raises(ModelError, match="segment_ids"):
                 ours(**batch, segment_ids=segments)
             return
@@ -186,7 +192,7 @@ def test_cached_decoding_with_left_padding(case, task):
     assert_close(torch.cat(parts, dim=1)[:1, 4:], alone)
 
 
-@every_causal
+@pytest.mark.parametrize(("case", "task"), [p for p in CAUSAL if p[0].their_cache], ids=pair_id)
 def test_cached_decoding_equals_theirs(case, task):
     """Also where the rotation changes on the way, past the trained length."""
     theirs = reference(case, task)
@@ -194,17 +200,9 @@ def test_cached_decoding_equals_theirs(case, task):
     ids, cache, past = batch["input_ids"], DynamicCache(), None
     with torch.no_grad():
         for part in ids.split([9] + [1] * (ids.shape[1] - 9), dim=1):
-            output, past = their_step(theirs, part, past)
-            assert_close(ours(part, cache=cache).logits, output)
-
-
-def their_step(model: torch.nn.Module, ids: torch.Tensor, past: Any) -> tuple[torch.Tensor, Any]:
-    """One step of their cached decoding: logits, and what to give to the next step.
-
-    Their recurrent models call what they carry along in their own ways.
-    """
-    output = model(ids, past_key_values=past or transformers.DynamicCache(), use_cache=True)
-    return output.logits, output.past_key_values
+            output = theirs(part, **{case.carries: past}, use_cache=True)
+            past = output[case.carries]
+            assert_close(ours(part, cache=cache).logits, output.logits)
 
 
 @every_pair
@@ -287,7 +285,7 @@ def test_activation_checkpointing_keeps_the_gradients(case, task):
     for model in (plain, frugal):
         torch.manual_seed(3)  # the same dropout
         model(**batch, labels=labels).loss.backward()
-    assert runs == 2  # once forward, once again in the backward pass
+    assert runs == 2 * case.passes  # once forward, once again in the backward pass
     own, other = our_gradients(frugal), our_gradients(plain)
     assert own.keys() == other.keys()
     assert all(torch.equal(own[name], other[name]) for name in own)
@@ -297,8 +295,15 @@ def test_activation_checkpointing_keeps_the_gradients(case, task):
 def test_config_survives_the_round_trip(case, task):
     theirs = reference(case, task).config
     written = json.loads(json.dumps(read_config(theirs.to_dict()).to_dict()))
-    again = type(theirs)(**copy.deepcopy(written)).to_dict()
-    for key in ("torch_dtype", "rope_theta", "rope_scaling"):  # the older spellings
-        again.pop(key, None)
-    assert again == theirs.to_dict()
+    again = type(theirs)(**type(theirs)._decode_special_floats(copy.deepcopy(written))).to_dict()
+    assert without_older_keys(again) == without_older_keys(theirs.to_dict())
     assert read_config(written).to_dict() == written
+
+
+def without_older_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """A config without what we write for older readers, and transformers 5 carries along."""
+    older = ("torch_dtype", "rope_theta", "rope_scaling", "partial_rotary_factor")
+    kept = {key: value for key, value in config.items() if key not in older}
+    if kept.get("rope_parameters"):  # which has rope_type
+        kept["rope_parameters"] = {k: v for k, v in kept["rope_parameters"].items() if k != "type"}
+    return kept

@@ -1,0 +1,150 @@
+"""Mamba (Gu and Dao 2023): a selective state space in place of attention and mlp.
+
+Reference: transformers `modeling_mamba.py`; names of modules and parameters are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tfcli.models.backbone import Backbone
+from tfcli.models.blocks.run import run_blocks
+from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.configs.mamba import MambaConfig, StateSpaceConfig
+from tfcli.models.context import Context
+from tfcli.models.layers.activations import activation
+from tfcli.models.layers.embeddings import Embedding, embed_inputs
+from tfcli.models.layers.linear import linear
+from tfcli.models.layers.norms import RMSNorm
+from tfcli.models.layers.state_space import CausalConv, selective_scan
+from tfcli.models.rules import OldName
+
+
+class MambaMixer(nn.Module):
+    """The selective state space of one layer."""
+
+    def __init__(self, config: MambaConfig, layer: int) -> None:
+        super().__init__()
+        inner, rank = config.intermediate_size, int(config.time_step_rank)
+        self.layer = layer
+        self.sizes = (rank, config.state_size, config.state_size)
+        self.in_proj = linear(config.hidden_size, 2 * inner, config.use_bias)
+        self.conv1d = CausalConv(inner, config.conv_kernel, config.use_conv_bias)
+        self.act = activation(config.hidden_act)
+        self.x_proj = linear(inner, sum(self.sizes), bias=False)
+        self.dt_proj = linear(rank, inner, bias=True)
+        self.A_log = nn.Parameter(torch.empty(inner, config.state_size))
+        self.D = nn.Parameter(torch.empty(inner))
+        self.out_proj = linear(inner, config.hidden_size, config.use_bias)
+
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        carried = carried_state(context, self.layer)
+        inner, gate = self.in_proj(x).chunk(2, dim=-1)
+        inner, conv = self.conv1d(without_padding(inner, context), carried.get("conv"))
+        # The bias of the convolution makes padding something again.
+        inner = without_padding(self.act(inner), context)
+        rank, write, read = self.x_proj(inner).split(self.sizes, dim=-1)
+        step = F.softplus(self.dt_proj(rank).float())
+        decay = -torch.exp(self.A_log.float())
+        out, state = selective_scan(inner, step, decay, write, read, carried.get("state"))
+        carry_on(context, self.layer, conv=conv, state=state)
+        out = (out + inner * self.D.float()) * F.silu(gate)
+        return self.out_proj(out.to(x.dtype))
+
+
+class MambaBlock(nn.Module):
+    """x + mixer(norm(x)).
+
+    Args:
+        mixer: [b, s, d] and the context -> [b, s, d]
+        config: the family's.
+    """
+
+    def __init__(self, mixer: nn.Module, config: StateSpaceConfig) -> None:
+        super().__init__()
+        self.norm = RMSNorm(config.hidden_size, config.layer_norm_epsilon)
+        self.mixer = mixer
+        self.wide = config.residual_in_fp32
+
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        out = self.mixer(self.norm(x.to(self.norm.weight.dtype)), context)
+        return (x.float() if self.wide else x) + out
+
+
+class MambaModel(Backbone):
+    """Embeddings, blocks, final norm."""
+
+    prefix = "backbone"
+    tokens = "embeddings"
+    rules = (OldName(r"\bembedding\.weight$", "embeddings.weight"),)
+    packs = False  # the state runs through the whole row
+    walk = CalibrationWalk(
+        blocks="layers",
+        groups=(("mixer.in_proj",), ("mixer.x_proj",), ("mixer.dt_proj",), ("mixer.out_proj",)),
+    )
+
+    def __init__(self, config: StateSpaceConfig, attention: str) -> None:
+        super().__init__()
+        self.embeddings = Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(
+            MambaBlock(self.make_mixer(config, layer), config)
+            for layer in range(config.num_hidden_layers)
+        )
+        self.norm_f = RMSNorm(config.hidden_size, config.layer_norm_epsilon)
+
+    def make_mixer(self, config: Any, layer: int) -> nn.Module:
+        """One layer's state space."""
+        return MambaMixer(config, layer)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+        context: Context,
+        **inputs: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Arguments and result as in `Backbone.forward`."""
+        x = embed_inputs(self.embeddings, input_ids, inputs_embeds)
+        x = run_blocks(self.layers, x, context)
+        return context.finished(self.norm_f(x.to(self.norm_f.weight.dtype)))
+
+    def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
+        """What makes a new state space remember: decays of 1 to n, steps of 0.001 to 0.1."""
+        config = self.config
+        assert isinstance(config, StateSpaceConfig)
+        if name.endswith("A_log"):
+            return torch.arange(1, shape[-1] + 1, dtype=torch.float32).log().expand(shape).clone()
+        if name.endswith("mixer.D"):
+            return torch.ones(shape)
+        if name.endswith(("dt_proj.bias", "dt_bias")):
+            # Spread evenly over the range, on a logarithmic scale.
+            low, high = math.log(config.time_step_min), math.log(config.time_step_max)
+            step = torch.linspace(low, high, shape[0]).exp().clamp(min=config.time_step_floor)
+            return step + torch.log(-torch.expm1(-step))  # the inverse of softplus
+        return None
+
+
+def without_padding(x: torch.Tensor, context: Context) -> torch.Tensor:
+    """Zeros where a new token is padding. x (Tensor): [b, s, d] -> the same"""
+    padding = context.sight.padding
+    if padding is None:
+        return x
+    return x * padding[:, -x.shape[1] :, None].to(x.dtype)
+
+
+def carried_state(context: Context, layer: int) -> dict[str, torch.Tensor]:
+    """What a recurrent layer left in the cache; empty at the start and without a cache."""
+    return {} if context.cache is None else context.cache.states.get(layer, {})
+
+
+def carry_on(context: Context, layer: int, **state: torch.Tensor) -> None:
+    """Leave a recurrent layer's state for the next tokens."""
+    if context.cache is not None:
+        context.cache.states[layer] = state
