@@ -88,6 +88,16 @@ class ModelConfig:
         return self.hidden_size // self.num_attention_heads
 
     @property
+    def longest_input(self) -> int:
+        """How many tokens the model can take at once."""
+        return self.max_position_embeddings
+
+    @property
+    def cached_per_position(self) -> int:
+        """Numbers that a position adds to one layer's cache."""
+        return 2 * self.num_key_value_heads * self.head_dim
+
+    @property
     def token_id_limit(self) -> int:
         """Ids from here on have no embedding row."""
         return self.vocab_size

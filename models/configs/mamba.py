@@ -39,6 +39,10 @@ class StateSpaceConfig(ModelConfig):
         """Channels of the state space."""
         return self.expand * self.hidden_size
 
+    @property
+    def cached_per_position(self) -> int:
+        return 0
+
     @classmethod
     def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:
         # Old checkpoints carry what follows from other keys.

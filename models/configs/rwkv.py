@@ -29,6 +29,10 @@ class RwkvConfig(ModelConfig):
     rescale_every: int = 6
     tie_word_embeddings: bool = False
 
+    @property
+    def cached_per_position(self) -> int:
+        return 0
+
     def complete(self) -> None:
         for key, value in (
             ("attention_hidden_size", self.hidden_size),

@@ -152,7 +152,7 @@ def test_refused(name):
 
 
 def test_unknown_family():
-    with pytest.raises(ModelError, match=r"lama.*did you mean 'llama'\? known: llama, gpt2, bert"):
+    with pytest.raises(ModelError, match=r"lama.*did you mean 'llama'\? known: .*bert"):
         read_config({"model_type": "lama"})
     with pytest.raises(ModelError, match="has no model_type"):
         read_config({"hidden_size": 4})

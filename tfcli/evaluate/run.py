@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from tfcli.checkpoints.folder import load_model
+from tfcli.checkpoints.folder import load_config, load_model
 from tfcli.data.documents import SPLITS, read_documents
 from tfcli.data.tokens import document_ids
 from tfcli.errors import UsageError, WorkError
 from tfcli.evaluate.compression import compression_baselines
+from tfcli.evaluate.predict import TASKS, predictor
 from tfcli.evaluate.score import Scores, score
 from tfcli.evaluate.spec import EvalResult, EvalSpec
 from tfcli.evaluate.windows import plan_windows
 from tfcli.hub import resolve
+from tfcli.models.config import ModelConfig
 from tfcli.models.model import Model
+from tfcli.models.registry import get_family
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import digest_input
 from tfcli.runtime import dtype_name, pick_device, pick_dtype
@@ -36,13 +40,18 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
     folder = resolve(spec.model)
     tokenizer = load_tokenizer(folder)
     texts = read_documents(spec.data, spec.text_field, split="test")
-    model = load_model(folder, dtype=dtype, device=device, attention=spec.attention)
-    window, stride = window_and_stride(spec, model)
+    task = model_task(spec, load_config(folder))
+    options: dict[str, Any] = {"dtype": dtype, "device": device, "attention": spec.attention}
+    model = load_model(folder, task=task, **options)
+    predict = predictor(task, tokenizer, model)
+    # Other models than causal ones see what the tokenizer puts around a text in every window.
+    around = 0 if task == "causal-lm" else len(tokenizer.prefix) + len(tokenizer.suffix)
+    window, stride = window_and_stride(spec, model.config.longest_input - around)
     reference = None
     if spec.reference is not None:
         other = resolve(spec.reference)
         _require_same_tokens(tokenizer, load_tokenizer(other), spec)
-        reference = load_model(other, dtype=dtype, device=device, attention=spec.attention)
+        reference = load_model(other, task=task, **options)
         _require_same_vocabulary(model, reference, spec)
 
     documents = [_document(text, tokenizer) for text in texts]
@@ -60,12 +69,13 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
             windows,
             batch_size=spec.batch_size,
             reference=reference,
+            predict=predict,
             advance=bar.advance,
         )
     seconds = perf_counter() - began
     size = sum(scored_bytes(text, tokenizer) for text in texts)
     return EvalResult(
-        task=spec.task,
+        task=TASKS[task],
         model=spec.model,
         perplexity=math.exp(scores.loss.mean()),
         bits_per_byte=float(scores.loss.sum()) / math.log(2) / size,
@@ -89,13 +99,38 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
     )
 
 
-def window_and_stride(spec: EvalSpec, model: Model) -> tuple[int, int]:
+def model_task(spec: EvalSpec, config: ModelConfig) -> str:
+    """The head that the spec's task needs.
+
+    Raises:
+        UsageError: the model's family has no such head, or none that predicts tokens.
+    """
+    family = get_family(config.model_type)
+    wanted = {measure: task for task, measure in TASKS.items()}.get(spec.task)
+    if wanted is None:
+        own = family.task_of(config.architectures)
+        wanted = (
+            own if own in TASKS else next((each for each in TASKS if each in family.heads), own)
+        )
+    if wanted not in TASKS or wanted not in family.heads:
+        can = [TASKS[task] for task in TASKS if task in family.heads]
+        raise UsageError(
+            f"{config.model_type} cannot be measured by {spec.task}",
+            where="task",
+            fix=f"it has {', '.join(can)}" if can else "use a model that predicts tokens",
+        )
+    return wanted
+
+
+def window_and_stride(spec: EvalSpec, limit: int) -> tuple[int, int]:
     """The window and stride of a spec, with the defaults that depend on the model.
+
+    Args:
+        limit: tokens of a text that the model can take at once.
 
     Raises:
         UsageError: more than the model's positions, or a stride that skips tokens.
     """
-    limit = model.config.max_position_embeddings
     window = spec.window or min(limit, LONGEST_DEFAULT)
     if window > limit:
         raise UsageError(

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from tfcli.errors import WorkError
+from tfcli.evaluate.predict import Predict, next_tokens
 from tfcli.evaluate.windows import Window, batches
+from tfcli.models.model import Model
 
 _CHUNK = 1 << 24
 """Float32 logits held at a time, 64 MiB, beside what the model itself returns for a batch."""
@@ -34,22 +35,24 @@ class Scores:
 
 @torch.inference_mode()
 def score(
-    model: nn.Module,
+    model: Model,
     documents: Sequence[Sequence[int]],
     windows: Sequence[Window],
     *,
     batch_size: int = 8,
-    reference: nn.Module | None = None,
+    reference: Model | None = None,
+    predict: Predict = next_tokens,
     advance: Callable[[int], None] = lambda tokens: None,
 ) -> Scores:
     """Score every window.
 
     Args:
-        model: a causal language model in eval mode.
+        model: in eval mode.
         documents: token ids.
         windows: from `plan_windows`.
         batch_size: windows at a time.
-        reference: a model with the same vocabulary, on the same device.
+        reference: a model of the same task and vocabulary, on the same device.
+        predict: how a model of this kind predicts the scored tokens.
         advance: told how many tokens were scored since the last call.
 
     Raises:
@@ -62,7 +65,7 @@ def score(
         ids = torch.tensor(rows, device=device)
         targets = ids[:, -batch[0].scored :].reshape(-1)
         models = [model] if reference is None else [model, reference]
-        logits = [_logits(each, ids, batch[0].scored) for each in models]
+        logits = [predict(each, ids, batch[0].scored) for each in models]
         step = max(1, _CHUNK // logits[0].shape[-1])
         for start in range(0, len(targets), step):
             part = slice(start, start + step)
@@ -75,12 +78,6 @@ def score(
             fix="try --dtype float32; if that does not help, the weights are damaged",
         )
     return Scores(*joined)
-
-
-def _logits(model: nn.Module, ids: torch.Tensor, scored: int) -> torch.Tensor:
-    """The logits that predict the last `scored` tokens of each row: [rows * scored, vocab]."""
-    logits = model(input_ids=ids, logits_to_keep=scored + 1).logits
-    return logits[:, :-1].flatten(0, 1)
 
 
 def _figures(logits: list[torch.Tensor], targets: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -11,7 +11,7 @@ from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec
 
 
 class EvalSpec(Spec):
-    """Measure a causal language model on a text."""
+    """Measure a language model on a text: causal, masked or encoder-decoder."""
 
     verb: ClassVar[str] = "eval"
     positional: ClassVar[tuple[str, ...]] = ("model",)
@@ -21,8 +21,11 @@ class EvalSpec(Spec):
         description="Text: .txt, .jsonl, .csv, .parquet, or a folder (of splits: its test)."
     )
     output: OutputPath | None = Field(None, description="Folder for the record of the result.")
-    task: Literal["perplexity"] = Field(
-        "perplexity", description="What to measure: perplexity and bits per byte."
+    task: Literal["auto", "perplexity", "masked-perplexity", "seq2seq-perplexity"] = Field(
+        "auto",
+        description="What to measure; auto is what the model is for. perplexity: each token from "
+        "those before it. masked-perplexity: from both sides, one in seven masked at a time. "
+        "seq2seq-perplexity: the encoder reads the context, the decoder goes on.",
     )
     window: int | None = Field(
         None,
@@ -73,7 +76,9 @@ class EvalResult(Result):
 
     schema_name: ClassVar[str] = "tfcli.eval/1"
 
-    task: Literal["perplexity"] = Field(description="What was measured.")
+    task: Literal["perplexity", "masked-perplexity", "seq2seq-perplexity"] = Field(
+        description="What was measured. Figures of different tasks do not compare."
+    )
     model: str = Field(description="The model.")
     perplexity: float = Field(description="exp of the mean loss over the scored tokens.")
     bits_per_byte: float = Field(description="The summed loss in bits, over the scored bytes.")

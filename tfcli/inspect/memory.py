@@ -4,7 +4,8 @@ load   the stored bytes of the weights. tfcli maps them from the file, so the sy
        and read them again; on an accelerator they are all held.
 run    load + key/value cache + activations, for one sequence of `context` tokens: the config's
        longest, or 4096 where it has none.
-         cache        2 * layers * kv_heads * head_dim * context * e    (decoders only)
+         cache        2 * kv_heads * head_dim * context * e for each layer of a decoder; at most
+                      its window of the context, and nothing in recurrent layers
          activations  context * (4 * hidden + 2 * intermediate) * e + 4 * vocab
                       the widest moment of one block, and one position's logits in fp32
        with e the bytes of a number in the dtype that it computes in.
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 
 from tfcli.checkpoints.dtypes import BITS, FLOATS, TORCH_NAMES
 from tfcli.inspect.spec import Memory
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import LIMIT, ModelConfig
 
 DEFAULT_CONTEXT = 4096
 _TRAIN_BYTES = 4 + 4 + 8
@@ -47,11 +48,12 @@ def estimate(
             load=nbytes, run=None, train=train, context=None, kv_cache=None, activations=None
         )
     size = _number_bytes(config.dtype, dtypes)
-    context = config.max_position_embeddings or DEFAULT_CONTEXT
+    context = config.longest_input if config.longest_input < LIMIT else DEFAULT_CONTEXT
     cache = 0
     if task == "causal-lm":
-        width = config.num_key_value_heads * config.head_dim
-        cache = 2 * config.num_hidden_layers * width * context * size
+        windows = [config.window(layer) or context for layer in range(config.num_hidden_layers)]
+        positions = sum(min(window, context) for window in windows)
+        cache = config.cached_per_position * positions * size
     middle = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     activations = context * (4 * config.hidden_size + 2 * middle) * size + 4 * config.vocab_size
     return Memory(

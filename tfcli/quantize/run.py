@@ -151,7 +151,7 @@ def _calibration(
     spec: QuantizeSpec, job: Job, folder: Path, config: ModelConfig
 ) -> tuple[Tensor, Calibration]:
     """Token windows, [windows, sequence_length], and what to report of them."""
-    positions = config.max_position_embeddings
+    positions = config.longest_input
     length = spec.sequence_length or min(512, positions)
     if length > positions:
         raise UsageError(

@@ -85,12 +85,12 @@ def check_config(config: ModelConfig, spec: TrainSpec, tokenizer: Tokenizer) -> 
             where="config.vocab_size" if spec.config else "tokenizer",
             fix="leave vocab_size out" if spec.config else "use the model's own tokenizer",
         )
-    if spec.sequence_length > config.max_position_embeddings:
+    if spec.sequence_length > config.longest_input:
         raise UsageError(
             f"sequence_length is {spec.sequence_length}, the model has "
-            f"{config.max_position_embeddings} positions (max_position_embeddings)",
+            f"{config.longest_input} positions (max_position_embeddings)",
             where="sequence_length",
-            fix=f"at most {config.max_position_embeddings}",
+            fix=f"at most {config.longest_input}",
         )
     if config.quantization is not None:
         raise UsageError(
