@@ -1,0 +1,268 @@
+"""GLM (Du et al. 2022): one transformer that reads a prefix on both sides and fills in blanks.
+
+Reference: the GLM paper and FlagAI's `glm_model.py`; names of modules and parameters are those of
+the published checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from tfcli.models.backbone import Backbone
+from tfcli.models.blocks.run import run_blocks
+from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.config import ModelConfig
+from tfcli.models.configs.glm import GLMConfig
+from tfcli.models.context import Context
+from tfcli.models.errors import ModelError
+from tfcli.models.heads.plain import PlainHead
+from tfcli.models.heads.sequence_classification import whole
+from tfcli.models.layers.activations import activation
+from tfcli.models.layers.attention import Attend, split_heads
+from tfcli.models.layers.embeddings import Embedding, check_ids, embed_inputs
+from tfcli.models.layers.linear import linear
+from tfcli.models.layers.masks import AttentionMask
+from tfcli.models.layers.norms import layer_norm
+from tfcli.models.losses import classification_loss
+from tfcli.models.rules import OldName
+
+
+class GLMAttention(nn.Module):
+    """Multi-head attention; queries, keys and values come from one linear."""
+
+    def __init__(self, config: GLMConfig, layer: int, attention: str) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.head_dim = config.head_dim
+        self.layer = layer
+        self.query_key_value = linear(size, 3 * size, bias=True)
+        self.dense = linear(size, size, bias=True)
+        # config.attention_scale divides scores in half precision and is multiplied back before
+        # the softmax; scores are float32 here, so it changes nothing.
+        self.attend = Attend(attention, self.head_dim**-0.5, config.attention_dropout_prob)
+        self.output_dropout = nn.Dropout(config.output_dropout_prob)
+
+    def forward(
+        self, x: torch.Tensor, context: Context, mask: AttentionMask, memory: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Attend from the new positions to the memory, the cached and the new positions.
+
+        Args:
+            x (Tensor): [b, s, d]
+            context: of the forward pass.
+            mask: which keys each query sees, those of the memory first.
+            memory (Tensor): [b, m, d], earlier inputs of this layer, or None.
+
+        Returns:
+            [b, s, d]
+        """
+        length = x.shape[1]
+        whole_input = x if memory is None else torch.cat((memory, x), dim=1)
+        query, key, value = (
+            split_heads(part, self.head_dim)
+            for part in self.query_key_value(whole_input).chunk(3, dim=-1)
+        )
+        key, value = context.remember(self.layer, key, value)
+        out = self.attend(query[:, :, -length:], key, value, mask, context.attentions)
+        return self.output_dropout(self.dense(out))
+
+
+class GLMMLP(nn.Module):
+    """Two linears with a GELU between."""
+
+    def __init__(self, config: GLMConfig) -> None:
+        super().__init__()
+        self.dense_h_to_4h = linear(config.hidden_size, config.intermediate_size, bias=True)
+        self.dense_4h_to_h = linear(config.intermediate_size, config.hidden_size, bias=True)
+        self.act = activation("gelu_new")
+        self.dropout = nn.Dropout(config.output_dropout_prob)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        return self.dropout(self.dense_4h_to_h(self.act(self.dense_h_to_4h(x))))
+
+
+class GLMBlock(nn.Module):
+    """One layer. The memory goes through the same norm as the input."""
+
+    def __init__(self, config: GLMConfig, layer: int, attention: str) -> None:
+        super().__init__()
+        self.layer = layer
+        self.input_layernorm = layer_norm(config.hidden_size, config.layernorm_epsilon)
+        self.attention = GLMAttention(config, layer, attention)
+        self.post_attention_layernorm = layer_norm(config.hidden_size, config.layernorm_epsilon)
+        self.mlp = GLMMLP(config)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        context: Context,
+        mask: AttentionMask,
+        mems: list[torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        memory = None if mems is None else self.input_layernorm(mems[self.layer])
+        x = x + self.attention(self.input_layernorm(x), context, mask, memory)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class GLMStack(nn.Module):
+    """Position tables, blocks, final norm."""
+
+    def __init__(self, config: GLMConfig, attention: str) -> None:
+        super().__init__()
+        self.position_embeddings = Embedding(config.positions, config.hidden_size)
+        if config.block_position_encoding:
+            self.block_position_embeddings = Embedding(config.positions, config.hidden_size)
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout_prob)
+        self.layers = nn.ModuleList(
+            GLMBlock(config, layer, attention) for layer in range(config.num_hidden_layers)
+        )
+        self.final_layernorm = layer_norm(config.hidden_size, config.layernorm_epsilon)
+
+
+class GLMModel(Backbone):
+    """Word and position embeddings, blocks, final norm."""
+
+    prefix = "glm"
+    tokens = "word_embeddings"
+    inputs = ("prefix_lengths", "visible", "mems")
+    packs = False  # positions of blanks refer to the row
+    rules = (OldName(r"^model\.(?=word_embeddings|transformer)", "glm."),)
+    walk = CalibrationWalk(
+        blocks="transformer.layers",
+        groups=(
+            ("attention.query_key_value",),
+            ("attention.dense",),
+            ("mlp.dense_h_to_4h",),
+            ("mlp.dense_4h_to_h",),
+        ),
+    )
+
+    def __init__(self, config: GLMConfig, attention: str) -> None:
+        super().__init__()
+        self.blocks_counted = config.block_position_encoding
+        self.word_embeddings = Embedding(config.vocab_size, config.hidden_size)
+        self.transformer = GLMStack(config, attention)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+        context: Context,
+        prefix_lengths: torch.Tensor | None = None,
+        visible: torch.Tensor | None = None,
+        mems: Any = None,
+        **inputs: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Arguments and result as in `Backbone.forward`.
+
+        Args:
+            prefix_lengths (Tensor): [b] or one number; keys before it are seen by every query, the
+                rest only by later ones. FlagAI calls it `sep`.
+            visible (Tensor): [b, 1, s, m + s] of 0/1, a mask to use as it is.
+            mems: the embeddings and each layer's outputs of earlier tokens, [b, m, d] each. They
+                are seen by every query. (A cache does the same, and computes less.)
+        """
+        x = embed_inputs(self.word_embeddings, input_ids, inputs_embeds)
+        x = self.transformer.embedding_dropout(x + self.positions(context))
+        mask = self.mask(context, prefix_lengths, visible, mems)
+        x = run_blocks(self.transformer.layers, x, context, mask, mems)
+        return context.finished(self.transformer.final_layernorm(x))
+
+    def positions(self, context: Context) -> torch.Tensor:
+        """The sum of the position tables' rows, [b or 1, s, d].
+
+        `context.positions` is [b or 1, 2, s]: where in the prefix a token belongs, and where in
+        its blank; or [b or 1, s], for text without blanks.
+        """
+        ids = context.positions
+        if ids.ndim == 3 and ids.shape[1] != 2:
+            raise ModelError(
+                f"position_ids has shape {tuple(ids.shape)}, expected [b, 2, s] or [b, s]"
+            )
+        tables = self.transformer
+        ids, block_ids = (ids[:, 0], ids[:, 1]) if ids.ndim == 3 else (ids, torch.zeros_like(ids))
+        check_ids(ids, tables.position_embeddings.num_embeddings)
+        found = tables.position_embeddings(ids)
+        if not self.blocks_counted:
+            return found
+        check_ids(block_ids, tables.block_position_embeddings.num_embeddings)
+        return found + tables.block_position_embeddings(block_ids)
+
+    def mask(
+        self,
+        context: Context,
+        prefix_lengths: torch.Tensor | None,
+        visible: torch.Tensor | None,
+        mems: list[torch.Tensor] | None,
+    ) -> AttentionMask:
+        """Which keys each query sees; the same in all layers."""
+        memory = 0 if mems is None else mems[0].shape[1]
+        queries = context.sight.queries
+        if visible is not None:
+            return AttentionMask(visible[..., -queries - memory :].bool())
+        plain = context.causal(0)
+        if prefix_lengths is None and memory == 0:
+            return plain
+        kept = 0 if context.cache is None else context.cache.kept(0)
+        keys, device = kept + queries, context.sight.device
+        dense = plain.visible(queries, keys, device)
+        if dense is None:
+            dense = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=device)
+        if prefix_lengths is not None:
+            at = torch.arange(keys, device=device) + context.sight.past - kept
+            prefix = at < prefix_lengths.reshape(-1, 1)
+            padding = context.sight.padding
+            if padding is not None:
+                prefix = prefix & padding[:, -keys:].bool()
+            dense = dense | prefix[:, None, None, :]
+        if memory:
+            dense = torch.nn.functional.pad(dense, (memory, 0), value=True)
+        return AttentionMask(dense)
+
+    def init_std(self, name: str) -> float:
+        """Projections into the residual stream start smaller, by the square root of their count."""
+        std = self.config.initializer_range
+        if name.endswith(("attention.dense.weight", "dense_4h_to_h.weight")):
+            return std / math.sqrt(2 * self.config.num_hidden_layers)
+        return std
+
+
+class GLMSequenceClassification(PlainHead):
+    """A linear, tanh and a linear on one state of each row. Logits [b, labels].
+
+    config.pool_token says which state: `cls` the first token's, `pad` the last token's of the
+    prefix, `start` that of the token after the prefix.
+    """
+
+    task = "sequence-classification"
+
+    def add_head(self, config: ModelConfig) -> None:
+        self.pool_layer = linear(config.hidden_size, config.hidden_size, bias=True)
+        self.multichoice_dropout = nn.Dropout(config.head_dropout)
+        self.multichoice_head = linear(config.hidden_size, config.num_labels, bias=True)
+
+    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+        config = self.config
+        assert isinstance(config, GLMConfig)
+        lengths = whole(inputs).get("prefix_lengths")
+        if config.pool_token == "cls":
+            state = x[:, 0]
+        elif lengths is None:
+            raise ModelError(
+                f"pool_token={config.pool_token!r} needs prefix_lengths",
+                fix="give the length of each row's prefix",
+            )
+        else:
+            at = lengths.reshape(-1).expand(len(x)) - int(config.pool_token == "pad")
+            state = x[torch.arange(len(x), device=x.device), at]
+        state = self.multichoice_dropout(torch.tanh(self.pool_layer(state)))
+        return self.multichoice_head(state)
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor, **more: Any) -> torch.Tensor:
+        return classification_loss(logits, labels, self.config.problem_type, **more)
