@@ -27,8 +27,10 @@ class Backbone(nn.Module):
         ignorable: regular expression on a checkpoint's name -> why the tensor is not needed.
         optional: prefixes of its parameters that not every task has, such as a pooler's. They
             may start at random, and are left out where a task does not use them.
-        walk: blocks and linears, for quantization; paths begin at the backbone.
+        walk: blocks and linears, for quantization; paths begin at the backbone. A family without
+            one cannot be quantized.
         packs: several texts can be packed into a row, see `segment_ids`.
+        init_cutoff: values of new matrices lie within so many standard deviations; None: anywhere.
     """
 
     prefix: ClassVar[str] = "model"
@@ -39,8 +41,9 @@ class Backbone(nn.Module):
     rules: ClassVar[tuple[Rule, ...]] = ()
     ignorable: ClassVar[dict[str, str]] = {}
     optional: ClassVar[tuple[str, ...]] = ()
-    walk: ClassVar[CalibrationWalk]
+    walk: CalibrationWalk  # of the class, or of the object where it follows from the config
     packs: ClassVar[bool] = True
+    init_cutoff: float | None = None
 
     config: ModelConfig
 
@@ -76,6 +79,10 @@ class Backbone(nn.Module):
         """What the family does to the scores of words (a cap, a scale). [b, s, vocab] -> same"""
         return logits
 
+    def width(self) -> int:
+        """Size of the states that heads get."""
+        return self.config.hidden_size
+
     def pooled(self, x: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """One state for each row, for classifiers of a whole input.
 
@@ -94,6 +101,10 @@ class Backbone(nn.Module):
 
     def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
         """Values of a new parameter that is neither a matrix, a bias nor a norm; None if it is."""
+        return None
+
+    def default(self, name: str) -> torch.Tensor | None:
+        """The value of a buffer that checkpoints may leave out; None if it must be there."""
         return None
 
 

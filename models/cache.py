@@ -6,7 +6,16 @@ from collections.abc import Callable
 
 import torch
 
-from tfcli.models.caches.stores import FixedStore, GrowingStore, Pair, SlidingStore, Store
+from tfcli.models.caches.offloaded import OffloadedStore
+from tfcli.models.caches.quantized import QuantizedStore, check_settings
+from tfcli.models.caches.stores import (
+    FixedStore,
+    GrowingStore,
+    Pair,
+    SlidingStore,
+    Store,
+    held,
+)
 from tfcli.models.config import ModelConfig
 
 
@@ -28,6 +37,13 @@ class Cache:
         self.stores: dict[int, Store] = {}
         self.crossed: dict[int, Pair] = {}
         self.states: dict[int, dict[str, torch.Tensor]] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds, of all layers."""
+        crossed = [tensor for pair in self.crossed.values() for tensor in pair]
+        states = [tensor for layer in self.states.values() for tensor in layer.values()]
+        return sum(store.nbytes for store in self.stores.values()) + held([*crossed, *states])
 
     def kept(self, layer: int) -> int:
         """How many earlier positions a layer still holds."""
@@ -73,6 +89,50 @@ class StaticCache(Cache):
         super().__init__(
             lambda layer: _windowed(config, layer, max_length) or FixedStore(max_length)
         )
+
+
+class QuantizedCache(Cache):
+    """Grows with each call; old positions take 8 or 4 bits for each number.
+
+    Layers that see a window only are kept exactly: they hold little.
+
+    Args:
+        config: as in `DynamicCache`.
+        bits: 8 or 4.
+        group_size: dimensions of a head that share a scale.
+        residual: so many of the newest positions are exact; see `QuantizedStore`.
+
+    Raises:
+        ModelError: a setting that cannot be.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig | None = None,
+        bits: int = 8,
+        group_size: int = 64,
+        residual: int = 128,
+    ) -> None:
+        check_settings(bits, group_size, residual)
+        super().__init__(
+            lambda layer: _windowed(config, layer) or QuantizedStore(bits, group_size, residual)
+        )
+
+
+class OffloadedCache(Cache):
+    """Grows with each call, on another device; each layer's part is brought back when it runs.
+
+    Layers that see a window only stay where they are computed: they hold little.
+
+    Args:
+        config: as in `DynamicCache`.
+        device: where keys and values stay.
+    """
+
+    def __init__(
+        self, config: ModelConfig | None = None, device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__(lambda layer: _windowed(config, layer) or OffloadedStore(device))
 
 
 def _windowed(

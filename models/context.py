@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 
@@ -10,6 +12,8 @@ from tfcli.models.cache import Cache
 from tfcli.models.errors import ModelError
 from tfcli.models.layers.masks import AttentionMask, Sight, has_padding, position_ids_of
 from tfcli.models.layers.rotary import Rotary, Rotation
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -38,6 +42,8 @@ class Context:
         attentions: where each layer appends its attention weights, or None.
         memory: the encoder's states, in a decoder with cross-attention.
         cross_attentions: where cross-attention appends its weights, or None.
+        router_logits: where each mixture of experts appends its router's scores, or None.
+        aux_loss (Tensor): what the backbone adds to the loss of its task, [], or None.
     """
 
     positions: torch.Tensor
@@ -48,14 +54,25 @@ class Context:
     attentions: list[torch.Tensor] | None = None
     memory: Memory | None = None
     cross_attentions: list[torch.Tensor] | None = None
-    _rotations: dict[tuple[int, torch.dtype], Rotation] = field(default_factory=dict)
+    router_logits: list[torch.Tensor] | None = None
+    aux_loss: torch.Tensor | None = None
+    _made: dict[Hashable, Any] = field(default_factory=dict)
+    _seen: set[object] = field(default_factory=set)
 
     def rotation(self, rotary: Rotary, dtype: torch.dtype) -> Rotation:
         """Cosines and sines of the positions, computed once for all layers that share `rotary`."""
-        key = (id(rotary), dtype)
-        if key not in self._rotations:
-            self._rotations[key] = rotary(self.positions, dtype)
-        return self._rotations[key]
+        return self.once((rotary, dtype), lambda: rotary(self.positions, dtype))
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made for the layer that asks first and shared by all with its key.
+
+        Args:
+            key: begins with the object that makes it, so that no two makers have the same.
+            make: called at most once a key.
+        """
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def causal(
         self, layer: int, *, window: int | None = None, chunk: int | None = None
@@ -76,6 +93,12 @@ class Context:
         Ask for the layer's mask first: it depends on what the cache held before.
         """
         return (key, value) if self.cache is None else self.cache.update(layer, key, value)
+
+    def first_time(self, module: object) -> bool:
+        """Whether a module asks for the first time: a block that is computed again asks again."""
+        first = module not in self._seen
+        self._seen.add(module)
+        return first
 
     def finished(self, x: torch.Tensor) -> torch.Tensor:
         """Record the final state and return it."""

@@ -23,7 +23,12 @@ def random_values(model: Model, name: str, seed: int) -> torch.Tensor:
         return torch.ones(shape)
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    values = torch.empty(shape).normal_(0.0, model.body.init_std(inner), generator=generator)
+    values, std, cutoff = torch.empty(shape), model.body.init_std(inner), model.body.init_cutoff
+    if cutoff is None:
+        values.normal_(0.0, std, generator=generator)
+    else:
+        low, high = -cutoff * std, cutoff * std
+        nn.init.trunc_normal_(values, 0.0, std, low, high, generator=generator)
     owner = model.get_submodule(name.rpartition(".")[0])
     if isinstance(owner, nn.Embedding) and owner.padding_idx is not None:
         values[owner.padding_idx].zero_()

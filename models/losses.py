@@ -59,17 +59,45 @@ def causal_lm_loss(
     labels: torch.Tensor,
     num_target_tokens: int | torch.Tensor | None = None,
     segment_ids: torch.Tensor | None = None,
+    aux_loss: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Each position predicts the label one place on. Arguments as in `token_loss`.
 
-    With `segment_ids` [b, s], the last token of a packed text predicts nothing.
+    With `segment_ids` [b, s], the last token of a packed text predicts nothing. `aux_loss` is added
+    as `with_aux_loss` says.
     """
     # The labels move, not the logits: a slice of the logits would be a large copy.
     shifted = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
     if segment_ids is not None:
         next_text = F.pad(segment_ids[:, 1:] != segment_ids[:, :-1], (0, 1), value=True)
         shifted = shifted.masked_fill(next_text, IGNORED)
-    return token_loss(logits, shifted, num_target_tokens)
+    loss = token_loss(logits, shifted, num_target_tokens)
+    return with_aux_loss(loss, aux_loss, shifted, num_target_tokens)
+
+
+def with_aux_loss(
+    loss: torch.Tensor,
+    aux_loss: torch.Tensor | None,
+    targets: torch.Tensor,
+    num_target_tokens: int | torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Add what a backbone adds to the loss of its task.
+
+    Args:
+        loss (Tensor): of `token_loss`; [].
+        aux_loss (Tensor): [], or None where there is none.
+        targets (Tensor): the labels that `token_loss` took.
+        num_target_tokens: as there. Each part of a large batch then adds its share, so that the
+            parts add up to one mean over them and not to as many as there are.
+
+    Returns:
+        []
+    """
+    if aux_loss is None:
+        return loss
+    if num_target_tokens is None:
+        return loss + aux_loss
+    return loss + aux_loss * ((targets != IGNORED).sum() / num_target_tokens)
 
 
 def span_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -80,15 +108,16 @@ def span_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         labels (Tensor): [b, 2]; a position outside the input counts for nothing.
 
     Returns:
-        []
+        []; 0 where every position is outside
     """
-    length = logits.shape[1]
-    inside = labels.masked_fill((labels < 0) | (labels >= length), IGNORED)
-    parts = [
-        F.cross_entropy(logits[..., end].float(), inside[:, end], ignore_index=IGNORED)
-        for end in (0, 1)
-    ]
-    return (parts[0] + parts[1]) / 2
+    inside = (labels >= 0) & (labels < logits.shape[1])
+    total = F.cross_entropy(
+        logits.float(),
+        labels.masked_fill(~inside, IGNORED),
+        ignore_index=IGNORED,
+        reduction="none",
+    )
+    return (total.sum(0) / inside.sum(0).clamp(min=1)).mean()
 
 
 def classification_loss(

@@ -22,14 +22,25 @@ class ModelOutput(Mapping[str, Any]):
         hidden_states (tuple[Tensor, ...]): the embeddings, then each block's output, the last one
             after the final norm; each [b, s, d].
         attentions (tuple[Tensor, ...]): each block's attention weights, [b, heads, q, k].
+        cross_attentions (tuple[Tensor, ...]): how each block of a decoder looks at the encoder's
+            states, [b, heads, q, k]; `hidden_states` and `attentions` are then the decoder's.
+        encoder_last_hidden_state (Tensor): [b, k, d], the encoder's states after its final norm.
+        encoder_hidden_states (tuple[Tensor, ...]): as `hidden_states`.
+        encoder_attentions (tuple[Tensor, ...]): as `attentions`.
         cache (Cache): the key/value cache that was given, now longer.
+        aux_loss (Tensor): [], what the backbone adds to the loss, in families with one.
     """
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
+    cross_attentions: tuple[torch.Tensor, ...] | None = None
+    encoder_last_hidden_state: torch.Tensor | None = None
+    encoder_hidden_states: tuple[torch.Tensor, ...] | None = None
+    encoder_attentions: tuple[torch.Tensor, ...] | None = None
     cache: Cache | None = None
+    aux_loss: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         # accelerate rebuilds mappings as type(x)({...}) when it converts outputs to float32.

@@ -120,14 +120,16 @@ def swap_quantized(model: Model, quantization_config: Mapping[str, Any]) -> list
     walk = getattr(model, "calibration", None)
     if walk is None:
         raise ModelError(f"{type(model).__name__} has no quantized form", where=WHERE)
-    inner = layout.modules if layout.modules is not None else walk.linears()
     swapped = []
     for position, block in enumerate(model.blocks):
-        for inner_name in inner:
+        known = walk.linears(block)
+        for inner_name in known if layout.modules is None else layout.modules:
+            if inner_name not in known and walk.varies and walk.names(inner_name):
+                continue  # a linear of other blocks
             name = f"{walk.blocks}.{position}.{inner_name}"
             own = layout.of(name)
             if own is not None:
-                _swap(block, inner_name, name, own, walk.linears())
+                _swap(block, inner_name, name, own, known)
                 swapped.append(name)
     return swapped
 

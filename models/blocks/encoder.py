@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -55,14 +57,14 @@ class ResidualOutput(nn.Module):
 class AttentionHalf(nn.Module):
     """Self-attention and its residual."""
 
-    def __init__(self, attention: SelfAttention, output: ResidualOutput) -> None:
+    def __init__(self, attention: nn.Module, output: ResidualOutput) -> None:
         super().__init__()
         self.self = attention
         self.output = output
 
-    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
-        """x (Tensor): [b, s, d] -> [b, s, d]"""
-        return self.output(self.self(x, context), x)
+    def forward(self, x: torch.Tensor, context: Context, *more: Any) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]. `more` is the attention's own."""
+        return self.output(self.self(x, context, *more), x)
 
 
 class Intermediate(nn.Module):
@@ -90,6 +92,8 @@ class EncoderBlock(nn.Module):
         attention_dropout: on the attention weights.
         eps: of the layer norms.
         backend: name of an attention backend.
+        attention: [b, s, d], the context and what else the block is called with -> [b, s, d], in
+            place of `SelfAttention`.
     """
 
     def __init__(
@@ -103,16 +107,18 @@ class EncoderBlock(nn.Module):
         attention_dropout: float,
         eps: float,
         backend: str,
+        attention: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        if attention is None:
+            attention = SelfAttention(hidden_size, heads, attention_dropout, backend)
         self.attention = AttentionHalf(
-            SelfAttention(hidden_size, heads, attention_dropout, backend),
-            ResidualOutput(hidden_size, hidden_size, dropout, eps),
+            attention, ResidualOutput(hidden_size, hidden_size, dropout, eps)
         )
         self.intermediate = Intermediate(hidden_size, intermediate_size, act)
         self.output = ResidualOutput(intermediate_size, hidden_size, dropout, eps)
 
-    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
-        """x (Tensor): [b, s, d] -> [b, s, d]"""
-        x = self.attention(x, context)
+    def forward(self, x: torch.Tensor, context: Context, *more: Any) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]. `more` is handed to the attention."""
+        x = self.attention(x, context, *more)
         return self.output(self.intermediate(x), x)

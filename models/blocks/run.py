@@ -13,7 +13,11 @@ from tfcli.models.context import Context
 
 
 def run_blocks(
-    blocks: Iterable[nn.Module], x: torch.Tensor, context: Context, *more: Any
+    blocks: Iterable[nn.Module],
+    x: torch.Tensor,
+    context: Context,
+    *more: Any,
+    layer_drop: float = 0.0,
 ) -> torch.Tensor:
     """Run blocks one after another.
 
@@ -25,6 +29,7 @@ def run_blocks(
         x (Tensor): [b, s, d]
         context: of the forward pass. Each block's input is recorded if it says so.
         more: what else every block gets.
+        layer_drop: how likely a block is passed over in training (Fan et al. 2019).
 
     Returns:
         [b, s, d], the last block's output
@@ -33,7 +38,12 @@ def run_blocks(
         if context.hidden_states is not None:
             context.hidden_states.append(x)
         if context.checkpointing:
-            x = checkpoint(block, x, context, *more, use_reentrant=False)
+            out = checkpoint(block, x, context, *more, use_reentrant=False)
         else:
-            x = block(x, context, *more)
+            out = block(x, context, *more)
+        # A block that is passed over is computed all the same: where parameters are sharded, every
+        # process must run it, and each draws for itself.
+        if layer_drop and block.training:
+            out = torch.where(torch.rand((), device=x.device) < layer_drop, x, out)
+        x = out
     return x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
@@ -18,6 +19,11 @@ class Store(Protocol):
     @property
     def kept(self) -> int:
         """How many earlier positions the next `update` returns before the new ones."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds, room for positions to come included."""
         ...
 
     def update(self, key: torch.Tensor, value: torch.Tensor) -> Pair:
@@ -47,6 +53,10 @@ class GrowingStore:
     def kept(self) -> int:
         return 0 if self._pair is None else self._pair[0].shape[2]
 
+    @property
+    def nbytes(self) -> int:
+        return held(self._pair or ())
+
     def update(self, key: torch.Tensor, value: torch.Tensor) -> Pair:
         if self._pair is not None:
             key = torch.cat((self._pair[0], key), dim=2)
@@ -69,6 +79,10 @@ class FixedStore:
         self.max_length = max_length
         self.kept = 0
         self._pair: Pair | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return held(self._pair or ())
 
     def update(self, key: torch.Tensor, value: torch.Tensor) -> Pair:
         end = self.kept + key.shape[2]
@@ -107,6 +121,10 @@ class SlidingStore:
     @property
     def kept(self) -> int:
         return min(self._end - self._start, self.window - 1)
+
+    @property
+    def nbytes(self) -> int:
+        return held(self._pair or ())
 
     def update(self, key: torch.Tensor, value: torch.Tensor) -> Pair:
         kept, new = self.kept, key.shape[2]
@@ -149,3 +167,21 @@ def _room(like: torch.Tensor, length: int) -> torch.Tensor:
     """Zeros for `length` positions, of the kind of `like`."""
     batch, heads, _, width = like.shape
     return torch.zeros(batch, heads, length, width, dtype=like.dtype, device=like.device)
+
+
+def held(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes that tensors keep in memory: of what they are views of, and each piece once."""
+    pieces = (tensor.untyped_storage() for tensor in tensors)
+    return sum({piece.data_ptr(): piece.nbytes() for piece in pieces}.values())
+
+
+def require_no_gradient(key: torch.Tensor, value: torch.Tensor, what: str) -> None:
+    """Refuse states that a gradient would flow through.
+
+    Raises:
+        ModelError: with what keeps them named.
+    """
+    if torch.is_grad_enabled() and (key.requires_grad or value.requires_grad):
+        raise ModelError(
+            f"{what} keeps no gradients", fix="run under torch.no_grad(), or use DynamicCache"
+        )

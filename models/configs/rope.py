@@ -6,6 +6,7 @@ transformers 5 keeps everything in `rope_parameters`; older files have `rope_the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tfcli.models.config import WHERE, require
@@ -47,11 +48,10 @@ def read_rope(data: dict[str, Any], *, default_theta: float = 10000.0) -> dict[s
         ModelError: an unknown rope_type or key, a missing key, or a value that is not a number.
     """
     given = data.pop("rope_scaling", None) or data.pop("rope_parameters", None) or {}
+    given = _mapping(given, "rope_parameters")
     data.pop("rope_parameters", None)
     theta = data.pop("rope_theta", None)
     partial = data.pop("partial_rotary_factor", None)
-    if not isinstance(given, dict):
-        raise ModelError("rope_parameters must be a mapping", where=f"{WHERE}, key rope_parameters")
     rope = {key: value for key, value in given.items() if value is not None}
     rope["rope_type"] = rope.get("rope_type", rope.get("type", "default"))
     rope.pop("type", None)
@@ -80,6 +80,69 @@ def write_rope(rope: dict[str, Any]) -> dict[str, Any]:
     return written
 
 
+def read_layer_rope(
+    data: dict[str, Any], bases: Mapping[str, tuple[str, float]]
+) -> dict[str, dict[str, Any]]:
+    """The same for a family whose types of layers have rotary settings of their own (Gemma 3).
+
+    transformers 5 keeps one mapping for each type in `rope_parameters`. Older files have a base
+    for each, and a `rope_scaling` for the type whose base is `rope_theta`.
+
+    Args:
+        data: the config dict.
+        bases: type of layer -> the older key of its base, and the base where there is none.
+
+    Returns:
+        type of layer -> normalised settings
+
+    Raises:
+        ModelError: as `read_rope`, or a type of layer that is not in `bases`.
+    """
+    given = _mapping(data.pop("rope_parameters", None), "rope_parameters")
+    scaling = _mapping(data.pop("rope_scaling", None), "rope_scaling")
+    if "type" in scaling:
+        scaling = {"rope_type": scaling["type"], **scaling}
+    for kind in given:
+        if kind not in bases:
+            raise ModelError(
+                f"rope_parameters.{kind} is no type of layer",
+                where=f"{WHERE}, key rope_parameters.{kind}",
+                fix=hint(str(kind), bases),
+            )
+    rope = {}
+    for kind, (key, base) in bases.items():
+        own = _mapping(given.get(kind), f"rope_parameters.{kind}")
+        settings = {
+            "rope_parameters": {**own, **scaling} if key == "rope_theta" else own,
+            "rope_theta": data.pop(key, None),
+            "max_position_embeddings": data.get("max_position_embeddings"),
+        }
+        rope[kind] = read_rope(settings, default_theta=base)
+    return rope
+
+
+def _mapping(value: Any, key: str) -> dict[str, Any]:
+    """A mapping of config.json; empty where it is null or missing."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ModelError(f"{key} must be a mapping", where=f"{WHERE}, key {key}")
+    return value
+
+
+def write_layer_rope(
+    rope: Mapping[str, dict[str, Any]], bases: Mapping[str, tuple[str, float]]
+) -> dict[str, Any]:
+    """The inverse of `read_layer_rope`, in both spellings."""
+    written: dict[str, Any] = {"rope_parameters": {kind: dict(own) for kind, own in rope.items()}}
+    for kind, (key, _) in bases.items():
+        old = write_rope(rope[kind])
+        written[key] = old["rope_theta"]
+        if key == "rope_theta":
+            written["rope_scaling"] = old["rope_scaling"]
+    return written
+
+
 def check_rope(rope: dict[str, Any], head_dim: int) -> None:
     """Refuse rotary settings that `layers/rotary.py` cannot compute.
 
@@ -88,7 +151,7 @@ def check_rope(rope: dict[str, Any], head_dim: int) -> None:
         head_dim: width of a head, or of the part of it that is turned.
     """
     rope_type = rope["rope_type"]
-    if rope_type not in REQUIRED:
+    if rope_type not in tuple(REQUIRED):  # a file may have a list here, which has no hash
         raise ModelError(
             f"rope_type {rope_type!r} is not supported",
             where=f"{WHERE}, key rope_parameters.rope_type",

@@ -41,9 +41,7 @@ class RotaryConfig(ModelConfig):
     @classmethod
     def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:
         data.setdefault("max_position_embeddings", cls.max_position_embeddings)
-        if cls.default_partial is not None and data.get("partial_rotary_factor") is None:
-            data["partial_rotary_factor"] = cls.default_partial
-        data["rope_parameters"] = read_rope(data, default_theta=cls.default_theta)
+        data["rope_parameters"] = cls.read_positions(data)
         for key in ("num_key_value_heads", "head_dim", "attention_dropout"):
             if data.get(key, 0) is None:
                 data[key] = 0
@@ -52,7 +50,25 @@ class RotaryConfig(ModelConfig):
     def write_keys(self, out: dict[str, Any]) -> dict[str, Any]:
         if not self.names_head_dim and self.head_dim * self.num_attention_heads == self.hidden_size:
             out.pop("head_dim", None)
-        return {**out, **write_rope(self.rope_parameters)}
+        return {**out, **self.write_positions()}
+
+    @classmethod
+    def read_positions(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Take the rotary keys out of `data`; see `read_rope`."""
+        if cls.default_partial is not None and data.get("partial_rotary_factor") is None:
+            data["partial_rotary_factor"] = cls.default_partial
+        return read_rope(data, default_theta=cls.default_theta)
+
+    def write_positions(self) -> dict[str, Any]:
+        """The rotary keys of config.json; see `write_rope`."""
+        return write_rope(self.rope_parameters)
+
+    def check_positions(self) -> None:
+        """Refuse rotary settings that cannot be computed."""
+        check_rope(self.rope_parameters, self.head_dim)
+        if "partial_rotary_factor" in self.fixed:
+            partial = self.rope_parameters.get("partial_rotary_factor", 1.0)
+            require(partial == 1.0, "partial_rotary_factor", f"is {partial}; supported: 1.0")
 
     @classmethod
     def keys(cls) -> tuple[str, ...]:
@@ -80,7 +96,4 @@ class RotaryConfig(ModelConfig):
         )
         require_activation(self.hidden_act, "hidden_act")
         require(0 <= self.attention_dropout < 1, "attention_dropout", "must be in [0, 1)")
-        check_rope(self.rope_parameters, self.head_dim)
-        if "partial_rotary_factor" in self.fixed:
-            partial = self.rope_parameters.get("partial_rotary_factor", 1.0)
-            require(partial == 1.0, "partial_rotary_factor", f"is {partial}; supported: 1.0")
+        self.check_positions()

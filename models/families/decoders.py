@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from tfcli.models.families.heads import DECODER_HEADS, family
+from tfcli.models.families.heads import DECODER_HEADS, family, only
 from tfcli.models.family import Family
+
+# Most decoders after Llama have no head for spans.
+_NO_SPANS = only(
+    DECODER_HEADS, "causal-lm", "sequence-classification", "token-classification", "embedding"
+)
 
 FAMILIES: tuple[Family, ...] = (
     family(
@@ -14,5 +19,150 @@ FAMILIES: tuple[Family, ...] = (
         config="llama:LlamaConfig",
         backbone="llama:LlamaModel",
         features=("rotary in all scalings", "grouped queries"),
+    ),
+    family(
+        "mistral",
+        "Mistral",
+        "decoder",
+        DECODER_HEADS,
+        config="mistral:MistralConfig",
+        backbone="mistral:MistralModel",
+        features=("sliding window",),
+    ),
+    family(
+        "qwen2",
+        "Qwen2",
+        "decoder",
+        DECODER_HEADS,
+        config="qwen2:Qwen2Config",
+        backbone="qwen2:Qwen2Model",
+        features=("biases on queries, keys and values", "windows in the upper layers"),
+    ),
+    family(
+        "qwen3",
+        "Qwen3",
+        "decoder",
+        DECODER_HEADS,
+        config="qwen3:Qwen3Config",
+        backbone="qwen3:Qwen3Model",
+        features=("norms of queries and keys", "windows in the upper layers"),
+    ),
+    family(
+        "gemma",
+        "Gemma",
+        "decoder",
+        _NO_SPANS,
+        config="gemma:GemmaConfig",
+        backbone="gemma:GemmaModel",
+        features=("scaled embeddings", "norms stored less 1"),
+    ),
+    family(
+        "gemma2",
+        "Gemma2",
+        "decoder",
+        _NO_SPANS,
+        config="gemma2:Gemma2Config",
+        backbone="gemma2:Gemma2Model",
+        features=("capped scores and logits", "windows by layer", "norms before and after"),
+    ),
+    family(
+        "gemma3_text",
+        "Gemma3Text",
+        "decoder",
+        only(DECODER_HEADS, "causal-lm", "sequence-classification", "embedding"),
+        config="gemma3:Gemma3Config",
+        backbone="gemma3:Gemma3Model",
+        names={"causal-lm": "Gemma3ForCausalLM"},
+        features=("windows and positions by layer", "norms of queries and keys", "both directions"),
+    ),
+    family(
+        "phi3",
+        "Phi3",
+        "decoder",
+        _NO_SPANS,
+        config="phi3:Phi3Config",
+        backbone="phi3:Phi3Model",
+        features=("fused linears", "LongRoPE", "sliding window"),
+    ),
+    family(
+        "smollm3",
+        "SmolLM3",
+        "decoder",
+        DECODER_HEADS,
+        config="smollm3:SmolLM3Config",
+        backbone="smollm3:SmolLM3Model",
+        features=("layers without positions", "windows by layer"),
+    ),
+    family(
+        "stablelm",
+        "StableLm",
+        "decoder",
+        only(
+            DECODER_HEADS,
+            "causal-lm",
+            "sequence-classification",
+            "token-classification",
+            "embedding",
+        ),
+        config="stablelm:StableLmConfig",
+        backbone="stablelm:StableLmModel",
+        features=("rotary in a part of each head", "layer norms", "parallel residual"),
+    ),
+    family(
+        "cohere",
+        "Cohere",
+        "decoder",
+        only(DECODER_HEADS, "causal-lm", "embedding"),
+        config="cohere:CohereConfig",
+        backbone="cohere:CohereModel",
+        features=("parallel blocks", "rotary of neighbours", "norms of queries and keys"),
+    ),
+    family(
+        "olmo2",
+        "Olmo2",
+        "decoder",
+        only(DECODER_HEADS, "causal-lm", "sequence-classification", "embedding"),
+        config="olmo2:Olmo2Config",
+        backbone="olmo2:Olmo2Model",
+        features=("norms after attention and mlp", "norms of queries and keys"),
+    ),
+    family(
+        "glm4",
+        "Glm4",
+        "decoder",
+        only(
+            DECODER_HEADS,
+            "causal-lm",
+            "sequence-classification",
+            "token-classification",
+            "embedding",
+        ),
+        config="glm4:Glm4Config",
+        backbone="glm4:Glm4Model",
+        features=("norms before and after", "rotary of neighbours in a part of each head"),
+    ),
+    family(
+        "granite",
+        "Granite",
+        "decoder",
+        only(DECODER_HEADS, "causal-lm", "embedding"),
+        config="granite:GraniteConfig",
+        backbone="granite:GraniteModel",
+        features=("factors on embeddings, scores, residuals and logits",),
+    ),
+    family(
+        "starcoder2",
+        "Starcoder2",
+        "decoder",
+        only(
+            DECODER_HEADS,
+            "causal-lm",
+            "sequence-classification",
+            "token-classification",
+            "embedding",
+        ),
+        config="starcoder2:Starcoder2Config",
+        backbone="starcoder2:Starcoder2Model",
+        features=("layer norms", "sliding window"),
     ),
 )

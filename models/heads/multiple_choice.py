@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 from tfcli.models.config import ModelConfig
-from tfcli.models.heads.sequence_classification import SequenceClassification, whole
-from tfcli.models.layers.linear import linear
+from tfcli.models.errors import ModelError
+from tfcli.models.heads.sequence_classification import SequenceClassification
 from tfcli.models.losses import classification_loss
 from tfcli.models.output import ModelOutput
 
@@ -23,17 +22,13 @@ class MultipleChoice(SequenceClassification):
 
     task = "multiple-choice"
 
-    def add_head(self, config: ModelConfig) -> None:
-        self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = linear(config.hidden_size, 1, bias=True)
+    @staticmethod
+    def outputs(config: ModelConfig) -> int:
+        return 1
 
     def forward(self, **inputs: Any) -> ModelOutput:  # type: ignore[override]
         """Arguments as in `PlainHead.forward`, with the choices as second dimension."""
-        choices = next(
-            inputs[name].shape[1]
-            for name in ("input_ids", "inputs_embeds")
-            if inputs.get(name) is not None
-        )
+        choices = choices_of(inputs)
         labels = inputs.pop("labels", None)
         rows: dict[str, Any] = {
             name: value.flatten(0, 1) if isinstance(value, torch.Tensor) else value
@@ -46,6 +41,21 @@ class MultipleChoice(SequenceClassification):
             output.loss = classification_loss(output.logits, labels, "single_label_classification")
         return output
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        pooled = self.body.pooled(x, whole(inputs)["attention_mask"])
-        return self.classifier(self.dropout(pooled))
+
+def choices_of(inputs: dict[str, Any]) -> int:
+    """How many choices a question has.
+
+    Raises:
+        ModelError: the input has no dimension of choices, or there is none.
+    """
+    for name, dims in (("input_ids", 3), ("inputs_embeds", 4)):
+        given = inputs.get(name)
+        if given is not None:
+            if given.ndim != dims:
+                raise ModelError(
+                    f"{name} has shape {tuple(given.shape)}, expected [b, choices, s"
+                    f"{', d' if dims == 4 else ''}]",
+                    fix="give every question its choices, as many as the others have",
+                )
+            return int(given.shape[1])
+    raise ModelError("give exactly one of input_ids and inputs_embeds")

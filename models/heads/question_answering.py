@@ -21,7 +21,7 @@ class QuestionAnswering(PlainHead):
     task = "question-answering"
 
     def add_head(self, config: ModelConfig) -> None:
-        self.qa_outputs = linear(config.hidden_size, 2, bias=True)
+        self.qa_outputs = linear(self.body.width(), 2, bias=True)
 
     def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         return self.qa_outputs(x)

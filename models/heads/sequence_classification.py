@@ -24,9 +24,14 @@ class SequenceClassification(PlainHead):
     task = "sequence-classification"
     pools = True
 
+    @staticmethod
+    def outputs(config: ModelConfig) -> int:
+        """How many numbers the last linear gives for a row."""
+        return config.num_labels
+
     def add_head(self, config: ModelConfig) -> None:
         self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = linear(config.hidden_size, config.num_labels, bias=True)
+        self.classifier = linear(self.body.width(), self.outputs(config), bias=True)
 
     def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         pooled = self.body.pooled(x, whole(inputs)["attention_mask"])
@@ -46,7 +51,7 @@ class LastTokenClassification(SequenceClassification):
     pools = False
 
     def add_head(self, config: ModelConfig) -> None:
-        self.score = linear(config.hidden_size, config.num_labels, bias=False)
+        self.score = linear(self.body.width(), config.num_labels, bias=False)
 
     def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         mask, ids = whole(inputs)["attention_mask"], inputs["input_ids"]

@@ -22,7 +22,7 @@ class TokenClassification(PlainHead):
 
     def add_head(self, config: ModelConfig) -> None:
         self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = linear(config.hidden_size, config.num_labels, bias=True)
+        self.classifier = linear(self.body.width(), config.num_labels, bias=True)
 
     def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         return self.classifier(self.dropout(x))
@@ -33,7 +33,7 @@ class TokenScore(TokenClassification):
 
     def add_head(self, config: ModelConfig) -> None:
         self.dropout = nn.Dropout(config.head_dropout)
-        self.score = linear(config.hidden_size, config.num_labels, bias=True)
+        self.score = linear(self.body.width(), config.num_labels, bias=True)
 
     def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         return self.score(self.dropout(x))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 
 from tfcli.models.context import Context
+from tfcli.models.errors import ModelError
 from tfcli.models.layers.backends import (
     Backend,
     Scores,
@@ -98,7 +101,16 @@ class RotaryAttention(nn.Module):
         window: keys that a query sees; None: all before it.
         q_norm: applied to each query head, [..., head_dim], before it is turned.
         k_norm: the same for keys.
+        norm_whole: `q_norm` and `k_norm` are applied to all heads together, [b, s, heads *
+            head_dim], as in OLMo 2.
+        both_ways: queries see later keys too, `window - 1` to each side. No cache fits that.
+        sinks: each head has a learned score for no key; see `Scores`.
+
+    Class attributes:
+        out: what checkpoints call the output projection.
     """
+
+    out: ClassVar[str] = "o_proj"
 
     def __init__(
         self,
@@ -118,39 +130,87 @@ class RotaryAttention(nn.Module):
         window: int | None = None,
         q_norm: nn.Module | None = None,
         k_norm: nn.Module | None = None,
+        norm_whole: bool = False,
+        both_ways: bool = False,
+        sinks: bool = False,
     ) -> None:
         super().__init__()
         self.head_dim = head_dim
         self.layer = layer
         self.rotary = rotary
         self.window = window
-        self.q_proj = linear(hidden_size, heads * head_dim, bias)
-        self.k_proj = linear(hidden_size, kv_heads * head_dim, bias)
-        self.v_proj = linear(hidden_size, kv_heads * head_dim, bias)
-        self.o_proj = linear(heads * head_dim, hidden_size, bias if out_bias is None else out_bias)
+        self.add_projections(hidden_size, heads * head_dim, kv_heads * head_dim, bias)
+        out_bias = bias if out_bias is None else out_bias
+        self.add_module(self.out, linear(heads * head_dim, hidden_size, out_bias))
         self.q_norm = q_norm
         self.k_norm = k_norm
+        self.norm_whole = norm_whole
+        self.both_ways = both_ways
+        self.sinks = nn.Parameter(torch.zeros(heads)) if sinks else None
         self.attend = Attend(
             backend, head_dim**-0.5 if scale is None else scale, dropout, softcap=softcap
         )
 
-    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """x (Tensor): [b, s, d] -> queries, keys and values, each [b, s, heads * head_dim].
+    def add_projections(self, hidden_size: int, width: int, kv_width: int, bias: bool) -> None:
+        """Make what `project` uses."""
+        self.q_proj = linear(hidden_size, width, bias)
+        self.k_proj = linear(hidden_size, kv_width, bias)
+        self.v_proj = linear(hidden_size, kv_width, bias)
 
-        A family whose projections are fused or normalised as a whole has its own.
-        """
+    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """x (Tensor): [b, s, d] -> queries, keys and values, each [b, s, heads * head_dim]."""
         return self.q_proj(x), self.k_proj(x), self.v_proj(x)
+
+    def heads(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """x (Tensor): [b, s, d] -> queries, keys and values, each [b, heads, s, head_dim]"""
+        query, key, value = self.project(x)
+        if self.norm_whole:
+            query, key = self.normed(query, key)
+        query, key, value = (split_heads(part, self.head_dim) for part in (query, key, value))
+        if not self.norm_whole:
+            query, key = self.normed(query, key)
+        return query, key, value
+
+    def normed(self, query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries and keys after their norms, where there are any."""
+        query = query if self.q_norm is None else self.q_norm(query)
+        return query, key if self.k_norm is None else self.k_norm(key)
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """Attend from the new positions to all positions. x (Tensor): [b, s, d] -> [b, s, d]"""
-        query, key, value = (split_heads(part, self.head_dim) for part in self.project(x))
-        if self.q_norm is not None:
-            query = self.q_norm(query)
-        if self.k_norm is not None:
-            key = self.k_norm(key)
+        query, key, value = self.heads(x)
         if self.rotary is not None:
             rotation = context.rotation(self.rotary, query.dtype)
             query, key = self.rotary.turn(query, rotation), self.rotary.turn(key, rotation)
-        mask = context.causal(self.layer, window=self.window)
+        mask = self.mask(context)
         key, value = context.remember(self.layer, key, value)
-        return self.o_proj(self.attend(query, key, value, mask, context.attentions))
+        out = getattr(self, self.out)
+        return out(self.attend(query, key, value, mask, context.attentions, self.sinks))
+
+    def mask(self, context: Context) -> AttentionMask:
+        """Which keys each query sees.
+
+        Raises:
+            ModelError: a cache, where queries see later keys, which it cannot hold yet.
+        """
+        if not self.both_ways:
+            return context.causal(self.layer, window=self.window)
+        if context.cache is not None:
+            raise ModelError(
+                "attention in both directions has no use for a cache",
+                fix="leave out cache; such a model makes vectors, not text",
+            )
+        return context.full(radius=None if self.window is None else self.window - 1)
+
+
+class FusedRotaryAttention(RotaryAttention):
+    """The same with one linear, `qkv_proj`: the rows of queries, then keys, then values."""
+
+    def add_projections(self, hidden_size: int, width: int, kv_width: int, bias: bool) -> None:
+        """See `RotaryAttention.add_projections`."""
+        self.widths = (width, kv_width, kv_width)
+        self.qkv_proj = linear(hidden_size, sum(self.widths), bias)
+
+    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """See `RotaryAttention.project`."""
+        return self.qkv_proj(x).split(self.widths, dim=-1)

@@ -43,15 +43,24 @@ def embed_inputs(
     return table(input_ids)
 
 
-def check_ids(ids: torch.Tensor, rows: int) -> None:
-    """Refuse ids that a table has no row for: on an accelerator they would end the process."""
+def check_ids(ids: torch.Tensor, rows: int, where: str = "input_ids") -> None:
+    """Refuse ids that a table has no row for: on an accelerator they would end the process.
+
+    Args:
+        ids (Tensor): of any shape.
+        rows: of the table.
+        where: name of the input.
+
+    Raises:
+        ModelError: an id below 0, or of `rows` and more.
+    """
     if torch.compiler.is_compiling() or ids.numel() == 0:
         return
     low, high = (int(value) for value in ids.aminmax())
     if low < 0 or high >= rows:
         raise ModelError(
             f"id {low if low < 0 else high} is outside of the embedding table's {rows:,} rows",
-            where="input_ids",
+            where=where,
             fix="use the model's own tokenizer",
         )
 

@@ -60,7 +60,7 @@ class AttentionMask:
         batch, _, queries, keys = dense.shape
 
         def visible(b: torch.Tensor, h: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> Any:
-            return dense[b, 0, q, k]
+            return dense[b if batch > 1 else 0, 0, q, k]
 
         return create_block_mask(visible, batch, None, queries, keys, device=dense.device)
 

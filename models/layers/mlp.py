@@ -17,15 +17,82 @@ class GatedMLP(nn.Module):
         intermediate_size: width in between.
         act: name of the activation.
         bias: whether the three projections have one.
+        dropout: on the output.
     """
 
-    def __init__(self, hidden_size: int, intermediate_size: int, act: str, bias: bool) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        act: str,
+        bias: bool,
+        *,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.gate_proj = linear(hidden_size, intermediate_size, bias)
         self.up_proj = linear(hidden_size, intermediate_size, bias)
         self.down_proj = linear(intermediate_size, hidden_size, bias)
         self.act = activation(act)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        return self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
+        return self.dropout(self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x)))
+
+
+class FusedGatedMLP(nn.Module):
+    """The same with gate and up in one linear, `gate_up_proj`, the gate's rows first.
+
+    Args:
+        hidden_size: d.
+        intermediate_size: width in between.
+        act: name of the activation.
+        bias: whether the two projections have one.
+    """
+
+    def __init__(self, hidden_size: int, intermediate_size: int, act: str, bias: bool) -> None:
+        super().__init__()
+        self.gate_up_proj = linear(hidden_size, 2 * intermediate_size, bias)
+        self.down_proj = linear(intermediate_size, hidden_size, bias)
+        self.act = activation(act)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        return self.down_proj(self.act(gate) * up)
+
+
+class PlainMLP(nn.Module):
+    """last(act(first(x))): two linears with an activation between.
+
+    Args:
+        hidden_size: d.
+        intermediate_size: width in between.
+        act: name of the activation.
+        bias: whether the linears have one.
+        dropout: on the output.
+        names: what checkpoints call the two linears.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        act: str,
+        bias: bool,
+        *,
+        dropout: float = 0.0,
+        names: tuple[str, str] = ("c_fc", "c_proj"),
+    ) -> None:
+        super().__init__()
+        self.names = names
+        self.add_module(names[0], linear(hidden_size, intermediate_size, bias))
+        self.add_module(names[1], linear(intermediate_size, hidden_size, bias))
+        self.act = activation(act)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        first, last = (getattr(self, name) for name in self.names)
+        return self.dropout(last(self.act(first(x))))

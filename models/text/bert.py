@@ -15,11 +15,16 @@ from tfcli.models.blocks.encoder import EncoderBlock
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.config import ModelConfig
-from tfcli.models.configs.bert import BertConfig
+from tfcli.models.configs.bert import EncoderConfig
 from tfcli.models.context import Context
 from tfcli.models.heads.masked_lm import MaskedLM
 from tfcli.models.layers.activations import activation
-from tfcli.models.layers.embeddings import Embedding, check_length, embed_inputs
+from tfcli.models.layers.embeddings import (
+    Embedding,
+    check_ids,
+    check_length,
+    embed_inputs,
+)
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.rules import OldName
@@ -28,27 +33,57 @@ from tfcli.models.rules import OldName
 class BertEmbeddings(nn.Module):
     """Word, position and segment embeddings, summed and normalised."""
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        size = config.hidden_size
+        size = config.embedding_size
         self.word_embeddings = Embedding(config.vocab_size, size, config.pad_token_id)
         self.position_embeddings = Embedding(config.max_position_embeddings, size)
-        self.token_type_embeddings = Embedding(config.type_vocab_size, size)
+        if config.type_vocab_size:
+            self.token_type_embeddings = Embedding(config.type_vocab_size, size)
         self.LayerNorm = layer_norm(size, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
-        self, words: torch.Tensor, position_ids: torch.Tensor, segment_ids: torch.Tensor
+        self, words: torch.Tensor, position_ids: torch.Tensor, *others: torch.Tensor
     ) -> torch.Tensor:
-        """words (Tensor): [b, s, d], the ids: [b or 1, s] -> [b, s, d]"""
-        x = words + self.token_type_embeddings(segment_ids) + self.position_embeddings(position_ids)
+        """Add everything up.
+
+        Args:
+            words (Tensor): [b, s, d]
+            position_ids (Tensor): [b or 1, s]
+            others: embeddings of what else a token has, each broadcast to [b, s, d].
+
+        Returns:
+            [b, s, d]
+        """
+        x = words + self.position_embeddings(position_ids)
+        for other in others:
+            x = x + other
         return self.dropout(self.LayerNorm(x))
+
+    def of_types(self, token_type_ids: torch.Tensor | None) -> torch.Tensor:
+        """The embeddings of segments.
+
+        Args:
+            token_type_ids (Tensor): [b, s]; None: all 0.
+
+        Returns:
+            [b, s, d], or [1, 1, d] for None
+
+        Raises:
+            ModelError: an id that the table has no row for.
+        """
+        table = self.token_type_embeddings
+        if token_type_ids is None:
+            return table(torch.zeros(1, 1, dtype=torch.long, device=table.weight.device))
+        check_ids(token_type_ids, table.num_embeddings, "token_type_ids")
+        return table(token_type_ids)
 
 
 class BertEncoder(nn.Module):
     """The blocks."""
 
-    def __init__(self, config: BertConfig, attention: str) -> None:
+    def __init__(self, config: EncoderConfig, attention: str) -> None:
         super().__init__()
         self.layer = nn.ModuleList(
             EncoderBlock(
@@ -64,11 +99,15 @@ class BertEncoder(nn.Module):
             for _ in range(config.num_hidden_layers)
         )
 
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        return run_blocks(self.layer, x, context)
+
 
 class BertPooler(nn.Module):
     """The state of each row's first token, through a linear and tanh."""
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.dense = linear(config.hidden_size, config.hidden_size, bias=True)
 
@@ -78,12 +117,16 @@ class BertPooler(nn.Module):
 
 
 class BertModel(Backbone):
-    """Embeddings, blocks, and a pooler for classifiers of whole inputs."""
+    """Embeddings, blocks, and a pooler for classifiers of whole inputs.
+
+    Attributes:
+        first_position: row of the position table that a text's first token takes.
+    """
 
     prefix = "bert"
     tokens = "embeddings.word_embeddings"
-    inputs = ("token_type_ids",)
-    optional = ("pooler.",)
+    inputs: ClassVar[tuple[str, ...]] = ("token_type_ids",)
+    optional: ClassVar[tuple[str, ...]] = ("pooler.",)
     rules = (
         OldName(r"LayerNorm\.gamma$", "LayerNorm.weight"),
         OldName(r"LayerNorm\.beta$", "LayerNorm.bias"),
@@ -101,48 +144,98 @@ class BertModel(Backbone):
         ),
     )
 
-    def __init__(self, config: BertConfig, attention: str) -> None:
+    def __init__(self, config: EncoderConfig, attention: str) -> None:
         super().__init__()
-        self.embeddings = BertEmbeddings(config)
-        self.encoder = BertEncoder(config, attention)
+        self.first_position = 0
+        self.embeddings = self.make_embeddings(config)
+        self.encoder = self.make_encoder(config, attention)
+
+    def make_embeddings(self, config: EncoderConfig) -> BertEmbeddings:
+        """The tables."""
+        return BertEmbeddings(config)
+
+    def make_encoder(self, config: EncoderConfig, attention: str) -> nn.Module:
+        """The blocks, with what is around them."""
+        return BertEncoder(config, attention)
 
     def add_pooler(self, config: ModelConfig) -> None:
         """See `Backbone.add_pooler`."""
-        assert isinstance(config, BertConfig)
-        self.pooler = BertPooler(config)
+        assert isinstance(config, EncoderConfig)
+        self.pooler: nn.Module = BertPooler(config)
 
     def forward(
         self,
         input_ids: torch.Tensor | None,
         inputs_embeds: torch.Tensor | None,
         context: Context,
+        **inputs: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Arguments and result as in `Backbone.forward`; `inputs` are those of `embed`."""
+        words = embed_inputs(self.embeddings.word_embeddings, input_ids, inputs_embeds)
+        x = self.embed(words, context, **inputs)
+        return context.finished(self.encoder(x, context))
+
+    def embed(
+        self,
+        words: torch.Tensor,
+        context: Context,
+        *,
         token_type_ids: torch.Tensor | None = None,
         **inputs: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`.
+        """Add to the words what else is known of each token.
 
         Args:
+            words (Tensor): [b, s, d]
+            context: of the forward pass.
             token_type_ids (Tensor): [b, s], the segment of each token; 0 by default.
+
+        Returns:
+            [b, s, d]
+
+        Raises:
+            ModelError: the input is too long, or an id is outside of its table.
         """
-        words = embed_inputs(self.embeddings.word_embeddings, input_ids, inputs_embeds)
-        check_length(context, self.embeddings.position_embeddings.num_embeddings)
-        if token_type_ids is None:
-            token_type_ids = torch.zeros_like(context.positions)
-        x = self.embeddings(words, context.positions, token_type_ids)
-        return context.finished(run_blocks(self.encoder.layer, x, context))
+        types = self.embeddings.of_types(token_type_ids)
+        return self.embeddings(words, self.position_ids(context), types)
+
+    def position_ids(self, context: Context) -> torch.Tensor:
+        """Which row of the position table each token takes, [b or 1, s]."""
+        rows = self.embeddings.position_embeddings.num_embeddings
+        check_length(context, rows - self.first_position)
+        return context.positions + self.first_position
 
     def pooled(self, x: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """See `Backbone.pooled`."""
         return self.pooler(first_states(x, attention_mask))
 
 
+class BertTransform(nn.Module):
+    """Linear, activation, norm: from states to the width of the embedding tables.
+
+    Args:
+        config: of the family.
+        act: name of the activation; None: the config's.
+    """
+
+    def __init__(self, config: EncoderConfig, *, act: str | None = None) -> None:
+        super().__init__()
+        self.dense = linear(config.hidden_size, config.embedding_size, bias=True)
+        self.act = activation(act or config.hidden_act)
+        self.LayerNorm = layer_norm(config.embedding_size, config.layer_norm_eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, embedding_size]"""
+        return self.LayerNorm(self.act(self.dense(x)))
+
+
 class BertPredictions(nn.Module):
     """The masked-language-model head: transform, then one score for each word."""
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.transform = BertTransform(config)
-        self.decoder = linear(config.hidden_size, config.vocab_size, bias=True)
+        self.decoder = linear(config.embedding_size, config.vocab_size, bias=True)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))  # tied to the decoder's
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -150,25 +243,11 @@ class BertPredictions(nn.Module):
         return self.decoder(self.transform(x))
 
 
-class BertTransform(nn.Module):
-    """Linear, activation, norm."""
-
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.dense = linear(config.hidden_size, config.hidden_size, bias=True)
-        self.act = activation(config.hidden_act)
-        self.LayerNorm = layer_norm(config.hidden_size, config.layer_norm_eps)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x (Tensor): [b, s, d] -> [b, s, d]"""
-        return self.LayerNorm(self.act(self.dense(x)))
-
-
 class BertMaskedLM(MaskedLM):
     """BERT's masked-language-model head."""
 
     def add_head(self, config: ModelConfig) -> None:
-        assert isinstance(config, BertConfig)
+        assert isinstance(config, EncoderConfig)
         self.cls = nn.ModuleDict({"predictions": BertPredictions(config)})
 
     @classmethod
@@ -179,7 +258,7 @@ class BertMaskedLM(MaskedLM):
     @classmethod
     def ties(cls) -> dict[str, str]:
         return {
-            "cls.predictions.decoder.weight": f"{cls.base()}.{cls.backbone.tokens}.weight",
+            "cls.predictions.decoder.weight": f"{cls.base()}.{cls.body_class.tokens}.weight",
             "cls.predictions.decoder.bias": "cls.predictions.bias",
         }
 

@@ -8,7 +8,7 @@ view of the stored tensor, so that nothing is copied and quantization treats the
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -16,14 +16,15 @@ from torch import nn
 from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.configs.gpt import GPTConfig
 from tfcli.models.configs.gpt2 import GPT2Config
 from tfcli.models.context import Context
-from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.embeddings import Embedding, check_length, embed_inputs
 from tfcli.models.layers.linear import linear
+from tfcli.models.layers.mlp import PlainMLP
 from tfcli.models.layers.norms import layer_norm
-from tfcli.models.rules import Transpose
+from tfcli.models.rules import Rule, Transpose
 
 
 class GPT2Attention(nn.Module):
@@ -36,7 +37,6 @@ class GPT2Attention(nn.Module):
         self.c_attn = linear(config.hidden_size, 3 * config.hidden_size, bias=True)
         self.c_proj = linear(config.hidden_size, config.hidden_size, bias=True)
         self.attend = Attend(attention, config.attention_scale(layer), config.attn_pdrop)
-        self.resid_dropout = nn.Dropout(config.resid_pdrop)
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
@@ -45,47 +45,42 @@ class GPT2Attention(nn.Module):
         )
         mask = context.causal(self.layer)
         key, value = context.remember(self.layer, key, value)
-        out = self.attend(query, key, value, mask, context.attentions)
-        return self.resid_dropout(self.c_proj(out))
-
-
-class GPT2MLP(nn.Module):
-    """Two linears with an activation between."""
-
-    def __init__(self, config: GPT2Config) -> None:
-        super().__init__()
-        self.c_fc = linear(config.hidden_size, config.intermediate_size, bias=True)
-        self.c_proj = linear(config.intermediate_size, config.hidden_size, bias=True)
-        self.act = activation(config.activation_function)
-        self.dropout = nn.Dropout(config.resid_pdrop)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x (Tensor): [b, s, d] -> [b, s, d]"""
-        return self.dropout(self.c_proj(self.act(self.c_fc(x))))
+        return self.c_proj(self.attend(query, key, value, mask, context.attentions))
 
 
 class GPT2Block(nn.Module):
-    """One layer."""
+    """x + attention(norm(x)), then x + mlp(norm(x)).
 
-    def __init__(self, config: GPT2Config, layer: int, attention: str) -> None:
+    Args:
+        attention: [b, s, d] and the context -> [b, s, d]
+        config: gives the width, the mlp, the norms and the dropout.
+    """
+
+    def __init__(self, attention: nn.Module, config: GPTConfig) -> None:
         super().__init__()
         self.ln_1 = layer_norm(config.hidden_size, config.layer_norm_epsilon)
-        self.attn = GPT2Attention(config, layer, attention)
+        self.attn = attention
         self.ln_2 = layer_norm(config.hidden_size, config.layer_norm_epsilon)
-        self.mlp = GPT2MLP(config)
+        self.mlp = PlainMLP(
+            config.hidden_size, config.intermediate_size, config.activation_function, bias=True
+        )
+        self.dropout = nn.Dropout(config.resid_pdrop)
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        x = x + self.attn(self.ln_1(x), context)
-        return x + self.mlp(self.ln_2(x))
+        x = x + self.dropout(self.attn(self.ln_1(x), context))
+        return x + self.dropout(self.mlp(self.ln_2(x)))
 
 
 class GPT2Model(Backbone):
-    """Token and position embeddings, blocks, final norm."""
+    """Token and position embeddings, blocks, final norm.
+
+    Families that differ from GPT-2 in their attention or block override what makes these.
+    """
 
     prefix = "transformer"
     tokens = "wte"
-    rules = (Transpose(r"\.(attn|mlp)\.(c_attn|c_proj|c_fc)\.weight"),)
+    rules: ClassVar[tuple[Rule, ...]] = (Transpose(r"\.(attn|mlp)\.(c_attn|c_proj|c_fc)\.weight"),)
     ignorable: ClassVar[dict[str, str]] = {
         r"\.attn\.(masked_)?bias$": "a causal mask, which is computed here"
     }
@@ -94,15 +89,32 @@ class GPT2Model(Backbone):
         groups=(("attn.c_attn",), ("attn.c_proj",), ("mlp.c_fc",), ("mlp.c_proj",)),
     )
 
-    def __init__(self, config: GPT2Config, attention: str) -> None:
+    def __init__(self, config: GPTConfig, attention: str) -> None:
         super().__init__()
         self.wte = Embedding(config.vocab_size, config.hidden_size)
-        self.wpe = Embedding(config.max_position_embeddings, config.hidden_size)
+        self.add_positions(config)
         self.drop = nn.Dropout(config.embd_pdrop)
         self.h = nn.ModuleList(
-            GPT2Block(config, layer, attention) for layer in range(config.num_hidden_layers)
+            self.make_block(config, layer, attention) for layer in range(config.num_hidden_layers)
         )
         self.ln_f = layer_norm(config.hidden_size, config.layer_norm_epsilon)
+
+    def add_positions(self, config: Any) -> None:
+        """Make what tells positions apart."""
+        self.wpe = Embedding(config.max_position_embeddings, config.hidden_size)
+
+    def make_attention(self, config: Any, layer: int, attention: str) -> nn.Module:
+        """One layer's attention."""
+        return GPT2Attention(config, layer, attention)
+
+    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+        """One layer."""
+        return GPT2Block(self.make_attention(config, layer, attention), config)
+
+    def positioned(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """Add position embeddings. x (Tensor): [b, s, d] -> [b, s, d]"""
+        check_length(context, self.wpe.num_embeddings)
+        return x + self.wpe(context.positions)
 
     def forward(
         self,
@@ -113,8 +125,7 @@ class GPT2Model(Backbone):
     ) -> torch.Tensor:
         """Arguments and result as in `Backbone.forward`."""
         x = embed_inputs(self.wte, input_ids, inputs_embeds)
-        check_length(context, self.wpe.num_embeddings)
-        x = run_blocks(self.h, self.drop(x + self.wpe(context.positions)), context)
+        x = run_blocks(self.h, self.drop(self.positioned(x, context)), context)
         return context.finished(self.ln_f(x))
 
     def init_std(self, name: str) -> float:

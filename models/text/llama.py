@@ -14,7 +14,7 @@ from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
-from tfcli.models.configs.llama import LlamaConfig
+from tfcli.models.configs.rotary import RotaryConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.attention import RotaryAttention
 from tfcli.models.layers.embeddings import Embedding, embed_inputs
@@ -30,6 +30,7 @@ class LlamaModel(Backbone):
     these.
     """
 
+    attention_class: ClassVar[type[RotaryAttention]] = RotaryAttention
     prefixes: ClassVar[dict[str, str]] = {"question-answering": "transformer"}
     ignorable: ClassVar[dict[str, str]] = {r"rotary_emb\.inv_freq$": "computed from the config"}
     walk = CalibrationWalk(
@@ -42,7 +43,7 @@ class LlamaModel(Backbone):
         ),
     )
 
-    def __init__(self, config: LlamaConfig, attention: str) -> None:
+    def __init__(self, config: RotaryConfig, attention: str) -> None:
         super().__init__()
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.rotary = self.make_rotary(config)
@@ -51,8 +52,8 @@ class LlamaModel(Backbone):
         )
         self.norm = self.make_norm(config)
 
-    def make_rotary(self, config: Any) -> Rotary:
-        """Shared by all layers."""
+    def make_rotary(self, config: Any) -> Any:
+        """Shared by all layers, unless `attention_options` chooses another for some."""
         return Rotary(config.rope_parameters, config.head_dim, config.max_position_embeddings)
 
     def make_norm(self, config: Any) -> nn.Module:
@@ -61,18 +62,21 @@ class LlamaModel(Backbone):
 
     def make_attention(self, config: Any, layer: int, attention: str) -> nn.Module:
         """One layer's attention."""
-        return RotaryAttention(
+        return self.attention_class(
             config.hidden_size,
             config.num_attention_heads,
             config.num_key_value_heads,
             config.head_dim,
             layer=layer,
-            rotary=self.rotary,
             backend=attention,
-            bias=config.attention_bias,
             dropout=config.attention_dropout,
             window=config.window(layer),
+            **{"rotary": self.rotary, **self.attention_options(config, layer)},
         )
+
+    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+        """Further arguments of `RotaryAttention`: biases, norms, caps, a rotary of its own."""
+        return {"bias": config.attention_bias}
 
     def make_mlp(self, config: Any, layer: int) -> nn.Module:
         """One layer's mlp."""

@@ -32,7 +32,12 @@ TRAIN = {"tokens_per_second": "training, tok/s", "peak_memory_bytes": "peak memo
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    benchmarks = {"inference": bench_inference, "train": bench_train, "startup": bench_startup}
+    benchmarks = {
+        "inference": bench_inference,
+        "train": bench_train,
+        "startup": bench_startup,
+        "families": bench_families,
+    }
     names = tuple(benchmarks)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(names)}; all if none is named")
     parser.add_argument("--rounds", type=int, default=3, help="times that every side runs")
@@ -47,7 +52,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tfcli-bench-") as folder:
         for name in options.names or names:
             found[name] = benchmarks[name](Path(folder), options)
-            if not options.json:
+            if options.json:
+                continue
+            if name == "families":
+                for family, sides in found[name].items():
+                    show(family, sides)
+            else:
                 show(name, found[name])
     if options.json:
         print(json.dumps(found))
@@ -101,6 +111,16 @@ def bench_startup(folder: Path, options: argparse.Namespace) -> dict[str, dict[s
     # The command itself is timed, in a process that has nothing else to do.
     timed = {name: ["startup.py", *command] for name, command in commands.items()}
     return in_turn(timed, max(options.rounds, 7), {"seconds": "--help, s"})
+
+
+def bench_families(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Five families of about 100 M parameters, forward and backward."""
+    found = {}
+    for name in ("llama", "qwen3", "gemma2", "bert", "t5"):
+        say(name)
+        result = side("families.py", name, str(max(options.rounds, 7)))
+        found[f"{name}, {result['parameters'] / 1e6:.0f} M"] = result["sides"]
+    return found
 
 
 def in_turn(

@@ -42,6 +42,7 @@ class Case:
         records_inputs: whether transformers records the input of each block among the hidden
             states, as we do; where not, it records the outputs.
         passes: how often the first block runs in a forward pass, where layers share it.
+        drops_alike: whether dropout draws its numbers in the same order as in transformers.
         extra: inputs beside token ids, from `parity.EXTRA_INPUTS`.
         leaks: whether padding changes what transformers computes, so that padded rows cannot be
             compared with theirs. Ours must not change all the same.
@@ -60,5 +61,6 @@ class Case:
     their_cache: bool = True
     records_inputs: bool = True
     passes: int = 1
+    drops_alike: bool = True
     extra: tuple[str, ...] = ()
     leaks: bool = False

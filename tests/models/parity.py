@@ -14,7 +14,7 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from tests.models.case import Case
 from tests.models.cases import decoders, earlier, encoders, mixtures, recurrent
-from tfcli.models.cache import Cache, DynamicCache, StaticCache
+from tfcli.models.cache import Cache, DynamicCache, OffloadedCache, StaticCache
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
 from tfcli.models.registry import read_config
@@ -45,6 +45,7 @@ CACHES: dict[str, Callable[[Model, int], Cache]] = {
     "dynamic-windows": lambda model, length: DynamicCache(model.config),
     "static": lambda model, length: StaticCache(length),
     "static-windows": lambda model, length: StaticCache(length, model.config),
+    "offloaded": lambda model, length: OffloadedCache(model.config),
 }
 
 
@@ -64,10 +65,13 @@ def reference(case: Case, task: str, attention: str | None = None) -> nn.Module:
         body = transformers.AutoModel._model_mapping[type(config)]
         if "add_pooling_layer" in inspect.signature(body.__init__).parameters:
             options["add_pooling_layer"] = False
-    model = AUTO[task].from_config(config, **options)
+    auto = AUTO[task]
+    if task == "question-answering" and type(config) not in auto._model_mapping:
+        auto = transformers.AutoModelForDocumentQuestionAnswering  # of text with boxes
+    model = auto.from_config(config, **options)
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.ndim == 1:
+            if parameter.ndim == 1 or bool((parameter == 1).all()):
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     return model.eval()
 
@@ -103,10 +107,24 @@ def shaped(task: str, batch: dict[str, Any]) -> dict[str, Any]:
     return {name: value.unflatten(0, (-1, CHOICES)) for name, value in batch.items()}
 
 
+def token_types(case: Case, shape: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    """The segment of each token; of a family that has more than segments, [..., kinds]."""
+    kinds = case.settings.get("type_vocab_sizes")
+    sizes = kinds or [case.settings.get("type_vocab_size", 2)]
+    ids = torch.stack([torch.randint(0, n, shape, generator=generator) for n in sizes], -1)
+    return ids if kinds else ids[..., 0]
+
+
+def boxes(case: Case, shape: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    """Left, top, right and bottom of each token's word."""
+    limit = case.settings["max_2d_position_embeddings"]
+    corners = torch.randint(0, limit, (*shape, 2, 2), generator=generator)
+    return corners.sort(dim=-2).values.flatten(-2)
+
+
 EXTRA_INPUTS: dict[str, Callable[..., torch.Tensor]] = {
-    "token_type_ids": lambda case, shape, generator: torch.randint(
-        0, case.settings.get("type_vocab_size", 2), shape, generator=generator
-    ),
+    "token_type_ids": token_types,
+    "bbox": boxes,
 }
 
 

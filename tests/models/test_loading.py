@@ -19,6 +19,16 @@ TINY = {
         "num_attention_heads": 2,
         "max_position_embeddings": 32,
     },
+    "mixtral": {
+        "vocab_size": 23,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 32,
+        "num_local_experts": 2,
+    },
     "gpt2": {"vocab_size": 23, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32},
     "bert": {
         "vocab_size": 23,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ every_steady = pytest.mark.parametrize(("case", "task"), STEADY, ids=pair_id)
 
 @every_pair
 def test_forward(case, task):
-    theirs = reference(case, task, attention="eager")
+    theirs = reference(case, task, attention="eager" if case.attends else None)
     ours, batch = twin(theirs, task), inputs(case, task)
     wanted = {"output_hidden_states": True, "output_attentions": case.attends}
     with torch.no_grad():
@@ -239,14 +240,22 @@ def test_we_load_what_transformers_saves(case, task, tmp_path):
         assert_close(ours.eval()(**batch).logits, answer(theirs(**batch), task))
 
 
+def precise_of(model, batch):
+    """The last hidden states: many numbers, where a classifier's logits are few."""
+    return model(**batch, output_hidden_states=True).hidden_states[-1].float()
+
+
 @every_main
 def test_bfloat16_is_as_near_as_theirs(case, task):
-    theirs, batch = reference(case, task), inputs(case, task)
+    # The answers of two rows alone say little: one rounding moves all of a row's.
+    theirs, batch = reference(case, task), inputs(case, task, rows=64 if task in WHOLE else 2)
     with torch.no_grad():
-        exact = answer(theirs(**batch), task)
+        exact = precise_of(theirs, batch)
         ours = twin(theirs, task, dtype=torch.bfloat16)
-        own_error = (ours(**batch).logits.float() - exact).abs().mean()
-        their_error = (answer(theirs.bfloat16()(**batch), task).float() - exact).abs().mean()
+        # The median: where a token goes to another expert than in float32, as it may by a
+        # rounding where two are all but tied, its error says nothing of the precision.
+        own_error = (precise_of(ours, batch) - exact).abs().median()
+        their_error = (precise_of(theirs.bfloat16(), batch) - exact).abs().median()
     assert ours.dtype == torch.bfloat16
     assert own_error <= 1.5 * their_error + 1e-6
 
@@ -267,6 +276,18 @@ def test_backends_agree_with_eager(case, task, attention, padded):
                 other(**batch)
             return
         assert_close(other(**batch).logits, expected)
+
+
+@pytest.mark.parametrize(("case", "task"), [p for p in PAIRS if p[0].drops_alike], ids=pair_id)
+def test_dropout_falls_where_theirs_does(case, task):
+    """In training, with equal seeds: as many numbers are drawn, in the same order and places."""
+    theirs = reference(case, task, attention="eager").train()
+    ours, batch = twin(theirs, task, attention="eager").train(), inputs(case, task)
+    with torch.no_grad():
+        torch.manual_seed(5)
+        expected = answer(theirs(**batch), task)
+        torch.manual_seed(5)
+        assert_close(ours(**batch).logits, expected)
 
 
 @every_main

@@ -16,14 +16,26 @@ import torch
 from torch import Tensor, nn
 
 from tfcli.errors import WorkError
-from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.calibration import CalibrationWalk, Stage
+
+_AT_ONCE = 1 << 28
+"""Numbers that the statistics of experts may hold at a time, 1 GiB: a square of each one's inputs.
+More experts than fit take further passes over the block."""
 
 
 class CalibratedMethod(Protocol):
-    """What a quantization method does inside the loop."""
+    """What a quantization method does inside the loop.
+
+    An expert that no token went to is quantized without having been observed.
+    """
 
     def observe(self, names: Sequence[str], inputs: Tensor) -> None:
-        """See one batch of inputs, fp32 [b, s, n], of the linears `names`, which share them."""
+        """See one batch of inputs of the linears `names`, which share them.
+
+        Args:
+            names: full names.
+            inputs (Tensor): fp32 [b, s, n], of an expert [tokens, n].
+        """
 
     def quantize(self, name: str, weight: Tensor) -> Tensor:
         """Quantize the weight [m, n] of `name`; return what readers will compute with, [m, n]."""
@@ -86,9 +98,10 @@ def calibrate(
     """Run `method` over the linears of a model, block by block.
 
     Within a block the groups of linears that share an input are taken in the order in which they
-    run. For each group the block runs over all batches while the method observes the inputs, which
-    come out of groups and blocks that are quantized already. At the end of a block its outputs are
-    computed once more and become the inputs of the next one.
+    run, those of experts that run side by side together. For each group the block runs over all
+    batches while the method observes the inputs, which come out of groups and blocks that are
+    quantized already. At the end of a block its outputs are computed once more and become the
+    inputs of the next one.
 
     The model is used up: blocks that are done are moved to the meta device.
 
@@ -109,22 +122,42 @@ def calibrate(
     for position, block in enumerate(blocks):
         block.to(device=device, dtype=torch.float32)
         done: list[str] = []
-        for group in walk.groups:
-            prefix = f"{walk.blocks}.{position}"
-            names = [f"{prefix}.{name}" for name in group if wanted(f"{prefix}.{name}")]
-            if not names:
-                continue
-            linears = [model.get_submodule(name) for name in names]
-            for inputs in states:
-                method.observe(names, _inputs_of(linears[0], block, inputs))
-            for name, linear in zip(names, linears, strict=True):
-                weight = linear.get_parameter("weight")
-                weight.data = method.quantize(name, weight.data)
-            done += names
+        for stage in walk.stages(block):
+            see = _all_inputs_of if stage.idles else _inputs_of
+            for groups in _parts(stage, model, f"{walk.blocks}.{position}", wanted):
+                firsts = [model.get_submodule(names[0]) for names in groups]
+                for inputs in states:
+                    for names, found in zip(groups, see(firsts, block, inputs), strict=True):
+                        if found is not None:
+                            method.observe(names, found)
+                for name in (name for names in groups for name in names):
+                    weight = model.get_submodule(name).get_parameter("weight")
+                    weight.data = method.quantize(name, weight.data)
+                    done.append(name)
         for inputs in states:
             inputs.hidden = _first(block(inputs.hidden, *inputs.args, **inputs.kwargs))
         block.to("meta")
         yield done
+
+
+def _parts(
+    stage: Stage, model: nn.Module, prefix: str, wanted: Callable[[str], bool]
+) -> Iterator[list[list[str]]]:
+    """The full names of a stage's groups, as many groups at a time as `_AT_ONCE` lets through."""
+    part: list[list[str]] = []
+    numbers = 0
+    for group in stage.groups:
+        names = [f"{prefix}.{name}" for name in group if wanted(f"{prefix}.{name}")]
+        if not names:
+            continue
+        square = model.get_submodule(names[0]).get_parameter("weight").shape[1] ** 2
+        if part and numbers + square > _AT_ONCE:
+            yield part
+            part, numbers = [], 0
+        part.append(names)
+        numbers += square
+    if part:
+        yield part
 
 
 @dataclass
@@ -196,11 +229,32 @@ def _embedding_in_fp32(model: nn.Module, device: torch.device | str) -> Iterator
             handle.remove()
 
 
-def _inputs_of(linear: nn.Module, block: nn.Module, inputs: BlockInputs) -> Tensor:
-    found: list[Tensor] = []
-    with _stopping_at(linear, lambda args, _: found.append(args[0])):
+def _inputs_of(
+    linears: Sequence[nn.Module], block: nn.Module, inputs: BlockInputs
+) -> list[Tensor | None]:
+    """What the one linear of a stage gets; the block runs up to it."""
+    found: list[Tensor | None] = []
+    with _stopping_at(linears[0], lambda args, _: found.append(args[0])):
         block(inputs.hidden, *inputs.args, **inputs.kwargs)
-    return found[0]
+    return found
+
+
+def _all_inputs_of(
+    linears: Sequence[nn.Module], block: nn.Module, inputs: BlockInputs
+) -> list[Tensor | None]:
+    """What each linear gets in one run of the block; None for one that did not run."""
+    found: dict[nn.Module, Tensor] = {}
+
+    def keep(linear: nn.Module, args: tuple[Any, ...]) -> None:
+        found[linear] = args[0]
+
+    handles = [linear.register_forward_pre_hook(keep) for linear in linears]
+    try:
+        block(inputs.hidden, *inputs.args, **inputs.kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [found.get(linear) for linear in linears]
 
 
 def _first(output: Any) -> Tensor:

@@ -39,9 +39,15 @@ class GPTQMethod:
         self._hessians[names[0]].add(inputs)
 
     def quantize(self, name: str, weight: Tensor) -> Tensor:
-        """Quantize a weight, keep the result for writing, return its dequantized values."""
+        """Quantize a weight, keep the result for writing, return its dequantized values.
+
+        Where nothing was observed every input counts as never active: the weight is rounded to
+        nearest.
+        """
         require_finite(self.stored_names[name], weight)
-        result = gptq(weight, self._hessians.pop(name), self.grid, self.options, name=name)
+        unseen = Hessian.empty(weight.shape[1], weight.device)
+        hessian = self._hessians.pop(name, unseen)
+        result = gptq(weight, hessian, self.grid, self.options, name=name)
         quantized = result.weight
         packed = QuantizedWeight(
             levels=quantized.levels.cpu(),

@@ -130,17 +130,14 @@ def _linears(model: Model) -> list[tuple[str, nn.Linear]]:
     found: list[tuple[str, nn.Linear]] = []
     for position, block in enumerate(model.blocks):
         inside = {name: part for name, part in block.named_modules() if isinstance(part, nn.Linear)}
-        left_out = set(inside) - set(walk.linears())
+        named = walk.linears(block)
+        left_out = set(inside) - set(named)
         if left_out:
             raise WorkError(
                 f"the calibration walk of {type(model).__name__} leaves out {sorted(left_out)[0]}",
                 where=f"{walk.blocks}.{position}",
             )
-        found += [
-            (f"{walk.blocks}.{position}.{name}", inside[name])
-            for name in walk.linears()
-            if name in inside
-        ]
+        found += [(f"{walk.blocks}.{position}.{name}", inside[name]) for name in named]
     return found
 
 

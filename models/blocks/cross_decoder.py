@@ -1,0 +1,208 @@
+"""The blocks of encoder-decoders (Vaswani et al. 2017): attention in a text and between two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from tfcli.models.caches.stores import Pair
+from tfcli.models.context import Context
+from tfcli.models.errors import ModelError
+from tfcli.models.layers.activations import activation
+from tfcli.models.layers.attention import Attend, split_heads
+from tfcli.models.layers.linear import linear
+from tfcli.models.layers.masks import AttentionMask
+from tfcli.models.layers.norms import layer_norm
+
+
+class Attention(nn.Module):
+    """Multi-head attention within a text.
+
+    Args:
+        hidden_size: d.
+        heads: attention heads.
+        head_dim: width of a head.
+        layer: index of the layer in the cache.
+        causal: a decoder's.
+        backend: name of an attention backend.
+        bias: whether the projections have one.
+        scale: factor on the scores; None: head_dim ** -0.5.
+        dropout: on the attention weights.
+        names: what checkpoints call the projections of queries, keys, values and of the output.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        heads: int,
+        head_dim: int,
+        *,
+        layer: int,
+        causal: bool,
+        backend: str,
+        bias: bool = True,
+        scale: float | None = None,
+        dropout: float = 0.0,
+        names: tuple[str, str, str, str] = ("q_proj", "k_proj", "v_proj", "out_proj"),
+    ) -> None:
+        super().__init__()
+        self.head_dim = head_dim
+        self.layer = layer
+        self.causal = causal
+        self.names = names
+        for name in names[:3]:
+            self.add_module(name, linear(hidden_size, heads * head_dim, bias))
+        self.add_module(names[3], linear(heads * head_dim, hidden_size, bias))
+        self.attend = Attend(backend, head_dim**-0.5 if scale is None else scale, dropout)
+
+    def query(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, heads, s, head_dim]"""
+        return split_heads(getattr(self, self.names[0])(x), self.head_dim)
+
+    def keys_and_values(self, x: torch.Tensor) -> Pair:
+        """x (Tensor): [b, k, d] -> two of [b, heads, k, head_dim]"""
+        key, value = (getattr(self, name)(x) for name in self.names[1:3])
+        return split_heads(key, self.head_dim), split_heads(value, self.head_dim)
+
+    def output(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, s, heads * head_dim] -> [b, s, d]"""
+        return getattr(self, self.names[3])(x)
+
+    def mask(self, context: Context) -> AttentionMask:
+        """The mask of the layer. To be asked for before `Context.remember`."""
+        return context.causal(self.layer) if self.causal else context.full()
+
+    def forward(
+        self, x: torch.Tensor, context: Context, mask: AttentionMask | None = None
+    ) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]. `mask` is taken in place of the layer's own."""
+        query, (key, value) = self.query(x), self.keys_and_values(x)
+        mask = self.mask(context) if mask is None else mask
+        if self.causal:
+            key, value = context.remember(self.layer, key, value)
+        return self.output(self.attend(query, key, value, mask, context.attentions))
+
+
+class CrossAttention(Attention):
+    """Multi-head attention from a decoder to the encoder's states."""
+
+    def forward(
+        self, x: torch.Tensor, context: Context, mask: AttentionMask | None = None
+    ) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]. `mask` is taken in place of the memory's."""
+        memory = context.memory
+        if memory is None:
+            raise ModelError("a decoder with cross-attention needs the encoder's states")
+        key, value = recalled(context, self.layer, self.keys_and_values)
+        mask = memory.mask if mask is None else mask
+        attended = self.attend(self.query(x), key, value, mask, context.cross_attentions)
+        return self.output(attended)
+
+
+def recalled(context: Context, layer: int, make: Callable[[torch.Tensor], Pair]) -> Pair:
+    """A layer's keys and values of the encoder's states: made once, then kept in the cache.
+
+    Args:
+        context: of the decoder.
+        layer: index of the layer in the cache.
+        make: states [b, k, d] -> keys and values.
+    """
+    crossed = {} if context.cache is None else context.cache.crossed
+    if layer not in crossed:
+        memory = context.memory
+        if memory is None or memory.states is None:
+            raise ModelError("the cache holds nothing of the source", fix="give encoder_states")
+        crossed[layer] = make(memory.states)
+    return crossed[layer]
+
+
+class TransformerBlock(nn.Module):
+    """Attention, in a decoder also attention to the encoder's states, and an mlp.
+
+    Args:
+        hidden_size: d.
+        heads: attention heads.
+        intermediate_size: width of the mlp.
+        layer: index of the layer in the cache.
+        decoder: a decoder's block.
+        norm_first: each part is x + part(norm(x)); else norm(x + part(x)).
+        act: name of the activation.
+        dropout: on what each part adds.
+        attention_dropout: on the attention weights.
+        activation_dropout: within the mlp.
+        backend: name of an attention backend.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        heads: int,
+        intermediate_size: int,
+        *,
+        layer: int,
+        decoder: bool,
+        norm_first: bool,
+        act: str,
+        dropout: float,
+        attention_dropout: float,
+        activation_dropout: float,
+        backend: str,
+    ) -> None:
+        super().__init__()
+
+        def attention(kind: type[Attention]) -> Attention:
+            return kind(
+                hidden_size,
+                heads,
+                hidden_size // heads,
+                layer=layer,
+                causal=decoder,
+                backend=backend,
+                dropout=attention_dropout,
+            )
+
+        self.norm_first = norm_first
+        self.self_attn = attention(Attention)
+        self.self_attn_layer_norm = layer_norm(hidden_size, _EPS)
+        self.encoder_attn = attention(CrossAttention) if decoder else None
+        self.encoder_attn_layer_norm = layer_norm(hidden_size, _EPS) if decoder else None
+        self.fc1 = linear(hidden_size, intermediate_size, bias=True)
+        self.fc2 = linear(intermediate_size, hidden_size, bias=True)
+        self.final_layer_norm = layer_norm(hidden_size, _EPS)
+        self.act = activation(act)
+        self.dropout = nn.Dropout(dropout)
+        self.activation_dropout = nn.Dropout(activation_dropout)
+
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        x = self.add(x, lambda y: self.self_attn(y, context), self.self_attn_layer_norm)
+        if self.encoder_attn is not None:
+            cross, norm = self.encoder_attn, self.encoder_attn_layer_norm
+            assert norm is not None
+            x = self.add(x, lambda y: cross(y, context), norm)
+        return bounded(self.add(x, self.mlp, self.final_layer_norm))
+
+    def mlp(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        return self.fc2(self.activation_dropout(self.act(self.fc1(x))))
+
+    def add(
+        self, x: torch.Tensor, part: Callable[[torch.Tensor], torch.Tensor], norm: nn.Module
+    ) -> torch.Tensor:
+        """Add what a part makes of x, normed before or after. x (Tensor): [b, s, d] -> same"""
+        if self.norm_first:
+            return x + self.dropout(part(norm(x)))
+        return norm(x + self.dropout(part(x)))
+
+
+_EPS = 1e-5  # of every layer norm; no config of these families has a key for it
+
+
+def bounded(x: torch.Tensor) -> torch.Tensor:
+    """Keep float16 finite: the residual streams of these families go past its largest value."""
+    if x.dtype != torch.float16:
+        return x
+    limit = torch.finfo(x.dtype).max
+    return x.clamp(-limit, limit)

@@ -1,0 +1,29 @@
+"""The block whose attention and mlp run side by side (Wang and Komatsuzaki 2021, GPT-J)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from tfcli.models.context import Context
+
+
+class ParallelBlock(nn.Module):
+    """x + attention(norm(x)) + mlp(norm(x)), with one norm for both.
+
+    Args:
+        attention: [b, s, d] and the context -> [b, s, d], such as `RotaryAttention`.
+        mlp: [b, s, d] -> [b, s, d]
+        norm: before both.
+    """
+
+    def __init__(self, attention: nn.Module, mlp: nn.Module, norm: nn.Module) -> None:
+        super().__init__()
+        self.self_attn = attention
+        self.mlp = mlp
+        self.input_layernorm = norm
+
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        normed = self.input_layernorm(x)
+        return x + self.self_attn(normed, context) + self.mlp(normed)

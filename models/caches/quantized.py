@@ -1,0 +1,185 @@
+"""A store that keeps old positions in 8 or 4 bits.
+
+The newest positions stay exact until enough of them have gathered, as in KIVI (Liu et al. 2024).
+Unlike there, keys are grouped along a head as values are: then a position is quantized once and
+never again, whatever comes after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from tfcli.models.caches.stores import Pair, held, require_no_gradient
+from tfcli.models.errors import ModelError
+
+BITS = (8, 4)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Positions of keys or values in few bits: x = low + scale * code, for each group.
+
+    Args:
+        codes (Tensor): uint8 [b, heads, s, width] for 8 bits; [b, heads, s, width / 2] for 4, the
+            even dimensions in the lower half of each byte.
+        scale (Tensor): float32 [b, heads, s, groups], the step between two codes.
+        low (Tensor): [b, heads, s, groups], each group's smallest value, in the dtype of x.
+    """
+
+    codes: torch.Tensor
+    scale: torch.Tensor
+    low: torch.Tensor
+
+    @property
+    def length(self) -> int:
+        """How many positions."""
+        return self.codes.shape[2]
+
+    def joined(self, more: Packed) -> Packed:
+        """These positions and those after them."""
+        return Packed(
+            torch.cat((self.codes, more.codes), dim=2),
+            torch.cat((self.scale, more.scale), dim=2),
+            torch.cat((self.low, more.low), dim=2),
+        )
+
+
+def pack(x: torch.Tensor, bits: int, group_size: int) -> Packed:
+    """Quantize asymmetrically, so that no value moves by more than half a step.
+
+    Args:
+        x (Tensor): [b, heads, s, width]
+        bits: 8 or 4.
+        group_size: dimensions of a head that share a scale, at most; see `group_of`.
+
+    Raises:
+        ModelError: an odd width with 4 bits, of which two make a byte.
+    """
+    width, levels = x.shape[-1], 2**bits - 1
+    if bits == 4 and width % 2:
+        raise ModelError(
+            f"a 4-bit cache cannot hold heads of {width} dimensions, an odd number",
+            fix="use 8 bits",
+        )
+    groups = x.unflatten(-1, (-1, group_of(width, group_size)))
+    low, high = groups.aminmax(dim=-1, keepdim=True)
+    scale = (high.float() - low.float()) / levels
+    step = scale.masked_fill(scale == 0, 1.0)  # of a group whose values are all the same
+    codes = ((groups.float() - low.float()) / step).round_().clamp_(0, levels).to(torch.uint8)
+    codes = codes.flatten(-2)
+    if bits == 4:
+        codes = codes[..., 0::2] | (codes[..., 1::2] << 4)
+    return Packed(codes, scale.squeeze(-1), low.squeeze(-1))
+
+
+def unpack(packed: Packed, bits: int, out: torch.Tensor) -> None:
+    """The inverse of `pack`, as far as there is one.
+
+    Args:
+        packed: s positions.
+        bits: those that it was packed with.
+        out (Tensor): [b, heads, s, width], where the values are written.
+    """
+    codes = packed.codes
+    if bits == 4:
+        codes = torch.stack((codes & 15, codes >> 4), dim=-1).flatten(-2)
+    groups = codes.unflatten(-1, (packed.scale.shape[-1], -1))
+    values = groups.float().mul_(packed.scale[..., None]).add_(packed.low[..., None])
+    out.copy_(values.flatten(-2))
+
+
+def group_of(width: int, group_size: int) -> int:
+    """The largest divisor of a head's width that is no larger than the group size asked for."""
+    return next(size for size in range(min(width, group_size), 0, -1) if width % size == 0)
+
+
+class QuantizedStore:
+    """Keeps everything: the newest positions exactly, those before them in few bits.
+
+    Keys and values are unpacked at each update, for one layer at a time. There is no gradient.
+
+    Args:
+        bits: 8 or 4.
+        group_size: dimensions of a head that share a scale.
+        residual: so many of the newest positions are exact at least. Each time that there are
+            twice as many, the older half is quantized.
+
+    Raises:
+        ModelError: a setting that cannot be.
+    """
+
+    def __init__(self, bits: int = 8, group_size: int = 64, residual: int = 128) -> None:
+        check_settings(bits, group_size, residual)
+        self._lanes = tuple(_Lane(bits, group_size, residual) for _ in ("keys", "values"))
+
+    @property
+    def kept(self) -> int:
+        return self._lanes[0].length
+
+    @property
+    def nbytes(self) -> int:
+        return held(tensor for lane in self._lanes for tensor in lane.tensors())
+
+    def update(self, key: torch.Tensor, value: torch.Tensor) -> Pair:
+        require_no_gradient(key, value, "a quantized cache")
+        keys, values = self._lanes
+        return keys.update(key), values.update(value)
+
+    def reset(self) -> None:
+        for lane in self._lanes:
+            lane.packed = lane.recent = None
+
+
+class _Lane:
+    """The keys, or the values, of a layer."""
+
+    def __init__(self, bits: int, group_size: int, residual: int) -> None:
+        self.bits, self.group_size, self.residual = bits, group_size, residual
+        self.packed: Packed | None = None
+        self.recent: torch.Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """How many positions it holds."""
+        old = 0 if self.packed is None else self.packed.length
+        return old + (0 if self.recent is None else self.recent.shape[2])
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All that it holds."""
+        packed = [] if self.packed is None else [*vars(self.packed).values()]
+        return packed if self.recent is None else [*packed, self.recent]
+
+    def update(self, x: torch.Tensor) -> torch.Tensor:
+        """Add positions. x (Tensor): [b, heads, s, width] -> [b, heads, kept + s, width]"""
+        # A copy, because x may be a view that keeps much more than itself in memory.
+        recent = x.clone() if self.recent is None else torch.cat((self.recent, x), dim=2)
+        whole = recent
+        if self.packed is not None:
+            old = self.packed.length
+            whole = x.new_empty(*x.shape[:2], old + recent.shape[2], x.shape[3])
+            unpack(self.packed, self.bits, whole[:, :, :old])
+            whole[:, :, old:] = recent
+        moved = (recent.shape[2] // self.residual - 1) * self.residual
+        if moved > 0:
+            packed = pack(recent[:, :, :moved], self.bits, self.group_size)
+            self.packed = packed if self.packed is None else self.packed.joined(packed)
+            recent = recent[:, :, moved:].clone()
+        self.recent = recent
+        return whole
+
+
+def check_settings(bits: int, group_size: int, residual: int) -> None:
+    """Refuse settings that cannot be.
+
+    Raises:
+        ModelError: names the setting.
+    """
+    if bits not in BITS:
+        raise ModelError(
+            f"a cache of {bits} bits is not built", fix=f"use {' or '.join(map(str, BITS))}"
+        )
+    for name, value in (("group_size", group_size), ("residual", residual)):
+        if value < 1:
+            raise ModelError(f"a quantized cache's {name} must be at least 1, not {value}")

@@ -1,0 +1,72 @@
+"""Configs whose layers differ in how far they look back: some all the way, some a window."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfcli.models.config import MAX_LAYERS, require
+from tfcli.models.configs.rotary import RotaryConfig
+from tfcli.models.errors import ModelError, hint
+
+SLIDING, FULL = "sliding_attention", "full_attention"
+
+
+def check_window(sliding_window: int | None) -> None:
+    """Refuse a window that does not hold the query's own key."""
+    if sliding_window is not None:
+        require(sliding_window >= 1, "sliding_window", "must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WindowedConfig(RotaryConfig):
+    """`layer_types` says which layers slide; a subclass says what holds where it is missing."""
+
+    sliding_window: int | None = 4096
+    layer_types: list[str] | None = None
+
+    def slides(self, layer: int) -> bool:
+        """Whether a layer has a window where `layer_types` does not say."""
+        return False
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether the config lets layers slide at all."""
+        return self.sliding_window is not None
+
+    def kind(self, layer: int) -> str:
+        """A layer's entry in `layer_types`."""
+        assert self.layer_types is not None  # complete() fills it in
+        return self.layer_types[layer]
+
+    def window(self, layer: int) -> int | None:
+        return self.sliding_window if self.kind(layer) == SLIDING else None
+
+    def complete(self) -> None:
+        super().complete()
+        if self.layer_types is None:
+            # Only as many as are allowed: check() comes later and refuses more.
+            layers = range(min(self.num_hidden_layers, MAX_LAYERS))
+            kinds = [SLIDING if self.slides(layer) else FULL for layer in layers]
+            object.__setattr__(self, "layer_types", kinds)
+
+    def check(self) -> None:
+        super().check()
+        check_window(self.sliding_window)
+        kinds = self.layer_types or []
+        for kind in kinds:
+            if kind not in (SLIDING, FULL):
+                raise ModelError(
+                    f"layer_types names {kind!r}, which {self.model_type} does not have",
+                    where="config.json, key layer_types",
+                    fix=hint(str(kind), (SLIDING, FULL)),
+                )
+        require(
+            len(kinds) == self.num_hidden_layers,
+            "layer_types",
+            f"has {len(kinds)} entries for {self.num_hidden_layers} layers",
+        )
+        require(
+            self.has_windows or SLIDING not in kinds,
+            "layer_types",
+            f"names {SLIDING}, but there is no window: see sliding_window and use_sliding_window",
+        )

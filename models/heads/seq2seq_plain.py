@@ -1,0 +1,162 @@
+"""Classifiers and the like on top of an encoder-decoder: the decoder reads the source again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from tfcli.models.config import ModelConfig
+from tfcli.models.errors import ModelError
+from tfcli.models.heads.embedding import Embedding
+from tfcli.models.heads.plain import PlainHead
+from tfcli.models.heads.question_answering import QuestionAnswering
+from tfcli.models.heads.seq2seq import Seq2Seq
+from tfcli.models.heads.sequence_classification import SequenceClassification
+from tfcli.models.layers.linear import linear
+from tfcli.models.output import ModelOutput
+
+_LM_HEAD = {r"^(lm_head\.weight|final_logits_bias)$": "part of the language-model head"}
+
+
+class EncoderHead(Seq2Seq):
+    """The base of a head on the encoder alone. The decoder is left out."""
+
+    parts = ("encoder",)
+
+    def add_head(self, config: ModelConfig) -> None:
+        super().add_head(config)
+        self.body.drop_decoder()
+
+    @classmethod
+    def ignorable(cls) -> dict[str, str]:
+        decoder = {r"^(\w+\.)?decoder\.": f"{cls.task} does not use the decoder"}
+        return super().ignorable() | _LM_HEAD | decoder
+
+
+class Seq2SeqPlain(Seq2Seq, PlainHead):
+    """A head that is computed from the decoder's states.
+
+    Without decoder inputs, the decoder sees the source, shifted right by one place.
+    """
+
+    @classmethod
+    def ignorable(cls) -> dict[str, str]:
+        return super().ignorable() | _LM_HEAD
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_states: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> ModelOutput:
+        """Answer the task's question.
+
+        Args:
+            labels (Tensor): what the task's loss takes.
+
+        The others are those of `Seq2Seq.run_both`.
+
+        Returns:
+            the logits of the task, the loss if labels were given, and what was asked for
+
+        Raises:
+            ModelError: see `Seq2Seq.run_both`.
+        """
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            if input_ids is None:
+                raise ModelError(f"{self.task} needs input_ids, or inputs of the decoder")
+            decoder_input_ids = self.body.shifted(input_ids, attention_mask)
+            decoder_attention_mask = attention_mask
+        x, output = self.run_both(
+            input_ids,
+            inputs_embeds,
+            decoder_input_ids,
+            decoder_inputs_embeds,
+            attention_mask=attention_mask,
+            decoder_attention_mask=decoder_attention_mask,
+            encoder_states=encoder_states,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+        )
+        given = {"input_ids": input_ids, "attention_mask": decoder_attention_mask}
+        output.logits = self.answer(x, {**given, "segment_ids": None})
+        if labels is not None:
+            output.loss = self.loss(output.logits, labels)
+        return output
+
+
+class Seq2SeqQuestionAnswering(Seq2SeqPlain, QuestionAnswering):
+    """Where in the input the answer begins and ends; see `QuestionAnswering`."""
+
+
+class Seq2SeqEmbedding(Seq2SeqPlain, Embedding):
+    """The decoder's states, pooled; see `Embedding`."""
+
+
+class Seq2SeqClassification(Seq2SeqPlain, SequenceClassification):
+    """Two linears on the decoder's state at the last end-of-text token. Logits [b, labels]."""
+
+    pools = False
+
+    def add_head(self, config: ModelConfig) -> None:
+        self.classification_head = ClassificationHead(config)
+
+    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+        return self.classification_head(end_states(x, inputs["input_ids"], self.config))
+
+
+class ClassificationHead(nn.Module):
+    """Linear, tanh, linear, with dropout before both."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense = linear(config.hidden_size, config.hidden_size, bias=True)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.out_proj = linear(config.hidden_size, config.num_labels, bias=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, d] -> [b, labels]"""
+        x = torch.tanh(self.dense(self.dropout(x)))
+        return self.out_proj(self.dropout(x))
+
+
+def end_states(
+    x: torch.Tensor, input_ids: torch.Tensor | None, config: ModelConfig
+) -> torch.Tensor:
+    """The state at the place of each row's last end-of-text token.
+
+    Args:
+        x (Tensor): [b, s, d]
+        input_ids (Tensor): [b, s]
+        config: names the token.
+
+    Returns:
+        [b, d]
+
+    Raises:
+        ModelError: no ids, or a row without this token.
+    """
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if input_ids is None or input_ids.shape != x.shape[:2] or ends == [None]:
+        raise ModelError(
+            "the place of the end-of-text token is not known",
+            fix="give input_ids, let the decoder inputs follow from them, and set eos_token_id",
+        )
+    found = torch.isin(input_ids, torch.tensor(ends, device=input_ids.device))
+    if not torch.compiler.is_compiling() and not bool(found.any(-1).all()):
+        raise ModelError(
+            f"a text has no end-of-text token (id {ends[0]})",
+            where="input_ids",
+            fix="end each text with it",
+        )
+    places = torch.arange(x.shape[1], device=x.device)
+    return x[torch.arange(x.shape[0], device=x.device), (found * places).argmax(-1)]

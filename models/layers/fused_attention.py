@@ -1,0 +1,53 @@
+"""Attention whose queries, keys and values come from one linear, group by group."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+
+from tfcli.models.context import Context
+from tfcli.models.layers.alibi import Alibi
+from tfcli.models.layers.attention import RotaryAttention
+from tfcli.models.layers.linear import linear
+from tfcli.models.layers.masks import AttentionMask
+
+
+class GroupedAttention(RotaryAttention):
+    """Megatron's layout: the queries that share a key head, that key, its value, then the next.
+
+    With as many key heads as heads, each head has its query, key and value side by side; with
+    one, all queries come first.
+
+    Args:
+        alibi: positions as a bias on the scores, or None.
+
+    The others are those of `RotaryAttention`.
+
+    Class attributes:
+        fused: what checkpoints call the linear.
+    """
+
+    fused: ClassVar[str] = "query_key_value"
+    out = "dense"
+
+    def __init__(self, *sizes: int, alibi: Alibi | None = None, **options: Any) -> None:
+        super().__init__(*sizes, **options)
+        self.alibi = alibi
+
+    def add_projections(self, hidden_size: int, width: int, kv_width: int, bias: bool) -> None:
+        """See `RotaryAttention.add_projections`."""
+        self.kv_heads = kv_width // self.head_dim
+        self.add_module(self.fused, linear(hidden_size, width + 2 * kv_width, bias))
+
+    def heads(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """See `RotaryAttention.heads`."""
+        fused = getattr(self, self.fused)(x)
+        groups = fused.view(*x.shape[:2], self.kv_heads, -1, self.head_dim)
+        query = groups[..., :-2, :].flatten(2, 3)
+        key, value = groups[..., -2, :], groups[..., -1, :]
+        return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+
+    def mask(self, context: Context) -> AttentionMask:
+        """See `RotaryAttention.mask`."""
+        return super().mask(context) if self.alibi is None else self.alibi.mask(context, self.layer)

@@ -1,0 +1,99 @@
+"""Mixtures of experts: each token goes through a few of many feed-forward layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from tfcli.models.context import Context
+from tfcli.models.layers.routing import Routing
+
+
+class MixtureOfExperts(nn.Module):
+    """The weighted sum of the experts that a router chooses (Shazeer et al. 2017).
+
+    Each expert is a module with linears of its own, so that quantized layers and adapters replace
+    them as they do elsewhere.
+
+    Args:
+        router: [n, d] -> `Routing`.
+        experts: each [n, d] -> [n, d].
+        jitter: in training, states are multiplied by random numbers from 1 - jitter to 1 + jitter.
+
+    Attributes:
+        expert_tokens (Tensor): int64 [experts], the tokens that each expert has got since
+            `count_tokens(True)`; None while they are not counted. Not part of the state dict.
+    """
+
+    def __init__(
+        self, router: nn.Module, experts: Iterable[nn.Module], *, jitter: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.gate = router
+        self.experts = nn.ModuleList(experts)
+        self.jitter = jitter
+        self.expert_tokens: torch.Tensor | None = None
+
+    def count_tokens(self, enabled: bool) -> None:
+        """Begin to count the tokens of each expert from 0, or stop and forget them."""
+        self.expert_tokens = torch.zeros(len(self.experts), dtype=torch.long) if enabled else None
+
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]. Padding is routed like any token."""
+        if self.training and self.jitter > 0:
+            x = x * torch.empty_like(x).uniform_(1 - self.jitter, 1 + self.jitter)
+        rows = x.flatten(0, -2)
+        routing: Routing = self.gate(rows)
+        if context.router_logits is not None:
+            context.router_logits.append(routing.logits)
+        if self.expert_tokens is not None and context.first_time(self):
+            counts = routing.chosen.flatten().bincount(minlength=len(self.experts))
+            self.expert_tokens = self.expert_tokens.to(counts.device) + counts
+        return mix(rows, routing, self.experts).view_as(x)
+
+
+def mix(x: torch.Tensor, routing: Routing, experts: nn.ModuleList) -> torch.Tensor:
+    """Send each token to its experts and add up what they give.
+
+    Tokens are sorted by expert, so that each expert runs once, on all of its rows.
+
+    Args:
+        x (Tensor): [n, d]
+        routing: of these tokens.
+        experts: each [n, d] -> [n, d].
+
+    Returns:
+        [n, d], added up in float32 and given in x's dtype
+    """
+    weights, chosen = routing.weights, routing.chosen
+    count, k = chosen.shape
+    learning = torch.is_grad_enabled()
+    if count == 1 and not learning:  # one new token: nothing to sort
+        parts = torch.cat([experts[expert](x) for expert in chosen[0].tolist()])
+        return (weights.float() @ parts.float()).to(x.dtype)
+    flat = chosen.flatten()
+    order = flat.argsort()
+    shares = flat.bincount(minlength=len(experts)).tolist()
+    tokens, weights = (order // k).split(shares), weights.flatten()[order, None].split(shares)
+    # Gathered at once, the rows have one gradient; one by one they stay in the processor's cache.
+    rows = x.index_select(0, order // k).split(shares) if learning else None
+    out = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
+    for number, (expert, at, weight) in enumerate(zip(experts, tokens, weights, strict=True)):
+        # An expert without a token is left out. When learning it runs on no rows instead, for a
+        # gradient of zeros: data-parallel training waits for one of every parameter.
+        if rows is not None:
+            out.index_add_(0, at, expert(rows[number]) * weight)
+        elif len(at):
+            out.index_add_(0, at, expert(x.index_select(0, at)) * weight)
+    return out.to(x.dtype)
+
+
+def expert_counts(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Name of each mixture that counts -> tokens of each of its experts, int64 [experts]."""
+    return {
+        name: module.expert_tokens
+        for name, module in model.named_modules()
+        if isinstance(module, MixtureOfExperts) and module.expert_tokens is not None
+    }

@@ -1,0 +1,97 @@
+"""ELECTRA (Clark et al. 2020): BERT with narrow embeddings; a generator and a discriminator.
+
+Reference: transformers `modeling_electra.py`; names of modules and parameters are the same. The
+discriminator's head, which tells replaced words, is not built: its checkpoints load without it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from tfcli.models.backbone import first_states
+from tfcli.models.config import ModelConfig
+from tfcli.models.configs.bert import EncoderConfig
+from tfcli.models.configs.electra import ElectraConfig
+from tfcli.models.context import Context
+from tfcli.models.heads.masked_lm import MaskedLM
+from tfcli.models.heads.multiple_choice import MultipleChoice
+from tfcli.models.heads.sequence_classification import whole
+from tfcli.models.layers.activations import activation
+from tfcli.models.layers.linear import linear
+from tfcli.models.text.bert import BertModel, BertTransform
+from tfcli.models.text.roberta import RobertaClassification
+
+
+class ElectraModel(BertModel):
+    """Embeddings, a linear that widens them, blocks. There is no pooler."""
+
+    prefix = "electra"
+    optional = ()
+
+    def __init__(self, config: EncoderConfig, attention: str) -> None:
+        super().__init__(config, attention)
+        narrow = config.embedding_size != config.hidden_size
+        self.embeddings_project = (
+            linear(config.embedding_size, config.hidden_size, bias=True) if narrow else None
+        )
+
+    def embed(
+        self, words: torch.Tensor, context: Context, **inputs: torch.Tensor | None
+    ) -> torch.Tensor:
+        x = super().embed(words, context, **inputs)
+        return x if self.embeddings_project is None else self.embeddings_project(x)
+
+
+class ElectraMaskedLM(MaskedLM):
+    """The generator's head."""
+
+    def add_head(self, config: ModelConfig) -> None:
+        assert isinstance(config, EncoderConfig)
+        self.generator_predictions = BertTransform(config, act="gelu")
+        self.generator_lm_head = linear(config.embedding_size, config.vocab_size, bias=True)
+
+    @classmethod
+    def ties(cls) -> dict[str, str]:
+        return {"generator_lm_head.weight": f"{cls.base()}.{cls.body_class.tokens}.weight"}
+
+    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+        return self.generator_lm_head(self.generator_predictions(x))
+
+
+class ElectraClassification(RobertaClassification):
+    """RoBERTa's classifier with another activation."""
+
+    act = "gelu"
+
+
+class ElectraSummary(nn.Module):
+    """Linear, activation, dropout; the first two only where the config asks for them."""
+
+    def __init__(self, config: ElectraConfig) -> None:
+        super().__init__()
+        size, act = config.hidden_size, config.summary_activation
+        self.summary = linear(size, size, bias=True) if config.summary_use_proj else nn.Identity()
+        self.act = activation(act) if act else nn.Identity()
+        self.dropout = nn.Dropout(config.summary_last_dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, d] -> [b, d]"""
+        return self.dropout(self.act(self.summary(x)))
+
+
+class ElectraMultipleChoice(MultipleChoice):
+    """A summary of the first token's state, and one linear."""
+
+    pools = False
+
+    def add_head(self, config: ModelConfig) -> None:
+        assert isinstance(config, ElectraConfig)
+        self.sequence_summary = ElectraSummary(config)
+        self.classifier = linear(config.hidden_size, 1, bias=True)
+
+    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+        first = first_states(x, whole(inputs)["attention_mask"])
+        return self.classifier(self.sequence_summary(first))

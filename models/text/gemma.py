@@ -1,0 +1,43 @@
+"""Gemma (Gemma team 2024): scaled embeddings, norms whose weights are stored less 1.
+
+Reference: transformers `modeling_gemma.py`; names of modules and parameters are the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from tfcli.models.layers.mlp import GatedMLP
+from tfcli.models.layers.norms import OffsetRMSNorm
+from tfcli.models.text.llama import LlamaModel
+
+
+class GemmaModel(LlamaModel):
+    """Llama's body with Gemma's embeddings and norms."""
+
+    prefixes: ClassVar[dict[str, str]] = {}
+
+    def make_norm(self, config: Any) -> nn.Module:
+        """See `LlamaModel.make_norm`."""
+        return OffsetRMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def make_mlp(self, config: Any, layer: int) -> nn.Module:
+        """See `LlamaModel.make_mlp`."""
+        return GatedMLP(config.hidden_size, config.intermediate_size, config.hidden_act, bias=False)
+
+    def embed(
+        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Rows of the table times sqrt(d). Embeddings of the caller are taken as they are."""
+        x = super().embed(input_ids, inputs_embeds)
+        if input_ids is None:
+            return x
+        # The factor is rounded to the dtype of the table, as in the reference.
+        return x * torch.tensor(self.config.hidden_size**0.5, dtype=x.dtype)
+
+    def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
+        """Norms begin at 0, which multiplies by 1."""
+        return torch.zeros(shape) if name.endswith("norm.weight") else None

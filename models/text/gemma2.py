@@ -1,0 +1,42 @@
+"""Gemma 2 (Gemma team 2024): windows in every other layer, four norms a block, capped scores.
+
+Reference: transformers `modeling_gemma2.py`; names of modules and parameters are the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from tfcli.models.blocks.sandwich import SandwichBlock
+from tfcli.models.configs.gemma2 import Gemma2Config
+from tfcli.models.text.gemma import GemmaModel
+
+
+class Gemma2Model(GemmaModel):
+    """Gemma's body with Gemma 2's blocks."""
+
+    config: Gemma2Config
+
+    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+        """See `LlamaModel.attention_options`."""
+        return {
+            "bias": config.attention_bias,
+            "scale": config.query_pre_attn_scalar**-0.5,
+            "softcap": config.attn_logit_softcapping,
+        }
+
+    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+        """See `LlamaModel.make_block`."""
+        return SandwichBlock(
+            self.make_attention(config, layer, attention),
+            self.make_mlp(config, layer),
+            *(self.make_norm(config) for _ in range(4)),
+        )
+
+    def adjust_logits(self, logits: torch.Tensor) -> torch.Tensor:
+        """See `Backbone.adjust_logits`."""
+        cap = self.config.final_logit_softcapping
+        return logits if cap is None else torch.tanh(logits / cap) * cap

@@ -1,0 +1,35 @@
+"""Gemma 3's text model (Gemma team 2025): five layers with a window, then one without.
+
+Both kinds have positions of their own. Queries and keys are normalised instead of capped. With
+`use_bidirectional_attention` it is EmbeddingGemma (Vera et al. 2025).
+Reference: transformers `modeling_gemma3.py`; names of modules and parameters are the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfcli.models.layers.norms import OffsetRMSNorm
+from tfcli.models.layers.rotary import Rotary
+from tfcli.models.text.gemma2 import Gemma2Model
+
+
+class Gemma3Model(Gemma2Model):
+    """Gemma 2's body with two sets of positions and norms on queries and keys."""
+
+    def make_rotary(self, config: Any) -> dict[str, Rotary]:
+        """One for each type of layer."""
+        return {
+            kind: Rotary(rope, config.head_dim, config.max_position_embeddings)
+            for kind, rope in config.rope_parameters.items()
+        }
+
+    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+        """See `LlamaModel.attention_options`."""
+        return {
+            **super().attention_options(config, layer),
+            "rotary": self.rotary[config.kind(layer)],
+            "both_ways": config.both_ways,
+            "q_norm": OffsetRMSNorm(config.head_dim, config.rms_norm_eps),
+            "k_norm": OffsetRMSNorm(config.head_dim, config.rms_norm_eps),
+        }

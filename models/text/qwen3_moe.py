@@ -1,0 +1,27 @@
+"""Qwen3-MoE (Qwen team 2025): norms on the heads of queries and keys, and no shared expert.
+
+Reference: transformers `modeling_qwen3_moe.py`; for the names of modules see `sparse`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.layers.norms import RMSNorm
+from tfcli.models.text.sparse import ATTENTION, DENSE, EXPERTS, BalancedModel
+
+
+class Qwen3MoeModel(BalancedModel):
+    """Llama's body with Qwen3's attention, and mixtures in some layers or all."""
+
+    prefixes: ClassVar[dict[str, str]] = {"question-answering": "transformer"}
+    walk = CalibrationWalk(blocks="layers", groups=(*ATTENTION, *EXPERTS, *DENSE), varies=True)
+
+    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+        """See `LlamaModel.attention_options`."""
+        return {
+            "bias": config.attention_bias,
+            "q_norm": RMSNorm(config.head_dim, config.rms_norm_eps),
+            "k_norm": RMSNorm(config.head_dim, config.rms_norm_eps),
+        }

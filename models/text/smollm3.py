@@ -1,0 +1,19 @@
+"""SmolLM3 (Hugging Face 2025): Llama's body, with layers that have no positions.
+
+Reference: transformers `modeling_smollm3.py`; names of modules and parameters are the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfcli.models.text.llama import LlamaModel
+
+
+class SmolLM3Model(LlamaModel):
+    """Positions are left out as in NoPE (Yang et al. 2025, "RoPE to NoPE and back again")."""
+
+    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+        """See `LlamaModel.attention_options`."""
+        options = super().attention_options(config, layer)
+        return options if config.rotates(layer) else {**options, "rotary": None}

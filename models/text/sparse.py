@@ -1,0 +1,102 @@
+"""What decoders with a mixture of experts share: Llama's body with experts in place of the mlp.
+
+Modules are named as in checkpoints, which transformers 5 still writes so: it fuses experts in
+memory only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from tfcli.models.blocks.sparse import SparseBlock
+from tfcli.models.context import Context
+from tfcli.models.layers.mlp import GatedMLP
+from tfcli.models.layers.moe import MixtureOfExperts
+from tfcli.models.layers.routing import SoftmaxRouter, load_balance
+from tfcli.models.text.llama import LlamaModel
+
+ATTENTION = (
+    ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    ("self_attn.o_proj",),
+)
+"""The linears of attention, for calibration."""
+EXPERTS = (
+    ("mlp.experts.*.gate_proj", "mlp.experts.*.up_proj"),
+    ("mlp.experts.*.down_proj",),
+)
+"""Those of the experts."""
+DENSE = (("mlp.gate_proj", "mlp.up_proj"), ("mlp.down_proj",))
+"""Those of an mlp, in layers without experts."""
+
+
+class SparseModel(LlamaModel):
+    """Llama's body; the config is an `ExpertsConfig`. Families override what makes the parts.
+
+    Class attributes:
+        mixture: what checkpoints call the mixture in a block.
+    """
+
+    prefixes: ClassVar[dict[str, str]] = {}
+    mixture: ClassVar[str] = "mlp"
+
+    def make_mlp(self, config: Any, layer: int) -> nn.Module:
+        """See `LlamaModel.make_mlp`."""
+        return GatedMLP(
+            config.hidden_size, config.intermediate_size, config.hidden_act, bias=False
+        )
+
+    def make_router(self, config: Any) -> nn.Module:
+        """What chooses the experts."""
+        return SoftmaxRouter(
+            config.hidden_size,
+            config.num_experts,
+            config.num_experts_per_tok,
+            normalize=config.norm_topk_prob,
+        )
+
+    def make_expert(self, config: Any) -> nn.Module:
+        """One expert."""
+        return GatedMLP(config.hidden_size, config.expert_size, config.hidden_act, bias=False)
+
+    def make_mixture(self, config: Any) -> nn.Module:
+        """What takes the place of the mlp in a layer with experts."""
+        experts = (self.make_expert(config) for _ in range(config.num_experts))
+        return MixtureOfExperts(self.make_router(config), experts)
+
+    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+        """See `LlamaModel.make_block`."""
+        if not config.sparse(layer):
+            return super().make_block(config, layer, attention)
+        return SparseBlock(
+            self.make_attention(config, layer, attention),
+            self.make_mixture(config),
+            self.make_norm(config),
+            self.make_norm(config),
+            name=self.mixture,
+        )
+
+
+class BalancedModel(SparseModel):
+    """The same where the config is a `BalancedConfig`: its loss can balance the experts."""
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+        context: Context,
+        **inputs: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Arguments and result as in `Backbone.forward`."""
+        config: Any = self.config
+        if config.output_router_logits:
+            context.router_logits = []
+        x = super().forward(input_ids, inputs_embeds, context, **inputs)
+        if context.router_logits:
+            padding = context.sight.padding
+            padding = None if padding is None else padding[:, -x.shape[1] :]
+            balance = load_balance(context.router_logits, config.num_experts_per_tok, padding)
+            context.aux_loss = config.router_aux_loss_coef * balance
+        return x

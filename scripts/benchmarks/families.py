@@ -1,0 +1,104 @@
+"""Time a family of about 100 M parameters beside transformers: families.py FAMILY ROUNDS
+
+Both sides in one process with the same weights, in turn, so that a machine that slows down does
+so for both. float32, the same attention backend; batch 4, 128 tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+import transformers
+
+from tfcli.models.loading import build, load_weights
+from tfcli.models.registry import read_config
+
+BATCH, LENGTH = 4, 128
+_LLAMA = {
+    "vocab_size": 16000,
+    "hidden_size": 768,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "max_position_embeddings": 512,
+    "pad_token_id": None,
+}
+# name -> config class, changes, model class, task, backend. transformers' gemma2 has its soft caps
+# in the eager backend only.
+FAMILIES: dict[str, tuple[str, dict[str, Any], str, str, str]] = {
+    "llama": ("LlamaConfig", _LLAMA, "AutoModelForCausalLM", "causal-lm", "sdpa"),
+    "qwen3": ("Qwen3Config", _LLAMA, "AutoModelForCausalLM", "causal-lm", "sdpa"),
+    "gemma2": (
+        "Gemma2Config",
+        _LLAMA | {"query_pre_attn_scalar": 64, "sliding_window": 64},
+        "AutoModelForCausalLM",
+        "causal-lm",
+        "eager",
+    ),
+    "bert": ("BertConfig", {}, "AutoModelForMaskedLM", "masked-lm", "sdpa"),
+    "t5": (
+        "T5Config",
+        {"d_model": 512, "d_ff": 2048, "num_layers": 9, "num_heads": 8, "d_kv": 64},
+        "AutoModelForSeq2SeqLM",
+        "seq2seq-lm",
+        "eager",
+    ),
+}
+
+
+def main(name: str, rounds: int) -> None:
+    config_class, changes, auto, task, backend = FAMILIES[name]
+    torch.manual_seed(0)
+    config = getattr(transformers, config_class)(**changes)
+    theirs = getattr(transformers, auto).from_config(config, attn_implementation=backend)
+    ours = build(read_config(config.to_dict()), task, attention=backend)
+    load_weights(ours, {key: value.clone() for key, value in theirs.state_dict().items()})
+    ids = torch.randint(5, config.vocab_size, (BATCH, LENGTH))
+    batch = {"input_ids": ids, "labels": ids}
+    sides = {"tfcli": ours.eval(), "transformers": theirs.eval()}
+    times: dict[str, dict[str, list[float]]] = {side: {} for side in sides}
+    for turn in range(rounds + 1):
+        for side, model in sides.items():
+            for figure, run in (("forward", forward), ("forward_backward", forward_backward)):
+                seconds = clock(run, model, batch)
+                if turn:  # the first is a warm-up
+                    times[side].setdefault(figure, []).append(BATCH * LENGTH / seconds)
+    parameters = sum(parameter.numel() for parameter in ours.parameters())
+    found = {side: {"figures": figures(rates)} for side, rates in times.items()}
+    print(json.dumps({"parameters": parameters, "sides": found}))
+
+
+def forward(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        model(**batch)
+
+
+def forward_backward(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> None:
+    model(**batch).loss.backward()
+    model.zero_grad(set_to_none=True)
+
+
+def clock(run: Callable[..., None], *words: Any) -> float:
+    began = perf_counter()
+    run(*words)
+    return perf_counter() - began
+
+
+def figures(rates: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Median, lowest and highest of each figure, tokens a second."""
+    labels = {"forward": "forward, tok/s", "forward_backward": "forward + backward, tok/s"}
+    return {
+        label: [pick(rates[key]) for pick in (median, min, max)] for key, label in labels.items()
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,64 @@
+"""docs/families.md, written from the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tfcli.models.family import Family
+from tfcli.models.registry import FAMILIES
+
+KINDS = {
+    "decoder": "Decoders",
+    "recurrent": "Recurrent models",
+    "encoder": "Encoders",
+    "encoder-decoder": "Encoder-decoders",
+}
+TASKS = {
+    "causal-lm": "causal LM",
+    "masked-lm": "masked LM",
+    "seq2seq-lm": "seq2seq LM",
+    "sequence-classification": "sequence classification",
+    "token-classification": "token classification",
+    "question-answering": "question answering",
+    "multiple-choice": "multiple choice",
+    "embedding": "embedding",
+}
+_HEADER = "| model_type | tasks | features | compared |\n|---|---|---|---|"
+_HEAD = """\
+# Families
+
+Written by `scripts/reference` from the registry; do not edit.
+
+A family is known by `model_type` in config.json. All read and write Hugging Face checkpoints.
+The last column counts the tiny configurations with which a family is compared with transformers:
+logits, hidden states, loss and gradients, padding, packing, caches, backends, and loading and
+saving both ways, for each of its heads. Where it is not a number, the comparison is another one.
+
+A family of your own: [own-families.md](own-families.md).
+"""
+
+
+def families_page(cases: Mapping[str, int], others: Mapping[str, str]) -> str:
+    """The page.
+
+    Args:
+        cases: model_type -> configurations that are compared with transformers.
+        others: model_type -> how a family that transformers lacks is tested.
+    """
+    parts = [_HEAD]
+    for kind, title in KINDS.items():
+        families = [family for family in FAMILIES.values() if family.kind == kind]
+        parts.append(f"## {title}\n\n{_HEADER}")
+        parts += [_row(family, cases, others) for family in sorted(families, key=_name)]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _name(family: Family) -> str:
+    return family.model_type
+
+
+def _row(family: Family, cases: Mapping[str, int], others: Mapping[str, str]) -> str:
+    tasks = ", ".join(TASKS.get(task, task) for task in family.heads)
+    compared = cases.get(family.model_type) or others[family.model_type]
+    return f"| `{family.model_type}` | {tasks} | {', '.join(family.features)} | {compared} |"
