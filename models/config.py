@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+from tfcli.models.config_values import WHERE, check_type, decode_floats, encode_floats
 from tfcli.models.errors import ModelError, hint
 
-WHERE = "config.json"
 ACTIVATIONS = (
     "gelu",
     "gelu_fast",
@@ -189,7 +188,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for field in _own_fields(type(self)):
-            _check_type(self.spelling(field.name), getattr(self, field.name), str(field.type))
+            check_type(self.spelling(field.name), getattr(self, field.name), str(field.type))
         self.complete()
         self.check()
 
@@ -239,30 +238,6 @@ class ModelConfig:
                     where=f"{WHERE}, key {key}",
                     fix=f"supported: {', '.join(repr(value) for value in allowed)}",
                 )
-
-
-# JSON has no infinity; transformers writes {"__float__": "Infinity"}.
-_TAG = "__float__"
-_SPECIAL = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
-
-
-def decode_floats(value: Any) -> Any:
-    """JSON with tagged numbers -> the numbers."""
-    if isinstance(value, dict):
-        if set(value) == {_TAG} and value[_TAG] in _SPECIAL:
-            return _SPECIAL[value[_TAG]]
-        return {key: decode_floats(item) for key, item in value.items()}
-    return [decode_floats(item) for item in value] if isinstance(value, list) else value
-
-
-def encode_floats(value: Any) -> Any:
-    """The inverse of `decode_floats`."""
-    if isinstance(value, float) and not math.isfinite(value):
-        tag = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        return {_TAG: tag}
-    if isinstance(value, dict):
-        return {key: encode_floats(item) for key, item in value.items()}
-    return [encode_floats(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def read_labels(data: dict[str, Any]) -> None:
@@ -347,39 +322,3 @@ def _own_fields(cls: type[ModelConfig]) -> list[dataclasses.Field[Any]]:
 def _required(field: dataclasses.Field[Any], values: Mapping[str, Any]) -> bool:
     plain = field.default is dataclasses.MISSING
     return plain and field.default_factory is dataclasses.MISSING and field.name not in values
-
-
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "int": int,
-    "float": (int, float),
-    "bool": bool,
-    "str": str,
-    "None": type(None),
-    "list": list,
-    "dict": dict,
-}
-
-
-def _check_type(key: str, value: Any, annotation: str) -> None:
-    """Check a value of a JSON file against a field's annotation (`int | None`, `list[str]`)."""
-    options = [part.split("[")[0].strip() for part in _split_union(annotation)]
-    for option in options:
-        if isinstance(value, bool) and option != "bool":
-            continue  # True is an int for Python, not for a reader of config.json
-        if isinstance(value, _TYPES[option]):
-            return
-    shown = repr(value) if len(repr(value)) < 60 else type(value).__name__
-    raise ModelError(
-        f"{key} must be {' or '.join(options)}, not {shown}", where=f"{WHERE}, key {key}"
-    )
-
-
-def _split_union(annotation: str) -> list[str]:
-    """Split `int | dict[str, int | None]` at its outer bars."""
-    parts, depth, start = [], 0, 0
-    for index, char in enumerate(annotation):
-        depth += (char == "[") - (char == "]")
-        if char == "|" and depth == 0:
-            parts.append(annotation[start:index])
-            start = index + 1
-    return [part.strip() for part in (*parts, annotation[start:])]

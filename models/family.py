@@ -61,7 +61,7 @@ class Family:
                 f"{self.model_type} has no task {task!r}",
                 fix=hint(task, self.heads),
             )
-        return _joined(self.names[task], self.heads[task], self.backbone)
+        return _joined(self.names[task], _load(self.heads[task]), _load(self.backbone))
 
     def task_of(self, architectures: list[str] | None) -> str:
         """The task that a checkpoint was saved for; the family's first where it does not say."""
@@ -73,9 +73,8 @@ class Family:
 
 
 @functools.cache
-def _joined(name: str, head: str | type[Model], backbone: str | type[Backbone]) -> type[Model]:
-    head_class = _load(head)
-    return type(name, (head_class,), {"body_class": _load(backbone), "__doc__": head_class.__doc__})
+def _joined(name: str, head: Any, backbone: Any) -> type[Model]:
+    return type(name, (head,), {"body_class": backbone, "__doc__": head.__doc__})
 
 
 def _load(target: str | type) -> Any:

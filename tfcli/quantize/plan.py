@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.layers.gptq_layout import PACK
-from tfcli.models.loading import LoadAccount, match_names
+from tfcli.models.matching import LoadAccount, match_names
 from tfcli.models.model import Model
 from tfcli.models.rules import Place
 from tfcli.models.saving import stored_place
