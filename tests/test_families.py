@@ -39,7 +39,7 @@ def checkpoint(tmp_path, tiny_tokenizer):
     config = config_from_recipe(
         {
             "model_type": "parallel-llama",
-            "vocab_size": 300,
+            "vocab_size": 320,
             "hidden_size": 16,
             "intermediate_size": 24,
             "num_hidden_layers": 2,
