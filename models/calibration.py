@@ -69,8 +69,8 @@ class CalibrationWalk:
 
     def names(self, linear: str) -> bool:
         """Whether a group names a linear, which a block may lack all the same if `varies`."""
-        patterns = (re.escape(name).replace(r"\*", "[^.]+") for group in self.groups for name in group)
-        return any(re.fullmatch(pattern, linear) for pattern in patterns)
+        patterns = (re.escape(name) for group in self.groups for name in group)
+        return any(re.fullmatch(p.replace(r"\*", "[^.]+"), linear) for p in patterns)
 
     def _members(self, block: nn.Module, group: Group) -> Group:
         """The names of the members of a group's list; one, which is empty, where it has no `*`."""

@@ -91,7 +91,7 @@ class FixedStore:
                 f"the static cache holds {self.max_length} positions, but {end} are needed",
                 fix="make the cache longer, or generate fewer tokens",
             )
-        if self._pair is None:
+        if self._pair is None or (not self.kept and _other_kind(self._pair[0], key)):
             self._pair = _room(key, self.max_length), _room(value, self.max_length)
         keys, values = self._pair
         keys[:, :, self.kept : end] = key
@@ -130,7 +130,7 @@ class SlidingStore:
         kept, new = self.kept, key.shape[2]
         if new > _SLACK or (torch.is_grad_enabled() and key.requires_grad):
             return self._replace(key, value)
-        if self._pair is None:
+        if self._pair is None or (not self.kept and _other_kind(self._pair[0], key)):
             capacity = self.window - 1 + _SLACK
             self._pair = _room(key, capacity), _room(value, capacity)
         keys, values = self._pair
@@ -161,6 +161,12 @@ class SlidingStore:
             buffer[:, :, :left] = whole[:, :, whole.shape[2] - left :].detach()
         self._start, self._end = 0, left
         return key, value
+
+
+def _other_kind(room: torch.Tensor, new: torch.Tensor) -> bool:
+    """Whether a buffer was made for another batch; only an empty one can be given another."""
+    alike = room.shape[:2] == new.shape[:2] and room.dtype == new.dtype
+    return not alike or room.device != new.device
 
 
 def _room(like: torch.Tensor, length: int) -> torch.Tensor:

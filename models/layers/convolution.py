@@ -27,7 +27,7 @@ def convolve(
         out = F.conv1d(
             x.transpose(1, 2), conv.weight, conv.bias, padding=kernel // 2, groups=conv.groups
         )
-        return out.transpose(1, 2)
+        return out.transpose(1, 2).contiguous()  # as linears and norms like it
     windows = neighbours(x, kernel, segments).flatten(0, 1)
     return F.conv1d(windows, conv.weight, conv.bias, groups=conv.groups).view(*x.shape[:2], -1)
 

@@ -129,3 +129,12 @@ def test_windows_in_the_cache_equal_windows_in_the_mask(prompt, cache):
         whole = model(ids).logits
     assert isinstance(sliding.stores[0], SlidingStore)
     assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [lambda: FixedStore(LENGTH), lambda: SlidingStore(5)])
+def test_after_a_reset_a_batch_may_have_another_size(make):
+    store = make()
+    store.update(torch.ones(2, 1, 3, 4), torch.ones(2, 1, 3, 4))
+    store.reset()
+    key, _ = store.update(torch.ones(3, 1, 2, 4), torch.ones(3, 1, 2, 4))
+    assert key.shape == (3, 1, 2, 4)

@@ -78,7 +78,12 @@ CASES += [
     ),
     _deberta("to-position", _DEBERTA | {"pos_att_type": ["c2p"], "conv_kernel_size": 5}),
     _deberta("from-position", _DEBERTA | {"pos_att_type": ["p2c"], "tie_word_embeddings": False}),
-    _deberta("no-terms", _DEBERTA | {"pos_att_type": None, "norm_rel_ebd": "none"}),
+    # Theirs draws dropout for the table all the same.
+    _deberta(
+        "no-terms",
+        _DEBERTA | {"pos_att_type": None, "norm_rel_ebd": "none"},
+        drops_alike=False,
+    ),
     _deberta("absolute", _BERT | {"pos_att_type": "c2p|p2c", "norm_rel_ebd": "layer_norm"}),
     _deberta(
         "narrow-words",
