@@ -5,27 +5,46 @@ from __future__ import annotations
 from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
-from tfcli.convert.spec import ConvertResult, ConvertSpec
+from tfcli.convert.spec import ConvertResult, ConvertSpec, TensorAccount
 from tfcli.units import format_bytes
 
 
 def show(result: ConvertResult, console: Console) -> None:
-    """What became of the tensors, and the size before and after."""
-    before, after = format_bytes(result.source_bytes), format_bytes(result.bytes)
+    """What became of the tensors, or what would; with -v and in a dry run each of them."""
+    counts = {name: getattr(result, name) for name in ("converted", "copied", "made", "tied")}
     facts = {
-        "tensors": f"{result.converted} converted, {result.copied} copied, {result.tied} tied",
-        "verified": f"{result.verified} read back and equal to the source, bit for bit",
-        "size": f"{before} -> {after}",
-        "files": ", ".join(result.files[:3]) + (" ..." if len(result.files) > 3 else ""),
+        "source": result.kind,
+        "tensors": ", ".join(f"{count} {name}" for name, count in counts.items() if count),
+        "size": f"{format_bytes(result.source_bytes)} -> {format_bytes(result.bytes)}",
     }
+    if result.dry_run:
+        facts["disk needed"] = format_bytes(result.bytes)
+        facts["peak memory"] = f"at most {format_bytes(result.peak_bytes)} beside the mapped source"
+    else:
+        facts["verified"] = f"{result.verified} read back and equal to the source, bit for bit"
+        facts["files"] = ", ".join(result.files[:3]) + (" ..." if len(result.files) > 3 else "")
     if result.companions:
         facts["copied along"] = ", ".join(result.companions)
     if result.left_out:
         facts["left out"] = ", ".join(result.left_out)
-    print_facts(console, "Converted", facts)
-    if console.verbosity:
-        rows = [[t.name, t.source_dtype, t.dtype, t.action] for t in result.tensors]
-        print_table(console, "Tensors", ["name", "from", "to", "action"], rows)
+    for name, why in result.unused.items():
+        facts[f"unused {name}"] = why
+    print_facts(console, "Plan (nothing is written)" if result.dry_run else "Converted", facts)
+    if console.verbosity or result.dry_run:
+        columns = ["from", "action", "to", "shape", "size"]
+        print_table(console, "Tensors", columns, [_row(t) for t in result.tensors], texts=3)
+
+
+def _row(tensor: TensorAccount) -> list[str]:
+    """Only what differs is said: a tensor that keeps its name and type takes few words."""
+    sources = ", ".join(tensor.sources)
+    action = f"{tensor.action}: {tensor.how}" if tensor.how else tensor.action
+    types = tensor.dtype
+    if tensor.source_dtype != tensor.dtype:
+        types = f"{tensor.source_dtype} -> {tensor.dtype}"
+    target = "" if sources == tensor.name else f"{tensor.name} "
+    shape = " x ".join(map(str, tensor.shape)) or "scalar"
+    return [sources, action, f"{target}{types}", shape, format_bytes(tensor.bytes)]
 
 
 app = spec_command(

@@ -36,7 +36,7 @@ def test_convert_writes_a_folder_and_says_what_became_of_the_tensors(
     assert run(["convert", str(model), str(out), "--dtype", "bf16"]) == 0
     printed = capsys.readouterr()
     assert "is up to date" in printed.err
-    assert f"{result['converted']} converted, 0 copied, 0 tied" in printed.out
+    assert f"{result['converted']} converted" in printed.out
 
 
 def test_convert_lists_every_tensor_when_asked(

@@ -15,6 +15,8 @@ from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.safetensors import PendingTensor, SafetensorsFile, write_safetensors
 from tfcli.checkpoints.source import open_checkpoint
 from tfcli.console import Console
+from tfcli.convert.detect import open_view
+from tfcli.convert.plan import make_plan
 from tfcli.convert.run import run, verify, with_dtype
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.errors import UsageError, WorkError
@@ -54,7 +56,8 @@ def test_cast_and_shards(llama: Path, tmp_path: Path) -> None:
     assert len(result.files) == len(after.files) > 1
     assert (result.converted, result.copied, result.tied) == (len(before), 0, 0)
     assert result.verified == len(before)
-    assert (result.source_bytes, result.bytes) == (before.nbytes, before.nbytes // 2)
+    assert result.source_bytes == (llama / "model.safetensors").stat().st_size
+    assert result.bytes == before.nbytes // 2
     assert [t.name for t in result.tensors] == list(before)
     assert {(t.action, t.source_dtype, t.dtype) for t in result.tensors} == {
         ("converted", "F32", "BF16")
@@ -211,12 +214,29 @@ def test_verification_finds_what_is_wrong(llama: Path, tmp_path: Path, damage: s
         tensors["extra"] = torch.ones(1)
     else:
         tensors[name] = tensors[name].reshape(2, -1)
-    path = tmp_path / "copy.safetensors"
-    write_safetensors(path, [PendingTensor.of(n, t) for n, t in tensors.items()])
-    targets = {info.name: info.dtype for info in source.infos()}
+    copy = checkpoint(tmp_path / "copy", **tensors)
     named = "extra" if damage == "surplus" else name
+    plan = make_plan(open_view(llama), None)
     with Console.silent().progress("", 1) as bar, pytest.raises(WorkError, match=named):
-        verify(source, open_checkpoint(path), targets, list(source), bar)
+        verify(plan, open_view(copy), bar)
+
+
+def test_a_dry_run_reads_headers_and_writes_nothing(llama: Path, tmp_path: Path) -> None:
+    spec = ConvertSpec(source=str(llama), dtype="bf16", dry_run=True)
+    outcome = execute(spec, Console.silent())
+    result = outcome.result
+    assert isinstance(result, ConvertResult)
+    assert result.dry_run and not result.files and result.verified == 0
+    done = convert(llama, tmp_path / "out", dtype="bf16")
+    assert result.tensors == done.tensors
+    assert (result.bytes, result.converted) == (done.bytes, done.converted)
+    assert result.peak_bytes > max(t.bytes for t in result.tensors)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["llama", "out"]
+
+
+def test_only_a_dry_run_does_without_an_output(llama: Path) -> None:
+    with pytest.raises(ValueError, match="output is missing"):
+        ConvertSpec(source=str(llama))
 
 
 def test_dtype_keys_of_the_config() -> None:

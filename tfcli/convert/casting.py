@@ -10,15 +10,15 @@ from torch import Tensor
 
 from tfcli.checkpoints.dtypes import FLOATS, torch_dtype
 from tfcli.checkpoints.safetensors import raw_bytes
-from tfcli.checkpoints.source import TensorSource
 from tfcli.checkpoints.strict_json import short
+from tfcli.convert.view import View
 from tfcli.errors import WorkError
 
 _PIECE = 1 << 22  # elements: comparisons need a few of these beside the tensor itself
 
 
 def target_dtypes(
-    source: TensorSource, wanted: str | None, quantization: Mapping[str, Any] | None
+    source: View, wanted: str | None, quantization: Mapping[str, Any] | None
 ) -> dict[str, str]:
     """The dtype code that each tensor is to have.
 
@@ -27,14 +27,14 @@ def target_dtypes(
     in the same module (`x.scales` beside `x.qweight`) and those below it (`x.weight.absmax`).
 
     Args:
-        source: the checkpoint.
+        source: the view of the checkpoint.
         wanted: a code such as `BF16`, or None to keep every type.
         quantization: the config's quantization_config.
     """
-    packed = {info.name for info in source.infos() if info.dtype not in FLOATS}
+    packed = {info.name for info in source if info.dtype not in FLOATS}
     owners = {name.rpartition(".")[0] for name in packed} | packed if quantization else set()
     targets = {}
-    for info in source.infos():
+    for info in source:
         plain = info.dtype in FLOATS and info.name.rpartition(".")[0] not in owners
         targets[info.name] = wanted if wanted is not None and plain else info.dtype
     return targets

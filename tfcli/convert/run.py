@@ -1,7 +1,7 @@
-"""`tfcli convert`: stream a Hugging Face checkpoint into another dtype or shard size.
+"""`tfcli convert`: stream a checkpoint into another container, dtype or shard size.
 
-The model is never built: tensors go from the mapped source to the new file one at a time. Then
-what was written is opened again and compared with the source, bit for bit.
+The model is never built: a reader shows the source as Hugging Face's tensors (`view.py`), and they
+go to the new files one at a time. Then what was written is read again and compared with the source.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from tfcli.checkpoints.dtypes import TORCH_NAMES, USER_NAMES
-from tfcli.checkpoints.folder import CONFIG, copy_companions, read_object
-from tfcli.checkpoints.safetensors import PendingTensor, raw_bytes
+from tfcli.checkpoints.folder import CONFIG, copy_companions
+from tfcli.checkpoints.safetensors import PendingTensor
 from tfcli.checkpoints.shards import write_shards
-from tfcli.checkpoints.source import INDEX, TensorSource, open_checkpoint
+from tfcli.checkpoints.source import INDEX
 from tfcli.checkpoints.strict_json import short
-from tfcli.checkpoints.ties import config_ties
 from tfcli.console import Bar
-from tfcli.convert.casting import cast, same_after_cast, target_dtypes
+from tfcli.convert.casting import cast, same_after_cast
+from tfcli.convert.detect import open_view
+from tfcli.convert.plan import Plan, Planned, make_plan
 from tfcli.convert.spec import ConvertResult, ConvertSpec, TensorAccount
+from tfcli.convert.view import View
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import write_json
 from tfcli.hub import resolve
@@ -31,10 +32,10 @@ from tfcli.recipe.record import RECORD
 
 
 def run(spec: ConvertSpec, job: Job) -> ConvertResult:
-    """Convert `spec.source` into the job's folder.
+    """Convert `spec.source` into the job's folder; with `dry_run` only say what would be done.
 
     Raises:
-        UsageError: the source is not a folder.
+        UsageError: the source is not a folder, or of no kind that is read.
         WorkError: broken files, a value that the new type cannot hold, a full disk, or written
             tensors that differ from the source's.
     """
@@ -43,65 +44,40 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
         raise UsageError(
             f"{folder} is a file", where="source", fix="name the folder with its config.json"
         )
-    config = read_object(folder, CONFIG)
-    source = open_checkpoint(folder)
+    view = open_view(folder)
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
-    targets = target_dtypes(source, wanted, config.get("quantization_config"))
-    ties = {name: o for name, o in config_ties(config).items() if name in source and o in source}
-    tied = {name: origin for name, origin in ties.items() if _equal(source, name, origin)}
-    if len(tied) < len(ties):
-        apart = ", ".join(name for name in ties if name not in tied)
+    plan = make_plan(view, wanted, compare_ties=not spec.dry_run)
+    if spec.dry_run:
+        return _result(plan, files=[], verified=0, companions=[])
+    if plan.apart:
+        apart = ", ".join(plan.apart)
         job.console.warn(f"{apart} differs from what the config ties it to: written untied")
-        config = {**config, "tie_word_embeddings": False}
-
-    kept = [name for name in source if name not in tied]
-    with job.console.progress("writing", len(kept), "tensors") as bar:
-        pending = list(_pending(source, kept, targets, bar))
-        files = write_shards(job.output, pending, spec.max_shard_bytes)
-    companions = copy_companions(folder, job.output)
-    write_json(job.output / CONFIG, with_dtype(config, wanted))
-    with job.console.progress("verifying", len(kept), "tensors") as bar:
-        verify(source, open_checkpoint(job.output), targets, kept, bar)
-
-    accounts = [_account(source, name, targets, tied) for name in source]
-    actions = [account.action for account in accounts]
-    carried = {CONFIG, INDEX, RECORD, *companions, *(file.path.name for file in source.files)}
-    others = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - carried
-    return ConvertResult(
-        files=[path.name for path in files],
-        source_bytes=source.nbytes,
-        bytes=sum(item.nbytes for item in pending),
-        converted=actions.count("converted"),
-        copied=actions.count("copied"),
-        tied=actions.count("tied"),
-        verified=len(kept),
-        companions=companions,
-        left_out=sorted(others),
-        tensors=accounts,
-    )
+    with job.console.progress("writing", len(plan.written), "tensors") as bar:
+        files = write_shards(job.output, list(_pending(plan, bar)), spec.max_shard_bytes)
+    companions = [] if view.companions is None else copy_companions(view.companions, job.output)
+    write_json(job.output / CONFIG, with_dtype(plan.config, wanted))
+    with job.console.progress("verifying", len(plan.written), "tensors") as bar:
+        verify(plan, open_view(job.output), bar)
+    names = [path.name for path in files]
+    return _result(plan, files=names, verified=len(plan.written), companions=companions)
 
 
-def verify(
-    source: TensorSource,
-    written: TensorSource,
-    targets: dict[str, str],
-    names: list[str],
-    bar: Bar,
-) -> None:
+def verify(plan: Plan, written: View, bar: Bar) -> None:
     """Compare what was written with the source.
 
     Raises:
         WorkError: a tensor is missing, was not asked for, or differs in type, shape or any bit.
     """
-    if set(written) != set(names):
-        odd = sorted(set(written) ^ set(names))
+    planned = {item.tensor.name: item for item in plan.written}
+    if written.tensors.keys() != planned.keys():
+        odd = sorted(written.tensors.keys() ^ planned.keys())
         raise WorkError(f"verification: {short(odd[0])} is missing or was not to be written")
-    for name in names:
-        stored = written.info(name).dtype
-        if stored != targets[name] or not same_after_cast(source[name], written[name]):
+    for name, item in planned.items():
+        found = written.tensors[name]
+        if found.dtype != item.dtype or not same_after_cast(item.tensor.read(), found.read()):
             raise WorkError(
                 f"verification: {short(name)} differs from the source",
-                where=str(written.info(name).file),
+                where=str(written.path),
                 fix="run it again; if it happens again, check the disk and the memory",
             )
         bar.advance()
@@ -130,31 +106,48 @@ def with_dtype(config: dict[str, Any], code: str | None) -> dict[str, Any]:
     return out if out.keys() & {"dtype", "torch_dtype"} else {**out, "dtype": name}
 
 
-def _equal(source: TensorSource, name: str, origin: str) -> bool:
-    one, other = source.info(name), source.info(origin)
-    if (one.dtype, one.shape) != (other.dtype, other.shape):
-        return False
-    return torch.equal(raw_bytes(source[name]), raw_bytes(source[origin]))
-
-
-def _pending(
-    source: TensorSource, names: list[str], targets: dict[str, str], bar: Bar
-) -> Iterator[PendingTensor]:
-    def read(name: str) -> Tensor:
+def _pending(plan: Plan, bar: Bar) -> Iterator[PendingTensor]:
+    def read(item: Planned) -> Tensor:
         bar.advance()
-        return cast(source[name], targets[name], name)
+        return cast(item.tensor.read(), item.dtype, item.tensor.name)
 
-    for name in names:
-        yield PendingTensor(name, targets[name], source.info(name).shape, partial(read, name))
+    for item in plan.written:
+        tensor = item.tensor
+        yield PendingTensor(tensor.name, item.dtype, tensor.shape, partial(read, item))
 
 
-def _account(
-    source: TensorSource, name: str, targets: dict[str, str], tied: dict[str, str]
-) -> TensorAccount:
-    before = source.info(name).dtype
-    if name in tied:
-        after = targets[tied[name]]
-        return TensorAccount(name=name, action="tied", source_dtype=before, dtype=after)
-    after = targets[name]
-    action = "copied" if before == after else "converted"
-    return TensorAccount(name=name, action=action, source_dtype=before, dtype=after)
+def _result(plan: Plan, *, files: list[str], verified: int, companions: list[str]) -> ConvertResult:
+    view, actions = plan.view, [item.action for item in plan.items]
+    carried = {CONFIG, INDEX, RECORD, *companions, *(path.name for path in view.files)}
+    others = {path.name for path in view.path.iterdir() if not path.name.startswith(".")} - carried
+    return ConvertResult(
+        kind=view.kind,
+        dry_run=not files,
+        files=files,
+        source_bytes=view.stored_bytes,
+        bytes=plan.nbytes,
+        peak_bytes=plan.peak_bytes,
+        converted=actions.count("converted"),
+        copied=actions.count("copied"),
+        made=actions.count("made"),
+        tied=actions.count("tied"),
+        verified=verified,
+        companions=companions,
+        left_out=sorted(others) if files else [],
+        unused=dict(view.unused),
+        tensors=[_account(item) for item in plan.items],
+    )
+
+
+def _account(item: Planned) -> TensorAccount:
+    tensor = item.tensor
+    return TensorAccount(
+        name=tensor.name,
+        action=item.action,
+        sources=list(tensor.sources),
+        how=tensor.how,
+        shape=list(tensor.shape),
+        source_dtype=tensor.dtype,
+        dtype=item.dtype,
+        bytes=item.nbytes,
+    )

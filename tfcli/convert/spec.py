@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
@@ -12,15 +12,18 @@ from tfcli.units import parse_bytes
 
 
 class ConvertSpec(Spec):
-    """Rewrite a Hugging Face checkpoint in another dtype or shard size."""
+    """Rewrite a checkpoint as a Hugging Face folder: another container, dtype or shard size."""
 
     verb: ClassVar[str] = "convert"
     positional: ClassVar[tuple[str, ...]] = ("source", "output")
 
     source: ModelRef = Field(
-        description="The checkpoint: a Hugging Face folder, or a hub id org/name[@revision]."
+        description="The checkpoint: a folder (Hugging Face, MLX), or a hub id "
+        "org/name[@revision]. Its kind is found from its content."
     )
-    output: OutputPath = Field(description="The folder to write.")
+    output: OutputPath | None = Field(
+        None, description="The folder to write; only a dry run does without."
+    )
     dtype: Literal["bf16", "fp16", "fp32"] | None = Field(
         None,
         description="Cast floating-point weights to this type; integer and quantized ones stay "
@@ -30,6 +33,10 @@ class ConvertSpec(Spec):
         "5GB",
         description="Largest weight file: 5GB, 500MB, 2GiB or a number of bytes.",
     )
+    dry_run: bool = Field(
+        False,
+        description="Print the plan and write nothing: every tensor, the memory and disk needed.",
+    )
     family_file: FamilyFile = None
 
     @field_validator("max_shard_size")
@@ -37,6 +44,15 @@ class ConvertSpec(Spec):
     def _is_size(cls, value: int | str) -> int | str:
         parse_bytes(value)
         return value
+
+    @model_validator(mode="after")
+    def _has_output(self) -> Self:
+        if self.output is None and not self.dry_run:
+            raise ValueError("output is missing: name the folder to write, or ask for a dry_run")
+        return self
+
+    def target(self) -> str | None:
+        return None if self.dry_run else self.output
 
     @property
     def max_shard_bytes(self) -> int:
@@ -47,15 +63,18 @@ class ConvertSpec(Spec):
 class TensorAccount(BaseModel):
     """What became of one tensor of the source."""
 
-    name: str = Field(description="Its name, before and after.")
-    action: Literal["converted", "copied", "tied"] = Field(
-        description="`converted` to another type, `copied` bit for bit, or `tied`: left out "
-        "because it equals the tensor that the config ties it to.",
+    name: str = Field(description="Its name in what is written.")
+    action: Literal["converted", "copied", "made", "tied"] = Field(
+        description="`converted` to another type, `copied` bit for bit, `made` of the stored "
+        "tensors by a computation, or `tied`: left out because it equals the tensor that the "
+        "config ties it to.",
     )
+    sources: list[str] = Field(description="The stored tensors that it is made of.")
+    how: str = Field(description="What is done to them; empty where they are taken as they are.")
+    shape: list[int] = Field(description="Its dimensions.")
     source_dtype: str = Field(description="Its type in the source, as safetensors spells it.")
-    dtype: str = Field(
-        description="Its type in what was written; of a tied tensor, the type of its partner."
-    )
+    dtype: str = Field(description="Its type in what is written.")
+    bytes: int = Field(description="That it takes in what is written; 0 of a tied one.")
 
 
 class ConvertResult(Result):
@@ -63,11 +82,17 @@ class ConvertResult(Result):
 
     schema_name: ClassVar[str] = "tfcli.convert/1"
 
+    kind: str = Field(description="The source's container, such as `hf` or `mlx`.")
+    dry_run: bool = Field(description="Whether nothing was written.")
     files: list[str] = Field(description="The weight files, in order.")
-    source_bytes: int = Field(description="Of the source's tensors.")
-    bytes: int = Field(description="Of the written tensors.")
+    source_bytes: int = Field(description="Of the source's weight files.")
+    bytes: int = Field(description="Of the written tensors: the disk that is needed.")
+    peak_bytes: int = Field(
+        description="Upper bound of the memory that is taken beside the mapped source."
+    )
     converted: int = Field(description="How many tensors changed their type.")
-    copied: int = Field(description="How many kept it.")
+    copied: int = Field(description="How many are as they were.")
+    made: int = Field(description="How many were computed from stored tensors.")
     tied: int = Field(description="How many were left out because they equal their tied partner.")
     verified: int = Field(
         description="How many were read back and found equal to the source's, bit for bit."
@@ -75,5 +100,8 @@ class ConvertResult(Result):
     companions: list[str] = Field(description="The tokenizer and other files that were copied.")
     left_out: list[str] = Field(
         description="Files of the source folder that were not copied, such as code."
+    )
+    unused: dict[str, str] = Field(
+        description="Stored tensors that are in nothing that is written -> why."
     )
     tensors: list[TensorAccount] = Field(description="What became of each tensor.")

@@ -65,7 +65,7 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
     """
     verb = get_verb(spec.verb)
     check_inputs(spec)
-    target = getattr(spec, "output", None)
+    target = spec.target()
     if target is None:
         return Outcome(verb.run()(spec, Job(console)), reused=False, output=None)
 

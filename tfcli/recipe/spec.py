@@ -55,6 +55,11 @@ class Spec(Section):
     positional: ClassVar[tuple[str, ...]] = ()
     resumable: ClassVar[bool] = False
 
+    def target(self) -> str | None:
+        """The folder that the step makes; None where it makes none."""
+        output: str | None = getattr(self, "output", None)
+        return output
+
 
 class Result(BaseModel):
     """What a verb returns; with --json, what the command prints.

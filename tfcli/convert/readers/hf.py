@@ -1,0 +1,30 @@
+"""Hugging Face folders: tensors as they are stored."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from tfcli.checkpoints.folder import CONFIG, read_object
+from tfcli.checkpoints.header import TensorInfo
+from tfcli.checkpoints.source import TensorSource, open_checkpoint
+from tfcli.convert.view import View, ViewTensor
+
+
+def open_view(path: Path) -> View:
+    """The view of a folder with config.json and weights.
+
+    Raises:
+        WorkError: no config.json, or no weights that are read.
+    """
+    config = read_object(path, CONFIG)
+    source = open_checkpoint(path)
+    tensors = {info.name: as_stored(source, info) for info in source.infos()}
+    files = tuple(file.path for file in source.files)
+    return View("hf", path, config, tensors, files, companions=path)
+
+
+def as_stored(source: TensorSource, info: TensorInfo) -> ViewTensor:
+    """A tensor of a view that is a stored one, under the same name."""
+    read = partial(source.__getitem__, info.name)
+    return ViewTensor(info.name, info.dtype, info.shape, (info.name,), "", read)
