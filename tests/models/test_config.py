@@ -175,3 +175,13 @@ def test_no_heavy_import():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_config_is_checked_without_torch():
+    code = (
+        "import sys\n"
+        "from tfcli.models.registry import FAMILIES\n"
+        "for family in FAMILIES.values(): family.config_class()\n"
+        "assert len(FAMILIES) > 50 and 'torch' not in sys.modules, 'a config imports torch'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
