@@ -69,6 +69,7 @@ def test_companions_are_carried_over_and_code_is_not(llama: Path, tmp_path: Path
     assert result.companions == ["tokenizer.json"]
     assert result.left_out == ["modeling_llama.py"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "README.md",
         "config.json",
         "model.safetensors",
         "tokenizer.json",
@@ -232,6 +233,17 @@ def test_a_dry_run_reads_headers_and_writes_nothing(llama: Path, tmp_path: Path)
     assert (result.bytes, result.converted) == (done.bytes, done.converted)
     assert result.peak_bytes > max(t.bytes for t in result.tensors)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["llama", "out"]
+
+
+def test_the_card_says_where_it_came_from(llama: Path, tmp_path: Path) -> None:
+    spec = ConvertSpec(source=str(llama), output=str(tmp_path / "out"), dtype="bf16")
+    outcome = execute(spec, Console.silent())
+    card = (tmp_path / "out/README.md").read_text()
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert record["inputs"][str(llama)] in card
+    assert "F32 to BF16" in card and "`llama` (hf)" in card
+    assert f"| verified | {outcome.result.model_dump()['verified']} tensors" in card
+    assert str(tmp_path) not in card
 
 
 def test_only_a_dry_run_does_without_an_output(llama: Path) -> None:

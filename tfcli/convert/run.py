@@ -19,13 +19,14 @@ from tfcli.checkpoints.shards import write_shards
 from tfcli.checkpoints.source import INDEX
 from tfcli.checkpoints.strict_json import short
 from tfcli.console import Bar
+from tfcli.convert.card import CARD, model_card
 from tfcli.convert.casting import cast, same_after_cast
 from tfcli.convert.detect import open_view
 from tfcli.convert.plan import Plan, Planned, make_plan
 from tfcli.convert.spec import ConvertResult, ConvertSpec, TensorAccount
 from tfcli.convert.view import View
 from tfcli.errors import UsageError, WorkError
-from tfcli.files import write_json
+from tfcli.files import write_json, write_text
 from tfcli.hub import resolve
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import RECORD
@@ -58,6 +59,8 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
     write_json(job.output / CONFIG, with_dtype(plan.config, wanted))
     with job.console.progress("verifying", len(plan.written), "tensors") as bar:
         verify(plan, open_view(job.output), bar)
+    card = model_card(plan, spec.source, job.inputs, len(plan.written))
+    write_text(job.output / CARD, card)
     names = [path.name for path in files]
     return _result(plan, files=names, verified=len(plan.written), companions=companions)
 
@@ -118,7 +121,7 @@ def _pending(plan: Plan, bar: Bar) -> Iterator[PendingTensor]:
 
 def _result(plan: Plan, *, files: list[str], verified: int, companions: list[str]) -> ConvertResult:
     view, actions = plan.view, [item.action for item in plan.items]
-    carried = {CONFIG, INDEX, RECORD, *companions, *(path.name for path in view.files)}
+    carried = {CARD, CONFIG, INDEX, RECORD, *companions, *(path.name for path in view.files)}
     others = {path.name for path in view.path.iterdir() if not path.name.startswith(".")} - carried
     return ConvertResult(
         kind=view.kind,

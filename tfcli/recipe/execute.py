@@ -87,10 +87,10 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
     if not is_first_process():
         # A process that a launcher started beside the first one works in the folder that the first
         # one stages. They meet when the verb joins its process group, before any of them writes.
-        return Outcome(verb.run()(spec, Job(console, _partial(output))), False, output)
+        return Outcome(verb.run()(spec, Job(console, _partial(output), inputs)), False, output)
     started = datetime.now(UTC)
     with _staged(output, key, spec, force) as folder:
-        result = verb.run()(spec, Job(console, folder))
+        result = verb.run()(spec, Job(console, folder, inputs))
         record = make_record(spec, key, inputs, folder, result.model_dump(mode="json"), started)
         write_json(folder / RECORD, record)
     return Outcome(result, reused=False, output=output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +17,12 @@ class Job:
         console: where progress and notes go.
         folder: a private folder for what the step makes. It gets its final name when the step is
             done. None when the spec names no output.
+        inputs: the hash or hub commit of each input, by its name in the spec.
     """
 
     console: Console = field(default_factory=Console.silent)
     folder: Path | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def output(self) -> Path:
