@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+from tests.tokenizers.folders import make
+from tests.tokenizers.texts import NASTY
 from tfcli.tokenizers.load import load_tokenizer
 from tfcli.tokenizers.stream import StreamDecoder
 
@@ -48,3 +50,30 @@ def test_words_keep_their_spaces_with_a_decoder_that_drops_the_first(folder):
     backend.train_from_iterator(["one two three"], trainers.BpeTrainer(vocab_size=60))
     ids = backend.encode("one two three").ids
     assert "".join(pieces(Ours(backend), ids)) == "one two three"
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma", "llama-3", "t5", "bert", "m2m_100"])
+def test_every_kind_of_tokenizer_gives_whole_characters(family, tmp_path):
+    """Byte-fallback pieces and ranks of bytes cut characters; the others cut words."""
+    tokenizer = load_tokenizer(make(tmp_path, family))
+    halves = 0
+    for text in NASTY:
+        if "\ufffd" in text:
+            continue
+        ids = tokenizer.encode(text, add_special_tokens=False, allow_special=False)
+        found = pieces(tokenizer, ids)
+        assert "".join(found) == tokenizer.decode(ids)
+        if "\ufffd" not in tokenizer.decode(ids):
+            assert not any("\ufffd" in piece for piece in found)
+        halves += found.count("")
+    if family in ("llama", "gemma", "llama-3"):
+        assert halves > len(NASTY)  # held back until the character was whole
+
+
+def test_a_character_of_byte_pieces_appears_with_its_last_one(tmp_path):
+    tokenizer = load_tokenizer(make(tmp_path, "llama"))
+    ids = tokenizer.encode("𝄞", add_special_tokens=False)
+    names = [tokenizer.backend.id_to_token(index) for index in ids]
+    assert names == ["▁", "<0xF0>", "<0x9D>", "<0x84>", "<0x9E>"]
+    assert pieces(tokenizer, ids) == ["", "", "", "", "𝄞", ""]
+    assert pieces(tokenizer, ids[:3]) == ["", "", "", "\ufffd\ufffd"]

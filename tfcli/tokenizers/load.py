@@ -1,19 +1,22 @@
-"""Text to ids and back, as the tokenizer.json of a checkpoint says."""
+"""Text to ids and back, as the tokenizer files of a checkpoint say."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from tokenizers import Tokenizer as Backend
 
 from tfcli.errors import WorkError
-from tfcli.files import inside, read_json
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer as Backend
+from tfcli.files import inside
+from tfcli.tokenizers.backend import fingerprint, literal_backend, run
+from tfcli.tokenizers.batch import Batch, Side, cut, encodings, fill
+from tfcli.tokenizers.bounded import MAX_SIDE_BYTES, read_bounded
+from tfcli.tokenizers.declared import read_declared
+from tfcli.tokenizers.formats import open_files
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,18 @@ class Tokenizer:
         backend: the `tokenizers` library's object, without truncation and padding.
         bos_id: begins a text. eos_id ends it, pad_id fills up. None when not declared.
         chat_template: the Jinja source, never rendered here.
+        special_ids: role -> id of every declared special token, such as `mask_token`.
+        pieces: SHA-256 of the SentencePiece model that the backend asks to cut text, where it
+            does. Such a backend has no tokenizer.json.
     """
 
-    backend: Backend
+    backend: Backend = field(repr=False)
     bos_id: int | None = None
     eos_id: int | None = None
     pad_id: int | None = None
     chat_template: str | None = None
+    special_ids: Mapping[str, int] = field(default_factory=dict)
+    pieces: str | None = None
 
     @cached_property
     def vocab_size(self) -> int:
@@ -58,98 +66,118 @@ class Tokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of what decides the ids: equal fingerprints, equal encodings."""
-        return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
+        return fingerprint(self.backend, self.pieces)
 
-    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        """The ids of a text, with the special tokens that the tokenizer declares."""
-        return self.backend.encode(text, add_special_tokens=add_special_tokens).ids
+    @cached_property
+    def _literal(self) -> Backend:
+        """The backend that takes special tokens in a text for ordinary text."""
+        return literal_backend(self.backend)
+
+    def encode(
+        self, text: str, add_special_tokens: bool = True, allow_special: bool = True
+    ) -> list[int]:
+        """The ids of a text, with the special tokens that the tokenizer declares.
+
+        Args:
+            text: any text.
+            add_special_tokens: put the BOS and the like around it.
+            allow_special: special tokens that stand in the text are recognised. Where the text
+                comes from someone who is not trusted, False keeps them ordinary text.
+
+        Raises:
+            WorkError: text that the tokenizer has no ids for, or that is not Unicode.
+        """
+        backend = self.backend if allow_special else self._literal
+        return run(backend.encode, text, add_special_tokens=add_special_tokens).ids
 
     def encode_batch(
-        self, texts: Sequence[str], add_special_tokens: bool = True
+        self, texts: Sequence[str], add_special_tokens: bool = True, allow_special: bool = True
     ) -> list[list[int]]:
         """The ids of each text, on all cores."""
-        found = self.backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+        backend = self.backend if allow_special else self._literal
+        found = run(backend.encode_batch_fast, list(texts), add_special_tokens=add_special_tokens)
         return [one.ids for one in found]
+
+    def batch(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        truncation: Side | None = None,
+        padding: Side | None = None,
+        pad_to_multiple_of: int | None = None,
+        return_offsets: bool = False,
+        add_special_tokens: bool = True,
+        allow_special: bool = True,
+    ) -> Batch:
+        """The ids of each text or pair of texts, cut and filled up to a common length.
+
+        Args:
+            texts: first texts.
+            pairs: second texts, one for each first.
+            max_length: the most ids of one entry, with its special tokens; needs `truncation`.
+            truncation: the side on which too long texts lose ids. Of a pair the longer one loses.
+            padding: the side on which shorter entries are filled up to the longest.
+            pad_to_multiple_of: the common length is a multiple of this; needs `padding`.
+            return_offsets: also say which characters each id stands for.
+            add_special_tokens: as in `encode`.
+            allow_special: as in `encode`.
+
+        Raises:
+            UsageError: arguments that contradict each other.
+            WorkError: padding without a pad token.
+        """
+        backend = self.backend if allow_special else self._literal
+        found = encodings(backend, texts, pairs, add_special_tokens, return_offsets)
+        batch = cut(found, max_length, truncation, return_offsets)
+        return fill(batch, self.pad_id, padding, pad_to_multiple_of, max_length)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of ids; bytes that are no UTF-8 become U+FFFD."""
         return self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
 
-def load_tokenizer(path: Path | str) -> Tokenizer:
-    """Load the tokenizer of a folder, or a tokenizer.json.
+def load_tokenizer(
+    path: Path | str, *, language: str | None = None, target: bool = False
+) -> Tokenizer:
+    """Load the tokenizer of a folder, or of one file.
+
+    A tokenizer.json counts before every other file. Without one, a SentencePiece model, a
+    vocab.json with merges.txt, a vocab.txt or a tiktoken rank file is read.
+
+    Args:
+        path: the folder, or the file.
+        language: for models that translate, the code of the language of the texts; None: as
+            tokenizer_config.json says.
+        target: for models that translate, the texts are translations.
 
     Raises:
-        WorkError: no tokenizer.json, or one that cannot be read.
+        WorkError: no tokenizer, or one that cannot be read.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
-    file = inside(folder, "tokenizer.json") if path.is_dir() else path
-    backend = _open(file)
-    config = _optional(folder, "tokenizer_config.json")
-    names = {**_optional(folder, "special_tokens_map.json"), **config}
+    declared = read_declared(folder)
+    opened = open_files(path, declared, language, target)
     return Tokenizer(
-        backend,
-        bos_id=_special(backend, names, "bos_token", folder),
-        eos_id=_special(backend, names, "eos_token", folder),
-        pad_id=_special(backend, names, "pad_token", folder),
-        chat_template=_chat_template(folder, config),
+        opened.backend,
+        bos_id=opened.ids.get("bos_token"),
+        eos_id=opened.ids.get("eos_token"),
+        pad_id=opened.ids.get("pad_token"),
+        chat_template=_chat_template(folder, declared.config),
+        special_ids=opened.ids,
+        pieces=opened.pieces,
     )
 
 
-def _open(file: Path) -> Backend:
-    from tokenizers import Tokenizer as Backend
-
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise WorkError(
-            f"there is no {file.name}",
-            where=str(file.parent),
-            fix="name a folder with a tokenizer.json, such as tfcli tokenizer makes",
-        ) from None
-    except OSError as error:
-        raise WorkError(f"cannot be read: {error.strerror}", where=str(file)) from error
-    try:
-        backend = Backend.from_buffer(data)
-    except Exception as error:
-        raise WorkError(f"not a readable tokenizer: {error}", where=str(file)) from error
-    backend.no_truncation()
-    backend.no_padding()
-    return backend
-
-
-def _optional(folder: Path, name: str) -> dict[str, Any]:
-    path = inside(folder, name)
-    value = read_json(path) if path.exists() else {}
-    if not isinstance(value, dict):
-        raise WorkError("expected a JSON object", where=str(path))
-    return value
-
-
-def _special(backend: Backend, names: dict[str, Any], key: str, folder: Path) -> int | None:
-    """The id of a special token, which may be declared as text or as an object with `content`."""
-    token = names.get(key)
-    if isinstance(token, dict):
-        token = token.get("content")
-    if token is None:
-        return None
-    found = backend.token_to_id(token) if isinstance(token, str) else None
-    if found is None:
-        raise WorkError(
-            f"{key} is {token!r}, which tokenizer.json does not have",
-            where=str(folder),
-            fix="the files belong to different tokenizers; get them again",
-        )
-    return found
-
-
-def _chat_template(folder: Path, config: dict[str, Any]) -> str | None:
+def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
     file = inside(folder, "chat_template.jinja")
     if file.exists():
-        return file.read_text(encoding="utf-8", errors="replace")
+        return read_bounded(file, MAX_SIDE_BYTES).decode("utf-8", errors="replace")
     template = config.get("chat_template")
     if isinstance(template, list):  # several, by name
-        named = {item.get("name"): item.get("template") for item in template if item}
-        template = named.get("default")
+        named = [item for item in template if isinstance(item, dict)]
+        template = next(
+            (item.get("template") for item in named if item.get("name") == "default"), None
+        )
     return template if isinstance(template, str) else None

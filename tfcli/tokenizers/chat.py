@@ -1,0 +1,254 @@
+"""Conversations as a model reads them: a chat template rendered, and its text encoded.
+
+The rules are those of transformers' `apply_chat_template`, and the text is the same; what a
+template may do and use is less (`chat_sandbox`, `chat_limits`).
+"""
+
+from __future__ import annotations
+
+import traceback
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jinja2.environment import Template
+from jinja2.exceptions import TemplateError, TemplateSyntaxError
+
+from tfcli.errors import UsageError, WorkError
+from tfcli.tokenizers.chat_limits import METER, Limits, Meter, RefusalError
+from tfcli.tokenizers.chat_messages import Data, cut_final, mark_final
+from tfcli.tokenizers.chat_sandbox import RaisedError, compiled
+from tfcli.tokenizers.load import Tokenizer
+
+LONGEST_TEMPLATE = 60_000
+"""Characters of a template: twice what the longest known one has. It bounds compiling."""
+
+_SAID = 500  # characters of an error's message, which a template can make as long as any text
+# All that a template's own code can raise, Python's own limits among it.
+_FAILURES = (
+    TemplateError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation as text.
+
+    Args:
+        text: what the model reads, special tokens spelt out.
+        generation_spans: start and end, in characters of `text`, of what the template marks as the
+            assistant's by `{% generation %}`, in order. None when it marks nothing, or marks it
+            inside a macro or a captured block, where the place is not known.
+    """
+
+    text: str
+    generation_spans: tuple[tuple[int, int], ...] | None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A conversation as ids.
+
+    Args:
+        ids: with a BOS where one is declared or the template writes one, and never two.
+        assistant_mask: 1 for each id of the assistant's parts, else 0. None when the template does
+            not say which these are.
+    """
+
+    ids: list[int]
+    assistant_mask: list[int] | None
+
+
+def render_chat(
+    template: str,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    documents: Sequence[Mapping[str, Any]] | None = None,
+    add_generation_prompt: bool = False,
+    continue_final_message: bool = False,
+    special_tokens: Mapping[str, str],
+    variables: Mapping[str, Any] | None = None,
+    now: datetime | None = None,
+    limits: Limits | None = None,
+) -> Rendered:
+    """Turn a conversation into the text that a model was trained on.
+
+    Args:
+        template: the Jinja source.
+        messages: each has `role`, and `content`: a text, or a list of parts.
+        tools: JSON schemas of the functions that the model may call.
+        documents: texts to answer from, such as `{"title": ..., "text": ...}`.
+        add_generation_prompt: end with the beginning of the assistant's turn.
+        continue_final_message: end with the last message's content, for the model to go on.
+        special_tokens: `bos_token` and the like, as the template's variables.
+        variables: more of them, such as `enable_thinking`.
+        now: the date that the template sees; left out, today's.
+        limits: of time, text and depth; left out, `Limits()`.
+
+    Raises:
+        UsageError: both ways to end at once.
+        WorkError: messages of the wrong form; a template that cannot be compiled, refuses the
+            messages, fails, or does what it may not.
+    """
+    if add_generation_prompt and continue_final_message:
+        raise UsageError(
+            "a text ends with the beginning of a new message or continues the last one, not both",
+            where="add_generation_prompt, continue_final_message",
+            fix="leave one of the two out",
+        )
+    data = Data()
+    chat = data.conversation(messages)
+    values = {
+        **data.copy(dict(special_tokens), "special_tokens"),
+        **data.copy(dict(variables or {}), "variables"),
+        "tools": data.mappings(tools, "tools"),
+        "documents": data.mappings(documents, "documents"),
+        "add_generation_prompt": add_generation_prompt,
+        "messages": chat,
+    }
+    content = mark_final(chat) if continue_final_message else ""
+    meter = Meter(limits or Limits(), data.characters, now or datetime.now())
+    text, spans = _run(_compile(template), meter, values), meter.spans
+    if continue_final_message:
+        text = cut_final(text, content)
+        spans = [(start, min(end, len(text))) for start, end in spans or () if start < len(text)]
+    return Rendered(text, tuple(spans) if spans else None)
+
+
+def encode_chat(
+    tokenizer: Tokenizer,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    template: str | None = None,
+    special_tokens: Mapping[str, str] | None = None,
+    add_bos: bool | None = None,
+    **options: Any,
+) -> Encoded:
+    """Turn a conversation into ids.
+
+    Special tokens in the text become their ids, those in a user's message too, as the template's
+    own do.
+
+    Args:
+        tokenizer: of the model.
+        messages: as in `render_chat`.
+        template: left out, the tokenizer's own.
+        special_tokens: as in `render_chat`; left out, those that the tokenizer declares.
+        add_bos: whether a BOS begins every text. Left out, as the tokenizer does with plain text.
+        options: the others of `render_chat`.
+
+    Raises:
+        UsageError: as `render_chat`, and when there is no template.
+        WorkError: as `render_chat`, and when a BOS is declared that the tokenizer does not have.
+    """
+    template = tokenizer.chat_template if template is None else template
+    if template is None:
+        raise UsageError("the tokenizer has no chat template", fix="give one")
+    if special_tokens is None:
+        to_text = tokenizer.backend.id_to_token
+        special_tokens = {role: to_text(id) or "" for role, id in tokenizer.special_ids.items()}
+    if add_bos and tokenizer.bos_id is None:
+        raise WorkError("a BOS token is declared, but not which", where="tokenizer_config.json")
+    rendered = render_chat(template, messages, special_tokens=special_tokens, **options)
+    found = tokenizer.batch([rendered.text], return_offsets=True, add_special_tokens=False)
+    ids, offsets, spans = found.ids[0], (found.offsets or [[]])[0], rendered.generation_spans
+    mask = [_marked(first, last, spans) for first, last in offsets] if spans else None
+    bos, written = tokenizer.bos_id, 0
+    while written < len(ids) and ids[written] == bos:
+        written += 1
+    wanted = [bos] if bos is not None and (written or _declared(tokenizer, add_bos)) else []
+    return Encoded(
+        [*wanted, *ids[written:]],
+        None if mask is None else [0] * len(wanted) + mask[written:],
+    )
+
+
+def _declared(tokenizer: Tokenizer, add_bos: bool | None) -> bool:
+    return tokenizer.bos_id in tokenizer.prefix if add_bos is None else add_bos
+
+
+def _marked(first: int, last: int, spans: tuple[tuple[int, int], ...]) -> int:
+    """1 when the characters from `first` to `last` reach into one of the spans."""
+    at = bisect_left(spans, (last, 0)) - 1  # the last one that starts before `last`
+    return int(at >= 0 and first < spans[at][1])
+
+
+def _compile(template: str) -> Template:
+    if len(template) > LONGEST_TEMPLATE:
+        raise _refused(f"is longer than {LONGEST_TEMPLATE:,} characters")
+    try:
+        return compiled(template)
+    except TemplateSyntaxError as error:
+        raise WorkError(
+            f"the chat template is not valid: {error.message}",
+            where=f"chat template, line {error.lineno}",
+            fix="get it again from the model's source",
+        ) from None
+    except RefusalError as error:
+        raise _refused(str(error)) from None
+    except _FAILURES as error:
+        raise _refused(f"cannot be compiled ({_said(error)})") from None
+
+
+def _run(template: Template, meter: Meter, values: Mapping[str, Any]) -> str:
+    """Render piece by piece, so that the output is stopped where it gets too long."""
+    pieces = []
+    token = METER.set(meter)
+    try:
+        for piece in template.root_render_func(template.new_context(dict(values))):
+            pieces.append(piece)
+            meter.written += len(piece)
+            if meter.written > meter.limits.characters:
+                raise RefusalError(f"writes more than {meter.limits.characters:,} characters")
+    except RaisedError as error:
+        raise WorkError(
+            f"the chat template refuses these messages: {_said(error)}",
+            where=_line(template, error),
+        ) from None
+    except RefusalError as error:
+        raise _refused(str(error), _line(template, error)) from None
+    except RecursionError as error:
+        raise _refused("calls itself too deep", _line(template, error)) from None
+    except _FAILURES as error:
+        raise WorkError(
+            f"the chat template fails: {_said(error)}",
+            where=_line(template, error),
+            fix="see whether the messages have what it asks for",
+        ) from None
+    finally:
+        METER.reset(token)
+    return "".join(pieces)
+
+
+def _refused(what: str, where: str = "chat template") -> WorkError:
+    return WorkError(
+        f"the chat template {what}", where=where, fix="use a template from a source you trust"
+    )
+
+
+def _said(error: BaseException) -> str:
+    said = str(error) or type(error).__name__
+    return said if len(said) <= _SAID else said[:_SAID] + "..."
+
+
+def _line(template: Template, error: BaseException) -> str:
+    """The line of the template that an error comes from."""
+    lines = [
+        line
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__jinja_template__") is template
+    ]
+    line = template.get_corresponding_lineno(lines[-1]) if lines else None
+    return "chat template" if line is None else f"chat template, line {line}"

@@ -1,0 +1,161 @@
+"""Which files a tokenizer has, and opening them. The files decide the format, not their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer as Backend
+from tokenizers import normalizers, pre_tokenizers
+
+from tfcli.errors import WorkError
+from tfcli.files import inside
+from tfcli.tokenizers.bounded import MAX_JSON_BYTES, read_bounded
+from tfcli.tokenizers.bpe_files import CLASSES, load_bpe_files
+from tfcli.tokenizers.charsmap import check_normalizer
+from tfcli.tokenizers.declared import Declared
+from tfcli.tokenizers.languages import language_template
+from tfcli.tokenizers.pieces import load_m2m, load_marian
+from tfcli.tokenizers.special import add_tokens
+from tfcli.tokenizers.spm_classes import load_spm
+from tfcli.tokenizers.tiktoken_file import is_tiktoken, load_tiktoken
+from tfcli.tokenizers.wordpiece import load_wordpiece
+
+MODEL_NAMES = (
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "spm.model",
+)
+"""Names of SentencePiece models and rank files; another name ending in .model is found too."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A backend and what it does not say itself.
+
+    Args:
+        backend: the `tokenizers` library's object, without truncation and padding.
+        ids: role -> id, such as `bos_token`.
+        pieces: SHA-256 of the SentencePiece model that the backend asks, where it does; such a
+            backend cannot be written as a tokenizer.json.
+    """
+
+    backend: Backend
+    ids: dict[str, int]
+    pieces: str | None = None
+
+
+def open_files(path: Path, declared: Declared, language: str | None, target: bool) -> Opened:
+    """Open the tokenizer of a folder, or the one that a file belongs to.
+
+    Raises:
+        WorkError: no tokenizer, a broken one, or one of a kind that is not covered.
+    """
+    try:
+        folder = path.is_dir()
+        opened = _open_folder(path, declared, target) if folder else _open_file(path, declared)
+    except Exception as error:
+        if type(error) is not Exception:  # the library raises no other; the rest is our own
+            raise
+        raise WorkError(f"the library refuses it: {error}", where=str(path)) from error
+    from_json = opened.pieces is None and _is_json(path)
+    if not from_json or language is not None or declared.config.get("src_lang") is not None:
+        around = language_template(opened.backend, declared, opened.ids, language, target)
+        if around is not None:
+            opened.backend.post_processor = around
+    opened.backend.encode_special_tokens = declared.flag("split_special_tokens", False)
+    return opened
+
+
+def _is_json(path: Path) -> bool:
+    return (path / "tokenizer.json").exists() if path.is_dir() else path.suffix == ".json"
+
+
+def _open_folder(folder: Path, declared: Declared, target: bool) -> Opened:
+    def found(name: str) -> Path | None:
+        path = inside(folder, name)
+        return path if path.exists() else None
+
+    if file := found("tokenizer.json"):
+        return _open_json(file, declared)
+    vocab, merges = found("vocab.json"), found("merges.txt")
+    side = found("target.spm" if target else "source.spm")
+    if side and vocab:
+        return Opened(*load_marian(side, vocab, declared))
+    if file := next(filter(None, map(found, MODEL_NAMES)), None) or _only(folder, "*.model"):
+        return _open_file(file, declared)
+    if vocab and merges:
+        return Opened(*load_bpe_files(vocab, merges, declared))
+    if file := found("vocab.txt") or _only(folder, "*.tiktoken"):
+        return _open_file(file, declared)
+    raise WorkError(
+        "there is no tokenizer.json, nor other files of a tokenizer",
+        where=str(folder),
+        fix="name a folder with a tokenizer.json, such as tfcli tokenizer makes, or with a "
+        "vocab.txt, a vocab.json and merges.txt, a SentencePiece .model or a tiktoken rank file",
+    )
+
+
+def _only(folder: Path, pattern: str) -> Path | None:
+    """The one file of a kind, or None."""
+    files = [inside(folder, path.name) for path in sorted(folder.glob(pattern))[:2]]
+    return files[0] if len(files) == 1 else None
+
+
+def _open_file(file: Path, declared: Declared) -> Opened:
+    if file.suffix == ".json" or not file.exists():
+        return _open_json(file, declared)
+    if is_tiktoken(file):
+        return Opened(*load_tiktoken(file, declared))
+    if file.suffix == ".txt":
+        return Opened(*load_wordpiece(file, declared))
+    if declared.family == "M2M100Tokenizer":
+        return Opened(*load_m2m(file, inside(file.parent, "vocab.json"), declared))
+    return Opened(*load_spm(file, declared))
+
+
+def _open_json(file: Path, declared: Declared) -> Opened:
+    data = read_bounded(file, MAX_JSON_BYTES)
+    try:
+        backend = Backend.from_buffer(data)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the library is no Exception
+        raise WorkError(f"not a readable tokenizer: {error}", where=str(file)) from error
+    check_normalizer(backend, str(file))
+    _refuse_shared_ids(backend, file)
+    backend.no_truncation()
+    backend.no_padding()
+    _apply_options(backend, declared)
+    return Opened(backend, add_tokens(backend, declared, {}, append=False))
+
+
+def _refuse_shared_ids(backend: Backend, file: Path) -> None:
+    owner: dict[int, str] = {}
+    for token, index in backend.get_vocab(with_added_tokens=True).items():
+        if index in owner:
+            raise WorkError(
+                f"the tokens {owner[index][:40]!r} and {token[:40]!r} have the same id, {index}",
+                where=str(file),
+            )
+        owner[index] = token
+
+
+def _apply_options(backend: Backend, declared: Declared) -> None:
+    """What tokenizer_config.json says counts, also where tokenizer.json was written before it."""
+    normalizer, words = backend.normalizer, backend.pre_tokenizer
+    options = (
+        ("do_lower_case", "lowercase"),
+        ("strip_accents", "strip_accents"),
+        ("tokenize_chinese_chars", "handle_chinese_chars"),
+    )
+    if isinstance(normalizer, normalizers.BertNormalizer):
+        for key, name in options:
+            value = declared.choice(key)
+            if value is not None or (key == "strip_accents" and key in declared.config):
+                setattr(normalizer, name, value)
+    if isinstance(words, pre_tokenizers.ByteLevel) and declared.family in CLASSES:
+        space = declared.choice("add_prefix_space")
+        if space is not None:
+            words.add_prefix_space = space
