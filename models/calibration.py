@@ -39,11 +39,14 @@ class CalibrationWalk:
             run side by side, each on its own inputs or on none, and none on what another gives.
             Neighbouring groups with the same path before the `*` are those of one list.
         varies: blocks differ, and may lack linears that are named here.
+        chained: each block runs once in a forward pass, and gets what the one before it gave. Where
+            not, a method can use the names, but cannot go from block to block.
     """
 
     blocks: str
     groups: tuple[Group, ...]
     varies: bool = False
+    chained: bool = True
 
     def stages(self, block: nn.Module) -> Iterator[Stage]:
         """How to calibrate a block: one stage a group, which is that of all members of its list.

@@ -92,6 +92,16 @@ class ModelConfig:
         return self.max_position_embeddings
 
     @property
+    def longest_text(self) -> int:
+        """How many tokens a text may have that is read and written with a cache."""
+        return self.longest_input
+
+    @property
+    def both_ways(self) -> bool:
+        """Whether a decoder's tokens see those after them; then it makes vectors and no text."""
+        return False
+
+    @property
     def cached_per_position(self) -> int:
         """Numbers that a position adds to one layer's cache."""
         return 2 * self.num_key_value_heads * self.head_dim

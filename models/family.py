@@ -64,11 +64,21 @@ class Family:
         return _joined(self.names[task], _load(self.heads[task]), _load(self.backbone))
 
     def task_of(self, architectures: list[str] | None) -> str:
-        """The task that a checkpoint was saved for; the family's first where it does not say."""
+        """The task that a checkpoint was saved for; the family's first where it does not say.
+
+        Raises:
+            ModelError: it names classes, and none of them is known.
+        """
         known = {name: task for task, name in self.names.items()} | dict(self.aliases)
         for name in architectures or ():
-            if name in known:
+            if isinstance(name, str) and name in known:
                 return known[name]
+        if architectures:
+            raise ModelError(
+                f"{architectures[0]!r} is no class of {self.model_type} that is built",
+                where="config.json, key architectures",
+                fix=f"name the task to load it as; {hint(str(architectures[0]), known)}",
+            )
         return next(iter(self.heads))
 
 

@@ -116,9 +116,14 @@ class Model(nn.Module):
         """Where the parameters are."""
         return next(self.parameters()).device
 
+    @classmethod
+    def ties_of(cls, config: ModelConfig) -> dict[str, str]:
+        """The ties that a config asks for."""
+        return cls.ties() if config.tie_word_embeddings else {}
+
     def active_ties(self) -> dict[str, str]:
-        """The ties that this config asks for."""
-        return self.ties() if self.config.tie_word_embeddings else {}
+        """The ties that this model's config asks for."""
+        return self.ties_of(self.config)
 
     def tie_weights(self) -> None:
         """Make each tied parameter the very object that it shares."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
+from tfcli.models.config_values import WHERE
 from tfcli.models.errors import ModelError, hint
 from tfcli.models.families import (
     decoders,
@@ -107,4 +108,23 @@ def read_config(data: Mapping[str, Any]) -> ModelConfig:
             fix="register the family in a file that you have read: --family-file FILE.py "
             "(docs/own-families.md)",
         )
-    return get_family(model_type).config_class().from_dict(data)
+    family = get_family(model_type)
+    _refuse_both_ways(family, data)
+    return family.config_class().from_dict(data)
+
+
+def _refuse_both_ways(family: Family, data: Mapping[str, Any]) -> None:
+    """Refuse a decoder whose config takes its causal mask away, as one of transformers 5 can.
+
+    In an encoder the key says nothing new. A family that builds it has a field of that name.
+    """
+    key = "is_causal"
+    if family.kind not in ("decoder", "encoder-decoder") or data.get(key) in (True, None):
+        return
+    known = family.config_class().keys()
+    if key not in known:
+        raise ModelError(
+            f"{key}={data[key]!r} is not supported for {family.model_type}",
+            where=f"{WHERE}, key {key}",
+            fix="supported: True, None",
+        )

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any, ClassVar
 
-from tfcli.models.config import require, require_divides
+from tfcli.models.config import LIMIT, require, require_divides
 from tfcli.models.configs.experts import ExpertsConfig
 
 _SIZES = (
@@ -77,6 +77,10 @@ class DeepseekV3Config(ExpertsConfig):
         return self.qk_nope_head_dim + self.qk_rope_head_dim
 
     @property
+    def cached_per_position(self) -> int:
+        return self.kv_lora_rank + self.qk_rope_head_dim
+
+    @property
     def attention_scale(self) -> float:
         """Factor on the scores. YaRN's temperature is part of it, squared, where
         `mscale_all_dim` says so; what `mscale` says is left to the rotation."""
@@ -95,6 +99,8 @@ class DeepseekV3Config(ExpertsConfig):
         return layer >= self.first_k_dense_replace
 
     def complete(self) -> None:
+        turned = self.qk_rope_head_dim  # is the size that the rotation is told
+        require(1 <= turned <= LIMIT, "qk_rope_head_dim", f"is {turned:,}, not 1 to {LIMIT:,}")
         object.__setattr__(self, "head_dim", self.qk_rope_head_dim)
         super().complete()
 

@@ -10,7 +10,7 @@ from tfcli.models.config import ModelConfig, require, require_divides
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GLMConfig(ModelConfig):
-    """GLM with two position tables. FlagAI's config.json has no model_type; see `glm_content`."""
+    """GLM with two position tables. FlagAI's config.json has no model_type; see tfcli/flagai."""
 
     model_type: ClassVar[str] = "glm"
     aliases: ClassVar[dict[str, str]] = {

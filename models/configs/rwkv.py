@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from tfcli.models.config import ModelConfig, require
+from tfcli.models.config import LIMIT, ModelConfig, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,11 @@ class RwkvConfig(ModelConfig):
     eos_token_id: int | list[int] | None = 0
     rescale_every: int = 6
     tie_word_embeddings: bool = False
+
+    @property
+    def longest_text(self) -> int:
+        """Any: `context_length` is what it was trained with, and the state does not grow."""
+        return LIMIT
 
     @property
     def cached_per_position(self) -> int:

@@ -18,6 +18,7 @@ FAMILIES: tuple[Family, ...] = (
         DECODER_HEADS,
         config="llama:LlamaConfig",
         backbone="llama:LlamaModel",
+        aliases={"LLaMAForCausalLM": "causal-lm"},
         features=("rotary in all scalings", "grouped queries"),
     ),
     family(

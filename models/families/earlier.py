@@ -54,6 +54,7 @@ FAMILIES: tuple[Family, ...] = (
         only(DECODER_HEADS | _CLASSIFIER, *_NO_SPANS),
         config="gpt_bigcode:GPTBigCodeConfig",
         backbone="gpt_bigcode:GPTBigCodeModel",
+        aliases={"GPTBigCodeLMHeadModel": "causal-lm"},
         features=("learned positions", "one key head"),
     ),
     family(

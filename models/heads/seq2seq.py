@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tfcli.models.cache import Cache
+from tfcli.models.config import ModelConfig
 from tfcli.models.context import Memory, begin
 from tfcli.models.encoder_decoder import EncoderDecoder
 from tfcli.models.errors import ModelError
@@ -31,8 +32,9 @@ class Seq2Seq(Model):
         base, shares = cls.base(), cls.body_class.shares
         return {f"{base}.{n}": f"{base}.{shares[n]}" for n in shares if n.startswith(cls.parts)}
 
-    def active_ties(self) -> dict[str, str]:
-        return self.body_class.tied(self.config, self.ties())
+    @classmethod
+    def ties_of(cls, config: ModelConfig) -> dict[str, str]:
+        return cls.body_class.tied(config, cls.ties())
 
     @property
     def body(self) -> EncoderDecoder:

@@ -140,7 +140,7 @@ class LatentAttention(nn.Module):
     ) -> torch.Tensor:
         """Arguments and result as in `expanded`, with the weights that make keys and values
         applied to the queries and to the mix of latent states instead."""
-        weight = self.kv_b_proj.weight.unflatten(0, (self.heads, -1))
+        weight = self.kv_b_proj.get_parameter("weight").unflatten(0, (self.heads, -1))
         to_key, to_value = weight.split((self.plain_dim, self.value_dim), dim=1)
         query = torch.cat((plain @ to_key, moved), dim=-1)
         # Values are the latent states. The turned parts behind them are mixed too and left out

@@ -46,12 +46,17 @@ class MixtureOfExperts(nn.Module):
             x = x * torch.empty_like(x).uniform_(1 - self.jitter, 1 + self.jitter)
         rows = x.flatten(0, -2)
         routing: Routing = self.gate(rows)
+        if context.first_time(self):
+            self.record(routing, context)
+        return mix(rows, routing, self.experts).view_as(x)
+
+    def record(self, routing: Routing, context: Context) -> None:
+        """Keep of a routing what was asked for."""
         if context.router_logits is not None:
             context.router_logits.append(routing.logits)
-        if self.expert_tokens is not None and context.first_time(self):
+        if self.expert_tokens is not None:
             counts = routing.chosen.flatten().bincount(minlength=len(self.experts))
             self.expert_tokens = self.expert_tokens.to(counts.device) + counts
-        return mix(rows, routing, self.experts).view_as(x)
 
 
 def mix(x: torch.Tensor, routing: Routing, experts: nn.ModuleList) -> torch.Tensor:

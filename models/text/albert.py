@@ -119,6 +119,7 @@ class AlbertModel(BertModel):
                     (f"{at}.ffn_output",),
                 )
             ),
+            chained=config.num_hidden_layers == config.num_hidden_groups,
         )
 
     def make_encoder(self, config: EncoderConfig, attention: str) -> nn.Module:

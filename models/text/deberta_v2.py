@@ -172,6 +172,7 @@ class DebertaV2Model(Backbone):
                 ("intermediate.dense",),
                 ("output.dense",),
             ),
+            chained=config.kernel == 0,  # the convolution stands between the first two
         )
 
     def forward(
@@ -221,8 +222,10 @@ class DebertaMaskedLM(BertMaskedLM):
     def ignorable(cls) -> dict[str, str]:
         return super().ignorable() | {r"^mask_predictions\.": "another pretraining task's head"}
 
-    def active_ties(self) -> dict[str, str]:
-        return super().active_ties() if self.legacy else {}
+    @classmethod
+    def ties_of(cls, config: ModelConfig) -> dict[str, str]:
+        assert isinstance(config, DebertaV2Config)
+        return super().ties_of(config) if config.legacy else {}
 
     def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         if self.legacy:

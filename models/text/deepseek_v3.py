@@ -31,9 +31,7 @@ class SharedMixture(MixtureOfExperts):
         shared: [b, s, d] -> [b, s, d]
     """
 
-    def __init__(
-        self, router: nn.Module, experts: Iterable[nn.Module], shared: nn.Module
-    ) -> None:
+    def __init__(self, router: nn.Module, experts: Iterable[nn.Module], shared: nn.Module) -> None:
         super().__init__(router, experts)
         self.shared_experts = shared
 

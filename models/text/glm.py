@@ -7,6 +7,7 @@ the published checkpoints.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.embeddings import Embedding, check_ids, embed_inputs
 from tfcli.models.layers.linear import linear
-from tfcli.models.layers.masks import AttentionMask
+from tfcli.models.layers.masks import AttentionMask, open_empty_rows
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.losses import classification_loss
 from tfcli.models.rules import OldName
@@ -102,7 +103,7 @@ class GLMBlock(nn.Module):
         x: torch.Tensor,
         context: Context,
         mask: AttentionMask,
-        mems: list[torch.Tensor] | None = None,
+        mems: Sequence[torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         memory = None if mems is None else self.input_layernorm(mems[self.layer])
@@ -154,7 +155,7 @@ class GLMModel(Backbone):
         input_ids: torch.Tensor | None,
         inputs_embeds: torch.Tensor | None,
         context: Context,
-        prefix_lengths: torch.Tensor | None = None,
+        prefix_lengths: Any = None,
         visible: torch.Tensor | None = None,
         mems: Any = None,
         **inputs: torch.Tensor | None,
@@ -164,13 +165,18 @@ class GLMModel(Backbone):
         Args:
             prefix_lengths (Tensor): [b] or one number; keys before it are seen by every query, the
                 rest only by later ones. FlagAI calls it `sep`.
-            visible (Tensor): [b, 1, s, m + s] of 0/1, a mask to use as it is.
+            visible (Tensor): [b or 1, 1, s, m + cached + s] of 0/1, a mask to use as it is, in
+                place of the others.
             mems: the embeddings and each layer's outputs of earlier tokens, [b, m, d] each. They
                 are seen by every query. (A cache does the same, and computes less.)
         """
         x = embed_inputs(self.word_embeddings, input_ids, inputs_embeds)
         x = self.transformer.embedding_dropout(x + self.positions(context))
-        mask = self.mask(context, prefix_lengths, visible, mems)
+        memory = self.memory_length(context, mems)
+        if visible is None:
+            mask = self.mask(context, len(x), prefix_lengths, memory)
+        else:
+            mask = self.given_mask(context, len(x), visible, memory)
         x = run_blocks(self.transformer.layers, x, context, mask, mems)
         return context.finished(self.transformer.final_layernorm(x))
 
@@ -181,42 +187,76 @@ class GLMModel(Backbone):
         its blank; or [b or 1, s], for text without blanks.
         """
         ids = context.positions
-        if ids.ndim == 3 and ids.shape[1] != 2:
+        if ids.shape[-1] != context.sight.queries or (ids.ndim, ids.shape[1]) not in (
+            (2, ids.shape[-1]),
+            (3, 2),
+        ):
             raise ModelError(
-                f"position_ids has shape {tuple(ids.shape)}, expected [b, 2, s] or [b, s]"
+                f"position_ids has shape {tuple(ids.shape)}, expected [b, 2, s] or [b, s] "
+                f"with s {context.sight.queries}"
             )
         tables = self.transformer
         ids, block_ids = (ids[:, 0], ids[:, 1]) if ids.ndim == 3 else (ids, torch.zeros_like(ids))
-        check_ids(ids, tables.position_embeddings.num_embeddings)
+        check_ids(ids, tables.position_embeddings.num_embeddings, "position_ids")
         found = tables.position_embeddings(ids)
         if not self.blocks_counted:
             return found
-        check_ids(block_ids, tables.block_position_embeddings.num_embeddings)
+        check_ids(block_ids, tables.block_position_embeddings.num_embeddings, "position_ids")
         return found + tables.block_position_embeddings(block_ids)
+
+    def memory_length(self, context: Context, mems: Sequence[torch.Tensor] | None) -> int:
+        """How many earlier tokens `mems` holds; 0 without.
+
+        Raises:
+            ModelError: too few layers, or a cache beside it.
+        """
+        if mems is None:
+            return 0
+        if len(mems) < len(self.transformer.layers):
+            raise ModelError(
+                f"mems has {len(mems)} layers, the model {len(self.transformer.layers)}"
+            )
+        if context.cache is not None:
+            raise ModelError("mems and a cache do not go together", fix="leave one out")
+        return mems[0].shape[1]
+
+    def given_mask(
+        self, context: Context, batch: int, visible: torch.Tensor, memory: int
+    ) -> AttentionMask:
+        """The caller's own mask, cut to the last keys where it has more columns than there are."""
+        kept = 0 if context.cache is None else context.cache.kept(0)
+        queries = context.sight.queries
+        keys = memory + kept + queries
+        shape = tuple(visible.shape)
+        if len(shape) != 4 or shape[:3] not in ((batch, 1, queries), (1, 1, queries)):
+            raise ModelError(f"visible has shape {shape}, expected {(batch, 1, queries, keys)}")
+        if shape[3] < keys:
+            raise ModelError(f"visible has {shape[3]} columns, but there are {keys} keys")
+        return AttentionMask(open_empty_rows(visible[..., -keys:].bool()))
 
     def mask(
         self,
         context: Context,
-        prefix_lengths: torch.Tensor | None,
-        visible: torch.Tensor | None,
-        mems: list[torch.Tensor] | None,
+        batch: int,
+        prefix_lengths: torch.Tensor | int | None,
+        memory: int,
     ) -> AttentionMask:
         """Which keys each query sees; the same in all layers."""
-        memory = 0 if mems is None else mems[0].shape[1]
-        queries = context.sight.queries
-        if visible is not None:
-            return AttentionMask(visible[..., -queries - memory :].bool())
+        queries, device = context.sight.queries, context.sight.device
         plain = context.causal(0)
         if prefix_lengths is None and memory == 0:
             return plain
         kept = 0 if context.cache is None else context.cache.kept(0)
-        keys, device = kept + queries, context.sight.device
+        keys = kept + queries
         dense = plain.visible(queries, keys, device)
         if dense is None:
             dense = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=device)
         if prefix_lengths is not None:
-            at = torch.arange(keys, device=device) + context.sight.past - kept
-            prefix = at < prefix_lengths.reshape(-1, 1)
+            lengths = torch.as_tensor(prefix_lengths, device=device).reshape(-1, 1)
+            if len(lengths) not in (1, batch):
+                raise ModelError(f"prefix_lengths has {len(lengths)} numbers, expected {batch}")
+            first = context.sight.past - kept
+            prefix = torch.arange(first, first + keys, device=device) < lengths
             padding = context.sight.padding
             if padding is not None:
                 prefix = prefix & padding[:, -keys:].bool()

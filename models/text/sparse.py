@@ -44,9 +44,7 @@ class SparseModel(LlamaModel):
 
     def make_mlp(self, config: Any, layer: int) -> nn.Module:
         """See `LlamaModel.make_mlp`."""
-        return GatedMLP(
-            config.hidden_size, config.intermediate_size, config.hidden_act, bias=False
-        )
+        return GatedMLP(config.hidden_size, config.intermediate_size, config.hidden_act, bias=False)
 
     def make_router(self, config: Any) -> nn.Module:
         """What chooses the experts."""

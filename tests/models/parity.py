@@ -55,7 +55,7 @@ def pair_id(value: Any) -> str:
 
 def reference(case: Case, task: str, attention: str | None = None) -> nn.Module:
     """The transformers model, in eval mode. Biases and norms are moved off 0 and 1, so that one
-    left out or exchanged shows."""
+    left out or exchanged shows; stored buffers too."""
     torch.manual_seed(0)
     config = getattr(transformers, case.config)(**case.settings)
     if task == "sequence-classification" and config.pad_token_id is None:
@@ -69,10 +69,12 @@ def reference(case: Case, task: str, attention: str | None = None) -> nn.Module:
     if task == "question-answering" and type(config) not in auto._model_mapping:
         auto = transformers.AutoModelForDocumentQuestionAnswering  # of text with boxes
     model = auto.from_config(config, **options)
+    stored = model.state_dict()
+    buffers = [each for name, each in model.named_buffers() if name in stored]
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 1 or bool((parameter == 1).all()):
-                parameter.add_(torch.randn_like(parameter) * 0.1)
+        for value in (*model.parameters(), *(each for each in buffers if each.is_floating_point())):
+            if value.ndim == 1 or bool((value == 1).all()):
+                value.add_(torch.randn_like(value) * 0.1)
     return model.eval()
 
 

@@ -55,6 +55,37 @@ def test_modules_in_block_to_quantize_limits_the_swap():
     ]
 
 
+def test_blocks_that_differ_are_swapped_each_as_they_are():
+    data = {
+        "model_type": "qwen3_moe",
+        "num_experts": 2,
+        "num_experts_per_tok": 1,
+        "moe_intermediate_size": 32,
+        "mlp_only_layers": [0],
+    }
+    model = build(read_config(LLAMA | data))
+    names = swap_quantized(model, GPTQ)
+    assert [name for name in names if ".mlp." in name] == [
+        *(f"model.layers.0.mlp.{part}_proj" for part in ("gate", "up", "down")),
+        *(
+            f"model.layers.1.mlp.experts.{expert}.{part}_proj"
+            for expert in (0, 1)
+            for part in ("gate", "up", "down")
+        ),
+    ]
+    model = build(read_config(LLAMA | data))
+    inside = ["mlp.up_proj", "mlp.experts.1.up_proj"]
+    assert swap_quantized(model, GPTQ | {"modules_in_block_to_quantize": inside}) == [
+        "model.layers.0.mlp.up_proj",
+        "model.layers.1.mlp.experts.1.up_proj",
+    ]
+    for wrong in ("mlp.experts.up_proj", "mlp.gate"):
+        with pytest.raises(ModelError, match=f"'{wrong}' is no linear of a block"):
+            swap_quantized(
+                build(read_config(LLAMA | data)), GPTQ | {"modules_in_block_to_quantize": [wrong]}
+            )
+
+
 def test_dynamic_leaves_out_and_changes_single_linears():
     model, names = quantized_names(
         dynamic={r"-:.*layers\.0\.mlp": {}, r"+:.*layers\.1\.mlp": {"bits": 8, "group_size": 48}}

@@ -75,6 +75,58 @@ def test_inputs_are_those_of_the_model_when_nothing_changes():
         torch.testing.assert_close(method.seen[name], inputs)
 
 
+def mixture(**changes):
+    sizes = {"num_experts": 24, "num_experts_per_tok": 1}
+    config = read_config(LLAMA | {"model_type": "mixtral"} | sizes | changes)
+    return initialize(build(config), seed=0).eval()
+
+
+@pytest.mark.parametrize("at_once", [1, 1 << 28], ids=["one by one", "together"])
+def test_each_expert_sees_its_own_tokens(monkeypatch, at_once):
+    monkeypatch.setattr("tfcli.quantize.calibrate._AT_ONCE", at_once)
+    method, plain = Zeroing(change=lambda weight: weight), mixture()
+    experts = plain.model.layers[0].block_sparse_moe.experts
+    expected: dict[str, list[torch.Tensor]] = {}
+    for number, expert in enumerate(experts):
+        name = f"model.layers.0.block_sparse_moe.experts.{number}.w1"
+        expert.w1.register_forward_pre_hook(
+            lambda _, args, name=name: expected.setdefault(name, []).append(args[0])
+        )
+    with torch.no_grad():
+        for ids in batches():
+            plain(input_ids=ids)
+
+    done = list(calibrate(mixture(), plain.calibration, batches(), method))
+
+    first = {name for name in method.seen if name.startswith("model.layers.0") and "w1" in name}
+    assert first == set(expected)
+    for name in first:
+        torch.testing.assert_close(method.seen[name], expected[name])
+    # Those that no token went to are quantized all the same.
+    assert len(expected) < 24
+    path = "model.layers.0.block_sparse_moe.experts"
+    assert done[0][4:] == [
+        *(f"{path}.{number}.{name}" for number in range(24) for name in ("w1", "w3")),
+        *(f"{path}.{number}.w2" for number in range(24)),
+    ]
+
+
+def test_experts_run_no_more_often_than_their_statistics_need(monkeypatch):
+    """A block runs for each group of attention, and twice for all experts together."""
+    runs = []
+
+    def count(model):
+        model.blocks[0].register_forward_pre_hook(lambda *_: runs.append(1))
+        list(calibrate(model, model.calibration, batches(), Zeroing()))
+        return len(runs) // len(batches())
+
+    assert count(mixture()) == 1 + 4 + 1  # the capture, the stages, the outputs
+    runs.clear()
+    monkeypatch.setattr("tfcli.quantize.calibrate._AT_ONCE", 2 * 32**2)
+    # Two experts at a time for w1 and w3, with 32 inputs; w2 has 64, so each comes alone.
+    assert count(mixture()) == 1 + (2 + 12 + 24) + 1
+
+
 def test_later_linears_see_the_changes_of_earlier_ones():
     method, plain = Zeroing(), model()
     list(calibrate(plain, plain.calibration, batches(), method))

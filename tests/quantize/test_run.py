@@ -38,6 +38,25 @@ GPT2 = {
     "n_positions": 32,
     "initializer_range": 0.2,
 }
+MIXTURES = {
+    # One layer with experts and one without; then experts that checkpoints keep as one stack.
+    "qwen2_moe": LLAMA
+    | {
+        "model_type": "qwen2_moe",
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 32,
+        "decoder_sparse_step": 2,
+    },
+    "gpt_oss": LLAMA
+    | {
+        "model_type": "gpt_oss",
+        "head_dim": 16,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+    },
+}
 WORDS = [f"w{number}" for number in range(60)]
 
 
@@ -104,6 +123,32 @@ def test_a_quantized_folder_loads_and_equals_its_dequantized_weights(
         error = (layer.dequantize().t() - weight).square().sum() / weight.square().sum()
         assert outcome.weight_error == pytest.approx(error.item(), rel=1e-4)
         weight.data = layer.dequantize().t().clone()
+    ids = torch.arange(24)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(packed(input_ids=ids).logits, plain(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize("model_type", MIXTURES)
+@pytest.mark.parametrize("method", ["rtn", "gptq"])
+def test_every_expert_is_quantized_and_the_router_is_not(tmp_path, text, model_type, method):
+    dense = write_checkpoint(tmp_path / "model", MIXTURES[model_type])
+    options = gptq_options(text) if method == "gptq" else {}
+    result = quantize(dense, tmp_path / "q", **options)
+
+    packed, plain = load_model(tmp_path / "q"), load_model(dense)
+    swapped = {n: m for n, m in packed.named_modules() if isinstance(m, QuantizedLinear)}
+    linears = {
+        name
+        for name, module in plain.model.layers.named_modules(prefix="model.layers")
+        if isinstance(module, torch.nn.Linear)
+    }
+    assert set(swapped) == linears and len(linears) == result.quantized
+    assert {outcome.name for outcome in result.tensors} == set(open_checkpoint(dense))
+    kept = {outcome.name: outcome.reason for outcome in result.tensors if outcome.outcome == "kept"}
+    router = "router" if model_type == "gpt_oss" else "gate"
+    assert kept[f"model.layers.1.mlp.{router}.weight"] == "not a linear"
+    for name, layer in swapped.items():
+        plain.get_parameter(f"{name}.weight").data = layer.dequantize().t().clone()
     ids = torch.arange(24)[None]
     with torch.no_grad():
         torch.testing.assert_close(packed(input_ids=ids).logits, plain(input_ids=ids).logits)

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from tfcli.errors import WorkError
+from tfcli.errors import UsageError, WorkError
 from tfcli.models.calibration import CalibrationWalk, Stage
+from tfcli.models.model import Model
 
 _AT_ONCE = 1 << 28
 """Numbers that the statistics of experts may hold at a time, 1 GiB: a square of each one's inputs.
@@ -83,6 +84,23 @@ def token_windows(
     every = torch.tensor(ids[: available * length]).reshape(available, length)
     chosen = random.Random(seed).sample(range(available), min(samples, available))
     return Windows(every[chosen], available)
+
+
+def require_chain(model: Model) -> None:
+    """Refuse a model whose blocks are no chain, before anything is read for it.
+
+    Raises:
+        UsageError: what a block gives is not what the next one gets, so that calibrating block by
+            block would observe inputs that never come.
+        ModelError: the family declares no calibration walk.
+    """
+    if not model.calibration.chained:
+        raise UsageError(
+            f"{model.config.model_type} with this config cannot be calibrated block by block: its "
+            "layers share blocks, or something stands between blocks",
+            where="method",
+            fix="--method rtn, which needs no calibration",
+        )
 
 
 @torch.no_grad()

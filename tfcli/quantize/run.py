@@ -20,7 +20,7 @@ from tfcli.hub import resolve
 from tfcli.models.config import ModelConfig
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
-from tfcli.quantize.calibrate import calibrate, token_windows
+from tfcli.quantize.calibrate import calibrate, require_chain, token_windows
 from tfcli.quantize.calibrated import GPTQMethod
 from tfcli.quantize.gptq import GPTQOptions
 from tfcli.quantize.grid import GridOptions
@@ -49,6 +49,8 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     source = open_checkpoint(folder)
     grid = GridOptions(spec.bits, spec.group_size, spec.symmetric, spec.clip_search)
     model = build(config)
+    if spec.method == "gptq":
+        require_chain(model)
     plan = make_plan(model, source, group_size=spec.group_size, skip=spec.skip)
     for stored in plan.kept:  # before the long work
         require_finite(stored, source[stored])

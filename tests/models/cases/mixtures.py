@@ -26,6 +26,9 @@ _YARN = {
 }
 
 
+_MSCALE = {"mscale": 0.8, "mscale_all_dim": 0.5}
+
+
 def _mixtral(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: Any) -> Case:
     settings = _COMMON | {"num_local_experts": 4, "num_experts_per_tok": 2}
     return Case(f"mixtral-{name}", "MixtralConfig", settings | changes, tasks)
@@ -116,7 +119,9 @@ CASES: list[Case] = [
     _deepseek("no-query-rank", q_lora_rank=None, norm_topk_prob=False, n_shared_experts=2),
     _deepseek("one-group", n_group=1, topk_group=1, attention_bias=True, rope_interleave=False),
     _deepseek(
-        "yarn", first_k_dense_replace=0, rope_parameters=_YARN | {"mscale": 0.8, "mscale_all_dim": 0.5}
+        "yarn",
+        first_k_dense_replace=0,
+        rope_parameters=_YARN | _MSCALE,
     ),
     _gpt_oss("plain", _CLASSIFIERS),
     _gpt_oss("full", layer_types=["full_attention"] * 2, attention_bias=False),

@@ -52,10 +52,9 @@ def test_layers_with_experts():
 
 
 def test_windows_of_layers():
-    every_other = config(
-        "qwen2_moe", num_hidden_layers=4, use_sliding_window=True, sliding_window=5
-    )
-    assert [every_other.window(layer) for layer in range(4)] == [5, None, 5, None]
+    slides = {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 3}
+    every_other = config("qwen2_moe", num_hidden_layers=5, **slides)
+    assert [every_other.window(layer) for layer in range(5)] == [5, None, 5, None, None]
     off = config("qwen2_moe", use_sliding_window=False, sliding_window=5)
     assert off.window(0) is None
     assert config("gpt_oss").window(0) == 5 and config("gpt_oss").window(1) is None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from tfcli.models.cache import DynamicCache
 from tfcli.models.context import begin
 from tfcli.models.layers.latent_attention import LatentAttention
+from tfcli.models.layers.linear import Linear
 from tfcli.models.layers.rotary import Rotary
+from tfcli.models.registry import read_config
 
 ROPE = {"rope_type": "default", "rope_theta": 1e4}
 
@@ -65,18 +66,14 @@ def test_a_long_prompt_is_not_folded():
 
 
 def test_a_linear_that_was_replaced_is_called():
-    """An adapter or a quantized layer has no weight to fold in."""
+    """An adapter does more than multiply by a weight, and a quantized layer has none."""
 
-    class Doubled(nn.Module):
-        def __init__(self, inner):
-            super().__init__()
-            self.inner = inner
-
+    class Doubled(Linear):
         def forward(self, x):
-            return 2 * self.inner(x)
+            return 2 * super().forward(x)
 
     layer, x = attention(), torch.randn(1, 9, 16)
-    layer.kv_b_proj = Doubled(layer.kv_b_proj)
+    layer.kv_b_proj.__class__ = Doubled
     with torch.no_grad():
         stepwise, _ = in_steps(layer, x, [1] * 9)
         torch.testing.assert_close(stepwise, layer(x, begin(x)))
@@ -87,6 +84,11 @@ def test_the_cache_holds_latent_states():
         _, cache = in_steps(attention(), torch.randn(2, 9, 16), [9])
     latent, turned = cache.stores[0]._pair
     assert latent.shape == (2, 1, 9, 12) and turned.shape == (2, 1, 9, 4)
+
+
+def test_the_config_says_what_the_cache_holds():
+    sizes = {"kv_lora_rank": 12, "qk_rope_head_dim": 4}
+    assert read_config({"model_type": "deepseek_v3", **sizes}).cached_per_position == 16
 
 
 def test_gradients_flow_with_a_cache():

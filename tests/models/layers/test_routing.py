@@ -60,10 +60,14 @@ def test_the_balancing_bias_moves_the_choice_and_not_the_weights():
 
 
 def test_scores_of_groups_are_in_float32_whatever_the_model_and_autocast_say():
-    router = grouped_router([0.5, 0.4, 0.3, 0.2], groups=1).bfloat16()
+    options = {"groups": 1, "kept_groups": 1, "normalize": False, "scale": 1.0}
+    router = GroupedRouter(8, 4, 2, **options)
+    torch.nn.init.normal_(router.weight)
+    router, x = router.bfloat16(), torch.randn(3, 8).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        routing = router(torch.ones(1, 1, dtype=torch.bfloat16))
-    assert routing.logits.dtype == routing.weights.dtype == torch.float32
+        routing = router(x)
+    torch.testing.assert_close(routing.logits, x.float() @ router.weight.float().T)
+    assert routing.weights.dtype == torch.float32
 
 
 def test_even_use_of_experts_costs_the_least():
