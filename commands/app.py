@@ -23,6 +23,7 @@ from tfcli.recipe.verbs import VERBS
 OTHERS = {
     "run": "Run a recipe of several steps.",
     "recipe": "List, show and check recipes; print their JSON Schema.",
+    "hub": "List, download and upload files of a model on the hub.",
     "doctor": "Say what this machine has and what is missing.",
 }
 COMMANDS = {name: verb.summary for name, verb in VERBS.items()} | OTHERS

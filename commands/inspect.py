@@ -14,7 +14,7 @@ def show(result: InspectResult, console: Console) -> None:
     facts = {"path": result.path}
     if result.model_type:
         facts["family"] = f"{result.model_type} ({result.architecture or 'no architecture named'})"
-    facts["task"] = result.task or f"not run by tfcli: {result.problem}"
+    facts["task"] = result.task or f"none: {result.problem}"
     stored = "" if result.parameters_counted == "logical" else " (stored values)"
     facts["parameters"] = f"{format_count(result.parameters)} ({result.parameters:,}){stored}"
     facts["size"] = f"{format_bytes(result.bytes)} in {_count(len(result.files), 'file')}"

@@ -106,16 +106,21 @@ def _spec(cls: type[Spec], words: list[str], sets: dict[str, Any], flags: dict[s
         words = words[1:]
     # With a recipe that names the model, the words left over fill the keys that it leaves open.
     names = [name for name in cls.positional if name not in values] if document else cls.positional
-    given: dict[str, Any] = dict(zip(names, words, strict=False))
-    if given and len(given) == len(names) and _takes_many(cls, names[-1]):
-        given[names[-1]] = words[len(names) - 1 :]
-    elif len(words) > len(names):
+    many = next((place for place, name in enumerate(names) if _takes_many(cls, name)), None)
+    extra = len(words) - len(names)
+    filled: list[Any] = list(words)
+    if many is not None and many < len(words):
+        # A list takes what the keys before and after it leave.
+        last = many + max(extra, 0) + 1
+        filled[many:last] = [words[many:last]]
+    elif extra > 0:
         takes = " ".join(name.upper() for name in names) or "no words"
         raise UsageError(
             f"too many words: {' '.join(words[len(names) :])!r}",
             where=f"tfcli {cls.verb}",
             fix=f"it takes {takes}",
         )
+    given: dict[str, Any] = dict(zip(names, filled, strict=False))
     values = overlay(values, sets)
     values = overlay(values, {**given, **flags})
     return build_spec(cls, values, document)

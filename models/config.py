@@ -102,6 +102,11 @@ class ModelConfig:
         return False
 
     @property
+    def cached_layers(self) -> int:
+        """How many layers a cache has; one that looks at an encoder's states counts twice."""
+        return self.num_hidden_layers
+
+    @property
     def cached_per_position(self) -> int:
         """Numbers that a position adds to one layer's cache."""
         return 2 * self.num_key_value_heads * self.head_dim

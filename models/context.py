@@ -44,6 +44,7 @@ class Context:
         cross_attentions: where cross-attention appends its weights, or None.
         router_logits: where each mixture of experts appends its router's scores, or None.
         aux_loss (Tensor): what the backbone adds to the loss of its task, [], or None.
+        placed: the caller gave the positions, which may be any numbers.
     """
 
     positions: torch.Tensor
@@ -56,6 +57,7 @@ class Context:
     cross_attentions: list[torch.Tensor] | None = None
     router_logits: list[torch.Tensor] | None = None
     aux_loss: torch.Tensor | None = None
+    placed: bool = False
     _made: dict[Hashable, Any] = field(default_factory=dict)
     _seen: set[object] = field(default_factory=set)
 
@@ -134,6 +136,10 @@ def begin(
     Raises:
         ModelError: shapes that do not fit together, or segments with a cache.
     """
+    if tokens.ndim not in (2, 3) or 0 in tokens.shape:
+        raise ModelError(
+            f"the input has shape {tuple(tokens.shape)}, expected rows of at least one token"
+        )
     batch, length = tokens.shape[:2]
     past = 0 if cache is None else cache.length
     if segment_ids is not None:
@@ -144,8 +150,13 @@ def begin(
                 f"segment_ids has shape {tuple(segment_ids.shape)}, expected {(batch, length)}"
             )
     padding = attention_mask if has_padding(attention_mask, batch, past + length) else None
+    placed = position_ids is not None
     if position_ids is None:
         position_ids = position_ids_of(length, past, tokens.device, padding, segment_ids)
+    elif position_ids.shape[-1] != length or position_ids.shape[0] not in (1, batch):
+        raise ModelError(
+            f"position_ids has shape {tuple(position_ids.shape)}, expected {(batch, length)}"
+        )
     return Context(
         positions=position_ids,
         sight=Sight(length, past, tokens.device, padding, segment_ids),
@@ -154,4 +165,5 @@ def begin(
         checkpointing=checkpointing and torch.is_grad_enabled() and cache is None,
         hidden_states=[] if output_hidden_states else None,
         attentions=[] if output_attentions else None,
+        placed=placed,
     )

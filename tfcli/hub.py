@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tfcli.errors import UsageError, WorkError
@@ -29,7 +31,13 @@ COMPANIONS = (
     "preprocessor_config.json",
     "processor_config.json",
 )
-_FETCH = ["config.json", *COMPANIONS, "*.safetensors", "*.safetensors.index.json"]
+_FETCH = [
+    "config.json",
+    "adapter_config.json",
+    *COMPANIONS,
+    "*.safetensors",
+    "*.safetensors.index.json",
+]
 _LEAVE = ["*/*", "consolidated*"]  # other formats' copies of the same weights
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?(?:@[\w./-]+)?", re.ASCII)
 _FILE_ENDINGS = (".safetensors", ".gguf", ".bin", ".pt", ".json", ".yaml", ".yml")
@@ -59,17 +67,58 @@ def resolve(ref: str | Path) -> Path:
             fix="name a checkpoint folder, or a hub id such as org/name or org/name@revision",
         )
     name, _, revision = text.partition("@")
-    return _download(name, revision or None)
+    return download(name, revision or None)
 
 
-def _download(name: str, revision: str | None) -> Path:
-    from huggingface_hub import errors, snapshot_download
+def download(
+    name: str,
+    revision: str | None = None,
+    *,
+    files: list[str] | None = None,
+    folder: Path | None = None,
+) -> Path:
+    """Fetch files of a model from the hub.
+
+    Args:
+        name: the hub id.
+        revision: a branch, tag or commit; None: main.
+        files: patterns of their names; None: what a checkpoint needs.
+        folder: where they go; None: into the hub's cache.
+
+    Returns:
+        The folder they are in.
+
+    Raises:
+        UsageError: the hub has no such model or revision.
+        WorkError: access is refused, or the hub cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    with explained(name, revision):
+        found = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=_FETCH if files is None else files,
+            ignore_patterns=_LEAVE,
+            local_dir=folder,
+        )
+    return Path(found)
+
+
+@contextmanager
+def explained(name: str, revision: str | None, doing: str = "downloaded") -> Iterator[None]:
+    """Turn what the hub's client raises inside the block into errors that a person can act on.
+
+    Args:
+        name: the hub id.
+        revision: the branch, tag or commit that was asked for, or None.
+        doing: what was to be done with it, for an error in the middle.
+    """
+    from huggingface_hub import errors
 
     shown = f"{name}@{revision}" if revision else name
     try:
-        found = snapshot_download(
-            name, revision=revision, allow_patterns=_FETCH, ignore_patterns=_LEAVE
-        )
+        yield
     # The client's own messages are not passed on: they hold addresses and request details.
     except errors.GatedRepoError:
         raise WorkError(
@@ -98,16 +147,19 @@ def _download(name: str, revision: str | None) -> Path:
             f"the hub answered {status} for {shown}",
             fix="log in again with `hf auth login`" if status in (401, 403) else "try again later",
         ) from None
+    except errors.OfflineModeIsEnabled:
+        raise WorkError(
+            f"{shown} could not be {doing}: offline mode is on", fix="unset HF_HUB_OFFLINE"
+        ) from None
     except (errors.HTTPError, OSError) as error:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         raise WorkError(
-            f"{shown} could not be downloaded: "
+            f"{shown} could not be {doing}: "
             + ("the disk is full" if full else type(error).__name__),
             fix="make room, or set HF_HOME to a larger disk"
             if full
             else "run it again; what has arrived is kept",
         ) from None
-    return Path(found)
 
 
 def _not_cached(shown: str) -> WorkError:

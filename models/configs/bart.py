@@ -60,6 +60,10 @@ class Seq2SeqConfig(ModelConfig):
         """Ids that the decoder knows."""
         return self.vocab_size
 
+    @property
+    def cached_layers(self) -> int:
+        return 2 * self.decoder_layers
+
     def write_keys(self, out: dict[str, Any]) -> dict[str, Any]:
         return {"is_encoder_decoder": True, **out}  # tools that know no family look at this
 

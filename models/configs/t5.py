@@ -48,6 +48,10 @@ class T5LikeConfig(ModelConfig):
         """The decoder's states are scaled down before the language-model head."""
         return False
 
+    @property
+    def cached_layers(self) -> int:
+        return 2 * (self.num_decoder_layers or 0)
+
     def write_keys(self, out: dict[str, Any]) -> dict[str, Any]:
         if self.max_position_embeddings == LIMIT:  # no key of this family
             del out["max_position_embeddings"]

@@ -52,14 +52,17 @@ def attention_weights(
 ) -> torch.Tensor:
     """Softmax of the scores, computed in float32. Returns [b, heads, q, k] in query's dtype."""
     key = repeat_heads(key, query.shape[1])
-    logits = (query @ key.transpose(-1, -2)).float() * scores.scale
-    if scores.softcap is not None:
-        logits = scores.softcap * torch.tanh(logits / scores.softcap)
+    logits = (query @ key.transpose(-1, -2)).float()
+    # In place where autograd keeps nothing of it: these are the largest tensors of the layer.
+    if scores.softcap is None:
+        logits = logits.mul_(scores.scale)
+    else:
+        logits = scores.softcap * torch.tanh(logits.mul_(scores.scale / scores.softcap))
     if mask.bias is not None:
         logits = logits + mask.bias
     visible = mask.visible(query.shape[2], key.shape[2], query.device)
     if visible is not None:
-        logits = logits.masked_fill(~visible, float("-inf"))
+        logits = logits.masked_fill_(~visible, float("-inf"))
     if scores.sinks is None:
         return logits.softmax(-1).to(query.dtype)
     sinks = scores.sinks.float()[None, :, None, None].expand(*logits.shape[:-1], 1)

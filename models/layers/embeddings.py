@@ -32,15 +32,30 @@ def embed_inputs(
         [b, s, d]
 
     Raises:
-        ModelError: both or neither were given, or an id that the table has no row for.
+        ModelError: both or neither were given, an id that the table has no row for, or embeddings
+            of another width.
     """
     if (input_ids is None) == (inputs_embeds is None):
         raise ModelError("give exactly one of input_ids and inputs_embeds")
     if inputs_embeds is not None:
-        return inputs_embeds
+        return check_width(inputs_embeds, table)
     assert input_ids is not None
     check_ids(input_ids, table.num_embeddings)
     return table(input_ids)
+
+
+def check_width(inputs_embeds: torch.Tensor, table: nn.Embedding) -> torch.Tensor:
+    """The embeddings that a caller made, [b, s, d], if they are as wide as those of a table.
+
+    Raises:
+        ModelError: they are not.
+    """
+    if inputs_embeds.shape[-1] != table.embedding_dim:
+        raise ModelError(
+            f"inputs_embeds has width {inputs_embeds.shape[-1]}, "
+            f"but the model's embeddings have {table.embedding_dim}"
+        )
+    return inputs_embeds
 
 
 def check_ids(ids: torch.Tensor, rows: int, where: str = "input_ids") -> None:
@@ -52,8 +67,10 @@ def check_ids(ids: torch.Tensor, rows: int, where: str = "input_ids") -> None:
         where: name of the input.
 
     Raises:
-        ModelError: an id below 0, or of `rows` and more.
+        ModelError: an id below 0, or of `rows` and more, or numbers that are no ids.
     """
+    if ids.is_floating_point():
+        raise ModelError(f"{where} has floating-point numbers and no ids", where=where)
     if torch.compiler.is_compiling() or ids.numel() == 0:
         return
     low, high = (int(value) for value in ids.aminmax())
@@ -61,12 +78,14 @@ def check_ids(ids: torch.Tensor, rows: int, where: str = "input_ids") -> None:
         raise ModelError(
             f"id {low if low < 0 else high} is outside of the embedding table's {rows:,} rows",
             where=where,
-            fix="use the model's own tokenizer",
+            fix="use the model's own tokenizer" if where.endswith("input_ids") else None,
         )
 
 
 def check_length(context: Context, limit: int) -> None:
-    """Refuse more positions than a learned position table has rows."""
+    """Refuse positions that a learned position table has no rows for."""
+    if context.placed:
+        check_ids(context.positions, limit, "position_ids")
     length = context.sight.past + context.sight.queries
     if context.sight.segments is not None and not torch.compiler.is_compiling():
         length = int(context.positions.max()) + 1  # each packed text begins anew

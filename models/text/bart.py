@@ -17,7 +17,7 @@ from tfcli.models.blocks.run import run_blocks
 from tfcli.models.configs.bart import Seq2SeqConfig
 from tfcli.models.context import Context
 from tfcli.models.encoder_decoder import EncoderDecoder
-from tfcli.models.layers.embeddings import Embedding, check_ids, check_length
+from tfcli.models.layers.embeddings import Embedding, check_ids, check_length, check_width
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.layers.sinusoidal import SinusoidalPositions
 
@@ -98,6 +98,7 @@ class BartStack(nn.Module):
             assert input_ids is not None
             check_ids(input_ids, self.embed_tokens.num_embeddings, self.inputs)
             inputs_embeds = self.embed_tokens(input_ids) * self.scale
+        check_width(inputs_embeds, self.embed_tokens)
         places = self.body.places(input_ids, context, self.padding)
         x = inputs_embeds + self.embed_positions(places).to(inputs_embeds.dtype)
         if self.layernorm_embedding is not None:

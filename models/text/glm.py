@@ -186,15 +186,10 @@ class GLMModel(Backbone):
         `context.positions` is [b or 1, 2, s]: where in the prefix a token belongs, and where in
         its blank; or [b or 1, s], for text without blanks.
         """
-        ids = context.positions
-        if ids.shape[-1] != context.sight.queries or (ids.ndim, ids.shape[1]) not in (
-            (2, ids.shape[-1]),
-            (3, 2),
-        ):
-            raise ModelError(
-                f"position_ids has shape {tuple(ids.shape)}, expected [b, 2, s] or [b, s] "
-                f"with s {context.sight.queries}"
-            )
+        ids, queries = context.positions, context.sight.queries
+        if ids.shape[1:] not in ((queries,), (2, queries)):
+            shape = tuple(ids.shape)
+            raise ModelError(f"position_ids has shape {shape}, expected [b, 2, {queries}]")
         tables = self.transformer
         ids, block_ids = (ids[:, 0], ids[:, 1]) if ids.ndim == 3 else (ids, torch.zeros_like(ids))
         check_ids(ids, tables.position_embeddings.num_embeddings, "position_ids")
@@ -212,10 +207,9 @@ class GLMModel(Backbone):
         """
         if mems is None:
             return 0
-        if len(mems) < len(self.transformer.layers):
-            raise ModelError(
-                f"mems has {len(mems)} layers, the model {len(self.transformer.layers)}"
-            )
+        layers = len(self.transformer.layers)
+        if len(mems) < layers:
+            raise ModelError(f"mems has {len(mems)} layers, the model {layers}")
         if context.cache is not None:
             raise ModelError("mems and a cache do not go together", fix="leave one out")
         return mems[0].shape[1]
@@ -235,11 +229,7 @@ class GLMModel(Backbone):
         return AttentionMask(open_empty_rows(visible[..., -keys:].bool()))
 
     def mask(
-        self,
-        context: Context,
-        batch: int,
-        prefix_lengths: torch.Tensor | int | None,
-        memory: int,
+        self, context: Context, batch: int, prefix_lengths: torch.Tensor | int | None, memory: int
     ) -> AttentionMask:
         """Which keys each query sees; the same in all layers."""
         queries, device = context.sight.queries, context.sight.device

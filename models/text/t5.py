@@ -23,7 +23,7 @@ from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
 from tfcli.models.heads.seq2seq_plain import EncoderHead, Seq2SeqClassification
 from tfcli.models.heads.token_classification import TokenClassification
 from tfcli.models.layers.activations import activation
-from tfcli.models.layers.embeddings import Embedding, check_ids
+from tfcli.models.layers.embeddings import Embedding, check_ids, check_width
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.masks import AttentionMask
 from tfcli.models.layers.norms import RMSNorm
@@ -197,6 +197,7 @@ class T5Stack(nn.Module):
             assert input_ids is not None
             check_ids(input_ids, self.embed_tokens.num_embeddings, self.inputs)
             inputs_embeds = self.embed_tokens(input_ids)
+        check_width(inputs_embeds, self.embed_tokens)
         x = run_blocks(self.block, self.dropout(inputs_embeds), context, SharedMask())
         return context.finished(self.dropout(self.final_layer_norm(x)))
 

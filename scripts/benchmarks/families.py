@@ -46,7 +46,14 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str, str, str]] = {
     "bert": ("BertConfig", {}, "AutoModelForMaskedLM", "masked-lm", "sdpa"),
     "t5": (
         "T5Config",
-        {"d_model": 512, "d_ff": 2048, "num_layers": 9, "num_heads": 8, "d_kv": 64},
+        {
+            "d_model": 640,
+            "d_ff": 2560,
+            "num_layers": 8,
+            "num_heads": 10,
+            "d_kv": 64,
+            "decoder_start_token_id": 0,
+        },
         "AutoModelForSeq2SeqLM",
         "seq2seq-lm",
         "eager",

@@ -7,7 +7,7 @@ import typer
 from pydantic import Field
 
 from tfcli.commands import options
-from tfcli.commands.options import spec_command
+from tfcli.commands.options import _spec, spec_command
 from tfcli.errors import UsageError
 from tfcli.recipe.execute import Outcome
 from tfcli.recipe.spec import Section, Spec
@@ -53,6 +53,23 @@ def parse(monkeypatch, tmp_path):
 def test_words_fill_the_positional_keys_and_the_last_takes_many(parse):
     spec = parse("m", "a", "b", "c", "--inner.fast")
     assert (spec.model, spec.places, spec.inner.fast) == ("m", ["a", "b", "c"], True)
+
+
+class Blend(Spec):
+    verb = "data"
+    positional = ("sources", "output")
+    sources: list[str] = Field(min_length=2, description="All words but the last.")
+    output: str = Field(description="The last word.")
+
+
+def test_a_list_before_another_key_leaves_it_a_word():
+    words = lambda *given: _spec(Blend, list(given), {}, {})  # noqa: E731
+    assert words("a", "b", "c", "out").sources == ["a", "b", "c"]
+    assert words("a", "b", "c", "out").output == "out"
+    with pytest.raises(UsageError, match="sources"):
+        words("a", "out")
+    with pytest.raises(UsageError, match="'output' is required"):
+        words("a")
 
 
 def test_a_flag_wins_over_set_over_the_recipe_over_the_default(parse):

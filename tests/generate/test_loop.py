@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tfcli.checkpoints.folder import load_model
-from tfcli.generate.loop import generate, stop_ids
+from tfcli.generate.loop import generate
 
 PROMPT = [0, 12, 77, 130, 5]
 
@@ -43,18 +43,3 @@ def test_prompt_and_new_tokens_may_fill_all_positions(model):
     limit = model.config.max_position_embeddings
     prompt = [n % 320 for n in range(limit - 3)]
     assert len(list(generate(model, prompt, max_new_tokens=3))) == 3
-
-
-@pytest.mark.parametrize(
-    ("generation", "config", "wanted"),
-    [
-        ({"eos_token_id": 7}, 5, {7}),
-        ({"eos_token_id": [7, 8]}, 5, {7, 8}),
-        ({"eos_token_id": None}, 5, set()),
-        ({}, 5, {5}),
-        ({}, [5, 6], {5, 6}),
-        ({}, None, set()),
-    ],
-)
-def test_stop_ids_come_from_the_generation_config_first(model, generation, config, wanted):
-    assert stop_ids(generation, model.config.replace(eos_token_id=config)) == wanted

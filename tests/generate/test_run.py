@@ -105,5 +105,60 @@ def test_a_model_of_another_task_is_refused(generate, tmp_path, tiny_tokenizer):
     shutil.copytree(tiny_tokenizer, tmp_path / "bert")
     (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert", "vocab_size": 320}')
     (tmp_path / "bert" / "model.safetensors").write_bytes(b"\x02" + b"\x00" * 7 + b"{}")
-    error = generate("--max-new-tokens", 2, model=tmp_path / "bert", code=1)["error"]
-    assert "causal-lm" in error["what"]
+    error = generate("--max-new-tokens", 2, model=tmp_path / "bert", code=2)["error"]
+    assert error["what"] == "bert cannot generate text"  # its weights, which are none, are not read
+    assert "masked-lm" in error["fix"]
+
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+@pytest.fixture
+def chat_model(tiny_llama, tmp_path):
+    model = tmp_path / "chat"
+    shutil.copytree(tiny_llama, model)
+    (model / "chat_template.jinja").write_text(TEMPLATE)
+    return model
+
+
+def test_a_chat_is_that_of_transformers(generate, chat_model):
+    from transformers import AutoTokenizer
+
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": PROMPT}]
+    theirs = AutoTokenizer.from_pretrained(chat_model).apply_chat_template(
+        messages, add_generation_prompt=True
+    )["input_ids"]
+    flags = ("--max-new-tokens", 4, "--chat")
+    result = generate(*flags, "--system", "Be brief.", model=chat_model)
+    assert result["prompt_ids"] == theirs
+    assert result["prompt_ids"].count(0) == 1  # the template writes the BOS, the tokenizer adds it
+    assert (result["prompt"], result["chat"]) == (PROMPT, True)
+    assert result["system"] == "Be brief."
+    alone = generate(*flags, model=chat_model)
+    assert alone["system"] is None and len(alone["prompt_ids"]) < len(theirs)
+
+
+def test_without_chat_the_template_is_only_named(generate, chat_model, tiny_llama, capsys):
+    plain = generate("--max-new-tokens", 4, model=chat_model)
+    assert plain["token_ids"] == generate("--max-new-tokens", 4)["token_ids"]
+    assert plain["chat"] is False
+    for model, told in ((chat_model, 1), (tiny_llama, 0)):
+        assert run(["generate", str(model), PROMPT, "--max-new-tokens", "2"]) == 0
+        assert capsys.readouterr().err.count("with --chat it answers the prompt") == told
+
+
+def test_an_answer_stands_below_its_question(capsys, chat_model):
+    assert run(["generate", str(chat_model), PROMPT, "--chat", "--max-new-tokens", "2"]) == 0
+    assert capsys.readouterr().out.startswith(PROMPT + "\n")
+
+
+def test_a_chat_needs_a_template_that_works(generate, chat_model, tiny_llama):
+    assert "no chat template" in generate("--chat", model=tiny_llama, code=2)["error"]["what"]
+    assert (
+        "system needs chat" in generate("--system", "x", model=chat_model, code=2)["error"]["what"]
+    )
+    (chat_model / "chat_template.jinja").write_text("{{ raise_exception('users only') }}")
+    assert "users only" in generate("--chat", model=chat_model, code=1)["error"]["what"]

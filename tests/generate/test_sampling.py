@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tfcli.errors import WorkError
-from tfcli.generate.sampling import distribution, greedy, sampler
+from tfcli.generate.sampling import distribution, greedy, sampler, without
 
 LOGITS = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()[torch.tensor([2, 0, 3, 1])]  # .15 .5 .1 .25
 
@@ -84,3 +84,18 @@ def test_greedy_and_one_of_one_are_the_likeliest():
 def test_what_is_not_finite_is_an_error(choose):
     with pytest.raises(WorkError, match="not finite"):
         choose(torch.tensor([0.0, float("nan")]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_what_must_not_come_does_not(dtype):
+    logits = LOGITS.to(dtype)
+    assert without(greedy, [1])(logits) == 3
+    assert without(greedy, [1, 3])(logits) == 0
+    draw = without(sampler(temperature=100.0), [0, 3])
+    assert {draw(logits) for _ in range(100)} == {1, 2}
+    assert without(greedy, []) is greedy
+
+
+def test_what_must_not_come_hides_no_damage():
+    with pytest.raises(WorkError, match="not finite"):
+        without(greedy, [0])(torch.tensor([0.0, float("nan")]))

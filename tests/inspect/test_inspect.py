@@ -11,6 +11,7 @@ import tokenizers
 import torch
 
 from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny
+from tests.models.tiny import tiny_model
 from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.source import open_checkpoint
@@ -100,6 +101,11 @@ def test_an_encoder_has_no_cache(tmp_path: Path) -> None:
     assert inspect(tmp_path).memory.kv_cache == 0
 
 
+def test_an_encoder_decoder_keeps_both_texts(tmp_path: Path) -> None:
+    save_model(tiny_model("bart"), tmp_path)  # 3 layers decode, 32 wide, 24 positions
+    assert inspect(tmp_path).memory.kv_cache == 2 * 3 * 2 * 32 * 24 * 4
+
+
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("method", ["gptq", "gptq without g_idx", "awq"])
 def test_packed_weights_count_as_the_weights_they_stand_for(
@@ -175,6 +181,18 @@ def test_an_unknown_family_is_described_and_said_not_to_run(tmp_path: Path) -> N
     assert "unknown model_type 'lama'" in str(found.problem)
     assert found.memory.run is None
     assert found.memory.train == 16 * found.parameters > 0
+
+
+def test_a_class_that_is_not_known_is_named_and_the_rest_described(tmp_path: Path) -> None:
+    save_model(tiny(), tmp_path)
+    before = inspect(tmp_path)
+    edit_config(tmp_path, architectures=["LlamaForEverything"])
+    found = inspect(tmp_path)
+    assert (found.architecture, found.task) == ("LlamaForEverything", None)
+    assert "'LlamaForEverything' is no class of llama" in str(found.problem)
+    assert found.parameters == before.parameters
+    assert found.memory.context == before.memory.context
+    assert found.memory.run is not None
 
 
 def test_a_config_of_odd_values_is_described_all_the_same(tmp_path: Path) -> None:

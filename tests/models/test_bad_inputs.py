@@ -10,6 +10,7 @@ from tfcli.models.errors import ModelError
 from tfcli.models.loading import build
 from tfcli.models.registry import FAMILIES, read_config
 
+LEARNED = "learned positions"
 every_family = pytest.mark.parametrize("model_type", FAMILIES)
 
 
@@ -48,6 +49,27 @@ def test_a_mask_of_another_length_is_named(model_of, model_type):
     model = model_of(model_type)
     for shape in ((1, 5), (1, 7), (2, 6), (6,)):
         refused(model, "attention_mask has shape", attention_mask=torch.ones(shape).long())
+
+
+@every_family
+def test_what_is_no_row_of_ids_is_refused(model_of, model_type):
+    model = model_of(model_type)
+    refused(model, r"shape \(6,\), expected rows", input_ids=torch.arange(6))
+    refused(model, r"shape \(1, 0\), expected rows", input_ids=torch.zeros(1, 0).long())
+    refused(model, "floating-point numbers and no ids", input_ids=torch.ones(1, 6))
+    refused(model, "has width 7", input_ids=None, inputs_embeds=torch.zeros(1, 6, 7))
+
+
+@pytest.mark.parametrize(
+    "model_type", [name for name in FAMILIES if FAMILIES[name].kind != "encoder-decoder"]
+)
+def test_positions_of_another_shape_or_past_a_table_are_named(model_of, model_type):
+    model = model_of(model_type)
+    for shape in ((1, 5), (2, 6)):
+        refused(model, "position_ids has shape", position_ids=torch.zeros(shape).long())
+    if LEARNED in FAMILIES[model_type].features:
+        for bad in (10**6, -1):
+            refused(model, f"id {bad} is outside", position_ids=torch.full((1, 6), bad))
 
 
 @every_family

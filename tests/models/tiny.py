@@ -1,4 +1,4 @@
-"""A tiny model of every family: the first of its parity cases, at the sizes that a test asks for."""
+"""A tiny model of every family: its first parity case, at the sizes that a test asks for."""
 
 from __future__ import annotations
 

@@ -176,7 +176,10 @@ def generate(root: Path, model: Path, prompt: str, text: str, **more: Any) -> Pa
     result = GenerateResult.model_validate(
         {
             "model": str(model),
+            "task": "causal-lm",
             "prompt": prompt,
+            "chat": False,
+            "system": None,
             "prompt_ids": [0, 5, 6],
             "token_ids": [7, 8, 9],
             "text": text,
@@ -187,6 +190,7 @@ def generate(root: Path, model: Path, prompt: str, text: str, **more: Any) -> Pa
             "seed": 0,
             "dtype": "float32",
             "device": "cpu",
+            "cache": "static",
             "seconds": 0.5,
             "tokens_per_second": 128.0,
             **more,

@@ -13,49 +13,77 @@ from typing import TYPE_CHECKING, Any
 from tfcli.errors import ModelError
 
 if TYPE_CHECKING:
+    from tfcli.models.config import ModelConfig
     from tfcli.models.model import Model
 
 
-def config_ties(config: Mapping[str, Any]) -> dict[str, str]:
-    """Tensor name -> the name that it equals, for the ties that a config.json asks for."""
-    found = _model_class(config)
+def config_ties(config: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, str]:
+    """Tensor name -> the name that it equals, for the ties that a config.json asks for.
+
+    Args:
+        config: the content of config.json.
+        names: those of a checkpoint: only pairs that it holds, in its own spelling. None: every
+            pair, as tfcli and transformers write the names.
+    """
+    found = _understood(config)
     if found is None:
         return {}
-    model_class, tied = found
-    return model_class.ties() if tied else {}
+    model_class, parsed = found
+    ties = model_class.ties_of(parsed)
+    if names is None:
+        return {_written(model_class, n): _written(model_class, o) for n, o in ties.items()}
+    spelt = _spellings(model_class, names)
+    pairs = ((_held(model_class, n, spelt), _held(model_class, o, spelt)) for n, o in ties.items())
+    return {name: origin for name, origin in pairs if name is not None and origin is not None}
 
 
 def surplus(config: Mapping[str, Any], names: Iterable[str]) -> set[str]:
     """The names in a checkpoint that are no parameters of the model: computed buffers, old masks,
     and tied tensors whose partner is there too.
     """
-    found = _model_class(config)
+    found = _understood(config)
     if found is None:
         return set()
     from tfcli.models.rules import current_name
 
-    model_class, tied = found
+    model_class, _ = found
     names = set(names)
-    out = set()
-    for name in names:
-        own = current_name(model_class.rules(), name)
-        if any(re.search(pattern, own) for pattern in model_class.ignorable()):
-            out.add(name)
-        elif tied and own in model_class.ties():
-            origin = model_class.ties()[own]
-            # Base-model checkpoints leave the prefix out.
-            if {origin, origin.removeprefix(f"{model_class.base()}.")} & names:
-                out.add(name)
-    return out
+    rules, patterns = model_class.rules(), list(model_class.ignorable())
+    ignored = {n for n in names if any(re.search(p, current_name(rules, n)) for p in patterns)}
+    return ignored | config_ties(config, names).keys()
 
 
-def _model_class(config: Mapping[str, Any]) -> tuple[type[Model], bool] | None:
+def _written(model_class: type[Model], name: str) -> str:
+    """How a checkpoint that is written today calls a parameter."""
+    from tfcli.models.rules import place_of
+
+    stored = place_of(model_class.rules(), name).name
+    return stored.removeprefix(f"{model_class.base()}.") if model_class.bare() else stored
+
+
+def _held(model_class: type[Model], name: str, spelt: Mapping[str, str]) -> str | None:
+    """What a checkpoint calls a parameter; None if it does not hold it."""
+    from tfcli.models.rules import place_of
+
+    stored = place_of(model_class.rules(), name).name
+    # Checkpoints of base models leave the prefix out.
+    return spelt.get(stored) or spelt.get(stored.removeprefix(f"{model_class.base()}."))
+
+
+def _spellings(model_class: type[Model], names: Iterable[str]) -> dict[str, str]:
+    """Today's spelling of each name -> the checkpoint's."""
+    from tfcli.models.rules import current_name
+
+    return {current_name(model_class.rules(), name): name for name in names}
+
+
+def _understood(config: Mapping[str, Any]) -> tuple[type[Model], ModelConfig] | None:
+    """The class that a checkpoint is loaded as, and its config; None if it is not known."""
     from tfcli.models.registry import get_family, read_config
 
     try:
         parsed = read_config(config)
+        family = get_family(parsed.model_type)
+        return family.model_class(family.task_of(parsed.architectures)), parsed
     except ModelError:
         return None
-    family = get_family(parsed.model_type)
-    model_class = family.model_class(family.task_of(parsed.architectures))
-    return model_class, parsed.tie_word_embeddings

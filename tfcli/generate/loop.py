@@ -1,4 +1,4 @@
-"""The decoding loop: the prompt in one pass, then a token at a time."""
+"""The decoding loop of causal models: the prompt in one pass, then a token at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 import torch
 
 from tfcli.generate.sampling import Choose, greedy
-from tfcli.models.cache import StaticCache
+from tfcli.models.cache import Cache, StaticCache
 from tfcli.models.model import Model
 
 
@@ -19,6 +19,7 @@ def generate(
     max_new_tokens: int,
     choose: Choose = greedy,
     stop: Collection[int] = (),
+    cache: Cache | None = None,
 ) -> Iterator[int]:
     """Yield new tokens one by one.
 
@@ -29,10 +30,11 @@ def generate(
             positions.
         choose: from logits [vocab] to a token.
         stop: after one of these ids, which is yielded too, nothing more comes.
+        cache: an empty one; None makes a `StaticCache` of the right length.
     """
-    # The last token is chosen and never fed back, so it needs no place.
-    size = len(prompt) + max_new_tokens - 1
-    cache = StaticCache(size, model.config)
+    if cache is None:
+        # The last token is chosen and never fed back, so it needs no place.
+        cache = StaticCache(len(prompt) + max_new_tokens - 1, model.config)
     ids = torch.tensor([list(prompt)], device=model.device)
     for _ in range(max_new_tokens):
         token = choose(model(input_ids=ids, cache=cache, logits_to_keep=1).logits[0, -1])
@@ -40,11 +42,3 @@ def generate(
         if token in stop:
             return
         ids = torch.tensor([[token]], device=model.device)
-
-
-def stop_ids(generation_config: dict[str, object], model_config: object) -> set[int]:
-    """The ids that end a text: generation_config.json's, else config.json's."""
-    found = generation_config.get("eos_token_id", getattr(model_config, "eos_token_id", None))
-    if found is None:
-        return set()
-    return set(found) if isinstance(found, list) else {int(str(found))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -38,6 +38,22 @@ def sampler(
         return int(torch.multinomial(probabilities, 1, generator=generator))
 
     return choose
+
+
+def without(choose: Choose, never: Sequence[int]) -> Choose:
+    """The same choice among all tokens but those of `never`.
+
+    Args:
+        choose: from logits [vocab] to a token.
+        never: token ids.
+    """
+
+    def choose_another(logits: torch.Tensor) -> int:
+        # The least number and not -inf, which would hide logits that are not finite.
+        least = torch.finfo(logits.dtype).min
+        return choose(logits.index_fill(0, torch.tensor(never, device=logits.device), least))
+
+    return choose_another if never else choose
 
 
 def distribution(

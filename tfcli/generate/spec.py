@@ -6,17 +6,25 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tfcli.families import FamilyFile
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
 class GenerateSpec(Spec):
-    """Continue a prompt."""
+    """Continue a prompt, or answer it with an encoder-decoder."""
 
     verb: ClassVar[str] = "generate"
     positional: ClassVar[tuple[str, ...]] = ("model", "prompt")
 
     model: ModelRef = Field(description="The model: a folder or org/name[@revision].")
-    prompt: str = Field(description="The text to continue.")
+    prompt: str = Field(
+        description="The text to continue, or with chat a user's message; for an encoder-decoder "
+        "the text that it reads."
+    )
+    chat: bool = Field(
+        False, description="Take the prompt as a user's message, in the model's chat template."
+    )
+    system: str | None = Field(None, description="With chat: the system message before it.")
     output: OutputPath | None = Field(None, description="Folder for the record of the result.")
     max_new_tokens: int = Field(64, ge=1, description="Stop after this many tokens.")
     temperature: float = Field(
@@ -36,9 +44,17 @@ class GenerateSpec(Spec):
     attention: Literal["sdpa", "eager", "flex", "flash"] = Field(
         "sdpa", description="Attention backend."
     )
+    cache: Literal["static", "dynamic", "quantized8", "quantized4", "offloaded"] = Field(
+        "static",
+        description="How keys and values of earlier tokens are kept: allocated once, growing, in "
+        "8 or 4 bits, or in the processor's memory. Recurrent models have a state in their place.",
+    )
+    family_file: FamilyFile = None
 
     @model_validator(mode="after")
     def _every_key_has_an_effect(self) -> Self:
+        if self.system is not None and not self.chat:
+            raise ValueError("system needs chat: a plain text has no system message")
         if self.temperature == 0:
             for key in ("top_k", "top_p"):
                 if getattr(self, key) is not None:
@@ -52,8 +68,16 @@ class GenerateResult(Result):
     schema_name: ClassVar[str] = "tfcli.generate/1"
 
     model: str = Field(description="The model.")
-    prompt: str = Field(description="The text that was continued.")
-    prompt_ids: list[int] = Field(description="Its token ids, with those the tokenizer adds.")
+    task: Literal["causal-lm", "seq2seq-lm"] = Field(
+        description="Whether the prompt was continued, or read by an encoder and answered."
+    )
+    prompt: str = Field(description="The text that was given, or the user's message.")
+    chat: bool = Field(description="Whether it was put into the model's chat template.")
+    system: str | None = Field(description="The system message before it.")
+    prompt_ids: list[int] = Field(
+        description="What the model read: the prompt's token ids, with those that the tokenizer "
+        "or the chat template adds."
+    )
     token_ids: list[int] = Field(description="The new ids; ends with the stop token if one came.")
     text: str = Field(description="The new text, special tokens left out.")
     finish_reason: Literal["stop", "length"] = Field(
@@ -65,5 +89,11 @@ class GenerateResult(Result):
     seed: int = Field(description="Of the draws.")
     dtype: str = Field(description="Of the weights.")
     device: str = Field(description="Where the model ran.")
+    cache: str = Field(description="How keys and values were kept.")
     seconds: float = Field(description="From the prompt's first computation to the last token.")
     tokens_per_second: float = Field(description="New tokens by that time.")
+
+
+def is_answer(task: str, chat: bool) -> bool:
+    """Whether the new text stands for itself, and does not go on from the prompt."""
+    return chat or task == "seq2seq-lm"

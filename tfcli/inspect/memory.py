@@ -4,8 +4,9 @@ load   the stored bytes of the weights. tfcli maps them from the file, so the sy
        and read them again; on an accelerator they are all held.
 run    load + key/value cache + activations, for one sequence of `context` tokens: the config's
        longest, or 4096 where it has none.
-         cache        2 * kv_heads * head_dim * context * e for each layer of a decoder; at most
-                      its window of the context, and nothing in recurrent layers
+         cache        2 * kv_heads * head_dim * context * e for each layer of a decoder, and as
+                      much for the encoder's states that it looks at; at most its window of the
+                      context, and nothing in recurrent layers
          activations  context * (4 * hidden + 2 * intermediate) * e + 4 * vocab
                       the widest moment of one block, and one position's logits in fp32
        with e the bytes of a number in the dtype that it computes in.
@@ -37,7 +38,7 @@ def estimate(
 
     Args:
         config: the family's config; None when it is not understood, and then `run` is None.
-        task: a causal LM has a key/value cache.
+        task: what makes text has a key/value cache.
         nbytes: of the stored tensors.
         parameters: of the model.
         dtypes: stored values by dtype code.
@@ -50,8 +51,8 @@ def estimate(
     size = _number_bytes(config.dtype, dtypes)
     context = config.longest_input if config.longest_input < LIMIT else DEFAULT_CONTEXT
     cache = 0
-    if task == "causal-lm":
-        windows = [config.window(layer) or context for layer in range(config.num_hidden_layers)]
+    if task in ("causal-lm", "seq2seq-lm"):
+        windows = [config.window(layer) or context for layer in range(config.cached_layers)]
         positions = sum(min(window, context) for window in windows)
         cache = config.cached_per_position * positions * size
     middle = getattr(config, "intermediate_size", None) or 4 * config.hidden_size

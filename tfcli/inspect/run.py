@@ -103,14 +103,15 @@ def _require_model(folder: Path) -> None:
 def _understood(
     config: dict[str, Any] | None,
 ) -> tuple[ModelConfig | None, str | None, str | None]:
-    """The family's config, the task, and why there is none."""
+    """The family's config, the task, and why there is none of one or the other."""
     if config is None:
         return None, None, "no config.json belongs to a bare file"
+    parsed = None
     try:
         parsed = read_config(config)
+        return parsed, get_family(parsed.model_type).task_of(parsed.architectures), None
     except ModelError as error:
-        return None, None, error.what
-    return parsed, get_family(parsed.model_type).task_of(parsed.architectures), None
+        return parsed, None, error.what
 
 
 def _quantization(config: dict[str, Any] | None) -> Quantization | None:

@@ -76,9 +76,10 @@ class InspectResult(Result):
     model_type: str | None = Field(description="The config's, or None for a bare file.")
     architecture: str | None = Field(description="The class that the config names.")
     task: str | None = Field(
-        description="What tfcli runs it as, such as `causal-lm`; None if it does not."
+        description="What tfcli runs it as, such as `causal-lm`; None if it does not, or if the "
+        "config names a class that is not known and the task must be given."
     )
-    problem: str | None = Field(description="Why tfcli does not run it, or None.")
+    problem: str | None = Field(description="Why there is no task, or None.")
     parameters: int = Field(
         description="Weights of the model; of packed integers, the weights that they stand for."
     )

@@ -42,7 +42,7 @@ class Verb:
 
 VERBS = {
     "convert": Verb(
-        "Rewrite a checkpoint: dtype, shard size, verified.", "tfcli.convert", "Convert"
+        "Rewrite a checkpoint: container, dtype, shard size; verified.", "tfcli.convert", "Convert"
     ),
     "quantize": Verb(
         "Shrink a model's weights to 2, 3, 4 or 8 bits.", "tfcli.quantize", "Quantize"
@@ -53,6 +53,12 @@ VERBS = {
     "generate": Verb("Continue a prompt.", "tfcli.generate", "Generate"),
     "data": Verb("Prepare text: drop repeats, split by document.", "tfcli.data", "Data"),
     "tokenizer": Verb("Train a byte-level BPE tokenizer.", "tfcli.tokenizers", "Tokenizer"),
+    "dequantize": Verb(
+        "Unpack a quantized checkpoint to a dense one.", "tfcli.dequantize", "Dequantize"
+    ),
+    "merge": Verb("Work an adapter into its base.", "tfcli.merge", "Merge"),
+    "average": Verb("Average checkpoints of one model.", "tfcli.average", "Average"),
+    "diff": Verb("Say where two checkpoints differ.", "tfcli.diff", "Diff"),
     "inspect": Verb("Say what a checkpoint holds and needs.", "tfcli.inspect", "Inspect"),
     "report": Verb("Put finished steps into one report.", "tfcli.report", "Report"),
 }

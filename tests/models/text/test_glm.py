@@ -150,8 +150,10 @@ def test_a_mask_of_ones_own_is_used_as_it_is():
     close(model(ids, position_ids=positions, visible=wide).logits, expected)
 
 
-def test_a_query_that_may_see_nothing_gives_numbers():
-    model = tiny()
+@pytest.mark.parametrize("backend", ["sdpa", "eager"])
+def test_a_query_that_may_see_nothing_gives_numbers(backend):
+    model = build(tiny().config, "causal-lm", attention=backend)
+    model = initialize(model).eval()
     ids, positions = blanked()
     seen = torch.ones(2, 1, 12, 12)
     seen[:, :, 5] = 0

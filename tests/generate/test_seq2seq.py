@@ -1,0 +1,124 @@
+"""Decoding of encoder-decoders gives what transformers gives, and what no cache gives."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.models.parity import pair_id, twin
+from tests.models.seq2seq_parity import LM, reference
+from tfcli.errors import ModelError, UsageError
+from tfcli.generate.seq2seq import check_lengths, generate_seq2seq
+
+SOURCE = [12, 33, 7, 50, 5, 41, 2]
+NEW = 20
+every_lm = pytest.mark.parametrize(("case", "task"), LM, ids=pair_id)
+
+
+def models(case, task):
+    """The transformers model, which ends no text, and ours."""
+    if "T5" in case.config:  # their generation counts the encoder's layers
+        case = replace(case, settings=case.settings | {"num_decoder_layers": None})
+    theirs = reference(case, task)
+    theirs.generation_config.eos_token_id = None
+    return theirs, twin(theirs, task)
+
+
+def unseen(*seen):
+    """Chooses the likeliest token that has not come yet: random models repeat themselves."""
+    used = list(seen)
+
+    def choose(logits):
+        used.append(int(logits.index_fill(0, torch.tensor(used), -torch.inf).argmax()))
+        return used[-1]
+
+    return choose
+
+
+def their_tokens(theirs, **options):
+    """What transformers makes of the source, without the token that begins it."""
+    ids = torch.tensor([SOURCE])
+    return theirs.generate(ids, max_new_tokens=NEW, do_sample=False, **options)[0, 1:].tolist()
+
+
+def tokens(model, **options):
+    return list(generate_seq2seq(model, SOURCE, max_new_tokens=NEW, **options))
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A tiny BART, which has a start and learned positions."""
+    case, task = next(pair for pair in LM if pair[0].name == "bart")
+    return models(case, task)[1]
+
+
+@every_lm
+def test_greedy_is_that_of_transformers(case, task):
+    theirs, ours = models(case, task)
+    assert tokens(ours) == their_tokens(theirs)
+    start = ours.body.start_id()
+    own = tokens(ours, choose=unseen(start))
+    assert own == their_tokens(theirs, no_repeat_ngram_size=1)
+    assert len(set(own)) == len(own) == NEW
+    options = {"no_repeat_ngram_size": 1, "eos_token_id": own[6]}
+    assert tokens(ours, choose=unseen(start), stop={own[6]}) == their_tokens(theirs, **options)
+    forced = tokens(ours, choose=unseen(start, 9), forced_bos=9)
+    options = {"no_repeat_ngram_size": 1, "forced_bos_token_id": 9}
+    assert forced == their_tokens(theirs, **options)
+    assert forced[0] == 9
+
+
+@torch.no_grad()
+def test_the_cache_changes_nothing(model):
+    target = [3]
+    for _ in range(NEW):
+        logits = model(
+            input_ids=torch.tensor([SOURCE]), decoder_input_ids=torch.tensor([target])
+        ).logits
+        target.append(int(logits[0, -1].argmax()))
+    assert tokens(model) == target[1:]
+
+
+def test_another_start_gives_another_text(model):
+    own, same, other = (tokens(model, choose=unseen(0), start=s) for s in (None, 3, 2))
+    assert own == same != other
+
+
+def test_a_forced_token_may_be_the_only_one(model):
+    assert list(generate_seq2seq(model, SOURCE, max_new_tokens=1, forced_bos=9)) == [9]
+    assert tokens(model, forced_bos=9, stop={9}) == [9]
+
+
+def test_choose_sees_the_models_logits(model):
+    def least(logits):
+        return int(logits.argmin())
+
+    assert tokens(model, choose=least) != tokens(model)
+
+
+def test_the_target_may_fill_all_positions(model):
+    limit = model.config.max_position_embeddings
+    check_lengths(SOURCE, limit, model.config)
+    assert len(list(generate_seq2seq(model, SOURCE, max_new_tokens=limit))) == limit
+
+
+def test_a_start_is_needed():
+    case, task = next(pair for pair in LM if pair[0].name == "mbart")
+    model = models(case, task)[1]
+    model.config = model.body.config = model.config.replace(decoder_start_token_id=None)
+    with pytest.raises(ModelError, match="decoder_start_token_id"):
+        tokens(model)
+    assert len(tokens(model, start=5)) == NEW
+
+
+@pytest.mark.parametrize(
+    ("source", "new", "what"),
+    [
+        ([], 1, "no tokens"),
+        (range(25), 1, "25 tokens, more than the model's 24 positions"),
+        (SOURCE, 25, "25 new tokens are more than the model's 24 positions"),
+    ],
+)
+def test_lengths_that_do_not_fit_are_refused(model, source, new, what):
+    with pytest.raises(UsageError, match=what):
+        check_lengths(source, new, model.config)

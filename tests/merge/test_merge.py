@@ -1,0 +1,244 @@
+"""`tfcli merge`: pieces, shapes, what is refused, and the account of every tensor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.checkpoints.models import LLAMA, tiny
+from tests.merge.adapters import base_folder, by_hand, merge
+from tfcli.checkpoints import pieces
+from tfcli.checkpoints.folder import save_model
+from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
+from tfcli.checkpoints.source import open_checkpoint
+from tfcli.errors import UsageError, WorkError
+from tfcli.merge.arithmetic import Edit, apply_edits
+
+Q = "model.layers.0.self_attn.q_proj"
+
+
+def lora(module: str = Q, rows: int = 32, columns: int = 32, rank: int = 2) -> dict[str, Any]:
+    return {
+        f"{module}.lora_A.weight": torch.full((rank, columns), 0.5),
+        f"{module}.lora_B.weight": torch.ones(rows, rank),
+    }
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return base_folder(tmp_path / "base")
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("by_column", [False, True])
+def test_the_formula_does_not_depend_on_the_pieces(
+    monkeypatch: pytest.MonkeyPatch, transposed: bool, by_column: bool
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    weight, left, right = (
+        torch.randn(*size, generator=random) for size in ((7, 5), (7, 2), (2, 5))
+    )
+    magnitude = torch.rand(5 if by_column else 7, generator=random) + 0.5
+    moved = weight + 3 * left @ right
+    exact = moved * (
+        magnitude / moved.norm(dim=0) if by_column else (magnitude / moved.norm(dim=1))[:, None]
+    )
+    edit = Edit(
+        left=left,
+        right=right,
+        scale=3,
+        magnitude=magnitude,
+        by_column=by_column,
+        transposed=transposed,
+    )
+    stored = weight.t().contiguous() if transposed else weight
+    for piece in (1, 12, 1000):
+        monkeypatch.setattr(pieces, "PIECE", piece)
+        found, outcome = apply_edits(stored, [edit], torch.float32, "w")
+        assert torch.allclose(found.t() if transposed else found, exact, atol=1e-6)
+        assert outcome.change == pytest.approx(
+            float((exact - weight).abs().max() / weight.abs().max())
+        )
+        assert 0 < outcome.deviation <= 2**-24
+
+
+def test_an_element_of_a_stack() -> None:
+    stack = torch.zeros(3, 2, 2)
+    edit = Edit(index=1, left=torch.ones(2, 1), right=torch.tensor([[1.0, 2.0]]))
+    found, _ = apply_edits(stack, [edit], torch.float32, "w")
+    assert found.tolist() == [[[0, 0], [0, 0]], [[1, 2], [1, 2]], [[0, 0], [0, 0]]]
+
+
+def test_every_tensor_is_accounted_for(base: Path, tmp_path: Path) -> None:
+    norm = torch.full((32,), 3.0)
+    adapter = by_hand(tmp_path / "adapter", {**lora(), "model.norm.weight": norm})
+    result = merge(base, adapter, tmp_path / "out")
+    before, after = open_checkpoint(base), open_checkpoint(tmp_path / "out")
+    # alpha / r = 2, and the product of the factors is 1 everywhere
+    assert torch.equal(after[f"{Q}.weight"], before[f"{Q}.weight"].double().add(2).float())
+    assert torch.equal(after["model.norm.weight"], norm)
+    assert (result.merged, result.replaced, result.copied) == (1, 1, len(before) - 2)
+    assert (result.adapter_tensors, result.verified) == (3, len(before))
+    assert {t.name: t.action for t in result.tensors}[f"{Q}.weight"] == "merged"
+    assert [t.name for t in result.tensors] == list(before)
+    assert (tmp_path / "out/config.json").read_text() == (base / "config.json").read_text()
+
+
+def test_a_checkpoint_without_the_prefix(tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base")
+    source = open_checkpoint(base)
+    bare = [PendingTensor.of(n.removeprefix("model."), source[n]) for n in source]
+    write_safetensors(base / "model.safetensors", bare)
+    merge(base, by_hand(tmp_path / "adapter", lora()), tmp_path / "out")
+    after = open_checkpoint(tmp_path / "out")
+    name = f"{Q}.weight".removeprefix("model.")
+    assert torch.allclose(after[name], open_checkpoint(base)[name] + 2)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_family_that_is_not_known(tmp_path: Path, first: bool) -> None:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    shape = (3, 4) if first else (4, 3)
+    write_safetensors(
+        folder / "model.safetensors", [PendingTensor.of("x.weight", torch.zeros(shape))]
+    )
+    (folder / "config.json").write_text('{"model_type": "other"}')
+    adapter = by_hand(tmp_path / "adapter", lora("x", 4, 3), fan_in_fan_out=first)
+    merge(folder, adapter, tmp_path / "out")
+    assert torch.equal(open_checkpoint(tmp_path / "out")["x.weight"], torch.full(shape, 2.0))
+
+
+def test_tensors_that_fit_nothing_are_named(base: Path, tmp_path: Path) -> None:
+    adapter = by_hand(
+        tmp_path / "adapter",
+        {**lora(), **lora("model.layers.9.self_attn.q_proj"), "odd": torch.ones(1)},
+    )
+    with pytest.raises(WorkError, match=r"3 of 5 tensors .*'base_model\.model\.odd'") as error:
+        merge(base, adapter, tmp_path / "out")
+    assert "layers.9.self_attn.q_proj.lora_A" in error.value.what
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("tensors", "config", "says"),
+    [
+        (lora(columns=31), {}, "changes a weight of 32 x 31, the base's .* is 32 x 32"),
+        (lora(rank=3), {}, "not of rank 2"),
+        ({f"{Q}.lora_A.weight": torch.ones(2, 32)}, {}, "lacks the other factor"),
+        (lora(), {"use_dora": True}, "use_dora and the tensors of .* do not agree"),
+        ({**lora(), f"{Q}.lora_magnitude_vector": torch.ones(32)}, {}, "use_dora and the tensors"),
+        (
+            {**lora(), f"{Q}.lora_magnitude_vector": torch.ones(31)},
+            {"use_dora": True},
+            "changes a weight of",
+        ),
+        ({f"{Q}.ia3_l": torch.ones(32)}, {"peft_type": "IA3"}, "no row or column"),
+        ({f"{Q}.ia3_l": torch.ones(31, 1)}, {"peft_type": "IA3"}, "31 x any"),
+        ({"model.norm.weight": torch.ones(3)}, {}, r"is \[3\], the base has \[32\]"),
+        (
+            {
+                **lora(),
+                f"{Q}.lora_magnitude_vector": torch.ones(32),
+                f"{Q}.lora_magnitude_vector.weight": torch.ones(32),
+            },
+            {"use_dora": True},
+            "are the same part",
+        ),
+        (lora(), {"peft_type": "VERA"}, "'VERA' is not merged"),
+        (lora(), {"use_qalora": True}, "use_qalora: True changes what the adapter computes"),
+        (lora(), {"a_key_of_tomorrow": 1}, "a_key_of_tomorrow: 1 changes"),
+        (lora(), {"init_lora_weights": "pissa_niter_4"}, "changed the base too"),
+        (lora(), {"r": 0}, "r: 0 is no number above 0"),
+        (lora(), {"alpha_pattern": {"(": 1}}, "alpha_pattern: bad pattern"),
+        (lora(), {"rank_pattern": [1]}, "rank_pattern: expected an object"),
+    ],
+)
+def test_adapters_that_are_refused(
+    base: Path, tmp_path: Path, tensors: dict[str, Any], config: dict[str, Any], says: str
+) -> None:
+    adapter = by_hand(tmp_path / "adapter", tensors, **config)
+    with pytest.raises(WorkError, match=says):
+        merge(base, adapter, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_what_is_no_adapter(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no adapter_config\.json"):
+        merge(base, base, tmp_path / "a")
+    adapter = by_hand(tmp_path / "adapter", lora())
+    (adapter / "adapter_model.safetensors").unlink()
+    with pytest.raises(WorkError, match=r"has no adapter_model\.safetensors"):
+        merge(base, adapter, tmp_path / "b")
+
+
+def test_integer_weights_cannot_be_changed(base: Path, tmp_path: Path) -> None:
+    source = open_checkpoint(base)
+    tensors = {name: source[name] for name in source}
+    tensors[f"{Q}.weight"] = torch.zeros(32, 32, dtype=torch.int8)
+    write_safetensors(
+        base / "model.safetensors", [PendingTensor.of(n, t) for n, t in tensors.items()]
+    )
+    with pytest.raises(WorkError, match="holds I8 values"):
+        merge(base, by_hand(tmp_path / "adapter", lora()), tmp_path / "out")
+
+
+def test_both_sides_of_a_tie_replaced_alike_stay_tied(tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base", tie_word_embeddings=True)
+    new = torch.ones(61, 32)
+    tensors = {"model.embed_tokens.weight": new, "lm_head.weight": new.clone()}
+    result = merge(base, by_hand(tmp_path / "a", tensors), tmp_path / "out")
+    assert (result.untied, result.replaced) == ([], 1)
+    assert "lm_head.weight" not in open_checkpoint(tmp_path / "out")
+    tensors["lm_head.weight"] = new * 2
+    result = merge(base, by_hand(tmp_path / "b", tensors), tmp_path / "apart")
+    assert (result.untied, result.replaced) == (["lm_head.weight"], 2)
+    assert json.loads((tmp_path / "apart/config.json").read_text())["tie_word_embeddings"] is False
+
+
+def test_a_tie_that_was_trained_as_one_stays(tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base", tie_word_embeddings=True)
+    tensors = {"model.embed_tokens.weight": torch.ones(61, 32)}
+    kept = by_hand(tmp_path / "a", tensors, ensure_weight_tying=True)
+    assert merge(base, kept, tmp_path / "out").untied == []
+    same = {"model.embed_tokens.base_layer.weight": tiny(LLAMA).model.embed_tokens.weight.data}
+    result = merge(base, by_hand(tmp_path / "b", same), tmp_path / "same")
+    assert (result.untied, result.replaced) == ([], 0)
+
+
+def test_a_quantized_base_needs_a_dense_one(base: Path, tmp_path: Path) -> None:
+    adapter = by_hand(tmp_path / "adapter", lora())
+    packed = tmp_path / "packed"
+    save_model(tiny(LLAMA), packed)
+    config = json.loads((packed / "config.json").read_text())
+    (packed / "config.json").write_text(json.dumps({**config, "quantization_config": {"bits": 4}}))
+    with pytest.raises(UsageError, match="into packed weights") as error:
+        merge(packed, adapter, tmp_path / "a")
+    assert "--merge-base" in str(error.value.fix)
+    with pytest.raises(UsageError, match="packed weights again"):
+        merge(packed, adapter, tmp_path / "b", merge_base=str(packed))
+    with pytest.raises(UsageError, match="the base is dense already"):
+        merge(base, adapter, tmp_path / "c", merge_base=str(base))
+    other = base_folder(tmp_path / "other", intermediate_size=64)
+    with pytest.raises(WorkError, match="intermediate_size is 64 here and 48"):
+        merge(packed, adapter, tmp_path / "d", merge_base=str(other))
+
+
+def test_the_dense_base_is_what_is_merged_into(
+    base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    packed = base_folder(tmp_path / "packed")
+    config = json.loads((packed / "config.json").read_text())
+    (packed / "config.json").write_text(json.dumps({**config, "quantization_config": {"bits": 4}}))
+    write_safetensors(packed / "model.safetensors", [PendingTensor.of("x", torch.ones(1))])
+    adapter = by_hand(tmp_path / "adapter", lora())
+    result = merge(packed, adapter, tmp_path / "out", merge_base=str(base))
+    assert result.merge_base == str(base)
+    assert "is not computed" in capfd.readouterr().err
+    before, after = open_checkpoint(base), open_checkpoint(tmp_path / "out")
+    assert torch.allclose(after[f"{Q}.weight"], before[f"{Q}.weight"] + 2)
+    assert "quantization_config" not in json.loads((tmp_path / "out/config.json").read_text())

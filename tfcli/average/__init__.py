@@ -1,0 +1,1 @@
+"""`tfcli average`: several finetunes of one model, averaged into one."""

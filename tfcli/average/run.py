@@ -1,0 +1,73 @@
+"""`tfcli average`: stream checkpoints side by side into their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor
+
+from tfcli.average.check import check_sources
+from tfcli.average.combine import arc, mean
+from tfcli.average.spec import AveragedTensor, AverageResult, AverageSpec
+from tfcli.checkpoints.checkpoint import open_folder, write_verified
+from tfcli.checkpoints.dtypes import FLOATS, USER_NAMES, torch_dtype
+from tfcli.checkpoints.safetensors import PendingTensor
+from tfcli.convert.run import with_dtype
+from tfcli.recipe.job import Job
+
+
+def run(spec: AverageSpec, job: Job) -> AverageResult:
+    """Average `spec.sources` into the job's folder.
+
+    Raises:
+        UsageError: a source is no folder, or quantized.
+        WorkError: sources that do not belong together, broken files, a value that the type cannot
+            hold, a full disk, or written tensors that differ from a second pass.
+    """
+    sources = [open_folder(ref, where="sources") for ref in spec.sources]
+    check_sources(sources)
+    first = sources[0]
+    wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
+    angles: dict[str, float] = {}
+
+    def make(name: str, code: str) -> Tensor:
+        """One tensor of the result; with slerp its angle is noted."""
+        tensors = [source.source[name] for source in sources]
+        if first.source.info(name).dtype not in FLOATS:
+            return tensors[0]
+        shares: Sequence[float] = spec.shares
+        if spec.method == "slerp":
+            shares, angles[name] = arc(tensors[0], tensors[1], spec.shares[1])
+        return mean(tensors, shares, torch_dtype(code), name)
+
+    pending = []
+    for name in first.names:
+        info = first.source.info(name)
+        code = wanted if wanted and info.dtype in FLOATS else info.dtype
+        pending.append(PendingTensor(name, code, info.shape, partial(make, name, code)))
+    written = write_verified(
+        job.output, pending, with_dtype(first.config, wanted), first.folder, job.console
+    )
+    tensors = [
+        AveragedTensor(
+            name=item.name,
+            action="averaged" if item.dtype in FLOATS else "copied",
+            dtype=item.dtype,
+            angle=angles.get(item.name),
+        )
+        for item in pending
+    ]
+    actions = [tensor.action for tensor in tensors]
+    return AverageResult(
+        method=spec.method,
+        shares=spec.shares,
+        files=written.files,
+        bytes=written.nbytes,
+        averaged=actions.count("averaged"),
+        copied=actions.count("copied"),
+        tied=sorted(first.tied),
+        verified=written.verified,
+        companions=written.companions,
+        tensors=tensors,
+    )

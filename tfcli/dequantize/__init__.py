@@ -1,0 +1,1 @@
+"""`tfcli dequantize`: packed weights back to plain ones."""

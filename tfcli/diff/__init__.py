@@ -1,0 +1,1 @@
+"""`tfcli diff`: what two checkpoints have in common, and where they differ."""

@@ -1,0 +1,70 @@
+"""The cache that a text is made with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import torch
+
+from tfcli.errors import UsageError, WorkError
+from tfcli.models.cache import Cache, DynamicCache, OffloadedCache, QuantizedCache, StaticCache
+from tfcli.models.config import ModelConfig
+from tfcli.models.model import Model
+from tfcli.units import format_bytes
+
+CACHES: dict[str, Callable[[int, ModelConfig], Cache]] = {
+    "dynamic": lambda length, config: DynamicCache(config),
+    "static": StaticCache,
+    "quantized8": lambda length, config: QuantizedCache(config, bits=8),
+    "quantized4": lambda length, config: QuantizedCache(config, bits=4),
+    "offloaded": lambda length, config: OffloadedCache(config),
+}
+"""Kind -> from the positions that the text will have and the model's config to the cache."""
+
+
+def make_cache(kind: str, length: int, model: Model) -> Cache:
+    """The cache for one text. Layers that see a window only are kept no longer than that.
+
+    Args:
+        kind: one of `CACHES`.
+        length: positions of the text.
+        model: with its weights loaded.
+
+    Raises:
+        WorkError: a static cache that the machine's memory cannot hold.
+        UsageError: heads whose dimensions four bits do not pack.
+    """
+    if kind == "static":
+        _require_room(length, model)
+    width = model.config.head_dim
+    if kind == "quantized4" and model.config.cached_per_position and width % 2:
+        raise UsageError(
+            f"the model's heads have {width} dimensions, and in 4 bits only an even number fits",
+            where="cache",
+            fix="--cache quantized8",
+        )
+    return CACHES[kind](length, model.config)
+
+
+def _require_room(length: int, model: Model) -> None:
+    """Refuse to allocate more at once than there is: texts may be as long as one likes."""
+    config = model.config
+    layers = range(config.num_hidden_layers)
+    positions = sum(min(config.window(layer) or length, length) for layer in layers)
+    needed = positions * config.cached_per_position * model.dtype.itemsize
+    there = memory_of(model.device)
+    if needed > there:
+        raise WorkError(
+            f"a static cache of {length:,} positions takes about {format_bytes(needed)}, "
+            f"and there are {format_bytes(there)} of memory",
+            where="max_new_tokens",
+            fix="ask for fewer tokens, or --cache dynamic, which grows with the text",
+        )
+
+
+def memory_of(device: torch.device) -> int:
+    """All the memory of a device, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,91 @@
+"""The decoding loop of encoder-decoders: the source once, then the target a token at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import torch
+
+from tfcli.errors import UsageError
+from tfcli.generate.sampling import Choose, greedy
+from tfcli.models.cache import Cache, StaticCache
+from tfcli.models.config import ModelConfig
+from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
+
+
+@torch.inference_mode()
+def generate_seq2seq(
+    model: Seq2SeqLM,
+    source_ids: Sequence[int],
+    *,
+    max_new_tokens: int,
+    choose: Choose = greedy,
+    stop: Collection[int] = (),
+    forced_bos: int | None = None,
+    start: int | None = None,
+    cache: Cache | None = None,
+) -> Iterator[int]:
+    """Yield the tokens of the target one by one.
+
+    Args:
+        model: a sequence-to-sequence language model in eval mode.
+        source_ids: token ids, at least one.
+        max_new_tokens: at most so many; no more than the model's positions.
+        choose: from logits [vocab] to a token.
+        stop: after one of these ids, which is yielded too, nothing more comes.
+        forced_bos: the first token, whatever the model says: in translation models that of the
+            target's language (`forced_bos_token_id`).
+        start: what the decoder sees before the first token, and which is not yielded; None takes
+            the config's decoder_start_token_id.
+        cache: an empty one; None makes a `StaticCache` of the right length.
+
+    Raises:
+        ModelError: no start is given and the config names none.
+    """
+    target = [model.body.start_id() if start is None else start]
+    states: torch.Tensor | None = model.encode(_row(source_ids, model.device))
+    if cache is None:
+        # The start takes a place; the last token is chosen and never fed back.
+        cache = StaticCache(max_new_tokens, model.config)
+    for position in range(max_new_tokens):
+        if position == 0 and forced_bos is not None:
+            token = forced_bos
+            target.append(token)
+        else:
+            ids = _row(target, model.device)
+            # Every layer keeps what it made of the states, so they are given once.
+            logits = model(
+                decoder_input_ids=ids, encoder_states=states, cache=cache, logits_to_keep=1
+            ).logits
+            token, states = choose(logits[0, -1]), None
+            target = [token]
+        yield token
+        if token in stop:
+            return
+
+
+def check_lengths(source_ids: Sequence[int], max_new_tokens: int, config: ModelConfig) -> None:
+    """Refuse a source or a target that is longer than the model's positions, or an empty source.
+
+    Raises:
+        UsageError: the lengths do not fit.
+    """
+    limit = config.max_position_embeddings
+    if not source_ids:
+        raise UsageError("the source has no tokens", where="prompt", fix="give a text")
+    if len(source_ids) > limit:
+        raise UsageError(
+            f"the source has {len(source_ids):,} tokens, more than the model's {limit:,} positions",
+            where="prompt",
+            fix="shorten the text",
+        )
+    if max_new_tokens > limit:
+        raise UsageError(
+            f"{max_new_tokens:,} new tokens are more than the model's {limit:,} positions",
+            where="max_new_tokens",
+            fix=f"--max-new-tokens {limit}",
+        )
+
+
+def _row(ids: Sequence[int], device: torch.device) -> torch.Tensor:
+    return torch.tensor([list(ids)], device=device)

@@ -1,0 +1,249 @@
+"""What becomes of every tensor of base and adapter, settled before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.dtypes import FLOATS
+from tfcli.checkpoints.header import TensorInfo
+from tfcli.checkpoints.pieces import pieces, same_bits
+from tfcli.checkpoints.strict_json import short
+from tfcli.errors import WorkError
+from tfcli.merge.adapter import Adapter
+from tfcli.merge.arithmetic import Edit
+from tfcli.merge.names import Names
+from tfcli.models.rules import Place
+
+
+@dataclass
+class Planned:
+    """One tensor of the output.
+
+    Args:
+        name: its name.
+        origin: the base's tensor whose values it has before any change.
+        whole: the adapter's tensor that takes the place of these values.
+        edits: what is done to them then.
+    """
+
+    name: str
+    origin: str
+    whole: str | None = None
+    edits: list[Edit] = field(default_factory=list)
+
+    @property
+    def action(self) -> str:
+        """As in `MergedTensor`."""
+        if self.edits:
+            return "merged"
+        if self.whole is not None:
+            return "replaced"
+        return "copied" if self.name == self.origin else "untied"
+
+
+class Plan:
+    """The output of a merge.
+
+    Args:
+        base: the dense checkpoint.
+        adapter: what is worked in.
+
+    Raises:
+        WorkError: tensors of the adapter that fit nothing in the base; names them.
+    """
+
+    def __init__(self, base: Checkpoint, adapter: Adapter) -> None:
+        self.base, self.adapter = base, adapter
+        self.config: dict[str, Any] = base.config
+        self.tensors = {name: Planned(name, name) for name in base.names}
+        self.untied: list[str] = []
+        self._names = Names(base, inputs_first=adapter.stores_inputs_first)
+        self._unused = list(adapter.unknown)
+        for parameter, stored in adapter.whole.items():
+            self._replace(parameter, stored)
+        for module in adapter.modules:
+            self._change(module)
+        if self._unused:
+            raise _unused(self._unused, adapter)
+        self._settle_ties()
+
+    def _target(self, parameter: str) -> tuple[Planned, Place] | None:
+        """The output tensor that a parameter is in; a tied one gets a tensor of its own."""
+        place = self._names.place(parameter)
+        if place is not None and place.name in self.tensors:
+            return self.tensors[place.name], place
+        tie = self._names.tie(parameter)
+        if tie is None:
+            return None
+        origin = self._names.place(self.base.ties[tie])
+        if origin is None:
+            return None
+        planned = self.tensors.setdefault(tie, Planned(tie, origin.name))
+        return planned, Place(tie, None, origin.transposed)
+
+    def _replace(self, parameter: str, stored: str) -> None:
+        found = self._target(parameter)
+        if found is None or found[1].index is not None:
+            self._unused.append(stored)
+            return
+        planned = found[0]
+        ours, theirs = self.base.source.info(planned.origin), self.adapter.source.info(stored)
+        if ours.shape != theirs.shape:
+            raise WorkError(
+                f"{short(stored)} is {list(theirs.shape)}, the base has {list(ours.shape)}",
+                where=str(self.adapter.folder),
+                fix="merge into the base that it was trained on; a vocabulary that was resized "
+                "for the adapter must be resized in the base first",
+            )
+        _require_floats(ours, self.base)
+        # PEFT stores an embedding that it was trained beside, though it is the base's own.
+        if not _same_values(self.adapter.source[stored], self.base.source[planned.origin]):
+            planned.whole = stored
+
+    def _change(self, module: str) -> None:
+        roles = self.adapter.modules[module]
+        for leaf, edit, used in _edits(self.adapter, module):
+            found = self._target(f"{module}.{leaf}")
+            if found is None:
+                self._unused += used
+                continue
+            planned, place = found
+            transposed = place.transposed and "embedding_a" not in roles
+            edit = replace(edit, index=place.index, transposed=transposed)
+            info = self.base.source.info(planned.origin)
+            _require_floats(info, self.base)
+            _require_fit(edit, info, next(iter(roles.values())), self.adapter)
+            planned.edits.append(edit)
+
+    def _settle_ties(self) -> None:
+        """Write a tied pair apart where the adapter changes one of the two, or both differently."""
+        pairs = {}
+        for name, origin in self.base.ties.items():
+            place = self._names.place(origin)
+            if place is not None and place.name in self.tensors:
+                pairs[name] = self.tensors[place.name]
+        apart = [name for name, partner in pairs.items() if self._differ(name, partner)]
+        if not apart:
+            return
+        # One key of the config is for all pairs.
+        for name, partner in pairs.items():
+            self.tensors.setdefault(name, Planned(name, partner.origin))
+        self.untied = list(pairs)
+        self.config = {**self.config, "tie_word_embeddings": False}
+
+    def _differ(self, name: str, partner: Planned) -> bool:
+        own = self.tensors.get(name)
+        if own is None:
+            return bool(partner.edits or partner.whole) and not self.adapter.keeps_ties
+        if own.edits or partner.edits or own.whole is None or partner.whole is None:
+            return True
+        source = self.adapter.source
+        if not same_bits(source[own.whole], source[partner.whole]):
+            return True
+        del self.tensors[name]  # both were replaced by the same values
+        return False
+
+
+def _edits(adapter: Adapter, module: str) -> Iterator[tuple[str, Edit, list[str]]]:
+    """The parameter of a module, what happens to it, and the tensors that are lost without it."""
+    roles = adapter.modules[module]
+    if "ia3" in roles:
+        factor = adapter.source[roles["ia3"]]
+        if factor.dim() != 2 or 1 not in factor.shape:
+            raise WorkError(
+                f"{short(roles['ia3'])} is {list(factor.shape)}, which is no row or column",
+                where=str(adapter.folder),
+            )
+        yield "weight", Edit(factor=factor), [roles["ia3"]]
+        if factor.shape[1] == 1:  # it scales outputs, and so what a bias adds to them
+            yield "bias", Edit(factor=factor), []
+        return
+    a, b = ("embedding_a", "embedding_b") if "embedding_a" in roles else ("a", "b")
+    left, right = adapter.tensor(module, b), adapter.tensor(module, a)
+    if left is None or right is None:
+        raise WorkError(
+            f"{module}: the adapter holds {', '.join(map(short, roles.values()))} and lacks the "
+            "other factor",
+            where=str(adapter.folder),
+        )
+    _require_rank(adapter, module, left, right)
+    magnitude = adapter.tensor(module, "magnitude")
+    if bool(adapter.config.get("use_dora")) != (magnitude is not None):
+        raise WorkError(
+            f"use_dora and the tensors of {module} do not agree", where=str(adapter.folder)
+        )
+    scale = adapter.scale(module)
+    used = [name for role, name in roles.items() if role != "bias"]
+    if a == "embedding_a":
+        edit = Edit(left=right.t(), right=left.t(), scale=scale, by_column=True)
+    else:
+        edit = Edit(left=left, right=right, scale=scale)
+    if magnitude is not None:
+        edit = replace(edit, magnitude=magnitude.reshape(-1))
+    yield "weight", edit, used
+    bias = adapter.tensor(module, "bias")
+    if bias is not None:
+        one = torch.ones(1, 1)
+        yield "bias", Edit(left=bias[:, None], right=one, scale=scale), [roles["bias"]]
+
+
+def _same_values(whole: torch.Tensor, stored: torch.Tensor) -> bool:
+    return all(torch.equal(new.to(old.dtype), old) for new, old in pieces(whole, stored))
+
+
+def _require_rank(adapter: Adapter, module: str, left: torch.Tensor, right: torch.Tensor) -> None:
+    rank = adapter.rank(module)
+    found = [left.shape[-1], right.shape[0]] if left.dim() == right.dim() == 2 else []
+    if found != [rank, rank]:
+        raise WorkError(
+            f"{module}: the factors are {list(left.shape)} and {list(right.shape)}, "
+            f"which is not of rank {rank} as the config says",
+            where=str(adapter.folder),
+        )
+
+
+def _require_fit(edit: Edit, info: TensorInfo, name: str, adapter: Adapter) -> None:
+    """Refuse an edit whose shape is not that of the base's tensor."""
+    part = torch.empty(info.shape, device="meta")
+    fits = edit.index is None or part.dim() > 1
+    matrix = edit.matrix(part) if fits and part.dim() > 0 else part
+    fits = matrix.dim() == 2
+    if fits:
+        fits = all(
+            wanted in (None, there) for wanted, there in zip(edit.size, matrix.shape, strict=True)
+        )
+        per = matrix.shape[1] if edit.by_column else matrix.shape[0]
+        fits = fits and (edit.magnitude is None or edit.magnitude.numel() == per)
+    if not fits:
+        rows, columns = edit.size
+        raise WorkError(
+            f"{short(name)} changes a weight of {rows or 'any'} x {columns or 'any'}, "
+            f"the base's {short(info.name)} is {' x '.join(map(str, matrix.shape))}",
+            where=str(adapter.folder),
+            fix="merge into the base that the adapter was trained on",
+        )
+
+
+def _require_floats(info: TensorInfo, base: Checkpoint) -> None:
+    if info.dtype not in FLOATS:
+        raise WorkError(
+            f"{short(info.name)} holds {info.dtype} values, which an adapter cannot change",
+            where=str(base.folder),
+            fix="merge into a checkpoint in bf16, fp16 or fp32",
+        )
+
+
+def _unused(names: list[str], adapter: Adapter) -> WorkError:
+    shown = ", ".join(short(name) for name in names[:5])
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return WorkError(
+        f"{len(names)} of {len(adapter.source)} tensors of the adapter fit nothing in the base: "
+        f"{shown}{more}",
+        where=str(adapter.folder),
+        fix="merge into the base that it was trained on",
+    )

@@ -1,0 +1,76 @@
+"""The options and the result of `tfcli merge`."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, Field
+
+from tfcli.families import FamilyFile
+from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
+
+
+class MergeSpec(Spec):
+    """Work an adapter (LoRA, DoRA, IA3 in PEFT's format) into the weights of its base."""
+
+    verb: ClassVar[str] = "merge"
+    positional: ClassVar[tuple[str, ...]] = ("base", "adapter", "output")
+
+    base: ModelRef = Field(
+        description="The checkpoint that the adapter was trained on: a folder, or a hub id."
+    )
+    adapter: ModelRef = Field(
+        description="A folder with adapter_config.json and adapter_model.safetensors, or a hub id."
+    )
+    output: OutputPath = Field(description="The folder to write.")
+    merge_base: ModelRef | None = Field(
+        None,
+        description="The dense checkpoint to merge into, where `base` is a quantized one. What the "
+        "adapter learned to make good of the quantization stays in the result.",
+    )
+    family_file: FamilyFile = None
+
+
+class MergedTensor(BaseModel):
+    """What became of one tensor."""
+
+    name: str = Field(description="Its name.")
+    action: Literal["merged", "replaced", "copied", "untied"] = Field(
+        description="`merged`: the adapter's change is worked in; `replaced` by a whole tensor of "
+        "the adapter; `copied` as it was; or `untied`: a copy of its tied partner, written since "
+        "the adapter changes only one of the two."
+    )
+    dtype: str = Field(description="Its type, that of the base, as safetensors spells it.")
+    change: float | None = Field(
+        description="Of a merged one, how far it moved: the largest change of a value, divided by "
+        "the largest value before."
+    )
+    deviation: float | None = Field(
+        description="Of a merged one, what rounding to its type cost: the largest distance from "
+        "the exact value, divided by the largest exact value."
+    )
+
+
+class MergeResult(Result):
+    """What `tfcli merge` wrote. Every tensor of the adapter was used."""
+
+    schema_name: ClassVar[str] = "tfcli.merge/1"
+
+    method: Literal["lora", "dora", "ia3"] = Field(description="What the adapter is.")
+    adapter_tensors: int = Field(description="Tensors of the adapter; all of them were used.")
+    merged: int = Field(description="How many tensors the adapter changed.")
+    replaced: int = Field(description="How many it brought along whole.")
+    copied: int = Field(description="How many stayed as they were.")
+    untied: list[str] = Field(
+        description="Tensors that were tied and are not any more; the config says so."
+    )
+    merge_base: str | None = Field(
+        description="The dense checkpoint, where the adapter was trained on a quantized one; how "
+        "far the result is from the adapter on the quantized one was not computed."
+    )
+    max_deviation: float = Field(description="The largest `deviation` of a tensor.")
+    files: list[str] = Field(description="The weight files, in order.")
+    bytes: int = Field(description="Of the written tensors.")
+    verified: int = Field(description="How many were read back and compared with a second pass.")
+    companions: list[str] = Field(description="The tokenizer and other files of the base.")
+    tensors: list[MergedTensor] = Field(description="What became of each tensor.")
