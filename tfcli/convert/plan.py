@@ -82,7 +82,7 @@ def make_plan(view: View, dtype: str | None, *, compare_ties: bool = True) -> Pl
             it they are taken for equal.
     """
     targets = target_dtypes(view, dtype, view.config.get("quantization_config"))
-    ties = {n: o for n, o in config_ties(view.config).items() if {n, o} <= view.tensors.keys()}
+    ties = config_ties(view.config, view.tensors)
     tied = {n for n, o in ties.items() if not compare_ties or equal_bits(view, n, o)}
     apart = tuple(name for name in ties if name not in tied)
     config = {**view.config, "tie_word_embeddings": False} if apart else view.config

@@ -1,0 +1,166 @@
+"""Fetching, from a small hub on this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import huggingface_hub.hf_api  # noqa: F401 - the object whose address `use` sets
+import pytest
+import torch
+from huggingface_hub import constants
+
+from tests.flagai.folders import make, write
+from tests.test_hub import use
+from tfcli.errors import UsageError, WorkError
+from tfcli.flagai import models
+from tfcli.flagai.fetch import hub_id, local_folder
+
+COMMIT = "a" * 40
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves one folder as every model.
+
+    Attributes:
+        folder: what is served.
+        asked: how often each file was sent.
+        fails: a file that is refused.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.folder = folder
+        self.asked: Counter[str] = Counter()
+        self.fails: str | None = None
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        name = path.rpartition("/")[2]
+        files = sorted(one.name for one in self.server.folder.iterdir())
+        if "/resolve/" in path and name == self.server.fails:
+            self.answer(403, b"")
+        elif "/resolve/" in path:
+            if self.command == "GET":
+                self.server.asked[name] += 1
+            self.answer(200, (self.server.folder / name).read_bytes(), ETag=f'"{name}"')
+        elif "/tree/" in path:
+            sizes = {name: (self.server.folder / name).stat().st_size for name in files}
+            tree = [{"type": "file", "path": f, "size": sizes[f], "oid": f} for f in files]
+            self.answer(200, json.dumps(tree).encode())
+        else:
+            self.answer(200, json.dumps({"id": "org/any", "sha": COMMIT}).encode())
+
+    do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+
+    def answer(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        headers |= {"Content-Length": str(len(body)), "X-Repo-Commit": COMMIT}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test output clean."""
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    served = write(tmp_path / "served", make(models.GLMModel))
+    (served / "cog-pretrain.model").write_bytes(b"pieces")
+    (served / "modeling_glm.py").write_text("raise SystemExit")
+    server = Hub(served)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    use(f"http://127.0.0.1:{server.server_port}", monkeypatch)
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_known_name_is_fetched_once_without_code(hub, tmp_path):
+    model = models.GLMModel.from_pretrain(tmp_path / "mine", "GLM-large-ch")
+    assert torch.equal(model.core.lm_head.weight, make(models.GLMModel).core.lm_head.weight)
+    folder = tmp_path / "mine" / "GLM-large-ch"
+    names = ["cog-pretrain.model", "config.json", "pytorch_model.bin"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    models.GLMModel.from_pretrain(tmp_path / "mine", "GLM-large-ch")
+    assert hub.asked == Counter(names)
+
+
+def test_a_hub_id_has_a_folder_of_its_own(hub, tmp_path):
+    assert local_folder(tmp_path / "mine", "org/any") == tmp_path / "mine" / "org" / "any"
+    assert (tmp_path / "mine" / "org" / "any" / "pytorch_model.bin").is_file()
+
+
+def test_safetensors_go_before_pickles(hub, tmp_path):
+    from tfcli.checkpoints.folder import save_model
+
+    save_model(make(models.GLMModel).core, hub.folder)
+    folder = local_folder(tmp_path, "GLM-10b-ch")
+    assert (folder / "model.safetensors").is_file()
+    assert not (folder / "pytorch_model.bin").exists()
+
+
+def test_only_the_config(hub, tmp_path):
+    model = models.GLMModel.from_pretrain(tmp_path, "GLM-large-ch", only_download_config=True)
+    assert model.config.num_layers == 2
+    assert not (tmp_path / "GLM-large-ch" / "pytorch_model.bin").exists()
+    models.GLMModel.from_pretrain(tmp_path, "GLM-large-ch")  # the weights are fetched when wanted
+    assert (tmp_path / "GLM-large-ch" / "pytorch_model.bin").exists()
+
+
+def test_an_interrupted_fetch_leaves_no_folder_and_goes_on(hub, tmp_path):
+    hub.fails = "pytorch_model.bin"
+    with pytest.raises(WorkError) as caught:
+        local_folder(tmp_path, "GLM-large-ch")
+    assert f"into {tmp_path / 'GLM-large-ch'}" in caught.value.fix
+    assert not (tmp_path / "GLM-large-ch").exists()
+    hub.fails = None
+    folder = local_folder(tmp_path, "GLM-large-ch")
+    assert (folder / "pytorch_model.bin").is_file()
+    assert hub.asked["cog-pretrain.model"] == 1
+
+
+def test_processes_side_by_side_fetch_once(hub, tmp_path):
+    code = (
+        "import sys; from tfcli.flagai.fetch import local_folder; "
+        "local_folder(sys.argv[1], 'GLM-large-ch')"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "mine")]) for _ in range(3)
+    ]
+    assert [process.wait(timeout=100) for process in running] == [0, 0, 0]
+    assert set(hub.asked.values()) == {1}
+
+
+def test_offline_the_error_names_the_folder_to_fill(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(WorkError, match="offline mode is on") as caught:
+        local_folder(tmp_path, "BERT-base-en")
+    assert str(tmp_path / "BERT-base-en") in caught.value.fix
+    with pytest.raises(UsageError, match="with weights beside it") as caught:
+        local_folder(tmp_path, "T5-base-ch")
+    assert "put its files there" in caught.value.fix
+
+
+def test_which_names_are_known():
+    assert hub_id("bert-BASE-en") == "google-bert/bert-base-uncased"
+    assert hub_id("org/name") == "org/name"
+    assert hub_id("GPT2-base-ch") is None and hub_id("mine") is None

@@ -1,0 +1,103 @@
+"""Getting a model's files into the folder of its name, once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tfcli.errors import Problem, UsageError, WorkError
+from tfcli.flagai.tables import MODELS
+from tfcli.hub import COMPANIONS, download
+
+CONFIG = "config.json"
+_SMALL = [CONFIG, *COMPANIONS, "*.model", "vocab*"]
+_SAFE = ["*.safetensors", "*.safetensors.index.json"]
+_PICKLES = ["pytorch_model*.bin"]
+
+
+def local_folder(download_path: str | Path, model_name: str, *, config_only: bool = False) -> Path:
+    """The folder `download_path/model_name`, fetched from the hub when it is not filled yet.
+
+    Several processes may call this at once: one fetches, the others wait for it. An interrupted
+    fetch goes on where it stopped, and leaves the folder as it was.
+
+    Args:
+        download_path: where folders of models lie.
+        model_name: of the folder; fetched where the name is known, or is a hub id `org/name`.
+        config_only: weights are not needed.
+
+    Raises:
+        UsageError: nothing is here, and the name says of no place to fetch it from.
+        WorkError: it cannot be fetched; says which folder to fill by hand.
+    """
+    folder = Path(download_path) / model_name
+    if _complete(folder, config_only):
+        return folder
+    hub = hub_id(model_name)
+    if hub is None:
+        raise UsageError(
+            f"{folder} holds no {CONFIG}" + ("" if config_only else " with weights beside it"),
+            where="model_name",
+            fix=f"put its files there; {model_name} is not published where it can be fetched from",
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder.with_name(f".{folder.name}.lock")):
+        if not _complete(folder, config_only):  # another process may have fetched it meanwhile
+            _fetch(hub, folder, config_only)
+    return folder
+
+
+def hub_id(model_name: str) -> str | None:
+    """Where a model is published; None if that is not known."""
+    for known in MODELS:
+        if known.name.lower() == model_name.lower():
+            return known.hub
+    return model_name if model_name.count("/") == 1 else None
+
+
+def _complete(folder: Path, config_only: bool) -> bool:
+    if not (folder / CONFIG).is_file():
+        return False
+    if config_only:
+        return True
+    from tfcli.flagai.weights import has_weights
+
+    return has_weights(folder)
+
+
+def _fetch(hub: str, folder: Path, config_only: bool) -> None:
+    staging = folder.with_name(f".{folder.name}.fetching")
+    try:
+        download(hub, files=_SMALL, folder=staging)
+        if not config_only:
+            download(hub, files=_SAFE, folder=staging)
+            if not any(staging.glob("*.safetensors")):
+                download(hub, files=_PICKLES, folder=staging)
+    except Problem as error:
+        raise WorkError(
+            error.what,
+            where=str(folder),
+            fix=f"{error.fix}; or put {CONFIG}, the weights and the vocabulary into {folder}",
+        ) from error
+    if not (staging / CONFIG).is_file():
+        raise WorkError(f"{hub} has no {CONFIG}", where=str(folder))
+    folder.mkdir(exist_ok=True)
+    files = [path for path in staging.iterdir() if path.is_file() and path.name != CONFIG]
+    for path in [*files, staging / CONFIG]:  # the config last: with it, the folder counts as filled
+        path.replace(folder / path.name)
+    shutil.rmtree(staging)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Wait until no other process is in the block."""
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
