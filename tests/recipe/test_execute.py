@@ -178,3 +178,14 @@ def test_a_full_disk_is_an_error_that_says_so(texts, tmp_path):
     assert done.returncode == 1, done.stderr
     assert json.loads(error)["error"]["what"] == "the disk is full"
     assert listing == []
+
+
+def test_what_a_library_prints_is_not_among_the_results(texts, tmp_path):
+    code = (
+        "from tfcli.commands.app import main\nimport tfcli.data.run as verb\nwork = verb.run\n"
+        "verb.run = lambda spec, job: print('hello from a library') or work(spec, job)\n"
+        f"main(['data', {str(texts)!r}, {str(tmp_path / 'out')!r}, '--json'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert json.loads(done.stdout)["schema"] == "tfcli.data/1"
+    assert "hello from a library" in done.stderr

@@ -11,8 +11,9 @@ import errno
 import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,7 +68,7 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
     check_inputs(spec)
     target = spec.target()
     if target is None:
-        return Outcome(verb.run()(spec, Job(console)), reused=False, output=None)
+        return Outcome(_run(spec, Job(console)), reused=False, output=None)
 
     output = Path(target)
     _restore_interrupted_swap(output)
@@ -87,13 +88,21 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
     if not is_first_process():
         # A process that a launcher started beside the first one works in the folder that the first
         # one stages. They meet when the verb joins its process group, before any of them writes.
-        return Outcome(verb.run()(spec, Job(console, _partial(output), inputs)), False, output)
+        return Outcome(_run(spec, Job(console, _partial(output), inputs)), False, output)
     started = datetime.now(UTC)
     with _staged(output, key, spec, force) as folder:
-        result = verb.run()(spec, Job(console, folder, inputs))
+        result = _run(spec, Job(console, folder, inputs))
         record = make_record(spec, key, inputs, folder, result.model_dump(mode="json"), started)
         write_json(folder / RECORD, record)
     return Outcome(result, reused=False, output=output)
+
+
+def _run(spec: Spec, job: Job) -> Result:
+    """Do a verb's work. stdout is for results alone: what a library prints meanwhile, as deepspeed
+    does when it is imported, goes to stderr."""
+    with redirect_stdout(sys.stderr):
+        result: Result = get_verb(spec.verb).run()(spec, job)
+    return result
 
 
 def _partial(output: Path) -> Path:
