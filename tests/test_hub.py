@@ -35,6 +35,10 @@ FILES = (
 )
 
 
+# What an older model has. The trainer's arguments are a pickle too, and no weights.
+PICKLED = ("config.json", "pytorch_model.bin", "training_args.bin", "tf_model.h5")
+
+
 class Hub(BaseHTTPRequestHandler):
     """Serves `org/good`, whose files hold their own names, and refuses what ANSWERS lists."""
 
@@ -46,7 +50,8 @@ class Hub(BaseHTTPRequestHandler):
             status, code = ANSWERS[parts[4]]
             self.answer(status, b"", **({"X-Error-Code": code} if code else {}))
         elif parts[5] == "tree":
-            tree = [{"type": "file", "path": f, "size": len(f), "oid": f} for f in FILES]
+            files = PICKLED if parts[4] == "pickled" else FILES
+            tree = [{"type": "file", "path": f, "size": len(f), "oid": f} for f in files]
             self.answer(200, json.dumps(tree).encode())
         else:
             self.answer(200, json.dumps({"id": "org/good", "sha": COMMIT}).encode())
@@ -171,6 +176,11 @@ def test_a_download_takes_neither_code_nor_pickles(
     }
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert resolve(f"org/good@{COMMIT}") == folder
+
+
+def test_pickled_weights_are_taken_where_there_are_no_others(online: None, cache: Path) -> None:
+    folder = resolve("org/pickled")
+    assert {path.name for path in folder.iterdir()} == {"config.json", "pytorch_model.bin"}
 
 
 def test_a_hub_that_does_not_answer(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """From what a user writes for a model to a folder: a local path, or a snapshot of the hub.
 
 The hub's own client does the downloading: its cache, its token, its offline mode
-(`HF_HUB_OFFLINE=1`). Only files that are read are fetched: never code, never pickles.
+(`HF_HUB_OFFLINE=1`). Only files that are read are fetched: never code, and pickled
+weights, which are read without running anything, only from a model that has no others.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ _FETCH = [
     "*.safetensors",
     "*.safetensors.index.json",
 ]
+_FETCH_PICKLED = ["pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json"]
 _LEAVE = ["*/*", "consolidated*"]  # other formats' copies of the same weights
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?(?:@[\w./-]+)?", re.ASCII)
-_FILE_ENDINGS = (".safetensors", ".gguf", ".bin", ".pt", ".json", ".yaml", ".yml")
+_FILE_ENDINGS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".json", ".yaml", ".yml")
 
 
 def resolve(ref: str | Path) -> Path:
@@ -67,7 +69,10 @@ def resolve(ref: str | Path) -> Path:
             fix="name a checkpoint folder, or a hub id such as org/name or org/name@revision",
         )
     name, _, revision = text.partition("@")
-    return download(name, revision or None)
+    found = download(name, revision or None)
+    if not any(found.glob("*.safetensors")):
+        found = download(name, revision or None, files=_FETCH_PICKLED)
+    return found
 
 
 def download(

@@ -157,10 +157,11 @@ def test_tensors_are_asked_for_one_at_a_time(tmp_path: Path) -> None:
 def test_transposed_and_expanded_tensors_are_written_as_they_look(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     base = torch.arange(6.0).reshape(2, 3)
-    write(path, t=base.t(), e=torch.ones(1, 2).expand(3, 2))
+    write(path, t=base.t(), e=torch.ones(1, 2).expand(3, 2), o=base[0, ::2][:1])
     file = SafetensorsFile(path)
     assert torch.equal(file.read("t"), base.t())
     assert torch.equal(file.read("e"), torch.ones(3, 2))
+    assert file.read("o").tolist() == [0.0]
 
 
 def test_values_that_are_not_what_was_declared(tmp_path: Path) -> None:

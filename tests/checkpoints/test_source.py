@@ -159,12 +159,6 @@ def test_broken_indexes(sharded: Path, text: str, says: str) -> None:
     assert refused(sharded, says).where == str(sharded / INDEX)
 
 
-def test_pickles_are_not_read(tmp_path: Path) -> None:
-    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    error = refused(tmp_path, "only pickled weights are here (pytorch_model.bin)")
-    assert "resave as safetensors" in str(error.fix)
-
-
 def test_no_weights_and_weights_by_another_name(tmp_path: Path) -> None:
     refused(tmp_path, "no weights are here")
     put(tmp_path / "other.safetensors", w=1)

@@ -10,15 +10,14 @@ that peak memory is one tensor. A file appears under its name only when it is wh
 
 from __future__ import annotations
 
-import errno
 import mmap
-import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfcli.checkpoints.disk import map_privately, read_ahead, whole_file, write_all
+from tfcli.checkpoints.disk import require_space as require_space
 from tfcli.checkpoints.dtypes import (
     BITS,
     dtype_code,
@@ -26,10 +25,9 @@ from tfcli.checkpoints.dtypes import (
     torch_dtype,
     torch_shape,
 )
-from tfcli.checkpoints.header import TensorInfo, data_bytes, encode_header, read_header
+from tfcli.checkpoints.header import data_bytes, encode_header, read_header
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
-from tfcli.units import format_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +68,7 @@ class SafetensorsFile:
         if not info.nbytes:
             return torch.empty(shape, dtype=dtype)
         mapped = self._mapped()
-        _read_ahead(mapped, info)
+        read_ahead(mapped, info.start, info.nbytes)
         # torch keeps the object that it is given alive, but not its lock on the map. A view holds
         # that lock, so that no one can close the map under a tensor.
         buffer = memoryview(mapped)
@@ -84,27 +82,9 @@ class SafetensorsFile:
 
     def _mapped(self) -> mmap.mmap:
         if self._map is None:
-            try:
-                with self.path.open("rb") as file:
-                    found = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            except OSError as error:
-                raise WorkError(
-                    f"cannot be mapped into memory: {error.strerror}", where=str(self.path)
-                ) from error
             end = max((info.start + info.nbytes for info in self.tensors.values()), default=0)
-            if len(found) < end:
-                raise WorkError("the file became shorter while it was open", where=str(self.path))
-            self._map = found
+            self._map = map_privately(self.path, end)
         return self._map
-
-
-def _read_ahead(mapped: mmap.mmap, info: TensorInfo) -> None:
-    # The kernel starts to read the whole tensor in large pieces and does not wait. Tensors that
-    # are not in the page cache arrive in about 60% of the time that page faults take; for those
-    # that are, it costs 0.2 ms in 32 MB. By tensor and not by file, so that streaming through a
-    # checkpoint larger than memory does not evict what comes next.
-    page = info.start % mmap.PAGESIZE
-    mapped.madvise(mmap.MADV_WILLNEED, info.start - page, info.nbytes + page)
 
 
 @dataclass(frozen=True)
@@ -162,50 +142,28 @@ def write_safetensors(
         {"format": "pt"} if metadata is None else metadata,
     )
     size = len(header) + sum(item.nbytes for item in ordered)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        require_space(path.parent, size)
-        with temporary.open("wb", buffering=0) as file:
-            _write_all(file.fileno(), header)
-            for item in ordered:
-                _write_all(file.fileno(), _bytes_of(item, path))
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise WorkError(
-            f"cannot be written: {error.strerror}",
-            where=str(path),
-            fix=f"make room: the file takes {format_bytes(size)}" if full else None,
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path, size) as descriptor:
+        write_all(descriptor, header)
+        for item in ordered:
+            write_all(descriptor, bytes_of(item, path))
     return size
-
-
-def require_space(folder: Path, nbytes: int) -> None:
-    """Refuse to begin a write of `nbytes` that the disk of `folder` cannot hold.
-
-    Raises:
-        WorkError: too little room.
-    """
-    free = shutil.disk_usage(folder).free
-    if nbytes > free:
-        raise WorkError(
-            f"the disk has room for {format_bytes(free)}, the files take {format_bytes(nbytes)}",
-            where=str(folder),
-            fix="make room, or write to another disk",
-        )
 
 
 def raw_bytes(tensor: Tensor) -> Tensor:
     """The bytes of a tensor, `[nbytes]` uint8; a view when the tensor is contiguous."""
     import torch
 
-    return tensor.contiguous().reshape(-1).view(torch.uint8)
+    flat = tensor.contiguous().reshape(-1)
+    # One value counts as contiguous whatever its stride, but view() wants a stride of 1.
+    return flat.as_strided(flat.shape, (1,)).view(torch.uint8)
 
 
-def _bytes_of(item: PendingTensor, path: Path) -> memoryview:
+def bytes_of(item: PendingTensor, path: Path) -> memoryview:
+    """The values of a tensor whose turn it is, as they stand in the file `path`.
+
+    Raises:
+        WorkError: they differ in type or shape from what was declared.
+    """
     tensor = item.read().detach().cpu()
     code = dtype_code(tensor.dtype)
     shape = stored_shape(code, tuple(tensor.shape))
@@ -218,10 +176,3 @@ def _bytes_of(item: PendingTensor, path: Path) -> memoryview:
     if not tensor.numel():
         return memoryview(b"")
     return raw_bytes(tensor).numpy().data
-
-
-def _write_all(descriptor: int, data: bytes | memoryview) -> None:
-    # One write call moves at most 2 GiB on Linux, and may stop earlier when the disk fills.
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]

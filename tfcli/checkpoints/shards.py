@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tfcli.checkpoints.safetensors import PendingTensor, require_space, write_safetensors
+from tfcli.checkpoints.disk import require_space
+from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.source import INDEX, SINGLE
 from tfcli.files import write_json
 

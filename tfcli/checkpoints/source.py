@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tfcli.checkpoints.header import TensorInfo
 from tfcli.checkpoints.safetensors import SafetensorsFile
 from tfcli.checkpoints.strict_json import parse_object, short
+from tfcli.checkpoints.torch_file import TorchFile, is_torch_file
 from tfcli.errors import WorkError
 from tfcli.files import inside
 
@@ -17,22 +18,45 @@ if TYPE_CHECKING:
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PICKLED = "pytorch_model.bin"
+PICKLED_INDEX = "pytorch_model.bin.index.json"
 _INCOMPLETE = "get the checkpoint again: its index and its files do not belong together"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+# Files of torch.save that trainers leave beside the weights.
+_TRAINING = ("training_args", "optimizer", "scheduler", "scaler", "rng_state", "random_states")
+
+
+class TensorFile(Protocol):
+    """A file of tensors, of any container: what it holds is known, values are read on request."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """What it holds, by name, in the order of the data."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What it says beside the tensors."""
+
+    def read(self, name: str) -> Tensor:
+        """The tensor `name`: a view of the private map where the container allows it."""
 
 
 class TensorSource(Mapping[str, "Tensor"]):
     """Tensors by name. Headers are read on opening, data when a tensor is asked for.
 
-    Each lookup gives a memory-mapped tensor; see `SafetensorsFile.read`.
+    Each lookup gives a memory-mapped tensor; see `SafetensorsFile.read` and `TorchFile.read`.
 
     Args:
         files: the opened files, none of which repeats a tensor of another.
     """
 
-    def __init__(self, files: Iterable[SafetensorsFile]) -> None:
+    def __init__(self, files: Iterable[TensorFile]) -> None:
         self.files = tuple(files)
-        self._home: dict[str, SafetensorsFile] = {}
+        self._home: dict[str, TensorFile] = {}
         for file in self.files:
             for name in file.tensors:
                 other = self._home.setdefault(name, file)
@@ -67,6 +91,15 @@ class TensorSource(Mapping[str, "Tensor"]):
         """The bytes of all tensors."""
         return sum(info.nbytes for info in self.infos())
 
+    @property
+    def beside(self) -> dict[str, str]:
+        """What files of torch.save hold beside the weights: a name, and what it is.
+
+        Counters, settings, an optimizer's state; see `TorchFile.extras` for the values.
+        """
+        pickled = (file for file in self.files if isinstance(file, TorchFile))
+        return {name: what for file in pickled for name, what in file.metadata.items()}
+
     def info(self, name: str) -> TensorInfo:
         """What the header says of a tensor: dtype code, shape, file, nbytes."""
         return self._home[name].tensors[name]
@@ -77,22 +110,43 @@ class TensorSource(Mapping[str, "Tensor"]):
 
 
 def open_checkpoint(path: Path) -> TensorSource:
-    """Open a Hugging Face folder, or a single safetensors file.
+    """Open a Hugging Face folder, or a single file of safetensors or torch.save.
 
     A folder holds `model.safetensors`, or `model.safetensors.index.json` and the shards that it
-    names. When it holds both, the single file counts, as in transformers.
+    names; or `pytorch_model.bin`, or its index and shards; or one other file of torch.save. The
+    first of these counts, as in transformers. Of which kind a file is, its content says.
 
     Raises:
         WorkError: no weights, weights of a kind that is not read, a shard that is missing or lies
-            outside the folder, an index that does not match the shards, a broken file.
+            outside the folder, an index that does not match the shards, a broken file, a pickle
+            that asks for more than data.
     """
     if not path.is_dir():
-        return TensorSource([SafetensorsFile(path)])
-    if (path / SINGLE).is_symlink() or (path / SINGLE).exists():
-        return TensorSource([SafetensorsFile(inside(path, SINGLE))])
-    if (path / INDEX).is_symlink() or (path / INDEX).exists():
-        return _open_sharded(path)
-    raise _no_weights(path)
+        return TensorSource([open_file(path)])
+    for single, index in ((SINGLE, INDEX), (PICKLED, PICKLED_INDEX)):
+        if (path / single).is_symlink() or (path / single).exists():
+            return TensorSource([open_file(inside(path, single))])
+        if (path / index).is_symlink() or (path / index).exists():
+            return _open_sharded(path, index)
+    pickles = _other_pickles(path)
+    if len(pickles) == 1:
+        return TensorSource([open_file(inside(path, pickles[0]))])
+    raise _no_weights(path, pickles)
+
+
+def open_file(path: Path) -> TensorFile:
+    """Open one file of weights of the kind that its first bytes tell.
+
+    Raises:
+        WorkError: a broken file, or one of torch.save that holds no tensors.
+    """
+    if not is_torch_file(path):
+        return SafetensorsFile(path)
+    file = TorchFile(path)
+    if not file.tensors:
+        held = ", ".join(f"{name} {what}".strip() for name, what in file.metadata.items())
+        raise WorkError(f"holds no tensors, but {held[:200] or 'nothing'}", where=str(path))
+    return file
 
 
 def read_index(path: Path) -> dict[str, str]:
@@ -114,8 +168,8 @@ def read_index(path: Path) -> dict[str, str]:
     return found
 
 
-def _open_sharded(folder: Path) -> TensorSource:
-    index = inside(folder, INDEX)
+def _open_sharded(folder: Path, name: str) -> TensorSource:
+    index = inside(folder, name)
     wanted = read_index(index)
     # Every name is checked before the first file is opened.
     paths = {shard: inside(folder, shard) for shard in sorted(set(wanted.values()))}
@@ -127,7 +181,7 @@ def _open_sharded(folder: Path) -> TensorSource:
             where=str(index),
             fix=_INCOMPLETE,
         )
-    source = TensorSource(SafetensorsFile(path) for path in paths.values())
+    source = TensorSource(open_file(path) for path in paths.values())
     for name, shard in wanted.items():
         if name not in source:
             raise WorkError(
@@ -151,14 +205,23 @@ def _open_sharded(folder: Path) -> TensorSource:
     return source
 
 
-def _no_weights(folder: Path) -> WorkError:
-    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+def _other_pickles(folder: Path) -> list[str]:
+    """Files of torch.save that may be weights, by another name than transformers gives them."""
+    return sorted(
+        path.name
+        for pattern in _PICKLES
+        for path in folder.glob(pattern)
+        if not path.name.startswith((".", *_TRAINING)) and is_torch_file(path)
+    )
+
+
+def _no_weights(folder: Path, pickles: list[str]) -> WorkError:
     if pickles:
         return WorkError(
-            f"only pickled weights are here ({pickles[0]}); they can run code and are not read",
+            f"{len(pickles)} files of torch.save are here ({', '.join(pickles[:3])}, ...) and no "
+            f"{PICKLED_INDEX} says how they belong together",
             where=str(folder),
-            fix="resave as safetensors with the tool that wrote it, such as transformers' "
-            "save_pretrained",
+            fix="name one of the files",
         )
     others = sorted(path.name for path in folder.glob("*.safetensors"))
     if others:
@@ -168,7 +231,7 @@ def _no_weights(folder: Path) -> WorkError:
             fix=f"name the file itself, or rename it to {SINGLE}",
         )
     return WorkError(
-        f"no weights are here: neither {SINGLE} nor {INDEX}",
+        f"no weights are here: neither {SINGLE} nor {PICKLED}, nor an index of shards",
         where=str(folder),
         fix="name a Hugging Face checkpoint folder",
     )

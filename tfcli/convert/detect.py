@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from tfcli.checkpoints.source import INDEX, SINGLE
 from tfcli.convert.view import View
 from tfcli.errors import UsageError, WorkError
 
@@ -13,9 +14,15 @@ from tfcli.errors import UsageError, WorkError
 # those with a mark of their own come before those that are known by lacking one.
 _MODULES = {
     "meta": "tfcli.convert.readers.meta",
+    "dcp": "tfcli.convert.readers.dcp",
+    "zero": "tfcli.convert.readers.zero",
+    "megatron": "tfcli.convert.readers.megatron",
+    "flagai": "tfcli.convert.readers.flagai",
     "mlx": "tfcli.convert.readers.mlx",
     "hf": "tfcli.convert.readers.hf",
 }
+# Containers of weights alone: their readers take the folder of a config.json.
+_WITHOUT_CONFIG = ("dcp", "zero", "megatron")
 
 
 def detect(path: Path) -> str:
@@ -34,23 +41,66 @@ def detect(path: Path) -> str:
     )
 
 
-def open_view(path: Path, kind: str | None = None) -> View:
+def open_view(path: Path, kind: str | None = None, config_from: Path | None = None) -> View:
     """The view of a checkpoint.
 
     Args:
         path: a folder or a file.
         kind: its container; None finds it out.
+        config_from: the folder whose config.json and tokenizer belong to the weights, for
+            containers that bring none.
 
     Raises:
-        UsageError: no such kind.
+        UsageError: no such kind, or one that brings its own config.
         WorkError: the files are broken.
     """
     kind = detect(path) if kind is None else kind
-    return import_module(_MODULES[kind]).open_view(path)
+    reader = import_module(_MODULES[kind])
+    if kind in _WITHOUT_CONFIG:
+        return reader.open_view(path, config_from)
+    if config_from is not None:
+        raise UsageError(
+            f"{path} brings its own config ({kind})", where="config_from", fix="leave it out"
+        )
+    return reader.open_view(path)
+
+
+def _has_plain_weights(path: Path) -> bool:
+    """Some folders hold the same weights twice. Hugging Face's own then count."""
+    return any((path / name).exists() for name in (SINGLE, INDEX))
 
 
 def _is_meta(path: Path) -> bool:
+    if _has_plain_weights(path):
+        return False
     return (path / "params.json").is_file() and any(path.glob("consolidated*"))
+
+
+def _is_dcp(path: Path) -> bool:
+    return (path / ".metadata").is_file()
+
+
+def _is_flagai(path: Path) -> bool:
+    from tfcli.flagai.convert import is_folder
+
+    try:
+        return is_folder(path)
+    except WorkError:
+        return False
+
+
+def _is_zero(path: Path) -> bool:
+    pattern = "*zero_pp_rank_*_optim_states.pt"
+    if any(path.glob(pattern)):
+        return True
+    return not _has_plain_weights(path) and any(path.glob(f"*/{pattern}"))
+
+
+def _is_megatron(path: Path) -> bool:
+    files = "mp_rank_*/model_optim_rng.pt"
+    if any(path.glob(files)):
+        return True
+    return (path / "latest_checkpointed_iteration.txt").is_file() and any(path.glob(f"*/{files}"))
 
 
 def _is_mlx(path: Path) -> bool:
@@ -68,4 +118,12 @@ def _is_hf(path: Path) -> bool:
     return path.is_dir()
 
 
-LOOKS: dict[str, Callable[[Path], bool]] = {"meta": _is_meta, "mlx": _is_mlx, "hf": _is_hf}
+LOOKS: dict[str, Callable[[Path], bool]] = {
+    "meta": _is_meta,
+    "dcp": _is_dcp,
+    "zero": _is_zero,
+    "megatron": _is_megatron,
+    "flagai": _is_flagai,
+    "mlx": _is_mlx,
+    "hf": _is_hf,
+}

@@ -22,6 +22,7 @@ from tfcli.console import Bar
 from tfcli.convert.card import CARD, model_card
 from tfcli.convert.casting import cast, same_after_cast
 from tfcli.convert.detect import open_view
+from tfcli.convert.memory import give_back_freed
 from tfcli.convert.plan import Plan, Planned, make_plan
 from tfcli.convert.spec import ConvertResult, ConvertSpec, TensorAccount
 from tfcli.convert.view import View
@@ -40,12 +41,14 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
         WorkError: broken files, a value that the new type cannot hold, a full disk, or written
             tensors that differ from the source's.
     """
+    give_back_freed()
     folder = resolve(spec.source)
     if not folder.is_dir():
         raise UsageError(
             f"{folder} is a file", where="source", fix="name the folder with its config.json"
         )
-    view = open_view(folder)
+    config_from = None if spec.config_from is None else resolve(spec.config_from)
+    view = open_view(folder, config_from=config_from)
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     plan = make_plan(view, wanted, compare_ties=not spec.dry_run)
     if spec.dry_run:
@@ -56,6 +59,7 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
     with job.console.progress("writing", len(plan.written), "tensors") as bar:
         files = write_shards(job.output, list(_pending(plan, bar)), spec.max_shard_bytes)
     companions = [] if view.companions is None else copy_companions(view.companions, job.output)
+    companions += [] if view.carry is None else view.carry(job.output)
     write_json(job.output / CONFIG, with_dtype(plan.config, wanted))
     with job.console.progress("verifying", len(plan.written), "tensors") as bar:
         verify(plan, open_view(job.output), bar)
@@ -121,7 +125,8 @@ def _pending(plan: Plan, bar: Bar) -> Iterator[PendingTensor]:
 
 def _result(plan: Plan, *, files: list[str], verified: int, companions: list[str]) -> ConvertResult:
     view, actions = plan.view, [item.action for item in plan.items]
-    carried = {CARD, CONFIG, INDEX, RECORD, *companions, *(path.name for path in view.files)}
+    inside = (path.relative_to(view.path) for path in view.files if path.is_relative_to(view.path))
+    carried = {CARD, CONFIG, INDEX, RECORD, *companions, *(path.parts[0] for path in inside)}
     others = {path.name for path in view.path.iterdir() if not path.name.startswith(".")} - carried
     return ConvertResult(
         kind=view.kind,

@@ -18,11 +18,18 @@ class ConvertSpec(Spec):
     positional: ClassVar[tuple[str, ...]] = ("source", "output")
 
     source: ModelRef = Field(
-        description="The checkpoint: a folder (Hugging Face, MLX), or a hub id "
+        description="The checkpoint: a folder (Hugging Face, MLX, Meta's original files, "
+        "torch.distributed.checkpoint, DeepSpeed ZeRO, Megatron), or a hub id "
         "org/name[@revision]. Its kind is found from its content."
     )
     output: OutputPath | None = Field(
         None, description="The folder to write; only a dry run does without."
+    )
+    config_from: ModelRef | None = Field(
+        None,
+        description="The model whose config.json and tokenizer belong to the weights, for folders "
+        "that trainers save without them. Without it they are looked for beside the weights and "
+        "one folder up.",
     )
     dtype: Literal["bf16", "fp16", "fp32"] | None = Field(
         None,

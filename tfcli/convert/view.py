@@ -62,6 +62,8 @@ class View:
         files: the files that hold them.
         companions: the folder whose tokenizer and other files go along, or None.
         unused: stored tensors that are in no tensor of the view -> why.
+        carry: writes what the companions lack into the target folder, after they are there, and
+            gives the names of the files; None where nothing is to be made.
     """
 
     kind: str
@@ -71,6 +73,7 @@ class View:
     files: tuple[Path, ...]
     companions: Path | None = None
     unused: Mapping[str, str] = field(default_factory=dict)
+    carry: Callable[[Path], list[str]] | None = None
 
     def __iter__(self) -> Iterator[ViewTensor]:
         return iter(self.tensors.values())

@@ -21,7 +21,8 @@ def open_view(path: Path) -> View:
     source = open_checkpoint(path)
     tensors = {info.name: as_stored(source, info) for info in source.infos()}
     files = tuple(file.path for file in source.files)
-    return View("hf", path, config, tensors, files, companions=path)
+    unused = {name: f"{what}, beside the weights" for name, what in source.beside.items()}
+    return View("hf", path, config, tensors, files, companions=path, unused=unused)
 
 
 def as_stored(source: TensorSource, info: TensorInfo) -> ViewTensor:

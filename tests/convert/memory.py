@@ -1,0 +1,62 @@
+"""How much memory of its own something takes, beside files that are mapped."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from tfcli.convert.memory import give_back_freed
+from tfcli.convert.view import View
+
+SLACK = 24_000_000  # what Python and torch's allocator may keep beside the tensors, in bytes
+
+
+def anonymous() -> int:
+    """RssAnon of this process, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("the kernel tells no RssAnon")
+
+
+def peak_growth(work: Callable[[], None]) -> int:
+    """By how many bytes RssAnon grows at most while `work` runs."""
+    gc.collect()
+    before = anonymous()
+    highest, done = before, threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.wait(0.0005):
+            highest = max(highest, anonymous())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        work()
+    finally:
+        done.set()
+        thread.join()
+    return max(highest, anonymous()) - before
+
+
+def assert_bounded(open_view: Callable[[], View]) -> None:
+    """Read every tensor of a view, one after the other, within twice the largest of them."""
+    give_back_freed()  # as a conversion does
+    for tensor in open_view():
+        tensor.read()  # what torch loads and keeps at its first use
+        break
+    total, largest = 0, 0
+
+    def read_all() -> None:
+        nonlocal total, largest
+        view = open_view()
+        total, largest = view.nbytes, view.largest
+        for tensor in view:
+            tensor.read().sum()
+
+    growth = peak_growth(read_all)
+    assert total > 2 * (2 * largest + SLACK), "the checkpoint is too small to tell"
+    assert growth < 2 * largest + SLACK, f"{growth / 1e6:.0f} MB, largest {largest / 1e6:.0f} MB"

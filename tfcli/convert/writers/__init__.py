@@ -1,0 +1,1 @@
+"""Writers: one container each, from a plan in Hugging Face's terms."""
