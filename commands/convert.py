@@ -21,7 +21,7 @@ def show(result: ConvertResult, console: Console) -> None:
         facts["disk needed"] = format_bytes(result.bytes)
         facts["peak memory"] = f"at most {format_bytes(result.peak_bytes)} beside the mapped source"
     else:
-        facts["verified"] = f"{result.verified} read back and equal to the source, bit for bit"
+        facts["verified"] = f"{result.verified} read back and {_agreement(result)}"
         facts["files"] = ", ".join(result.files[:3]) + (" ..." if len(result.files) > 3 else "")
     if result.companions:
         facts["copied along"] = ", ".join(result.companions)
@@ -33,6 +33,12 @@ def show(result: ConvertResult, console: Console) -> None:
     if console.verbosity or result.dry_run:
         columns = ["from", "action", "to", "shape", "size"]
         print_table(console, "Tensors", columns, [_row(t) for t in result.tensors], texts=3)
+
+
+def _agreement(result: ConvertResult) -> str:
+    if not result.largest_error:
+        return "equal to the source, bit for bit"
+    return f"within their types' error of the source, at most {result.largest_error:.2g} of a value"
 
 
 def _row(tensor: TensorAccount) -> list[str]:
@@ -50,5 +56,6 @@ def _row(tensor: TensorAccount) -> list[str]:
 app = spec_command(
     ConvertSpec,
     show,
-    epilog="tfcli convert meta-llama/Llama-3.2-1B llama-fp16 --dtype fp16 --max-shard-size 2GB",
+    epilog="tfcli convert meta-llama/Llama-3.2-1B llama-gguf --to gguf --dtype q8_0 "
+    "--tensor-type 'attn_v=f16'",
 )

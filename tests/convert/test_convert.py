@@ -272,7 +272,7 @@ def test_sources_that_cannot_be_converted(tmp_path: Path) -> None:
     with pytest.raises(WorkError, match=r"has no config\.json"):
         convert(tmp_path, tmp_path / "b")
     write_safetensors(tmp_path / "x.safetensors", [])
-    with pytest.raises(UsageError, match="is a file"):
+    with pytest.raises(UsageError, match="is no checkpoint that is read"):
         convert(tmp_path / "x.safetensors", tmp_path / "c")
 
 

@@ -13,6 +13,7 @@ from tfcli.errors import UsageError, WorkError
 # kind -> (whether a path is one, the module of its reader). The first that says yes is taken, so
 # those with a mark of their own come before those that are known by lacking one.
 _MODULES = {
+    "gguf": "tfcli.convert.readers.gguf",
     "meta": "tfcli.convert.readers.meta",
     "dcp": "tfcli.convert.readers.dcp",
     "zero": "tfcli.convert.readers.zero",
@@ -70,6 +71,12 @@ def _has_plain_weights(path: Path) -> bool:
     return any((path / name).exists() for name in (SINGLE, INDEX))
 
 
+def _is_gguf(path: Path) -> bool:
+    from tfcli.convert.readers.gguf import gguf_file
+
+    return not (path / "config.json").is_file() and gguf_file(path) is not None
+
+
 def _is_meta(path: Path) -> bool:
     if _has_plain_weights(path):
         return False
@@ -119,6 +126,7 @@ def _is_hf(path: Path) -> bool:
 
 
 LOOKS: dict[str, Callable[[Path], bool]] = {
+    "gguf": _is_gguf,
     "meta": _is_meta,
     "dcp": _is_dcp,
     "zero": _is_zero,

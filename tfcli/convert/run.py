@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -18,6 +19,7 @@ from tfcli.checkpoints.safetensors import PendingTensor
 from tfcli.checkpoints.shards import write_shards
 from tfcli.checkpoints.source import INDEX
 from tfcli.checkpoints.strict_json import short
+from tfcli.checkpoints.torch_write import write_torch_shards
 from tfcli.console import Bar
 from tfcli.convert.card import CARD, model_card
 from tfcli.convert.casting import cast, same_after_cast
@@ -26,7 +28,8 @@ from tfcli.convert.memory import give_back_freed
 from tfcli.convert.plan import Plan, Planned, make_plan
 from tfcli.convert.spec import ConvertResult, ConvertSpec, TensorAccount
 from tfcli.convert.view import View
-from tfcli.errors import UsageError, WorkError
+from tfcli.convert.writers import meta
+from tfcli.errors import WorkError
 from tfcli.files import write_json, write_text
 from tfcli.hub import resolve
 from tfcli.recipe.job import Job
@@ -43,12 +46,13 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
     """
     give_back_freed()
     folder = resolve(spec.source)
-    if not folder.is_dir():
-        raise UsageError(
-            f"{folder} is a file", where="source", fix="name the folder with its config.json"
-        )
     config_from = None if spec.config_from is None else resolve(spec.config_from)
     view = open_view(folder, config_from=config_from)
+    if spec.to == "gguf":
+        from tfcli.convert.writers.gguf import convert
+
+        return convert(view, spec, job)
+    view = meta.prepare(view) if spec.to == "meta" else view
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     plan = make_plan(view, wanted, compare_ties=not spec.dry_run)
     if spec.dry_run:
@@ -57,16 +61,25 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
         apart = ", ".join(plan.apart)
         job.console.warn(f"{apart} differs from what the config ties it to: written untied")
     with job.console.progress("writing", len(plan.written), "tensors") as bar:
-        files = write_shards(job.output, list(_pending(plan, bar)), spec.max_shard_bytes)
+        files = _write(plan, spec, job, bar)
     companions = [] if view.companions is None else copy_companions(view.companions, job.output)
     companions += [] if view.carry is None else view.carry(job.output)
-    write_json(job.output / CONFIG, with_dtype(plan.config, wanted))
+    if spec.to != "meta":
+        write_json(job.output / CONFIG, with_dtype(plan.config, wanted))
     with job.console.progress("verifying", len(plan.written), "tensors") as bar:
         verify(plan, open_view(job.output), bar)
     card = model_card(plan, spec.source, job.inputs, len(plan.written))
     write_text(job.output / CARD, card)
     names = [path.name for path in files]
     return _result(plan, files=names, verified=len(plan.written), companions=companions)
+
+
+def _write(plan: Plan, spec: ConvertSpec, job: Job, bar: Bar) -> list[Path]:
+    """Write the weights in the container that was asked for."""
+    if spec.to == "meta":
+        return meta.write(plan, job.output)
+    write = write_torch_shards if spec.to == "pt" else write_shards
+    return write(job.output, list(_pending(plan, bar)), spec.max_shard_bytes)
 
 
 def verify(plan: Plan, written: View, bar: Bar) -> None:
@@ -125,9 +138,10 @@ def _pending(plan: Plan, bar: Bar) -> Iterator[PendingTensor]:
 
 def _result(plan: Plan, *, files: list[str], verified: int, companions: list[str]) -> ConvertResult:
     view, actions = plan.view, [item.action for item in plan.items]
+    beside = view.path.iterdir() if view.path.is_dir() else ()
     inside = (path.relative_to(view.path) for path in view.files if path.is_relative_to(view.path))
     carried = {CARD, CONFIG, INDEX, RECORD, *companions, *(path.parts[0] for path in inside)}
-    others = {path.name for path in view.path.iterdir() if not path.name.startswith(".")} - carried
+    others = {path.name for path in beside if not path.name.startswith(".")} - carried
     return ConvertResult(
         kind=view.kind,
         dry_run=not files,

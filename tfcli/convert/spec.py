@@ -18,9 +18,9 @@ class ConvertSpec(Spec):
     positional: ClassVar[tuple[str, ...]] = ("source", "output")
 
     source: ModelRef = Field(
-        description="The checkpoint: a folder (Hugging Face, MLX, Meta's original files, "
-        "torch.distributed.checkpoint, DeepSpeed ZeRO, Megatron), or a hub id "
-        "org/name[@revision]. Its kind is found from its content."
+        description="The checkpoint: a folder (Hugging Face, PyTorch pickles, MLX, Meta's original "
+        "files, torch.distributed.checkpoint, DeepSpeed ZeRO, Megatron, FlagAI), a GGUF file, or a "
+        "hub id org/name[@revision]. Its kind is found from its content."
     )
     output: OutputPath | None = Field(
         None, description="The folder to write; only a dry run does without."
@@ -31,10 +31,20 @@ class ConvertSpec(Spec):
         "that trainers save without them. Without it they are looked for beside the weights and "
         "one folder up.",
     )
-    dtype: Literal["bf16", "fp16", "fp32"] | None = Field(
+    to: Literal["hf", "pt", "gguf", "meta"] = Field(
+        "hf",
+        description="What to write: a Hugging Face folder (safetensors), the same with "
+        "PyTorch pickles, a GGUF file for llama.cpp, or Meta's original files.",
+    )
+    dtype: Literal["bf16", "fp16", "fp32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] | None = Field(
         None,
         description="Cast floating-point weights to this type; integer and quantized ones stay "
-        "as they are. Without it all stay.",
+        "as they are. Without it all stay. The q types are GGUF's.",
+    )
+    tensor_type: list[str] = Field(
+        [],
+        description="For gguf: PATTERN=TYPE, a regular expression on GGUF's names and the type "
+        "of the tensors that it fits; the first that fits counts.",
     )
     max_shard_size: int | str = Field(
         "5GB",
@@ -56,6 +66,10 @@ class ConvertSpec(Spec):
     def _has_output(self) -> Self:
         if self.output is None and not self.dry_run:
             raise ValueError("output is missing: name the folder to write, or ask for a dry_run")
+        if self.to != "gguf" and self.tensor_type:
+            raise ValueError("tensor_type belongs to gguf: add to: gguf")
+        if self.to != "gguf" and self.dtype is not None and self.dtype.startswith("q"):
+            raise ValueError(f"dtype {self.dtype} is GGUF's: add to: gguf, or see tfcli quantize")
         return self
 
     def target(self) -> str | None:
@@ -102,7 +116,12 @@ class ConvertResult(Result):
     made: int = Field(description="How many were computed from stored tensors.")
     tied: int = Field(description="How many were left out because they equal their tied partner.")
     verified: int = Field(
-        description="How many were read back and found equal to the source's, bit for bit."
+        description="How many were read back and found to be what their source gives in their type."
+    )
+    largest_error: float = Field(
+        0.0,
+        description="Of what was verified, the largest relative difference of a value from its "
+        "source; 0 where all are equal, or differ by a cast alone.",
     )
     companions: list[str] = Field(description="The tokenizer and other files that were copied.")
     left_out: list[str] = Field(
