@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -94,8 +95,20 @@ def test_a_hung_check_leaves_no_process_behind(bad: str, tmp_path: Path) -> None
     )
     (answer,) = probe([("forks:run", 5.0)])
     assert answer.error == "no answer after 5 s"
-    state = Path(f"/proc/{marker.read_text()}/stat")
-    assert not state.exists() or state.read_text().split()[2] == "Z"
+    # On a busy machine a killed process dies when it is next given a core.
+    for _ in range(600):
+        if gone(marker.read_text()):
+            break
+        time.sleep(0.1)
+    assert gone(marker.read_text())
+
+
+def gone(pid: str) -> bool:
+    """Whether a process has ended, or waits only to be collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except OSError:
+        return True
 
 
 def test_a_file_in_the_users_folder_does_not_stand_in_for_a_package(
