@@ -25,7 +25,9 @@ def tfcli_side(folder: str) -> Callable[[], Decode]:
     """What loads a model and gives a function from a prompt to new tokens."""
     from tfcli.checkpoints.folder import load_model
     from tfcli.generate.loop import generate
-    from tfcli.models.text.llama import LlamaForCausalLM  # noqa: F401 - imported before the clock
+    from tfcli.models.registry import get_family
+
+    get_family("llama").model_class("causal-lm")  # imported before the clock
 
     def load() -> Decode:
         model = load_model(folder, dtype=torch.bfloat16)

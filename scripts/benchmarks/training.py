@@ -21,7 +21,7 @@ import torch
 from tfcli.benchmark.memory import peak_memory
 
 WINDOW, BATCH = 256, 8
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "hidden_size": 256,
     "intermediate_size": 768,
     "num_hidden_layers": 4,
