@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tfcli.errors import WorkError
+
+_WRITTEN: dict[tuple[int, int, int, int], str] = {}  # a file's identity -> SHA-256, told once
+_MAX_NAME = 255  # bytes of a name in a folder, on Linux's file systems
 
 
 def write_text(path: Path, text: str) -> None:
@@ -40,6 +44,30 @@ def read_json(path: Path) -> Any:
         raise WorkError(f"not readable as JSON: {error}", where=str(path)) from error
 
 
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file, for files of which nobody vouches for the size.
+
+    Raises:
+        WorkError: missing, unreadable, no regular file, or longer than `limit` bytes.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise WorkError("is not a regular file", where=str(path))
+        if found.st_size > limit:
+            raise WorkError(
+                f"has {found.st_size:,} bytes; {limit:,} at most are read",
+                where=str(path),
+                fix="it is not what its name says, or it is damaged; get it again",
+            )
+        with path.open("rb") as file:
+            return file.read(found.st_size)
+    except FileNotFoundError:
+        raise WorkError(f"there is no {path.name}", where=str(path.parent)) from None
+    except OSError as error:
+        raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Flush every file below `folder` and the folders themselves to disk."""
     for root, _, names in os.walk(folder):
@@ -58,8 +86,21 @@ def sync_entry(path: Path | str) -> None:
 
 def digest_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
+    known = _WRITTEN.pop(_identity(path), None)
+    if known is not None:
+        return known
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remember_digest(path: Path, digest: str) -> None:
+    """Spare the next `digest_file` of a file that this process wrote and hashed meanwhile."""
+    _WRITTEN[_identity(path)] = digest
+
+
+def _identity(path: Path) -> tuple[int, int, int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -70,6 +111,11 @@ def inside(folder: Path, name: str) -> Path:
             the hub cache's own blobs folder is allowed: that is how the cache stores snapshots.
     """
     pure = PurePosixPath(name)
+    if any(len(os.fsencode(part)) > _MAX_NAME for part in pure.parts):
+        raise WorkError(
+            f"the file name {name[:40]!r}... is longer than a file's name can be",
+            where=str(folder),
+        )
     if not name or "\0" in name or "\\" in name or pure.is_absolute() or ".." in pure.parts:
         raise WorkError(
             f"the file name {name!r} leads outside its folder",
@@ -77,7 +123,10 @@ def inside(folder: Path, name: str) -> Path:
             fix="get the checkpoint from a source you trust; file names must be plain",
         )
     path = folder / pure
-    real, home = path.resolve(), folder.resolve()
+    try:
+        real, home = path.resolve(), folder.resolve()
+    except (OSError, RuntimeError):  # Python has no better word for a link that leads to itself
+        raise WorkError(f"{name!r} is a link that leads nowhere", where=str(folder)) from None
     if not real.is_relative_to(home) and not _is_hub_blob(real, home):
         raise WorkError(
             f"{name!r} is a link to a place outside its folder",

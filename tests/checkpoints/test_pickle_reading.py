@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tfcli.checkpoints.casting import raw_bytes
 from tfcli.checkpoints.dtypes import TORCH_NAMES, torch_dtype
-from tfcli.checkpoints.safetensors import raw_bytes
 from tfcli.checkpoints.source import open_checkpoint
 from tfcli.checkpoints.torch_file import TorchFile
 from tfcli.errors import WorkError

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import resource
 import signal
+import weakref
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -136,22 +138,20 @@ def test_our_files_start_their_data_on_a_cache_line_and_align_every_tensor(tmp_p
 
 
 def test_tensors_are_asked_for_one_at_a_time(tmp_path: Path) -> None:
-    path = tmp_path / "x.safetensors"
+    made: list[weakref.ref[Tensor]] = []
     alive: list[int] = []
 
-    class Counted:
-        def __init__(self, number: int) -> None:
-            self.number = number
+    def read(number: int) -> Tensor:
+        # What came before is on the disk, but for the one that is on its way to it.
+        alive.append(sum(tensor() is not None for tensor in made))
+        tensor = torch.full((1 << 22,), float(number))
+        made.append(weakref.ref(tensor.untyped_storage()))
+        return tensor
 
-        def __call__(self) -> Tensor:
-            # The file grows with every tensor: what came before is on its way to the disk.
-            partial = next(tmp_path.glob(".x.safetensors.*"))
-            alive.append(partial.stat().st_size)
-            return torch.full((1000,), float(self.number))
-
-    write_safetensors(path, [PendingTensor(f"t{i}", "F32", (1000,), Counted(i)) for i in range(3)])
-    assert [size - alive[0] for size in alive] == [0, 4000, 8000]
-    assert SafetensorsFile(path).read("t2")[0] == 2
+    items = [PendingTensor(f"t{n}", "F32", (1 << 22,), partial(read, n)) for n in range(5)]
+    write_safetensors(tmp_path / "x.safetensors", items)
+    assert len(alive) == 5 and max(alive) <= 1
+    assert SafetensorsFile(tmp_path / "x.safetensors").read("t4")[0] == 4
 
 
 def test_transposed_and_expanded_tensors_are_written_as_they_look(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from tfcli.evaluate.spec import EvalResult, EvalSpec
 from tfcli.files import write_json
 from tfcli.generate.spec import GenerateResult, GenerateSpec
 from tfcli.quantize.spec import QuantizeResult, QuantizeSpec
-from tfcli.recipe.record import RECORD, digest_inputs, make_record, step_key
+from tfcli.recipe.digests import InputDigests
+from tfcli.recipe.record import RECORD, make_record, step_key
 from tfcli.recipe.spec import Result, Spec
 from tfcli.train.spec import TrainResult, TrainSpec
 
@@ -37,7 +38,7 @@ def finish(spec: Spec, result: Result, files: dict[str, bytes] | None = None) ->
     folder.mkdir(parents=True)
     for name, content in (files or {}).items():
         (folder / name).write_bytes(content)
-    inputs = digest_inputs(spec)
+    inputs = InputDigests(spec)
     result_values = result.model_dump(mode="json")
     started = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
     record = make_record(spec, step_key(spec, inputs), inputs, folder, result_values, started)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 from tfcli.checkpoints.folder import CONFIG, copy_companions, read_object
 from tfcli.checkpoints.pieces import same_bits
 from tfcli.checkpoints.safetensors import PendingTensor
-from tfcli.checkpoints.shards import write_shards
+from tfcli.checkpoints.shards import DEFAULT_SHARD_BYTES, write_shards
 from tfcli.checkpoints.source import TensorSource, open_checkpoint
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.ties import config_ties
@@ -20,6 +20,8 @@ from tfcli.console import Bar, Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import write_json
 from tfcli.hub import resolve
+
+Writer = Callable[[Path, Sequence[PendingTensor], int], list[Path]]
 
 # What may differ between finetunes of one model: names, types, special tokens and switches that
 # change nothing in what the weights mean.
@@ -82,7 +84,7 @@ def open_folder(ref: str, *, where: str) -> Checkpoint:
         raise UsageError(
             f"{folder} is a file", where=where, fix="name the folder with its config.json"
         )
-    config, source = read_object(folder, CONFIG), open_checkpoint(folder)
+    config, source = read_object(folder, CONFIG), open_checkpoint(folder, writable=False)
     ties = config_ties(config)
     tied = {name: origin for name, origin in ties.items() if name in source and origin in source}
     for name, origin in tied.items():
@@ -140,6 +142,9 @@ def write_verified(
     config: Mapping[str, Any],
     companions: Path,
     console: Console,
+    *,
+    max_shard_bytes: int = DEFAULT_SHARD_BYTES,
+    write: Writer = write_shards,
 ) -> Written:
     """Write a Hugging Face folder tensor by tensor, open it again and check every tensor.
 
@@ -149,6 +154,8 @@ def write_verified(
         config: the content of config.json.
         companions: a folder whose tokenizer and other files go along.
         console: for the progress.
+        max_shard_bytes: the largest weight file.
+        write: writes the weight files.
 
     Raises:
         WorkError: a full disk, or a tensor in the file that differs in type, shape or any bit.
@@ -162,11 +169,13 @@ def write_verified(
         return replace(item, read=read)
 
     with console.progress("writing", len(tensors), "tensors") as bar:
-        files = write_shards(output, [counted(item, bar) for item in tensors])
+        files = write(output, [counted(item, bar) for item in tensors], max_shard_bytes)
     copied = copy_companions(companions, output)
     write_json(output / CONFIG, dict(config))
     with console.progress("verifying", len(tensors), "tensors") as bar:
-        verify_written(open_checkpoint(output), [counted(item, bar) for item in tensors])
+        verify_written(
+            open_checkpoint(output, writable=False), [counted(item, bar) for item in tensors]
+        )
     names = [path.name for path in files]
     return Written(names, copied, sum(item.nbytes for item in tensors), len(tensors))
 

@@ -1,4 +1,4 @@
-"""Files of weights on the disk: mapped privately to be read, written whole or not at all."""
+"""Files of weights on the disk: mapped to be read, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,29 +6,39 @@ import errno
 import mmap
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tfcli.checkpoints.sink import Sink
 from tfcli.errors import WorkError
+from tfcli.files import remember_digest
 from tfcli.units import format_bytes
+
+# torch warns once of maps that are not writable. That they are is said where they are opened.
+warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def map_privately(path: Path, end: int) -> mmap.mmap:
-    """Map a file so that pages come from the page cache and writes stay in this process.
+def map_file(path: Path, end: int, *, writable: bool = True) -> mmap.mmap:
+    """Map a file so that its pages come from the page cache as they are touched.
 
     Args:
         path: the file.
         end: how many bytes it must have, in bytes.
+        writable: what is written to the map stays in this process. Linux counts such a map against
+            a limit on the process's data (`ulimit -d`), whole, also before anything is written; one
+            that is not writable takes nothing, and a write to it ends the process.
 
     Raises:
         WorkError: it cannot be mapped, or became shorter than `end`.
     """
+    access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
     try:
         with path.open("rb") as file:
-            found = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            found = mmap.mmap(file.fileno(), 0, access=access)
     except (OSError, ValueError) as error:
         # An empty file cannot be mapped, which is a ValueError.
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -50,8 +60,8 @@ def read_ahead(mapped: mmap.mmap, start: int, nbytes: int) -> None:
 
 
 @contextmanager
-def whole_file(path: Path, size: int) -> Iterator[int]:
-    """A descriptor to write `path` through: the file takes its name when it is whole and synced.
+def whole_file(path: Path, size: int) -> Iterator[Sink]:
+    """What `path` is written through: the file takes its name when it is whole and synced.
 
     Args:
         path: the file; replaced in one step when it exists.
@@ -64,9 +74,15 @@ def whole_file(path: Path, size: int) -> Iterator[int]:
     try:
         require_space(path.parent, size)
         with temporary.open("wb", buffering=0) as file:
-            yield file.fileno()
+            sink = Sink(file.fileno())
+            try:
+                yield sink
+                digest = sink.finish()
+            finally:
+                sink.close()
             os.fsync(file.fileno())
         temporary.replace(path)
+        remember_digest(path, digest)
     except OSError as error:
         raise WorkError(
             f"cannot be written: {error.strerror}",
@@ -90,13 +106,3 @@ def require_space(folder: Path, nbytes: int) -> None:
             where=str(folder),
             fix="make room, or write to another disk",
         )
-
-
-def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write all of `data`.
-
-    One write call moves at most 2 GiB on Linux, and may stop earlier when the disk fills.
-    """
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]

@@ -6,12 +6,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfcli.checkpoints.companions import find_companions
 from tfcli.checkpoints.shards import DEFAULT_SHARD_BYTES, write_shards
 from tfcli.checkpoints.source import open_checkpoint
-from tfcli.checkpoints.strict_json import parse_object
+from tfcli.checkpoints.strict_json import MAX_BYTES, parse_object
 from tfcli.errors import ModelError, WorkError
-from tfcli.files import inside, write_json
-from tfcli.hub import COMPANIONS, resolve
+from tfcli.files import inside, read_bounded, write_json
+from tfcli.hub import resolve
 
 if TYPE_CHECKING:
     import torch
@@ -30,17 +31,13 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
         WorkError: missing, leading outside the folder, or not valid JSON; names the file.
     """
     path = inside(folder, name)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         raise WorkError(
             f"the folder has no {name}",
             where=str(folder),
             fix="name a Hugging Face checkpoint folder" if name == CONFIG else None,
-        ) from None
-    except OSError as error:
-        raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    return parse_object(data, where=str(path))
+        )
+    return parse_object(read_bounded(path, MAX_BYTES), where=str(path))
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -162,19 +159,13 @@ def copy_companions(source: Path, target: Path) -> list[str]:
         The names of the files that were there and were copied.
 
     Raises:
-        WorkError: one is a link that leads outside its folder.
+        WorkError: one is a link that leads outside its folder, no file, or far too large.
     """
-    found = []
-    for name in COMPANIONS:
-        if not ((source / name).is_symlink() or (source / name).exists()):
-            continue
-        path = inside(source, name)
-        if not path.is_file():
-            raise WorkError("not a file, or a link to nothing", where=str(path))
-        if not (target / name).exists() or not path.samefile(target / name):
-            shutil.copyfile(path, target / name)
-        found.append(name)
-    return found
+    names = find_companions(source)
+    for name in names:
+        if not (target / name).exists() or not (source / name).samefile(target / name):
+            shutil.copyfile(source / name, target / name)
+    return names
 
 
 def _located(error: ModelError, folder: Path) -> ModelError:

@@ -87,7 +87,7 @@ def parse_header(text: bytes, *, path: Path, start: int, size: int) -> Header:
     Raises:
         WorkError: as in `read_header`.
     """
-    content = parse_object(text, where=str(path))
+    content = parse_object(text, where=str(path), what="the header")
     metadata = _metadata(content.pop("__metadata__", {}), path)
     found = [_entry(name, value, path, start, size) for name, value in content.items()]
     found.sort(key=lambda info: (info.start, info.start + info.nbytes))

@@ -47,6 +47,7 @@ STORAGE_TYPES = {
 # Classes whose instances are read as records: settings and progress that trainers save beside
 # weights. Whole packages are listed where many of their classes occur; none of them is imported.
 _RECORDS = {
+    "_io.BytesIO",
     "argparse.Namespace",
     "builtins.range",
     "builtins.slice",
@@ -64,6 +65,7 @@ _RECORDS = {
     "pathlib.PurePosixPath",
     "pathlib.PureWindowsPath",
     "pathlib.WindowsPath",
+    "signal.Signals",
     "torch.device",
     "torch.torch_version.TorchVersion",
     "types.SimpleNamespace",

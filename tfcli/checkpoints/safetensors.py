@@ -5,7 +5,8 @@ from the page cache as they are touched, and a write to a tensor stays in this p
 keeps the map alive; the map goes when its last tensor does.
 
 Writing puts the header first and then one tensor at a time, each asked for when its turn comes, so
-that peak memory is one tensor. A file appears under its name only when it is whole.
+that peak memory is one tensor; another thread writes while the next pieces are made (`sink`). A
+file appears under its name only when it is whole.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfcli.checkpoints.disk import map_privately, read_ahead, whole_file, write_all
-from tfcli.checkpoints.disk import require_space as require_space
+from tfcli.checkpoints.casting import cast, raw_bytes
+from tfcli.checkpoints.disk import map_file, read_ahead, whole_file
 from tfcli.checkpoints.dtypes import (
     BITS,
     dtype_code,
@@ -26,6 +27,7 @@ from tfcli.checkpoints.dtypes import (
     torch_shape,
 )
 from tfcli.checkpoints.header import data_bytes, encode_header, read_header
+from tfcli.checkpoints.sink import Sink
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
@@ -38,13 +40,14 @@ class SafetensorsFile:
 
     Args:
         path: the file.
+        writable: whether tensors may be written to, see `map_file`.
 
     Raises:
         WorkError: as `read_header`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, writable: bool = True) -> None:
+        self.path, self._writable = path, writable
         header = read_header(path)
         self.tensors, self.metadata = header.tensors, header.metadata
         self._map: mmap.mmap | None = None
@@ -83,7 +86,7 @@ class SafetensorsFile:
     def _mapped(self) -> mmap.mmap:
         if self._map is None:
             end = max((info.start + info.nbytes for info in self.tensors.values()), default=0)
-            self._map = map_privately(self.path, end)
+            self._map = map_file(self.path, end, writable=self._writable)
         return self._map
 
 
@@ -96,12 +99,14 @@ class PendingTensor:
         dtype: its safetensors code.
         shape: its dimensions, in elements.
         read: gives the values; called once, may give a tensor on any device.
+        cast: the values may come in another type, and are cast as they are written.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     read: Callable[[], Tensor]
+    cast: bool = False
 
     @classmethod
     def of(cls, name: str, tensor: Tensor) -> PendingTensor:
@@ -142,37 +147,50 @@ def write_safetensors(
         {"format": "pt"} if metadata is None else metadata,
     )
     size = len(header) + sum(item.nbytes for item in ordered)
-    with whole_file(path, size) as descriptor:
-        write_all(descriptor, header)
+    with whole_file(path, size) as sink:
+        sink.write(header)
         for item in ordered:
-            write_all(descriptor, bytes_of(item, path))
+            write_values(sink, item, path)
     return size
 
 
-def raw_bytes(tensor: Tensor) -> Tensor:
-    """The bytes of a tensor, `[nbytes]` uint8; a view when the tensor is contiguous."""
-    import torch
+def write_values(sink: Sink, item: PendingTensor, path: Path) -> None:
+    """Write the values of a tensor whose turn it is into the file `path`.
 
-    flat = tensor.contiguous().reshape(-1)
-    # One value counts as contiguous whatever its stride, but view() wants a stride of 1.
-    return flat.as_strided(flat.shape, (1,)).view(torch.uint8)
+    Raises:
+        WorkError: they differ from what was declared, or do not fit the type.
+        OSError: as `Sink.write`.
+    """
+    tensor = values_of(item, path)
+    if tensor.numel():
+        sink.write_tensor(tensor, torch_dtype(item.dtype), item.name)
 
 
 def bytes_of(item: PendingTensor, path: Path) -> memoryview:
-    """The values of a tensor whose turn it is, as they stand in the file `path`.
+    """The values of a tensor whose turn it is, whole, as they stand in the file `path`.
 
     Raises:
-        WorkError: they differ in type or shape from what was declared.
+        WorkError: as `write_values`.
+    """
+    tensor = values_of(item, path)
+    if not tensor.numel():
+        return memoryview(b"")
+    return raw_bytes(cast(tensor, torch_dtype(item.dtype), item.name)).numpy().data
+
+
+def values_of(item: PendingTensor, path: Path) -> Tensor:
+    """The values of a tensor whose turn it is, on the CPU, not yet cast.
+
+    Raises:
+        WorkError: they differ in shape from what was declared, or in type where no cast was.
     """
     tensor = item.read().detach().cpu()
     code = dtype_code(tensor.dtype)
     shape = stored_shape(code, tuple(tensor.shape))
-    if (code, shape) != (item.dtype, item.shape):
+    if shape != item.shape or (code != item.dtype and not item.cast):
         raise WorkError(
             f"{short(item.name)} was to be {item.dtype} {list(item.shape)}, "
             f"its values are {code} {list(shape)}",
             where=str(path),
         )
-    if not tensor.numel():
-        return memoryview(b"")
-    return raw_bytes(tensor).numpy().data
+    return tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tfcli.checkpoints.disk import require_space
@@ -37,11 +37,21 @@ def shard_names(count: int) -> list[str]:
 
 
 def write_shards(
-    folder: Path, tensors: Sequence[PendingTensor], max_shard_bytes: int = DEFAULT_SHARD_BYTES
+    folder: Path,
+    tensors: Sequence[PendingTensor],
+    max_shard_bytes: int = DEFAULT_SHARD_BYTES,
+    *,
+    metadata: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write tensors to `folder` as one file, or as shards with an index.
 
     The index comes last, so that a folder with an index has all of its shards.
+
+    Args:
+        folder: where they go.
+        tensors: what to write.
+        max_shard_bytes: the most data in a file, but for a tensor that is larger by itself.
+        metadata: texts for the header of every file, see `write_safetensors`.
 
     Returns:
         The weight files, in order.
@@ -54,7 +64,7 @@ def write_shards(
     shards = plan_shards(tensors, max_shard_bytes) or [[]]
     names = shard_names(len(shards))
     for name, shard in zip(names, shards, strict=True):
-        write_safetensors(folder / name, shard)
+        write_safetensors(folder / name, shard, metadata)
     if len(shards) > 1:
         homes = {t.name: name for name, shard in zip(names, shards, strict=True) for t in shard}
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(homes.items()))}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from tfcli.checkpoints.header import TensorInfo
 from tfcli.checkpoints.safetensors import SafetensorsFile
-from tfcli.checkpoints.strict_json import parse_object, short
+from tfcli.checkpoints.strict_json import MAX_BYTES, parse_object, short
 from tfcli.checkpoints.torch_file import TorchFile, is_torch_file
 from tfcli.errors import WorkError
-from tfcli.files import inside
+from tfcli.files import inside, read_bounded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +42,7 @@ class TensorFile(Protocol):
         """What it says beside the tensors."""
 
     def read(self, name: str) -> Tensor:
-        """The tensor `name`: a view of the private map where the container allows it."""
+        """The tensor `name`: a view of the map where the container allows it."""
 
 
 class TensorSource(Mapping[str, "Tensor"]):
@@ -109,12 +109,16 @@ class TensorSource(Mapping[str, "Tensor"]):
         return (file.tensors[name] for name, file in self._home.items())
 
 
-def open_checkpoint(path: Path) -> TensorSource:
+def open_checkpoint(path: Path, *, writable: bool = True) -> TensorSource:
     """Open a Hugging Face folder, or a single file of safetensors or torch.save.
 
     A folder holds `model.safetensors`, or `model.safetensors.index.json` and the shards that it
     names; or `pytorch_model.bin`, or its index and shards; or one other file of torch.save. The
     first of these counts, as in transformers. Of which kind a file is, its content says.
+
+    Args:
+        path: the folder or file.
+        writable: whether tensors may be written to, see `map_file`.
 
     Raises:
         WorkError: no weights, weights of a kind that is not read, a shard that is missing or lies
@@ -122,27 +126,27 @@ def open_checkpoint(path: Path) -> TensorSource:
             that asks for more than data.
     """
     if not path.is_dir():
-        return TensorSource([open_file(path)])
+        return TensorSource([open_file(path, writable=writable)])
     for single, index in ((SINGLE, INDEX), (PICKLED, PICKLED_INDEX)):
         if (path / single).is_symlink() or (path / single).exists():
-            return TensorSource([open_file(inside(path, single))])
+            return TensorSource([open_file(inside(path, single), writable=writable)])
         if (path / index).is_symlink() or (path / index).exists():
-            return _open_sharded(path, index)
+            return _open_sharded(path, index, writable)
     pickles = _other_pickles(path)
     if len(pickles) == 1:
-        return TensorSource([open_file(inside(path, pickles[0]))])
+        return TensorSource([open_file(inside(path, pickles[0]), writable=writable)])
     raise _no_weights(path, pickles)
 
 
-def open_file(path: Path) -> TensorFile:
+def open_file(path: Path, *, writable: bool = True) -> TensorFile:
     """Open one file of weights of the kind that its first bytes tell.
 
     Raises:
         WorkError: a broken file, or one of torch.save that holds no tensors.
     """
     if not is_torch_file(path):
-        return SafetensorsFile(path)
-    file = TorchFile(path)
+        return SafetensorsFile(path, writable=writable)
+    file = TorchFile(path, writable=writable)
     if not file.tensors:
         held = ", ".join(f"{name} {what}".strip() for name, what in file.metadata.items())
         raise WorkError(f"holds no tensors, but {held[:200] or 'nothing'}", where=str(path))
@@ -155,10 +159,7 @@ def read_index(path: Path) -> dict[str, str]:
     Raises:
         WorkError: the file cannot be read or has no such map of texts.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    data = read_bounded(path, MAX_BYTES)
     found = parse_object(data, where=str(path)).get("weight_map")
     if not isinstance(found, dict) or not found:
         raise WorkError("weight_map: expected shard names by tensor name", where=str(path))
@@ -168,7 +169,7 @@ def read_index(path: Path) -> dict[str, str]:
     return found
 
 
-def _open_sharded(folder: Path, name: str) -> TensorSource:
+def _open_sharded(folder: Path, name: str, writable: bool) -> TensorSource:
     index = inside(folder, name)
     wanted = read_index(index)
     # Every name is checked before the first file is opened.
@@ -181,7 +182,7 @@ def _open_sharded(folder: Path, name: str) -> TensorSource:
             where=str(index),
             fix=_INCOMPLETE,
         )
-    source = TensorSource(open_file(path) for path in paths.values())
+    source = TensorSource(open_file(path, writable=writable) for path in paths.values())
     for name, shard in wanted.items():
         if name not in source:
             raise WorkError(

@@ -3,23 +3,57 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections import Counter
 from typing import Any
 
 from tfcli.errors import WorkError
+from tfcli.units import format_bytes
+
+MAX_BYTES = 100_000_000
+"""Of a file of JSON that is parsed at all; what `BUDGET` allows is less for most content."""
+BUDGET = 160_000_000
+"""Bytes of memory that parsing may take: 90,000 tensors in a header, 200,000 in an index."""
+# What a value takes beside its text, from above: each `{` stands for a dictionary, and so on.
+_PRICES = ((b"{", 120), (b"[", 64), (b":", 110), (b",", 40), (b'"', 30))
+_WIDEST = tuple(bytes([lead]) for lead in range(0xF0, 0xF5))  # what letters of 4 bytes begin with
+_HALF = re.compile("[\ud800-\udfff]")
+_ESCAPED = re.compile(rb"\\u[dD]")  # how alone one can come out of valid UTF-8
 
 
-def parse_object(data: bytes, *, where: str) -> dict[str, Any]:
+def parse_object(
+    data: bytes, *, where: str, what: str = "the JSON", budget: int = BUDGET
+) -> dict[str, Any]:
     """Parse UTF-8 JSON whose top level is an object.
+
+    Args:
+        data: the text.
+        where: its file, for errors.
+        what: the part of the file that it is, for errors.
+        budget: bytes of memory that the result may take, estimated before anything is parsed.
 
     Raises:
         WorkError: not UTF-8, not JSON, not an object, a key that stands twice, NaN or infinity,
-            nesting or numbers beyond what Python parses, half of a surrogate pair.
+            nesting or numbers beyond what Python parses, half of a surrogate pair, or values that
+            take more memory than the budget.
     """
+    cost = memory(data)
+    if cost > budget:
+        raise WorkError(
+            f"{what} of {len(data):,} bytes would take {format_bytes(cost)} of memory, more than "
+            f"the {format_bytes(budget)} that are allowed",
+            where=where,
+        )
     try:
         value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite,
         )
+        if _ESCAPED.search(data):
+            _refuse_halves(value)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise WorkError(f"not valid JSON: {reason}", where=where) from None
@@ -44,10 +78,37 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
         raise ValueError(f"the key {short(twice)} stands twice")
-    for key in found:
-        # Half of a surrogate pair passes the JSON parser and fails in every later write.
-        key.encode("utf-8")
     return found
+
+
+def _refuse_halves(value: Any) -> None:
+    """Half of a surrogate pair passes the JSON parser and fails in every later write."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value)
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, str) and _HALF.search(value):
+            raise ValueError(f"the text {short(value)} has half of a surrogate pair")
+
+
+def memory(data: bytes) -> int:
+    """Bytes of memory that `data` and parsing it take, estimated from above without parsing."""
+    # Python keeps a text with the width of its widest letter. All of it is there twice: as the
+    # text, and in the texts that are cut out of it, which grow by a quarter at a time.
+    width = 1 if data.isascii() else 4 if any(byte in data for byte in _WIDEST) else 2
+    values = sum(price * data.count(mark) for mark, price in _PRICES)
+    return len(data) + 5 * width * len(data) // 2 + values
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {short(text, 40)} is too large")
+    return value
 
 
 def _no_constant(name: str) -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tfcli.checkpoints.plain_names import are_plain
 from tfcli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ def config_ties(config: Mapping[str, Any], names: Iterable[str] | None = None) -
         names: those of a checkpoint: only pairs that it holds, in its own spelling. None: every
             pair, as tfcli and transformers write the names.
     """
+    names = None if names is None else list(names)
+    if names is not None and are_plain(config, names):
+        return {}
     found = _understood(config)
     if found is None:
         return {}
@@ -41,13 +45,13 @@ def surplus(config: Mapping[str, Any], names: Iterable[str]) -> set[str]:
     """The names in a checkpoint that are no parameters of the model: computed buffers, old masks,
     and tied tensors whose partner is there too.
     """
-    found = _understood(config)
+    names = set(names)
+    found = None if are_plain(config, names) else _understood(config)
     if found is None:
         return set()
     from tfcli.models.rules import current_name
 
     model_class, _ = found
-    names = set(names)
     rules, patterns = model_class.rules(), list(model_class.ignorable())
     ignored = {n for n in names if any(re.search(p, current_name(rules, n)) for p in patterns)}
     return ignored | config_ties(config, names).keys()

@@ -10,7 +10,7 @@ import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.disk import map_privately, read_ahead
+from tfcli.checkpoints.disk import map_file, read_ahead
 from tfcli.checkpoints.dtypes import stored_shape, torch_dtype
 from tfcli.checkpoints.header import TensorInfo
 from tfcli.checkpoints.pickle_tree import describe, name_tensors
@@ -58,13 +58,16 @@ class TorchFile:
         path: the file.
         part: where in it a zip archive begins and its length, in bytes, for containers that hold
             several; None: it is the whole file.
+        writable: whether tensors may be written to, see `map_file`.
 
     Raises:
         WorkError: as `read_zip`, `read_legacy` and `name_tensors`; names the file.
     """
 
-    def __init__(self, path: Path, part: tuple[int, int] | None = None) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, part: tuple[int, int] | None = None, *, writable: bool = True
+    ) -> None:
+        self.path, self._writable = path, writable
         with path.open("rb") as file:
             zipped = part is not None or file.read(len(ZIP)) == ZIP
             self._size = file.seek(0, 2)
@@ -139,5 +142,5 @@ class TorchFile:
 
     def _mapped(self) -> mmap.mmap:
         if self._map is None:
-            self._map = map_privately(self.path, self._size)
+            self._map = map_file(self.path, self._size, writable=self._writable)
         return self._map

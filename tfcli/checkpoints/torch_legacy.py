@@ -39,6 +39,8 @@ def read_legacy(path: Path) -> Any:
             return _Reader(data, path).read()
     except OSError as error:
         raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except ValueError:  # of mmap; what is in the file is no reason for one
+        raise WorkError("truncated: the file is empty", where=str(path), fix=_AGAIN) from None
 
 
 class _Reader:

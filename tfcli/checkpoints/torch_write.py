@@ -17,16 +17,17 @@ import io
 import pickle
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.disk import require_space, whole_file, write_all
+from tfcli.checkpoints.disk import require_space, whole_file
 from tfcli.checkpoints.dtypes import torch_dtype, torch_shape
 from tfcli.checkpoints.pickle_globals import STORAGES
 from tfcli.checkpoints.safetensors import PendingTensor, bytes_of
 from tfcli.checkpoints.shards import DEFAULT_SHARD_BYTES, plan_shards
+from tfcli.checkpoints.sink import Sink
 from tfcli.checkpoints.source import PICKLED, PICKLED_INDEX
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.zip_directory import (
@@ -53,15 +54,18 @@ _NARROW = 0xFFFFFFFF  # what a field of 32 bits says when its number is in the z
 _VERSION = 45  # of the format: 4.5, with zip64
 _UTF8 = 0x800
 _NEW_YEAR = 0x21  # the first day that the format knows: files are the same whenever written
+Content = Callable[[Mapping[str, Any]], Any]
 _STORAGE_NAMES = {code: name for name, code in STORAGES.items() if code is not None}
 
 
-def write_torch(path: Path, tensors: Iterable[PendingTensor]) -> int:
-    """Write a dictionary of tensors as torch.save would, in the order given.
+def write_torch(path: Path, tensors: Iterable[PendingTensor], content: Content = dict) -> int:
+    """Write tensors as torch.save would, in the order given.
 
     Args:
         path: the file; replaced in one step when it exists.
         tensors: what to write; each gets a storage of its own.
+        content: gives the object that is saved for the tensors by name, which it puts into its
+            place as they are; a dictionary of them if it is not given.
 
     Returns:
         The file's size in bytes.
@@ -72,18 +76,35 @@ def write_torch(path: Path, tensors: Iterable[PendingTensor]) -> int:
             behind.
     """
     pending = list(tensors)
-    pickled = pickle_tensors(pending, path)
+    pickled = pickle_tensors(pending, path, content)
+    with whole_file(path, archive_bytes(pickled, pending)) as sink:
+        return write_archive(sink, pickled, pending, path)
+
+
+def archive_bytes(pickled: bytes, pending: Sequence[PendingTensor]) -> int:
+    """An upper bound of what `write_archive` writes."""
     # Of headers and padding a storage takes less than 256 bytes.
-    size = len(pickled) + sum(item.nbytes + 256 for item in pending) + 4096
-    with whole_file(path, size) as descriptor:
-        archive = Archive(descriptor)
-        archive.add("data.pkl", pickled)
-        archive.add("byteorder", b"little")
-        for number, item in enumerate(pending):
-            archive.add(f"data/{number}", bytes_of(item, path))
-        archive.add("version", b"3\n")
-        archive.finish()
-        return archive.at
+    return len(pickled) + sum(item.nbytes + 256 for item in pending) + 4096
+
+
+def write_archive(sink: Sink, pickled: bytes, pending: Sequence[PendingTensor], path: Path) -> int:
+    """Write what `pickle_tensors` gave, and the tensors, as one archive from the file's place on.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        WorkError: values that differ from what was declared.
+        OSError: the file cannot be written.
+    """
+    archive = Archive(sink)
+    archive.add("data.pkl", pickled)
+    archive.add("byteorder", b"little")
+    for number, item in enumerate(pending):
+        archive.add(f"data/{number}", bytes_of(item, path))
+    archive.add("version", b"3\n")
+    archive.finish()
+    return archive.at
 
 
 def write_torch_shards(
@@ -114,21 +135,26 @@ def write_torch_shards(
     return [folder / name for name in names]
 
 
-def pickle_tensors(tensors: Iterable[PendingTensor], path: Path) -> bytes:
-    """The pickle of a dictionary of tensors, whose storages are `data/0`, `data/1` and so on.
+def pickle_tensors(tensors: Iterable[PendingTensor], path: Path, content: Content = dict) -> bytes:
+    """The pickle of an object with tensors, whose storages are `data/0`, `data/1` and so on.
+
+    Args:
+        tensors: in the order of the storages.
+        path: for errors.
+        content: as in `write_torch`.
 
     Raises:
         WorkError: a name that stands twice, or a type that torch lacks.
     """
-    content: dict[str, _Tensor] = {}
+    named: dict[str, _Tensor] = {}
     for number, item in enumerate(tensors):
-        if item.name in content:
+        if item.name in named:
             raise WorkError(f"the tensor name {short(item.name)} is taken", where=str(path))
         dtype = torch_dtype(item.dtype, where=short(item.name))
         shape = torch_shape(item.dtype, item.shape)
-        content[item.name] = _Tensor(_Storage(str(number), item.dtype, item.nbytes), dtype, shape)
+        named[item.name] = _Tensor(_Storage(str(number), item.dtype, item.nbytes), dtype, shape)
     out = io.BytesIO()
-    _Pickler(out, protocol=2).dump(content)
+    _Pickler(out, protocol=2).dump(content(named))
     return out.getvalue()
 
 
@@ -178,12 +204,12 @@ class Archive:
     """A zip archive of stored entries, written from front to back.
 
     Args:
-        descriptor: the file, open for writing, empty.
+        sink: the file; the archive begins at its place, a multiple of 64 bytes.
         narrow: from this number on, a place or a size is written in 64 bits.
     """
 
-    def __init__(self, descriptor: int, *, narrow: int = _NARROW) -> None:
-        self.descriptor, self.narrow = descriptor, narrow
+    def __init__(self, sink: Sink, *, narrow: int = _NARROW) -> None:
+        self.sink, self.narrow = sink, narrow
         self.at = 0
         self._directory: list[bytes] = []
 
@@ -228,7 +254,7 @@ class Archive:
         return _NARROW if number >= self.narrow else number
 
     def _write(self, data: bytes | memoryview) -> None:
-        write_all(self.descriptor, data)
+        self.sink.write(data)
         self.at += len(data)
 
 

@@ -22,11 +22,11 @@ from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import read_json, sync_entry, sync_folder, write_json
 from tfcli.processes import is_first_process
+from tfcli.recipe.digests import InputDigests
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import (
     RECORD,
     check_inputs,
-    digest_inputs,
     is_intact,
     make_record,
     read_record,
@@ -73,10 +73,10 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
     output = Path(target)
     _restore_interrupted_swap(output)
     _refuse_foreign(output)
-    inputs = digest_inputs(spec)
-    key = step_key(spec, inputs)
+    inputs = InputDigests(spec)
     record = read_record(output)
     if record and not force:
+        key = step_key(spec, inputs)
         if record["key"] == key and is_intact(output, record):
             return Outcome(verb.result().model_validate(record["result"]), True, output)
         if record["key"] != key and not replace:
@@ -90,8 +90,9 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
         # one stages. They meet when the verb joins its process group, before any of them writes.
         return Outcome(_run(spec, Job(console, _partial(output), inputs)), False, output)
     started = datetime.now(UTC)
-    with _staged(output, key, spec, force) as folder:
+    with _staged(output, inputs, spec, force) as folder:
         result = _run(spec, Job(console, folder, inputs))
+        key = step_key(spec, inputs)
         record = make_record(spec, key, inputs, folder, result.model_dump(mode="json"), started)
         write_json(folder / RECORD, record)
     return Outcome(result, reused=False, output=output)
@@ -121,7 +122,7 @@ def _refuse_foreign(output: Path) -> None:
 
 
 @contextmanager
-def _staged(output: Path, key: str, spec: Spec, force: bool) -> Iterator[Path]:
+def _staged(output: Path, inputs: InputDigests, spec: Spec, force: bool) -> Iterator[Path]:
     """A partial folder that becomes `output` when the block ends well."""
     partial = _partial(output)
     try:
@@ -134,7 +135,10 @@ def _staged(output: Path, key: str, spec: Spec, force: bool) -> Iterator[Path]:
     lock = os.open(partial, os.O_RDONLY)
     try:
         _lock(lock, output)
+        # Only what may be gone on with has a key to compare before the work.
+        key = step_key(spec, inputs) if spec.resumable else None
         _prepare(partial, output, key, spec, force)
+        inputs.start()
         try:
             yield partial
             (partial / KEY_FILE).unlink()
@@ -166,7 +170,7 @@ def _lock(descriptor: int, output: Path) -> None:
         ) from error
 
 
-def _prepare(partial: Path, output: Path, key: str, spec: Spec, force: bool) -> None:
+def _prepare(partial: Path, output: Path, key: str | None, spec: Spec, force: bool) -> None:
     """Keep an interrupted run of the same key, and clear anything else."""
     key_file = partial / KEY_FILE
     old = read_json(key_file) if key_file.exists() else None

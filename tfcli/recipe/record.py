@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,6 +53,8 @@ def file_table(folder: Path) -> dict[str, dict[str, Any]]:
             path = Path(root) / name
             relative = path.relative_to(folder).as_posix()
             if name.startswith(".") or relative == RECORD:
+                continue
+            if not path.is_file():  # a pipe or a device has no end, a link may lead nowhere
                 continue
             stat = path.stat()
             entry = {"bytes": stat.st_size, "changed": stat.st_mtime_ns}
@@ -96,28 +99,14 @@ def check_inputs(spec: Spec, *, coming: tuple[str, ...] = ()) -> None:
             raise UsageError(f"not readable: {value}", where=key, fix="check its permissions")
 
 
-def digest_inputs(spec: Spec) -> dict[str, str]:
-    """The content hash of every input of a spec: path or hub id -> hash or commit."""
-    digests = {value: digest_input(Path(value)) for _, value in paths_with_role(spec, "input")}
-    for _, value in paths_with_role(spec, "model"):
-        if Path(value).exists():
-            digests[value] = digest_input(Path(value))
-        else:
-            from tfcli.hub import resolve
-
-            # A hub snapshot's folder is named by its commit.
-            digests[value] = f"commit {resolve(value).name}"
-    return digests
-
-
-def step_key(spec: Spec, inputs: dict[str, str]) -> str:
+def step_key(spec: Spec, inputs: Mapping[str, str]) -> str:
     """The SHA-256 over the verb, the resolved spec and the inputs' content."""
     values = _replace(spec.model_dump(mode="json", exclude={"output"}), inputs)
     text = json.dumps([tfcli.__version__, spec.verb, values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _replace(value: Any, digests: dict[str, str]) -> Any:
+def _replace(value: Any, digests: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         return {key: _replace(item, digests) for key, item in value.items()}
     if isinstance(value, list):
@@ -128,7 +117,7 @@ def _replace(value: Any, digests: dict[str, str]) -> Any:
 def make_record(
     spec: Spec,
     key: str,
-    inputs: dict[str, str],
+    inputs: Mapping[str, str],
     folder: Path,
     result: dict[str, Any],
     started: datetime,
@@ -140,7 +129,7 @@ def make_record(
         "command": spec.verb,
         "key": key,
         "spec": spec.model_dump(mode="json"),
-        "inputs": inputs,
+        "inputs": dict(inputs),
         "files": file_table(folder),
         "result": result,
         "started": started.isoformat(timespec="seconds"),

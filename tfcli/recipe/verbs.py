@@ -58,6 +58,7 @@ VERBS = {
     ),
     "merge": Verb("Work an adapter into its base.", "tfcli.merge", "Merge"),
     "average": Verb("Average checkpoints of one model.", "tfcli.average", "Average"),
+    "shard": Verb("Divide a checkpoint into files of another size.", "tfcli.shard", "Shard"),
     "diff": Verb("Say where two checkpoints differ.", "tfcli.diff", "Diff"),
     "inspect": Verb("Say what a checkpoint holds and needs.", "tfcli.inspect", "Inspect"),
     "report": Verb("Put finished steps into one report.", "tfcli.report", "Report"),
