@@ -23,6 +23,8 @@ def test_plain_values_must_be_equal_bit_for_bit():
 def test_nan_is_equal_to_the_same_nan():
     values = torch.full((1, 32), float("nan"))
     require_equal(values, values.clone(), "F32", "x")
+    values[0, :3] = torch.tensor([1.0, 0.1, float("inf")])
+    assert 0 < require_equal(values, values.half(), "F16", "x") < 1e-3  # of the finite ones
 
 
 @pytest.mark.parametrize("kind", QUANTIZED)

@@ -2,10 +2,10 @@
 
 import pytest
 
+from tests.gguf.convert import from_gguf, to_gguf
 from tests.gguf.files import rewrite
 from tests.gguf.folders import write_folder
 from tfcli.errors import ModelError, WorkError
-from tfcli.gguf.convert import from_gguf, to_gguf
 from tfcli.gguf.write import Value
 
 OWN = r"tfcli\."

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from tests.gguf.convert import from_gguf, to_gguf
 from tests.gguf.folders import DECODERS, VOCAB, write_folder
 from tests.gguf.llama_cpp import LlamaCpp
 from tfcli.checkpoints.folder import load_model
-from tfcli.gguf.convert import from_gguf, to_gguf
 
 pytestmark = pytest.mark.interop
 PROMPT = torch.randint(1, 300, (40,), generator=torch.Generator().manual_seed(3)).tolist()
@@ -27,7 +27,7 @@ def converted(tmp_path, name, kind):
     write_folder(tmp_path / name, name)
     # llama.cpp sets attributes of tokens by the model's name, and this vocabulary lacks them.
     to_gguf(tmp_path / name, tmp_path / "model.gguf", kind, name="tiny")
-    from_gguf(tmp_path / "model.gguf", tmp_path / "back", "F32")
+    from_gguf(tmp_path / "model.gguf", tmp_path / "back")
     return load_model(tmp_path / "back"), LlamaCpp(tmp_path / "model.gguf", VOCAB)
 
 

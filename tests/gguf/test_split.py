@@ -3,10 +3,10 @@
 import pytest
 from safetensors.torch import load_file
 
+from tests.gguf.convert import from_gguf, to_gguf
 from tests.gguf.files import rewrite
 from tests.gguf.folders import write_folder
 from tfcli.errors import WorkError
-from tfcli.gguf.convert import from_gguf, to_gguf
 from tfcli.gguf.split import open_gguf
 from tfcli.gguf.write import Value
 

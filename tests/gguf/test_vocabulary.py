@@ -8,6 +8,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from tests.gguf.convert import from_gguf, plan, to_gguf
 from tests.gguf.files import rewrite
 from tests.gguf.folders import model
 from tests.gguf.llama_cpp import LlamaCpp
@@ -15,7 +16,6 @@ from tests.tokenizers import folders as tokenizers
 from tests.tokenizers.texts import NASTY
 from tfcli.checkpoints.folder import save_model
 from tfcli.errors import WorkError
-from tfcli.gguf.convert import from_gguf, plan_to_gguf, to_gguf
 from tfcli.gguf.file import GGUFFile
 from tfcli.gguf.pretokenizers import PATTERNS, TEST_TEXT, name_of, pre_tokenizer
 from tfcli.gguf.write import Value
@@ -139,7 +139,7 @@ def test_tokenizers_that_llama_cpp_lacks_are_refused(tmp_path):
     unigram = tokenizers.make(tmp_path / "t5", "t5", tokenizer_config=declared)
     save_model(model("llama", vocab_size=600), unigram)
     with pytest.raises(WorkError, match="kind Unigram is not covered"):
-        plan_to_gguf(unigram)
+        plan(unigram)
     other = tokenizers.make(tmp_path / "gpt2", "gpt2")
     save_model(model("gpt2", vocab_size=453), other)
     backend = load_tokenizer(other).backend
@@ -148,4 +148,4 @@ def test_tokenizers_that_llama_cpp_lacks_are_refused(tmp_path):
     )
     backend.save(str(other / "tokenizer.json"))
     with pytest.raises(WorkError, match="no name for how this tokenizer cuts"):
-        plan_to_gguf(other)
+        plan(other)

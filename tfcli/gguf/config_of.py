@@ -14,6 +14,8 @@ from tfcli.gguf.names import BY_MODEL_TYPE
 from tfcli.gguf.record import Record, located
 from tfcli.gguf.rules import Dialect
 
+_MAX_TABLE = 1 << 20  # bytes: there is a number for every second value of a head
+
 
 def model_dialect(file: GGUFFile, record: Record, where: str) -> Dialect:
     """The names and rules of the file's model type.
@@ -79,8 +81,18 @@ def _agrees(config: Any, dialect: Dialect, file: GGUFFile) -> bool:
 
 
 def _table(file: GGUFFile, name: str) -> list[float] | None:
-    if name not in file.tensors:
+    """The values of a rotary table, read without torch where they are float32, as usual."""
+    info = file.tensors.get(name)
+    if info is None:
         return None
+    if info.nbytes > _MAX_TABLE:
+        raise WorkError(
+            f"{name} has {info.nbytes} bytes, too many for a table", where=str(info.file)
+        )
+    if info.dtype == "F32":
+        with info.file.open("rb") as stored:
+            stored.seek(info.start)
+            return list(struct.unpack(f"<{info.elements}f", stored.read(info.nbytes)))
     values: list[float] = file.dequantize(name).float().reshape(-1).tolist()
     return values
 

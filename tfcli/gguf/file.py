@@ -1,4 +1,4 @@
-"""GGUF files, opened for reading: tensors are views of a private map, as in safetensors files.
+"""GGUF files, opened for reading: tensors are views of a map that must not be written to.
 
 A quantized tensor is read as its bytes, or dequantized in pieces of rows, so that nothing larger
 than the result is in memory.
@@ -10,6 +10,7 @@ import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfcli.checkpoints.disk import map_file, read_ahead
 from tfcli.checkpoints.header import TensorInfo
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
@@ -41,6 +42,7 @@ class GGUFFile:
         header = read_header(path)
         self.tensors, self.metadata, self.types = header.tensors, header.metadata, header.types
         self.version, self.alignment = header.version, header.alignment
+        self._map: mmap.mmap | None = None
 
     def info(self, name: str) -> TensorInfo:
         """What the header says of a tensor.
@@ -71,11 +73,12 @@ class GGUFFile:
             dtype, shape = torch.uint8, (*info.shape[:-1], kind.row_bytes(info.shape[-1]))
         if not info.nbytes:
             return torch.empty(shape, dtype=dtype)
-        mapped, start = self._mapped(info)
+        mapped = self._mapped()
+        read_ahead(mapped, info.start, info.nbytes)
         # A view holds the map's lock, so that no one can close the map under a tensor.
         buffer = memoryview(mapped)
-        raw = torch.frombuffer(buffer, dtype=torch.uint8, count=info.nbytes, offset=start)
-        if start % dtype.itemsize:  # vector code may not read it where it is
+        raw = torch.frombuffer(buffer, dtype=torch.uint8, count=info.nbytes, offset=info.start)
+        if info.start % dtype.itemsize:  # vector code may not read it where it is
             raw = raw.clone()
         return raw.view(dtype).reshape(shape)
 
@@ -105,24 +108,8 @@ class GGUFFile:
             decode(raw.reshape(-1, raw.shape[-1]), info.dtype, out.view(-1, width))
         return out
 
-    def _mapped(self, info: TensorInfo) -> tuple[mmap.mmap, int]:
-        """A private map of the tensor's pages, and its place in them.
-
-        One map a tensor: private maps count against a limit on the process's data (`ulimit -d`),
-        and a file may be larger than that.
-        """
-        begin = info.start - info.start % mmap.ALLOCATIONGRANULARITY
-        end = info.start + info.nbytes
-        try:
-            with self.path.open("rb") as file:
-                if file.seek(0, 2) < end:
-                    raise WorkError(
-                        "the file became shorter while it was open", where=str(self.path)
-                    )
-                found = mmap.mmap(file.fileno(), end - begin, access=mmap.ACCESS_COPY, offset=begin)
-        except OSError as error:
-            raise WorkError(
-                f"cannot be mapped into memory: {error.strerror}", where=str(self.path)
-            ) from error
-        found.madvise(mmap.MADV_WILLNEED)
-        return found, info.start - begin
+    def _mapped(self) -> mmap.mmap:
+        if self._map is None:
+            end = max((info.start + info.nbytes for info in self.tensors.values()), default=0)
+            self._map = map_file(self.path, end, writable=False)
+        return self._map

@@ -1,30 +1,27 @@
-"""A GGUF file into a Hugging Face folder, tensor by tensor, checked afterwards."""
+"""A GGUF file as a Hugging Face checkpoint: the plan, and the values of each tensor."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.dtypes import TORCH_NAMES, torch_dtype
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.safetensors import PendingTensor
-from tfcli.checkpoints.shards import DEFAULT_SHARD_BYTES, write_shards
-from tfcli.checkpoints.source import open_checkpoint
 from tfcli.errors import WorkError
-from tfcli.files import write_json
+from tfcli.gguf.choose import common_type
 from tfcli.gguf.config_of import model_config, model_dialect
 from tfcli.gguf.file import GGUFFile
 from tfcli.gguf.names import stays_single
-from tfcli.gguf.plan import Origin, common_type, plan_origins
+from tfcli.gguf.origins import Origin, plan_origins
 from tfcli.gguf.record import Record, read_record
 from tfcli.gguf.rules import AddOne, Dialect
 from tfcli.gguf.split import open_gguf
 from tfcli.gguf.types import BY_NAME
-from tfcli.gguf.vocabulary_read import Vocabulary, read_vocabulary, write_tokenizer
+from tfcli.gguf.vocabulary_read import Vocabulary, read_vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,11 +53,6 @@ class FromGGUF:
     record: Record
     vocabulary: Vocabulary | None
 
-    @property
-    def nbytes(self) -> int:
-        """The bytes of all tensors in the checkpoint."""
-        return sum(self.pending(origin).nbytes for origin in self.origins)
-
     def pending(self, origin: Origin) -> PendingTensor:
         """A tensor of the checkpoint, to be written."""
         code = self.dtypes[origin.name]
@@ -85,34 +77,20 @@ class FromGGUF:
         return torch.tensor(found, dtype=torch.float32).reshape(origin.shape)
 
 
-@dataclass(frozen=True)
-class FolderResult:
-    """What a conversion did.
-
-    Args:
-        folder: what was written. files: its weight files.
-        types: safetensors type -> how many tensors have it.
-        dequantized: tensors whose values were computed from quantized ones.
-        tokenizer: whether the file had one.
-        compared: tensors that were read back and compared.
-    """
-
-    folder: Path
-    files: list[Path]
-    types: dict[str, int]
-    dequantized: int
-    tokenizer: bool
-    compared: int = 0
-    notes: list[str] = field(default_factory=list)
+def _none(name: str) -> bool:
+    return False
 
 
-def plan_from_gguf(path: Path, dtype: str | None = None) -> FromGGUF:
+def plan_from_gguf(path: Path, exact: Callable[[str], bool] = _none) -> FromGGUF:
     """Plan a conversion from the file's header alone.
+
+    Tensors get the types of the checkpoint that the file was made from, where it says; else they
+    keep theirs, and quantized ones become F16.
 
     Args:
         path: the GGUF file.
-        dtype: safetensors' name of the type of all tensors; None: those of the checkpoint that
-            the file was made from, where it says; else as stored, quantized ones F16.
+        exact: which tensors, by their names in the file, come in a type that loses nothing: as they
+            are stored, quantized ones F32.
 
     Raises:
         WorkError: a broken file, or an architecture or tokenizer that is not covered.
@@ -125,83 +103,12 @@ def plan_from_gguf(path: Path, dtype: str | None = None) -> FromGGUF:
     config, sizes = model_config(file, dialect, record, where)
     origins = plan_origins(file.tensors, dialect, record.bare, where)
     _require_stacks(file, sizes, where)
-    dtypes = {origin.name: dtype or _dtype_of(file, record, origin) for origin in origins}
+    dtypes = {
+        origin.name: _dtype_of(file, record, origin, exact(origin.stored)) for origin in origins
+    }
     _set_dtype(config, dtypes)
     vocabulary = read_vocabulary(file.metadata, where)
     return FromGGUF(file, dialect, config, sizes, origins, dtypes, record, vocabulary)
-
-
-def from_gguf(
-    path: Path,
-    out_folder: Path,
-    dtype: str | None = None,
-    *,
-    max_shard_bytes: int = DEFAULT_SHARD_BYTES,
-    verify: bool = True,
-) -> FolderResult:
-    """Write a GGUF file as a Hugging Face folder. See `plan_from_gguf` for the arguments.
-
-    Args:
-        out_folder: made when it is not there.
-        max_shard_bytes: the largest weight file.
-        verify: read the folder back and compare every tensor.
-
-    Raises:
-        WorkError, ModelError: as `plan_from_gguf`; no room; a folder that does not hold what was
-            written.
-    """
-    return run_from_gguf(
-        plan_from_gguf(path, dtype), out_folder, max_shard_bytes=max_shard_bytes, verify=verify
-    )
-
-
-def run_from_gguf(
-    planned: FromGGUF,
-    out_folder: Path,
-    *,
-    max_shard_bytes: int = DEFAULT_SHARD_BYTES,
-    verify: bool = True,
-) -> FolderResult:
-    """Do what was planned. See `from_gguf`."""
-    out_folder.mkdir(parents=True, exist_ok=True)
-    pending = [planned.pending(origin) for origin in planned.origins]
-    files = write_shards(out_folder, pending, max_shard_bytes)
-    if planned.vocabulary is not None:
-        write_tokenizer(planned.vocabulary, out_folder)
-    write_json(out_folder / CONFIG, planned.config)
-    types: dict[str, int] = {}
-    for item in pending:
-        types[item.dtype] = types.get(item.dtype, 0) + 1
-    quantized = sum(not BY_NAME[planned.file.info(o.stored).dtype].plain for o in planned.origins)
-    return FolderResult(
-        out_folder,
-        files,
-        types,
-        quantized,
-        planned.vocabulary is not None,
-        _verify(planned, out_folder) if verify else 0,
-    )
-
-
-def _verify(planned: FromGGUF, folder: Path) -> int:
-    """Read the folder back: every tensor is what the rules make of the file's, bit for bit."""
-    import torch
-
-    from tfcli.tokenizers.load import load_tokenizer
-
-    if planned.vocabulary is not None:
-        load_tokenizer(folder)
-    written = open_checkpoint(folder)
-    names = {origin.name for origin in planned.origins}
-    if set(written.names) != names:
-        raise WorkError("the folder holds other tensors than were written", where=str(folder))
-    for origin in planned.origins:
-        expected, found = planned.read(origin), written[origin.name]
-        same = expected.dtype == found.dtype and expected.shape == found.shape
-        flat = (expected.contiguous().reshape(-1), found.reshape(-1))
-        if not same or not torch.equal(*(tensor.view(torch.uint8) for tensor in flat)):
-            raise WorkError(f"{origin.name} is not what {origin.stored} holds", where=str(folder))
-    return len(names)
 
 
 def _require_stacks(file: GGUFFile, sizes: Any, where: str) -> None:
@@ -213,8 +120,10 @@ def _require_stacks(file: GGUFFile, sizes: Any, where: str) -> None:
             )
 
 
-def _dtype_of(file: GGUFFile, record: Record, origin: Origin) -> str:
+def _dtype_of(file: GGUFFile, record: Record, origin: Origin, exact: bool) -> str:
     info = file.info(origin.stored)
+    if exact:
+        return info.dtype if BY_NAME[info.dtype].plain else "F32"
     known = record.dtype_of(origin.name)
     if known is not None:
         return known

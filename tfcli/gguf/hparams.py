@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from tfcli.errors import WorkError, hint
@@ -179,6 +180,8 @@ def read_hparams(
             continue
         if not isinstance(value, bool if key.kind == "bool" else (int, float)):
             raise WorkError(f"{arch}.{key.name}: expected one number for all layers", where=where)
+        if isinstance(value, float) and not isfinite(value):
+            raise WorkError(f"{arch}.{key.name}: {value} is no number", where=where)
         found[field] = shortest(value) if key.kind == "float32" else value
     if dialect.model_type == "phi3" and not found.get("sliding_window"):
         found["sliding_window"] = None

@@ -1,37 +1,26 @@
-"""Which tensors of a checkpoint become which tensors of a GGUF file, and the other way round."""
+"""Which tensors of a checkpoint become which tensors of a GGUF file."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from tfcli.checkpoints.dtypes import FLOATS
-from tfcli.checkpoints.header import TensorInfo
 from tfcli.checkpoints.strict_json import short
-from tfcli.errors import UsageError, WorkError, hint
-from tfcli.gguf.names import EXTRA, stays_single
-from tfcli.gguf.rules import Change, Dialect, Rule, Transpose
-from tfcli.gguf.types import BY_NAME, WRITABLE
+from tfcli.convert.view import View, ViewTensor
+from tfcli.errors import WorkError
+from tfcli.gguf.choose import TypeOf
+from tfcli.gguf.rules import AddOne, Change, Dialect, Rule, Transpose
+from tfcli.gguf.types import BY_NAME
+from tfcli.gguf.write import Value
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class Source(Protocol):
-    """Tensors by name, as `TensorSource` has them."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names."""
-
-    def info(self, name: str) -> TensorInfo:
-        """What the header says of a tensor."""
-
-    def __getitem__(self, name: str) -> Tensor:
-        """A tensor."""
 
 
 @dataclass(frozen=True)
@@ -42,101 +31,107 @@ class Target:
         name: in GGUF.
         dtype: the type to write.
         shape: in elements, the slowest dimension first.
-        sources: the Hugging Face tensors in it, in the order of a stack.
-        rule: how they correspond.
+        sources: the stored tensors in it, in the order of a stack.
+        source_dtype: their type.
+        action: `copied` bit for bit, `converted` to another type, or `made` by a computation.
+        how: what is done to their values; empty where they are taken as they are.
         note: why the type is not the one that was asked for; empty where it is.
+        part_bytes: the largest of `parts`, in bytes.
+        parts: gives what is written, in order: values, or the bytes of quantized rows (uint8) that
+            are kept. May be called again.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     sources: tuple[str, ...]
-    rule: Rule
-    note: str = ""
+    source_dtype: str
+    action: Literal["copied", "converted", "made"]
+    how: str
+    note: str
+    part_bytes: int
+    parts: Callable[[], Iterable[Tensor]]
+
+    @property
+    def width(self) -> int:
+        """Elements of a row."""
+        return self.shape[-1] if self.shape else 1
 
     @property
     def nbytes(self) -> int:
         """The bytes of its data."""
-        width = self.shape[-1] if self.shape else 1
-        rows = 1
-        for size in self.shape[:-1]:
-            rows *= size
-        return rows * BY_NAME[self.dtype].row_bytes(width)
+        return math.prod(self.shape[:-1]) * BY_NAME[self.dtype].row_bytes(self.width)
+
+    @property
+    def kept(self) -> bool:
+        """Whether `parts` are the bytes of quantized rows."""
+        return self.action == "copied" and not BY_NAME[self.dtype].plain
+
+
+@dataclass(frozen=True)
+class ToGGUF:
+    """A GGUF file that is planned: headers were read, values were not.
+
+    Args:
+        path: the source.
+        targets: what is written, in order.
+        metadata: the file's keys, but for those that depend on values.
+        late: gives these.
+        skipped: tensor of the source -> why it is not written.
+        notes: what the user should know.
+    """
+
+    path: Path
+    targets: list[Target]
+    metadata: dict[str, Value]
+    late: Callable[[], dict[str, Value]]
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all tensors in the file."""
+        return sum(target.nbytes for target in self.targets)
+
+    @property
+    def largest(self) -> int:
+        """The bytes of the largest tensor that is in memory at once."""
+        return max((target.part_bytes for target in self.targets), default=0)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a conversion to GGUF does with every tensor.
+    """Where the tensors of a checkpoint go.
 
     Args:
         targets: what is written, in order.
         skipped: Hugging Face name -> why it is not.
+        more: GGUF name -> the tensor whose values are stored plus one.
         bare: the names lack the body's prefix.
-        tied: the output matrix that is stored although it is the embedding; it is left out.
+        tied: the output matrix that is stored although it is the embedding, and the embedding.
     """
 
     targets: list[Target]
-    skipped: dict[str, str] = field(default_factory=dict)
-    bare: bool = False
-    tied: str | None = None
+    skipped: dict[str, str]
+    more: dict[str, ViewTensor]
+    bare: bool
+    tied: tuple[ViewTensor, ViewTensor] | None
 
 
-TypeOf = Callable[[str, int, int], tuple[str, str]]
-
-
-def type_chooser(kind: str, overrides: Sequence[tuple[str, str]]) -> TypeOf:
-    """Which type a tensor gets: (GGUF name, dimensions, row width) -> (type, note).
-
-    Args:
-        kind: the type of most tensors.
-        overrides: (regular expression found in the GGUF name, type); the first that fits counts.
-
-    Raises:
-        UsageError: a type that is not written, or no regular expression.
-    """
-    rules = []
-    for pattern, name in (*overrides, ("", kind)):
-        if name.upper() not in WRITABLE:
-            raise UsageError(
-                f"{name!r} is no type that can be written", fix=hint(name.upper(), WRITABLE)
-            )
-        try:
-            rules.append((re.compile(pattern), name.upper()))
-        except re.error as error:
-            raise UsageError(f"{pattern!r} is no regular expression: {error}") from None
-
-    def choose(name: str, dimensions: int, width: int) -> tuple[str, str]:
-        if stays_single(name, dimensions):
-            return "F32", ""
-        chosen = next(kind for pattern, kind in rules if pattern.search(name))
-        if width % BY_NAME[chosen].block == 0:
-            return chosen, ""
-        return "F16", f"rows of {width} do not fill {chosen}'s blocks"
-
-    return choose
-
-
-def common_type(infos: Iterable[TensorInfo]) -> str:
-    """The floating type that most bytes have; F32 where there is none."""
-    held: Counter[str] = Counter()
-    for info in infos:
-        if info.dtype in ("F32", "F16", "BF16"):
-            held[info.dtype] += info.nbytes
-    return held.most_common(1)[0][0] if held else "F32"
-
-
-def plan_targets(source: Source, dialect: Dialect, config: Any, choose: TypeOf, where: str) -> Plan:
+def plan_targets(view: View, dialect: Dialect, config: Any, choose: TypeOf) -> Plan:
     """Give every tensor of a checkpoint its place.
 
     Raises:
         WorkError: a tensor that has none, one that is missing, or one that has no plain numbers.
     """
-    bare = not any(name.startswith(dialect.prefix) for name in source.names)
+    where = str(view.path)
+    bare = not any(name.startswith(dialect.prefix) for name in view.tensors)
     skipped: dict[str, str] = {}
-    groups: dict[str, list[tuple[int, str, Rule]]] = {}
-    tied = dialect.head if config.tie_word_embeddings else None
-    for name in source.names:
-        if name == tied:
+    groups: dict[str, list[tuple[int, ViewTensor, Rule]]] = {}
+    head = dialect.head if config.tie_word_embeddings else None
+    for tensor in view:
+        name = tensor.name
+        if name == head:
             continue
         whole = dialect.prefix + name if bare and name != dialect.head else name
         found = dialect.of_hf(whole)
@@ -151,31 +146,40 @@ def plan_targets(source: Source, dialect: Dialect, config: Any, choose: TypeOf, 
             skipped[name] = str(reason)
             continue
         rule, places = found
-        if source.info(name).dtype not in FLOATS:
+        if tensor.dtype not in FLOATS:
             raise WorkError(
-                f"{short(name)} holds {source.info(name).dtype} values, no plain numbers",
+                f"{short(name)} holds {tensor.dtype} values, no plain numbers",
                 where=where,
                 fix="dequantize the checkpoint first",
             )
         groups.setdefault(rule.name(rule.gguf, places), []).append(
-            (int(places.get("e") or 0), name, rule)
+            (int(places.get("e") or 0), tensor, rule)
         )
-    targets = [_target(name, group, source, config, choose) for name, group in groups.items()]
+    targets = [_target(name, group, config, choose, where) for name, group in groups.items()]
     _require_complete(groups, config, dialect, where)
-    return Plan(targets, skipped, bare, tied if tied in source.names else None)
+    more = {
+        name: group[0][1]
+        for name, group in groups.items()
+        if isinstance(group[0][2].change, AddOne)
+    }
+    tied = None
+    if head is not None and head in view.tensors:
+        tied = (view.tensors[head], groups["token_embd.weight"][0][1])
+        skipped[head] = "is the embedding, which stands for it"
+    return Plan(targets, skipped, more, bare, tied)
 
 
 def _target(
     name: str,
-    group: list[tuple[int, str, Rule]],
-    source: Source,
+    group: list[tuple[int, ViewTensor, Rule]],
     config: Any,
     choose: TypeOf,
+    where: str,
 ) -> Target:
     rule = group[0][2]
     group = sorted(group, key=lambda item: item[0])
-    shapes = {source.info(hf).shape for _, hf, _ in group}
-    where = str(source.info(group[0][1]).file)
+    tensors = tuple(tensor for _, tensor, _ in group)
+    shapes = {tensor.shape for tensor in tensors}
     if len(shapes) > 1:
         raise WorkError(f"the tensors of {name} differ in shape", where=where)
     shape = shapes.pop()
@@ -189,7 +193,28 @@ def _target(
             )
         shape = (count, *shape)
     dtype, note = choose(name, len(shape), shape[-1] if shape else 1)
-    return Target(name, dtype, shape, tuple(hf for _, hf, _ in group), rule, note)
+    held = tensors[0].stored or tensors[0].dtype
+    steps = [tensors[0].how, f"{len(tensors)} stacked" if rule.stacks else ""]
+    steps.append("" if rule.change is None else type(rule.change).__name__.lower())
+    made = any(steps)
+    return Target(
+        name,
+        dtype,
+        shape,
+        tuple(source for tensor in tensors for source in tensor.sources),
+        held,
+        "made" if made else "copied" if held == dtype else "converted",
+        ", ".join(filter(None, steps)),
+        note,
+        tensors[0].nbytes,
+        partial(_parts, tensors, rule.change, config),
+    )
+
+
+def _parts(tensors: Sequence[ViewTensor], change: Change | None, sizes: Any) -> Iterator[Tensor]:
+    for tensor in tensors:
+        values = tensor.read()
+        yield values if change is None else change.write(values, sizes)
 
 
 def _require_complete(groups: Mapping[str, Any], config: Any, dialect: Dialect, where: str) -> None:
@@ -213,53 +238,3 @@ def _require_complete(groups: Mapping[str, Any], config: Any, dialect: Dialect, 
         ends.discard("output.weight")
     for name in sorted(ends - set(groups)):
         raise WorkError(f"no tensor for {name} is there", where=where)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a Hugging Face tensor comes from in a GGUF file.
-
-    Args:
-        name: in the checkpoint.
-        stored: in GGUF.
-        index: position in a stack; None: the whole tensor.
-        shape: in the checkpoint.
-        change: how the values differ.
-    """
-
-    name: str
-    stored: str
-    index: int | None
-    shape: tuple[int, ...]
-    change: Change | None
-
-
-def plan_origins(
-    tensors: Mapping[str, TensorInfo], dialect: Dialect, bare: bool, where: str
-) -> list[Origin]:
-    """Give every tensor of a GGUF file its place in a checkpoint.
-
-    Raises:
-        WorkError: a tensor that has none.
-    """
-    found = []
-    for name, info in tensors.items():
-        if name in EXTRA:
-            continue
-        match = dialect.of_gguf(name)
-        if match is None:
-            raise WorkError(
-                f"the tensor {short(name)} has no place in a {dialect.model_type} checkpoint",
-                where=where,
-            )
-        rule, places = match
-        count = info.shape[0] if rule.stacks else 1
-        shape = info.shape[1:] if rule.stacks else info.shape
-        if isinstance(rule.change, Transpose):
-            shape = tuple(reversed(shape))
-        for index in range(count):
-            hf = rule.name(rule.hf, {**places, "e": str(index)})
-            hf = hf.removeprefix(dialect.prefix) if bare and hf != dialect.head else hf
-            place = index if rule.stacks else None
-            found.append(Origin(hf, name, place, shape, rule.change))
-    return found

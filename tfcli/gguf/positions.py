@@ -152,7 +152,9 @@ def read_positions(
 
     def get(name: str, default: Any = None) -> Any:
         value = metadata.get(f"{dialect.arch}.rope.{name}", default)
-        if value is not None and not isinstance(value, (int, float, str)):
+        kinds = str if name == "scaling.type" else (int, float)
+        endless = isinstance(value, float) and not math.isfinite(value)
+        if value is not None and (endless or not isinstance(value, kinds)):
             raise WorkError(f"{dialect.arch}.rope.{name}: expected one value", where=where)
         return value
 

@@ -1,36 +1,21 @@
-"""Values to the bytes of a GGUF type and back, a few rows at a time.
+"""Values to the bytes of a quantized GGUF type and back.
 
-The arithmetic of quantized types is the gguf library's, but for Q8_0, which is written here for
-speed and gives the same bytes. Pieces are small enough to stay in a processor's cache; several are
-converted ahead, in threads, while earlier ones are written.
+The arithmetic of the types that are written is in `blocks`; the others are read by the gguf
+library.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tfcli.errors import WorkError
+from tfcli.gguf.pieces import GROUP, PIECE, ahead, spans
 from tfcli.gguf.types import BY_NAME, WRITABLE, TensorType
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-PIECE = 1 << 16  # elements that are converted at once
-GROUP = 16  # pieces that a thread takes
-_LARGEST_HALF = 65504.0
-# The largest value whose block's scale a float16 holds.
-_LIMITS = {
-    "F16": _LARGEST_HALF,
-    "Q8_0": _LARGEST_HALF * 127,
-    "Q4_0": _LARGEST_HALF * 8,
-    "Q5_0": _LARGEST_HALF * 16,
-    "Q4_1": _LARGEST_HALF,
-    "Q5_1": _LARGEST_HALF,
-}
 
 
 def library() -> Any:
@@ -43,7 +28,7 @@ def library() -> Any:
         import gguf
     except ImportError:
         raise WorkError(
-            "quantized GGUF tensors need the gguf library", fix="pip install 'tfcli[gguf]'"
+            "GGUF tensors of this type need the gguf library", fix="pip install 'tfcli[gguf]'"
         ) from None
     return gguf
 
@@ -53,34 +38,6 @@ def plain_dtype(kind: TensorType) -> torch.dtype:
     from tfcli.checkpoints.dtypes import torch_dtype
 
     return torch_dtype(kind.name)
-
-
-def row_pieces(rows: int, width: int, elements: int = PIECE) -> Iterator[tuple[int, int]]:
-    """Ranges of rows that have about so many elements."""
-    step = max(elements // max(width, 1), 1)
-    for start in range(0, rows, step):
-        yield start, min(start + step, rows)
-
-
-def _ahead(
-    work: Callable[[int, int], Tensor], spans: Iterable[tuple[int, int]]
-) -> Iterator[Tensor]:
-    """The results of `work` for each span, in order, made by threads ahead of their use."""
-    import torch
-
-    threads = torch.get_num_threads()
-    waiting: deque[Future[Tensor]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for start, stop in spans:
-                waiting.append(pool.submit(work, start, stop))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def require_writable(kind: str, width: int, name: str) -> None:
@@ -103,122 +60,94 @@ def require_writable(kind: str, width: int, name: str) -> None:
 
 
 def encode(rows: Tensor, kind: str, name: str) -> Iterator[memoryview]:
-    """The bytes of `rows` [n, width] in the type `kind`, piece by piece.
+    """The bytes of `rows` in a quantized type, part by part.
+
+    Args:
+        rows: [n, width], of any floating type and strides; whole blocks.
+        kind: one that is written.
+        name: for errors.
 
     Raises:
         WorkError: values that the type cannot hold; names the tensor.
     """
     import torch
 
-    target = BY_NAME[kind]
-    if target.plain and rows.dtype == plain_dtype(target):
-        if rows.numel():
-            yield rows.contiguous().reshape(-1).view(torch.uint8).numpy().data
-        return
+    from tfcli.gguf.blocks import BLOCK, FORMS, Scratch, quantize
 
-    def work(first: int, last: int) -> Tensor:
-        group = rows[first:last]
-        parts = [_encoded(group[a:b], kind, name) for a, b in row_pieces(*group.shape)]
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+    size, limit = BY_NAME[kind].size, FORMS[kind].limit
 
-    for done in _ahead(work, row_pieces(rows.shape[0], rows.shape[1], GROUP * PIECE)):
-        yield done.numpy().data
+    def work(first: int, last: int) -> memoryview:
+        blocks = rows[first:last].reshape(-1, BLOCK)
+        out = torch.empty(len(blocks), size, dtype=torch.uint8)
+        largest, scratch = [], None
+        for a, b in spans(len(blocks), PIECE // BLOCK):
+            if scratch is None or len(scratch.values) != b - a:
+                scratch = Scratch(b - a)
+            largest.append(quantize(blocks[a:b], kind, out[a:b], scratch))
+        top = float(torch.cat(largest).amax())  # NaN where any value is
+        if not top <= limit:
+            raise WorkError(
+                f"holds values up to {top:.4g}, which {kind} cannot hold",
+                where=name,
+                fix="choose BF16 or F32 for this tensor with --tensor-type",
+            )
+        return out.reshape(-1).numpy().data
 
-
-def _encoded(part: Tensor, kind: str, name: str) -> Tensor:
-    """The bytes of a few rows, flat."""
-    import torch
-
-    _require_fits(part, kind, name)
-    target = BY_NAME[kind]
-    if target.plain:
-        return part.to(plain_dtype(target)).contiguous().reshape(-1).view(torch.uint8)
-    if kind == "Q8_0":
-        return _q8_0(part).reshape(-1)
-    return torch.from_numpy(_quantized(part.to(torch.float32), kind)).reshape(-1)
-
-
-def _require_fits(part: Tensor, kind: str, name: str) -> None:
-    import torch
-
-    limit = _LIMITS.get(kind)
-    if limit is None or not part.numel():
-        return
-    largest = float(part.abs().amax())  # NaN if any value is
-    if largest <= limit:
-        return
-    if kind == "F16":
-        # Infinity and NaN stay what they are; only values that would become so are refused.
-        finite = part[torch.isfinite(part)]
-        if not finite.numel() or float(finite.abs().amax()) <= limit:
-            return
-    raise WorkError(
-        f"holds values up to {largest:.4g}, which {kind} cannot hold",
-        where=name,
-        fix="choose BF16 or F32 for this tensor with --tensor-type",
-    )
-
-
-def _q8_0(part: Tensor) -> Tensor:
-    """Blocks of 32: a float16 scale and 32 bytes, halves rounded away from zero."""
-    import torch
-
-    blocks = part.reshape(-1, 32).to(torch.float32)
-    scale = blocks.abs().amax(1, keepdim=True).div_(127)
-    steps = blocks * torch.where(scale == 0, 0.0, scale.reciprocal())
-    whole = steps.trunc()
-    whole.add_(steps.sub_(whole).mul_(2).trunc_())
-    out = torch.empty(blocks.shape[0], 34, dtype=torch.uint8)
-    out[:, :2] = scale.half().view(torch.uint8)
-    out[:, 2:] = whole.to(torch.int8).view(torch.uint8)
-    return out
-
-
-def _quantized(part: Tensor, kind: str) -> Any:
-    import numpy as np
-
-    gguf = library()
-    number = gguf.GGMLQuantizationType(BY_NAME[kind].number)
-    with np.errstate(all="ignore"):  # blocks of nearly 0: their scale is 0, whatever the steps
-        return gguf.quants.quantize(part.contiguous().numpy(), number)
+    if rows.numel():
+        yield from ahead(work, len(rows), max(GROUP * PIECE // rows.shape[1], 1))
 
 
 def decode(raw: Tensor, kind: str, out: Tensor) -> Tensor:
-    """Fill `out` [n, width] with the values of quantized rows.
+    """Fill `out` with the values of quantized rows.
 
     Args:
         raw: uint8 [n, bytes of a row].
         kind: the rows' type.
-        out: of any floating type.
+        out: [n, width], contiguous, of any floating type.
 
     Raises:
         WorkError: the gguf library cannot dequantize the type.
     """
+    import torch
 
-    def work(first: int, last: int) -> Tensor:
-        for a, b in row_pieces(last - first, out.shape[-1]):
-            rows = slice(first + a, first + b)
-            out[rows] = _decoded(raw[rows], kind)
-        return out
+    block, size = BY_NAME[kind].block, BY_NAME[kind].size
+    source, target = raw.reshape(-1, size), out.view(-1, block)
+    step = PIECE // block
 
-    for _ in _ahead(work, row_pieces(out.shape[0], out.shape[1], GROUP * PIECE)):
+    def work(first: int, last: int) -> None:
+        values = torch.empty(min(step, last - first), block)
+        for a, b in spans(last - first, step):
+            part = slice(first + a, first + b)
+            target[part] = decoded(source[part], kind, values[: b - a])
+
+    for _ in ahead(work, len(source), GROUP * step):
         pass
     return out
 
 
-def _decoded(raw: Tensor, kind: str) -> Tensor:
+def decoded(blocks: Tensor, kind: str, out: Tensor) -> Tensor:
+    """The values of a few blocks, float32.
+
+    Args:
+        blocks: uint8 [n, bytes of a block].
+        kind: their type.
+        out: float32 [n, elements of a block]; memory that may be used for the values.
+
+    Raises:
+        WorkError: the gguf library cannot dequantize the type.
+    """
     import numpy as np
     import torch
 
-    if kind == "Q8_0":
-        blocks = raw.reshape(-1, 34)
-        scale = blocks[:, :2].contiguous().view(torch.float16).float()
-        return (blocks[:, 2:].view(torch.int8) * scale).reshape(raw.shape[0], -1)
+    from tfcli.gguf.blocks import FORMS, dequantize
+
+    if kind in FORMS:
+        return dequantize(blocks, kind, out)
     gguf = library()
     number = gguf.GGMLQuantizationType(BY_NAME[kind].number)
     try:
         with np.errstate(all="ignore"):
-            values = gguf.quants.dequantize(raw.numpy(), number)
+            values = gguf.quants.dequantize(blocks.numpy(), number)
     except NotImplementedError:
         raise WorkError(
             f"the gguf library cannot dequantize {kind}",

@@ -77,6 +77,10 @@ BY_NAME = {kind.name: kind for kind in BY_NUMBER.values()}
 WRITABLE = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
 """Types that tensors can be converted to."""
 
+_UNREADABLE = ("Q8_1", "Q8_K", "Q1_0")
+READABLE = tuple(name for name in BY_NAME if name not in _UNREADABLE)
+"""Types whose values can be told: the plain ones, and those that the gguf library dequantizes."""
+
 FILE_TYPES = {
     "F32": 0,
     "F16": 1,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcli.checkpoints.strict_json import parse_object
+from tfcli.checkpoints.strict_json import BUDGET, parse_object
 from tfcli.errors import WorkError
 from tfcli.files import write_json, write_text
 from tfcli.gguf.vocabulary import (
@@ -22,7 +22,8 @@ from tfcli.gguf.vocabulary import (
 )
 from tfcli.gguf.vocabulary_models import BUILDERS, KEY, Vocabulary
 
-_TEMPLATE = "tokenizer.chat_template"
+_TEMPLATE, _KEPT = "tokenizer.chat_template", "tokenizer.huggingface.json"
+_FOR_A_TOKEN = 1500  # bytes of memory that parsing its part of a tokenizer.json takes, and merges
 _TYPES = (NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE)
 
 
@@ -76,9 +77,13 @@ def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
     Raises:
         WorkError: a pre-tokenizer that is not known, or keys that are missing.
     """
-    kept = vocabulary.metadata.get("tokenizer.huggingface.json")
+    kept = vocabulary.metadata.get(_KEPT)
     if isinstance(kept, str):
-        spec = parse_object(kept.encode("utf-8", "replace"), where=vocabulary.where)
+        spec = parse_object(
+            kept.encode("utf-8", "replace"),
+            where=f"{vocabulary.where}: {_KEPT}",
+            budget=BUDGET + _FOR_A_TOKEN * len(vocabulary.tokens),
+        )
         if _belongs(spec, vocabulary):
             return spec
     spec = BUILDERS[vocabulary.kind](vocabulary)
@@ -97,8 +102,9 @@ def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
 
 def _belongs(spec: Mapping[str, Any], vocabulary: Vocabulary) -> bool:
     """Whether a tokenizer.json has the file's tokens; the file may have been edited since."""
-    vocab = (spec.get("model") or {}).get("vocab")
-    if not isinstance(vocab, dict):
+    model, added_tokens = spec.get("model"), spec.get("added_tokens", [])
+    vocab = model.get("vocab") if isinstance(model, dict) else None
+    if not isinstance(vocab, dict) or not isinstance(added_tokens, list):
         return False
     tokens, types = vocabulary.tokens, vocabulary.types
     for text, index in vocab.items():
@@ -107,7 +113,8 @@ def _belongs(spec: Mapping[str, Any], vocabulary: Vocabulary) -> bool:
         if types[index] == NORMAL and vocabulary.kind != "bert" and tokens[index] != text:
             return False
     used = sum(kind != UNUSED for kind in types)
-    added = {t.get("id") for t in spec.get("added_tokens", []) if isinstance(t, dict)}
+    ids = (token.get("id") for token in added_tokens if isinstance(token, dict))
+    added = {index for index in ids if isinstance(index, int)}
     return len(set(vocab.values()) | added) == used
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.safetensors import require_space
+from tfcli.checkpoints.casting import raw_bytes
+from tfcli.checkpoints.disk import whole_file
+from tfcli.checkpoints.sink import Sink
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 from tfcli.gguf.header import ALIGNMENT, MAGIC
-from tfcli.gguf.quants import encode, require_writable
+from tfcli.gguf.quants import encode, plain_dtype, require_writable
 from tfcli.gguf.types import BY_NAME, VALUE_NUMBERS, VALUE_TYPES
-from tfcli.units import format_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,24 +83,10 @@ def write_gguf(path: Path, metadata: Mapping[str, Value], tensors: Sequence[Pend
     """
     header = encode_header(metadata, tensors)
     size = len(header) + sum(_padded(item.nbytes) for item in tensors)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        require_space(path.parent, size)
-        with temporary.open("wb", buffering=0) as file:
-            _write_all(file.fileno(), header)
-            for item in tensors:
-                _write_tensor(file.fileno(), item, path)
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise WorkError(
-            f"cannot be written: {error.strerror}",
-            where=str(path),
-            fix=f"make room: the file takes {format_bytes(size)}" if full else None,
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path, size) as sink:
+        sink.write(header)
+        for item in tensors:
+            _write_tensor(sink, item, path)
     return size
 
 
@@ -113,7 +98,7 @@ def encode_header(metadata: Mapping[str, Value], tensors: Sequence[PendingGGUF])
     """
     out = [MAGIC, struct.pack("<IQQ", 3, len(tensors), len(metadata))]
     for key, item in metadata.items():
-        out += [_text(key), *_value(key, item)]
+        out += [_text(key), encode_value(key, item)]
     names: set[str] = set()
     position = 0
     for tensor in tensors:
@@ -139,57 +124,67 @@ def _text(text: str) -> bytes:
     return struct.pack("<Q", len(data)) + data
 
 
-def _value(key: str, item: Value) -> list[bytes]:
+def encode_value(key: str, item: Value) -> bytes:
+    """A metadata value with its type, as it stands in the file.
+
+    Raises:
+        WorkError: it is no value of its type; names the key.
+    """
     kind = item.kind
     if kind.startswith("array["):
-        inner = kind[len("array[") : -1]
-        count = len(item.value)
-        head = struct.pack("<IIQ", VALUE_NUMBERS["array"], VALUE_NUMBERS[inner], count)
-        if inner == "string":
-            return [head, *map(_text, item.value)]
-        letter = VALUE_TYPES[VALUE_NUMBERS[inner]][1]
-        return [head, array(letter, item.value).tobytes()]
+        return b"".join([struct.pack("<I", VALUE_NUMBERS["array"]), *_array(kind, item.value)])
     number = VALUE_NUMBERS[kind]
     head = struct.pack("<I", number)
     if kind == "string":
-        return [head, _text(item.value)]
+        return head + _text(item.value)
     try:
-        return [head, struct.pack(f"<{VALUE_TYPES[number][1]}", item.value)]
+        return head + struct.pack(f"<{VALUE_TYPES[number][1]}", item.value)
     except struct.error:
         raise WorkError(f"{key}: {item.value!r} is no {kind}") from None
 
 
-def _write_tensor(descriptor: int, item: PendingGGUF, path: Path) -> None:
+def _array(kind: str, values: Sequence[Any]) -> list[bytes]:
+    """The elements' type, their count, and they; of an array in an array the same again."""
+    inner = kind[len("array[") : -1]
+    name = inner.partition("[")[0]
+    head = struct.pack("<IQ", VALUE_NUMBERS[name], len(values))
+    if name == "string":
+        return [head, *map(_text, values)]
+    if name == "array":
+        return [head, *(part for each in values for part in _array(inner, each))]
+    return [head, array(VALUE_TYPES[VALUE_NUMBERS[name]][1], values).tobytes()]
+
+
+def _write_tensor(sink: Sink, item: PendingGGUF, path: Path) -> None:
     import torch
 
+    from tfcli.checkpoints.pieces import one_thread
+
     kind = BY_NAME[item.dtype]
-    written = 0
+    begin = sink.at
     for part in item.parts():
         values = part.detach().cpu()
         if values.dtype == torch.uint8 and not kind.plain:
-            pieces: Iterable[memoryview] = [values.contiguous().reshape(-1).numpy().data]
-        else:
+            sink.write(raw_bytes(values).numpy().data)
+            continue
+        if not kind.plain or values.dtype != plain_dtype(kind):
             require_writable(item.dtype, item.width, item.name)
-            if values.dim() and values.shape[-1] != item.width:
-                raise WorkError(
-                    f"{short(item.name)} was to have rows of {item.width} elements, "
-                    f"its values have {values.shape[-1]}",
-                    where=str(path),
-                )
-            pieces = encode(values.reshape(-1, item.width), item.dtype, item.name)
-        for piece in pieces:
-            _write_all(descriptor, piece)
-            written += piece.nbytes
+        if values.dim() and values.shape[-1] != item.width:
+            raise WorkError(
+                f"{short(item.name)} was to have rows of {item.width} elements, "
+                f"its values have {values.shape[-1]}",
+                where=str(path),
+            )
+        if kind.plain:
+            with one_thread():
+                sink.write_tensor(values, plain_dtype(kind), item.name)
+            continue
+        for piece in encode(values.reshape(-1, item.width), item.dtype, item.name):
+            sink.write(piece)
+    written = sink.at - begin
     if written != item.nbytes:
         raise WorkError(
             f"{short(item.name)} was to take {item.nbytes} bytes, its values take {written}",
             where=str(path),
         )
-    _write_all(descriptor, b"\0" * (-written % ALIGNMENT))
-
-
-def _write_all(descriptor: int, data: bytes | memoryview) -> None:
-    # One write call moves at most 2 GiB on Linux, and may stop earlier when the disk fills.
-    left = memoryview(data).cast("B")
-    while left:
-        left = left[os.write(descriptor, left) :]
+    sink.write(b"\0" * (-written % ALIGNMENT))

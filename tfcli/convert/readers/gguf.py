@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tfcli.convert.view import View, ViewTensor
-from tfcli.errors import UsageError
+from tfcli.errors import UsageError, WorkError
 from tfcli.gguf.from_gguf import FromGGUF, plan_from_gguf
 from tfcli.gguf.header import is_gguf
 from tfcli.gguf.types import BY_NAME
@@ -23,12 +24,11 @@ def gguf_file(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def open_view(path: Path) -> View:
-    """The view of a GGUF file; quantized tensors come out dense.
+def only_file(path: Path) -> Path:
+    """The GGUF file of a path that `gguf_file` finds one in.
 
     Raises:
         UsageError: several models in one folder.
-        WorkError: a broken file, or an architecture or tokenizer that is not covered.
     """
     file = gguf_file(path)
     assert file is not None, "detect() finds GGUF files only"
@@ -37,14 +37,30 @@ def open_view(path: Path) -> View:
         raise UsageError(
             f"the folder holds {len(others)} GGUF files", where=str(path), fix="name one of them"
         )
-    planned = plan_from_gguf(file)
+    return file
+
+
+def open_view(path: Path, exact: Callable[[str], bool] | None = None) -> View:
+    """The view of a GGUF file; quantized tensors come out dense.
+
+    Args:
+        path: the file, or its folder.
+        exact: see `plan_from_gguf`.
+
+    Raises:
+        UsageError: several models in one folder.
+        WorkError: a broken file, or an architecture or tokenizer that is not covered.
+    """
+    file = only_file(path)
+    planned = plan_from_gguf(file) if exact is None else plan_from_gguf(file, exact)
     tensors = {}
     for origin in planned.origins:
         item = planned.pending(origin)
         stored = planned.file.info(origin.stored).dtype
         how = "" if BY_NAME[stored].plain and origin.change is None else _how(stored, origin.change)
+        held = "" if stored == item.dtype else stored
         tensors[item.name] = ViewTensor(
-            item.name, item.dtype, item.shape, (origin.stored,), how, item.read
+            item.name, item.dtype, item.shape, (origin.stored,), how, item.read, held
         )
     files = tuple(dict.fromkeys(info.file for info in planned.file.tensors.values()))
     return View("gguf", path, planned.config, tensors, files, carry=lambda to: _carry(planned, to))
@@ -58,7 +74,13 @@ def _how(stored: str, change: object) -> str:
 
 
 def _carry(planned: FromGGUF, folder: Path) -> list[str]:
+    from tfcli.tokenizers.load import load_tokenizer
+
     if planned.vocabulary is None:
         return []
     write_tokenizer(planned.vocabulary, folder)
+    try:
+        load_tokenizer(folder)
+    except WorkError as error:
+        raise WorkError(f"its tokenizer: {error.what}", where=str(planned.file.path)) from error
     return ["tokenizer.json", "tokenizer_config.json"]

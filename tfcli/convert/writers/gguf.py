@@ -1,39 +1,71 @@
-"""GGUF files from Hugging Face folders, for `tfcli convert --to gguf`."""
+"""GGUF files from any container, for `tfcli convert --to gguf`."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
+from tfcli.checkpoints.card import CARD, Origin, card_text
+from tfcli.convert.logits_spec import LogitsAccount
+from tfcli.convert.readers.gguf import only_file, open_view
 from tfcli.convert.spec import ConvertResult, ConvertSpec, TensorAccount
 from tfcli.convert.view import View
 from tfcli.errors import UsageError
-from tfcli.gguf.to_gguf import GGUFResult, ToGGUF, plan_to_gguf, run_to_gguf
+from tfcli.files import write_text
+from tfcli.gguf.plan import ToGGUF
+from tfcli.gguf.repack import plan_repack
+from tfcli.gguf.run import verify, write
+from tfcli.gguf.to_gguf import plan_to_gguf
 from tfcli.recipe.job import Job
+from tfcli.units import format_bytes
 
 TYPES = {"bf16": "bf16", "fp16": "f16", "fp32": "f32"}  # a user's name -> GGUF's, where it differs
+_FIXED_BYTES = 256_000_000  # what a process holds beside tensors
 
 
 def convert(view: View, spec: ConvertSpec, job: Job) -> ConvertResult:
     """Write `<name>.gguf` into the job's folder; with `dry_run` only say what would be done.
 
     Raises:
-        UsageError: the source is no Hugging Face folder, or a type or pattern is not known.
+        UsageError: a type or pattern is not known.
         WorkError: an architecture or tokenizer that llama.cpp does not have, values that a type
             cannot hold, or a written file that differs from the source.
     """
-    if view.kind != "hf":
-        raise UsageError(
-            f"{view.kind} cannot become GGUF in one step", where="to", fix="convert it to hf first"
-        )
     kind = None if spec.dtype is None else TYPES.get(spec.dtype, spec.dtype)
-    planned = plan_to_gguf(view.path, kind, tensor_types(spec), tokenizer=not spec.dry_run)
+    types = tensor_types(spec)
+    if view.kind == "gguf":
+        planned = plan_repack(only_file(view.path), kind, types)
+    else:
+        planned = plan_to_gguf(view, kind, types, tokenizer=not spec.dry_run)
     for note in planned.notes:
         job.console.note(note)
     if spec.dry_run:
-        return _result(view, planned, None)
+        return _result(view, planned)
     assert spec.output is not None
-    done = run_to_gguf(planned, job.output / f"{Path(spec.output).name}.gguf")
-    return _result(view, planned, done)
+    file, count = job.output / f"{Path(spec.output).name}.gguf", len(planned.targets)
+    with job.console.progress("writing", count, "tensors") as bar:
+        nbytes = write(planned, file, bar.advance)
+    worst: dict[str, float] | None = None
+    if spec.verify != "none":
+        with job.console.progress("verifying", count, "tensors") as bar:
+            worst = verify(planned, file, bar.advance)
+    logits = _compare_logits(view, planned, file) if spec.verify == "logits" else None
+    result = _result(view, planned, file, nbytes, worst, logits)
+    origin = Origin("source", spec.source, view.kind)
+    write_text(
+        job.output / CARD, card_text("converted", [origin], job.inputs, _facts(view, result))
+    )
+    return result
+
+
+def _compare_logits(view: View, planned: ToGGUF, file: Path) -> LogitsAccount:
+    from tfcli.convert.logits import compare_logits
+
+    if view.kind == "gguf":
+        # What was quantized again was made of what the file says, not of a 16-bit type between.
+        changed = {target.name for target in planned.targets if target.action == "converted"}
+        view = open_view(view.path, changed.__contains__)
+    return compare_logits(view, open_view(file))
 
 
 def tensor_types(spec: ConvertSpec) -> list[tuple[str, str]]:
@@ -53,35 +85,64 @@ def tensor_types(spec: ConvertSpec) -> list[tuple[str, str]]:
     return pairs
 
 
-def _result(view: View, planned: ToGGUF, done: GGUFResult | None) -> ConvertResult:
-    accounts = [
-        TensorAccount(
-            name=target.name,
-            action="made",
-            sources=list(target.sources),
-            how=target.note,
-            shape=list(target.shape),
-            source_dtype=planned.source.info(target.sources[0]).dtype,
-            dtype=target.dtype,
-            bytes=target.nbytes,
-        )
-        for target in planned.plan.targets
-    ]
+def _facts(view: View, result: ConvertResult) -> dict[str, str]:
+    """What the model card tells."""
+    actions = Counter(tensor.action for tensor in result.tensors)
+    dtypes = Counter(
+        t.dtype if t.source_dtype == t.dtype else f"{t.source_dtype} to {t.dtype}"
+        for t in result.tensors
+    )
+    model_type = view.config.get("model_type")
+    checked = (
+        f"{result.verified} tensors read back; the largest difference of a value is "
+        f"{result.largest_error:.2g} of the largest in its block"
+    )
+    return {
+        "family": "" if model_type is None else f"`{model_type}`",
+        "tensors": ", ".join(f"{count} {action}" for action, count in sorted(actions.items())),
+        "dtypes": ", ".join(f"{count} {change}" for change, count in dtypes.most_common()),
+        "size": f"{format_bytes(result.source_bytes)} -> {format_bytes(result.bytes)}",
+        "verified": checked if result.verified else "not asked for",
+    }
+
+
+def _result(
+    view: View,
+    planned: ToGGUF,
+    file: Path | None = None,
+    nbytes: int = 0,
+    worst: dict[str, float] | None = None,
+    logits: LogitsAccount | None = None,
+) -> ConvertResult:
+    actions = Counter(target.action for target in planned.targets)
     return ConvertResult(
         kind=view.kind,
-        dry_run=done is None,
-        files=[] if done is None else [done.file.name],
+        dry_run=file is None,
+        files=[] if file is None else [file.name],
         source_bytes=view.stored_bytes,
-        bytes=planned.nbytes if done is None else done.nbytes,
-        peak_bytes=2 * planned.largest + 256_000_000,
-        converted=0,
-        copied=0,
-        made=len(accounts),
+        bytes=nbytes or planned.nbytes,
+        peak_bytes=2 * planned.largest + _FIXED_BYTES,
+        converted=actions["converted"],
+        copied=actions["copied"],
+        made=actions["made"],
         tied=0,
-        verified=0 if done is None else done.compared,
-        largest_error=0.0 if done is None else max(done.worst.values(), default=0.0),
+        verified=0 if worst is None else len(planned.targets),
+        largest_error=max((worst or {}).values(), default=0.0),
+        logits=logits,
         companions=[],
         left_out=[],
-        unused=dict(planned.plan.skipped if done is None else done.skipped),
-        tensors=accounts,
+        unused=dict(planned.skipped),
+        tensors=[
+            TensorAccount(
+                name=target.name,
+                action=target.action,
+                sources=list(target.sources),
+                how=", ".join(filter(None, (target.how, target.note))),
+                shape=list(target.shape),
+                source_dtype=target.source_dtype,
+                dtype=target.dtype,
+                bytes=target.nbytes,
+            )
+            for target in planned.targets
+        ],
     )
