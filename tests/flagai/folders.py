@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tfcli.flagai import models
-from tfcli.flagai.dialects import divide, split_of
+from tfcli.flagai.dialects import part_of, split_of
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "glm": {
@@ -130,5 +130,5 @@ def divide_into_ranks(folder: Path, kind: str, count: int) -> None:
         part = {}
         for name, value in held.items():
             how = split_of(kind, name)
-            part[name] = value if how is None else divide(value, how, count)[rank].clone()
+            part[name] = value if how is None else part_of(value, how, count, rank).clone()
         torch.save({"module": part}, folder / f"pytorch_model_{rank:02d}.bin")

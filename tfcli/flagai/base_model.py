@@ -10,14 +10,16 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
+from tfcli.checkpoints.source import open_checkpoint
 from tfcli.checkpoints.strict_json import parse_object
+from tfcli.checkpoints.torch_write import write_torch
 from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.files import write_json
 from tfcli.flagai.configs import Settings, check_overrides, is_flagai, kind_of, to_core
 from tfcli.flagai.dialects import DIALECTS
 from tfcli.flagai.fetch import CONFIG, local_folder
-from tfcli.flagai.weights import HFView, open_weights, read_pickle
-from tfcli.flagai.write import flagai_tensors, write_pickle
+from tfcli.flagai.weights import HFView, open_weights
+from tfcli.flagai.write import as_flagai, model_tensors
 from tfcli.models.config import ModelConfig
 from tfcli.models.loading import initialize, load_weights
 from tfcli.models.matching import LoadAccount
@@ -163,15 +165,15 @@ class BaseModel(nn.Module):
             ModelError: weights and config do not belong together; every such tensor is named.
         """
         path = Path(checkpoint_path)
-        stored = open_weights(path, self.kind) if path.is_dir() else read_pickle(path)
+        stored = open_weights(path, self.kind) if path.is_dir() else open_checkpoint(path)
         self._load(stored, str(path), self.core.device, None, 0)
         assert self.account is not None
         return self.account
 
     def save_weights(self, checkpoint_path: str | Path = "./pytorch_model.bin") -> None:
-        """Write the weights under FlagAI's names with torch.save, whole or not at all."""
-        tensors = flagai_tensors(self.core, self.kind, self.task, self.nested)
-        write_pickle(Path(checkpoint_path), tensors)
+        """Write the weights under FlagAI's names as torch.save would, whole or not at all."""
+        tensors = as_flagai(model_tensors(self.core), self.kind, self.task, self.nested)
+        write_torch(Path(checkpoint_path), tensors)
 
     def save_config(self, config_path: str | Path = "./config.json") -> None:
         """Write the config, whole or not at all."""

@@ -1,11 +1,12 @@
 """FlagAI's folders to Hugging Face's layout and back, bit for bit.
 
-Tensors are renamed, divided and joined; none is computed. To Hugging Face they go one at a time.
+Tensors are renamed, divided and joined; none is computed. They go one at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,8 @@ from tfcli.files import write_json
 from tfcli.flagai.configs import is_flagai, kind_of, to_core
 from tfcli.flagai.configs import to_flagai as flagai_config
 from tfcli.flagai.dialects import DIALECTS
-from tfcli.flagai.weights import PICKLE, HFView, has_weights, open_weights
-from tfcli.flagai.write import as_flagai, write_pickle
+from tfcli.flagai.weights import HFView, has_weights, open_weights
+from tfcli.flagai.write import as_flagai, write_flagai
 from tfcli.models.registry import get_family
 
 # How a head's names begin, in either layout -> the core's task.
@@ -49,6 +50,57 @@ class Opened:
     tensors: HFView
 
 
+@dataclass(frozen=True)
+class Target:
+    """What a model of Hugging Face becomes in FlagAI.
+
+    Args:
+        kind: of the model.
+        task: whose head it has.
+        nested: FlagAI's class holds the body under a name of its own.
+        config: the content of FlagAI's config.json.
+        heads: of its attention.
+    """
+
+    kind: str
+    task: str
+    nested: bool
+    config: dict[str, Any]
+    heads: int
+
+    @classmethod
+    def of(
+        cls, config: Mapping[str, Any], names: Iterable[str], where: str | None = None
+    ) -> Target:
+        """What a config.json and the names of its tensors become.
+
+        Raises:
+            WorkError: no kind of FlagAI's, a head that it has no class for, or a model that its
+                class would compute in another way.
+            ModelError: a config that is not built.
+        """
+        kind = kind_of(config, where)
+        task = _task_named(config, kind) or task_of(names, kind)
+        nested = kind == "bert" and task != "embedding"
+        nested = nested or (kind == "glm" and task == "sequence-classification")
+        heads = to_core(config, kind).num_attention_heads
+        return cls(kind, task, nested, flagai_config(config, kind), heads)
+
+    def hf_names(self, name: str) -> list[str]:
+        """What `open_folder` calls a tensor of Hugging Face that was written, the first of which
+        it has for it alone."""
+        dialect = DIALECTS[self.kind]
+        place = dialect.flagai_place(name, self.task, self.nested)
+        spelt = list(dialect.hf_places(place.name, self.task))[place.part]
+        copies = dialect.copies | {b: a for a, b in dialect.copies.items()}
+        return [spelt, *([copies[spelt]] if spelt in copies else [])]
+
+    def unneeded(self, name: str) -> str | None:
+        """Why a tensor of Hugging Face is left out, such as a mask that is computed."""
+        patterns = get_family(self.kind).model_class(self.task).ignorable()
+        return next((why for odd, why in patterns.items() if re.search(odd, name)), None)
+
+
 def is_folder(folder: Path) -> bool:
     """Whether a folder is FlagAI's: a config.json of its own, and weights beside it."""
     if not (folder / CONFIG).is_file() or not has_weights(folder):
@@ -59,13 +111,15 @@ def is_folder(folder: Path) -> bool:
 def open_folder(folder: Path) -> Opened:
     """Read a FlagAI folder's names; its numbers are read when a tensor is asked for.
 
+    The tensors are views of maps that cannot be written to.
+
     Raises:
         WorkError: files that cannot be read.
         ModelError: a config that is not built.
     """
     config = read_object(folder, CONFIG)
     kind = kind_of(config, str(folder / CONFIG))
-    stored = open_weights(folder, kind)
+    stored = open_weights(folder, kind, writable=False)
     task = task_of(stored, kind)
     view = HFView(stored, DIALECTS[kind], task, own=is_flagai(config))
     core = to_core(config, kind).replace(architectures=[get_family(kind).names[task]])
@@ -92,13 +146,7 @@ def to_hf(folder: Path, out: Path, *, max_shard_bytes: int = DEFAULT_SHARD_BYTES
     """
     opened = open_folder(folder)
     out.mkdir(parents=True, exist_ok=True)
-    pending = []
-    for name in opened.tensors:
-        tensor = opened.tensors.shape_of(name)
-        code = dtype_code(tensor.dtype)
-        read = partial(_read, opened.tensors, name)
-        pending.append(PendingTensor(name, code, stored_shape(code, tuple(tensor.shape)), read))
-    write_shards(out, pending, max_shard_bytes)
+    write_shards(out, _pending(opened.tensors), max_shard_bytes)
     copy_companions(folder, out)
     write_json(out / CONFIG, opened.config)
     return opened.tensors.skipped
@@ -114,20 +162,18 @@ def to_flagai(folder: Path, out: Path) -> None:
     """
     config = read_object(folder, CONFIG)
     kind = kind_of(config, str(folder / CONFIG))
-    stored = open_weights(folder, kind)
-    task = _task_named(config, kind) or task_of(stored, kind)
-    written = flagai_config(config, kind)
-    view = HFView(stored, DIALECTS[kind], task, own=False)
-    nested = kind == "bert" and task != "embedding"
-    nested = nested or (kind == "glm" and task == "sequence-classification")
-    tensors = as_flagai({name: view[name] for name in view}, kind, task, nested)
+    stored = open_weights(folder, kind, writable=False)
+    target = Target.of(config, stored, str(folder / CONFIG))
+    view = HFView(stored, DIALECTS[kind], target.task, own=False)
+    needed = [item for item in _pending(view) if target.unneeded(item.name) is None]
+    tensors = as_flagai(needed, kind, target.task, target.nested)
     out.mkdir(parents=True, exist_ok=True)
-    write_pickle(out / PICKLE, tensors)
+    write_flagai(out, tensors, kind, target.heads)
     copy_companions(folder, out)
-    write_json(out / CONFIG, written)
+    write_json(out / CONFIG, target.config)
 
 
-def task_of(names: Mapping[str, Any], kind: str) -> str:
+def task_of(names: Iterable[str], kind: str) -> str:
     """The task whose head a checkpoint holds."""
     for name in names:
         for start, task in _TASKS.items():
@@ -166,5 +212,11 @@ def _pairs(view: HFView, kind: str) -> list[tuple[str, str]]:
     return [(name, origin) for name, origin in ties if name in view and origin in view]
 
 
-def _read(view: HFView, name: str) -> torch.Tensor:
-    return view[name].contiguous()
+def _pending(view: HFView) -> list[PendingTensor]:
+    pending = []
+    for name in view:
+        like = view.shape_of(name)
+        code = dtype_code(like.dtype)
+        shape = stored_shape(code, tuple(like.shape))
+        pending.append(PendingTensor(name, code, shape, partial(view.__getitem__, name)))
+    return pending

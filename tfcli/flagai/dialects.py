@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from tfcli.errors import UsageError
+
 NESTED = "model."  # FlagAI's task classes hold the body under this name
 
 
@@ -36,6 +38,7 @@ class Dialect:
     Args:
         prefix: what Hugging Face's task classes call the body; "" where names are the same.
         body: how names of the body begin, without a prefix.
+        own_prefix: what FlagAI's names of the body begin with.
         joined: a part of FlagAI's name -> the parts of Hugging Face's names that it joins, by rows.
         heads: how a head's names begin in FlagAI -> how they do in Hugging Face, by task.
         copies: two of Hugging Face's names for one tensor of FlagAI's, which has the first.
@@ -45,6 +48,7 @@ class Dialect:
 
     prefix: str = ""
     body: tuple[str, ...] = ()
+    own_prefix: str = ""
     joined: dict[str, tuple[str, ...]] = field(default_factory=dict)
     heads: dict[str, dict[str, str]] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
@@ -80,7 +84,9 @@ class Dialect:
         for ours, theirs in self.heads.get(task, {}).items():
             if name.startswith(theirs):
                 return Rows(ours + name.removeprefix(theirs))
-        nest = NESTED if nested and bare.startswith(self.body) else ""
+        nest = ""
+        if self.body and bare.startswith(self.body):
+            nest = f"{NESTED}{self.own_prefix}" if nested else self.own_prefix
         for joined, parts in self.joined.items():
             for i, part in enumerate(parts):
                 if part in bare:
@@ -117,6 +123,9 @@ DIALECTS: dict[str, Dialect] = {
     ),
     # FlagAI reads GPT-2's linears as [in, out], as Hugging Face stores them.
     "gpt2": Dialect(
+        prefix="transformer",
+        body=("wte.", "wpe.", "h.", "ln_f."),
+        own_prefix="transformer.",
         strays={r"^lm_head\.weight$": "FlagAI takes the token table for it and never reads it"},
     ),
     "t5": Dialect(
@@ -165,11 +174,21 @@ def merge(parts: list[torch.Tensor], how: str) -> torch.Tensor:
     return torch.cat([third[i] for i in range(3) for third in thirds])
 
 
-def divide(tensor: torch.Tensor, how: str, ranks: int) -> list[torch.Tensor]:
-    """The inverse of `merge`: what each rank holds."""
+def part_of(tensor: torch.Tensor, how: str, ranks: int, rank: int) -> torch.Tensor:
+    """What one rank holds of a tensor whose sizes the ranks divide; the inverse of `merge`."""
     if how == "columns":
-        return list(tensor.chunk(ranks, 1))
+        return tensor.chunk(ranks, 1)[rank]
     if how == "rows":
-        return list(tensor.chunk(ranks))
-    pieces = [third.chunk(ranks) for third in tensor.chunk(3)]
-    return [torch.cat([third[rank] for third in pieces]) for rank in range(ranks)]
+        return tensor.chunk(ranks)[rank]
+    return torch.cat([third.chunk(ranks)[rank] for third in tensor.chunk(3)])
+
+
+def require_divides(name: str, shape: tuple[int, ...], how: str, ranks: int) -> None:
+    """Refuse a tensor that ranks cannot hold equal parts of.
+
+    Raises:
+        UsageError: names the tensor.
+    """
+    length = shape[1 if how == "columns" else 0]
+    if length % (3 * ranks if how == "thirds" else ranks):
+        raise UsageError(f"{ranks} parts do not divide {name} of {list(shape)}", where="parts")

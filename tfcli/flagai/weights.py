@@ -1,30 +1,41 @@
 """Reading the weights of a folder of FlagAI: safetensors, pickles, and the files of parallel ranks.
 
-Pickles are read by torch's loader that builds tensors and nothing else, and stay on disk until a
-tensor is used. Rank files become whole tensors one at a time.
+Files are mapped, and a tensor is read when it is used; what reads pickles runs nothing of them.
+Rank files become whole tensors one at a time.
 """
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tfcli.checkpoints.source import INDEX, SINGLE, open_checkpoint
+from tfcli.checkpoints.dtypes import torch_dtype, torch_shape
+from tfcli.checkpoints.pieces import same_bits
+from tfcli.checkpoints.source import (
+    INDEX,
+    PICKLED,
+    PICKLED_INDEX,
+    SINGLE,
+    TensorSource,
+    open_checkpoint,
+    open_file,
+)
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 from tfcli.files import inside
 from tfcli.flagai.dialects import Dialect, Rows, merge, split_of
 
-PICKLE = "pytorch_model.bin"
 _SHARD = re.compile(r"pytorch_model-\d+-of-\d+\.bin")
 _RANK = re.compile(r"pytorch_model_(\d{2,})\.bin")
-_WRAPPERS = ("module", "state_dict", "model")  # what trainers put the weights under
+
+
+def rank_file(rank: int) -> str:
+    """The name of the file of a model-parallel rank."""
+    return f"pytorch_model_{rank:02d}.bin"
 
 
 def has_weights(folder: Path) -> bool:
@@ -34,11 +45,13 @@ def has_weights(folder: Path) -> bool:
 
 def is_weights(name: str) -> bool:
     """Whether a file holds weights of a kind that `open_weights` reads, by its name."""
-    known = name in (SINGLE, INDEX, PICKLE)
+    known = name in (SINGLE, INDEX, PICKLED)
     return known or any(kind.fullmatch(name) for kind in (_SHARD, _RANK))
 
 
-def open_weights(folder: Path, kind: str) -> Mapping[str, torch.Tensor]:
+def open_weights(
+    folder: Path, kind: str, *, writable: bool = True
+) -> TensorSource | MergedRanks | GatheredRanks:
     """The tensors of a folder by their stored names.
 
     Where torch.distributed runs as many processes as there are rank files, each reads its own and
@@ -48,6 +61,7 @@ def open_weights(folder: Path, kind: str) -> Mapping[str, torch.Tensor]:
         folder: holds `model.safetensors` (or shards), `pytorch_model.bin` (or shards), or one
             `pytorch_model_00.bin` and so on for each rank.
         kind: of the model; says how ranks divide tensors.
+        writable: whether tensors may be written to, as in training; see `map_file`.
 
     Raises:
         WorkError: no weights, a broken file, or rank files that do not belong together.
@@ -56,62 +70,37 @@ def open_weights(folder: Path, kind: str) -> Mapping[str, torch.Tensor]:
     ranks = _rank_files(folder, names)
     if len(ranks) > 1 and _processes() == len(ranks):
         return GatheredRanks(ranks, kind)
-    if SINGLE in names or INDEX in names:
-        return open_checkpoint(folder)
-    if PICKLE in names:
-        return read_pickle(inside(folder, PICKLE))
+    if {SINGLE, INDEX, PICKLED, PICKLED_INDEX}.intersection(names):
+        return open_checkpoint(folder, writable=writable)
     shards = [inside(folder, name) for name in names if _SHARD.fullmatch(name)]
-    if shards:
-        return _joined([read_pickle(path) for path in shards], folder)
+    if shards:  # FlagAI writes no index
+        return TensorSource(open_file(path, writable=writable) for path in shards)
     if ranks:
-        return MergedRanks([read_pickle(path) for path in ranks], kind, folder)
+        opened = [open_checkpoint(path, writable=writable) for path in ranks]
+        return MergedRanks(opened, kind, folder)
     raise WorkError(
         "no weights are here",
         where=str(folder),
-        fix=f"put {SINGLE} or {PICKLE} into it, or the files of all ranks",
+        fix=f"put {SINGLE} or {PICKLED} into it, or the files of all ranks",
     )
-
-
-def read_pickle(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file of torch.save, mapped into memory where its format allows it.
-
-    Raises:
-        WorkError: not such a file, or one with more in it than tensors in a dictionary.
-    """
-    try:
-        mapped = zipfile.is_zipfile(path)  # before torch 1.6 the format was another
-        data = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as error:
-        raise WorkError(
-            "it holds more than tensors, or is no file of torch.save; only tensors are read, since "
-            "anything else could run code",
-            where=str(path),
-            fix="save the state_dict alone, with the tool that wrote it",
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WorkError(f"cannot be read: {reason}", where=str(path)) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(data, Mapping) and isinstance(data.get(wrapper), Mapping):
-            data = data[wrapper]
-    if not isinstance(data, Mapping) or not data:
-        raise WorkError("holds no tensors by name", where=str(path))
-    for name, tensor in data.items():
-        _check_tensor(name, tensor, path)
-    return dict(data)
 
 
 class MergedRanks(Mapping[str, torch.Tensor]):
     """Whole tensors from the files of all ranks; each is put together when it is asked for."""
 
-    def __init__(self, ranks: list[dict[str, torch.Tensor]], kind: str, folder: Path) -> None:
+    def __init__(self, ranks: list[TensorSource], kind: str, folder: Path) -> None:
         self.ranks, self.kind, self.folder = ranks, kind, folder
         for rank, held in enumerate(ranks):
             _check_names(list(ranks[0]), list(held), rank, folder)
 
+    @property
+    def beside(self) -> dict[str, str]:
+        """What the first rank's file holds beside weights."""
+        return self.ranks[0].beside
+
     def shape_of(self, name: str) -> torch.Tensor:
         """The whole tensor on the meta device; nothing is put together."""
-        parts = [torch.empty_like(rank[name], device="meta") for rank in self.ranks]
+        parts = [_described(rank, name) for rank in self.ranks]
         how = split_of(self.kind, name)
         return parts[0] if how is None else merge(parts, how)
 
@@ -119,7 +108,7 @@ class MergedRanks(Mapping[str, torch.Tensor]):
         parts = [rank[name] for rank in self.ranks]
         how = split_of(self.kind, name)
         if how is None:
-            if not all(torch.equal(parts[0], part) for part in parts[1:]):
+            if not all(same_bits(parts[0], part) for part in parts[1:]):
                 raise WorkError(f"the ranks hold different {short(name)}", where=str(self.folder))
             return parts[0]
         return merge(parts, how)
@@ -140,9 +129,10 @@ class GatheredRanks(Mapping[str, torch.Tensor]):
     def __init__(self, files: list[Path], kind: str) -> None:
         self.kind = kind
         dist: Any = torch.distributed
-        rank, failed, held = dist.get_rank(), None, {}
+        rank, failed = dist.get_rank(), None
+        held: Mapping[str, torch.Tensor] = {}
         try:
-            held = read_pickle(files[rank])
+            held = open_checkpoint(files[rank])
         except WorkError as error:  # said to all, so that none waits for ever
             failed = (error.what, error.where)
         told: list[Any] = [None] * len(files)
@@ -152,7 +142,7 @@ class GatheredRanks(Mapping[str, torch.Tensor]):
                 raise WorkError(problem[0], where=problem[1])
         for other, (names, _) in enumerate(told):
             _check_names(told[0][0], names, other, files[0].parent)
-        self.held = {name: held[name] for name in told[0][0]}
+        self.held, self.names = held, told[0][0]
         on_gpu = dist.get_backend() == "nccl"
         self.device = torch.device("cuda" if on_gpu else "cpu")
 
@@ -166,10 +156,10 @@ class GatheredRanks(Mapping[str, torch.Tensor]):
         return merge([part.cpu() for part in parts], how)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.held)
+        return iter(self.names)  # the first rank's order, whatever this one's is
 
     def __len__(self) -> int:
-        return len(self.held)
+        return len(self.names)
 
     def __contains__(self, name: object) -> bool:
         return name in self.held
@@ -185,14 +175,15 @@ class HFView(Mapping[str, torch.Tensor]):
         own: the folder is FlagAI's own, so what FlagAI never reads is left out.
 
     Attributes:
-        skipped: stored name -> why it is left out.
+        skipped: stored name -> why it is left out; also what is no tensor.
     """
 
     def __init__(
         self, stored: Mapping[str, torch.Tensor], dialect: Dialect, task: str, own: bool
     ) -> None:
         self.stored = stored
-        self.skipped: dict[str, str] = {}
+        beside = stored.beside if isinstance(stored, TensorSource | MergedRanks) else {}
+        self.skipped = {name: f"{what}, beside the weights" for name, what in beside.items()}
         self.places: dict[str, Rows] = {}
         for name in stored:
             why = dialect.stray(name) if own else None
@@ -217,14 +208,17 @@ class HFView(Mapping[str, torch.Tensor]):
         rows = self.places[name]
         if isinstance(self.stored, MergedRanks):
             return rows.read(self.stored.shape_of(rows.name))
+        if isinstance(self.stored, TensorSource):
+            return rows.read(_described(self.stored, rows.name))
         return rows.read(torch.empty_like(self.stored[rows.name], device="meta"))
 
     def __getitem__(self, name: str) -> torch.Tensor:
         rows = self.places[name]
         # Queries, keys and values come one after the other: the whole is put together once.
-        if self._last is None or self._last[0] != rows.name:
-            self._last = (rows.name, self.stored[rows.name])
-        return rows.read(self._last[1])
+        last = self._last
+        if last is None or last[0] != rows.name:
+            self._last = last = (rows.name, self.stored[rows.name])
+        return rows.read(last[1])  # of this call's own: several threads may read
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)
@@ -236,13 +230,11 @@ class HFView(Mapping[str, torch.Tensor]):
         return name in self.places
 
 
-def _check_tensor(name: object, tensor: object, path: Path) -> None:
-    if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-        raise WorkError(f"{short(str(name))} is no tensor by name", where=str(path))
-    whole = tensor.layout == torch.strided and not tensor.is_quantized
-    # A small file can describe a tensor of any size whose numbers are all one.
-    if not whole or tensor.nbytes > tensor.untyped_storage().nbytes():
-        raise WorkError(f"{short(name)} is no plain tensor", where=str(path))
+def _described(source: TensorSource, name: str) -> torch.Tensor:
+    """A stored tensor on the meta device; nothing is read."""
+    info = source.info(name)
+    shape = torch_shape(info.dtype, info.shape)
+    return torch.empty(shape, dtype=torch_dtype(info.dtype, where=short(name)), device="meta")
 
 
 def _check_names(first: list[str], names: list[str], rank: int, folder: Path) -> None:
@@ -260,20 +252,10 @@ def _rank_files(folder: Path, names: list[str]) -> list[Path]:
     for rank in range(len(found)):
         if rank not in found:
             raise WorkError(
-                f"pytorch_model_{rank:02d}.bin is missing, of {len(found)} rank files",
+                f"{rank_file(rank)} is missing, of {len(found)} rank files",
                 where=str(folder),
             )
     return [inside(folder, found[rank]) for rank in range(len(found))]
-
-
-def _joined(shards: list[dict[str, torch.Tensor]], folder: Path) -> dict[str, torch.Tensor]:
-    whole: dict[str, torch.Tensor] = {}
-    for shard in shards:
-        for name, tensor in shard.items():
-            if name in whole:
-                raise WorkError(f"{short(name)} is in two files", where=str(folder))
-            whole[name] = tensor
-    return whole
 
 
 def _processes() -> int:

@@ -1,109 +1,167 @@
-"""Writing weights under FlagAI's names."""
+"""What is written under FlagAI's names: planned from names and shapes, made a tensor at a time."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from tfcli.errors import WorkError
-from tfcli.files import sync_entry
-from tfcli.flagai.dialects import DIALECTS, Rows
+from tfcli.checkpoints.dtypes import dtype_code, stored_shape, torch_dtype, torch_shape
+from tfcli.checkpoints.safetensors import PendingTensor
+from tfcli.checkpoints.source import PICKLED
+from tfcli.checkpoints.strict_json import short
+from tfcli.checkpoints.torch_write import write_torch
+from tfcli.errors import UsageError, WorkError
+from tfcli.flagai.dialects import DIALECTS, part_of, require_divides, split_of
+from tfcli.flagai.weights import rank_file
 from tfcli.models.model import Model
 from tfcli.models.saving import stored_place
 
+# FlagAI cuts GPT-2's matrices as they are stored, which are turned when its class loads them.
+_CUT = ("glm",)
 
-def flagai_tensors(core: Model, kind: str, task: str, nested: bool) -> dict[str, torch.Tensor]:
-    """A model's tensors as FlagAI's class of the task stores them.
 
-    Args:
-        core: the model.
-        kind: of the model.
-        task: whose head it has.
-        nested: FlagAI's class holds the body under a name of its own.
-    """
-    tensors = {}
+def model_tensors(core: Model) -> list[PendingTensor]:
+    """A model's tensors by Hugging Face's names."""
+    pending = []
     for name, tensor in core.state_dict().items():
         place = stored_place(core, name)
-        tensors[place.name] = place.write(tensor)
-    return as_flagai(tensors, kind, task, nested)
+        like = place.write(torch.empty_like(tensor, device="meta"))
+        code = dtype_code(like.dtype)
+        read = partial(place.write, tensor)
+        pending.append(PendingTensor(place.name, code, stored_shape(code, tuple(like.shape)), read))
+    return pending
 
 
 def as_flagai(
-    tensors: Mapping[str, torch.Tensor], kind: str, task: str, nested: bool
-) -> dict[str, torch.Tensor]:
-    """Tensors by Hugging Face's names -> the same by FlagAI's.
+    tensors: Iterable[PendingTensor], kind: str, task: str, nested: bool
+) -> list[PendingTensor]:
+    """Tensors by Hugging Face's names -> the same by FlagAI's, as its class of the task has them.
+
+    Values are read here only where two tensors must be equal.
+
+    Args:
+        tensors: of a whole model.
+        kind: of the model.
+        task: whose head it has.
+        nested: FlagAI's class holds the body under a name of its own.
 
     Raises:
-        WorkError: parts that are missing, or two tensors for one place that differ.
+        WorkError: parts that are missing or of different types, or two tensors for one place that
+            differ.
     """
-    dialect = DIALECTS[kind]
-    parts: dict[str, dict[int, torch.Tensor]] = {}
-    counts: dict[str, int] = {}
-    tensors = dict(tensors)
+    dialect, found = DIALECTS[kind], {item.name: item for item in tensors}
     if kind in ("glm", "gpt2"):  # FlagAI's classes take the token table for the head
-        _drop_tied(tensors)
+        _drop_tied(found)
     for tied, origin in dialect.ties.items():
         wanted = not tied.startswith("cls.") or task == "masked-lm"
-        if wanted and origin in tensors:
-            tensors.setdefault(tied, tensors[origin])
-    for name, tensor in tensors.items():
-        rows: Rows = dialect.flagai_place(name, task, nested)
+        if wanted and origin in found:
+            found.setdefault(tied, dataclasses.replace(found[origin], name=tied))
+    parts: dict[str, dict[int, PendingTensor]] = {}
+    counts: dict[str, int] = {}
+    for name, item in found.items():
+        rows = dialect.flagai_place(name, task, nested)
         held = parts.setdefault(rows.name, {})
-        if rows.part in held and not torch.equal(held[rows.part], tensor):
+        if not _same(held.setdefault(rows.part, item), item):
             raise WorkError(f"{name} and another tensor differ, and FlagAI has one for both")
-        held[rows.part] = tensor
         counts[rows.name] = rows.of
-    out = {}
+    out = []
     for name, held in parts.items():
         if len(held) != counts[name]:
             raise WorkError(f"{name} lacks a part", fix="check that the checkpoint is whole")
-        out[name] = held[0] if len(held) == 1 else torch.cat([held[i] for i in sorted(held)])
+        out.append(_joined(name, [held[number] for number in sorted(held)]))
     return out
 
 
-def _drop_tied(tensors: dict[str, torch.Tensor]) -> None:
-    head = tensors.pop("lm_head.weight", None)
-    table = next(
-        (
-            t
-            for name, t in tensors.items()
-            if name.endswith(("word_embeddings.weight", "wte.weight"))
-        ),
-        None,
+def write_flagai(
+    folder: Path, tensors: list[PendingTensor], kind: str, heads: int, ranks: int = 1
+) -> list[Path]:
+    """Write `pytorch_model.bin`, or a file for each model-parallel rank, as FlagAI loads them.
+
+    Args:
+        folder: where the files go.
+        tensors: by FlagAI's names.
+        kind: of the model.
+        heads: of its attention.
+        ranks: how many files.
+
+    Returns:
+        The files, in order.
+
+    Raises:
+        UsageError: ranks for a kind that FlagAI cannot load in parts, or that do not divide a
+            size. Nothing is written then.
+        WorkError: as `write_torch`.
+    """
+    if ranks == 1:
+        write_torch(folder / PICKLED, tensors)
+        return [folder / PICKLED]
+    if kind not in _CUT:
+        raise UsageError(
+            f"FlagAI loads no {kind} model from several files",
+            where="parts",
+            fix=f"leave parts out; {' and '.join(_CUT)} is written in parts",
+        )
+    if heads % ranks:
+        raise UsageError(f"{ranks} parts do not divide {heads} heads", where="parts")
+    files = [[_part(item, kind, ranks, rank) for item in tensors] for rank in range(ranks)]
+    for rank, pending in enumerate(files):
+        write_torch(folder / rank_file(rank), pending, _in_module)
+    return [folder / rank_file(rank) for rank in range(ranks)]
+
+
+def _in_module(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {"module": dict(tensors)}
+
+
+def _part(item: PendingTensor, kind: str, ranks: int, rank: int) -> PendingTensor:
+    how = split_of(kind, item.name)
+    if how is None:
+        return item
+    require_divides(item.name, item.shape, how, ranks)
+    like = part_of(_empty(item), how, ranks, rank)
+    shape = stored_shape(item.dtype, tuple(like.shape))
+    return dataclasses.replace(
+        item, shape=shape, read=lambda: part_of(item.read(), how, ranks, rank)
     )
-    if head is not None and (table is None or not torch.equal(head, table)):
+
+
+def _empty(item: PendingTensor) -> torch.Tensor:
+    shape = torch_shape(item.dtype, item.shape)
+    return torch.empty(shape, dtype=torch_dtype(item.dtype), device="meta")
+
+
+def _same(one: PendingTensor, other: PendingTensor) -> bool:
+    if one is other or one.read is other.read:
+        return True
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    first, second = one.read(), other.read()
+    return first.dtype == second.dtype and torch.equal(first, second)
+
+
+def _joined(name: str, items: list[PendingTensor]) -> PendingTensor:
+    first = items[0]
+    if len(items) == 1:
+        return dataclasses.replace(first, name=name)
+    if len({(item.dtype, item.shape[1:]) for item in items}) > 1:
+        raise WorkError(f"the parts of {short(name)} differ in type or width")
+    shape = (sum(item.shape[0] for item in items), *first.shape[1:])
+    return dataclasses.replace(
+        first, name=name, shape=shape, read=lambda: torch.cat([item.read() for item in items])
+    )
+
+
+def _drop_tied(found: dict[str, PendingTensor]) -> None:
+    head = found.pop("lm_head.weight", None)
+    ends = ("word_embeddings.weight", "wte.weight")
+    table = next((item for name, item in found.items() if name.endswith(ends)), None)
+    if head is not None and (table is None or not _same(head, table)):
         raise WorkError(
             "lm_head.weight differs from the token table, which FlagAI takes in its place",
             fix="keep this checkpoint in the Hugging Face layout",
         )
-
-
-def write_pickle(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write tensors with torch.save: whole, or not at all.
-
-    Raises:
-        WorkError: the disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # A view is saved with all of the storage behind it, so views are copied.
-        whole = {name: _alone(tensor.detach().cpu()) for name, tensor in tensors.items()}
-        torch.save(whole, temporary)
-        sync_entry(temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise WorkError(
-            f"cannot be written: {str(error).splitlines()[0]}", where=str(path)
-        ) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _alone(tensor: torch.Tensor) -> torch.Tensor:
-    fits = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
-    return tensor if fits else tensor.clone(memory_format=torch.contiguous_format)
