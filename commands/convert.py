@@ -5,6 +5,7 @@ from __future__ import annotations
 from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
+from tfcli.convert.logits_spec import LogitsAccount
 from tfcli.convert.spec import ConvertResult, ConvertSpec, TensorAccount
 from tfcli.units import format_bytes
 
@@ -21,7 +22,9 @@ def show(result: ConvertResult, console: Console) -> None:
         facts["disk needed"] = format_bytes(result.bytes)
         facts["peak memory"] = f"at most {format_bytes(result.peak_bytes)} beside the mapped source"
     else:
-        facts["verified"] = f"{result.verified} read back and {_agreement(result)}"
+        facts["verified"] = _verified(result)
+        if result.logits is not None:
+            facts["logits"] = _logits(result.logits)
         facts["files"] = ", ".join(result.files[:3]) + (" ..." if len(result.files) > 3 else "")
     if result.companions:
         facts["copied along"] = ", ".join(result.companions)
@@ -35,10 +38,27 @@ def show(result: ConvertResult, console: Console) -> None:
         print_table(console, "Tensors", columns, [_row(t) for t in result.tensors], texts=3)
 
 
-def _agreement(result: ConvertResult) -> str:
+def _verified(result: ConvertResult) -> str:
+    if not result.verified:
+        return "no, as was asked for"
     if not result.largest_error:
-        return "equal to the source, bit for bit"
-    return f"within their types' error of the source, at most {result.largest_error:.2g} of a value"
+        return f"{result.verified} read back and equal to the source, bit for bit"
+    return (
+        f"{result.verified} read back and within their types' error of the source, "
+        f"at most {result.largest_error:.2g} of a value"
+    )
+
+
+def _logits(logits: LogitsAccount) -> str:
+    if not logits.largest_difference:
+        return f"equal on {logits.tokens} random tokens, bit for bit"
+    text = (
+        f"differ by {logits.relative_difference:.2g} of their standard deviation on "
+        f"{logits.tokens} random tokens; the types explain {logits.expected_difference:.2g}"
+    )
+    if logits.kl_divergence is not None:
+        text += f"; KL {logits.kl_divergence:.2g} nats a token"
+    return text
 
 
 def _row(tensor: TensorAccount) -> list[str]:

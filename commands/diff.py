@@ -17,7 +17,8 @@ SHOWN = 10
 def show(result: DiffResult, console: Console) -> None:
     """The counts, then what differs, the furthest first; with -v everything."""
     total = len(result.tensors)
-    facts = {"tensors": f"{result.equal} of {total} equal, bit for bit"}
+    facts = {"A, B": f"{result.kind_a}, {result.kind_b}"} if _unlike(result) else {}
+    facts["tensors"] = f"{result.equal} of {total} equal, bit for bit"
     counts = {
         "different": result.different,
         "other shapes": result.shapes,
@@ -36,6 +37,10 @@ def show(result: DiffResult, console: Console) -> None:
     print_facts(console, "Identical" if result.identical else "Different", facts)
     _tensors(result, console)
     _config(result, console)
+
+
+def _unlike(result: DiffResult) -> bool:
+    return not {result.kind_a, result.kind_b} <= {"hf", "safetensors", "torch"}
 
 
 def _tensors(result: DiffResult, console: Console) -> None:
@@ -96,6 +101,8 @@ def _what(tensor: TensorDifference) -> str:
     text = f"{tensor.dtype_a}" if same else f"{tensor.dtype_a} -> {tensor.dtype_b}"
     tied = tensor.stored_a or tensor.stored_b
     text += f", tied to {tied} in {'A' if tensor.stored_a else 'B'}" if tied else ""
+    hows = {f"{how} in {side}" for side, how in (("A", tensor.how_a), ("B", tensor.how_b)) if how}
+    text += "".join(f", {how}" for how in sorted(hows))
     return text + (f", {tensor.not_finite} not finite" if tensor.not_finite else "")
 
 

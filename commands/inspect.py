@@ -5,13 +5,20 @@ from __future__ import annotations
 from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
-from tfcli.inspect.spec import InspectResult, InspectSpec, Memory, Quantization
+from tfcli.inspect.spec import (
+    GGUFFacts,
+    InspectResult,
+    InspectSpec,
+    Memory,
+    Quantization,
+    TensorLine,
+)
 from tfcli.units import format_bytes, format_count
 
 
 def show(result: InspectResult, console: Console) -> None:
     """The facts; with -v every tensor, else the largest five."""
-    facts = {"path": result.path}
+    facts = {"path": result.path, "container": result.kind}
     if result.model_type:
         facts["family"] = f"{result.model_type} ({result.architecture or 'no architecture named'})"
     facts["task"] = result.task or f"none: {result.problem}"
@@ -19,7 +26,10 @@ def show(result: InspectResult, console: Console) -> None:
     facts["parameters"] = f"{format_count(result.parameters)} ({result.parameters:,}){stored}"
     facts["size"] = f"{format_bytes(result.bytes)} in {_count(len(result.files), 'file')}"
     facts["dtypes"] = ", ".join(f"{code} {format_count(n)}" for code, n in result.dtypes.items())
-    facts["quantization"] = _quantization(result.quantization)
+    if result.gguf:
+        facts |= _gguf(result.gguf)
+    else:
+        facts["quantization"] = _quantization(result.quantization)
     if result.tokenizer:
         size = result.tokenizer.vocab_size
         entries = f", {size:,} entries" if size is not None else ""
@@ -28,6 +38,7 @@ def show(result: InspectResult, console: Console) -> None:
         facts["tokenizer"] = "none"
     facts["chat template"] = "yes" if result.chat_template else "no"
     facts |= _memory(result.memory)
+    facts |= {f"beside: {name}": what for name, what in result.beside.items()}
     print_facts(console, "Checkpoint", facts)
     _tensors(result, console)
 
@@ -39,11 +50,25 @@ def _tensors(result: InspectResult, console: Console) -> None:
     title = f"Tensors: {len(result.tensors)}"
     if len(shown) < len(result.tensors):
         title += ", the largest (-v shows all)"
-    rows = [
-        [t.name, t.dtype, " x ".join(map(str, t.shape)) or "scalar", format_bytes(t.bytes)]
-        for t in shown
-    ]
+    from rich.markup import escape
+
+    rows = [[escape(t.name), t.dtype, _shape(t), format_bytes(t.bytes)] for t in shown]
     print_table(console, title, ["name", "dtype", "shape", "size"], rows)
+
+
+def _shape(tensor: TensorLine) -> str:
+    shape = " x ".join(map(str, tensor.shape)) or "scalar"
+    return shape if tensor.parts == 1 else f"{tensor.parts} parts of {shape}"
+
+
+def _gguf(found: GGUFFacts) -> dict[str, str]:
+    facts = {"model": found.name, "architecture": found.architecture, "file type": found.file_type}
+    facts["tensors"] = ", ".join(f"{count} {name}" for name, count in found.types.items())
+    if found.context_length is not None:
+        facts["context"] = f"{found.context_length:,} tokens"
+    if found.pre_tokenizer is not None:
+        facts["pre-tokenizer"] = found.pre_tokenizer
+    return {name: value for name, value in facts.items() if value}
 
 
 def _quantization(found: Quantization | None) -> str:

@@ -19,6 +19,16 @@ def show(result: MergeResult, console: Console) -> None:
         "verified": f"{result.verified} read back and equal to a second pass, bit for bit",
         "size": f"{format_bytes(result.bytes)} in {len(result.files)} files",
     }
+    if result.max_divergence is not None:
+        facts["from the quantized base"] = (
+            f"weights at most {result.max_divergence:.3g} of a tensor's largest value apart from "
+            "the adapter on it"
+        )
+    if result.logits is not None:
+        facts["logits"] = (
+            f"{result.logits.relative_difference:.2g} of their standard deviation apart from the "
+            f"adapter on its base, at most {result.logits.largest_difference:.2g}"
+        )
     if result.untied:
         facts["untied"] = ", ".join(result.untied)
     if result.companions:
@@ -26,10 +36,10 @@ def show(result: MergeResult, console: Console) -> None:
     print_facts(console, "Merged", facts)
     if console.verbosity:
         rows = [
-            [t.name, t.action, t.dtype, _number(t.change), _number(t.deviation)]
+            [t.name, t.action, t.dtype, *map(_number, (t.change, t.deviation, t.divergence))]
             for t in result.tensors
         ]
-        columns = ["name", "action", "dtype", "change", "rounding"]
+        columns = ["name", "action", "dtype", "change", "rounding", "from quantized"]
         print_table(console, "Tensors", columns, rows, texts=3)
 
 

@@ -45,21 +45,33 @@ def print_table(
         justify: Literal["left", "right"] = "left" if index < texts else "right"
         table.add_column(column, justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(as_text, row))
     console.out.print(table)
 
 
 def print_facts(console: Console, title: str, facts: dict[str, str]) -> None:
     """A list of named facts on stdout."""
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, escape(value))
+        table.add_row(as_text(name), as_text(value))
     console.out.print(table)
+
+
+def visible(text: str) -> str:
+    """A text of unknown origin, such as a tensor's name, with its control characters spelt out: a
+    file could write anywhere on the user's terminal with them."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def as_text(text: str) -> str:
+    """The same for rich, which is to find no markup in it."""
+    from rich.markup import escape
+
+    return escape(visible(text))
 
 
 def print_problem(problem: Problem, console: Console) -> None:
@@ -74,4 +86,4 @@ def print_problem(problem: Problem, console: Console) -> None:
     lines += [("  fix:", problem.fix, "bold green")] if problem.fix else []
     for label, text, style in lines:
         console.err.print(label, style=style, end=" ")
-        console.err.print(text, markup=False, soft_wrap=True)
+        console.err.print(visible(text), markup=False, soft_wrap=True)

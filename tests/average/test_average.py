@@ -19,7 +19,9 @@ from tfcli.checkpoints.checkpoint import verify_written
 from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.source import open_checkpoint
+from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
+from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
 
 
@@ -239,3 +241,23 @@ def test_verification_finds_what_is_wrong(tmp_path: Path, damage: str) -> None:
     folder = checkpoint(tmp_path / "a", **bad)
     with pytest.raises(WorkError, match=r"verification: '[yz]'"):
         verify_written(open_checkpoint(folder), [PendingTensor.of(n, t) for n, t in good.items()])
+
+
+def test_the_card_and_files_of_a_size(tmp_path: Path) -> None:
+    for name in "ab":
+        save_model(tiny(LLAMA), tmp_path / name)
+    spec = AverageSpec(
+        sources=[str(tmp_path / name) for name in "ab"],
+        output=str(tmp_path / "out"),
+        weights="0.75,0.25",
+        shard_size="20KB",
+    )
+    result = execute(spec, Console.silent()).result
+    assert isinstance(result, AverageResult)
+    assert len(result.files) > 3
+    card = (tmp_path / "out/README.md").read_text()
+    inputs = json.loads((tmp_path / "out/run.json").read_text())["inputs"]
+    assert "| source 1 | `a` (counts 0.75) |" in card and "| source 2 | `b` (counts 0.25) |" in card
+    assert all(digest in card for digest in inputs.values())
+    assert f"{result.verified} tensors read back" in card
+    assert str(tmp_path) not in card

@@ -13,6 +13,7 @@ from tests.quantize.test_run import GPT2, LLAMA, MIXTURES
 from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.source import open_checkpoint
+from tfcli.console import Console
 from tfcli.dequantize.run import run
 from tfcli.dequantize.spec import DequantizeResult, DequantizeSpec
 from tfcli.errors import Problem, UsageError, WorkError
@@ -21,6 +22,7 @@ from tfcli.models.loading import build, initialize
 from tfcli.models.registry import read_config
 from tfcli.quantize.run import run as run_quantize
 from tfcli.quantize.spec import QuantizeSpec
+from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
 
 Q = "model.layers.0.self_attn.q_proj"
@@ -204,6 +206,19 @@ def test_dense_checkpoints_are_refused(tmp_path: Path) -> None:
     (tmp_path / "q-dense/config.json").write_text(config)
     with pytest.raises(WorkError, match="says that weights are packed, and none is"):
         dequantize(tmp_path / "q-dense", tmp_path / "b")
+
+
+def test_the_card_and_files_of_a_size(tmp_path: Path) -> None:
+    source = quantized(tmp_path / "q")
+    spec = DequantizeSpec(source=str(source), output=str(tmp_path / "out"), shard_size="20KB")
+    result = execute(spec, Console.silent()).result
+    assert isinstance(result, DequantizeResult)
+    assert len(result.files) > 3
+    card = (tmp_path / "out/README.md").read_text()
+    inputs = json.loads((tmp_path / "out/run.json").read_text())["inputs"]
+    assert inputs[str(source)] in card
+    assert f"{result.dequantized} dequantized from 4 bits" in card
+    assert str(tmp_path) not in card
 
 
 def _out(source: Path, output: Path, **options: Any) -> Path:

@@ -10,13 +10,17 @@ import pytest
 import torch
 
 from tests.checkpoints.models import LLAMA, tiny
+from tests.dequantize.test_dequantize import dequantize, quantized
 from tests.merge.adapters import base_folder, by_hand, merge
 from tfcli.checkpoints import pieces
 from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.source import open_checkpoint
+from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.merge.arithmetic import Edit, apply_edits
+from tfcli.merge.spec import MergeResult, MergeSpec
+from tfcli.recipe.execute import execute
 
 Q = "model.layers.0.self_attn.q_proj"
 
@@ -228,17 +232,128 @@ def test_a_quantized_base_needs_a_dense_one(base: Path, tmp_path: Path) -> None:
         merge(packed, adapter, tmp_path / "d", merge_base=str(other))
 
 
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """The base, quantized: its linears have 64 inputs, which make two groups."""
+    return quantized(tmp_path / "packed", bits=4)
+
+
+def spread(module: str = Q) -> dict[str, Any]:
+    """An adapter of the quantized base, whose product is 1 everywhere."""
+    return lora(module, rows=64, columns=64)
+
+
 def test_the_dense_base_is_what_is_merged_into(
-    base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    packed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    packed = base_folder(tmp_path / "packed")
-    config = json.loads((packed / "config.json").read_text())
-    (packed / "config.json").write_text(json.dumps({**config, "quantization_config": {"bits": 4}}))
-    write_safetensors(packed / "model.safetensors", [PendingTensor.of("x", torch.ones(1))])
-    adapter = by_hand(tmp_path / "adapter", lora())
-    result = merge(packed, adapter, tmp_path / "out", merge_base=str(base))
-    assert result.merge_base == str(base)
-    assert "is not computed" in capfd.readouterr().err
-    before, after = open_checkpoint(base), open_checkpoint(tmp_path / "out")
+    dense = tmp_path / "packed-dense"
+    norm = {"model.norm.weight": torch.full((64,), 3.0)}
+    adapter = by_hand(tmp_path / "adapter", {**spread(), **norm})
+    result = merge(packed, adapter, tmp_path / "out", merge_base=str(dense))
+    before, after = open_checkpoint(dense), open_checkpoint(tmp_path / "out")
+    assert result.merge_base == str(dense)
+    assert set(after) == set(before)
     assert torch.allclose(after[f"{Q}.weight"], before[f"{Q}.weight"] + 2)
     assert "quantization_config" not in json.loads((tmp_path / "out/config.json").read_text())
+
+    # The distance from the adapter on the quantized base is what quantization cost.
+    dequantize(packed, tmp_path / "again", dtype="fp32")
+    again = open_checkpoint(tmp_path / "again")
+    found = {tensor.name: tensor.divergence for tensor in result.tensors}
+    for name in before:
+        change = 2.0 if name == f"{Q}.weight" else 0.0
+        if name == "model.norm.weight":
+            assert found[name] == 0.0
+            continue
+        theirs, ours = again[name].float() + change, after[name].float()
+        largest = max(theirs.abs().max(), ours.abs().max())
+        assert found[name] == pytest.approx(float((theirs - ours).abs().max() / largest), abs=1e-6)
+    assert result.max_divergence == max(found.values())  # type: ignore[type-var]
+    assert result.max_divergence > 0.01
+    assert result.divergence_unknown is None
+    said = capfd.readouterr().err
+    assert f"{result.max_divergence:.3g} of a tensor's largest value" in said
+
+
+def test_the_adapter_runs_on_the_quantized_base(packed: Path, tmp_path: Path) -> None:
+    adapter = by_hand(tmp_path / "adapter", spread())
+    dense = tmp_path / "packed-dense"
+    result = merge(packed, adapter, tmp_path / "out", merge_base=str(dense), verify="logits")
+    assert result.logits is not None and not result.logits.within
+    # Of the quantized base itself nothing is lost.
+    dequantize(packed, tmp_path / "again", dtype="fp32")
+    same = merge(
+        packed, adapter, tmp_path / "same", merge_base=str(tmp_path / "again"), verify="logits"
+    )
+    assert same.max_divergence == 0
+    assert same.logits is not None
+    assert same.logits.largest_difference < 1e-4 < result.logits.largest_difference
+
+
+def test_the_dense_base_is_of_the_same_model(packed: Path, tmp_path: Path) -> None:
+    adapter = by_hand(tmp_path / "adapter", spread())
+    source = open_checkpoint(packed)
+    kept = [name for name in source if not name.startswith("model.layers.1.mlp.up_proj.")]
+    pending = [PendingTensor.of(name, source[name].clone()) for name in kept]
+    write_safetensors(packed / "model.safetensors", pending)
+    with pytest.raises(WorkError, match=r"up_proj\.weight' is not there; the dense checkpoint has"):
+        merge(packed, adapter, tmp_path / "out", merge_base=str(tmp_path / "packed-dense"))
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_base_that_is_packed_in_an_unknown_way(
+    packed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads((packed / "config.json").read_text())
+    config["quantization_config"]["quant_method"] = "awq"
+    (packed / "config.json").write_text(json.dumps(config))
+    adapter = by_hand(tmp_path / "adapter", spread())
+    dense = str(tmp_path / "packed-dense")
+    result = merge(packed, adapter, tmp_path / "out", merge_base=dense)
+    assert result.max_divergence is None
+    assert "'awq' is not supported" in str(result.divergence_unknown)
+    assert "is not known: quant_method" in capfd.readouterr().err
+    with pytest.raises(UsageError, match="the base cannot be unpacked"):
+        merge(packed, adapter, tmp_path / "no", merge_base=dense, verify="logits")
+    assert not list((tmp_path / "no").iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
+def test_another_type_is_rounded_to_once(base: Path, tmp_path: Path, dtype: str) -> None:
+    norm = torch.full((32,), 1.0 + 2**-12)
+    adapter = by_hand(tmp_path / "adapter", {**lora(), "model.norm.weight": norm})
+    merge(base, adapter, tmp_path / "exact")
+    result = merge(base, adapter, tmp_path / "out", dtype=dtype)
+    wanted = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
+    exact, found = open_checkpoint(tmp_path / "exact"), open_checkpoint(tmp_path / "out")
+    assert all(torch.equal(found[name], exact[name].to(wanted)) for name in exact)
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert config["dtype"] == str(wanted).removeprefix("torch.")
+    code = {"bf16": "BF16", "fp16": "F16", "fp32": "F32"}[dtype]
+    assert {tensor.dtype for tensor in result.tensors} == {code}
+
+
+def test_files_of_a_size_and_the_card(base: Path, tmp_path: Path) -> None:
+    adapter = by_hand(tmp_path / "adapter", lora())
+    spec = MergeSpec(
+        base=str(base), adapter=str(adapter), output=str(tmp_path / "out"), shard_size="20KB"
+    )
+    result = execute(spec, Console.silent()).result
+    assert isinstance(result, MergeResult)
+    assert len(result.files) > 3
+    card = (tmp_path / "out/README.md").read_text()
+    inputs = json.loads((tmp_path / "out/run.json").read_text())["inputs"]
+    assert "# base, merged with adapter" in card
+    assert inputs[str(base)] in card and inputs[str(adapter)] in card
+    assert f"| tensors | 1 merged, 0 replaced, {result.copied} copied |" in card
+    assert str(tmp_path) not in card
+
+
+def test_logits_of_the_result_are_those_of_the_adapter(tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base", tie_word_embeddings=True, dtype=torch.bfloat16)
+    tensors = {**lora(), "lm_head.weight": torch.randn(61, 32)}
+    adapter = by_hand(tmp_path / "adapter", tensors)
+    result = merge(base, adapter, tmp_path / "out", verify="logits")
+    assert result.logits is not None and result.logits.within
+    assert result.untied == ["lm_head.weight"]
+    assert 0 < result.logits.relative_difference < 0.1

@@ -10,11 +10,16 @@ from torch import Tensor
 from tfcli.average.check import check_sources
 from tfcli.average.combine import arc, mean
 from tfcli.average.spec import AveragedTensor, AverageResult, AverageSpec
+from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import open_folder, write_verified
 from tfcli.checkpoints.dtypes import FLOATS, USER_NAMES, torch_dtype
+from tfcli.checkpoints.memory import freed_at_once
 from tfcli.checkpoints.safetensors import PendingTensor
-from tfcli.convert.run import with_dtype
+from tfcli.checkpoints.snapshot import Snapshot
+from tfcli.convert.containers import with_dtype
+from tfcli.files import write_text
 from tfcli.recipe.job import Job
+from tfcli.units import parse_bytes
 
 
 def run(spec: AverageSpec, job: Job) -> AverageResult:
@@ -23,9 +28,11 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
     Raises:
         UsageError: a source is no folder, or quantized.
         WorkError: sources that do not belong together, broken files, a value that the type cannot
-            hold, a full disk, or written tensors that differ from a second pass.
+            hold, a full disk, files that changed meanwhile, or written tensors that differ from a
+            second pass.
     """
     sources = [open_folder(ref, where="sources") for ref in spec.sources]
+    before = Snapshot.of(file.path for source in sources for file in source.source.files)
     check_sources(sources)
     first = sources[0]
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
@@ -46,9 +53,16 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
         info = first.source.info(name)
         code = wanted if wanted and info.dtype in FLOATS else info.dtype
         pending.append(PendingTensor(name, code, info.shape, partial(make, name, code)))
-    written = write_verified(
-        job.output, pending, with_dtype(first.config, wanted), first.folder, job.console
-    )
+    with freed_at_once():
+        written = write_verified(
+            job.output,
+            pending,
+            with_dtype(first.config, wanted),
+            first.folder,
+            job.console,
+            max_shard_bytes=parse_bytes(spec.shard_size),
+        )
+    before.require_unchanged()
     tensors = [
         AveragedTensor(
             name=item.name,
@@ -59,7 +73,7 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
         for item in pending
     ]
     actions = [tensor.action for tensor in tensors]
-    return AverageResult(
+    result = AverageResult(
         method=spec.method,
         shares=spec.shares,
         files=written.files,
@@ -71,3 +85,19 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
         companions=written.companions,
         tensors=tensors,
     )
+    write_text(job.output / CARD, _card(spec, job, result))
+    return result
+
+
+def _card(spec: AverageSpec, job: Job, result: AverageResult) -> str:
+    origins = [
+        Origin(f"source {number}", ref, f"counts {share:.4g}")
+        for number, (ref, share) in enumerate(zip(spec.sources, spec.shares, strict=True), 1)
+    ]
+    facts = {
+        "method": spec.method,
+        "tensors": f"{result.averaged} averaged, {result.copied} copied",
+        "left out": ", ".join(f"`{name}`, tied" for name in result.tied),
+        "verified": f"{result.verified} tensors read back and equal to a second pass, bit for bit",
+    }
+    return card_text("averaged with others", origins, job.inputs, facts)

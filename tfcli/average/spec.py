@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from tfcli.families import FamilyFile
+from tfcli.recipe.shard_size import LARGEST_FILE, ShardSize
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
@@ -36,6 +37,7 @@ class AverageSpec(Spec):
     dtype: Literal["bf16", "fp16", "fp32"] | None = Field(
         None, description="Type of the result. Without it each tensor has the first one's."
     )
+    shard_size: ShardSize = Field("5GB", description=LARGEST_FILE)
     family_file: FamilyFile = None
 
     @field_validator("weights", mode="before")

@@ -6,16 +6,21 @@ from functools import partial
 
 from torch import Tensor
 
+from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import Checkpoint, open_folder, write_verified
 from tfcli.checkpoints.dtypes import FLOATS, TORCH_NAMES, USER_NAMES, torch_dtype
 from tfcli.checkpoints.folder import CONFIG
+from tfcli.checkpoints.memory import freed_at_once
 from tfcli.checkpoints.pieces import rounded
 from tfcli.checkpoints.safetensors import PendingTensor
-from tfcli.convert.run import with_dtype
+from tfcli.checkpoints.snapshot import Snapshot
+from tfcli.convert.containers import with_dtype
 from tfcli.dequantize.packed import PackedLinear, by_tensor, find_packed, unpack_tensor
 from tfcli.dequantize.spec import DequantizedTensor, DequantizeResult, DequantizeSpec
 from tfcli.errors import UsageError, WorkError
+from tfcli.files import write_text
 from tfcli.recipe.job import Job
+from tfcli.units import format_bytes, parse_bytes
 
 OLD_CONFIG = "quantize_config.json"
 """What GPTQ libraries write beside config.json; it would be wrong of the result."""
@@ -27,7 +32,8 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
     Raises:
         UsageError: no such folder, or a dense checkpoint.
         WorkError: a layout that is not read, packed tensors that do not fit the config, a value
-            beyond the type, a full disk, or written tensors that differ from a second pass.
+            beyond the type, a full disk, files that changed meanwhile, or written tensors that
+            differ from a second pass.
     """
     checkpoint = open_folder(spec.source, where="source")
     if not checkpoint.is_quantized:
@@ -36,6 +42,7 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
             where=str(checkpoint.folder / CONFIG),
             fix="tfcli convert changes its type",
         )
+    before = Snapshot.of(file.path for file in checkpoint.source.files)
     linears = find_packed(checkpoint)
     config = {k: v for k, v in checkpoint.config.items() if k != "quantization_config"}
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
@@ -45,14 +52,21 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
         if name in checkpoint.source:
             raise WorkError(f"{name} is there packed and dense", where=str(checkpoint.folder))
         pending.append(_unpacked(checkpoint, name, parts, wanted or _named(config)))
-    written = write_verified(
-        job.output, pending, with_dtype(config, wanted), checkpoint.folder, job.console
-    )
+    with freed_at_once():
+        written = write_verified(
+            job.output,
+            pending,
+            with_dtype(config, wanted),
+            checkpoint.folder,
+            job.console,
+            max_shard_bytes=parse_bytes(spec.shard_size),
+        )
+    before.require_unchanged()
     (job.output / OLD_CONFIG).unlink(missing_ok=True)
 
     tensors = [_account(checkpoint, item, packed) for item in pending]
     actions = [tensor.action for tensor in tensors]
-    return DequantizeResult(
+    result = DequantizeResult(
         dequantized=actions.count("dequantized"),
         converted=actions.count("converted"),
         copied=actions.count("copied"),
@@ -63,6 +77,21 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
         companions=[name for name in written.companions if name != OLD_CONFIG],
         tensors=tensors,
     )
+    bits = sorted({linear.layout.bits for linear in linears})
+    write_text(job.output / CARD, _card(spec, job, result, bits))
+    return result
+
+
+def _card(spec: DequantizeSpec, job: Job, result: DequantizeResult, bits: list[int]) -> str:
+    widths = " and ".join(map(str, bits))
+    facts = {
+        "tensors": f"{result.dequantized} dequantized from {widths} bits, "
+        f"{result.converted} converted, {result.copied} copied",
+        "size": f"{format_bytes(result.source_bytes)} -> {format_bytes(result.bytes)}",
+        "verified": f"{result.verified} tensors read back and equal to the packed values unpacked "
+        "again, bit for bit",
+    }
+    return card_text("dequantized", [Origin("source", spec.source, "gptq")], job.inputs, facts)
 
 
 def _kept(

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from tfcli.families import FamilyFile
+from tfcli.recipe.shard_size import LARGEST_FILE, ShardSize
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
@@ -26,6 +27,7 @@ class DequantizeSpec(Spec):
         "that the config names (bf16 if none), and others stay as they are. The unpacked values "
         "are exact in fp32 and rounded once in the others.",
     )
+    shard_size: ShardSize = Field("5GB", description=LARGEST_FILE)
     family_file: FamilyFile = None
 
 

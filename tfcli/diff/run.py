@@ -1,50 +1,19 @@
-"""`tfcli diff`: walk two checkpoints side by side; no model is built, no tensor held in fp32."""
+"""`tfcli diff`: two checkpoints side by side, one tensor of each at a time; no model is built."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from tfcli.checkpoints.folder import CONFIG, read_object
+from tfcli.checkpoints.memory import freed_at_once
 from tfcli.checkpoints.pieces import same_bits
-from tfcli.checkpoints.source import TensorSource, open_checkpoint
 from tfcli.checkpoints.strict_json import short
-from tfcli.checkpoints.ties import config_ties
+from tfcli.convert.detect import WITHOUT_CONFIG
 from tfcli.diff.compare import compare_configs, distance
+from tfcli.diff.side import Side, comparable
 from tfcli.diff.spec import DiffResult, DiffSpec, TensorDifference, TieDifference
-from tfcli.errors import WorkError
+from tfcli.errors import UsageError, WorkError
 from tfcli.hub import resolve
 from tfcli.recipe.job import Job
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two checkpoints.
-
-    Args:
-        source: its tensors.
-        config: the content of config.json; None for a bare weight file.
-        ties: tensor -> the tensor that the config ties it to.
-    """
-
-    source: TensorSource
-    config: dict[str, Any] | None
-    ties: dict[str, str]
-
-    @classmethod
-    def open(cls, path: Path) -> Side:
-        """Open a folder or a weight file; headers only."""
-        has_config = (path / CONFIG).is_symlink() or (path / CONFIG).exists()
-        config = read_object(path, CONFIG) if has_config else None
-        return cls(open_checkpoint(path), config, config_ties(config) if config else {})
-
-    def stored(self, name: str) -> str | None:
-        """The name under which the tensor is stored: its own, its tied partner's, or None."""
-        if name in self.source:
-            return name
-        origin = self.ties.get(name)
-        return origin if origin in self.source else None
 
 
 def run(spec: DiffSpec, job: Job) -> DiffResult:
@@ -54,25 +23,34 @@ def run(spec: DiffSpec, job: Job) -> DiffResult:
         UsageError: no such file, folder or hub model.
         WorkError: a broken file, or a difference above `spec.fail_above`.
     """
-    a, b = Side.open(resolve(spec.a)), Side.open(resolve(spec.b))
-    names = list(dict.fromkeys([*a.source, *b.source]))
+    config_from = None if spec.config_from is None else resolve(spec.config_from)
+    a, b = (Side.open(resolve(ref), config_from) for ref in (spec.a, spec.b))
+    if config_from is not None and not {a.kind, b.kind} & set(WITHOUT_CONFIG):
+        raise UsageError(
+            "both checkpoints bring what there is of a config",
+            where="config_from",
+            fix=f"leave it out; it is for {', '.join(WITHOUT_CONFIG)}",
+        )
+    names = list(dict.fromkeys([*a.tensors, *b.tensors]))
     tensors = []
-    with job.console.progress("comparing", len(names), "tensors") as bar:
+    with freed_at_once(), job.console.progress("comparing", len(names), "tensors") as bar:
         for name in names:
             tensors.append(_compare(name, a, b))
             bar.advance()
     if spec.fail_above is not None:
         _require_near(tensors, spec.fail_above)
-    both = a.config is not None and b.config is not None
-    config = compare_configs(a.config or {}, b.config or {}) if both else []
+    configs = comparable(a, b)
+    config = compare_configs(*configs) if configs else []
     ties = [
         TieDifference(name=name, a=a.ties.get(name), b=b.ties.get(name))
         for name in dict.fromkeys([*a.ties, *b.ties])
-        if both and a.ties.get(name) != b.ties.get(name)
+        if configs and a.ties.get(name) != b.ties.get(name)
     ]
     apart = [t for t in tensors if t.max_difference is not None]
     statuses = [tensor.status for tensor in tensors]
     return DiffResult(
+        kind_a=a.kind,
+        kind_b=b.kind,
         identical=set(statuses) <= {"equal"} and not config and not ties,
         equal=statuses.count("equal"),
         different=statuses.count("different"),
@@ -81,7 +59,7 @@ def run(spec: DiffSpec, job: Job) -> DiffResult:
         only_b=statuses.count("only_b"),
         max_difference=max((t.max_difference or 0.0 for t in apart), default=None),
         relative_difference=max((_relative(t) for t in apart), default=None),
-        config_compared=both,
+        config_compared=configs is not None,
         config=config,
         ties=ties,
         tensors=tensors,
@@ -90,8 +68,8 @@ def run(spec: DiffSpec, job: Job) -> DiffResult:
 
 def _compare(name: str, a: Side, b: Side) -> TensorDifference:
     stored_a, stored_b = a.stored(name), b.stored(name)
-    one = a.source.info(stored_a) if stored_a else None
-    other = b.source.info(stored_b) if stored_b else None
+    one = a.tensors[stored_a] if stored_a else None
+    other = b.tensors[stored_b] if stored_b else None
     facts: dict[str, Any] = {
         "name": name,
         "dtype_a": one.dtype if one else None,
@@ -100,12 +78,14 @@ def _compare(name: str, a: Side, b: Side) -> TensorDifference:
         "shape_b": list(other.shape) if other else None,
         "stored_a": stored_a if stored_a != name else None,
         "stored_b": stored_b if stored_b != name else None,
+        "how_a": one.how if one else "",
+        "how_b": other.how if other else "",
     }
-    if stored_a is None or stored_b is None:
-        return TensorDifference(status="only_b" if stored_a is None else "only_a", **facts)
+    if one is None or other is None:
+        return TensorDifference(status="only_b" if one is None else "only_a", **facts)
     if facts["shape_a"] != facts["shape_b"]:
         return TensorDifference(status="shape", **facts)
-    first, second = a.source[stored_a], b.source[stored_b]
+    first, second = one.read(), other.read()
     if first.shape == second.shape and same_bits(first, second):
         numbers = {"changed": 0, "not_finite": 0, "max_difference": 0.0, "relative_difference": 0.0}
         return TensorDifference(status="equal", **facts, **numbers)

@@ -11,15 +11,22 @@ from tfcli.recipe.spec import ModelRef, Result, Spec
 
 
 class DiffSpec(Spec):
-    """Compare two checkpoints: tensors, ties and config.json."""
+    """Compare two checkpoints of any containers: tensors, ties and config.json."""
 
     verb: ClassVar[str] = "diff"
     positional: ClassVar[tuple[str, ...]] = ("a", "b")
 
     a: ModelRef = Field(
-        description="One checkpoint: a folder, a weight file, or a hub id org/name[@revision]."
+        description="One checkpoint, in any container that `tfcli convert` reads: a folder, a "
+        "safetensors, PyTorch or GGUF file, or a hub id org/name[@revision]. Its tensors are "
+        "compared under Hugging Face's names, quantized GGUF and MLX ones dequantized."
     )
     b: ModelRef = Field(description="The other one.")
+    config_from: ModelRef | None = Field(
+        None,
+        description="The model whose config.json belongs to a side that brings none, such as a "
+        "folder of torch.distributed.checkpoint.",
+    )
     fail_above: float | None = Field(
         None,
         ge=0,
@@ -48,6 +55,12 @@ class TensorDifference(BaseModel):
     stored_b: str | None = Field(
         None, description="The tensor that B ties it to, where B stores only that one."
     )
+    how_a: str = Field(
+        "",
+        description="What is done to A's stored tensors to give it; empty: they are taken as "
+        "they are.",
+    )
+    how_b: str = Field("", description="The same for B.")
     changed: int | None = Field(
         None, description="How many values differ; null where they cannot be compared."
     )
@@ -88,6 +101,8 @@ class DiffResult(Result):
 
     schema_name: ClassVar[str] = "tfcli.diff/1"
 
+    kind_a: str = Field(description="A's container, such as `hf` or `gguf`.")
+    kind_b: str = Field(description="B's.")
     identical: bool = Field(
         description="Whether all tensors are equal bit for bit, and so are the configs and ties."
     )
@@ -100,7 +115,10 @@ class DiffResult(Result):
         description="The largest absolute difference of all; null if no values were compared."
     )
     relative_difference: float | None = Field(description="The largest relative one of all.")
-    config_compared: bool = Field(description="Whether both sides have a config.json.")
+    config_compared: bool = Field(
+        description="Whether both sides have a config. Where one is made from a container's own, "
+        "what the configs mean is compared, with defaults filled in."
+    )
     config: list[ConfigDifference] = Field(description="The keys of config.json that differ.")
     ties: list[TieDifference] = Field(description="The ties that differ.")
     tensors: list[TensorDifference] = Field(

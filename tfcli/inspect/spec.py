@@ -17,8 +17,14 @@ class InspectSpec(Spec):
     positional: ClassVar[tuple[str, ...]] = ("path",)
 
     path: ModelRef = Field(
-        description="A checkpoint folder, a .safetensors file, or a hub id org/name[@revision] "
-        "(downloaded if it is not in the cache)."
+        description="A checkpoint in any container that `tfcli convert` reads: a folder, a "
+        "safetensors, PyTorch or GGUF file, or a hub id org/name[@revision] (downloaded if it is "
+        "not in the cache)."
+    )
+    config_from: ModelRef | None = Field(
+        None,
+        description="The model whose config.json and tokenizer belong to the weights, for those "
+        "that lie without: single files, and folders that trainers save.",
     )
     family_file: FamilyFile = None
 
@@ -27,9 +33,15 @@ class TensorLine(BaseModel):
     """One stored tensor."""
 
     name: str = Field(description="As stored.")
-    dtype: str = Field(description="The type, as safetensors spells it.")
-    shape: list[int] = Field(description="The dimensions.")
-    bytes: int = Field(description="Of the data.")
+    dtype: str = Field(
+        description="The type, as safetensors spells it; in a GGUF file as GGUF does, such as "
+        "`Q4_K`."
+    )
+    shape: list[int] = Field(description="The dimensions; of one part where there are several.")
+    bytes: int = Field(description="Of the data, all parts together.")
+    parts: int = Field(
+        1, description="How many files of tensor parallelism hold a part of it, or a copy."
+    )
 
 
 class Quantization(BaseModel):
@@ -49,6 +61,20 @@ class TokenizerFacts(BaseModel):
         description="Entries, added tokens included; None where the file does not say."
     )
     file: str = Field(description="Where it was found.")
+
+
+class GGUFFacts(BaseModel):
+    """What a GGUF file says of itself."""
+
+    name: str | None = Field(description="The model's, or null.")
+    architecture: str | None = Field(description="llama.cpp's word for the family.")
+    file_type: str | None = Field(
+        description="The mix of types that it was written as, such as `Q4_K_M`."
+    )
+    types: dict[str, int] = Field(description="How many tensors have each type.")
+    context_length: int | None = Field(description="Tokens that the model was made for.")
+    tokenizer: str | None = Field(description="llama.cpp's word for the tokenizer's kind.")
+    pre_tokenizer: str | None = Field(description="And for how it cuts text into words.")
 
 
 class Memory(BaseModel):
@@ -73,7 +99,11 @@ class InspectResult(Result):
     schema_name: ClassVar[str] = "tfcli.inspect/1"
 
     path: str = Field(description="The folder or file that was read.")
-    model_type: str | None = Field(description="The config's, or None for a bare file.")
+    kind: str = Field(
+        description="The container: `hf`, `gguf`, `meta`, `original`, `dcp`, `zero`, `megatron`, "
+        "`flagai` or `mlx`; of a single file of weights, `safetensors` or `torch`."
+    )
+    model_type: str | None = Field(description="The config's, or None where there is no config.")
     architecture: str | None = Field(description="The class that the config names.")
     task: str | None = Field(
         description="What tfcli runs it as, such as `causal-lm`; None if it does not, or if the "
@@ -84,8 +114,8 @@ class InspectResult(Result):
         description="Weights of the model; of packed integers, the weights that they stand for."
     )
     parameters_counted: Literal["logical", "stored"] = Field(
-        description="`logical`, or `stored` for a quantization method whose packing is not known "
-        "here, where stored values are counted.",
+        description="`logical`, or `stored` where stored values are counted: for a quantization "
+        "method whose packing is not known here, and for parts without a config.",
     )
     bytes: int = Field(description="Of all stored tensors.")
     dtypes: dict[str, int] = Field(description="Stored values by type.")
@@ -94,4 +124,8 @@ class InspectResult(Result):
     tokenizer: TokenizerFacts | None = Field(description="Or None.")
     chat_template: bool = Field(description="Whether there is one.")
     memory: Memory = Field(description="Needed to load, run and train.")
+    gguf: GGUFFacts | None = Field(description="Of a GGUF file, what it says of itself.")
+    beside: dict[str, str] = Field(
+        description="What lies beside the weights, such as an optimizer's state -> what it is."
+    )
     tensors: list[TensorLine] = Field(description="All of them, as stored.")

@@ -1,55 +1,101 @@
-"""`tfcli merge`: stream a base checkpoint through an adapter. The model is never built."""
+"""`tfcli merge`: stream a base checkpoint through an adapter. A model is built for logits alone."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import (
     Checkpoint,
     open_folder,
     require_same_config,
     write_verified,
 )
-from tfcli.checkpoints.dtypes import torch_dtype
+from tfcli.checkpoints.dtypes import FLOATS, USER_NAMES, torch_dtype
 from tfcli.checkpoints.folder import CONFIG
+from tfcli.checkpoints.memory import freed_at_once
 from tfcli.checkpoints.pieces import rounded
 from tfcli.checkpoints.safetensors import PendingTensor
-from tfcli.errors import UsageError
+from tfcli.checkpoints.snapshot import Snapshot
+from tfcli.convert.containers import with_dtype
+from tfcli.convert.detect import open_view
+from tfcli.errors import ModelError, UsageError
+from tfcli.files import write_text
 from tfcli.merge.adapter import open_adapter
 from tfcli.merge.arithmetic import Outcome, apply_edits
 from tfcli.merge.plan import Plan, Planned
 from tfcli.merge.spec import MergedTensor, MergeResult, MergeSpec
+from tfcli.merge.unmerged import adapter_on, divergences
+from tfcli.models.quantized import GPTQLayout
 from tfcli.recipe.job import Job
+from tfcli.units import parse_bytes
+
+if TYPE_CHECKING:
+    from tfcli.convert.logits_spec import LogitsAccount
+    from tfcli.convert.view import View
 
 
 def run(spec: MergeSpec, job: Job) -> MergeResult:
     """Merge `spec.adapter` into `spec.base`.
 
     Raises:
-        UsageError: no such folders, or a quantized base without a dense one to merge into.
+        UsageError: no such folders, a quantized base without a dense one to merge into, or one
+            that cannot be unpacked to be run.
         WorkError: an adapter that does not fit the base, broken files, a full disk, values that
-            the type cannot hold, or written tensors that differ from a second pass.
+            the type cannot hold, files that changed meanwhile, written tensors that differ from a
+            second pass, or logits that differ by more than rounding explains.
     """
-    base = _dense_base(spec, job)
+    base, dense = _bases(spec)
     adapter = open_adapter(spec.adapter)
-    plan = Plan(base, adapter)
+    plan = Plan(dense, adapter)
     if plan.untied:
         job.console.warn(
             f"{', '.join(plan.untied)}: the adapter changes one side of a tie; written untied"
         )
+    unmerged, unknown = _unmerged(spec, base, plan)
+    sources = (base.source, dense.source, adapter.source)
+    before = Snapshot.of(file.path for source in sources for file in source.files)
+    wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     outcomes: dict[str, Outcome] = {}
     pending = []
     for item in plan.tensors.values():
-        info = base.source.info(item.origin)
-        make = partial(_make, plan, item, info.dtype, outcomes)
-        pending.append(PendingTensor(item.name, info.dtype, info.shape, make))
-    written = write_verified(job.output, pending, plan.config, base.folder, job.console)
-
-    tensors = [_account(plan, item, outcomes.get(item.name)) for item in plan.tensors.values()]
+        info = dense.source.info(item.origin)
+        code = wanted if wanted and info.dtype in FLOATS else info.dtype
+        make = partial(_make, plan, item, code, outcomes)
+        pending.append(PendingTensor(item.name, code, info.shape, make))
+    apart: dict[str, float] = {}
+    with freed_at_once():
+        written = write_verified(
+            job.output,
+            pending,
+            with_dtype(plan.config, wanted),
+            dense.folder,
+            job.console,
+            max_shard_bytes=parse_bytes(spec.shard_size),
+        )
+        if spec.merge_base is not None and unmerged is not None:
+            apart = divergences(unmerged, open_view(job.output), job.console)
+            furthest = max(apart, key=apart.__getitem__)
+            job.console.warn(
+                "the result is not the adapter on the quantized base: weights differ by up to "
+                f"{apart[furthest]:.3g} of a tensor's largest value ({furthest})"
+            )
+    if unknown is not None:
+        job.console.warn(
+            f"how far the result is from the adapter on the quantized base is not known: {unknown}"
+        )
+    logits = _logits(spec, job, unmerged)
+    before.require_unchanged()
+    dtypes = {item.name: item.dtype for item in pending}
+    tensors = [
+        _account(item, dtypes[item.name], outcomes.get(item.name), apart.get(item.name))
+        for item in plan.tensors.values()
+    ]
     actions = [tensor.action for tensor in tensors]
-    return MergeResult(
+    result = MergeResult(
         method=adapter.method,
         adapter_tensors=len(adapter.source),
         merged=actions.count("merged"),
@@ -58,15 +104,21 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
         untied=plan.untied,
         merge_base=spec.merge_base,
         max_deviation=max((outcome.deviation for outcome in outcomes.values()), default=0.0),
+        max_divergence=max(apart.values(), default=None),
+        divergence_unknown=unknown,
+        logits=logits,
         files=written.files,
         bytes=written.nbytes,
         verified=written.verified,
         companions=written.companions,
         tensors=tensors,
     )
+    write_text(job.output / CARD, _card(spec, job, result))
+    return result
 
 
-def _dense_base(spec: MergeSpec, job: Job) -> Checkpoint:
+def _bases(spec: MergeSpec) -> tuple[Checkpoint, Checkpoint]:
+    """What the adapter was trained on, and the dense checkpoint that it is merged into."""
     base = open_folder(spec.base, where="base")
     if spec.merge_base is None:
         if base.is_quantized:
@@ -75,7 +127,7 @@ def _dense_base(spec: MergeSpec, job: Job) -> Checkpoint:
                 where=f"{base.folder / CONFIG}, quantization_config",
                 fix="name the dense checkpoint with --merge-base; tfcli dequantize makes one",
             )
-        return base
+        return base, base
     if not base.is_quantized:
         raise UsageError(
             "the base is dense already", where="merge_base", fix="leave merge_base out"
@@ -86,11 +138,35 @@ def _dense_base(spec: MergeSpec, job: Job) -> Checkpoint:
             "packed weights again: an adapter is merged into dense ones", where="merge_base"
         )
     require_same_config(base, dense, free=frozenset({"quantization_config"}))
-    job.console.warn(
-        "the adapter was trained on quantized weights and is merged into dense ones; how far the "
-        "result is from the adapter on the quantized ones is not computed: compare them with eval"
-    )
-    return dense
+    return base, dense
+
+
+def _unmerged(spec: MergeSpec, base: Checkpoint, plan: Plan) -> tuple[View | None, str | None]:
+    """What the result is compared with, or why that cannot be made."""
+    if spec.merge_base is None and spec.verify == "tensors":
+        return None, None
+    try:
+        if base.is_quantized:
+            GPTQLayout.from_config(base.config["quantization_config"])
+    except ModelError as error:
+        if spec.verify == "logits":
+            raise UsageError(
+                f"the base cannot be unpacked, to be run: {error.what}",
+                where=str(base.folder / CONFIG),
+                fix="leave verify: logits out",
+            ) from error
+        return None, error.what
+    return adapter_on(base, plan), None
+
+
+def _logits(spec: MergeSpec, job: Job, unmerged: View | None) -> LogitsAccount | None:
+    if spec.verify != "logits" or unmerged is None:
+        return None
+    from tfcli.convert.logits import compare_logits, measure_logits
+
+    # Other weights than the adapter was trained on answer otherwise, which is no error.
+    compare = compare_logits if spec.merge_base is None else measure_logits
+    return compare(unmerged, open_view(job.output))
 
 
 def _make(plan: Plan, item: Planned, code: str, outcomes: dict[str, Outcome]) -> Tensor:
@@ -105,11 +181,39 @@ def _make(plan: Plan, item: Planned, code: str, outcomes: dict[str, Outcome]) ->
     return rounded(values, dtype, item.name)
 
 
-def _account(plan: Plan, item: Planned, outcome: Outcome | None) -> MergedTensor:
+def _account(
+    item: Planned, dtype: str, outcome: Outcome | None, divergence: float | None
+) -> MergedTensor:
     return MergedTensor(
         name=item.name,
         action=item.action,
-        dtype=plan.base.source.info(item.origin).dtype,
+        dtype=dtype,
         change=None if outcome is None else outcome.change,
         deviation=None if outcome is None else outcome.deviation,
+        divergence=divergence,
     )
+
+
+def _card(spec: MergeSpec, job: Job, result: MergeResult) -> str:
+    origins = [Origin("base", spec.base), Origin("adapter", spec.adapter, result.method)]
+    facts = {
+        "tensors": f"{result.merged} merged, {result.replaced} replaced, {result.copied} copied",
+        "untied": ", ".join(f"`{name}`" for name in result.untied),
+        "rounding": f"at most {result.max_deviation:.3g} of a tensor's largest value",
+        "verified": f"{result.verified} tensors read back and equal to a second pass, bit for bit",
+    }
+    if spec.merge_base is not None:
+        origins.append(Origin("merged into", spec.merge_base))
+        far = (
+            f"weights differ by up to {result.max_divergence or 0:.3g} of a tensor's largest value"
+        )
+        unknown = f"not known: {result.divergence_unknown}"
+        facts["from the adapter on the quantized base"] = (
+            far if result.divergence_unknown is None else unknown
+        )
+    if result.logits is not None:
+        facts["logits beside the adapter on its base"] = (
+            f"differ by {result.logits.relative_difference:.2g} of their standard deviation, "
+            f"at most {result.logits.largest_difference:.2g}"
+        )
+    return card_text(f"merged with {origins[1].name}", origins, job.inputs, facts)

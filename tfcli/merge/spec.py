@@ -6,7 +6,9 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
+from tfcli.convert.logits_spec import LogitsAccount
 from tfcli.families import FamilyFile
+from tfcli.recipe.shard_size import LARGEST_FILE, ShardSize
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
@@ -26,7 +28,20 @@ class MergeSpec(Spec):
     merge_base: ModelRef | None = Field(
         None,
         description="The dense checkpoint to merge into, where `base` is a quantized one. What the "
-        "adapter learned to make good of the quantization stays in the result.",
+        "adapter learned to make good of the quantization stays in the result; how far that is "
+        "from the adapter on the quantized base is reported.",
+    )
+    dtype: Literal["bf16", "fp16", "fp32"] | None = Field(
+        None,
+        description="Type of all floating-point weights of the result. Without it each tensor has "
+        "that of the base.",
+    )
+    shard_size: ShardSize = Field("5GB", description=LARGEST_FILE)
+    verify: Literal["tensors", "logits"] = Field(
+        "tensors",
+        description="Read back what was written and compare every tensor with a second pass; with "
+        "logits also run the result and the adapter on its base on random tokens, which takes "
+        "memory for the model in fp32.",
     )
     family_file: FamilyFile = None
 
@@ -40,7 +55,7 @@ class MergedTensor(BaseModel):
         "the adapter; `copied` as it was; or `untied`: a copy of its tied partner, written since "
         "the adapter changes only one of the two."
     )
-    dtype: str = Field(description="Its type, that of the base, as safetensors spells it.")
+    dtype: str = Field(description="Its type, as safetensors spells it.")
     change: float | None = Field(
         description="Of a merged one, how far it moved: the largest change of a value, divided by "
         "the largest value before."
@@ -48,6 +63,10 @@ class MergedTensor(BaseModel):
     deviation: float | None = Field(
         description="Of a merged one, what rounding to its type cost: the largest distance from "
         "the exact value, divided by the largest exact value."
+    )
+    divergence: float | None = Field(
+        description="With merge_base, how far it is from the adapter on the quantized base: the "
+        "largest distance of a value, divided by the largest value."
     )
 
 
@@ -65,10 +84,18 @@ class MergeResult(Result):
         description="Tensors that were tied and are not any more; the config says so."
     )
     merge_base: str | None = Field(
-        description="The dense checkpoint, where the adapter was trained on a quantized one; how "
-        "far the result is from the adapter on the quantized one was not computed."
+        description="The dense checkpoint, where the adapter was trained on a quantized one."
     )
     max_deviation: float = Field(description="The largest `deviation` of a tensor.")
+    max_divergence: float | None = Field(
+        description="With merge_base, the largest `divergence` of a tensor."
+    )
+    divergence_unknown: str | None = Field(
+        description="With merge_base, why no divergence was computed; null where it was."
+    )
+    logits: LogitsAccount | None = Field(
+        description="With verify: logits, how the result answers beside the adapter on its base."
+    )
     files: list[str] = Field(description="The weight files, in order.")
     bytes: int = Field(description="Of the written tensors.")
     verified: int = Field(description="How many were read back and compared with a second pass.")

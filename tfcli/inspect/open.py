@@ -1,0 +1,199 @@
+"""Opening a checkpoint of any container for `tfcli inspect`: headers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tfcli.checkpoints.folder import CONFIG, read_object
+from tfcli.checkpoints.header import TensorInfo
+from tfcli.checkpoints.source import (
+    INDEX,
+    TensorFile,
+    TensorSource,
+    open_checkpoint,
+    open_file,
+)
+from tfcli.checkpoints.ties import surplus
+from tfcli.convert.detect import WITHOUT_CONFIG, kind_of, open_view
+from tfcli.convert.meta_params import PARAMS
+from tfcli.convert.training import find_config
+from tfcli.convert.view import View
+from tfcli.errors import UsageError
+from tfcli.inspect.count import count_parameters
+from tfcli.inspect.spec import Quantization
+from tfcli.inspect.stored import Stored, lines_of
+from tfcli.recipe.record import read_record
+
+NO_CONFIG = "no config.json lies beside the weights; config_from names a model that has it"
+
+
+def open_stored(path: Path, config_from: Path | None) -> Stored:
+    """Open a checkpoint of any container.
+
+    Args:
+        path: a folder or a file.
+        config_from: the folder of the config.json for weights that lie without.
+
+    Raises:
+        UsageError: no checkpoint, or one that brings its own config although one is named.
+        WorkError: a broken file.
+    """
+    kind = kind_of(path)
+    if kind in ("hf", "safetensors", "torch"):
+        return _plain(kind, path, config_from)
+    if config_from is not None and kind not in WITHOUT_CONFIG:
+        raise _own_config(path, kind)
+    if kind == "gguf":
+        from tfcli.inspect.gguf import open_gguf_file
+
+        return open_gguf_file(path)
+    if _needs_config(path, kind) and not find_config(path, config_from, required=False)[0]:
+        return _unnamed(kind, path)
+    return _of_view(open_view(path, kind, config_from, config_required=False))
+
+
+def _needs_config(path: Path, kind: str) -> bool:
+    """Whether names and shapes of a container's whole tensors cannot be told without a config."""
+    return kind == "megatron" or (kind == "original" and not (path / PARAMS).is_file())
+
+
+def _plain(kind: str, path: Path, config_from: Path | None) -> Stored:
+    """Files of tensors as they are, with a config beside them or without."""
+    home = path if path.is_dir() else None
+    own = home is not None and ((home / CONFIG).is_symlink() or (home / CONFIG).exists())
+    if own and config_from is not None:
+        raise _own_config(path, kind)
+    if config_from is not None:
+        home = config_from
+    elif home is not None and not own:
+        raise _no_model(home)
+    config = None if home is None else read_object(home, CONFIG)
+    source = open_checkpoint(path, writable=False)
+    quantization = quantization_of(config)
+    extra = set() if config is None else surplus(config, source)
+    parameters, logical = count_parameters(
+        (info for info in source.infos() if info.name not in extra),
+        quantization.settings if quantization else None,
+    )
+    lines, elements = lines_of(source.infos())
+    return Stored(
+        kind,
+        path,
+        lines,
+        elements,
+        tuple(file.path for file in source.files),
+        parameters,
+        logical,
+        config=config,
+        problem=None if config is not None else "no config.json belongs to a bare file",
+        quantization=quantization,
+        companions=home,
+        beside=source.beside,
+    )
+
+
+def _of_view(view: View) -> Stored:
+    """A container that has its own names and layouts."""
+    config = view.config or None
+    if view.kind in ("dcp", "zero"):
+        # They know whole tensors; what lies in their files are chunks and flat vectors.
+        stored = [TensorInfo(t.sources[0], t.dtype, t.shape, view.path, 0, t.nbytes) for t in view]
+    else:
+        stored = list(_stored(view))
+    lines, elements = lines_of(stored)
+    extra = surplus(view.config, view.tensors)
+    return Stored(
+        view.kind,
+        view.path,
+        lines,
+        elements,
+        view.files,
+        sum(tensor.elements for tensor in view if tensor.name not in extra),
+        logical=config is not None,
+        config=config,
+        problem=NO_CONFIG,
+        quantization=_of_mlx(view.path) if view.kind == "mlx" else None,
+        companions=view.companions,
+        beside=view.unused,
+    )
+
+
+def _stored(view: View) -> Iterable[TensorInfo]:
+    if (view.path / INDEX).is_file():
+        return open_checkpoint(view.path, writable=False).infos()
+    files = (open_file(path, writable=False) for path in view.files)
+    return (info for file in files for info in file.tensors.values())
+
+
+def _unnamed(kind: str, path: Path) -> Stored:
+    """Tensors that nothing says how to name, or how to put together."""
+    if kind == "megatron":
+        from tfcli.convert.readers.megatron import open_parts
+
+        files: tuple[TensorFile, ...] = open_parts(path)
+    else:
+        files = open_checkpoint(path, writable=False).files
+    lines, elements = lines_of(info for file in files for info in file.tensors.values())
+    return Stored(
+        kind,
+        path,
+        lines,
+        elements,
+        tuple(file.path for file in files),
+        sum(elements.values()),
+        logical=False,
+        problem=NO_CONFIG,
+        beside=TensorSource(files[:1]).beside,
+    )
+
+
+def quantization_of(config: Mapping[str, Any] | None) -> Quantization | None:
+    """What a config.json says of quantization."""
+    settings = (config or {}).get("quantization_config")
+    if not isinstance(settings, dict):
+        return None
+    method = settings.get("quant_method")
+    bits = settings.get("bits", settings.get("w_bit"))
+    if settings.get("load_in_4bit") or settings.get("load_in_8bit"):
+        method, bits = method or "bitsandbytes", 4 if settings.get("load_in_4bit") else 8
+    group = settings.get("group_size", settings.get("q_group_size"))
+    return Quantization(
+        method=str(method or "unknown"),
+        bits=bits if isinstance(bits, int) else None,
+        group_size=group if isinstance(group, int) else None,
+        settings=settings,
+    )
+
+
+def _of_mlx(path: Path) -> Quantization:
+    settings = read_object(path, CONFIG)["quantization"]
+    return Quantization(
+        method="mlx",
+        bits=settings["bits"] if isinstance(settings["bits"], int) else None,
+        group_size=settings["group_size"] if isinstance(settings["group_size"], int) else None,
+        settings=settings,
+    )
+
+
+def _own_config(path: Path, kind: str) -> UsageError:
+    return UsageError(
+        f"{path} brings its own config ({kind})", where="config_from", fix="leave it out"
+    )
+
+
+def _no_model(folder: Path) -> UsageError:
+    record = read_record(folder)
+    if record is not None:
+        return UsageError(
+            f"this is what `tfcli {record['command']}` made, not a model",
+            where=str(folder),
+            fix="see its run.json; inspect takes a checkpoint folder or a file of weights",
+        )
+    files = sorted(path.name for path in folder.glob("*.safetensors"))
+    return UsageError(
+        f"the folder has no {CONFIG}",
+        where=str(folder),
+        fix=f"inspect the file alone: {folder / files[0]}" if files else "name a checkpoint folder",
+    )

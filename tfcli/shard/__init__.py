@@ -1,0 +1,1 @@
+"""`tfcli shard`: the same checkpoint in files of another size."""
