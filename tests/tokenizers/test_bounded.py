@@ -10,7 +10,7 @@ import pytest
 
 from tests.tokenizers.folders import byte_level, rank_file, wordpieces, write
 from tfcli.errors import WorkError
-from tfcli.tokenizers.bounded import MAX_TOKENS, check_splits, read_bounded, read_lines
+from tfcli.tokenizers.bounded import MAX_ENTRIES, MAX_TOKENS, check_splits, read_bounded, read_lines
 from tfcli.tokenizers.load import load_tokenizer
 
 VOCAB, MERGES = byte_level("<|endoftext|>")
@@ -49,8 +49,8 @@ def test_a_hundred_million_lines_are_counted_not_made(tmp_path):
     for name in ("vocab.txt", "merges.txt"):
         files = {name: lines, "vocab.json": VOCAB} if name == "merges.txt" else {name: lines}
         refused(tmp_path / name[:3], files, "has 4,194,305 lines", name)
-    many = b"{" + b'"a":0,' * (2 * MAX_TOKENS + 1) + b'"b":1}'
-    refused(tmp_path, {"vocab.json": many, "merges.txt": ""}, "has more than 4,194,304 entries")
+    many = b"{" + b'"a":0,' * (MAX_ENTRIES + 1) + b'"b":1}'
+    refused(tmp_path, {"vocab.json": many, "merges.txt": ""}, "has more than 2,000,000 entries")
 
 
 def test_line_ends_of_both_kinds(tmp_path):

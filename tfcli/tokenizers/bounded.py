@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tfcli import files
 from tfcli.errors import WorkError
 
 MAX_BYTES = 64 << 20
 """Of a vocabulary file. The largest in use, with 900,000 tokens, has 18 MB."""
-MAX_JSON_BYTES = 256 << 20
+MAX_JSON_BYTES = 96 << 20
 """Of a tokenizer.json, which spells the same out; the largest in use has 60 MB."""
 MAX_SIDE_BYTES = 16 << 20
 """Of a file beside the vocabulary, such as tokenizer_config.json; the largest in use has 2 MB."""
+MAX_ENTRIES = 2_000_000
+"""Commas in a JSON file; the largest in use has 1.8 million."""
+MAX_LISTS = 1 << 20
+"""Lists, or objects, in one; the largest in use has 900,000."""
+_MARKS = {b",": "entries", b"[": "lists", b"{": "objects"}
 MAX_TOKENS = 1 << 22
 MAX_ID = 1 << 24
 MAX_TOKEN_BYTES = 4096
@@ -29,22 +34,7 @@ def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
     Raises:
         WorkError: missing, unreadable, no regular file, or longer than `limit` bytes.
     """
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise WorkError("is not a regular file", where=str(path))
-        if found.st_size > limit:
-            raise WorkError(
-                f"has {found.st_size:,} bytes; {limit:,} at most are read",
-                where=str(path),
-                fix="it is not a tokenizer's file, or it is damaged; get it again",
-            )
-        with path.open("rb") as file:
-            return file.read(found.st_size)
-    except FileNotFoundError:
-        raise WorkError(f"there is no {path.name}", where=str(path.parent)) from None
-    except OSError as error:
-        raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return files.read_bounded(path, limit)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -62,15 +52,26 @@ def read_lines(path: Path) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
+def read_json_bytes(path: Path, limit: int) -> bytes:
+    """The bytes of a JSON file of which no parser makes more objects than a vocabulary has.
+
+    Raises:
+        WorkError: as `read_bounded`, or more values.
+    """
+    data = read_bounded(path, limit)
+    for mark, most in ((b",", MAX_ENTRIES), (b"[", MAX_LISTS), (b"{", MAX_LISTS)):
+        if data.count(mark) > most:
+            raise WorkError(f"has more than {most:,} {_MARKS[mark]}", where=str(path))
+    return data
+
+
 def read_bounded_json(path: Path, limit: int) -> Any:
     """The content of a JSON file of at most `limit` bytes.
 
     Raises:
         WorkError: as `read_bounded`, or no JSON, or more values than a vocabulary has tokens.
     """
-    data = read_bounded(path, limit)
-    if data.count(b",") > 2 * MAX_TOKENS:  # before the parser makes an object for each
-        raise WorkError(f"has more than {MAX_TOKENS:,} entries", where=str(path))
+    data = read_json_bytes(path, limit)
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:

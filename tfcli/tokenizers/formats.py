@@ -10,7 +10,7 @@ from tokenizers import normalizers, pre_tokenizers
 
 from tfcli.errors import WorkError
 from tfcli.files import inside
-from tfcli.tokenizers.bounded import MAX_JSON_BYTES, read_bounded
+from tfcli.tokenizers.bounded import MAX_ID, MAX_JSON_BYTES, read_json_bytes
 from tfcli.tokenizers.bpe_files import CLASSES, load_bpe_files
 from tfcli.tokenizers.charsmap import check_normalizer
 from tfcli.tokenizers.declared import Declared
@@ -116,7 +116,7 @@ def _open_file(file: Path, declared: Declared) -> Opened:
 
 
 def _open_json(file: Path, declared: Declared) -> Opened:
-    data = read_bounded(file, MAX_JSON_BYTES)
+    data = read_json_bytes(file, MAX_JSON_BYTES)
     try:
         backend = Backend.from_buffer(data)
     except (KeyboardInterrupt, SystemExit):
@@ -124,16 +124,22 @@ def _open_json(file: Path, declared: Declared) -> Opened:
     except BaseException as error:  # a panic of the library is no Exception
         raise WorkError(f"not a readable tokenizer: {error}", where=str(file)) from error
     check_normalizer(backend, str(file))
-    _refuse_shared_ids(backend, file)
+    _check_ids(backend, file)
     backend.no_truncation()
     backend.no_padding()
     _apply_options(backend, declared)
     return Opened(backend, add_tokens(backend, declared, {}, append=False))
 
 
-def _refuse_shared_ids(backend: Backend, file: Path) -> None:
+def _check_ids(backend: Backend, file: Path) -> None:
+    """Refuse ids of two tokens, and absurd ones: the library counts up to the largest."""
     owner: dict[int, str] = {}
     for token, index in backend.get_vocab(with_added_tokens=True).items():
+        if index >= MAX_ID:
+            raise WorkError(
+                f"the id {index} of the token {token[:40]!r} is not in 0..{MAX_ID - 1:,}",
+                where=str(file),
+            )
         if index in owner:
             raise WorkError(
                 f"the tokens {owner[index][:40]!r} and {token[:40]!r} have the same id, {index}",

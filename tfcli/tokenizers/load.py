@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer as Backend
 
 from tfcli.errors import WorkError
-from tfcli.files import inside
 from tfcli.tokenizers.backend import fingerprint, literal_backend, run
 from tfcli.tokenizers.batch import Batch, Side, cut, encodings, fill
-from tfcli.tokenizers.bounded import MAX_SIDE_BYTES, read_bounded
+from tfcli.tokenizers.chat_folder import find_templates
 from tfcli.tokenizers.declared import read_declared
 from tfcli.tokenizers.formats import open_files
 
@@ -164,20 +162,7 @@ def load_tokenizer(
         bos_id=opened.ids.get("bos_token"),
         eos_id=opened.ids.get("eos_token"),
         pad_id=opened.ids.get("pad_token"),
-        chat_template=_chat_template(folder, declared.config),
+        chat_template=find_templates(folder).get("default"),
         special_ids=opened.ids,
         pieces=opened.pieces,
     )
-
-
-def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
-    file = inside(folder, "chat_template.jinja")
-    if file.exists():
-        return read_bounded(file, MAX_SIDE_BYTES).decode("utf-8", errors="replace")
-    template = config.get("chat_template")
-    if isinstance(template, list):  # several, by name
-        named = [item for item in template if isinstance(item, dict)]
-        template = next(
-            (item.get("template") for item in named if item.get("name") == "default"), None
-        )
-    return template if isinstance(template, str) else None
