@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ class Family:
         names: task -> the entry of `architectures` in config.json.
         aliases: further entries of `architectures` -> the task that they are loaded as.
         features: what it has that others lack, for the documentation.
+        keep_fp32: parameters that a cast of the weights leaves in fp32: a regular expression found
+            in their names -> the types that they are not cast to, as torch names them.
     """
 
     model_type: str
@@ -41,6 +44,7 @@ class Family:
     names: Mapping[str, str]
     aliases: Mapping[str, str] = field(default_factory=dict)
     features: tuple[str, ...] = ()
+    keep_fp32: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def config_class(self) -> type[ModelConfig]:
         """Import the config class."""
@@ -62,6 +66,10 @@ class Family:
                 fix=hint(task, self.heads),
             )
         return _joined(self.names[task], _load(self.heads[task]), _load(self.backbone))
+
+    def stays_fp32(self, name: str, dtype: str) -> bool:
+        """Whether the parameter `name` stays in fp32 when the weights are cast to `dtype`."""
+        return any(re.search(part, name) and dtype in kept for part, kept in self.keep_fp32.items())
 
     def task_of(self, architectures: list[str] | None) -> str:
         """The task that a checkpoint was saved for; the family's first where it does not say.

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from tfcli.models.family import Family
 
 _HEADS = "tfcli.models.heads"
+# Types that some parameters are not cast to: those whose numbers end at 65504, or all of two bytes.
+NOT_FP16 = ("float16",)
+NOT_HALF = ("float16", "bfloat16")
 # task -> how the names of its classes end in `architectures`
 SUFFIXES = {
     "causal-lm": "ForCausalLM",
@@ -50,6 +53,7 @@ def family(
     names: Mapping[str, str] | None = None,
     aliases: Mapping[str, str] | None = None,
     features: tuple[str, ...] = (),
+    keep_fp32: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Family:
     """A family whose class names are a stem and a suffix, such as `Qwen3ForCausalLM`.
 
@@ -71,4 +75,5 @@ def family(
         | dict(names or {}),
         aliases=aliases or {},
         features=features,
+        keep_fp32=keep_fp32 or {},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfcli.models.families.heads import DECODER_HEADS, family, only
+from tfcli.models.families.heads import DECODER_HEADS, NOT_FP16, NOT_HALF, family, only
 from tfcli.models.family import Family
 
 _CLASSIFIERS = ("sequence-classification", "token-classification")
@@ -52,6 +52,7 @@ FAMILIES: tuple[Family, ...] = (
         config="deepseek_v3:DeepseekV3Config",
         backbone="deepseek_v3:DeepseekV3Model",
         features=("latent attention", "mixture of experts in groups", "shared experts"),
+        keep_fp32={r"e_score_correction_bias$": NOT_HALF},
     ),
     family(
         "gpt_oss",
@@ -61,5 +62,6 @@ FAMILIES: tuple[Family, ...] = (
         config="gpt_oss:GptOssConfig",
         backbone="gpt_oss:GptOssModel",
         features=("mixture of experts", "attention sinks", "alternating windows"),
+        keep_fp32={r"norm\.weight$": NOT_FP16},
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfcli.models.families.heads import DECODER_HEADS, family, only
+from tfcli.models.families.heads import DECODER_HEADS, NOT_FP16, family, only
 from tfcli.models.family import Family
 
 FAMILIES: tuple[Family, ...] = (
@@ -32,5 +32,6 @@ FAMILIES: tuple[Family, ...] = (
         config="rwkv:RwkvConfig",
         backbone="rwkv:RwkvModel",
         features=("attention as a running average",),
+        keep_fp32={r"time_(decay|first)$": NOT_FP16},
     ),
 )

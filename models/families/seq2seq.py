@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfcli.models.families.heads import family
+from tfcli.models.families.heads import NOT_FP16, family
 from tfcli.models.family import Family
 
 _PLAIN = "tfcli.models.heads.seq2seq_plain"
@@ -33,6 +33,7 @@ FAMILIES: tuple[Family, ...] = (
         names={"embedding": "T5EncoderModel"},
         aliases={"T5Model": "seq2seq-lm", "T5WithLMHeadModel": "seq2seq-lm"},
         features=("relative position bias", "plain and gated mlps"),
+        keep_fp32={r"\.wo\.weight$": NOT_FP16},
     ),
     family(
         "mt5",
@@ -44,6 +45,7 @@ FAMILIES: tuple[Family, ...] = (
         names={"embedding": "MT5EncoderModel"},
         aliases={"MT5Model": "seq2seq-lm"},
         features=("relative position bias", "plain and gated mlps"),
+        keep_fp32={r"\.wo\.weight$": NOT_FP16},
     ),
     family(
         "bart",

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from tfcli.convert.memory import give_back_freed
+from tfcli.checkpoints.memory import freed_at_once
 from tfcli.convert.view import View
 
 SLACK = 24_000_000  # what Python and torch's allocator may keep beside the tensors, in bytes
@@ -44,7 +44,6 @@ def peak_growth(work: Callable[[], None]) -> int:
 
 def assert_bounded(open_view: Callable[[], View]) -> None:
     """Read every tensor of a view, one after the other, within twice the largest of them."""
-    give_back_freed()  # as a conversion does
     for tensor in open_view():
         tensor.read()  # what torch loads and keeps at its first use
         break
@@ -57,6 +56,7 @@ def assert_bounded(open_view: Callable[[], View]) -> None:
         for tensor in view:
             tensor.read().sum()
 
-    growth = peak_growth(read_all)
+    with freed_at_once():  # as in a conversion
+        growth = peak_growth(read_all)
     assert total > 2 * (2 * largest + SLACK), "the checkpoint is too small to tell"
     assert growth < 2 * largest + SLACK, f"{growth / 1e6:.0f} MB, largest {largest / 1e6:.0f} MB"

@@ -10,15 +10,17 @@ import pytest
 import torch
 import transformers
 
-from tests.checkpoints.models import GPT2, LLAMA, tiny, tokens
+from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny, tokens
 from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.safetensors import PendingTensor, SafetensorsFile, write_safetensors
 from tfcli.checkpoints.source import open_checkpoint
 from tfcli.console import Console
+from tfcli.convert.containers import with_dtype
 from tfcli.convert.detect import open_view
 from tfcli.convert.plan import make_plan
-from tfcli.convert.run import run, verify, with_dtype
+from tfcli.convert.run import run
 from tfcli.convert.spec import ConvertResult, ConvertSpec
+from tfcli.convert.verify import verify
 from tfcli.errors import UsageError, WorkError
 from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
@@ -49,7 +51,7 @@ def llama(tmp_path: Path) -> Path:
 
 
 def test_cast_and_shards(llama: Path, tmp_path: Path) -> None:
-    result = convert(llama, tmp_path / "out", dtype="bf16", max_shard_size="10KB")
+    result = convert(llama, tmp_path / "out", dtype="bf16", shard_size="10KB")
     before, after = open_checkpoint(llama), open_checkpoint(tmp_path / "out")
     assert set(after) == set(before)
     assert all(torch.equal(after[name], before[name].bfloat16()) for name in before)
@@ -89,7 +91,7 @@ def test_without_options_everything_is_the_same(llama: Path, tmp_path: Path) -> 
 
 @pytest.mark.interop
 def test_transformers_loads_the_result_with_our_logits(llama: Path, tmp_path: Path) -> None:
-    convert(llama, tmp_path / "out", dtype="bf16", max_shard_size=10_000)
+    convert(llama, tmp_path / "out", dtype="bf16", shard_size=10_000)
     theirs, info = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path / "out", output_loading_info=True
     )
@@ -102,7 +104,7 @@ def test_transformers_loads_the_result_with_our_logits(llama: Path, tmp_path: Pa
 
 def test_there_and_back_gives_the_first_file(tmp_path: Path) -> None:
     save_model(tiny(LLAMA, dtype=torch.bfloat16), tmp_path / "a")
-    convert(tmp_path / "a", tmp_path / "b", dtype="fp32", max_shard_size="10KB")
+    convert(tmp_path / "a", tmp_path / "b", dtype="fp32", shard_size="10KB")
     convert(tmp_path / "b", tmp_path / "c", dtype="bf16")
     first, last = (tmp_path / name / "model.safetensors" for name in "ac")
     assert set(SafetensorsFile(first).tensors) == set(SafetensorsFile(last).tensors)
@@ -184,6 +186,16 @@ def test_an_equal_tied_tensor_is_written_once(tmp_path: Path, settings: dict[str
     load_model(tmp_path / "out")
 
 
+def test_texts_in_headers_are_kept(llama: Path, tmp_path: Path) -> None:
+    path = llama / "model.safetensors"
+    source = open_checkpoint(llama)
+    tensors = [PendingTensor.of(name, source[name].clone()) for name in source]
+    write_safetensors(path, tensors, {"format": "pt", "trained on": "wikitext"})
+    convert(llama, tmp_path / "out", dtype="bf16")
+    written = SafetensorsFile(tmp_path / "out/model.safetensors")
+    assert written.metadata == {"format": "pt", "trained on": "wikitext"}
+
+
 def test_a_diverged_tied_pair_is_written_untied(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,6 +210,21 @@ def test_a_diverged_tied_pair_is_written_untied(
     assert "lm_head.weight differs" in capfd.readouterr().err
     again = load_model(tmp_path / "out")
     assert torch.equal(again.lm_head.weight, model.lm_head.weight * 2)
+
+
+def test_what_a_lost_tie_stood_for_is_written_too(tmp_path: Path) -> None:
+    # BERT ties the bias of the decoder as well. Untied, the model asks for both.
+    model = tiny({**BERT, "architectures": ["BertForMaskedLM"]})
+    save_model(model, tmp_path / "in")
+    path = tmp_path / "in/model.safetensors"
+    source = open_checkpoint(path)
+    trained = source["bert.embeddings.word_embeddings.weight"] * 2
+    head = PendingTensor.of("cls.predictions.decoder.weight", trained)
+    write_safetensors(path, [*(PendingTensor.of(n, source[n]) for n in source), head])
+    convert(tmp_path / "in", tmp_path / "out")
+    again = load_model(tmp_path / "out", task=None).state_dict()
+    assert torch.equal(again["cls.predictions.decoder.weight"], trained)
+    assert torch.equal(again["cls.predictions.decoder.bias"], again["cls.predictions.bias"])
 
 
 @pytest.mark.parametrize("damage", ["bit", "dtype", "missing", "surplus", "shape"])
@@ -278,5 +305,5 @@ def test_sources_that_cannot_be_converted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", ["5XB", "0", "-1", ""])
 def test_a_shard_size_that_is_none(size: str) -> None:
-    with pytest.raises(ValueError, match="max_shard_size"):
-        ConvertSpec(source="a", output="b", max_shard_size=size)
+    with pytest.raises(ValueError, match="shard_size"):
+        ConvertSpec(source="a", output="b", shard_size=size)

@@ -20,9 +20,10 @@ from tfcli.checkpoints.source import open_checkpoint
 from tfcli.console import Console
 from tfcli.convert.detect import detect, open_view
 from tfcli.convert.plan import make_plan
-from tfcli.convert.run import verify
 from tfcli.convert.spec import ConvertResult, ConvertSpec
+from tfcli.convert.verify import verify
 from tfcli.convert.writers import meta as writer
+from tfcli.convert.writers.options import WriteOptions
 from tfcli.errors import UsageError, WorkError
 from tfcli.recipe.execute import execute
 from tfcli.tokenizers.load import load_tokenizer
@@ -211,7 +212,7 @@ def test_there_and_back(tmp_path, family, parts):
     plan = make_plan(writer.prepare(open_view(tmp_path / "hf")), None)
     target = tmp_path / "meta"
     target.mkdir()
-    files = writer.write(plan, target, parts)
+    files = writer.write(plan, target, WriteOptions(0, parts))
     assert [f.name for f in files] == [f"consolidated.{n:02d}.pth" for n in range(parts)]
     with Console.silent().progress("", 1) as bar:
         verify(plan, open_view(target), bar)
@@ -232,7 +233,7 @@ def test_meta_there_and_back_is_bit_for_bit(tmp_path):
     plan = make_plan(writer.prepare(open_view(source)), None)
     target = tmp_path / "out"
     target.mkdir()
-    writer.write(plan, target, parts=2)
+    writer.write(plan, target, WriteOptions(0, 2))
     for name in ("consolidated.00.pth", "consolidated.01.pth"):
         old, new = (torch.load(path / name, weights_only=True) for path in (source, target))
         assert old.keys() - {"rope.freqs"} == new.keys()
@@ -263,7 +264,7 @@ def test_a_tied_model_gets_an_output_layer(tmp_path):
     save_model(tiny(tie_word_embeddings=True), tmp_path / "hf")
     plan = make_plan(writer.prepare(open_view(tmp_path / "hf")), None)
     (tmp_path / "meta").mkdir()
-    writer.write(plan, tmp_path / "meta")
+    writer.write(plan, tmp_path / "meta", WriteOptions(0))
     view = open_view(tmp_path / "meta")
     head, embedding = (view.tensors[n] for n in ("lm_head.weight", "model.embed_tokens.weight"))
     assert torch.equal(head.read(), embedding.read())
@@ -286,7 +287,9 @@ def test_what_meta_has_no_words_for(tmp_path, changes, parts, message):
     (tmp_path / "meta").mkdir()
     with pytest.raises(UsageError, match=message):
         writer.write(
-            make_plan(writer.prepare(open_view(tmp_path / "hf")), None), tmp_path / "meta", parts
+            make_plan(writer.prepare(open_view(tmp_path / "hf")), None),
+            tmp_path / "meta",
+            WriteOptions(0, parts),
         )
     assert not list((tmp_path / "meta").iterdir())
 

@@ -81,7 +81,7 @@ def test_a_module_may_have_a_packing_of_its_own(tmp_path):
     own = {"bits": 4, "group_size": 64, "a": {"bits": 8, "group_size": 32}}
     view = open_view(folder(tmp_path / "in", parts, own))
     assert torch.equal(view.tensors["a.weight"].read(), parts["dense"])
-    assert view.tensors["a.weight"].how == "8 bits in groups of 32, dequantized"
+    assert view.tensors["a.weight"].how == "8 bits in groups of 32 dequantized"
 
 
 @pytest.mark.parametrize(

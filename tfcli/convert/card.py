@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
-import tfcli
+from tfcli.checkpoints.card import CARD as CARD
+from tfcli.checkpoints.card import Origin, card_text
 from tfcli.convert.plan import Plan
-from tfcli.recipe.record import RECORD
 from tfcli.units import format_bytes
-
-CARD = "README.md"
 
 
 def model_card(plan: Plan, source: str, inputs: Mapping[str, str], verified: int) -> str:
@@ -20,34 +16,20 @@ def model_card(plan: Plan, source: str, inputs: Mapping[str, str], verified: int
 
     Args:
         plan: what was done.
-        source: the checkpoint as the user named it. Of a local path only the last part is told.
+        source: the checkpoint as the user named it.
         inputs: the hash or hub commit of each input, by its name.
-        verified: how many tensors were compared with the source.
+        verified: how many tensors were compared with the source; 0: that was not asked for.
     """
-    view, path = plan.view, Path(source).expanduser()
-    local = path.exists()
-    name = path.resolve().name if local else source
-    lines = ["---"]
-    if not local:
-        lines.append(f"base_model: {source.partition('@')[0]}")
-    lines += ["tags:", "- tfcli", "---", "", f"# {name}, converted", ""]
-    lines += ["| | |", "|---|---|", f"| source | `{name}` ({view.kind}) |"]
-    if source in inputs:
-        lines.append(f"| its content | `{inputs[source]}` |")
-    model_type = plan.config.get("model_type")
-    if model_type is not None:
-        lines.append(f"| family | `{model_type}` |")
-    lines += [
-        f"| tensors | {_actions(plan)} |",
-        f"| dtypes | {_dtypes(plan)} |",
-        f"| size | {format_bytes(view.stored_bytes)} -> {format_bytes(plan.nbytes)} |",
-        f"| verified | {verified} tensors read back and equal to the source's, bit for bit |",
-        f"| made by | tfcli {tfcli.__version__}, Python {platform.python_version()} |",
-        "",
-        f"Each tensor, every version and the hashes of all files are in `{RECORD}`.",
-        "",
-    ]
-    return "\n".join(lines)
+    view, model_type = plan.view, plan.config.get("model_type")
+    checked = f"{verified} tensors read back and equal to the source's, bit for bit"
+    facts = {
+        "family": "" if model_type is None else f"`{model_type}`",
+        "tensors": _actions(plan),
+        "dtypes": _dtypes(plan),
+        "size": f"{format_bytes(view.stored_bytes)} -> {format_bytes(plan.nbytes)}",
+        "verified": checked if verified else "not asked for",
+    }
+    return card_text("converted", [Origin("source", source, view.kind)], inputs, facts)
 
 
 def _actions(plan: Plan) -> str:

@@ -11,9 +11,11 @@ from tfcli.convert.view import View
 from tfcli.errors import UsageError, WorkError
 
 # kind -> (whether a path is one, the module of its reader). The first that says yes is taken, so
-# those with a mark of their own come before those that are known by lacking one.
+# those with a mark of their own come before those that are known by lacking one, and those that
+# names tell before those that files do: Llama 3.2 Vision lies in folders as Meta's others do.
 _MODULES = {
     "gguf": "tfcli.convert.readers.gguf",
+    "original": "tfcli.convert.readers.original",
     "meta": "tfcli.convert.readers.meta",
     "dcp": "tfcli.convert.readers.dcp",
     "zero": "tfcli.convert.readers.zero",
@@ -23,7 +25,7 @@ _MODULES = {
     "hf": "tfcli.convert.readers.hf",
 }
 # Containers of weights alone: their readers take the folder of a config.json.
-_WITHOUT_CONFIG = ("dcp", "zero", "megatron")
+WITHOUT_CONFIG = ("original", "dcp", "zero", "megatron")
 
 
 def detect(path: Path) -> str:
@@ -42,7 +44,27 @@ def detect(path: Path) -> str:
     )
 
 
-def open_view(path: Path, kind: str | None = None, config_from: Path | None = None) -> View:
+def kind_of(path: Path) -> str:
+    """As `detect`, and for single files of tensors `safetensors` or `torch`.
+
+    Raises:
+        UsageError: as `detect`.
+    """
+    if path.is_file() and not any(LOOKS[kind](path) for kind in ("gguf", "original")):
+        from tfcli.checkpoints.torch_file import is_torch_file
+
+        return "torch" if is_torch_file(path) else "safetensors"
+    return detect(path)
+
+
+def open_view(
+    path: Path,
+    kind: str | None = None,
+    config_from: Path | None = None,
+    *,
+    config_required: bool = True,
+    exact: bool = False,
+) -> View:
     """The view of a checkpoint.
 
     Args:
@@ -50,6 +72,9 @@ def open_view(path: Path, kind: str | None = None, config_from: Path | None = No
         kind: its container; None finds it out.
         config_from: the folder whose config.json and tokenizer belong to the weights, for
             containers that bring none.
+        config_required: without it, a missing config is empty where names can be told without it.
+        exact: quantized values come out as float32, to be cast; without it in a type of two bytes
+            where the container gives them none.
 
     Raises:
         UsageError: no such kind, or one that brings its own config.
@@ -57,12 +82,16 @@ def open_view(path: Path, kind: str | None = None, config_from: Path | None = No
     """
     kind = detect(path) if kind is None else kind
     reader = import_module(_MODULES[kind])
-    if kind in _WITHOUT_CONFIG:
+    if kind in ("dcp", "zero"):
+        return reader.open_view(path, config_from, config_required=config_required)
+    if kind in WITHOUT_CONFIG:
         return reader.open_view(path, config_from)
     if config_from is not None:
         raise UsageError(
             f"{path} brings its own config ({kind})", where="config_from", fix="leave it out"
         )
+    if kind == "gguf" and exact:
+        return reader.open_view(path, exact=lambda name: True)
     return reader.open_view(path)
 
 
@@ -77,6 +106,12 @@ def _is_gguf(path: Path) -> bool:
     return not (path / "config.json").is_file() and gguf_file(path) is not None
 
 
+def _is_original(path: Path) -> bool:
+    from tfcli.convert.readers.original import is_original
+
+    return is_original(path)
+
+
 def _is_meta(path: Path) -> bool:
     if _has_plain_weights(path):
         return False
@@ -88,12 +123,17 @@ def _is_dcp(path: Path) -> bool:
 
 
 def _is_flagai(path: Path) -> bool:
-    from tfcli.flagai.convert import is_folder
+    from tfcli.checkpoints.folder import CONFIG, read_object
+    from tfcli.flagai.configs import is_flagai
 
     try:
-        return is_folder(path)
+        if not (path / CONFIG).is_file() or not is_flagai(read_object(path, CONFIG)):
+            return False
     except WorkError:
         return False
+    from tfcli.flagai.convert import is_folder  # torch comes with it
+
+    return is_folder(path)
 
 
 def _is_zero(path: Path) -> bool:
@@ -127,6 +167,7 @@ def _is_hf(path: Path) -> bool:
 
 LOOKS: dict[str, Callable[[Path], bool]] = {
     "gguf": _is_gguf,
+    "original": _is_original,
     "meta": _is_meta,
     "dcp": _is_dcp,
     "zero": _is_zero,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfcli.errors import UsageError, WorkError
+from tfcli.models.config import LIMIT, MAX_LAYERS
 
 if TYPE_CHECKING:
     from tfcli.models.configs.rotary import RotaryConfig
@@ -20,8 +21,8 @@ _SCALING = {
     "original_max_position_embeddings": 8192,
     "rope_type": "llama3",
 }
+_LARGEST_NUMBER = 1e30  # of those with fractions; what is computed with it is finite
 _LLAMA3_VOCAB = 128_000  # the ranks of its tokenizer; the special tokens come after them
-_LARGEST = 2**31
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,27 +71,31 @@ def read_params(found: Mapping[str, Any], *, where: str) -> Params:
                 fix="take the model's Hugging Face folder",
             )
 
-    def count(key: str, default: int | None = None) -> int:
+    def count(key: str, default: int | None = None, most: int = LIMIT) -> int:
         value = found.get(key, default)
         value = default if value is None else value
-        if type(value) is not int or not 0 < value < _LARGEST:
-            raise WorkError(f"{key}: expected a whole number, found {value!r:.40}", where=where)
+        if type(value) is not int or not 0 < value <= most:
+            raise WorkError(
+                f"{key}: expected a whole number up to {most:,}, found {value!r:.40}", where=where
+            )
         return value
 
     def number(key: str, default: float | None = None) -> float:
         value = found.get(key, default)
-        if type(value) not in (int, float) or not 0 < float(value) < math.inf:
+        if type(value) not in (int, float) or not 0 < value <= _LARGEST_NUMBER:
             raise WorkError(f"{key}: expected a number, found {value!r:.40}", where=where)
         return float(value)
 
     dim, heads = count("dim"), count("n_heads")
     head_dim = count("head_dim", dim // heads or None)
-    if head_dim % 2 or ("head_dim" not in found and dim % heads):
+    if head_dim % 2:
+        raise WorkError(f"head_dim: {head_dim} is odd; rotary positions turn pairs", where=where)
+    if "head_dim" not in found and dim % heads:
         raise WorkError(f"n_heads: {heads} heads do not divide a dim of {dim}", where=where)
     vocab = -1 if found.get("vocab_size", -1) == -1 else count("vocab_size")
     return Params(
         dim=dim,
-        n_layers=count("n_layers"),
+        n_layers=count("n_layers", most=MAX_LAYERS),
         n_heads=heads,
         n_kv_heads=count("n_kv_heads", heads),
         head_dim=head_dim,
@@ -151,7 +156,7 @@ def config_of(params: Params, *, vocab: int, ffn: int, dtype: str, tied: bool) -
 def _context(params: Params) -> int:
     for key in ("max_position_embeddings", "max_seq_len"):
         stated = params.rest.get(key)
-        if type(stated) is int and 0 < stated < _LARGEST:
+        if type(stated) is int and 0 < stated <= LIMIT:
             return stated
     if params.is_mistral:
         return 32768

@@ -1,8 +1,7 @@
 """Meta's names and layouts beside Hugging Face's: one list, read in both directions.
 
 A rule names a tensor on both sides, its whole shape, and the dimension that tensor parallelism cuts
-it along. Queries and keys also differ in the order of their rows: Meta turns neighbouring values of
-a head together (0 with 1), Hugging Face values that are half a head apart (0 with head_dim / 2).
+it along. Queries and keys also differ in the order of their rows (`rotary_rows`).
 
 Source: the reference implementations of Llama (https://github.com/meta-llama/llama-models) and
 Mistral (https://github.com/mistralai/mistral-inference).
@@ -12,10 +11,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _LAYER = re.compile(r"^(model\.)?layers\.(\d{1,5})\.")
 
@@ -104,21 +99,3 @@ def split_layer(name: str) -> tuple[str, int]:
     if found is None:
         return name, 0
     return f"{found[1] or ''}layers.{{}}.{name[found.end() :]}", int(found[2])
-
-
-def to_halves(rows: Tensor, head_dim: int) -> Tensor:
-    """Rows of queries or keys from Meta's order to Hugging Face's, as a view of 4 dimensions.
-
-    Args:
-        rows (Tensor): [heads * head_dim, d]
-        head_dim: even.
-
-    Returns:
-        [heads, 2, head_dim / 2, d]; reshaped to that of `rows` it is the permuted tensor
-    """
-    return rows.unflatten(0, (-1, head_dim // 2, 2)).transpose(1, 2)
-
-
-def to_pairs(rows: Tensor, head_dim: int) -> Tensor:
-    """The inverse of `to_halves`: [heads * head_dim, d] -> [heads, head_dim / 2, 2, d]."""
-    return rows.unflatten(0, (-1, 2, head_dim // 2)).transpose(1, 2)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
-
 from tfcli.checkpoints.header import data_bytes
-from tfcli.checkpoints.safetensors import raw_bytes
+from tfcli.checkpoints.safetensors import PendingTensor
 from tfcli.checkpoints.ties import config_ties
 from tfcli.convert.casting import target_dtypes
 from tfcli.convert.view import View, ViewTensor
@@ -60,6 +58,13 @@ class Plan:
         """What goes into the target."""
         return [item for item in self.items if item.action != "tied"]
 
+    def pending(self) -> list[PendingTensor]:
+        """What goes into the target, for containers that keep Hugging Face's names and shapes."""
+        return [
+            PendingTensor(item.tensor.name, item.dtype, item.tensor.shape, item.tensor.read, True)
+            for item in self.written
+        ]
+
     @property
     def nbytes(self) -> int:
         """Bytes of the target's tensors: the disk that is needed."""
@@ -85,19 +90,40 @@ def make_plan(view: View, dtype: str | None, *, compare_ties: bool = True) -> Pl
     ties = config_ties(view.config, view.tensors)
     tied = {n for n, o in ties.items() if not compare_ties or equal_bits(view, n, o)}
     apart = tuple(name for name in ties if name not in tied)
-    config = {**view.config, "tie_word_embeddings": False} if apart else view.config
+    config = view.config
+    if apart:
+        config = {**config, "tie_word_embeddings": False}
+        tied &= config_ties(config, view.tensors).keys()  # no longer implied by the config
+        view = _with_untied(view, config)
+        targets = target_dtypes(view, dtype, view.config.get("quantization_config"))
     items = tuple(
         Planned(tensor, targets[tensor.name], _action(tensor, targets, tied)) for tensor in view
     )
     return Plan(view, items, config, apart)
 
 
+def _with_untied(view: View, config: Mapping[str, Any]) -> View:
+    """The view with the tensors that it left to a tie which `config` no longer has."""
+    lost = {
+        name: origin
+        for name, origin in config_ties(view.config).items()
+        if name not in view.tensors and origin in view.tensors and name not in config_ties(config)
+    }
+    copies = {
+        name: replace(view.tensors[origin], name=name, how=f"a copy of {origin}")
+        for name, origin in lost.items()
+    }
+    return replace(view, tensors={**view.tensors, **copies})
+
+
 def equal_bits(view: View, name: str, other: str) -> bool:
     """Whether two tensors of a view are the same, bit for bit."""
+    from tfcli.checkpoints.pieces import same_bits  # torch comes with it; a dry run needs none
+
     one, two = view.tensors[name], view.tensors[other]
     if (one.dtype, one.shape) != (two.dtype, two.shape):
         return False
-    return torch.equal(raw_bytes(one.read()), raw_bytes(two.read()))
+    return same_bits(one.read(), two.read())
 
 
 def _action(tensor: ViewTensor, targets: Mapping[str, str], tied: set[str]) -> Action:

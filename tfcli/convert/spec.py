@@ -6,13 +6,27 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from tfcli.convert.logits_spec import LogitsAccount
 from tfcli.families import FamilyFile
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 from tfcli.units import parse_bytes
 
+Target = Literal[
+    "hf",
+    "pt",
+    "gguf",
+    "meta",
+    "megatron",
+    "dcp",
+    "flagai",
+    "onnx",
+    "executorch",
+    "torch-export",
+]
+
 
 class ConvertSpec(Spec):
-    """Rewrite a checkpoint as a Hugging Face folder: another container, dtype or shard size."""
+    """Rewrite a checkpoint: another container, dtype or shard size, or an exported graph."""
 
     verb: ClassVar[str] = "convert"
     positional: ClassVar[tuple[str, ...]] = ("source", "output")
@@ -31,10 +45,12 @@ class ConvertSpec(Spec):
         "that trainers save without them. Without it they are looked for beside the weights and "
         "one folder up.",
     )
-    to: Literal["hf", "pt", "gguf", "meta"] = Field(
+    to: Target = Field(
         "hf",
-        description="What to write: a Hugging Face folder (safetensors), the same with "
-        "PyTorch pickles, a GGUF file for llama.cpp, or Meta's original files.",
+        description="What to write: a Hugging Face folder (safetensors); the same with PyTorch "
+        "pickles (pt); a GGUF file for llama.cpp; the files of Meta, Megatron-LM, "
+        "torch.distributed.checkpoint (dcp) or FlagAI; or a graph that runs without tfcli: onnx, "
+        "executorch, torch-export.",
     )
     dtype: Literal["bf16", "fp16", "fp32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] | None = Field(
         None,
@@ -46,9 +62,20 @@ class ConvertSpec(Spec):
         description="For gguf: PATTERN=TYPE, a regular expression on GGUF's names and the type "
         "of the tensors that it fits; the first that fits counts.",
     )
-    max_shard_size: int | str = Field(
+    shard_size: int | str = Field(
         "5GB",
         description="Largest weight file: 5GB, 500MB, 2GiB or a number of bytes.",
+    )
+    parts: int = Field(
+        1,
+        ge=1,
+        description="For meta, megatron and flagai: how many files the tensors are cut into, for "
+        "tensor parallelism.",
+    )
+    verify: Literal["tensors", "logits", "none"] = Field(
+        "tensors",
+        description="Read back what was written and compare every tensor with its source; with "
+        "logits also run both models on random tokens. Exported graphs are run in either case.",
     )
     dry_run: bool = Field(
         False,
@@ -56,7 +83,7 @@ class ConvertSpec(Spec):
     )
     family_file: FamilyFile = None
 
-    @field_validator("max_shard_size")
+    @field_validator("shard_size")
     @classmethod
     def _is_size(cls, value: int | str) -> int | str:
         parse_bytes(value)
@@ -70,6 +97,10 @@ class ConvertSpec(Spec):
             raise ValueError("tensor_type belongs to gguf: add to: gguf")
         if self.to != "gguf" and self.dtype is not None and self.dtype.startswith("q"):
             raise ValueError(f"dtype {self.dtype} is GGUF's: add to: gguf, or see tfcli quantize")
+        if self.parts > 1 and self.to not in ("meta", "megatron", "flagai"):
+            raise ValueError(f"parts belongs to meta, megatron and flagai; {self.to} has none")
+        if "shard_size" in self.model_fields_set and self.to not in ("hf", "pt", "dcp"):
+            raise ValueError(f"shard_size belongs to hf, pt and dcp; {self.to} has none")
         return self
 
     def target(self) -> str | None:
@@ -77,8 +108,8 @@ class ConvertSpec(Spec):
 
     @property
     def max_shard_bytes(self) -> int:
-        """`max_shard_size` in bytes."""
-        return parse_bytes(self.max_shard_size)
+        """`shard_size` in bytes."""
+        return parse_bytes(self.shard_size)
 
 
 class TensorAccount(BaseModel):
@@ -122,6 +153,9 @@ class ConvertResult(Result):
         0.0,
         description="Of what was verified, the largest relative difference of a value from its "
         "source; 0 where all are equal, or differ by a cast alone.",
+    )
+    logits: LogitsAccount | None = Field(
+        None, description="How both models answer; null where that was not asked for."
     )
     companions: list[str] = Field(description="The tokenizer and other files that were copied.")
     left_out: list[str] = Field(

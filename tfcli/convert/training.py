@@ -19,18 +19,27 @@ _INSIDE = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.")
 _BODIES = ("model.", "transformer.")  # of families that are not known
 
 
-def find_config(path: Path, config_from: Path | None) -> tuple[dict[str, Any], Path]:
+def find_config(
+    path: Path, config_from: Path | None, *, required: bool = True
+) -> tuple[dict[str, Any], Path]:
     """The config.json that belongs to a folder of weights, and the folder that it is in.
 
     The one that the user names counts, then that of the folder, then that of its parent.
 
+    Args:
+        path: the folder of weights.
+        config_from: the folder that the user names.
+        required: without it, an empty config and the folder itself stand for one that is missing.
+
     Raises:
-        WorkError: there is none, or it cannot be read.
+        WorkError: there is none although one is required, or it cannot be read.
     """
     places = [config_from] if config_from is not None else [path, path.resolve().parent]
     for place in places:
         if (place / CONFIG).is_file():
             return read_object(place, CONFIG), place
+    if not required and config_from is None:
+        return {}, path
     raise WorkError(
         f"neither the folder nor its parent has a {CONFIG}"
         if config_from is None
@@ -82,13 +91,14 @@ def _without(name: str, parts: Iterable[str]) -> str:
 def with_stored_dtype(config: Mapping[str, Any], tensors: Iterable[ViewTensor]) -> dict[str, Any]:
     """A config that names the type which most of the stored values have.
 
-    Trainers keep weights in another type than the model that they began with.
+    Trainers keep weights in another type than the model that they began with. An empty config
+    stands for none and stays so.
     """
     counts: Counter[str] = Counter()
     for tensor in tensors:
         if tensor.dtype in FLOATS:
             counts[tensor.dtype] += tensor.elements
-    if not counts:
+    if not counts or not config:
         return dict(config)
     ((code, _),) = counts.most_common(1)
     kept = {key: value for key, value in config.items() if key != "torch_dtype"}

@@ -30,6 +30,7 @@ class ViewTensor:
         sources: the stored tensors that it is made of, as the container names them.
         how: what is done to them, for the plan; empty where they are taken as they are.
         read: makes the values; a mapped view where nothing need be computed.
+        stored: the type that the container holds them in, where it is another one.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ViewTensor:
     sources: tuple[str, ...]
     how: str
     read: Callable[[], Tensor]
+    stored: str = ""
 
     @property
     def elements(self) -> int:
@@ -62,6 +64,7 @@ class View:
         files: the files that hold them.
         companions: the folder whose tokenizer and other files go along, or None.
         unused: stored tensors that are in no tensor of the view -> why.
+        metadata: texts that stand in the files' headers beside the tensors.
         carry: writes what the companions lack into the target folder, after they are there, and
             gives the names of the files; None where nothing is to be made.
     """
@@ -73,6 +76,7 @@ class View:
     files: tuple[Path, ...]
     companions: Path | None = None
     unused: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
     carry: Callable[[Path], list[str]] | None = None
 
     def __iter__(self) -> Iterator[ViewTensor]:

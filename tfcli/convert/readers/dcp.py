@@ -33,18 +33,19 @@ _STATE = (*TRAINING, "dataloader", "epoch", "step", "train")
 _WRAPPERS = {*WRAPPERS, "app"}
 
 
-def open_view(path: Path, config_from: Path | None = None) -> View:
+def open_view(path: Path, config_from: Path | None = None, *, config_required: bool = True) -> View:
     """The view of a folder with .metadata and .distcp files.
 
     Args:
         path: the folder.
         config_from: a folder whose config.json and tokenizer belong to the weights.
+        config_required: without it, the config is empty where there is none.
 
     Raises:
         WorkError: no config.json, a broken .metadata, files that are missing or too short, or no
             weights.
     """
-    config, companions = find_config(path, config_from)
+    config, companions = find_config(path, config_from, required=config_required)
     found = read_metadata(path)
     groups = Counter(part for part in map(_training_part, found) if part is not None)
     unused = {part: f"state of the training, {count} items" for part, count in groups.items()}
@@ -100,7 +101,7 @@ def _read(item: Stored, pieces: list[Chunk]) -> Tensor:
 
 
 def _load(item: Stored, chunk: Chunk) -> Tensor:
-    file = TorchFile(chunk.file, (chunk.start, chunk.length))
+    file = TorchFile(chunk.file, (chunk.start, chunk.length), writable=False)
     info = file.tensors.get("tensor")
     if info is None or (info.dtype, info.shape) != (item.dtype, chunk.sizes):
         held = "no tensor" if info is None else f"{info.dtype} {list(info.shape)}"

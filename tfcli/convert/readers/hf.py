@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tfcli.checkpoints.folder import CONFIG, read_object
 from tfcli.checkpoints.header import TensorInfo
+from tfcli.checkpoints.safetensors import SafetensorsFile
 from tfcli.checkpoints.source import TensorSource, open_checkpoint
 from tfcli.convert.view import View, ViewTensor
 
@@ -18,11 +19,29 @@ def open_view(path: Path) -> View:
         WorkError: no config.json, or no weights that are read.
     """
     config = read_object(path, CONFIG)
-    source = open_checkpoint(path)
+    source = open_checkpoint(path, writable=False)
     tensors = {info.name: as_stored(source, info) for info in source.infos()}
     files = tuple(file.path for file in source.files)
     unused = {name: f"{what}, beside the weights" for name, what in source.beside.items()}
-    return View("hf", path, config, tensors, files, companions=path, unused=unused)
+    return View(
+        "hf",
+        path,
+        config,
+        tensors,
+        files,
+        companions=path,
+        unused=unused,
+        metadata=header_texts(source),
+    )
+
+
+def header_texts(source: TensorSource) -> dict[str, str]:
+    """What the headers of safetensors files say beside the tensors; the first file counts."""
+    found: dict[str, str] = {}
+    for file in source.files:
+        if isinstance(file, SafetensorsFile):
+            found = {**file.metadata, **found}
+    return found
 
 
 def as_stored(source: TensorSource, info: TensorInfo) -> ViewTensor:

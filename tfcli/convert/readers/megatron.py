@@ -8,20 +8,23 @@ beside the weights or be named: Megatron's own arguments do not say all that it 
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.dtypes import torch_dtype
+from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.torch_file import TorchFile
-from tfcli.convert.megatron_rules import FAMILIES, FREQUENCIES, VOCABULARY, Rule, split_layer
+from tfcli.convert.megatron_layout import Heads, Layout, join
+from tfcli.convert.megatron_rules import FAMILIES, UNUSED, VOCABULARY, split_layer
 from tfcli.convert.training import find_config, with_stored_dtype
 from tfcli.convert.view import View, ViewTensor
 from tfcli.errors import WorkError
 from tfcli.files import inside
+from tfcli.models.config import LIMIT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,36 +33,6 @@ NAME = "model_optim_rng.pt"
 LATEST = "latest_checkpointed_iteration.txt"
 _RANK = re.compile(r"mp_rank_(\d{2,4})")
 _MISSING = "get the whole folder again: every part is needed"
-
-
-@dataclass(frozen=True)
-class _Heads:
-    """How the fused matrix is laid out.
-
-    Args:
-        count: heads of queries. groups: heads of keys and values. size: values of one.
-        version: of the checkpoint: 0 has all queries first, 1 has the three innermost, later ones
-            have them head by head.
-    """
-
-    count: int
-    groups: int
-    size: int
-    version: float
-
-    def rows(self, part: Tensor, which: int, parts: int) -> Tensor:
-        """The rows of queries (0), keys (1) or values (2) in one part, as a view.
-
-        Args:
-            part (Tensor): [rows, ...]
-        """
-        groups, each = self.groups // parts, self.count // self.groups
-        if self.version < 1:
-            return part.unflatten(0, (3, groups, self.size))[which]
-        if self.version < 2:
-            return part.unflatten(0, (groups, self.size, 3))[:, :, which]
-        fused = part.unflatten(0, (groups, each + 2, self.size))
-        return fused[:, :each] if which == 0 else fused[:, each + which - 1]
 
 
 def open_view(path: Path, config_from: Path | None = None) -> View:
@@ -71,29 +44,39 @@ def open_view(path: Path, config_from: Path | None = None) -> View:
     """
     config, companions = find_config(path, config_from)
     family = config.get("model_type")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise WorkError(
             f"model_type is {family!r}; Megatron files of {' and '.join(FAMILIES)} are read",
-            where=str(companions),
+            where=str(companions / CONFIG),
         )
-    files = _open_parts(_iteration(path))
-    heads = _heads(config, files)
+    files = open_parts(path)
+    heads = _heads(config, files, str(companions / CONFIG))
     rules, unused, tensors = FAMILIES[family], {}, {}
     for stored in files[0].tensors:
         template, layer = split_layer(stored)
-        if template.endswith(FREQUENCIES) or "word_embeddings_for_head" in template:
-            unused[stored] = "computed from the config, or a copy of the embedding"
+        reason = next((why for end, why in UNUSED.items() if template.endswith(end)), None)
+        if reason is not None:
+            unused[stored] = reason
             continue
         if template not in rules:
             raise WorkError(f"{short(stored)} is no tensor of {family}", where=str(files[0].path))
-        rule = rules[template]
+        layout = Layout(rules[template], heads, len(files))
         vocab = config.get("vocab_size") if template in VOCABULARY else None
-        for which, name in enumerate(rule.names):
-            tensor = _tensor(files, stored, rule, heads, which, vocab)
-            tensors[name.format(layer)] = tensor(name.format(layer))
+        for which, name in enumerate(layout.rule.names):
+            spelt = name.format(layer)
+            tensors[spelt] = _tensor(spelt, files, stored, layout, which, vocab)
     config = with_stored_dtype(config, tensors.values())
     paths = tuple(file.path for file in files)
     return View("megatron", path, config, tensors, paths, companions=companions, unused=unused)
+
+
+def open_parts(path: Path) -> tuple[TorchFile, ...]:
+    """The opened files of a folder, in the order of the parts. No config is needed.
+
+    Raises:
+        WorkError: a part is missing, or has other tensors than the first.
+    """
+    return _open_parts(_iteration(path))
 
 
 def _iteration(path: Path) -> Path:
@@ -120,7 +103,7 @@ def _open_parts(path: Path) -> tuple[TorchFile, ...]:
         )
     if names != [f"mp_rank_{number:02d}" for number in range(len(names))]:
         raise WorkError(f"{', '.join(names[:4])}: a part is missing", where=str(path), fix=_MISSING)
-    files = tuple(TorchFile(inside(path, f"{name}/{NAME}")) for name in names)
+    files = tuple(TorchFile(inside(path, f"{name}/{NAME}"), writable=False) for name in names)
     for file in files:
         differing = sorted(file.tensors.keys() ^ files[0].tensors.keys())
         if differing:
@@ -130,18 +113,18 @@ def _open_parts(path: Path) -> tuple[TorchFile, ...]:
     return files
 
 
-def _heads(config: dict[str, Any], files: tuple[TorchFile, ...]) -> _Heads:
+def _heads(config: dict[str, Any], files: tuple[TorchFile, ...], where: str) -> Heads:
     def count(*keys: str) -> int:
         value = next((config[key] for key in keys if config.get(key) is not None), None)
-        if type(value) is not int or value < 1:
-            raise WorkError(f"{keys[0]}: expected a whole number", where="config.json")
+        if type(value) is not int or not 1 <= value <= LIMIT:
+            raise WorkError(f"{keys[0]}: expected a whole number", where=where)
         return value
 
     size, heads = count("hidden_size", "n_embd"), count("num_attention_heads", "n_head")
     groups = count("num_key_value_heads", "num_attention_heads", "n_head")
     content = files[0].content
     version = content.get("checkpoint_version", 0) if isinstance(content, dict) else None
-    if not isinstance(version, int | float):
+    if not isinstance(version, int | float) or not math.isfinite(version):
         raise WorkError("checkpoint_version is no number", where=str(files[0].path))
     if groups % len(files) or heads % groups or (groups != heads and version < 2):
         raise WorkError(
@@ -150,17 +133,19 @@ def _heads(config: dict[str, Any], files: tuple[TorchFile, ...]) -> _Heads:
             where=str(files[0].path.parent.parent),
             fix=_MISSING,
         )
-    return _Heads(heads, groups, config.get("head_dim") or size // heads, float(version))
+    head_dim = size // heads if config.get("head_dim") is None else count("head_dim")
+    return Heads(heads, groups, head_dim, float(version))
 
 
 def _tensor(
+    name: str,
     files: tuple[TorchFile, ...],
     stored: str,
-    rule: Rule,
-    heads: _Heads,
+    layout: Layout,
     which: int,
     vocab: int | None,
-) -> partial[ViewTensor]:
+) -> ViewTensor:
+    rule, heads = layout.rule, layout.heads
     infos = [file.tensors[stored] for file in files]
     first = infos[0]
     if len({(info.dtype, info.shape) for info in infos}) > 1 or not first.shape:
@@ -172,7 +157,7 @@ def _tensor(
     elif rule.cut in ("rows", "gate_up"):
         shape[0] = shape[0] * parts // (2 if rule.cut == "gate_up" else 1)
     elif rule.cut == "qkv":
-        fused = (heads.count + 2 * heads.groups) * heads.size
+        fused = sum(heads.row_counts)
         if shape[0] * parts != fused:
             raise WorkError(
                 f"{short(stored)} has {shape[0]} rows in each of {parts} parts; the config asks "
@@ -180,8 +165,7 @@ def _tensor(
                 where=str(first.file),
                 fix=_MISSING,
             )
-        rows = (heads.count, heads.groups, heads.groups)
-        shape[0] = fused if len(rule.names) == 1 else rows[which] * heads.size
+        shape[0] = fused if len(rule.names) == 1 else heads.row_counts[which]
     if vocab is not None and type(vocab) is int:
         if not 0 < vocab <= shape[0]:
             raise WorkError(
@@ -194,49 +178,16 @@ def _tensor(
     notes += ["fused rows taken apart"] if rule.cut in ("qkv", "gate_up") else []
     notes += ["transposed"] if rule.turned else []
     whole = tuple(shape)
-    read = partial(_read, files[:parts], stored, rule, heads, which, whole)
+    read = partial(_read, files[:parts], stored, layout, which, whole)
     seen = whole[::-1] if rule.turned else whole
-    return partial(
-        ViewTensor,
-        dtype=first.dtype,
-        shape=seen,
-        sources=(stored,),
-        how=", ".join(notes),
-        read=read,
-    )
+    return ViewTensor(name, first.dtype, seen, (stored,), ", ".join(notes), read)
 
 
 def _read(
-    files: tuple[TorchFile, ...],
-    stored: str,
-    rule: Rule,
-    heads: _Heads,
-    which: int,
-    shape: tuple[int, ...],
+    files: tuple[TorchFile, ...], stored: str, layout: Layout, which: int, shape: tuple[int, ...]
 ) -> Tensor:
-    import torch
-
+    rule = layout.rule
     if len(files) == 1 and rule.cut not in ("qkv", "gate_up") and not rule.turned:
         return files[0].read(stored)[: shape[0]]
     dtype = torch_dtype(files[0].tensors[stored].dtype)
-    result = torch.empty(shape[::-1] if rule.turned else shape, dtype=dtype)
-    out = result.T if rule.turned else result
-    along = 1 if rule.cut == "columns" else 0
-    wanted = range(3) if rule.cut == "qkv" and len(rule.names) == 1 else (which,)
-    at = 0
-    for turn in wanted:
-        for file in files:
-            piece = _piece(file.read(stored), rule, heads, turn, len(files))
-            room = min(piece.shape[along], shape[along] - at)  # less for rows that fill up
-            out.narrow(along, at, room).copy_(piece.narrow(along, 0, room))
-            at += room
-    return result
-
-
-def _piece(part: Tensor, rule: Rule, heads: _Heads, which: int, parts: int) -> Tensor:
-    if rule.cut == "gate_up":
-        return part.chunk(2)[which]
-    if rule.cut == "qkv":
-        rows = heads.rows(part, which, parts)
-        return rows.flatten(0, -part.dim())
-    return part
+    return join(layout, lambda rank: files[rank].read(stored), which, shape, dtype)

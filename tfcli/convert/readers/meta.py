@@ -26,9 +26,9 @@ from tfcli.convert.meta_rules import (
     RULES,
     Rule,
     split_layer,
-    to_halves,
 )
 from tfcli.convert.meta_tokenizer import write_tokenizer
+from tfcli.convert.rotary_rows import to_halves
 from tfcli.convert.view import View, ViewTensor
 from tfcli.errors import WorkError
 from tfcli.files import inside
@@ -106,15 +106,18 @@ def _open_parts(path: Path) -> tuple[TensorSource, ...]:
             f"expected consolidated.00.pth and so on, once each; found {held}", where=str(path)
         )
     if single:
-        return (TensorSource([open_file(inside(path, single[0]))]),)
+        return (TensorSource([open_file(inside(path, single[0]), writable=False)]),)
     if shards:
         counts = {count for _, count in shards.values()}
         _require_numbers(path, set(shards), set(range(1, max(counts) + 1)))
-        files = [open_file(inside(path, shards[n][0])) for n in sorted(shards)]
+        files = [open_file(inside(path, shards[n][0]), writable=False) for n in sorted(shards)]
         return (TensorSource(files),)
     by_number = {int(m[1]): m[0] for m in numbered}
     _require_numbers(path, set(by_number), set(range(max(by_number) + 1)))
-    return tuple(TensorSource([open_file(inside(path, by_number[n]))]) for n in sorted(by_number))
+    return tuple(
+        TensorSource([open_file(inside(path, by_number[n]), writable=False)])
+        for n in sorted(by_number)
+    )
 
 
 def _require_numbers(path: Path, found: set[int], wanted: set[int]) -> None:

@@ -42,7 +42,7 @@ def open_view(path: Path) -> View:
         WorkError: another quantization mode, or tensors that do not fit each other.
     """
     config = read_object(path, CONFIG)
-    source = open_checkpoint(path)
+    source = open_checkpoint(path, writable=False)
     quantization = config.get("quantization") or {}
     tensors: dict[str, ViewTensor] = {}
     for info in source.infos():
@@ -93,7 +93,7 @@ def _dense(source: TensorSource, module: str, packing: Packing) -> ViewTensor:
             "do not give",
             where=str(weight.file),
         )
-    how = f"{packing.bits} bits in groups of {packing.group_size}, dequantized"
+    how = f"{packing.bits} bits in groups of {packing.group_size} dequantized"
     read = partial(_read, source, names, packing)
     return ViewTensor(names[0], scales.dtype, (*rows, columns), names, how, read)
 

@@ -51,18 +51,19 @@ class _Piece:
     count: int
 
 
-def open_view(path: Path, config_from: Path | None = None) -> View:
+def open_view(path: Path, config_from: Path | None = None, *, config_required: bool = True) -> View:
     """The view of a ZeRO folder, or of the folder of one of its steps.
 
     Args:
         path: with the file `latest`, or with the files themselves.
         config_from: a folder whose config.json and tokenizer belong to the weights.
+        config_required: without it, the config is empty where there is none.
 
     Raises:
         WorkError: no config.json, files of some processes are missing, or partitions that do not
             hold what the shapes ask for.
     """
-    config, companions = find_config(path, config_from)
+    config, companions = find_config(path, config_from, required=config_required)
     folder = open_step(step_folder(path))
     trained = {**_frozen(folder), **_trained(folder)}
     found = {**_stored(folder), **trained, **_shared(folder, trained)}

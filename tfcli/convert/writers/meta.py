@@ -7,14 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfcli.checkpoints.casting import cast
+from tfcli.checkpoints.dtypes import torch_dtype
 from tfcli.checkpoints.safetensors import PendingTensor
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.torch_write import write_torch
-from tfcli.convert.casting import cast
 from tfcli.convert.meta_params import PARAMS, params_of
-from tfcli.convert.meta_rules import BY_NAME, OUTPUT, Rule, split_layer, to_pairs
+from tfcli.convert.meta_rules import BY_NAME, OUTPUT, Rule, split_layer
 from tfcli.convert.plan import Plan, Planned
+from tfcli.convert.rotary_rows import to_pairs
 from tfcli.convert.view import View
+from tfcli.convert.writers.options import WriteOptions
 from tfcli.errors import UsageError
 from tfcli.files import write_json
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from tfcli.models.configs.rotary import RotaryConfig
 
+OWN_CONFIG = True  # params.json, and no config.json
 _CUT_ROWS_FROM = 128_000  # the vocabulary of Llama 3, whose embedding is cut into rows
 
 
@@ -42,7 +46,7 @@ def prepare(view: View) -> View:
     return dataclasses.replace(view, config=config, tensors={**view.tensors, head: copy})
 
 
-def write(plan: Plan, folder: Path, parts: int = 1) -> list[Path]:
+def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
     """Write a folder that Meta's code and `readers.meta` read.
 
     Memory is that of one whole tensor beside the mapped source; each is made once for every part.
@@ -50,7 +54,7 @@ def write(plan: Plan, folder: Path, parts: int = 1) -> list[Path]:
     Args:
         plan: of a view that went through `prepare`.
         folder: where the files go.
-        parts: into how many files the tensors are cut.
+        options: `parts` is into how many files the tensors are cut.
 
     Returns:
         The weight files, in order.
@@ -60,7 +64,7 @@ def write(plan: Plan, folder: Path, parts: int = 1) -> list[Path]:
             number of parts that does not divide its sizes. Nothing is written then.
         WorkError: as `write_torch`.
     """
-    config = _config(plan.view)
+    config, parts = _config(plan.view), options.parts
     params = params_of(config)
     if parts < 1 or config.num_key_value_heads % parts or config.num_attention_heads % parts:
         raise UsageError(
@@ -125,7 +129,7 @@ def _along(rule: Rule, config: RotaryConfig) -> int | None:
 def _read(
     item: Planned, along: int | None, number: int, shape: tuple[int, ...], head_dim: int | None
 ) -> Tensor:
-    values = cast(item.tensor.read(), item.dtype, item.tensor.name)
+    values = cast(item.tensor.read(), torch_dtype(item.dtype), item.tensor.name)
     if along is not None:
         values = values.narrow(along, number * shape[along], shape[along])
     return values if head_dim is None else to_pairs(values, head_dim).reshape(shape)

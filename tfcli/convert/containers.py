@@ -1,0 +1,170 @@
+"""Conversions into containers of tensors: planned, written one tensor at a time, read again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tfcli.checkpoints.dtypes import TORCH_NAMES, USER_NAMES
+from tfcli.checkpoints.folder import CONFIG, copy_companions
+from tfcli.checkpoints.source import INDEX
+from tfcli.console import Bar
+from tfcli.convert.card import CARD, model_card
+from tfcli.convert.detect import open_view
+from tfcli.convert.logits_spec import LogitsAccount
+from tfcli.convert.plan import Plan, Planned, make_plan
+from tfcli.convert.spec import ConvertResult, ConvertSpec, TensorAccount
+from tfcli.convert.view import View
+from tfcli.convert.writers.options import WriteOptions
+from tfcli.files import write_json, write_text
+from tfcli.recipe.job import Job
+from tfcli.recipe.record import RECORD
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Writer(Protocol):
+    """A module of `tfcli.convert.writers`."""
+
+    def prepare(self, view: View) -> View:
+        """The view as the container can hold it; refuses what it cannot."""
+
+    def write(self, plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
+        """Write the tensors and what the container itself needs; gives the weight files."""
+
+
+def convert_tensors(view: View, spec: ConvertSpec, job: Job, writer: Writer) -> ConvertResult:
+    """Convert a view with a writer. See `tfcli.convert.run.run` for the errors."""
+    view = writer.prepare(view)
+    wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
+    plan = make_plan(view, wanted, compare_ties=not spec.dry_run)
+    if spec.dry_run:
+        return _result(plan, files=[], verified=0, companions=[])
+    # torch comes with these; a dry run takes a third of the time without it.
+    from tfcli.checkpoints.pieces import one_thread
+    from tfcli.convert.verify import verify
+
+    if spec.verify == "logits":
+        from tfcli.convert.logits import require_runnable
+
+        require_runnable(view)
+    if plan.apart:
+        apart = ", ".join(plan.apart)
+        job.console.warn(f"{apart} differs from what the config ties it to: written untied")
+    steps = Counter(step for item in plan.written for step in item.tensor.how.split(", "))
+    for step, count in steps.items():
+        if step.endswith("dequantized"):
+            job.console.note(f"{count} tensors: {step}")
+    options = WriteOptions(spec.max_shard_bytes, spec.parts)
+    with one_thread(), job.console.progress("writing", len(plan.written), "tensors") as bar:
+        files = writer.write(_watched(plan, bar), job.output, options)
+    companions = [] if view.companions is None else copy_companions(view.companions, job.output)
+    companions += [] if view.carry is None else view.carry(job.output)
+    if not getattr(writer, "OWN_CONFIG", False):
+        write_json(job.output / CONFIG, with_dtype(plan.config, wanted))
+    verified = 0
+    if spec.verify != "none":
+        with one_thread(), job.console.progress("verifying", len(plan.written), "tensors") as bar:
+            verify(plan, open_view(job.output), bar)
+        verified = len(plan.written)
+    logits = None
+    if spec.verify == "logits":
+        from tfcli.convert.logits import compare_logits
+
+        # Where a tie does not hold, only the target's config describes the source's tensors.
+        source = dataclasses.replace(view, config=plan.config)
+        logits = compare_logits(source, open_view(job.output))
+    write_text(job.output / CARD, model_card(plan, spec.source, job.inputs, verified))
+    names = [path.name for path in files]
+    return _result(plan, files=names, verified=verified, companions=companions, logits=logits)
+
+
+def _watched(plan: Plan, bar: Bar) -> Plan:
+    """The plan, whose tensors move the bar when they are read for the first time."""
+    seen = set()
+
+    def watched(item: Planned) -> Planned:
+        def read() -> Tensor:
+            if item.tensor.name not in seen:
+                seen.add(item.tensor.name)
+                bar.advance()
+            return item.tensor.read()
+
+        return dataclasses.replace(item, tensor=dataclasses.replace(item.tensor, read=read))
+
+    return dataclasses.replace(plan, items=tuple(watched(item) for item in plan.items))
+
+
+def with_dtype(config: dict[str, Any], code: str | None) -> dict[str, Any]:
+    """A config.json with its dtype keys, old and new spelling, nested ones too, set to `code`.
+
+    The new spelling is added at the top when there is neither.
+    """
+    if code is None:
+        return config
+    name = TORCH_NAMES[code]
+
+    def update(part: dict[str, Any]) -> dict[str, Any]:
+        out = {}
+        for key, value in part.items():
+            if key in ("dtype", "torch_dtype"):
+                value = name
+            elif key.endswith("_config") and key != "quantization_config":
+                value = update(value) if isinstance(value, dict) else value
+            out[key] = value
+        return out
+
+    out = update(config)
+    return out if out.keys() & {"dtype", "torch_dtype"} else {**out, "dtype": name}
+
+
+def _result(
+    plan: Plan,
+    *,
+    files: list[str],
+    verified: int,
+    companions: list[str],
+    logits: LogitsAccount | None = None,
+) -> ConvertResult:
+    view, actions = plan.view, [item.action for item in plan.items]
+    beside = view.path.iterdir() if view.path.is_dir() else ()
+    inside = (path.relative_to(view.path) for path in view.files if path.is_relative_to(view.path))
+    # The source may be one of the files itself: then no part of its path is inside.
+    weights = {part for path in inside for part in path.parts[:1]}
+    carried = {CARD, CONFIG, INDEX, RECORD, *companions, *weights}
+    others = {path.name for path in beside if not path.name.startswith(".")} - carried
+    return ConvertResult(
+        kind=view.kind,
+        dry_run=not files,
+        files=files,
+        source_bytes=view.stored_bytes,
+        bytes=plan.nbytes,
+        peak_bytes=plan.peak_bytes,
+        converted=actions.count("converted"),
+        copied=actions.count("copied"),
+        made=actions.count("made"),
+        tied=actions.count("tied"),
+        verified=verified,
+        logits=logits,
+        companions=companions,
+        left_out=sorted(others) if files else [],
+        unused=dict(view.unused),
+        tensors=[_account(item) for item in plan.items],
+    )
+
+
+def _account(item: Planned) -> TensorAccount:
+    tensor = item.tensor
+    return TensorAccount(
+        name=tensor.name,
+        action=item.action,
+        sources=list(tensor.sources),
+        how=tensor.how,
+        shape=list(tensor.shape),
+        source_dtype=tensor.dtype,
+        dtype=item.dtype,
+        bytes=item.nbytes,
+    )
