@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -37,12 +40,14 @@ def main() -> int:
         "train": bench_train,
         "startup": bench_startup,
         "families": bench_families,
+        "convert": bench_convert,
     }
     names = tuple(benchmarks)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(names)}; all if none is named")
     parser.add_argument("--rounds", type=int, default=3, help="times that every side runs")
     parser.add_argument("--steps", type=int, default=60, help="training steps a round")
     parser.add_argument("--model", type=Path, help="an inference model that is already there")
+    parser.add_argument("--sizes", default="1b,8b", help="of convert: 1b (2.5 GB), 8b (16 GB)")
     parser.add_argument("--json", action="store_true", help="print one JSON object and no table")
     options = parser.parse_args()
     unknown = set(options.names) - set(names)
@@ -54,9 +59,9 @@ def main() -> int:
             found[name] = benchmarks[name](Path(folder), options)
             if options.json:
                 continue
-            if name == "families":
-                for family, sides in found[name].items():
-                    show(family, sides)
+            if name in ("families", "convert"):
+                for part, sides in found[name].items():
+                    show(part, sides)
             else:
                 show(name, found[name])
     if options.json:
@@ -123,6 +128,73 @@ def bench_families(folder: Path, options: argparse.Namespace) -> dict[str, dict[
     return found
 
 
+def bench_convert(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Conversions of bf16 weights beside `cp` of the same files, from files that are not cached.
+
+    Each side ends when its files are on the disk. `own memory` is the peak of RssAnon above what
+    the process holds after its imports; its bound is twice the largest tensor and 256 MB.
+    """
+    found = {}
+    for size in options.sizes.split(","):
+        source, target = folder / size, folder / "out"
+        say(f"writing a checkpoint of the {size} shape")
+        nbytes = side("make_weights.py", str(source), size)["bytes"]
+        common = [str(source), str(target)]
+        limit = ["--limit", str(2_500_000_000)]
+        sides = {
+            "cp": ["copying.py", *common],
+            "tfcli, to fp16": ["convert.py", *limit, "convert", *common, "--dtype", "fp16"],
+            "unverified": [
+                *["convert.py", *limit, "convert", *common, "--dtype", "fp16"],
+                *["--verify", "none"],
+            ],
+            "to GGUF Q8_0": [
+                *["convert.py", *limit, "convert", *common],
+                *["--to", "gguf", "--dtype", "q8_0"],
+            ],
+        }
+        figures = {
+            "seconds": "whole process, s",
+            "bytes_per_second": "source, GB/s",
+            "own_bytes": "own memory, GB",
+        }
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
+        for number in range(options.rounds):
+            for name, command in sides.items():
+                say(f"round {number + 1} of {options.rounds}: {name}")
+                shutil.rmtree(target, ignore_errors=True)
+                forget(source)
+                began = perf_counter()
+                run = side(*command)
+                run["seconds"] = perf_counter() - began
+                runs[name].append(run | {"bytes_per_second": nbytes / run["seconds"]})
+        found[f"{size}, {nbytes / 1e9:.1f} GB"] = {
+            name: {"runs": each, "figures": summary(each, figures)} for name, each in runs.items()
+        }
+        shutil.rmtree(target, ignore_errors=True)
+        found[f"{size}, headers alone"] = in_turn(
+            {
+                "inspect": ["startup.py", str(BIN / "tfcli"), "inspect", str(source)],
+                "convert --dry-run": [
+                    *["startup.py", str(BIN / "tfcli"), "convert", str(source), "--dry-run"],
+                    *["--dtype", "fp16"],
+                ],
+            },
+            max(options.rounds, 5),
+            {"seconds": "whole process, s"},
+        )
+        shutil.rmtree(source)
+    return found
+
+
+def forget(folder: Path) -> None:
+    """Have the system drop the files of a folder from its cache, and write what waits."""
+    os.sync()
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def in_turn(
     commands: dict[str, list[str]], rounds: int, figures: dict[str, str]
 ) -> dict[str, dict[str, Any]]:
@@ -135,12 +207,17 @@ def in_turn(
     return {
         name: {
             "runs": found,
-            "figures": {
-                label: [scale(key, pick(run[key] for run in found)) for pick in (median, min, max)]
-                for key, label in figures.items()
-            },
+            "figures": summary(found, figures),
         }
         for name, found in runs.items()
+    }
+
+
+def summary(runs: list[dict[str, Any]], figures: dict[str, str]) -> dict[str, list[float]]:
+    """Median, lowest and highest of each figure."""
+    return {
+        label: [scale(key, pick(run[key] for run in runs)) for pick in (median, min, max)]
+        for key, label in figures.items()
     }
 
 
@@ -168,7 +245,7 @@ def warm_up(folder: Path) -> None:
 
 def scale(key: str, value: float) -> float:
     """The unit of the table: GB for bytes."""
-    return value / 1e9 if key.endswith("_bytes") else value
+    return value / 1e9 if "bytes" in key else value
 
 
 def show(name: str, found: dict[str, dict[str, Any]]) -> None:
