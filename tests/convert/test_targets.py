@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.checkpoints.models import LLAMA, tiny
+from tests.checkpoints.models import GPT2, LLAMA, tiny
 from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.source import open_checkpoint
 from tfcli.console import Console
@@ -78,3 +78,13 @@ def test_keys_of_gguf_alone(llama, tmp_path):
         ConvertSpec(source=str(llama), output="out", tensor_type=["a=q8_0"])
     with pytest.raises(UsageError, match="is not PATTERN=TYPE"):
         convert(llama, tmp_path / "out", to="gguf", tensor_type=["a"])
+
+
+@pytest.mark.parametrize("to", ["meta", "megatron", "flagai"])
+def test_parts_that_do_not_divide_are_found_in_a_dry_run(llama, tmp_path, to):
+    gpt2 = tmp_path / "gpt2"
+    save_model(tiny(GPT2), gpt2)
+    source = gpt2 if to == "flagai" else llama
+    spec = ConvertSpec(source=str(source), to=to, parts=3, dry_run=True)
+    with pytest.raises(UsageError, match=r"3 parts do not divide|no gpt2 model from several files"):
+        execute(spec, Console.silent())

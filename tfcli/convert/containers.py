@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 
 class Writer(Protocol):
-    """A module of `tfcli.convert.writers`."""
+    """A module of `tfcli.convert.writers`.
+
+    It may also have `check(plan, options)`, which refuses from headers what `write` would refuse,
+    and `OWN_CONFIG = True` where `write` makes the container's own config instead of config.json.
+    """
 
     def prepare(self, view: View) -> View:
         """The view as the container can hold it; refuses what it cannot."""
@@ -41,6 +45,9 @@ def convert_tensors(view: View, spec: ConvertSpec, job: Job, writer: Writer) -> 
     view = writer.prepare(view)
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     plan = make_plan(view, wanted, compare_ties=not spec.dry_run)
+    options = WriteOptions(spec.max_shard_bytes, spec.parts)
+    if hasattr(writer, "check"):
+        writer.check(plan, options)
     if spec.dry_run:
         return _result(plan, files=[], verified=0, companions=[])
     # torch comes with these; a dry run takes a third of the time without it.
@@ -58,7 +65,6 @@ def convert_tensors(view: View, spec: ConvertSpec, job: Job, writer: Writer) -> 
     for step, count in steps.items():
         if step.endswith("dequantized"):
             job.console.note(f"{count} tensors: {step}")
-    options = WriteOptions(spec.max_shard_bytes, spec.parts)
     with one_thread(), job.console.progress("writing", len(plan.written), "tensors") as bar:
         files = writer.write(_watched(plan, bar), job.output, options)
     companions = [] if view.companions is None else copy_companions(view.companions, job.output)
@@ -78,7 +84,7 @@ def convert_tensors(view: View, spec: ConvertSpec, job: Job, writer: Writer) -> 
         source = dataclasses.replace(view, config=plan.config)
         logits = compare_logits(source, open_view(job.output))
     write_text(job.output / CARD, model_card(plan, spec.source, job.inputs, verified))
-    names = [path.name for path in files]
+    names = [path.relative_to(job.output).as_posix() for path in files]
     return _result(plan, files=names, verified=verified, companions=companions, logits=logits)
 
 

@@ -97,9 +97,25 @@ def write_flagai(
             size. Nothing is written then.
         WorkError: as `write_torch`.
     """
+    files = rank_files(tensors, kind, heads, ranks)
     if ranks == 1:
         write_torch(folder / PICKLED, tensors)
         return [folder / PICKLED]
+    for rank, pending in enumerate(files):
+        write_torch(folder / rank_file(rank), pending, _in_module)
+    return [folder / rank_file(rank) for rank in range(ranks)]
+
+
+def rank_files(
+    tensors: list[PendingTensor], kind: str, heads: int, ranks: int
+) -> list[list[PendingTensor]]:
+    """What goes into each file. See `write_flagai` for the arguments.
+
+    Raises:
+        UsageError: as `write_flagai`.
+    """
+    if ranks == 1:
+        return [tensors]
     if kind not in _CUT:
         raise UsageError(
             f"FlagAI loads no {kind} model from several files",
@@ -108,10 +124,7 @@ def write_flagai(
         )
     if heads % ranks:
         raise UsageError(f"{ranks} parts do not divide {heads} heads", where="parts")
-    files = [[_part(item, kind, ranks, rank) for item in tensors] for rank in range(ranks)]
-    for rank, pending in enumerate(files):
-        write_torch(folder / rank_file(rank), pending, _in_module)
-    return [folder / rank_file(rank) for rank in range(ranks)]
+    return [[_part(item, kind, ranks, rank) for item in tensors] for rank in range(ranks)]
 
 
 def _in_module(tensors: Mapping[str, Any]) -> dict[str, Any]:

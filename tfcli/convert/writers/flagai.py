@@ -9,13 +9,14 @@ import dataclasses
 from pathlib import Path
 
 from tfcli.checkpoints.folder import CONFIG
+from tfcli.checkpoints.safetensors import PendingTensor
 from tfcli.convert.parameters import as_parameters
 from tfcli.convert.plan import Plan
 from tfcli.convert.view import View, ViewTensor
 from tfcli.convert.writers.options import WriteOptions
 from tfcli.files import write_json
 from tfcli.flagai.convert import Target
-from tfcli.flagai.write import as_flagai, write_flagai
+from tfcli.flagai.write import as_flagai, rank_files, write_flagai
 
 OWN_CONFIG = True  # FlagAI's keys, and no model_type
 
@@ -62,9 +63,18 @@ def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
             size. Nothing is written then.
         WorkError: two tensors that FlagAI has one for and that differ; as `write_torch`.
     """
-    names = [item.tensor.name for item in plan.items]
-    target = Target.of(plan.config, names)
-    tensors = as_flagai(plan.pending(), target.kind, target.task, target.nested)
+    target, tensors = _stage(plan)
     files = write_flagai(folder, tensors, target.kind, target.heads, options.parts)
     write_json(folder / CONFIG, target.config)
     return files
+
+
+def check(plan: Plan, options: WriteOptions) -> None:
+    """Refuse what `write` would refuse, from headers alone."""
+    target, tensors = _stage(plan)
+    rank_files(tensors, target.kind, target.heads, options.parts)
+
+
+def _stage(plan: Plan) -> tuple[Target, list[PendingTensor]]:
+    target = Target.of(plan.config, [item.tensor.name for item in plan.items])
+    return target, as_flagai(plan.pending(), target.kind, target.task, target.nested)

@@ -92,9 +92,7 @@ def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
         WorkError: as `write_torch`.
     """
     config, parts = _config(plan.view), options.parts
-    heads = _heads(config, parts)
-    written = {item.tensor.name: item for item in plan.written}
-    ranks = [_part(written, config, heads, rank, parts) for rank in range(parts)]
+    ranks = _ranks(plan, parts)
     require_space(folder, sum(item.nbytes for pending in ranks for item in pending))
     tied = all(item.name != OUTPUT for item in ranks[0])
     arguments = file_arguments(config, parts, torch_dtype(_main_type(plan.written)), tied)
@@ -106,6 +104,18 @@ def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
         paths.append(path)
     write_text(folder / LATEST, TAG)
     return paths
+
+
+def check(plan: Plan, options: WriteOptions) -> None:
+    """Refuse what `write` would refuse, from headers alone."""
+    _ranks(plan, options.parts)
+
+
+def _ranks(plan: Plan, parts: int) -> list[list[PendingTensor]]:
+    config = _config(plan.view)
+    heads = _heads(config, parts)
+    written = {item.tensor.name: item for item in plan.written}
+    return [_part(written, config, heads, rank, parts) for rank in range(parts)]
 
 
 def _config(view: View) -> ModelConfig:

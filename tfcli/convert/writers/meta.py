@@ -64,21 +64,28 @@ def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
             number of parts that does not divide its sizes. Nothing is written then.
         WorkError: as `write_torch`.
     """
-    config, parts = _config(plan.view), options.parts
-    params = params_of(config)
+    paths = []
+    for number, pending in enumerate(_files(plan, options.parts)):
+        paths.append(folder / f"consolidated.{number:02d}.pth")
+        write_torch(paths[-1], pending)
+    write_json(folder / PARAMS, params_of(_config(plan.view)))
+    return paths
+
+
+def check(plan: Plan, options: WriteOptions) -> None:
+    """Refuse what `write` would refuse, from headers alone."""
+    _files(plan, options.parts)
+
+
+def _files(plan: Plan, parts: int) -> list[list[PendingTensor]]:
+    config = _config(plan.view)
     if parts < 1 or config.num_key_value_heads % parts or config.num_attention_heads % parts:
         raise UsageError(
             f"{parts} parts do not divide {config.num_attention_heads} and "
             f"{config.num_key_value_heads} heads",
             where="parts",
         )
-    files = [_part(plan, config, number, parts) for number in range(parts)]
-    paths = []
-    for number, pending in enumerate(files):
-        paths.append(folder / f"consolidated.{number:02d}.pth")
-        write_torch(paths[-1], pending)
-    write_json(folder / PARAMS, params)
-    return paths
+    return [_part(plan, config, number, parts) for number in range(parts)]
 
 
 def _config(view: View) -> RotaryConfig:
