@@ -34,6 +34,7 @@ PROBLEM_TYPES = (
 # No size in a config may be larger: a table of 2^31 rows is beyond every model, and a number such
 # as 10^12 must not reach an allocation.
 LIMIT = 2**31
+MAX_LABELS = 1 << 18  # each gets a name where config.json has none
 MAX_LAYERS = 10_000  # blocks are made one by one, so an absurd number would take for ever
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -266,7 +267,8 @@ def read_labels(data: dict[str, Any]) -> None:
     count, named = data.pop("num_labels", None), data.get("id2label")
     if count is not None:
         counts = isinstance(count, int) and not isinstance(count, bool)
-        require(counts and 1 <= count <= LIMIT, "num_labels", f"must be from 1 to {LIMIT:,}")
+        within = counts and 1 <= count <= MAX_LABELS
+        require(within, "num_labels", f"must be from 1 to {MAX_LABELS:,}")
     if count is not None and not named:
         named = {i: f"LABEL_{i}" for i in range(count)}
     if not isinstance(named, dict):

@@ -6,6 +6,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 from tfcli.models.errors import ModelError
@@ -13,6 +14,7 @@ from tfcli.models.errors import ModelError
 WHERE = "config.json"
 # JSON has no infinity; transformers writes {"__float__": "Infinity"}.
 _TAG = "__float__"
+_LARGEST = sys.float_info.max
 _SPECIAL = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 
 
@@ -52,6 +54,8 @@ def check_type(key: str, value: Any, annotation: str) -> None:
     for option in options:
         if isinstance(value, bool) and option != "bool":
             continue  # True is an int for Python, not for a reader of config.json
+        if option == "float" and isinstance(value, int) and abs(value) > _LARGEST:
+            continue  # no float is as large
         if isinstance(value, _TYPES[option]):
             return
     shown = repr(value) if len(repr(value)) < 60 else type(value).__name__

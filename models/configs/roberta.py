@@ -20,6 +20,11 @@ class RobertaConfig(BertConfig):
     bos_token_id: int | None = 0
     eos_token_id: int | list[int] | None = 2
 
+    @property
+    def longest_input(self) -> int:
+        assert self.pad_token_id is not None
+        return self.max_position_embeddings - self.pad_token_id - 1
+
     def check(self) -> None:
         super().check()
         pad = self.pad_token_id

@@ -28,7 +28,7 @@ class MultipleChoice(SequenceClassification):
 
     def forward(self, **inputs: Any) -> ModelOutput:  # type: ignore[override]
         """Arguments as in `PlainHead.forward`, with the choices as second dimension."""
-        choices = choices_of(inputs)
+        questions, choices = choices_of(inputs)
         labels = inputs.pop("labels", None)
         rows: dict[str, Any] = {
             name: value.flatten(0, 1) if isinstance(value, torch.Tensor) else value
@@ -36,14 +36,14 @@ class MultipleChoice(SequenceClassification):
         }
         output = super().forward(**rows)
         assert output.logits is not None
-        output.logits = output.logits.view(-1, choices)
+        output.logits = output.logits.view(questions, choices)
         if labels is not None:
             output.loss = classification_loss(output.logits, labels, "single_label_classification")
         return output
 
 
-def choices_of(inputs: dict[str, Any]) -> int:
-    """How many choices a question has.
+def choices_of(inputs: dict[str, Any]) -> tuple[int, int]:
+    """How many questions there are, and how many choices each has.
 
     Raises:
         ModelError: the input has no dimension of choices, or there is none.
@@ -57,5 +57,5 @@ def choices_of(inputs: dict[str, Any]) -> int:
                     f"{', d' if dims == 4 else ''}]",
                     fix="give every question its choices, as many as the others have",
                 )
-            return int(given.shape[1])
+            return given.shape[0], given.shape[1]
     raise ModelError("give exactly one of input_ids and inputs_embeds")

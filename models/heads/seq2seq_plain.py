@@ -151,7 +151,8 @@ def end_states(
             "the place of the end-of-text token is not known",
             fix="give input_ids, let the decoder inputs follow from them, and set eos_token_id",
         )
-    found = torch.isin(input_ids, torch.tensor(ends, device=input_ids.device))
+    # Not torch.isin, which ONNX does not have.
+    found = (input_ids[..., None] == torch.tensor(ends, device=input_ids.device)).any(-1)
     if not torch.compiler.is_compiling() and not bool(found.any(-1).all()):
         raise ModelError(
             f"a text has no end-of-text token (id {ends[0]})",

@@ -117,10 +117,11 @@ class Sight:
 
     def _causal(self, kept: int, window: int | None, chunk: int | None) -> AttentionMask:
         keys = kept + self.queries
-        if window is not None and keys <= window:
-            window = None
-        if chunk is not None and self.past + self.queries <= chunk:
-            chunk = None
+        if not torch.compiler.is_exporting():  # an exported graph takes inputs of any length
+            if window is not None and keys <= window:
+                window = None
+            if chunk is not None and self.past + self.queries <= chunk:
+                chunk = None
         plain = self.padding is None and self.segments is None and window is chunk is None
         if plain and kept == 0:
             return AttentionMask(causal=self.queries > 1)

@@ -72,6 +72,8 @@ def mix(x: torch.Tensor, routing: Routing, experts: nn.ModuleList) -> torch.Tens
     Returns:
         [n, d], added up in float32 and given in x's dtype
     """
+    if torch.compiler.is_exporting():
+        return _mix_in_graph(x, routing, experts)
     weights, chosen = routing.weights, routing.chosen
     count, k = chosen.shape
     learning = torch.is_grad_enabled()
@@ -92,6 +94,18 @@ def mix(x: torch.Tensor, routing: Routing, experts: nn.ModuleList) -> torch.Tens
             out.index_add_(0, at, expert(rows[number]) * weight)
         elif len(at):
             out.index_add_(0, at, expert(x.index_select(0, at)) * weight)
+    return out.to(x.dtype)
+
+
+def _mix_in_graph(x: torch.Tensor, routing: Routing, experts: nn.ModuleList) -> torch.Tensor:
+    """The same for an exported graph, in which every expert is, also where it gets no token."""
+    out = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
+    for number, expert in enumerate(experts):
+        mine = routing.chosen == number
+        at = mine.any(-1).nonzero().flatten()
+        weight = (routing.weights * mine).sum(-1, keepdim=True).index_select(0, at)
+        part = expert(x.index_select(0, at)) * weight
+        out = out.index_add(0, at, part.to(out.dtype))
     return out.to(x.dtype)
 
 

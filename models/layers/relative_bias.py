@@ -34,6 +34,11 @@ class RelativeBias(Embedding):
         Returns:
             [1, heads, queries, keys], to be given to `AttentionMask.with_bias`
         """
+        if torch.compiler.is_exporting():  # a graph has no windows of a width that is not known
+            key_at = torch.arange(keys, device=self.weight.device)
+            distances = key_at - key_at[keys - queries :, None]
+            found = bucket_of(distances, self.num_embeddings, self.max_distance, self.bidirectional)
+            return super().forward(found).permute(2, 0, 1)[None]
         # Along a diagonal all is alike, so each distance is looked up once, from the nearest end of
         # the first key to the farthest of the last. The rows are windows of that list. They are
         # made in float32 because their gradients add up along the diagonals.

@@ -103,6 +103,8 @@ class Rotary:
         the rotation they got.
         """
         rope, length = self.rope, None
+        if rope["rope_type"] in ("dynamic", "longrope") and torch.compiler.is_exporting():
+            return self._in_graph(position_ids)
         if rope["rope_type"] == "dynamic":
             longest = int(position_ids.max()) + 1
             if longest > self.max_position_embeddings:
@@ -116,14 +118,27 @@ class Rotary:
             self._cached[key] = self._compute(length, position_ids.device)
         return self._cached[key]
 
-    def _compute(self, length: int | None, device: torch.device) -> torch.Tensor:
+    def _in_graph(self, position_ids: torch.Tensor) -> torch.Tensor:
+        """The same for an exported graph, which cannot branch on the longest position."""
+        longest, device = position_ids.max() + 1, position_ids.device
+        if self.rope["rope_type"] == "dynamic":
+            return self._compute(longest.clamp(min=self.max_position_embeddings).double(), device)
+        limit = self.rope["original_max_position_embeddings"]
+        return torch.where(
+            longest > limit, self._compute(limit + 1, device), self._compute(None, device)
+        )
+
+    def _compute(self, length: int | torch.Tensor | None, device: torch.device) -> torch.Tensor:
         return inverse_frequencies(self.rope, self.width, self.max_position_embeddings, length).to(
             device
         )
 
 
 def inverse_frequencies(
-    rope: dict[str, Any], head_dim: int, max_position_embeddings: int, length: int | None = None
+    rope: dict[str, Any],
+    head_dim: int,
+    max_position_embeddings: int,
+    length: int | torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Radians a position for each pair of dimensions.
 
@@ -131,7 +146,8 @@ def inverse_frequencies(
         rope: normalised `rope_parameters`.
         head_dim: width of a head.
         max_position_embeddings: the config's.
-        length: positions in use, for `dynamic` and `longrope`.
+        length: positions in use, for `dynamic` and `longrope`; a tensor [] is at least
+            max_position_embeddings.
 
     Returns:
         float32 [head_dim / 2]
@@ -139,7 +155,9 @@ def inverse_frequencies(
     rope_type, base = rope["rope_type"], rope["rope_theta"]
     if rope_type == "dynamic":
         # NTK-aware scaling: stretch the base as the input outgrows the trained length.
-        ratio = max(length or 0, max_position_embeddings) / max_position_embeddings
+        if not isinstance(length, torch.Tensor):
+            length = max(length or 0, max_position_embeddings)
+        ratio = length / max_position_embeddings
         grown = rope["factor"] * ratio - (rope["factor"] - 1)
         base = base * grown ** (head_dim / (head_dim - 2))
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim

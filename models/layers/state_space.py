@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tfcli.models.layers.recurrence import Tensors, recur
+
 
 class CausalConv(nn.Module):
     """A convolution over the last tokens of each channel.
@@ -67,17 +69,20 @@ def selective_scan(
     Returns:
         [b, s, d] in float32, and the state after the last token
     """
-    batch, length, channels = x.shape
+    batch, _, channels = x.shape
     moved = step * x.float()
     write, read = write.float(), read.float()
     if state is None:
         state = x.new_zeros(batch, channels, decay.shape[1], dtype=torch.float32)
-    outputs = []
-    for at in range(length):
-        kept = torch.exp(step[:, at, :, None] * decay)
-        state = torch.addcmul(moved[:, at, :, None] * write[:, at, None], kept, state)
-        outputs.append((state @ read[:, at, :, None])[..., 0])
-    return torch.stack(outputs, dim=1), state
+
+    def move(states: Tensors, token: Tensors) -> tuple[Tensors, torch.Tensor]:
+        far, new, to, of = token
+        kept = torch.exp(far[:, :, None] * decay)
+        after = torch.addcmul(new[:, :, None] * to[:, None], kept, states[0])
+        return (after,), (after @ of[:, :, None])[..., 0]
+
+    (state,), outputs = recur(move, (state,), (step, moved, write, read))
+    return outputs, state
 
 
 def chunked_scan(
@@ -111,8 +116,12 @@ def chunked_scan(
     if state is None:
         state = x.new_zeros(batch, heads, width, write.shape[3], dtype=torch.float32)
     outputs = []
-    for start in range(0, length, chunk):
-        part = slice(start, start + chunk)
+    # An exported graph has no loop over chunks of an input of any length: all of it is one.
+    whole = torch.compiler.is_exporting()
+    parts = (
+        [slice(at, at + chunk) for at in range(0, length, chunk)] if not whole else [slice(None)]
+    )
+    for part in parts:
         moved = (x[:, part].float() * step[:, part, :, None]).transpose(1, 2)  # [b, h, l, p]
         keys = write[:, part].float().repeat_interleave(group, 2).transpose(1, 2)  # [b, h, l, n]
         queries = read[:, part].float().repeat_interleave(group, 2).transpose(1, 2)

@@ -174,9 +174,9 @@ class GLMModel(Backbone):
         x = self.transformer.embedding_dropout(x + self.positions(context))
         memory = self.memory_length(context, mems)
         if visible is None:
-            mask = self.mask(context, len(x), prefix_lengths, memory)
+            mask = self.mask(context, x.shape[0], prefix_lengths, memory)
         else:
-            mask = self.given_mask(context, len(x), visible, memory)
+            mask = self.given_mask(context, x.shape[0], visible, memory)
         x = run_blocks(self.transformer.layers, x, context, mask, mems)
         return context.finished(self.transformer.final_layernorm(x))
 
@@ -243,8 +243,8 @@ class GLMModel(Backbone):
             dense = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=device)
         if prefix_lengths is not None:
             lengths = torch.as_tensor(prefix_lengths, device=device).reshape(-1, 1)
-            if len(lengths) not in (1, batch):
-                raise ModelError(f"prefix_lengths has {len(lengths)} numbers, expected {batch}")
+            if lengths.shape[0] not in (1, batch):
+                raise ModelError(f"prefix_lengths has {lengths.shape[0]} numbers, expected {batch}")
             first = context.sight.past - kept
             prefix = torch.arange(first, first + keys, device=device) < lengths
             padding = context.sight.padding

@@ -20,6 +20,7 @@ from tfcli.models.heads.causal_lm import CausalLM
 from tfcli.models.layers.embeddings import Embedding, embed_inputs
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
+from tfcli.models.layers.recurrence import Tensors, recur
 from tfcli.models.rules import Rename, Rule
 from tfcli.models.text.mamba import carried_state, carry_on
 
@@ -94,20 +95,26 @@ class RwkvAttention(nn.Module):
         total = carried.get("total", torch.zeros_like(top))
         weight = carried.get("weight", torch.zeros_like(top))
         padding = context.sight.padding
-        real = None if padding is None else padding[:, -key.shape[1] :].bool()
-        outputs = []
-        for at in range(key.shape[1]):
-            own, seen = key[:, at], value[:, at]
+        inputs: Tensors = (key, value)
+        if padding is not None:
+            inputs = (key, value, padding[:, -key.shape[1] :].bool())
+
+        def step(state: Tensors, token: Tensors) -> tuple[Tensors, torch.Tensor]:
+            (top, total, weight), (own, seen) = state, token[:2]
             peak = torch.maximum(top, own + bonus)
             old, new = torch.exp(top - peak), torch.exp(own + bonus - peak)
-            outputs.append((old * total + new * seen) / (old * weight + new))
+            average = (old * total + new * seen) / (old * weight + new)
             peak = torch.maximum(top + decay, own)
             old, new = torch.exp(top + decay - peak), torch.exp(own - peak)
-            after = torch.stack((peak, old * total + new * seen, old * weight + new))
-            if real is not None:
-                after = torch.where(real[:, at, None], after, torch.stack((top, total, weight)))
-            top, total, weight = after.unbind()
-        return torch.stack(outputs, dim=1), {"top": top, "total": total, "weight": weight}
+            after = (peak, old * total + new * seen, old * weight + new)
+            if padding is not None:
+                real = token[2][:, None]
+                kept = zip(after, state, strict=True)
+                return tuple(torch.where(real, new, old) for new, old in kept), average
+            return after, average
+
+        (top, total, weight), outputs = recur(step, (top, total, weight), inputs)
+        return outputs, {"top": top, "total": total, "weight": weight}
 
 
 class RwkvFeedForward(nn.Module):

@@ -15,7 +15,7 @@ from tfcli.convert.card import CARD, model_card
 from tfcli.convert.detect import open_view
 from tfcli.convert.logits_spec import LogitsAccount
 from tfcli.convert.plan import Plan, Planned, make_plan
-from tfcli.convert.spec import ConvertResult, ConvertSpec, TensorAccount
+from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.convert.view import View
 from tfcli.convert.writers.options import WriteOptions
 from tfcli.files import write_json, write_text
@@ -158,19 +158,5 @@ def _result(
         companions=companions,
         left_out=sorted(others) if files else [],
         unused=dict(view.unused),
-        tensors=[_account(item) for item in plan.items],
-    )
-
-
-def _account(item: Planned) -> TensorAccount:
-    tensor = item.tensor
-    return TensorAccount(
-        name=tensor.name,
-        action=item.action,
-        sources=list(tensor.sources),
-        how=tensor.how,
-        shape=list(tensor.shape),
-        source_dtype=tensor.dtype,
-        dtype=item.dtype,
-        bytes=item.nbytes,
+        tensors=[item.account() for item in plan.items],
     )

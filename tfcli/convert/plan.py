@@ -10,6 +10,7 @@ from tfcli.checkpoints.header import data_bytes
 from tfcli.checkpoints.safetensors import PendingTensor
 from tfcli.checkpoints.ties import config_ties
 from tfcli.convert.casting import target_dtypes
+from tfcli.convert.spec import TensorAccount
 from tfcli.convert.view import View, ViewTensor
 
 Action = Literal["converted", "copied", "tied", "made"]
@@ -35,6 +36,20 @@ class Planned:
     def nbytes(self) -> int:
         """The bytes that it takes in the target."""
         return 0 if self.action == "tied" else data_bytes(self.dtype, self.tensor.shape)
+
+    def account(self) -> TensorAccount:
+        """What the result says of it."""
+        tensor = self.tensor
+        return TensorAccount(
+            name=tensor.name,
+            action=self.action,
+            sources=list(tensor.sources),
+            how=tensor.how,
+            shape=list(tensor.shape),
+            source_dtype=tensor.dtype,
+            dtype=self.dtype,
+            bytes=self.nbytes,
+        )
 
 
 @dataclass(frozen=True)

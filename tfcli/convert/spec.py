@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from tfcli.convert.logits_spec import LogitsAccount
 from tfcli.families import FamilyFile
+from tfcli.recipe.shard_size import LARGEST_FILE, ShardSize
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 from tfcli.units import parse_bytes
 
@@ -62,10 +63,7 @@ class ConvertSpec(Spec):
         description="For gguf: PATTERN=TYPE, a regular expression on GGUF's names and the type "
         "of the tensors that it fits; the first that fits counts.",
     )
-    shard_size: int | str = Field(
-        "5GB",
-        description="Largest weight file: 5GB, 500MB, 2GiB or a number of bytes.",
-    )
+    shard_size: ShardSize = Field("5GB", description=LARGEST_FILE)
     parts: int = Field(
         1,
         ge=1,
@@ -82,12 +80,6 @@ class ConvertSpec(Spec):
         description="Print the plan and write nothing: every tensor, the memory and disk needed.",
     )
     family_file: FamilyFile = None
-
-    @field_validator("shard_size")
-    @classmethod
-    def _is_size(cls, value: int | str) -> int | str:
-        parse_bytes(value)
-        return value
 
     @model_validator(mode="after")
     def _has_output(self) -> Self:
@@ -135,6 +127,7 @@ class ConvertResult(Result):
     schema_name: ClassVar[str] = "tfcli.convert/1"
 
     kind: str = Field(description="The source's container, such as `hf` or `mlx`.")
+    to: Target = Field("hf", description="What it became.")
     dry_run: bool = Field(description="Whether nothing was written.")
     files: list[str] = Field(description="The weight files, in order.")
     source_bytes: int = Field(description="Of the source's weight files.")

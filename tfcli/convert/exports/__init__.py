@@ -1,0 +1,1 @@
+"""Graphs that run without tfcli: ONNX, ExecuTorch and torch.export."""
