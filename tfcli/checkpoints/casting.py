@@ -48,6 +48,13 @@ def cast_into(target: Tensor, piece: Tensor, wide: Tensor, name: str) -> None:
     Raises:
         WorkError: as `cast`.
     """
+    convert_into(target, piece, wide)
+    if target.dtype != piece.dtype and target.is_floating_point():
+        _require_finite(piece, target, name)
+
+
+def convert_into(target: Tensor, piece: Tensor, wide: Tensor) -> None:
+    """The same without a look at what became infinite."""
     import torch
 
     if {target.dtype, piece.dtype} == {torch.float16, torch.bfloat16}:
@@ -56,8 +63,6 @@ def cast_into(target: Tensor, piece: Tensor, wide: Tensor, name: str) -> None:
         target.copy_(middle.copy_(piece))
     else:
         target.copy_(piece)
-    if target.dtype != piece.dtype and target.is_floating_point():
-        _require_finite(piece, target, name)
 
 
 def wide_scratch() -> Tensor:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tfcli.checkpoints.casting import PIECE as CAST_PIECE
-from tfcli.checkpoints.casting import cast_into, raw_bytes, row_blocks, wide_scratch
+from tfcli.checkpoints.casting import convert_into, raw_bytes, row_blocks, wide_scratch
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
@@ -46,12 +47,8 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
     return all(_equal_bits(a, b) for a, b in pieces(one, other))
 
 
-def same_after_cast(before: Tensor, after: Tensor, name: str) -> bool:
-    """Whether `after` holds, bit for bit, what casting `before` to its type gives.
-
-    Raises:
-        WorkError: `before` has a value that is too large for the type; calls it `name`.
-    """
+def same_after_cast(before: Tensor, after: Tensor) -> bool:
+    """Whether `after` holds, bit for bit, what casting `before` to its type gives."""
     if before.shape != after.shape:
         return False
     if before.dtype == after.dtype:
@@ -60,7 +57,7 @@ def same_after_cast(before: Tensor, after: Tensor, name: str) -> bool:
     scratch, wide = torch.empty(min(CAST_PIECE, flat.numel()), dtype=after.dtype), wide_scratch()
     for block in row_blocks(before, CAST_PIECE):
         expected = scratch[: block.numel()]
-        cast_into(expected.view(block.shape), block, wide, name)
+        convert_into(expected.view(block.shape), block, wide)
         if not _equal_bits(expected, flat[at : at + expected.numel()]):
             return False
         at += expected.numel()
@@ -68,12 +65,12 @@ def same_after_cast(before: Tensor, after: Tensor, name: str) -> bool:
 
 
 def _equal_bits(one: Tensor, other: Tensor) -> bool:
-    """Compare two flat tensors of one type: eight bytes at once where they can be taken so, which
-    is three times as fast."""
-    a, b = raw_bytes(one), raw_bytes(other)
-    if not any(int(n) % 8 for n in (a.numel(), a.storage_offset(), b.storage_offset())):
-        a, b = a.view(torch.int64), b.view(torch.int64)
-    return torch.equal(a, b)
+    """Compare two flat tensors of one type: by numpy, and eight bytes at once where they can be
+    taken so. torch takes twice as long for that, and six times as long byte by byte."""
+    a, b = raw_bytes(one).numpy(), raw_bytes(other).numpy()
+    if a.size % 8 == 0:
+        a, b = a.view(np.int64), b.view(np.int64)
+    return bool((a == b).all())
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -7,6 +7,7 @@ that are written as they are the one before that is still on its way.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import queue
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+_SYNC_RANGE = getattr(ctypes.CDLL(None), "sync_file_range", None)  # Linux's
+_WRITE = 2  # SYNC_FILE_RANGE_WRITE
 _BUFFERS = 8
 _BUFFER_BYTES = PIECE * 8
+_TO_DISK = 1 << 25  # bytes after which the system is told to write what it holds
 _SLICE = 1 << 20  # bytes that are handed over at once where nothing is cast: they are not copied
 
 
@@ -107,12 +111,17 @@ class Sink:
         self.at += view.nbytes
 
     def _work(self) -> None:
+        written = begun = 0
         while (item := self._waiting.get()) is not None:
             view, buffer = item
             if self._problem is None:
                 try:
                     write_all(self._descriptor, view)
                     self._hash.update(view)
+                    written += view.nbytes
+                    if written - begun >= _TO_DISK:
+                        begin_writeback(self._descriptor, begun, written - begun)
+                        begun = written
                 except BaseException as problem:  # noqa: BLE001 - raised again where it is noticed
                     self._problem = problem
             if buffer is not None:
@@ -127,3 +136,13 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
     left = memoryview(data)
     while left:
         left = left[os.write(descriptor, left) :]
+
+
+def begin_writeback(descriptor: int, start: int, nbytes: int) -> None:
+    """Have the system begin to write a range of a file to the disk, without waiting for it.
+
+    By itself it begins when a tenth of the memory waits, and then all of it is left to the flush at
+    the end. Where the call is not there, nothing is done.
+    """
+    if _SYNC_RANGE is not None:
+        _SYNC_RANGE(descriptor, ctypes.c_int64(start), ctypes.c_int64(nbytes), _WRITE)

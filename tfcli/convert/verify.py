@@ -38,7 +38,7 @@ def verify(plan: Plan, written: View, bar: Bar) -> None:
     def check(item: Planned) -> None:
         name = item.tensor.name
         found = written.tensors[name]
-        if found.dtype != item.dtype or not same_after_cast(item.tensor.read(), found.read(), name):
+        if found.dtype != item.dtype or not same_after_cast(item.tensor.read(), found.read()):
             raise WorkError(
                 f"verification: {short(name)} differs from the source",
                 where=str(written.path),
