@@ -50,3 +50,5 @@ def main(source: str, target: str, *stages: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    # All is written. Threads of libraries that transformers imports sometimes abort the exit.
+    os._exit(0)

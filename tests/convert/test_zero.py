@@ -49,7 +49,7 @@ def trained(tmp_path_factory):
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.returncode == 0, done.stderr[-10_000:]
     return folder
 
 

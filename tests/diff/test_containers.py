@@ -104,7 +104,7 @@ def test_mlx_is_compared_dequantized(tmp_path: Path) -> None:
     found = diff(source, weights(tmp_path / "dense.safetensors", **dense))
     assert (found.kind_a, found.kind_b, found.equal) == ("mlx", "safetensors", 2)
     tensor: TensorDifference = found.tensors[0]
-    assert tensor.how_a == "4 bits in groups of 32, dequantized"
+    assert tensor.how_a == "4 bits in groups of 32 dequantized"
 
 
 def test_pickles(tmp_path: Path) -> None:
