@@ -15,6 +15,7 @@ from tfcli.console import Console
 from tfcli.convert.detect import detect, open_view
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.errors import UsageError
+from tfcli.gguf.file import GGUFFile
 from tfcli.recipe.execute import execute
 
 
@@ -88,3 +89,16 @@ def test_parts_that_do_not_divide_are_found_in_a_dry_run(llama, tmp_path, to):
     spec = ConvertSpec(source=str(source), to=to, parts=3, dry_run=True)
     with pytest.raises(UsageError, match=r"3 parts do not divide|no gpt2 model from several files"):
         execute(spec, Console.silent())
+
+
+def test_a_dtype_is_made_of_the_quantized_values_themselves(llama, tmp_path, capfd):
+    convert(llama, tmp_path / "q", to="gguf", dtype="q8_0")
+    file = tmp_path / "q/q.gguf"
+    spec = ConvertSpec(source=str(file), output=str(tmp_path / "back"), dtype="fp32")
+    execute(spec, Console())
+    quantized = [n for n, i in GGUFFile(file).tensors.items() if i.dtype == "Q8_0"]
+    assert f"{len(quantized)} tensors: Q8_0 dequantized" in capfd.readouterr().err
+    name = "model.layers.0.mlp.down_proj.weight"
+    exact = GGUFFile(file).dequantize("blk.0.ffn_down.weight")
+    assert not torch.equal(exact.half().float(), exact)  # fp16 on the way would show
+    assert torch.equal(open_checkpoint(tmp_path / "back")[name], exact)

@@ -13,9 +13,7 @@ from tfcli.average.spec import AveragedTensor, AverageResult, AverageSpec
 from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import open_folder, write_verified
 from tfcli.checkpoints.dtypes import FLOATS, USER_NAMES, torch_dtype
-from tfcli.checkpoints.memory import freed_at_once
 from tfcli.checkpoints.safetensors import PendingTensor
-from tfcli.checkpoints.snapshot import Snapshot
 from tfcli.convert.containers import with_dtype
 from tfcli.files import write_text
 from tfcli.recipe.job import Job
@@ -32,7 +30,6 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
             second pass.
     """
     sources = [open_folder(ref, where="sources") for ref in spec.sources]
-    before = Snapshot.of(file.path for source in sources for file in source.source.files)
     check_sources(sources)
     first = sources[0]
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
@@ -53,16 +50,15 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
         info = first.source.info(name)
         code = wanted if wanted and info.dtype in FLOATS else info.dtype
         pending.append(PendingTensor(name, code, info.shape, partial(make, name, code)))
-    with freed_at_once():
-        written = write_verified(
-            job.output,
-            pending,
-            with_dtype(first.config, wanted),
-            first.folder,
-            job.console,
-            max_shard_bytes=parse_bytes(spec.shard_size),
-        )
-    before.require_unchanged()
+    written = write_verified(
+        job.output,
+        pending,
+        with_dtype(first.config, wanted),
+        first.folder,
+        job.console,
+        sources=[source.source for source in sources],
+        max_shard_bytes=parse_bytes(spec.shard_size),
+    )
     tensors = [
         AveragedTensor(
             name=item.name,

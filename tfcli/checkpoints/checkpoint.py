@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from tfcli.checkpoints.folder import CONFIG, copy_companions, read_object
+from tfcli.checkpoints.memory import freed_at_once
 from tfcli.checkpoints.pieces import same_bits
 from tfcli.checkpoints.safetensors import PendingTensor
 from tfcli.checkpoints.shards import DEFAULT_SHARD_BYTES, write_shards
+from tfcli.checkpoints.snapshot import Snapshot
 from tfcli.checkpoints.source import TensorSource, open_checkpoint
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.ties import config_ties
@@ -143,10 +145,13 @@ def write_verified(
     companions: Path,
     console: Console,
     *,
+    sources: Iterable[TensorSource],
     max_shard_bytes: int = DEFAULT_SHARD_BYTES,
     write: Writer = write_shards,
 ) -> Written:
     """Write a Hugging Face folder tensor by tensor, open it again and check every tensor.
+
+    Freed tensors go back to the system at once, and the sources must stay as they are.
 
     Args:
         output: the folder.
@@ -154,12 +159,15 @@ def write_verified(
         config: the content of config.json.
         companions: a folder whose tokenizer and other files go along.
         console: for the progress.
+        sources: whose files the tensors are made of.
         max_shard_bytes: the largest weight file.
         write: writes the weight files.
 
     Raises:
-        WorkError: a full disk, or a tensor in the file that differs in type, shape or any bit.
+        WorkError: a full disk, a source that changed meanwhile, or a tensor in the file that
+            differs in type, shape or any bit.
     """
+    before = Snapshot.of(file.path for source in sources for file in source.files)
 
     def counted(item: PendingTensor, bar: Bar) -> PendingTensor:
         def read() -> Tensor:
@@ -168,14 +176,15 @@ def write_verified(
 
         return replace(item, read=read)
 
-    with console.progress("writing", len(tensors), "tensors") as bar:
-        files = write(output, [counted(item, bar) for item in tensors], max_shard_bytes)
-    copied = copy_companions(companions, output)
-    write_json(output / CONFIG, dict(config))
-    with console.progress("verifying", len(tensors), "tensors") as bar:
-        verify_written(
-            open_checkpoint(output, writable=False), [counted(item, bar) for item in tensors]
-        )
+    with freed_at_once(), before.kept():
+        with console.progress("writing", len(tensors), "tensors") as bar:
+            files = write(output, [counted(item, bar) for item in tensors], max_shard_bytes)
+        copied = copy_companions(companions, output)
+        write_json(output / CONFIG, dict(config))
+        with console.progress("verifying", len(tensors), "tensors") as bar:
+            verify_written(
+                open_checkpoint(output, writable=False), [counted(item, bar) for item in tensors]
+            )
     names = [path.name for path in files]
     return Written(names, copied, sum(item.nbytes for item in tensors), len(tensors))
 

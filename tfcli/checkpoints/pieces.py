@@ -94,17 +94,3 @@ def fill(target: Tensor, values: Tensor, name: str) -> None:
     raise WorkError(
         f"{short(name)}: {largest:g} is too large for {kind}", fix="choose the dtype bf16 or fp32"
     )
-
-
-def rounded(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
-    """The tensor `name` in another type; itself when it has that type.
-
-    Raises:
-        WorkError: as `fill`.
-    """
-    if tensor.dtype == dtype:
-        return tensor
-    result = torch.empty(tensor.shape, dtype=dtype)
-    for target, part in pieces(result, tensor):
-        fill(target, part, name)
-    return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -49,7 +50,7 @@ def convert_tensors(view: View, spec: ConvertSpec, job: Job, writer: Writer) -> 
     if hasattr(writer, "check"):
         writer.check(plan, options)
     if spec.dry_run:
-        return _result(plan, files=[], verified=0, companions=[])
+        return _result(plan, spec)
     # torch comes with these; a dry run takes a third of the time without it.
     from tfcli.checkpoints.pieces import one_thread
     from tfcli.convert.verify import verify
@@ -83,9 +84,11 @@ def convert_tensors(view: View, spec: ConvertSpec, job: Job, writer: Writer) -> 
         # Where a tie does not hold, only the target's config describes the source's tensors.
         source = dataclasses.replace(view, config=plan.config)
         logits = compare_logits(source, open_view(job.output))
-    write_text(job.output / CARD, model_card(plan, spec.source, job.inputs, verified))
     names = [path.relative_to(job.output).as_posix() for path in files]
-    return _result(plan, files=names, verified=verified, companions=companions, logits=logits)
+    result = _result(plan, spec, names, verified, companions, logits)
+    checked = f"{verified} tensors read back and equal to the source's, bit for bit"
+    write_text(job.output / CARD, model_card(result, spec.source, job.inputs, plan.config, checked))
+    return result
 
 
 def _watched(plan: Plan, bar: Bar) -> Plan:
@@ -129,10 +132,10 @@ def with_dtype(config: dict[str, Any], code: str | None) -> dict[str, Any]:
 
 def _result(
     plan: Plan,
-    *,
-    files: list[str],
-    verified: int,
-    companions: list[str],
+    spec: ConvertSpec,
+    files: Sequence[str] = (),
+    verified: int = 0,
+    companions: Sequence[str] = (),
     logits: LogitsAccount | None = None,
 ) -> ConvertResult:
     view, actions = plan.view, [item.action for item in plan.items]
@@ -144,8 +147,9 @@ def _result(
     others = {path.name for path in beside if not path.name.startswith(".")} - carried
     return ConvertResult(
         kind=view.kind,
-        dry_run=not files,
-        files=files,
+        to=spec.to,
+        dry_run=spec.dry_run,
+        files=list(files),
         source_bytes=view.stored_bytes,
         bytes=plan.nbytes,
         peak_bytes=plan.peak_bytes,
@@ -155,7 +159,7 @@ def _result(
         tied=actions.count("tied"),
         verified=verified,
         logits=logits,
-        companions=companions,
+        companions=list(companions),
         left_out=sorted(others) if files else [],
         unused=dict(view.unused),
         tensors=[item.account() for item in plan.items],

@@ -82,17 +82,17 @@ def open_view(
     """
     kind = detect(path) if kind is None else kind
     reader = import_module(_MODULES[kind])
-    if kind in ("dcp", "zero"):
-        return reader.open_view(path, config_from, config_required=config_required)
-    if kind in WITHOUT_CONFIG:
-        return reader.open_view(path, config_from)
-    if config_from is not None:
+    takes = getattr(reader, "TAKES", ())
+    if config_from is not None and "config_from" not in takes:
         raise UsageError(
             f"{path} brings its own config ({kind})", where="config_from", fix="leave it out"
         )
-    if kind == "gguf" and exact:
-        return reader.open_view(path, exact=lambda name: True)
-    return reader.open_view(path)
+    given = {
+        "config_from": config_from,
+        "config_required": config_required,
+        "exact": (lambda name: True) if exact else None,
+    }
+    return reader.open_view(path, **{key: given[key] for key in takes})
 
 
 def _has_plain_weights(path: Path) -> bool:

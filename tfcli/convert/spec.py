@@ -127,7 +127,7 @@ class ConvertResult(Result):
     schema_name: ClassVar[str] = "tfcli.convert/1"
 
     kind: str = Field(description="The source's container, such as `hf` or `mlx`.")
-    to: Target = Field("hf", description="What it became.")
+    to: Target = Field(description="What it became.")
     dry_run: bool = Field(description="Whether nothing was written.")
     files: list[str] = Field(description="The weight files, in order.")
     source_bytes: int = Field(description="Of the source's weight files.")

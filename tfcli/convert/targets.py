@@ -28,11 +28,9 @@ OTHERS = {
 
 def convert(view: View, spec: ConvertSpec, job: Job) -> ConvertResult:
     """Make `spec.to` of a view. See `tfcli.convert.run.run` for the errors."""
-    result: ConvertResult
     if spec.to in OTHERS:
-        result = import_module(OTHERS[spec.to]).convert(view, spec, job)
-    else:
-        from tfcli.convert.containers import convert_tensors
+        result: ConvertResult = import_module(OTHERS[spec.to]).convert(view, spec, job)
+        return result
+    from tfcli.convert.containers import convert_tensors
 
-        result = convert_tensors(view, spec, job, import_module(WRITERS[spec.to]))
-    return result.model_copy(update={"to": spec.to})
+    return convert_tensors(view, spec, job, import_module(WRITERS[spec.to]))

@@ -7,13 +7,11 @@ from functools import partial
 from torch import Tensor
 
 from tfcli.checkpoints.card import CARD, Origin, card_text
+from tfcli.checkpoints.casting import cast
 from tfcli.checkpoints.checkpoint import Checkpoint, open_folder, write_verified
 from tfcli.checkpoints.dtypes import FLOATS, TORCH_NAMES, USER_NAMES, torch_dtype
 from tfcli.checkpoints.folder import CONFIG
-from tfcli.checkpoints.memory import freed_at_once
-from tfcli.checkpoints.pieces import rounded
 from tfcli.checkpoints.safetensors import PendingTensor
-from tfcli.checkpoints.snapshot import Snapshot
 from tfcli.convert.containers import with_dtype
 from tfcli.dequantize.packed import PackedLinear, by_tensor, find_packed, unpack_tensor
 from tfcli.dequantize.spec import DequantizedTensor, DequantizeResult, DequantizeSpec
@@ -42,7 +40,6 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
             where=str(checkpoint.folder / CONFIG),
             fix="tfcli convert changes its type",
         )
-    before = Snapshot.of(file.path for file in checkpoint.source.files)
     linears = find_packed(checkpoint)
     config = {k: v for k, v in checkpoint.config.items() if k != "quantization_config"}
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
@@ -52,16 +49,15 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
         if name in checkpoint.source:
             raise WorkError(f"{name} is there packed and dense", where=str(checkpoint.folder))
         pending.append(_unpacked(checkpoint, name, parts, wanted or _named(config)))
-    with freed_at_once():
-        written = write_verified(
-            job.output,
-            pending,
-            with_dtype(config, wanted),
-            checkpoint.folder,
-            job.console,
-            max_shard_bytes=parse_bytes(spec.shard_size),
-        )
-    before.require_unchanged()
+    written = write_verified(
+        job.output,
+        pending,
+        with_dtype(config, wanted),
+        checkpoint.folder,
+        job.console,
+        sources=[checkpoint.source],
+        max_shard_bytes=parse_bytes(spec.shard_size),
+    )
     (job.output / OLD_CONFIG).unlink(missing_ok=True)
 
     tensors = [_account(checkpoint, item, packed) for item in pending]
@@ -121,7 +117,7 @@ def _unpacked(
 
 
 def _cast(checkpoint: Checkpoint, name: str, code: str) -> Tensor:
-    return rounded(checkpoint.source[name], torch_dtype(code), name)
+    return cast(checkpoint.source[name], torch_dtype(code), name)
 
 
 def _named(config: dict[str, object]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from tfcli.checkpoints.card import CARD, Origin, card_text
+from tfcli.checkpoints.casting import cast
 from tfcli.checkpoints.checkpoint import (
     Checkpoint,
     open_folder,
@@ -17,9 +18,7 @@ from tfcli.checkpoints.checkpoint import (
 from tfcli.checkpoints.dtypes import FLOATS, USER_NAMES, torch_dtype
 from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.memory import freed_at_once
-from tfcli.checkpoints.pieces import rounded
 from tfcli.checkpoints.safetensors import PendingTensor
-from tfcli.checkpoints.snapshot import Snapshot
 from tfcli.convert.containers import with_dtype
 from tfcli.convert.detect import open_view
 from tfcli.errors import ModelError, UsageError
@@ -56,8 +55,6 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
             f"{', '.join(plan.untied)}: the adapter changes one side of a tie; written untied"
         )
     unmerged, unknown = _unmerged(spec, base, plan)
-    sources = (base.source, dense.source, adapter.source)
-    before = Snapshot.of(file.path for source in sources for file in source.files)
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     outcomes: dict[str, Outcome] = {}
     pending = []
@@ -67,15 +64,16 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
         make = partial(_make, plan, item, code, outcomes)
         pending.append(PendingTensor(item.name, code, info.shape, make))
     apart: dict[str, float] = {}
+    written = write_verified(
+        job.output,
+        pending,
+        with_dtype(plan.config, wanted),
+        dense.folder,
+        job.console,
+        sources=(base.source, dense.source, adapter.source),
+        max_shard_bytes=parse_bytes(spec.shard_size),
+    )
     with freed_at_once():
-        written = write_verified(
-            job.output,
-            pending,
-            with_dtype(plan.config, wanted),
-            dense.folder,
-            job.console,
-            max_shard_bytes=parse_bytes(spec.shard_size),
-        )
         if spec.merge_base is not None and unmerged is not None:
             apart = divergences(unmerged, open_view(job.output), job.console)
             furthest = max(apart, key=apart.__getitem__)
@@ -88,7 +86,6 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
             f"how far the result is from the adapter on the quantized base is not known: {unknown}"
         )
     logits = _logits(spec, job, unmerged)
-    before.require_unchanged()
     dtypes = {item.name: item.dtype for item in pending}
     tensors = [
         _account(item, dtypes[item.name], outcomes.get(item.name), apart.get(item.name))
@@ -178,7 +175,7 @@ def _make(plan: Plan, item: Planned, code: str, outcomes: dict[str, Outcome]) ->
     if item.edits:
         values, outcomes[item.name] = apply_edits(values, item.edits, dtype, item.name)
         return values
-    return rounded(values, dtype, item.name)
+    return cast(values, dtype, item.name)
 
 
 def _account(

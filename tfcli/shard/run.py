@@ -8,10 +8,8 @@ from pathlib import Path
 from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import Writer, write_verified
 from tfcli.checkpoints.folder import CONFIG, read_object
-from tfcli.checkpoints.memory import freed_at_once
 from tfcli.checkpoints.safetensors import PendingTensor, SafetensorsFile
 from tfcli.checkpoints.shards import write_shards
-from tfcli.checkpoints.snapshot import Snapshot
 from tfcli.checkpoints.source import INDEX, PICKLED_INDEX, TensorSource, open_checkpoint
 from tfcli.checkpoints.torch_write import write_torch_shards
 from tfcli.convert.readers.hf import header_texts
@@ -39,7 +37,6 @@ def run(spec: ShardSpec, job: Job) -> ShardResult:
         )
     config, source = read_object(folder, CONFIG), open_checkpoint(folder, writable=False)
     zipped, write = _writer(source, folder)
-    before = Snapshot.of(file.path for file in source.files)
     pending = [
         PendingTensor(info.name, info.dtype, info.shape, partial(source.__getitem__, info.name))
         for info in source.infos()
@@ -47,11 +44,16 @@ def run(spec: ShardSpec, job: Job) -> ShardResult:
     if source.beside:
         job.console.warn(f"{', '.join(source.beside)}: no tensors of the model; not written")
     size = parse_bytes(spec.shard_size)
-    with freed_at_once():
-        written = write_verified(
-            job.output, pending, config, folder, job.console, max_shard_bytes=size, write=write
-        )
-    before.require_unchanged()
+    written = write_verified(
+        job.output,
+        pending,
+        config,
+        folder,
+        job.console,
+        sources=[source],
+        max_shard_bytes=size,
+        write=write,
+    )
     container = "torch" if zipped else "safetensors"
     facts = {
         "container": f"{container}, as in the source",

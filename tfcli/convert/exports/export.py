@@ -73,14 +73,14 @@ def export(view: View, spec: ConvertSpec, job: Job, form: Format) -> ConvertResu
         )
     if spec.dry_run:
         job.console.note(f"graph: {_planned(view, form)}")
-        return _result(plan, None, [])
+        return _result(plan, spec, None, [])
     bound = form.bound(types)
     made = _make(view, spec, job, form, bound)
     companions = [] if view.companions is None else copy_companions(view.companions, job.output)
     companions += [] if view.carry is None else view.carry(job.output)
     write_json(job.output / CONFIG, with_dtype(plan.config, wanted))
     write_text(job.output / CARD, _card(plan, spec, job, made, form, bound))
-    return _result(plan, made, companions)
+    return _result(plan, spec, made, companions)
 
 
 def _planned(view: View, form: Format) -> str:
@@ -159,11 +159,14 @@ def _size(files: list[Path]) -> int:
     return sum(path.stat().st_size for path in files)
 
 
-def _result(plan: Plan, made: Exported | None, companions: list[str]) -> ConvertResult:
+def _result(
+    plan: Plan, spec: ConvertSpec, made: Exported | None, companions: list[str]
+) -> ConvertResult:
     view, actions = plan.view, [item.action for item in plan.items]
     agreement = None if made is None else made.agreement
     return ConvertResult(
         kind=view.kind,
+        to=spec.to,
         dry_run=made is None,
         files=[] if made is None else [path.name for path in made.files],
         source_bytes=view.stored_bytes,

@@ -29,6 +29,8 @@ from tfcli.errors import WorkError
 if TYPE_CHECKING:
     from torch import Tensor
 
+TAKES = ("config_from", "config_required")  # of what `detect.open_view` is given
+
 _STATE = (*TRAINING, "dataloader", "epoch", "step", "train")
 _WRAPPERS = {*WRAPPERS, "app"}
 

@@ -12,6 +12,8 @@ from tfcli.gguf.header import is_gguf
 from tfcli.gguf.types import BY_NAME
 from tfcli.gguf.vocabulary_read import write_tokenizer
 
+TAKES = ("exact",)  # of what `detect.open_view` is given
+
 
 def gguf_file(path: Path) -> Path | None:
     """The GGUF file that a path is, or the first one of a folder that holds nothing else to read.

@@ -29,6 +29,8 @@ from tfcli.models.config import LIMIT
 if TYPE_CHECKING:
     from torch import Tensor
 
+TAKES = ("config_from",)  # of what `detect.open_view` is given
+
 NAME = "model_optim_rng.pt"
 LATEST = "latest_checkpointed_iteration.txt"
 _RANK = re.compile(r"mp_rank_(\d{2,4})")

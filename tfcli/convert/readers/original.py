@@ -35,6 +35,8 @@ from tfcli.convert.view import View
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import inside
 
+TAKES = ("config_from",)  # of what `detect.open_view` is given
+
 # Those with more marks come first: Gemma 3 has every name that marks Gemma 1.
 DIALECTS = (MLLAMA_TEXT, GEMMA3_TEXT, GEMMA2, GEMMA)
 

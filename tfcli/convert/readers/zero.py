@@ -40,6 +40,8 @@ from tfcli.errors import WorkError
 if TYPE_CHECKING:
     from torch import Tensor
 
+TAKES = ("config_from", "config_required")  # of what `detect.open_view` is given
+
 
 @dataclass(frozen=True, slots=True)
 class _Piece:

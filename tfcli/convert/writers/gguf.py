@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from tfcli.checkpoints.card import CARD, Origin, card_text
+from tfcli.convert.card import CARD, model_card
 from tfcli.convert.logits_spec import LogitsAccount
 from tfcli.convert.readers.gguf import only_file, open_view
 from tfcli.convert.spec import ConvertResult, ConvertSpec, TensorAccount
@@ -17,7 +17,6 @@ from tfcli.gguf.repack import plan_repack
 from tfcli.gguf.run import verify, write
 from tfcli.gguf.to_gguf import plan_to_gguf
 from tfcli.recipe.job import Job
-from tfcli.units import format_bytes
 
 TYPES = {"bf16": "bf16", "fp16": "f16", "fp32": "f32"}  # a user's name -> GGUF's, where it differs
 _FIXED_BYTES = 256_000_000  # what a process holds beside tensors
@@ -51,10 +50,11 @@ def convert(view: View, spec: ConvertSpec, job: Job) -> ConvertResult:
             worst = verify(planned, file, bar.advance)
     logits = _compare_logits(view, planned, file) if spec.verify == "logits" else None
     result = _result(view, planned, file, nbytes, worst, logits)
-    origin = Origin("source", spec.source, view.kind)
-    write_text(
-        job.output / CARD, card_text("converted", [origin], job.inputs, _facts(view, result))
+    checked = (
+        f"{result.verified} tensors read back; the largest difference of a value is "
+        f"{result.largest_error:.2g} of the largest in its block"
     )
+    write_text(job.output / CARD, model_card(result, spec.source, job.inputs, view.config, checked))
     return result
 
 
@@ -85,27 +85,6 @@ def tensor_types(spec: ConvertSpec) -> list[tuple[str, str]]:
     return pairs
 
 
-def _facts(view: View, result: ConvertResult) -> dict[str, str]:
-    """What the model card tells."""
-    actions = Counter(tensor.action for tensor in result.tensors)
-    dtypes = Counter(
-        t.dtype if t.source_dtype == t.dtype else f"{t.source_dtype} to {t.dtype}"
-        for t in result.tensors
-    )
-    model_type = view.config.get("model_type")
-    checked = (
-        f"{result.verified} tensors read back; the largest difference of a value is "
-        f"{result.largest_error:.2g} of the largest in its block"
-    )
-    return {
-        "family": "" if model_type is None else f"`{model_type}`",
-        "tensors": ", ".join(f"{count} {action}" for action, count in sorted(actions.items())),
-        "dtypes": ", ".join(f"{count} {change}" for change, count in dtypes.most_common()),
-        "size": f"{format_bytes(result.source_bytes)} -> {format_bytes(result.bytes)}",
-        "verified": checked if result.verified else "not asked for",
-    }
-
-
 def _result(
     view: View,
     planned: ToGGUF,
@@ -117,6 +96,7 @@ def _result(
     actions = Counter(target.action for target in planned.targets)
     return ConvertResult(
         kind=view.kind,
+        to="gguf",
         dry_run=file is None,
         files=[] if file is None else [file.name],
         source_bytes=view.stored_bytes,
