@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_checkpoint
 from tfcli.commands.app import run
 from tfcli.errors import ModelError, UsageError
 from tfcli.families import load_family_file

@@ -18,7 +18,7 @@ from tfcli.checkpoints.folder import (
     load_model,
     save_model,
 )
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_checkpoint
 from tfcli.errors import ModelError, UsageError, WorkError
 
 AUTO = {
@@ -176,7 +176,7 @@ def test_a_config_that_does_not_fit(tmp_path: Path, change: dict[str, Any], says
 
 
 def test_weights_of_another_kind(tmp_path: Path) -> None:
-    from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
+    from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 
     save_model(tiny(), tmp_path)
     source = open_checkpoint(tmp_path)

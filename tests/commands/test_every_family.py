@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 
 from tests.models.tiny import settings, tiny_model
 from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
+from tfcli.checkpoints.hf.source import open_checkpoint
 from tfcli.commands.app import run
 from tfcli.evaluate.predict import TASKS
 from tfcli.models.errors import ModelError

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from tfcli.checkpoints.memory import freed_at_once
-from tfcli.convert.view import View
+from tfcli.checkpoints.checkpoint import View
+from tfcli.checkpoints.io.memory import freed_at_once
 
 SLACK = 24_000_000  # what Python and torch's allocator may keep beside the tensors, in bytes
 

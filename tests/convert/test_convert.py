@@ -11,16 +11,16 @@ import torch
 import transformers
 
 from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny, tokens
+from tfcli.checkpoints.containers import open_view
 from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.safetensors import PendingTensor, SafetensorsFile, write_safetensors
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, write_safetensors
+from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.plan import make_plan
+from tfcli.checkpoints.verify import verify
 from tfcli.console import Console
 from tfcli.convert.containers import with_dtype
-from tfcli.convert.detect import open_view
-from tfcli.convert.plan import make_plan
 from tfcli.convert.run import run
 from tfcli.convert.spec import ConvertResult, ConvertSpec
-from tfcli.convert.verify import verify
 from tfcli.errors import UsageError, WorkError
 from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from tests.checkpoints.models import GPT2, LLAMA, tiny
+from tfcli.checkpoints.containers import detect, open_view
 from tfcli.checkpoints.folder import save_model
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.gguf.file import GGUFFile
+from tfcli.checkpoints.hf.source import open_checkpoint
 from tfcli.console import Console
-from tfcli.convert.detect import detect, open_view
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.errors import UsageError
-from tfcli.gguf.file import GGUFFile
 from tfcli.recipe.execute import execute
 
 

@@ -13,19 +13,19 @@ import torch
 import transformers
 
 from tests.models.tiny import FIRST, OWN, content
-from tfcli.checkpoints.dtypes import dtype_code
+from tfcli.checkpoints.checkpoint import View, ViewTensor
+from tfcli.checkpoints.containers import open_view
 from tfcli.checkpoints.folder import CONFIG
-from tfcli.checkpoints.pieces import same_bits
+from tfcli.checkpoints.io.dtypes import dtype_code
+from tfcli.checkpoints.io.tensor_pieces import same_bits
+from tfcli.checkpoints.options import WriteOptions
+from tfcli.checkpoints.original.read import DIALECTS
+from tfcli.checkpoints.original.write import write_original
+from tfcli.checkpoints.plan import make_plan
 from tfcli.checkpoints.ties import config_ties
 from tfcli.console import Console
-from tfcli.convert.detect import open_view
-from tfcli.convert.plan import make_plan
-from tfcli.convert.readers.original import DIALECTS
 from tfcli.convert.spec import ConvertSpec
 from tfcli.convert.targets import WRITERS
-from tfcli.convert.view import View, ViewTensor
-from tfcli.convert.writers.options import WriteOptions
-from tfcli.convert.writers.original import write_original
 from tfcli.errors import Problem
 from tfcli.files import write_json
 from tfcli.models.loading import build

@@ -11,8 +11,8 @@ import torch
 
 from tests.quantize.test_run import GPT2, LLAMA, MIXTURES
 from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
+from tfcli.checkpoints.hf.source import open_checkpoint
 from tfcli.console import Console
 from tfcli.dequantize.run import run
 from tfcli.dequantize.spec import DequantizeResult, DequantizeSpec

@@ -289,7 +289,7 @@ PROCESS = """
 import sys, torch
 import torch.distributed as dist
 from pathlib import Path
-from tfcli.flagai import weights
+from tfcli.checkpoints.flagai import weights
 from tfcli.flagai.models import GLMModel
 folder, rank = Path(sys.argv[1]), int(sys.argv[2])
 read = []

@@ -13,8 +13,8 @@ import torch
 from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny
 from tests.models.tiny import tiny_model
 from tfcli.checkpoints.folder import save_model
-from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
+from tfcli.checkpoints.hf.source import open_checkpoint
 from tfcli.errors import UsageError, WorkError
 from tfcli.inspect.run import run
 from tfcli.inspect.spec import InspectResult, InspectSpec

@@ -14,7 +14,7 @@ import transformers
 from tests.checkpoints.models import tokens
 from tests.merge.adapters import ATTENTION, base_folder, gpt2_folder, merge, train
 from tfcli.checkpoints.folder import load_model
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_checkpoint
 
 pytestmark = [
     pytest.mark.interop,

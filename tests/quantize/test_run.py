@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tfcli.checkpoints.folder import load_config, load_model, save_model
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_checkpoint
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.loading import build, initialize

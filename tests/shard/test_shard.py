@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.checkpoints.models import LLAMA, tiny
-from tfcli.checkpoints import checkpoint
+from tfcli.checkpoints import write as checkpoint
 from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.safetensors import PendingTensor, SafetensorsFile, write_safetensors
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, write_safetensors
+from tfcli.checkpoints.hf.source import open_checkpoint
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.recipe.execute import execute

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_checkpoint
 from tfcli.console import Console
 from tfcli.errors import Problem, UsageError
 from tfcli.recipe.execute import execute

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tfcli.checkpoints.checkpoint import Checkpoint, require_same_config
-from tfcli.checkpoints.dtypes import FLOATS
 from tfcli.checkpoints.folder import CONFIG
-from tfcli.checkpoints.pieces import same_bits
+from tfcli.checkpoints.io.dtypes import FLOATS
+from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.checkpoints.strict_json import short
+from tfcli.checkpoints.write import Checkpoint, require_same_config
 from tfcli.errors import UsageError, WorkError
 
 

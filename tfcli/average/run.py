@@ -11,9 +11,9 @@ from tfcli.average.check import check_sources
 from tfcli.average.combine import arc, mean
 from tfcli.average.spec import AveragedTensor, AverageResult, AverageSpec
 from tfcli.checkpoints.card import CARD, Origin, card_text
-from tfcli.checkpoints.checkpoint import open_folder, write_verified
-from tfcli.checkpoints.dtypes import FLOATS, USER_NAMES, torch_dtype
-from tfcli.checkpoints.safetensors import PendingTensor
+from tfcli.checkpoints.hf.safetensors import PendingTensor
+from tfcli.checkpoints.io.dtypes import FLOATS, USER_NAMES, torch_dtype
+from tfcli.checkpoints.write import open_folder, write_verified
 from tfcli.convert.containers import with_dtype
 from tfcli.files import write_text
 from tfcli.recipe.job import Job

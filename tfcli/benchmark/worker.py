@@ -19,7 +19,7 @@ import torch
 
 from tfcli.benchmark.memory import peak_memory, private_memory
 from tfcli.checkpoints.folder import load_model
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_checkpoint
 from tfcli.errors import Problem
 from tfcli.generate.loop import generate
 from tfcli.hub import resolve

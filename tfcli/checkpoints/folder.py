@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.companions import find_companions
-from tfcli.checkpoints.shards import DEFAULT_SHARD_BYTES, write_shards
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, write_shards
+from tfcli.checkpoints.hf.source import open_checkpoint
 from tfcli.checkpoints.strict_json import MAX_BYTES, parse_object
 from tfcli.errors import ModelError, WorkError
 from tfcli.files import inside, read_bounded, write_json
@@ -134,8 +134,8 @@ def save_model(
     Raises:
         WorkError: the disk is full or the folder cannot be written.
     """
-    from tfcli.checkpoints.dtypes import dtype_code, stored_shape
-    from tfcli.checkpoints.safetensors import PendingTensor
+    from tfcli.checkpoints.hf.safetensors import PendingTensor
+    from tfcli.checkpoints.io.dtypes import dtype_code, stored_shape
     from tfcli.models.saving import export_config, plan_export
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tfcli.checkpoints.dtypes import TORCH_NAMES, USER_NAMES
+from tfcli.checkpoints.checkpoint import View
+from tfcli.checkpoints.containers import open_view
 from tfcli.checkpoints.folder import CONFIG, copy_companions
-from tfcli.checkpoints.source import INDEX
+from tfcli.checkpoints.hf.source import INDEX
+from tfcli.checkpoints.io.dtypes import TORCH_NAMES, USER_NAMES
+from tfcli.checkpoints.options import WriteOptions
+from tfcli.checkpoints.plan import Plan, Planned, make_plan
 from tfcli.console import Bar
 from tfcli.convert.card import CARD, model_card
-from tfcli.convert.detect import open_view
-from tfcli.convert.logits_spec import LogitsAccount
-from tfcli.convert.plan import Plan, Planned, make_plan
+from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.convert.spec import ConvertResult, ConvertSpec
-from tfcli.convert.view import View
-from tfcli.convert.writers.options import WriteOptions
 from tfcli.files import write_json, write_text
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import RECORD
@@ -52,11 +52,11 @@ def convert_tensors(view: View, spec: ConvertSpec, job: Job, writer: Writer) -> 
     if spec.dry_run:
         return _result(plan, spec)
     # torch comes with these; a dry run takes a third of the time without it.
-    from tfcli.checkpoints.pieces import one_thread
-    from tfcli.convert.verify import verify
+    from tfcli.checkpoints.io.tensor_pieces import one_thread
+    from tfcli.checkpoints.verify import verify
 
     if spec.verify == "logits":
-        from tfcli.convert.logits import require_runnable
+        from tfcli.convert.logits.compare import require_runnable
 
         require_runnable(view)
     if plan.apart:
@@ -79,7 +79,7 @@ def convert_tensors(view: View, spec: ConvertSpec, job: Job, writer: Writer) -> 
         verified = len(plan.written)
     logits = None
     if spec.verify == "logits":
-        from tfcli.convert.logits import compare_logits
+        from tfcli.convert.logits.compare import compare_logits
 
         # Where a tie does not hold, only the target's config describes the source's tensors.
         source = dataclasses.replace(view, config=plan.config)

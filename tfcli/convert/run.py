@@ -7,9 +7,9 @@ them from there (`targets.py`). The model is built only where a target must run 
 from __future__ import annotations
 
 from tfcli.checkpoints.companions import find_companions
-from tfcli.checkpoints.memory import freed_at_once
-from tfcli.checkpoints.snapshot import Snapshot
-from tfcli.convert.detect import open_view
+from tfcli.checkpoints.containers import open_view
+from tfcli.checkpoints.io.memory import freed_at_once
+from tfcli.checkpoints.io.snapshot import Snapshot
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.convert.targets import convert
 from tfcli.hub import resolve

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from tfcli.checkpoints.checkpoint import View
 from tfcli.convert.spec import ConvertResult, ConvertSpec
-from tfcli.convert.view import View
 from tfcli.recipe.job import Job
 
 # Containers of tensors: a writer takes a plan, and what it wrote is read again and compared.
 WRITERS = {
-    "hf": "tfcli.convert.writers.hf",
-    "pt": "tfcli.convert.writers.pt",
-    "meta": "tfcli.convert.writers.meta",
-    "megatron": "tfcli.convert.writers.megatron",
-    "dcp": "tfcli.convert.writers.dcp",
-    "flagai": "tfcli.convert.writers.flagai",
+    "hf": "tfcli.checkpoints.hf.write",
+    "pt": "tfcli.checkpoints.torch.write",
+    "meta": "tfcli.checkpoints.meta.write",
+    "megatron": "tfcli.checkpoints.megatron.write",
+    "dcp": "tfcli.checkpoints.dcp.write",
+    "flagai": "tfcli.checkpoints.flagai.write",
 }
 # Those with a plan of their own, or none.
 OTHERS = {
-    "gguf": "tfcli.convert.writers.gguf",
+    "gguf": "tfcli.convert.gguf",
     "onnx": "tfcli.convert.exports.onnx",
     "executorch": "tfcli.convert.exports.executorch",
     "torch-export": "tfcli.convert.exports.torch_export",

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.family_rules import family_rules
 from tfcli.checkpoints.folder import CONFIG
-from tfcli.checkpoints.pieces import is_finite
+from tfcli.checkpoints.io.tensor_pieces import is_finite
 from tfcli.checkpoints.strict_json import short
+from tfcli.checkpoints.write import Checkpoint
 from tfcli.errors import ModelError, WorkError
 from tfcli.models.layers.gptq_layout import PACK, group_index
 from tfcli.models.layers.quantized_linear import QuantizedLinear

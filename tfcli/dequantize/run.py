@@ -7,11 +7,11 @@ from functools import partial
 from torch import Tensor
 
 from tfcli.checkpoints.card import CARD, Origin, card_text
-from tfcli.checkpoints.casting import cast
-from tfcli.checkpoints.checkpoint import Checkpoint, open_folder, write_verified
-from tfcli.checkpoints.dtypes import FLOATS, TORCH_NAMES, USER_NAMES, torch_dtype
 from tfcli.checkpoints.folder import CONFIG
-from tfcli.checkpoints.safetensors import PendingTensor
+from tfcli.checkpoints.hf.safetensors import PendingTensor
+from tfcli.checkpoints.io.casting import cast
+from tfcli.checkpoints.io.dtypes import FLOATS, TORCH_NAMES, USER_NAMES, torch_dtype
+from tfcli.checkpoints.write import Checkpoint, open_folder, write_verified
 from tfcli.convert.containers import with_dtype
 from tfcli.dequantize.packed import PackedLinear, by_tensor, find_packed, unpack_tensor
 from tfcli.dequantize.spec import DequantizedTensor, DequantizeResult, DequantizeSpec

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfcli.checkpoints.memory import freed_at_once
-from tfcli.checkpoints.pieces import same_bits
+from tfcli.checkpoints.containers import WITHOUT_CONFIG
+from tfcli.checkpoints.io.memory import freed_at_once
+from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.checkpoints.strict_json import short
-from tfcli.convert.detect import WITHOUT_CONFIG
 from tfcli.diff.compare import compare_configs, distance
 from tfcli.diff.side import Side, comparable
 from tfcli.diff.spec import DiffResult, DiffSpec, TensorDifference, TieDifference

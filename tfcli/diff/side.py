@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfcli.checkpoints.checkpoint import ViewTensor
+from tfcli.checkpoints.containers import WITHOUT_CONFIG, kind_of, open_view
 from tfcli.checkpoints.folder import CONFIG, read_object
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.read import as_stored
+from tfcli.checkpoints.hf.source import open_checkpoint
 from tfcli.checkpoints.ties import config_ties
-from tfcli.convert.detect import WITHOUT_CONFIG, kind_of, open_view
-from tfcli.convert.readers.hf import as_stored
-from tfcli.convert.view import ViewTensor
 from tfcli.errors import ModelError
 
 # What brings its config.json along. The config of others is made from their own, or corrected.

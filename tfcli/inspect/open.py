@@ -6,20 +6,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfcli.checkpoints.checkpoint import View
+from tfcli.checkpoints.containers import WITHOUT_CONFIG, kind_of, open_view
 from tfcli.checkpoints.folder import CONFIG, read_object
-from tfcli.checkpoints.header import TensorInfo
-from tfcli.checkpoints.source import (
+from tfcli.checkpoints.hf.source import (
     INDEX,
     TensorFile,
     TensorSource,
     open_checkpoint,
     open_file,
 )
+from tfcli.checkpoints.io.header import TensorInfo
+from tfcli.checkpoints.meta.params import PARAMS
 from tfcli.checkpoints.ties import surplus
-from tfcli.convert.detect import WITHOUT_CONFIG, kind_of, open_view
-from tfcli.convert.meta_params import PARAMS
-from tfcli.convert.training import find_config
-from tfcli.convert.view import View
+from tfcli.checkpoints.trainer_folders import find_config
 from tfcli.errors import UsageError
 from tfcli.inspect.count import count_parameters
 from tfcli.inspect.spec import Quantization
@@ -130,7 +130,7 @@ def _stored(view: View) -> Iterable[TensorInfo]:
 def _unnamed(kind: str, path: Path) -> Stored:
     """Tensors that nothing says how to name, or how to put together."""
     if kind == "megatron":
-        from tfcli.convert.readers.megatron import open_parts
+        from tfcli.checkpoints.megatron.read import open_parts
 
         files: tuple[TensorFile, ...] = open_parts(path)
     else:

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from tfcli.checkpoints.folder import read_object
-from tfcli.checkpoints.source import TensorSource, open_checkpoint
+from tfcli.checkpoints.hf.source import TensorSource, open_checkpoint
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import inside

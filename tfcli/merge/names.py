@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.family_rules import family_rules
+from tfcli.checkpoints.write import Checkpoint
 from tfcli.models.rules import Place, current_name, place_of
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.dtypes import FLOATS
-from tfcli.checkpoints.header import TensorInfo
-from tfcli.checkpoints.pieces import pieces, same_bits
+from tfcli.checkpoints.io.dtypes import FLOATS
+from tfcli.checkpoints.io.header import TensorInfo
+from tfcli.checkpoints.io.tensor_pieces import pieces, same_bits
 from tfcli.checkpoints.strict_json import short
+from tfcli.checkpoints.write import Checkpoint
 from tfcli.errors import WorkError
 from tfcli.merge.adapter import Adapter
 from tfcli.merge.arithmetic import Edit

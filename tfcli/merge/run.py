@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from tfcli.checkpoints.card import CARD, Origin, card_text
-from tfcli.checkpoints.casting import cast
-from tfcli.checkpoints.checkpoint import (
+from tfcli.checkpoints.containers import open_view
+from tfcli.checkpoints.folder import CONFIG
+from tfcli.checkpoints.hf.safetensors import PendingTensor
+from tfcli.checkpoints.io.casting import cast
+from tfcli.checkpoints.io.dtypes import FLOATS, USER_NAMES, torch_dtype
+from tfcli.checkpoints.io.memory import freed_at_once
+from tfcli.checkpoints.write import (
     Checkpoint,
     open_folder,
     require_same_config,
     write_verified,
 )
-from tfcli.checkpoints.dtypes import FLOATS, USER_NAMES, torch_dtype
-from tfcli.checkpoints.folder import CONFIG
-from tfcli.checkpoints.memory import freed_at_once
-from tfcli.checkpoints.safetensors import PendingTensor
 from tfcli.convert.containers import with_dtype
-from tfcli.convert.detect import open_view
 from tfcli.errors import ModelError, UsageError
 from tfcli.files import write_text
 from tfcli.merge.adapter import open_adapter
@@ -33,8 +33,8 @@ from tfcli.recipe.job import Job
 from tfcli.units import parse_bytes
 
 if TYPE_CHECKING:
-    from tfcli.convert.logits_spec import LogitsAccount
-    from tfcli.convert.view import View
+    from tfcli.checkpoints.checkpoint import View
+    from tfcli.convert.logits.spec import LogitsAccount
 
 
 def run(spec: MergeSpec, job: Job) -> MergeResult:
@@ -159,7 +159,7 @@ def _unmerged(spec: MergeSpec, base: Checkpoint, plan: Plan) -> tuple[View | Non
 def _logits(spec: MergeSpec, job: Job, unmerged: View | None) -> LogitsAccount | None:
     if spec.verify != "logits" or unmerged is None:
         return None
-    from tfcli.convert.logits import compare_logits, measure_logits
+    from tfcli.convert.logits.compare import compare_logits, measure_logits
 
     # Other weights than the adapter was trained on answer otherwise, which is no error.
     compare = compare_logits if spec.merge_base is None else measure_logits

@@ -14,10 +14,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.checkpoint import View, ViewTensor
 from tfcli.checkpoints.strict_json import short
+from tfcli.checkpoints.write import Checkpoint
 from tfcli.console import Console
-from tfcli.convert.view import View, ViewTensor
 from tfcli.dequantize.packed import by_tensor, find_packed, unpack_tensor
 from tfcli.diff.compare import distance
 from tfcli.errors import WorkError

@@ -11,8 +11,8 @@ from torch import Tensor
 
 import tfcli
 from tfcli.checkpoints.folder import CONFIG, copy_companions, load_config, read_object
-from tfcli.checkpoints.shards import write_shards
-from tfcli.checkpoints.source import TensorSource, open_checkpoint
+from tfcli.checkpoints.hf.shards import write_shards
+from tfcli.checkpoints.hf.source import TensorSource, open_checkpoint
 from tfcli.console import Bar
 from tfcli.errors import UsageError
 from tfcli.files import write_json

@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from tfcli.checkpoints.card import CARD, Origin, card_text
-from tfcli.checkpoints.checkpoint import Writer, write_verified
 from tfcli.checkpoints.folder import CONFIG, read_object
-from tfcli.checkpoints.safetensors import PendingTensor, SafetensorsFile
-from tfcli.checkpoints.shards import write_shards
-from tfcli.checkpoints.source import INDEX, PICKLED_INDEX, TensorSource, open_checkpoint
-from tfcli.checkpoints.torch_write import write_torch_shards
-from tfcli.convert.readers.hf import header_texts
+from tfcli.checkpoints.hf.read import header_texts
+from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile
+from tfcli.checkpoints.hf.shards import write_shards
+from tfcli.checkpoints.hf.source import INDEX, PICKLED_INDEX, TensorSource, open_checkpoint
+from tfcli.checkpoints.torch.serialize import write_torch_shards
+from tfcli.checkpoints.write import Writer, write_verified
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import write_text
 from tfcli.hub import resolve

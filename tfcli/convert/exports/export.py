@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfcli.checkpoints.card import CARD, Origin, card_text
-from tfcli.checkpoints.dtypes import USER_NAMES, torch_dtype
+from tfcli.checkpoints.checkpoint import View
 from tfcli.checkpoints.folder import CONFIG, copy_companions
+from tfcli.checkpoints.io.dtypes import USER_NAMES, torch_dtype
+from tfcli.checkpoints.model import load_view
+from tfcli.checkpoints.plan import Plan, make_plan
 from tfcli.convert.containers import with_dtype
 from tfcli.convert.exports.formats import Format, Traced
-from tfcli.convert.model import load_view
-from tfcli.convert.plan import Plan, make_plan
 from tfcli.convert.spec import ConvertResult, ConvertSpec
-from tfcli.convert.view import View
 from tfcli.errors import WorkError
 from tfcli.files import write_json, write_text
 from tfcli.recipe.job import Job

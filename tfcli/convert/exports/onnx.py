@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfcli.checkpoints.checkpoint import View
 from tfcli.convert.exports.export import export
 from tfcli.convert.exports.formats import Format, Traced
 from tfcli.convert.spec import ConvertResult, ConvertSpec
-from tfcli.convert.view import View
 from tfcli.recipe.job import Job
 
 if TYPE_CHECKING:
