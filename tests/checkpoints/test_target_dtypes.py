@@ -10,9 +10,9 @@ import torch
 import transformers
 
 from tests.models.tiny import FIRST, content, tiny_model
-from tfcli.checkpoints.checkpoint import View, ViewTensor
-from tfcli.checkpoints.folder import save_model
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import save_model
 from tfcli.checkpoints.target_dtypes import target_dtypes
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec
@@ -21,9 +21,9 @@ from tfcli.recipe.execute import execute
 TYPES = {"F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def view(config: dict[str, object], dtypes: dict[str, str]) -> View:
-    tensors = {n: ViewTensor(n, code, (2,), (n,), "", torch.Tensor) for n, code in dtypes.items()}
-    return View("hf", Path("/in"), config, tensors, ())
+def view(config: dict[str, object], dtypes: dict[str, str]) -> Checkpoint:
+    tensors = {n: TensorEntry(n, code, (2,), (n,), "", torch.Tensor) for n, code in dtypes.items()}
+    return Checkpoint("hf", Path("/in"), config, tensors, ())
 
 
 def theirs(model_type: str) -> tuple[list[str], transformers.PreTrainedModel]:
@@ -84,7 +84,7 @@ def test_a_converted_folder_has_them_in_fp32(tmp_path):
     save_model(tiny_model("deepseek_v3"), tmp_path / "in")
     spec = ConvertSpec(source=str(tmp_path / "in"), output=str(tmp_path / "out"), dtype="bf16")
     execute(spec, Console.silent())
-    codes = {info.name: info.dtype for info in open_checkpoint(tmp_path / "out").infos()}
+    codes = {info.name: info.dtype for info in open_tensors(tmp_path / "out").infos()}
     wide = [name for name, code in codes.items() if code == "F32"]
     assert wide == ["model.layers.1.mlp.gate.e_score_correction_bias"]
     assert set(codes.values()) == {"F32", "BF16"}

@@ -16,7 +16,7 @@ from tests.checkpoints.mlx.test_mlx import folder as mlx_folder
 from tests.checkpoints.mlx.test_mlx import quantized
 from tests.checkpoints.models import LLAMA, tiny
 from tests.diff.test_diff import diff, weights
-from tfcli.checkpoints.folder import save_model
+from tfcli.checkpoints.model import save_model
 from tfcli.convert.run import run as convert
 from tfcli.convert.spec import ConvertSpec
 from tfcli.diff.spec import TensorDifference

@@ -10,7 +10,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING
 
-from tfcli.checkpoints.checkpoint import View, ViewTensor
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import ModelError, WorkError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tfcli.models.model import Model
 
 
-def as_parameters(view: View) -> View:
+def as_parameters(view: Checkpoint) -> Checkpoint:
     """A view by the names of transformers' `state_dict()`, without what no model needs.
 
     That of a family that is not known, or with a setting that is not supported, stays as it is.
@@ -34,7 +34,7 @@ def as_parameters(view: View) -> View:
     rules, prefix, bare = model.rules(), f"{model.base()}.", model.bare()
     stored = {place_of(rules, name).name for name in model.state_dict()}
     patterns = model.ignorable()
-    tensors: dict[str, ViewTensor] = {}
+    tensors: dict[str, TensorEntry] = {}
     unused = dict(view.unused)
     for name, tensor in view.tensors.items():
         spelt = current_name(rules, name)
@@ -54,7 +54,7 @@ def as_parameters(view: View) -> View:
     return dataclasses.replace(view, tensors=tensors, unused=unused)
 
 
-def _built(view: View) -> Model | None:
+def _built(view: Checkpoint) -> Model | None:
     """The model without memory; None if the config is not understood."""
     from tfcli.models.loading import build
     from tfcli.models.registry import read_config

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from tfcli.checkpoints.checkpoint import View, ViewTensor
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.io.header import data_bytes
 from tfcli.checkpoints.target_dtypes import target_dtypes
@@ -28,7 +28,7 @@ class Planned:
             tensors or by a computation, or `tied`: left out because it equals its partner.
     """
 
-    tensor: ViewTensor
+    tensor: TensorEntry
     dtype: str
     action: Action
 
@@ -63,7 +63,7 @@ class Plan:
         apart: names that the config ties but that differ, so that they are written untied.
     """
 
-    view: View
+    view: Checkpoint
     items: tuple[Planned, ...]
     config: dict[str, Any]
     apart: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ class Plan:
         return 2 * largest + _FIXED_BYTES
 
 
-def make_plan(view: View, dtype: str | None, *, compare_ties: bool = True) -> Plan:
+def make_plan(view: Checkpoint, dtype: str | None, *, compare_ties: bool = True) -> Plan:
     """Decide for every tensor.
 
     Args:
@@ -117,7 +117,7 @@ def make_plan(view: View, dtype: str | None, *, compare_ties: bool = True) -> Pl
     return Plan(view, items, config, apart)
 
 
-def _with_untied(view: View, config: Mapping[str, Any]) -> View:
+def _with_untied(view: Checkpoint, config: Mapping[str, Any]) -> Checkpoint:
     """The view with the tensors that it left to a tie which `config` no longer has."""
     lost = {
         name: origin
@@ -131,7 +131,7 @@ def _with_untied(view: View, config: Mapping[str, Any]) -> View:
     return replace(view, tensors={**view.tensors, **copies})
 
 
-def equal_bits(view: View, name: str, other: str) -> bool:
+def equal_bits(view: Checkpoint, name: str, other: str) -> bool:
     """Whether two tensors of a view are the same, bit for bit."""
     from tfcli.checkpoints.io.tensor_pieces import (
         same_bits,  # torch comes with it; a dry run needs none
@@ -143,7 +143,7 @@ def equal_bits(view: View, name: str, other: str) -> bool:
     return same_bits(one.read(), two.read())
 
 
-def _action(tensor: ViewTensor, targets: Mapping[str, str], tied: set[str]) -> Action:
+def _action(tensor: TensorEntry, targets: Mapping[str, str], tied: set[str]) -> Action:
     if tensor.name in tied:
         return "tied"
     if targets[tensor.name] != tensor.dtype:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.checkpoint import View
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.io.dtypes import FLOATS, TORCH_NAMES
 from tfcli.errors import ModelError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def target_dtypes(
-    source: View, wanted: str | None, quantization: Mapping[str, Any] | None
+    source: Checkpoint, wanted: str | None, quantization: Mapping[str, Any] | None
 ) -> dict[str, str]:
     """The dtype code that each tensor is to have.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfcli.checkpoints.checkpoint import ViewTensor
+from tfcli.checkpoints.checkpoint import TensorEntry
 from tfcli.checkpoints.family_rules import family_rules
 from tfcli.checkpoints.folder import CONFIG, read_object
 from tfcli.checkpoints.io.dtypes import FLOATS, TORCH_NAMES
@@ -88,7 +88,7 @@ def _without(name: str, parts: Iterable[str]) -> str:
     return name
 
 
-def with_stored_dtype(config: Mapping[str, Any], tensors: Iterable[ViewTensor]) -> dict[str, Any]:
+def with_stored_dtype(config: Mapping[str, Any], tensors: Iterable[TensorEntry]) -> dict[str, Any]:
     """A config that names the type which most of the stored values have.
 
     Trainers keep weights in another type than the model that they began with. An empty config

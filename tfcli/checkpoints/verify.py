@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from tfcli.checkpoints.checkpoint import View
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.io.tensor_pieces import same_after_cast
 from tfcli.checkpoints.plan import Plan, Planned, equal_bits
 from tfcli.checkpoints.strict_json import short
@@ -16,7 +16,7 @@ from tfcli.errors import WorkError
 _THREADS = 4
 
 
-def verify(plan: Plan, written: View, bar: Bar) -> None:
+def verify(plan: Plan, written: Checkpoint, bar: Bar) -> None:
     """Compare what was written with the source, tensor by tensor.
 
     Tensors that are taken from both files as they are need no memory, so several are compared at a

@@ -1,4 +1,4 @@
-"""A checkpoint folder as the verbs that compute with weights take it: each tensor once."""
+"""Writing a Hugging Face folder from what a verb makes: streamed, read again, compared."""
 
 from __future__ import annotations
 
@@ -9,116 +9,21 @@ from typing import Any
 
 from torch import Tensor
 
-from tfcli.checkpoints.folder import CONFIG, copy_companions, read_object
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.folder import CONFIG, copy_companions
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, write_shards
-from tfcli.checkpoints.hf.source import TensorSource, open_checkpoint
+from tfcli.checkpoints.hf.source import TensorSource, open_tensors
 from tfcli.checkpoints.io.memory import freed_at_once
 from tfcli.checkpoints.io.snapshot import Snapshot
+from tfcli.checkpoints.io.tensor_hashes import TensorHashes
 from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.checkpoints.strict_json import short
-from tfcli.checkpoints.ties import config_ties
 from tfcli.console import Bar, Console
-from tfcli.errors import UsageError, WorkError
+from tfcli.errors import WorkError
 from tfcli.files import write_json
-from tfcli.hub import resolve
 
-Writer = Callable[[Path, Sequence[PendingTensor], int], list[Path]]
-
-# What may differ between finetunes of one model: names, types, special tokens and switches that
-# change nothing in what the weights mean.
-FREE = {
-    "_name_or_path",
-    "architectures",
-    "auto_map",
-    "bos_token_id",
-    "dtype",
-    "eos_token_id",
-    "pad_token_id",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-}
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """An opened folder.
-
-    Args:
-        folder: where it lies.
-        config: the content of config.json.
-        source: its tensors.
-        ties: name -> the name that the config ties it to, whether or not it is stored.
-        tied: those of `ties` that are stored although they equal their partner.
-    """
-
-    folder: Path
-    config: dict[str, Any]
-    source: TensorSource
-    ties: dict[str, str]
-    tied: dict[str, str]
-
-    @property
-    def names(self) -> list[str]:
-        """The stored names, each tied pair once."""
-        return [name for name in self.source if name not in self.tied]
-
-    @property
-    def is_quantized(self) -> bool:
-        """Whether the config declares packed weights."""
-        return self.config.get("quantization_config") is not None
-
-
-def open_folder(ref: str, *, where: str) -> Checkpoint:
-    """Open a folder or a hub id.
-
-    Args:
-        ref: as `tfcli.hub.resolve` takes it.
-        where: the key that it was given as, for errors.
-
-    Raises:
-        UsageError: no such folder or hub model, or a file.
-        WorkError: broken files, or two tensors that differ although the config ties them.
-    """
-    folder = resolve(ref)
-    if not folder.is_dir():
-        raise UsageError(
-            f"{folder} is a file", where=where, fix="name the folder with its config.json"
-        )
-    config, source = read_object(folder, CONFIG), open_checkpoint(folder, writable=False)
-    ties = config_ties(config)
-    tied = {name: origin for name, origin in ties.items() if name in source and origin in source}
-    for name, origin in tied.items():
-        if not same_bits(source[name], source[origin]):
-            raise WorkError(
-                f"{short(name)} and {short(origin)} differ, but the config ties them",
-                where=str(folder),
-                fix="write them apart first: tfcli convert does",
-            )
-    return Checkpoint(folder, config, source, ties, tied)
-
-
-def require_same_config(
-    first: Checkpoint, other: Checkpoint, *, free: frozenset[str] = frozenset()
-) -> None:
-    """Refuse checkpoints whose configs differ in more than FREE and `free`.
-
-    Raises:
-        WorkError: names the key and both values.
-    """
-    for key in sorted({*first.config, *other.config} - FREE - free):
-        ours, theirs = first.config.get(key), other.config.get(key)
-        if ours != theirs:
-            raise WorkError(
-                f"{key} is {_shown(theirs)} here and {_shown(ours)} in {first.folder}",
-                where=str(other.folder / CONFIG),
-                fix="take checkpoints of one architecture and one set of settings",
-            )
-
-
-def _shown(value: Any) -> str:
-    return "absent" if value is None else repr(value)
+WriteFiles = Callable[[Path, Sequence[PendingTensor], int], list[Path]]
 
 
 @dataclass(frozen=True)
@@ -142,12 +47,14 @@ def write_verified(
     output: Path,
     tensors: Sequence[PendingTensor],
     config: Mapping[str, Any],
-    companions: Path,
+    companions: Checkpoint,
     console: Console,
     *,
-    sources: Iterable[TensorSource],
+    sources: Iterable[Checkpoint],
+    files: Iterable[Path] = (),
+    repeatable: bool = True,
     max_shard_bytes: int = DEFAULT_SHARD_BYTES,
-    write: Writer = write_shards,
+    write: WriteFiles = write_shards,
 ) -> Written:
     """Write a Hugging Face folder tensor by tensor, open it again and check every tensor.
 
@@ -155,11 +62,14 @@ def write_verified(
 
     Args:
         output: the folder.
-        tensors: what to write; each is read twice, the second time to compare.
+        tensors: what to write.
         config: the content of config.json.
-        companions: a folder whose tokenizer and other files go along.
+        companions: the checkpoint whose tokenizer and other files go along.
         console: for the progress.
-        sources: whose files the tensors are made of.
+        sources: what the tensors are made of; their files must stay as they are.
+        files: more files that must.
+        repeatable: whether each tensor is made twice, the second time to compare; of what can be
+            made only once, a hash is compared.
         max_shard_bytes: the largest weight file.
         write: writes the weight files.
 
@@ -167,30 +77,59 @@ def write_verified(
         WorkError: a full disk, a source that changed meanwhile, or a tensor in the file that
             differs in type, shape or any bit.
     """
-    before = Snapshot.of(file.path for source in sources for file in source.files)
-
-    def counted(item: PendingTensor, bar: Bar) -> PendingTensor:
-        def read() -> Tensor:
-            bar.advance()
-            return item.read()
-
-        return replace(item, read=read)
-
+    before = Snapshot.of([*files, *(path for source in sources for path in source.files)])
+    hashes = None if repeatable else TensorHashes()
     with freed_at_once(), before.kept():
         with console.progress("writing", len(tensors), "tensors") as bar:
-            files = write(output, [counted(item, bar) for item in tensors], max_shard_bytes)
-        copied = copy_companions(companions, output)
+            watched = [
+                _watched(item if hashes is None else hashes.noting(item), bar) for item in tensors
+            ]
+            written = write(output, watched, max_shard_bytes)
+        copied = carry_companions(companions, output)
         write_json(output / CONFIG, dict(config))
         with console.progress("verifying", len(tensors), "tensors") as bar:
             verify_written(
-                open_checkpoint(output, writable=False), [counted(item, bar) for item in tensors]
+                open_tensors(output, writable=False),
+                [_watched(item, bar) for item in tensors],
+                hashes,
             )
-    names = [path.name for path in files]
+    names = [path.name for path in written]
     return Written(names, copied, sum(item.nbytes for item in tensors), len(tensors))
 
 
-def verify_written(written: TensorSource, expected: Sequence[PendingTensor]) -> None:
-    """Compare what was written with what it is made of: every tensor is made again.
+def _watched(item: PendingTensor, bar: Bar) -> PendingTensor:
+    """The same tensor, which moves the bar when it is read."""
+
+    def read() -> Tensor:
+        bar.advance()
+        return item.read()
+
+    return replace(item, read=read)
+
+
+def carry_companions(checkpoint: Checkpoint, folder: Path) -> list[str]:
+    """Put the tokenizer and the other files that go along with a checkpoint into a folder.
+
+    Returns:
+        Their names.
+    """
+    names = []
+    if checkpoint.companions is not None:
+        names = copy_companions(checkpoint.companions, folder)
+    if checkpoint.carry is not None:
+        names += checkpoint.carry(folder)
+    return list(dict.fromkeys(names))
+
+
+def verify_written(
+    written: TensorSource, expected: Sequence[PendingTensor], hashes: TensorHashes | None = None
+) -> None:
+    """Compare what was written with what it is made of.
+
+    Args:
+        written: the opened files.
+        expected: what they are to hold; every tensor is made again, unless there are
+        hashes: of what was made.
 
     Raises:
         WorkError: a tensor is missing, was not asked for, or differs in type, shape or any bit.
@@ -200,7 +139,12 @@ def verify_written(written: TensorSource, expected: Sequence[PendingTensor]) -> 
         odd = sorted(set(written) ^ items.keys())
         raise WorkError(f"verification: {short(odd[0])} is missing or was not to be written")
     for name, item in items.items():
-        if not same_bits(item.read().detach().cpu(), written[name]):
+        found = written[name]
+        if hashes is None:
+            same = same_bits(item.read().detach().cpu(), found)
+        else:
+            same = hashes.matches(name, found)
+        if not same:
             raise WorkError(
                 f"verification: {short(name)} differs from what it is made of",
                 where=str(written.info(name).file),

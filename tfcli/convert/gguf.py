@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from tfcli.checkpoints.checkpoint import View
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.containers import open_checkpoint
 from tfcli.checkpoints.gguf.plan import ToGGUF
-from tfcli.checkpoints.gguf.read import only_file, open_view
+from tfcli.checkpoints.gguf.read import only_file
 from tfcli.checkpoints.gguf.repack import plan_repack
 from tfcli.checkpoints.gguf.to_gguf import plan_to_gguf
 from tfcli.checkpoints.gguf.write import verify, write
@@ -22,7 +24,7 @@ TYPES = {"bf16": "bf16", "fp16": "f16", "fp32": "f32"}  # a user's name -> GGUF'
 _FIXED_BYTES = 256_000_000  # what a process holds beside tensors
 
 
-def convert(view: View, spec: ConvertSpec, job: Job) -> ConvertResult:
+def convert(view: Checkpoint, spec: ConvertSpec, job: Job) -> ConvertResult:
     """Write `<name>.gguf` into the job's folder; with `dry_run` only say what would be done.
 
     Raises:
@@ -32,7 +34,7 @@ def convert(view: View, spec: ConvertSpec, job: Job) -> ConvertResult:
     """
     kind = None if spec.dtype is None else TYPES.get(spec.dtype, spec.dtype)
     types = tensor_types(spec)
-    if view.kind == "gguf":
+    if view.container == "gguf":
         planned = plan_repack(only_file(view.path), kind, types)
     else:
         planned = plan_to_gguf(view, kind, types, tokenizer=not spec.dry_run)
@@ -58,14 +60,14 @@ def convert(view: View, spec: ConvertSpec, job: Job) -> ConvertResult:
     return result
 
 
-def _compare_logits(view: View, planned: ToGGUF, file: Path) -> LogitsAccount:
+def _compare_logits(view: Checkpoint, planned: ToGGUF, file: Path) -> LogitsAccount:
     from tfcli.convert.logits.compare import compare_logits
 
-    if view.kind == "gguf":
+    if view.container == "gguf":
         # What was quantized again was made of what the file says, not of a 16-bit type between.
         changed = {target.name for target in planned.targets if target.action == "converted"}
-        view = open_view(view.path, changed.__contains__)
-    return compare_logits(view, open_view(file))
+        view = open_checkpoint(view.path, Reading(exact=changed.__contains__))
+    return compare_logits(view, open_checkpoint(file))
 
 
 def tensor_types(spec: ConvertSpec) -> list[tuple[str, str]]:
@@ -86,7 +88,7 @@ def tensor_types(spec: ConvertSpec) -> list[tuple[str, str]]:
 
 
 def _result(
-    view: View,
+    view: Checkpoint,
     planned: ToGGUF,
     file: Path | None = None,
     nbytes: int = 0,
@@ -95,7 +97,7 @@ def _result(
 ) -> ConvertResult:
     actions = Counter(target.action for target in planned.targets)
     return ConvertResult(
-        kind=view.kind,
+        kind=view.container,
         to="gguf",
         dry_run=file is None,
         files=[] if file is None else [file.name],

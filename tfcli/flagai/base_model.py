@@ -14,7 +14,7 @@ from tfcli.checkpoints.flagai.configs import Settings, check_overrides, is_flaga
 from tfcli.checkpoints.flagai.rules import DIALECTS
 from tfcli.checkpoints.flagai.tensors import as_flagai, model_tensors
 from tfcli.checkpoints.flagai.weights import HFView, open_weights
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.strict_json import parse_object
 from tfcli.checkpoints.torch.serialize import write_torch
 from tfcli.errors import ModelError, UsageError, WorkError
@@ -165,7 +165,7 @@ class BaseModel(nn.Module):
             ModelError: weights and config do not belong together; every such tensor is named.
         """
         path = Path(checkpoint_path)
-        stored = open_weights(path, self.kind) if path.is_dir() else open_checkpoint(path)
+        stored = open_weights(path, self.kind) if path.is_dir() else open_tensors(path)
         self._load(stored, str(path), self.core.device, None, 0)
         assert self.account is not None
         return self.account

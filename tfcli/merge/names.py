@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.family_rules import family_rules
-from tfcli.checkpoints.write import Checkpoint
 from tfcli.models.rules import Place, current_name, place_of
 
 
@@ -23,7 +23,7 @@ class Names:
         known = family_rules(base.config)
         self._rules, self._prefix = known or ((), "")
         self._inputs_first = None if known else inputs_first
-        self._stored = {current_name(self._rules, name): name for name in base.source}
+        self._stored = {current_name(self._rules, name): name for name in base.tensors}
         self.ties = base.ties
 
     def place(self, parameter: str) -> Place | None:

@@ -24,9 +24,10 @@ from torch.distributed.checkpoint.metadata import (
 
 from tests.checkpoints.models import tiny, tokens
 from tests.convert.memory import assert_bounded
-from tfcli.checkpoints.containers import detect, open_view
-from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.containers import find_container, open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.errors import UsageError, WorkError
@@ -57,7 +58,7 @@ def llama(tmp_path):
 
 
 def assert_equal(folder: Path, other: Path) -> None:
-    one, two = open_checkpoint(folder), open_checkpoint(other)
+    one, two = open_tensors(folder), open_tensors(other)
     assert set(one) == set(two)
     assert all(torch.equal(one[name], two[name]) for name in one)
 
@@ -73,7 +74,7 @@ def test_two_processes_with_fully_sharded_weights(tmp_path, llama):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert detect(tmp_path / "dcp") == "dcp"
+    assert find_container(tmp_path / "dcp").name == "dcp"
     result = convert(tmp_path / "dcp", tmp_path / "out", config_from=str(llama))
     assert result.kind == "dcp" and result.companions == ["tokenizer.json"]
     assert any(t.how == "2 chunks put together" for t in result.tensors)
@@ -109,10 +110,10 @@ def test_two_processes_with_fully_sharded_weights(tmp_path, llama):
     ids=["plain", "model", "app", "lightning", "module", "model-model", "inner", "torchtitan"],
 )
 def test_what_trainers_put_around_a_model(tmp_path, llama, wrap):
-    source = open_checkpoint(llama)
+    source = open_tensors(llama)
     state = {name: source[name].clone() for name in source}
     config = json.loads((llama / "config.json").read_text())
-    view = open_view(saved(tmp_path / "dcp", wrap(state), config))
+    view = open_checkpoint(saved(tmp_path / "dcp", wrap(state), config))
     assert view.tensors.keys() == state.keys()
     assert all(torch.equal(view.tensors[name].read(), state[name]) for name in state)
     assert all(tensor.how == "" for tensor in view)
@@ -127,7 +128,7 @@ def test_every_type_of_value(tmp_path):
         "turned": torch.arange(6.0).view(2, 3).T,
         "part": torch.arange(100.0)[7:9],
     }
-    view = open_view(saved(tmp_path / "dcp", state))
+    view = open_checkpoint(saved(tmp_path / "dcp", state))
     for name, value in state.items():
         found = view.tensors[name].read()
         assert found.dtype == value.dtype and found.shape == value.shape
@@ -135,17 +136,17 @@ def test_every_type_of_value(tmp_path):
 
 
 def test_where_the_config_comes_from(tmp_path, llama):
-    source = open_checkpoint(llama)
+    source = open_tensors(llama)
     dcp.save({name: source[name] for name in source}, checkpoint_id=tmp_path / "w", no_dist=True)
     with pytest.raises(WorkError, match=r"neither the folder nor its parent has a config\.json"):
-        open_view(tmp_path / "w")
-    assert open_view(tmp_path / "w", config_from=llama).companions == llama
+        open_checkpoint(tmp_path / "w")
+    assert open_checkpoint(tmp_path / "w", Reading(llama)).companions == llama
     with pytest.raises(WorkError, match=r"the folder has no config\.json"):
-        open_view(tmp_path / "w", config_from=tmp_path)
+        open_checkpoint(tmp_path / "w", Reading(tmp_path))
     with pytest.raises(UsageError, match="brings its own config"):
         convert(llama, tmp_path / "out", config_from=str(llama))
     (tmp_path / "config.json").write_bytes((llama / "config.json").read_bytes())
-    assert open_view(tmp_path / "w").config["model_type"] == "llama"
+    assert open_checkpoint(tmp_path / "w").config["model_type"] == "llama"
 
 
 def chunked(folder: Path, change: Any) -> Path:
@@ -172,7 +173,7 @@ def chunked(folder: Path, change: Any) -> Path:
 
 
 def test_chunks_of_two_dimensions(tmp_path):
-    view = open_view(chunked(tmp_path / "in", lambda tensor, places: None))
+    view = open_checkpoint(chunked(tmp_path / "in", lambda tensor, places: None))
     assert torch.equal(view.tensors["w"].read(), torch.arange(24.0).view(4, 6))
     assert view.tensors["w"].how == "4 chunks put together"
 
@@ -224,7 +225,7 @@ def test_metadata_that_asks_for_code(tmp_path, monkeypatch, place):
     if place == "planner":
         (source / ".metadata").write_bytes(pickle.dumps(Metadata({}, Evil(), {})))
     with pytest.raises(WorkError, match="system"):
-        open_view(source)
+        open_checkpoint(source)
     assert not (tmp_path / "pwned").exists()
 
 
@@ -234,13 +235,13 @@ def test_metadata_cut_at_every_byte(tmp_path):
     for length in range(len(whole)):
         (source / ".metadata").write_bytes(whole[:length])
         with pytest.raises(WorkError):
-            open_view(source)
+            open_checkpoint(source)
 
 
 def test_a_folder_without_weights(tmp_path):
     source = saved(tmp_path / "dcp", {"optimizer": {"state": torch.ones(2)}, "step": 3})
     with pytest.raises(WorkError, match="none is a model's weight"):
-        open_view(source)
+        open_checkpoint(source)
 
 
 def test_memory_is_that_of_one_tensor(tmp_path):
@@ -264,4 +265,4 @@ def test_memory_is_that_of_one_tensor(tmp_path):
     (folder / ".metadata").write_bytes(pickle.dumps(Metadata(items, None, places)))
     (folder / "config.json").write_text('{"model_type": "other"}')
     del half
-    assert_bounded(lambda: open_view(folder))
+    assert_bounded(lambda: open_checkpoint(folder))

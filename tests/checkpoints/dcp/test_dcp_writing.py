@@ -17,13 +17,13 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny
 from tests.convert.memory import SLACK, peak_growth
-from tfcli.checkpoints.containers import detect, open_view
+from tfcli.checkpoints.container import WriteOptions
+from tfcli.checkpoints.containers import find_container, open_checkpoint
 from tfcli.checkpoints.dcp import write as writer
-from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.io.memory import freed_at_once
-from tfcli.checkpoints.options import WriteOptions
+from tfcli.checkpoints.model import save_model
 from tfcli.checkpoints.plan import Plan, make_plan
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertResult, ConvertSpec
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 
 def written(source: Path, target: Path, shard: int = 10**9, dtype: str | None = None) -> Plan:
     """`source` as a DCP folder with a config.json, and the plan that it was written by."""
-    plan = make_plan(writer.prepare(open_view(source)), dtype)
+    plan = make_plan(writer.prepare(open_checkpoint(source)), dtype)
     target.mkdir(exist_ok=True)
     writer.write(plan, target, WriteOptions(max_shard_bytes=shard))
     (target / "config.json").write_text(json.dumps(plan.config))
@@ -63,7 +63,7 @@ def test_torch_loads_it_into_a_model(tmp_path, shard):
     assert {file.name for file in files} == {f"__{n}_0.distcp" for n in range(len(files))}
     assert (len(files) == 1) == (shard > 5000)
     state = loaded(tmp_path / "dcp", theirs(tmp_path / "hf"))
-    expected = open_checkpoint(tmp_path / "hf")
+    expected = open_tensors(tmp_path / "hf")
     assert state.keys() == set(expected)
     assert all(torch.equal(state[name], expected[name]) for name in expected)
 
@@ -71,9 +71,9 @@ def test_torch_loads_it_into_a_model(tmp_path, shard):
 def test_our_reader_gives_it_back_bit_for_bit(tmp_path):
     save_model(tiny(dtype=torch.bfloat16), tmp_path / "hf")
     written(tmp_path / "hf", tmp_path / "dcp", 5000)
-    assert detect(tmp_path / "dcp") == "dcp"
-    view = open_view(tmp_path / "dcp")
-    expected = open_checkpoint(tmp_path / "hf")
+    assert find_container(tmp_path / "dcp").name == "dcp"
+    view = open_checkpoint(tmp_path / "dcp")
+    expected = open_tensors(tmp_path / "hf")
     assert list(view.tensors) == list(expected) and not view.unused
     for name in expected:
         assert torch.equal(view.tensors[name].read(), expected[name])
@@ -83,8 +83,8 @@ def test_our_reader_gives_it_back_bit_for_bit(tmp_path):
 def test_another_type(tmp_path):
     save_model(tiny(), tmp_path / "hf")
     written(tmp_path / "hf", tmp_path / "dcp", dtype="BF16")
-    expected = open_checkpoint(tmp_path / "hf")
-    for tensor in open_view(tmp_path / "dcp"):
+    expected = open_tensors(tmp_path / "hf")
+    for tensor in open_checkpoint(tmp_path / "dcp"):
         assert torch.equal(tensor.read(), expected[tensor.name].bfloat16())
 
 
@@ -100,7 +100,7 @@ def test_a_tied_tensor_has_both_names_and_its_bytes_once(tmp_path):
     sizes = [(tmp_path / name / "__0_0.distcp").stat().st_size for name in ("dcp", "apart-dcp")]
     assert sizes[1] - sizes[0] > 61 * 32 * 4
     # The one that is tied in what is read is the one that was not written.
-    again = make_plan(open_view(tmp_path / "dcp"), None)
+    again = make_plan(open_checkpoint(tmp_path / "dcp"), None)
     assert {item.tensor.name for item in again.written} == {t.tensor.name for t in plan.written}
     assert [item.tensor.name for item in again.items if item.action == "tied"] == ["lm_head.weight"]
 
@@ -111,13 +111,13 @@ def test_the_command_writes_checks_and_reads_it_again(tmp_path, settings):
     config = config_from_recipe(settings)
     task = "masked-lm" if settings is BERT else "causal-lm"
     save_model(initialize(build(config, task)), tmp_path / "hf")
-    expected = open_checkpoint(tmp_path / "hf")
+    expected = open_tensors(tmp_path / "hf")
     for source, target, to in (("hf", "dcp", "dcp"), ("dcp", "again", "hf")):
         paths = [str(tmp_path / name) for name in (source, target)]
         spec = ConvertSpec(source=paths[0], output=paths[1], to=to)
         result = execute(spec, Console.silent()).result
         assert isinstance(result, ConvertResult) and result.verified == len(expected)
-    again = open_checkpoint(tmp_path / "again")
+    again = open_tensors(tmp_path / "again")
     assert set(again) == set(expected)
     assert all(torch.equal(again[name], expected[name]) for name in expected)
 
@@ -125,7 +125,7 @@ def test_the_command_writes_checks_and_reads_it_again(tmp_path, settings):
 def test_what_the_hub_calls_gpt2_s_tensors(tmp_path):
     """GPT-2 on the hub has no prefix, and masks that nothing loads."""
     save_model(tiny(GPT2), tmp_path / "hf")
-    held = open_checkpoint(tmp_path / "hf")
+    held = open_tensors(tmp_path / "hf")
     bare = {name.removeprefix("transformer."): held[name].clone() for name in held}
     bare["h.0.attn.bias"] = torch.ones(1, 1, 32, 32)
     pending = [PendingTensor.of(name, value) for name, value in bare.items()]
@@ -146,12 +146,12 @@ def test_torch_s_and_accelerate_s_tools_unpack_it(tmp_path):
     folder = tmp_path / "checkpoint-1/pytorch_model_fsdp_0"
     folder.parent.mkdir()
     written(tmp_path / "hf", folder)
-    expected = open_checkpoint(tmp_path / "hf")
+    expected = open_tensors(tmp_path / "hf")
     dcp_to_torch_save(folder, tmp_path / "whole.pt")
     found = torch.load(tmp_path / "whole.pt", weights_only=True)
     assert found.keys() == {"model"} and found["model"].keys() == set(expected)
     merge_fsdp_weights(str(folder), str(tmp_path / "merged"))
-    merged = open_checkpoint(tmp_path / "merged")
+    merged = open_tensors(tmp_path / "merged")
     assert set(merged) == set(expected)
     assert all(torch.equal(merged[name], expected[name]) for name in expected)
 
@@ -190,7 +190,7 @@ def test_every_kind_of_tensor_of_a_family_that_is_not_known(tmp_path):
         eight=torch.ones(3).to(torch.float8_e4m3fn),
     )
     written(source, tmp_path / "dcp")
-    view, expected = open_view(tmp_path / "dcp"), open_checkpoint(source)
+    view, expected = open_checkpoint(tmp_path / "dcp"), open_tensors(source)
     assert view.tensors.keys() == set(expected)
     for name, value in expected.items():
         found = view.tensors[name].read()
@@ -203,13 +203,13 @@ def test_every_kind_of_tensor_of_a_family_that_is_not_known(tmp_path):
 def test_packed_values_are_refused(tmp_path):
     folder = other(tmp_path / "in", w=torch.zeros(2, 2, dtype=torch.float4_e2m1fn_x2))
     with pytest.raises(UsageError, match="'w' is packed as F4"):
-        writer.prepare(open_view(folder))
+        writer.prepare(open_checkpoint(folder))
 
 
 def test_a_folder_that_is_not_whole_has_no_metadata(tmp_path):
     source = other(tmp_path / "in", a=torch.ones(2), b=torch.full((2,), 1e38))
     (tmp_path / "dcp").mkdir()
-    plan = make_plan(writer.prepare(open_view(source)), "F16")
+    plan = make_plan(writer.prepare(open_checkpoint(source)), "F16")
     with pytest.raises(WorkError, match="'b': 1e\\+38 is too large for float16"):
         writer.write(plan, tmp_path / "dcp", WriteOptions(max_shard_bytes=4))
     assert [path.name for path in (tmp_path / "dcp").iterdir()] == ["__0_0.distcp"]

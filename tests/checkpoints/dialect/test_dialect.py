@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfcli.checkpoints.checkpoint import ViewTensor
+from tfcli.checkpoints.checkpoint import TensorEntry
 from tfcli.checkpoints.dialect.dialect import Dialect, Facts, Rule
 from tfcli.checkpoints.dialect.steps import (
     Dtype,
@@ -28,28 +28,28 @@ from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.errors import WorkError
 
 
-def tensor(name: str, shape: tuple[int, ...], dtype: str = "F32", seed: int = 0) -> ViewTensor:
+def tensor(name: str, shape: tuple[int, ...], dtype: str = "F32", seed: int = 0) -> TensorEntry:
     """Random bits: numbers, infinities, NaN of every kind."""
     kind = torch_dtype(dtype)
     generator = torch.Generator().manual_seed(seed)
     raw = torch.randint(0, 256, (math.prod(shape) * kind.itemsize,), generator=generator)
     value = raw.to(torch.uint8).view(kind).reshape(shape)
-    return ViewTensor(name, dtype, shape, (name,), "", lambda: value)
+    return TensorEntry(name, dtype, shape, (name,), "", lambda: value)
 
 
-def held(name: str, value: torch.Tensor, dtype: str = "F32") -> ViewTensor:
-    return ViewTensor(name, dtype, tuple(value.shape), (name,), "", lambda: value)
+def held(name: str, value: torch.Tensor, dtype: str = "F32") -> TensorEntry:
+    return TensorEntry(name, dtype, tuple(value.shape), (name,), "", lambda: value)
 
 
 def dialect(*rules: Rule, **facts: Mapping) -> Dialect:
     return Dialect("test", (), rules, lambda config: Facts(**facts), {r"rope\..*": "computed"})
 
 
-def by_name(*tensors: ViewTensor) -> dict[str, ViewTensor]:
+def by_name(*tensors: TensorEntry) -> dict[str, TensorEntry]:
     return {one.name: one for one in tensors}
 
 
-def assert_equal(found: Mapping[str, ViewTensor], wanted: Mapping[str, ViewTensor]) -> None:
+def assert_equal(found: Mapping[str, TensorEntry], wanted: Mapping[str, TensorEntry]) -> None:
     assert found.keys() == wanted.keys()
     for name, one in wanted.items():
         value = found[name].read()
@@ -123,7 +123,7 @@ def stacked(draw: st.DrawFn, at: str) -> Drawn:
 
 
 @st.composite
-def drawn_dialects(draw: st.DrawFn) -> tuple[Dialect, dict[str, ViewTensor]]:
+def drawn_dialects(draw: st.DrawFn) -> tuple[Dialect, dict[str, TensorEntry]]:
     kinds = (each_by_itself, cut_or_joined, stacked)
     count = draw(st.integers(1, 5))
     found = [draw(draw(st.sampled_from(kinds))(at=f"r{number}")) for number in range(count)]
@@ -192,7 +192,7 @@ def test_values_are_those_that_the_steps_say():
 
 def test_values_are_made_when_they_are_read():
     asked = []
-    lazy = ViewTensor("a", "F32", (4,), ("a",), "", lambda: asked.append(1) or torch.ones(4))
+    lazy = TensorEntry("a", "F32", (4,), ("a",), "", lambda: asked.append(1) or torch.ones(4))
     shown = dialect(Rule("a", ("b", "c"), (Split(0, (1, 3)),))).to_hf({"a": lazy}, {})
     assert asked == [] and shown["c"].read().shape == (3,) and asked == [1]
 

@@ -13,13 +13,13 @@ from tests.checkpoints.models import GPT2, LLAMA, tiny
 from tests.convert.memory import SLACK, peak_growth
 from tests.flagai.folders import ALL, divide_into_ranks, make, stored
 from tests.flagai.folders import write as write_folder
-from tfcli.checkpoints.containers import detect, open_view
+from tfcli.checkpoints.container import WriteOptions
+from tfcli.checkpoints.containers import find_container, open_checkpoint
 from tfcli.checkpoints.flagai import write as writer
-from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.io.memory import freed_at_once
-from tfcli.checkpoints.options import WriteOptions
+from tfcli.checkpoints.model import save_model
 from tfcli.checkpoints.plan import Plan, make_plan
 from tfcli.checkpoints.verify import verify
 from tfcli.commands.app import run
@@ -31,7 +31,7 @@ from tfcli.models.loading import build, initialize
 
 
 def written(source: Path, target: Path, parts: int = 1, dtype: str | None = None) -> Plan:
-    plan = make_plan(writer.prepare(open_view(source)), dtype)
+    plan = make_plan(writer.prepare(open_checkpoint(source)), dtype)
     target.mkdir(exist_ok=True)
     writer.write(plan, target, WriteOptions(max_shard_bytes=10**9, parts=parts))
     return plan
@@ -39,8 +39,8 @@ def written(source: Path, target: Path, parts: int = 1, dtype: str | None = None
 
 def assert_read_again(plan: Plan, folder: Path) -> None:
     """What was written is what was planned; beside it there are only the twins of tied tensors."""
-    assert detect(folder) == "flagai"
-    again = make_plan(open_view(folder), None)
+    assert find_container(folder).name == "flagai"
+    again = make_plan(open_checkpoint(folder), None)
     found = {item.tensor.name: item.tensor for item in again.written}
     assert found.keys() == {item.tensor.name for item in plan.written}
     for item in plan.written:
@@ -71,9 +71,9 @@ def test_there_and_back_bit_for_bit(tmp_path, cls):
 def test_the_command_writes_and_checks_it(tmp_path, cls, capsys):
     save_model(make(cls).core, tmp_path / "hf")
     assert run(["convert", str(tmp_path / "hf"), str(tmp_path / "out"), "--to", "flagai"]) == 0
-    assert detect(tmp_path / "out") == "flagai"
+    assert find_container(tmp_path / "out").name == "flagai"
     assert run(["convert", str(tmp_path / "out"), str(tmp_path / "back")]) == 0
-    before, after = open_checkpoint(tmp_path / "hf"), open_checkpoint(tmp_path / "back")
+    before, after = open_tensors(tmp_path / "hf"), open_tensors(tmp_path / "back")
     assert set(after) == set(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
 
@@ -81,7 +81,7 @@ def test_the_command_writes_and_checks_it(tmp_path, cls, capsys):
 def test_a_trained_head_beside_the_token_table(tmp_path):
     """The config ties what differs; the one bias goes along under both of its names."""
     save_model(make(models.BertForMaskLM).core, tmp_path / "hf")
-    source = open_checkpoint(tmp_path / "hf")
+    source = open_tensors(tmp_path / "hf")
     held = {name: source[name].clone() for name in source}
     assert "cls.predictions.decoder.bias" not in held
     held["cls.predictions.decoder.weight"] = head = torch.randn(61, 32)
@@ -105,7 +105,7 @@ def test_a_twin_that_differs_is_found(tmp_path):
         Console.silent().progress("", 1) as bar,
         pytest.raises(WorkError, match=r"decoder\.weight"),
     ):
-        verify(plan, open_view(tmp_path / "flagai"), bar)
+        verify(plan, open_checkpoint(tmp_path / "flagai"), bar)
 
 
 def test_another_type(tmp_path):
@@ -169,7 +169,7 @@ def test_parts_that_do_not_fit(tmp_path, cls, keys, parts, message):
 def test_what_the_hub_calls_gpt2_s_tensors(tmp_path):
     """FlagAI's class wants the prefix, and leaves what has none at random without a word."""
     save_model(tiny(GPT2), tmp_path / "hf")
-    held = open_checkpoint(tmp_path / "hf")
+    held = open_tensors(tmp_path / "hf")
     bare = {name.removeprefix("transformer."): held[name].clone() for name in held}
     bare["h.0.attn.bias"] = torch.ones(1, 1, 32, 32)
     pending = [PendingTensor.of(name, value) for name, value in bare.items()]
@@ -195,7 +195,7 @@ def test_what_the_hub_calls_gpt2_s_tensors(tmp_path):
 def test_what_flagai_has_no_class_for(tmp_path, settings, task, message):
     save_model(initialize(build(config_from_recipe(settings), task)), tmp_path / "hf")
     with pytest.raises(WorkError, match=message):
-        writer.prepare(open_view(tmp_path / "hf"))
+        writer.prepare(open_checkpoint(tmp_path / "hf"))
 
 
 def test_a_head_that_differs_from_the_table(tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfcli.checkpoints.containers import open_view
+from tfcli.checkpoints.containers import open_checkpoint
 from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.gguf.from_gguf import FromGGUF, plan_from_gguf
 from tfcli.checkpoints.gguf.plan import ToGGUF
@@ -33,7 +33,7 @@ class Done:
 def plan(
     folder: Path, kind: str | None = None, types: Sequence[tuple[str, str]] = (), **options: object
 ) -> ToGGUF:
-    return plan_to_gguf(open_view(folder), kind, types, **options)  # type: ignore[arg-type]
+    return plan_to_gguf(open_checkpoint(folder), kind, types, **options)  # type: ignore[arg-type]
 
 
 def run(planned: ToGGUF, file: Path) -> Done:

@@ -16,9 +16,9 @@ from tests.checkpoints.gguf.folders import write_folder
 from tests.checkpoints.meta import test_meta as meta
 from tests.checkpoints.mlx.test_mlx import pack
 from tests.flagai import folders as flagai
-from tfcli.checkpoints.containers import detect
+from tfcli.checkpoints.containers import find_container
 from tfcli.checkpoints.gguf.file import GGUFFile
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.flagai import models
@@ -39,7 +39,7 @@ def convert(source: Path, output: Path, **options: Any) -> ConvertResult:
 def mlx(hf: Path, out: Path) -> None:
     """One matrix packed in 4 bits, the rest dense."""
     name = "model.layers.0.mlp.up_proj"
-    tensors = dict(open_checkpoint(hf))
+    tensors = dict(open_tensors(hf))
     shape = tensors.pop(f"{name}.weight").shape
     generator = torch.Generator().manual_seed(0)
     levels = torch.randint(0, 16, shape, generator=generator)
@@ -59,7 +59,7 @@ def mlx(hf: Path, out: Path) -> None:
 
 def zero(hf: Path, out: Path) -> None:
     """A step of DeepSpeed's stage 1 in one process."""
-    tensors = dict(open_checkpoint(hf))
+    tensors = dict(open_tensors(hf))
     _beside(hf, out)
     (out / "latest").write_text("global_step1")
     (out / "global_step1").mkdir()
@@ -113,7 +113,7 @@ def test_one_step_gives_what_two_steps_give(kind, tmp_path):
     hf, source = tmp_path / "hf", tmp_path / "source"
     write_folder(hf, "llama")
     MAKERS[kind](hf, source)
-    assert detect(source) == {"pt": "hf"}.get(kind, kind)
+    assert find_container(source).name == {"pt": "hf"}.get(kind, kind)
     more = {"config_from": str(hf)} if kind == "megatron" else {}
     convert(source, tmp_path / "dense", **more)
     rules: dict[str, Any] = {"dtype": "q8_0", "tensor_type": ["ffn_down=q5_1"]}

@@ -14,10 +14,10 @@ from tests.checkpoints.gguf.folders import model
 from tests.checkpoints.gguf.llama_cpp import LlamaCpp
 from tests.tokenizers import folders as tokenizers
 from tests.tokenizers.texts import NASTY
-from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.pretokenizers import PATTERNS, TEST_TEXT, name_of, pre_tokenizer
+from tfcli.checkpoints.model import save_model
 from tfcli.errors import WorkError
 from tfcli.tokenizers.load import load_tokenizer
 

@@ -10,7 +10,7 @@ import torch
 
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.shards import plan_shards, shard_names, write_shards
-from tfcli.checkpoints.hf.source import INDEX, open_checkpoint
+from tfcli.checkpoints.hf.source import INDEX, open_tensors
 from tfcli.errors import WorkError
 
 
@@ -57,7 +57,7 @@ def test_shards_and_their_index(tmp_path: Path) -> None:
         "t1": files[0].name,
         "t2": files[1].name,
     }
-    assert {name: int(t[0]) for name, t in open_checkpoint(tmp_path).items()} == {
+    assert {name: int(t[0]) for name, t in open_tensors(tmp_path).items()} == {
         "t0": 0,
         "t1": 1,
         "t2": 2,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.hf.source import INDEX, open_checkpoint
+from tfcli.checkpoints.hf.source import INDEX, open_tensors
 from tfcli.errors import WorkError
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -41,7 +41,7 @@ def refused(folder: Path, says: str) -> WorkError:
     """The error of opening `folder`, which must leave the folder as it is."""
     before = sorted(path.name for path in folder.iterdir())
     with pytest.raises(WorkError) as error:
-        open_checkpoint(folder)
+        open_tensors(folder)
     assert says in error.value.what
     assert str(folder) in str(error.value.where)
     assert sorted(path.name for path in folder.iterdir()) == before
@@ -50,7 +50,7 @@ def refused(folder: Path, says: str) -> WorkError:
 
 def test_sharded_and_single_give_the_same_tensors(sharded: Path, tmp_path: Path) -> None:
     put(tmp_path / "model.safetensors", a=1, b=2, c=3)
-    many, one = open_checkpoint(sharded), open_checkpoint(tmp_path)
+    many, one = open_tensors(sharded), open_tensors(tmp_path)
     assert many.names == one.names == ("a", "b", "c")
     assert {name: t.item() for name, t in many.items()} == {"a": 1, "b": 2, "c": 3}
     assert {name: t.item() for name, t in one.items()} == {"a": 1, "b": 2, "c": 3}
@@ -60,12 +60,12 @@ def test_sharded_and_single_give_the_same_tensors(sharded: Path, tmp_path: Path)
 
 def test_a_single_file_opens_by_itself_and_wins_over_shards(sharded: Path) -> None:
     single = put(sharded / "model.safetensors", a=9)
-    assert open_checkpoint(single)["a"].item() == 9
-    assert open_checkpoint(sharded).names == ("a",)
+    assert open_tensors(single)["a"].item() == 9
+    assert open_tensors(sharded).names == ("a",)
 
 
 def test_opening_and_asking_does_not_map_anything(sharded: Path) -> None:
-    source = open_checkpoint(sharded)
+    source = open_tensors(sharded)
     assert "a" in source
     assert source.info("a").shape == (1,)
     assert list(source) == ["a", "b", "c"]
@@ -74,7 +74,7 @@ def test_opening_and_asking_does_not_map_anything(sharded: Path) -> None:
 
 def test_an_unknown_name_is_a_key_error(sharded: Path) -> None:
     with pytest.raises(KeyError):
-        open_checkpoint(sharded)["x"]
+        open_tensors(sharded)["x"]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_snapshot_of_the_hub_cache_links_to_its_blobs(tmp_path: Path) -> None:
     blobs.mkdir()
     put(blobs / "1234", w=5)
     (snapshot / "model.safetensors").symlink_to("../../blobs/1234")
-    assert open_checkpoint(snapshot)["w"].item() == 5
+    assert open_tensors(snapshot)["w"].item() == 5
 
 
 def test_a_missing_shard(sharded: Path) -> None:

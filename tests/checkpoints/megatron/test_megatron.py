@@ -13,9 +13,10 @@ import torch
 
 from tests.checkpoints.models import GPT2, LLAMA, tiny, tokens
 from tests.convert.memory import assert_bounded
-from tfcli.checkpoints.containers import detect, open_view
-from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.containers import find_container, open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.errors import WorkError
@@ -138,7 +139,7 @@ def folder(tmp_path: Path, family: str, parts: int, version: float, **changes: A
     model = tiny({**(LLAMA if family == "llama" else GPT2), **changes})
     save_model(model, tmp_path / "hf")
     make = llama_parts if family == "llama" else gpt2_parts
-    tensors = make(open_checkpoint(tmp_path / "hf"), parts, version)
+    tensors = make(open_tensors(tmp_path / "hf"), parts, version)
     for rank in range(parts):
         target = tmp_path / f"in/iter_0000030/mp_rank_{rank:02d}"
         target.mkdir(parents=True)
@@ -171,11 +172,11 @@ def folder(tmp_path: Path, family: str, parts: int, version: float, **changes: A
 )
 def test_every_version_gives_the_model_back(tmp_path, family, version, changes, parts):
     source = folder(tmp_path, family, parts, version, **changes)
-    assert detect(source) == "megatron"
+    assert find_container(source).name == "megatron"
     result = convert(source, tmp_path / "out", config_from=str(tmp_path / "hf"))
     assert result.kind == "megatron"
-    before = dict(open_checkpoint(tmp_path / "hf"))
-    after = open_checkpoint(tmp_path / "out")
+    before = dict(open_tensors(tmp_path / "hf"))
+    after = open_tensors(tmp_path / "out")
     bare = {name.removeprefix("transformer."): name for name in after}
     assert bare.keys() == {name.removeprefix("transformer.") for name in before}
     for name, value in before.items():
@@ -183,7 +184,7 @@ def test_every_version_gives_the_model_back(tmp_path, family, version, changes, 
     with torch.no_grad():
         one, other = (load_model(tmp_path / name)(tokens()).logits for name in ("hf", "out"))
     assert torch.equal(one, other)
-    iteration = open_view(source / "iter_0000030", config_from=tmp_path / "hf")
+    iteration = open_checkpoint(source / "iter_0000030", Reading(tmp_path / "hf"))
     assert iteration.tensors.keys() == set(after)
 
 
@@ -266,11 +267,11 @@ def test_memory_is_that_of_one_tensor(tmp_path):
         content = {"checkpoint_version": 3.0, "model": nested(tensors)}
         torch.save(content, target / "model_optim_rng.pt")
         del tensors, content
-    assert_bounded(lambda: open_view(tmp_path))
+    assert_bounded(lambda: open_checkpoint(tmp_path))
 
 
 def test_another_family(tmp_path):
     source = folder(tmp_path, "llama", 1, 3.0)
     (source / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(WorkError, match="model_type is 'bert'"):
-        open_view(source)
+        open_checkpoint(source)

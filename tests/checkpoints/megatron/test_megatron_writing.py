@@ -16,13 +16,13 @@ from torch.nn import functional as F
 
 from tests.checkpoints.models import GPT2, LLAMA, tiny, tokens
 from tests.convert.memory import SLACK, peak_growth
-from tfcli.checkpoints.containers import detect, open_view
-from tfcli.checkpoints.folder import save_model
+from tfcli.checkpoints.container import WriteOptions
+from tfcli.checkpoints.containers import find_container, open_checkpoint
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.io.memory import freed_at_once
 from tfcli.checkpoints.megatron import write as writer
-from tfcli.checkpoints.options import WriteOptions
+from tfcli.checkpoints.model import save_model
 from tfcli.checkpoints.plan import Plan, make_plan
 from tfcli.commands.app import run
 from tfcli.errors import UsageError
@@ -33,7 +33,7 @@ Part = dict[str, torch.Tensor]
 
 def written(source: Path, target: Path, parts: int = 1, dtype: str | None = None) -> Plan:
     """`source` as a Megatron folder with a config.json, and the plan that it was written by."""
-    plan = make_plan(writer.prepare(open_view(source)), dtype)
+    plan = make_plan(writer.prepare(open_checkpoint(source)), dtype)
     target.mkdir(exist_ok=True)
     writer.write(plan, target, WriteOptions(max_shard_bytes=10**9, parts=parts))
     (target / "config.json").write_text(json.dumps(plan.config))
@@ -77,8 +77,8 @@ def model_of(family: str, changes: dict[str, Any], dtype: torch.dtype = torch.fl
 def test_there_and_back_bit_for_bit(tmp_path, family, changes, parts):
     save_model(model_of(family, changes, torch.bfloat16), tmp_path / "hf")
     written(tmp_path / "hf", tmp_path / "mg", parts)
-    assert detect(tmp_path / "mg") == "megatron"
-    view, expected = open_view(tmp_path / "mg"), open_checkpoint(tmp_path / "hf")
+    assert find_container(tmp_path / "mg").name == "megatron"
+    view, expected = open_checkpoint(tmp_path / "mg"), open_tensors(tmp_path / "hf")
     assert view.tensors.keys() == set(expected) and not view.unused
     for name, tensor in view.tensors.items():
         assert torch.equal(tensor.read(), expected[name]), name
@@ -89,7 +89,7 @@ def test_the_command_writes_checks_and_reads_it_again(tmp_path):
     out, back = str(tmp_path / "out"), str(tmp_path / "back")
     assert run(["convert", str(tmp_path / "hf"), out, "--to", "megatron", "--parts", "2"]) == 0
     assert run(["convert", out, back]) == 0
-    before, after = open_checkpoint(tmp_path / "hf"), open_checkpoint(tmp_path / "back")
+    before, after = open_tensors(tmp_path / "hf"), open_tensors(tmp_path / "back")
     assert set(after) == set(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
 
@@ -216,7 +216,7 @@ def test_the_rows_of_one_part(tmp_path):
     """Four query heads in two groups, two parts: the second has the second group."""
     save_model(model_of("llama", {}), tmp_path / "hf")
     written(tmp_path / "hf", tmp_path / "mg", 2)
-    held = open_checkpoint(tmp_path / "hf")
+    held = open_tensors(tmp_path / "hf")
     part = contents(tmp_path / "mg", 2)[1]["model"]
     q, k, v = (held[f"model.layers.1.self_attn.{n}_proj.weight"] for n in "qkv")
     fused = part["decoder.layers.1.self_attention.linear_qkv.weight"]
@@ -244,8 +244,8 @@ def test_llama_31_and_another_type(tmp_path):
     args = content["args"]
     assert (args.use_rope_scaling, args.rope_scaling_factor, args.rotary_base) == (True, 32, 500000)
     assert args.bf16 and {t.dtype for t in content["model"].values()} == {torch.bfloat16}
-    expected = open_checkpoint(tmp_path / "hf")
-    for name, tensor in open_view(tmp_path / "mg").tensors.items():
+    expected = open_tensors(tmp_path / "hf")
+    for name, tensor in open_checkpoint(tmp_path / "mg").tensors.items():
         assert torch.equal(tensor.read(), expected[name].bfloat16())
 
 
@@ -258,7 +258,7 @@ def test_what_megatron_itself_saves_beside_the_weights(tmp_path):
     content["model"]["decoder.layers.0.mlp.linear_fc1._extra_state"] = io.BytesIO(b"state")
     content["model"]["decoder.layers.1.mlp.linear_fc1._extra_state"] = None
     torch.save(content, tmp_path / "mg/release/mp_rank_00/model_optim_rng.pt")
-    assert open_view(tmp_path / "mg").tensors.keys() == set(open_checkpoint(tmp_path / "hf"))
+    assert open_checkpoint(tmp_path / "mg").tensors.keys() == set(open_tensors(tmp_path / "hf"))
 
 
 @pytest.mark.parametrize("spelling", ["local", "legacy"])
@@ -285,7 +285,7 @@ def test_other_spellings_are_read_too(tmp_path, spelling):
         renamed["decoder.layers.0.mlp.linear_fc1._extra_state"] = torch.zeros(0, dtype=torch.uint8)
         path = tmp_path / f"mg/release/mp_rank_{rank:02d}/model_optim_rng.pt"
         torch.save({**content, "model": renamed}, path)
-    view, expected = open_view(tmp_path / "mg"), open_checkpoint(tmp_path / "hf")
+    view, expected = open_checkpoint(tmp_path / "mg"), open_tensors(tmp_path / "hf")
     assert view.tensors.keys() == set(expected)
     assert all(torch.equal(view.tensors[name].read(), expected[name]) for name in expected)
     assert list(view.unused) == ["decoder.layers.0.mlp.linear_fc1._extra_state"]
@@ -293,14 +293,14 @@ def test_other_spellings_are_read_too(tmp_path, spelling):
 
 def test_what_the_hub_calls_gpt2_s_tensors(tmp_path):
     save_model(tiny(GPT2), tmp_path / "hf")
-    held = open_checkpoint(tmp_path / "hf")
+    held = open_tensors(tmp_path / "hf")
     bare = {name.removeprefix("transformer."): held[name].clone() for name in held}
     bare["h.0.attn.bias"] = torch.ones(1, 1, 32, 32)
     pending = [PendingTensor.of(name, value) for name, value in bare.items()]
     write_safetensors(tmp_path / "hf/model.safetensors", pending)
     plan = written(tmp_path / "hf", tmp_path / "mg", 2)
     assert list(plan.view.unused) == ["h.0.attn.bias"]
-    view = open_view(tmp_path / "mg")
+    view = open_checkpoint(tmp_path / "mg")
     assert torch.equal(view.tensors["transformer.wte.weight"].read(), bare["wte.weight"])
 
 
@@ -321,11 +321,11 @@ def test_what_the_hub_calls_gpt2_s_tensors(tmp_path):
 def test_what_megatron_has_no_argument_for(tmp_path, settings, message):
     save_model(tiny(settings), tmp_path / "hf")
     with pytest.raises(UsageError, match=message):
-        writer.prepare(open_view(tmp_path / "hf"))
+        writer.prepare(open_checkpoint(tmp_path / "hf"))
 
 
 def edited(folder: Path, change: Any) -> Path:
-    held = dict(open_checkpoint(folder))
+    held = dict(open_tensors(folder))
     tensors = {name: value.clone() for name, value in held.items()}
     change(tensors)
     pending = [PendingTensor.of(name, value) for name, value in tensors.items()]
@@ -344,7 +344,7 @@ def edited(folder: Path, change: Any) -> Path:
 def test_tensors_that_are_no_model(tmp_path, change, message):
     save_model(tiny(), tmp_path / "hf")
     with pytest.raises(UsageError, match=message):
-        writer.prepare(open_view(edited(tmp_path / "hf", change)))
+        writer.prepare(open_checkpoint(edited(tmp_path / "hf", change)))
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 from tests.checkpoints.models import LLAMA, tiny, tokens
 from tests.convert.memory import assert_bounded
-from tfcli.checkpoints.containers import detect, open_view
-from tfcli.checkpoints.folder import load_model, save_model
+from tfcli.checkpoints.container import WriteOptions
+from tfcli.checkpoints.containers import find_container, open_checkpoint
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.meta import write as writer
-from tfcli.checkpoints.options import WriteOptions
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.checkpoints.plan import make_plan
 from tfcli.checkpoints.verify import verify
 from tfcli.console import Console
@@ -134,7 +134,7 @@ def meta_logits(params: dict[str, Any], state: dict[str, torch.Tensor], ids: tor
 @pytest.mark.parametrize(("parts", "embedding"), [(1, 1), (2, 1), (2, 0)])
 def test_logits_are_those_of_meta(tmp_path, parts, embedding):
     source = folder(tmp_path / "in", parts=parts, embedding=embedding)
-    assert detect(source) == "meta"
+    assert find_container(source).name == "meta"
     result = convert(source, tmp_path / "out")
     assert result.kind == "meta" and result.unused.keys() == {"rope.freqs"}
     wanted = meta_logits(PARAMS, weights(PARAMS), tokens())
@@ -151,8 +151,8 @@ def test_logits_are_those_of_meta(tmp_path, parts, embedding):
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("embedding", [0, 1])
 def test_parts_change_nothing(tmp_path, parts, embedding):
-    whole = open_view(folder(tmp_path / "whole"))
-    view = open_view(folder(tmp_path / "cut", parts=parts, embedding=embedding))
+    whole = open_checkpoint(folder(tmp_path / "whole"))
+    view = open_checkpoint(folder(tmp_path / "cut", parts=parts, embedding=embedding))
     assert view.config == whole.config
     assert view.tensors.keys() == whole.tensors.keys()
     for name, tensor in view.tensors.items():
@@ -165,7 +165,7 @@ def test_parts_change_nothing(tmp_path, parts, embedding):
 
 def test_config_of_each_release(tmp_path):
     def config(name: str, **params: Any) -> dict[str, Any]:
-        return open_view(folder(tmp_path / name, params)).config
+        return open_checkpoint(folder(tmp_path / name, params)).config
 
     first = config("llama1", norm_eps=1e-6)
     assert (first["intermediate_size"], first["vocab_size"]) == (FFN, VOCAB)
@@ -197,7 +197,7 @@ def test_mistral_safetensors_without_an_output_layer(tmp_path):
         path / "consolidated.safetensors", [PendingTensor.of(n, t) for n, t in state.items()]
     )
     (path / "params.json").write_text(json.dumps({**PARAMS, "hidden_dim": FFN, "head_dim": 8}))
-    view = open_view(path)
+    view = open_checkpoint(path)
     assert view.config["tie_word_embeddings"] is True and view.config["vocab_size"] == VOCAB
     assert "lm_head.weight" not in view.tensors
     convert(path, tmp_path / "out")
@@ -209,15 +209,15 @@ def test_mistral_safetensors_without_an_output_layer(tmp_path):
 def test_there_and_back(tmp_path, family, parts):
     model = tiny({**LLAMA, "model_type": family, "vocab_size": 62}, dtype=torch.bfloat16)
     save_model(model, tmp_path / "hf")
-    plan = make_plan(writer.prepare(open_view(tmp_path / "hf")), None)
+    plan = make_plan(writer.prepare(open_checkpoint(tmp_path / "hf")), None)
     target = tmp_path / "meta"
     target.mkdir()
     files = writer.write(plan, target, WriteOptions(0, parts))
     assert [f.name for f in files] == [f"consolidated.{n:02d}.pth" for n in range(parts)]
     with Console.silent().progress("", 1) as bar:
-        verify(plan, open_view(target), bar)
+        verify(plan, open_checkpoint(target), bar)
     convert(target, tmp_path / "again")
-    before, after = open_checkpoint(tmp_path / "hf"), open_checkpoint(tmp_path / "again")
+    before, after = open_tensors(tmp_path / "hf"), open_tensors(tmp_path / "again")
     assert set(before) == set(after)
     assert all(torch.equal(before[name], after[name]) for name in before)
     with torch.no_grad():
@@ -230,7 +230,7 @@ def test_there_and_back(tmp_path, family, parts):
 
 def test_meta_there_and_back_is_bit_for_bit(tmp_path):
     source = folder(tmp_path / "in", parts=2, embedding=1)
-    plan = make_plan(writer.prepare(open_view(source)), None)
+    plan = make_plan(writer.prepare(open_checkpoint(source)), None)
     target = tmp_path / "out"
     target.mkdir()
     writer.write(plan, target, WriteOptions(0, 2))
@@ -262,10 +262,10 @@ def test_the_width_of_the_mlp_as_meta_computes_it(tmp_path, dim, ffn):
 
 def test_a_tied_model_gets_an_output_layer(tmp_path):
     save_model(tiny(tie_word_embeddings=True), tmp_path / "hf")
-    plan = make_plan(writer.prepare(open_view(tmp_path / "hf")), None)
+    plan = make_plan(writer.prepare(open_checkpoint(tmp_path / "hf")), None)
     (tmp_path / "meta").mkdir()
     writer.write(plan, tmp_path / "meta", WriteOptions(0))
-    view = open_view(tmp_path / "meta")
+    view = open_checkpoint(tmp_path / "meta")
     head, embedding = (view.tensors[n] for n in ("lm_head.weight", "model.embed_tokens.weight"))
     assert torch.equal(head.read(), embedding.read())
 
@@ -287,7 +287,7 @@ def test_what_meta_has_no_words_for(tmp_path, changes, parts, message):
     (tmp_path / "meta").mkdir()
     with pytest.raises(UsageError, match=message):
         writer.write(
-            make_plan(writer.prepare(open_view(tmp_path / "hf")), None),
+            make_plan(writer.prepare(open_checkpoint(tmp_path / "hf")), None),
             tmp_path / "meta",
             WriteOptions(0, parts),
         )
@@ -370,14 +370,14 @@ def test_params_that_are_none(tmp_path, key, value):
     source = folder(tmp_path / "in")
     (source / "params.json").write_text(json.dumps({**PARAMS, key: value}))
     with pytest.raises(WorkError, match=key):
-        open_view(source)
+        open_checkpoint(source)
 
 
 def test_weights_of_hugging_face_beside_them_count(tmp_path):
     save_model(tiny(), tmp_path / "hf")
     for path in folder(tmp_path / "meta").iterdir():
         path.rename(tmp_path / "hf" / path.name)
-    assert detect(tmp_path / "hf") == "hf"
+    assert find_container(tmp_path / "hf").name == "hf"
 
 
 def test_memory_is_that_of_one_tensor(tmp_path):
@@ -395,4 +395,4 @@ def test_memory_is_that_of_one_tensor(tmp_path):
         torch.save(file, path / f"consolidated.{number:02d}.pth")
     del state, file
     (path / "params.json").write_text(json.dumps(params))
-    assert_bounded(lambda: open_view(path))
+    assert_bounded(lambda: open_checkpoint(path))

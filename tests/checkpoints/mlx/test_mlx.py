@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from tfcli.checkpoints.containers import detect, open_view
+from tfcli.checkpoints.containers import find_container, open_checkpoint
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.mlx.read import BITS, Packing, dequantize
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec
@@ -58,10 +58,10 @@ def folder(
 def test_every_number_of_bits(tmp_path, bits):
     parts = quantized(bits)
     source = folder(tmp_path / "in", parts, {"bits": bits, "group_size": 32})
-    assert detect(source) == "mlx"
+    assert find_container(source).name == "mlx"
     out = tmp_path / "out"
     execute(ConvertSpec(source=str(source), output=str(out)), Console.silent())
-    written = open_checkpoint(out)
+    written = open_tensors(out)
     assert set(written) == {"a.weight", "norm.weight"}
     assert torch.equal(written["a.weight"], parts["dense"])
     assert "quantization" not in json.loads((out / "config.json").read_text())
@@ -79,7 +79,7 @@ def test_the_numbers_of_mlx_itself():
 def test_a_module_may_have_a_packing_of_its_own(tmp_path):
     parts = quantized(8)
     own = {"bits": 4, "group_size": 64, "a": {"bits": 8, "group_size": 32}}
-    view = open_view(folder(tmp_path / "in", parts, own))
+    view = open_checkpoint(folder(tmp_path / "in", parts, own))
     assert torch.equal(view.tensors["a.weight"].read(), parts["dense"])
     assert view.tensors["a.weight"].how == "8 bits in groups of 32 dequantized"
 
@@ -110,4 +110,4 @@ def test_a_missing_part_is_named(tmp_path):
         source / "model.safetensors", [PendingTensor.of(n, t) for n, t in kept.items()]
     )
     with pytest.raises(WorkError, match=r"a\.biases' is missing"):
-        open_view(source)
+        open_checkpoint(source)

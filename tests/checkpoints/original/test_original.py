@@ -11,9 +11,9 @@ import torch
 import transformers
 
 from tests.models.tiny import content
-from tfcli.checkpoints.containers import detect, open_view
-from tfcli.checkpoints.hf.source import open_checkpoint
-from tfcli.checkpoints.options import WriteOptions
+from tfcli.checkpoints.container import Reading, WriteOptions
+from tfcli.checkpoints.containers import find_container, open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.original.mllama_text import MLLAMA_TEXT
 from tfcli.checkpoints.original.read import DIALECTS
 from tfcli.checkpoints.original.write import write_original
@@ -85,7 +85,7 @@ def convert(source: Path, output: Path, **options: Any) -> ConvertResult:
 def test_gemma_answers_as_it_did(tmp_path, model_type, sharded):
     model = tiny(model_type)
     source = save_google(model, tmp_path / "in", sharded=sharded)
-    assert detect(source) == "original"
+    assert find_container(source).name == "original"
     result = convert(source, tmp_path / "out")
     assert result.kind == "original" and result.unused.keys() == angles(model_type).keys()
     assert result.verified == len(result.tensors)
@@ -103,15 +103,15 @@ def test_gemma_there_and_back(tmp_path, model_type):
     convert(save_google(model, tmp_path / "in"), tmp_path / "hf")
     (tmp_path / "back").mkdir()
     dialect = next(one for one in DIALECTS if one.name == model_type)
-    plan = make_plan(open_view(tmp_path / "hf"), None)
+    plan = make_plan(open_checkpoint(tmp_path / "hf"), None)
     options = WriteOptions(10_000) if model_type == "gemma" else None
     files = write_original(plan, tmp_path / "back", dialect, options)
     assert (len(files) > 1) == (model_type == "gemma")
-    back, wanted = open_checkpoint(tmp_path / "back"), google(model)
+    back, wanted = open_tensors(tmp_path / "back"), google(model)
     assert set(back) == set(wanted)
     assert all(torch.equal(back[name], value) for name, value in wanted.items())
-    again = open_view(tmp_path / "back", config_from=tmp_path / "hf")
-    assert again.kind == "original" and again.tensors.keys() == plan.view.tensors.keys()
+    again = open_checkpoint(tmp_path / "back", Reading(tmp_path / "hf"))
+    assert again.container == "original" and again.tensors.keys() == plan.view.tensors.keys()
 
 
 def test_a_file_and_the_config_of_another_folder(tmp_path):
@@ -119,9 +119,9 @@ def test_a_file_and_the_config_of_another_folder(tmp_path):
     (tmp_path / "other").mkdir()
     (source / "config.json").rename(tmp_path / "other/config.json")
     with pytest.raises(WorkError, match=r"has a config\.json"):
-        open_view(source)
-    view = open_view(source / "model.ckpt", config_from=tmp_path / "other")
-    assert view.kind == "original" and view.config["model_type"] == "gemma2"
+        open_checkpoint(source)
+    view = open_checkpoint(source / "model.ckpt", Reading(tmp_path / "other"))
+    assert view.container == "original" and view.config["model_type"] == "gemma2"
     result = convert(source / "model.ckpt", tmp_path / "out", config_from=str(tmp_path / "other"))
     assert result.verified == len(result.tensors) and (tmp_path / "out/config.json").is_file()
 
@@ -131,16 +131,16 @@ def test_config_of_another_family_or_size(tmp_path):
     path = source / "config.json"
     path.write_text(json.dumps(content("gemma2", num_hidden_layers=1)))
     with pytest.raises(WorkError, match=r"gemma2: no rule for 'model\.layers\.1\..* more"):
-        open_view(source)
+        open_checkpoint(source)
     path.write_text(json.dumps(content("gemma2", num_hidden_layers=5)))
     with pytest.raises(WorkError, match=r"gemma2: missing: 'model\.layers\.3\.self_attn\.qkv_proj"):
-        open_view(source)
+        open_checkpoint(source)
     path.write_text(json.dumps(content("gemma2", num_key_value_heads=1)))
     with pytest.raises(WorkError, match="dimension 0 should be"):
-        open_view(source)
+        open_checkpoint(source)
     path.write_text(json.dumps(content("gemma")))
     with pytest.raises(WorkError, match="weights are those of gemma2, the config"):
-        open_view(source)
+        open_checkpoint(source)
 
 
 PARAMS = {
@@ -232,13 +232,13 @@ def save_meta(path: Path) -> Path:
 @pytest.mark.interop
 def test_llama_vision_becomes_its_language_model(tmp_path):
     source = save_meta(tmp_path / "in")
-    assert detect(source) == "original"
+    assert find_container(source).name == "original"
     result = convert(source, tmp_path / "out")
     assert result.unused.keys() == {
         "text_model.rope.freqs",
         "vision_model.vision_encoder.class_embedding",
     }
-    found, wanted = open_checkpoint(tmp_path / "out"), mllama()
+    found, wanted = open_tensors(tmp_path / "out"), mllama()
     assert set(found) == set(wanted)
     assert all(torch.equal(found[name], value) for name, value in wanted.items())
     theirs, info = transformers.MllamaForCausalLM.from_pretrained(
@@ -252,7 +252,7 @@ def test_llama_vision_becomes_its_language_model(tmp_path):
 
 
 def test_llama_vision_there_and_back(tmp_path):
-    view = open_view(save_meta(tmp_path / "in"))
+    view = open_checkpoint(save_meta(tmp_path / "in"))
     back = MLLAMA_TEXT.from_hf(view.tensors, {"text_config": view.config})
     wanted = {name: value for name, value in meta(mllama()).items() if "rope" not in name}
     assert back.keys() == wanted.keys()
@@ -265,7 +265,7 @@ def test_llama_vision_there_and_back(tmp_path):
 def test_layers_that_see_the_image_are_those_of_the_releases(tmp_path):
     from tfcli.checkpoints.original.mllama_text import config_of
 
-    source = open_checkpoint(save_meta(tmp_path / "in") / "consolidated.00.pth")
+    source = open_tensors(save_meta(tmp_path / "in") / "consolidated.00.pth")
     for layers, count, wanted in ((32, 8, range(3, 40, 5)), (80, 20, range(3, 100, 5))):
         changes = {"n_layers": layers, "vision_num_cross_attention_layers": count}
         config = config_of(PARAMS | changes, source, where="params.json")
@@ -278,20 +278,23 @@ def test_layers_that_see_the_image_are_those_of_the_releases(tmp_path):
 def test_llama_vision_in_several_parts_and_with_a_config(tmp_path):
     source = save_meta(tmp_path / "in")
     with pytest.raises(UsageError, match=r"has a params\.json"):
-        open_view(source, config_from=tmp_path)
+        open_checkpoint(source, Reading(tmp_path))
     (source / "consolidated.01.pth").write_bytes((source / "consolidated.00.pth").read_bytes())
     with pytest.raises(WorkError, match="2 files consolidated"):
-        open_view(source, "original")
+        ORIGINAL.read(source, Reading())
 
 
 def test_other_folders_are_none(tmp_path):
     model = tiny("gemma2")
     model.save_pretrained(tmp_path / "hf")
-    assert detect(tmp_path / "hf") == "hf"
+    assert find_container(tmp_path / "hf").name == "hf"
     (tmp_path / "pt").mkdir()
     (tmp_path / "pt/config.json").write_text(json.dumps(content("gemma2")))
     torch.save(model.state_dict(), tmp_path / "pt/pytorch_model.bin")
-    assert detect(tmp_path / "pt") == "hf"
+    assert find_container(tmp_path / "pt").name == "hf"
     for name in ("model.safetensors", "config.json"):
         (tmp_path / "hf" / name).rename(save_meta(tmp_path / name.split(".")[0]) / name)
-    assert detect(tmp_path / "model") == "hf" and detect(tmp_path / "config") == "original"
+    assert (
+        find_container(tmp_path / "model").name == "hf"
+        and find_container(tmp_path / "config").name == "original"
+    )

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tests.checkpoints.hf.test_source import put
 from tests.checkpoints.models import GPT2, LLAMA, tiny, tokens
-from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.hf.source import PICKLED, PICKLED_INDEX, open_checkpoint
+from tfcli.checkpoints.hf.source import PICKLED, PICKLED_INDEX, open_tensors
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.convert.run import run as convert
 from tfcli.convert.spec import ConvertSpec
 from tfcli.errors import WorkError
@@ -42,17 +42,17 @@ def sharded(tmp_path: Path) -> Path:
 
 
 def test_shards_and_a_single_file(sharded: Path) -> None:
-    many = open_checkpoint(sharded)
+    many = open_tensors(sharded)
     assert many.names == ("a", "b", "c")
     assert {name: t.item() for name, t in many.items()} == {"a": 1, "b": 2, "c": 3}
     assert many.info("c").file == sharded / TWO
     pickled(sharded / PICKLED, a=9)
-    assert open_checkpoint(sharded).names == ("a",)
+    assert open_tensors(sharded).names == ("a",)
 
 
 def test_safetensors_win(sharded: Path) -> None:
     put(sharded / "model.safetensors", a=4)
-    assert open_checkpoint(sharded)["a"].item() == 4
+    assert open_tensors(sharded)["a"].item() == 4
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "x.pth", "last.ckpt", "anything.bin"])
@@ -62,33 +62,33 @@ def test_one_file_by_another_name(tmp_path: Path, name: str) -> None:
     for other in ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state_0.pth"):
         pickled(tmp_path / other, x=0)
     (tmp_path / "tokens.bin").write_bytes(b"\0\1\2\3")
-    assert open_checkpoint(tmp_path).names == ("a",)
-    assert open_checkpoint(tmp_path / name).names == ("a",)
+    assert open_tensors(tmp_path).names == ("a",)
+    assert open_tensors(tmp_path / name).names == ("a",)
 
 
 def test_several_files_are_a_question(tmp_path: Path) -> None:
     pickled(tmp_path / "a.pt", a=1)
     pickled(tmp_path / "b.pt", b=1)
     with pytest.raises(WorkError, match=r"a\.pt, b\.pt") as error:
-        open_checkpoint(tmp_path)
+        open_tensors(tmp_path)
     assert error.value.fix == "name one of the files"
 
 
 def test_the_content_says_the_kind_and_not_the_name(tmp_path: Path) -> None:
     put(tmp_path / PICKLED, a=1)
-    assert open_checkpoint(tmp_path)["a"].item() == 1
+    assert open_tensors(tmp_path)["a"].item() == 1
     pickled(tmp_path / "model.safetensors", b=2)
-    assert open_checkpoint(tmp_path)["b"].item() == 2
+    assert open_tensors(tmp_path)["b"].item() == 2
     # The first byte of this one is that of a pickle: the length of its header.
     header = b'{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'.ljust(128)
     (tmp_path / "x.bin").write_bytes(len(header).to_bytes(8, "little") + header + b"\7")
-    assert open_checkpoint(tmp_path / "x.bin")["w"].item() == 7
+    assert open_tensors(tmp_path / "x.bin")["w"].item() == 7
 
 
 def test_a_file_without_tensors_says_what_it_holds(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "names": ["a"]}, tmp_path / PICKLED)
     with pytest.raises(WorkError, match="no tensors, but dict of 2") as error:
-        open_checkpoint(tmp_path)
+        open_tensors(tmp_path)
     assert error.value.where == str(tmp_path / PICKLED)
 
 
@@ -108,7 +108,7 @@ def test_an_index_that_does_not_tell_the_truth(
     pickled(sharded.parent / "x.bin", c=3)
     (sharded / PICKLED_INDEX).write_text(json.dumps({"weight_map": homes}))
     with pytest.raises(WorkError) as error:
-        open_checkpoint(sharded)
+        open_tensors(sharded)
     assert says in error.value.what
     assert str(sharded) in str(error.value.where)
 
@@ -122,12 +122,12 @@ def test_what_a_trainer_saved_beside_the_weights_is_reported(tmp_path: Path) -> 
     old, new = tmp_path / "old", tmp_path / "new"
     new.mkdir()
     save_model(tiny(), old)
-    weights = dict(open_checkpoint(old))
+    weights = dict(open_tensors(old))
     (old / "model.safetensors").unlink()
     moments = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
     state = {"state_dict": weights, "epoch": 3, "optimizer": {"exp_avg": moments, "lr": 0.1}}
     torch.save(state, old / "last.ckpt")
-    source = open_checkpoint(old)
+    source = open_tensors(old)
     assert set(source) == set(weights)
     assert source.beside == {"epoch": "3", "optimizer": "dict of 2"}
     result = convert(ConvertSpec(source=str(old), output=str(new)), Job(folder=new))
@@ -135,7 +135,7 @@ def test_what_a_trainer_saved_beside_the_weights_is_reported(tmp_path: Path) -> 
         "epoch": "3, beside the weights",
         "optimizer": "dict of 2, beside the weights",
     }
-    assert set(open_checkpoint(new)) == set(weights)
+    assert set(open_tensors(new)) == set(weights)
 
 
 @pytest.mark.interop
@@ -159,9 +159,9 @@ def test_a_pickled_model_loads_converts_and_is_inspected(
         assert torch.equal(load_model(old)(tokens()).logits, expected)
         result = convert(ConvertSpec(source=str(old), output=str(new)), Job(folder=new))
         assert torch.equal(load_model(new)(tokens()).logits, expected)
-    assert "lm_head.weight" not in open_checkpoint(new)
+    assert "lm_head.weight" not in open_tensors(new)
     assert result.tied == 1
-    assert result.verified == len(open_checkpoint(new))
+    assert result.verified == len(open_tensors(new))
 
     of_folder = inspect(InspectSpec(path=str(old)), Job())
     of_file = inspect(InspectSpec(path=str(old / PICKLED)), Job())

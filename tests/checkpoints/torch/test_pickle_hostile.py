@@ -21,7 +21,7 @@ from tests.checkpoints.torch.hostile_pickles import (
     valid_zip,
     zipped,
 )
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.errors import WorkError
 
 # Opens each file in a process of its own, which is killed when it takes more than 2 s of CPU, and
@@ -29,7 +29,7 @@ from tfcli.errors import WorkError
 OPENER = """
 import json, os, resource, sys
 from pathlib import Path
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.errors import WorkError
 
 for path in sorted(Path(sys.argv[1]).iterdir()):
@@ -38,7 +38,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
         resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         try:
-            open_checkpoint(path)
+            open_tensors(path)
             found = {"what": "opened"}
         except WorkError as error:
             found = {"what": error.what, "where": error.where}
@@ -96,18 +96,18 @@ def test_the_corpus_bites(tmp_path: Path) -> None:
 def test_what_the_corpus_is_made_of_is_right_when_nothing_is_wrong(tmp_path: Path) -> None:
     for content in (zipped(table(tensor())), legacy()):
         (tmp_path / "x").write_bytes(content)
-        assert open_checkpoint(tmp_path / "x")["w"].tolist() == [1, 2, 3, 4]
+        assert open_tensors(tmp_path / "x")["w"].tolist() == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("whole", [valid_zip(), valid_legacy()], ids=["zip", "legacy"])
 def test_a_file_that_is_cut_off_anywhere(tmp_path: Path, whole: bytes) -> None:
     path = tmp_path / "x.bin"
     path.write_bytes(whole)
-    assert open_checkpoint(path).names == ("w",)
+    assert open_tensors(path).names == ("w",)
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(WorkError) as error:
-            open_checkpoint(path)
+            open_tensors(path)
         assert error.value.where == str(path)
 
 
@@ -115,11 +115,11 @@ def test_what_weights_do_not_need_is_told_apart_from_damage(tmp_path: Path) -> N
     path = tmp_path / "x.bin"
     path.write_bytes(zipped(called("os.system", text("x"))))
     with pytest.raises(WorkError) as error:
-        open_checkpoint(path)
+        open_tensors(path)
     assert "unless you trust its source" in str(error.value.fix)
     path.write_bytes(zipped(table(tensor())[:-2]))
     with pytest.raises(WorkError) as error:
-        open_checkpoint(path)
+        open_tensors(path)
     assert "damaged" in str(error.value.fix)
 
 
@@ -130,11 +130,11 @@ def test_a_link_that_leads_out_of_the_folder(tmp_path: Path) -> None:
     for name in ("pytorch_model.bin", "pytorch_model.bin.index.json", "other.pt"):
         (folder / name).symlink_to(tmp_path / "secret")
         with pytest.raises(WorkError, match="is a link to a place outside"):
-            open_checkpoint(folder)
+            open_tensors(folder)
         (folder / name).unlink()
 
 
 def test_a_pickle_of_plain_data_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "x.bin").write_bytes(pickle.dumps({"w": [1.0]}, 4))
     with pytest.raises(WorkError, match=r"torch\.save did not write"):
-        open_checkpoint(tmp_path / "x.bin")
+        open_tensors(tmp_path / "x.bin")

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.io.casting import raw_bytes
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES, torch_dtype
 from tfcli.checkpoints.torch.file import TorchFile
@@ -312,13 +312,13 @@ def test_reading_one_tensor_of_a_large_file_takes_its_memory_alone(
     code = f"""
 import torch
 from pathlib import Path
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
 def anonymous():
     text = Path("/proc/self/status").read_text()
     return int(text.split("RssAnon:")[1].split()[0]) * 1024
 torch.ones(1).sum().item()
 before = anonymous()
-source = open_checkpoint(Path({str(path)!r}))
+source = open_tensors(Path({str(path)!r}))
 assert source.nbytes == 144_004_000
 for name in source:
     source[name].view(torch.uint8)[::4096].sum()
@@ -338,4 +338,4 @@ def test_nothing_is_unpickled_by_python(tmp_path: Path, monkeypatch: pytest.Monk
 
     for module, name in [(pickle, "load"), (pickle, "Unpickler"), (torch, "load")]:
         monkeypatch.setattr(module, name, refuse)
-    assert open_checkpoint(path)["w"].item() == 1
+    assert open_tensors(path)["w"].item() == 1

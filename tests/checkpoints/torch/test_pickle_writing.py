@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tests.checkpoints.torch.test_pickle_reading import same, sample
 from tfcli.checkpoints.hf.safetensors import PendingTensor
-from tfcli.checkpoints.hf.source import PICKLED, PICKLED_INDEX, open_checkpoint
+from tfcli.checkpoints.hf.source import PICKLED, PICKLED_INDEX, open_tensors
 from tfcli.checkpoints.io.disk import whole_file
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES
 from tfcli.checkpoints.torch.serialize import (
@@ -42,7 +42,7 @@ def test_torch_loads_every_dtype(tmp_path: Path, code: str, mapped: bool) -> Non
     found = torch.load(path, weights_only=True, mmap=mapped)
     assert list(found) == ["odd", "w"]
     assert same(found["w"], sample(code))
-    assert same(open_checkpoint(path)["w"], sample(code))
+    assert same(open_tensors(path)["w"], sample(code))
 
 
 def test_torch_loads_every_shape(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_storages_are_aligned_and_the_archive_is_whole(tmp_path: Path) -> None:
         assert archive.testzip() is None
         assert archive.namelist()[0] == "archive/data.pkl"
     again = tmp_path / "y.bin"
-    write_torch(again, [PendingTensor.of(n, t) for n, t in open_checkpoint(path).items()])
+    write_torch(again, [PendingTensor.of(n, t) for n, t in open_tensors(path).items()])
     assert again.read_bytes() == path.read_bytes()
 
 
@@ -87,7 +87,7 @@ def test_large_archives_have_64_bit_fields(tmp_path: Path) -> None:
         assert found.testzip() is None
         assert len(found.namelist()) == 3
     assert same(torch.load(path, weights_only=True, mmap=True)["w"], sample("F32"))
-    assert same(open_checkpoint(path)["w"], sample("F32"))
+    assert same(open_tensors(path)["w"], sample("F32"))
 
 
 def test_values_that_are_not_what_was_declared_and_names_that_stand_twice(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file(tmp_path: Path, small_files: N
     with pytest.raises(WorkError, match="cannot be written"):
         write_torch(path, pending(w=torch.ones(50_000)))
     assert os.listdir(tmp_path) == ["x.bin"]  # noqa: PTH208 - hidden files too
-    assert open_checkpoint(path)["w"].tolist() == [0] * 4
+    assert open_tensors(path)["w"].tolist() == [0] * 4
 
 
 def test_shards_and_their_index(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_shards_and_their_index(tmp_path: Path) -> None:
         "metadata": {"total_size": 1000},
         "weight_map": {"a": names[0], "b": names[1], "c": names[1]},
     }
-    source = open_checkpoint(tmp_path)
+    source = open_tensors(tmp_path)
     assert {name: t.sum().item() for name, t in source.items()} == {"a": 100, "b": 0, "c": 50}
     assert set(torch.load(files[1], weights_only=True)) == {"b", "c"}
 

@@ -15,9 +15,10 @@ import transformers
 
 from tests.checkpoints.models import LLAMA, tiny, tokens
 from tests.convert.memory import assert_bounded
-from tfcli.checkpoints.containers import detect, open_view
-from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.hf.source import open_checkpoint
+from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.containers import find_container, open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.errors import WorkError
@@ -61,8 +62,8 @@ def trained(tmp_path_factory):
 )
 def test_weights_are_those_that_deepspeed_rebuilds(trained, tmp_path, model, stage):
     source = trained / f"{model}-zero" / str(stage)
-    assert detect(source) == "zero"
-    view = open_view(source, config_from=trained / model)
+    assert find_container(source).name == "zero"
+    view = open_checkpoint(source, Reading(trained / model))
     rebuilt = torch.load(trained / f"{model}-zero/rebuilt{stage}.pt", weights_only=True)
     frozen = {f"model.layers.0.mlp.{name}_proj.weight" for name in ("gate", "up", "down")}
     # DeepSpeed's own script loses what stage 1 does not train; it is in the file all the same.
@@ -71,7 +72,7 @@ def test_weights_are_those_that_deepspeed_rebuilds(trained, tmp_path, model, sta
         found = view.tensors[name].read()
         assert torch.equal(found, wanted), name
         assert found.dtype == (torch.bfloat16 if name in frozen else torch.float32)
-    before = open_checkpoint(trained / model)
+    before = open_tensors(trained / model)
     for name in frozen:
         assert torch.equal(view.tensors[name].read(), before[name].bfloat16())
     assert not torch.equal(view.tensors["model.norm.weight"].read(), before["model.norm.weight"])
@@ -99,11 +100,11 @@ def _read(view: Any, names: set[str]) -> dict[str, torch.Tensor]:
 @pytest.mark.interop
 def test_the_folder_of_a_step_and_a_config_one_folder_up(trained, tmp_path):
     source = trained / "plain-zero/2"
-    step = open_view(source / "global_step1", config_from=trained / "plain")
-    whole = open_view(source, config_from=trained / "plain")
+    step = open_checkpoint(source / "global_step1", Reading(trained / "plain"))
+    whole = open_checkpoint(source, Reading(trained / "plain"))
     assert step.tensors.keys() == whole.tensors.keys()
     with pytest.raises(WorkError, match=r"has a config\.json"):
-        open_view(source)
+        open_checkpoint(source)
 
 
 SHAPES = [{"a.weight": (3, 5), "b.weight": (4, 4)}, {"c.bias": (7,)}]
@@ -166,7 +167,7 @@ def _pieces(value: torch.Tensor, world: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_every_value_is_found(tmp_path, stage, world):
-    view = open_view(step(tmp_path / "in", stage, world))
+    view = open_checkpoint(step(tmp_path / "in", stage, world))
     wanted = values()
     assert view.tensors.keys() == {*wanted, "e.weight"}
     for name, value in wanted.items():
@@ -255,7 +256,7 @@ def test_room_behind_each_weight(tmp_path):
             content["optimizer_state_dict"][FLAT[2]][0] = piece.clone()
 
         damage(source, f"*pp_rank_{rank}*optim*", change)
-    view = open_view(source)
+    view = open_checkpoint(source)
     assert torch.equal(view.tensors["b.weight"].read(), state["b.weight"])
     damage(
         source,
@@ -284,31 +285,34 @@ def test_files_that_are_missing(tmp_path, stage, change, message):
     source = step(tmp_path / "in", stage)
     change(source / "global_step7")
     with pytest.raises(WorkError, match=message):
-        open_view(source)
+        open_checkpoint(source)
 
 
 def test_a_missing_fragment_of_stage_3(tmp_path):
     source = step(tmp_path / "in", 3)
     next(source.glob("*/zero_pp_rank_1*model_states*")).unlink()
     with pytest.raises(WorkError, match="of 1 of 2 processes are here"):
-        open_view(source)
+        open_checkpoint(source)
 
 
 def test_without_latest_the_only_step_counts(tmp_path):
     source = step(tmp_path / "in", 2)
     (source / "latest").unlink()
-    assert open_view(source).tensors
+    assert open_checkpoint(source).tensors
     other = source / "global_step9"
     other.mkdir()
     (other / "zero_pp_rank_0_mp_rank_00_optim_states.pt").touch()
     with pytest.raises(WorkError, match="2 steps are here"):
-        open_view(source)
+        open_checkpoint(source)
 
 
 def test_plain_weights_beside_a_step_count(tmp_path):
     source = step(tmp_path / "in", 2)
     save_model(tiny(), source)
-    assert detect(source) == "hf" and detect(source / "global_step7") == "zero"
+    assert (
+        find_container(source).name == "hf"
+        and find_container(source / "global_step7").name == "zero"
+    )
 
 
 @pytest.mark.parametrize("stage", [2, 3])
@@ -328,4 +332,4 @@ def test_memory_is_that_of_one_tensor(tmp_path, stage):
         del flat, optimizer
     model = {"module": {}, "buffer_names": [], "param_shapes": [shapes], "shared_params": {}}
     torch.save(model, folder / "mp_rank_00_model_states.pt")
-    assert_bounded(lambda: open_view(folder))
+    assert_bounded(lambda: open_checkpoint(folder))

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from tests.checkpoints.models import BERT, GPT2, LLAMA
-from tfcli.checkpoints.checkpoint import View
-from tfcli.checkpoints.containers import open_view
-from tfcli.checkpoints.folder import save_model
-from tfcli.checkpoints.model import load_view
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.containers import open_checkpoint
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
 from tfcli.convert.logits.compare import compare_logits, measure_logits, require_runnable
 from tfcli.convert.logits.sample import sample_inputs
@@ -66,7 +65,7 @@ IN_GGUF = {
 
 def checkpoint(
     folder: Path, settings: dict[str, Any], task: str | None = None, **more: Any
-) -> View:
+) -> Checkpoint:
     """A folder with random weights; vectors are random too, so that none hides behind ones."""
     model = initialize(build(read_config(settings), task))
     generator = torch.Generator().manual_seed(7)
@@ -74,17 +73,17 @@ def checkpoint(
         if parameter.ndim == 1:
             parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     save_model(model, folder, **more)
-    return open_view(folder)
+    return open_checkpoint(folder)
 
 
-def written(source: View, output: Path, **keys: Any) -> View:
+def written(source: Checkpoint, output: Path, **keys: Any) -> Checkpoint:
     """What `tfcli convert` makes of a checkpoint."""
     spec = ConvertSpec(source=str(source.path), output=str(output), **keys)
     execute(spec, Console.silent())
-    return open_view(output)
+    return open_checkpoint(output)
 
 
-def damaged(view: View, name: str, change: Callable[[Tensor], Tensor]) -> View:
+def damaged(view: Checkpoint, name: str, change: Callable[[Tensor], Tensor]) -> Checkpoint:
     """The view with one tensor changed."""
     tensor = view.tensors[name]
     values = change(tensor.read().clone())
@@ -138,7 +137,7 @@ def test_rounding_to_a_type_is_all_that_differs(family, tmp_path):
 def test_values_that_the_type_can_hold_cost_nothing(tmp_path):
     """Half precision that was stored as float32: no guess from the number of bits would say so."""
     checkpoint(tmp_path / "first", LLAMA)
-    half = written(open_view(tmp_path / "first"), tmp_path / "half", dtype="bf16")
+    half = written(open_checkpoint(tmp_path / "first"), tmp_path / "half", dtype="bf16")
     wide = written(half, tmp_path / "wide", dtype="fp32")
     account = compare_logits(wide, written(wide, tmp_path / "again", dtype="bf16"))
     assert account.rounded == {}
@@ -173,7 +172,7 @@ def test_types_by_pattern_and_a_tied_table(tmp_path, tiny_tokenizer):
 def test_a_bfloat16_source_in_a_quantized_file(tmp_path, tiny_tokenizer):
     """Read back, its values are rounded twice: to the block's steps and to bfloat16."""
     checkpoint(tmp_path / "first", IN_GGUF["llama"], tokenizer_from=tiny_tokenizer)
-    source = written(open_view(tmp_path / "first"), tmp_path / "in", dtype="bf16")
+    source = written(open_checkpoint(tmp_path / "first"), tmp_path / "in", dtype="bf16")
     account = compare_logits(source, written(source, tmp_path / "out", to="gguf", dtype="q8_0"))
     assert list(account.rounded) == ["Q8_0"]
     assert account.unexplained_difference == 0 < account.expected_difference
@@ -308,8 +307,8 @@ def test_of_spans_the_places_are_ranked(tmp_path):
     assert measure_logits(source, view, rows=16, length=8).same_top == same
 
 
-def _logits(view: View, **sample: int) -> Tensor:
-    model = load_view(view, dtype=torch.float32)
+def _logits(view: Checkpoint, **sample: int) -> Tensor:
+    model = load_model(view, dtype=torch.float32)
     with torch.no_grad():
         return model(**sample_inputs(model, **sample)).logits.double().flatten(0, 1)
 

@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfcli.checkpoints.checkpoint import View, ViewTensor
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.dcp.metadata import METADATA, Chunk, Stored, read_metadata
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.torch.file import TorchFile
@@ -29,25 +30,23 @@ from tfcli.errors import WorkError
 if TYPE_CHECKING:
     from torch import Tensor
 
-TAKES = ("config_from", "config_required")  # of what `detect.open_view` is given
 
 _STATE = (*TRAINING, "dataloader", "epoch", "step", "train")
 _WRAPPERS = {*WRAPPERS, "app"}
 
 
-def open_view(path: Path, config_from: Path | None = None, *, config_required: bool = True) -> View:
+def read(path: Path, asked: Reading) -> Checkpoint:
     """The view of a folder with .metadata and .distcp files.
 
     Args:
         path: the folder.
-        config_from: a folder whose config.json and tokenizer belong to the weights.
-        config_required: without it, the config is empty where there is none.
+        asked: where the config is.
 
     Raises:
         WorkError: no config.json, a broken .metadata, files that are missing or too short, or no
             weights.
     """
-    config, companions = find_config(path, config_from, required=config_required)
+    config, companions = find_config(path, asked.config_from, required=asked.config_required)
     found = read_metadata(path)
     groups = Counter(part for part in map(_training_part, found) if part is not None)
     unused = {part: f"state of the training, {count} items" for part, count in groups.items()}
@@ -71,7 +70,7 @@ def open_view(path: Path, config_from: Path | None = None, *, config_required: b
         sorted({path / METADATA, *(chunk.file for item in found for chunk in item.chunks)})
     )
     config = with_stored_dtype(config, tensors.values())
-    return View("dcp", path, config, tensors, files, companions=companions, unused=unused)
+    return Checkpoint("dcp", path, config, tensors, files, companions=companions, unused=unused)
 
 
 def _training_part(item: Stored) -> str | None:
@@ -82,10 +81,12 @@ def _training_part(item: Stored) -> str | None:
     return None if place is None else ".".join(parts[: place + 1])
 
 
-def _tensor(item: Stored, name: str) -> ViewTensor:
+def _tensor(item: Stored, name: str) -> TensorEntry:
     pieces = [chunk for chunk in item.chunks if math.prod(chunk.sizes)]
     how = f"{len(pieces)} chunks put together" if len(pieces) > 1 else ""
-    return ViewTensor(name, item.dtype, item.shape, (item.name,), how, partial(_read, item, pieces))
+    return TensorEntry(
+        name, item.dtype, item.shape, (item.name,), how, partial(_read, item, pieces)
+    )
 
 
 def _read(item: Stored, pieces: list[Chunk]) -> Tensor:

@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tfcli.checkpoints.checkpoint import View
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.dcp.metadata import METADATA
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.shards import plan_shards
 from tfcli.checkpoints.io.disk import require_space, whole_file
 from tfcli.checkpoints.io.dtypes import BITS, torch_dtype
-from tfcli.checkpoints.options import WriteOptions
 from tfcli.checkpoints.parameters import as_parameters
 from tfcli.checkpoints.plan import Plan
 from tfcli.checkpoints.strict_json import short
@@ -47,7 +47,7 @@ class _Place:
     length: int
 
 
-def prepare(view: View) -> View:
+def prepare(view: Checkpoint) -> Checkpoint:
     """A view by the names that a model asks for.
 
     Raises:
@@ -145,3 +145,6 @@ def _metadata(
             place.file, place.start, place.length
         )
     return pickle.dumps(Metadata(tensors, paths, storage))
+
+
+WRITER = Writer(write, prepare)

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tfcli.checkpoints.checkpoint import ViewTensor
+from tfcli.checkpoints.checkpoint import TensorEntry
 from tfcli.checkpoints.dialect.steps import Step
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
@@ -91,8 +91,8 @@ class Dialect:
         }
 
     def to_hf(
-        self, stored: Mapping[str, ViewTensor], config: Mapping[str, Any]
-    ) -> dict[str, ViewTensor]:
+        self, stored: Mapping[str, TensorEntry], config: Mapping[str, Any]
+    ) -> dict[str, TensorEntry]:
         """Hugging Face's tensors, in the order in which the stored ones come.
 
         Args:
@@ -108,8 +108,8 @@ class Dialect:
         return _convert(self.name, _written_out(self, config), wanted, self.facts(config).sizes)
 
     def from_hf(
-        self, tensors: Mapping[str, ViewTensor], config: Mapping[str, Any]
-    ) -> dict[str, ViewTensor]:
+        self, tensors: Mapping[str, TensorEntry], config: Mapping[str, Any]
+    ) -> dict[str, TensorEntry]:
         """The stored tensors: the inverse of `to_hf`, but for what that leaves out.
 
         Raises:
@@ -174,9 +174,9 @@ def _filled(
 def _convert(
     dialect: str,
     rules: Iterable[_Plain],
-    tensors: Mapping[str, ViewTensor],
+    tensors: Mapping[str, TensorEntry],
     sizes: Mapping[str, int],
-) -> dict[str, ViewTensor]:
+) -> dict[str, TensorEntry]:
     by_source = {name: rule for rule in rules for name in rule.sources}
     unknown = [name for name in tensors if name not in by_source]
     missing = [name for name in by_source if name not in tensors]
@@ -188,7 +188,7 @@ def _convert(
                 f"{dialect}: {what} {shown}{more}",
                 fix="check that the config belongs to these weights",
             )
-    found: dict[str, ViewTensor] = {}
+    found: dict[str, TensorEntry] = {}
     for rule in dict.fromkeys(by_source[name] for name in tensors):
         made = [tensors[name] for name in rule.sources]
         for step in rule.steps:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from tfcli.checkpoints.checkpoint import ViewTensor
+from tfcli.checkpoints.checkpoint import TensorEntry
 from tfcli.checkpoints.dialect.rotary_rows import to_halves, to_pairs
 from tfcli.checkpoints.io.dtypes import torch_dtype
 from tfcli.checkpoints.strict_json import short
@@ -27,7 +27,7 @@ Size = str | int
 class Step(Protocol):
     """One change of some tensors, with a way back."""
 
-    def apply(self, tensors: Sequence[ViewTensor], sizes: Mapping[str, int]) -> list[ViewTensor]:
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         """The tensors that it makes; `sizes` are those of the checkpoint's config.
 
         Raises:
@@ -50,7 +50,7 @@ class Split:
     dim: int
     sizes: tuple[Size, ...]
 
-    def apply(self, tensors: Sequence[ViewTensor], sizes: Mapping[str, int]) -> list[ViewTensor]:
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         (whole,) = _exactly(1, tensors)
         lengths = [_number(size, sizes) for size in self.sizes]
         if _length(whole, self.dim) != sum(lengths):
@@ -82,7 +82,7 @@ class Fuse:
     dim: int
     sizes: tuple[Size, ...]
 
-    def apply(self, tensors: Sequence[ViewTensor], sizes: Mapping[str, int]) -> list[ViewTensor]:
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         parts = _exactly(len(self.sizes), tensors)
         for part, size in zip(parts, self.sizes, strict=True):
             length = _number(size, sizes)
@@ -102,7 +102,7 @@ class Fuse:
 class Stack:
     """Several tensors of one shape, such as experts, become one with a new first dimension."""
 
-    def apply(self, tensors: Sequence[ViewTensor], sizes: Mapping[str, int]) -> list[ViewTensor]:
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         shapes = {tensor.shape for tensor in tensors}
         shape = (len(tensors), *tensors[0].shape)
         return [_joined(tensors, shape, f"{len(tensors)} stacked", shapes, _stack)]
@@ -115,7 +115,7 @@ class Stack:
 class Unstack:
     """One tensor becomes those that its first dimension counts."""
 
-    def apply(self, tensors: Sequence[ViewTensor], sizes: Mapping[str, int]) -> list[ViewTensor]:
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         (whole,) = _exactly(1, tensors)
         count = _length(whole, 0)
         return [
@@ -144,8 +144,8 @@ class Permute:
     dims: tuple[int, ...]
     at: tuple[int, ...] | None = None
 
-    def apply(self, tensors: Sequence[ViewTensor], sizes: Mapping[str, int]) -> list[ViewTensor]:
-        def change(tensor: ViewTensor) -> ViewTensor:
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        def change(tensor: TensorEntry) -> TensorEntry:
             if len(tensor.shape) != len(self.dims):
                 raise WorkError(f"{_shown(tensor)}, expected {len(self.dims)} dimensions")
             shape = tuple(tensor.shape[dim] for dim in self.dims)
@@ -174,11 +174,11 @@ class Rotary:
     at: tuple[int, ...] | None = None
     to: str = "halves"
 
-    def apply(self, tensors: Sequence[ViewTensor], sizes: Mapping[str, int]) -> list[ViewTensor]:
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         head_dim = _number(self.head_dim, sizes)
         order = to_halves if self.to == "halves" else to_pairs
 
-        def change(tensor: ViewTensor) -> ViewTensor:
+        def change(tensor: TensorEntry) -> TensorEntry:
             if head_dim % 2 or _length(tensor, 0) % head_dim:
                 raise WorkError(f"{_shown(tensor)}, no whole heads of {head_dim} rows")
             read = partial(_reordered, tensor.read, order, head_dim)
@@ -204,8 +204,8 @@ class Dtype:
     after: str
     at: tuple[int, ...] | None = None
 
-    def apply(self, tensors: Sequence[ViewTensor], sizes: Mapping[str, int]) -> list[ViewTensor]:
-        def change(tensor: ViewTensor) -> ViewTensor:
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        def change(tensor: TensorEntry) -> TensorEntry:
             if tensor.dtype != self.before:
                 raise WorkError(f"{short(tensor.name)} is {tensor.dtype}, expected {self.before}")
             read = partial(_exactly_cast, tensor.read, self.after, tensor.name)
@@ -219,14 +219,14 @@ class Dtype:
         return Dtype(self.after, self.before, self.at)
 
 
-def _exactly(count: int, tensors: Sequence[ViewTensor]) -> Sequence[ViewTensor]:
+def _exactly(count: int, tensors: Sequence[TensorEntry]) -> Sequence[TensorEntry]:
     if len(tensors) != count:
         names = ", ".join(short(tensor.name) for tensor in tensors)
         raise WorkError(f"{names}: expected {count} tensors, found {len(tensors)}")
     return tensors
 
 
-def _shown(tensor: ViewTensor) -> str:
+def _shown(tensor: TensorEntry) -> str:
     return f"{short(tensor.name)} is {list(tensor.shape)}"
 
 
@@ -234,17 +234,17 @@ def _number(size: Size, sizes: Mapping[str, int]) -> int:
     return sizes[size] if isinstance(size, str) else size
 
 
-def _length(tensor: ViewTensor, dim: int) -> int:
+def _length(tensor: TensorEntry, dim: int) -> int:
     if dim >= len(tensor.shape):
         raise WorkError(f"{_shown(tensor)}, it has no dimension {dim}")
     return tensor.shape[dim]
 
 
 def _each(
-    tensors: Sequence[ViewTensor],
+    tensors: Sequence[TensorEntry],
     at: tuple[int, ...] | None,
-    change: Callable[[ViewTensor], ViewTensor],
-) -> list[ViewTensor]:
+    change: Callable[[TensorEntry], TensorEntry],
+) -> list[TensorEntry]:
     places = range(len(tensors)) if at is None else at
     return [change(tensor) if place in places else tensor for place, tensor in enumerate(tensors)]
 
@@ -254,12 +254,12 @@ def _then(before: str, how: str) -> str:
 
 
 def _joined(
-    parts: Sequence[ViewTensor],
+    parts: Sequence[TensorEntry],
     shape: tuple[int, ...],
     how: str,
     shapes: set[tuple[int, ...]],
     join: Callable[[list[Tensor]], Tensor],
-) -> ViewTensor:
+) -> TensorEntry:
     """One tensor of several; `shapes` of the parts must agree, and so must their types."""
     if len(shapes) > 1 or len({part.dtype for part in parts}) > 1:
         held = ", ".join(f"{part.dtype} {list(part.shape)}" for part in parts[:4])
@@ -274,7 +274,7 @@ def _joined(
     )
 
 
-def _read_joined(parts: Sequence[ViewTensor], join: Callable[[list[Tensor]], Tensor]) -> Tensor:
+def _read_joined(parts: Sequence[TensorEntry], join: Callable[[list[Tensor]], Tensor]) -> Tensor:
     return join([part.read() for part in parts])
 
 

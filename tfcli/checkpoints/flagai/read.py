@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from tfcli.checkpoints.checkpoint import View, ViewTensor
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.flagai.folders import open_folder
 from tfcli.checkpoints.flagai.weights import is_weights
 from tfcli.checkpoints.io.dtypes import dtype_code, stored_shape
 
 
-def open_view(path: Path) -> View:
+def read(path: Path, asked: Reading) -> Checkpoint:
     """The view of a FlagAI folder, or of one with the files of model-parallel ranks.
 
     Raises:
@@ -26,7 +27,7 @@ def open_view(path: Path) -> View:
         part = "" if rows.of == 1 else f"rows {rows.part + 1} of {rows.of}"
         read = partial(opened.tensors.__getitem__, name)
         shape = stored_shape(code, tuple(like.shape))
-        tensors[name] = ViewTensor(name, code, shape, (rows.name,), part, read)
+        tensors[name] = TensorEntry(name, code, shape, (rows.name,), part, read)
     files = tuple(sorted(one for one in path.iterdir() if is_weights(one.name)))
     unused = opened.tensors.skipped
-    return View("flagai", path, opened.config, tensors, files, companions=path, unused=unused)
+    return Checkpoint("flagai", path, opened.config, tensors, files, companions=path, unused=unused)

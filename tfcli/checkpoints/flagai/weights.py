@@ -20,8 +20,8 @@ from tfcli.checkpoints.hf.source import (
     PICKLED_INDEX,
     SINGLE,
     TensorSource,
-    open_checkpoint,
     open_file,
+    open_tensors,
 )
 from tfcli.checkpoints.io.dtypes import torch_dtype, torch_shape
 from tfcli.checkpoints.io.tensor_pieces import same_bits
@@ -71,12 +71,12 @@ def open_weights(
     if len(ranks) > 1 and _processes() == len(ranks):
         return GatheredRanks(ranks, kind)
     if {SINGLE, INDEX, PICKLED, PICKLED_INDEX}.intersection(names):
-        return open_checkpoint(folder, writable=writable)
+        return open_tensors(folder, writable=writable)
     shards = [inside(folder, name) for name in names if _SHARD.fullmatch(name)]
     if shards:  # FlagAI writes no index
         return TensorSource(open_file(path, writable=writable) for path in shards)
     if ranks:
-        opened = [open_checkpoint(path, writable=writable) for path in ranks]
+        opened = [open_tensors(path, writable=writable) for path in ranks]
         return MergedRanks(opened, kind, folder)
     raise WorkError(
         "no weights are here",
@@ -132,7 +132,7 @@ class GatheredRanks(Mapping[str, torch.Tensor]):
         rank, failed = dist.get_rank(), None
         held: Mapping[str, torch.Tensor] = {}
         try:
-            held = open_checkpoint(files[rank])
+            held = open_tensors(files[rank])
         except WorkError as error:  # said to all, so that none waits for ever
             failed = (error.what, error.where)
         told: list[Any] = [None] * len(files)

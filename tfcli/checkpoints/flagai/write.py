@@ -8,20 +8,18 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from tfcli.checkpoints.checkpoint import View, ViewTensor
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.flagai.folders import Target
 from tfcli.checkpoints.flagai.tensors import as_flagai, rank_files, write_flagai
 from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.hf.safetensors import PendingTensor
-from tfcli.checkpoints.options import WriteOptions
 from tfcli.checkpoints.parameters import as_parameters
 from tfcli.checkpoints.plan import Plan
 from tfcli.files import write_json
 
-OWN_CONFIG = True  # FlagAI's keys, and no model_type
 
-
-def prepare(view: View) -> View:
+def prepare(view: Checkpoint) -> Checkpoint:
     """A view by the names that `readers.flagai` gives to what is written.
 
     Where FlagAI has one tensor for two of Hugging Face's, the view has both.
@@ -32,7 +30,7 @@ def prepare(view: View) -> View:
     """
     view = as_parameters(view)
     target = Target.of(view.config, view.tensors)
-    tensors: dict[str, ViewTensor] = {}
+    tensors: dict[str, TensorEntry] = {}
     for name, tensor in view.tensors.items():
         known = target.hf_names(name)
         name = name if name in known else known[0]
@@ -78,3 +76,6 @@ def check(plan: Plan, options: WriteOptions) -> None:
 def _stage(plan: Plan) -> tuple[Target, list[PendingTensor]]:
     target = Target.of(plan.config, [item.tensor.name for item in plan.items])
     return target, as_flagai(plan.pending(), target.kind, target.task, target.nested)
+
+
+WRITER = Writer(write, prepare, check, own_config=True)  # FlagAI's keys, and no model_type

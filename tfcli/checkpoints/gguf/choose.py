@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from tfcli.checkpoints.checkpoint import ViewTensor
+from tfcli.checkpoints.checkpoint import TensorEntry
 from tfcli.checkpoints.gguf.names import stays_single
 from tfcli.checkpoints.gguf.types import BY_NAME, WRITABLE
 from tfcli.checkpoints.io.header import TensorInfo
@@ -47,7 +47,7 @@ def type_chooser(kind: str | None, overrides: Sequence[tuple[str, str]]) -> Type
     return choose
 
 
-def common_type(infos: Iterable[TensorInfo | ViewTensor]) -> str:
+def common_type(infos: Iterable[TensorInfo | TensorEntry]) -> str:
     """The floating type that most bytes have; F32 where there is none."""
     held: Counter[str] = Counter()
     for info in infos:

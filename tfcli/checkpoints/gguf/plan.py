@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tfcli.checkpoints.checkpoint import View, ViewTensor
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.gguf.choose import TypeOf
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.rules import AddOne, Change, Dialect, Rule, Transpose
@@ -113,12 +113,12 @@ class Plan:
 
     targets: list[Target]
     skipped: dict[str, str]
-    more: dict[str, ViewTensor]
+    more: dict[str, TensorEntry]
     bare: bool
-    tied: tuple[ViewTensor, ViewTensor] | None
+    tied: tuple[TensorEntry, TensorEntry] | None
 
 
-def plan_targets(view: View, dialect: Dialect, config: Any, choose: TypeOf) -> Plan:
+def plan_targets(view: Checkpoint, dialect: Dialect, config: Any, choose: TypeOf) -> Plan:
     """Give every tensor of a checkpoint its place.
 
     Raises:
@@ -127,7 +127,7 @@ def plan_targets(view: View, dialect: Dialect, config: Any, choose: TypeOf) -> P
     where = str(view.path)
     bare = not any(name.startswith(dialect.prefix) for name in view.tensors)
     skipped: dict[str, str] = {}
-    groups: dict[str, list[tuple[int, ViewTensor, Rule]]] = {}
+    groups: dict[str, list[tuple[int, TensorEntry, Rule]]] = {}
     head = dialect.head if config.tie_word_embeddings else None
     for tensor in view:
         name = tensor.name
@@ -171,7 +171,7 @@ def plan_targets(view: View, dialect: Dialect, config: Any, choose: TypeOf) -> P
 
 def _target(
     name: str,
-    group: list[tuple[int, ViewTensor, Rule]],
+    group: list[tuple[int, TensorEntry, Rule]],
     config: Any,
     choose: TypeOf,
     where: str,
@@ -211,7 +211,7 @@ def _target(
     )
 
 
-def _parts(tensors: Sequence[ViewTensor], change: Change | None, sizes: Any) -> Iterator[Tensor]:
+def _parts(tensors: Sequence[TensorEntry], change: Change | None, sizes: Any) -> Iterator[Tensor]:
     for tensor in tensors:
         values = tensor.read()
         yield values if change is None else change.write(values, sizes)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from tfcli.checkpoints.checkpoint import View, ViewTensor
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.gguf.from_gguf import FromGGUF, plan_from_gguf
 from tfcli.checkpoints.gguf.header import is_gguf
 from tfcli.checkpoints.gguf.types import BY_NAME
 from tfcli.checkpoints.gguf.vocabulary_read import write_tokenizer
 from tfcli.errors import UsageError, WorkError
-
-TAKES = ("exact",)  # of what `detect.open_view` is given
 
 
 def gguf_file(path: Path) -> Path | None:
@@ -42,30 +40,32 @@ def only_file(path: Path) -> Path:
     return file
 
 
-def open_view(path: Path, exact: Callable[[str], bool] | None = None) -> View:
+def read(path: Path, asked: Reading) -> Checkpoint:
     """The view of a GGUF file; quantized tensors come out dense.
 
     Args:
         path: the file, or its folder.
-        exact: see `plan_from_gguf`.
+        asked: `exact` is of the names in the file, see `plan_from_gguf`.
 
     Raises:
         UsageError: several models in one folder.
         WorkError: a broken file, or an architecture or tokenizer that is not covered.
     """
     file = only_file(path)
-    planned = plan_from_gguf(file) if exact is None else plan_from_gguf(file, exact)
+    planned = plan_from_gguf(file, asked.exact)
     tensors = {}
     for origin in planned.origins:
         item = planned.pending(origin)
         stored = planned.file.info(origin.stored).dtype
         how = "" if BY_NAME[stored].plain and origin.change is None else _how(stored, origin.change)
         held = "" if stored == item.dtype else stored
-        tensors[item.name] = ViewTensor(
+        tensors[item.name] = TensorEntry(
             item.name, item.dtype, item.shape, (origin.stored,), how, item.read, held
         )
     files = tuple(dict.fromkeys(info.file for info in planned.file.tensors.values()))
-    return View("gguf", path, planned.config, tensors, files, carry=lambda to: _carry(planned, to))
+    return Checkpoint(
+        "gguf", path, planned.config, tensors, files, carry=lambda to: _carry(planned, to)
+    )
 
 
 def _how(stored: str, change: object) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.checkpoint import View
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import CONFIG, copy_companions
 from tfcli.checkpoints.gguf.choose import common_type, type_chooser
 from tfcli.checkpoints.gguf.file_write import Value
@@ -34,7 +34,7 @@ _TOKENIZERS = ("tokenizer*.json", "vocab.*", "*.model", "*.spm", "*.tiktoken")
 
 
 def plan_to_gguf(
-    view: View,
+    view: Checkpoint,
     kind: str | None = None,
     tensor_types: Sequence[tuple[str, str]] = (),
     *,
@@ -110,7 +110,7 @@ def _table(name: str, values: list[float]) -> Target:
     return Target(name, "F32", (len(values),), (), "F32", "made", "from config.json", "", 0, parts)
 
 
-def _late(view: View, config: ModelConfig, plan: Plan, tokenizer: bool) -> dict[str, Value]:
+def _late(view: Checkpoint, config: ModelConfig, plan: Plan, tokenizer: bool) -> dict[str, Value]:
     """What depends on values, and the tokenizer where the plan was made without it."""
     _require_tie(view, plan)
     found = {} if tokenizer else _vocabulary(view, config)
@@ -119,7 +119,7 @@ def _late(view: View, config: ModelConfig, plan: Plan, tokenizer: bool) -> dict[
     return found
 
 
-def _require_tie(view: View, plan: Plan) -> None:
+def _require_tie(view: Checkpoint, plan: Plan) -> None:
     """A stored output matrix may be left out only where it is the embedding."""
     from tfcli.checkpoints.io.tensor_pieces import same_bits
 
@@ -134,7 +134,7 @@ def _require_tie(view: View, plan: Plan) -> None:
         )
 
 
-def _vocabulary(view: View, config: Any) -> dict[str, Value]:
+def _vocabulary(view: Checkpoint, config: Any) -> dict[str, Value]:
     from tfcli.tokenizers.load import load_tokenizer
 
     found = {}
@@ -148,7 +148,7 @@ def _vocabulary(view: View, config: Any) -> dict[str, Value]:
 
 
 @contextmanager
-def _tokenizer_folder(view: View) -> Iterator[Path | None]:
+def _tokenizer_folder(view: Checkpoint) -> Iterator[Path | None]:
     """Where the tokenizer's files are: those that a container keeps in another way are made."""
     if view.carry is None:
         yield view.companions

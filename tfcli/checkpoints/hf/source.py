@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from tfcli.checkpoints.hf.container import INDEX, SINGLE
 from tfcli.checkpoints.hf.safetensors import SafetensorsFile
 from tfcli.checkpoints.io.header import TensorInfo
 from tfcli.checkpoints.strict_json import MAX_BYTES, parse_object, short
@@ -16,8 +17,6 @@ from tfcli.files import inside, read_bounded
 if TYPE_CHECKING:
     from torch import Tensor
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 PICKLED = "pytorch_model.bin"
 PICKLED_INDEX = "pytorch_model.bin.index.json"
 _INCOMPLETE = "get the checkpoint again: its index and its files do not belong together"
@@ -109,7 +108,7 @@ class TensorSource(Mapping[str, "Tensor"]):
         return (file.tensors[name] for name, file in self._home.items())
 
 
-def open_checkpoint(path: Path, *, writable: bool = True) -> TensorSource:
+def open_tensors(path: Path, *, writable: bool = True) -> TensorSource:
     """Open a Hugging Face folder, or a single file of safetensors or torch.save.
 
     A folder holds `model.safetensors`, or `model.safetensors.index.json` and the shards that it

@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.checkpoint import View, ViewTensor
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.io.dtypes import torch_dtype
 from tfcli.checkpoints.megatron.layout import Heads, Layout, join
@@ -29,7 +30,6 @@ from tfcli.models.config import LIMIT
 if TYPE_CHECKING:
     from torch import Tensor
 
-TAKES = ("config_from",)  # of what `detect.open_view` is given
 
 NAME = "model_optim_rng.pt"
 LATEST = "latest_checkpointed_iteration.txt"
@@ -37,14 +37,14 @@ _RANK = re.compile(r"mp_rank_(\d{2,4})")
 _MISSING = "get the whole folder again: every part is needed"
 
 
-def open_view(path: Path, config_from: Path | None = None) -> View:
+def read(path: Path, asked: Reading) -> Checkpoint:
     """The view of a folder of mp_rank_XX folders, or of the folder with its iterations.
 
     Raises:
         WorkError: no config.json or one of another family, a part is missing, or tensors that the
             family does not have or that do not fit its sizes.
     """
-    config, companions = find_config(path, config_from)
+    config, companions = find_config(path, asked.config_from)
     family = config.get("model_type")
     if not isinstance(family, str) or family not in FAMILIES:
         raise WorkError(
@@ -69,7 +69,9 @@ def open_view(path: Path, config_from: Path | None = None) -> View:
             tensors[spelt] = _tensor(spelt, files, stored, layout, which, vocab)
     config = with_stored_dtype(config, tensors.values())
     paths = tuple(file.path for file in files)
-    return View("megatron", path, config, tensors, paths, companions=companions, unused=unused)
+    return Checkpoint(
+        "megatron", path, config, tensors, paths, companions=companions, unused=unused
+    )
 
 
 def open_parts(path: Path) -> tuple[TorchFile, ...]:
@@ -146,7 +148,7 @@ def _tensor(
     layout: Layout,
     which: int,
     vocab: int | None,
-) -> ViewTensor:
+) -> TensorEntry:
     rule, heads = layout.rule, layout.heads
     infos = [file.tensors[stored] for file in files]
     first = infos[0]
@@ -182,7 +184,7 @@ def _tensor(
     whole = tuple(shape)
     read = partial(_read, files[:parts], stored, layout, which, whole)
     seen = whole[::-1] if rule.turned else whole
-    return ViewTensor(name, first.dtype, seen, (stored,), ", ".join(notes), read)
+    return TensorEntry(name, first.dtype, seen, (stored,), ", ".join(notes), read)
 
 
 def _read(

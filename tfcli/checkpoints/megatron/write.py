@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.checkpoint import View
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.io.casting import cast
 from tfcli.checkpoints.io.disk import require_space
@@ -25,7 +26,6 @@ from tfcli.checkpoints.megatron.args import file_arguments, model_arguments, pad
 from tfcli.checkpoints.megatron.layout import Heads, Layout, split
 from tfcli.checkpoints.megatron.read import LATEST, NAME
 from tfcli.checkpoints.megatron.rules import OUTPUT, VOCABULARY, stored_names
-from tfcli.checkpoints.options import WriteOptions
 from tfcli.checkpoints.parameters import as_parameters
 from tfcli.checkpoints.plan import Plan, Planned
 from tfcli.checkpoints.strict_json import short
@@ -43,7 +43,7 @@ TAG = "release"
 _PREFIXES = {"gpt2": "transformer.", "llama": "model."}  # what checkpoints of bodies leave out
 
 
-def prepare(view: View) -> View:
+def prepare(view: Checkpoint) -> Checkpoint:
     """A view by the names that Megatron's rules know.
 
     Raises:
@@ -118,7 +118,7 @@ def _ranks(plan: Plan, parts: int) -> list[list[PendingTensor]]:
     return [_part(written, config, heads, rank, parts) for rank in range(parts)]
 
 
-def _config(view: View) -> ModelConfig:
+def _config(view: Checkpoint) -> ModelConfig:
     from tfcli.models.registry import read_config
 
     return read_config(view.config)
@@ -182,3 +182,6 @@ def _content(arguments: Namespace, tensors: Mapping[str, Any]) -> dict[str, Any]
         "iteration": 0,
         "model": dict(tensors),
     }
+
+
+WRITER = Writer(write, prepare, check)

@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfcli.checkpoints.checkpoint import View, ViewTensor
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.dialect.rotary_rows import to_halves
 from tfcli.checkpoints.folder import read_object
 from tfcli.checkpoints.hf.source import TensorSource, open_file
@@ -52,7 +53,7 @@ class _Folder:
     sizes: dict[str, int]
 
 
-def open_view(path: Path) -> View:
+def read(path: Path, asked: Reading) -> Checkpoint:
     """The view of a folder with params.json and consolidated weights.
 
     Raises:
@@ -91,7 +92,9 @@ def open_view(path: Path) -> View:
     )
     files = tuple(file.path for part in parts for file in part.files)
     carry = partial(write_tokenizer, scaled=bool(params.rest.get("use_scaled_rope")))
-    return View("meta", path, config, tensors, files, companions=path, unused=unused, carry=carry)
+    return Checkpoint(
+        "meta", path, config, tensors, files, companions=path, unused=unused, carry=carry
+    )
 
 
 def _open_parts(path: Path) -> tuple[TensorSource, ...]:
@@ -178,7 +181,7 @@ def _sizes(
     }
 
 
-def _tensor(folder: _Folder, stored: str, rule: Rule, layer: int) -> ViewTensor:
+def _tensor(folder: _Folder, stored: str, rule: Rule, layer: int) -> TensorEntry:
     infos = [part.info(stored) for part in folder.parts]
     shape = tuple(folder.sizes[key] for key in rule.shape)
     along = _along(folder, rule, infos, shape)
@@ -194,7 +197,7 @@ def _tensor(folder: _Folder, stored: str, rule: Rule, layer: int) -> ViewTensor:
     parts = folder.parts if along is not None else folder.parts[:1]
     read = partial(_read, parts, stored, shape, along or 0, head_dim)
     name = rule.name.replace("{}", str(layer))
-    return ViewTensor(name, infos[0].dtype, shape, (stored,), ", ".join(notes), read)
+    return TensorEntry(name, infos[0].dtype, shape, (stored,), ", ".join(notes), read)
 
 
 def _along(

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfcli.checkpoints.checkpoint import View
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.dialect.rotary_rows import to_pairs
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.io.casting import cast
 from tfcli.checkpoints.io.dtypes import torch_dtype
 from tfcli.checkpoints.meta.params import PARAMS, params_of
 from tfcli.checkpoints.meta.rules import BY_NAME, OUTPUT, Rule, split_layer
-from tfcli.checkpoints.options import WriteOptions
 from tfcli.checkpoints.plan import Plan, Planned
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.torch.serialize import write_torch
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
 
     from tfcli.models.configs.rotary import RotaryConfig
 
-OWN_CONFIG = True  # params.json, and no config.json
 _CUT_ROWS_FROM = 128_000  # the vocabulary of Llama 3, whose embedding is cut into rows
 
 
-def prepare(view: View) -> View:
+def prepare(view: Checkpoint) -> Checkpoint:
     """A view as Meta's format can hold it: with an output layer of its own.
 
     Raises:
@@ -88,7 +87,7 @@ def _files(plan: Plan, parts: int) -> list[list[PendingTensor]]:
     return [_part(plan, config, number, parts) for number in range(parts)]
 
 
-def _config(view: View) -> RotaryConfig:
+def _config(view: Checkpoint) -> RotaryConfig:
     from tfcli.models.configs.rotary import RotaryConfig
     from tfcli.models.registry import read_config
 
@@ -140,3 +139,6 @@ def _read(
     if along is not None:
         values = values.narrow(along, number * shape[along], shape[along])
     return values if head_dim is None else to_pairs(values, head_dim).reshape(shape)
+
+
+WRITER = Writer(write, prepare, check, own_config=True)  # params.json, and no config.json

@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.checkpoint import View, ViewTensor
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.folder import CONFIG, read_object
 from tfcli.checkpoints.hf.read import as_stored
-from tfcli.checkpoints.hf.source import TensorSource, open_checkpoint
+from tfcli.checkpoints.hf.source import TensorSource, open_tensors
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
@@ -35,16 +36,16 @@ class Packing:
     group_size: int
 
 
-def open_view(path: Path) -> View:
+def read(path: Path, asked: Reading) -> Checkpoint:
     """The view of an MLX folder: quantized weights come out as dense ones.
 
     Raises:
         WorkError: another quantization mode, or tensors that do not fit each other.
     """
     config = read_object(path, CONFIG)
-    source = open_checkpoint(path, writable=False)
+    source = open_tensors(path, writable=False)
     quantization = config.get("quantization") or {}
-    tensors: dict[str, ViewTensor] = {}
+    tensors: dict[str, TensorEntry] = {}
     for info in source.infos():
         module, _, leaf = info.name.rpartition(".")
         if leaf in ("scales", "biases") and f"{module}.scales" in source:
@@ -55,7 +56,7 @@ def open_view(path: Path) -> View:
             tensors[info.name] = as_stored(source, info)
     plain = {k: v for k, v in config.items() if k not in ("quantization", "quantization_config")}
     files = tuple(file.path for file in source.files)
-    return View("mlx", path, plain, tensors, files, companions=path)
+    return Checkpoint("mlx", path, plain, tensors, files, companions=path)
 
 
 def _packing(quantization: Mapping[str, Any], module: str, path: Path) -> Packing:
@@ -75,7 +76,7 @@ def _packing(quantization: Mapping[str, Any], module: str, path: Path) -> Packin
     return Packing(bits, group)
 
 
-def _dense(source: TensorSource, module: str, packing: Packing) -> ViewTensor:
+def _dense(source: TensorSource, module: str, packing: Packing) -> TensorEntry:
     names = tuple(f"{module}.{leaf}" for leaf in ("weight", "scales", "biases"))
     for name in names:
         if name not in source:
@@ -95,7 +96,7 @@ def _dense(source: TensorSource, module: str, packing: Packing) -> ViewTensor:
         )
     how = f"{packing.bits} bits in groups of {packing.group_size} dequantized"
     read = partial(_read, source, names, packing)
-    return ViewTensor(names[0], scales.dtype, (*rows, columns), names, how, read)
+    return TensorEntry(names[0], scales.dtype, (*rows, columns), names, how, read)
 
 
 def _read(source: TensorSource, names: tuple[str, ...], packing: Packing) -> Tensor:

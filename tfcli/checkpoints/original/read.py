@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tfcli.checkpoints.checkpoint import View
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.dialect.dialect import Dialect
 from tfcli.checkpoints.folder import read_object
 from tfcli.checkpoints.hf.read import as_stored
@@ -22,8 +23,8 @@ from tfcli.checkpoints.hf.source import (
     PICKLED_INDEX,
     SINGLE,
     TensorSource,
-    open_checkpoint,
     open_file,
+    open_tensors,
     read_index,
 )
 from tfcli.checkpoints.meta.params import PARAMS
@@ -34,8 +35,6 @@ from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.trainer_folders import find_config, with_stored_dtype
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import inside
-
-TAKES = ("config_from",)  # of what `detect.open_view` is given
 
 # Those with more marks come first: Gemma 3 has every name that marks Gemma 1.
 DIALECTS = (MLLAMA_TEXT, GEMMA3_TEXT, GEMMA2, GEMMA)
@@ -58,7 +57,7 @@ def is_original(path: Path) -> bool:
         return False
 
 
-def open_view(path: Path, config_from: Path | None = None) -> View:
+def read(path: Path, asked: Reading) -> Checkpoint:
     """The view of a checkpoint in its repository's own names.
 
     Raises:
@@ -70,14 +69,14 @@ def open_view(path: Path, config_from: Path | None = None) -> View:
     dialect = dialect_of(source)
     if dialect is None:
         raise WorkError(f"no dialect has {short(source.names[0])}", where=str(path))
-    config, companions, carry = _config(path, config_from, source, dialect)
+    config, companions, carry = _config(path, asked.config_from, source, dialect)
     stored = {info.name: as_stored(source, info) for info in source.infos()}
     try:
         tensors = dialect.to_hf(stored, config)
     except WorkError as error:
         raise WorkError(error.what, where=error.where or str(path), fix=error.fix) from None
     beside = {name: f"{what}, beside the weights" for name, what in source.beside.items()}
-    return View(
+    return Checkpoint(
         "original",
         path,
         with_stored_dtype(config, tensors.values()),
@@ -118,7 +117,7 @@ def _open(path: Path) -> TensorSource:
     if not path.is_dir():
         return TensorSource([open_file(path, writable=False)])
     if not (path / PARAMS).is_file():
-        return open_checkpoint(path, writable=False)
+        return open_tensors(path, writable=False)
     parts = sorted(path.glob("consolidated*"))
     if len(parts) != 1:
         raise WorkError(

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfcli.checkpoints.checkpoint import ViewTensor
+from tfcli.checkpoints.checkpoint import TensorEntry
+from tfcli.checkpoints.container import WriteOptions
 from tfcli.checkpoints.dialect.dialect import Dialect
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.source import PICKLED_INDEX
 from tfcli.checkpoints.io.casting import cast
 from tfcli.checkpoints.io.dtypes import torch_dtype
-from tfcli.checkpoints.options import WriteOptions
 from tfcli.checkpoints.plan import Plan, Planned
 from tfcli.checkpoints.torch.serialize import write_torch_shards
 from tfcli.files import write_json
@@ -60,7 +60,7 @@ def write_original(
     return files
 
 
-def _as_planned(item: Planned) -> ViewTensor:
+def _as_planned(item: Planned) -> TensorEntry:
     """A tensor with the type that the plan gives it."""
     read = partial(_cast, item)
     return dataclasses.replace(item.tensor, dtype=item.dtype, read=read)

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tfcli.checkpoints.checkpoint import View
-from tfcli.checkpoints.options import WriteOptions
+from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.plan import Plan
 from tfcli.checkpoints.torch.serialize import write_torch_shards
-
-
-def prepare(view: View) -> View:
-    """Every view is in Hugging Face's terms already."""
-    return view
 
 
 def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
@@ -22,3 +16,6 @@ def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
         WorkError: as `write_torch_shards`.
     """
     return write_torch_shards(folder, plan.pending(), options.max_shard_bytes)
+
+
+WRITER = Writer(write)

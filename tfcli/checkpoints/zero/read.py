@@ -22,7 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.checkpoint import View, ViewTensor
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.torch.file import TorchFile
 from tfcli.checkpoints.torch.pickle.values import StoredTensor
@@ -40,8 +41,6 @@ from tfcli.errors import WorkError
 if TYPE_CHECKING:
     from torch import Tensor
 
-TAKES = ("config_from", "config_required")  # of what `detect.open_view` is given
-
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
@@ -53,19 +52,18 @@ class _Piece:
     count: int
 
 
-def open_view(path: Path, config_from: Path | None = None, *, config_required: bool = True) -> View:
+def read(path: Path, asked: Reading) -> Checkpoint:
     """The view of a ZeRO folder, or of the folder of one of its steps.
 
     Args:
         path: with the file `latest`, or with the files themselves.
-        config_from: a folder whose config.json and tokenizer belong to the weights.
-        config_required: without it, the config is empty where there is none.
+        asked: where the config is.
 
     Raises:
         WorkError: no config.json, files of some processes are missing, or partitions that do not
             hold what the shapes ask for.
     """
-    config, companions = find_config(path, config_from, required=config_required)
+    config, companions = find_config(path, asked.config_from, required=asked.config_required)
     folder = open_step(step_folder(path))
     trained = {**_frozen(folder), **_trained(folder)}
     found = {**_stored(folder), **trained, **_shared(folder, trained)}
@@ -73,7 +71,7 @@ def open_view(path: Path, config_from: Path | None = None, *, config_required: b
         raise WorkError("holds no weights", where=str(folder.path))
     names = unwrap(found, config)
     tensors = {
-        names[name]: ViewTensor(names[name], dtype, shape, (name,), how, read)
+        names[name]: TensorEntry(names[name], dtype, shape, (name,), how, read)
         for name, (dtype, shape, how, read) in found.items()
     }
     files = tuple(file.path for file in (*folder.optim, *folder.model))
@@ -82,7 +80,7 @@ def open_view(path: Path, config_from: Path | None = None, *, config_required: b
         "optimizer_state_dict": "state of the training, but for the fp32 weights",
         "module": "weights in the type of the training, where there are fp32 ones",
     }
-    return View("zero", path, config, tensors, files, companions=companions, unused=unused)
+    return Checkpoint("zero", path, config, tensors, files, companions=companions, unused=unused)
 
 
 _Found = tuple[str, tuple[int, ...], str, Callable[[], "Tensor"]]

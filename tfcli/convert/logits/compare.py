@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tfcli.checkpoints.checkpoint import View
-from tfcli.checkpoints.model import load_view
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.model import load_model
 from tfcli.convert.logits.difference import difference, ranking, spread
 from tfcli.convert.logits.rounding import places_of, round_weights
 from tfcli.convert.logits.sample import sample_inputs
@@ -53,8 +53,8 @@ class Answer:
 
 
 def compare_logits(
-    source: View,
-    written: View,
+    source: Checkpoint,
+    written: Checkpoint,
     *,
     task: str | None = None,
     seed: int = 0,
@@ -83,7 +83,7 @@ def compare_logits(
     )
 
 
-def require_runnable(source: View, task: str | None = None) -> None:
+def require_runnable(source: Checkpoint, task: str | None = None) -> None:
     """Refuse what cannot be run before it is converted, from the config and the names alone.
 
     Raises:
@@ -99,8 +99,8 @@ def require_runnable(source: View, task: str | None = None) -> None:
 
 
 def measure_logits(
-    source: View,
-    written: View,
+    source: Checkpoint,
+    written: Checkpoint,
     *,
     task: str | None = None,
     seed: int = 0,
@@ -129,7 +129,7 @@ def measure_logits(
 
 @torch.no_grad()  # and not inference_mode, which does not reach the threads that dequantize
 def _measure(
-    source: View, written: View, task: str | None, seed: int, rows: int, length: int
+    source: Checkpoint, written: Checkpoint, task: str | None, seed: int, rows: int, length: int
 ) -> tuple[LogitsAccount, str]:
     model = _load(source, task)
     if task is None and _lacks_head(model, written):
@@ -171,19 +171,19 @@ def _measure(
     return account, "" if account.within else _first_difference(expected, found, bound)
 
 
-def _load(view: View, task: str | None) -> Model:
+def _load(view: Checkpoint, task: str | None) -> Model:
     """A view's model in float32, with memory of its own for every tensor.
 
     How a matrix lies in memory, and where it begins, decides in which order its products are
     added, and mapped files differ in both. They are not to be written to either.
     """
-    model = load_view(view, task=task, dtype=torch.float32)
+    model = load_model(view, task=task, dtype=torch.float32)
     for slot in (*model.parameters(), *model.buffers()):
         slot.data = slot.data.clone(memory_format=torch.contiguous_format)
     return model
 
 
-def _lacks_head(model: Model, written: View) -> bool:
+def _lacks_head(model: Model, written: Checkpoint) -> bool:
     """Whether a container holds the backbone alone, as GGUF does of BERT.
 
     A decoder without its head is no decoder: there it is an error, which loading finds.
@@ -196,7 +196,7 @@ def _lacks_head(model: Model, written: View) -> bool:
     return bool(own) and not own & places_of(model, written).keys()
 
 
-def _answer(model: Model, inputs: dict[str, Tensor], view: View) -> Answer:
+def _answer(model: Model, inputs: dict[str, Tensor], view: Checkpoint) -> Answer:
     output = model(**inputs, output_hidden_states=True)
     logits = output.logits.float()
     if not bool(logits.isfinite().all()):
@@ -228,7 +228,7 @@ def _first_difference(expected: Answer, found: Answer, bound: float) -> str:
     return "the head"
 
 
-def _config_changes(source: View, written: View) -> list[str]:
+def _config_changes(source: Checkpoint, written: Checkpoint) -> list[str]:
     """Keys of the configs that bear on the computation and differ."""
     one, other = read_config(source.config), read_config(written.config)
     if type(one) is not type(other):

@@ -7,14 +7,14 @@ from collections import Counter
 import torch
 from torch import Tensor
 
-from tfcli.checkpoints.checkpoint import View, ViewTensor
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.io.dtypes import FLOATS, torch_dtype
 from tfcli.errors import ModelError
 from tfcli.models.matching import LoadAccount, match_names
 from tfcli.models.model import Model
 
 
-def round_weights(model: Model, source: View, written: View) -> dict[str, int]:
+def round_weights(model: Model, source: Checkpoint, written: Checkpoint) -> dict[str, int]:
     """Give the weights of the source's model, in place, the values that a file's types leave.
 
     Args:
@@ -45,7 +45,7 @@ def round_weights(model: Model, source: View, written: View) -> dict[str, int]:
     return dict(sorted(kinds.items()))
 
 
-def rounded(values: Tensor, target: ViewTensor) -> Tensor:
+def rounded(values: Tensor, target: TensorEntry) -> Tensor:
     """Values as they are read again from a tensor of a type. values (Tensor): [..., in]"""
     dtype = torch_dtype(target.dtype)
     if not target.stored:
@@ -60,7 +60,7 @@ def rounded(values: Tensor, target: ViewTensor) -> Tensor:
     return decode(raw, target.stored, torch.empty(rows.shape, dtype=dtype)).view(values.shape)
 
 
-def places_of(model: Model, view: View) -> dict[str, ViewTensor]:
+def places_of(model: Model, view: Checkpoint) -> dict[str, TensorEntry]:
     """Name in the model -> the tensor of a view that fills it.
 
     Raises:
