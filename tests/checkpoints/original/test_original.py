@@ -14,6 +14,7 @@ from tests.models.tiny import content
 from tfcli.checkpoints.container import Reading, WriteOptions
 from tfcli.checkpoints.containers import find_container, open_checkpoint
 from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.original.container import ORIGINAL
 from tfcli.checkpoints.original.mllama_text import MLLAMA_TEXT
 from tfcli.checkpoints.original.read import DIALECTS
 from tfcli.checkpoints.original.write import write_original
