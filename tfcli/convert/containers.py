@@ -15,6 +15,7 @@ from tfcli.checkpoints.hf.source import INDEX
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES, USER_NAMES
 from tfcli.checkpoints.plan import Plan, Planned, make_plan
 from tfcli.console import Bar
+from tfcli.convert.account import account
 from tfcli.convert.card import CARD, model_card
 from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.convert.spec import ConvertResult, ConvertSpec
@@ -146,5 +147,5 @@ def _result(
         companions=list(companions),
         left_out=sorted(others) if files else [],
         unused=dict(view.unused),
-        tensors=[item.account() for item in plan.items],
+        tensors=[account(item) for item in plan.items],
     )
