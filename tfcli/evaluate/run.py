@@ -39,7 +39,7 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
     device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
     folder = resolve(spec.model)
     tokenizer = load_tokenizer(folder)
-    texts = read_documents(spec.data, spec.text_field, split="test")
+    texts = read_documents(spec.data, spec.text_field, split="test", console=job.console)
     task = model_task(spec, load_config(folder))
     options: dict[str, Any] = {"dtype": dtype, "device": device, "attention": spec.attention}
     model = load_model(folder, task=task, **options)

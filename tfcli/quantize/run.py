@@ -169,7 +169,7 @@ def _calibration(
         job.console.note("no calibration text is given: Python's language reference is used")
         documents = [document.text for document in python_docs()]
     else:
-        documents = read_documents(spec.data)
+        documents = read_documents(spec.data, console=job.console)
     tokenizer = load_tokenizer(folder)
     encoded = [tokenizer.encode(document, add_special_tokens=True) for document in documents]
     windows = token_windows(encoded, length=length, samples=spec.samples, seed=spec.seed)

@@ -63,7 +63,7 @@ class TrainSpec(Spec):
         None, description="Folder or tokenizer.json; left out, the model's own."
     )
     data: InputPath = Field(
-        description="Training text: .txt, .jsonl, .csv, .parquet, or a folder of tfcli data."
+        description="Training text: .txt, .jsonl, .csv, .parquet, or a folder of them."
     )
     validation: InputPath | None = Field(
         None, description="Validation text, in the same forms; never trained on."
