@@ -19,6 +19,7 @@ from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.log import MetricsLog, read_metrics
 from tfcli.train.run import resume
 from tfcli.train.spec import TrainSpec
+from tfcli.train.validate import Validation
 
 # Two epochs and a half, with all that draws random numbers.
 LONG = {
@@ -124,8 +125,30 @@ def test_ctrl_c_makes_a_checkpoint_between_two_steps(long_spec, straight, tmp_pa
         with pytest.raises(KeyboardInterrupt):
             execute(spec, Console.silent())
     resumed = execute(spec, Console.silent()).result
-    assert resumed.resumed_from == 34
+    assert resumed.resumed_from == 33
     assert content(tmp_path / "interrupted") == straight[1]
+
+
+def test_a_validation_that_ctrl_c_cuts_short_is_made_up_for(long_spec, straight, tmp_path):
+    """The signal comes while the validation after step 35 runs, the last of five."""
+    spec = long_spec("cut")
+    values, loss = [], Validation.loss
+
+    def loss_and_interrupt(self, model, accelerator, asked):
+        if len(values) == 4:
+            signal.raise_signal(signal.SIGINT)
+        values.append(loss(self, model, accelerator, asked))
+        return values[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Validation, "loss", loss_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            execute(spec, Console.silent())
+    assert values[-1] is None
+    assert read_metrics(tmp_path / ".cut.partial/metrics.jsonl")[-1]["step"] == 34
+    resumed = execute(spec, Console.silent()).result
+    assert resumed.resumed_from == 35
+    assert content(tmp_path / "cut") == straight[1]
 
 
 def test_another_number_of_processes_is_refused(tmp_path):

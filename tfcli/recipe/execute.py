@@ -145,8 +145,10 @@ def _staged(output: Path, inputs: InputDigests, spec: Spec, force: bool) -> Iter
             sync_folder(partial)
             _swap(partial, output)
         except BaseException:
-            # A finished step (no key file) that could not be renamed is not worth keeping.
-            if not spec.resumable or not (partial / KEY_FILE).exists():
+            # A finished step (no key file) that could not be renamed is not worth keeping, and
+            # there is nothing to go on from where only the key lies.
+            left = {path.name for path in partial.iterdir()}
+            if not spec.resumable or KEY_FILE not in left or left == {KEY_FILE}:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
     except OSError as error:
