@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.models.errors import ModelError
@@ -33,7 +33,9 @@ class OptimizerSection(Section):
     )
     eps: float = Field(1e-8, gt=0, description="Added to the root of the running square.")
     weight_decay: float = Field(
-        0.1, ge=0, description="Decoupled weight decay, on matrices only: no norms, no biases."
+        0.1,
+        ge=0,
+        description="Decoupled weight decay, on matrices and tables only: no norms, no biases.",
     )
 
     @field_validator("betas")
@@ -71,6 +73,7 @@ class TrainSpec(Spec):
     model: ModelRef | None = Field(
         None, description="Go on from this checkpoint: a folder or org/name[@revision]."
     )
+    family_file: FamilyFile = None
     config: dict[str, Any] | None = Field(
         None, description="A new model: model_type and the keys of its config.json."
     )
@@ -128,13 +131,16 @@ class TrainSpec(Spec):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where to train; auto is cuda where there is one."
     )
-    family_file: FamilyFile = None
 
     @field_validator("config")
     @classmethod
-    def _config_is_known(cls, config: dict[str, Any] | None) -> dict[str, Any] | None:
-        if config is None:
-            return None
+    def _config_is_known(
+        cls, config: dict[str, Any] | None, info: ValidationInfo
+    ) -> dict[str, Any] | None:
+        # A family of the user's own is known once its file has run, which reading a spec does not
+        # do: the work begins with the same check.
+        if config is None or info.data.get("family_file") is not None:
+            return config
         from tfcli.models.config import config_from_recipe
 
         try:
