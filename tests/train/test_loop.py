@@ -18,6 +18,7 @@ from tfcli.train.checkpoint import Checkpoints
 from tfcli.train.log import MetricsLog
 from tfcli.train.loop import Loop
 from tfcli.train.objective import next_token
+from tfcli.train.validate import Validation
 
 TOKENS = torch.randint(0, 50, (61,), generator=torch.Generator().manual_seed(0))
 
@@ -169,6 +170,22 @@ def test_ctrl_c_in_the_last_step_loses_nothing(tmp_path):
     with Console.silent().progress("train", 1) as bar:
         loop.run(progress, bar)
     assert progress.step == 1
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_validation_loss_that_is_not_finite_is_no_best_one(tmp_path, bad):
+    def objective(model, batch, targets):
+        loss = next_token(model, batch, targets)
+        return loss if torch.is_grad_enabled() else loss * bad
+
+    validation = Validation(TOKENS, 8, 8, objective, "fp32")
+    loop = make_loop(tmp_path, validation=validation, validate_every=1, keep_best=True)
+    with (
+        Console.silent().progress("train", 3) as bar,
+        pytest.raises(WorkError, match=r"validation loss is .* at step 1"),
+    ):
+        loop.run(fresh(), bar)
+    assert not loop.checkpoints.best.exists()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -152,7 +152,8 @@ class Loop:
         total /= accelerator.num_processes
         norm = accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf)
         loss, norm = float(accelerator.reduce(total, "sum")), float(norm)
-        _require_finite(step + 1, loss, norm)
+        _require_finite(step + 1, "loss", loss)
+        _require_finite(step + 1, "gradient norm", norm)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
@@ -170,6 +171,7 @@ class Loop:
         loss = self.validation.loss(model, self.accelerator, asked)
         if loss is None:
             return None
+        _require_finite(progress.step, "validation loss", loss)
         if progress.best_loss is None or loss < progress.best_loss:
             progress.best_loss, progress.best_step = loss, progress.step
             if self.keep_best and self.accelerator.is_main_process:
@@ -197,10 +199,9 @@ def _best(progress: Progress) -> dict[str, str]:
     return {} if progress.best_loss is None else {"best validation": f"{progress.best_loss:.3f}"}
 
 
-def _require_finite(step: int, loss: float, norm: float) -> None:
-    for name, value in (("loss", loss), ("gradient norm", norm)):
-        if not math.isfinite(value):
-            raise WorkError(
-                f"the {name} is {value} at step {step}",
-                fix="lower optimizer.lr, lengthen schedule.warmup_steps, or set precision: fp32",
-            )
+def _require_finite(step: int, name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise WorkError(
+            f"the {name} is {value} at step {step}",
+            fix="lower optimizer.lr, lengthen schedule.warmup_steps, or set precision: fp32",
+        )
