@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.io.dtypes import dtype_code
 from tfcli.console import Console
 from tfcli.data.documents import read_documents
 from tfcli.data.tokens import token_stream
 from tfcli.errors import ModelError, UsageError, WorkError
-from tfcli.hub import resolve
 from tfcli.models.config import ModelConfig, config_from_recipe
 from tfcli.train.batches import Stream, derive_seed
 from tfcli.train.optimizer import require_optimizer
@@ -31,6 +30,7 @@ DTYPES = {
 }
 
 if TYPE_CHECKING:
+    from tfcli.checkpoints.checkpoint import Checkpoint
     from tfcli.models.model import Model
     from tfcli.tokenizers.load import Tokenizer
 
@@ -57,11 +57,11 @@ def check_machine(spec: TrainSpec, device: str) -> None:
         )
 
 
-def tokenizer_folder(spec: TrainSpec) -> Path:
+def tokenizer_folder(spec: TrainSpec, start: Checkpoint | None) -> Path:
     """The folder whose tokenizer is used and goes with the trained model."""
     if spec.tokenizer is None:
-        assert spec.model is not None, "the spec asks for a tokenizer where there is no model"
-        return resolve(spec.model)
+        assert start is not None, "the spec asks for a tokenizer where there is no model"
+        return start.beside
     path = Path(spec.tokenizer)
     return path if path.is_dir() else path.parent
 
@@ -167,24 +167,22 @@ def _require_window(stream: torch.Tensor, key: str, length: int) -> None:
         )
 
 
-def build_model(spec: TrainSpec, config: ModelConfig | None) -> Model:
+def build_model(spec: TrainSpec, config: ModelConfig | None, start: Checkpoint | None) -> Model:
     """The model to train, float32, on the CPU: new where there is a config, else loaded.
 
     No row of its token table is frozen. A model's pad_token_id may be a token that texts use, as
     the one that ends them; and as windows hold no padding, a row that is none of these keeps its
     values anyway.
     """
-    from tfcli.checkpoints.folder import load_model
+    from tfcli.checkpoints.model import load_model
     from tfcli.models.loading import build, initialize
 
     if config is not None:
         model = build(config, "causal-lm", attention=spec.attention)
         initialize(model, spec.seed)
     else:
-        assert spec.model is not None
-        model = load_model(
-            spec.model, task="causal-lm", dtype=torch.float32, attention=spec.attention
-        )
+        assert start is not None
+        model = load_model(start, task="causal-lm", dtype=torch.float32, attention=spec.attention)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise WorkError("the model has no parameters to train", where="model")
     table = model.body.get_submodule(model.body.tokens)
@@ -194,15 +192,13 @@ def build_model(spec: TrainSpec, config: ModelConfig | None) -> Model:
     return model
 
 
-def start_dtype(spec: TrainSpec) -> torch.dtype:
+def start_dtype(start: Checkpoint | None) -> torch.dtype:
     """The dtype that most bytes of the start's weights have; float32 for a new model."""
-    if spec.model is None:
-        return torch.float32
-    source = open_checkpoint(resolve(spec.model))
+    known = {dtype_code(dtype): dtype for dtype in DTYPES.values()}
     held: Counter[torch.dtype] = Counter()
-    for tensor in source.values():
-        if tensor.dtype in DTYPES.values():
-            held[tensor.dtype] += tensor.nbytes
+    for tensor in start or ():
+        if tensor.dtype in known:
+            held[known[tensor.dtype]] += tensor.nbytes
     return held.most_common(1)[0][0] if held else torch.float32
 
 
