@@ -38,7 +38,7 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
     device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
     checkpoint = open_model(spec.model)
     tokenizer = load_tokenizer(checkpoint.beside)
-    texts = read_documents(spec.data, spec.text_field, split="test")
+    texts = read_documents(spec.data, spec.text_field, split="test", console=job.console)
     task = model_task(spec, checkpoint.model_config)
     options: dict[str, Any] = {"dtype": dtype, "device": device, "attention": spec.attention}
     model = load_model(checkpoint, task=task, **options)

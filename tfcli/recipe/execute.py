@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
+from tfcli.families import load_family_file
 from tfcli.files import read_json, sync_entry, sync_folder, write_json
 from tfcli.processes import is_first_process
 from tfcli.recipe.digests import InputDigests
@@ -100,8 +101,14 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
 
 def _run(spec: Spec, job: Job) -> Result:
     """Do a verb's work. stdout is for results alone: what a library prints meanwhile, as deepspeed
-    does when it is imported, goes to stderr."""
+    does when it is imported, goes to stderr.
+
+    A spec's own families are loaded here, as late as can be: their file is code, which nothing but
+    the work may run."""
     with redirect_stdout(sys.stderr):
+        family_file = getattr(spec, "family_file", None)
+        if family_file is not None:
+            load_family_file(family_file)
         result: Result = get_verb(spec.verb).run()(spec, job)
     return result
 
@@ -145,8 +152,10 @@ def _staged(output: Path, inputs: InputDigests, spec: Spec, force: bool) -> Iter
             sync_folder(partial)
             _swap(partial, output)
         except BaseException:
-            # A finished step (no key file) that could not be renamed is not worth keeping.
-            if not spec.resumable or not (partial / KEY_FILE).exists():
+            # A finished step (no key file) that could not be renamed is not worth keeping, and
+            # there is nothing to go on from where only the key lies.
+            left = {path.name for path in partial.iterdir()}
+            if not spec.resumable or KEY_FILE not in left or left == {KEY_FILE}:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
     except OSError as error:

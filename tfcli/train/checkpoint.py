@@ -39,6 +39,7 @@ class Progress:
         best_loss: the lowest validation loss so far, nats a token.
         best_step: where it was.
         epoch_starts: see `Feed`.
+        unfinished: figures of the last step, where its validation is still to be done.
     """
 
     step: int = 0
@@ -48,6 +49,7 @@ class Progress:
     best_loss: float | None = None
     best_step: int | None = None
     epoch_starts: list[int] = dataclasses.field(default_factory=lambda: [0])
+    unfinished: dict[str, Any] | None = None
 
 
 class Checkpoints:
