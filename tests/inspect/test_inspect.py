@@ -240,6 +240,7 @@ def test_older_tokenizer_files(tmp_path: Path) -> None:
         "file": "vocab.txt",
     }
     (tmp_path / "vocab.json").write_text('{"a": 0, "b": 1}')
+    (tmp_path / "merges.txt").write_text("")
     assert inspect(tmp_path).tokenizer.vocab_size == 2  # type: ignore[union-attr]
 
 

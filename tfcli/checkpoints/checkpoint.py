@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tfcli.checkpoints.folder import CONFIG, copy_companions, read_object
+from tfcli.checkpoints.folder import CONFIG, copy_companions, read_object, warn_of_lost_modules
 from tfcli.checkpoints.memory import freed_at_once
 from tfcli.checkpoints.pieces import same_bits
 from tfcli.checkpoints.safetensors import PendingTensor
@@ -180,6 +180,7 @@ def write_verified(
         with console.progress("writing", len(tensors), "tensors") as bar:
             files = write(output, [counted(item, bar) for item in tensors], max_shard_bytes)
         copied = copy_companions(companions, output)
+        warn_of_lost_modules(companions, copied, console)
         write_json(output / CONFIG, dict(config))
         with console.progress("verifying", len(tensors), "tensors") as bar:
             verify_written(

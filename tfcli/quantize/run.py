@@ -10,7 +10,13 @@ from typing import Any
 from torch import Tensor
 
 import tfcli
-from tfcli.checkpoints.folder import CONFIG, copy_companions, load_config, read_object
+from tfcli.checkpoints.folder import (
+    CONFIG,
+    copy_companions,
+    load_config,
+    read_object,
+    warn_of_lost_modules,
+)
 from tfcli.checkpoints.shards import write_shards
 from tfcli.checkpoints.source import TensorSource, open_checkpoint
 from tfcli.console import Bar
@@ -64,7 +70,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
             layers = _gptq_layers(spec, plan, model, windows, grid, bar)
         tensors = QuantizedTensors(plan, source, layers, grid)
         write_shards(job.output, tensors.pending())
-    copy_companions(folder, job.output)
+    warn_of_lost_modules(folder, copy_companions(folder, job.output), job.console)
     content = read_object(folder, CONFIG)
     content["quantization_config"] = quantization_config(spec, plan)
     write_json(job.output / CONFIG, content)
