@@ -75,11 +75,12 @@ def _open_folder(folder: Path, declared: Declared, target: bool) -> Opened:
             "vocab.txt, a vocab.json and merges.txt, a SentencePiece .model or a tiktoken rank "
             "file",
         )
+    first, last = vocabulary.files[0], vocabulary.files[-1]
     if vocabulary.kind == "marian":
-        return Opened(*load_marian(*vocabulary.files, declared))
+        return Opened(*load_marian(first, last, declared))
     if vocabulary.kind == "pairs":
-        return Opened(*load_bpe_files(*vocabulary.files, declared))
-    return _open_file(vocabulary.files[0], declared)
+        return Opened(*load_bpe_files(first, last, declared))
+    return _open_file(first, declared)
 
 
 def _open_file(file: Path, declared: Declared) -> Opened:
