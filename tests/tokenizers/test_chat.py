@@ -374,6 +374,8 @@ def write_config(folder, **config):
 
 def test_a_template_is_in_the_config_or_in_files(tmp_path):
     assert find_templates(tmp_path) == {}
+    (tmp_path / "chat_template.json").write_text('{"chat_template": "of a processor"}')
+    assert find_templates(tmp_path) == {"default": "of a processor"}
     write_config(tmp_path, chat_template="from config")
     assert find_templates(tmp_path) == {"default": "from config"}
     listed = [{"name": "default", "template": "d"}, {"name": "tool_use", "template": "t"}]

@@ -39,7 +39,7 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
             where=str(folder),
             fix="name a Hugging Face checkpoint folder" if name == CONFIG else None,
         )
-    return parse_object(read_bounded(path, MAX_BYTES), where=str(path))
+    return parse_object(read_bounded(path, MAX_BYTES), where=str(path), finite=False)
 
 
 def load_config(folder: Path) -> ModelConfig:

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tfcli.errors import WorkError
-from tfcli.files import inside
 from tfcli.inspect.spec import TokenizerFacts
 from tfcli.tokenizers.bounded import (
     MAX_BYTES,
     MAX_JSON_BYTES,
-    MAX_SIDE_BYTES,
-    read_bounded_json,
     read_lines,
+    read_vocabulary_json,
 )
 from tfcli.tokenizers.files import find_vocabulary
 from tfcli.tokenizers.tiktoken_file import is_tiktoken
@@ -36,22 +34,8 @@ def find_tokenizer(folder: Path) -> TokenizerFacts | None:
     return TokenizerFacts(type=kind, vocab_size=size, file=path.name)
 
 
-def has_chat_template(folder: Path) -> bool:
-    """Whether a folder holds a chat template.
-
-    Raises:
-        WorkError: tokenizer_config.json cannot be read.
-    """
-    if any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
-        return True
-    name = "tokenizer_config.json"
-    path = inside(folder, name) if (folder / name).is_file() else None
-    content = {} if path is None else read_bounded_json(path, MAX_SIDE_BYTES)
-    return isinstance(content, dict) and bool(content.get("chat_template"))
-
-
 def _fast(path: Path) -> tuple[str, int | None]:
-    content = read_bounded_json(path, MAX_JSON_BYTES)
+    content = read_vocabulary_json(path, MAX_JSON_BYTES)
     vocab = content["model"]["vocab"]
     # BPE and WordPiece: token -> id. Unigram: a list of [token, score].
     tokens = {item[0] for item in vocab} if isinstance(vocab, list) else set(vocab)
@@ -65,8 +49,8 @@ def _pieces(path: Path) -> tuple[str, int | None]:
 
 _READ: dict[str, Callable[..., tuple[str, int | None]]] = {
     "json": _fast,
-    "marian": lambda model, vocab: ("SentencePiece", len(read_bounded_json(vocab, MAX_BYTES))),
+    "marian": lambda model, vocab: ("SentencePiece", len(read_vocabulary_json(vocab, MAX_BYTES))),
     "pieces": _pieces,
-    "pairs": lambda vocab, merges: ("BPE", len(read_bounded_json(vocab, MAX_BYTES))),
+    "pairs": lambda vocab, merges: ("BPE", len(read_vocabulary_json(vocab, MAX_BYTES))),
     "words": lambda path: ("WordPiece", len(read_lines(path))),
 }

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from tfcli.checkpoints.strict_json import BUDGET, read_json
 from tfcli.errors import WorkError
 from tfcli.files import inside
 from tfcli.tokenizers.bounded import (
     MAX_BYTES,
     MAX_JSON_BYTES,
     MAX_SIDE_BYTES,
-    read_bounded_json,
 )
 
 MAX_TEMPLATE_BYTES = 1_000_000
@@ -127,7 +127,7 @@ def _modules(folder: Path, pattern: str = "*") -> list[str]:
     path = inside(folder, "modules.json")
     if not path.is_file():
         return []
-    listed = read_bounded_json(path, MAX_SIDE_BYTES)
+    listed = read_json(path, limit=MAX_SIDE_BYTES, budget=BUDGET)
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         raise WorkError("expected a list of modules", where=str(path))
     named = {str(one.get("path") or "").rstrip("/"): None for one in listed}

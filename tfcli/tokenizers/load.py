@@ -24,7 +24,8 @@ class Tokenizer:
     Args:
         backend: the `tokenizers` library's object, without truncation and padding.
         bos_id: begins a text. eos_id ends it, pad_id fills up. None when not declared.
-        chat_template: the Jinja source, never rendered here.
+        chat_templates: name -> Jinja source, never rendered here; the one for everything is
+            `default`.
         special_ids: role -> id of every declared special token, such as `mask_token`.
         pieces: SHA-256 of the SentencePiece model that the backend asks to cut text, where it
             does. Such a backend has no tokenizer.json.
@@ -34,9 +35,14 @@ class Tokenizer:
     bos_id: int | None = None
     eos_id: int | None = None
     pad_id: int | None = None
-    chat_template: str | None = None
+    chat_templates: Mapping[str, str] = field(default_factory=dict)
     special_ids: Mapping[str, int] = field(default_factory=dict)
     pieces: str | None = None
+
+    @property
+    def chat_template(self) -> str | None:
+        """The chat template for everything."""
+        return self.chat_templates.get("default")
 
     @cached_property
     def vocab_size(self) -> int:
@@ -162,7 +168,7 @@ def load_tokenizer(
         bos_id=opened.ids.get("bos_token"),
         eos_id=opened.ids.get("eos_token"),
         pad_id=opened.ids.get("pad_token"),
-        chat_template=find_templates(folder).get("default"),
+        chat_templates=find_templates(folder),
         special_ids=opened.ids,
         pieces=opened.pieces,
     )
