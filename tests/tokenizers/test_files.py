@@ -16,7 +16,7 @@ from tests.tokenizers.test_formats import FAMILIES
 from tests.tokenizers.texts import NASTY
 from tfcli.average.spec import AverageSpec
 from tfcli.checkpoints.folder import copy_companions
-from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
+from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec
 from tfcli.dequantize.spec import DequantizeSpec
