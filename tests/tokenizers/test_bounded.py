@@ -7,6 +7,7 @@ import os
 import tracemalloc
 
 import pytest
+from tokenizers import Regex, Tokenizer, models, normalizers
 
 from tests.tokenizers.folders import byte_level, rank_file, wordpieces, write
 from tfcli.errors import WorkError
@@ -225,3 +226,14 @@ def test_a_special_token_that_would_take_the_id_of_another(tmp_path):
 def test_a_tokenizer_json_whose_tokens_share_an_id(tmp_path):
     shared = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": []}}
     refused(tmp_path, {"tokenizer.json": shared}, "have the same id, 0", "tokenizer.json")
+
+
+def test_a_panic_of_the_library_is_an_error(tmp_path):
+    """A panic is no Exception: it would end the command with a traceback."""
+    backend = Tokenizer(models.BPE(vocab={"a": 0}, merges=[]))
+    backend.normalizer = normalizers.Replace(Regex("(a+)+$"), "")
+    backend.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(WorkError, match="cannot encode the text"):
+        load_tokenizer(tmp_path).encode("a" * 100 + "b")
+    with pytest.raises(WorkError, match="cannot decode the ids"):
+        load_tokenizer(tmp_path).decode([-1])

@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer as Backend
 
 from tfcli.errors import WorkError
-from tfcli.tokenizers.backend import fingerprint, literal_backend, run
+from tfcli.tokenizers.backend import decode, fingerprint, literal_backend, run
 from tfcli.tokenizers.batch import Batch, Side, cut, encodings, fill
 from tfcli.tokenizers.chat_folder import find_templates
 from tfcli.tokenizers.declared import read_declared
@@ -139,7 +139,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of ids; bytes that are no UTF-8 become U+FFFD."""
-        return self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        return decode(self.backend, list(ids), skip_special_tokens)
 
 
 def load_tokenizer(
