@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tfcli.checkpoints.strict_json import read_json
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.families import load_family_file
-from tfcli.files import read_json, sync_entry, sync_folder, write_json
+from tfcli.files import sync_entry, sync_folder, write_json
 from tfcli.processes import is_first_process
 from tfcli.recipe.digests import InputDigests
 from tfcli.recipe.job import Job

@@ -100,8 +100,20 @@ def run(encode: Callable[..., Any], given: Any, **options: Any) -> Any:
         if any(isinstance(text, str) and not is_unicode(text) for text in texts):
             raise WorkError("the text has half a surrogate pair, which no encoding has") from None
         raise
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the library is no Exception
         raise WorkError(f"the tokenizer cannot encode the text: {error}") from error
+
+
+def decode(backend: Backend, ids: list[int], skip_special_tokens: bool) -> str:
+    """The text of ids; the library's errors become ours."""
+    try:
+        return backend.decode(ids, skip_special_tokens=skip_special_tokens)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # as above
+        raise WorkError(f"the tokenizer cannot decode the ids: {error}") from error
 
 
 def is_unicode(text: str) -> bool:

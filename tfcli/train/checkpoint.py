@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from tfcli.checkpoints.strict_json import read_json
 from tfcli.console import Console
 from tfcli.errors import WorkError
-from tfcli.files import digest_file, inside, read_json, sync_entry, sync_folder, write_json
+from tfcli.files import digest_file, inside, sync_entry, sync_folder, write_json
 from tfcli.train.weights import load_optimizer, load_weights_into, save_optimizer, save_weights
 
 SCHEMA = "tfcli.checkpoint/1"
