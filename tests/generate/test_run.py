@@ -64,12 +64,6 @@ def test_the_text_is_on_stdout_and_figures_are_on_stderr(capsys, tiny_llama):
     assert "8 tokens" in shown.err
 
 
-def test_what_would_control_the_terminal_is_not_printed():
-    from tfcli.generate.preview import printable
-
-    assert printable("a\x1b[2Jb\tc\n\x07é") == "a\ufffd[2Jb\tc\n\ufffdé"
-
-
 @pytest.mark.parametrize(
     ("flags", "prompt", "what"),
     [
@@ -150,9 +144,18 @@ def test_without_chat_the_template_is_only_named(generate, chat_model, tiny_llam
         assert capsys.readouterr().err.count("with --chat it answers the prompt") == told
 
 
-def test_an_answer_stands_below_its_question(capsys, chat_model):
-    assert run(["generate", str(chat_model), PROMPT, "--chat", "--max-new-tokens", "2"]) == 0
-    assert capsys.readouterr().out.startswith(PROMPT + "\n")
+def test_an_answer_stands_alone_and_a_continuation_after_its_prompt(capsys, generate, chat_model):
+    def shown(*flags):
+        command = ["generate", str(chat_model), PROMPT, "--max-new-tokens", "4", *flags]
+        assert run(command) == 0
+        return capsys.readouterr().out
+
+    answer = generate("--chat", "--max-new-tokens", 4, model=chat_model)["text"]
+    more = generate("--max-new-tokens", 4, model=chat_model)["text"]
+    assert shown("--chat") == answer + "\n"
+    assert shown("--chat", "--echo") == f"{PROMPT}\n{answer}\n"
+    assert shown() == PROMPT + more + "\n"
+    assert shown("--no-echo") == more + "\n"
 
 
 def test_a_chat_needs_a_template_that_works(generate, chat_model, tiny_llama):
