@@ -130,7 +130,9 @@ def evaluate(
     """An eval of a model, with `divergence` from the trained one."""
     data = root / "test.jsonl"
     data.write_text('{"text": "the test text"}\n')
-    reference = {"reference": str(root / "train")} if divergence is not None else {}
+    reference = {}
+    if divergence is not None:
+        reference = {"reference": str(more.pop("reference", root / "train"))}
     spec = EvalSpec.model_validate(
         {
             "model": str(model),
@@ -169,11 +171,12 @@ def evaluate(
     return finish(spec, result)
 
 
-def generate(root: Path, model: Path, prompt: str, text: str, **more: Any) -> Path:
-    """A continuation of a prompt."""
-    spec = GenerateSpec(
-        model=str(model), prompt=prompt, output=str(root / more.pop("name", "generate"))
-    )
+def generate(root: Path, model: Path, prompt: str | None, text: str | None, **more: Any) -> Path:
+    """A continuation of a prompt; without one, of the prompts of a file."""
+    output = str(root / more.pop("name", "generate"))
+    (root / "prompts.txt").write_text("one\nthree\n")
+    prompts = str(root / "prompts.txt") if prompt is None else None
+    spec = GenerateSpec(model=str(model), prompt=prompt, prompts=prompts, output=output)
     result = GenerateResult.model_validate(
         {
             "model": str(model),
