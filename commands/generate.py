@@ -15,7 +15,7 @@ def show(result: GenerateResult, console: Console) -> None:
     write = writer(sys.stdout)
     for answer in result.all():
         if result.echo:
-            write(shown_before(answer.prompt, is_answer(result.task, result.chat)))
+            write(shown_before(answer.prompt, is_answer(result.task, result.chat)), dim=True)
         write(answer.text + "\n")
     show_figures(result, console)
 

@@ -48,3 +48,21 @@ def test_a_terminal_shows_every_character_that_is_no_control(text):
 def test_what_would_control_a_terminal_is_replaced():
     assert printable("a\x1b[2Jb\tc\n\x07é\x9b2J\rd") == "a\ufffd[2Jb\tc\n\ufffdé\ufffd2J\ufffdd"
     assert printable("a\r\nb") == "a\nb"
+
+
+@pytest.mark.parametrize(("no_color", "wanted"), [("", "\x1b[2mx\x1b[22my"), ("1", "xy")])
+def test_what_the_model_did_not_make_is_grey_on_a_terminal_with_colours(
+    monkeypatch, no_color, wanted
+):
+    monkeypatch.setenv("NO_COLOR", no_color)
+    master, slave = os.openpty()
+    with os.fdopen(slave, "w", encoding="utf-8") as out:
+        write = writer(out)
+        write("x", dim=True)
+        write("y")
+        shown = b""
+        while len(shown) < len(wanted):
+            shown += os.read(master, 100)
+    os.close(master)
+    assert shown.decode() == wanted
+    assert piped("x") == b"x"

@@ -76,7 +76,8 @@ def test_stdout_is_the_prompt_and_the_text_byte_for_byte(generate, tiny_llama, c
     assert capsys.readouterr().out == prompt + made["text"] + "\n"
 
 
-def test_text_is_written_while_it_is_made_and_said_once(tiny_llama, tmp_path):
+def test_text_is_written_while_it_is_made_and_said_once(tiny_llama, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
     pieces = []
 
     class Terminal(io.StringIO):
@@ -90,7 +91,26 @@ def test_text_is_written_while_it_is_made_and_said_once(tiny_llama, tmp_path):
     spec = GenerateSpec(model=str(tiny_llama), prompt=PROMPT, max_new_tokens=20)
     made = execute(spec, Console.silent(), out=Terminal()).result
     assert "".join(pieces) == printable(PROMPT + made.text + "\n")
-    assert len(pieces) > 10
+    assert len(pieces) > 5
+
+
+def test_what_was_written_before_an_interruption_stays(tiny_llama):
+    written = []
+
+    class Interrupted(io.TextIOWrapper):
+        def __init__(self):
+            super().__init__(io.BytesIO())
+
+        def flush(self):
+            written.append(self.buffer.getvalue())
+            if len(written) == 12:
+                raise KeyboardInterrupt
+
+    spec = GenerateSpec(model=str(tiny_llama), prompt=PROMPT, max_new_tokens=100)
+    with pytest.raises(KeyboardInterrupt):
+        execute(spec, Console.silent(), out=Interrupted())
+    assert written[-1].startswith(written[11]) and written[-1].endswith(b"\n")
+    assert written[11].startswith(PROMPT.encode()) and len(written[11]) > len(PROMPT)
 
 
 def test_an_answer_that_is_there_already_is_printed_again(tiny_llama, tmp_path, capsys):

@@ -55,13 +55,14 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         other = resolve(spec.reference)
         _require_same_tokens(tokenizer, load_tokenizer(other), spec)
         reference = load_model(other, task=task, **options)
-        _require_positions(plan, reference, spec)
+        _require_room(plan, room(reference.config, task, plan.prefix, tokenizer, begin), spec)
 
     prefix = tokenizer.prefix if plan.prefix else ()
     documents = tokenizer.encode_batch(texts, add_special_tokens=False)
     around = [*prefix, *tokenizer.suffix]
-    for each in (model, reference):
-        _require_known([*documents, around], each, spec)
+    _require_known([*documents, around], model, spec.model)
+    if reference is not None:
+        _require_known([*documents, around], reference, str(spec.reference))
     lengths = [len(ids) for ids in documents]
     windows = plan_windows(lengths, plan)
     total = sum(each.scored for each in windows)
@@ -90,7 +91,7 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         task=TASKS[task],
         model=spec.model,
         perplexity=perplexity(float(scores.loss.mean())),
-        bits_per_byte=float(scores.loss.sum()) / math.log(2) / size,
+        bits_per_byte=float(scores.loss.sum()) / math.log(2) / size if size else math.inf,
         loss=float(scores.loss.mean()),
         tokens=total,
         unscored_tokens=sum(map(len, left.values())),
@@ -150,11 +151,9 @@ def plan_of(
         UsageError: more than the model's positions, or a stride that skips tokens.
     """
     prefix = 0 if spec.bos == "none" else len(tokenizer.prefix)
-    inside = task == "causal-lm"
-    around = 0 if inside else max(prefix + len(tokenizer.suffix), len(begin) - 1)
-    limit = config.longest_input - around
-    trained = min(limit, config.trained_length - around)
-    window = spec.window or min(trained, LONGEST_DEFAULT)
+    limit = room(config, task, prefix, tokenizer, begin)
+    around = config.longest_input - limit
+    window = spec.window or min(config.trained_length - around, LONGEST_DEFAULT)
     if window > limit:
         raise UsageError(
             f"a window of {window:,} tokens is more than the model's {limit:,} positions",
@@ -175,7 +174,16 @@ def plan_of(
             where="stride",
             fix=f"--stride {window // 2}",
         )
-    return Plan(window, stride, prefix, spec.bos == "each", inside)
+    return Plan(window, stride, prefix, spec.bos == "each", inside=task == "causal-lm")
+
+
+def room(
+    config: ModelConfig, task: str, prefix: int, tokenizer: Tokenizer, begin: Begin = ()
+) -> int:
+    """The longest window that a model takes beside what it sees around one; see `plan_of`."""
+    if task == "causal-lm":
+        return config.longest_input
+    return config.longest_input - max(prefix + len(tokenizer.suffix), len(begin) - 1)
 
 
 def perplexity(loss: float) -> float:
@@ -242,8 +250,7 @@ def _require_same_tokens(ours: Tokenizer, theirs: Tokenizer, spec: EvalSpec) -> 
         )
 
 
-def _require_positions(plan: Plan, reference: Model, spec: EvalSpec) -> None:
-    limit = reference.config.longest_input
+def _require_room(plan: Plan, limit: int, spec: EvalSpec) -> None:
     if plan.window > limit:
         raise UsageError(
             f"{spec.reference} has {limit:,} positions, fewer than a window of {plan.window:,}",
@@ -252,15 +259,13 @@ def _require_positions(plan: Plan, reference: Model, spec: EvalSpec) -> None:
         )
 
 
-def _require_known(documents: Sequence[Sequence[int]], model: Model | None, spec: EvalSpec) -> None:
+def _require_known(documents: Sequence[Sequence[int]], model: Model, name: str) -> None:
     """Refuse ids that a model has no embedding for."""
-    if model is None:
-        return
     largest = max((max(ids) for ids in documents if ids), default=-1)
     if largest >= model.config.token_id_limit:
         raise WorkError(
             f"the tokenizer gives id {largest}, but the model has "
             f"{model.config.token_id_limit:,} tokens",
-            where=spec.model,
+            where=name,
             fix="the tokenizer and the weights belong to different models",
         )

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
-from collections.abc import Callable
-from typing import TextIO
+from typing import Protocol, TextIO
 
 _ESCAPES = re.compile("[\x1b\x9b]")
 """What begins a command to a terminal, where the reader of a pipe may show the text later."""
 
 
-def writer(out: TextIO) -> Callable[[str], None]:
-    """A function that writes a piece of text at once.
+class Write(Protocol):
+    """Writes a piece of text at once."""
+
+    def __call__(self, text: str, *, dim: bool = False) -> None:
+        """dim: a terminal shows it in grey, for what the model did not make."""
+
+
+def writer(out: TextIO) -> Write:
+    """What writes to a terminal, or to a pipe or a file.
 
     A pipe or a file gets the text byte for byte, in UTF-8, but for what begins a terminal's
     commands; on a terminal every control character is replaced.
     """
     terminal = out.isatty()
+    colors = terminal and not os.environ.get("NO_COLOR")
 
-    def write(text: str) -> None:
+    def write(text: str, *, dim: bool = False) -> None:
         if terminal:
-            out.write(printable(text))
+            grey = dim and colors and text
+            out.write(f"\x1b[2m{printable(text)}\x1b[22m" if grey else printable(text))
         else:
             out.flush()
             out.buffer.write(_ESCAPES.sub("\ufffd", text).encode())

@@ -11,7 +11,7 @@ from typing import Any
 
 from tfcli.checkpoints.folder import load_config, load_generation_config, load_model
 from tfcli.console import Console
-from tfcli.generate.display import writer
+from tfcli.generate.display import Write, writer
 from tfcli.generate.ending import Ending
 from tfcli.generate.prompts import read_prompts
 from tfcli.generate.sampling import Choose, greedy, sampler
@@ -60,7 +60,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     with _screen(job, spec, len(prompts)) as (write, advance):
         answers = []
         for prompt, ids in zip(prompts, read, strict=True):
-            write(shown_before(prompt, answers_it) if echo else "")
+            write(shown_before(prompt, answers_it) if echo else "", dim=True)
             answers.append(writing.answer(prompt, ids, write, advance))
             write("\n")
     seconds = perf_counter() - began
@@ -102,7 +102,7 @@ class Writing:
         self,
         prompt: str,
         ids: Sequence[int],
-        write: Callable[[str], None],
+        write: Write,
         advance: Callable[[int], None],
     ) -> Answer:
         """Make the text of one prompt.
@@ -150,15 +150,19 @@ class Writing:
         )
 
 
+def _nowhere(text: str, *, dim: bool = False) -> None:
+    """Text that is shown when it is whole."""
+
+
 @contextmanager
 def _screen(
     job: Job, spec: GenerateSpec, prompts: int
-) -> Iterator[tuple[Callable[[str], None], Callable[[int], None]]]:
+) -> Iterator[tuple[Write, Callable[[int], None]]]:
     """Where text goes while it is made, and who is told of each token: text on standard output
     shows how far it is by itself, and otherwise a bar does."""
     if job.out is None:
         with job.console.progress("generating", spec.max_new_tokens * prompts, "tok") as bar:
-            yield lambda text: None, bar.advance
+            yield _nowhere, bar.advance
         return
     write = writer(job.out)
     try:
