@@ -118,6 +118,9 @@ def quantize(root: Path, model: Path, method: str, bits: int, *, group: int = 12
         bytes_before=1_600_000,
         bytes_after=bits * 100_000,
         mean_weight_error=0.01,
+        files=["model.safetensors"],
+        companions=[],
+        verified=10,
         tensors=[],
     )
     weights = f"{method}{bits}{group}".encode().ljust(bits * 100_000, b"\0")

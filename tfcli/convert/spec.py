@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from tfcli.convert.logits_spec import LogitsAccount
+from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.families import FamilyFile
 from tfcli.recipe.shard_size import LARGEST_FILE, ShardSize
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec

@@ -8,7 +8,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tfcli.checkpoints.folder import load_config, load_generation_config, load_model
+from tfcli.checkpoints.folder import load_generation_config
+from tfcli.checkpoints.model import load_model, open_model
 from tfcli.data.documents import SPLITS, read_documents
 from tfcli.errors import UsageError, WorkError
 from tfcli.evaluate.compression import compression_baselines
@@ -17,7 +18,6 @@ from tfcli.evaluate.score import Scores, score
 from tfcli.evaluate.spec import EvalResult, EvalSpec
 from tfcli.evaluate.windows import Plan, plan_windows, unscored
 from tfcli.generate.settings import read_settings
-from tfcli.hub import resolve
 from tfcli.models.config import ModelConfig
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
@@ -39,21 +39,21 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         WorkError: unreadable data or tokenizer, tokens that the model lacks, NaN in its output.
     """
     device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
-    folder = resolve(spec.model)
-    tokenizer = load_tokenizer(folder)
+    checkpoint = open_model(spec.model)
+    tokenizer = load_tokenizer(checkpoint.beside)
     texts = read_documents(spec.data, spec.text_field, split="test")
-    config = load_config(folder)
+    config = checkpoint.model_config
     task = model_task(spec, config)
-    settings = read_settings(load_generation_config(folder), config)
+    settings = read_settings(load_generation_config(checkpoint.beside), config)
     begin = decoder_begin(settings, config, tokenizer.prefix) if task == "seq2seq-lm" else ()
     predict = predictor(task, tokenizer, config, begin)
     plan = plan_of(spec, task, tokenizer, config, begin)
     options: dict[str, Any] = {"dtype": dtype, "device": device, "attention": spec.attention}
-    model = load_model(folder, task=task, **options)
+    model = load_model(checkpoint, task=task, **options)
     reference = None
     if spec.reference is not None:
-        other = resolve(spec.reference)
-        _require_same_tokens(tokenizer, load_tokenizer(other), spec)
+        other = open_model(spec.reference)
+        _require_same_tokens(tokenizer, load_tokenizer(other.beside), spec)
         reference = load_model(other, task=task, **options)
         _require_room(plan, room(reference.config, task, plan.prefix, tokenizer, begin), spec)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tfcli.checkpoints.folder import load_config, load_generation_config, load_model
+from tfcli.checkpoints.folder import load_generation_config
+from tfcli.checkpoints.model import load_model, open_model
 from tfcli.console import Console
 from tfcli.generate.display import Write, writer
 from tfcli.generate.ending import Ending
@@ -18,7 +19,6 @@ from tfcli.generate.sampling import Choose, greedy, sampler
 from tfcli.generate.settings import TextSettings, read_settings
 from tfcli.generate.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
 from tfcli.generate.tasks import ANSWERS, check_prompt, new_tokens, text_task
-from tfcli.hub import resolve
 from tfcli.models.config import ModelConfig
 from tfcli.models.model import Model
 from tfcli.recipe.job import Job
@@ -40,8 +40,8 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     """
     device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
     prompts = read_prompts(spec)
-    folder = resolve(spec.model)
-    config = load_config(folder)
+    checkpoint = open_model(spec.model)
+    folder, config = checkpoint.beside, checkpoint.model_config
     task = text_task(config)
     tokenizer = load_tokenizer(folder)
     check_fits(tokenizer, config, spec.model)
@@ -52,7 +52,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         check_prompt(task, ids, spec.max_new_tokens, config)
         check_ids(ids, config, spec.model)
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
-    model = load_model(folder, task=task, dtype=dtype, device=device, attention=spec.attention)
+    model = load_model(checkpoint, task=task, dtype=dtype, device=device, attention=spec.attention)
     answers_it = is_answer(task, spec.chat)
     echo = not answers_it if spec.echo is None else spec.echo
     writing = Writing(model, tokenizer, task, spec, settings)

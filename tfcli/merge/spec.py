@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from tfcli.convert.logits_spec import LogitsAccount
+from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.families import FamilyFile
 from tfcli.recipe.shard_size import LARGEST_FILE, ShardSize
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec

@@ -153,5 +153,10 @@ class QuantizeResult(Result):
     mean_output_error: float | None = Field(
         None, description="Mean of output_error over quantized tensors; gptq."
     )
+    files: list[str] = Field(description="The weight files, in order.")
+    companions: list[str] = Field(description="The other files that went along.")
+    verified: int = Field(
+        description="How many tensors were read back and found equal to what was made, bit for bit."
+    )
     calibration: Calibration | None = Field(None, description="The calibration text as used; gptq.")
     tensors: list[TensorOutcome] = Field(description="What became of every tensor that was read.")
