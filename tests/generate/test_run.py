@@ -3,6 +3,8 @@
 import io
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -111,6 +113,13 @@ def test_what_was_written_before_an_interruption_stays(tiny_llama):
         execute(spec, Console.silent(), out=Interrupted())
     assert written[-1].startswith(written[11]) and written[-1].endswith(b"\n")
     assert written[11].startswith(PROMPT.encode()) and len(written[11]) > len(PROMPT)
+
+
+def test_a_reader_that_leaves_early_is_no_failure(tiny_llama):
+    tfcli = f"{sys.executable} -m tfcli.commands generate {tiny_llama} '{PROMPT}'"
+    script = f"set -o pipefail; {tfcli} --max-new-tokens 30 --quiet | head -c 5"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, PROMPT[:5], "")
 
 
 def test_an_answer_that_is_there_already_is_printed_again(tiny_llama, tmp_path, capsys):
