@@ -166,7 +166,7 @@ def _calibration(
 ) -> tuple[Tensor, Calibration]:
     """Token windows, [windows, sequence_length], and what to report of them."""
     positions = checkpoint.model_config.longest_input
-    length = spec.sequence_length or min(512, positions)
+    length = spec.sequence_length or min(512, checkpoint.model_config.trained_length)
     if length > positions:
         raise UsageError(
             f"{length} is more than the model's {positions} positions",

@@ -17,6 +17,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from tfcli.checkpoints.strict_json import read_json
 from tfcli.console import Console
@@ -53,7 +54,14 @@ class Outcome:
     output: Path | None
 
 
-def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool = False) -> Outcome:
+def execute(
+    spec: Spec,
+    console: Console,
+    *,
+    force: bool = False,
+    replace: bool = False,
+    out: TextIO | None = None,
+) -> Outcome:
     """Run one step.
 
     Args:
@@ -61,6 +69,7 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
             spec.
         replace: an artifact made by tfcli with another spec may be replaced (recipes own their
             output folders).
+        out: standard output, if the verb may write its text there while it is made.
 
     Raises:
         UsageError: a missing input, or an output folder that must not be touched.
@@ -70,7 +79,7 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
     check_inputs(spec)
     target = spec.target()
     if target is None:
-        return Outcome(_run(spec, Job(console)), reused=False, output=None)
+        return Outcome(_run(spec, Job(console, out=out)), reused=False, output=None)
 
     output = Path(target)
     _restore_interrupted_swap(output)
@@ -93,7 +102,7 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
         return Outcome(_run(spec, Job(console, _partial(output), inputs)), False, output)
     started = datetime.now(UTC)
     with _staged(output, inputs, spec, force) as folder:
-        result = _run(spec, Job(console, folder, inputs))
+        result = _run(spec, Job(console, folder, inputs, out))
         key = step_key(spec, inputs)
         record = make_record(spec, key, inputs, folder, result.model_dump(mode="json"), started)
         write_json(folder / RECORD, record)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer as Backend
 
-from tfcli.errors import WorkError
-from tfcli.tokenizers.backend import decode, fingerprint, literal_backend, run
+from tfcli.tokenizers.backend import decode, fingerprint, literal_backend, run, surroundings
 from tfcli.tokenizers.batch import Batch, Side, cut, encodings, fill
 from tfcli.tokenizers.chat_folder import find_templates
 from tfcli.tokenizers.declared import read_declared
@@ -51,7 +50,7 @@ class Tokenizer:
 
     @cached_property
     def prefix(self) -> tuple[int, ...]:
-        """The ids that `encode` puts before every text: the BOS, or nothing."""
+        """The ids that `encode` puts before every text: nothing, the BOS, or several (GLM)."""
         return self._added[0]
 
     @cached_property
@@ -61,11 +60,7 @@ class Tokenizer:
 
     @cached_property
     def _added(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        whole, bare = self.encode("a"), self.encode("a", add_special_tokens=False)
-        for start in range(len(whole) - len(bare) + 1):
-            if whole[start : start + len(bare)] == bare:
-                return tuple(whole[:start]), tuple(whole[start + len(bare) :])
-        raise WorkError("its special tokens change the text between them", where="tokenizer.json")
+        return surroundings(self.backend)
 
     @cached_property
     def fingerprint(self) -> str:
