@@ -141,7 +141,7 @@ def test_keep_best_writes_the_weights_of_the_best_validation(train, texts):
     ids=str,
 )
 def test_every_key_of_the_training_changes_the_weights(train, key, monkeypatch):
-    monkeypatch.setattr("tfcli.train.precision.has_bf16", lambda device: True)
+    monkeypatch.setattr("tfcli.devices.has_bf16", lambda device: True)
     assert not torch.equal(weights(train(**key)[1]), plain(train))
 
 

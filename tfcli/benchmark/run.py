@@ -13,10 +13,10 @@ import torch
 from tfcli.benchmark.spec import BenchmarkResult, BenchmarkRow, BenchmarkSpec
 from tfcli.benchmark.worker import Task
 from tfcli.checkpoints.folder import load_config
+from tfcli.devices import pick_device
 from tfcli.errors import UsageError, WorkError
 from tfcli.hub import resolve
 from tfcli.recipe.job import Job
-from tfcli.runtime import pick_device
 
 PROMPT_TOKENS = 512
 

@@ -10,7 +10,6 @@ import gc
 import json
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -18,13 +17,15 @@ from typing import Any
 import torch
 
 from tfcli.benchmark.memory import peak_memory, private_memory
-from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.source import open_checkpoint
+from tfcli.console import Console
+from tfcli.devices import dtype_name
 from tfcli.errors import Problem
 from tfcli.generate.loop import generate
 from tfcli.hub import resolve
 from tfcli.models.model import Model
-from tfcli.runtime import dtype_name, pick_dtype
+from tfcli.models.quantized import packed_linears
+from tfcli.ready import load_ready
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def measure(task: Task) -> dict[str, Any]:
     torch.set_num_threads(task.threads)
     folder = resolve(task.model)
     began = perf_counter()
-    model = _load(task, folder)
+    model = _load(task)
     loads = [perf_counter() - began]
     prompt = _prompt(model, task.prompt_tokens)
     next(generate(model, prompt, max_new_tokens=1))
@@ -54,17 +55,19 @@ def measure(task: Task) -> dict[str, Any]:
     first_token = perf_counter() - began
     runs = [_run(model, prompt, task) for _ in range(task.repeats)]
     dtype = dtype_name(model.dtype)
+    unpacked = model.config.quantization is not None and not packed_linears(model)
     del model
     for _ in range(task.repeats - 1):
         gc.collect()
         began = perf_counter()
-        again = _load(task, folder)
+        again = _load(task)
         loads.append(perf_counter() - began)
         del again
     return {
         "model": task.model,
         "weight_bytes": open_checkpoint(folder).nbytes,
         "dtype": dtype,
+        "unpacked": unpacked,
         "load_seconds": median(loads),
         "first_token_seconds": first_token,
         "prefill_tokens_per_second": task.prompt_tokens / median(prefill for prefill, _ in runs),
@@ -75,9 +78,13 @@ def measure(task: Task) -> dict[str, Any]:
     }
 
 
-def _load(task: Task, folder: Path) -> Model:
-    model = load_model(
-        folder, dtype=pick_dtype(task.dtype), device=task.device, attention=task.attention
+def _load(task: Task) -> Model:
+    model = load_ready(
+        task.model,
+        Console.silent(),
+        dtype=task.dtype,
+        device=torch.device(task.device),
+        attention=task.attention,
     )
     _wait(task.device)
     return model

@@ -7,9 +7,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tfcli.checkpoints.folder import load_config, load_model
+from tfcli.checkpoints.folder import load_config
 from tfcli.data.documents import SPLITS, read_documents
 from tfcli.data.tokens import document_ids
+from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError, WorkError
 from tfcli.evaluate.compression import compression_baselines
 from tfcli.evaluate.predict import TASKS, predictor
@@ -20,9 +21,9 @@ from tfcli.hub import resolve
 from tfcli.models.config import ModelConfig
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
+from tfcli.ready import load_ready
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import digest_input
-from tfcli.runtime import dtype_name, pick_device, pick_dtype
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 
 LONGEST_DEFAULT = 2048
@@ -36,13 +37,19 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         UsageError: a window that the model cannot take, or a reference with another vocabulary.
         WorkError: unreadable data or tokenizer, tokens that the model lacks, NaN in its output.
     """
-    device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
+    device = pick_device(spec.device)
     folder = resolve(spec.model)
     tokenizer = load_tokenizer(folder)
     texts = read_documents(spec.data, spec.text_field, split="test")
     task = model_task(spec, load_config(folder))
-    options: dict[str, Any] = {"dtype": dtype, "device": device, "attention": spec.attention}
-    model = load_model(folder, task=task, **options)
+    options: dict[str, Any] = {
+        "task": task,
+        "dtype": spec.dtype,
+        "device": device,
+        "attention": spec.attention,
+        "many_rows": True,
+    }
+    model = load_ready(spec.model, job.console, **options)
     predict = predictor(task, tokenizer, model)
     # Other models than causal ones see what the tokenizer puts around a text in every window.
     around = 0 if task == "causal-lm" else len(tokenizer.prefix) + len(tokenizer.suffix)
@@ -51,7 +58,7 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
     if spec.reference is not None:
         other = resolve(spec.reference)
         _require_same_tokens(tokenizer, load_tokenizer(other), spec)
-        reference = load_model(other, task=task, **options)
+        reference = load_ready(spec.reference, job.console, **options)
         _require_same_vocabulary(model, reference, spec)
 
     documents = [_document(text, tokenizer) for text in texts]

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from time import perf_counter
 
-from tfcli.checkpoints.folder import load_config, load_generation_config, load_model
+from tfcli.checkpoints.folder import load_config, load_generation_config
 from tfcli.console import Console
+from tfcli.devices import dtype_name, pick_device
 from tfcli.generate.preview import preview
 from tfcli.generate.sampling import Choose, greedy, sampler, without
 from tfcli.generate.settings import read_settings
 from tfcli.generate.spec import GenerateResult, GenerateSpec, is_answer
 from tfcli.generate.tasks import ANSWERS, check_prompt, new_tokens, text_task
 from tfcli.hub import resolve
+from tfcli.ready import load_ready
 from tfcli.recipe.job import Job
-from tfcli.runtime import dtype_name, pick_device, pick_dtype
 from tfcli.tokenizers.chat_folder import choose_template, declared_bos, find_templates
 from tfcli.tokenizers.fits import check_fits, check_ids
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
@@ -30,7 +31,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         WorkError: files that cannot be read, a tokenizer of another model, a chat template that
             fails, NaN in the model's output.
     """
-    device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
+    device = pick_device(spec.device)
     folder = resolve(spec.model)
     config = load_config(folder)
     task = text_task(config)
@@ -40,7 +41,14 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     check_prompt(task, prompt, spec.max_new_tokens, config)
     check_ids(prompt, config, spec.model)
     settings = read_settings(load_generation_config(folder), config, job.console)
-    model = load_model(folder, task=task, dtype=dtype, device=device, attention=spec.attention)
+    model = load_ready(
+        spec.model,
+        job.console,
+        task=task,
+        dtype=spec.dtype,
+        device=device,
+        attention=spec.attention,
+    )
     decoder, tokens = StreamDecoder(tokenizer), []
     began = perf_counter()
     with preview(job.console, spec.prompt + "\n" * is_answer(task, spec.chat)) as add:
