@@ -59,7 +59,7 @@ def may_choose(*tensors: Tensor) -> bool:
     Whoever traces the call (compilers, exporters, transforms, counters) is shown torch's own
     function; so is autocast, which chooses a type of its own, and what stands in for tensors.
     """
-    return (
+    return bool(
         all(type(each) in _PLAIN and each.device.type == "cpu" for each in tensors)
         and is_x86()
         and torch.backends.mkldnn.enabled
