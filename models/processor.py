@@ -59,12 +59,13 @@ def may_choose(*tensors: Tensor) -> bool:
     Whoever traces the call (compilers, exporters, transforms, counters) is shown torch's own
     function; so is autocast, which chooses a type of its own, and what stands in for tensors.
     """
+    if torch.compiler.is_compiling():  # asked first: a compiler would trace all that follows
+        return False
     return bool(
         all(type(each) in _PLAIN and each.device.type == "cpu" for each in tensors)
         and is_x86()
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0

@@ -128,10 +128,12 @@ def _is_faster_in_float32(query: torch.Tensor) -> bool:
     with the libraries held to AVX2. One query: fp32 0.07, bf16 0.52, fp16 0.85, cast 0.13.
     512 queries: fp32 8.1, bf16 8.7, fp16 16.9, cast 8.8 to 13.
     """
-    if query.dtype not in (torch.bfloat16, torch.float16) or torch.is_grad_enabled():
+    if not processor.may_choose(query) or torch.is_grad_enabled():
         return False
-    slow = query.dtype == torch.float16 and not processor.has_products(torch.float16)
-    return (slow or query.shape[2] <= _FEW_QUERIES) and processor.may_choose(query)
+    if query.dtype == torch.float16 and not processor.has_products(torch.float16):
+        return True
+    few = query.shape[2] <= _FEW_QUERIES
+    return few and query.dtype in (torch.bfloat16, torch.float16)
 
 
 def flash(

@@ -13,6 +13,7 @@ import torch
 from tfcli.checkpoints.source import open_checkpoint
 from tfcli.console import Console
 from tfcli.errors import Problem, UsageError
+from tfcli.models import processor
 from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import load_tokenizer
@@ -258,10 +259,10 @@ def test_a_missing_device_is_refused(make_spec, monkeypatch):
 def test_bf16_without_its_instructions_is_refused_and_auto_falls_back(
     make_spec, train, monkeypatch
 ):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    monkeypatch.setattr(processor, "has_products", lambda dtype: False)
     assert refused(make_spec(precision="bf16")).where == "precision"
     assert train(precision="auto")[0].precision == "fp32"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(processor, "has_products", lambda dtype: True)
     assert train(precision="auto", max_steps=1)[0].precision == "bf16"
 
 

@@ -155,3 +155,10 @@ def test_a_switch_of_onednn_stays_as_it_was_set():
             assert torch.backends.mkldnn.enabled is enabled
         finally:
             torch._C._set_mkldnn_enabled(True)
+
+
+def test_a_compiler_sees_one_graph_without_the_choice():
+    layer = linear(6, 4, True)
+    for x in (torch.randn(1, 6), torch.randn(9, 6)):
+        compiled = torch.compile(layer, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(x), layer(x))
