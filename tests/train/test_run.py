@@ -15,6 +15,7 @@ from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
 from tfcli.errors import Problem, UsageError
+from tfcli.models import processor
 from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import load_tokenizer
@@ -221,7 +222,7 @@ def test_keep_best_writes_the_weights_of_the_best_validation(train, texts):
     ids=str,
 )
 def test_every_key_of_the_training_changes_the_weights(train, key, monkeypatch):
-    monkeypatch.setattr("tfcli.train.precision.has_bf16", lambda device: True)
+    monkeypatch.setattr("tfcli.devices.has_bf16", lambda device: True)
     assert not torch.equal(weights(train(**key)[1]), plain(train))
 
 
@@ -339,10 +340,10 @@ def test_a_missing_device_is_refused(make_spec, monkeypatch):
 def test_bf16_without_its_instructions_is_refused_and_auto_falls_back(
     make_spec, train, monkeypatch
 ):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    monkeypatch.setattr(processor, "has_products", lambda dtype: False)
     assert refused(make_spec(precision="bf16")).where == "precision"
     assert train(precision="auto")[0].precision == "fp32"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(processor, "has_products", lambda dtype: True)
     assert train(precision="auto", max_steps=1)[0].precision == "bf16"
 
 

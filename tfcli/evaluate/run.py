@@ -9,8 +9,9 @@ from time import perf_counter
 from typing import Any
 
 from tfcli.checkpoints.folder import load_generation_config
-from tfcli.checkpoints.model import load_model, open_model
+from tfcli.checkpoints.model import open_model
 from tfcli.data.documents import SPLITS, read_documents
+from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError, WorkError
 from tfcli.evaluate.compression import compression_baselines
 from tfcli.evaluate.predict import TASKS, Begin, decoder_begin, predictor
@@ -21,9 +22,9 @@ from tfcli.generate.settings import read_settings
 from tfcli.models.config import ModelConfig
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
+from tfcli.ready import load_ready
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import digest_input
-from tfcli.runtime import dtype_name, pick_device, pick_dtype
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.tokenizers.widths import token_bytes
 
@@ -38,7 +39,7 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         UsageError: a window that the model cannot take, or a reference with another vocabulary.
         WorkError: unreadable data or tokenizer, tokens that the model lacks, NaN in its output.
     """
-    device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
+    device = pick_device(spec.device)
     checkpoint = open_model(spec.model)
     tokenizer = load_tokenizer(checkpoint.beside)
     texts = read_documents(spec.data, spec.text_field, split="test", console=job.console)
@@ -48,13 +49,19 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
     begin = decoder_begin(settings, config, tokenizer.prefix) if task == "seq2seq-lm" else ()
     predict = predictor(task, tokenizer, config, begin)
     plan = plan_of(spec, task, tokenizer, config, begin)
-    options: dict[str, Any] = {"dtype": dtype, "device": device, "attention": spec.attention}
-    model = load_model(checkpoint, task=task, **options)
+    options: dict[str, Any] = {
+        "task": task,
+        "dtype": spec.dtype,
+        "device": device,
+        "attention": spec.attention,
+        "many_rows": True,
+    }
+    model = load_ready(checkpoint, job.console, **options)
     reference = None
     if spec.reference is not None:
         other = open_model(spec.reference)
         _require_same_tokens(tokenizer, load_tokenizer(other.beside), spec)
-        reference = load_model(other, task=task, **options)
+        reference = load_ready(other, job.console, **options)
         _require_room(plan, room(reference.config, task, plan.prefix, tokenizer, begin), spec)
 
     prefix = tokenizer.prefix if plan.prefix else ()

@@ -10,8 +10,9 @@ from time import perf_counter
 from typing import Any
 
 from tfcli.checkpoints.folder import load_generation_config
-from tfcli.checkpoints.model import load_model, open_model
+from tfcli.checkpoints.model import open_model
 from tfcli.console import Console
+from tfcli.devices import dtype_name, pick_device
 from tfcli.generate.display import Write, writer
 from tfcli.generate.ending import Ending
 from tfcli.generate.prompts import read_prompts
@@ -21,8 +22,8 @@ from tfcli.generate.spec import Answer, GenerateResult, GenerateSpec, is_answer,
 from tfcli.generate.tasks import ANSWERS, check_prompt, new_tokens, text_task
 from tfcli.models.config import ModelConfig
 from tfcli.models.model import Model
+from tfcli.ready import load_ready
 from tfcli.recipe.job import Job
-from tfcli.runtime import dtype_name, pick_device, pick_dtype
 from tfcli.tokenizers.chat_folder import choose_template, declared_bos, find_templates
 from tfcli.tokenizers.fits import check_fits, check_ids
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
@@ -38,7 +39,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         WorkError: files that cannot be read, a tokenizer of another model, a chat template that
             fails, NaN in the model's output.
     """
-    device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
+    device = pick_device(spec.device)
     prompts = read_prompts(spec)
     checkpoint = open_model(spec.model)
     folder, config = checkpoint.beside, checkpoint.model_config
@@ -52,7 +53,14 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         check_prompt(task, ids, spec.max_new_tokens, config)
         check_ids(ids, config, spec.model)
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
-    model = load_model(checkpoint, task=task, dtype=dtype, device=device, attention=spec.attention)
+    model = load_ready(
+        checkpoint,
+        job.console,
+        task=task,
+        dtype=spec.dtype,
+        device=device,
+        attention=spec.attention,
+    )
     answers_it = is_answer(task, spec.chat)
     echo = not answers_it if spec.echo is None else spec.echo
     writing = Writing(model, tokenizer, task, spec, settings)

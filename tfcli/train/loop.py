@@ -13,13 +13,13 @@ from accelerate import Accelerator
 from torch import nn
 
 from tfcli.console import Bar
+from tfcli.devices import Precision, autocast
 from tfcli.errors import WorkError
 from tfcli.train.batches import Feed, StepData, derive_seed
 from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.interrupts import Interrupts
 from tfcli.train.log import MetricsLog
 from tfcli.train.objective import Objective
-from tfcli.train.precision import Precision, autocast
 from tfcli.train.schedule import Schedule
 from tfcli.train.validate import Validation
 

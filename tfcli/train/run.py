@@ -11,10 +11,10 @@ import torch
 from accelerate import Accelerator
 
 from tfcli.checkpoints.model import open_model, save_model
+from tfcli.devices import Precision, pick_device, pick_precision
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.model import Model
 from tfcli.recipe.job import Job
-from tfcli.runtime import pick_device
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.batches import Feed
 from tfcli.train.checkpoint import Checkpoints, Progress
@@ -22,7 +22,6 @@ from tfcli.train.log import METRICS, MetricsLog, read_metrics
 from tfcli.train.loop import Loop
 from tfcli.train.objective import next_token
 from tfcli.train.optimizer import build_optimizer
-from tfcli.train.precision import Precision, pick_precision
 from tfcli.train.prepare import (
     DTYPES,
     build_model,

@@ -8,9 +8,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from tfcli.devices import Precision, autocast
 from tfcli.train.batches import Windows
 from tfcli.train.objective import Objective
-from tfcli.train.precision import Precision, autocast
 
 
 class Validation:
