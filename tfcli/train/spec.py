@@ -14,7 +14,7 @@ from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, 
 NEW_RATE = 1e-3
 PRETRAINED_RATE = 5e-5
 HIGHEST_PRETRAINED_RATE = 2e-4
-"""Above it a pretrained model forgets more than it learns; docs/benchmarks.md has figures."""
+"""Whole models are finetuned below it; far above, one forgets what it knew in a few steps."""
 
 
 class OptimizerSection(Section):
