@@ -19,6 +19,7 @@ TINY = {
     "train.max_steps": 30,
     "train.schedule.warmup_steps": 2,
     "train.batch_size": 4,
+    "train.bpe_dropout": 0,
     "train.sequence_length": 64,
     "train.validate_every": 10,
     "train.checkpoint_every": 5,
