@@ -37,6 +37,8 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
     """
     device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
     checkpoint = open_model(spec.model)
+    for note in checkpoint.notes:
+        job.console.note(note)
     tokenizer = load_tokenizer(checkpoint.beside)
     texts = read_documents(spec.data, spec.text_field, split="test")
     task = model_task(spec, checkpoint.model_config)

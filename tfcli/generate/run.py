@@ -32,6 +32,8 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     """
     device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
     checkpoint = open_model(spec.model)
+    for note in checkpoint.notes:
+        job.console.note(note)
     folder, config = checkpoint.beside, checkpoint.model_config
     task = text_task(config)
     tokenizer = load_tokenizer(folder)
