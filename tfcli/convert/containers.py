@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.containers import open_checkpoint
+from tfcli.checkpoints.fit import require_fit
 from tfcli.checkpoints.folder import CONFIG, copy_companions
 from tfcli.checkpoints.hf.source import INDEX
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES, USER_NAMES
@@ -33,6 +34,7 @@ def convert_tensors(view: Checkpoint, spec: ConvertSpec, job: Job, writer: Write
     view = writer.prepare(view)
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     plan = make_plan(view, wanted, compare_ties=not spec.dry_run)
+    require_fit(plan.config, {i.tensor.name: i.tensor.shape for i in plan.written}, view.path)
     options = WriteOptions(spec.max_shard_bytes, spec.parts)
     writer.check(plan, options)
     if spec.dry_run:

@@ -10,8 +10,9 @@ from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import open_ref
 from tfcli.checkpoints.io.memory import freed_at_once
 from tfcli.checkpoints.io.snapshot import Snapshot
+from tfcli.checkpoints.packed.unpack import unpacked
 from tfcli.convert.spec import ConvertResult, ConvertSpec
-from tfcli.convert.targets import convert
+from tfcli.convert.targets import convert, needs_dense
 from tfcli.hub import resolve
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.files import find_companions
@@ -32,6 +33,8 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
         if spec.dtype is not None:
             asked = Reading(config_from, exact=lambda name: True)
         view = open_ref(spec.source, asked)
+        if view.is_quantized and needs_dense(spec):
+            view = unpacked(view, asked.exact)
         if view.companions is not None:
             find_companions(view.companions)  # those that cannot go along are refused now
         with Snapshot.of(view.files).kept():

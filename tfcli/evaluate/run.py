@@ -41,6 +41,8 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
     """
     device = pick_device(spec.device)
     checkpoint = open_model(spec.model)
+    for note in checkpoint.notes:
+        job.console.note(note)
     tokenizer = load_tokenizer(checkpoint.beside)
     texts = read_documents(spec.data, spec.text_field, split="test", console=job.console)
     config = checkpoint.model_config

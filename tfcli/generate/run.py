@@ -42,6 +42,8 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     device = pick_device(spec.device)
     prompts = read_prompts(spec)
     checkpoint = open_model(spec.model)
+    for note in checkpoint.notes:
+        job.console.note(note)
     folder, config = checkpoint.beside, checkpoint.model_config
     task = text_task(config)
     tokenizer = load_tokenizer(folder)
