@@ -35,7 +35,7 @@ def convert(view: Checkpoint, spec: ConvertSpec, job: Job) -> ConvertResult:
     kind = None if spec.dtype is None else TYPES.get(spec.dtype, spec.dtype)
     types = tensor_types(spec)
     if view.container == "gguf":
-        planned = plan_repack(only_file(view.path), kind, types)
+        planned = plan_repack(only_file(view.path), kind, types, tokenizer=spec.tokenizer)
     else:
         planned = plan_to_gguf(view, kind, types, tokenizer=not spec.dry_run)
     for note in planned.notes:
