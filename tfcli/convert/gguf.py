@@ -36,7 +36,7 @@ def convert(view: Checkpoint, spec: ConvertSpec, job: Job) -> ConvertResult:
     kind = None if spec.dtype is None else TYPES.get(spec.dtype, spec.dtype)
     types = tensor_types(spec)
     if view.container == "gguf":
-        planned = plan_repack(only_file(view.path), kind, types)
+        planned = plan_repack(only_file(view.path), kind, types, tokenizer=spec.tokenizer)
     else:
         require_fit(view.config, {tensor.name: tensor.shape for tensor in view}, view.path)
         planned = plan_to_gguf(view, kind, types, tokenizer=not spec.dry_run)
