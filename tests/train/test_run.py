@@ -56,6 +56,7 @@ def test_a_finished_run_is_a_folder_that_transformers_loads(train, texts):
         max_steps=40, optimizer={"lr": 1e-2}, validation=str(texts / "validation.jsonl")
     )
     assert {path.name for path in folder.iterdir()} == {
+        "README.md",
         "config.json",
         "generation_config.json",
         "metrics.jsonl",
@@ -367,3 +368,14 @@ def test_transformers_is_not_imported():
     code = "import sys, tfcli.train.run; print('transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_trained_model_has_a_card_with_the_hashes_of_its_inputs(make_spec, tmp_path):
+    output = tmp_path / "out"
+    spec = make_spec(max_steps=2, output=str(output))
+    result = execute(spec, Console.silent()).result
+    card = (output / "README.md").read_text()
+    record = json.loads((output / "run.json").read_text())
+    assert record["inputs"] and all(digest in card for digest in record["inputs"].values())
+    assert f"{result.steps} of" in card and "read back and equal" in card
+    assert str(tmp_path) not in card

@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from tfcli.checkpoints.card import CARD
 from tfcli.checkpoints.model import open_model, save_model
 from tfcli.devices import Precision, pick_device, pick_precision
 from tfcli.errors import UsageError, WorkError
+from tfcli.files import write_text
 from tfcli.models.model import Model
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.batches import Feed
+from tfcli.train.card import model_card
 from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.log import METRICS, MetricsLog, read_metrics
 from tfcli.train.loop import Loop
@@ -129,6 +132,8 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
         dtype = _write(spec, job, model, folder, tokenizer, best, dtype)
         checkpoints.clear()
     result = _result(spec, progress, model, feed, metrics, dtype, precision, device, resumed_from)
+    if accelerator.is_main_process:
+        write_text(job.output / CARD, model_card(spec, result, job.inputs))
     accelerator.wait_for_everyone()  # from here on the first process may rename the folder
     return result
 
