@@ -102,8 +102,11 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         console.err.print("interrupted", style="bold red")
         return 130
-    except BrokenPipeError:
-        # The reader of our output went away, as `tfcli ... | head` does; that is no failure.
+    except (BrokenPipeError, SystemExit) as error:
+        # The reader of our output went away, as `tfcli ... | head` does; that is no failure. click
+        # makes an exit of it.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a message

@@ -41,6 +41,9 @@ def show(result: BenchmarkResult, console: Console) -> None:
             ]
         )
     print_table(console, "Speed and memory, each model in a process of its own", COLUMNS, rows)
+    unpacked = [name for name, row in zip(names, result.rows, strict=True) if row.unpacked]
+    if unpacked:
+        console.out.print(f"unpacked at load, as no kernel runs them packed: {', '.join(unpacked)}")
     console.out.print(
         f"prompt of {result.prompt_tokens} tokens, {result.new_tokens} new ones, median of "
         f"{result.repeats}, {result.device}, {result.threads} threads"

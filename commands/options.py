@@ -7,6 +7,7 @@ out stay out, so that the recipe's value or the spec's default holds.
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -22,7 +23,7 @@ from tfcli.recipe.document import Document, read_document
 from tfcli.recipe.execute import execute
 from tfcli.recipe.overrides import overlay, parse_set
 from tfcli.recipe.recipe import SUFFIXES, single_command
-from tfcli.recipe.spec import Spec, walk_fields
+from tfcli.recipe.spec import Spec, reads_standard_input, walk_fields
 from tfcli.recipe.validate import build_spec
 from tfcli.recipe.verbs import VERBS
 
@@ -39,12 +40,16 @@ Sets = Annotated[
 ]
 
 
-def spec_command(cls: type[Spec], show: Show, *, epilog: str | None = None) -> typer.Typer:
+def spec_command(
+    cls: type[Spec], show: Show, *, streamed: Show | None = None, epilog: str | None = None
+) -> typer.Typer:
     """The Typer app of one verb.
 
     Args:
         cls: the verb's spec class.
         show: prints the result as a short table.
+        streamed: for a verb that writes to standard output while it works: prints what is left
+            to say then.
         epilog: examples, shown under the help.
     """
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -59,11 +64,13 @@ def spec_command(cls: type[Spec], show: Show, *, epilog: str | None = None) -> t
         first = is_first_process()
         console = Console(common["quiet"] or not first, common["verbose"], common["json"])
         spec = _spec(cls, words, parse_set(common["set_"] or []), given)
-        outcome = execute(spec, console, force=common.get("force", False))
+        out = sys.stdout if streamed and first and not console.json else None
+        outcome = execute(spec, console, force=common.get("force", False), out=out)
         if outcome.reused:
             console.note(f"{outcome.output} is up to date (--force to do it again)")
         if first:
-            finish(outcome.result, show, console)
+            written = streamed if out and not outcome.reused else None
+            finish(outcome.result, written or show, console)
 
     command.__signature__ = inspect.Signature(_parameters(cls))  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in _parameters(cls)}
@@ -121,9 +128,24 @@ def _spec(cls: type[Spec], words: list[str], sets: dict[str, Any], flags: dict[s
             fix=f"it takes {takes}",
         )
     given: dict[str, Any] = dict(zip(names, filled, strict=False))
+    for name, word in given.items():
+        if word == "-" and reads_standard_input(cls.model_fields[name]):
+            given[name] = read_standard_input(name)
     values = overlay(values, sets)
     values = overlay(values, {**given, **flags})
     return build_spec(cls, values, document)
+
+
+def read_standard_input(name: str) -> str:
+    """What stands on standard input, without the line end that closes it.
+
+    Raises:
+        UsageError: it is not UTF-8.
+    """
+    try:
+        return sys.stdin.buffer.read().decode().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError("standard input is not UTF-8", where=name) from error
 
 
 def _word(cls: type[Spec], name: str) -> str:

@@ -40,7 +40,7 @@ def print_table(
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=as_text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         justify: Literal["left", "right"] = "left" if index < texts else "right"
         table.add_column(column, justify=justify, overflow="fold")
@@ -53,7 +53,9 @@ def print_facts(console: Console, title: str, facts: dict[str, str]) -> None:
     """A list of named facts on stdout."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table = Table(
+        title=as_text(title), title_justify="left", box=None, show_header=False, pad_edge=False
+    )
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():

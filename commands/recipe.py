@@ -88,8 +88,15 @@ def validate(
 
     def say(result: RecipeCheckResult, console: Console) -> None:
         console.out.print(f"{path}: valid ({', '.join(result.steps)})", markup=False)
+        for step, file in result.family_files.items():
+            console.out.print(
+                f"{step}: has a family_file, which validating does not run: {file}", markup=False
+            )
 
-    finish(RecipeCheckResult(steps=list(resolved.steps)), say, Console(quiet, verbose, json))
+    steps = resolved.steps
+    files = {name: step["family_file"] for name, step in steps.items() if step.get("family_file")}
+    result = RecipeCheckResult(steps=list(steps), family_files=files)
+    finish(result, say, Console(quiet, verbose, json))
 
 
 @app.command("schema", help="The JSON Schema of recipe files, for editors.")

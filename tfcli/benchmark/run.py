@@ -13,9 +13,9 @@ import torch
 from tfcli.benchmark.spec import BenchmarkResult, BenchmarkRow, BenchmarkSpec
 from tfcli.benchmark.worker import Task
 from tfcli.checkpoints.model import open_model
+from tfcli.devices import pick_device
 from tfcli.errors import UsageError, WorkError
 from tfcli.recipe.job import Job
-from tfcli.runtime import pick_device
 
 PROMPT_TOKENS = 512
 

@@ -48,6 +48,10 @@ class BenchmarkRow(BaseModel):
     model: str = Field(description="The model.")
     weight_bytes: int = Field(description="Bytes of its tensors in the checkpoint.")
     dtype: str = Field(description="Of the weights that are not quantized.")
+    unpacked: bool = Field(
+        False,
+        description="Whether its packed weights were unpacked at load, since no kernel runs them.",
+    )
     load_seconds: float = Field(
         description="From the folder to a model that can be called; median."
     )

@@ -17,11 +17,14 @@ from typing import Any
 import torch
 
 from tfcli.benchmark.memory import peak_memory, private_memory
-from tfcli.checkpoints.model import load_model, open_model
+from tfcli.checkpoints.model import open_model
+from tfcli.console import Console
+from tfcli.devices import dtype_name
 from tfcli.errors import Problem
 from tfcli.generate.loop import generate
 from tfcli.models.model import Model
-from tfcli.runtime import dtype_name, pick_dtype
+from tfcli.models.quantized import packed_linears
+from tfcli.ready import load_ready
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def measure(task: Task) -> dict[str, Any]:
     first_token = perf_counter() - began
     runs = [_run(model, prompt, task) for _ in range(task.repeats)]
     dtype = dtype_name(model.dtype)
+    unpacked = model.config.quantization is not None and not packed_linears(model)
     del model
     for _ in range(task.repeats - 1):
         gc.collect()
@@ -61,6 +65,7 @@ def measure(task: Task) -> dict[str, Any]:
         "model": task.model,
         "weight_bytes": open_model(task.model).nbytes,
         "dtype": dtype,
+        "unpacked": unpacked,
         "load_seconds": median(loads),
         "first_token_seconds": first_token,
         "prefill_tokens_per_second": task.prompt_tokens / median(prefill for prefill, _ in runs),
@@ -72,8 +77,12 @@ def measure(task: Task) -> dict[str, Any]:
 
 
 def _load(task: Task) -> Model:
-    model = load_model(
-        task.model, dtype=pick_dtype(task.dtype), device=task.device, attention=task.attention
+    model = load_ready(
+        open_model(task.model),
+        Console.silent(),
+        dtype=task.dtype,
+        device=torch.device(task.device),
+        attention=task.attention,
     )
     _wait(task.device)
     return model

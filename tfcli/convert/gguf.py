@@ -8,6 +8,7 @@ from pathlib import Path
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import open_checkpoint
+from tfcli.checkpoints.fit import require_fit
 from tfcli.checkpoints.gguf.plan import ToGGUF
 from tfcli.checkpoints.gguf.read import only_file
 from tfcli.checkpoints.gguf.repack import plan_repack
@@ -35,8 +36,9 @@ def convert(view: Checkpoint, spec: ConvertSpec, job: Job) -> ConvertResult:
     kind = None if spec.dtype is None else TYPES.get(spec.dtype, spec.dtype)
     types = tensor_types(spec)
     if view.container == "gguf":
-        planned = plan_repack(only_file(view.path), kind, types)
+        planned = plan_repack(only_file(view.path), kind, types, tokenizer=spec.tokenizer)
     else:
+        require_fit(view.config, {tensor.name: tensor.shape for tensor in view}, view.path)
         planned = plan_to_gguf(view, kind, types, tokenizer=not spec.dry_run)
     for note in planned.notes:
         job.console.note(note)

@@ -63,6 +63,12 @@ class ConvertSpec(Spec):
         description="For gguf: PATTERN=TYPE, a regular expression on GGUF's names and the type "
         "of the tensors that it fits; the first that fits counts.",
     )
+    tokenizer: bool = Field(
+        True,
+        description="Whether the tokenizer and the other files beside the weights go along. "
+        "--no-tokenizer writes the weights and config.json alone, as of a GGUF file whose "
+        "tokenizer is not covered.",
+    )
     shard_size: ShardSize = Field("5GB", description=LARGEST_FILE)
     parts: int = Field(
         1,
@@ -85,6 +91,12 @@ class ConvertSpec(Spec):
     def _has_output(self) -> Self:
         if self.output is None and not self.dry_run:
             raise ValueError("output is missing: name the folder to write, or ask for a dry_run")
+        if self.to == "gguf" and (self.output or "").endswith(".gguf"):
+            name = (self.output or "").removesuffix(".gguf")
+            raise ValueError(
+                f"output names the folder that the file goes into: with {name} the file is "
+                f"{name}/{name.rpartition('/')[2]}.gguf"
+            )
         if self.to != "gguf" and self.tensor_type:
             raise ValueError("tensor_type belongs to gguf: add to: gguf")
         if self.to != "gguf" and self.dtype is not None and self.dtype.startswith("q"):

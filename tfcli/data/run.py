@@ -22,8 +22,8 @@ def run(spec: DataSpec, job: Job) -> DataResult:
     if spec.source == PYTHON_DOCS:
         found = python_docs()
     else:
-        found = load_documents(spec.source, spec.text_field)
-    job.console.note(f"{len(found)} documents")
+        found = load_documents(spec.source, spec.text_field, console=job.console)
+    job.console.note(f"{len(found):,} {'document' if len(found) == 1 else 'documents'}")
     clean = keep_once(found)
     splits = split_documents(
         clean.documents, validation=spec.validation, test=spec.test, seed=spec.seed

@@ -19,7 +19,7 @@ class DataSpec(Spec):
 
     source: Annotated[str, Role("input", words=(PYTHON_DOCS,))] = Field(
         description="python-docs (Python's language reference), a .txt, .jsonl, .csv or .parquet "
-        "file, or a folder of .txt files."
+        "file, or a folder of them."
     )
     output: OutputPath = Field(
         description="Folder for train.jsonl, validation.jsonl and test.jsonl."

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.packed.gptq import by_tensor, find_packed, unpack_tensor
 from tfcli.checkpoints.strict_json import short
 from tfcli.console import Console
-from tfcli.dequantize.packed import by_tensor, find_packed, unpack_tensor
 from tfcli.diff.compare import distance
 from tfcli.errors import WorkError
 from tfcli.merge.arithmetic import apply_edits

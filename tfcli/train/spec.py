@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.models.errors import ModelError
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec
+
+NEW_RATE = 1e-3
+PRETRAINED_RATE = 5e-5
+HIGHEST_PRETRAINED_RATE = 2e-4
+"""Whole models are finetuned below it; far above, one forgets what it knew in a few steps."""
 
 
 class OptimizerSection(Section):
@@ -17,13 +23,19 @@ class OptimizerSection(Section):
     name: Literal["adamw", "adamw-8bit"] = Field(
         "adamw", description="adamw, or adamw-8bit, whose state takes a quarter (bitsandbytes)."
     )
-    lr: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    lr: float | None = Field(
+        None,
+        gt=0,
+        description="Peak learning rate; left out, 1e-3 for a new model, and 5e-5 with model.",
+    )
     betas: tuple[float, float] = Field(
         (0.9, 0.95), description="Decay of the running mean and of the running square."
     )
     eps: float = Field(1e-8, gt=0, description="Added to the root of the running square.")
     weight_decay: float = Field(
-        0.1, ge=0, description="Decoupled weight decay, on matrices only: no norms, no biases."
+        0.1,
+        ge=0,
+        description="Decoupled weight decay, on matrices and tables only: no norms, no biases.",
     )
 
     @field_validator("betas")
@@ -40,7 +52,12 @@ class ScheduleSection(Section):
     name: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="The way down after the warm-up."
     )
-    warmup_steps: int = Field(0, ge=0, description="Steps from 0 up to the peak rate.")
+    warmup_steps: int | None = Field(
+        None,
+        ge=0,
+        description="Steps from 0 up to the peak rate; left out, 0 for a new model, and with model "
+        "a tenth of the steps, at most 100.",
+    )
     final_ratio: float = Field(
         0.1, ge=0, le=1, description="Where cosine and linear end, as a share of the peak rate."
     )
@@ -56,6 +73,7 @@ class TrainSpec(Spec):
     model: ModelRef | None = Field(
         None, description="Go on from this checkpoint: a folder or org/name[@revision]."
     )
+    family_file: FamilyFile = None
     config: dict[str, Any] | None = Field(
         None, description="A new model: model_type and the keys of its config.json."
     )
@@ -63,7 +81,7 @@ class TrainSpec(Spec):
         None, description="Folder or tokenizer.json; left out, the model's own."
     )
     data: InputPath = Field(
-        description="Training text: .txt, .jsonl, .csv, .parquet, or a folder of tfcli data."
+        description="Training text: .txt, .jsonl, .csv, .parquet, or a folder of them."
     )
     validation: InputPath | None = Field(
         None, description="Validation text, in the same forms; never trained on."
@@ -87,8 +105,10 @@ class TrainSpec(Spec):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Of the computation; auto is bf16 where the processor has it."
     )
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Of the weights that are written; training keeps float32."
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None,
+        description="Of the weights that are written; left out, that of model's weights, and "
+        "float32 for a new model. Training keeps float32.",
     )
     seed: int = Field(0, ge=0, description="Of new weights, of the order of data and of dropout.")
     validate_every: int = Field(
@@ -111,13 +131,16 @@ class TrainSpec(Spec):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where to train; auto is cuda where there is one."
     )
-    family_file: FamilyFile = None
 
     @field_validator("config")
     @classmethod
-    def _config_is_known(cls, config: dict[str, Any] | None) -> dict[str, Any] | None:
-        if config is None:
-            return None
+    def _config_is_known(
+        cls, config: dict[str, Any] | None, info: ValidationInfo
+    ) -> dict[str, Any] | None:
+        # A family of the user's own is known once its file has run, which reading a spec does not
+        # do: the work begins with the same check.
+        if config is None or info.data.get("family_file") is not None:
+            return config
         from tfcli.models.config import config_from_recipe
 
         try:
@@ -138,12 +161,26 @@ class TrainSpec(Spec):
             raise ValueError("a new model needs a tokenizer: give tokenizer")
         if self.keep == "best" and self.validation is None:
             raise ValueError("keep: best compares validation losses: give validation")
-        if self.schedule.warmup_steps > self.max_steps:
+        if self.warmup_steps > self.max_steps:
             raise ValueError(
-                f"schedule.warmup_steps ({self.schedule.warmup_steps}) is more than "
+                f"schedule.warmup_steps ({self.warmup_steps}) is more than "
                 f"max_steps ({self.max_steps})"
             )
         return self
+
+    @property
+    def peak_rate(self) -> float:
+        """The peak learning rate, chosen by the start where it is left out."""
+        if self.optimizer.lr is not None:
+            return self.optimizer.lr
+        return NEW_RATE if self.model is None else PRETRAINED_RATE
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of warm-up, chosen by the start where they are left out."""
+        if self.schedule.warmup_steps is not None:
+            return self.schedule.warmup_steps
+        return 0 if self.model is None else min(100, math.ceil(self.max_steps / 10))
 
 
 class TrainResult(Result):
@@ -162,6 +199,11 @@ class TrainResult(Result):
     kept: Literal["last", "best"] = Field(description="The weights that were written.")
     tokens_per_second: float = Field(description="Median over the steps, all processes together.")
     seconds: float = Field(description="In the training loop, interrupted parts included.")
+    learning_rate: float = Field(description="The peak rate that was used.")
+    warmup_steps: int = Field(description="Steps from 0 up to it.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Of the weights that were written."
+    )
     precision: Literal["fp32", "bf16"] = Field(description="Of the computation.")
     device: str = Field(description="Where the model was trained.")
     processes: int = Field(description="Processes that trained together.")

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from tfcli.checkpoints.gguf.file import GGUFFile
-from tfcli.checkpoints.gguf.hparams import find_dialect, read_hparams, write_hparams
+from tfcli.checkpoints.gguf.hparams import POOLING, find_dialect, read_hparams, write_hparams
+from tfcli.checkpoints.gguf.keys import check_keys
 from tfcli.checkpoints.gguf.names import BY_MODEL_TYPE
 from tfcli.checkpoints.gguf.own_keys import Record, located
 from tfcli.checkpoints.gguf.rules import Dialect
@@ -31,11 +32,14 @@ def model_dialect(file: GGUFFile, record: Record, where: str) -> Dialect:
 
 def model_config(
     file: GGUFFile, dialect: Dialect, record: Record, where: str
-) -> tuple[dict[str, Any], Any]:
+) -> tuple[dict[str, Any], Any, dict[str, str]]:
     """The content of config.json and the config: the recorded one where the keys agree with it.
 
+    Returns:
+        The two, and the keys that were passed over -> why.
+
     Raises:
-        WorkError: a key that is missing or has no number.
+        WorkError: a key that is missing, has no number, or is not followed.
         ModelError: a config that is not supported.
     """
     from tfcli.models.registry import read_config
@@ -46,7 +50,7 @@ def model_config(
         except ModelError as error:
             raise located(error, where) from error
         if kept.model_type == dialect.model_type and _agrees(kept, dialect, file):
-            return dict(record.config), kept
+            return dict(record.config), kept, {}
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
         raise WorkError("no tensor token_embd.weight with two dimensions", where=where)
@@ -57,13 +61,17 @@ def model_config(
         tables=partial(_table, file),
         vocab_size=embedding.shape[0],
     )
+    passed = check_keys(file.metadata, dialect, made, where)
     made["tie_word_embeddings"] = dialect.head is None or "output.weight" not in file.tensors
     made |= _ids(file.metadata) | _biases(file, dialect)
+    types = file.tensors.get("token_types.weight")
+    if types is not None:
+        made["type_vocab_size"] = types.shape[0] if types.shape else 0
     try:
         config = read_config(made)
     except ModelError as error:
         raise located(error, where) from error
-    return {**config.to_dict(), "architectures": [_class_name(dialect)]}, config
+    return {**config.to_dict(), "architectures": [_class_name(dialect)]}, config, passed
 
 
 def _agrees(config: Any, dialect: Dialect, file: GGUFFile) -> bool:
@@ -74,6 +82,7 @@ def _agrees(config: Any, dialect: Dialect, file: GGUFFile) -> bool:
 
     expected = write_hparams(config, dialect)
     present = {key for key in file.metadata if key.startswith(f"{dialect.arch}.")}
+    present.discard(f"{dialect.arch}.{POOLING}")
     arch_keys = {key for key in expected if key.startswith(f"{dialect.arch}.")}
     return present == arch_keys and all(
         same(expected[key].value, file.metadata[key]) for key in arch_keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,9 @@ from tfcli.errors import WorkError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FROM_QUANTIZED = "F16"  # what quantized tensors become where nothing says otherwise
+# What quantized tensors become where nothing says otherwise: activations of several families are
+# beyond what float16 holds.
+_FROM_QUANTIZED = "BF16"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class FromGGUF:
         origins: where each tensor of the checkpoint comes from.
         dtypes: name -> safetensors type of each.
         record: what the file keeps of the checkpoint that it was made from.
-        vocabulary: the tokenizer; None where the file has none.
+        passed: keys of the file that are passed over -> why.
     """
 
     file: GGUFFile
@@ -51,7 +53,17 @@ class FromGGUF:
     origins: list[Origin]
     dtypes: dict[str, str]
     record: Record
-    vocabulary: Vocabulary | None
+    passed: dict[str, str]
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary | None:
+        """The tokenizer; None where the file has none. The weights are read without it.
+
+        Raises:
+            WorkError: keys that contradict each other, or a kind that is not covered.
+        """
+        rows = self.file.info("token_embd.weight").shape[0]
+        return read_vocabulary(self.file.metadata, str(self.file.path), rows)
 
     def pending(self, origin: Origin) -> PendingTensor:
         """A tensor of the checkpoint, to be written."""
@@ -85,7 +97,7 @@ def plan_from_gguf(path: Path, exact: Callable[[str], bool] = _none) -> FromGGUF
     """Plan a conversion from the file's header alone.
 
     Tensors get the types of the checkpoint that the file was made from, where it says; else they
-    keep theirs, and quantized ones become F16.
+    keep theirs, and quantized ones become BF16.
 
     Args:
         path: the GGUF file.
@@ -93,22 +105,21 @@ def plan_from_gguf(path: Path, exact: Callable[[str], bool] = _none) -> FromGGUF
             are stored, quantized ones F32.
 
     Raises:
-        WorkError: a broken file, or an architecture or tokenizer that is not covered.
+        WorkError: a broken file, or an architecture or a setting that is not covered.
         ModelError: a config that is not supported.
     """
     file = open_gguf(path)
     where = str(path)
     record = read_record(file.metadata, where)
     dialect = model_dialect(file, record, where)
-    config, sizes = model_config(file, dialect, record, where)
+    config, sizes, passed = model_config(file, dialect, record, where)
     origins = plan_origins(file.tensors, dialect, record.bare, where)
     _require_stacks(file, sizes, where)
     dtypes = {
         origin.name: _dtype_of(file, record, origin, exact(origin.stored)) for origin in origins
     }
     _set_dtype(config, dtypes)
-    vocabulary = read_vocabulary(file.metadata, where)
-    return FromGGUF(file, dialect, config, sizes, origins, dtypes, record, vocabulary)
+    return FromGGUF(file, dialect, config, sizes, origins, dtypes, record, passed)
 
 
 def _require_stacks(file: GGUFFile, sizes: Any, where: str) -> None:

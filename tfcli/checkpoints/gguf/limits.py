@@ -21,6 +21,8 @@ _ACTIVATIONS = {
 }
 # Layers at which llama.cpp takes a file for the 27B model, whose scores have another scale.
 LAYERS_27B = {"gemma2": 46, "gemma3_text": 62}
+PATTERNS = {"gemma2": 2, "gemma3_text": 6}
+"""Families whose layers have a window but each n-th."""
 _BETAS = {"beta_fast": 32, "beta_slow": 1}  # its `llama` and others do not read the keys
 _NO_WINDOWS = ("mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "phi3", "starcoder2")
 
@@ -77,7 +79,12 @@ def _gemma(config: Any) -> str | None:
     expected = config.hidden_size // heads if large else config.head_dim
     if config.query_pre_attn_scalar != expected:
         return f"query_pre_attn_scalar={config.query_pre_attn_scalar}; it has {expected}"
-    step = 2 if config.model_type == "gemma2" else 6
+    caps = {"gemma2": (True, True), "gemma3_text": (False, None)}[config.model_type]
+    fields = ("attn_logit_softcapping", "final_logit_softcapping")
+    for field, wanted in zip(fields, caps, strict=True):
+        if wanted not in (None, getattr(config, field) is not None):
+            return f"{field}={getattr(config, field)}"
+    step = PATTERNS[config.model_type]
     for layer in range(config.num_hidden_layers):
         slides = (layer + 1) % step != 0
         if (config.kind(layer) == "sliding_attention") != slides:

@@ -25,6 +25,11 @@ REMAINDER = "tfcli.remainder."
 _CODE = ("auto_map", "custom_pipelines", "trust_remote_code")  # names of code; never passed on
 
 
+def without_code(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without the keys that name code."""
+    return {key: value for key, value in config.items() if key not in _CODE}
+
+
 @dataclass(frozen=True)
 class Record:
     """What a file says under `tfcli.` keys.
@@ -58,7 +63,7 @@ def write_record(
         dtypes: name -> type of each tensor.
         bare: the names lack the body's prefix.
     """
-    plain = {key: value for key, value in config.items() if key not in _CODE}
+    plain = without_code(config)
     main = max(set(dtypes.values()), key=list(dtypes.values()).count, default="F32")
     others = {name: code for name, code in dtypes.items() if code != main}
     found = {
@@ -81,7 +86,7 @@ def read_record(metadata: Mapping[str, Any], where: str) -> Record:
     config = metadata.get(CONFIG)
     if config is not None:
         config = parse_object(_text(config, CONFIG, where).encode(), where=f"{where}: {CONFIG}")
-        config = {key: value for key, value in config.items() if key not in _CODE}
+        config = without_code(config)
     dtype = metadata.get(DTYPE)
     others = metadata.get(OTHERS)
     others = (

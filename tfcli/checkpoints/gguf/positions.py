@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.rules import Dialect
+from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
 if TYPE_CHECKING:
@@ -95,12 +96,18 @@ def yarn_attention(rope: Mapping[str, Any]) -> float:
 
 def longrope_attention(config: Any, rope: Mapping[str, Any]) -> float:
     """LongRoPE's factor on queries and keys."""
+    original = rope["original_max_position_embeddings"]
+    return _longrope_scale(rope, config.max_position_embeddings, original)
+
+
+def _longrope_scale(rope: Mapping[str, Any], length: int, original: int) -> float:
     given = rope.get("attention_factor")
     if given is not None:
         return float(given)
-    original = rope["original_max_position_embeddings"]
-    ratio = rope.get("factor") or config.max_position_embeddings / original
-    return math.sqrt(1 + math.log(ratio) / math.log(original)) if ratio > 1 else 1.0
+    ratio = rope.get("factor") or length / original
+    if ratio <= 1 or original <= 1:
+        return 1.0
+    return math.sqrt(1 + math.log(ratio) / math.log(original))
 
 
 def write_tables(config: ModelConfig) -> dict[str, list[float]]:
@@ -135,6 +142,26 @@ def llama3_factors(rope: Mapping[str, Any], width: int) -> list[float]:
     return found
 
 
+_LEARNT = ("gpt2", "bert")  # families whose positions are a table
+_KEYS = (
+    "dimension_count",
+    "freq_base",
+    "scale_linear",  # how scaling.factor was spelt before
+    "scaling.type",
+    "scaling.factor",
+    "scaling.attn_factor",
+    "scaling.original_context_length",
+    "scaling.yarn_beta_fast",
+    "scaling.yarn_beta_slow",
+)
+
+
+def read_keys(model_type: str) -> set[str]:
+    """The keys that `read_positions` follows, without the architecture."""
+    own = {f"rope.{name}" for name in _KEYS}
+    return own | {"rope.freq_base_swa"} if model_type == "gemma3_text" else own
+
+
 def read_positions(
     metadata: Mapping[str, Any],
     dialect: Dialect,
@@ -147,7 +174,7 @@ def read_positions(
     Raises:
         WorkError: a scaling that config.json cannot express.
     """
-    if dialect.model_type in ("gpt2", "bert"):
+    if dialect.model_type in _LEARNT:
         return {}
 
     def get(name: str, default: Any = None) -> Any:
@@ -183,32 +210,51 @@ def _scaling(
     where: str,
     tables: Callable[[str], list[float] | None],
 ) -> dict[str, Any]:
+    """As llama.cpp reads them: a factor without a type is linear, 0 is no factor, a table of
+    factors stands beside the rest.
+    """
+    kind, length = get("scaling.type", "linear"), get("scaling.original_context_length")
+    if kind not in ("none", "linear", "yarn", "longrope"):
+        raise WorkError(f"rope.scaling.type: {short(kind)} is not covered", where=where)
+    factor = 1.0 if kind == "none" else get("scaling.factor", get("scale_linear")) or 1.0
+    attention = get("scaling.attn_factor", 1.0)
     freqs = tables("rope_freqs.weight")
-    if freqs is not None:
-        return _llama3(freqs, rope, get("scaling.original_context_length"), width, where)
-    long, short = tables("rope_factors_long.weight"), tables("rope_factors_short.weight")
-    length = get("scaling.original_context_length")
-    if long is not None and short is not None:
-        out: dict[str, Any] = {
+    long, brief = tables("rope_factors_long.weight"), tables("rope_factors_short.weight")
+    out: dict[str, Any] = {}
+    if freqs is None and long is not None and brief is not None and kind != "yarn":
+        out = {
             "rope_type": "longrope",
             "long_factor": [shortest(x) for x in long],
-            "short_factor": [shortest(x) for x in short],
+            "short_factor": [shortest(x) for x in brief],
         }
-        return out if length is None else {**out, "original_max_position_embeddings": length}
-    kind = get("scaling.type", "none")
-    if kind == "none" or (kind == "longrope" and long is None):
-        return {}
-    if kind not in ("linear", "yarn"):
-        raise WorkError(f"rope.scaling.type: {kind!r} is not covered", where=where)
-    names = _LINEAR if kind == "linear" else _YARN
-    out = {key: get(f"scaling.{name}") for key, name in names.items()}
-    out = {"rope_type": kind} | {k: shortest(v) for k, v in out.items() if v is not None}
-    if kind == "yarn":
+        original = length or found["max_position_embeddings"]
+        own = _longrope_scale(out, found["max_position_embeddings"], original)
+        out |= {} if length is None else {"original_max_position_embeddings": length}
+        if not math.isclose(own, attention, rel_tol=1e-6):
+            out["attention_factor"] = shortest(attention)
+        attention = 1.0
+    elif freqs is None and kind == "yarn" and factor != 1:
+        named = {key: get(f"scaling.{name}") for key, name in _YARN.items()}
+        out = {"rope_type": kind} | {k: shortest(v) for k, v in named.items() if v is not None}
+        out["factor"] = shortest(factor)
         out["original_max_position_embeddings"] = length or found["max_position_embeddings"]
-        scale = get("scaling.attn_factor")
-        if scale is not None:
-            own = 1 + 0.1 * math.log(out["factor"]) if out["factor"] > 1 else 1.0
-            out["attention_factor"] = shortest(scale * own)
+        if attention != 1:
+            own = 1 + 0.1 * math.log(factor) if factor > 1 else 1.0
+            out["attention_factor"] = shortest(attention * own)
+        factor = attention = 1.0
+    elif freqs is not None:
+        out = _llama3(freqs, rope, length, width, where)
+    elif kind == "linear" and factor != 1:
+        out = {"rope_type": "linear", "factor": shortest(factor)}
+        factor = 1.0
+    for name, value in (("factor", factor), ("attn_factor", attention)):
+        if value != 1:
+            kind = out.get("rope_type", kind)
+            raise WorkError(
+                f"rope.scaling.{name}: {shortest(value)} beside positions of the kind {kind} is "
+                "nothing that a config.json can say",
+                where=where,
+            )
     return out
 
 

@@ -7,7 +7,7 @@ library.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfcli.checkpoints.gguf.sentencepieces import GROUP, PIECE, ahead, spans
 from tfcli.checkpoints.gguf.types import BY_NAME, WRITABLE, TensorType
@@ -16,21 +16,6 @@ from tfcli.errors import WorkError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-
-def library() -> Any:
-    """The gguf library.
-
-    Raises:
-        WorkError: it is not installed.
-    """
-    try:
-        import gguf
-    except ImportError:
-        raise WorkError(
-            "GGUF tensors of this type need the gguf library", fix="pip install 'tfcli[gguf]'"
-        ) from None
-    return gguf
 
 
 def plain_dtype(kind: TensorType) -> torch.dtype:
@@ -136,14 +121,15 @@ def decoded(blocks: Tensor, kind: str, out: Tensor) -> Tensor:
     Raises:
         WorkError: the gguf library cannot dequantize the type.
     """
-    import numpy as np
     import torch
 
     from tfcli.checkpoints.gguf.blocks import FORMS, dequantize
 
     if kind in FORMS:
         return dequantize(blocks, kind, out)
-    gguf = library()
+    import gguf
+    import numpy as np
+
     number = gguf.GGMLQuantizationType(BY_NAME[kind].number)
     try:
         with np.errstate(all="ignore"):

@@ -6,11 +6,19 @@ from pathlib import Path
 
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.folder import GENERATION_CONFIG
+from tfcli.checkpoints.gguf.endings import generation_config, read_endings
 from tfcli.checkpoints.gguf.from_gguf import FromGGUF, plan_from_gguf
 from tfcli.checkpoints.gguf.header import is_gguf
+from tfcli.checkpoints.gguf.pooling import NORMALIZES, pooling_of, write_modules
+from tfcli.checkpoints.gguf.split import is_part
 from tfcli.checkpoints.gguf.types import BY_NAME
+from tfcli.checkpoints.gguf.vocabulary import CONTROL
 from tfcli.checkpoints.gguf.vocabulary_read import write_tokenizer
 from tfcli.errors import UsageError, WorkError
+from tfcli.files import write_json
+
+_WEIGHTS_ALONE = "tfcli convert --no-tokenizer takes the weights without it"
 
 
 def gguf_file(path: Path) -> Path | None:
@@ -20,8 +28,12 @@ def gguf_file(path: Path) -> Path | None:
     """
     if path.is_file():
         return path if is_gguf(path) else None
-    found = sorted(file for file in path.glob("*.gguf") if is_gguf(file))
+    found = _files(path)
     return found[0] if found else None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.glob("*.gguf") if is_gguf(file))
 
 
 def only_file(path: Path) -> Path:
@@ -32,10 +44,14 @@ def only_file(path: Path) -> Path:
     """
     file = gguf_file(path)
     assert file is not None, "detect() finds GGUF files only"
-    others = [each for each in path.glob("*.gguf") if "-of-" not in each.name]
-    if path.is_dir() and len(others) > 1:
+    models = {is_part(each) or each.name: each for each in _files(path)} if path.is_dir() else {}
+    if len(models) > 1:
+        names = [each.name for each in models.values()]
+        listed = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
         raise UsageError(
-            f"the folder holds {len(others)} GGUF files", where=str(path), fix="name one of them"
+            f"the folder holds {len(models)} models as GGUF: {listed}",
+            where=str(path),
+            fix=f"name one of them: {path / names[0]}",
         )
     return file
 
@@ -49,7 +65,8 @@ def read(path: Path, asked: Reading) -> Checkpoint:
 
     Raises:
         UsageError: several models in one folder.
-        WorkError: a broken file, or an architecture or tokenizer that is not covered.
+        WorkError: a broken file, or an architecture or a setting that is not covered. A tokenizer
+            that is not covered is one of what goes along.
     """
     file = only_file(path)
     planned = plan_from_gguf(file, asked.exact)
@@ -63,8 +80,15 @@ def read(path: Path, asked: Reading) -> Checkpoint:
             item.name, item.dtype, item.shape, (origin.stored,), how, item.read, held
         )
     files = tuple(dict.fromkeys(info.file for info in planned.file.tensors.values()))
+    pooling_of(planned.file.metadata, planned.dialect.arch, str(file))
     return Checkpoint(
-        "gguf", path, planned.config, tensors, files, carry=lambda to: _carry(planned, to)
+        "gguf",
+        path,
+        planned.config,
+        tensors,
+        files,
+        unused=planned.passed,
+        carry=lambda to: _carry(planned, to),
     )
 
 
@@ -78,11 +102,23 @@ def _how(stored: str, change: object) -> str:
 def _carry(planned: FromGGUF, folder: Path) -> list[str]:
     from tfcli.tokenizers.load import load_tokenizer
 
-    if planned.vocabulary is None:
-        return []
-    write_tokenizer(planned.vocabulary, folder)
+    metadata, where = planned.file.metadata, str(planned.file.path)
+    names = []
     try:
-        load_tokenizer(folder)
+        vocabulary = planned.vocabulary
+        if vocabulary is not None:
+            names += write_tokenizer(vocabulary, folder)
+            load_tokenizer(folder)
     except WorkError as error:
-        raise WorkError(f"its tokenizer: {error.what}", where=str(planned.file.path)) from error
-    return ["tokenizer.json", "tokenizer_config.json"]
+        raise WorkError(f"its tokenizer: {error.what}", where=where, fix=_WEIGHTS_ALONE) from error
+    if vocabulary is not None:
+        stops = read_endings(metadata, vocabulary.tokens, vocabulary.types, CONTROL)
+        generation = generation_config(metadata, stops, planned.config, where)
+        if generation is not None:
+            write_json(folder / GENERATION_CONFIG, generation)
+            names.append(GENERATION_CONFIG)
+    pooling = pooling_of(metadata, planned.dialect.arch, where)
+    if pooling is not None:
+        normalizes = metadata.get(NORMALIZES, True) is True
+        names += write_modules(pooling, planned.sizes.hidden_size, normalizes, folder)
+    return names

@@ -23,6 +23,7 @@ from tfcli.checkpoints.gguf.sentencepieces import GROUP, PIECE, spans
 from tfcli.checkpoints.gguf.split import open_gguf
 from tfcli.checkpoints.gguf.to_gguf import QUANTIZATION_VERSION
 from tfcli.checkpoints.gguf.types import BY_NAME, FILE_TYPES, READABLE
+from tfcli.checkpoints.gguf.vocabulary import no_vocabulary
 from tfcli.checkpoints.io.dtypes import FLOATS
 from tfcli.checkpoints.io.header import TensorInfo
 from tfcli.errors import WorkError
@@ -35,7 +36,11 @@ _DROPPED = ("split.no", "split.count", "split.tensors.count", "general.alignment
 
 
 def plan_repack(
-    path: Path, kind: str | None = None, tensor_types: Sequence[tuple[str, str]] = ()
+    path: Path,
+    kind: str | None = None,
+    tensor_types: Sequence[tuple[str, str]] = (),
+    *,
+    tokenizer: bool = True,
 ) -> ToGGUF:
     """Plan a GGUF file from another one.
 
@@ -44,19 +49,27 @@ def plan_repack(
         kind: the type of most tensors; None: each keeps its own.
         tensor_types: (regular expression found in the name, type); the first that fits counts.
             What llama.cpp wants in float32 keeps its type, as integers do.
+        tokenizer: False leaves the tokenizer out.
 
     Raises:
         UsageError: an unknown type.
         WorkError: a broken file, or a type that cannot be dequantized and is to be another one.
     """
     file = open_gguf(path)
-    choose = type_chooser(kind, tensor_types)
+    arch = file.metadata.get("general.architecture")
+    choose = type_chooser(
+        kind,
+        tensor_types,
+        tied="output.weight" not in file.tensors,
+        experts=file.metadata.get(f"{arch}.expert_count", 0),
+    )
     targets = [_target(file, info, choose) for info in file.tensors.values()]
     metadata = {
         key: Value(file.types[key], value)
         for key, value in file.metadata.items()
-        if key not in _DROPPED
+        if key not in _DROPPED and (tokenizer or not key.startswith("tokenizer."))
     }
+    metadata |= {} if tokenizer else no_vocabulary()
     if kind is not None:
         metadata["general.file_type"] = Value("uint32", FILE_TYPES[kind.upper()])
     if any(not BY_NAME[target.dtype].plain for target in targets):

@@ -23,6 +23,12 @@ _NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 MAX_PARTS = 1000
 
 
+def is_part(path: Path) -> str | None:
+    """What the names of a split model's parts have in common; None: it is a file of its own."""
+    match = _NAME.fullmatch(path.name)
+    return f"{match['stem']}-of-{match['count']}" if match else None
+
+
 class SplitFile(GGUFFile):
     """All parts of a model, as one file.
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.folder import CONFIG, copy_companions
+from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.gguf.choose import common_type, type_chooser
+from tfcli.checkpoints.gguf.endings import stops_of
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.hparams import write_hparams
 from tfcli.checkpoints.gguf.limits import notes, require_suitable
 from tfcli.checkpoints.gguf.names import BY_MODEL_TYPE
 from tfcli.checkpoints.gguf.own_keys import located, write_record, write_remainder
 from tfcli.checkpoints.gguf.plan import Plan, Target, ToGGUF, plan_targets
+from tfcli.checkpoints.gguf.pooling import write_pooling
 from tfcli.checkpoints.gguf.positions import write_tables
 from tfcli.checkpoints.gguf.rules import AddOne
 from tfcli.checkpoints.gguf.types import FILE_TYPES
@@ -75,7 +75,16 @@ def plan_to_gguf(
         raise located(error, str(view.path)) from error
     require_suitable(config, where)
     kind = (kind or common_type(view)).upper()
-    plan = plan_targets(view, dialect, config, type_chooser(kind, tensor_types))
+    choose = type_chooser(
+        kind,
+        tensor_types,
+        tied=dialect.head not in view.tensors or config.tie_word_embeddings,
+        experts=getattr(config, "num_experts", 0),
+    )
+    plan = plan_targets(view, dialect, config, choose)
+    keys, said = _vocabulary(view, config) if tokenizer else ({}, [])
+    pooling, more = write_pooling(_beside(view), dialect.arch)
+    said += more
     dtypes = {tensor.name: tensor.dtype for tensor in view if tensor.name not in plan.skipped}
     metadata = {
         **write_hparams(config, dialect),
@@ -83,10 +92,11 @@ def plan_to_gguf(
         "general.name": Value("string", name or view.path.resolve().name),
         "general.file_type": Value("uint32", FILE_TYPES[kind]),
         "general.quantization_version": Value("uint32", QUANTIZATION_VERSION),
-        **(_vocabulary(view, config) if tokenizer else {}),
+        **keys,
+        **pooling,
         **write_record(content, dtypes, plan.bare),
     }
-    said = [f"{t.name}: {t.dtype}, because {t.note}" for t in plan.targets if t.note]
+    said += [f"{t.name}: {t.dtype}, because {t.note}" for t in plan.targets if t.note]
     if view.carry is None and not _has_tokenizer(view.companions):
         said.append("no tokenizer is there: programs must be given ids")
     return ToGGUF(
@@ -113,7 +123,7 @@ def _table(name: str, values: list[float]) -> Target:
 def _late(view: Checkpoint, config: ModelConfig, plan: Plan, tokenizer: bool) -> dict[str, Value]:
     """What depends on values, and the tokenizer where the plan was made without it."""
     _require_tie(view, plan)
-    found = {} if tokenizer else _vocabulary(view, config)
+    found = {} if tokenizer else _vocabulary(view, config)[0]
     for name, tensor in plan.more.items():
         found |= write_remainder(name, AddOne().remainder(tensor.read()))
     return found
@@ -134,30 +144,30 @@ def _require_tie(view: Checkpoint, plan: Plan) -> None:
         )
 
 
-def _vocabulary(view: Checkpoint, config: Any) -> dict[str, Value]:
+def _vocabulary(view: Checkpoint, config: Any) -> tuple[dict[str, Value], list[str]]:
     from tfcli.tokenizers.load import load_tokenizer
 
     found = {}
     if config.model_type == "bert":
         found["tokenizer.ggml.token_type_count"] = Value("uint32", config.type_vocab_size)
-    with _tokenizer_folder(view) as folder:
-        if folder is None or not _has_tokenizer(folder):
-            return {**found, **no_vocabulary()}
-        where = str(view.path)
-        return {**found, **write_vocabulary(load_tokenizer(folder), config.vocab_size, where)}
+    folder = view.beside
+    if not _has_tokenizer(folder):
+        return {**found, **no_vocabulary()}, []
+    keys, notes = write_vocabulary(
+        load_tokenizer(folder),
+        config.vocab_size,
+        str(view.path),
+        stops=stops_of(view.config, folder),
+        folder=folder,
+    )
+    return {**found, **keys}, notes
 
 
-@contextmanager
-def _tokenizer_folder(view: Checkpoint) -> Iterator[Path | None]:
-    """Where the tokenizer's files are: those that a container keeps in another way are made."""
-    if view.carry is None:
-        yield view.companions
-        return
-    with tempfile.TemporaryDirectory() as made:
-        if view.companions is not None:
-            copy_companions(view.companions, Path(made))
-        view.carry(Path(made))
-        yield Path(made)
+def _beside(view: Checkpoint) -> Path | None:
+    """The folder with what is said beside the weights and is not the tokenizer's."""
+    if view.companions is not None:
+        return view.companions
+    return view.path if view.path.is_dir() else None
 
 
 def _has_tokenizer(folder: Path | None) -> bool:

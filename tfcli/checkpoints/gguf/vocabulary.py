@@ -9,18 +9,25 @@ that it comes back as it was.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfcli.checkpoints.gguf.endings import require_rows, write_endings
 from tfcli.checkpoints.gguf.file_write import Value
-from tfcli.checkpoints.gguf.pretokenizers import name_of
+from tfcli.checkpoints.gguf.pretokenizers import PATTERNS, name_of
+from tfcli.checkpoints.gguf.templates import write_templates
 from tfcli.errors import WorkError
+from tfcli.tokenizers.chat_folder import find_templates
 
 if TYPE_CHECKING:
     from tfcli.tokenizers.load import Tokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 SPACE = "▁"
+_GGML = "tokenizer.ggml."
+WITHOUT = "or --no-tokenizer, which leaves the tokenizer out"
 NO_VOCABULARY = "no_vocab"  # llama.cpp's word for it
 MAX_JSON = 32 << 20  # bytes of a tokenizer.json that is kept whole
 ROLES = {
@@ -39,14 +46,32 @@ _BYTES = {f"<0x{byte:02X}>" for byte in range(256)}
 class _Tokens:
     texts: list[str]
     types: list[int]
-    dropped: list[str]
+    dropped: dict[int, str]
 
 
-def write_vocabulary(tokenizer: Tokenizer, vocab_size: int, where: str) -> dict[str, Value]:
+def write_vocabulary(
+    tokenizer: Tokenizer,
+    vocab_size: int,
+    where: str,
+    *,
+    stops: Sequence[int] = (),
+    folder: Path | None = None,
+) -> tuple[dict[str, Value], list[str]]:
     """The metadata of a tokenizer whose model has `vocab_size` embedding rows.
 
+    Args:
+        tokenizer: the checkpoint's.
+        vocab_size: rows of the embedding.
+        where: the checkpoint, for errors.
+        stops: the ids that end a text.
+        folder: with the chat templates and generation_config.json.
+
+    Returns:
+        The keys, and what the user should know.
+
     Raises:
-        WorkError: a kind of tokenizer that llama.cpp does not have.
+        WorkError: a kind of tokenizer that llama.cpp does not have, or a token that ends a text
+            and has no row.
     """
     whole = tokenizer.backend.to_str()
     spec: dict[str, Any] = json.loads(whole)
@@ -62,14 +87,18 @@ def write_vocabulary(tokenizer: Tokenizer, vocab_size: int, where: str) -> dict[
         raise WorkError(
             f"a tokenizer of the kind {model['type']} is not covered in GGUF",
             where=where,
-            fix="covered are byte-level BPE, SentencePiece's BPE and WordPiece",
+            fix=f"covered are byte-level BPE, SentencePiece's BPE and WordPiece; {WITHOUT}",
         )
+    notes = require_rows(stops, tokenizer.special_ids, tokens.dropped, where)
     found |= _specials(tokenizer, vocab_size)
-    if tokenizer.chat_template is not None:
-        found["tokenizer.chat_template"] = Value("string", tokenizer.chat_template)
+    eos = found.get(f"{_GGML}eos_token_id")
+    ends = [each for each in stops if 0 <= each < vocab_size]
+    keys, said = write_endings(ends, None if eos is None else eos.value, tokens.texts, folder)
+    found |= keys
+    found |= write_templates({} if folder is None else find_templates(folder))
     if len(whole.encode()) <= MAX_JSON and not tokens.dropped:
         found["tokenizer.huggingface.json"] = Value("string", whole)
-    return found
+    return found, [*notes, *said, *_surroundings(tokenizer)]
 
 
 def no_vocabulary() -> dict[str, Value]:
@@ -80,10 +109,10 @@ def no_vocabulary() -> dict[str, Value]:
 def _tokens(spec: dict[str, Any], vocab: dict[str, int], size: int) -> _Tokens:
     texts = [f"[PAD{index}]" for index in range(size)]
     types = [UNUSED] * size
-    dropped = []
+    dropped = {}
     for text, index in vocab.items():
         if index >= size:
-            dropped.append(text)
+            dropped[index] = text
             continue
         texts[index], types[index] = text, NORMAL
     for token in spec.get("added_tokens", []):
@@ -126,7 +155,7 @@ def _byte_level(
         raise WorkError(
             "llama.cpp has no name for how this tokenizer cuts text into words",
             where=where,
-            fix="covered are the pre-tokenizers of GPT-2, Llama 3, Qwen2, StarCoder and Tekken",
+            fix=f"covered are {', '.join(PATTERNS)} and names of the same; {WITHOUT}",
         )
     # A space inside a part would end it; llama.cpp spells it as byte-level BPE does.
     merges = [" ".join(part.replace(" ", "Ġ") for part in merge) for merge in _merges(spec)]
@@ -159,7 +188,7 @@ def _sentencepiece(tokens: _Tokens, spec: dict[str, Any]) -> dict[str, Value]:
         for text, kind in zip(tokens.texts, types, strict=True)
     ]
     return {
-        **_common("llama", "default", _Tokens(texts, types, [])),
+        **_common("llama", "default", _Tokens(texts, types, {})),
         "tokenizer.ggml.scores": Value("array[float32]", scores),
         "tokenizer.ggml.add_space_prefix": Value("bool", _prefixes_space(spec)),
     }
@@ -183,7 +212,7 @@ def _wordpiece(tokens: _Tokens, tokenizer: Tokenizer, spec: dict[str, Any]) -> d
         else:
             texts.append(text.removeprefix(mark) if text.startswith(mark) else SPACE + text)
     pre = name_of(tokenizer.encode, spec) or "default"
-    return _common("bert", pre, _Tokens(texts, tokens.types, []))
+    return _common("bert", pre, _Tokens(texts, tokens.types, {}))
 
 
 def _specials(tokenizer: Tokenizer, size: int) -> dict[str, Value]:
@@ -201,3 +230,19 @@ def _specials(tokenizer: Tokenizer, size: int) -> dict[str, Value]:
     if "cls_token" in ids:
         found["tokenizer.ggml.add_sep_token"] = Value("bool", ends == (ids.get("sep_token"),))
     return found
+
+
+def _surroundings(tokenizer: Tokenizer) -> list[str]:
+    """What stands around a text and no flag of GGUF says."""
+    ids = tokenizer.special_ids
+    first = {(), (ids.get("bos_token", ids.get("cls_token")),)}
+    last = {(), (ids.get("eos_token"),), (ids.get("sep_token"),)}
+    odd = [
+        f"{where} a text: {', '.join(map(str, found))}"
+        for where, found, plain in (
+            ("before", tokenizer.prefix, first),
+            ("after", tokenizer.suffix, last),
+        )
+        if tuple(found) not in plain
+    ]
+    return [f"llama.cpp does not put these ids {each}" for each in odd]

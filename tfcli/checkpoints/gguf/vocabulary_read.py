@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfcli.checkpoints.gguf.pretokenizers import begins_with_bos
+from tfcli.checkpoints.gguf.templates import DEFAULT, read_templates, write_named
 from tfcli.checkpoints.gguf.vocabulary import (
     BYTE,
     CONTROL,
@@ -22,13 +24,13 @@ from tfcli.checkpoints.strict_json import BUDGET, parse_object
 from tfcli.errors import WorkError
 from tfcli.files import write_json, write_text
 
-_TEMPLATE, _KEPT = "tokenizer.chat_template", "tokenizer.huggingface.json"
+_KEPT = "tokenizer.huggingface.json"
 _FOR_A_TOKEN = 1500  # bytes of memory that parsing its part of a tokenizer.json takes, and merges
 _TYPES = (NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE)
 
 
-def read_vocabulary(metadata: Mapping[str, Any], where: str) -> Vocabulary | None:
-    """The tokenizer of a file; None where it has none.
+def read_vocabulary(metadata: Mapping[str, Any], where: str, rows: int) -> Vocabulary | None:
+    """The tokenizer of a file whose embedding has `rows`; None where it has none.
 
     Raises:
         WorkError: keys that contradict each other, or a kind that is not covered.
@@ -47,16 +49,19 @@ def read_vocabulary(metadata: Mapping[str, Any], where: str) -> Vocabulary | Non
         raise found.refuse(KEY + "token_type", "expected a number for each token")
     if set(types) - set(_TYPES):
         raise found.refuse(KEY + "token_type", "a type is not known")
+    if len(tokens) > rows:
+        raise found.refuse(KEY + "tokens", f"{len(tokens)} tokens for {rows} rows of the embedding")
     merges = metadata.get(KEY + "merges")
-    template = metadata.get(_TEMPLATE)
+    templates = read_templates(metadata, where)
     _require_utf8(tokens, found, KEY + "tokens")
     _require_utf8(merges if isinstance(merges, list) else [], found, KEY + "merges")
-    _require_utf8([template], found, _TEMPLATE)
+    for name, template in templates.items():
+        _require_utf8([template], found, f"{DEFAULT}.{name}")
     if kind not in BUILDERS:
         raise WorkError(
             f"{KEY}model: {str(kind)[:40]!r} is not covered",
             where=where,
-            fix=f"covered are {', '.join(BUILDERS)}; the weights can be converted without it",
+            fix=f"covered are {', '.join(BUILDERS)}",
         )
     return found
 
@@ -139,7 +144,7 @@ def _around(vocabulary: Vocabulary) -> dict[str, Any] | None:
     bert = vocabulary.kind == "bert"
     first = (
         vocabulary.role("bos_token")
-        if vocabulary.flag("add_bos_token", vocabulary.kind != "gpt2")
+        if vocabulary.flag("add_bos_token", begins_with_bos(vocabulary.kind, vocabulary.pre))
         else None
     )
     last_role = "sep_token" if bert and vocabulary.role("sep_token") else "eos_token"
@@ -168,8 +173,12 @@ def _around(vocabulary: Vocabulary) -> dict[str, Any] | None:
     }
 
 
-def write_tokenizer(vocabulary: Vocabulary, folder: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json, and the chat template in it."""
+def write_tokenizer(vocabulary: Vocabulary, folder: Path) -> list[str]:
+    """Write tokenizer.json, tokenizer_config.json with the chat template, and named templates.
+
+    Returns:
+        The names of the files.
+    """
     spec = tokenizer_json(vocabulary)
     write_text(folder / "tokenizer.json", json.dumps(spec, ensure_ascii=False))
     config: dict[str, Any] = {
@@ -183,7 +192,8 @@ def write_tokenizer(vocabulary: Vocabulary, folder: Path) -> None:
     if vocabulary.kind == "bert" and "bos_token" in config:
         config["cls_token"] = config.pop("bos_token")
         config.pop("eos_token", None)
-    template = vocabulary.metadata.get(_TEMPLATE)
-    if isinstance(template, str):
-        config["chat_template"] = template
+    templates = read_templates(vocabulary.metadata, vocabulary.where)
+    if "default" in templates:
+        config["chat_template"] = templates["default"]
     write_json(folder / "tokenizer_config.json", config)
+    return ["tokenizer.json", "tokenizer_config.json", *write_named(templates, folder)]
