@@ -12,7 +12,7 @@ from tfcli.units import format_bytes
 def show(result: MergeResult, console: Console) -> None:
     """What the adapter did, and what rounding cost."""
     facts = {
-        "method": result.method,
+        "method": f"{result.method}, as {result.wrote} writes it",
         "adapter": f"{result.adapter_tensors} tensors, all used",
         "tensors": f"{result.merged} merged, {result.replaced} replaced, {result.copied} copied",
         "rounding": f"at most {result.max_deviation:.3g} of a tensor's largest value",
@@ -31,6 +31,10 @@ def show(result: MergeResult, console: Console) -> None:
         )
     if result.untied:
         facts["untied"] = ", ".join(result.untied)
+    if result.vocabulary is not None:
+        facts["vocabulary"] = f"{result.vocabulary:,} tokens, as the adapter's"
+    if result.task is not None:
+        facts["task"] = f"{result.task}, as the adapter's head"
     if result.companions:
         facts["copied along"] = ", ".join(result.companions)
     print_facts(console, "Merged", facts)

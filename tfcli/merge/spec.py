@@ -13,7 +13,7 @@ from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
 class MergeSpec(Spec):
-    """Work an adapter (LoRA, DoRA, IA3 in PEFT's format) into the weights of its base."""
+    """Work an adapter (LoRA, DoRA, IA3 of PEFT, or one of MLX) into the weights of its base."""
 
     verb: ClassVar[str] = "merge"
     positional: ClassVar[tuple[str, ...]] = ("base", "adapter", "output")
@@ -22,7 +22,8 @@ class MergeSpec(Spec):
         description="The checkpoint that the adapter was trained on: a folder, or a hub id."
     )
     adapter: ModelRef = Field(
-        description="A folder with adapter_config.json and adapter_model.safetensors, or a hub id."
+        description="A folder with adapter_config.json and adapter_model.safetensors (PEFT) or "
+        "adapters.safetensors (MLX), or a hub id."
     )
     output: OutputPath = Field(description="The folder to write.")
     merge_base: ModelRef | None = Field(
@@ -46,14 +47,18 @@ class MergeSpec(Spec):
     family_file: FamilyFile = None
 
 
+Action = Literal["merged", "replaced", "added", "copied", "untied"]
+
+
 class MergedTensor(BaseModel):
     """What became of one tensor."""
 
     name: str = Field(description="Its name.")
-    action: Literal["merged", "replaced", "copied", "untied"] = Field(
+    action: Action = Field(
         description="`merged`: the adapter's change is worked in; `replaced` by a whole tensor of "
-        "the adapter; `copied` as it was; or `untied`: a copy of its tied partner, written since "
-        "the adapter changes only one of the two."
+        "the adapter; `added`: a whole tensor that the base lacks; `copied` as it was; or "
+        "`untied`: a copy of its tied partner, written since the adapter changes only one of the "
+        "two."
     )
     dtype: str = Field(description="Its type, as safetensors spells it.")
     change: float | None = Field(
@@ -75,11 +80,23 @@ class MergeResult(Result):
 
     schema_name: ClassVar[str] = "tfcli.merge/1"
 
-    method: Literal["lora", "dora", "ia3"] = Field(description="What the adapter is.")
+    method: Literal["lora", "dora", "ia3", "full"] = Field(
+        description="What the adapter is; `full` where it holds whole tensors alone."
+    )
+    wrote: Literal["PEFT", "MLX"] = Field(description="The library whose format it has.")
     adapter_tensors: int = Field(description="Tensors of the adapter; all of them were used.")
     merged: int = Field(description="How many tensors the adapter changed.")
     replaced: int = Field(description="How many it brought along whole.")
     copied: int = Field(description="How many stayed as they were.")
+    vocabulary: int | None = Field(
+        description="The size of the vocabulary, where it was resized for the adapter."
+    )
+    task: str | None = Field(
+        description="What the result is for, where the adapter brings the head of another task."
+    )
+    left_out: list[str] = Field(
+        description="Tensors of the base that a model for that task does not have."
+    )
     untied: list[str] = Field(
         description="Tensors that were tied and are not any more; the config says so."
     )
@@ -99,5 +116,10 @@ class MergeResult(Result):
     files: list[str] = Field(description="The weight files, in order.")
     bytes: int = Field(description="Of the written tensors.")
     verified: int = Field(description="How many were read back and compared with a second pass.")
-    companions: list[str] = Field(description="The tokenizer and other files of the base.")
+    companions: list[str] = Field(
+        description="The tokenizer and other files, those of the adapter before the base's."
+    )
+    tokenizer_of: Literal["base", "adapter"] = Field(
+        description="Whose tokenizer it is; the adapter's where its folder has one."
+    )
     tensors: list[MergedTensor] = Field(description="What became of each tensor.")
