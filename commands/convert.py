@@ -7,7 +7,7 @@ from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
 from tfcli.convert.logits_spec import LogitsAccount
 from tfcli.convert.spec import ConvertResult, ConvertSpec, TensorAccount
-from tfcli.units import format_bytes
+from tfcli.units import format_bytes, plural
 
 
 def show(result: ConvertResult, console: Console) -> None:
@@ -43,7 +43,7 @@ def _verified(result: ConvertResult) -> str:
         return "no, as was asked for"
     if result.to in ("onnx", "executorch", "torch-export"):
         return (
-            f"{result.verified} outputs of the graph are the model's, within "
+            f"{plural(result.verified, 'output')} of the graph checked against the model's, within "
             f"{result.largest_error:.2g} of their largest number"
         )
     if not result.largest_error:

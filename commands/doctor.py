@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import typer
 
-from tfcli.commands.options import Debug, Json, Quiet, Verbose
+from tfcli.commands.help import Command
+from tfcli.commands.options import Debug, Json, Quiet, Verbose, json_fields
 from tfcli.commands.output import finish, print_facts
 from tfcli.console import Console
 from tfcli.doctor.result import DoctorResult
 from tfcli.units import format_bytes
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+app = typer.Typer(add_completion=False)
 _COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
 
 
 @app.command(
     "doctor",
+    cls=Command,
     help="Say what this machine has, try every part, and name the command that fixes each gap. "
     "The exit code is 0 when every required part works and 1 otherwise.",
+    epilog="tfcli doctor\n" + json_fields(DoctorResult),
 )
 def doctor(
     json: Json = False, quiet: Quiet = False, verbose: Verbose = 0, debug: Debug = False

@@ -8,15 +8,30 @@ from tfcli.errors import UsageError
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of `auto`, `cpu` or `cuda`.
+    """The device of `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    `cuda:N` becomes the process's current device too, for what asks for cuda alone.
 
     Raises:
-        UsageError: cuda is asked for and there is none.
+        UsageError: the machine has no such device.
     """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UsageError("this machine has no CUDA device", where="device", fix="device: cpu")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise UsageError("this machine has no CUDA device", where="device", fix="device: cpu")
+        if device.index is not None:
+            if device.index >= count:
+                raise UsageError(
+                    f"there is no {name}: this machine has cuda:0 to cuda:{count - 1}",
+                    where="device",
+                )
+            torch.cuda.set_device(device)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("this machine has no Apple GPU (mps)", where="device", fix="device: cpu")
+    return device
 
 
 def pick_dtype(name: str) -> torch.dtype | None:

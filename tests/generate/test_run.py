@@ -75,8 +75,8 @@ def test_what_would_control_the_terminal_is_not_printed():
     [
         (("--max-new-tokens", 500), PROMPT, "more than the model's 128 positions"),
         ((), "word " * 200, "more than the model's 128 positions"),
-        (("--top-k", 5), PROMPT, "top_k needs a temperature"),
-        (("--top-p", 0.5), PROMPT, "top_p needs a temperature"),
+        (("--top-k", 5), PROMPT, "top_k has no effect with temperature: 0"),
+        (("--top-p", 0.5), PROMPT, "top_p has no effect with temperature: 0"),
         (("--temperature", -1), PROMPT, "greater than or equal to 0"),
         (("--temperature", 1, "--top-p", 1.5), PROMPT, "less than or equal to 1"),
         (("--max-new-tokens", 0), PROMPT, "greater than or equal to 1"),
@@ -157,8 +157,7 @@ def test_an_answer_stands_below_its_question(capsys, chat_model):
 
 def test_a_chat_needs_a_template_that_works(generate, chat_model, tiny_llama):
     assert "no chat template" in generate("--chat", model=tiny_llama, code=2)["error"]["what"]
-    assert (
-        "system needs chat" in generate("--system", "x", model=chat_model, code=2)["error"]["what"]
-    )
+    error = generate("--system", "x", model=chat_model, code=2)["error"]
+    assert error["what"] == "system has no effect with chat: false"
     (chat_model / "chat_template.jinja").write_text("{{ raise_exception('users only') }}")
     assert "users only" in generate("--chat", model=chat_model, code=1)["error"]["what"]

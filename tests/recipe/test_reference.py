@@ -24,7 +24,7 @@ def test_every_field_of_every_result_is_described():
 
 def test_the_pages_name_keys_types_and_defaults():
     page = keys_page()
-    assert "| `optimizer.lr` | float | `0.001` | Peak learning rate. |" in page
+    assert "| `optimizer.lr` | float | `0.001` | The peak learning rate. |" in page
     assert "| `model` | model | required |" in page
 
 

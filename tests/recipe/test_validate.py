@@ -56,7 +56,7 @@ def test_a_value_outside_the_choices_lists_them():
 
 def test_several_problems_are_told_at_once():
     error = check("data: [x]\nstepz: 1\nsteps: a\n")
-    assert error.what.startswith("2 keys are wrong")
+    assert error.what.startswith("2 things are wrong")
     assert "r.yaml:2: stepz" in error.what and "r.yaml:3: steps" in error.what
 
 

@@ -77,7 +77,7 @@ def train(root: Path, name: str = "train", size: int = 1_600_000, steps: int = 4
         kept="last",
         tokens_per_second=9020.0,
         seconds=125.0,
-        precision="bf16",
+        precision="bfloat16",
         device="cpu",
         processes=1,
         resumed_from=None,

@@ -40,7 +40,7 @@ def make_loop(tmp_path, batch_size=8, accumulation=1, stream=TOKENS, **changes) 
         "optimizer": torch.optim.SGD(model.parameters(), lr=1.0),
         "lr": 1.0,
         "schedule": lambda step: 1.0,
-        "precision": "fp32",
+        "precision": "float32",
         "steps": 3,
         "seed": 0,
         "log": MetricsLog(None),
@@ -123,7 +123,7 @@ def test_bf16_computes_in_bf16_and_keeps_float32_weights(tmp_path):
         seen.append(logits.dtype)
         return logits.float().square().mean() / targets
 
-    loop = make_loop(tmp_path, precision="bf16", objective=objective)
+    loop = make_loop(tmp_path, precision="bfloat16", objective=objective)
     step(loop)
     assert seen == [torch.bfloat16]
     assert weights(loop).dtype == torch.float32

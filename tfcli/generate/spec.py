@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tfcli.families import FamilyFile
+from tfcli.recipe.marks import Above, Only
+from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
+
+DRAWN = Only(temperature=Above(0))
+"""For keys of how tokens are drawn: at temperature 0 none is."""
 
 
 class GenerateSpec(Spec):
@@ -16,7 +21,7 @@ class GenerateSpec(Spec):
     verb: ClassVar[str] = "generate"
     positional: ClassVar[tuple[str, ...]] = ("model", "prompt")
 
-    model: ModelRef = Field(description="The model: a folder or org/name[@revision].")
+    model: ModelRef = Field(description="The model: a folder, or a hub id org/name[@revision].")
     prompt: str = Field(
         description="The text to continue, or with chat a user's message; for an encoder-decoder "
         "the text that it reads."
@@ -24,42 +29,39 @@ class GenerateSpec(Spec):
     chat: bool = Field(
         False, description="Take the prompt as a user's message, in the model's chat template."
     )
-    system: str | None = Field(None, description="With chat: the system message before it.")
-    output: OutputPath | None = Field(None, description="Folder for the record of the result.")
+    system: Annotated[str | None, Only(chat=(True,))] = Field(
+        None, description="The system message before the user's."
+    )
+    output: OutputPath | None = Field(None, description="The folder for the record of the result.")
     max_new_tokens: int = Field(64, ge=1, description="Stop after this many tokens.")
     temperature: float = Field(
-        0.0, ge=0, description="0 takes the likeliest token; above it, draws; 1 as the model says."
+        0.0,
+        ge=0,
+        description="How freely tokens are drawn: 0 takes the likeliest token, 1 draws from the "
+        "model's own probabilities.",
     )
-    top_k: int | None = Field(None, ge=1, description="Draw from this many of the likeliest only.")
-    top_p: float | None = Field(
-        None, gt=0, le=1, description="Draw from the fewest likeliest that have this probability."
+    top_k: Annotated[int | None, DRAWN] = Field(
+        None, ge=1, description="Draw only from this many of the likeliest tokens."
     )
-    seed: int = Field(0, ge=0, description="Of the draws: equal seeds give equal text.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Of the weights; auto keeps the checkpoint's."
+    top_p: Annotated[float | None, DRAWN] = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Draw only from the fewest likeliest tokens that have this probability "
+        "together.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where to run; auto is cuda where there is one."
+    seed: Annotated[int, DRAWN] = Field(
+        0, ge=0, description="The seed of the draws: equal seeds give equal text."
     )
-    attention: Literal["sdpa", "eager", "flex", "flash"] = Field(
-        "sdpa", description="Attention backend."
-    )
+    dtype: ComputeDtype = "auto"
+    device: Device = "auto"
+    attention: Attention = "sdpa"
     cache: Literal["static", "dynamic", "quantized8", "quantized4", "offloaded"] = Field(
         "static",
         description="How keys and values of earlier tokens are kept: allocated once, growing, in "
         "8 or 4 bits, or in the processor's memory. Recurrent models have a state in their place.",
     )
     family_file: FamilyFile = None
-
-    @model_validator(mode="after")
-    def _every_key_has_an_effect(self) -> Self:
-        if self.system is not None and not self.chat:
-            raise ValueError("system needs chat: a plain text has no system message")
-        if self.temperature == 0:
-            for key in ("top_k", "top_p"):
-                if getattr(self, key) is not None:
-                    raise ValueError(f"{key} needs a temperature above 0: nothing is drawn at 0")
-        return self
 
 
 class GenerateResult(Result):
@@ -83,15 +85,17 @@ class GenerateResult(Result):
     finish_reason: Literal["stop", "length"] = Field(
         description="stop: the model ended the text; length: max_new_tokens was reached."
     )
-    temperature: float = Field(description="0: the likeliest token each time.")
-    top_k: int | None = Field(description="As asked for.")
-    top_p: float | None = Field(description="As asked for.")
-    seed: int = Field(description="Of the draws.")
-    dtype: str = Field(description="Of the weights.")
+    temperature: float = Field(description="The temperature; 0 took the likeliest token each time.")
+    top_k: int | None = Field(description="What was asked for.")
+    top_p: float | None = Field(description="What was asked for.")
+    seed: int = Field(description="The seed of the draws.")
+    dtype: str = Field(description="The type of the weights.")
     device: str = Field(description="Where the model ran.")
     cache: str = Field(description="How keys and values were kept.")
-    seconds: float = Field(description="From the prompt's first computation to the last token.")
-    tokens_per_second: float = Field(description="New tokens by that time.")
+    seconds: float = Field(
+        description="Time from the prompt's first computation to the last token."
+    )
+    tokens_per_second: float = Field(description="New tokens divided by that time.")
 
 
 def is_answer(task: str, chat: bool) -> bool:

@@ -29,6 +29,7 @@ from tfcli.quantize.rtn import round_to_nearest, weight_error
 from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec, TensorOutcome
 from tfcli.quantize.write import LayerResult, QuantizedTensors, layer_bytes, require_finite
 from tfcli.recipe.job import Job
+from tfcli.runtime import pick_device
 
 
 def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
@@ -141,7 +142,7 @@ def _gptq_layers(
         windows.split(spec.batch_size),
         method,
         wanted=method.stored_names.__contains__,
-        device=spec.device,
+        device=str(pick_device(spec.device)),
     )
     for names in walk:
         for name in names:

@@ -9,10 +9,21 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from tfcli.recipe.marks import Also, Only, Spellings, marks
 
 
 @dataclass(frozen=True)
@@ -37,9 +48,40 @@ OutputPath = Annotated[str, Role("output")]
 
 
 class Section(BaseModel):
-    """A nested part of a spec, for example `optimizer`. Unknown keys are refused."""
+    """A nested part of a spec, for example `optimizer`.
+
+    Unknown keys are refused, and so are keys without an effect (`Only`). A key may go by another
+    name (`Also`) and a value by another spelling (`Spellings`); the spec holds the one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_what_is_given(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(data, dict):
+            return handler(data)
+        data, found = _under_one_name(cls, data)
+        try:
+            made = handler(data)
+            values = {name: getattr(made, name) for name in cls.model_fields}
+        except ValidationError as error:
+            found += [_again(item) for item in error.errors(include_url=False)]
+            # What is wrong itself does not say whether another key has an effect.
+            wrong = {item["loc"][0] for item in found if item["loc"]}
+            defaults = {name: field.default for name, field in cls.model_fields.items()}
+            values = {k: v for k, v in {**defaults, **data}.items() if k not in wrong}
+        found += _without_effect(cls, data, values)
+        if found:
+            raise ValidationError.from_exception_data(cls.__name__, found)
+        return made
+
+    @model_serializer(mode="wrap")
+    def _keys_with_effect(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is recorded, hashed and printed: it can be given again as it is."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        idle = {name for name, only in marks(type(self).model_fields, Only) if only.unmet(values)}
+        return {key: value for key, value in handler(self).items() if key not in idle}
 
 
 class Spec(Section):
@@ -75,6 +117,75 @@ class Result(BaseModel):
     @model_serializer(mode="wrap")
     def _with_schema(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"schema": self.schema_name, **handler(self)}
+
+
+def _under_one_name(
+    cls: type[Section], data: dict[str, Any]
+) -> tuple[dict[str, Any], list[InitErrorDetails]]:
+    """The values under the fields' names and in the specs' spelling, and what is given twice."""
+    data, found = dict(data), []
+    for name, also in marks(cls.model_fields, Also):
+        given = [other for other in (name, *also.names) if other in data]
+        if len(given) > 1:
+            what = PydanticCustomError(
+                "given_twice", "{keys} are one key", {"keys": " and ".join(map(repr, given))}
+            )
+            found.append(InitErrorDetails(type=what, loc=(given[-1],), input=data[given[-1]]))
+        for other in given:
+            value = data.pop(other)
+            data.setdefault(name, value)
+    for name, spellings in marks(cls.model_fields, Spellings):
+        value = data.get(name)
+        if isinstance(value, str):
+            data[name] = spellings.of.get(value, value)
+    return data, found
+
+
+def _without_effect(
+    cls: type[Section], data: dict[str, Any], values: dict[str, Any]
+) -> list[InitErrorDetails]:
+    """An error for each key that is given and has no effect.
+
+    Args:
+        data: what is given.
+        values: what is known to hold, defaults included.
+    """
+    found = []
+    for name, only in marks(cls.model_fields, Only):
+        if name not in data or (data[name] is None and cls.model_fields[name].default is None):
+            continue
+        if not only.conditions.keys() <= values.keys():
+            continue
+        key = only.unmet(values)
+        if key is not None:
+            what = PydanticCustomError(
+                "no_effect",
+                "{key} has no effect with {other}",
+                {"key": name, "other": _held(key, values[key]), "needs": only.as_keys()},
+            )
+            found.append(InitErrorDetails(type=what, loc=(name,), input=data[name]))
+    return found
+
+
+def _held(key: str, value: Any) -> str:
+    if value is None:
+        return f"no {key}"
+    return f"{key}: {str(value).lower() if isinstance(value, bool) else value}"
+
+
+def _again(item: Any) -> InitErrorDetails:
+    """A line of a ValidationError that can be raised once more, beside others."""
+    kind: Any = item["type"]
+    if kind in OWN_ERRORS:
+        kind = PydanticCustomError(kind, item["msg"], item.get("ctx"))
+    details = InitErrorDetails(type=kind, loc=item["loc"], input=item["input"])
+    if "ctx" in item and kind is item["type"]:
+        details["ctx"] = item["ctx"]
+    return details
+
+
+OWN_ERRORS = ("no_effect", "given_twice")
+"""The kinds of errors that are not pydantic's."""
 
 
 def role_of(field: FieldInfo) -> str | None:

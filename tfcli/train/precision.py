@@ -9,7 +9,7 @@ import torch
 
 from tfcli.errors import UsageError
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["float32", "bfloat16"]
 
 
 def has_bf16(device: str) -> bool:
@@ -24,16 +24,16 @@ def pick_precision(name: str, device: str) -> Precision:
     """The precision of the computation; the weights stay float32.
 
     Raises:
-        UsageError: bf16 is asked for where it would only be emulated, slower than fp32.
+        UsageError: bfloat16 is asked for where it would only be emulated, slower than float32.
     """
     supported = has_bf16(device)
-    if name == "bf16" and not supported:
+    if name == "bfloat16" and not supported:
         raise UsageError(
-            f"this {device} has no bf16 instructions",
+            f"this {device} has no bfloat16 instructions",
             where="precision",
-            fix="precision: fp32, or auto",
+            fix="precision: float32, or auto",
         )
-    return "bf16" if name != "fp32" and supported else "fp32"
+    return "bfloat16" if name in ("auto", "bfloat16") and supported else "float32"
 
 
 def autocast(precision: Precision, device: str) -> AbstractContextManager[object]:
@@ -41,6 +41,6 @@ def autocast(precision: Precision, device: str) -> AbstractContextManager[object
 
     The loop opens it itself: accelerate's own wrapper copies the logits to float32 once more.
     """
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device, torch.bfloat16)
+    if precision == "bfloat16":
+        return torch.autocast(device, torch.bfloat16)
+    return nullcontext()

@@ -18,7 +18,8 @@ from tfcli.gguf.run import verify, write
 from tfcli.gguf.to_gguf import plan_to_gguf
 from tfcli.recipe.job import Job
 
-TYPES = {"bf16": "bf16", "fp16": "f16", "fp32": "f32"}  # a user's name -> GGUF's, where it differs
+# A user's name of a type -> GGUF's, where it differs.
+TYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 _FIXED_BYTES = 256_000_000  # what a process holds beside tensors
 
 
