@@ -1,5 +1,7 @@
 """Recipes are read strictly: YAML 1.2 scalars, no duplicate keys, no objects, no bombs."""
 
+import os
+
 import pytest
 
 from tfcli.errors import UsageError
@@ -64,3 +66,35 @@ def test_missing_binary_and_oversized_files_are_named(tmp_path):
         with pytest.raises(UsageError) as error:
             read_document(path)
         assert error.value.where == str(path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "mended"),
+    [
+        ("runs: [${a}, ${b}/x]", 'runs: ["${a}", "${b}/x"]'),
+        ("one: {model: ${a}}", 'one: {model: "${a}"}'),
+        ("runs: [\n  ${a},\n]", 'runs: [\n  "${a}",\n]'),
+    ],
+)
+def test_a_reference_inside_of_brackets_asks_for_quotes(wrong, mended):
+    with pytest.raises(UsageError, match="without quotes") as error:
+        parse_document(wrong, "r.yaml")
+    line = error.value.fix.removeprefix("write ")
+    assert '"${a}' in line and line in mended
+    assert "${a}" in str(parse_document(mended, "r.yaml").values)
+
+
+def test_a_key_that_is_no_word_is_refused_before_it_is_written_out():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 4)]
+    for text in ("? [x, y]\n: 1\n", "\n".join([*lines, "? *a3\n: 1"]), "? {a: 1}\n: 2\n"):
+        with pytest.raises(UsageError, match="a key must be a word"):
+            parse_document(text, "r.yaml")
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    for name in ("pipe.yaml", "folder.yaml"):
+        with pytest.raises(UsageError, match="regular file"):
+            read_document(tmp_path / name)

@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
-from tfcli.errors import UsageError
+from tfcli.errors import Problem, UsageError
 
 MAX_BYTES = 1_000_000
 """A recipe larger than this is not a recipe."""
 MAX_KEYS = 20_000
 """More keys than this, once aliases are expanded, is an attack and not a recipe."""
-UNQUOTED = re.compile(r"([\[{,:]\s*)(\$\{[^}\"']*\}[^\s,\]}\"']*)")
+UNQUOTED = re.compile(r"([\[{,:]\s*|^\s*)(\$\{[^}\"']*\}[^\s,\]}\"']*)")
 """A reference between the brackets of a list or a mapping on one line, without quotes."""
 
 
@@ -70,6 +70,11 @@ class Document:
             if line:
                 return f"{self.source}:{line}: {'.'.join(keys)}"
         return f"{self.source}: {'.'.join(keys)}" if keys else self.source
+
+    def line_of(self, problem: Problem) -> int:
+        """The line that an error of this document is about; 0 where it is about all of it."""
+        place = (problem.where or "").removeprefix(f"{self.source}:").partition(":")[0]
+        return int(place) if place.isdecimal() else 0
 
 
 def parse_scalar(text: str) -> Any:

@@ -173,7 +173,7 @@ def load_recipe(
     root = output or texts["output"] or f"runs/{texts['name']}"
     reader = _StepReader(document, root, found, inputs)
     done = [reader.read(str(name), step) for name, step in steps.items()]
-    raise_found(found, where=document.source)
+    raise_found(sorted(found, key=document.line_of), where=document.source)
     ready = tuple(step for step in done if step is not None)
     return Recipe(texts["name"], texts["description"], root, ready)
 
@@ -248,25 +248,29 @@ class _StepReader:
         except UsageError as error:
             self.found.append(error)
             return None
-        # The references are checked in any case; a wrong one stands for itself meanwhile.
+        known = len(self.found)
         keys = {
             str(key): self._resolve(value, (*path, str(key)), before)
             for key, value in step.items()
             if key not in ("command", "output")
         }
         keys["output"] = str(Path(self.root) / name)
+        if self.inputs and len(self.found) == known:
+            self._look_for_inputs(verb.spec(), keys, path, before)
         problems: list[UsageError] = []
         spec = try_spec(verb.spec(), keys, problems, self.document, path)
         self.found += problems
-        if spec is None or len(self.found) > wrong:
-            return None
-        if self.inputs:
-            coming = tuple(str(Path(self.root) / one) for one in before)
-            for problem in missing_inputs(spec, coming=coming):
-                key = tuple((problem.where or "").split("."))
-                problem.where = self.document.where((*path, *key))
-                self.found.append(problem)
-        return Step(name, spec)
+        return None if spec is None or len(self.found) > wrong else Step(name, spec)
+
+    def _look_for_inputs(
+        self, cls: type[Spec], keys: dict[str, Any], path: tuple[str, ...], before: tuple[str, ...]
+    ) -> None:
+        values = {canonical_key(cls, key): value for key, value in keys.items()}
+        coming = tuple(str(Path(self.root) / name) for name in before)
+        for problem in missing_inputs(values, coming=coming, cls=cls):
+            key = tuple((problem.where or "").split("."))
+            problem.where = self.document.where((*path, *key))
+            self.found.append(problem)
 
     def _refuse(self, what: str, path: tuple[str, ...], fix: str) -> None:
         where = self.document.where(path)

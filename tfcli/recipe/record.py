@@ -93,14 +93,17 @@ def check_inputs(spec: Spec, *, coming: tuple[str, ...] = ()) -> None:
     raise_found(list(missing_inputs(spec, coming=coming)))
 
 
-def missing_inputs(spec: Spec, *, coming: tuple[str, ...] = ()) -> Iterator[UsageError]:
+def missing_inputs(
+    spec: Spec | dict[str, Any], *, coming: tuple[str, ...] = (), cls: type[Spec] | None = None
+) -> Iterator[UsageError]:
     """An error for each local input that is not there, or may not be read.
 
     Args:
+        spec: the spec, or values of the class `cls` that are not one yet.
         coming: folders that earlier steps of the same recipe will have made.
     """
-    inputs = [(key, value, Path(value)) for key, value in paths_with_role(spec, "input")]
-    models = paths_with_role(spec, "model")
+    inputs = [(key, value, Path(value)) for key, value in paths_with_role(spec, "input", cls)]
+    models = paths_with_role(spec, "model", cls)
     inputs += [(key, value, Path(value).expanduser()) for key, value in models if is_local(value)]
     for key, value, path in inputs:
         if any(path.is_relative_to(folder) for folder in coming):

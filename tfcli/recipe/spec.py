@@ -235,17 +235,24 @@ def walk_fields(cls: type[Section], prefix: str = "") -> Iterator[tuple[str, Fie
             yield prefix + name, field
 
 
-def paths_with_role(spec: Spec, kind: str) -> list[tuple[str, str]]:
-    """The (key, value) pairs of a spec's fields of one role; a list field gives a pair an item."""
+def paths_with_role(
+    spec: Spec | dict[str, Any], kind: str, cls: type[Spec] | None = None
+) -> list[tuple[str, str]]:
+    """The (key, value) pairs of a spec's fields of one role; a list field gives a pair an item.
+
+    Args:
+        spec: the spec, or values that are not one yet, because something is wrong with them.
+        cls: the class of such values.
+    """
     found: list[tuple[str, str]] = []
-    for key, field in walk_fields(type(spec)):
+    for key, field in walk_fields(cls or type(spec)):  # type: ignore[arg-type]
         role = _role(field)
         if role is None or role.kind != kind:
             continue
         value: Any = spec
         for part in key.split("."):
-            value = getattr(value, part, None)
+            value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
         for item in value if isinstance(value, list | tuple) else [value]:
-            if item is not None and item not in role.words:
+            if isinstance(item, str) and item not in role.words:
                 found.append((key, item))
     return found
