@@ -11,7 +11,7 @@ from tfcli.units import format_bytes, plural
 
 
 def show(result: ConvertResult, console: Console) -> None:
-    """What became of the tensors, or what would; with -v and in a dry run each of them."""
+    """The counts, sizes and checks; with -v and in a dry run a row for each tensor."""
     counts = {name: getattr(result, name) for name in ("converted", "copied", "made", "tied")}
     facts = {
         "source": result.kind,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +26,8 @@ def finish(result: Result, show: Show, console: Console) -> None:
 
 def print_json(value: dict[str, Any]) -> None:
     """One JSON object, on one line, on stdout."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))  # noqa: T201 - stdout is the product
+    ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(value, ensure_ascii=ascii, allow_nan=False))  # noqa: T201 - stdout is the product
 
 
 def print_table(

@@ -37,6 +37,14 @@ def test_a_duplicate_key_names_both_lines():
         "a: &loop [*loop]\n",
         "{}{}",
         "\t- a",
+        "a: \x00",
+        "a: \x1b[2J",
+        "a: !!timestamp maybe",
+        "a: !!int [1]",
+        "a: !!float [1]",
+        "a: !!bool maybe",
+        "a: " + "9" * 5000,
+        "a: " + "[" * 3000,
     ],
 )
 def test_what_is_not_plain_yaml_is_refused_by_name(text):
@@ -98,3 +106,12 @@ def test_what_is_no_regular_file_is_not_read(tmp_path):
     for name in ("pipe.yaml", "folder.yaml"):
         with pytest.raises(UsageError, match="regular file"):
             read_document(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "text", ["!!int x", "!!bool x", "!!timestamp 2001-99-99", "[" * 3000, "[1"]
+)
+def test_a_set_that_is_not_plain_yaml_is_refused_by_name(text):
+    with pytest.raises(UsageError, match="not readable as YAML") as error:
+        parse_scalar(text)
+    assert error.value.where.startswith("--set")

@@ -121,7 +121,7 @@ steps:
     output: elsewhere
   loss:
     command: evla
-    model: ${small}
+    model: ${smal}
   dense:
     command: eval
     model: ./no-such-model
@@ -151,6 +151,7 @@ def test_everything_that_is_wrong_is_found_at_once_with_its_line(recipe):
         (18, "usage.no_effect"),
         (19, "recipe.wrong_step"),
         (21, "usage.unknown_command"),
+        (22, "recipe.unknown_reference"),
         (25, "input.missing"),
         (26, "input.missing"),
         (27, "usage.no_effect"),

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tfcli.recipe.shared_keys import TextField
+from tfcli.recipe.shared_keys import Seed, TextField
 from tfcli.recipe.spec import OutputPath, Result, Role, Spec
 
 PYTHON_DOCS = "python-docs"
@@ -34,9 +34,7 @@ class DataSpec(Spec):
     test: float = Field(
         0.1, ge=0, lt=1, description="The share of the characters that goes into the test split."
     )
-    seed: int = Field(
-        0, ge=0, description="The seed that decides which document goes into which split."
-    )
+    seed: Seed = Field(0, description="The seed that decides which document goes into which split.")
     text_field: TextField = "text"
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import Above, Only
-from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device
+from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device, Seed
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 DRAWN = Only(temperature=Above(0))
@@ -50,8 +50,8 @@ class GenerateSpec(Spec):
         description="Draw only from the fewest likeliest tokens that have this probability "
         "together.",
     )
-    seed: Annotated[int, DRAWN] = Field(
-        0, ge=0, description="The seed of the draws: equal seeds give equal text."
+    seed: Annotated[Seed, DRAWN] = Field(
+        0, description="The seed of the draws: equal seeds give equal text."
     )
     dtype: ComputeDtype = "auto"
     device: Device = "auto"

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import Also, Only
-from tfcli.recipe.shared_keys import Device
+from tfcli.recipe.shared_keys import Device, Seed
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec
 
 CALIBRATED = Only(method=("gptq",))
@@ -57,8 +57,8 @@ class QuantizeSpec(Spec):
     batch_size: Annotated[int, CALIBRATED] = Field(
         8, ge=1, description="Calibration windows that run at a time; more take more memory."
     )
-    seed: Annotated[int, CALIBRATED] = Field(
-        0, ge=0, description="The seed that chooses the calibration windows."
+    seed: Annotated[Seed, CALIBRATED] = Field(
+        0, description="The seed that chooses the calibration windows."
     )
     damping: Annotated[float, CALIBRATED] = Field(
         0.01,
@@ -77,7 +77,7 @@ class QuantizeSpec(Spec):
         for pattern in self.skip:
             try:
                 re.compile(pattern)
-            except re.error as error:
+            except (re.error, RecursionError, OverflowError) as error:
                 raise ValueError(f"skip: {pattern!r} is no regular expression: {error}") from None
         return self
 

@@ -20,6 +20,8 @@ MAX_BYTES = 1_000_000
 """A recipe larger than this is not a recipe."""
 MAX_KEYS = 20_000
 """More keys than this, once aliases are expanded, is an attack and not a recipe."""
+CONSTRUCTION = (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError, KeyError)
+"""What PyYAML raises for text that is not YAML, and for values that do not fit their tag."""
 UNQUOTED = re.compile(r"([\[{,:]\s*|^\s*)(\$\{[^}\"']*\}[^\s,\]}\"']*)")
 """A reference between the brackets of a list or a mapping on one line, without quotes."""
 
@@ -80,13 +82,10 @@ class Document:
 def parse_scalar(text: str) -> Any:
     """The value of a `--set key=VALUE` flag, read as YAML."""
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+        return parse_document(text, "--set").values if text.strip() else None
+    except UsageError as error:
         raise UsageError(
-            f"not readable as YAML: {text!r}",
-            where="--set",
-            fix="put it in quotes",
-            code="usage.wrong_value",
+            error.what, where=f"--set {text[:60]}", fix="put it in quotes", code="usage.wrong_value"
         ) from error
 
 
@@ -123,8 +122,9 @@ def _unreadable(what: str, where: str, fix: str | None = None) -> UsageError:
 
 def parse_document(text: str, source: str) -> Document:
     """Parse YAML text; `source` names it in errors. See `read_document`."""
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         lines: dict[tuple[str, ...], int] = {}
         if node is None:
@@ -143,10 +143,11 @@ def parse_document(text: str, source: str) -> Document:
                 f"write {UNQUOTED.sub(_quoted, line).strip()}",
             ) from error
         raise _unreadable(f"not readable as YAML: {error.problem}", place) from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except CONSTRUCTION as error:
         raise _unreadable(f"not readable as YAML: {error}", source) from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _quoted(found: re.Match[str]) -> str:

@@ -91,7 +91,7 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
         # one stages. They meet when the verb joins its process group, before any of them writes.
         return Outcome(_run(spec, Job(console, _partial(output), inputs)), False, output)
     started = datetime.now(UTC)
-    with _staged(output, inputs, spec, force, replace) as folder:
+    with _staged(output, inputs, spec, console, force=force, replace=replace) as folder:
         result = _run(spec, Job(console, folder, inputs))
         key = step_key(spec, inputs)
         record = make_record(spec, key, inputs, folder, result.model_dump(mode="json"), started)
@@ -127,7 +127,7 @@ def _refuse_foreign(output: Path) -> None:
 
 @contextmanager
 def _staged(
-    output: Path, inputs: InputDigests, spec: Spec, force: bool, replace: bool
+    output: Path, inputs: InputDigests, spec: Spec, console: Console, *, force: bool, replace: bool
 ) -> Iterator[Path]:
     """A partial folder that becomes `output` when the block ends well."""
     partial = _partial(output)
@@ -145,7 +145,9 @@ def _staged(
         _lock(lock, output)
         # Only what may be gone on with has a key to compare before the work.
         key = step_key(spec, inputs) if spec.resumable else None
-        _prepare(partial, output, key, spec, force, replace)
+        discarded = _prepare(partial, output, key, spec, force, replace)
+        if discarded is not None:
+            console.note(f"an interrupted {discarded} with other options or inputs is discarded")
         inputs.start()
         try:
             yield partial
@@ -184,15 +186,21 @@ def _lock(descriptor: int, output: Path) -> None:
 
 def _prepare(
     partial: Path, output: Path, key: str | None, spec: Spec, force: bool, replace: bool
-) -> None:
-    """Keep an interrupted run of the same key, and clear anything else."""
+) -> str | None:
+    """Keep an interrupted run of the same key, and clear anything else.
+
+    Returns:
+        The command of an interrupted run that was discarded and could have gone on.
+    """
     key_file = partial / KEY_FILE
     old = read_json(key_file) if key_file.exists() else None
     if old is not None and old["key"] == key and spec.resumable and not force:
-        return
-    if old is not None and old["key"] != key and old["resumable"] and not (force or replace):
+        return None
+    resumable = old is not None and old["key"] != key and old["resumable"]
+    other = old["command"] if old is not None and resumable else None
+    if other and not (force or replace):
         raise UsageError(
-            f"an interrupted {old['command']} with other options or inputs lies in {partial}",
+            f"an interrupted {other} with other options or inputs lies in {partial}",
             where=str(output),
             fix="run it again as it was to finish it, or --force to discard it",
             code="output.interrupted",
@@ -200,6 +208,7 @@ def _prepare(
     for item in partial.iterdir():
         shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
     write_json(key_file, {"key": key, "command": spec.verb, "resumable": spec.resumable})
+    return other
 
 
 def _swap(partial: Path, output: Path) -> None:

@@ -242,12 +242,6 @@ class _StepReader:
                 (*path, "output"),
                 "leave it out; other steps name it as ${" + name + "}",
             )
-        command = str(step["command"])
-        try:
-            verb = get_verb(command, where=self.document.where((*path, "command")))
-        except UsageError as error:
-            self.found.append(error)
-            return None
         known = len(self.found)
         keys = {
             str(key): self._resolve(value, (*path, str(key)), before)
@@ -255,6 +249,12 @@ class _StepReader:
             if key not in ("command", "output")
         }
         keys["output"] = str(Path(self.root) / name)
+        command = str(step["command"])
+        try:
+            verb = get_verb(command, where=self.document.where((*path, "command")))
+        except UsageError as error:
+            self.found.append(error)
+            return None
         if self.inputs and len(self.found) == known:
             self._look_for_inputs(verb.spec(), keys, path, before)
         problems: list[UsageError] = []

@@ -104,7 +104,7 @@ def missing_inputs(
     """
     inputs = [(key, value, Path(value)) for key, value in paths_with_role(spec, "input", cls)]
     models = paths_with_role(spec, "model", cls)
-    inputs += [(key, value, Path(value).expanduser()) for key, value in models if is_local(value)]
+    inputs += [(key, value, _home(value)) for key, value in models if is_local(value)]
     for key, value, path in inputs:
         if any(path.is_relative_to(folder) for folder in coming):
             continue
@@ -119,6 +119,13 @@ def missing_inputs(
                 fix="check its permissions",
                 code="input.unreadable",
             )
+
+
+def _home(value: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # ~name of nobody
+        return Path(value)
 
 
 def is_local(model: str) -> bool:

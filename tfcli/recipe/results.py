@@ -104,7 +104,9 @@ class ErrorPart(BaseModel):
 class ErrorBody(ErrorPart):
     """What went wrong."""
 
-    step: str | None = Field(description="With tfcli run, the step that failed; else null.")
+    step: str | None = Field(
+        description="The step that failed, of tfcli run; null for other commands."
+    )
     errors: list[ErrorPart] = Field(
         description="Everything that is wrong, one by one; a single one is here too."
     )

@@ -66,6 +66,9 @@ def _is_size(value: int | str) -> int | str:
 ShardSize = Annotated[int | str, AfterValidator(_is_size), Placeholder("SIZE")]
 """A size that `parse_bytes` takes."""
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""A number that random generators take."""
+
 TextField = Annotated[
     str,
     Field(

@@ -9,9 +9,11 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     ModelWrapValidatorHandler,
@@ -39,11 +41,17 @@ class Role:
     words: tuple[str, ...] = ()
 
 
+def _has_name(value: str) -> str:
+    if not PurePath(value).name:
+        raise ValueError(f"{value!r} names no folder to make; give it a name")
+    return value
+
+
 InputPath = Annotated[str, Role("input")]
 """A local file or folder that must exist."""
 ModelRef = Annotated[str, Role("model")]
 """A checkpoint folder, or a hub id `org/name[@revision]`."""
-OutputPath = Annotated[str, Role("output")]
+OutputPath = Annotated[str, Role("output"), AfterValidator(_has_name)]
 """The folder that the step makes."""
 
 
@@ -66,7 +74,9 @@ class Section(BaseModel):
             made = handler(data)
             values = {name: getattr(made, name) for name in cls.model_fields}
         except ValidationError as error:
-            found += [_again(item) for item in error.errors(include_url=False)]
+            refused = {item["loc"] for item in found}
+            lines = error.errors(include_url=False)
+            found += [_again(item) for item in lines if item["loc"] not in refused]
             # What is wrong itself does not say whether another key has an effect.
             wrong = {item["loc"][0] for item in found if item["loc"]}
             defaults = {name: field.default for name, field in cls.model_fields.items()}
@@ -138,7 +148,23 @@ def _under_one_name(
         value = data.get(name)
         if isinstance(value, str):
             data[name] = spellings.of.get(value, value)
+    for name, field in cls.model_fields.items():
+        if isinstance(data.get(name), bool) and _is_number(field.annotation):
+            what = PydanticCustomError("no_number", "Input should be a number")
+            found.append(InitErrorDetails(type=what, loc=(name,), input=data.pop(name)))
     return data, found
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether a field takes numbers and neither yes nor no, which Python counts as 1 and 0."""
+    parts = _parts(annotation)
+    return bool({int, float} & parts) and not {bool, Any} & parts
+
+
+def _parts(annotation: Any) -> set[Any]:
+    if get_origin(annotation) in (Annotated, Union, types.UnionType):
+        return {part for inner in get_args(annotation) for part in _parts(inner)}
+    return {annotation} if isinstance(annotation, type) or annotation is Any else set()
 
 
 def _without_effect(
@@ -184,7 +210,7 @@ def _again(item: Any) -> InitErrorDetails:
     return details
 
 
-OWN_ERRORS = ("no_effect", "given_twice")
+OWN_ERRORS = ("no_effect", "given_twice", "no_number")
 """The kinds of errors that are not pydantic's."""
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from tfcli.families import FamilyFile
 from tfcli.models.errors import ModelError
 from tfcli.recipe.marks import GIVEN, Also, Only
-from tfcli.recipe.shared_keys import FLOATS, Device, TextField
+from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec
 
 
@@ -100,8 +100,8 @@ class TrainSpec(Spec):
         "float32",
         description="The type of the weights that are written; while training they are float32.",
     )
-    seed: int = Field(
-        0, ge=0, description="The seed of new weights, of the order of the data and of dropout."
+    seed: Seed = Field(
+        0, description="The seed of new weights, of the order of the data and of dropout."
     )
     validate_every: Annotated[int, Only(validation=GIVEN)] = Field(
         100, ge=0, description="Steps between validations; 0: at the end only."
