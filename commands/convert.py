@@ -5,7 +5,7 @@ from __future__ import annotations
 from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
-from tfcli.convert.logits_spec import LogitsAccount
+from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.convert.spec import ConvertResult, ConvertSpec, TensorAccount
 from tfcli.units import format_bytes, plural
 

@@ -96,7 +96,7 @@ def _groups(command: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
         if param.param_type_name == "argument":
             groups[ARGUMENTS].append((_place(param), param.help or ""))
             continue
-        title = param.rich_help_panel or COMMON if param.name != "help" else COMMON
+        title = COMMON if param.name == "help" else param.rich_help_panel or OPTIONS
         text = "Show this text." if param.name == "help" else param.help or ""
         groups.setdefault(title, []).append((_names(param, title), text))
     if isinstance(command, TyperGroup):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.commands.app import run
 from tfcli.errors import ModelError, UsageError
 from tfcli.families import load_family_file
@@ -68,10 +68,10 @@ def test_the_example_works_with_the_commands(checkpoint, tmp_path, capsys):
 
 
 def test_its_rule_holds_both_ways(checkpoint):
-    assert "model.tok_embeddings.weight" in open_checkpoint(checkpoint)
+    assert "model.tok_embeddings.weight" in open_tensors(checkpoint)
     load_family_file(str(EXAMPLE))
     model = load_model(checkpoint)
-    stored = open_checkpoint(checkpoint)["model.tok_embeddings.weight"]
+    stored = open_tensors(checkpoint)["model.tok_embeddings.weight"]
     assert torch.equal(model.model.embed_tokens.weight, stored)
 
 

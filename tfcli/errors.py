@@ -70,7 +70,9 @@ class SeveralProblemsError(UsageError):
     def __init__(self, what: str, problems: Sequence[Problem], *, where: str | None = None) -> None:
         self.problems = tuple(problems)
         lines = [
-            f"  {problem.where or where or ''}: {problem.what}"
+            "  "
+            + (f"{problem.where}: " if problem.where else "")
+            + problem.what
             + (f" ({problem.fix})" if problem.fix else "")
             for problem in problems
         ]

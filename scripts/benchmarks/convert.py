@@ -15,10 +15,6 @@ from pathlib import Path
 
 import torch
 
-import tfcli.convert.containers
-import tfcli.convert.detect
-import tfcli.convert.readers.hf
-import tfcli.convert.writers.hf  # noqa: F401 - held before the work
 from tfcli.commands.app import run
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tfcli.checkpoints.safetensors import PendingTensor
-from tfcli.checkpoints.shards import write_shards
+from tfcli.checkpoints.hf.safetensors import PendingTensor
+from tfcli.checkpoints.hf.shards import write_shards
 from tfcli.files import write_json
 
 COMMON: dict[str, Any] = {

@@ -14,11 +14,11 @@ from tests.checkpoints.models import GPT2, LLAMA, tiny
 from tfcli.average.combine import arc, mean
 from tfcli.average.run import run
 from tfcli.average.spec import AverageResult, AverageSpec
-from tfcli.checkpoints import pieces
-from tfcli.checkpoints.checkpoint import verify_written
-from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.io import tensor_pieces as pieces
+from tfcli.checkpoints.model import load_model, save_model
+from tfcli.checkpoints.write import verify_written
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.recipe.execute import execute
@@ -53,7 +53,7 @@ def checkpoint(folder: Path, config: dict[str, Any] | None = None, **tensors: to
 def test_the_mean_of_three(tmp_path: Path) -> None:
     folders = [finetune(tmp_path / str(seed), seed) for seed in range(3)]
     result = average(tmp_path / "out", *folders, weights=[2, 1, 1])
-    written, sources = open_checkpoint(tmp_path / "out"), [open_checkpoint(f) for f in folders]
+    written, sources = open_tensors(tmp_path / "out"), [open_tensors(f) for f in folders]
     for name in written:
         a, b, c = (source[name] for source in sources)
         assert torch.allclose(written[name], 0.5 * a + 0.25 * b + 0.25 * c, rtol=0, atol=1e-6)
@@ -100,10 +100,10 @@ def test_each_tensor_has_the_type_of_the_first_or_the_one_asked_for(tmp_path: Pa
     a = checkpoint(tmp_path / "a", w=torch.ones(2).bfloat16(), n=torch.ones(2))
     b = checkpoint(tmp_path / "b", w=torch.zeros(2), n=torch.zeros(2).half())
     average(tmp_path / "c", a, b)
-    kinds = {info.name: info.dtype for info in open_checkpoint(tmp_path / "c").infos()}
+    kinds = {info.name: info.dtype for info in open_tensors(tmp_path / "c").infos()}
     assert kinds == {"w": "BF16", "n": "F32"}
     average(tmp_path / "d", a, b, dtype="fp16")
-    assert {info.dtype for info in open_checkpoint(tmp_path / "d").infos()} == {"F16"}
+    assert {info.dtype for info in open_tensors(tmp_path / "d").infos()} == {"F16"}
     assert json.loads((tmp_path / "d/config.json").read_text())["dtype"] == "float16"
 
 
@@ -128,7 +128,7 @@ def test_slerp_of_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(pieces, "PIECE", 100)
     a, b = finetune(tmp_path / "a", 1), finetune(tmp_path / "b", 2)
     result = average(tmp_path / "out", a, b, method="slerp", weights=[0.6, 0.4])
-    one, other, written = (open_checkpoint(tmp_path / name) for name in ("a", "b", "out"))
+    one, other, written = (open_tensors(tmp_path / name) for name in ("a", "b", "out"))
     for tensor in result.tensors:
         x, y = one[tensor.name].double().flatten(), other[tensor.name].double().flatten()
         angle = torch.acos(torch.nn.functional.cosine_similarity(x, y, dim=0))
@@ -136,21 +136,21 @@ def test_slerp_of_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         exact = (torch.sin(0.6 * angle) * x + torch.sin(0.4 * angle) * y) / torch.sin(angle)
         assert torch.allclose(written[tensor.name].flatten().double(), exact, atol=1e-6)
     average(tmp_path / "ends", a, b, method="slerp", weights=[1, 0])
-    ends = open_checkpoint(tmp_path / "ends")
+    ends = open_tensors(tmp_path / "ends")
     assert all(torch.allclose(ends[name], one[name], atol=1e-7) for name in one)
 
 
 def test_a_tied_tensor_is_written_once(tmp_path: Path) -> None:
     a = finetune(tmp_path / "a", 1, GPT2)
     b = finetune(tmp_path / "b", 2, GPT2)
-    source = open_checkpoint(a)
+    source = open_tensors(a)
     extra = PendingTensor.of("lm_head.weight", source["transformer.wte.weight"])
     write_safetensors(
         a / "model.safetensors", [*(PendingTensor.of(n, source[n]) for n in source), extra]
     )
     result = average(tmp_path / "out", a, b)
     assert result.tied == ["lm_head.weight"]
-    assert set(open_checkpoint(tmp_path / "out")) == set(open_checkpoint(b))
+    assert set(open_tensors(tmp_path / "out")) == set(open_tensors(b))
     load_model(tmp_path / "out")
 
 
@@ -169,7 +169,7 @@ def test_integers_are_copied_when_they_agree(tmp_path: Path) -> None:
     b = checkpoint(tmp_path / "b", w=torch.ones(2), ids=torch.arange(3))
     result = average(tmp_path / "out", a, b)
     assert (result.averaged, result.copied) == (1, 1)
-    assert torch.equal(open_checkpoint(tmp_path / "out")["ids"], torch.arange(3))
+    assert torch.equal(open_tensors(tmp_path / "out")["ids"], torch.arange(3))
     c = checkpoint(tmp_path / "c", w=torch.ones(2), ids=torch.arange(3) + 1)
     with pytest.raises(WorkError, match=r"'ids' differs .* have no mean"):
         average(tmp_path / "bad", a, c)
@@ -193,18 +193,23 @@ def test_sources_that_do_not_belong_together(
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_packed_weights_and_files_are_refused(tmp_path: Path) -> None:
+def test_packed_weights_are_refused(tmp_path: Path) -> None:
     a = checkpoint(tmp_path / "a", w=torch.ones(2))
     b = checkpoint(tmp_path / "b", {"quantization_config": {"bits": 4}}, w=torch.ones(2))
     with pytest.raises(UsageError, match="packed weights cannot be averaged"):
         average(tmp_path / "c", a, b)
-    with pytest.raises(UsageError, match="is a file"):
-        average(tmp_path / "d", a, a / "model.safetensors")
+
+
+def test_a_file_of_weights_is_the_checkpoint_that_it_lies_in(tmp_path: Path) -> None:
+    a = checkpoint(tmp_path / "a", w=torch.ones(2))
+    b = checkpoint(tmp_path / "b", w=torch.zeros(2))
+    average(tmp_path / "out", a, b / "model.safetensors")
+    assert torch.equal(open_tensors(tmp_path / "out")["w"], torch.full((2,), 0.5))
 
 
 def test_ties_that_do_not_hold(tmp_path: Path) -> None:
     a, b = finetune(tmp_path / "a", 1, GPT2), finetune(tmp_path / "b", 2, GPT2)
-    source = open_checkpoint(b)
+    source = open_tensors(b)
     extra = PendingTensor.of("lm_head.weight", source["transformer.wte.weight"] + 1)
     write_safetensors(
         b / "model.safetensors", [*(PendingTensor.of(n, source[n]) for n in source), extra]
@@ -240,7 +245,7 @@ def test_verification_finds_what_is_wrong(tmp_path: Path, damage: str) -> None:
         bad["z"] = torch.ones(1)
     folder = checkpoint(tmp_path / "a", **bad)
     with pytest.raises(WorkError, match=r"verification: '[yz]'"):
-        verify_written(open_checkpoint(folder), [PendingTensor.of(n, t) for n, t in good.items()])
+        verify_written(open_tensors(folder), [PendingTensor.of(n, t) for n, t in good.items()])
 
 
 def test_the_card_and_files_of_a_size(tmp_path: Path) -> None:

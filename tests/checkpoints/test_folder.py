@@ -11,14 +11,9 @@ import torch
 import transformers
 
 from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny, tokens
-from tfcli.checkpoints.folder import (
-    copy_companions,
-    load_config,
-    load_generation_config,
-    load_model,
-    save_model,
-)
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.folder import copy_companions, load_config, load_generation_config
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.errors import ModelError, UsageError, WorkError
 
 AUTO = {
@@ -67,12 +62,12 @@ def test_what_transformers_writes_loads_here(tmp_path: Path, settings: dict[str,
 def test_a_tied_pair_is_written_once_and_a_diverged_one_untied(tmp_path: Path) -> None:
     model = tiny(tie_word_embeddings=True)
     save_model(model, tmp_path / "tied")
-    assert "lm_head.weight" not in open_checkpoint(tmp_path / "tied")
+    assert "lm_head.weight" not in open_tensors(tmp_path / "tied")
     assert load_config(tmp_path / "tied").tie_word_embeddings is True
 
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight * 2)
     save_model(model, tmp_path / "apart")
-    assert "lm_head.weight" in open_checkpoint(tmp_path / "apart")
+    assert "lm_head.weight" in open_tensors(tmp_path / "apart")
     assert load_config(tmp_path / "apart").tie_word_embeddings is False
     theirs = in_transformers(tmp_path / "apart")
     with torch.no_grad():
@@ -84,7 +79,7 @@ def test_a_tied_pair_is_written_once_and_a_diverged_one_untied(tmp_path: Path) -
 def test_another_dtype_on_the_way_out(tmp_path: Path) -> None:
     model = tiny()
     save_model(model, tmp_path, dtype=torch.bfloat16)
-    assert {info.dtype for info in open_checkpoint(tmp_path).infos()} == {"BF16"}
+    assert {info.dtype for info in open_tensors(tmp_path).infos()} == {"BF16"}
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["dtype"] == config["torch_dtype"] == "bfloat16"
     assert in_transformers(tmp_path).dtype == torch.bfloat16
@@ -93,7 +88,7 @@ def test_another_dtype_on_the_way_out(tmp_path: Path) -> None:
 
 def test_weights_of_the_right_dtype_stay_in_the_map(tmp_path: Path) -> None:
     save_model(tiny(), tmp_path)
-    source = open_checkpoint(tmp_path)
+    source = open_tensors(tmp_path)
     first = min(source[name].data_ptr() for name in source)
     model = load_model(tmp_path)
     spans = [p.data_ptr() for p in model.parameters()]
@@ -176,10 +171,10 @@ def test_a_config_that_does_not_fit(tmp_path: Path, change: dict[str, Any], says
 
 
 def test_weights_of_another_kind(tmp_path: Path) -> None:
-    from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
+    from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 
     save_model(tiny(), tmp_path)
-    source = open_checkpoint(tmp_path)
+    source = open_tensors(tmp_path)
     tensors = [PendingTensor.of(name, source[name]) for name in source if "norm" not in name]
     norms = [PendingTensor.of(n, source[n].to(torch.int32)) for n in source if "norm" in n]
     write_safetensors(tmp_path / "model.safetensors", [*tensors, *norms])

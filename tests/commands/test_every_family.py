@@ -13,9 +13,9 @@ import torch
 from tokenizers import Tokenizer
 
 from tests.models.tiny import settings, tiny_model
-from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.commands.app import run
 from tfcli.evaluate.predict import TASKS
 from tfcli.models.errors import ModelError
@@ -158,7 +158,7 @@ def test_inspect_knows_task_and_size(tfcli, folder_of, model_of, model_type):
 @every_family
 def test_convert_writes_what_loads_again(tfcli, folder_of, model_of, model_type, tmp_path):
     result = tfcli("convert", folder_of(model_type), tmp_path / "bf16", "--dtype", "bf16")
-    assert result["verified"] == len(open_checkpoint(tmp_path / "bf16"))
+    assert result["verified"] == len(open_tensors(tmp_path / "bf16"))
     half = load_model(tmp_path / "bf16", task=None)
     assert half.dtype == torch.bfloat16
     whole = answer(model_of(model_type))
@@ -182,7 +182,7 @@ def test_ties_that_are_stored_twice_count_and_are_written_once(
     assert tfcli("inspect", twice)["parameters"] == weights(model)
     result = tfcli("convert", twice, tmp_path / "out")
     assert result["tied"] == len(ties)
-    assert set(open_checkpoint(tmp_path / "out")) == set(dict(export_tensors(model)))
+    assert set(open_tensors(tmp_path / "out")) == set(dict(export_tensors(model)))
     again = load_model(tmp_path / "out", task=None)
     torch.testing.assert_close(answer(again), answer(model))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gguf.folders import write_folder
+from tests.checkpoints.gguf.folders import write_folder
 from tfcli.commands.app import run
 
 

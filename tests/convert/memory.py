@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from tfcli.checkpoints.memory import freed_at_once
-from tfcli.convert.view import View
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.io.memory import freed_at_once
 
 SLACK = 24_000_000  # what Python and torch's allocator may keep beside the tensors, in bytes
 
@@ -42,16 +42,16 @@ def peak_growth(work: Callable[[], None]) -> int:
     return max(highest, anonymous()) - before
 
 
-def assert_bounded(open_view: Callable[[], View]) -> None:
+def assert_bounded(open_checkpoint: Callable[[], Checkpoint]) -> None:
     """Read every tensor of a view, one after the other, within twice the largest of them."""
-    for tensor in open_view():
+    for tensor in open_checkpoint():
         tensor.read()  # what torch loads and keeps at its first use
         break
     total, largest = 0, 0
 
     def read_all() -> None:
         nonlocal total, largest
-        view = open_view()
+        view = open_checkpoint()
         total, largest = view.nbytes, view.largest
         for tensor in view:
             tensor.read().sum()

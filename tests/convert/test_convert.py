@@ -11,16 +11,16 @@ import torch
 import transformers
 
 from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny, tokens
-from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.safetensors import PendingTensor, SafetensorsFile, write_safetensors
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.containers import open_checkpoint
+from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, write_safetensors
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import load_model, save_model
+from tfcli.checkpoints.plan import make_plan
+from tfcli.checkpoints.verify import verify
 from tfcli.console import Console
 from tfcli.convert.containers import with_dtype
-from tfcli.convert.detect import open_view
-from tfcli.convert.plan import make_plan
 from tfcli.convert.run import run
 from tfcli.convert.spec import ConvertResult, ConvertSpec
-from tfcli.convert.verify import verify
 from tfcli.errors import UsageError, WorkError
 from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
@@ -52,7 +52,7 @@ def llama(tmp_path: Path) -> Path:
 
 def test_cast_and_shards(llama: Path, tmp_path: Path) -> None:
     result = convert(llama, tmp_path / "out", dtype="bf16", shard_size="10KB")
-    before, after = open_checkpoint(llama), open_checkpoint(tmp_path / "out")
+    before, after = open_tensors(llama), open_tensors(tmp_path / "out")
     assert set(after) == set(before)
     assert all(torch.equal(after[name], before[name].bfloat16()) for name in before)
     assert len(result.files) == len(after.files) > 1
@@ -80,7 +80,7 @@ def test_companions_are_carried_over_and_code_is_not(llama: Path, tmp_path: Path
 
 def test_without_options_everything_is_the_same(llama: Path, tmp_path: Path) -> None:
     result = convert(llama, tmp_path / "out")
-    before, after = open_checkpoint(llama), open_checkpoint(tmp_path / "out")
+    before, after = open_tensors(llama), open_tensors(tmp_path / "out")
     assert list(before) == list(after)
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert result.copied == len(before)
@@ -108,7 +108,7 @@ def test_there_and_back_gives_the_first_file(tmp_path: Path) -> None:
     convert(tmp_path / "b", tmp_path / "c", dtype="bf16")
     first, last = (tmp_path / name / "model.safetensors" for name in "ac")
     assert set(SafetensorsFile(first).tensors) == set(SafetensorsFile(last).tensors)
-    one, other = open_checkpoint(tmp_path / "a"), open_checkpoint(tmp_path / "c")
+    one, other = open_tensors(tmp_path / "a"), open_tensors(tmp_path / "c")
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -121,7 +121,7 @@ def test_integers_booleans_and_small_floats_are_not_cast(tmp_path: Path) -> None
         wide=torch.ones(2, dtype=torch.float64),
     )
     result = convert(source, tmp_path / "out", dtype="fp16")
-    kinds = {info.name: info.dtype for info in open_checkpoint(tmp_path / "out").infos()}
+    kinds = {info.name: info.dtype for info in open_tensors(tmp_path / "out").infos()}
     assert kinds == {"ids": "I64", "mask": "BOOL", "eight": "F8_E4M3", "wide": "F16"}
     assert (result.converted, result.copied) == (1, 3)
 
@@ -139,7 +139,7 @@ def test_the_numbers_of_quantized_tensors_are_not_cast(tmp_path: Path) -> None:
         norm__weight=half,
     )
     convert(source, tmp_path / "out", dtype="bf16")
-    after = open_checkpoint(tmp_path / "out")
+    after = open_tensors(tmp_path / "out")
     kinds = {info.name: info.dtype for info in after.infos()}
     assert kinds == {
         "q_proj.qweight": "I32",
@@ -165,7 +165,7 @@ def test_values_that_were_not_finite_before_stay_what_they_were(tmp_path: Path) 
     values = torch.tensor([float("inf"), -float("inf"), float("nan"), 65_504.0])
     source = checkpoint(tmp_path / "in", w=values)
     convert(source, tmp_path / "out", dtype="fp16")
-    after = open_checkpoint(tmp_path / "out")["w"].float()
+    after = open_tensors(tmp_path / "out")["w"].float()
     assert torch.equal(after.nan_to_num(nan=1.0), values.nan_to_num(nan=1.0))
 
 
@@ -174,7 +174,7 @@ def test_an_equal_tied_tensor_is_written_once(tmp_path: Path, settings: dict[str
     model = tiny(settings, tie_word_embeddings=True)
     save_model(model, tmp_path / "in")
     path = tmp_path / "in/model.safetensors"
-    source = open_checkpoint(path)
+    source = open_tensors(path)
     head = PendingTensor.of("lm_head.weight", model.lm_head.weight.detach())
     write_safetensors(path, [*(PendingTensor.of(n, source[n]) for n in source), head])
 
@@ -182,13 +182,13 @@ def test_an_equal_tied_tensor_is_written_once(tmp_path: Path, settings: dict[str
     assert result.tied == 1
     account = {t.name: t for t in result.tensors}["lm_head.weight"]
     assert (account.action, account.source_dtype, account.dtype) == ("tied", "F32", "BF16")
-    assert set(open_checkpoint(tmp_path / "out")) == set(source)
+    assert set(open_tensors(tmp_path / "out")) == set(source)
     load_model(tmp_path / "out")
 
 
 def test_texts_in_headers_are_kept(llama: Path, tmp_path: Path) -> None:
     path = llama / "model.safetensors"
-    source = open_checkpoint(llama)
+    source = open_tensors(llama)
     tensors = [PendingTensor.of(name, source[name].clone()) for name in source]
     write_safetensors(path, tensors, {"format": "pt", "trained on": "wikitext"})
     convert(llama, tmp_path / "out", dtype="bf16")
@@ -202,7 +202,7 @@ def test_a_diverged_tied_pair_is_written_untied(
     model = tiny(tie_word_embeddings=True)
     save_model(model, tmp_path / "in")
     path = tmp_path / "in/model.safetensors"
-    source = open_checkpoint(path)
+    source = open_tensors(path)
     head = PendingTensor.of("lm_head.weight", model.lm_head.weight.detach() * 2)
     write_safetensors(path, [*(PendingTensor.of(n, source[n]) for n in source), head])
 
@@ -217,7 +217,7 @@ def test_what_a_lost_tie_stood_for_is_written_too(tmp_path: Path) -> None:
     model = tiny({**BERT, "architectures": ["BertForMaskedLM"]})
     save_model(model, tmp_path / "in")
     path = tmp_path / "in/model.safetensors"
-    source = open_checkpoint(path)
+    source = open_tensors(path)
     trained = source["bert.embeddings.word_embeddings.weight"] * 2
     head = PendingTensor.of("cls.predictions.decoder.weight", trained)
     write_safetensors(path, [*(PendingTensor.of(n, source[n]) for n in source), head])
@@ -229,7 +229,7 @@ def test_what_a_lost_tie_stood_for_is_written_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["bit", "dtype", "missing", "surplus", "shape"])
 def test_verification_finds_what_is_wrong(llama: Path, tmp_path: Path, damage: str) -> None:
-    source = open_checkpoint(llama)
+    source = open_tensors(llama)
     tensors = {name: source[name].clone() for name in source}
     name = "model.norm.weight"
     if damage == "bit":
@@ -244,9 +244,9 @@ def test_verification_finds_what_is_wrong(llama: Path, tmp_path: Path, damage: s
         tensors[name] = tensors[name].reshape(2, -1)
     copy = checkpoint(tmp_path / "copy", **tensors)
     named = "extra" if damage == "surplus" else name
-    plan = make_plan(open_view(llama), None)
+    plan = make_plan(open_checkpoint(llama), None)
     with Console.silent().progress("", 1) as bar, pytest.raises(WorkError, match=named):
-        verify(plan, open_view(copy), bar)
+        verify(plan, open_checkpoint(copy), bar)
 
 
 def test_a_dry_run_reads_headers_and_writes_nothing(llama: Path, tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_sources_that_cannot_be_converted(tmp_path: Path) -> None:
     with pytest.raises(WorkError, match=r"has no config\.json"):
         convert(tmp_path, tmp_path / "b")
     write_safetensors(tmp_path / "x.safetensors", [])
-    with pytest.raises(UsageError, match="is no checkpoint that is read"):
+    with pytest.raises(WorkError, match=r"has no config\.json"):
         convert(tmp_path / "x.safetensors", tmp_path / "c")
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from tests.checkpoints.models import GPT2, LLAMA, tiny
-from tfcli.checkpoints.folder import save_model
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.containers import find_container, open_checkpoint
+from tfcli.checkpoints.gguf.file import GGUFFile
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import save_model
 from tfcli.console import Console
-from tfcli.convert.detect import detect, open_view
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.errors import UsageError
-from tfcli.gguf.file import GGUFFile
 from tfcli.recipe.execute import execute
 
 
@@ -41,10 +41,10 @@ def test_there_and_back_is_bit_for_bit(llama, tmp_path, to):
     there = convert(llama, tmp_path / "there", to=to)
     assert there.verified > 0 and there.files
     kind = {"pt": "hf"}.get(to, to)
-    assert detect(tmp_path / "there") == kind
+    assert find_container(tmp_path / "there").name == kind
     back = convert(tmp_path / "there", tmp_path / "back")
     assert back.kind == kind
-    before, after = open_checkpoint(llama), open_checkpoint(tmp_path / "back")
+    before, after = open_tensors(llama), open_tensors(tmp_path / "back")
     assert set(before) == set(after)
     assert all(torch.equal(before[name], after[name]) for name in before)
     if to != "meta":  # which has no place for a tokenizer.json that no tokenizer.model lies beside
@@ -60,7 +60,7 @@ def test_gguf_types_and_patterns(llama, tmp_path):
     assert types["blk.0.attn_q.weight"] == "Q8_0"
     assert result.files == ["out.gguf"]
     assert 0 < result.largest_error < 1
-    view = open_view(tmp_path / "out/out.gguf")
+    view = open_checkpoint(tmp_path / "out/out.gguf")
     assert view.tensors["model.layers.0.self_attn.q_proj.weight"].how.startswith("Q8_0 dequantized")
 
 
@@ -101,4 +101,4 @@ def test_a_dtype_is_made_of_the_quantized_values_themselves(llama, tmp_path, cap
     name = "model.layers.0.mlp.down_proj.weight"
     exact = GGUFFile(file).dequantize("blk.0.ffn_down.weight")
     assert not torch.equal(exact.half().float(), exact)  # fp16 on the way would show
-    assert torch.equal(open_checkpoint(tmp_path / "back")[name], exact)
+    assert torch.equal(open_tensors(tmp_path / "back")[name], exact)

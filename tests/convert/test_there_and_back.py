@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,18 @@ import torch
 import transformers
 
 from tests.models.tiny import FIRST, OWN, content
-from tfcli.checkpoints.dtypes import dtype_code
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.container import WriteOptions
+from tfcli.checkpoints.containers import TARGETS, open_checkpoint
 from tfcli.checkpoints.folder import CONFIG
-from tfcli.checkpoints.pieces import same_bits
+from tfcli.checkpoints.io.dtypes import dtype_code
+from tfcli.checkpoints.io.tensor_pieces import same_bits
+from tfcli.checkpoints.original.read import DIALECTS
+from tfcli.checkpoints.original.write import write_original
+from tfcli.checkpoints.plan import make_plan
 from tfcli.checkpoints.ties import config_ties
 from tfcli.console import Console
-from tfcli.convert.detect import open_view
-from tfcli.convert.plan import make_plan
-from tfcli.convert.readers.original import DIALECTS
 from tfcli.convert.spec import ConvertSpec
-from tfcli.convert.targets import WRITERS
-from tfcli.convert.view import View, ViewTensor
-from tfcli.convert.writers.options import WriteOptions
-from tfcli.convert.writers.original import write_original
 from tfcli.errors import Problem
 from tfcli.files import write_json
 from tfcli.models.loading import build
@@ -71,33 +69,35 @@ def values(
     return found
 
 
-def held(name: str, value: torch.Tensor) -> dict[str, ViewTensor]:
+def held(name: str, value: torch.Tensor) -> dict[str, TensorEntry]:
     """A tensor of a view that is in memory."""
     code = dtype_code(value.dtype)
-    return {name: ViewTensor(name, code, tuple(value.shape), (name,), "", lambda: value)}
+    return {name: TensorEntry(name, code, tuple(value.shape), (name,), "", lambda: value)}
 
 
 @functools.cache
-def source(model_type: str, task: str | None = None, plain: bool = False, **changes: Any) -> View:
+def source(
+    model_type: str, task: str | None = None, plain: bool = False, **changes: Any
+) -> Checkpoint:
     """A checkpoint in memory, of a family's first task unless one is named."""
     model = build(read_config(content(model_type, **changes)), task)
     tensors = {}
     for seed, item in enumerate(plan_export(model)):
         special = _SUBNORMAL if plain else _SPECIAL
         tensors |= held(item.name, values(item.shape, item.dtype, seed, special))
-    return View("hf", Path(model_type), export_config(model), tensors, ())
+    return Checkpoint("hf", Path(model_type), export_config(model), tensors, ())
 
 
-def there_and_back(view: View, target: str, folder: Path, *, parts: int = 1) -> View:
-    writer = import_module(WRITERS[target])
+def there_and_back(view: Checkpoint, target: str, folder: Path, *, parts: int = 1) -> Checkpoint:
+    writer = TARGETS[target].writer
     plan = make_plan(writer.prepare(view), None)
     writer.write(plan, folder, WriteOptions(max_shard_bytes=40_000, parts=parts))
-    if not getattr(writer, "OWN_CONFIG", False):
+    if not writer.own_config:
         write_json(folder / CONFIG, plan.config)
-    return open_view(folder)
+    return open_checkpoint(folder)
 
 
-def assert_same(view: View, back: View) -> None:
+def assert_same(view: Checkpoint, back: Checkpoint) -> None:
     """All names and bits; a tied tensor may come back by both of its names."""
     ties = config_ties(view.config)
     for name in back.tensors.keys() - view.tensors.keys():
@@ -131,7 +131,7 @@ GGUF: dict[str, dict[str, Any]] = {
 
 
 def test_every_container_of_tensors_is_here():
-    assert TAKES.keys() == WRITERS.keys()
+    assert TAKES.keys() == TARGETS.keys()
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
@@ -142,7 +142,7 @@ def test_there_and_back(tmp_path, target, model_type):
         assert_same(view, there_and_back(view, target, tmp_path))
         return
     with pytest.raises(Problem):
-        import_module(WRITERS[target]).prepare(view)
+        TARGETS[target].writer.prepare(view)
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
@@ -155,7 +155,7 @@ def test_gguf_there_and_back(tmp_path, model_type):
     )
     if model_type in GGUF:
         execute(spec, Console.silent())
-        assert_same(view, open_view(tmp_path / "out"))
+        assert_same(view, open_checkpoint(tmp_path / "out"))
         return
     with pytest.raises(Problem, match="is not covered in GGUF"):
         execute(spec, Console.silent())
@@ -178,14 +178,14 @@ def test_dialects_there_and_back(tmp_path, dialect):
         plan = make_plan(view, None)
         write_original(plan, tmp_path, dialect, WriteOptions(max_shard_bytes=10_000))
         write_json(tmp_path / CONFIG, view.config)
-        assert_same(view, open_view(tmp_path))
+        assert_same(view, open_checkpoint(tmp_path))
         return
     view = llama_vision()
     stored = dialect.from_hf(view.tensors, view.config)
     assert_same(view, dataclasses.replace(view, tensors=dialect.to_hf(stored, view.config)))
 
 
-def llama_vision() -> View:
+def llama_vision() -> Checkpoint:
     """The language model of Llama 3.2 Vision, which is no family of the core."""
     config = transformers.models.mllama.configuration_mllama.MllamaTextConfig(
         vocab_size=61,
@@ -202,4 +202,4 @@ def llama_vision() -> View:
     tensors = {}
     for seed, (name, like) in enumerate(model.state_dict().items()):
         tensors |= held(f"language_model.{name}", values(like.shape, like.dtype, seed, _SPECIAL))
-    return View("hf", Path("mllama"), config.to_dict(), tensors, ())
+    return Checkpoint("hf", Path("mllama"), config.to_dict(), tensors, ())

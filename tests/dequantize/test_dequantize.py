@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from tests.quantize.test_run import GPT2, LLAMA, MIXTURES
-from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
 from tfcli.dequantize.run import run
 from tfcli.dequantize.spec import DequantizeResult, DequantizeSpec
@@ -48,7 +48,7 @@ def quantized(folder: Path, settings: dict[str, Any] = LLAMA, **options: Any) ->
 def change(folder: Path, **tensors: torch.Tensor | None) -> None:
     """Replace tensors of a linear; None removes one."""
     path = folder / "model.safetensors"
-    source = open_checkpoint(path)
+    source = open_tensors(path)
     held: dict[str, Any] = {name: source[name].clone() for name in source}
     held |= {f"{Q}.{part}": tensor for part, tensor in tensors.items()}
     write_safetensors(path, [PendingTensor.of(n, t) for n, t in held.items() if t is not None])
@@ -67,7 +67,7 @@ def test_every_weight_is_what_its_packed_values_say(
 ) -> None:
     source = quantized(tmp_path / "q", bits=bits, symmetric=symmetric)
     result = dequantize(source, tmp_path / "out", dtype="fp32")
-    packed, dense = open_checkpoint(source), open_checkpoint(tmp_path / "out")
+    packed, dense = open_tensors(source), open_tensors(tmp_path / "out")
     linears = [name.removesuffix(".qweight") for name in packed if name.endswith(".qweight")]
     for name in linears:
         levels = unpack(packed[f"{name}.qweight"], bits).double()
@@ -78,7 +78,7 @@ def test_every_weight_is_what_its_packed_values_say(
     assert result.dequantized == len(linears)
     assert result.verified == len(dense) == len(result.tensors)
     assert {t.bits[0] for t in result.tensors if t.action == "dequantized"} == {bits}
-    assert set(dense) == set(open_checkpoint(tmp_path / "q-dense"))
+    assert set(dense) == set(open_tensors(tmp_path / "q-dense"))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_dense_model_answers_as_the_packed_one(
 ) -> None:
     source = quantized(tmp_path / "q", settings)
     dequantize(source, tmp_path / "out", dtype="fp32")
-    before, after = open_checkpoint(tmp_path / "q-dense"), open_checkpoint(tmp_path / "out")
+    before, after = open_tensors(tmp_path / "q-dense"), open_tensors(tmp_path / "out")
     assert {i.name: i.shape for i in after.infos()} == {i.name: i.shape for i in before.infos()}
     ids = torch.arange(24).reshape(2, 12)
     with torch.no_grad():
@@ -99,20 +99,20 @@ def test_the_dense_model_answers_as_the_packed_one(
 
 def test_a_stack_does_not_depend_on_the_order_of_the_file(tmp_path: Path) -> None:
     source = quantized(tmp_path / "q", MIXTURES["gpt_oss"])
-    wanted = open_checkpoint(_out(source, tmp_path / "one"))
-    held = open_checkpoint(source)
+    wanted = open_tensors(_out(source, tmp_path / "one"))
+    held = open_tensors(source)
     pending = [PendingTensor.of(name, held[name].clone()) for name in reversed(held.names)]
     write_safetensors(source / "model.safetensors", pending)
-    found = open_checkpoint(_out(source, tmp_path / "other"))
+    found = open_tensors(_out(source, tmp_path / "other"))
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 def test_types(tmp_path: Path) -> None:
     source = quantized(tmp_path / "q")
-    exact = open_checkpoint(_out(source, tmp_path / "fp32", dtype="fp32"))
+    exact = open_tensors(_out(source, tmp_path / "fp32", dtype="fp32"))
     for name, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
         result = dequantize(source, tmp_path / name, dtype=name)
-        found = open_checkpoint(tmp_path / name)
+        found = open_tensors(tmp_path / name)
         assert all(torch.equal(found[key], exact[key].to(dtype)) for key in exact)
         assert result.converted > 0
         config = json.loads((tmp_path / name / "config.json").read_text())
@@ -126,7 +126,7 @@ def test_without_a_type_in_the_config_it_is_bf16(tmp_path: Path) -> None:
     config = json.loads((source / "config.json").read_text())
     plain = {key: value for key, value in config.items() if "dtype" not in key}
     (source / "config.json").write_text(json.dumps(plain))
-    found = open_checkpoint(_out(source, tmp_path / "out"))
+    found = open_tensors(_out(source, tmp_path / "out"))
     assert found.info(f"{Q}.weight").dtype == "BF16"
     assert found.info("model.norm.weight").dtype == "F32"
 
@@ -144,7 +144,7 @@ def test_the_config_says_that_it_is_dense(tmp_path: Path) -> None:
 def test_linears_that_were_skipped_are_kept(tmp_path: Path) -> None:
     source = quantized(tmp_path / "q", skip=["down_proj"])
     result = dequantize(source, tmp_path / "out")
-    dense, out = open_checkpoint(tmp_path / "q-dense"), open_checkpoint(tmp_path / "out")
+    dense, out = open_tensors(tmp_path / "q-dense"), open_tensors(tmp_path / "out")
     kept = [t.name for t in result.tensors if t.action == "copied" and "down_proj" in t.name]
     assert len(kept) == 2
     assert all(torch.equal(out[name], dense[name]) for name in kept)
@@ -152,13 +152,13 @@ def test_linears_that_were_skipped_are_kept(tmp_path: Path) -> None:
 
 def test_groups_in_any_order_and_without_an_index(tmp_path: Path) -> None:
     source = quantized(tmp_path / "q")
-    plain = open_checkpoint(_out(source, tmp_path / "plain"))[f"{Q}.weight"].clone()
+    plain = open_tensors(_out(source, tmp_path / "plain"))[f"{Q}.weight"].clone()
     change(source, g_idx=None)
-    assert torch.equal(open_checkpoint(_out(source, tmp_path / "no"))[f"{Q}.weight"], plain)
+    assert torch.equal(open_tensors(_out(source, tmp_path / "no"))[f"{Q}.weight"], plain)
     mixed = torch.arange(64, dtype=torch.int32) % 2
     change(source, g_idx=mixed)
-    found = open_checkpoint(_out(source, tmp_path / "mixed"))[f"{Q}.weight"]
-    scales = open_checkpoint(source)[f"{Q}.scales"].float()
+    found = open_tensors(_out(source, tmp_path / "mixed"))[f"{Q}.weight"]
+    scales = open_tensors(source)[f"{Q}.scales"].float()
     columns = torch.arange(64) // 32
     expected = plain / scales[columns].t() * scales[mixed.long()].t()
     assert torch.allclose(found, expected, rtol=1e-5)

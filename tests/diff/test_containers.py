@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
+from tests.checkpoints.dcp.test_dcp import saved
+from tests.checkpoints.gguf.files import rewrite
+from tests.checkpoints.gguf.folders import write_folder
+from tests.checkpoints.mlx.test_mlx import folder as mlx_folder
+from tests.checkpoints.mlx.test_mlx import quantized
 from tests.checkpoints.models import LLAMA, tiny
-from tests.convert.test_dcp import saved
-from tests.convert.test_mlx import folder as mlx_folder
-from tests.convert.test_mlx import quantized
 from tests.diff.test_diff import diff, weights
-from tests.gguf.files import rewrite
-from tests.gguf.folders import write_folder
-from tfcli.checkpoints.folder import save_model
+from tfcli.checkpoints.model import save_model
 from tfcli.convert.run import run as convert
 from tfcli.convert.spec import ConvertSpec
 from tfcli.diff.spec import TensorDifference

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import make_tiny_llama
-from tfcli.checkpoints.folder import load_model
+from tfcli.checkpoints.model import load_model
 from tfcli.commands.app import run
 from tfcli.data.documents import read_documents
 from tfcli.tokenizers.load import load_tokenizer
@@ -166,7 +166,7 @@ def test_text_without_a_token_to_score_is_an_error(evaluate, tiny_llama, tmp_pat
 
 
 def test_damaged_weights_are_an_error(evaluate, tiny_llama, tmp_path):
-    from tfcli.checkpoints.folder import save_model
+    from tfcli.checkpoints.model import save_model
 
     model = load_model(tiny_llama)
     model.model.layers[0].mlp.up_proj.weight.data[0, 0] = float("inf")

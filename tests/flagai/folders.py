@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from tfcli.checkpoints.flagai.rules import part_of, split_of
 from tfcli.flagai import models
-from tfcli.flagai.dialects import part_of, split_of
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "glm": {

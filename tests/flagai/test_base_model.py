@@ -129,7 +129,7 @@ def test_what_trainers_put_around_the_weights_is_taken_off(wrapper, tmp_path):
 
 
 def test_safetensors_and_shards_of_pickles_load(tmp_path):
-    from tfcli.checkpoints.folder import save_model
+    from tfcli.checkpoints.model import save_model
 
     model = make(models.GPT2Model)
     folder = write(tmp_path / "mine", model)
@@ -289,12 +289,12 @@ PROCESS = """
 import sys, torch
 import torch.distributed as dist
 from pathlib import Path
-from tfcli.flagai import weights
+from tfcli.checkpoints.flagai import weights
 from tfcli.flagai.models import GLMModel
 folder, rank = Path(sys.argv[1]), int(sys.argv[2])
 read = []
-plain = weights.open_checkpoint
-weights.open_checkpoint = lambda path: (read.append(path.name), plain(path))[1]
+plain = weights.open_tensors
+weights.open_tensors = lambda path: (read.append(path.name), plain(path))[1]
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
 model = GLMModel.from_pretrain(folder, "mine")
 assert read == [f"pytorch_model_{rank:02d}.bin"], read

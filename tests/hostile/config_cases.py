@@ -112,7 +112,7 @@ def _numbers(corpus: Corpus) -> None:
 
 def packed() -> bytes:
     """A weight of MLX: four rows of 64 values with 4 bits."""
-    from tests.checkpoints.test_header import raw
+    from tests.checkpoints.io.test_header import raw
 
     header = {
         "w.weight": {"dtype": "U32", "shape": [4, 8], "data_offsets": [0, 128]},

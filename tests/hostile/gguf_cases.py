@@ -6,12 +6,12 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-from tests.gguf.files import rewrite
-from tests.gguf.test_header import BROKEN, LARGE
+from tests.checkpoints.gguf.files import rewrite
+from tests.checkpoints.gguf.test_header import BROKEN, LARGE
 from tests.hostile.case import CONVERT, Corpus
+from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec
-from tfcli.gguf.write import Value
 from tfcli.recipe.execute import execute
 
 FILE = "model.gguf"

@@ -8,7 +8,7 @@ import pickle
 
 import torch
 
-from tests.checkpoints.hostile_pickles import Reduced, zipped
+from tests.checkpoints.torch.hostile_pickles import Reduced, zipped
 from tests.hostile.case import CONVERT, Corpus, sparse
 from tests.hostile.trainer_cases import CONFIG, cuts, saved
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from tests.checkpoints.hostile_pickles import (
+from tests.checkpoints.torch.hostile_pickles import (
     corpus as pickles,
 )
-from tests.checkpoints.hostile_pickles import (
+from tests.checkpoints.torch.hostile_pickles import (
     valid_legacy,
     valid_zip,
 )

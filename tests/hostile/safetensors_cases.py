@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.checkpoints.test_header import BAD, raw
+from tests.checkpoints.io.test_header import BAD, raw
 from tests.hostile.case import Corpus, put, sparse
 from tfcli.checkpoints.strict_json import BUDGET, memory
 

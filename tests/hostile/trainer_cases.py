@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.metadata import (
     TensorStorageMetadata,
 )
 
-from tests.checkpoints.hostile_pickles import Reduced, zipped
+from tests.checkpoints.torch.hostile_pickles import Reduced, zipped
 from tests.hostile.case import Corpus, sparse
 
 CONFIG, METADATA, CHUNKS = "config.json", ".metadata", "__0_0.distcp"

@@ -11,20 +11,20 @@ import gguf
 import pytest
 import torch
 
+from tests.checkpoints.dcp.test_dcp import saved
+from tests.checkpoints.gguf import files, folders
+from tests.checkpoints.megatron.test_megatron import folder as megatron_folder
+from tests.checkpoints.meta.test_meta import PARAMS, weights
+from tests.checkpoints.meta.test_meta import folder as meta_folder
+from tests.checkpoints.mlx.test_mlx import folder as mlx_folder
+from tests.checkpoints.mlx.test_mlx import quantized
 from tests.checkpoints.models import LLAMA, tiny
+from tests.checkpoints.original.test_original import save_google
+from tests.checkpoints.original.test_original import tiny as tiny_gemma
+from tests.checkpoints.zero.test_zero import step
 from tests.commands.test_app import modules_after
-from tests.convert.test_dcp import saved
-from tests.convert.test_megatron import folder as megatron_folder
-from tests.convert.test_meta import PARAMS, weights
-from tests.convert.test_meta import folder as meta_folder
-from tests.convert.test_mlx import folder as mlx_folder
-from tests.convert.test_mlx import quantized
-from tests.convert.test_original import save_google
-from tests.convert.test_original import tiny as tiny_gemma
-from tests.convert.test_zero import step
 from tests.flagai.folders import divide_into_ranks, make, stored, write
-from tests.gguf import files, folders
-from tfcli.checkpoints.folder import save_model
+from tfcli.checkpoints.model import save_model
 from tfcli.convert.run import run as convert
 from tfcli.convert.spec import ConvertSpec
 from tfcli.errors import UsageError, WorkError

@@ -12,9 +12,9 @@ import torch
 
 from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny
 from tests.models.tiny import tiny_model
-from tfcli.checkpoints.folder import save_model
-from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import save_model
 from tfcli.errors import UsageError, WorkError
 from tfcli.inspect.run import run
 from tfcli.inspect.spec import InspectResult, InspectSpec
@@ -32,7 +32,7 @@ def edit_config(folder: Path, **changes: Any) -> None:
 
 def rewrite(folder: Path, **tensors: torch.Tensor) -> None:
     """Add tensors to a folder's weights; `__` in a name stands for a dot."""
-    source = open_checkpoint(folder)
+    source = open_tensors(folder)
     old = [PendingTensor.of(name, source[name]) for name in source]
     new = [PendingTensor.of(name.replace("__", "."), t) for name, t in tensors.items()]
     write_safetensors(folder / "model.safetensors", [*old, *new])
@@ -63,7 +63,7 @@ def test_what_a_dense_checkpoint_is(
     assert (found.bytes, found.dtypes) == (2 * count, {"BF16": count})
     assert (found.quantization, found.problem) == (None, None)
     assert {t.name: tuple(t.shape) for t in found.tensors} == {
-        info.name: info.shape for info in open_checkpoint(tmp_path).infos()
+        info.name: info.shape for info in open_tensors(tmp_path).infos()
     }
     assert sum(t.bytes for t in found.tensors) == found.bytes
     assert found.model_dump()["schema"] == "tfcli.inspect/1"

@@ -12,10 +12,10 @@ import torch
 from tests.checkpoints.models import LLAMA, tiny
 from tests.dequantize.test_dequantize import dequantize, quantized
 from tests.merge.adapters import base_folder, by_hand, merge
-from tfcli.checkpoints import pieces
-from tfcli.checkpoints.folder import save_model
-from tfcli.checkpoints.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.io import tensor_pieces as pieces
+from tfcli.checkpoints.model import save_model
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.merge.arithmetic import Edit, apply_edits
@@ -81,7 +81,7 @@ def test_every_tensor_is_accounted_for(base: Path, tmp_path: Path) -> None:
     norm = torch.full((32,), 3.0)
     adapter = by_hand(tmp_path / "adapter", {**lora(), "model.norm.weight": norm})
     result = merge(base, adapter, tmp_path / "out")
-    before, after = open_checkpoint(base), open_checkpoint(tmp_path / "out")
+    before, after = open_tensors(base), open_tensors(tmp_path / "out")
     # alpha / r = 2, and the product of the factors is 1 everywhere
     assert torch.equal(after[f"{Q}.weight"], before[f"{Q}.weight"].double().add(2).float())
     assert torch.equal(after["model.norm.weight"], norm)
@@ -94,13 +94,13 @@ def test_every_tensor_is_accounted_for(base: Path, tmp_path: Path) -> None:
 
 def test_a_checkpoint_without_the_prefix(tmp_path: Path) -> None:
     base = base_folder(tmp_path / "base")
-    source = open_checkpoint(base)
+    source = open_tensors(base)
     bare = [PendingTensor.of(n.removeprefix("model."), source[n]) for n in source]
     write_safetensors(base / "model.safetensors", bare)
     merge(base, by_hand(tmp_path / "adapter", lora()), tmp_path / "out")
-    after = open_checkpoint(tmp_path / "out")
+    after = open_tensors(tmp_path / "out")
     name = f"{Q}.weight".removeprefix("model.")
-    assert torch.allclose(after[name], open_checkpoint(base)[name] + 2)
+    assert torch.allclose(after[name], open_tensors(base)[name] + 2)
 
 
 @pytest.mark.parametrize("first", [False, True])
@@ -114,7 +114,7 @@ def test_a_family_that_is_not_known(tmp_path: Path, first: bool) -> None:
     (folder / "config.json").write_text('{"model_type": "other"}')
     adapter = by_hand(tmp_path / "adapter", lora("x", 4, 3), fan_in_fan_out=first)
     merge(folder, adapter, tmp_path / "out")
-    assert torch.equal(open_checkpoint(tmp_path / "out")["x.weight"], torch.full(shape, 2.0))
+    assert torch.equal(open_tensors(tmp_path / "out")["x.weight"], torch.full(shape, 2.0))
 
 
 def test_tensors_that_fit_nothing_are_named(base: Path, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_what_is_no_adapter(base: Path, tmp_path: Path) -> None:
 
 
 def test_integer_weights_cannot_be_changed(base: Path, tmp_path: Path) -> None:
-    source = open_checkpoint(base)
+    source = open_tensors(base)
     tensors = {name: source[name] for name in source}
     tensors[f"{Q}.weight"] = torch.zeros(32, 32, dtype=torch.int8)
     write_safetensors(
@@ -197,7 +197,7 @@ def test_both_sides_of_a_tie_replaced_alike_stay_tied(tmp_path: Path) -> None:
     tensors = {"model.embed_tokens.weight": new, "lm_head.weight": new.clone()}
     result = merge(base, by_hand(tmp_path / "a", tensors), tmp_path / "out")
     assert (result.untied, result.replaced) == ([], 1)
-    assert "lm_head.weight" not in open_checkpoint(tmp_path / "out")
+    assert "lm_head.weight" not in open_tensors(tmp_path / "out")
     tensors["lm_head.weight"] = new * 2
     result = merge(base, by_hand(tmp_path / "b", tensors), tmp_path / "apart")
     assert (result.untied, result.replaced) == (["lm_head.weight"], 2)
@@ -250,7 +250,7 @@ def test_the_dense_base_is_what_is_merged_into(
     norm = {"model.norm.weight": torch.full((64,), 3.0)}
     adapter = by_hand(tmp_path / "adapter", {**spread(), **norm})
     result = merge(packed, adapter, tmp_path / "out", merge_base=str(dense))
-    before, after = open_checkpoint(dense), open_checkpoint(tmp_path / "out")
+    before, after = open_tensors(dense), open_tensors(tmp_path / "out")
     assert result.merge_base == str(dense)
     assert set(after) == set(before)
     assert torch.allclose(after[f"{Q}.weight"], before[f"{Q}.weight"] + 2)
@@ -258,7 +258,7 @@ def test_the_dense_base_is_what_is_merged_into(
 
     # The distance from the adapter on the quantized base is what quantization cost.
     dequantize(packed, tmp_path / "again", dtype="fp32")
-    again = open_checkpoint(tmp_path / "again")
+    again = open_tensors(tmp_path / "again")
     found = {tensor.name: tensor.divergence for tensor in result.tensors}
     for name in before:
         change = 2.0 if name == f"{Q}.weight" else 0.0
@@ -292,7 +292,7 @@ def test_the_adapter_runs_on_the_quantized_base(packed: Path, tmp_path: Path) ->
 
 def test_the_dense_base_is_of_the_same_model(packed: Path, tmp_path: Path) -> None:
     adapter = by_hand(tmp_path / "adapter", spread())
-    source = open_checkpoint(packed)
+    source = open_tensors(packed)
     kept = [name for name in source if not name.startswith("model.layers.1.mlp.up_proj.")]
     pending = [PendingTensor.of(name, source[name].clone()) for name in kept]
     write_safetensors(packed / "model.safetensors", pending)
@@ -325,7 +325,7 @@ def test_another_type_is_rounded_to_once(base: Path, tmp_path: Path, dtype: str)
     merge(base, adapter, tmp_path / "exact")
     result = merge(base, adapter, tmp_path / "out", dtype=dtype)
     wanted = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
-    exact, found = open_checkpoint(tmp_path / "exact"), open_checkpoint(tmp_path / "out")
+    exact, found = open_tensors(tmp_path / "exact"), open_tensors(tmp_path / "out")
     assert all(torch.equal(found[name], exact[name].to(wanted)) for name in exact)
     config = json.loads((tmp_path / "out/config.json").read_text())
     assert config["dtype"] == str(wanted).removeprefix("torch.")

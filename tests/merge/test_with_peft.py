@@ -13,8 +13,8 @@ import transformers
 
 from tests.checkpoints.models import tokens
 from tests.merge.adapters import ATTENTION, base_folder, gpt2_folder, merge, train
-from tfcli.checkpoints.folder import load_model
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import load_model
 
 pytestmark = [
     pytest.mark.interop,
@@ -79,7 +79,7 @@ def test_fp32_weights_are_those_of_peft(tmp_path: Path, make: Make, config: Any)
     base = make(tmp_path / "base")
     theirs = train(base, tmp_path / "adapter", config).merge_and_unload().state_dict()
     result = merge(base, tmp_path / "adapter", tmp_path / "out")
-    before, after = open_checkpoint(base), open_checkpoint(tmp_path / "out")
+    before, after = open_tensors(base), open_tensors(tmp_path / "out")
     assert list(after) == list(before)
     changed = {t.name for t in result.tensors if t.action in ("merged", "replaced")}
     assert changed
@@ -100,7 +100,7 @@ def test_half_precision_is_rounded_once(
     base = make(tmp_path / "base", dtype=dtype)
     theirs = train(base, tmp_path / "adapter", config).merge_and_unload().state_dict()
     result = merge(base, tmp_path / "adapter", tmp_path / "out")
-    after = open_checkpoint(tmp_path / "out")
+    after = open_tensors(tmp_path / "out")
     step = torch.finfo(dtype).eps
     assert 0 < result.max_deviation <= step / 2
     for key in after:
@@ -146,6 +146,6 @@ def test_an_adapter_of_the_bare_model(tmp_path: Path) -> None:
     model = peft.get_peft_model(bare, config)
     model.save_pretrained(tmp_path / "adapter")
     merge(base, tmp_path / "adapter", tmp_path / "out")
-    theirs, after = model.merge_and_unload().state_dict(), open_checkpoint(tmp_path / "out")
+    theirs, after = model.merge_and_unload().state_dict(), open_tensors(tmp_path / "out")
     for name, wanted in theirs.items():
         assert torch.allclose(after[f"model.{name}"], wanted, rtol=1e-5, atol=1e-6), name

@@ -8,8 +8,9 @@ import torch
 from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tfcli.checkpoints.folder import load_config, load_model, save_model
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.folder import load_config
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.loading import build, initialize
@@ -143,7 +144,7 @@ def test_every_expert_is_quantized_and_the_router_is_not(tmp_path, text, model_t
         if isinstance(module, torch.nn.Linear)
     }
     assert set(swapped) == linears and len(linears) == result.quantized
-    assert {outcome.name for outcome in result.tensors} == set(open_checkpoint(dense))
+    assert {outcome.name for outcome in result.tensors} == set(open_tensors(dense))
     kept = {outcome.name: outcome.reason for outcome in result.tensors if outcome.outcome == "kept"}
     router = "router" if model_type == "gpt_oss" else "gate"
     assert kept[f"model.layers.1.mlp.{router}.weight"] == "not a linear"
@@ -164,7 +165,7 @@ def test_gptq_diverges_less_than_rounding(dense, text, tmp_path, bits):
 
 def test_every_tensor_is_accounted_for(dense, tmp_path):
     result = quantize(dense, tmp_path / "q")
-    source, written = open_checkpoint(dense), open_checkpoint(tmp_path / "q")
+    source, written = open_tensors(dense), open_tensors(tmp_path / "q")
     assert {outcome.name for outcome in result.tensors} == set(source)
     assert result.quantized + result.kept + result.dropped == len(source)
     assert (result.quantized, result.dropped) == (14, 0)
@@ -292,7 +293,7 @@ def test_each_key_changes_what_is_written(dense, text, tmp_path, key, value):
 def test_batch_size_changes_memory_and_not_the_result(dense, text, tmp_path):
     for name, size in (("a", 3), ("b", 64)):
         quantize(dense, tmp_path / name, **gptq_options(text) | {"batch_size": size})
-    a, b = (open_checkpoint(tmp_path / n) for n in "ab")
+    a, b = (open_tensors(tmp_path / n) for n in "ab")
     levels = [name for name in a if name.endswith("qweight")]
     changed = sum((a[name] != b[name]).sum().item() for name in levels)
     assert changed <= 0.01 * sum(a[name].numel() for name in levels)  # ties by rounding noise

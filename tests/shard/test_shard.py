@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from tests.checkpoints.models import LLAMA, tiny
-from tfcli.checkpoints import checkpoint
-from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.safetensors import PendingTensor, SafetensorsFile, write_safetensors
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints import write as checkpoint
+from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, write_safetensors
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
-from tfcli.errors import UsageError, WorkError
+from tfcli.convert.spec import ConvertSpec
+from tfcli.errors import WorkError
 from tfcli.recipe.execute import execute
 from tfcli.shard.spec import ShardResult, ShardSpec
 
@@ -34,14 +35,14 @@ def llama(tmp_path: Path, tiny_tokenizer: Path) -> Path:
 
 def pickled(folder: Path) -> Path:
     """The folder's weights as torch.save writes them."""
-    state = dict(open_checkpoint(folder))
+    state = dict(open_tensors(folder))
     torch.save(state, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     return folder
 
 
 def assert_same(one: Path, other: Path) -> None:
-    a, b = open_checkpoint(one), open_checkpoint(other)
+    a, b = open_tensors(one), open_tensors(other)
     assert set(a) == set(b)
     for name in a:
         assert a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]), name
@@ -55,7 +56,7 @@ def test_into_many_files_and_back_into_one(llama: Path, tmp_path: Path, kind: st
     assert len(many.files) > 3 and len(many.source_files) == 1
     assert all((tmp_path / "many" / name).stat().st_size < 50_000 for name in many.files)
     assert_same(source, tmp_path / "many")
-    assert many.verified == len(open_checkpoint(source))
+    assert many.verified == len(open_tensors(source))
     load_model(tmp_path / "many")
 
     one = shard(tmp_path / "many", tmp_path / "one", "1TB")
@@ -69,7 +70,7 @@ def test_into_many_files_and_back_into_one(llama: Path, tmp_path: Path, kind: st
 
 def test_tensors_and_header_texts_stay_as_they_are_stored(llama: Path, tmp_path: Path) -> None:
     # A tied tensor that is stored, a packed one, a type that nothing computes with, a made-up key.
-    held = dict(open_checkpoint(llama))
+    held = dict(open_tensors(llama))
     held["lm_head.weight"] = held["model.embed_tokens.weight"].clone()
     held["x.qweight"] = torch.arange(8, dtype=torch.int32)
     held["y"] = torch.ones(4).to(torch.float8_e4m3fn)
@@ -97,11 +98,14 @@ def test_the_card_and_what_was_left_out(llama: Path, tmp_path: Path) -> None:
 
 
 def test_an_optimizer_beside_the_weights_is_not_written(llama: Path, tmp_path: Path) -> None:
-    state = {"model": dict(open_checkpoint(llama)), "optimizer": {"lr": 0.1}}
+    state = {"model": dict(open_tensors(llama)), "optimizer": {"lr": 0.1}}
     (llama / "model.safetensors").unlink()
     torch.save(state, llama / "last.pt")
     result = shard(llama, tmp_path / "out", "1GB")
-    assert (result.files, result.beside) == (["pytorch_model.bin"], {"optimizer": "dict of 1"})
+    assert (result.files, result.beside) == (
+        ["pytorch_model.bin"],
+        {"optimizer": "dict of 1, beside the weights"},
+    )
 
 
 def test_what_was_written_is_compared(
@@ -112,17 +116,25 @@ def test_what_was_written_is_compared(
         data = bytearray(path.read_bytes())
         data[-1] ^= 1
         path.write_bytes(data)
-        return open_checkpoint(folder, writable=writable)
+        return open_tensors(folder, writable=writable)
 
-    monkeypatch.setattr(checkpoint, "open_checkpoint", flip)
+    monkeypatch.setattr(checkpoint, "open_tensors", flip)
     with pytest.raises(WorkError, match=r"verification: .* differs"):
         shard(llama, tmp_path / "out", "1GB")
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_and_another_container_become_a_folder(llama: Path, tmp_path: Path) -> None:
+    shard(llama / "model.safetensors", tmp_path / "of file", "20KB")
+    assert_same(llama, tmp_path / "of file")
+    spec = ConvertSpec(source=str(llama), output=str(tmp_path / "gguf"), to="gguf")
+    execute(spec, Console.silent())
+    result = shard(tmp_path / "gguf/gguf.gguf", tmp_path / "of gguf", "20KB")
+    assert_same(llama, tmp_path / "of gguf")
+    assert len(result.files) > 3 and "tokenizer.json" in result.companions
+
+
 def test_sources_and_sizes_that_are_refused(llama: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is a file"):
-        shard(llama / "model.safetensors", tmp_path / "out", "1GB")
     with pytest.raises(ValueError, match="is not a size"):
         ShardSpec(source=str(llama), output="x", shard_size="5XB")
     (llama / "config.json").unlink()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.console import Console
 from tfcli.errors import Problem, UsageError
 from tfcli.recipe.execute import execute
@@ -38,7 +38,7 @@ def train(make_spec, tmp_path):
 
 
 def weights(folder: Path) -> torch.Tensor:
-    source = open_checkpoint(folder)
+    source = open_tensors(folder)
     return torch.cat([source[name].flatten() for name in sorted(source.names)])
 
 
@@ -177,7 +177,7 @@ def test_keys_that_change_how_but_not_what_is_computed(train, key):
 def test_attention_and_checkpointing_reach_the_model(make_spec, texts):
     def model(**changes):
         spec = make_spec(**changes)
-        return build_model(spec, new_config(spec.config, load_tokenizer(texts / "tokenizer")))
+        return build_model(spec, new_config(spec.config, load_tokenizer(texts / "tokenizer")), None)
 
     usual, other = model(), model(attention="eager", activation_checkpointing=True)
     assert usual.model.layers[0].self_attn.attend.backend.__name__ == "sdpa"

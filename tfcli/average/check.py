@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tfcli.checkpoints.checkpoint import Checkpoint, require_same_config
-from tfcli.checkpoints.dtypes import FLOATS
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import CONFIG
-from tfcli.checkpoints.pieces import same_bits
+from tfcli.checkpoints.io.dtypes import FLOATS
+from tfcli.checkpoints.io.tensor_pieces import same_bits
+from tfcli.checkpoints.same_config import require_same_config
 from tfcli.checkpoints.strict_json import short
+from tfcli.checkpoints.ties import require_ties
 from tfcli.errors import UsageError, WorkError
 
 
@@ -21,47 +23,48 @@ def check_sources(sources: Sequence[Checkpoint]) -> None:
     """
     first = sources[0]
     for other in sources:
+        require_ties(other)
         if other.is_quantized:
             raise UsageError(
                 "packed weights cannot be averaged",
-                where=f"{other.folder / CONFIG}, quantization_config",
+                where=f"{other.path / CONFIG}, quantization_config",
                 fix="name dense checkpoints; tfcli dequantize makes one",
             )
     for other in sources[1:]:
         require_same_config(first, other)
         _require_same_tensors(first, other)
-    for name in first.names:
+    for name in first.distinct:
         for other in sources[1:]:
             _require_same_values(name, first, other)
 
 
 def _require_same_tensors(first: Checkpoint, other: Checkpoint) -> None:
-    apart = set(first.names) ^ set(other.names)
+    apart = set(first.distinct) ^ set(other.distinct)
     if apart:
         name = min(apart)
-        holder, lacking = (first, other) if name in first.source else (other, first)
+        holder, lacking = (first, other) if name in first.tensors else (other, first)
         raise WorkError(
-            f"{short(name)} is in {holder.folder} and not here "
+            f"{short(name)} is in {holder.path} and not here "
             f"({len(apart)} tensors are on one side only)",
-            where=str(lacking.folder),
+            where=str(lacking.path),
         )
-    for name in first.names:
-        ours, theirs = first.source.info(name), other.source.info(name)
+    for name in first.distinct:
+        ours, theirs = first.tensors[name], other.tensors[name]
         if ours.shape != theirs.shape:
             raise WorkError(
                 f"{short(name)} is {list(theirs.shape)} here and {list(ours.shape)} in "
-                f"{first.folder}",
-                where=str(other.folder),
+                f"{first.path}",
+                where=str(other.path),
             )
 
 
 def _require_same_values(name: str, first: Checkpoint, other: Checkpoint) -> None:
-    kinds = first.source.info(name).dtype, other.source.info(name).dtype
+    kinds = first.tensors[name].dtype, other.tensors[name].dtype
     if all(kind in FLOATS for kind in kinds):
         return
-    if kinds[0] != kinds[1] or not same_bits(first.source[name], other.source[name]):
+    if kinds[0] != kinds[1] or not same_bits(first.weights[name], other.weights[name]):
         raise WorkError(
-            f"{short(name)} differs from the one in {first.folder}, and values of "
+            f"{short(name)} differs from the one in {first.path}, and values of "
             f"{kinds[0]} and {kinds[1]} have no mean",
-            where=str(other.folder),
+            where=str(other.path),
         )

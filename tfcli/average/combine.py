@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tfcli.checkpoints.pieces import fill, pieces
+from tfcli.checkpoints.io.tensor_pieces import fill, pieces
 
 PARALLEL = 0.9995
 """Cosine from which on the arc is a line, for all that its formula can tell in float32."""

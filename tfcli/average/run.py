@@ -11,9 +11,10 @@ from tfcli.average.check import check_sources
 from tfcli.average.combine import arc, mean
 from tfcli.average.spec import AveragedTensor, AverageResult, AverageSpec
 from tfcli.checkpoints.card import CARD, Origin, card_text
-from tfcli.checkpoints.checkpoint import open_folder, write_verified
-from tfcli.checkpoints.dtypes import FLOATS, USER_NAMES, torch_dtype
-from tfcli.checkpoints.safetensors import PendingTensor
+from tfcli.checkpoints.containers import open_ref
+from tfcli.checkpoints.hf.safetensors import PendingTensor
+from tfcli.checkpoints.io.dtypes import FLOATS, USER_NAMES, torch_dtype
+from tfcli.checkpoints.write import write_verified
 from tfcli.convert.containers import with_dtype
 from tfcli.files import write_text
 from tfcli.recipe.job import Job
@@ -29,7 +30,7 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
             hold, a full disk, files that changed meanwhile, or written tensors that differ from a
             second pass.
     """
-    sources = [open_folder(ref, where="sources") for ref in spec.sources]
+    sources = [open_ref(ref) for ref in spec.sources]
     check_sources(sources)
     first = sources[0]
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
@@ -37,8 +38,8 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
 
     def make(name: str, code: str) -> Tensor:
         """One tensor of the result; with slerp its angle is noted."""
-        tensors = [source.source[name] for source in sources]
-        if first.source.info(name).dtype not in FLOATS:
+        tensors = [source.weights[name] for source in sources]
+        if first.tensors[name].dtype not in FLOATS:
             return tensors[0]
         shares: Sequence[float] = spec.shares
         if spec.method == "slerp":
@@ -46,17 +47,17 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
         return mean(tensors, shares, torch_dtype(code), name)
 
     pending = []
-    for name in first.names:
-        info = first.source.info(name)
+    for name in first.distinct:
+        info = first.tensors[name]
         code = wanted if wanted and info.dtype in FLOATS else info.dtype
         pending.append(PendingTensor(name, code, info.shape, partial(make, name, code)))
     written = write_verified(
         job.output,
         pending,
         with_dtype(first.config, wanted),
-        first.folder,
+        first,
         job.console,
-        sources=[source.source for source in sources],
+        sources=sources,
         max_shard_bytes=parse_bytes(spec.shard_size),
     )
     tensors = [

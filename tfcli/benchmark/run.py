@@ -12,9 +12,8 @@ import torch
 
 from tfcli.benchmark.spec import BenchmarkResult, BenchmarkRow, BenchmarkSpec
 from tfcli.benchmark.worker import Task
-from tfcli.checkpoints.folder import load_config
+from tfcli.checkpoints.model import open_model
 from tfcli.errors import UsageError, WorkError
-from tfcli.hub import resolve
 from tfcli.recipe.job import Job
 from tfcli.runtime import pick_device
 
@@ -63,7 +62,7 @@ def prompt_length(spec: BenchmarkSpec) -> int:
     Raises:
         UsageError: a model has too few positions.
     """
-    limits = {ref: load_config(resolve(ref)).longest_input for ref in spec.models}
+    limits = {ref: open_model(ref).model_config.longest_input for ref in spec.models}
     ref, limit = min(limits.items(), key=lambda item: item[1])
     wanted = spec.prompt_tokens or min(PROMPT_TOKENS, limit - spec.new_tokens)
     if wanted < 1 or wanted + spec.new_tokens > limit:

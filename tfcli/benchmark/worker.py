@@ -10,7 +10,6 @@ import gc
 import json
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -18,11 +17,9 @@ from typing import Any
 import torch
 
 from tfcli.benchmark.memory import peak_memory, private_memory
-from tfcli.checkpoints.folder import load_model
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.model import load_model, open_model
 from tfcli.errors import Problem
 from tfcli.generate.loop import generate
-from tfcli.hub import resolve
 from tfcli.models.model import Model
 from tfcli.runtime import dtype_name, pick_dtype
 
@@ -44,9 +41,8 @@ class Task:
 def measure(task: Task) -> dict[str, Any]:
     """The fields of a `BenchmarkRow`, measured in this process."""
     torch.set_num_threads(task.threads)
-    folder = resolve(task.model)
     began = perf_counter()
-    model = _load(task, folder)
+    model = _load(task)
     loads = [perf_counter() - began]
     prompt = _prompt(model, task.prompt_tokens)
     next(generate(model, prompt, max_new_tokens=1))
@@ -58,12 +54,12 @@ def measure(task: Task) -> dict[str, Any]:
     for _ in range(task.repeats - 1):
         gc.collect()
         began = perf_counter()
-        again = _load(task, folder)
+        again = _load(task)
         loads.append(perf_counter() - began)
         del again
     return {
         "model": task.model,
-        "weight_bytes": open_checkpoint(folder).nbytes,
+        "weight_bytes": open_model(task.model).nbytes,
         "dtype": dtype,
         "load_seconds": median(loads),
         "first_token_seconds": first_token,
@@ -77,9 +73,9 @@ def measure(task: Task) -> dict[str, Any]:
     }
 
 
-def _load(task: Task, folder: Path) -> Model:
+def _load(task: Task) -> Model:
     model = load_model(
-        folder, dtype=pick_dtype(task.dtype), device=task.device, attention=task.attention
+        task.model, dtype=pick_dtype(task.dtype), device=task.device, attention=task.attention
     )
     _wait(task.device)
     return model

@@ -1,1 +1,1 @@
-"""Reading and writing tensors in every container, one tensor at a time."""
+"""Checkpoints of any container: what they hold, and how they are read, written and compared."""

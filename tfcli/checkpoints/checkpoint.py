@@ -1,208 +1,191 @@
-"""A checkpoint folder as the verbs that compute with weights take it: each tensor once."""
+"""What a checkpoint is, whatever its container: a config and tensors, in Hugging Face's terms.
+
+A container's reader makes one without reading its data: each tensor says from which stored tensors
+it comes, and makes its values when it is asked. Every verb takes a checkpoint, so every verb takes
+every container; a writer takes one, and what was written is checked by reading it again as one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from tfcli.checkpoints.folder import CONFIG, copy_companions, read_object
-from tfcli.checkpoints.memory import freed_at_once
-from tfcli.checkpoints.pieces import same_bits
-from tfcli.checkpoints.safetensors import PendingTensor
-from tfcli.checkpoints.shards import DEFAULT_SHARD_BYTES, write_shards
-from tfcli.checkpoints.snapshot import Snapshot
-from tfcli.checkpoints.source import TensorSource, open_checkpoint
-from tfcli.checkpoints.strict_json import short
+from tfcli.checkpoints.io.header import data_bytes
+from tfcli.checkpoints.located import located
 from tfcli.checkpoints.ties import config_ties
-from tfcli.console import Bar, Console
-from tfcli.errors import UsageError, WorkError
-from tfcli.files import write_json
-from tfcli.hub import resolve
+from tfcli.errors import ModelError
 
-Writer = Callable[[Path, Sequence[PendingTensor], int], list[Path]]
+if TYPE_CHECKING:
+    from torch import Tensor
 
-# What may differ between finetunes of one model: names, types, special tokens and switches that
-# change nothing in what the weights mean.
-FREE = {
-    "_name_or_path",
-    "architectures",
-    "auto_map",
-    "bos_token_id",
-    "dtype",
-    "eos_token_id",
-    "pad_token_id",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-}
+    from tfcli.models.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor under its Hugging Face name.
+
+    Args:
+        name: Hugging Face's.
+        dtype: safetensors code of the values that `read` makes.
+        shape: of these values, in elements.
+        sources: the stored tensors that it is made of, as the container names them.
+        how: what is done to them, for the plan; empty where they are taken as they are.
+        read: makes the values; a mapped view where nothing need be computed.
+        stored: the type that the container holds them in, where it is another one.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    sources: tuple[str, ...]
+    how: str
+    read: Callable[[], Tensor]
+    stored: str = ""
+
+    @property
+    def elements(self) -> int:
+        """How many values it has."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its values."""
+        return data_bytes(self.dtype, self.shape)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened folder.
+    """An opened checkpoint; nothing of its data has been read.
 
     Args:
-        folder: where it lies.
-        config: the content of config.json.
-        source: its tensors.
-        ties: name -> the name that the config ties it to, whether or not it is stored.
-        tied: those of `ties` that are stored although they equal their partner.
+        container: its name, such as `hf` or `meta`.
+        path: what was opened.
+        config: the content of config.json, made from the container's own where it has none; empty
+            where there is none at all.
+        tensors: in the container's order.
+        files: the files that hold them.
+        companions: the folder whose tokenizer and other files go along, or None.
+        unused: stored tensors that are in no tensor of the checkpoint -> why.
+        metadata: texts that stand in the files' headers beside the tensors.
+        carry: writes what the companions lack into the target folder, after they are there, and
+            gives the names of the files; None where nothing is to be made.
     """
 
-    folder: Path
+    container: str
+    path: Path
     config: dict[str, Any]
-    source: TensorSource
-    ties: dict[str, str]
-    tied: dict[str, str]
+    tensors: dict[str, TensorEntry]
+    files: tuple[Path, ...]
+    companions: Path | None = None
+    unused: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    carry: Callable[[Path], list[str]] | None = None
+
+    def __iter__(self) -> Iterator[TensorEntry]:
+        return iter(self.tensors.values())
 
     @property
-    def names(self) -> list[str]:
+    def weights(self) -> Weights:
+        """The values by name, each made when it is asked for."""
+        return Weights(self.tensors)
+
+    @cached_property
+    def ties(self) -> dict[str, str]:
+        """Tensor name -> the name that the config ties it to, whether or not it is stored."""
+        return config_ties(self.config)
+
+    @cached_property
+    def tied(self) -> dict[str, str]:
+        """Those of `ties` that are stored beside their partner, in the checkpoint's spelling."""
+        return config_ties(self.config, self.tensors)
+
+    @property
+    def distinct(self) -> list[str]:
         """The stored names, each tied pair once."""
-        return [name for name in self.source if name not in self.tied]
+        return [name for name in self.tensors if name not in self.tied]
+
+    @cached_property
+    def model_config(self) -> ModelConfig:
+        """The config as its family's dataclass.
+
+        Raises:
+            ModelError: an unknown model_type, or a value that is not supported; names the path.
+        """
+        from tfcli.models.registry import read_config
+
+        try:
+            return read_config(self.config)
+        except ModelError as error:
+            raise located(error, self.path) from error
 
     @property
     def is_quantized(self) -> bool:
         """Whether the config declares packed weights."""
         return self.config.get("quantization_config") is not None
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all values."""
+        return sum(tensor.nbytes for tensor in self)
 
-def open_folder(ref: str, *, where: str) -> Checkpoint:
-    """Open a folder or a hub id.
+    @property
+    def stored_bytes(self) -> int:
+        """The bytes of the files."""
+        return sum(path.stat().st_size for path in self.files)
 
-    Args:
-        ref: as `tfcli.hub.resolve` takes it.
-        where: the key that it was given as, for errors.
+    @property
+    def largest(self) -> int:
+        """The bytes of the largest tensor."""
+        return max((tensor.nbytes for tensor in self), default=0)
 
-    Raises:
-        UsageError: no such folder or hub model, or a file.
-        WorkError: broken files, or two tensors that differ although the config ties them.
-    """
-    folder = resolve(ref)
-    if not folder.is_dir():
-        raise UsageError(
-            f"{folder} is a file", where=where, fix="name the folder with its config.json"
-        )
-    config, source = read_object(folder, CONFIG), open_checkpoint(folder, writable=False)
-    ties = config_ties(config)
-    tied = {name: origin for name, origin in ties.items() if name in source and origin in source}
-    for name, origin in tied.items():
-        if not same_bits(source[name], source[origin]):
-            raise WorkError(
-                f"{short(name)} and {short(origin)} differ, but the config ties them",
-                where=str(folder),
-                fix="write them apart first: tfcli convert does",
-            )
-    return Checkpoint(folder, config, source, ties, tied)
+    @cached_property
+    def beside(self) -> Path:
+        """A folder with the tokenizer, the generation config and the other files that go along.
 
+        It is the checkpoint's own folder, or where the container has them inside, a temporary one
+        that lives as long as this object.
+        """
+        if self.carry is None and self.companions is not None:
+            return self.companions
+        from tfcli.checkpoints.folder import copy_companions
 
-def require_same_config(
-    first: Checkpoint, other: Checkpoint, *, free: frozenset[str] = frozenset()
-) -> None:
-    """Refuse checkpoints whose configs differ in more than FREE and `free`.
+        folder = Path(self._temporary.name)
+        if self.companions is not None:
+            copy_companions(self.companions, folder)
+        if self.carry is not None:
+            self.carry(folder)
+        return folder
 
-    Raises:
-        WorkError: names the key and both values.
-    """
-    for key in sorted({*first.config, *other.config} - FREE - free):
-        ours, theirs = first.config.get(key), other.config.get(key)
-        if ours != theirs:
-            raise WorkError(
-                f"{key} is {_shown(theirs)} here and {_shown(ours)} in {first.folder}",
-                where=str(other.folder / CONFIG),
-                fix="take checkpoints of one architecture and one set of settings",
-            )
-
-
-def _shown(value: Any) -> str:
-    return "absent" if value is None else repr(value)
+    @cached_property
+    def _temporary(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="tfcli-")
 
 
 @dataclass(frozen=True)
-class Written:
-    """What `write_verified` wrote.
+class Weights(Mapping[str, "Tensor"]):
+    """Values by name; each is made when it is asked for.
 
     Args:
-        files: names of the weight files, in order.
-        companions: names of the other files that were copied.
-        nbytes: of all tensors.
-        verified: how many tensors were made again and found equal to the file, bit for bit.
+        tensors: what makes them.
     """
 
-    files: list[str]
-    companions: list[str]
-    nbytes: int
-    verified: int
+    tensors: Mapping[str, TensorEntry]
 
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name].read()
 
-def write_verified(
-    output: Path,
-    tensors: Sequence[PendingTensor],
-    config: Mapping[str, Any],
-    companions: Path,
-    console: Console,
-    *,
-    sources: Iterable[TensorSource],
-    max_shard_bytes: int = DEFAULT_SHARD_BYTES,
-    write: Writer = write_shards,
-) -> Written:
-    """Write a Hugging Face folder tensor by tensor, open it again and check every tensor.
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
 
-    Freed tensors go back to the system at once, and the sources must stay as they are.
+    def __len__(self) -> int:
+        return len(self.tensors)
 
-    Args:
-        output: the folder.
-        tensors: what to write; each is read twice, the second time to compare.
-        config: the content of config.json.
-        companions: a folder whose tokenizer and other files go along.
-        console: for the progress.
-        sources: whose files the tensors are made of.
-        max_shard_bytes: the largest weight file.
-        write: writes the weight files.
-
-    Raises:
-        WorkError: a full disk, a source that changed meanwhile, or a tensor in the file that
-            differs in type, shape or any bit.
-    """
-    before = Snapshot.of(file.path for source in sources for file in source.files)
-
-    def counted(item: PendingTensor, bar: Bar) -> PendingTensor:
-        def read() -> Tensor:
-            bar.advance()
-            return item.read()
-
-        return replace(item, read=read)
-
-    with freed_at_once(), before.kept():
-        with console.progress("writing", len(tensors), "tensors") as bar:
-            files = write(output, [counted(item, bar) for item in tensors], max_shard_bytes)
-        copied = copy_companions(companions, output)
-        write_json(output / CONFIG, dict(config))
-        with console.progress("verifying", len(tensors), "tensors") as bar:
-            verify_written(
-                open_checkpoint(output, writable=False), [counted(item, bar) for item in tensors]
-            )
-    names = [path.name for path in files]
-    return Written(names, copied, sum(item.nbytes for item in tensors), len(tensors))
-
-
-def verify_written(written: TensorSource, expected: Sequence[PendingTensor]) -> None:
-    """Compare what was written with what it is made of: every tensor is made again.
-
-    Raises:
-        WorkError: a tensor is missing, was not asked for, or differs in type, shape or any bit.
-    """
-    items = {item.name: item for item in expected}
-    if set(written) != items.keys():
-        odd = sorted(set(written) ^ items.keys())
-        raise WorkError(f"verification: {short(odd[0])} is missing or was not to be written")
-    for name, item in items.items():
-        if not same_bits(item.read().detach().cpu(), written[name]):
-            raise WorkError(
-                f"verification: {short(name)} differs from what it is made of",
-                where=str(written.info(name).file),
-                fix="run it again; if it happens again, check the disk and the memory",
-            )
+    def __contains__(self, name: object) -> bool:
+        # Mapping's own test would read the tensor.
+        return name in self.tensors

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.plain_names import are_plain
-from tfcli.errors import ModelError
+from tfcli.checkpoints.strict_json import short
+from tfcli.errors import ModelError, WorkError
 
 if TYPE_CHECKING:
+    from tfcli.checkpoints.checkpoint import Checkpoint
     from tfcli.models.config import ModelConfig
     from tfcli.models.model import Model
 
@@ -39,6 +41,23 @@ def config_ties(config: Mapping[str, Any], names: Iterable[str] | None = None) -
     spelt = _spellings(model_class, names)
     pairs = ((_held(model_class, n, spelt), _held(model_class, o, spelt)) for n, o in ties.items())
     return {name: origin for name, origin in pairs if name is not None and origin is not None}
+
+
+def require_ties(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint with two tensors that differ although the config ties them.
+
+    Raises:
+        WorkError: names both.
+    """
+    from tfcli.checkpoints.io.tensor_pieces import same_bits
+
+    for name, origin in checkpoint.tied.items():
+        if not same_bits(checkpoint.weights[name], checkpoint.weights[origin]):
+            raise WorkError(
+                f"{short(name)} and {short(origin)} differ, but the config ties them",
+                where=str(checkpoint.path),
+                fix="write them apart first: tfcli convert does",
+            )
 
 
 def surplus(config: Mapping[str, Any], names: Iterable[str]) -> set[str]:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.dtypes import TORCH_NAMES, USER_NAMES
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.container import WriteOptions, Writer
+from tfcli.checkpoints.containers import open_checkpoint
 from tfcli.checkpoints.folder import CONFIG, copy_companions
-from tfcli.checkpoints.source import INDEX
+from tfcli.checkpoints.hf.source import INDEX
+from tfcli.checkpoints.io.dtypes import TORCH_NAMES, USER_NAMES
+from tfcli.checkpoints.plan import Plan, Planned, make_plan
 from tfcli.console import Bar
 from tfcli.convert.card import CARD, model_card
-from tfcli.convert.detect import open_view
-from tfcli.convert.logits_spec import LogitsAccount
-from tfcli.convert.plan import Plan, Planned, make_plan
+from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.convert.spec import ConvertResult, ConvertSpec
-from tfcli.convert.view import View
-from tfcli.convert.writers.options import WriteOptions
 from tfcli.files import write_json, write_text
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import RECORD
@@ -27,36 +26,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Writer(Protocol):
-    """A module of `tfcli.convert.writers`.
-
-    It may also have `check(plan, options)`, which refuses from headers what `write` would refuse,
-    and `OWN_CONFIG = True` where `write` makes the container's own config instead of config.json.
-    """
-
-    def prepare(self, view: View) -> View:
-        """The view as the container can hold it; refuses what it cannot."""
-
-    def write(self, plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
-        """Write the tensors and what the container itself needs; gives the weight files."""
-
-
-def convert_tensors(view: View, spec: ConvertSpec, job: Job, writer: Writer) -> ConvertResult:
+def convert_tensors(view: Checkpoint, spec: ConvertSpec, job: Job, writer: Writer) -> ConvertResult:
     """Convert a view with a writer. See `tfcli.convert.run.run` for the errors."""
     view = writer.prepare(view)
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     plan = make_plan(view, wanted, compare_ties=not spec.dry_run)
     options = WriteOptions(spec.max_shard_bytes, spec.parts)
-    if hasattr(writer, "check"):
-        writer.check(plan, options)
+    writer.check(plan, options)
     if spec.dry_run:
         return _result(plan, spec)
     # torch comes with these; a dry run takes a third of the time without it.
-    from tfcli.checkpoints.pieces import one_thread
-    from tfcli.convert.verify import verify
+    from tfcli.checkpoints.io.tensor_pieces import one_thread
+    from tfcli.checkpoints.verify import verify
 
     if spec.verify == "logits":
-        from tfcli.convert.logits import require_runnable
+        from tfcli.convert.logits.compare import require_runnable
 
         require_runnable(view)
     if plan.apart:
@@ -70,20 +54,20 @@ def convert_tensors(view: View, spec: ConvertSpec, job: Job, writer: Writer) -> 
         files = writer.write(_watched(plan, bar), job.output, options)
     companions = [] if view.companions is None else copy_companions(view.companions, job.output)
     companions += [] if view.carry is None else view.carry(job.output)
-    if not getattr(writer, "OWN_CONFIG", False):
+    if not writer.own_config:
         write_json(job.output / CONFIG, with_dtype(plan.config, wanted))
     verified = 0
     if spec.verify != "none":
         with one_thread(), job.console.progress("verifying", len(plan.written), "tensors") as bar:
-            verify(plan, open_view(job.output), bar)
+            verify(plan, open_checkpoint(job.output), bar)
         verified = len(plan.written)
     logits = None
     if spec.verify == "logits":
-        from tfcli.convert.logits import compare_logits
+        from tfcli.convert.logits.compare import compare_logits
 
         # Where a tie does not hold, only the target's config describes the source's tensors.
         source = dataclasses.replace(view, config=plan.config)
-        logits = compare_logits(source, open_view(job.output))
+        logits = compare_logits(source, open_checkpoint(job.output))
     names = [path.relative_to(job.output).as_posix() for path in files]
     result = _result(plan, spec, names, verified, companions, logits)
     checked = f"{verified} tensors read back and equal to the source's, bit for bit"
@@ -146,7 +130,7 @@ def _result(
     carried = {CARD, CONFIG, INDEX, RECORD, *companions, *weights}
     others = {path.name for path in beside if not path.name.startswith(".")} - carried
     return ConvertResult(
-        kind=view.kind,
+        kind=view.container,
         to=spec.to,
         dry_run=spec.dry_run,
         files=list(files),

@@ -7,9 +7,10 @@ them from there (`targets.py`). The model is built only where a target must run 
 from __future__ import annotations
 
 from tfcli.checkpoints.companions import find_companions
-from tfcli.checkpoints.memory import freed_at_once
-from tfcli.checkpoints.snapshot import Snapshot
-from tfcli.convert.detect import open_view
+from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.containers import open_ref
+from tfcli.checkpoints.io.memory import freed_at_once
+from tfcli.checkpoints.io.snapshot import Snapshot
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.convert.targets import convert
 from tfcli.hub import resolve
@@ -27,8 +28,10 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
     """
     config_from = None if spec.config_from is None else resolve(spec.config_from)
     with freed_at_once():
-        exact = spec.dtype is not None
-        view = open_view(resolve(spec.source), config_from=config_from, exact=exact)
+        asked = Reading(config_from)
+        if spec.dtype is not None:
+            asked = Reading(config_from, exact=lambda name: True)
+        view = open_ref(spec.source, asked)
         if view.companions is not None:
             find_companions(view.companions)  # those that cannot go along are refused now
         with Snapshot.of(view.files).kept():

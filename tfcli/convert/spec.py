@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from tfcli.convert.logits_spec import LogitsAccount
+from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import Also, Only
 from tfcli.recipe.shared_keys import FLOATS, LARGEST_FILE, ShardSize

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.containers import TARGETS
 from tfcli.convert.spec import ConvertResult, ConvertSpec
-from tfcli.convert.view import View
 from tfcli.recipe.job import Job
 
-# Containers of tensors: a writer takes a plan, and what it wrote is read again and compared.
-WRITERS = {
-    "hf": "tfcli.convert.writers.hf",
-    "pt": "tfcli.convert.writers.pt",
-    "meta": "tfcli.convert.writers.meta",
-    "megatron": "tfcli.convert.writers.megatron",
-    "dcp": "tfcli.convert.writers.dcp",
-    "flagai": "tfcli.convert.writers.flagai",
-}
-# Those with a plan of their own, or none.
+# Targets with a plan of their own, or none. The others are containers of tensors: a writer takes a
+# plan, and what it wrote is read again and compared.
 OTHERS = {
-    "gguf": "tfcli.convert.writers.gguf",
+    "gguf": "tfcli.convert.gguf",
     "onnx": "tfcli.convert.exports.onnx",
     "executorch": "tfcli.convert.exports.executorch",
     "torch-export": "tfcli.convert.exports.torch_export",
 }
 
 
-def convert(view: View, spec: ConvertSpec, job: Job) -> ConvertResult:
+def convert(view: Checkpoint, spec: ConvertSpec, job: Job) -> ConvertResult:
     """Make `spec.to` of a view. See `tfcli.convert.run.run` for the errors."""
     if spec.to in OTHERS:
         result: ConvertResult = import_module(OTHERS[spec.to]).convert(view, spec, job)
         return result
     from tfcli.convert.containers import convert_tensors
 
-    return convert_tensors(view, spec, job, import_module(WRITERS[spec.to]))
+    return convert_tensors(view, spec, job, TARGETS[spec.to].writer)

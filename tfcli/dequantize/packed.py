@@ -12,7 +12,7 @@ from torch import Tensor
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.family_rules import family_rules
 from tfcli.checkpoints.folder import CONFIG
-from tfcli.checkpoints.pieces import is_finite
+from tfcli.checkpoints.io.tensor_pieces import is_finite
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import ModelError, WorkError
 from tfcli.models.layers.gptq_layout import PACK, group_index
@@ -42,9 +42,9 @@ class PackedLinear:
         """Names of the tensors that it may be packed in."""
         return [f"{self.name}.{part}" for part in PARTS]
 
-    def shape(self, source: Checkpoint) -> tuple[int, int]:
+    def shape(self, checkpoint: Checkpoint) -> tuple[int, int]:
         """Of the dense weight as it is stored."""
-        rows, out_features = source.source.info(f"{self.name}.qweight").shape
+        rows, out_features = checkpoint.tensors[f"{self.name}.qweight"].shape
         in_features = rows * PACK // self.layout.bits
         shape = (in_features, out_features)
         return shape if self.place.transposed else shape[::-1]
@@ -69,7 +69,7 @@ class PackedLinear:
                 checkpoint_format=self.layout.checkpoint_format,
             )
         for part, name in zip(PARTS, self.parts, strict=True):
-            if part == "g_idx" and name not in checkpoint.source:
+            if part == "g_idx" and name not in checkpoint.tensors:
                 found = group_index(in_features, self.layout.group_size)
             else:
                 found = _part(checkpoint, name, getattr(module, part))
@@ -101,11 +101,11 @@ def find_packed(checkpoint: Checkpoint) -> list[PackedLinear]:
         ModelError: a method or a setting that is not unpacked; names the key.
         WorkError: the config and the tensors do not agree on what is packed.
     """
-    where = str(checkpoint.folder / CONFIG)
+    where = str(checkpoint.path / CONFIG)
     layout = _layout(checkpoint.config["quantization_config"], where)
     rules = family_rules(checkpoint.config)
     found = []
-    for stored in checkpoint.source:
+    for stored in checkpoint.tensors:
         name, _, part = stored.rpartition(".")
         if part != "qweight":
             continue
@@ -118,8 +118,8 @@ def find_packed(checkpoint: Checkpoint) -> list[PackedLinear]:
         weight = f"{name}.weight"
         place = place_of(rules[0], weight) if rules else Place(weight)
         linear = PackedLinear(name, own, place)
-        if len(checkpoint.source.info(stored).shape) != 2:
-            raise WorkError(f"{short(stored)} is no matrix", where=str(checkpoint.folder))
+        if len(checkpoint.tensors[stored].shape) != 2:
+            raise WorkError(f"{short(stored)} is no matrix", where=str(checkpoint.path))
         linear.open(checkpoint)  # every linear is checked before anything is written
         found.append(linear)
     if not found:
@@ -162,16 +162,16 @@ def unpack_tensor(
 
 
 def _part(checkpoint: Checkpoint, name: str, like: Tensor) -> Tensor:
-    if name not in checkpoint.source:
-        raise WorkError(f"{short(name)} is missing", where=str(checkpoint.folder))
-    found = checkpoint.source[name]
+    if name not in checkpoint.tensors:
+        raise WorkError(f"{short(name)} is missing", where=str(checkpoint.path))
+    found = checkpoint.weights[name]
     wanted = torch.float16 if name.endswith(".scales") else like.dtype
     floats = name.endswith(".scales") and found.is_floating_point()
     if (found.dtype != wanted and not floats) or found.shape != like.shape:
         raise WorkError(
             f"{short(name)} is {found.dtype} {list(found.shape)}, "
             f"by the config it is {like.dtype} {list(like.shape)}",
-            where=str(checkpoint.folder),
+            where=str(checkpoint.path),
         )
     return found
 

@@ -7,11 +7,14 @@ from functools import partial
 from torch import Tensor
 
 from tfcli.checkpoints.card import CARD, Origin, card_text
-from tfcli.checkpoints.casting import cast
-from tfcli.checkpoints.checkpoint import Checkpoint, open_folder, write_verified
-from tfcli.checkpoints.dtypes import FLOATS, TORCH_NAMES, USER_NAMES, torch_dtype
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.containers import open_ref
 from tfcli.checkpoints.folder import CONFIG
-from tfcli.checkpoints.safetensors import PendingTensor
+from tfcli.checkpoints.hf.safetensors import PendingTensor
+from tfcli.checkpoints.io.casting import cast
+from tfcli.checkpoints.io.dtypes import FLOATS, TORCH_NAMES, USER_NAMES, torch_dtype
+from tfcli.checkpoints.ties import require_ties
+from tfcli.checkpoints.write import write_verified
 from tfcli.convert.containers import with_dtype
 from tfcli.dequantize.packed import PackedLinear, by_tensor, find_packed, unpack_tensor
 from tfcli.dequantize.spec import DequantizedTensor, DequantizeResult, DequantizeSpec
@@ -33,11 +36,12 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
             beyond the type, a full disk, files that changed meanwhile, or written tensors that
             differ from a second pass.
     """
-    checkpoint = open_folder(spec.source, where="source")
+    checkpoint = open_ref(spec.source)
+    require_ties(checkpoint)
     if not checkpoint.is_quantized:
         raise UsageError(
             "the checkpoint is dense already",
-            where=str(checkpoint.folder / CONFIG),
+            where=str(checkpoint.path / CONFIG),
             fix="tfcli convert changes its type",
         )
     linears = find_packed(checkpoint)
@@ -46,16 +50,16 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
     packed = by_tensor(linears)
     pending = _kept(checkpoint, linears, wanted)
     for name, parts in packed.items():
-        if name in checkpoint.source:
-            raise WorkError(f"{name} is there packed and dense", where=str(checkpoint.folder))
+        if name in checkpoint.tensors:
+            raise WorkError(f"{name} is there packed and dense", where=str(checkpoint.path))
         pending.append(_unpacked(checkpoint, name, parts, wanted or _named(config)))
     written = write_verified(
         job.output,
         pending,
         with_dtype(config, wanted),
-        checkpoint.folder,
+        checkpoint,
         job.console,
-        sources=[checkpoint.source],
+        sources=[checkpoint],
         max_shard_bytes=parse_bytes(spec.shard_size),
     )
     (job.output / OLD_CONFIG).unlink(missing_ok=True)
@@ -66,7 +70,7 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
         dequantized=actions.count("dequantized"),
         converted=actions.count("converted"),
         copied=actions.count("copied"),
-        source_bytes=checkpoint.source.nbytes,
+        source_bytes=checkpoint.nbytes,
         bytes=written.nbytes,
         files=written.files,
         verified=written.verified,
@@ -96,10 +100,10 @@ def _kept(
     """The tensors that are no part of a packed weight."""
     parts = {name for linear in linears for name in linear.parts}
     pending = []
-    for name in checkpoint.names:
+    for name in checkpoint.distinct:
         if name in parts:
             continue
-        info = checkpoint.source.info(name)
+        info = checkpoint.tensors[name]
         code = wanted if wanted and info.dtype in FLOATS else info.dtype
         read = partial(_cast, checkpoint, name, code)
         pending.append(PendingTensor(name, code, info.shape, read))
@@ -117,7 +121,7 @@ def _unpacked(
 
 
 def _cast(checkpoint: Checkpoint, name: str, code: str) -> Tensor:
-    return cast(checkpoint.source[name], torch_dtype(code), name)
+    return cast(checkpoint.weights[name], torch_dtype(code), name)
 
 
 def _named(config: dict[str, object]) -> str:
@@ -132,7 +136,7 @@ def _account(
     bits = sorted({linear.layout.bits for linear in packed.get(item.name, [])})
     if bits:
         return DequantizedTensor(name=item.name, action="dequantized", dtype=item.dtype, bits=bits)
-    same = checkpoint.source.info(item.name).dtype == item.dtype
+    same = checkpoint.tensors[item.name].dtype == item.dtype
     return DequantizedTensor(
         name=item.name, action="copied" if same else "converted", dtype=item.dtype, bits=[]
     )

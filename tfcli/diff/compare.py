@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tfcli.checkpoints.pieces import pieces
+from tfcli.checkpoints.io.tensor_pieces import pieces
 from tfcli.diff.spec import ConfigDifference
 
 _NARROW = (torch.float32, torch.float16, torch.bfloat16)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfcli.checkpoints.memory import freed_at_once
-from tfcli.checkpoints.pieces import same_bits
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.containers import BY_NAME
+from tfcli.checkpoints.io.memory import freed_at_once
+from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.checkpoints.strict_json import short
-from tfcli.convert.detect import WITHOUT_CONFIG
 from tfcli.diff.compare import compare_configs, distance
-from tfcli.diff.side import Side, comparable
+from tfcli.diff.side import comparable, open_side, stored_name
 from tfcli.diff.spec import DiffResult, DiffSpec, TensorDifference, TieDifference
 from tfcli.errors import UsageError, WorkError
 from tfcli.hub import resolve
@@ -24,12 +25,13 @@ def run(spec: DiffSpec, job: Job) -> DiffResult:
         WorkError: a broken file, or a difference above `spec.fail_above`.
     """
     config_from = None if spec.config_from is None else resolve(spec.config_from)
-    a, b = (Side.open(resolve(ref), config_from) for ref in (spec.a, spec.b))
-    if config_from is not None and not {a.kind, b.kind} & set(WITHOUT_CONFIG):
+    a, b = (open_side(resolve(ref), config_from) for ref in (spec.a, spec.b))
+    if config_from is not None and not any(BY_NAME[s.container].takes_config for s in (a, b)):
         raise UsageError(
             "both checkpoints bring what there is of a config",
             where="config_from",
-            fix=f"leave it out; it is for {', '.join(WITHOUT_CONFIG)}",
+            fix="leave it out; it is for "
+            + ", ".join(name for name, one in BY_NAME.items() if one.takes_config),
         )
     names = list(dict.fromkeys([*a.tensors, *b.tensors]))
     tensors = []
@@ -49,8 +51,8 @@ def run(spec: DiffSpec, job: Job) -> DiffResult:
     apart = [t for t in tensors if t.max_difference is not None]
     statuses = [tensor.status for tensor in tensors]
     return DiffResult(
-        kind_a=a.kind,
-        kind_b=b.kind,
+        kind_a=a.container,
+        kind_b=b.container,
         identical=set(statuses) <= {"equal"} and not config and not ties,
         equal=statuses.count("equal"),
         different=statuses.count("different"),
@@ -66,8 +68,8 @@ def run(spec: DiffSpec, job: Job) -> DiffResult:
     )
 
 
-def _compare(name: str, a: Side, b: Side) -> TensorDifference:
-    stored_a, stored_b = a.stored(name), b.stored(name)
+def _compare(name: str, a: Checkpoint, b: Checkpoint) -> TensorDifference:
+    stored_a, stored_b = stored_name(a, name), stored_name(b, name)
     one = a.tensors[stored_a] if stored_a else None
     other = b.tensors[stored_b] if stored_b else None
     facts: dict[str, Any] = {

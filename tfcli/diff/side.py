@@ -1,92 +1,58 @@
-"""One of two checkpoints that are compared, whatever its container."""
+"""Opening the two checkpoints that are compared, and what their configs mean side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfcli.checkpoints.folder import CONFIG, read_object
-from tfcli.checkpoints.source import open_checkpoint
-from tfcli.checkpoints.ties import config_ties
-from tfcli.convert.detect import WITHOUT_CONFIG, kind_of, open_view
-from tfcli.convert.readers.hf import as_stored
-from tfcli.convert.view import ViewTensor
-from tfcli.errors import ModelError
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.containers import BY_NAME, find_container
+from tfcli.checkpoints.same_config import meaning
 
-# What brings its config.json along. The config of others is made from their own, or corrected.
-_AS_IT_IS = ("hf", "mlx", "safetensors", "torch")
-# What does not change what a model computes, and what they have no place for.
+# What does not change what a model computes, and what other containers have no place for.
 _NO_MATTER = ("dtype", "torch_dtype", "initializer_range")
 
 
-@dataclass(frozen=True)
-class Side:
-    """A checkpoint.
+def open_side(path: Path, config_from: Path | None = None) -> Checkpoint:
+    """Open a checkpoint of any container, or a file of tensors; headers only.
 
     Args:
-        kind: its container.
-        tensors: under Hugging Face's names; values are made when they are read.
-        config: the content of config.json; None where there is none.
-        ties: tensor -> the tensor that the config ties it to.
+        path: the folder or file.
+        config_from: the folder of the config.json, for containers that may lack one.
+
+    Raises:
+        UsageError: no checkpoint.
+        WorkError: a broken file, or a container whose names need a config and that has none.
     """
-
-    kind: str
-    tensors: Mapping[str, ViewTensor]
-    config: dict[str, Any] | None
-    ties: dict[str, str]
-
-    @classmethod
-    def open(cls, path: Path, config_from: Path | None = None) -> Side:
-        """Open a checkpoint of any container, or a file of tensors; headers only.
-
-        Args:
-            path: the folder or file.
-            config_from: the folder of the config.json, for containers that bring none.
-
-        Raises:
-            UsageError: no checkpoint.
-            WorkError: a broken file, or a container whose names need a config and that has none.
-        """
-        kind = kind_of(path)
-        if kind in ("hf", "safetensors", "torch"):
-            has_config = (path / CONFIG).is_symlink() or (path / CONFIG).exists()
-            config = read_object(path, CONFIG) if has_config else None
-            source = open_checkpoint(path, writable=False)
-            tensors = {info.name: as_stored(source, info) for info in source.infos()}
-        else:
-            named = config_from if kind in WITHOUT_CONFIG else None
-            view = open_view(path, kind, named, config_required=False)
-            config, tensors = view.config or None, view.tensors
-        return cls(kind, tensors, config, config_ties(config) if config else {})
-
-    def stored(self, name: str) -> str | None:
-        """The name under which the tensor is stored: its own, its tied partner's, or None."""
-        if name in self.tensors:
-            return name
-        origin = self.ties.get(name)
-        return origin if origin in self.tensors else None
+    container = find_container(path)
+    named = config_from if container.takes_config else None
+    return container.read(path, Reading(config_from=named, config_required=False))
 
 
-def comparable(a: Side, b: Side) -> tuple[dict[str, Any], dict[str, Any]] | None:
+def stored_name(side: Checkpoint, name: str) -> str | None:
+    """The name under which a tensor is stored: its own, its tied partner's, or None."""
+    if name in side.tensors:
+        return name
+    origin = side.ties.get(name)
+    return origin if origin in side.tensors else None
+
+
+def comparable(a: Checkpoint, b: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """The configs of both sides; None where one has none.
 
-    Where one is not a config.json as it lies there, both are what their family reads in them, with
-    defaults filled in: what a config.json says beyond that, other containers do not hold.
+    They are what their family reads in them, with defaults filled in: two spellings of a setting
+    are one. Where one is made from a container's own words, what these cannot say is left out.
     """
-    if a.config is None or b.config is None:
+    if not a.config or not b.config:
         return None
-    if a.kind in _AS_IT_IS and b.kind in _AS_IT_IS:
-        return a.config, b.config
-    try:
-        return _meaning(a.config), _meaning(b.config)
-    except ModelError:
-        return a.config, b.config
+    left_out = () if _has_config_json(a) and _has_config_json(b) else _NO_MATTER
+    first, second = (
+        {key: value for key, value in meaning(side.config).items() if key not in left_out}
+        for side in (a, b)
+    )
+    return first, second
 
 
-def _meaning(config: Mapping[str, Any]) -> dict[str, Any]:
-    from tfcli.models.registry import read_config
-
-    found = read_config(config).replace(extra={}).to_dict()
-    return {key: value for key, value in found.items() if key not in _NO_MATTER}
+def _has_config_json(side: Checkpoint) -> bool:
+    return BY_NAME[side.container].config == "folder"

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tfcli.checkpoints.folder import load_config, load_model
+from tfcli.checkpoints.model import load_model, open_model
 from tfcli.data.documents import SPLITS, read_documents
 from tfcli.data.tokens import document_ids
 from tfcli.errors import UsageError, WorkError
@@ -16,7 +16,6 @@ from tfcli.evaluate.predict import TASKS, predictor
 from tfcli.evaluate.score import Scores, score
 from tfcli.evaluate.spec import EvalResult, EvalSpec
 from tfcli.evaluate.windows import plan_windows
-from tfcli.hub import resolve
 from tfcli.models.config import ModelConfig
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
@@ -37,20 +36,20 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         WorkError: unreadable data or tokenizer, tokens that the model lacks, NaN in its output.
     """
     device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
-    folder = resolve(spec.model)
-    tokenizer = load_tokenizer(folder)
+    checkpoint = open_model(spec.model)
+    tokenizer = load_tokenizer(checkpoint.beside)
     texts = read_documents(spec.data, spec.text_field, split="test")
-    task = model_task(spec, load_config(folder))
+    task = model_task(spec, checkpoint.model_config)
     options: dict[str, Any] = {"dtype": dtype, "device": device, "attention": spec.attention}
-    model = load_model(folder, task=task, **options)
+    model = load_model(checkpoint, task=task, **options)
     predict = predictor(task, tokenizer, model)
     # Other models than causal ones see what the tokenizer puts around a text in every window.
     around = 0 if task == "causal-lm" else len(tokenizer.prefix) + len(tokenizer.suffix)
     window, stride = window_and_stride(spec, model.config.longest_input - around)
     reference = None
     if spec.reference is not None:
-        other = resolve(spec.reference)
-        _require_same_tokens(tokenizer, load_tokenizer(other), spec)
+        other = open_model(spec.reference)
+        _require_same_tokens(tokenizer, load_tokenizer(other.beside), spec)
         reference = load_model(other, task=task, **options)
         _require_same_vocabulary(model, reference, spec)
 

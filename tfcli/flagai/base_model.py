@@ -10,16 +10,16 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
-from tfcli.checkpoints.source import open_checkpoint
+from tfcli.checkpoints.flagai.configs import Settings, check_overrides, is_flagai, kind_of, to_core
+from tfcli.checkpoints.flagai.rules import DIALECTS
+from tfcli.checkpoints.flagai.tensors import as_flagai, model_tensors
+from tfcli.checkpoints.flagai.weights import HFView, open_weights
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.strict_json import parse_object
-from tfcli.checkpoints.torch_write import write_torch
+from tfcli.checkpoints.torch.serialize import write_torch
 from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.files import write_json
-from tfcli.flagai.configs import Settings, check_overrides, is_flagai, kind_of, to_core
-from tfcli.flagai.dialects import DIALECTS
 from tfcli.flagai.fetch import CONFIG, local_folder
-from tfcli.flagai.weights import HFView, open_weights
-from tfcli.flagai.write import as_flagai, model_tensors
 from tfcli.models.config import ModelConfig
 from tfcli.models.loading import initialize, load_weights
 from tfcli.models.matching import LoadAccount
@@ -165,7 +165,7 @@ class BaseModel(nn.Module):
             ModelError: weights and config do not belong together; every such tensor is named.
         """
         path = Path(checkpoint_path)
-        stored = open_weights(path, self.kind) if path.is_dir() else open_checkpoint(path)
+        stored = open_weights(path, self.kind) if path.is_dir() else open_tensors(path)
         self._load(stored, str(path), self.core.device, None, 0)
         assert self.account is not None
         return self.account

@@ -64,7 +64,7 @@ def _complete(folder: Path, config_only: bool) -> bool:
         return False
     if config_only:
         return True
-    from tfcli.flagai.weights import has_weights
+    from tfcli.checkpoints.flagai.weights import has_weights
 
     return has_weights(folder)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from time import perf_counter
 
-from tfcli.checkpoints.folder import load_config, load_generation_config, load_model
+from tfcli.checkpoints.folder import load_generation_config
+from tfcli.checkpoints.model import load_model, open_model
 from tfcli.console import Console
 from tfcli.generate.preview import preview
 from tfcli.generate.sampling import Choose, greedy, sampler, without
 from tfcli.generate.settings import read_settings
 from tfcli.generate.spec import GenerateResult, GenerateSpec, is_answer
 from tfcli.generate.tasks import ANSWERS, check_prompt, new_tokens, text_task
-from tfcli.hub import resolve
 from tfcli.recipe.job import Job
 from tfcli.runtime import dtype_name, pick_device, pick_dtype
 from tfcli.tokenizers.chat_folder import choose_template, declared_bos, find_templates
@@ -31,8 +31,8 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
             fails, NaN in the model's output.
     """
     device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
-    folder = resolve(spec.model)
-    config = load_config(folder)
+    checkpoint = open_model(spec.model)
+    folder, config = checkpoint.beside, checkpoint.model_config
     task = text_task(config)
     tokenizer = load_tokenizer(folder)
     check_fits(tokenizer, config, spec.model)
@@ -40,7 +40,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     check_prompt(task, prompt, spec.max_new_tokens, config)
     check_ids(prompt, config, spec.model)
     settings = read_settings(load_generation_config(folder), config, job.console)
-    model = load_model(folder, task=task, dtype=dtype, device=device, attention=spec.attention)
+    model = load_model(checkpoint, task=task, dtype=dtype, device=device, attention=spec.attention)
     decoder, tokens = StreamDecoder(tokenizer), []
     began = perf_counter()
     with preview(job.console, spec.prompt + "\n" * is_answer(task, spec.chat)) as add:

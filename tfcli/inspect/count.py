@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from tfcli.checkpoints.header import TensorInfo
+from tfcli.checkpoints.io.header import TensorInfo
 
 Infos = Mapping[str, TensorInfo]
 

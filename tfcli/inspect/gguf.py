@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfcli.convert.readers.gguf import only_file
+from tfcli.checkpoints.gguf.config_of import model_config, model_dialect
+from tfcli.checkpoints.gguf.file import GGUFFile
+from tfcli.checkpoints.gguf.names import EXTRA
+from tfcli.checkpoints.gguf.own_keys import read_record
+from tfcli.checkpoints.gguf.read import only_file
+from tfcli.checkpoints.gguf.split import open_gguf
+from tfcli.checkpoints.gguf.types import BY_NAME
 from tfcli.errors import ModelError, WorkError
-from tfcli.gguf.config_of import model_config, model_dialect
-from tfcli.gguf.file import GGUFFile
-from tfcli.gguf.names import EXTRA
-from tfcli.gguf.record import read_record
-from tfcli.gguf.split import open_gguf
-from tfcli.gguf.types import BY_NAME
 from tfcli.inspect.spec import GGUFFacts, Quantization, TokenizerFacts
 from tfcli.inspect.stored import Stored, lines_of
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tfcli.checkpoints.dtypes import BITS, FLOATS, TORCH_NAMES
+from tfcli.checkpoints.io.dtypes import BITS, FLOATS, TORCH_NAMES
 from tfcli.inspect.spec import Memory
 from tfcli.models.config import LIMIT, ModelConfig
 

@@ -6,20 +6,21 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.containers import find_container
 from tfcli.checkpoints.folder import CONFIG, read_object
-from tfcli.checkpoints.header import TensorInfo
-from tfcli.checkpoints.source import (
-    INDEX,
+from tfcli.checkpoints.hf.container import HF, INDEX
+from tfcli.checkpoints.hf.source import (
     TensorFile,
     TensorSource,
-    open_checkpoint,
     open_file,
+    open_tensors,
 )
+from tfcli.checkpoints.io.header import TensorInfo
+from tfcli.checkpoints.meta.params import PARAMS
 from tfcli.checkpoints.ties import surplus
-from tfcli.convert.detect import WITHOUT_CONFIG, kind_of, open_view
-from tfcli.convert.meta_params import PARAMS
-from tfcli.convert.training import find_config
-from tfcli.convert.view import View
+from tfcli.checkpoints.trainer_folders import find_config
 from tfcli.errors import UsageError
 from tfcli.inspect.count import count_parameters
 from tfcli.inspect.spec import Quantization
@@ -40,10 +41,11 @@ def open_stored(path: Path, config_from: Path | None) -> Stored:
         UsageError: no checkpoint, or one that brings its own config although one is named.
         WorkError: a broken file.
     """
-    kind = kind_of(path)
-    if kind in ("hf", "safetensors", "torch"):
+    container = find_container(path)
+    kind = container.name
+    if container.package == HF.package:
         return _plain(kind, path, config_from)
-    if config_from is not None and kind not in WITHOUT_CONFIG:
+    if config_from is not None and not container.takes_config:
         raise _own_config(path, kind)
     if kind == "gguf":
         from tfcli.inspect.gguf import open_gguf_file
@@ -51,7 +53,7 @@ def open_stored(path: Path, config_from: Path | None) -> Stored:
         return open_gguf_file(path)
     if _needs_config(path, kind) and not find_config(path, config_from, required=False)[0]:
         return _unnamed(kind, path)
-    return _of_view(open_view(path, kind, config_from, config_required=False))
+    return _of_view(container.read(path, Reading(config_from, config_required=False)))
 
 
 def _needs_config(path: Path, kind: str) -> bool:
@@ -70,7 +72,7 @@ def _plain(kind: str, path: Path, config_from: Path | None) -> Stored:
     elif home is not None and not own:
         raise _no_model(home)
     config = None if home is None else read_object(home, CONFIG)
-    source = open_checkpoint(path, writable=False)
+    source = open_tensors(path, writable=False)
     quantization = quantization_of(config)
     extra = set() if config is None else surplus(config, source)
     parameters, logical = count_parameters(
@@ -94,10 +96,10 @@ def _plain(kind: str, path: Path, config_from: Path | None) -> Stored:
     )
 
 
-def _of_view(view: View) -> Stored:
+def _of_view(view: Checkpoint) -> Stored:
     """A container that has its own names and layouts."""
     config = view.config or None
-    if view.kind in ("dcp", "zero"):
+    if view.container in ("dcp", "zero"):
         # They know whole tensors; what lies in their files are chunks and flat vectors.
         stored = [TensorInfo(t.sources[0], t.dtype, t.shape, view.path, 0, t.nbytes) for t in view]
     else:
@@ -105,7 +107,7 @@ def _of_view(view: View) -> Stored:
     lines, elements = lines_of(stored)
     extra = surplus(view.config, view.tensors)
     return Stored(
-        view.kind,
+        view.container,
         view.path,
         lines,
         elements,
@@ -114,15 +116,15 @@ def _of_view(view: View) -> Stored:
         logical=config is not None,
         config=config,
         problem=NO_CONFIG,
-        quantization=_of_mlx(view.path) if view.kind == "mlx" else None,
+        quantization=_of_mlx(view.path) if view.container == "mlx" else None,
         companions=view.companions,
         beside=view.unused,
     )
 
 
-def _stored(view: View) -> Iterable[TensorInfo]:
+def _stored(view: Checkpoint) -> Iterable[TensorInfo]:
     if (view.path / INDEX).is_file():
-        return open_checkpoint(view.path, writable=False).infos()
+        return open_tensors(view.path, writable=False).infos()
     files = (open_file(path, writable=False) for path in view.files)
     return (info for file in files for info in file.tensors.values())
 
@@ -130,11 +132,11 @@ def _stored(view: View) -> Iterable[TensorInfo]:
 def _unnamed(kind: str, path: Path) -> Stored:
     """Tensors that nothing says how to name, or how to put together."""
     if kind == "megatron":
-        from tfcli.convert.readers.megatron import open_parts
+        from tfcli.checkpoints.megatron.read import open_parts
 
         files: tuple[TensorFile, ...] = open_parts(path)
     else:
-        files = open_checkpoint(path, writable=False).files
+        files = open_tensors(path, writable=False).files
     lines, elements = lines_of(info for file in files for info in file.tensors.values())
     return Stored(
         kind,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfcli.checkpoints.header import TensorInfo
+from tfcli.checkpoints.io.header import TensorInfo
 from tfcli.inspect.spec import GGUFFacts, Quantization, TensorLine, TokenizerFacts
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from tfcli.checkpoints.folder import read_object
-from tfcli.checkpoints.source import TensorSource, open_checkpoint
+from tfcli.checkpoints.hf.source import TensorSource, open_tensors
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import inside
@@ -101,6 +101,11 @@ class Adapter:
     unknown: list[str] = field(default_factory=list)
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of its tensors."""
+        return tuple(file.path for file in self.source.files)
+
+    @property
     def method(self) -> str:
         """`lora`, `dora` or `ia3`."""
         if self.config["peft_type"] == "IA3":
@@ -164,7 +169,7 @@ def open_adapter(ref: str) -> Adapter:
     weights = next((name for name in WEIGHTS if (folder / name).exists()), None)
     if weights is None:
         raise WorkError(f"the folder has no {WEIGHTS[0]}", where=str(folder))
-    adapter = Adapter(folder, config, open_checkpoint(inside(folder, weights)))
+    adapter = Adapter(folder, config, open_tensors(inside(folder, weights)))
     for name in adapter.source:
         _sort(adapter, name)
     return adapter

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tfcli.checkpoints import pieces
-from tfcli.checkpoints.pieces import fill
+from tfcli.checkpoints.io import tensor_pieces as pieces
+from tfcli.checkpoints.io.tensor_pieces import fill
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class Names:
         known = family_rules(base.config)
         self._rules, self._prefix = known or ((), "")
         self._inputs_first = None if known else inputs_first
-        self._stored = {current_name(self._rules, name): name for name in base.source}
+        self._stored = {current_name(self._rules, name): name for name in base.tensors}
         self.ties = base.ties
 
     def place(self, parameter: str) -> Place | None:

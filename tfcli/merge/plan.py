@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.dtypes import FLOATS
-from tfcli.checkpoints.header import TensorInfo
-from tfcli.checkpoints.pieces import pieces, same_bits
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.io.dtypes import FLOATS
+from tfcli.checkpoints.io.tensor_pieces import pieces, same_bits
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 from tfcli.merge.adapter import Adapter
@@ -60,7 +59,7 @@ class Plan:
     def __init__(self, base: Checkpoint, adapter: Adapter) -> None:
         self.base, self.adapter = base, adapter
         self.config: dict[str, Any] = base.config
-        self.tensors = {name: Planned(name, name) for name in base.names}
+        self.tensors = {name: Planned(name, name) for name in base.distinct}
         self.untied: list[str] = []
         self._names = Names(base, inputs_first=adapter.stores_inputs_first)
         self._unused = list(adapter.unknown)
@@ -92,7 +91,7 @@ class Plan:
             self._unused.append(stored)
             return
         planned = found[0]
-        ours, theirs = self.base.source.info(planned.origin), self.adapter.source.info(stored)
+        ours, theirs = self.base.tensors[planned.origin], self.adapter.source.info(stored)
         if ours.shape != theirs.shape:
             raise WorkError(
                 f"{short(stored)} is {list(theirs.shape)}, the base has {list(ours.shape)}",
@@ -102,7 +101,7 @@ class Plan:
             )
         _require_floats(ours, self.base)
         # PEFT stores an embedding that it was trained beside, though it is the base's own.
-        if not _same_values(self.adapter.source[stored], self.base.source[planned.origin]):
+        if not _same_values(self.adapter.source[stored], self.base.weights[planned.origin]):
             planned.whole = stored
 
     def _change(self, module: str) -> None:
@@ -115,7 +114,7 @@ class Plan:
             planned, place = found
             transposed = place.transposed and "embedding_a" not in roles
             edit = replace(edit, index=place.index, transposed=transposed)
-            info = self.base.source.info(planned.origin)
+            info = self.base.tensors[planned.origin]
             _require_floats(info, self.base)
             _require_fit(edit, info, next(iter(roles.values())), self.adapter)
             planned.edits.append(edit)
@@ -207,7 +206,7 @@ def _require_rank(adapter: Adapter, module: str, left: torch.Tensor, right: torc
         )
 
 
-def _require_fit(edit: Edit, info: TensorInfo, name: str, adapter: Adapter) -> None:
+def _require_fit(edit: Edit, info: TensorEntry, name: str, adapter: Adapter) -> None:
     """Refuse an edit whose shape is not that of the base's tensor."""
     part = torch.empty(info.shape, device="meta")
     fits = edit.index is None or part.dim() > 1
@@ -229,11 +228,11 @@ def _require_fit(edit: Edit, info: TensorInfo, name: str, adapter: Adapter) -> N
         )
 
 
-def _require_floats(info: TensorInfo, base: Checkpoint) -> None:
+def _require_floats(info: TensorEntry, base: Checkpoint) -> None:
     if info.dtype not in FLOATS:
         raise WorkError(
             f"{short(info.name)} holds {info.dtype} values, which an adapter cannot change",
-            where=str(base.folder),
+            where=str(base.path),
             fix="merge into a checkpoint in bf16, fp16 or fp32",
         )
 

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from tfcli.checkpoints.card import CARD, Origin, card_text
-from tfcli.checkpoints.casting import cast
-from tfcli.checkpoints.checkpoint import (
-    Checkpoint,
-    open_folder,
-    require_same_config,
-    write_verified,
-)
-from tfcli.checkpoints.dtypes import FLOATS, USER_NAMES, torch_dtype
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.containers import open_checkpoint, open_ref
 from tfcli.checkpoints.folder import CONFIG
-from tfcli.checkpoints.memory import freed_at_once
-from tfcli.checkpoints.safetensors import PendingTensor
+from tfcli.checkpoints.hf.safetensors import PendingTensor
+from tfcli.checkpoints.io.casting import cast
+from tfcli.checkpoints.io.dtypes import FLOATS, USER_NAMES, torch_dtype
+from tfcli.checkpoints.io.memory import freed_at_once
+from tfcli.checkpoints.same_config import require_same_config
+from tfcli.checkpoints.ties import require_ties
+from tfcli.checkpoints.write import write_verified
 from tfcli.convert.containers import with_dtype
-from tfcli.convert.detect import open_view
 from tfcli.errors import ModelError, UsageError
 from tfcli.files import write_text
 from tfcli.merge.adapter import open_adapter
@@ -33,8 +31,7 @@ from tfcli.recipe.job import Job
 from tfcli.units import parse_bytes
 
 if TYPE_CHECKING:
-    from tfcli.convert.logits_spec import LogitsAccount
-    from tfcli.convert.view import View
+    from tfcli.convert.logits.spec import LogitsAccount
 
 
 def run(spec: MergeSpec, job: Job) -> MergeResult:
@@ -59,7 +56,7 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
     outcomes: dict[str, Outcome] = {}
     pending = []
     for item in plan.tensors.values():
-        info = dense.source.info(item.origin)
+        info = dense.tensors[item.origin]
         code = wanted if wanted and info.dtype in FLOATS else info.dtype
         make = partial(_make, plan, item, code, outcomes)
         pending.append(PendingTensor(item.name, code, info.shape, make))
@@ -68,14 +65,15 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
         job.output,
         pending,
         with_dtype(plan.config, wanted),
-        dense.folder,
+        dense,
         job.console,
-        sources=(base.source, dense.source, adapter.source),
+        sources=(base, dense),
+        files=adapter.files,
         max_shard_bytes=parse_bytes(spec.shard_size),
     )
     with freed_at_once():
         if spec.merge_base is not None and unmerged is not None:
-            apart = divergences(unmerged, open_view(job.output), job.console)
+            apart = divergences(unmerged, open_checkpoint(job.output), job.console)
             furthest = max(apart, key=apart.__getitem__)
             job.console.warn(
                 "the result is not the adapter on the quantized base: weights differ by up to "
@@ -114,14 +112,20 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
     return result
 
 
+def _open(ref: str) -> Checkpoint:
+    checkpoint = open_ref(ref)
+    require_ties(checkpoint)
+    return checkpoint
+
+
 def _bases(spec: MergeSpec) -> tuple[Checkpoint, Checkpoint]:
     """What the adapter was trained on, and the dense checkpoint that it is merged into."""
-    base = open_folder(spec.base, where="base")
+    base = _open(spec.base)
     if spec.merge_base is None:
         if base.is_quantized:
             raise UsageError(
                 "an adapter cannot be merged into packed weights",
-                where=f"{base.folder / CONFIG}, quantization_config",
+                where=f"{base.path / CONFIG}, quantization_config",
                 fix="name the dense checkpoint with --merge-base; tfcli dequantize makes one",
             )
         return base, base
@@ -129,7 +133,7 @@ def _bases(spec: MergeSpec) -> tuple[Checkpoint, Checkpoint]:
         raise UsageError(
             "the base is dense already", where="merge_base", fix="leave merge_base out"
         )
-    dense = open_folder(spec.merge_base, where="merge_base")
+    dense = _open(spec.merge_base)
     if dense.is_quantized:
         raise UsageError(
             "packed weights again: an adapter is merged into dense ones", where="merge_base"
@@ -138,7 +142,9 @@ def _bases(spec: MergeSpec) -> tuple[Checkpoint, Checkpoint]:
     return base, dense
 
 
-def _unmerged(spec: MergeSpec, base: Checkpoint, plan: Plan) -> tuple[View | None, str | None]:
+def _unmerged(
+    spec: MergeSpec, base: Checkpoint, plan: Plan
+) -> tuple[Checkpoint | None, str | None]:
     """What the result is compared with, or why that cannot be made."""
     if spec.merge_base is None and spec.verify == "tensors":
         return None, None
@@ -149,27 +155,27 @@ def _unmerged(spec: MergeSpec, base: Checkpoint, plan: Plan) -> tuple[View | Non
         if spec.verify == "logits":
             raise UsageError(
                 f"the base cannot be unpacked, to be run: {error.what}",
-                where=str(base.folder / CONFIG),
+                where=str(base.path / CONFIG),
                 fix="leave verify: logits out",
             ) from error
         return None, error.what
     return adapter_on(base, plan), None
 
 
-def _logits(spec: MergeSpec, job: Job, unmerged: View | None) -> LogitsAccount | None:
+def _logits(spec: MergeSpec, job: Job, unmerged: Checkpoint | None) -> LogitsAccount | None:
     if spec.verify != "logits" or unmerged is None:
         return None
-    from tfcli.convert.logits import compare_logits, measure_logits
+    from tfcli.convert.logits.compare import compare_logits, measure_logits
 
     # Other weights than the adapter was trained on answer otherwise, which is no error.
     compare = compare_logits if spec.merge_base is None else measure_logits
-    return compare(unmerged, open_view(job.output))
+    return compare(unmerged, open_checkpoint(job.output))
 
 
 def _make(plan: Plan, item: Planned, code: str, outcomes: dict[str, Outcome]) -> Tensor:
     """The values of one tensor of the output; what the merge did to it is noted."""
     dtype = torch_dtype(code)
-    values = plan.base.source[item.origin]
+    values = plan.base.weights[item.origin]
     if item.whole is not None:
         values = plan.adapter.source[item.whole]
     if item.edits:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from tfcli.convert.logits_spec import LogitsAccount
+from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import Also
 from tfcli.recipe.shared_keys import LARGEST_FILE, ShardSize, StoredDtype

@@ -14,10 +14,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.strict_json import short
 from tfcli.console import Console
-from tfcli.convert.view import View, ViewTensor
 from tfcli.dequantize.packed import by_tensor, find_packed, unpack_tensor
 from tfcli.diff.compare import distance
 from tfcli.errors import WorkError
@@ -34,7 +33,7 @@ class _Held:
     read: Callable[[], Tensor]
 
 
-def adapter_on(base: Checkpoint, plan: Plan) -> View:
+def adapter_on(base: Checkpoint, plan: Plan) -> Checkpoint:
     """The tensors of a base with its adapter; those that are computed are fp32.
 
     Args:
@@ -48,23 +47,23 @@ def adapter_on(base: Checkpoint, plan: Plan) -> View:
     held = _dense(base)
     tensors = {}
     for item in plan.tensors.values():
-        found, wanted = held.get(item.origin), plan.base.source.info(item.origin).shape
+        found, wanted = held.get(item.origin), plan.base.tensors[item.origin].shape
         if found is None or found.shape != wanted:
             shape = "is not there" if found is None else f"is {list(found.shape)}"
             raise WorkError(
                 f"{short(item.origin)} {shape}; the dense checkpoint has {list(wanted)}",
-                where=str(base.folder),
+                where=str(base.path),
                 fix="name the checkpoint that the base was quantized from",
             )
         code = "F32" if item.edits else found.dtype
         if item.whole is not None and not item.edits:
             code = plan.adapter.source.info(item.whole).dtype
         read = partial(_read, plan, item, found)
-        tensors[item.name] = ViewTensor(item.name, code, wanted, (item.origin,), "", read)
-    return View("merge", plan.adapter.folder, plan.config, tensors, ())
+        tensors[item.name] = TensorEntry(item.name, code, wanted, (item.origin,), "", read)
+    return Checkpoint("merge", plan.adapter.folder, plan.config, tensors, ())
 
 
-def divergences(unmerged: View, written: View, console: Console) -> dict[str, float]:
+def divergences(unmerged: Checkpoint, written: Checkpoint, console: Console) -> dict[str, float]:
     """How far each written tensor is from the unmerged one: the largest distance of a value,
     divided by the largest value."""
     found = {}
@@ -82,10 +81,10 @@ def _dense(base: Checkpoint) -> dict[str, _Held]:
     linears = find_packed(base) if base.is_quantized else []
     parts = {name for linear in linears for name in linear.parts}
     held = {}
-    for name in base.names:
+    for name in base.distinct:
         if name not in parts:
-            info = base.source.info(name)
-            held[name] = _Held(info.dtype, info.shape, partial(base.source.__getitem__, name))
+            info = base.tensors[name]
+            held[name] = _Held(info.dtype, info.shape, info.read)
     for name, found in by_tensor(linears).items():
         shape: tuple[int, ...] = found[0].shape(base)
         if found[0].place.index is not None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from torch import Tensor
 
 import tfcli
-from tfcli.checkpoints.folder import CONFIG, copy_companions, load_config, read_object
-from tfcli.checkpoints.shards import write_shards
-from tfcli.checkpoints.source import TensorSource, open_checkpoint
+from tfcli.checkpoints.card import CARD, Origin, card_text
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.model import open_model
+from tfcli.checkpoints.write import Written, write_verified
 from tfcli.console import Bar
 from tfcli.errors import UsageError
-from tfcli.files import write_json
-from tfcli.hub import resolve
-from tfcli.models.config import ModelConfig
+from tfcli.files import write_text
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
 from tfcli.quantize.calibrate import calibrate, require_chain, token_windows
@@ -30,6 +28,7 @@ from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec, Tenso
 from tfcli.quantize.write import LayerResult, QuantizedTensors, layer_bytes, require_finite
 from tfcli.recipe.job import Job
 from tfcli.runtime import pick_device
+from tfcli.units import format_bytes
 
 
 def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
@@ -39,15 +38,15 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
         UsageError: the model, the group size or the calibration text do not fit together.
         WorkError: a broken file, or numbers that are not finite.
     """
-    folder = resolve(spec.model)
-    config = load_config(folder)
+    checkpoint = open_model(spec.model)
+    config = checkpoint.model_config
     if config.quantization is not None:
         raise UsageError(
             "the checkpoint is quantized already",
-            where=f"{folder / CONFIG}, quantization_config",
+            where=f"{checkpoint.path}: quantization_config",
             fix="quantize the checkpoint that it was made from",
         )
-    source = open_checkpoint(folder)
+    source = checkpoint.weights
     grid = GridOptions(spec.bits, spec.group_size, spec.symmetric, spec.clip_search)
     model = build(config)
     if spec.method == "gptq":
@@ -60,22 +59,28 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
         if spec.method == "rtn":
             layers = _rtn_layers(plan, source, grid, bar)
         else:
-            windows, calibration = _calibration(spec, job, folder, config)
+            windows, calibration = _calibration(spec, job, checkpoint)
             load_weights(model, source)
             layers = _gptq_layers(spec, plan, model, windows, grid, bar)
         tensors = QuantizedTensors(plan, source, layers, grid)
-        write_shards(job.output, tensors.pending())
-    copy_companions(folder, job.output)
-    content = read_object(folder, CONFIG)
-    content["quantization_config"] = quantization_config(spec, plan)
-    write_json(job.output / CONFIG, content)
+        written = write_verified(
+            job.output,
+            tensors.pending(),
+            {**checkpoint.config, "quantization_config": quantization_config(spec, plan)},
+            checkpoint,
+            job.console,
+            sources=[checkpoint],
+            repeatable=False,
+        )
     _warn_of_damping(spec, job, tensors.outcomes)
     if not plan.skips_alike:
         job.console.warn(
             "skip names linears of some blocks and not of others: transformers cannot say so in a "
             "config and will not load this checkpoint; GPTQModel and vLLM can"
         )
-    return _result(spec, source, plan, tensors.outcomes, calibration)
+    result = _result(spec, checkpoint, plan, tensors.outcomes, calibration, written)
+    write_text(job.output / CARD, _card(spec, job, result))
+    return result
 
 
 def quantization_config(spec: QuantizeSpec, plan: Plan) -> dict[str, Any]:
@@ -151,10 +156,10 @@ def _gptq_layers(
 
 
 def _calibration(
-    spec: QuantizeSpec, job: Job, folder: Path, config: ModelConfig
+    spec: QuantizeSpec, job: Job, checkpoint: Checkpoint
 ) -> tuple[Tensor, Calibration]:
     """Token windows, [windows, sequence_length], and what to report of them."""
-    positions = config.longest_input
+    positions = checkpoint.model_config.longest_input
     length = spec.sequence_length or min(512, positions)
     if length > positions:
         raise UsageError(
@@ -171,7 +176,7 @@ def _calibration(
         documents = [document.text for document in python_docs()]
     else:
         documents = read_documents(spec.data)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(checkpoint.beside)
     encoded = [tokenizer.encode(document, add_special_tokens=True) for document in documents]
     windows = token_windows(encoded, length=length, samples=spec.samples, seed=spec.seed)
     count = len(windows.ids)
@@ -213,15 +218,18 @@ def _warn_of_damping(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]
 
 def _result(
     spec: QuantizeSpec,
-    source: TensorSource,
+    checkpoint: Checkpoint,
     plan: Plan,
     outcomes: list[TensorOutcome],
     calibration: Calibration | None,
+    written: Written,
 ) -> QuantizeResult:
     quantized = [outcome for outcome in outcomes if outcome.outcome == "quantized"]
     weights = sum(linear.in_features * linear.out_features for linear in plan.linears)
     output_errors = [o.output_error for o in quantized if o.output_error is not None]
-    assert {outcome.name for outcome in outcomes} == set(source), "a tensor is not accounted for"
+    assert {outcome.name for outcome in outcomes} == set(checkpoint.tensors), (
+        "a tensor is not accounted for"
+    )
     return QuantizeResult(
         model=spec.model,
         output=spec.output,
@@ -233,10 +241,33 @@ def _result(
         kept=sum(outcome.outcome == "kept" for outcome in outcomes),
         dropped=sum(outcome.outcome == "dropped" for outcome in outcomes),
         bits_per_weight=8 * sum(outcome.bytes for outcome in quantized) / weights,
-        bytes_before=source.nbytes,
+        bytes_before=checkpoint.nbytes,
         bytes_after=sum(outcome.bytes for outcome in outcomes),
         mean_weight_error=fmean(o.weight_error for o in quantized if o.weight_error is not None),
         mean_output_error=fmean(output_errors) if output_errors else None,
         calibration=calibration,
+        files=written.files,
+        companions=written.companions,
+        verified=written.verified,
         tensors=outcomes,
     )
+
+
+def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult) -> str:
+    groups = "one group a row" if spec.group_size == -1 else f"groups of {spec.group_size}"
+    error = result.mean_output_error
+    seen = result.calibration
+    facts = {
+        "method": f"{spec.method}, {spec.bits} bits, {groups}, "
+        + ("symmetric" if spec.symmetric else "asymmetric"),
+        "layout": "GPTQ (quant_method: gptq, checkpoint_format: gptq)",
+        "tensors": f"{result.quantized} quantized, {result.kept} kept, {result.dropped} dropped",
+        "bits a weight": f"{result.bits_per_weight:.2f} with scales, zeros and group indices",
+        "size": f"{format_bytes(result.bytes_before)} -> {format_bytes(result.bytes_after)}",
+        "mean output error": "" if error is None else f"{error:.3g}",
+        "calibration": ""
+        if seen is None
+        else f"{seen.tokens:,} tokens in {seen.windows} windows of {seen.sequence_length}",
+        "verified": f"{result.verified} tensors read back and equal to what was made, bit for bit",
+    }
+    return card_text("quantized", [Origin("source", spec.model)], job.inputs, facts)

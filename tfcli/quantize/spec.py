@@ -161,4 +161,9 @@ class QuantizeResult(Result):
     calibration: Calibration | None = Field(
         None, description="The calibration text as used; null without calibration."
     )
+    files: list[str] = Field(description="The weight files, in order.")
+    companions: list[str] = Field(description="The other files that went along.")
+    verified: int = Field(
+        description="How many tensors were read back and found equal to what was made, bit for bit."
+    )
     tensors: list[TensorOutcome] = Field(description="What became of every tensor that was read.")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tfcli.checkpoints.dtypes import dtype_code
-from tfcli.checkpoints.header import data_bytes
-from tfcli.checkpoints.safetensors import PendingTensor
+from tfcli.checkpoints.hf.safetensors import PendingTensor
+from tfcli.checkpoints.io.dtypes import dtype_code
+from tfcli.checkpoints.io.header import data_bytes
 from tfcli.errors import WorkError
 from tfcli.models.layers.gptq_layout import PACK
 from tfcli.models.rules import Place

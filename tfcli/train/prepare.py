@@ -13,7 +13,6 @@ import torch
 from tfcli.data.documents import read_documents
 from tfcli.data.tokens import token_stream
 from tfcli.errors import ModelError, UsageError, WorkError
-from tfcli.hub import resolve
 from tfcli.models.config import ModelConfig, config_from_recipe
 from tfcli.train.batches import Stream, derive_seed
 from tfcli.train.optimizer import require_optimizer
@@ -21,6 +20,7 @@ from tfcli.train.spec import TrainSpec
 from tfcli.train.subwords import SubwordSampler
 
 if TYPE_CHECKING:
+    from tfcli.checkpoints.checkpoint import Checkpoint
     from tfcli.models.model import Model
     from tfcli.tokenizers.load import Tokenizer
 
@@ -47,11 +47,11 @@ def check_machine(spec: TrainSpec, device: str) -> None:
         )
 
 
-def tokenizer_folder(spec: TrainSpec) -> Path:
+def tokenizer_folder(spec: TrainSpec, start: Checkpoint | None) -> Path:
     """The folder whose tokenizer is used and goes with the trained model."""
     if spec.tokenizer is None:
-        assert spec.model is not None, "the spec asks for a tokenizer where there is no model"
-        return resolve(spec.model)
+        assert start is not None, "the spec asks for a tokenizer where there is no model"
+        return start.beside
     path = Path(spec.tokenizer)
     return path if path.is_dir() else path.parent
 
@@ -151,19 +151,17 @@ def _require_window(stream: torch.Tensor, key: str, length: int) -> None:
         )
 
 
-def build_model(spec: TrainSpec, config: ModelConfig | None) -> Model:
+def build_model(spec: TrainSpec, config: ModelConfig | None, start: Checkpoint | None) -> Model:
     """The model to train, float32, on the CPU: new where there is a config, else loaded."""
-    from tfcli.checkpoints.folder import load_model
+    from tfcli.checkpoints.model import load_model
     from tfcli.models.loading import build, initialize
 
     if config is not None:
         model = build(config, "causal-lm", attention=spec.attention)
         initialize(model, spec.seed)
     else:
-        assert spec.model is not None
-        model = load_model(
-            spec.model, task="causal-lm", dtype=torch.float32, attention=spec.attention
-        )
+        assert start is not None
+        model = load_model(start, task="causal-lm", dtype=torch.float32, attention=spec.attention)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise WorkError("the model has no parameters to train", where="model")
     model.set_activation_checkpointing(spec.activation_checkpointing)

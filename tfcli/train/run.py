@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from tfcli.checkpoints.folder import save_model
+from tfcli.checkpoints.model import open_model, save_model
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.model import Model
 from tfcli.recipe.job import Job
@@ -54,13 +54,14 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
     precision = pick_precision(spec.precision, device)
     check_machine(spec, device)
     accelerator = start_processes(device)
-    folder = tokenizer_folder(spec)
+    start = None if spec.model is None else open_model(spec.model)
+    folder = tokenizer_folder(spec, start)
     tokenizer = load_tokenizer(spec.tokenizer or folder)
     config = None if spec.config is None else new_config(spec.config, tokenizer)
     if config is not None:
         check_config(config, spec, tokenizer)
     text = read_text(spec, tokenizer)
-    model = build_model(spec, config)
+    model = build_model(spec, config, start)
     if config is None:
         check_config(model.config, spec, tokenizer)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tfcli.checkpoints.safetensors import PendingTensor, SafetensorsFile, write_safetensors
+from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, write_safetensors
 from tfcli.errors import WorkError
 
 SEPARATOR = "/"

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfcli.checkpoints.card import CARD, Origin, card_text
-from tfcli.checkpoints.dtypes import USER_NAMES, torch_dtype
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import CONFIG, copy_companions
+from tfcli.checkpoints.io.dtypes import USER_NAMES, torch_dtype
+from tfcli.checkpoints.model import load_model
+from tfcli.checkpoints.plan import Plan, make_plan
 from tfcli.convert.containers import with_dtype
 from tfcli.convert.exports.formats import Format, Traced
-from tfcli.convert.model import load_view
-from tfcli.convert.plan import Plan, make_plan
 from tfcli.convert.spec import ConvertResult, ConvertSpec
-from tfcli.convert.view import View
 from tfcli.errors import WorkError
 from tfcli.files import write_json, write_text
 from tfcli.recipe.job import Job
@@ -45,7 +45,7 @@ class Exported:
     agreement: Agreement | None
 
 
-def export(view: View, spec: ConvertSpec, job: Job, form: Format) -> ConvertResult:
+def export(view: Checkpoint, spec: ConvertSpec, job: Job, form: Format) -> ConvertResult:
     """Write a checkpoint's model as a graph; with `dry_run` only say what it would be.
 
     Raises:
@@ -83,7 +83,7 @@ def export(view: View, spec: ConvertSpec, job: Job, form: Format) -> ConvertResu
     return _result(plan, spec, made, companions)
 
 
-def _planned(view: View, form: Format) -> str:
+def _planned(view: Checkpoint, form: Format) -> str:
     """The graph in words, from the config alone."""
     from tfcli.convert.exports.graph import output_names
     from tfcli.convert.exports.inputs import described
@@ -94,7 +94,7 @@ def _planned(view: View, form: Format) -> str:
     return _words(described(model, form.rows), output_names(model.task))
 
 
-def _make(view: View, spec: ConvertSpec, job: Job, form: Format, bound: float) -> Exported:
+def _make(view: Checkpoint, spec: ConvertSpec, job: Job, form: Format, bound: float) -> Exported:
     """Load, trace, write, run, compare. The model is gone when the graph is run."""
     import torch
 
@@ -104,7 +104,7 @@ def _make(view: View, spec: ConvertSpec, job: Job, form: Format, bound: float) -
 
     wanted = None if spec.dtype is None else torch_dtype(USER_NAMES[spec.dtype])
     with job.console.progress("loading, tracing, writing, running", 4, "steps") as bar:
-        model = load_view(view, dtype=wanted)
+        model = load_model(view, dtype=wanted)
         inputs, outputs = described(model, form.rows), output_names(model.task)
         graph = Graph(model).eval()
         known = known_answers(graph, rows=form.rows) if spec.verify != "none" else []
@@ -151,7 +151,7 @@ def _card(
         "size": f"{format_bytes(view.stored_bytes)} -> {format_bytes(_size(made.files))}",
         "verified": checked,
     }
-    origin = Origin("source", spec.source, view.kind)
+    origin = Origin("source", spec.source, view.container)
     return card_text("exported", [origin], job.inputs, facts)
 
 
@@ -165,7 +165,7 @@ def _result(
     view, actions = plan.view, [item.action for item in plan.items]
     agreement = None if made is None else made.agreement
     return ConvertResult(
-        kind=view.kind,
+        kind=view.container,
         to=spec.to,
         dry_run=made is None,
         files=[] if made is None else [path.name for path in made.files],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tfcli.convert.sample import sample_inputs
+from tfcli.convert.logits.sample import sample_inputs
 from tfcli.models.heads.seq2seq import Seq2Seq
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
 from tfcli.models.model import Model

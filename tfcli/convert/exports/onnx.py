@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.convert.exports.export import export
 from tfcli.convert.exports.formats import Format, Traced
 from tfcli.convert.spec import ConvertResult, ConvertSpec
-from tfcli.convert.view import View
 from tfcli.recipe.job import Job
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ FILE, WEIGHTS = "model.onnx", "model.onnx_data"
 INLINE_BYTES = 1_000_000_000  # of weights in the graph's own file, which can hold 2 GB at most
 
 
-def convert(view: View, spec: ConvertSpec, job: Job) -> ConvertResult:
+def convert(view: Checkpoint, spec: ConvertSpec, job: Job) -> ConvertResult:
     """Write `model.onnx`, run it and compare. See `export` for the errors."""
     return export(view, spec, job, FORMAT)
 

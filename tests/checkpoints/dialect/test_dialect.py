@@ -1,0 +1,252 @@
+"""Rule lists: read in both directions, bit for bit, and nothing passed over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfcli.checkpoints.checkpoint import TensorEntry
+from tfcli.checkpoints.dialect.dialect import Dialect, Facts, Rule
+from tfcli.checkpoints.dialect.steps import (
+    Dtype,
+    Fuse,
+    Permute,
+    Rotary,
+    Split,
+    Stack,
+    Step,
+    Unstack,
+)
+from tfcli.checkpoints.io.dtypes import torch_dtype
+from tfcli.checkpoints.io.tensor_pieces import same_bits
+from tfcli.errors import WorkError
+
+
+def tensor(name: str, shape: tuple[int, ...], dtype: str = "F32", seed: int = 0) -> TensorEntry:
+    """Random bits: numbers, infinities, NaN of every kind."""
+    kind = torch_dtype(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    raw = torch.randint(0, 256, (math.prod(shape) * kind.itemsize,), generator=generator)
+    value = raw.to(torch.uint8).view(kind).reshape(shape)
+    return TensorEntry(name, dtype, shape, (name,), "", lambda: value)
+
+
+def held(name: str, value: torch.Tensor, dtype: str = "F32") -> TensorEntry:
+    return TensorEntry(name, dtype, tuple(value.shape), (name,), "", lambda: value)
+
+
+def dialect(*rules: Rule, **facts: Mapping) -> Dialect:
+    return Dialect("test", (), rules, lambda config: Facts(**facts), {r"rope\..*": "computed"})
+
+
+def by_name(*tensors: TensorEntry) -> dict[str, TensorEntry]:
+    return {one.name: one for one in tensors}
+
+
+def assert_equal(found: Mapping[str, TensorEntry], wanted: Mapping[str, TensorEntry]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, one in wanted.items():
+        value = found[name].read()
+        assert found[name].name == name
+        assert (found[name].dtype, found[name].shape) == (one.dtype, one.shape)
+        assert tuple(value.shape) == one.shape and value.dtype == torch_dtype(one.dtype)
+        assert same_bits(value, one.read())
+
+
+@dataclass
+class Drawn:
+    """A rule, the stored tensors that fit it, and what it asks of the config."""
+
+    rule: Rule
+    stored: dict[str, tuple[int, ...]]
+    numbers: dict[str, list[int]] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+_LENGTHS = st.integers(1, 4)
+_SHAPES = st.lists(_LENGTHS, min_size=1, max_size=3).map(tuple)
+
+
+@st.composite
+def each_by_itself(draw: st.DrawFn, at: str) -> Drawn:
+    """One tensor, by another name, its dimensions and rotary rows in another order."""
+    shape, steps = draw(_SHAPES), list[Step]()
+    head_dim = 2 * draw(st.integers(1, 3))
+    if draw(st.booleans()):
+        shape = (head_dim * shape[0], *shape[1:])
+        steps.append(Rotary(f"{at}head", to=draw(st.sampled_from(["halves", "pairs"]))))
+    if draw(st.booleans()):
+        steps.append(Permute(tuple(draw(st.permutations(range(len(shape)))))))
+    rule = Rule(f"{at}.{{layer}}.old", f"{at}.new.{{layer}}", tuple(steps))
+    return Drawn(rule, {f"{at}.{{layer}}.old": shape}, sizes={f"{at}head": head_dim})
+
+
+@st.composite
+def cut_or_joined(draw: st.DrawFn, at: str) -> Drawn:
+    """One tensor on one side, several on the other, some of them changed further."""
+    shape = draw(st.lists(_LENGTHS, min_size=2, max_size=3).map(tuple))
+    dim = draw(st.integers(0, len(shape) - 1))
+    lengths = draw(st.lists(_LENGTHS, min_size=1, max_size=4))
+    words = tuple(f"{at}size{n}" if n % 2 else length for n, length in enumerate(lengths))
+    sizes = {f"{at}size{n}": length for n, length in enumerate(lengths)}
+    parts = tuple(f"{at}.{{layer}}.part{n}" for n in range(len(lengths)))
+    whole = f"{at}.{{layer}}.whole"
+
+    def with_length(length: int) -> tuple[int, ...]:
+        return (*shape[:dim], length, *shape[dim + 1 :])
+
+    if draw(st.booleans()):
+        order = tuple(draw(st.permutations(range(len(shape)))))
+        places = tuple(sorted(draw(st.sets(st.integers(0, len(lengths) - 1)))))
+        rule = Rule(whole, parts, (Split(dim, words), Permute(order, at=places)))
+        return Drawn(rule, {whole: with_length(sum(lengths))}, sizes=sizes)
+    rule = Rule(parts, whole, (Fuse(dim, words),))
+    return Drawn(rule, dict(zip(parts, map(with_length, lengths), strict=True)), sizes=sizes)
+
+
+@st.composite
+def stacked(draw: st.DrawFn, at: str) -> Drawn:
+    """Experts that one side has as a stack."""
+    shape, numbers = draw(_SHAPES), draw(st.lists(st.integers(0, 99), min_size=1, unique=True))
+    numbers = numbers[:5]
+    one, many = f"{at}.{{layer}}.stack", f"{at}.{{layer}}.experts.{{{at}e}}.weight"
+    if draw(st.booleans()):
+        rule = Rule(one, many, (Unstack(),))
+        return Drawn(rule, {one: (len(numbers), *shape)}, numbers={f"{at}e": numbers})
+    return Drawn(Rule(many, one, (Stack(),)), {many: shape}, numbers={f"{at}e": numbers})
+
+
+@st.composite
+def drawn_dialects(draw: st.DrawFn) -> tuple[Dialect, dict[str, TensorEntry]]:
+    kinds = (each_by_itself, cut_or_joined, stacked)
+    count = draw(st.integers(1, 5))
+    found = [draw(draw(st.sampled_from(kinds))(at=f"r{number}")) for number in range(count)]
+    layers = draw(st.lists(st.integers(0, 30), min_size=1, max_size=3, unique=True))
+    numbers, sizes, stored = {"layer": layers}, {}, {}
+    for one in found:
+        numbers |= one.numbers
+        sizes |= one.sizes
+        for template, shape in one.stored.items():
+            for layer in range(len(layers)):
+                for word, experts in one.numbers.items() or [("", [0])]:
+                    for expert in range(len(experts)):
+                        name = template.format(**{"layer": layer, word: expert})
+                        stored[name] = tensor(name, shape, seed=len(stored))
+    rules = draw(st.permutations([one.rule for one in found]))
+    return dialect(*rules, sizes=sizes, numbers=numbers), stored
+
+
+@given(drawn_dialects())
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_there_and_back_of_any_rules(drawn):
+    rules, stored = drawn
+    shown = rules.to_hf(stored, {})
+    assert_equal(rules.from_hf(shown, {}), stored)
+    other = {
+        name: tensor(name, one.shape, one.dtype, seed)
+        for seed, (name, one) in enumerate(shown.items())
+    }
+    assert_equal(rules.to_hf(rules.from_hf(other, {}), {}), other)
+
+
+def test_values_are_those_that_the_steps_say():
+    rows = torch.arange(24.0).reshape(8, 3)
+    rules = dialect(
+        Rule("qkv", ("q", "k", "v"), (Split(0, ("heads", 2, 2)), Rotary(4, at=(0,)))),
+        Rule("w", "w_t", (Permute((1, 0)),)),
+        Rule("experts", "expert.{e}", (Unstack(),)),
+        Rule("scale", "scale", (Dtype("BF16", "F32"),)),
+        sizes={"heads": 4},
+        numbers={"e": [3, 7]},
+    )
+    half = torch.tensor([1.5, -0.0]).bfloat16()
+    shown = rules.to_hf(
+        by_name(
+            held("qkv", rows),
+            held("w", rows),
+            held("experts", rows.reshape(2, 4, 3)),
+            held("scale", half, "BF16"),
+            held("rope.freqs", rows),
+        ),
+        {},
+    )
+    assert list(shown) == ["q", "k", "v", "w_t", "expert.3", "expert.7", "scale"]
+    assert torch.equal(shown["q"].read(), rows[[0, 2, 1, 3]])
+    assert torch.equal(shown["k"].read(), rows[4:6])
+    assert torch.equal(shown["v"].read(), rows[6:])
+    assert torch.equal(shown["w_t"].read(), rows.T)
+    assert torch.equal(shown["expert.7"].read(), rows[4:])
+    assert torch.equal(shown["scale"].read(), half.float())
+    assert shown["q"].how == "part 1 of 3 along dimension 0, rotary rows to halves"
+    assert shown["expert.7"].how == "2 of a stack of 2" and shown["w_t"].how == "transposed"
+    assert shown["scale"].stored == "BF16" and shown["k"].sources == ("qkv",)
+    fused = rules.from_hf(shown, {})["qkv"]
+    assert fused.sources == ("qkv",) and torch.equal(fused.read(), rows)
+
+
+def test_values_are_made_when_they_are_read():
+    asked = []
+    lazy = TensorEntry("a", "F32", (4,), ("a",), "", lambda: asked.append(1) or torch.ones(4))
+    shown = dialect(Rule("a", ("b", "c"), (Split(0, (1, 3)),))).to_hf({"a": lazy}, {})
+    assert asked == [] and shown["c"].read().shape == (3,) and asked == [1]
+
+
+def test_what_is_left_over_or_missing_is_named():
+    rules = dialect(Rule("a.{n}", "b.{n}"), numbers={"n": [4, 5]})
+    stored = by_name(tensor("a.0", (1,)), tensor("a.1", (1,)))
+    assert list(rules.to_hf(stored, {})) == ["b.4", "b.5"]
+    with pytest.raises(WorkError, match="test: no rule for 'strange'"):
+        rules.to_hf({**stored, "strange": tensor("strange", (1,))}, {})
+    with pytest.raises(WorkError, match=r"test: missing: 'a\.1'"):
+        rules.to_hf(by_name(tensor("a.0", (1,))), {})
+    with pytest.raises(WorkError, match=r"no rule for 'b\.0', 'b\.1', 'b\.2' and 2 more"):
+        rules.from_hf(by_name(*(tensor(f"b.{n}", (1,)) for n in (0, 1, 2, 3, 6, 4, 5))), {})
+    with pytest.raises(WorkError, match=r"no rule for 'rope\.freqs'"):
+        rules.from_hf(by_name(tensor("rope.freqs", (1,))), {})
+    assert rules.unused([*stored, "rope.freqs"]) == {"rope.freqs": "computed"}
+
+
+def test_two_rules_of_one_name():
+    a = tensor("a", (1,))
+    with pytest.raises(WorkError, match="two rules name 'a'"):
+        dialect(Rule("a", "b"), Rule("a", "c")).to_hf({"a": a}, {})
+    overlapping = dialect(Rule("a", "b.1"), Rule("c.{n}", "b.{n}"), numbers={"n": [1]})
+    with pytest.raises(WorkError, match=r"two rules name 'b\.1'"):
+        overlapping.to_hf({"a": a}, {})
+
+
+@pytest.mark.parametrize(
+    ("rule", "shapes", "problem"),
+    [
+        (Rule("a", ("b", "c"), (Split(0, (1, 2)),)), {"a": (4,)}, r"'a' is \[4\]; .* 1 \+ 2"),
+        (Rule("a", ("b", "c"), (Split(1, (1, 2)),)), {"a": (3,)}, "has no dimension 1"),
+        (Rule("a", ("b", "c")), {"a": (3,)}, "'a' makes 1 tensors, the config asks for 2"),
+        (Rule("a", "b", (Permute((1, 0)),)), {"a": (3,)}, "expected 2 dimensions"),
+        (Rule("a", "b", (Rotary(4),)), {"a": (6, 2)}, "no whole heads of 4 rows"),
+        (Rule("a", "b", (Rotary(3),)), {"a": (6, 2)}, "no whole heads of 3 rows"),
+        (Rule("a", "b", (Dtype("BF16", "F32"),)), {"a": (2,)}, "is F32, expected BF16"),
+        (Rule(("a", "c"), "b", (Stack(),)), {"a": (2,), "c": (3,)}, "do not fit"),
+        (Rule(("a", "c"), "b", (Fuse(0, (2, 2)),)), {"a": (2, 1), "c": (2, 3)}, "do not fit"),
+        (Rule(("a", "c"), "b", (Fuse(0, (2, 2)),)), {"a": (2, 1), "c": (1, 1)}, "should be 2"),
+        (Rule(("a", "c"), "b", (Fuse(0, (1,)),)), {"a": (1,), "c": (1,)}, "expected 1 tensors"),
+        (Rule("a", "b.{n}", (Unstack(),)), {"a": (3, 1)}, "makes 3 tensors, the config .* 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_it_is_read(rule, shapes, problem):
+    rules = dialect(rule, numbers={"n": range(2)})
+    with pytest.raises(WorkError, match=problem):
+        rules.to_hf({name: tensor(name, shape) for name, shape in shapes.items()}, {})
+
+
+def test_a_type_that_would_change_a_value_is_refused_when_it_is_read():
+    rules = dialect(Rule("a", "b", (Dtype("F32", "BF16"),)))
+    fits, not_fits = (held("a", torch.tensor([value])) for value in (0.5, 0.1))
+    assert rules.to_hf({"a": fits}, {})["b"].read().item() == 0.5
+    with pytest.raises(WorkError, match="'a' has values that BF16 cannot hold unchanged"):
+        rules.to_hf({"a": not_fits}, {})["b"].read()

@@ -1,0 +1,151 @@
+"""Tokenizers of each kind as GGUF keys: back from them, and in llama.cpp."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from tests.checkpoints.gguf.convert import from_gguf, plan, to_gguf
+from tests.checkpoints.gguf.files import rewrite
+from tests.checkpoints.gguf.folders import model
+from tests.checkpoints.gguf.llama_cpp import LlamaCpp
+from tests.tokenizers import folders as tokenizers
+from tests.tokenizers.texts import NASTY
+from tfcli.checkpoints.gguf.file import GGUFFile
+from tfcli.checkpoints.gguf.file_write import Value
+from tfcli.checkpoints.gguf.pretokenizers import PATTERNS, TEST_TEXT, name_of, pre_tokenizer
+from tfcli.checkpoints.model import save_model
+from tfcli.errors import WorkError
+from tfcli.tokenizers.load import load_tokenizer
+
+# family of tokenizers.folders -> family of the model, llama.cpp's kind and pre-tokenizer
+KINDS = {
+    "llama": ("llama", "llama", "default"),
+    "gemma": ("gemma", "llama", "default"),
+    "gpt2": ("gpt2", "gpt2", "gpt-2"),
+    "qwen2": ("qwen2", "gpt2", "qwen2"),
+    "llama-3": ("llama", "gpt2", "llama-bpe"),
+    "bert": ("bert", "bert", "default"),
+}
+# Where llama.cpp cuts a text in another way by design: how many of the texts.
+# llama: a space before a text or after a special token that has one already is doubled, as
+# SentencePiece does and transformers does not. gemma: runs of spaces are found before all else.
+# qwen2, bert: it does not bring text into Unicode's form NFC, or strips accents in another way.
+DIFFER = {"llama": 9, "gemma": 2, "qwen2": 4, "bert": 4}
+OWN = r"tfcli\.|tokenizer\.huggingface"
+
+
+def convert(tmp_path, family):
+    folder = tokenizers.make(tmp_path / family, family)
+    tokenizer = load_tokenizer(folder)
+    save_model(model(KINDS[family][0], vocab_size=tokenizer.vocab_size + 3), folder)
+    to_gguf(folder, tmp_path / "model.gguf", name="tiny")
+    return tokenizer, tmp_path / "model.gguf"
+
+
+@pytest.mark.parametrize("family", KINDS)
+def test_the_tokenizer_comes_back_as_it_was(family, tmp_path):
+    tokenizer, file = convert(tmp_path, family)
+    found = GGUFFile(file).metadata
+    assert (found["tokenizer.ggml.model"], found["tokenizer.ggml.pre"]) == KINDS[family][1:]
+    assert len(found["tokenizer.ggml.tokens"]) == tokenizer.vocab_size + 3
+    from_gguf(file, tmp_path / "back")
+    back = load_tokenizer(tmp_path / "back")
+    assert back.special_ids == tokenizer.special_ids
+    assert [back.encode(text) for text in NASTY] == [tokenizer.encode(text) for text in NASTY]
+
+
+@pytest.mark.parametrize("family", KINDS)
+def test_a_tokenizer_is_made_from_llama_cpps_keys_alone(family, tmp_path):
+    tokenizer, file = convert(tmp_path, family)
+    from_gguf(rewrite(file, tmp_path / "plain.gguf", OWN), tmp_path / "back")
+    back = load_tokenizer(tmp_path / "back")
+    assert back.special_ids == tokenizer.special_ids
+    differ = [text for text in NASTY if back.encode(text) != tokenizer.encode(text)]
+    assert len(differ) <= (DIFFER[family] if family in ("llama", "gemma") else 0)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("family", KINDS)
+def test_llama_cpp_cuts_texts_the_same_way(family, tmp_path):
+    """It does not say its ids; what follows a text and what follows our ids must be equal."""
+    tokenizer, file = convert(tmp_path, family)
+    bert = family == "bert"
+    letter = tokenizer.backend.token_to_id("a")
+    theirs = LlamaCpp(file, tokenizer.vocab_size + 3, letter=letter, embedding=bert)
+    differ = []
+    for text in NASTY:
+        ids = tokenizer.encode(text)
+        if not ids or len(ids) > 100 or len(text) > 128:
+            continue
+        ask = theirs.state if bert else theirs.logprobs
+        if not torch.equal(ask(text), ask(ids)):
+            differ.append(text)
+    assert len(differ) <= DIFFER.get(family, 0)
+
+
+def test_a_tokenizer_json_of_other_tokens_is_not_used(tmp_path):
+    tokenizer, file = convert(tmp_path, "gpt2")
+    tokens = list(GGUFFile(file).metadata["tokenizer.ggml.tokens"])
+    place = tokens.index("Z")
+    tokens[place] = "changed"
+    change = {"tokenizer.ggml.tokens": Value("array[string]", tokens)}
+    from_gguf(rewrite(file, tmp_path / "edited.gguf", change=change), tmp_path / "back")
+    assert load_tokenizer(tmp_path / "back").backend.id_to_token(place) == "changed"
+    assert tokenizer.backend.id_to_token(place) == "Z"
+
+
+def test_a_chat_template_goes_along(tmp_path):
+    folder = tokenizers.make(tmp_path / "gpt2", "gpt2")
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    save_model(model("gpt2", vocab_size=453), folder)
+    to_gguf(folder, tmp_path / "model.gguf")
+    found = GGUFFile(tmp_path / "model.gguf").metadata["tokenizer.chat_template"]
+    assert found == "{{ messages[0].content }}"
+    from_gguf(tmp_path / "model.gguf", tmp_path / "back")
+    assert load_tokenizer(tmp_path / "back").chat_template == found
+
+
+@pytest.mark.parametrize("name", [*PATTERNS, "gpt-2", "starcoder"])
+def test_a_pre_tokenizer_is_known_by_its_rules(name):
+    assert name_of(lambda text: [1], {"pre_tokenizer": pre_tokenizer(name)}) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "pieces"),
+    [
+        ("gpt-2", ["it", "'s", "Ġ1234", "!"]),
+        ("starcoder", ["it", "'s", "Ġ", "1", "2", "3", "4", "!"]),
+        ("qwen2", ["it", "'s", "Ġ", "1", "2", "3", "4", "!"]),
+        ("llama-bpe", ["it", "'s", "Ġ", "123", "4", "!"]),
+        ("tekken", ["it", "'s", "Ġ", "1", "2", "3", "4", "!"]),
+    ],
+)
+def test_what_the_pre_tokenizers_cut(name, pieces):
+    spec = json.loads(Tokenizer(models.BPE()).to_str()) | {"pre_tokenizer": pre_tokenizer(name)}
+    cut = Tokenizer.from_str(json.dumps(spec)).pre_tokenizer.pre_tokenize_str("it's 1234!")
+    assert [piece for piece, _ in cut] == pieces
+
+
+def test_the_test_text_is_llama_cpps():
+    assert len(TEST_TEXT) == 350 and TEST_TEXT.startswith("\n \n\n") and "'RE you" in TEST_TEXT
+
+
+def test_tokenizers_that_llama_cpp_lacks_are_refused(tmp_path):
+    declared = {"tokenizer_class": "T5Tokenizer"}
+    unigram = tokenizers.make(tmp_path / "t5", "t5", tokenizer_config=declared)
+    save_model(model("llama", vocab_size=600), unigram)
+    with pytest.raises(WorkError, match="kind Unigram is not covered"):
+        plan(unigram)
+    other = tokenizers.make(tmp_path / "gpt2", "gpt2")
+    save_model(model("gpt2", vocab_size=453), other)
+    backend = load_tokenizer(other).backend
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Punctuation(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    backend.save(str(other / "tokenizer.json"))
+    with pytest.raises(WorkError, match="no name for how this tokenizer cuts"):
+        plan(other)

@@ -1,0 +1,319 @@
+"""What can be between stored tensors and those of Hugging Face: steps that lose nothing.
+
+A step makes tensors of tensors, and its `inverse` makes the first ones again, bit for bit. Shapes
+and types are settled at once; values are made when they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from tfcli.checkpoints.checkpoint import TensorEntry
+from tfcli.checkpoints.dialect.rotary_rows import to_halves, to_pairs
+from tfcli.checkpoints.io.dtypes import torch_dtype
+from tfcli.checkpoints.strict_json import short
+from tfcli.errors import WorkError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Size = str | int
+"""A number of rows or columns, or the name of one that the config gives."""
+
+
+class Step(Protocol):
+    """One change of some tensors, with a way back."""
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        """The tensors that it makes; `sizes` are those of the checkpoint's config.
+
+        Raises:
+            WorkError: a number of tensors, a shape or a type that it is not made for.
+        """
+
+    def inverse(self) -> Step:
+        """The step that takes these back."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One tensor is cut into several along a dimension.
+
+    Args:
+        dim: which.
+        sizes: the length of each part.
+    """
+
+    dim: int
+    sizes: tuple[Size, ...]
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        (whole,) = _exactly(1, tensors)
+        lengths = [_number(size, sizes) for size in self.sizes]
+        if _length(whole, self.dim) != sum(lengths):
+            raise WorkError(
+                f"{_shown(whole)}; dimension {self.dim} should be {' + '.join(map(str, lengths))}"
+            )
+        parts, at = [], 0
+        for number, length in enumerate(lengths, start=1):
+            how = f"part {number} of {len(lengths)} along dimension {self.dim}"
+            read = partial(_narrow, whole.read, self.dim, at, length)
+            shape = (*whole.shape[: self.dim], length, *whole.shape[self.dim + 1 :])
+            parts.append(replace(whole, shape=shape, how=_then(whole.how, how), read=read))
+            at += length
+        return parts
+
+    def inverse(self) -> Fuse:
+        return Fuse(self.dim, self.sizes)
+
+
+@dataclass(frozen=True)
+class Fuse:
+    """Several tensors are joined along a dimension.
+
+    Args:
+        dim: which.
+        sizes: the length of each part.
+    """
+
+    dim: int
+    sizes: tuple[Size, ...]
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        parts = _exactly(len(self.sizes), tensors)
+        for part, size in zip(parts, self.sizes, strict=True):
+            length = _number(size, sizes)
+            if _length(part, self.dim) != length:
+                raise WorkError(f"{_shown(part)}; dimension {self.dim} should be {length}")
+        total = sum(part.shape[self.dim] for part in parts)
+        shape = (*parts[0].shape[: self.dim], total, *parts[0].shape[self.dim + 1 :])
+        others = {(*part.shape[: self.dim], *part.shape[self.dim + 1 :]) for part in parts}
+        how = f"{len(parts)} joined along dimension {self.dim}"
+        return [_joined(parts, shape, how, others, partial(_cat, dim=self.dim))]
+
+    def inverse(self) -> Split:
+        return Split(self.dim, self.sizes)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Several tensors of one shape, such as experts, become one with a new first dimension."""
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        shapes = {tensor.shape for tensor in tensors}
+        shape = (len(tensors), *tensors[0].shape)
+        return [_joined(tensors, shape, f"{len(tensors)} stacked", shapes, _stack)]
+
+    def inverse(self) -> Unstack:
+        return Unstack()
+
+
+@dataclass(frozen=True)
+class Unstack:
+    """One tensor becomes those that its first dimension counts."""
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        (whole,) = _exactly(1, tensors)
+        count = _length(whole, 0)
+        return [
+            replace(
+                whole,
+                shape=whole.shape[1:],
+                how=_then(whole.how, f"{number + 1} of a stack of {count}"),
+                read=partial(_select, whole.read, number),
+            )
+            for number in range(count)
+        ]
+
+    def inverse(self) -> Stack:
+        return Stack()
+
+
+@dataclass(frozen=True)
+class Permute:
+    """The dimensions come in another order; (1, 0) transposes a matrix.
+
+    Args:
+        dims: for each dimension of the result, which one of the source it is.
+        at: the places of the tensors that are changed; None: all.
+    """
+
+    dims: tuple[int, ...]
+    at: tuple[int, ...] | None = None
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        def change(tensor: TensorEntry) -> TensorEntry:
+            if len(tensor.shape) != len(self.dims):
+                raise WorkError(f"{_shown(tensor)}, expected {len(self.dims)} dimensions")
+            shape = tuple(tensor.shape[dim] for dim in self.dims)
+            how = "transposed" if self.dims == (1, 0) else f"dimensions {list(self.dims)}"
+            read = partial(_permuted, tensor.read, self.dims)
+            return replace(tensor, shape=shape, how=_then(tensor.how, how), read=read)
+
+        return _each(tensors, self.at, change)
+
+    def inverse(self) -> Permute:
+        back = sorted(range(len(self.dims)), key=self.dims.__getitem__)
+        return Permute(tuple(back), self.at)
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """The rows of each head of queries or keys come in the other order of `rotary_rows`.
+
+    Args:
+        head_dim: values of a head.
+        at: the places of the tensors that are changed; None: all.
+        to: `halves` is Hugging Face's order.
+    """
+
+    head_dim: Size
+    at: tuple[int, ...] | None = None
+    to: str = "halves"
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        head_dim = _number(self.head_dim, sizes)
+        order = to_halves if self.to == "halves" else to_pairs
+
+        def change(tensor: TensorEntry) -> TensorEntry:
+            if head_dim % 2 or _length(tensor, 0) % head_dim:
+                raise WorkError(f"{_shown(tensor)}, no whole heads of {head_dim} rows")
+            read = partial(_reordered, tensor.read, order, head_dim)
+            how = f"rotary rows to {self.to}"
+            return replace(tensor, how=_then(tensor.how, how), read=read)
+
+        return _each(tensors, self.at, change)
+
+    def inverse(self) -> Rotary:
+        return replace(self, to="pairs" if self.to == "halves" else "halves")
+
+
+@dataclass(frozen=True)
+class Dtype:
+    """Values have another type. One that would change on the way back is refused when it is read.
+
+    Args:
+        before: code of the type that goes in. after: of the one that comes out.
+        at: the places of the tensors that are changed; None: all.
+    """
+
+    before: str
+    after: str
+    at: tuple[int, ...] | None = None
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        def change(tensor: TensorEntry) -> TensorEntry:
+            if tensor.dtype != self.before:
+                raise WorkError(f"{short(tensor.name)} is {tensor.dtype}, expected {self.before}")
+            read = partial(_exactly_cast, tensor.read, self.after, tensor.name)
+            how = _then(tensor.how, f"{self.before} as {self.after}")
+            held = tensor.stored or tensor.dtype
+            return replace(tensor, dtype=self.after, how=how, read=read, stored=held)
+
+        return _each(tensors, self.at, change)
+
+    def inverse(self) -> Dtype:
+        return Dtype(self.after, self.before, self.at)
+
+
+def _exactly(count: int, tensors: Sequence[TensorEntry]) -> Sequence[TensorEntry]:
+    if len(tensors) != count:
+        names = ", ".join(short(tensor.name) for tensor in tensors)
+        raise WorkError(f"{names}: expected {count} tensors, found {len(tensors)}")
+    return tensors
+
+
+def _shown(tensor: TensorEntry) -> str:
+    return f"{short(tensor.name)} is {list(tensor.shape)}"
+
+
+def _number(size: Size, sizes: Mapping[str, int]) -> int:
+    return sizes[size] if isinstance(size, str) else size
+
+
+def _length(tensor: TensorEntry, dim: int) -> int:
+    if dim >= len(tensor.shape):
+        raise WorkError(f"{_shown(tensor)}, it has no dimension {dim}")
+    return tensor.shape[dim]
+
+
+def _each(
+    tensors: Sequence[TensorEntry],
+    at: tuple[int, ...] | None,
+    change: Callable[[TensorEntry], TensorEntry],
+) -> list[TensorEntry]:
+    places = range(len(tensors)) if at is None else at
+    return [change(tensor) if place in places else tensor for place, tensor in enumerate(tensors)]
+
+
+def _then(before: str, how: str) -> str:
+    return f"{before}, {how}" if before else how
+
+
+def _joined(
+    parts: Sequence[TensorEntry],
+    shape: tuple[int, ...],
+    how: str,
+    shapes: set[tuple[int, ...]],
+    join: Callable[[list[Tensor]], Tensor],
+) -> TensorEntry:
+    """One tensor of several; `shapes` of the parts must agree, and so must their types."""
+    if len(shapes) > 1 or len({part.dtype for part in parts}) > 1:
+        held = ", ".join(f"{part.dtype} {list(part.shape)}" for part in parts[:4])
+        raise WorkError(f"{short(parts[0].name)} and what it is joined with do not fit: {held}")
+    inner = next((part.how for part in parts if part.how), "")
+    return replace(
+        parts[0],
+        shape=shape,
+        sources=tuple(dict.fromkeys(name for part in parts for name in part.sources)),
+        how=_then(inner, how),
+        read=partial(_read_joined, parts, join),
+    )
+
+
+def _read_joined(parts: Sequence[TensorEntry], join: Callable[[list[Tensor]], Tensor]) -> Tensor:
+    return join([part.read() for part in parts])
+
+
+def _narrow(read: Callable[[], Tensor], dim: int, start: int, length: int) -> Tensor:
+    return read().narrow(dim, start, length)
+
+
+def _select(read: Callable[[], Tensor], number: int) -> Tensor:
+    return read()[number]
+
+
+def _permuted(read: Callable[[], Tensor], dims: tuple[int, ...]) -> Tensor:
+    return read().permute(dims)
+
+
+def _reordered(
+    read: Callable[[], Tensor], order: Callable[[Tensor, int], Tensor], head_dim: int
+) -> Tensor:
+    rows = read()
+    return order(rows, head_dim).reshape(rows.shape)
+
+
+def _cat(parts: list[Tensor], dim: int) -> Tensor:
+    import torch
+
+    return torch.cat(parts, dim)
+
+
+def _stack(parts: list[Tensor]) -> Tensor:
+    import torch
+
+    return torch.stack(parts)
+
+
+def _exactly_cast(read: Callable[[], Tensor], code: str, name: str) -> Tensor:
+    from tfcli.checkpoints.io.tensor_pieces import same_bits
+
+    before = read()
+    after = before.to(torch_dtype(code, where=short(name)))
+    if not same_bits(after.to(before.dtype), before):
+        raise WorkError(f"{short(name)} has values that {code} cannot hold unchanged")
+    return after

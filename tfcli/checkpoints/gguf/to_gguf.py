@@ -1,0 +1,164 @@
+"""A checkpoint as one GGUF file: the plan, from headers, config and tokenizer alone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.folder import CONFIG, copy_companions
+from tfcli.checkpoints.gguf.choose import common_type, type_chooser
+from tfcli.checkpoints.gguf.file_write import Value
+from tfcli.checkpoints.gguf.hparams import write_hparams
+from tfcli.checkpoints.gguf.limits import notes, require_suitable
+from tfcli.checkpoints.gguf.names import BY_MODEL_TYPE
+from tfcli.checkpoints.gguf.own_keys import located, write_record, write_remainder
+from tfcli.checkpoints.gguf.plan import Plan, Target, ToGGUF, plan_targets
+from tfcli.checkpoints.gguf.positions import write_tables
+from tfcli.checkpoints.gguf.rules import AddOne
+from tfcli.checkpoints.gguf.types import FILE_TYPES
+from tfcli.checkpoints.gguf.vocabulary import no_vocabulary, write_vocabulary
+from tfcli.errors import ModelError, WorkError, hint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tfcli.models.config import ModelConfig
+
+QUANTIZATION_VERSION = 2
+_TOKENIZERS = ("tokenizer*.json", "vocab.*", "*.model", "*.spm", "*.tiktoken")
+
+
+def plan_to_gguf(
+    view: Checkpoint,
+    kind: str | None = None,
+    tensor_types: Sequence[tuple[str, str]] = (),
+    *,
+    name: str | None = None,
+    tokenizer: bool = True,
+) -> ToGGUF:
+    """Plan a conversion from headers, the config and the tokenizer alone.
+
+    Args:
+        view: of any container but GGUF, which `plan_repack` takes as it is.
+        kind: the type of most tensors, such as `q8_0`; None: the one that most of them have.
+        tensor_types: (regular expression found in the GGUF name, type); the first that fits
+            counts. Norms, biases and what else llama.cpp wants in float32 stay so.
+        name: of the model; None: the folder's.
+        tokenizer: False leaves the tokenizer until the plan is run; a plan that is only shown can
+            do without the second or two that a large vocabulary takes.
+
+    Raises:
+        UsageError: an unknown type.
+        WorkError: a family or setting that GGUF does not have, or broken files.
+        ModelError: a config that is not supported.
+    """
+    from tfcli.models.registry import read_config
+
+    content = view.config
+    where = str(view.path / CONFIG if (view.path / CONFIG).is_file() else view.path)
+    model_type = str(content.get("model_type"))
+    dialect = BY_MODEL_TYPE.get(model_type)
+    if dialect is None:
+        raise WorkError(
+            f"model_type {model_type[:40]!r} is not covered in GGUF",
+            where=where,
+            fix=hint(model_type, BY_MODEL_TYPE),
+        )
+    try:
+        config = read_config(content)
+    except ModelError as error:
+        raise located(error, str(view.path)) from error
+    require_suitable(config, where)
+    kind = (kind or common_type(view)).upper()
+    plan = plan_targets(view, dialect, config, type_chooser(kind, tensor_types))
+    dtypes = {tensor.name: tensor.dtype for tensor in view if tensor.name not in plan.skipped}
+    metadata = {
+        **write_hparams(config, dialect),
+        "general.type": Value("string", "model"),
+        "general.name": Value("string", name or view.path.resolve().name),
+        "general.file_type": Value("uint32", FILE_TYPES[kind]),
+        "general.quantization_version": Value("uint32", QUANTIZATION_VERSION),
+        **(_vocabulary(view, config) if tokenizer else {}),
+        **write_record(content, dtypes, plan.bare),
+    }
+    said = [f"{t.name}: {t.dtype}, because {t.note}" for t in plan.targets if t.note]
+    if view.carry is None and not _has_tokenizer(view.companions):
+        said.append("no tokenizer is there: programs must be given ids")
+    return ToGGUF(
+        view.path,
+        [*plan.targets, *(_table(*item) for item in write_tables(config).items())],
+        metadata,
+        partial(_late, view, config, plan, tokenizer),
+        {**view.unused, **plan.skipped},
+        notes(config) + said,
+    )
+
+
+def _table(name: str, values: list[float]) -> Target:
+    """A rotary tensor that is made from the config."""
+
+    def parts() -> list[Tensor]:
+        import torch
+
+        return [torch.tensor(values, dtype=torch.float32)]
+
+    return Target(name, "F32", (len(values),), (), "F32", "made", "from config.json", "", 0, parts)
+
+
+def _late(view: Checkpoint, config: ModelConfig, plan: Plan, tokenizer: bool) -> dict[str, Value]:
+    """What depends on values, and the tokenizer where the plan was made without it."""
+    _require_tie(view, plan)
+    found = {} if tokenizer else _vocabulary(view, config)
+    for name, tensor in plan.more.items():
+        found |= write_remainder(name, AddOne().remainder(tensor.read()))
+    return found
+
+
+def _require_tie(view: Checkpoint, plan: Plan) -> None:
+    """A stored output matrix may be left out only where it is the embedding."""
+    from tfcli.checkpoints.io.tensor_pieces import same_bits
+
+    if plan.tied is None:
+        return
+    head, embedding = plan.tied
+    if not same_bits(head.read(), embedding.read()):
+        raise WorkError(
+            f"{head.name} differs from {embedding.name}, though tie_word_embeddings is true",
+            where=str(view.path),
+            fix="set tie_word_embeddings to false in config.json if the head was trained",
+        )
+
+
+def _vocabulary(view: Checkpoint, config: Any) -> dict[str, Value]:
+    from tfcli.tokenizers.load import load_tokenizer
+
+    found = {}
+    if config.model_type == "bert":
+        found["tokenizer.ggml.token_type_count"] = Value("uint32", config.type_vocab_size)
+    with _tokenizer_folder(view) as folder:
+        if folder is None or not _has_tokenizer(folder):
+            return {**found, **no_vocabulary()}
+        where = str(view.path)
+        return {**found, **write_vocabulary(load_tokenizer(folder), config.vocab_size, where)}
+
+
+@contextmanager
+def _tokenizer_folder(view: Checkpoint) -> Iterator[Path | None]:
+    """Where the tokenizer's files are: those that a container keeps in another way are made."""
+    if view.carry is None:
+        yield view.companions
+        return
+    with tempfile.TemporaryDirectory() as made:
+        if view.companions is not None:
+            copy_companions(view.companions, Path(made))
+        view.carry(Path(made))
+        yield Path(made)
+
+
+def _has_tokenizer(folder: Path | None) -> bool:
+    return folder is not None and any(any(folder.glob(pattern)) for pattern in _TOKENIZERS)

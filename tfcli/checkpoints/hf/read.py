@@ -1,0 +1,65 @@
+"""Hugging Face folders: tensors as they are stored."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.folder import CONFIG, read_object
+from tfcli.checkpoints.hf.safetensors import SafetensorsFile
+from tfcli.checkpoints.hf.source import TensorSource, open_tensors
+from tfcli.checkpoints.io.header import TensorInfo
+from tfcli.checkpoints.torch.file import is_torch_file
+from tfcli.checkpoints.trainer_folders import find_config
+
+
+def read(path: Path, asked: Reading) -> Checkpoint:
+    """A folder with config.json and weights, or a file of weights.
+
+    Raises:
+        WorkError: no config.json although one is required, or no weights that are read.
+    """
+    config, companions = _config(path, asked)
+    source = open_tensors(path, writable=asked.writable)
+    tensors = {info.name: as_stored(source, info) for info in source.infos()}
+    unused = {name: f"{what}, beside the weights" for name, what in source.beside.items()}
+    return Checkpoint(
+        "hf" if path.is_dir() else "torch" if is_torch_file(path) else "safetensors",
+        path,
+        config,
+        tensors,
+        tuple(file.path for file in source.files),
+        companions=companions,
+        unused=unused,
+        metadata=header_texts(source),
+    )
+
+
+def _config(path: Path, asked: Reading) -> tuple[dict[str, Any], Path | None]:
+    """The config, and the folder that it is in. A file by itself takes the one that it lies in."""
+    if not path.is_dir():
+        home = path.resolve().parent
+        if asked.config_from is None and not asked.config_required and not (home / CONFIG).exists():
+            return {}, None
+        return find_config(home, asked.config_from or home)
+    if not asked.config_required and not (path / CONFIG).exists():
+        return {}, path
+    return read_object(path, CONFIG), path
+
+
+def header_texts(source: TensorSource) -> dict[str, str]:
+    """What the headers of safetensors files say beside the tensors; the first file counts."""
+    found: dict[str, str] = {}
+    for file in source.files:
+        if isinstance(file, SafetensorsFile):
+            found = {**file.metadata, **found}
+    return found
+
+
+def as_stored(source: TensorSource, info: TensorInfo) -> TensorEntry:
+    """A tensor of a view that is a stored one, under the same name."""
+    read = partial(source.__getitem__, info.name)
+    return TensorEntry(info.name, info.dtype, info.shape, (info.name,), "", read)

@@ -1,0 +1,237 @@
+"""A checkpoint's tensors by name, whether they lie in one file or in many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from tfcli.checkpoints.hf.container import INDEX, SINGLE
+from tfcli.checkpoints.hf.safetensors import SafetensorsFile
+from tfcli.checkpoints.io.header import TensorInfo
+from tfcli.checkpoints.strict_json import MAX_BYTES, parse_object, short
+from tfcli.checkpoints.torch.file import TorchFile, is_torch_file
+from tfcli.errors import WorkError
+from tfcli.files import inside, read_bounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PICKLED = "pytorch_model.bin"
+PICKLED_INDEX = "pytorch_model.bin.index.json"
+_INCOMPLETE = "get the checkpoint again: its index and its files do not belong together"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+# Files of torch.save that trainers leave beside the weights.
+_TRAINING = ("training_args", "optimizer", "scheduler", "scaler", "rng_state", "random_states")
+
+
+class TensorFile(Protocol):
+    """A file of tensors, of any container: what it holds is known, values are read on request."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """What it holds, by name, in the order of the data."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What it says beside the tensors."""
+
+    def read(self, name: str) -> Tensor:
+        """The tensor `name`: a view of the map where the container allows it."""
+
+
+class TensorSource(Mapping[str, "Tensor"]):
+    """Tensors by name. Headers are read on opening, data when a tensor is asked for.
+
+    Each lookup gives a memory-mapped tensor; see `SafetensorsFile.read` and `TorchFile.read`.
+
+    Args:
+        files: the opened files, none of which repeats a tensor of another.
+    """
+
+    def __init__(self, files: Iterable[TensorFile]) -> None:
+        self.files = tuple(files)
+        self._home: dict[str, TensorFile] = {}
+        for file in self.files:
+            for name in file.tensors:
+                other = self._home.setdefault(name, file)
+                if other is not file:
+                    raise WorkError(
+                        f"the tensor {short(name)} stands in {other.path.name} "
+                        f"and in {file.path.name}",
+                        where=str(file.path),
+                        fix=_INCOMPLETE,
+                    )
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._home[name].read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._home)
+
+    def __len__(self) -> int:
+        return len(self._home)
+
+    def __contains__(self, name: object) -> bool:
+        # Mapping's own test would read the tensor.
+        return name in self._home
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in the order of the files and of the data in them."""
+        return tuple(self._home)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all tensors."""
+        return sum(info.nbytes for info in self.infos())
+
+    @property
+    def beside(self) -> dict[str, str]:
+        """What files of torch.save hold beside the weights: a name, and what it is.
+
+        Counters, settings, an optimizer's state; see `TorchFile.extras` for the values.
+        """
+        pickled = (file for file in self.files if isinstance(file, TorchFile))
+        return {name: what for file in pickled for name, what in file.metadata.items()}
+
+    def info(self, name: str) -> TensorInfo:
+        """What the header says of a tensor: dtype code, shape, file, nbytes."""
+        return self._home[name].tensors[name]
+
+    def infos(self) -> Iterator[TensorInfo]:
+        """What the headers say of all tensors."""
+        return (file.tensors[name] for name, file in self._home.items())
+
+
+def open_tensors(path: Path, *, writable: bool = True) -> TensorSource:
+    """Open a Hugging Face folder, or a single file of safetensors or torch.save.
+
+    A folder holds `model.safetensors`, or `model.safetensors.index.json` and the shards that it
+    names; or `pytorch_model.bin`, or its index and shards; or one other file of torch.save. The
+    first of these counts, as in transformers. Of which kind a file is, its content says.
+
+    Args:
+        path: the folder or file.
+        writable: whether tensors may be written to, see `map_file`.
+
+    Raises:
+        WorkError: no weights, weights of a kind that is not read, a shard that is missing or lies
+            outside the folder, an index that does not match the shards, a broken file, a pickle
+            that asks for more than data.
+    """
+    if not path.is_dir():
+        return TensorSource([open_file(path, writable=writable)])
+    for single, index in ((SINGLE, INDEX), (PICKLED, PICKLED_INDEX)):
+        if (path / single).is_symlink() or (path / single).exists():
+            return TensorSource([open_file(inside(path, single), writable=writable)])
+        if (path / index).is_symlink() or (path / index).exists():
+            return _open_sharded(path, index, writable)
+    pickles = _other_pickles(path)
+    if len(pickles) == 1:
+        return TensorSource([open_file(inside(path, pickles[0]), writable=writable)])
+    raise _no_weights(path, pickles)
+
+
+def open_file(path: Path, *, writable: bool = True) -> TensorFile:
+    """Open one file of weights of the kind that its first bytes tell.
+
+    Raises:
+        WorkError: a broken file, or one of torch.save that holds no tensors.
+    """
+    if not is_torch_file(path):
+        return SafetensorsFile(path, writable=writable)
+    file = TorchFile(path, writable=writable)
+    if not file.tensors:
+        held = ", ".join(f"{name} {what}".strip() for name, what in file.metadata.items())
+        raise WorkError(f"holds no tensors, but {held[:200] or 'nothing'}", where=str(path))
+    return file
+
+
+def read_index(path: Path) -> dict[str, str]:
+    """The `weight_map` of an index file: which shard holds which tensor.
+
+    Raises:
+        WorkError: the file cannot be read or has no such map of texts.
+    """
+    data = read_bounded(path, MAX_BYTES)
+    found = parse_object(data, where=str(path)).get("weight_map")
+    if not isinstance(found, dict) or not found:
+        raise WorkError("weight_map: expected shard names by tensor name", where=str(path))
+    for name, shard in found.items():
+        if not isinstance(shard, str):
+            raise WorkError(f"weight_map: {short(name)} names no file", where=str(path))
+    return found
+
+
+def _open_sharded(folder: Path, name: str, writable: bool) -> TensorSource:
+    index = inside(folder, name)
+    wanted = read_index(index)
+    # Every name is checked before the first file is opened.
+    paths = {shard: inside(folder, shard) for shard in sorted(set(wanted.values()))}
+    missing = [shard for shard, path in paths.items() if not path.is_file()]
+    if missing:
+        raise WorkError(
+            f"weight_map: {len(missing)} of {len(paths)} shards are missing, "
+            f"the first is {short(missing[0])}",
+            where=str(index),
+            fix=_INCOMPLETE,
+        )
+    source = TensorSource(open_file(path, writable=writable) for path in paths.values())
+    for name, shard in wanted.items():
+        if name not in source:
+            raise WorkError(
+                f"weight_map: {short(name)} is not in {shard}", where=str(index), fix=_INCOMPLETE
+            )
+        held = source.info(name).file
+        if held != paths[shard]:
+            raise WorkError(
+                f"weight_map: {short(name)} is in {held.name}, not in {shard}",
+                where=str(index),
+                fix=_INCOMPLETE,
+            )
+    extra = [info for info in source.infos() if info.name not in wanted]
+    if extra:
+        raise WorkError(
+            f"weight_map: {len(extra)} tensors are not listed, "
+            f"the first is {short(extra[0].name)} of {extra[0].file.name}",
+            where=str(index),
+            fix=_INCOMPLETE,
+        )
+    return source
+
+
+def _other_pickles(folder: Path) -> list[str]:
+    """Files of torch.save that may be weights, by another name than transformers gives them."""
+    return sorted(
+        path.name
+        for pattern in _PICKLES
+        for path in folder.glob(pattern)
+        if not path.name.startswith((".", *_TRAINING)) and is_torch_file(path)
+    )
+
+
+def _no_weights(folder: Path, pickles: list[str]) -> WorkError:
+    if pickles:
+        return WorkError(
+            f"{len(pickles)} files of torch.save are here ({', '.join(pickles[:3])}, ...) and no "
+            f"{PICKLED_INDEX} says how they belong together",
+            where=str(folder),
+            fix="name one of the files",
+        )
+    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    if others:
+        return WorkError(
+            f"neither {SINGLE} nor {INDEX} is here, but {others[0]}",
+            where=str(folder),
+            fix=f"name the file itself, or rename it to {SINGLE}",
+        )
+    return WorkError(
+        f"no weights are here: neither {SINGLE} nor {PICKLED}, nor an index of shards",
+        where=str(folder),
+        fix="name a Hugging Face checkpoint folder",
+    )

@@ -1,0 +1,1 @@
+"""Megatron folders: a file for each tensor-parallel rank."""

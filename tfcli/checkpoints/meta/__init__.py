@@ -1,0 +1,1 @@
+"""Meta's original files: consolidated.*.pth and params.json."""

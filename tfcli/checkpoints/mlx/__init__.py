@@ -1,0 +1,1 @@
+"""MLX folders, with weights of affine-quantized integers."""

@@ -1,0 +1,125 @@
+"""A model of our own from any checkpoint, and a checkpoint from a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.containers import open_ref
+from tfcli.checkpoints.folder import CONFIG, GENERATION_CONFIG, copy_companions
+from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, write_shards
+from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.located import located
+from tfcli.checkpoints.write import verify_written
+from tfcli.errors import ModelError
+from tfcli.files import write_json
+
+if TYPE_CHECKING:
+    import torch
+
+    from tfcli.models.model import Model
+
+
+def open_model(ref: str | Path) -> Checkpoint:
+    """Open what a user names, as `load_model` does: values may be written to.
+
+    Raises:
+        UsageError: no such file, folder or hub model.
+        WorkError: broken files.
+    """
+    return open_ref(ref, Reading(writable=True))
+
+
+def load_model(
+    source: str | Path | Checkpoint,
+    *,
+    task: str | None = "causal-lm",
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    attention: str = "sdpa",
+    new_head: bool = False,
+    seed: int = 0,
+) -> Model:
+    """Load a model; tensors of the right dtype stay in the mapped file.
+
+    Args:
+        source: a checkpoint, or what a user names: a folder, a file or a hub id. What is opened
+            here may be trained; of a checkpoint, `Reading.writable` decides that.
+        task: the head; None takes the one that the checkpoint was saved for.
+        dtype: of the parameters; None keeps the checkpoint's.
+        device: where the model goes.
+        attention: name of the attention backend.
+        new_head: give the task's head new random values where the checkpoint lacks it.
+        seed: of these values.
+
+    Returns:
+        The model, in eval mode.
+
+    Raises:
+        UsageError: no such folder or hub model.
+        WorkError: broken files.
+        ModelError: tensors and config do not belong together, or are not supported.
+    """
+    from tfcli.models.loading import build, load_weights
+
+    if not isinstance(source, Checkpoint):
+        source = open_model(source)
+    config = source.model_config
+    try:
+        model = build(config, task, attention=attention)
+        load_weights(
+            model, source.weights, dtype=dtype, device=device, new_head=new_head, seed=seed
+        )
+    except ModelError as error:
+        raise located(error, source.path) from error
+    return model.eval()
+
+
+def save_model(
+    model: Model,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    max_shard_bytes: int = DEFAULT_SHARD_BYTES,
+    tokenizer_from: Path | None = None,
+    generation_config: dict[str, Any] | None = None,
+) -> list[Path]:
+    """Write a model as a Hugging Face folder that transformers loads.
+
+    Weights are written one at a time: memory grows by one tensor. Tied tensors are written once.
+    What was written is read again and compared.
+
+    Args:
+        model: on any device.
+        folder: made when it is not there.
+        dtype: of floating-point parameters; None keeps theirs.
+        max_shard_bytes: the largest weight file; a single larger tensor has a file to itself.
+        tokenizer_from: a folder whose tokenizer, chat template and generation config go along.
+        generation_config: written as generation_config.json, over the one of `tokenizer_from`.
+
+    Returns:
+        The weight files.
+
+    Raises:
+        WorkError: the disk is full, the folder cannot be written, or holds other values than the
+            model.
+    """
+    from tfcli.checkpoints.hf.safetensors import PendingTensor
+    from tfcli.checkpoints.io.dtypes import dtype_code, stored_shape
+    from tfcli.models.saving import export_config, plan_export
+
+    folder.mkdir(parents=True, exist_ok=True)
+    pending = []
+    for item in plan_export(model, dtype=dtype):
+        code = dtype_code(item.dtype)
+        pending.append(PendingTensor(item.name, code, stored_shape(code, item.shape), item.read))
+    files = write_shards(folder, pending, max_shard_bytes)
+    verify_written(open_tensors(folder, writable=False), pending)
+    if tokenizer_from is not None:
+        copy_companions(tokenizer_from, folder)
+    if generation_config is not None:
+        write_json(folder / GENERATION_CONFIG, generation_config)
+    write_json(folder / CONFIG, export_config(model, dtype=dtype))
+    return files

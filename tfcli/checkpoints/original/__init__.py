@@ -1,0 +1,1 @@
+"""Names of the repositories that models first came from."""

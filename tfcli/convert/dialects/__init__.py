@@ -1,1 +1,0 @@
-"""Dialects: how the repositories that models first came from name and lay out their tensors."""

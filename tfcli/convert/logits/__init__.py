@@ -1,0 +1,1 @@
+"""`--verify logits`: source and target run on the same tokens."""

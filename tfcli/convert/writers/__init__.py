@@ -1,1 +1,0 @@
-"""Writers: one container each, from a plan in Hugging Face's terms."""
