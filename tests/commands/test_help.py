@@ -69,6 +69,16 @@ def test_keys_with_a_condition_stand_under_it(page):
     assert "Only with --schedule.name cosine or linear." in " ".join(page(("train",)).split())
 
 
+@pytest.mark.parametrize("words", PAGES[1:], ids=" ".join)
+def test_the_last_group_holds_what_every_command_takes_and_nothing_else(page, words):
+    below = page(words).partition("Every command:")[2].partition("\n\n")[0]
+    flags = set(re.findall(r"^  (-[\w-]+)", below, re.MULTILINE))
+    shared = {"--json", "--quiet", "--verbose", "--debug", "--help"}
+    if words in (("recipe",), ("hub",)):
+        shared = {"--help"}
+    assert shared <= flags <= shared | {"--set", "--force"}
+
+
 def test_a_pipe_gets_no_colours(page):
     assert "\x1b" not in page(("train",))
 
