@@ -124,7 +124,11 @@ class TrainSpec(Spec):
     activation_checkpointing: bool = Field(
         False, description="Recompute blocks in the backward pass: less memory, more time."
     )
-    attention: Literal["sdpa", "eager", "flex"] = Field("sdpa", description="Attention backend.")
+    attention: Literal["sdpa", "eager", "flex"] = Field(
+        "sdpa",
+        description="How attention is computed: torch's fused kernels (sdpa), step by step (eager) "
+        "or compiled (flex).",
+    )
     device: Device = "auto"
     family_file: FamilyFile = None
 
