@@ -128,8 +128,11 @@ def run(arguments: list[str]) -> int:
 
             print_error(WorkError("interrupted", code="interrupted"), 130)
         return 130
-    except BrokenPipeError:
-        # The reader of our output went away, as `tfcli ... | head` does; that is no failure.
+    except (BrokenPipeError, SystemExit) as error:
+        # The reader of our output went away, as `tfcli ... | head` does; that is no failure. click
+        # makes an exit of it.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a message

@@ -8,6 +8,7 @@ value or the spec's default holds.
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 from collections import Counter
 from pathlib import Path
@@ -26,7 +27,7 @@ from tfcli.recipe.execute import execute
 from tfcli.recipe.marks import Also, Only, Placeholder, Spellings, mark_of
 from tfcli.recipe.overrides import overlay, parse_set
 from tfcli.recipe.recipe import SUFFIXES, single_command
-from tfcli.recipe.spec import Result, Spec, role_of, walk_fields
+from tfcli.recipe.spec import Result, Spec, reads_standard_input, role_of, walk_fields
 from tfcli.recipe.validate import build_spec, canonical_key
 from tfcli.recipe.verbs import VERBS
 
@@ -57,12 +58,16 @@ SHORT = {"output": "-o"}
 """Keys whose flags have a letter."""
 
 
-def spec_command(cls: type[Spec], show: Show, *, epilog: str) -> typer.Typer:
+def spec_command(
+    cls: type[Spec], show: Show, *, streamed: Show | None = None, epilog: str
+) -> typer.Typer:
     """The Typer app of one verb.
 
     Args:
         cls: the verb's spec class.
         show: prints the result as a short table.
+        streamed: for a verb that writes to standard output while it works: prints what is left
+            to say then.
         epilog: an example, or several, a line each.
     """
     app = typer.Typer(add_completion=False)
@@ -77,11 +82,13 @@ def spec_command(cls: type[Spec], show: Show, *, epilog: str) -> typer.Typer:
         first = is_first_process()
         console = Console(shared["quiet"] or not first, shared["verbose"], shared["json"])
         spec = _spec(cls, words, parse_set(shared["set_"] or []), given)
-        outcome = execute(spec, console, force=shared.get("force", False))
+        out = sys.stdout if streamed and first and not console.json else None
+        outcome = execute(spec, console, force=shared.get("force", False), out=out)
         if outcome.reused:
             console.note(f"{outcome.output} is up to date (--force to do it again)")
         if first:
-            finish(outcome.result, show, console)
+            written = streamed if out and not outcome.reused else None
+            finish(outcome.result, written or show, console)
 
     command.__signature__ = inspect.Signature(_parameters(cls))  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in _parameters(cls)}
@@ -154,9 +161,29 @@ def _spec(cls: type[Spec], words: list[str], sets: dict[str, Any], flags: dict[s
             code="usage.too_many_words",
         )
     given: dict[str, Any] = dict(zip(names, filled, strict=False))
+    given |= flags
+    for name, word in given.items():
+        if (
+            word == "-"
+            and name in cls.model_fields
+            and reads_standard_input(cls.model_fields[name])
+        ):
+            given[name] = read_standard_input(name)
     values = overlay(values, sets)
-    values = overlay(values, {**given, **flags})
+    values = overlay(values, given)
     return build_spec(cls, values, document)
+
+
+def read_standard_input(name: str) -> str:
+    """What stands on standard input, without the line end that closes it.
+
+    Raises:
+        UsageError: it is not UTF-8.
+    """
+    try:
+        return sys.stdin.buffer.read().decode().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError("standard input is not UTF-8", where=name) from error
 
 
 def _word(cls: type[Spec], name: str) -> str:

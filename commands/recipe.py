@@ -108,8 +108,16 @@ def validate(
     def say(result: RecipeCheckResult, console: Console) -> None:
         text = f"{path}: valid ({', '.join(result.steps)})"
         console.out.print(text, markup=False, soft_wrap=True)
+        for step, file in result.family_files.items():
+            console.out.print(
+                f"{step}: has a family_file, which validating does not run: {file}", markup=False
+            )
 
-    result = RecipeCheckResult(steps=[step.name for step in checked.steps])
+    files = {step.name: getattr(step.spec, "family_file", None) for step in checked.steps}
+    result = RecipeCheckResult(
+        steps=[step.name for step in checked.steps],
+        family_files={name: file for name, file in files.items() if file is not None},
+    )
     finish(result, say, Console(quiet, verbose, json))
 
 

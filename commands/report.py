@@ -18,5 +18,5 @@ def show(result: ReportResult, console: Console) -> None:
 app = spec_command(
     ReportSpec,
     show,
-    epilog="tfcli report runs/quickstart/train runs/quickstart/eval-* --output report",
+    epilog="tfcli report runs/quickstart/*-eval --output report",
 )

@@ -112,14 +112,14 @@ class Console:
         """The rich console of stdout."""
         from rich.console import Console as RichConsole
 
-        return RichConsole(highlight=False)
+        return RichConsole(highlight=False, emoji=False)
 
     @cached_property
     def err(self) -> RichConsole:
         """The rich console of stderr."""
         from rich.console import Console as RichConsole
 
-        return RichConsole(stderr=True, highlight=False)
+        return RichConsole(stderr=True, highlight=False, emoji=False)
 
     def note(self, message: str) -> None:
         """Say what happens, on stderr."""

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.folder import CONFIG, copy_companions
+from tfcli.checkpoints.folder import CONFIG, copy_companions, warn_of_lost_modules
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, write_shards
 from tfcli.checkpoints.hf.source import TensorSource, open_tensors
@@ -86,6 +86,8 @@ def write_verified(
             ]
             written = write(output, watched, max_shard_bytes)
         copied = carry_companions(companions, output)
+        if companions.companions is not None:
+            warn_of_lost_modules(companions.companions, copied, console)
         write_json(output / CONFIG, dict(config))
         with console.progress("verifying", len(tensors), "tensors") as bar:
             verify_written(

@@ -6,7 +6,6 @@ them from there (`targets.py`). The model is built only where a target must run 
 
 from __future__ import annotations
 
-from tfcli.checkpoints.companions import find_companions
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import open_ref
 from tfcli.checkpoints.io.memory import freed_at_once
@@ -15,6 +14,7 @@ from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.convert.targets import convert
 from tfcli.hub import resolve
 from tfcli.recipe.job import Job
+from tfcli.tokenizers.files import find_companions
 
 
 def run(spec: ConvertSpec, job: Job) -> ConvertResult:

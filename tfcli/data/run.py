@@ -23,7 +23,7 @@ def run(spec: DataSpec, job: Job) -> DataResult:
     if spec.source == PYTHON_DOCS:
         found = python_docs()
     else:
-        found = load_documents(spec.source, spec.text_field)
+        found = load_documents(spec.source, spec.text_field, console=job.console)
     job.console.note(plural(len(found), "document"))
     clean = keep_once(found)
     splits = split_documents(

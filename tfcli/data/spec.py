@@ -20,7 +20,7 @@ class DataSpec(Spec):
 
     source: Annotated[str, Role("input", words=(PYTHON_DOCS,))] = Field(
         description="The text: python-docs (Python's language reference), a .txt, .jsonl, .csv or "
-        ".parquet file, or a folder of .txt files."
+        ".parquet file, or a folder of them."
     )
     output: OutputPath = Field(
         description="The folder for train.jsonl, validation.jsonl and test.jsonl."

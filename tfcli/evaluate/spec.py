@@ -38,6 +38,12 @@ class EvalSpec(Spec):
     stride: int | None = Field(
         None, ge=1, description="Tokens from one window to the next; left out, half a window."
     )
+    bos: Literal["each", "first", "none"] = Field(
+        "each",
+        description="Where the tokens stand that the tokenizer puts before a text, such as a BOS: "
+        "before each window, as in training; before a document's first one; or nowhere. They count "
+        "into a window's length and are not scored.",
+    )
     batch_size: int = Field(
         8, ge=1, description="Windows of a forward pass; scores do not depend on it."
     )
@@ -63,10 +69,10 @@ class EvalSpec(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.window is not None and self.stride is not None and self.stride >= self.window:
+        if self.window is not None and self.stride is not None and self.stride > self.window:
             raise ValueError(
-                f"stride ({self.stride}) must be below window ({self.window}): the first token of "
-                f"a window has nothing before it to be predicted from"
+                f"stride ({self.stride}) must not be above window ({self.window}): the tokens "
+                f"between two windows would not be scored"
             )
         return self
 
@@ -80,15 +86,32 @@ class EvalResult(Result):
         description="What was measured. Figures of different tasks do not compare."
     )
     model: str = Field(description="The model.")
-    perplexity: float = Field(description="exp of the mean loss over the scored tokens.")
+    perplexity: float = Field(
+        description='exp of the mean loss over the scored tokens; "Infinity" where no number holds '
+        "it."
+    )
     bits_per_byte: float = Field(description="The summed loss in bits, over the scored bytes.")
     loss: float = Field(description="The mean negative log likelihood, nats a token.")
-    tokens: int = Field(description="Scored tokens: all but the first of each document.")
-    bytes: int = Field(description="UTF-8 bytes of the scored text: what bits_per_byte divides by.")
+    tokens: int = Field(description="Scored tokens: those of the text that have a context.")
+    unscored_tokens: int = Field(
+        0, description="Tokens of the text with nothing before them in their window: not scored."
+    )
+    bytes: int = Field(
+        description="UTF-8 bytes of the scored tokens: what bits_per_byte divides by."
+    )
     documents: int = Field(description="Documents in the data.")
     window: int = Field(description="Tokens the model saw at once.")
-    stride: int = Field(description="Tokens from one window to the next.")
-    bos_tokens: int = Field(description="Tokens that the tokenizer puts before each document.")
+    stride: int = Field(
+        description="Tokens from one window to the next; no more than a window has beside a BOS."
+    )
+    bos: Literal["each", "first", "none"] = Field(
+        "first",
+        description="Whether the tokenizer's prefix stood before each window, each document's "
+        "first one, or none.",
+    )
+    bos_tokens: int = Field(
+        description="Tokens of that prefix: what the tokenizer puts before a text; 0 for none."
+    )
     first_token_scored: bool = Field(
         description="True with a BOS: the whole text is scored. False: the first token of each "
         "document is context only, and its bytes are not counted."

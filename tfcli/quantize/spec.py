@@ -29,8 +29,10 @@ class QuantizeSpec(Spec):
         description="The algorithm: rtn rounds to nearest without data; gptq calibrates on text.",
     )
     bits: Literal[2, 3, 4, 8] = Field(4, description="Bits of a weight.")
-    group_size: Literal[-1, 16, 32, 64, 128, 256, 512, 1024] = Field(
-        128, description="Inputs that share a scale; -1 for one scale a row."
+    group_size: Literal[-1, 16, 32, 64, 128, 256, 512, 1024] | None = Field(
+        None,
+        description="Inputs that share a scale; -1 for one scale a row. Left out, 128, or the "
+        "largest of 64 and 32 that divides the inputs of every linear.",
     )
     symmetric: bool = Field(
         True, description="Fix the zero point at the middle level; false fits it for each group."
@@ -111,6 +113,10 @@ class TensorOutcome(BaseModel):
         None,
         description="Inputs that were zero in all of the calibration data; null without "
         "calibration.",
+    )
+    coarse_scales: int | None = Field(
+        None,
+        description="Groups whose weights are so small that fp16 holds their scale too coarsely.",
     )
     bytes: int = Field(description="Bytes in the checkpoint that was written.")
 

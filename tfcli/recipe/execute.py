@@ -17,10 +17,13 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
+from tfcli.checkpoints.strict_json import read_json
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
-from tfcli.files import read_json, sync_entry, sync_folder, write_json
+from tfcli.families import load_family_file
+from tfcli.files import sync_entry, sync_folder, write_json
 from tfcli.processes import is_first_process
 from tfcli.recipe.digests import InputDigests
 from tfcli.recipe.job import Job
@@ -51,7 +54,14 @@ class Outcome:
     output: Path | None
 
 
-def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool = False) -> Outcome:
+def execute(
+    spec: Spec,
+    console: Console,
+    *,
+    force: bool = False,
+    replace: bool = False,
+    out: TextIO | None = None,
+) -> Outcome:
     """Run one step.
 
     Args:
@@ -59,6 +69,7 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
             spec.
         replace: an artifact made by tfcli with another spec may be replaced, and so may what an
             interrupted run of another spec left (recipes own their output folders).
+        out: standard output, if the verb may write its text there while it is made.
 
     Raises:
         UsageError: a missing input, or an output folder that must not be touched.
@@ -68,7 +79,7 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
     check_inputs(spec)
     target = spec.target()
     if target is None:
-        return Outcome(_run(spec, Job(console)), reused=False, output=None)
+        return Outcome(_run(spec, Job(console, out=out)), reused=False, output=None)
 
     output = Path(target)
     _restore_interrupted_swap(output)
@@ -92,7 +103,7 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
         return Outcome(_run(spec, Job(console, _partial(output), inputs)), False, output)
     started = datetime.now(UTC)
     with _staged(output, inputs, spec, console, force=force, replace=replace) as folder:
-        result = _run(spec, Job(console, folder, inputs))
+        result = _run(spec, Job(console, folder, inputs, out))
         key = step_key(spec, inputs)
         record = make_record(spec, key, inputs, folder, result.model_dump(mode="json"), started)
         write_json(folder / RECORD, record)
@@ -101,8 +112,14 @@ def execute(spec: Spec, console: Console, *, force: bool = False, replace: bool 
 
 def _run(spec: Spec, job: Job) -> Result:
     """Do a verb's work. stdout is for results alone: what a library prints meanwhile, as deepspeed
-    does when it is imported, goes to stderr."""
+    does when it is imported, goes to stderr.
+
+    A spec's own families are loaded here, as late as can be: their file is code, which nothing but
+    the work may run."""
     with redirect_stdout(sys.stderr):
+        family_file = getattr(spec, "family_file", None)
+        if family_file is not None:
+            load_family_file(family_file)
         result: Result = get_verb(spec.verb).run()(spec, job)
     return result
 
@@ -155,8 +172,10 @@ def _staged(
             sync_folder(partial)
             _swap(partial, output)
         except BaseException:
-            # A finished step (no key file) that could not be renamed is not worth keeping.
-            if not spec.resumable or not (partial / KEY_FILE).exists():
+            # A finished step (no key file) that could not be renamed is not worth keeping, and
+            # there is nothing to go on from where only the key lies.
+            left = {path.name for path in partial.iterdir()}
+            if not spec.resumable or KEY_FILE not in left or left == {KEY_FILE}:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
     except OSError as error:

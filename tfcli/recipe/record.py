@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import tfcli
+from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import UsageError, WorkError, raise_found
-from tfcli.files import digest_file, read_json
+from tfcli.files import digest_file
 from tfcli.recipe.spec import Spec, paths_with_role
 
 RECORD = "run.json"

@@ -6,6 +6,7 @@ and the reference page. A verb subclasses `Spec` for what goes in and `Result` f
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     ModelWrapValidatorHandler,
+    SerializationInfo,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
@@ -53,6 +55,15 @@ ModelRef = Annotated[str, Role("model")]
 """A checkpoint folder, or a hub id `org/name[@revision]`."""
 OutputPath = Annotated[str, Role("output"), AfterValidator(_has_name)]
 """The folder that the step makes."""
+
+
+@dataclass(frozen=True)
+class _StandardInput:
+    """Marks a text that the command line reads from standard input when it is `-`."""
+
+
+StandardInput = Annotated[str, _StandardInput()]
+"""A text; on the command line, `-` is what stands on standard input."""
 
 
 class Section(BaseModel):
@@ -125,8 +136,22 @@ class Result(BaseModel):
     schema_name: ClassVar[str]
 
     @model_serializer(mode="wrap")
-    def _with_schema(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {"schema": self.schema_name, **handler(self)}
+    def _with_schema(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        fields = handler(self)
+        return {"schema": self.schema_name, **(_spelt(fields) if info.mode == "json" else fields)}
+
+
+def _spelt(value: Any) -> Any:
+    """JSON has no number for infinity: it is written as a string, which a float field reads."""
+    if isinstance(value, dict):
+        return {key: _spelt(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_spelt(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def _under_one_name(
@@ -237,6 +262,18 @@ def _role_in(annotation: Any) -> Role | None:
         if found:
             return found
     return None
+
+
+def reads_standard_input(field: FieldInfo) -> bool:
+    """Whether `-` stands for standard input in a field."""
+    return _has(field.annotation, _StandardInput) or any(
+        isinstance(item, _StandardInput) for item in field.metadata
+    )
+
+
+def _has(annotation: Any, mark: type) -> bool:
+    parts = get_args(annotation)
+    return any(isinstance(part, mark) or _has(part, mark) for part in parts)
 
 
 def section_of(annotation: Any) -> type[Section] | None:

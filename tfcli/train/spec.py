@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.models.errors import ModelError
@@ -12,22 +13,33 @@ from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec
 
+NEW_RATE = 1e-3
+PRETRAINED_RATE = 5e-5
+HIGHEST_PRETRAINED_RATE = 2e-4
+"""Above it a pretrained model forgets more than it learns; docs/benchmarks.md has figures."""
+
 
 class OptimizerSection(Section):
-    "How weights move."
+    """How weights move."""
 
     name: Literal["adamw", "adamw-8bit"] = Field(
         "adamw",
         description="The optimizer: adamw, or adamw-8bit (bitsandbytes), whose state takes a "
         "quarter of the memory.",
     )
-    lr: float = Field(1e-3, gt=0, description="The peak learning rate.")
+    lr: float | None = Field(
+        None,
+        gt=0,
+        description="The peak learning rate; left out, 1e-3 for a new model, and 5e-5 with model.",
+    )
     betas: tuple[float, float] = Field(
         (0.9, 0.95), description="The decay of the running mean and of the running square."
     )
     eps: float = Field(1e-8, gt=0, description="What is added to the root of the running square.")
     weight_decay: float = Field(
-        0.1, ge=0, description="Decoupled weight decay, on matrices only: no norms, no biases."
+        0.1,
+        ge=0,
+        description="Decoupled weight decay, on matrices and tables only: no norms, no biases.",
     )
 
     @field_validator("betas")
@@ -44,7 +56,12 @@ class ScheduleSection(Section):
     name: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="How the rate falls after the warm-up."
     )
-    warmup_steps: int = Field(0, ge=0, description="Steps from 0 up to the peak rate.")
+    warmup_steps: int | None = Field(
+        None,
+        ge=0,
+        description="Steps from 0 up to the peak rate; left out, 0 for a new model, and with model "
+        "a tenth of the steps, at most 100.",
+    )
     final_ratio: Annotated[float, Only(name=("cosine", "linear"))] = Field(
         0.1, ge=0, le=1, description="Where cosine and linear end, as a share of the peak rate."
     )
@@ -62,6 +79,7 @@ class TrainSpec(Spec):
     model: ModelRef | None = Field(
         None, description="The checkpoint to go on from: a folder, or a hub id org/name[@revision]."
     )
+    family_file: FamilyFile = None
     config: dict[str, Any] | None = Field(
         None, description="A new model: model_type and the other keys of its config.json."
     )
@@ -70,7 +88,7 @@ class TrainSpec(Spec):
         description="A folder with a tokenizer, or a tokenizer.json; left out, the model's own.",
     )
     data: InputPath = Field(
-        description="Training text: .txt, .jsonl, .csv, .parquet, or a folder of tfcli data."
+        description="Training text: .txt, .jsonl, .csv, .parquet, or a folder of them."
     )
     validation: InputPath | None = Field(
         None, description="Validation text, in the same forms; never trained on."
@@ -96,9 +114,10 @@ class TrainSpec(Spec):
         description="The type of the computation (mixed precision: sums and weights stay float32); "
         "auto is bfloat16 where the processor has it in hardware.",
     )
-    dtype: Annotated[Literal["float32", "bfloat16"], FLOATS] = Field(
-        "float32",
-        description="The type of the weights that are written; while training they are float32.",
+    dtype: Annotated[Literal["float32", "bfloat16", "float16"] | None, FLOATS] = Field(
+        None,
+        description="The type of the weights that are written; left out, that of model's weights, "
+        "and float32 for a new model. While training they are float32.",
     )
     seed: Seed = Field(
         0, description="The seed of new weights, of the order of the data and of dropout."
@@ -130,13 +149,16 @@ class TrainSpec(Spec):
         "or compiled (flex).",
     )
     device: Device = "auto"
-    family_file: FamilyFile = None
 
     @field_validator("config")
     @classmethod
-    def _config_is_known(cls, config: dict[str, Any] | None) -> dict[str, Any] | None:
-        if config is None:
-            return None
+    def _config_is_known(
+        cls, config: dict[str, Any] | None, info: ValidationInfo
+    ) -> dict[str, Any] | None:
+        # A family of the user's own is known once its file has run, which reading a spec does not
+        # do: the work begins with the same check.
+        if config is None or info.data.get("family_file") is not None:
+            return config
         from tfcli.models.config import config_from_recipe
 
         try:
@@ -157,12 +179,26 @@ class TrainSpec(Spec):
             raise ValueError("a new model needs a tokenizer: give tokenizer")
         if self.keep == "best" and self.validation is None:
             raise ValueError("keep: best compares validation losses: give validation")
-        if self.schedule.warmup_steps > self.max_steps:
+        if self.warmup_steps > self.max_steps:
             raise ValueError(
-                f"schedule.warmup_steps ({self.schedule.warmup_steps}) is more than "
+                f"schedule.warmup_steps ({self.warmup_steps}) is more than "
                 f"max_steps ({self.max_steps})"
             )
         return self
+
+    @property
+    def peak_rate(self) -> float:
+        """The peak learning rate, chosen by the start where it is left out."""
+        if self.optimizer.lr is not None:
+            return self.optimizer.lr
+        return NEW_RATE if self.model is None else PRETRAINED_RATE
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of warm-up, chosen by the start where they are left out."""
+        if self.schedule.warmup_steps is not None:
+            return self.schedule.warmup_steps
+        return 0 if self.model is None else min(100, math.ceil(self.max_steps / 10))
 
 
 class TrainResult(Result):
@@ -185,6 +221,11 @@ class TrainResult(Result):
         description="The median over the steps, all processes together."
     )
     seconds: float = Field(description="Time in the training loop, interrupted parts included.")
+    learning_rate: float = Field(description="The peak rate that was used.")
+    warmup_steps: int = Field(description="Steps from 0 up to the peak rate.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="The type of the weights that were written."
+    )
     precision: Literal["float32", "bfloat16"] = Field(description="The type of the computation.")
     device: str = Field(description="Where the model was trained.")
     processes: int = Field(description="Processes that trained together.")
