@@ -39,6 +39,9 @@ class Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         name = "/".join(path.split("/resolve/")[-1].split("/")[1:])
+        home = self.server.folder
+        files = sorted(one for one in home.rglob("*") if one.is_file())
+        names = [one.relative_to(home).as_posix() for one in files]
         if "/resolve/" in path and name == self.server.fails:
             self.answer(403, b"")
         elif "/resolve/" in path:
@@ -48,16 +51,15 @@ class Answer(BaseHTTPRequestHandler):
                 200, (self.server.folder / name).read_bytes(), ETag=f'"{name.replace("/", "-")}"'
             )
         elif "/tree/" in path:
-            home = self.server.folder
-            files = sorted(one for one in home.rglob("*") if one.is_file())
-            names = [one.relative_to(home).as_posix() for one in files]
             tree = [
                 {"type": "file", "path": name, "size": one.stat().st_size, "oid": name}
                 for name, one in zip(names, files, strict=True)
             ]
             self.answer(200, json.dumps(tree).encode())
         else:
-            self.answer(200, json.dumps({"id": "org/any", "sha": COMMIT}).encode())
+            siblings = [{"rfilename": name} for name in names]
+            about = {"id": "org/any", "sha": COMMIT, "siblings": siblings}
+            self.answer(200, json.dumps(about).encode())
 
     do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 

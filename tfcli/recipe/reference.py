@@ -32,7 +32,8 @@ def keys_page() -> str:
         "",
         "A key is a recipe key, a flag (`optimizer.lr` is `--optimizer.lr`, `group_size` is",
         "`--group-size`), and a `--set` path. A *model* is a checkpoint folder or a hub id",
-        "`org/name[@revision]`; a *path* must exist; a *folder* is made.",
+        "`org/name[@revision]`, where `org/name:Q4_K_M` or `org/name:FILE` names one of several; a",
+        "*path* must exist; a *folder* is made.",
         "",
     ]
     for name, verb in VERBS.items():

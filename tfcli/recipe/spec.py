@@ -38,7 +38,7 @@ class Role:
 InputPath = Annotated[str, Role("input")]
 """A local file or folder that must exist."""
 ModelRef = Annotated[str, Role("model")]
-"""A checkpoint folder, or a hub id `org/name[@revision]`."""
+"""A checkpoint folder, or a hub id `org/name[:file or quantization][@revision]`."""
 OutputPath = Annotated[str, Role("output")]
 """The folder that the step makes."""
 
