@@ -85,9 +85,9 @@ def _fetch(hub: str, folder: Path, config_only: bool) -> None:
     folder.mkdir(exist_ok=True)
     # The config comes last: with it, the folder counts as filled. The hub's client leaves its notes
     # in a hidden folder.
-    names = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
-    names = [name for name in names if not name.parts[0].startswith(".")]
-    for name in sorted(names, key=lambda name: name == Path(CONFIG)):
+    fetched = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
+    fetched = [name for name in fetched if not name.parts[0].startswith(".")]
+    for name in sorted(fetched, key=lambda name: name == Path(CONFIG)):
         (folder / name).parent.mkdir(exist_ok=True)
         (staging / name).replace(folder / name)
     shutil.rmtree(staging)
