@@ -8,7 +8,7 @@ from tfcli.benchmark.spec import BenchmarkResult, BenchmarkSpec
 from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_table
 from tfcli.console import Console
-from tfcli.units import format_bytes
+from tfcli.units import format_bytes, plural
 
 COLUMNS = (
     "model",
@@ -41,9 +41,12 @@ def show(result: BenchmarkResult, console: Console) -> None:
             ]
         )
     print_table(console, "Speed and memory, each model in a process of its own", COLUMNS, rows)
+    unpacked = [name for name, row in zip(names, result.rows, strict=True) if row.unpacked]
+    if unpacked:
+        console.out.print(f"unpacked at load, as no kernel runs them packed: {', '.join(unpacked)}")
     console.out.print(
-        f"prompt of {result.prompt_tokens} tokens, {result.new_tokens} new ones, median of "
-        f"{result.repeats}, {result.device}, {result.threads} threads"
+        f"prompt of {plural(result.prompt_tokens, 'token')}, {result.new_tokens} new, median of "
+        f"{result.repeats}, {result.device}, {plural(result.threads, 'thread')}"
     )
 
 

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from tfcli.commands.options import Debug, Json, Quiet, Verbose
+from tfcli.commands.help import Command
+from tfcli.commands.options import Debug, Json, Quiet, Verbose, json_fields
 from tfcli.commands.output import finish, print_facts
 from tfcli.console import Console
 from tfcli.doctor.result import DoctorResult
 from tfcli.units import format_bytes
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+app = typer.Typer(add_completion=False)
+Thorough = Annotated[
+    bool, typer.Option("--thorough", help="Try the parts that compile, too: about a minute.")
+]
 _COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
 
 
 @app.command(
     "doctor",
-    help="Say what this machine has, try every part, and name the command that fixes each gap. "
+    cls=Command,
+    help="Say what this machine has and how it will compute, try every part, and name the command "
+    "that fixes each gap. Parts that compile take a minute, and wait for --thorough. "
     "The exit code is 0 when every required part works and 1 otherwise.",
+    epilog="tfcli doctor\n" + json_fields(DoctorResult),
 )
 def doctor(
-    json: Json = False, quiet: Quiet = False, verbose: Verbose = 0, debug: Debug = False
+    thorough: Thorough = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+    debug: Debug = False,
 ) -> None:
     from tfcli.doctor.examine import examine
 
     console = Console(quiet, verbose, json)
-    result = examine(console)
+    result = examine(console, thorough=thorough)
     finish(result, show, console)
     if not result.ok:
         raise typer.Exit(1)
@@ -36,6 +49,7 @@ def show(result: DoctorResult, console: Console) -> None:
     from rich.markup import escape
 
     print_facts(console, "Machine", _machine(result))
+    print_facts(console, "Arithmetic", result.arithmetic)
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     console.out.print(f"\n[cyan]versions[/cyan]  {versions}\n")
     _show_parts(result, console)
@@ -43,6 +57,10 @@ def show(result: DoctorResult, console: Console) -> None:
         if part.fix:
             console.out.print(f"  {escape(part.name)}:", style="bold", end=" ")
             console.out.print(part.fix, markup=False, soft_wrap=True)
+    if result.not_tried:
+        console.out.print(
+            f"not tried: {', '.join(result.not_tried)} (tfcli doctor --thorough)", style="dim"
+        )
     broken = [part.name for part in result.parts if part.required and part.state != "ok"]
     if broken:
         console.out.print(f"[red]required parts do not work: {', '.join(broken)}[/red]")

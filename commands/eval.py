@@ -10,7 +10,9 @@ from tfcli.evaluate.spec import EvalResult, EvalSpec
 
 def show(result: EvalResult, console: Console) -> None:
     """The figures, with what they were measured on."""
-    skipped = "" if result.first_token_scored else ", the first of each document left out"
+    skipped = ""
+    if result.unscored_tokens:
+        skipped = f"; {result.unscored_tokens:,} have nothing before them and are not scored"
     facts = {
         "perplexity": f"{result.perplexity:.4g}",
         "bits per byte": f"{result.bits_per_byte:.4f}",
@@ -27,11 +29,15 @@ def show(result: EvalResult, console: Console) -> None:
     facts["scored"] = (
         f"{result.tokens:,} tokens, {result.bytes:,} bytes, {result.documents:,} documents{skipped}"
     )
-    facts["windows"] = f"{result.window} tokens, stride {result.stride}, {result.dtype}"
+    before = {"each": "each window", "first": "each document", "none": "nothing"}[result.bos]
+    begins = f", a prefix of {result.bos_tokens} before {before}" if result.bos_tokens else ""
+    facts["windows"] = f"{result.window} tokens, stride {result.stride}, {result.dtype}{begins}"
     facts["speed"] = f"{result.tokens_per_second:,.0f} tokens/s"
     print_facts(console, f"{result.model} on {result.data}", facts)
 
 
 app = spec_command(
-    EvalSpec, show, epilog="tfcli eval MODEL --task perplexity --data text.txt --window 512 --json"
+    EvalSpec,
+    show,
+    epilog="tfcli eval MODEL --task perplexity --data text.txt --sequence-length 512 --json",
 )

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import sys
+
 from tfcli.commands.options import spec_command
 from tfcli.console import Console
-from tfcli.generate.preview import printable
-from tfcli.generate.spec import GenerateResult, GenerateSpec, is_answer
+from tfcli.generate.display import writer
+from tfcli.generate.spec import GenerateResult, GenerateSpec, is_answer, shown_before
 
 
 def show(result: GenerateResult, console: Console) -> None:
-    """The prompt in grey, the new text, and one line of figures."""
-    console.out.print(
-        printable(result.prompt),
-        style="dim",
-        markup=False,
-        soft_wrap=True,
-        end="\n" if is_answer(result.task, result.chat) else "",
-    )
-    console.out.print(printable(result.text), markup=False, soft_wrap=True)
-    ended = "the model ended it" if result.finish_reason == "stop" else "max_new_tokens reached"
-    console.note(
-        f"{len(result.token_ids)} tokens, {result.tokens_per_second:.1f} tokens/s, {ended}"
-    )
+    """The new text, and one line of figures."""
+    write = writer(sys.stdout)
+    for answer in result.all():
+        if result.echo:
+            write(shown_before(answer.prompt, is_answer(result.task, result.chat)), dim=True)
+        write(answer.text + "\n")
+    show_figures(result, console)
+
+
+def show_figures(result: GenerateResult, console: Console) -> None:
+    """What is left to say when the text is written already."""
+    answers = result.all()
+    count = sum(len(answer.token_ids) for answer in answers)
+    ended = sum(answer.finish_reason == "stop" for answer in answers)
+    how = f"{len(answers)} answers, {ended} ended"
+    if len(answers) == 1:
+        how = "the text ended" if ended else "max_new_tokens reached"
+    console.note(f"{count} tokens, {result.tokens_per_second:.1f} tokens/s, {how}")
 
 
 app = spec_command(
     GenerateSpec,
     show,
+    streamed=show_figures,
     epilog="tfcli generate MODEL 'Once upon a time' --temperature 0.8\n\n"
-    "tfcli generate MODEL 'Why is the sky blue?' --chat --system 'Be brief.'",
+    "tfcli generate MODEL 'Why is the sky blue?' --chat --system 'Be brief.'\n\n"
+    "tfcli generate MODEL - --stop '###' < prompt.txt",
 )

@@ -25,6 +25,10 @@ def show(result: TrainResult, console: Console) -> None:
         facts["best"] = f"{result.best_validation_loss:.4f} at step {result.best_step:,}" + (
             ", kept" if result.kept == "best" else ""
         )
+    facts["learning rate"] = f"{result.learning_rate:g}" + (
+        f" after {result.warmup_steps:,} steps of warm-up" if result.warmup_steps else ""
+    )
+    facts["weights"] = result.dtype
     facts["speed"] = (
         f"{result.tokens_per_second:,.0f} tokens/s, {result.precision} on {result.device}"
         + (f", {result.processes} processes" if result.processes > 1 else "")

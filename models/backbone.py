@@ -103,6 +103,13 @@ class Backbone(nn.Module):
         """Values of a new parameter that is neither a matrix, a bias nor a norm; None if it is."""
         return None
 
+    def drawn(self, name: str, shape: torch.Size, random: torch.Generator) -> torch.Tensor | None:
+        """Random values of a new parameter that is not drawn as the others; None if it is.
+
+        Others are normal with `init_std` if they are matrices, 0 if biases, 1 if norms.
+        """
+        return None
+
     def default(self, name: str) -> torch.Tensor | None:
         """The value of a buffer that checkpoints may leave out; None if it must be there."""
         return None

@@ -89,8 +89,37 @@ class ModelConfig:
 
     @property
     def longest_input(self) -> int:
-        """How many tokens the model can take at once."""
-        return self.max_position_embeddings
+        """How many tokens the model can take at once: more than it was trained with, where its
+        positions have no limit or are stretched for it."""
+        rope = self._rope
+        kind, factor = rope.get("rope_type"), rope.get("factor", 1.0)
+        trained = self.max_position_embeddings
+        if kind in ("linear", "dynamic"):
+            return min(LIMIT, max(trained, int(trained * factor)))
+        if kind == "yarn":
+            original = rope.get("original_max_position_embeddings", trained)
+            return min(LIMIT, max(trained, int(original * factor)))
+        return trained
+
+    @property
+    def trained_length(self) -> int:
+        """How many tokens the config names: what a length is by default."""
+        return min(self.longest_input, self.max_position_embeddings)
+
+    @property
+    def rotation_switch(self) -> int | None:
+        """The length past which all positions are turned otherwise, earlier ones too."""
+        rope = self._rope
+        if rope.get("rope_type") != "longrope":
+            return None
+        length: int = rope["original_max_position_embeddings"]
+        return length
+
+    @property
+    def _rope(self) -> Mapping[str, Any]:
+        """The rotary settings, where all layers share them."""
+        rope = getattr(self, "rope_parameters", None)
+        return rope if isinstance(rope, Mapping) else {}
 
     @property
     def longest_text(self) -> int:

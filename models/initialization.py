@@ -17,12 +17,15 @@ def random_values(model: Model, name: str, seed: int) -> torch.Tensor:
     special = model.body.initial(inner, shape)
     if special is not None:
         return special
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    drawn = model.body.drawn(inner, shape, generator)
+    if drawn is not None:
+        return drawn
     if name.endswith("bias"):
         return torch.zeros(shape)
     if len(shape) == 1:  # the weight of a norm
         return torch.ones(shape)
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     values, std, cutoff = torch.empty(shape), model.body.init_std(inner), model.body.init_cutoff
     if cutoff is None:
         values.normal_(0.0, std, generator=generator)

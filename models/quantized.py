@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from tfcli.models.errors import ModelError, hint
@@ -136,9 +137,26 @@ def swap_quantized(model: Model, quantization_config: Mapping[str, Any]) -> list
 
 def verify_quantized(model: nn.Module) -> None:
     """Check every quantized linear's buffers against the config; see `QuantizedLinear.verify`."""
-    for name, module in model.named_modules():
-        if isinstance(module, QuantizedLinear):
-            module.verify(name)
+    for name, module in packed_linears(model).items():
+        module.verify(name)
+
+
+def packed_linears(model: nn.Module) -> dict[str, QuantizedLinear]:
+    """The linears of a model that are packed, by their full names."""
+    found = model.named_modules()
+    return {name: module for name, module in found if isinstance(module, QuantizedLinear)}
+
+
+def unpack_linears(model: nn.Module, names: Iterable[str], dtype: torch.dtype) -> None:
+    """Put dense layers of the same weights in the place of packed ones, one after the other.
+
+    The model then computes faster and takes the memory of a dense one; it can no longer be saved
+    in the layout that it was loaded from.
+    """
+    for name in list(names):
+        path, _, leaf = name.rpartition(".")
+        parent = model.get_submodule(path)
+        setattr(parent, leaf, getattr(parent, leaf).unpacked(dtype))
 
 
 def _swap(

@@ -67,6 +67,67 @@ def test_the_example_works_with_the_commands(checkpoint, tmp_path, capsys):
     assert load_model(half).dtype == torch.bfloat16
 
 
+@pytest.fixture
+def recipe(tmp_path, tiny_tokenizer, text_file):
+    """A recipe that trains a new model of the example's family."""
+
+    def make(family_file, **changes):
+        config = {
+            "model_type": "parallel-llama",
+            "hidden_size": 16,
+            "intermediate_size": 24,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            **changes,
+        }
+        keys = {"tokenizer": str(tiny_tokenizer), "data": str(text_file), "max_steps": 1}
+        keys |= {"sequence_length": 8, "batch_size": 1, "output": str(tmp_path / "trained")}
+        if family_file is not None:
+            keys["family_file"] = str(family_file)
+        path = tmp_path / "recipe.json"
+        path.write_text(json.dumps({"command": "train", "config": config, **keys}))
+        return str(path)
+
+    return make
+
+
+def test_a_new_model_of_an_own_family_is_trained_wherever_the_file_is_named(recipe, tmp_path):
+    out = tmp_path / "trained"
+    assert run(["train", recipe(EXAMPLE), "--quiet"]) == 0
+    assert json.loads((out / "config.json").read_text())["model_type"] == "parallel-llama"
+    shutil.rmtree(out)
+    assert run(["train", recipe(None), "--family-file", str(EXAMPLE), "--quiet"]) == 0
+    assert (out / "model.safetensors").exists()
+
+
+def test_the_config_of_an_own_family_is_checked_before_the_work(recipe, tmp_path, capsys):
+    assert run(["train", recipe(EXAMPLE, residual_scale=0.0)]) == 2
+    assert "residual_scale must be above 0" in capsys.readouterr().err
+    assert run(["train", recipe(EXAMPLE, residual_scal=1.0)]) == 2
+    assert "did you mean 'residual_scale'" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*trained*"))
+
+
+@pytest.mark.parametrize("form", ["one command", "steps"])
+def test_looking_at_a_recipe_runs_nothing_of_it(recipe, tmp_path, capsys, form):
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nFAMILIES = []\n")
+    path = Path(recipe(tmp_path / "mine.py"))
+    if form == "steps":
+        step = json.loads(path.read_text())
+        del step["output"]
+        path.write_text(json.dumps({"steps": {"train": step}}))
+    assert run(["recipe", "show", str(path)]) == 0
+    assert run(["recipe", "show", str(path), "--json"]) == 0
+    capsys.readouterr()
+    assert run(["recipe", "validate", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "train: has a family_file, which validating does not run" in said
+    assert run(["recipe", "validate", str(path), "--json"]) == 0
+    files = json.loads(capsys.readouterr().out)["family_files"]
+    assert files == {"train": str(tmp_path / "mine.py")}
+    assert not (tmp_path / "ran").exists()
+
+
 def test_its_rule_holds_both_ways(checkpoint):
     assert "model.tok_embeddings.weight" in open_tensors(checkpoint)
     load_family_file(str(EXAMPLE))

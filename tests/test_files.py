@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import WorkError
-from tfcli.files import digest_file, inside, read_json, sync_folder, write_json, write_text
+from tfcli.files import digest_file, inside, sync_folder, write_json, write_text
 
 
 def test_a_text_is_replaced_in_one_step(tmp_path: Path) -> None:
@@ -42,13 +43,13 @@ def test_json_there_and_back(tmp_path: Path) -> None:
 def test_unreadable_json_names_the_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(content)
-    with pytest.raises(WorkError, match="not readable as JSON") as error:
+    with pytest.raises(WorkError, match="not valid JSON") as error:
         read_json(path)
     assert error.value.where == str(path)
 
 
 def test_missing_json(tmp_path: Path) -> None:
-    with pytest.raises(WorkError, match="missing"):
+    with pytest.raises(WorkError, match=r"there is no gone\.json"):
         read_json(tmp_path / "gone.json")
 
 

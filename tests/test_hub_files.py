@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, hf_api  # noqa: F401 - `use` sets its endpoint
 
-from tests.test_hub import COMMIT, FILES, Hub, cache, use  # noqa: F401 - cache is a fixture
+from tests.hub import use
+from tests.test_hub import COMMIT, FILES, Hub, cache  # noqa: F401 - cache is a fixture
 from tfcli.commands.app import run
 from tfcli.errors import UsageError, WorkError
 from tfcli.hub_files import download_files, list_files, upload_folder

@@ -1,7 +1,7 @@
 """Families of a user's own: a Python file that the user names, or an installed package.
 
-Such code runs, because the user asked for it by name. Code that a checkpoint brings along never
-does.
+Such code runs, because the user asked for it by name, and when the work begins: looking at a recipe
+runs nothing of it. Code that a checkpoint brings along never does.
 """
 
 from __future__ import annotations
@@ -80,8 +80,15 @@ def _line_in(error: BaseException, file: Path) -> str:
     return f":{lines[-1]}" if lines else ""
 
 
+def _must_exist(path: str) -> str:
+    if not Path(path).expanduser().is_file():
+        raise ValueError(f"there is no file {path}")
+    return path
+
+
 FamilyFile = Annotated[
-    Annotated[str, Role("input"), AfterValidator(load_family_file)] | None,
+    Annotated[str, Role("input"), AfterValidator(_must_exist)] | None,
     Field(description="A Python file of yours with model families; it is run."),
 ]
-"""A spec's key `family_file`. It stands last, so that the file is run when the rest is read."""
+"""A spec's key `family_file`. Reading a spec only looks whether the file is there; `execute` loads
+it before the verb runs."""

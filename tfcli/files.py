@@ -34,16 +34,6 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file, or raise a WorkError that names the file and the place in it."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WorkError("the file is missing", where=str(path)) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise WorkError(f"not readable as JSON: {error}", where=str(path)) from error
-
-
 def read_bounded(path: Path, limit: int) -> bytes:
     """The bytes of a regular file, for files of which nobody vouches for the size.
 

@@ -14,24 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tfcli.errors import UsageError, WorkError
+from tfcli.tokenizers.files import COMPANIONS
 
-# What a checkpoint folder holds besides its weights and config.json, and what a copy carries over.
-COMPANIONS = (
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-    "quantize_config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-)
 _FETCH = [
     "config.json",
     "adapter_config.json",
@@ -40,7 +24,17 @@ _FETCH = [
     "*.safetensors.index.json",
 ]
 _FETCH_PICKLED = ["pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json"]
-_LEAVE = ["*/*", "consolidated*"]  # other formats' copies of the same weights
+# Other formats' copies of the same weights lie in folders, and the hub's `*` reaches into them.
+# Folders of modules, such as 2_Dense, are not among these.
+_LEAVE = [
+    "consolidated*",
+    *(
+        f"{folder}/{name}"
+        for name in _FETCH
+        if "*" in name and "/" not in name
+        for folder in ("[!1-9]*", "[1-9][!_]*")
+    ),
+]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?(?:@[\w./-]+)?", re.ASCII)
 _FILE_ENDINGS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".json", ".yaml", ".yml")
 

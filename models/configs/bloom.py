@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_divides
+from tfcli.models.config import LIMIT, ModelConfig, require, require_divides
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,10 @@ class BloomConfig(ModelConfig):
     attention_dropout: float = 0.0
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2
+
+    @property
+    def longest_input(self) -> int:
+        return LIMIT
 
     @property
     def head_dropout(self) -> float:

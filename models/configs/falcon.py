@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_activation, require_divides
+from tfcli.models.config import LIMIT, ModelConfig, require, require_activation, require_divides
 from tfcli.models.configs.rope import check_rope, read_rope, write_rope
 
 
@@ -46,6 +46,10 @@ class FalconConfig(ModelConfig):
     def num_key_value_heads(self) -> int:
         many = self.new_decoder_architecture or not self.multi_query
         return self.num_kv_heads if many else 1
+
+    @property
+    def longest_input(self) -> int:
+        return LIMIT if self.alibi else super().longest_input
 
     @property
     def two_norms(self) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tfcli.models.errors import ModelError
 from tfcli.models.layers import int4_kernel
 from tfcli.models.layers.gptq_layout import PACK, group_index, unpack, unpack_zeros
+from tfcli.models.layers.linear import Linear, product
 
 _CHUNK = 1 << 20
 """Weights that are unpacked at a time: their temporaries then stay in the processor's cache."""
@@ -73,7 +73,7 @@ class QuantizedLinear(nn.Module):
                 self._int4 = int4_kernel.Int4Weight.of(levels, self.scales, self.group_size)
             out = self._int4(x)
             return out if bias is None else out + bias
-        return F.linear(x, self.dequantize(x.dtype).t(), bias)
+        return product(x, self.dequantize(x.dtype).t(), bias)
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The weight, transposed: [in_features, out_features].
@@ -143,10 +143,31 @@ class QuantizedLinear(nn.Module):
                 fix="correct checkpoint_format (gptq or gptq_v2) or sym in quantization_config",
             )
 
-    def _int4_applies(self, x: Tensor) -> bool:
+    def has_kernel(self, dtype: torch.dtype) -> bool:
+        """Whether few rows of this dtype are multiplied with the weight as it is packed."""
         return (
-            int4_kernel.takes(x)
-            and self.bits == 4
+            dtype == torch.bfloat16
+            and self.qweight.device.type == "cpu"
+            and int4_kernel.is_fast()
+            and self._is_int4
+        )
+
+    def unpacked(self, dtype: torch.dtype) -> Linear:
+        """A dense layer of the same weight, rounded once to `dtype`."""
+        layer = Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
+        weight = self.dequantize(dtype).t().contiguous()
+        layer.weight = nn.Parameter(weight, requires_grad=False)
+        if self.bias is not None:
+            layer.bias = nn.Parameter(self.bias.to(dtype), requires_grad=False)
+        return layer.train(self.training)
+
+    def _int4_applies(self, x: Tensor) -> bool:
+        return int4_kernel.takes(x) and self._is_int4
+
+    @property
+    def _is_int4(self) -> bool:
+        return (
+            self.bits == 4
             and self.symmetric
             and int4_kernel.fits(self.out_features, self.group_size)
             and self.has_contiguous_groups

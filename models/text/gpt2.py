@@ -24,7 +24,7 @@ from tfcli.models.layers.embeddings import Embedding, check_length, embed_inputs
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.mlp import PlainMLP
 from tfcli.models.layers.norms import layer_norm
-from tfcli.models.rules import Rule, Transpose
+from tfcli.models.rules import OldName, Rule, Transpose
 
 
 class GPT2Attention(nn.Module):
@@ -80,7 +80,10 @@ class GPT2Model(Backbone):
 
     prefix = "transformer"
     tokens = "wte"
-    rules: ClassVar[tuple[Rule, ...]] = (Transpose(r"\.(attn|mlp)\.(c_attn|c_proj|c_fc)\.weight"),)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Transpose(r"\.(attn|mlp)\.(c_attn|c_proj|c_fc)\.weight"),
+        OldName(r"^model\.(?=h\.|wte\.|wpe\.|ln_f\.)", "transformer."),  # MLX
+    )
     ignorable: ClassVar[dict[str, str]] = {
         r"\.attn\.(masked_)?bias$": "a causal mask, which is computed here"
     }

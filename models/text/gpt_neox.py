@@ -59,7 +59,12 @@ class GPTNeoXModel(Backbone):
 
     prefix = "gpt_neox"
     tokens = "embed_in"
-    rules = (Rename(r"^lm_head\.", "embed_out."), OldName(r"^lm_head\.", "embed_out."))
+    rules = (
+        Rename(r"^lm_head\.", "embed_out."),
+        OldName(r"^(?:lm_head|model\.embed_out)\.", "embed_out."),
+        OldName(r"^model\.h\.", "gpt_neox.layers."),  # this and the next are MLX's
+        OldName(r"^model\.(?=embed_in\.|final_layer_norm\.)", "gpt_neox."),
+    )
     ignorable: ClassVar[dict[str, str]] = {
         r"\.attention\.(masked_)?bias$": "a causal mask, which is computed here",
         r"rotary_emb\.inv_freq$": "computed from the config",

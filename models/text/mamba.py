@@ -116,18 +116,34 @@ class MambaModel(Backbone):
         return context.finished(self.norm_f(x.to(self.norm_f.weight.dtype)))
 
     def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
-        """What makes a new state space remember: decays of 1 to n, steps of 0.001 to 0.1."""
-        config = self.config
-        assert isinstance(config, StateSpaceConfig)
+        """Decays of 1 to n: the states of a new state space remember for unlike times."""
         if name.endswith("A_log"):
             return torch.arange(1, shape[-1] + 1, dtype=torch.float32).log().expand(shape).clone()
         if name.endswith("mixer.D"):
             return torch.ones(shape)
+        return None
+
+    def drawn(self, name: str, shape: torch.Size, random: torch.Generator) -> torch.Tensor | None:
+        """Steps of 0.001 to 0.1, and matrices that neither blow these up nor the stream."""
+        config = self.config
+        assert isinstance(config, StateSpaceConfig)
         if name.endswith(("dt_proj.bias", "dt_bias")):
-            # Spread evenly over the range, on a logarithmic scale.
+            # Alike on a logarithmic scale, and unrelated to the decays.
             low, high = math.log(config.time_step_min), math.log(config.time_step_max)
-            step = torch.linspace(low, high, shape[0]).exp().clamp(min=config.time_step_floor)
+            step = (low + (high - low) * torch.rand(shape, generator=random)).exp()
+            step.clamp_(min=config.time_step_floor)
             return step + torch.log(-torch.expm1(-step))  # the inverse of softplus
+        if name.endswith("dt_proj.weight"):
+            assert isinstance(config, MambaConfig)
+            bound = config.time_step_scale * int(config.time_step_rank) ** -0.5
+            if config.time_step_init_scheme == "constant":
+                return torch.full(shape, bound)
+            return torch.empty(shape).uniform_(-bound, bound, generator=random)
+        if name.endswith(("conv1d.weight", "out_proj.weight")):
+            bound = math.prod(shape[1:]) ** -0.5
+            if name.endswith("out_proj.weight") and config.rescale_prenorm_residual:
+                bound /= math.sqrt(config.num_hidden_layers)
+            return torch.empty(shape).uniform_(-bound, bound, generator=random)
         return None
 
 

@@ -15,6 +15,7 @@ from tfcli.models.layers.activations import activation
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.moe import MixtureOfExperts
 from tfcli.models.layers.routing import SoftmaxRouter
+from tfcli.models.rules import OldName
 from tfcli.models.text.sparse import ATTENTION, BalancedModel
 
 
@@ -43,6 +44,7 @@ class MixtralModel(BalancedModel):
     """Llama's body with Mixtral's mixtures."""
 
     mixture = "block_sparse_moe"
+    rules = (OldName(r"\.mlp\.(?=gate\.|experts\.)", ".block_sparse_moe."),)  # transformers 5's
     walk = CalibrationWalk(
         blocks="layers",
         groups=(

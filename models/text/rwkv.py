@@ -215,15 +215,33 @@ class RwkvModel(Backbone):
         return context.finished(self.ln_out(run_blocks(self.blocks, x, context)))
 
     def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
-        """Decays from fast to slow over the channels, and shares from 0 to 1."""
+        """Decays from fast to slow over the channels, and shares from 0 to 1; other curves in
+        each layer."""
         leaf = name.rpartition(".")[2]
-        if leaf == "time_decay":
-            return torch.linspace(-5, 3, shape[0])
+        if not leaf.startswith("time_"):
+            return None
+        layer, layers = int(name.split(".")[1]), self.config.num_hidden_layers
+        depth, height = layer / max(1, layers - 1), 1 - layer / layers
         if leaf == "time_first":
             return torch.ones(shape)
-        if leaf.startswith("time_mix"):
-            return (torch.arange(shape[-1]) / shape[-1]).expand(shape).clone()
-        return None
+        if leaf == "time_decay":
+            return -5 + 8 * torch.linspace(0, 1, shape[0]) ** (0.7 + 1.3 * depth)
+        share = (torch.arange(shape[-1]) / shape[-1]).expand(shape)
+        if leaf == "time_mix_receptance" and ".attention." in name:
+            return share ** (0.5 * height)
+        return share**height + (0.3 * depth if leaf == "time_mix_value" else 0)
+
+    def drawn(self, name: str, shape: torch.Size, random: torch.Generator) -> torch.Tensor | None:
+        """Matrices are orthogonal; the table is very small, as a norm follows it."""
+        if len(shape) != 2:
+            return None
+        rows, columns = shape
+        gain = max(1.0, rows / columns) ** 0.5
+        if name == "embeddings.weight":
+            gain = 1e-4 * max(shape) ** 0.5
+        elif (rows, columns) == (self.config.vocab_size, self.config.hidden_size):
+            gain *= 0.5
+        return nn.init.orthogonal_(torch.empty(shape), gain, generator=random)
 
 
 class RwkvCausalLM(CausalLM):

@@ -1,4 +1,4 @@
-"""Time one side on one model: inference.py tfcli|transformers FOLDER
+"""Time one side on one model: inference.py tfcli|transformers FOLDER DTYPE PROMPT
 
 Both sides: the same prompt, dtype and threads, greedy tokens, libraries imported before the clock
 starts, peak memory of this process as the kernel counts it (mapped files included).
@@ -17,11 +17,11 @@ import torch
 
 from tfcli.benchmark.memory import peak_memory
 
-PROMPT, NEW, REPEATS = 512, 32, 4
+NEW, REPEATS = 16, 2
 Decode = Callable[[list[int]], Iterator[int]]
 
 
-def tfcli_side(folder: str) -> Callable[[], Decode]:
+def tfcli_side(folder: str, dtype: torch.dtype) -> Callable[[], Decode]:
     """What loads a model and gives a function from a prompt to new tokens."""
     from tfcli.checkpoints.model import load_model
     from tfcli.generate.loop import generate
@@ -30,20 +30,20 @@ def tfcli_side(folder: str) -> Callable[[], Decode]:
     get_family("llama").model_class("causal-lm")  # imported before the clock
 
     def load() -> Decode:
-        model = load_model(folder, dtype=torch.bfloat16)
+        model = load_model(folder, dtype=dtype)
         return lambda prompt: generate(model, prompt, max_new_tokens=NEW)
 
     return load
 
 
-def transformers_side(folder: str) -> Callable[[], Decode]:
+def transformers_side(folder: str, dtype: torch.dtype) -> Callable[[], Decode]:
     """The same with transformers, without what its `generate` adds to each step."""
     from transformers import LlamaForCausalLM, logging
 
     logging.disable_progress_bar()
 
     def load() -> Decode:
-        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+        model = LlamaForCausalLM.from_pretrained(folder, dtype=dtype).eval()
 
         @torch.inference_mode()
         def decode(prompt: list[int]) -> Iterator[int]:
@@ -61,10 +61,11 @@ def transformers_side(folder: str) -> Callable[[], Decode]:
 
 
 def main() -> None:
-    name, folder = sys.argv[1:]
-    load = {"tfcli": tfcli_side, "transformers": transformers_side}[name](folder)
+    name, folder, dtype, length = sys.argv[1:]
+    sides = {"tfcli": tfcli_side, "transformers": transformers_side}
+    load = sides[name](folder, getattr(torch, dtype))
     generator = torch.Generator().manual_seed(0)
-    prompt = torch.randint(100_000, (PROMPT,), generator=generator).tolist()
+    prompt = torch.randint(40_000, (int(length),), generator=generator).tolist()
     began = perf_counter()
     decode = load()
     load_seconds = perf_counter() - began
@@ -82,7 +83,7 @@ def main() -> None:
     result = {
         "load_seconds": load_seconds,
         "first_token_seconds": first_token_seconds,
-        "prefill_tokens_per_second": PROMPT / median(prefills),
+        "prefill_tokens_per_second": len(prompt) / median(prefills),
         "decode_tokens_per_second": (NEW - 1) / median(decodes),
         "peak_memory_bytes": peak_memory(),
         "tokens": tokens,

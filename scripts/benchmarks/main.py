@@ -26,10 +26,11 @@ BIN = Path(sys.executable).parent
 INFERENCE = {
     "load_seconds": "load, s",
     "first_token_seconds": "load + first token, s",
-    "prefill_tokens_per_second": "prefill of 512, tok/s",
-    "decode_tokens_per_second": "decode of 32, tok/s",
+    "prefill_tokens_per_second": "prefill, tok/s",
+    "decode_tokens_per_second": "decode, tok/s",
     "peak_memory_bytes": "peak memory, GB",
 }
+SHAPES = {"1b": "Llama-3.2-1B", "135m": "SmolLM2-135M"}
 TRAIN = {"tokens_per_second": "training, tok/s", "peak_memory_bytes": "peak memory, GB"}
 
 
@@ -46,7 +47,6 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help=f"of {', '.join(names)}; all if none is named")
     parser.add_argument("--rounds", type=int, default=3, help="times that every side runs")
     parser.add_argument("--steps", type=int, default=60, help="training steps a round")
-    parser.add_argument("--model", type=Path, help="an inference model that is already there")
     parser.add_argument("--sizes", default="1b,8b", help="of convert: 1b (2.5 GB), 8b (16 GB)")
     parser.add_argument("--json", action="store_true", help="print one JSON object and no table")
     options = parser.parse_args()
@@ -59,7 +59,7 @@ def main() -> int:
             found[name] = benchmarks[name](Path(folder), options)
             if options.json:
                 continue
-            if name in ("families", "convert"):
+            if name in ("inference", "families", "convert"):
                 for part, sides in found[name].items():
                     show(part, sides)
             else:
@@ -72,17 +72,47 @@ def main() -> int:
 
 
 def bench_inference(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """A random bf16 model of Llama-3.2-1B's shape."""
-    model = options.model or folder / "model"
-    if not model.exists():
-        say("writing a model of Llama-3.2-1B's shape")
-        side("make.py", str(model))
-    warm_up(model)
-    return in_turn(
-        {name: ["inference.py", name, str(model)] for name in ("tfcli", "transformers")},
-        options.rounds,
-        INFERENCE,
-    )
+    """Random models of two shapes, in the types that people run them in.
+
+    The prompt is as long as this machine's plain bf16 products allow: without instructions for
+    them, 512 tokens of the 1B shape take a minute a side.
+    """
+    rates = {"bfloat16": operations_per_second(torch.bfloat16)}
+    rates["float32"] = operations_per_second(torch.float32)
+    found = {}
+    for shape, dtype in (("1b", "bfloat16"), ("135m", "float32"), ("135m", "bfloat16")):
+        model = folder / f"{shape}-{dtype}"
+        say(f"writing a model of the {SHAPES[shape]} shape in {dtype}")
+        parameters = side("make.py", str(model), shape, dtype)["parameters"]
+        warm_up(model)
+        prompt = prompt_length(rates[dtype] / (2 * parameters))
+        words = [str(model), dtype, str(prompt)]
+        found[f"{SHAPES[shape]}, {dtype}, prompt of {prompt}"] = in_turn(
+            {name: ["inference.py", name, *words] for name in ("tfcli", "transformers")},
+            options.rounds,
+            INFERENCE,
+        )
+        shutil.rmtree(model)
+    return found
+
+
+def operations_per_second(dtype: torch.dtype) -> float:
+    """What torch's plain product does in a second here, the best of three."""
+    x, weight = torch.ones(64, 2048, dtype=dtype), torch.ones(2048, 2048, dtype=dtype)
+    best = float("inf")
+    for _ in range(3):
+        began = perf_counter()
+        torch.nn.functional.linear(x, weight)
+        best = min(best, perf_counter() - began)
+    return 2 * x.numel() * weight.shape[0] / best
+
+
+def prompt_length(tokens_per_second: float) -> int:
+    """The largest power of two, from 16 to 512, that such a rate gets through in two seconds."""
+    length = 512
+    while length > 16 and length > 2 * tokens_per_second:
+        length //= 2
+    return length
 
 
 def bench_train(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -252,6 +282,9 @@ def show(name: str, found: dict[str, dict[str, Any]]) -> None:
     """A table: a line a figure, a column a side; the median, and lowest to highest."""
     sides = list(found)
     labels = list(found[sides[0]]["figures"])
+    if len(name) > 24:
+        print(f"\n{name}")
+        name = ""
     print(f"\n{name:<24}" + "".join(f"{side:>28}" for side in sides))
     for label in labels:
         cells = []

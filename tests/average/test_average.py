@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +267,53 @@ def test_the_card_and_files_of_a_size(tmp_path: Path) -> None:
     assert all(digest in card for digest in inputs.values())
     assert f"{result.verified} tensors read back" in card
     assert str(tmp_path) not in card
+
+
+def rewritten(folder: Path, name: Callable[[str], str | None], **more: torch.Tensor) -> Path:
+    """The same folder with its tensors renamed; those that are called None are left out."""
+    source = open_tensors(folder)
+    tensors = {name(key): source[key].clone() for key in source} | more
+    pending = [PendingTensor.of(key, value) for key, value in tensors.items() if key is not None]
+    write_safetensors(folder / "model.safetensors", pending)
+    return folder
+
+
+def test_names_that_the_family_knows_as_one_are_one(tmp_path: Path) -> None:
+    tied = {"tie_word_embeddings": True}
+    one = finetune(tmp_path / "one", 1, **tied)
+    plain = average(tmp_path / "plain", one, finetune(tmp_path / "other", 2, **tied))
+    bare = finetune(tmp_path / "bare", 2, **tied)
+    rewritten(bare, lambda key: key.removeprefix("model."))
+    head = finetune(tmp_path / "head", 2, **tied)
+    table = "model.embed_tokens.weight"
+    rewritten(head, lambda key: "lm_head.weight" if key == table else key)
+    wanted = open_tensors(tmp_path / "plain")
+    for number, other in enumerate((bare, head)):
+        result = average(tmp_path / f"out{number}", one, other)
+        found = open_tensors(tmp_path / f"out{number}")
+        assert [t.name for t in result.tensors] == [t.name for t in plain.tensors]
+        assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+        load_model(tmp_path / f"out{number}")
+
+
+def test_masks_that_the_model_computes_need_not_be_in_every_source(tmp_path: Path) -> None:
+    one, other = finetune(tmp_path / "one", 1, GPT2), finetune(tmp_path / "other", 2, GPT2)
+    mask = torch.ones(1, 1, 32, 32).tril().bool()
+    rewritten(one, lambda key: key, **{"transformer.h.0.attn.bias": mask})
+    for number, pair in enumerate(((one, other), (other, one))):
+        average(tmp_path / f"out{number}", *pair)
+        load_model(tmp_path / f"out{number}")
+        assert "transformer.h.0.attn.bias" not in open_tensors(tmp_path / f"out{number}")
+
+
+def test_two_spellings_of_one_config_are_one_and_another_value_is_not(tmp_path: Path) -> None:
+    one, other = finetune(tmp_path / "one", 1), finetune(tmp_path / "other", 2)
+    old = json.loads((one / "config.json").read_text())
+    for key in ("rope_parameters", "rope_theta", "attention_bias", "mlp_bias", "head_dim", "dtype"):
+        old.pop(key, None)
+    old |= {"rope_theta": 10000.0, "rope_scaling": None, "pretraining_tp": 1, "use_cache": True}
+    (one / "config.json").write_text(json.dumps(old))
+    average(tmp_path / "out", one, other)
+    (one / "config.json").write_text(json.dumps({**old, "rope_theta": 500000.0}))
+    with pytest.raises(WorkError, match="rope"):
+        average(tmp_path / "bad", one, other)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+from pathlib import Path
 
 import pytest
 
-from tfcli.checkpoints.strict_json import BUDGET, memory, parse_object
+from tfcli.checkpoints.folder import load_config
+from tfcli.checkpoints.strict_json import BUDGET, memory, parse_json, parse_object, read_json
 from tfcli.errors import WorkError
+from tfcli.tokenizers.load import load_tokenizer
 
 
 def test_what_is_right_is_read() -> None:
@@ -18,8 +22,8 @@ def test_what_is_right_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b'{"a": 1, "a": 1}', "'a' stands twice"),
-        (b'{"x": [{"a": 1, "a": 1}]}', "'a' stands twice"),
+        (b'{"a": 1, "a": 2}', "'a' stands twice, with different values"),
+        (b'{"x": [{"a": 1, "a": true}]}', "'a' stands twice"),
         (b"[]", "expected a JSON object, found a list"),
         (b'{"a": Infinity}', "Infinity is not a JSON number"),
         (b'{"a": -1e999}', "the number '-1e999' is too large"),
@@ -39,6 +43,36 @@ def test_what_is_wrong_is_said(text: bytes, says: str) -> None:
     assert says in error.value.what
     assert error.value.where == "x.json"
     assert str(error.value).isprintable()
+
+
+def test_a_key_may_stand_twice_where_it_says_the_same(tmp_path: Path) -> None:
+    assert parse_json(b'[{"a": {"b": [1]}, "a": {"b": [1]}}]', where="x") == [{"a": {"b": [1]}}]
+    for first, second in (("1", "1.0"), ("1", "true"), ("null", "false"), ('"1"', "1")):
+        with pytest.raises(WorkError, match="'a' stands twice, with different values"):
+            parse_json(f'{{"a": {first}, "a": {second}}}'.encode(), where="x")
+
+
+def test_a_key_that_stands_twice_at_every_depth_takes_no_long_time() -> None:
+    inner = '"' + "x" * 1_000_000 + '"'
+    text = '{"a":0,"a":0,"b":' * 300 + inner + "}" * 300  # 600 MB if all were compared with all
+    assert len(parse_object(text.encode(), where="x")) == 2
+
+
+@pytest.mark.parametrize("reader", ["tokenizer_config.json", "config.json", "vocab.json"])
+def test_one_rule_holds_for_every_file_of_a_checkpoint(reader: str, tmp_path: Path) -> None:
+    (tmp_path / "merges.txt").write_text("")
+    (tmp_path / "vocab.json").write_text('{"a": 0}')
+    (tmp_path / reader).write_text('{"a": 0, "a": 1}')
+    with pytest.raises(WorkError, match="'a' stands twice") as error:
+        load_tokenizer(tmp_path)
+    assert error.value.where == str(tmp_path / reader)
+
+
+def test_infinity_is_read_where_python_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"model_type": "mamba2", "time_step_limit": [0.0, Infinity]}')
+    assert read_json(path)["time_step_limit"] == [0.0, math.inf]
+    assert load_config(tmp_path).time_step_limit == [0.0, math.inf]  # type: ignore[attr-defined]
 
 
 def test_memory_is_estimated_before_anything_is_parsed() -> None:

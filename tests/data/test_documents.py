@@ -1,9 +1,11 @@
 """Text files in, documents out, and errors that give file and line."""
 
 import json
+import sys
 
 import pytest
 
+from tfcli.console import Console
 from tfcli.data.documents import load_documents, read_documents
 from tfcli.errors import UsageError, WorkError
 
@@ -35,14 +37,26 @@ def test_another_field_can_hold_the_text(write):
     assert read_documents(write("a.jsonl", '{"body": "one"}'), "body") == ["one"]
 
 
-def test_a_folder_is_its_txt_files_in_the_order_of_their_names(write):
-    write("f/b.txt", "second")
-    folder = write("f/a/z.txt", "first").parent.parent
-    write("f/notes.md", "not read")
+def test_a_folder_is_all_its_files_of_every_kind_in_the_order_of_their_names(write):
+    write("f/B.TXT", "plain")
+    folder = write("f/a/z.jsonl", '{"text": "a line"}').parent.parent
+    write("f/c.csv", "text\na row\n")
+    write("f/d.md", "more")
+    write("f/.hidden.txt", "of a tool")
     assert [(d.id, d.text) for d in load_documents(folder)] == [
-        ("a/z.txt", "first"),
-        ("b.txt", "second"),
+        ("B.TXT", "plain"),
+        ("a/z.jsonl:1", "a line"),
+        ("c.csv:1", "a row"),
+        ("d.md", "more"),
     ]
+
+
+def test_the_files_of_a_folder_that_are_left_out_are_counted_and_named(write, capsys):
+    folder = write("f/a.txt", "read").parent
+    write("f/a.pdf", "%PDF")
+    write("f/notes", "no suffix")
+    assert read_documents(folder, console=Console.silent()) == ["read"]
+    assert "2 of 3 files are not read as text: a.pdf, notes" in capsys.readouterr().err
 
 
 def test_a_folder_of_splits_gives_the_split_that_is_asked_for(write):
@@ -64,21 +78,66 @@ def test_tables_give_a_document_a_row(tmp_path, suffix):
     assert read_documents(path) == ["one", "two"]
     with pytest.raises(WorkError, match="no column 'txt'"):
         read_documents(path, "txt")
-    with pytest.raises(WorkError, match="row 1 of 'n' is not text"):
-        read_documents(path, "n")
+    assert read_documents(path, "n") == ["1", "2"]
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_a_broken_table_is_named(write, suffix):
-    with pytest.raises(WorkError, match="not readable as a table") as error:
-        read_documents(write(f"t.{suffix}", b'\x00\xff"broken'))
-    assert error.value.where.endswith(suffix)
+WORDS = ["null", "NA", "nan", "None", "#N/A", "true", "1", "007", "1e3", ""]
+
+
+def test_a_text_is_what_stands_there_also_a_word_for_nothing_or_a_number(write, tmp_path):
+    from datasets import Dataset
+
+    assert read_documents(write("t.csv", "id,text\n" + "".join(f"1,{w}\n" for w in WORDS))) == WORDS
+    Dataset.from_dict({"text": WORDS}).to_parquet(str(tmp_path / "t.parquet"))
+    assert read_documents(tmp_path / "t.parquet") == WORDS
+    assert read_documents(write("n.jsonl", '{"text": 1.50}\n{"text": 7}')) == ["1.50", "7"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("t.txt", "one"),
+        ("t.jsonl", '{"text": "one"}'),
+        ("t.csv", "text\none\n"),
+        ("t.csv", '"text"\r\n"one"\r\n'),
+    ],
+)
+def test_a_byte_order_mark_is_no_part_of_a_text(write, name, data):
+    assert read_documents(write(name, b"\xef\xbb\xbf" + data.encode())) == ["one"]
+
+
+def test_a_cell_may_hold_commas_quotes_line_breaks_and_any_length(write):
+    long = "word " * 100_000
+    path = write("t.csv", f'text,n\n"a ""b"", c\nd",1\n\n{long},2\n')
+    assert read_documents(path) == ['a "b", c\nd', long]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "what", "where"),
+    [
+        ("t.parquet", b'\x00\xff"broken', "not readable as a table", "t.parquet"),
+        ("t.csv", 'text\none\n"open', "not readable as a table", "t.csv:3"),
+        ("t.csv", "text,n\none,1\ntwo,2,3\n", "row 2 has 3 columns", "t.csv:3"),
+    ],
+)
+def test_a_broken_table_is_named(write, name, data, what, where):
+    with pytest.raises(WorkError, match=what) as error:
+        read_documents(write(name, data))
+    assert error.value.where.endswith(where)
+
+
+def test_what_is_missing_in_a_table_is_not_taken_for_text(tmp_path):
+    from datasets import Dataset
+
+    Dataset.from_dict({"text": ["one", None]}).to_parquet(str(tmp_path / "t.parquet"))
+    with pytest.raises(WorkError, match="row 2 of 'text' is not text"):
+        read_documents(tmp_path / "t.parquet")
 
 
 def test_a_missing_library_names_the_extra(write, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(WorkError) as error:
-        read_documents(write("t.csv", "text\none\n"))
+        read_documents(write("t.parquet", "x"))
     assert "tfcli[data]" in error.value.fix
 
 
@@ -88,7 +147,8 @@ def test_a_missing_library_names_the_extra(write, monkeypatch):
         ('{"text": "a"}\n{"txet": "b"}', "no 'text'", 2),
         ('{"text": "a"}\n\n["b"]', "not a JSON object", 3),
         ('{"text": "a"', "not JSON", 1),
-        ('{"text": 7}', "'text' is not text", 1),
+        ('{"text": null}', "'text' is not text", 1),
+        ('{"text": ["a"]}', "'text' is not text", 1),
         ('{"text": "\\ud800"}', "half of a surrogate pair", 1),
         ("[" * 100_000, "not JSON", 1),
     ],
@@ -112,5 +172,5 @@ def test_what_is_not_text_is_an_error(write, tmp_path):
         read_documents(write("a.pdf", "x"))
     with pytest.raises(UsageError, match="no such file"):
         read_documents(tmp_path / "none.txt")
-    with pytest.raises(WorkError, match=r"no \.txt files"):
-        read_documents(write("empty/x.md", "x").parent)
+    with pytest.raises(WorkError, match=r"the folder holds no \.txt"):
+        read_documents(write("empty/x.pdf", "x").parent)

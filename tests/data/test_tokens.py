@@ -24,14 +24,14 @@ def tokenizer(template: str = "$A", bos: str | None = None, eos: str | None = No
     ("made", "stream"),
     [
         (tokenizer("<s> $A", "<s>", "</s>"), [0, 2, 3, 1, 0, 2, 1]),  # a BOS and an EOS
-        (tokenizer("<s> $A", "<s>", "<s>"), [0, 2, 3, 0, 2]),  # one token for both
+        (tokenizer("<s> $A", "<s>", "<s>"), [0, 2, 3, 0, 2, 0]),  # one token for both
         (tokenizer("$A", "<s>", "</s>"), [2, 3, 1, 2, 1]),  # a BOS that is not used
         (tokenizer("$A", "</s>", "</s>"), [2, 3, 1, 2, 1]),  # gpt2's way
         (tokenizer("<s> $A </s>", "<s>", "</s>"), [0, 2, 3, 1, 0, 2, 1]),  # adds its own EOS
         (tokenizer("$A"), [2, 3, 2]),  # no special tokens at all
     ],
 )
-def test_documents_are_joined(made, stream):
+def test_the_end_of_every_document_is_marked_also_of_the_last_one(made, stream):
     assert token_stream(["a b", "a"], made).tolist() == stream
 
 

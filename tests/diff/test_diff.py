@@ -107,6 +107,27 @@ def test_the_ends_of_fp32_and_of_integers(tmp_path: Path) -> None:
     assert (found.max_difference, found.changed) == (1.0, 1)
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "gap"),
+    [
+        (2**53, 2**53 + 1, 1),
+        (-(2**63), -(2**63) + 1, 1),
+        (-(2**63), 2**63 - 1, 2**64 - 1),
+        (2**62 + 3, 2**62, 3),
+    ],
+)
+def test_integers_are_compared_as_integers_to_the_ends_of_their_type(
+    tmp_path: Path, a: int, b: int, gap: int
+) -> None:
+    found = one(tmp_path, torch.tensor([a, 5]), torch.tensor([b, 5]))
+    assert (found.status, found.changed, found.max_difference) == ("different", 1, float(gap))
+    unsigned = [torch.tensor([x + 2**63, 5], dtype=torch.uint64) for x in (a, b)]
+    found = one(tmp_path, *unsigned)
+    assert (found.changed, found.max_difference) == (1, float(gap))
+    mixed = distance(torch.tensor([2**53]), torch.tensor([2**53 + 1], dtype=torch.uint64))
+    assert mixed is not None and mixed.changed == 1
+
+
 @pytest.mark.parametrize("kind", [torch.bool, torch.float8_e4m3fn, torch.uint16, torch.float64])
 def test_types_beyond_the_plain_ones(tmp_path: Path, kind: torch.dtype) -> None:
     found = one(tmp_path, torch.tensor([1.0, 0.0]).to(kind), torch.tensor([1.0, 1.0]).to(kind))

@@ -8,21 +8,44 @@ import pytest
 
 from tfcli.commands import app, doctor
 from tfcli.console import Console
+from tfcli.devices import explain
+from tfcli.doctor import checks
 from tfcli.doctor.result import DoctorResult
 
 
 def test_doctor_tries_the_real_parts_of_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
-    code = app.run(["doctor", "--json"])
+    code = app.run(["doctor", "--thorough", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["schema"] == "tfcli.doctor/1"
     parts = {part["name"]: part for part in found["parts"]}
     wrong = {name: part["detail"] for name, part in parts.items() if part["state"] != "ok"}
     assert not wrong
     assert (code, found["ok"]) == (0, True)
-    assert {"torch", "torch.compile", "accelerate", "datasets", "bitsandbytes"} <= set(parts)
+    extras = {"bitsandbytes", "datasets", "gguf", "onnx", "executorch"}
+    assert {"torch", "torch.compile", "accelerate", *extras} <= set(parts)
+    assert found["not_tried"] == []
+    assert found["arithmetic"] == explain()
+    assert "0 GFLOP/s" not in parts["torch"]["detail"].split()
     assert found["versions"]["torch"].startswith("2.")
     assert found["devices"][0]["type"] == "cpu" and found["devices"][0]["threads"] >= 1
     assert found["disk"]["free_bytes"] > 0
+
+
+def test_parts_that_compile_wait_until_they_are_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert app.run(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "not tried: torch.compile, executorch" in printed and "--thorough" in printed
+    assert explain()["training"].split(",")[0] in printed
+
+
+@pytest.mark.parametrize(
+    ("operations", "said"),
+    [(3.2e8, "320 MFLOP/s"), (4.56e9, "4.56 GFLOP/s"), (1.1e12, "1.1 TFLOP/s")],
+)
+def test_no_machine_multiplies_at_a_rate_of_nothing(operations: float, said: str) -> None:
+    assert checks._rate(operations) == said
 
 
 def answer(state: str, *, required: bool) -> DoctorResult:
@@ -47,7 +70,8 @@ def test_the_exit_code_follows_the_required_parts(
     required: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        "tfcli.doctor.examine.examine", lambda console: answer("broken", required=required)
+        "tfcli.doctor.examine.examine",
+        lambda console, thorough: answer("broken", required=required),
     )
     assert app.run(["doctor"]) == code
     # Brackets in a package's name or an error are not terminal markup.

@@ -116,9 +116,9 @@ def test_a_file_in_the_users_folder_does_not_stand_in_for_a_package(
 ) -> None:
     here = tmp_path / "here"
     here.mkdir()
-    (here / "safetensors.py").write_text("raise SystemExit('the wrong file')")
+    (here / "tokenizers.py").write_text("raise SystemExit('the wrong file')")
     monkeypatch.chdir(here)
-    (answer,) = probe([("tfcli.doctor.checks:safetensors", 120.0)])
+    (answer,) = probe([("tfcli.doctor.checks:tokenizers", 120.0)])
     assert answer.error is None
 
 
@@ -133,5 +133,8 @@ def test_every_optional_part_is_an_extra_that_the_fix_installs() -> None:
     assert extras == {
         "bitsandbytes": "pip install 'tfcli[bnb]'",
         "datasets": "pip install 'tfcli[data]'",
+        "executorch": "pip install 'tfcli[executorch]'",
+        "gguf": "pip install 'tfcli[gguf]'",
+        "onnx": "pip install 'tfcli[onnx]'",
     }
     assert all(not check.required for check in CHECKS if check.name in extras)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from tests.conftest import make_tiny_llama
-from tfcli.checkpoints.model import load_model
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.commands.app import run
 from tfcli.data.documents import read_documents
+from tfcli.models.loading import build, initialize
 from tfcli.tokenizers.load import load_tokenizer
 
 
@@ -133,9 +134,9 @@ def test_a_folder_of_splits_is_judged_by_its_test(evaluate, text_file, tmp_path)
     ("flags", "what"),
     [
         (("--window", 129), "more than the model's 128 positions"),
-        (("--window", 8, "--stride", 8), "must be below window"),
-        (("--stride", 128), "must be below window"),
-        (("--prime", "PRIME"), "prime belongs to compression_baselines"),
+        (("--window", 8, "--stride", 9), "must not be above window"),
+        (("--stride", 129), "must not be above window"),
+        (("--prime", "PRIME"), "prime has no effect with compression_baselines: false"),
         (("--reference", "OTHER"), "different tokenizers"),
     ],
 )
@@ -146,10 +147,132 @@ def test_what_does_not_fit_is_refused(evaluate, tiny_llama, text_file, tmp_path,
     assert what in error["error"]["what"]
 
 
-def test_a_reference_with_another_vocabulary_is_refused(evaluate, tiny_tokenizer, tmp_path):
-    other = make_tiny_llama(tmp_path / "other", tiny_tokenizer, vocab_size=330)
-    error = evaluate("--reference", other, code=2)
-    assert "has 330" in error["error"]["what"]
+def test_tables_of_one_tokenizer_compare_whatever_they_are_padded_to(
+    evaluate, tiny_llama, tiny_tokenizer, tmp_path
+):
+    other = make_tiny_llama(tmp_path / "other", tiny_tokenizer, seed=1, vocab_size=330)
+    longer, alike = tmp_path / "longer", tmp_path / "alike"
+    for folder, rows in ((longer, 330), (alike, 320)):
+        model = load_model(other)
+        table = model.model.embed_tokens.weight.data[:320]
+        config = model.config.replace(vocab_size=rows)
+        resized = build(config, "causal-lm")
+        initialize(resized)
+        resized.load_state_dict(
+            {
+                k: v
+                for k, v in model.state_dict().items()
+                if "embed" not in k and "lm_head" not in k
+            },
+            strict=False,
+        )
+        resized.model.embed_tokens.weight.data[:320] = table
+        save_model(resized, folder, tokenizer_from=tiny_tokenizer)
+    one, two = (evaluate("--window", 64, "--reference", folder) for folder in (longer, alike))
+    assert one["kl_divergence"] == pytest.approx(two["kl_divergence"], rel=1e-5)
+    assert one["same_top_token"] == two["same_top_token"]
+    # Each model's own figure is over its own table, as without a comparison.
+    assert one["reference_perplexity"] == pytest.approx(
+        evaluate("--window", 64, model=longer)["perplexity"]
+    )
+    back = evaluate("--window", 64, "--reference", tiny_llama, model=longer)
+    assert back["kl_divergence"] > 0
+
+
+def test_a_reference_with_fewer_positions_is_refused(evaluate, tiny_tokenizer, tmp_path):
+    short = make_tiny_llama(tmp_path / "s", tiny_tokenizer, max_position_embeddings=32)
+    error = evaluate("--reference", short, "--window", 64, code=2)["error"]
+    assert "32 positions" in error["what"] and error["fix"] == "--window 32"
+    evaluate("--reference", short, "--window", 32)
+
+
+def retemplated(folder, target, single, names):
+    """A copy whose tokenizer puts something else around a text."""
+    from tokenizers import Tokenizer, processors
+
+    shutil.copytree(folder, target)
+    backend = Tokenizer.from_file(str(target / "tokenizer.json"))
+    ids = [(name, backend.token_to_id(name)) for name in names]
+    backend.post_processor = processors.TemplateProcessing(single=single, special_tokens=ids)
+    backend.save(str(target / "tokenizer.json"))
+    return target
+
+
+@torch.no_grad()
+def by_hand(model, documents, prefix, window, stride):
+    """The mean loss with the prefix before every window, one window at a time."""
+    losses = []
+    for ids in documents:
+        done = 0
+        for start in range(0, len(ids), stride):
+            part = ids[start : start + window - len(prefix)]
+            row = torch.tensor([[*prefix, *part]])
+            logits = model(input_ids=row).logits[0].log_softmax(-1)
+            new = start + len(part) - done
+            if new > 0:
+                scored = logits[-new - 1 : -1].gather(1, row[0, -new:, None])
+                losses += [-float(loss) for loss in scored]
+                done += new
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("prefix", [(), (0,), (0, 65), (0, 65, 66)], ids=len)
+def test_a_prefix_of_any_length_stands_before_each_window_and_is_not_scored(
+    evaluate, tiny_llama, text_file, tmp_path, prefix
+):
+    names = [load_tokenizer(tiny_llama).backend.id_to_token(index) for index in prefix]
+    folder = retemplated(tiny_llama, tmp_path / "m", " ".join([*names, "$A"]), names)
+    texts = read_documents(text_file)
+    documents = load_tokenizer(folder).encode_batch(texts, add_special_tokens=False)
+    result = evaluate("--window", 16, "--stride", 8, model=folder)
+    assert (result["bos"], result["bos_tokens"]) == ("each", len(prefix))
+    assert result["tokens"] == sum(map(len, documents)) - (0 if prefix else len(documents))
+    if prefix:
+        wanted = by_hand(load_model(folder), documents, prefix, 16, 8)
+        assert result["loss"] == pytest.approx(wanted, rel=1e-5)
+        first = evaluate("--window", 16, "--stride", 8, "--bos", "first", model=folder)
+        none = evaluate("--window", 16, "--stride", 8, "--bos", "none", model=folder)
+        assert len({result["loss"], first["loss"], none["loss"]}) == 3
+        assert (none["bos_tokens"], none["unscored_tokens"]) == (0, len(documents))
+        assert first["tokens"] == result["tokens"]
+
+
+def test_windows_may_stand_side_by_side_and_what_has_no_context_is_said(
+    evaluate, tiny_llama, tmp_path, capsys, text_file
+):
+    whole = evaluate("--window", 16, "--stride", 16)
+    assert (whole["stride"], whole["unscored_tokens"]) == (15, 0)  # beside a BOS
+    bare = without_bos(tiny_llama, tmp_path / "bare")
+    result = evaluate("--window", 16, "--stride", 16, model=bare)
+    lengths = map(len, load_tokenizer(bare).encode_batch(read_documents(text_file)))
+    assert result["unscored_tokens"] == sum(-(-length // 16) for length in lengths)
+    assert result["tokens"] + result["unscored_tokens"] == whole["tokens"]
+    assert result["bytes"] < whole["bytes"]
+    command = ["eval", str(bare), "--data", str(text_file), "--window", "16", "--stride", "16"]
+    assert run(command) == 0
+    assert f"{result['unscored_tokens']} have nothing before them" in capsys.readouterr().out
+
+
+def test_a_perplexity_that_no_number_holds_is_infinite_and_valid_json(
+    tiny_llama, text_file, tmp_path, capsys
+):
+    model = load_model(tiny_llama)
+    model.model.norm.weight.data.mul_(1e4)  # every text is a surprise of thousands of nats
+    save_model(model, tmp_path / "sure", tokenizer_from=tiny_llama)
+    out = tmp_path / "out"
+    command = ["eval", str(tmp_path / "sure"), "--data", str(text_file), "--output", str(out)]
+    assert run([*command, "--json"]) == 0
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    for written in (capsys.readouterr().out, (out / "run.json").read_text()):
+        found = json.loads(written, parse_constant=refuse)
+        assert found.get("result", found)["perplexity"] == "Infinity"
+    assert run([*command, "--json"]) == 0  # read back from its record
+    assert json.loads(capsys.readouterr().out)["loss"] > 1000
+    assert run(command) == 0
+    assert "inf" in capsys.readouterr().out
 
 
 def test_a_tokenizer_of_another_model_is_an_error(evaluate, tiny_tokenizer, tmp_path):
@@ -166,8 +289,6 @@ def test_text_without_a_token_to_score_is_an_error(evaluate, tiny_llama, tmp_pat
 
 
 def test_damaged_weights_are_an_error(evaluate, tiny_llama, tmp_path):
-    from tfcli.checkpoints.model import save_model
-
     model = load_model(tiny_llama)
     model.model.layers[0].mlp.up_proj.weight.data[0, 0] = float("inf")
     save_model(model, tmp_path / "bad", tokenizer_from=tiny_llama)

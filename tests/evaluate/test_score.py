@@ -7,7 +7,7 @@ from tests.conftest import make_tiny_llama
 from tfcli.checkpoints.model import load_model
 from tfcli.errors import WorkError
 from tfcli.evaluate.score import score
-from tfcli.evaluate.windows import plan_windows
+from tfcli.evaluate.windows import Plan, plan_windows
 
 DOCUMENTS = [
     torch.randint(0, 320, (n,), generator=torch.Generator().manual_seed(n)).tolist()
@@ -40,14 +40,14 @@ def direct(model, window, stride):
 @pytest.mark.parametrize(("window", "stride"), [(8, 3), (16, 8), (100, 50), (2, 1)])
 def test_losses_are_those_of_a_brute_force_computation(model, window, stride):
     wanted = torch.stack([-logp[token] for logp, token in direct(model, window, stride)])
-    windows = plan_windows([len(ids) for ids in DOCUMENTS], window, stride)
+    windows = plan_windows([len(ids) for ids in DOCUMENTS], Plan(window, stride))
     found = score(model, DOCUMENTS, windows).loss
     assert len(found) == len(wanted) == sum(len(ids) - 1 for ids in DOCUMENTS)
     assert torch.allclose(found.sort().values, wanted.sort().values, atol=1e-4)
 
 
 def test_divergence_is_that_of_a_brute_force_computation(model, other):
-    windows = plan_windows([len(ids) for ids in DOCUMENTS], 16, 8)
+    windows = plan_windows([len(ids) for ids in DOCUMENTS], Plan(16, 8))
     found = score(model, DOCUMENTS, windows, reference=other)
     ours = torch.stack([logp for logp, _ in direct(model, 16, 8)])
     theirs = torch.stack([logp for logp, _ in direct(other, 16, 8)])
@@ -61,20 +61,20 @@ def test_divergence_is_that_of_a_brute_force_computation(model, other):
 
 
 def test_a_model_does_not_differ_from_itself(model):
-    windows = plan_windows([len(ids) for ids in DOCUMENTS], 16, 8)
+    windows = plan_windows([len(ids) for ids in DOCUMENTS], Plan(16, 8))
     found = score(model, DOCUMENTS, windows, reference=model)
     assert float(found.divergence.abs().max()) == 0
     assert float(found.same_top.min()) == 1
 
 
 def test_the_batch_size_does_not_move_scores(model):
-    windows = plan_windows([len(ids) for ids in DOCUMENTS], 8, 4)
+    windows = plan_windows([len(ids) for ids in DOCUMENTS], Plan(8, 4))
     one, many = (score(model, DOCUMENTS, windows, batch_size=size).loss for size in (1, 16))
     assert torch.allclose(one.sort().values, many.sort().values, atol=1e-5)
 
 
 def test_scores_do_not_depend_on_how_logits_are_cut(model, monkeypatch):
-    windows = plan_windows([len(ids) for ids in DOCUMENTS], 16, 8)
+    windows = plan_windows([len(ids) for ids in DOCUMENTS], Plan(16, 8))
     whole = score(model, DOCUMENTS, windows)
     monkeypatch.setattr("tfcli.evaluate.score._CHUNK", 3 * 320)
     assert torch.equal(score(model, DOCUMENTS, windows).loss, whole.loss)
@@ -82,7 +82,7 @@ def test_scores_do_not_depend_on_how_logits_are_cut(model, monkeypatch):
 
 def test_progress_counts_every_scored_token(model):
     counted = []
-    windows = plan_windows([len(ids) for ids in DOCUMENTS], 16, 8)
+    windows = plan_windows([len(ids) for ids in DOCUMENTS], Plan(16, 8))
     score(model, DOCUMENTS, windows, advance=counted.append)
     assert sum(counted) == sum(len(ids) - 1 for ids in DOCUMENTS)
 
@@ -91,4 +91,4 @@ def test_predictions_that_are_not_finite_are_an_error(tiny_llama):
     broken = load_model(tiny_llama, dtype=torch.float64).float()
     broken.model.norm.weight.data[3] = float("nan")
     with pytest.raises(WorkError, match="not finite"):
-        score(broken, DOCUMENTS, plan_windows([len(ids) for ids in DOCUMENTS], 8, 4))
+        score(broken, DOCUMENTS, plan_windows([len(ids) for ids in DOCUMENTS], Plan(8, 4)))

@@ -2,78 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import huggingface_hub.hf_api  # noqa: F401 - the object whose address `use` sets
 import pytest
 import torch
 from huggingface_hub import constants
 
 from tests.flagai.folders import make, write
-from tests.test_hub import use
+from tests.hub import Hub, serving
 from tfcli.errors import UsageError, WorkError
 from tfcli.flagai import models
 from tfcli.flagai.fetch import hub_id, local_folder
-
-COMMIT = "a" * 40
-
-
-class Hub(ThreadingHTTPServer):
-    """Serves one folder as every model.
-
-    Attributes:
-        folder: what is served.
-        asked: how often each file was sent.
-        fails: a file that is refused.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.folder = folder
-        self.asked: Counter[str] = Counter()
-        self.fails: str | None = None
-
-
-class Answer(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        name = path.rpartition("/")[2]
-        files = sorted(one.name for one in self.server.folder.iterdir())
-        if "/resolve/" in path and name == self.server.fails:
-            self.answer(403, b"")
-        elif "/resolve/" in path:
-            if self.command == "GET":
-                self.server.asked[name] += 1
-            self.answer(200, (self.server.folder / name).read_bytes(), ETag=f'"{name}"')
-        elif "/tree/" in path:
-            sizes = {name: (self.server.folder / name).stat().st_size for name in files}
-            tree = [{"type": "file", "path": f, "size": sizes[f], "oid": f} for f in files]
-            self.answer(200, json.dumps(tree).encode())
-        else:
-            self.answer(200, json.dumps({"id": "org/any", "sha": COMMIT}).encode())
-
-    do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
-
-    def answer(self, status: int, body: bytes, **headers: str) -> None:
-        self.send_response(status)
-        headers |= {"Content-Length": str(len(body)), "X-Repo-Commit": COMMIT}
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Keep the test output clean."""
 
 
 @pytest.fixture
@@ -81,17 +24,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     served = write(tmp_path / "served", make(models.GLMModel))
     (served / "cog-pretrain.model").write_bytes(b"pieces")
     (served / "modeling_glm.py").write_text("raise SystemExit")
-    server = Hub(served)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    use(f"http://127.0.0.1:{server.server_port}", monkeypatch)
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(served, tmp_path, monkeypatch) as server:
+        yield server
 
 
 def test_a_known_name_is_fetched_once_without_code(hub, tmp_path):

@@ -1,11 +1,18 @@
 """`tfcli generate` from the command line."""
 
+import io
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from tfcli.commands.app import run
+from tfcli.console import Console
+from tfcli.generate.display import printable
+from tfcli.generate.spec import GenerateSpec
+from tfcli.recipe.execute import execute
 from tfcli.tokenizers.load import load_tokenizer
 
 PROMPT = "A class statement"
@@ -64,10 +71,183 @@ def test_the_text_is_on_stdout_and_figures_are_on_stderr(capsys, tiny_llama):
     assert "8 tokens" in shown.err
 
 
-def test_what_would_control_the_terminal_is_not_printed():
-    from tfcli.generate.preview import printable
+@pytest.mark.parametrize("prompt", ["a\tb :heart: [bold]x[/bold]\r\n", "fin\u00a0\u200d\u3000", ""])
+def test_stdout_is_the_prompt_and_the_text_byte_for_byte(generate, tiny_llama, capsys, prompt):
+    made = generate("--max-new-tokens", 6, prompt=prompt)
+    assert run(["generate", str(tiny_llama), prompt, "--max-new-tokens", "6"]) == 0
+    assert capsys.readouterr().out == prompt + made["text"] + "\n"
 
-    assert printable("a\x1b[2Jb\tc\n\x07é") == "a\ufffd[2Jb\tc\n\ufffdé"
+
+def test_text_is_written_while_it_is_made_and_said_once(tiny_llama, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    pieces = []
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+        def write(self, text):
+            pieces.append(text)
+            return len(text)
+
+    spec = GenerateSpec(model=str(tiny_llama), prompt=PROMPT, max_new_tokens=20)
+    made = execute(spec, Console.silent(), out=Terminal()).result
+    assert "".join(pieces) == printable(PROMPT + made.text + "\n")
+    assert len(pieces) > 5
+
+
+def test_what_was_written_before_an_interruption_stays(tiny_llama):
+    written = []
+
+    class Interrupted(io.TextIOWrapper):
+        def __init__(self):
+            super().__init__(io.BytesIO())
+
+        def flush(self):
+            written.append(self.buffer.getvalue())
+            if len(written) == 12:
+                raise KeyboardInterrupt
+
+    spec = GenerateSpec(model=str(tiny_llama), prompt=PROMPT, max_new_tokens=100)
+    with pytest.raises(KeyboardInterrupt):
+        execute(spec, Console.silent(), out=Interrupted())
+    assert written[-1].startswith(written[11]) and written[-1].endswith(b"\n")
+    assert written[11].startswith(PROMPT.encode()) and len(written[11]) > len(PROMPT)
+
+
+def test_a_reader_that_leaves_early_is_no_failure(tiny_llama):
+    tfcli = f"{sys.executable} -m tfcli.commands generate {tiny_llama} '{PROMPT}'"
+    script = f"set -o pipefail; {tfcli} --max-new-tokens 30 --quiet | head -c 5"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, PROMPT[:5], "")
+
+
+def test_an_answer_that_is_there_already_is_printed_again(tiny_llama, tmp_path, capsys):
+    command = ["generate", str(tiny_llama), PROMPT, "--max-new-tokens", "5"]
+    shown = []
+    for _ in range(2):
+        assert run([*command, "--output", str(tmp_path / "out")]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert shown[0].startswith(PROMPT)
+
+
+@pytest.mark.parametrize("given", ["two\nlines\n", "no line end", "\u200d é\n\n"])
+def test_a_dash_is_standard_input(generate, monkeypatch, given):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+    result = generate("--max-new-tokens", 4, prompt="-")
+    text = given.removesuffix("\n")
+    assert result["prompt"] == text
+    assert result["token_ids"] == generate("--max-new-tokens", 4, prompt=text)["token_ids"]
+
+
+def test_standard_input_that_is_no_text_is_refused(generate, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe")))
+    assert "not UTF-8" in generate(prompt="-", code=2)["error"]["what"]
+
+
+@pytest.mark.parametrize("length", [1, 3, 6])
+def test_a_stop_text_ends_the_answer_whatever_tokens_it_lies_in(
+    generate, length, tiny_llama, capsys
+):
+    whole = generate("--max-new-tokens", 30)
+    at = 4
+    stop = whole["text"][at : at + length]
+    result = generate("--max-new-tokens", 30, "--stop", "never there", "--stop", stop)
+    cut = whole["text"].index(stop)
+    assert (result["text"], result["finish_reason"]) == (whole["text"][:cut], "stop")
+    assert result["token_ids"] == whole["token_ids"][: len(result["token_ids"])]
+    assert result["stop"] == ["never there", stop]
+    command = ["generate", str(tiny_llama), PROMPT, "--max-new-tokens", "30", "--stop", stop]
+    assert run(command) == 0
+    assert capsys.readouterr().out == PROMPT + result["text"] + "\n"
+
+
+def test_a_special_token_can_stop_a_text(generate, tiny_llama, tmp_path):
+    from tokenizers import AddedToken, Tokenizer
+
+    whole = generate("--max-new-tokens", 12)
+    model = tmp_path / "model"
+    shutil.copytree(tiny_llama, model)
+    backend = Tokenizer.from_file(str(model / "tokenizer.json"))
+    stop = backend.id_to_token(whole["token_ids"][5])
+    backend.add_special_tokens([AddedToken(stop, special=True)])
+    backend.save(str(model / "tokenizer.json"))
+    result = generate("--max-new-tokens", 12, "--stop", stop, model=model)
+    assert result["finish_reason"] == "stop"
+    assert stop not in result["text"]
+
+
+def test_penalties_and_min_p_change_what_comes(generate):
+    plain = generate("--max-new-tokens", 20)
+    penalized = generate("--max-new-tokens", 20, "--repetition-penalty", 5)
+    assert penalized["token_ids"] != plain["token_ids"]
+    assert (plain["repetition_penalty"], penalized["repetition_penalty"]) == (1, 5)
+    drawn = ("--max-new-tokens", 20, "--temperature", 2)
+    assert generate(*drawn)["token_ids"] != plain["token_ids"]
+    assert generate(*drawn, "--min-p", 1)["token_ids"] == plain["token_ids"]
+
+
+def test_the_checkpoints_penalty_counts_unless_another_is_asked_for(generate, tiny_llama, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_llama, model)
+    (model / "generation_config.json").write_text('{"repetition_penalty": 5.0, "num_beams": 4}')
+    wanted = generate("--max-new-tokens", 20, "--repetition-penalty", 5)["token_ids"]
+    assert generate("--max-new-tokens", 20, model=model)["token_ids"] == wanted
+    plain = generate("--max-new-tokens", 20)["token_ids"]
+    again = generate("--max-new-tokens", 20, "--repetition-penalty", 1, model=model)
+    assert again["token_ids"] == plain
+
+
+def test_rules_that_are_not_followed_are_named(tiny_llama, tmp_path, capsys):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_llama, model)
+    said = {"num_beams": 4, "do_sample": True, "temperature": 0.6}
+    (model / "generation_config.json").write_text(json.dumps(said))
+    assert run(["generate", str(model), PROMPT, "--max-new-tokens", "2"]) == 0
+    told = capsys.readouterr().err
+    assert "not followed: num_beams 4" in told
+    assert "asks for draws (temperature 0.6)" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.txt", "A class\n\nAn object\r\nA\u2028line\n"),
+        ("p.jsonl", '{"prompt": "A class"}\n{"prompt": "An object"}\n{"prompt": "A\\u2028line"}\n'),
+    ],
+)
+def test_a_file_of_prompts_gives_each_its_own_answer(
+    capsys, generate, tiny_llama, tmp_path, name, content
+):
+    path = tmp_path / name
+    path.write_bytes(content.encode())
+    prompts = ["A class", "An object", "A\u2028line"]
+    flags = ("--max-new-tokens", "5", "--temperature", "1.5")
+    command = ["generate", str(tiny_llama), "--prompts", str(path), *flags]
+    assert run([*command, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    alone = [generate(*flags, prompt=prompt) for prompt in prompts]
+    assert [answer["prompt"] for answer in result["answers"]] == prompts
+    assert [answer["token_ids"] for answer in result["answers"]] == [
+        one["token_ids"] for one in alone
+    ]
+    assert result["prompt"] is result["text"] is None
+    assert run(command) == 0
+    shown = "".join(f"{one['prompt']}{one['text']}\n" for one in alone)
+    assert capsys.readouterr().out == shown
+
+
+def test_a_prompt_or_a_file_of_them_is_needed(tiny_llama, tmp_path, capsys):
+    (tmp_path / "p.txt").write_text("\n")
+    for words, what in (
+        ([], "give either prompt"),
+        (["x", "--prompts", str(tmp_path / "p.txt")], "give either prompt"),
+        (["--prompts", str(tmp_path / "p.txt")], "no prompt in it"),
+        (["--prompts", str(tmp_path)], "not a folder"),
+    ):
+        assert run(["generate", str(tiny_llama), *words, "--json"]) == 2
+        assert what in json.loads(capsys.readouterr().out)["error"]["what"]
 
 
 @pytest.mark.parametrize(
@@ -75,15 +255,32 @@ def test_what_would_control_the_terminal_is_not_printed():
     [
         (("--max-new-tokens", 500), PROMPT, "more than the model's 128 positions"),
         ((), "word " * 200, "more than the model's 128 positions"),
-        (("--top-k", 5), PROMPT, "top_k needs a temperature"),
-        (("--top-p", 0.5), PROMPT, "top_p needs a temperature"),
+        (("--top-k", 5), PROMPT, "top_k has no effect with temperature: 0"),
+        (("--top-p", 0.5), PROMPT, "top_p has no effect with temperature: 0"),
+        (("--min-p", 0.5), PROMPT, "min_p has no effect with temperature: 0"),
         (("--temperature", -1), PROMPT, "greater than or equal to 0"),
+        (("--temperature", "inf"), PROMPT, "finite"),
+        (("--temperature", "nan"), PROMPT, "finite"),
+        (("--seed", 2**64), PROMPT, "less than"),
+        (("--seed", -1), PROMPT, "greater than or equal to 0"),
+        (("--repetition-penalty", 0), PROMPT, "greater than 0"),
+        (("--stop", ""), PROMPT, "at least 1 character"),
         (("--temperature", 1, "--top-p", 1.5), PROMPT, "less than or equal to 1"),
         (("--max-new-tokens", 0), PROMPT, "greater than or equal to 1"),
     ],
 )
 def test_what_cannot_be_is_refused(generate, flags, prompt, what):
     assert what in generate(*flags, prompt=prompt, code=2)["error"]["what"]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-308, 1e-40])
+def test_the_smallest_temperatures_take_the_likeliest(generate, temperature):
+    drawn = generate("--temperature", temperature, "--max-new-tokens", 8)
+    assert drawn["token_ids"] == generate("--max-new-tokens", 8)["token_ids"]
+
+
+def test_temperatures_and_seeds_work_to_the_ends_of_their_types(generate):
+    assert generate("--temperature", 1.7e308, "--seed", 2**64 - 1, "--max-new-tokens", 4)
 
 
 def test_the_room_that_is_left_is_named(generate, tiny_llama):
@@ -150,15 +347,23 @@ def test_without_chat_the_template_is_only_named(generate, chat_model, tiny_llam
         assert capsys.readouterr().err.count("with --chat it answers the prompt") == told
 
 
-def test_an_answer_stands_below_its_question(capsys, chat_model):
-    assert run(["generate", str(chat_model), PROMPT, "--chat", "--max-new-tokens", "2"]) == 0
-    assert capsys.readouterr().out.startswith(PROMPT + "\n")
+def test_an_answer_stands_alone_and_a_continuation_after_its_prompt(capsys, generate, chat_model):
+    def shown(*flags):
+        command = ["generate", str(chat_model), PROMPT, "--max-new-tokens", "4", *flags]
+        assert run(command) == 0
+        return capsys.readouterr().out
+
+    answer = generate("--chat", "--max-new-tokens", 4, model=chat_model)["text"]
+    more = generate("--max-new-tokens", 4, model=chat_model)["text"]
+    assert shown("--chat") == answer + "\n"
+    assert shown("--chat", "--echo") == f"{PROMPT}\n{answer}\n"
+    assert shown() == PROMPT + more + "\n"
+    assert shown("--no-echo") == more + "\n"
 
 
 def test_a_chat_needs_a_template_that_works(generate, chat_model, tiny_llama):
     assert "no chat template" in generate("--chat", model=tiny_llama, code=2)["error"]["what"]
-    assert (
-        "system needs chat" in generate("--system", "x", model=chat_model, code=2)["error"]["what"]
-    )
+    error = generate("--system", "x", model=chat_model, code=2)["error"]
+    assert error["what"] == "system has no effect with chat: false"
     (chat_model / "chat_template.jinja").write_text("{{ raise_exception('users only') }}")
     assert "users only" in generate("--chat", model=chat_model, code=1)["error"]["what"]

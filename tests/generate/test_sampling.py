@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tfcli.errors import WorkError
-from tfcli.generate.sampling import distribution, greedy, sampler, without
+from tfcli.generate.sampling import distribution, greedy, sampler
 
 LOGITS = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()[torch.tensor([2, 0, 3, 1])]  # .15 .5 .1 .25
 
@@ -51,13 +51,24 @@ def test_top_p_counts_what_top_k_left():
 
 
 def test_filters_are_those_of_transformers():
-    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+    from transformers import (
+        MinPLogitsWarper,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
 
     logits = torch.randn(1, 200, generator=torch.Generator().manual_seed(0))
     wanted = logits
-    for warper in (TemperatureLogitsWarper(0.7), TopKLogitsWarper(40), TopPLogitsWarper(0.8)):
+    warpers = (
+        TemperatureLogitsWarper(0.7),
+        TopKLogitsWarper(40),
+        TopPLogitsWarper(0.8),
+        MinPLogitsWarper(0.2),
+    )
+    for warper in warpers:
         wanted = warper(None, wanted)
-    found = distribution(logits[0], temperature=0.7, top_k=40, top_p=0.8)
+    found = distribution(logits[0], temperature=0.7, top_k=40, top_p=0.8, min_p=0.2)
     assert torch.allclose(found, wanted[0].softmax(-1), atol=1e-6)
     assert 1 < int((found > 0).sum()) < 40
 
@@ -86,16 +97,28 @@ def test_what_is_not_finite_is_an_error(choose):
         choose(torch.tensor([0.0, float("nan")]))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_what_must_not_come_does_not(dtype):
-    logits = LOGITS.to(dtype)
-    assert without(greedy, [1])(logits) == 3
-    assert without(greedy, [1, 3])(logits) == 0
-    draw = without(sampler(temperature=100.0), [0, 3])
-    assert {draw(logits) for _ in range(100)} == {1, 2}
-    assert without(greedy, []) is greedy
+def test_what_is_excluded_does_not_come_and_something_must_be_left():
+    left = torch.tensor([float("-inf"), 1.0, float("-inf")])
+    assert greedy(left) == sampler(temperature=1e300)(left) == 1
+    for choose in (greedy, sampler(temperature=1.0)):
+        with pytest.raises(WorkError, match="no token is left"):
+            choose(torch.full((3,), float("-inf")))
 
 
-def test_what_must_not_come_hides_no_damage():
-    with pytest.raises(WorkError, match="not finite"):
-        without(greedy, [0])(torch.tensor([0.0, float("nan")]))
+def test_min_p_keeps_what_is_likely_enough_beside_the_likeliest():
+    assert probabilities(min_p=0.4) == pytest.approx([0, 2 / 3, 0, 1 / 3])
+    assert probabilities(min_p=1.0) == pytest.approx([0, 1, 0, 0])
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-308, 1e-45, 1e-30])
+def test_the_smallest_temperatures_take_the_likeliest(temperature):
+    assert probabilities(temperature=temperature) == [0, 1, 0, 0]
+
+
+def test_the_largest_temperatures_draw_evenly():
+    assert probabilities(temperature=1.7e308) == pytest.approx([0.25] * 4)
+
+
+@pytest.mark.parametrize("seed", [0, 2**63, 2**64 - 1])
+def test_every_seed_of_its_type_draws(seed):
+    assert sampler(temperature=1.0, seed=seed)(LOGITS) in range(4)

@@ -8,6 +8,7 @@ import torch
 from tests.models.parity import pair_id, twin
 from tests.models.seq2seq_parity import LM, reference
 from tfcli.errors import ModelError, UsageError
+from tfcli.generate.rules import Rules, processes
 from tfcli.generate.seq2seq import check_lengths, generate_seq2seq
 
 SOURCE = [12, 33, 7, 50, 5, 41, 2]
@@ -33,6 +34,11 @@ def unseen(*seen):
         return used[-1]
 
     return choose
+
+
+def first(token):
+    """The rule that a text begins with a token."""
+    return processes(Rules(forced_bos=token), source=SOURCE, start=1, max_new_tokens=NEW, stop=())
 
 
 def their_tokens(theirs, **options):
@@ -62,7 +68,7 @@ def test_greedy_is_that_of_transformers(case, task):
     assert len(set(own)) == len(own) == NEW
     options = {"no_repeat_ngram_size": 1, "eos_token_id": own[6]}
     assert tokens(ours, choose=unseen(start), stop={own[6]}) == their_tokens(theirs, **options)
-    forced = tokens(ours, choose=unseen(start, 9), forced_bos=9)
+    forced = tokens(ours, choose=unseen(start), process=first(9))
     options = {"no_repeat_ngram_size": 1, "forced_bos_token_id": 9}
     assert forced == their_tokens(theirs, **options)
     assert forced[0] == 9
@@ -85,8 +91,9 @@ def test_another_start_gives_another_text(model):
 
 
 def test_a_forced_token_may_be_the_only_one(model):
-    assert list(generate_seq2seq(model, SOURCE, max_new_tokens=1, forced_bos=9)) == [9]
-    assert tokens(model, forced_bos=9, stop={9}) == [9]
+    found = generate_seq2seq(model, SOURCE, max_new_tokens=1, process=first(9))
+    assert list(found) == [9]
+    assert tokens(model, process=first(9), stop={9}) == [9]
 
 
 def test_choose_sees_the_models_logits(model):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tfcli.console import Console
 from tfcli.errors import WorkError
+from tfcli.generate.rules import NEVER, Rules
 from tfcli.generate.settings import TextSettings, read_settings, stop_ids
 from tfcli.models.registry import read_config
 
@@ -13,7 +13,7 @@ BART = {"model_type": "bart", "vocab_size": 61, "decoder_start_token_id": 3}
 
 
 def settings(generation, **config):
-    return read_settings(generation, read_config(BART | config), Console(quiet=True))
+    return read_settings(generation, read_config(BART | config))
 
 
 @pytest.mark.parametrize(
@@ -35,25 +35,54 @@ def test_every_key_is_read():
     generation = {
         "eos_token_id": 2,
         "decoder_start_token_id": 4,
+        "stop_strings": "END",
+        "repetition_penalty": 1.2,
+        "encoder_repetition_penalty": 2,
+        "no_repeat_ngram_size": 3,
+        "encoder_no_repeat_ngram_size": 4,
+        "min_length": 5,
+        "min_new_tokens": 6,
         "forced_bos_token_id": 9,
+        "forced_eos_token_id": 2,
+        "remove_invalid_values": True,
+        "exponential_decay_length_penalty": [7, 1.5],
         "suppress_tokens": [11, 12],
-        "bad_words_ids": [[12], [13], [2]],
+        "begin_suppress_tokens": [2],
+        "sequence_bias": [[[5, 6], 1.5]],
+        "bad_words_ids": [[12], [13, 14], [2]],
     }
-    # An end that never came would make a text endless.
-    assert settings(generation) == TextSettings(frozenset({2}), (11, 12, 13), 4, 9)
+    rules = Rules(
+        repetition_penalty=1.2,
+        encoder_repetition_penalty=2.0,
+        no_repeat_ngram_size=3,
+        encoder_no_repeat_ngram_size=4,
+        min_length=5,
+        min_new_tokens=6,
+        suppress_tokens=(11, 12),
+        begin_suppress_tokens=(2,),
+        # An end that never came would make a text endless.
+        bias=(((5, 6), 1.5), ((12,), NEVER), ((13, 14), NEVER)),
+        forced_bos=9,
+        forced_eos=(2,),
+        decay=(7, 1.5),
+        remove_invalid_values=True,
+    )
+    assert settings(generation) == TextSettings(frozenset({2}), ("END",), 4, rules)
 
 
 def test_without_a_generation_config_the_older_place_counts():
-    assert settings({}, forced_bos_token_id=9, bad_words_ids=[[60]]) == TextSettings(
-        frozenset({2}), (60,), None, 9
-    )
+    found = settings({}, forced_bos_token_id=9, bad_words_ids=[[60]])
+    assert (found.forced_bos, found.rules.bias) == (9, (((60,), NEVER),))
     assert settings({"eos_token_id": 2}, forced_bos_token_id=9).forced_bos is None
 
 
-def test_several_tokens_at_once_are_not_kept_out_and_that_is_said(capsys):
-    found = read_settings({"bad_words_ids": [[5, 6]]}, read_config(BART), Console())
-    assert found.never == ()
-    assert "bad_words_ids of several tokens" in capsys.readouterr().err
+def test_every_rule_that_is_not_followed_is_named():
+    beams = settings({"num_beams": 4, "length_penalty": 2.0, "guidance_scale": 1.5})
+    assert beams.ignored == ("guidance_scale 1.5", "num_beams 4")
+    assert settings({"num_beams": 1, "guidance_scale": None}).ignored == ()
+    drawn = {"do_sample": True, "temperature": 0.6, "top_p": 0.9}
+    assert settings(drawn).draws == ("temperature 0.6", "top_p 0.9")
+    assert settings({**drawn, "do_sample": False}).draws == ()
 
 
 @pytest.mark.parametrize(
@@ -68,6 +97,17 @@ def test_several_tokens_at_once_are_not_kept_out_and_that_is_said(capsys):
         {"suppress_tokens": [10**12]},
         {"bad_words_ids": [5]},
         {"bad_words_ids": [[1.5]]},
+        {"bad_words_ids": [[]]},
+        {"sequence_bias": {"5": 1.0}},
+        {"sequence_bias": [[[5], "x"]]},
+        {"forced_eos_token_id": 61},
+        {"begin_suppress_tokens": [-1]},
+        {"repetition_penalty": 0},
+        {"repetition_penalty": "1.2"},
+        {"no_repeat_ngram_size": 1.5},
+        {"min_new_tokens": -1},
+        {"exponential_decay_length_penalty": [1]},
+        {"stop_strings": [""]},
     ],
 )
 def test_what_is_no_token_is_named(generation):

@@ -65,7 +65,7 @@ def test_an_encoder_decoder_reads_the_prompt_and_writes_an_answer(
     assert result["task"] == "seq2seq-lm"
     assert result["token_ids"] == their_ids(folder, result)
     assert run(["generate", str(folder), PROMPT, "--max-new-tokens", "2"]) == 0
-    assert capsys.readouterr().out.startswith(PROMPT + "\n")
+    assert not capsys.readouterr().out.startswith(PROMPT)
 
 
 @pytest.mark.parametrize("model_type", ["mamba", "mamba2"])

@@ -240,6 +240,7 @@ def test_older_tokenizer_files(tmp_path: Path) -> None:
         "file": "vocab.txt",
     }
     (tmp_path / "vocab.json").write_text('{"a": 0, "b": 1}')
+    (tmp_path / "merges.txt").write_text("")
     assert inspect(tmp_path).tokenizer.vocab_size == 2  # type: ignore[union-attr]
 
 
@@ -258,13 +259,21 @@ def test_a_broken_tokenizer_is_named(tmp_path: Path, text: str) -> None:
         ("chat_template.jinja", "{{ x }}", True),
         ("tokenizer_config.json", '{"chat_template": "{{ x }}"}', True),
         ("tokenizer_config.json", '{"chat_template": null}', False),
-        ("tokenizer_config.json", "[]", False),
+        ("chat_template.json", '{"chat_template": "{{ x }}"}', True),
     ],
 )
 def test_chat_template(tmp_path: Path, name: str, text: str, there: bool) -> None:
     save_model(tiny(), tmp_path)
     (tmp_path / name).write_text(text)
     assert inspect(tmp_path).chat_template is there
+
+
+def test_a_broken_tokenizer_config_is_named(tmp_path: Path) -> None:
+    save_model(tiny(), tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(WorkError, match="expected a JSON object") as error:
+        inspect(tmp_path)
+    assert str(error.value.where).endswith("tokenizer_config.json")
 
 
 def test_the_data_is_not_read(tmp_path: Path) -> None:

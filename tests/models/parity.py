@@ -196,6 +196,14 @@ def assert_close(actual: torch.Tensor, expected: torch.Tensor, relative: float =
     assert error <= relative * max(expected.abs().max().item(), 1e-3), f"off by {error:.2e}"
 
 
+def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
+    """Every parameter and buffer has the same bits."""
+    ours, theirs = one.state_dict(), other.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert torch.equal(ours[name], tensor), name
+
+
 def normalized(x: torch.Tensor) -> torch.Tensor:
     """Vectors of length 1."""
     return F.normalize(x, dim=-1)

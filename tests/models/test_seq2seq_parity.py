@@ -17,6 +17,7 @@ from transformers.cache_utils import EncoderDecoderCache
 from tests.models.parity import (
     answer,
     assert_close,
+    assert_same_weights,
     our_gradients,
     pair_id,
     their_gradients,
@@ -81,7 +82,8 @@ def test_loss_and_gradients(case, task):
         batch.pop("decoder_input_ids", None)  # they follow from the labels
         actual = ours(**batch, labels=labels).loss
         expected = theirs(**batch, **their_labels(task, labels)).loss
-    assert_close(actual, expected, 2e-6)
+    # A regression's loss is a square: near 0 it has no digits of its own to be relative to.
+    assert abs(actual - expected) <= 2e-6 * max(expected, 1)
     expected.backward()
     actual.backward()
     own, other = our_gradients(ours), their_gradients(theirs)
@@ -260,7 +262,7 @@ def test_the_encoder_is_not_run_twice(case, task):
 
 
 @every_pair
-def test_transformers_loads_what_we_save(case, task, tmp_path):
+def test_transformers_loads_the_bits_that_we_save(case, task, tmp_path):
     theirs = reference(case, task)
     ours, batch = twin(theirs, task), inputs(case, task)
     save_file(dict(export_tensors(ours)), tmp_path / "model.safetensors", {"format": "pt"})
@@ -270,8 +272,10 @@ def test_transformers_loads_what_we_save(case, task, tmp_path):
     )
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
     assert again.config.architectures == [type(theirs).__name__]
+    assert_same_weights(again, theirs)
+    # The bits of a product of few rows depend on where the weights lie in memory.
     with torch.no_grad():
-        assert torch.equal(answer(again.eval()(**batch), task), answer(theirs(**batch), task))
+        assert_close(answer(again.eval()(**batch), task), answer(theirs(**batch), task))
 
 
 @every_pair

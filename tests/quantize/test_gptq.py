@@ -111,6 +111,19 @@ def test_dead_inputs_are_counted_and_rounded_to_nearest():
     assert ((quantized - weight)[:, [3, 40]].abs() <= 0.5 * step + 1e-3).all()
 
 
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_dead_inputs_change_nothing_for_the_live_ones(size):
+    """Damping is measured by the live ones, whatever their size beside a constant."""
+    weight, inputs, _ = case()
+    options, grid = GPTQOptions(damping=0.1), GridOptions(bits=4, group_size=-1)
+    alone, beside = Hessian.empty(64), Hessian.empty(128)
+    alone.add(size * inputs)
+    beside.add(torch.cat([size * inputs, torch.zeros_like(inputs)], dim=1))
+    expected = gptq(weight, alone, grid, options).weight.levels
+    found = gptq(torch.cat([weight, 0 * weight], dim=1), beside, grid, options).weight.levels
+    assert (found[:, :64] != expected).float().mean() < 0.005  # ties by rounding noise
+
+
 def test_inputs_that_were_all_zero_give_plain_rounding():
     weight, _, _ = case()
     hessian = Hessian.empty(64)

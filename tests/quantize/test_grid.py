@@ -1,8 +1,10 @@
 """Grids: what fp16 can store, what is symmetric, and what the clip search is worth."""
 
+import pytest
 import torch
 
-from tfcli.quantize.grid import SMALLEST_SCALE, GridOptions, find_grid
+from tfcli.errors import WorkError
+from tfcli.quantize.grid import SMALLEST_SCALE, GridOptions, count_coarse_scales, find_grid
 from tfcli.quantize.rtn import round_to_nearest, weight_error
 
 
@@ -19,6 +21,15 @@ def test_no_weight_is_further_than_half_a_step_from_its_level():
         assert (error <= 0.5 * grid.scale + weight.abs() * 2**-10).all()
 
 
+def test_small_weights_are_no_further_than_half_a_step_either():
+    """Their scales lie where fp16's numbers are far apart."""
+    weight = random(64, 64) * torch.logspace(-6, -3, 64)[:, None]
+    for symmetric in (True, False):
+        grid = find_grid(weight, GridOptions(bits=8, symmetric=symmetric))
+        error = (grid.values(grid.levels(weight)) - weight).abs()
+        assert (error <= 0.5 * grid.scale + weight.abs() * 2**-10).all()
+
+
 def test_symmetric_zero_point_is_the_middle_level():
     assert find_grid(random(4, 32), GridOptions(bits=3)).zero.unique().tolist() == [4.0]
 
@@ -30,6 +41,16 @@ def test_an_asymmetric_grid_fits_one_sided_weights_better():
         options = GridOptions(bits=4, group_size=64, symmetric=symmetric)
         errors[symmetric] = weight_error(weight, round_to_nearest(weight, options))
     assert errors[False] < 0.5 * errors[True]
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize("least", [0.0, 0.001, 0.1, 0.9])
+def test_a_group_on_one_side_of_zero_loses_no_step(bits, side, least):
+    weight = side * (random(16, 64).abs().clamp(max=3) + least)
+    grid = find_grid(weight, GridOptions(bits=bits, symmetric=False))
+    error = (grid.values(grid.levels(weight)) - weight).abs()
+    assert (error <= 0.5 * grid.scale + weight.abs() * 2**-10).all()
 
 
 def test_asymmetric_zero_points_can_be_stored_in_v1():
@@ -48,6 +69,26 @@ def test_groups_of_zeros_and_of_tiny_weights_stay_finite():
         grid = find_grid(weight, GridOptions(bits=4))
         assert (grid.scale >= SMALLEST_SCALE).all()
         assert torch.equal(grid.values(grid.levels(weight)), torch.zeros(2, 32))
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize(("size", "coarse"), [(0.0, 0), (1e-9, 4), (4e-7, 4), (1e-4, 0), (1.0, 0)])
+def test_groups_that_fp16_scales_cannot_tell_from_zero_are_counted(symmetric, size, coarse):
+    """With 8 bits: 4e-7 over 255 levels is far below fp16's smallest number."""
+    options = GridOptions(bits=8, group_size=32, symmetric=symmetric)
+    weight = size * random(2, 64).clamp(-3, 3)
+    assert count_coarse_scales(weight, options, name="w") == coarse
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_weights_that_need_a_scale_beyond_fp16_are_refused(symmetric):
+    options = GridOptions(bits=4, group_size=32, symmetric=symmetric)
+    weight = random(2, 64)
+    weight[1, 5] = 1.5e6
+    with pytest.raises(WorkError, match=r"up to 1\.5e\+06.*fp16.*65,504") as error:
+        count_coarse_scales(weight, options, name="blocks.0.up")
+    assert error.value.where == "blocks.0.up"
+    assert count_coarse_scales(weight.clamp(max=2e5), options, name="blocks.0.up") == 0
 
 
 def test_clip_search_lowers_the_squared_error():

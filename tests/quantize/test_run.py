@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tfcli.checkpoints.folder import load_config
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.model import load_model, save_model
+from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.loading import build, initialize
@@ -227,6 +228,49 @@ def test_a_linear_that_does_not_divide_is_an_error_before_the_work(dense, tmp_pa
     quantize(dense, tmp_path / "skipped", group_size=64, skip=["down_proj"])
 
 
+@pytest.mark.parametrize(("size", "chosen"), [(256, 128), (192, 64), (96, 32)])
+def test_a_group_size_that_is_left_out_is_the_largest_that_divides(tmp_path, capsys, size, chosen):
+    dense = write_checkpoint(
+        tmp_path / "dense", LLAMA | {"hidden_size": 128, "intermediate_size": size}
+    )
+    (tmp_path / "q").mkdir()
+    spec = QuantizeSpec(model=str(dense), output=str(tmp_path / "q"), method="rtn")
+    result = run(spec, Job(Console(), tmp_path / "q"))
+    said = f"128 does not divide the {size} of model.layers.0.mlp.down_proj"
+    assert result.group_size == chosen
+    assert (said in capsys.readouterr().err) == (chosen != 128)
+    config = json.loads((tmp_path / "q/config.json").read_text())["quantization_config"]
+    assert config["group_size"] == chosen
+    load_model(tmp_path / "q")
+
+
+@pytest.mark.parametrize(("samples", "warned"), [(2, True), (64, False)])
+def test_calibration_with_fewer_tokens_than_inputs_is_warned_of(
+    dense, text, tmp_path, capsys, samples, warned
+):
+    quantize(dense, tmp_path / "q", **gptq_options(text) | {"samples": samples})
+    said = "64 tokens, fewer than the 96 inputs of model.layers.0.mlp.down_proj"
+    assert (said in capsys.readouterr().err) == warned
+
+
+@pytest.mark.parametrize("method", ["rtn", "gptq"])
+def test_scales_that_fp16_cannot_hold_are_named_or_refused(tmp_path, text, capsys, method):
+    dense = write_checkpoint(tmp_path / "dense", LLAMA)
+    model = initialize(build(read_config(LLAMA)), seed=0)
+    weight = model.get_parameter("model.layers.1.mlp.up_proj.weight").data
+    options = gptq_options(text) if method == "gptq" else {}
+    weight[3] *= 1e-8
+    save_model(model, dense)
+    result = quantize(dense, tmp_path / "small", **options)
+    counts = {o.name: o.coarse_scales for o in result.tensors if o.coarse_scales}
+    assert counts == {"model.layers.1.mlp.up_proj.weight": 2}
+    assert "2 of them in model.layers.1.mlp.up_proj.weight" in capsys.readouterr().err
+    weight[3] = 1e7
+    save_model(model, dense)
+    with pytest.raises(WorkError, match=r"model\.layers\.1\.mlp\.up_proj"):
+        quantize(dense, tmp_path / "large", **options)
+
+
 def test_a_skip_that_matches_nothing_is_an_error(dense, tmp_path):
     with pytest.raises(UsageError, match="'lm_head' matches no linear"):
         quantize(dense, tmp_path / "q", skip=["lm_head"])
@@ -307,7 +351,7 @@ def test_gptq_without_a_text_calibrates_on_the_one_that_python_carries(dense, tm
 
 
 def test_keys_without_effect_are_refused():
-    with pytest.raises(ValidationError, match="samples: has no effect with method: rtn"):
+    with pytest.raises(ValidationError, match="samples has no effect with method: rtn"):
         QuantizeSpec(model="m", output="o", method="rtn", samples=3)
     with pytest.raises(ValidationError, match="no regular expression"):
         QuantizeSpec(model="m", output="o", method="rtn", skip=["("])

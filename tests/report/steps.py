@@ -77,7 +77,10 @@ def train(root: Path, name: str = "train", size: int = 1_600_000, steps: int = 4
         kept="last",
         tokens_per_second=9020.0,
         seconds=125.0,
-        precision="bf16",
+        learning_rate=1e-3,
+        warmup_steps=0,
+        dtype="float32",
+        precision="bfloat16",
         device="cpu",
         processes=1,
         resumed_from=None,
@@ -118,6 +121,9 @@ def quantize(root: Path, model: Path, method: str, bits: int, *, group: int = 12
         bytes_before=1_600_000,
         bytes_after=bits * 100_000,
         mean_weight_error=0.01,
+        files=["model.safetensors"],
+        companions=[],
+        verified=10,
         tensors=[],
     )
     weights = f"{method}{bits}{group}".encode().ljust(bits * 100_000, b"\0")
@@ -130,7 +136,9 @@ def evaluate(
     """An eval of a model, with `divergence` from the trained one."""
     data = root / "test.jsonl"
     data.write_text('{"text": "the test text"}\n')
-    reference = {"reference": str(root / "train")} if divergence is not None else {}
+    reference = {}
+    if divergence is not None:
+        reference = {"reference": str(more.pop("reference", root / "train"))}
     spec = EvalSpec.model_validate(
         {
             "model": str(model),
@@ -169,11 +177,12 @@ def evaluate(
     return finish(spec, result)
 
 
-def generate(root: Path, model: Path, prompt: str, text: str, **more: Any) -> Path:
-    """A continuation of a prompt."""
-    spec = GenerateSpec(
-        model=str(model), prompt=prompt, output=str(root / more.pop("name", "generate"))
-    )
+def generate(root: Path, model: Path, prompt: str | None, text: str | None, **more: Any) -> Path:
+    """A continuation of a prompt; without one, of the prompts of a file."""
+    output = str(root / more.pop("name", "generate"))
+    (root / "prompts.txt").write_text("one\nthree\n")
+    prompts = str(root / "prompts.txt") if prompt is None else None
+    spec = GenerateSpec(model=str(model), prompt=prompt, prompts=prompts, output=output)
     result = GenerateResult.model_validate(
         {
             "model": str(model),

@@ -5,8 +5,9 @@ import shutil
 import pytest
 
 from tests.report import steps as make
+from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import UsageError, WorkError
-from tfcli.files import read_json, write_json
+from tfcli.files import write_json
 from tfcli.report.models import Models
 from tfcli.report.quality import measures_of
 from tfcli.report.steps import load_steps
@@ -83,7 +84,7 @@ def test_a_record_of_another_version_names_the_key_that_does_not_fit(tmp_path):
 def test_a_broken_record_is_an_error_with_its_place(tmp_path):
     folder = make.train(tmp_path)
     (folder / "run.json").write_text("{")
-    with pytest.raises(WorkError, match="not readable as JSON"):
+    with pytest.raises(WorkError, match="not valid JSON"):
         load(folder)
 
 

@@ -185,12 +185,120 @@ def test_every_model_with_a_divergence_has_its_dot(runs: list[Path], tmp_path: P
     assert "dense" in size and "dense" not in divergence
 
 
-def test_two_texts_are_never_compared_with_one_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"data_sha256": "e" * 64},
+        {"task": "masked-perplexity"},
+        {"window": 256, "stride": 128},
+        {"stride": 512},
+        {"bos": "each"},
+        {"bos": "none", "bos_tokens": 0},
+        {"dtype": "bfloat16"},
+        {"tokenizer_sha256": "u" * 64},
+        {"documents": 9},
+        {"tokens": 16_000},
+    ],
+    ids=lambda other: ",".join(other),
+)
+def test_what_was_measured_under_other_conditions_is_never_compared(
+    tmp_path: Path, other: dict[str, object]
+) -> None:
     dense = make.train(tmp_path)
-    one = make.evaluate(tmp_path, dense, 1.6)
-    other = make.evaluate(tmp_path, dense, 2.9, name="eval-code", data_sha256="e" * 64)
-    markdown = Path(report([dense, one, other], tmp_path / "report").markdown).read_text()
-    assert markdown.count("## Quality against size: test.jsonl") == 2
+    rtn = make.quantize(tmp_path, dense, "rtn", 4)
+    same = make.evaluate(tmp_path, rtn, 1.7, divergence=1e-3)
+    unlike = make.evaluate(tmp_path, dense, 1.2, name="eval-other", **other)
+    gptq = make.quantize(tmp_path, dense, "gptq", 4)
+    third = make.evaluate(tmp_path, gptq, 1.65, divergence=5e-4)
+    made = report([dense, rtn, same, unlike, gptq, third], tmp_path / "report")
+    markdown = Path(made.markdown).read_text()
+    titles = re.findall("^## Quality against size: (.*)", markdown, re.MULTILINE)
+    assert len(titles) == len(set(titles)) == 2
+    # The headline is of the conditions under which most was measured.
+    assert "- **1.650** bits per byte, GPTQ 4-bit" in markdown
+    assert "**1.200**" not in markdown
+
+
+def test_a_reference_has_the_perplexity_that_was_measured_of_it(tmp_path: Path) -> None:
+    dense = make.train(tmp_path)
+    rtn = make.quantize(tmp_path, dense, "rtn", 4)
+    measured = make.evaluate(tmp_path, rtn, 1.7, divergence=1e-3, reference_perplexity=8.0)
+    page = Page(Path(report([dense, rtn, measured], tmp_path / "report").html).read_text())
+    rows = {row[0]: row for row in page.table("perplexity")}
+    bits = 3 * 17_000 / 52_000  # a perplexity of 8 is 3 bits a token
+    assert rows["dense"][5:] == ["8.000", f"{bits:.4f}", "–", "–"]  # noqa: RUF001
+    # Its own eval counts where it has one.
+    own = make.evaluate(tmp_path, dense, 1.6)
+    page = Page(Path(report([dense, rtn, measured, own], tmp_path / "again").html).read_text())
+    assert [row[6] for row in page.table("perplexity") if row[0] == "dense"] == ["1.6000"]
+
+
+def test_divergences_from_two_references_are_not_compared(tmp_path: Path) -> None:
+    one, two = make.train(tmp_path), make.train(tmp_path, "other")
+    runs = [one, two]
+    for method, reference, far in (("rtn", one, 1e-3), ("gptq", two, 1e-4)):
+        model = make.quantize(tmp_path, one, method, 4)
+        found = make.evaluate(tmp_path, model, 1.7, divergence=far, reference=str(reference))
+        runs += [model, found]
+    markdown = Path(report(runs, tmp_path / "report").markdown).read_text()
+    assert "less KL divergence" not in markdown
+    assert "1.0e-3 from dense (train)" in markdown and "1.0e-4 from dense (other)" in markdown
+
+
+def test_a_size_is_compared_with_what_the_model_was_made_of(tmp_path: Path) -> None:
+    small = make.train(tmp_path)
+    make.train(tmp_path, "large", size=9_000_000)
+    rtn = make.quantize(tmp_path, small, "rtn", 4)
+    markdown = Path(report([tmp_path / "large", small, rtn], tmp_path / "a").markdown).read_text()
+    assert "**4.0 ×** smaller on disk (RTN 4-bit 0.40 MB, dense (train) 1.60 MB)" in markdown  # noqa: RUF001
+    # Also where what it was made of is not in the report.
+    markdown = Path(report([tmp_path / "large", rtn], tmp_path / "b").markdown).read_text()
+    assert "**4.0 ×** smaller on disk (RTN 4-bit 0.40 MB, train 1.60 MB)" in markdown  # noqa: RUF001
+
+
+def test_every_cell_says_its_column_where_a_table_is_too_wide(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    """On a phone rows become cards; nothing is cut, and nothing scrolls sideways."""
+    html = Path(report(runs, tmp_path / "report").html).read_text()
+    tables = re.findall(r'<table class="(.*?)">(.*?)</table>', html, re.DOTALL)
+    assert len(tables) > 4
+    for kind, content in tables:
+        columns = re.findall(r"<th(?: [^>]*)?>(.*?)</th>", content)
+        named = re.findall(r'<td[^>]* data-name="(.*?)">', content)
+        assert named == columns * (len(named) // len(columns)) and named
+        assert ("cards" in kind) == (len(columns) > 2)
+    narrow = html[html.index("@media (max-width: 720px)") : html.index("@media print")]
+    assert ".cards td::before { content: attr(data-name);" in narrow
+
+
+def test_an_infinite_perplexity_has_its_row(tmp_path: Path) -> None:
+    dense = make.train(tmp_path)
+    found = make.evaluate(tmp_path, dense, 900.0, perplexity=float("inf"))
+    page = Page(Path(report([dense, found], tmp_path / "report").html).read_text())
+    assert page.table("perplexity")[0][5] == "inf"
+
+
+def test_every_prompt_of_a_file_is_a_sample(tmp_path: Path) -> None:
+    dense = make.train(tmp_path)
+    answer = {"prompt_ids": [1], "token_ids": [2, 3], "finish_reason": "stop"}
+    answers = [{**answer, "prompt": p, "text": t} for p, t in (("one", " two"), ("three", " four"))]
+    nothing = dict.fromkeys(("prompt_ids", "token_ids", "finish_reason"))
+    made = make.generate(tmp_path, dense, None, None, answers=answers, **nothing)
+    text = Page(Path(report([dense, made], tmp_path / "report").html).read_text()).text
+    assert "one two" in text and "three four" in text
+
+
+def test_the_examples_of_the_help_name_steps_of_the_quickstart() -> None:
+    from tfcli.commands.report import app as command
+    from tfcli.recipe.document import read_document
+
+    steps = read_document(Path("recipes/quickstart.yaml")).values["steps"]
+    words = str(command.registered_commands[0].epilog).split()
+    patterns = [word for word in words if word.startswith("runs/quickstart/")]
+    assert patterns
+    for pattern in patterns:
+        assert [step for step in steps if Path(f"runs/quickstart/{step}").match(pattern)]
 
 
 def test_a_training_run_without_metrics_says_so(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import tracemalloc
 
 import pytest
+from tokenizers import Regex, Tokenizer, models, normalizers
 
 from tests.tokenizers.folders import byte_level, rank_file, wordpieces, write
 from tfcli.errors import WorkError
@@ -68,9 +69,9 @@ def test_line_ends_of_both_kinds(tmp_path):
     [
         ("[1, 2]", "expected a JSON object", "vocab.json"),
         ("{}", "expected a JSON object", "vocab.json"),
-        ("{", "not readable as JSON", "vocab.json"),
-        (b"\xff\xfe{}", "not readable as JSON", "vocab.json"),
-        ("[" * 100_000, "not readable as JSON", "vocab.json"),
+        ("{", "not valid JSON", "vocab.json"),
+        (b"\xff\xfe{}", "not valid JSON", "vocab.json"),
+        ("[" * 100_000, "not valid JSON", "vocab.json"),
         ({"a": 0, "b": 0}, "has the id 0 of 'a'", "token 'b'"),
         ({"a": -1}, "the id -1 is not in", "token 'a'"),
         ({"a": 1 << 40}, "the id 1099511627776 is not in", "token 'a'"),
@@ -170,9 +171,9 @@ def test_tokens_too_long_to_find_their_merges(tmp_path):
     ("name", "content", "what"),
     [
         ("tokenizer_config.json", "[]", "expected a JSON object"),
-        ("tokenizer_config.json", "{", "not readable as JSON"),
+        ("tokenizer_config.json", "{", "not valid JSON"),
         ("special_tokens_map.json", "3", "expected a JSON object"),
-        ("config.json", "nonsense", "not readable as JSON"),
+        ("config.json", "nonsense", "not valid JSON"),
         ("added_tokens.json", {"x": -1}, "the id -1 is not in"),
         ("added_tokens.json", {"x": 450, "y": 450}, "has the id 450 of 'x'"),
         ("tokenizer_config.json", {"eos_token": 5}, "5 is no token"),
@@ -225,3 +226,14 @@ def test_a_special_token_that_would_take_the_id_of_another(tmp_path):
 def test_a_tokenizer_json_whose_tokens_share_an_id(tmp_path):
     shared = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": []}}
     refused(tmp_path, {"tokenizer.json": shared}, "have the same id, 0", "tokenizer.json")
+
+
+def test_a_panic_of_the_library_is_an_error(tmp_path):
+    """A panic is no Exception: it would end the command with a traceback."""
+    backend = Tokenizer(models.BPE(vocab={"a": 0}, merges=[]))
+    backend.normalizer = normalizers.Replace(Regex("(a+)+$"), "")
+    backend.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(WorkError, match="cannot encode the text"):
+        load_tokenizer(tmp_path).encode("a" * 100 + "b")
+    with pytest.raises(WorkError, match="cannot decode the ids"):
+        load_tokenizer(tmp_path).decode([-1])

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, processors
 from tfcli.errors import UsageError, WorkError
 from tfcli.tokenizers.chat import encode_chat, render_chat
 from tfcli.tokenizers.chat_folder import choose_template, declared_bos, find_templates
-from tfcli.tokenizers.chat_limits import Limits
+from tfcli.tokenizers.chat_sandbox import Limits
 from tfcli.tokenizers.load import load_tokenizer
 from tfcli.tokenizers.run import train_bpe, write_tokenizer
 
@@ -230,15 +230,35 @@ def test_spans_end_with_a_text_that_is_cut():
 
 
 @pytest.mark.parametrize(
+    ("template", "spans"),
+    [
+        ("{% macro m() %}{% generation %}x{% endgeneration %}{% endmacro %}a{{ m() }}b{{ m() }}",
+         ((1, 2), (3, 4))),
+        ("{% set x %}{% generation %}x{% endgeneration %}{% endset %}a{{ x }}{{ x }}",
+         ((1, 2), (2, 3))),
+        ("{% generation %}{% endgeneration %}a{% generation %}b{% endgeneration %}",
+         ((0, 0), (1, 2))),
+        ("{% set x %}a{% generation %}x{% endgeneration %}{% endset %}{{ x | upper }}", ((1, 2),)),
+    ],
+)  # fmt: skip
+def test_marked_parts_are_found_wherever_they_are_written(template, spans):
+    assert render(template, [user("q")]).generation_spans == spans
+
+
+@pytest.mark.parametrize(
     "template",
     [
         "{% for m in messages %}{{ m.content }}{% endfor %}",
-        "{% macro m() %}{% generation %}x{% endgeneration %}{% endmacro %}{{ m() }}{{ m() }}",
-        "a{% set x %}{% generation %}x{% endgeneration %}{% endset %}{{ x }}{{ x }}",
+        "{% set x %}{% generation %} x {% endgeneration %}{% endset %}{{ x | trim }}",
+        "{% set x %}{% generation %}x{% endgeneration %}{% endset %}{{ x | length }}",
+        "{% set x %}{% generation %}x{% endgeneration %}{% endset %}{{ (x | list)[0] }}",
     ],
 )
 def test_without_a_known_place_there_are_no_spans(template):
-    assert render(template, [user("q")]).generation_spans is None
+    plain = template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    rendered = render(template, [user("q")])
+    assert rendered.generation_spans is None
+    assert rendered.text == render(plain, [user("q")]).text
 
 
 def test_a_part_within_a_part_is_the_outer_one():
@@ -354,6 +374,8 @@ def write_config(folder, **config):
 
 def test_a_template_is_in_the_config_or_in_files(tmp_path):
     assert find_templates(tmp_path) == {}
+    (tmp_path / "chat_template.json").write_text('{"chat_template": "of a processor"}')
+    assert find_templates(tmp_path) == {"default": "of a processor"}
     write_config(tmp_path, chat_template="from config")
     assert find_templates(tmp_path) == {"default": "from config"}
     listed = [{"name": "default", "template": "d"}, {"name": "tool_use", "template": "t"}]
@@ -489,4 +511,4 @@ def test_limits_can_be_raised():
 def test_a_long_conversation_is_no_attack():
     messages = [user("word " * 200), assistant("word " * 200)] * 1000
     for name in ("chatml", "llama3", "mistral", "gemma", "qwen25", "qwen3", "phi3"):
-        assert len(render(TEMPLATES[name], messages, limits=Limits(seconds=30)).text) > 2_000_000
+        assert len(render(TEMPLATES[name], messages, limits=Limits(seconds=60)).text) > 2_000_000

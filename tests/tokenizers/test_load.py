@@ -4,9 +4,11 @@ import json
 import shutil
 
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, processors
 
 from tfcli.errors import WorkError
-from tfcli.tokenizers.load import load_tokenizer
+from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 
 TEXTS = ["the cat", "", "  two  spaces\n\ttab", "naïve 𝄞 日本語", "a<|endoftext|>b"]
 
@@ -112,3 +114,44 @@ def test_a_file_is_as_good_as_a_folder(folder):
     by_file, by_folder = load_tokenizer(folder / "tokenizer.json"), load_tokenizer(folder)
     assert by_file.fingerprint == by_folder.fingerprint
     assert by_file.eos_id == by_folder.eos_id == 0
+
+
+@pytest.mark.parametrize(
+    ("post", "around"),
+    [
+        (None, ((), ())),
+        (processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 0)]), ((0,), ())),
+        (
+            processors.TemplateProcessing(
+                "<s> <t> $A </s>", special_tokens=[("<s>", 0), ("<t>", 4), ("</s>", 1)]
+            ),
+            ((0, 4), (1,)),
+        ),
+        (processors.BertProcessing(("</s>", 1), ("<s>", 0)), ((0,), (1,))),
+        (
+            processors.Sequence(
+                [
+                    processors.ByteLevel(),
+                    processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 0)]),
+                ]
+            ),
+            ((0,), ()),
+        ),
+    ],
+    ids=["nothing", "bos", "two before, one after", "bert", "several processors"],
+)
+@pytest.mark.parametrize("letters", ["ACGT", "a", "日"])
+def test_what_surrounds_a_text_is_read_whatever_letters_there_are(post, around, letters):
+    words = ["<s>", "</s>", *letters]
+    backend = Backend(models.BPE({word: index for index, word in enumerate(words)}, []))
+    if post is not None:
+        backend.post_processor = post
+    tokenizer = Tokenizer(backend)
+    assert (tokenizer.prefix, tokenizer.suffix) == around
+
+
+def test_a_template_that_has_the_text_twice_is_refused():
+    backend = Backend(models.BPE({"a": 0}, []))
+    backend.post_processor = processors.TemplateProcessing("$A $A", special_tokens=[])
+    with pytest.raises(WorkError, match="change the text"):
+        Tokenizer(backend).prefix  # noqa: B018

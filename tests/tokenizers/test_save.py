@@ -62,3 +62,16 @@ def test_a_chat_template_and_other_keys_are_kept(tmp_path):
     again = load_tokenizer(saved)
     assert again.chat_template == "{{ messages }}"
     assert again.encode("<|endoftext|>") == ours.encode("<|endoftext|>") != [0]
+
+
+def test_every_named_template_is_kept(tmp_path):
+    from transformers import PreTrainedTokenizerFast
+
+    named = {"default": "d", "tool_use": "t", "rag": "r"}
+    listed = [{"name": name, "template": text} for name, text in named.items()]
+    made = make(tmp_path / "made", "gpt2", tokenizer_config={"chat_template": listed})
+    ours = load_tokenizer(made)
+    assert ours.chat_templates == named and ours.chat_template == "d"
+    save_tokenizer_json(ours, write(tmp_path / "saved", {}))
+    assert load_tokenizer(tmp_path / "saved").chat_templates == named
+    assert PreTrainedTokenizerFast.from_pretrained(tmp_path / "saved").chat_template == named

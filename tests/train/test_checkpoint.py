@@ -18,7 +18,7 @@ from tfcli.train.spec import OptimizerSection
 def trained(name: str = "adamw", steps: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(64, 64), nn.Linear(64, 64))
-    optimizer = build_optimizer(model, OptimizerSection(name=name, lr=0.1))
+    optimizer = build_optimizer(model, OptimizerSection(name=name), 0.1)
     train(model, optimizer, range(steps))
     return model, optimizer
 

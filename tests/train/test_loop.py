@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from tfcli.train.checkpoint import Checkpoints
 from tfcli.train.log import MetricsLog
 from tfcli.train.loop import Loop
 from tfcli.train.objective import next_token
+from tfcli.train.validate import Validation
 
 TOKENS = torch.randint(0, 50, (61,), generator=torch.Generator().manual_seed(0))
 
@@ -40,7 +42,7 @@ def make_loop(tmp_path, batch_size=8, accumulation=1, stream=TOKENS, **changes) 
         "optimizer": torch.optim.SGD(model.parameters(), lr=1.0),
         "lr": 1.0,
         "schedule": lambda step: 1.0,
-        "precision": "fp32",
+        "precision": "float32",
         "steps": 3,
         "seed": 0,
         "log": MetricsLog(None),
@@ -56,7 +58,7 @@ def weights(loop: Loop) -> torch.Tensor:
 def step(loop: Loop, number: int = 0, lr: float = 1.0) -> tuple[torch.Tensor, float, float]:
     """The change of the weights, the loss and the norm."""
     before = weights(loop)
-    loss, norm, _ = loop.train_step(number, loop.feed.step(number), lr)
+    loss, norm = loop.train_step(number, loop.feed.step(number), lr)
     return weights(loop) - before, loss, norm
 
 
@@ -123,7 +125,7 @@ def test_bf16_computes_in_bf16_and_keeps_float32_weights(tmp_path):
         seen.append(logits.dtype)
         return logits.float().square().mean() / targets
 
-    loop = make_loop(tmp_path, precision="bf16", objective=objective)
+    loop = make_loop(tmp_path, precision="bfloat16", objective=objective)
     step(loop)
     assert seen == [torch.bfloat16]
     assert weights(loop).dtype == torch.float32
@@ -140,6 +142,50 @@ def test_dropout_follows_from_the_seed_and_the_step(tmp_path):
     before = weights(later)
     later.train_step(5, later.feed.step(0), 1.0)
     assert not torch.equal(weights(later) - before, first), "every step draws anew"
+
+
+def test_ctrl_c_stops_after_the_step_that_it_comes_in(tmp_path):
+    """And not after the next one, of which the signal would still be in time."""
+
+    def objective(model, batch, targets):
+        signal.raise_signal(signal.SIGINT)
+        return next_token(model, batch, targets)
+
+    answers = []
+    loop = make_loop(
+        tmp_path, objective=objective, checkpoint_every=10, answer=lambda: answers.append("heard")
+    )
+    with Console.silent().progress("train", 3) as bar, pytest.raises(KeyboardInterrupt):
+        loop.run(fresh(), bar)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+    assert answers == ["heard"]
+
+
+def test_ctrl_c_in_the_last_step_loses_nothing(tmp_path):
+    def objective(model, batch, targets):
+        signal.raise_signal(signal.SIGINT)
+        return next_token(model, batch, targets)
+
+    loop, progress = make_loop(tmp_path, objective=objective, steps=1), fresh()
+    with Console.silent().progress("train", 1) as bar:
+        loop.run(progress, bar)
+    assert progress.step == 1
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_validation_loss_that_is_not_finite_is_no_best_one(tmp_path, bad):
+    def objective(model, batch, targets):
+        loss = next_token(model, batch, targets)
+        return loss if torch.is_grad_enabled() else loss * bad
+
+    validation = Validation(TOKENS, 8, 8, objective, "float32")
+    loop = make_loop(tmp_path, validation=validation, validate_every=1, keep_best=True)
+    with (
+        Console.silent().progress("train", 3) as bar,
+        pytest.raises(WorkError, match=r"validation loss is .* at step 1"),
+    ):
+        loop.run(fresh(), bar)
+    assert not loop.checkpoints.best.exists()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

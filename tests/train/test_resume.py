@@ -17,8 +17,10 @@ from tfcli.errors import UsageError
 from tfcli.recipe.execute import execute
 from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.log import MetricsLog, read_metrics
+from tfcli.train.loop import Loop
 from tfcli.train.run import resume
 from tfcli.train.spec import TrainSpec
+from tfcli.train.validate import Validation
 
 # Two epochs and a half, with all that draws random numbers.
 LONG = {
@@ -110,7 +112,9 @@ def test_a_killed_run_ends_as_a_straight_one(long_spec, straight, tmp_path, kind
     assert not {name for name in left if "checkpoint" in name or "best" in name}
 
 
-def test_ctrl_c_makes_a_checkpoint_between_two_steps(long_spec, straight, tmp_path, monkeypatch):
+def test_ctrl_c_makes_a_checkpoint_after_the_step_and_says_what_comes_of_it(
+    long_spec, straight, tmp_path, monkeypatch, capsys
+):
     write = MetricsLog.write
 
     def write_and_interrupt(self, values):
@@ -122,10 +126,45 @@ def test_ctrl_c_makes_a_checkpoint_between_two_steps(long_spec, straight, tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr(MetricsLog, "write", write_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
-            execute(spec, Console.silent())
+            execute(spec, Console())
+    said = capsys.readouterr().err
+    assert "stopping after this step; running it again goes on from there" in said
     resumed = execute(spec, Console.silent()).result
-    assert resumed.resumed_from == 34
+    assert resumed.resumed_from == 33
     assert content(tmp_path / "interrupted") == straight[1]
+
+
+def test_a_validation_that_ctrl_c_cuts_short_is_made_up_for(long_spec, straight, tmp_path):
+    """The signal comes while the validation after step 35 runs, the last of five."""
+    spec = long_spec("cut")
+    values, loss = [], Validation.loss
+
+    def loss_and_interrupt(self, model, accelerator, asked):
+        if len(values) == 4:
+            signal.raise_signal(signal.SIGINT)
+        values.append(loss(self, model, accelerator, asked))
+        return values[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Validation, "loss", loss_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            execute(spec, Console.silent())
+    assert values[-1] is None
+    assert read_metrics(tmp_path / ".cut.partial/metrics.jsonl")[-1]["step"] == 34
+    resumed = execute(spec, Console.silent()).result
+    assert resumed.resumed_from == 35
+    assert content(tmp_path / "cut") == straight[1]
+
+
+def test_a_run_that_is_stopped_before_its_first_step_leaves_nothing(make_spec, tmp_path):
+    def interrupt(self, step, data, lr):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "train_step", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            execute(make_spec(output=str(tmp_path / "early")), Console.silent())
+    assert not list(tmp_path.glob("*early*"))
 
 
 def test_another_number_of_processes_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from functools import partialmethod
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 import torch
 
 from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
 from tfcli.errors import Problem, UsageError
+from tfcli.models import processor
 from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import load_tokenizer
@@ -53,6 +56,7 @@ def test_a_finished_run_is_a_folder_that_transformers_loads(train, texts):
         max_steps=40, optimizer={"lr": 1e-2}, validation=str(texts / "validation.jsonl")
     )
     assert {path.name for path in folder.iterdir()} == {
+        "README.md",
         "config.json",
         "generation_config.json",
         "metrics.jsonl",
@@ -84,7 +88,7 @@ def test_the_result_says_what_was_done(train, texts):
     assert result.train_loss == lines[-1]["loss"]
     assert 300 < result.tokens <= 6 * 4 * 16
     assert 0 < result.epochs < 2
-    assert (result.precision, result.device, result.processes) == ("fp32", "cpu", 1)
+    assert (result.precision, result.device, result.processes) == ("float32", "cpu", 1)
     assert result.resumed_from is None
 
 
@@ -102,6 +106,84 @@ def test_training_goes_on_from_a_checkpoint(train, tiny_llama, text_file):
     config = json.loads((folder / "config.json").read_text())
     assert config["hidden_size"] == 64
     assert result.steps == 1
+
+
+def retyped(folder: Path, target: Path, dtype: torch.dtype) -> Path:
+    save_model(load_model(folder), target, dtype=dtype, tokenizer_from=folder)
+    return target
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_weights_are_written_as_the_start_has_them(train, tiny_llama, text_file, tmp_path, dtype):
+    start = retyped(tiny_llama, tmp_path / "start", getattr(torch, dtype))
+    common = {"config": None, "tokenizer": None, "data": str(text_file), "model": str(start)}
+    result, folder = train(**common, max_steps=1)
+    assert {weights(folder).dtype, weights(start).dtype} == {getattr(torch, dtype)}
+    assert result.dtype == dtype
+    _, other = train(**common, max_steps=1, dtype="float32")
+    assert weights(other).dtype == torch.float32
+
+
+def test_weights_beyond_float16_are_not_written_as_infinity(
+    train, tiny_llama, text_file, tmp_path, capsys
+):
+    start = retyped(tiny_llama, tmp_path / "start", torch.float16)
+    values = {"optimizer": {"lr": 1e5}, "schedule": {"name": "constant"}, "max_steps": 1}
+    common = {"config": None, "tokenizer": None, "data": str(text_file), "model": str(start)}
+    result, folder = train(**common, **values)
+    assert result.dtype == "float32" and weights(folder).isfinite().all()
+    assert "too large for float16" in capsys.readouterr().err
+
+
+def test_the_rate_is_said_and_one_that_ruins_a_pretrained_model_is_warned_of(
+    make_spec, tiny_llama, text_file, tmp_path, capsys
+):
+    common = {"config": None, "tokenizer": None, "data": str(text_file), "model": str(tiny_llama)}
+
+    def said(name, **changes) -> str:
+        folder = tmp_path / name
+        folder.mkdir()
+        result = run(make_spec(**common, **changes), Job(Console(), folder))
+        said = capsys.readouterr().err
+        assert f"learning rate {result.learning_rate:g}" in said
+        return said
+
+    assert "5e-05 after 1 steps of warm-up" in (low := said("low"))
+    assert "bears" not in low
+    assert "far above what a pretrained model bears" in said("high", optimizer={"lr": 1e-3})
+
+
+def test_every_row_of_the_vocabulary_that_texts_use_is_trained(train, tiny_llama, text_file):
+    """Also of a model whose pad token is the one that ends texts."""
+    folder = tiny_llama.parent / "padded"
+    shutil.copytree(tiny_llama, folder, dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    used = load_tokenizer(folder).encode("the")[0]
+    (folder / "config.json").write_text(json.dumps({**config, "pad_token_id": used}))
+    common = {"config": None, "tokenizer": None, "data": str(text_file), "model": str(folder)}
+    quiet = {"name": "adamw", "weight_decay": 0.0, "lr": 1e-2}
+    _, trained = train(**common, max_steps=2, optimizer=quiet)
+    name = "model.embed_tokens.weight"
+    before, after = (open_tensors(place)[name][used] for place in (folder, trained))
+    assert not torch.equal(before, after)
+
+
+def test_a_new_model_pads_with_no_token_that_texts_use(make_spec, texts):
+    """Whatever its family pads with by default: that is a token of another vocabulary."""
+    keys = {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
+    tokenizer = load_tokenizer(texts / "tokenizer")
+    for kind in ("cohere", "gemma", "mamba", "phi3"):
+        chosen = keys if kind != "mamba" else {"hidden_size": 16}
+        config = new_config({"model_type": kind, **chosen}, tokenizer)
+        assert config.pad_token_id is None
+        assert type(config)(**{}).pad_token_id is not None, "else it shows nothing"
+
+
+def test_validation_documents_that_are_trained_on_are_counted(make_spec, texts, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    spec = make_spec(validation=str(texts / "train.jsonl"), max_steps=1)
+    run(spec, Job(folder=tmp_path / "out"))
+    assert "8 of the validation documents are trained on" in capsys.readouterr().err
 
 
 def test_keep_best_writes_the_weights_of_the_best_validation(train, texts):
@@ -136,12 +218,12 @@ def test_keep_best_writes_the_weights_of_the_best_validation(train, texts):
         {"schedule": {"final_ratio": 0.9}},
         {"clip_norm": 1e-9},
         {"bpe_dropout": 0.3},
-        {"precision": "bf16"},
+        {"precision": "bfloat16"},
     ],
     ids=str,
 )
 def test_every_key_of_the_training_changes_the_weights(train, key, monkeypatch):
-    monkeypatch.setattr("tfcli.train.precision.has_bf16", lambda device: True)
+    monkeypatch.setattr("tfcli.devices.has_bf16", lambda device: True)
     assert not torch.equal(weights(train(**key)[1]), plain(train))
 
 
@@ -226,7 +308,8 @@ def test_the_vocabulary_and_special_tokens_come_from_the_tokenizer(make_spec, te
 def refused(spec: TrainSpec) -> Problem:
     with pytest.raises(UsageError) as error:
         execute(spec, Console.silent())
-    assert not Path(spec.output).exists()
+    output = Path(spec.output)
+    assert not list(output.parent.glob(f"*{output.name}*")), "nothing is left of it"
     return error.value
 
 
@@ -258,11 +341,11 @@ def test_a_missing_device_is_refused(make_spec, monkeypatch):
 def test_bf16_without_its_instructions_is_refused_and_auto_falls_back(
     make_spec, train, monkeypatch
 ):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert refused(make_spec(precision="bf16")).where == "precision"
-    assert train(precision="auto")[0].precision == "fp32"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert train(precision="auto", max_steps=1)[0].precision == "bf16"
+    monkeypatch.setattr(processor, "has_products", lambda dtype: False)
+    assert refused(make_spec(precision="bfloat16")).where == "precision"
+    assert train(precision="auto")[0].precision == "float32"
+    monkeypatch.setattr(processor, "has_products", lambda dtype: True)
+    assert train(precision="auto", max_steps=1)[0].precision == "bfloat16"
 
 
 def test_the_8_bit_optimizer_without_its_library_is_refused(make_spec, monkeypatch):
@@ -285,3 +368,14 @@ def test_transformers_is_not_imported():
     code = "import sys, tfcli.train.run; print('transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_trained_model_has_a_card_with_the_hashes_of_its_inputs(make_spec, tmp_path):
+    output = tmp_path / "out"
+    spec = make_spec(max_steps=2, output=str(output))
+    result = execute(spec, Console.silent()).result
+    card = (output / "README.md").read_text()
+    record = json.loads((output / "run.json").read_text())
+    assert record["inputs"] and all(digest in card for digest in record["inputs"].values())
+    assert f"{result.steps} of" in card and "read back and equal" in card
+    assert str(tmp_path) not in card

@@ -51,6 +51,20 @@ def test_a_warm_up_longer_than_the_run_is_refused():
     )
 
 
+def test_a_pretrained_model_gets_a_low_rate_and_a_warm_up_and_a_new_one_neither():
+    def resolved(**changes) -> tuple[float, int]:
+        spec = TrainSpec.model_validate({**GOOD, **changes})
+        return spec.peak_rate, spec.warmup_steps
+
+    start = {"config": None, "model": "m"}
+    assert resolved() == (1e-3, 0)
+    assert resolved(**start) == (5e-5, 1)
+    assert resolved(**start, max_steps=250) == (5e-5, 25)
+    assert resolved(**start, max_steps=9000) == (5e-5, 100)
+    said = {"optimizer": {"lr": 1e-5}, "schedule": {"warmup_steps": 0}}
+    assert resolved(**start, **said) == (1e-5, 0)
+
+
 def test_a_misspelt_key_of_a_section_is_named_with_the_nearest():
     assert "weight_decay" in refused(optimizer={"weigth_decay": 0.1})
 

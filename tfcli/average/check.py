@@ -14,12 +14,12 @@ from tfcli.checkpoints.ties import require_ties
 from tfcli.errors import UsageError, WorkError
 
 
-def check_sources(sources: Sequence[Checkpoint]) -> None:
-    """Refuse checkpoints that do not belong together.
+def check_configs(sources: Sequence[Checkpoint]) -> None:
+    """Refuse checkpoints that are quantized, or whose configs do not mean the same.
 
     Raises:
         UsageError: a quantized checkpoint.
-        WorkError: configs, names or shapes that differ, or an integer tensor that does.
+        WorkError: configs that differ.
     """
     first = sources[0]
     for other in sources:
@@ -32,6 +32,19 @@ def check_sources(sources: Sequence[Checkpoint]) -> None:
             )
     for other in sources[1:]:
         require_same_config(first, other)
+
+
+def check_tensors(sources: Sequence[Checkpoint]) -> None:
+    """Refuse tensors that have no mean.
+
+    Args:
+        sources: with names that are spelt alike.
+
+    Raises:
+        WorkError: names or shapes that differ, or an integer tensor that does.
+    """
+    first = sources[0]
+    for other in sources[1:]:
         _require_same_tensors(first, other)
     for name in first.distinct:
         for other in sources[1:]:

@@ -7,8 +7,9 @@ from functools import partial
 
 from torch import Tensor
 
-from tfcli.average.check import check_sources
+from tfcli.average.check import check_configs, check_tensors
 from tfcli.average.combine import arc, mean
+from tfcli.average.names import named_alike
 from tfcli.average.spec import AveragedTensor, AverageResult, AverageSpec
 from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.containers import open_ref
@@ -30,8 +31,10 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
             hold, a full disk, files that changed meanwhile, or written tensors that differ from a
             second pass.
     """
-    sources = [open_ref(ref) for ref in spec.sources]
-    check_sources(sources)
+    opened = [open_ref(ref) for ref in spec.sources]
+    check_configs(opened)
+    sources = named_alike(opened)
+    check_tensors(sources)
     first = sources[0]
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     angles: dict[str, float] = {}
@@ -77,7 +80,7 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
         bytes=written.nbytes,
         averaged=actions.count("averaged"),
         copied=actions.count("copied"),
-        tied=sorted(first.tied),
+        tied=sorted(opened[0].tied),
         verified=written.verified,
         companions=written.companions,
         tensors=tensors,

@@ -13,9 +13,9 @@ import torch
 from tfcli.benchmark.spec import BenchmarkResult, BenchmarkRow, BenchmarkSpec
 from tfcli.benchmark.worker import Task
 from tfcli.checkpoints.model import open_model
+from tfcli.devices import pick_device
 from tfcli.errors import UsageError, WorkError
 from tfcli.recipe.job import Job
-from tfcli.runtime import pick_device
 
 PROMPT_TOKENS = 512
 
@@ -29,7 +29,7 @@ def run(spec: BenchmarkSpec, job: Job) -> BenchmarkResult:
     """
     prompt_tokens = prompt_length(spec)
     threads = spec.threads or torch.get_num_threads()
-    device = pick_device(spec.device).type
+    device = str(pick_device(spec.device))
     rows = []
     with job.console.progress("benchmark", len(spec.models), "model") as bar:
         for model in spec.models:

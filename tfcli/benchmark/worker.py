@@ -17,11 +17,14 @@ from typing import Any
 import torch
 
 from tfcli.benchmark.memory import peak_memory, private_memory
-from tfcli.checkpoints.model import load_model, open_model
+from tfcli.checkpoints.model import open_model
+from tfcli.console import Console
+from tfcli.devices import dtype_name
 from tfcli.errors import Problem
 from tfcli.generate.loop import generate
 from tfcli.models.model import Model
-from tfcli.runtime import dtype_name, pick_dtype
+from tfcli.models.quantized import packed_linears
+from tfcli.ready import load_ready
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def measure(task: Task) -> dict[str, Any]:
     first_token = perf_counter() - began
     runs = [_run(model, prompt, task) for _ in range(task.repeats)]
     dtype = dtype_name(model.dtype)
+    unpacked = model.config.quantization is not None and not packed_linears(model)
     del model
     for _ in range(task.repeats - 1):
         gc.collect()
@@ -61,19 +65,26 @@ def measure(task: Task) -> dict[str, Any]:
         "model": task.model,
         "weight_bytes": open_model(task.model).nbytes,
         "dtype": dtype,
+        "unpacked": unpacked,
         "load_seconds": median(loads),
         "first_token_seconds": first_token,
         "prefill_tokens_per_second": task.prompt_tokens / median(prefill for prefill, _ in runs),
         "decode_tokens_per_second": (task.new_tokens - 1) / median(decode for _, decode in runs),
         "peak_memory_bytes": peak_memory(),
         "private_memory_bytes": private_memory(),
-        "device_memory_bytes": torch.cuda.max_memory_allocated() if task.device == "cuda" else None,
+        "device_memory_bytes": torch.cuda.max_memory_allocated(task.device)
+        if task.device.startswith("cuda")
+        else None,
     }
 
 
 def _load(task: Task) -> Model:
-    model = load_model(
-        task.model, dtype=pick_dtype(task.dtype), device=task.device, attention=task.attention
+    model = load_ready(
+        open_model(task.model),
+        Console.silent(),
+        dtype=task.dtype,
+        device=torch.device(task.device),
+        attention=task.attention,
     )
     _wait(task.device)
     return model
@@ -96,8 +107,8 @@ def _prompt(model: Model, length: int) -> list[int]:
 
 
 def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
 
 
 def main() -> int:

@@ -75,6 +75,7 @@ class Checkpoint:
         metadata: texts that stand in the files' headers beside the tensors.
         carry: writes what the companions lack into the target folder, after they are there, and
             gives the names of the files; None where nothing is to be made.
+        notes: what a person should know of how it was opened.
     """
 
     container: str
@@ -86,6 +87,7 @@ class Checkpoint:
     unused: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     carry: Callable[[Path], list[str]] | None = None
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[TensorEntry]:
         return iter(self.tensors.values())

@@ -109,10 +109,12 @@ class Container:
         return self.config in ("needed", "optional")
 
     def read(self, path: Path, asked: Reading) -> Checkpoint:
-        """Open a path that looks like one."""
+        """Open a path that looks like one; its tensors have their family's names."""
+        from tfcli.checkpoints.family_names import in_family_names
+
         reader: Callable[[Path, Reading], Checkpoint]
         reader = import_module(f"tfcli.checkpoints.{self.package}.read").read
-        return reader(path, asked)
+        return in_family_names(reader(path, asked))
 
     @property
     def writer(self) -> Writer:

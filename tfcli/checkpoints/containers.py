@@ -49,6 +49,12 @@ def find_container(path: Path) -> Container:
     Raises:
         UsageError: there is none of a kind that is read.
     """
+    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+        raise UsageError(
+            f"{path} is an adapter: changes to a checkpoint, and not one itself",
+            where="source",
+            fix="work it into its base first: tfcli merge BASE ADAPTER OUTPUT",
+        )
     for container in CONTAINERS:
         if container.looks_like(path):
             return container

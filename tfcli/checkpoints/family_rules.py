@@ -21,8 +21,8 @@ def family_rules(config: Mapping[str, Any]) -> tuple[Sequence[Rule], str] | None
 
     try:
         parsed = read_config(config)
+        family = get_family(parsed.model_type)
+        model_class = family.model_class(family.task_of(parsed.architectures))
     except ModelError:
         return None
-    family = get_family(parsed.model_type)
-    model_class = family.model_class(family.task_of(parsed.architectures))
     return tuple(model_class.rules()), f"{model_class.base()}."

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.companions import find_companions
 from tfcli.checkpoints.located import located
 from tfcli.checkpoints.strict_json import MAX_BYTES, parse_object
 from tfcli.errors import ModelError, WorkError
 from tfcli.files import inside, read_bounded
+from tfcli.tokenizers.files import find_companions, lost_modules
 
 if TYPE_CHECKING:
+    from tfcli.console import Console
     from tfcli.models.config import ModelConfig
 
 CONFIG = "config.json"
@@ -32,7 +34,7 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
             where=str(folder),
             fix="name a Hugging Face checkpoint folder" if name == CONFIG else None,
         )
-    return parse_object(read_bounded(path, MAX_BYTES), where=str(path))
+    return parse_object(read_bounded(path, MAX_BYTES), where=str(path), finite=False)
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -64,13 +66,25 @@ def copy_companions(source: Path, target: Path) -> list[str]:
     """Copy the tokenizer, chat template, processor and generation files of a checkpoint.
 
     Returns:
-        The names of the files that were there and were copied.
+        The names of the files that were there and were copied, such as `1_Pooling/config.json`.
 
     Raises:
         WorkError: one is a link that leads outside its folder, no file, or far too large.
     """
     names = find_companions(source)
     for name in names:
-        if not (target / name).exists() or not (source / name).samefile(target / name):
-            shutil.copyfile(source / name, target / name)
+        place = inside(target, name)
+        if not place.exists() or not (source / name).samefile(place):
+            place.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source / name, place)
     return names
+
+
+def warn_of_lost_modules(source: Path, copied: Sequence[str], console: Console) -> None:
+    """Say which parts of a sentence-transformers model were not among the files `copied`."""
+    lost = lost_modules(source, copied)
+    if lost:
+        console.warn(
+            f"{', '.join(lost)} is not taken along, though modules.json needs its folder: of a "
+            "module's weights, only model.safetensors is"
+        )

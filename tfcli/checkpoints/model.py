@@ -12,6 +12,7 @@ from tfcli.checkpoints.folder import CONFIG, GENERATION_CONFIG, copy_companions
 from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, write_shards
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.located import located
+from tfcli.checkpoints.packed.unpack import runnable
 from tfcli.checkpoints.write import verify_written
 from tfcli.errors import ModelError
 from tfcli.files import write_json
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 def open_model(ref: str | Path) -> Checkpoint:
     """Open what a user names, as `load_model` does: values may be written to.
 
+    Packed weights that the model core has no kernel for come out dense; `notes` says so.
+
     Raises:
         UsageError: no such file, folder or hub model.
         WorkError: broken files.
     """
-    return open_ref(ref, Reading(writable=True))
+    return runnable(open_ref(ref, Reading(writable=True)))
 
 
 def load_model(
@@ -64,8 +67,7 @@ def load_model(
     """
     from tfcli.models.loading import build, load_weights
 
-    if not isinstance(source, Checkpoint):
-        source = open_model(source)
+    source = runnable(source) if isinstance(source, Checkpoint) else open_model(source)
     config = source.model_config
     try:
         model = build(config, task, attention=attention)

@@ -49,3 +49,50 @@ def are_plain(config: Mapping[str, Any], names: Collection[str]) -> bool:
         _PARAMETER.fullmatch(name) and all(int(n) < layers for n in _LAYER.findall(name)[:1])
         for name in names
     )
+
+
+def is_plain_decoder(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether tensors are, name by name and shape by shape, those of a decoder as Llama is built.
+
+    True is certain. False says nothing: then the model's own classes are to be asked.
+
+    Args:
+        config: the content of config.json.
+        shapes: of the stored tensors.
+    """
+    from tfcli.models.registry import FAMILIES, read_config
+
+    family = FAMILIES.get(str(config.get("model_type")))
+    if family is None or family.model_type not in ("llama", "mistral", "qwen2", "qwen3"):
+        return False
+    try:
+        parsed: Any = read_config(config)
+        task = family.task_of(parsed.architectures)
+    except ModelError:
+        return False
+    odd = [getattr(parsed, key, False) for key in ("attention_bias", "mlp_bias", "quantization")]
+    if task != "causal-lm" or any(odd):
+        return False
+    size, inner, head = parsed.hidden_size, parsed.intermediate_size, parsed.head_dim
+    queries, keys = parsed.num_attention_heads * head, parsed.num_key_value_heads * head
+    linears = {
+        "self_attn.q_proj": (queries, size),
+        "self_attn.k_proj": (keys, size),
+        "self_attn.v_proj": (keys, size),
+        "self_attn.o_proj": (size, queries),
+        "mlp.gate_proj": (inner, size),
+        "mlp.up_proj": (inner, size),
+        "mlp.down_proj": (size, inner),
+    }
+    block = {f"{name}.weight": shape for name, shape in linears.items()}
+    block |= {f"{name}.weight": (size,) for name in ("input_layernorm", "post_attention_layernorm")}
+    if family.model_type == "qwen2":
+        block |= {f"self_attn.{n}_proj.bias": (queries if n == "q" else keys,) for n in "qkv"}
+    if family.model_type == "qwen3":
+        block |= {f"self_attn.{n}_norm.weight": (head,) for n in "qk"}
+    layers = range(parsed.num_hidden_layers)
+    wanted = {f"model.layers.{n}.{name}": shape for n in layers for name, shape in block.items()}
+    wanted |= {"model.embed_tokens.weight": (parsed.vocab_size, size), "model.norm.weight": (size,)}
+    if not parsed.tie_word_embeddings:
+        wanted["lm_head.weight"] = (parsed.vocab_size, size)
+    return wanted == shapes

@@ -11,7 +11,6 @@ from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.io.header import data_bytes
 from tfcli.checkpoints.target_dtypes import target_dtypes
 from tfcli.checkpoints.ties import config_ties
-from tfcli.convert.spec import TensorAccount
 
 Action = Literal["converted", "copied", "tied", "made"]
 _FIXED_BYTES = 256_000_000  # what a process holds beside tensors: pieces, buffers, pages of the map
@@ -36,20 +35,6 @@ class Planned:
     def nbytes(self) -> int:
         """The bytes that it takes in the target."""
         return 0 if self.action == "tied" else data_bytes(self.dtype, self.tensor.shape)
-
-    def account(self) -> TensorAccount:
-        """What the result says of it."""
-        tensor = self.tensor
-        return TensorAccount(
-            name=tensor.name,
-            action=self.action,
-            sources=list(tensor.sources),
-            how=tensor.how,
-            shape=list(tensor.shape),
-            source_dtype=tensor.dtype,
-            dtype=self.dtype,
-            bytes=self.nbytes,
-        )
 
 
 @dataclass(frozen=True)

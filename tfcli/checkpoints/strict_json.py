@@ -1,20 +1,28 @@
-"""JSON from files that may be hostile: duplicate keys and non-numbers are refused."""
+"""The one reader of JSON: from files that may be hostile, priced before anything is parsed.
+
+A key that stands twice with different values is refused wherever it is: readers differ in which one
+counts, so what was checked might not be what is used. The same value twice says one thing, and
+files that people have edited have that.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from tfcli.errors import WorkError
+from tfcli.files import read_bounded
 from tfcli.units import format_bytes
 
 MAX_BYTES = 100_000_000
 """Of a file of JSON that is parsed at all; what `BUDGET` allows is less for most content."""
 BUDGET = 160_000_000
 """Bytes of memory that parsing may take: 90,000 tensors in a header, 200,000 in an index."""
+LARGE = 1_500_000_000
+"""The same for what is one's own or a vocabulary: of the largest in use, 900,000 tokens, 1.1 GB."""
 # What a value takes beside its text, from above: each `{` stands for a dictionary, and so on.
 _PRICES = ((b"{", 120), (b"[", 64), (b":", 110), (b",", 40), (b'"', 30))
 _WIDEST = tuple(bytes([lead]) for lead in range(0xF0, 0xF5))  # what letters of 4 bytes begin with
@@ -22,21 +30,28 @@ _HALF = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile(rb"\\u[dD]")  # how alone one can come out of valid UTF-8
 
 
-def parse_object(
-    data: bytes, *, where: str, what: str = "the JSON", budget: int = BUDGET
-) -> dict[str, Any]:
-    """Parse UTF-8 JSON whose top level is an object.
+def parse_json(
+    data: bytes,
+    *,
+    where: str,
+    what: str = "the JSON",
+    budget: int = BUDGET,
+    finite: bool = True,
+) -> Any:
+    """Parse UTF-8 JSON.
 
     Args:
         data: the text.
         where: its file, for errors.
         what: the part of the file that it is, for errors.
         budget: bytes of memory that the result may take, estimated before anything is parsed.
+        finite: refuse NaN and infinities, which JSON does not have. Python writes them, and so do
+            config.json of Mamba 2 and others.
 
     Raises:
-        WorkError: not UTF-8, not JSON, not an object, a key that stands twice, NaN or infinity,
-            nesting or numbers beyond what Python parses, half of a surrogate pair, or values that
-            take more memory than the budget.
+        WorkError: not UTF-8, not JSON, a key that stands twice with different values, nesting or
+            numbers beyond what Python parses, half of a surrogate pair, or values that take more
+            memory than the budget.
     """
     cost = memory(data)
     if cost > budget:
@@ -49,17 +64,41 @@ def parse_object(
         value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_float=_finite,
+            parse_constant=_no_constant if finite else None,
+            parse_float=_finite if finite else None,
         )
         if _ESCAPED.search(data):
             _refuse_halves(value)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise WorkError(f"not valid JSON: {reason}", where=where) from None
+    return value
+
+
+def parse_object(data: bytes, *, where: str, **options: Any) -> dict[str, Any]:
+    """Parse UTF-8 JSON whose top level is an object; `options` are those of `parse_json`.
+
+    Raises:
+        WorkError: as `parse_json`, or no object.
+    """
+    value = parse_json(data, where=where, **options)
     if not isinstance(value, dict):
         raise WorkError(f"expected a JSON object, found {kind(value)}", where=where)
     return value
+
+
+def read_json(path: Path, *, limit: int = MAX_BYTES, budget: int = LARGE) -> Any:
+    """The content of a JSON file, with NaN and infinities as Python writes them.
+
+    Args:
+        path: the file.
+        limit: bytes that it may have.
+        budget: as in `parse_json`.
+
+    Raises:
+        WorkError: missing, no regular file, too long, or as `parse_json`; names the file.
+    """
+    return parse_json(read_bounded(path, limit), where=str(path), budget=budget, finite=False)
 
 
 def kind(value: Any) -> str:
@@ -76,9 +115,16 @@ def short(name: str, limit: int = 80) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise ValueError(f"the key {short(twice)} stands twice")
+        first: dict[str, Any] = {}
+        for key, value in pairs:
+            if not _same(first.setdefault(key, value), value):
+                raise ValueError(f"the key {short(key)} stands twice, with different values")
     return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are one: 1, 1.0 and true are three, and NaN is itself."""
+    return one is other or json.dumps(one) == json.dumps(other)
 
 
 def _refuse_halves(value: Any) -> None:

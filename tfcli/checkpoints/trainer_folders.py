@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +16,11 @@ from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
 # Modules that wrap another one and stand in the names of what is inside.
-_INSIDE = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.")
+_INSIDE = re.compile(
+    r"(?<![^.])(?:_fsdp_wrapped_module|_fpw_module|_checkpoint_wrapped_module|_orig_mod"
+    r"|_forward_module|base_layer)[.]"
+)
+_OUTSIDE = ("module.", "base_model.")
 _BODIES = ("model.", "transformer.")  # of families that are not known
 
 
@@ -52,21 +57,23 @@ def find_config(
 def unwrap(names: Iterable[str], config: Mapping[str, Any]) -> dict[str, str]:
     """Stored name -> Hugging Face's, where a trainer put the model into other modules.
 
-    1. The names that FSDP, activation checkpointing and torch.compile put in between go.
-    2. `module.` in front of all names goes, as often as it stands there.
+    1. The names that FSDP, activation checkpointing, torch.compile, Lightning and PEFT put in
+       between go.
+    2. `module.` and `base_model.` in front of all names goes, as often as it stands there.
     3. `model.` in front of all names goes when the family's own prefix follows it in any of them,
        as in `model.model.layers.0` and `model.lm_head`.
 
     Raises:
         WorkError: two tensors would have one name.
     """
-    found = {name: _without(name, _INSIDE) for name in names}
+    found = {name: _INSIDE.sub("", name) for name in names}
     rules = family_rules(config)
     bodies = _BODIES if rules is None else (rules[1],)
     while found:
         values = found.values()
-        if all(name.startswith("module.") for name in values):
-            prefix = "module."
+        outer = next((p for p in _OUTSIDE if all(n.startswith(p) for n in values)), None)
+        if outer is not None:
+            prefix = outer
         elif all(name.startswith("model.") for name in values) and any(
             name.startswith(f"model.{body}") for name in values for body in bodies
         ):
@@ -80,12 +87,6 @@ def unwrap(names: Iterable[str], config: Mapping[str, Any]) -> dict[str, str]:
         if other is not stored:
             raise WorkError(f"{short(other)} and {short(stored)} are both named {short(name)}")
     return found
-
-
-def _without(name: str, parts: Iterable[str]) -> str:
-    for part in parts:
-        name = name.replace(part, "")
-    return name
 
 
 def with_stored_dtype(config: Mapping[str, Any], tensors: Iterable[TensorEntry]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.folder import CONFIG, copy_companions
+from tfcli.checkpoints.fit import require_fit
+from tfcli.checkpoints.folder import CONFIG, copy_companions, warn_of_lost_modules
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, write_shards
 from tfcli.checkpoints.hf.source import TensorSource, open_tensors
@@ -74,9 +75,10 @@ def write_verified(
         write: writes the weight files.
 
     Raises:
-        WorkError: a full disk, a source that changed meanwhile, or a tensor in the file that
-            differs in type, shape or any bit.
+        WorkError: tensors that the config does not build, a full disk, a source that changed
+            meanwhile, or a tensor in the file that differs in type, shape or any bit.
     """
+    require_fit(config, {item.name: item.shape for item in tensors}, companions.path)
     before = Snapshot.of([*files, *(path for source in sources for path in source.files)])
     hashes = None if repeatable else TensorHashes()
     with freed_at_once(), before.kept():
@@ -86,6 +88,8 @@ def write_verified(
             ]
             written = write(output, watched, max_shard_bytes)
         copied = carry_companions(companions, output)
+        if companions.companions is not None:
+            warn_of_lost_modules(companions.companions, copied, console)
         write_json(output / CONFIG, dict(config))
         with console.progress("verifying", len(tensors), "tensors") as bar:
             verify_written(

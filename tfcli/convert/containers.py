@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.containers import open_checkpoint
+from tfcli.checkpoints.fit import require_fit
 from tfcli.checkpoints.folder import CONFIG, copy_companions
 from tfcli.checkpoints.hf.source import INDEX
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES, USER_NAMES
 from tfcli.checkpoints.plan import Plan, Planned, make_plan
 from tfcli.console import Bar
+from tfcli.convert.account import account
 from tfcli.convert.card import CARD, model_card
 from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.files import write_json, write_text
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import RECORD
+from tfcli.tokenizers.files import left_behind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +34,7 @@ def convert_tensors(view: Checkpoint, spec: ConvertSpec, job: Job, writer: Write
     view = writer.prepare(view)
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     plan = make_plan(view, wanted, compare_ties=not spec.dry_run)
+    require_fit(plan.config, {i.tensor.name: i.tensor.shape for i in plan.written}, view.path)
     options = WriteOptions(spec.max_shard_bytes, spec.parts)
     writer.check(plan, options)
     if spec.dry_run:
@@ -123,12 +127,11 @@ def _result(
     logits: LogitsAccount | None = None,
 ) -> ConvertResult:
     view, actions = plan.view, [item.action for item in plan.items]
-    beside = view.path.iterdir() if view.path.is_dir() else ()
     inside = (path.relative_to(view.path) for path in view.files if path.is_relative_to(view.path))
     # The source may be one of the files itself: then no part of its path is inside.
     weights = {part for path in inside for part in path.parts[:1]}
     carried = {CARD, CONFIG, INDEX, RECORD, *companions, *weights}
-    others = {path.name for path in beside if not path.name.startswith(".")} - carried
+    others = left_behind(view.path, carried) if files and view.path.is_dir() else []
     return ConvertResult(
         kind=view.container,
         to=spec.to,
@@ -144,7 +147,7 @@ def _result(
         verified=verified,
         logits=logits,
         companions=list(companions),
-        left_out=sorted(others) if files else [],
+        left_out=others,
         unused=dict(view.unused),
-        tensors=[item.account() for item in plan.items],
+        tensors=[account(item) for item in plan.items],
     )

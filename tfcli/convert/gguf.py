@@ -8,6 +8,7 @@ from pathlib import Path
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import open_checkpoint
+from tfcli.checkpoints.fit import require_fit
 from tfcli.checkpoints.gguf.plan import ToGGUF
 from tfcli.checkpoints.gguf.read import only_file
 from tfcli.checkpoints.gguf.repack import plan_repack
@@ -20,7 +21,8 @@ from tfcli.errors import UsageError
 from tfcli.files import write_text
 from tfcli.recipe.job import Job
 
-TYPES = {"bf16": "bf16", "fp16": "f16", "fp32": "f32"}  # a user's name -> GGUF's, where it differs
+# A user's name of a type -> GGUF's, where it differs.
+TYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 _FIXED_BYTES = 256_000_000  # what a process holds beside tensors
 
 
@@ -37,6 +39,7 @@ def convert(view: Checkpoint, spec: ConvertSpec, job: Job) -> ConvertResult:
     if view.container == "gguf":
         planned = plan_repack(only_file(view.path), kind, types, tokenizer=spec.tokenizer)
     else:
+        require_fit(view.config, {tensor.name: tensor.shape for tensor in view}, view.path)
         planned = plan_to_gguf(view, kind, types, tokenizer=not spec.dry_run)
     for note in planned.notes:
         job.console.note(note)

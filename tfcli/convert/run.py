@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfcli.checkpoints.companions import find_companions
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import open_ref
 from tfcli.checkpoints.io.memory import freed_at_once
 from tfcli.checkpoints.io.snapshot import Snapshot
+from tfcli.checkpoints.packed.unpack import unpacked
 from tfcli.convert.overflow import warn_of_overflow
 from tfcli.convert.spec import ConvertResult, ConvertSpec
-from tfcli.convert.targets import convert
+from tfcli.convert.targets import convert, needs_dense
 from tfcli.hub import resolve
 from tfcli.recipe.job import Job
+from tfcli.tokenizers.files import find_companions
 
 
 def run(spec: ConvertSpec, job: Job) -> ConvertResult:
@@ -35,13 +36,15 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
         if spec.dtype is not None:
             asked = Reading(config_from, exact=lambda name: True)
         view = open_ref(spec.source, asked)
+        if view.is_quantized and needs_dense(spec):
+            view = unpacked(view, asked.exact)
         if not spec.tokenizer:
             view = dataclasses.replace(view, companions=None, carry=None)
         if view.companions is not None:
             find_companions(view.companions)  # those that cannot go along are refused now
         if view.carry is not None and not spec.dry_run:
             view.beside  # noqa: B018  (the same for those that the container has inside)
-        if spec.dtype == "fp16" and spec.to != "gguf":
+        if spec.dtype == "float16" and spec.to != "gguf":
             warn_of_overflow(view.config, job.console)
         with Snapshot.of(view.files).kept():
             return convert(view, spec, job)

@@ -18,6 +18,15 @@ OTHERS = {
     "torch-export": "tfcli.convert.exports.torch_export",
 }
 
+# Those that keep packed weights as they are stored, and those that a model is run for, which
+# say themselves what they take.
+_AS_STORED = ("hf", "pt", "dcp", "onnx", "executorch", "torch-export")
+
+
+def needs_dense(spec: ConvertSpec) -> bool:
+    """Whether packed weights come out dense: a type is asked for, or the target holds none."""
+    return spec.dtype is not None or spec.to not in _AS_STORED
+
 
 def convert(view: Checkpoint, spec: ConvertSpec, job: Job) -> ConvertResult:
     """Make `spec.to` of a view. See `tfcli.convert.run.run` for the errors."""

@@ -1,16 +1,16 @@
-"""Reading text files: one document a .txt or .md file, or one a line of a .jsonl file."""
+"""Reading text: files of several kinds, and folders of them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError, hint
 
 SPLITS = ("train", "validation", "test")
-PLAIN = (".txt", ".md", ".rst")
 
 
 @dataclass(frozen=True)
@@ -21,24 +21,32 @@ class Document:
     text: str
 
 
-def read_documents(path: Path | str, field: str = "text", *, split: str = "train") -> list[str]:
+def read_documents(
+    path: Path | str, field: str = "text", *, split: str = "train", console: Console | None = None
+) -> list[str]:
     """The texts of a data file or folder.
 
     Args:
         path: a .txt, .md or .rst file (one document), a .jsonl file (one a line), a .csv or
-            .parquet file (one a row), or a folder: of .txt files, or one that `tfcli data` made.
+            .parquet file (one a row), or a folder: of such files, or one that `tfcli data` made.
         field: the key of the text in .jsonl, the column in .csv and .parquet.
         split: which of a folder's train, validation and test to read.
+        console: hears how many files of a folder are left out.
 
     Raises:
         UsageError: nothing there, or a kind of file that is not read.
         WorkError: not UTF-8, a line that is no JSON object or lacks the field, or no text at all.
     """
-    return [document.text for document in load_documents(path, field, split=split)]
+    found = load_documents(path, field, split=split, console=console)
+    return [document.text for document in found]
 
 
 def load_documents(
-    path: Path | str, field: str = "text", *, split: str | None = None
+    path: Path | str,
+    field: str = "text",
+    *,
+    split: str | None = None,
+    console: Console | None = None,
 ) -> list[Document]:
     """The documents of a data file or folder, in order, with their ids. See `read_documents`."""
     path = Path(path)
@@ -48,7 +56,10 @@ def load_documents(
         path = path / f"{split}.jsonl"
         if not path.exists():
             raise UsageError(f"the folder has no {split}.jsonl", where=str(path.parent))
-    documents = list(_read(path, field))
+    if path.is_dir():
+        documents = _read_folder(path, field, console or Console.silent())
+    else:
+        documents = list(_read_file(path, path.name, field))
     if not any(document.text.strip() for document in documents):
         raise WorkError("there is no text in it", where=str(path))
     return documents
@@ -61,38 +72,50 @@ def python_docs() -> list[Document]:
     return [Document(name, topics[name]) for name in sorted(topics)]
 
 
-def _read(path: Path, field: str) -> Iterator[Document]:
-    if path.is_dir():
-        files = sorted(path.rglob("*.txt"))
-        if not files:
-            raise WorkError("the folder holds no .txt files", where=str(path))
-        for file in files:
-            yield Document(file.relative_to(path).as_posix(), _text(file))
-    elif path.suffix in PLAIN:
-        yield Document(path.name, _text(path))
-    elif path.suffix == ".jsonl":
-        yield from _lines(path, field)
-    elif path.suffix in (".csv", ".parquet"):
-        from tfcli.data.tables import read_table
+def _read_folder(folder: Path, field: str, console: Console) -> list[Document]:
+    """The documents of every file of a kind that is read, in the order of the files' names."""
+    inside = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    # Names that begin with a dot are what systems and tools keep for themselves.
+    names = sorted(name for name in inside if not any(part[0] == "." for part in name.parts))
+    read = [name for name in names if name.suffix.lower() in READERS]
+    left = [name.as_posix() for name in names if name.suffix.lower() not in READERS]
+    if not read:
+        raise WorkError(f"the folder holds no {_kinds()} file", where=str(folder))
+    if left:
+        console.warn(
+            f"{folder}: {len(left)} of {len(names)} files are not read as text: "
+            f"{', '.join(left[:3])}{', ...' if len(left) > 3 else ''}"
+        )
+    return [
+        document for name in read for document in _read_file(folder / name, name.as_posix(), field)
+    ]
 
-        for number, text in enumerate(read_table(path, field), 1):
-            yield Document(f"{path.name}:{number}", text)
-    else:
+
+def _read_file(path: Path, name: str, field: str) -> Iterator[Document]:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
         raise UsageError(
             f"files of the kind {path.suffix or path.name!r} are not read as text",
             where=str(path),
-            fix="give a .txt, .md, .rst, .jsonl, .csv or .parquet file, or a folder of .txt files",
+            fix=f"give a {_kinds()} file, or a folder of them",
         )
+    return reader(path, name, field)
 
 
-def _lines(path: Path, field: str) -> Iterator[Document]:
+def _plain(path: Path, name: str, field: str) -> Iterator[Document]:
+    yield Document(name, read_text(path))
+
+
+def _lines(path: Path, name: str, field: str) -> Iterator[Document]:
     # Only "\n" ends a line: JSON texts may hold the other characters that splitlines() splits at.
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        line = line.removeprefix(MARK)  # files with a mark each, joined
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
-            value = json.loads(line)
+            # A number is a text as it stands, with its zeros.
+            value = json.loads(line, parse_int=str, parse_float=str)
         except (ValueError, RecursionError) as error:
             raise WorkError(f"the line is not JSON: {error}", where=where) from error
         if not isinstance(value, dict):
@@ -101,7 +124,30 @@ def _lines(path: Path, field: str) -> Iterator[Document]:
             raise WorkError(f"the line has no {field!r}", where=where, fix=hint(field, value))
         if not isinstance(value[field], str):
             raise WorkError(f"{field!r} is not text", where=where)
-        yield Document(str(value.get("id", f"{path.name}:{number}")), _whole(value[field], where))
+        yield Document(str(value.get("id", f"{name}:{number}")), _whole(value[field], where))
+
+
+def _rows(path: Path, name: str, field: str) -> Iterator[Document]:
+    from tfcli.data.tables import read_table
+
+    for number, text in enumerate(read_table(path, field), 1):
+        yield Document(f"{name}:{number}", text)
+
+
+READERS: dict[str, Callable[[Path, str, str], Iterator[Document]]] = {
+    ".txt": _plain,
+    ".md": _plain,
+    ".rst": _plain,
+    ".jsonl": _lines,
+    ".csv": _rows,
+    ".parquet": _rows,
+}
+"""Suffix -> (path, what to call it, field) -> its documents."""
+
+
+def _kinds() -> str:
+    *most, last = READERS
+    return f"{', '.join(most)} or {last}"
 
 
 def _whole(text: str, where: str) -> str:
@@ -111,10 +157,19 @@ def _whole(text: str, where: str) -> str:
     return text
 
 
-def _text(path: Path) -> str:
+MARK = "\ufeff"
+"""The byte order mark that some editors write before a text. It says UTF-8 and is no part of it."""
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, without a byte order mark.
+
+    Raises:
+        WorkError: not UTF-8, or not readable.
+    """
     try:
         # Bytes are decoded as they are: universal newlines would change the text that is measured.
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8").removeprefix(MARK)
     except UnicodeDecodeError as error:
         raise WorkError(
             f"not UTF-8 text (byte {error.start})", where=str(path), fix="convert it to UTF-8"

@@ -10,6 +10,7 @@ from tfcli.data.paragraphs import keep_once
 from tfcli.data.spec import PYTHON_DOCS, DataResult, DataSpec, SplitSize
 from tfcli.data.split import split_documents
 from tfcli.recipe.job import Job
+from tfcli.units import plural
 
 
 def run(spec: DataSpec, job: Job) -> DataResult:
@@ -22,8 +23,8 @@ def run(spec: DataSpec, job: Job) -> DataResult:
     if spec.source == PYTHON_DOCS:
         found = python_docs()
     else:
-        found = load_documents(spec.source, spec.text_field)
-    job.console.note(f"{len(found)} documents")
+        found = load_documents(spec.source, spec.text_field, console=job.console)
+    job.console.note(plural(len(found), "document"))
     clean = keep_once(found)
     splits = split_documents(
         clean.documents, validation=spec.validation, test=spec.test, seed=spec.seed

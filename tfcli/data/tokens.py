@@ -5,7 +5,7 @@ models one BOS before it, for some none. Nobody else adds or leaves out a BOS. A
 trained with one gives wrong figures without it, and with two.
 
 Where documents are joined, an EOS ends each, if the tokenizer has one. When the EOS is also the
-token that begins the next document, it stands there once.
+token that begins the next document, it stands there once; the last document gets one of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TOGETHER = 1000  # documents encoded at a time, on all cores
 
 def document_ids(text: str, tokenizer: Tokenizer, *, add_eos: bool = False) -> list[int]:
     """The ids of one document, framed."""
-    return framed(tokenizer.encode(text), tokenizer, add_eos)
+    return framed(tokenizer.encode(text), tokenizer, add_eos, last=False)
 
 
 def token_stream(
@@ -41,18 +41,25 @@ def token_stream(
     """
     import numpy as np
 
+    last = len(documents) - 1
     pieces = [
-        np.array(framed(ids, tokenizer, add_eos), dtype=np.int32)
+        np.array(framed(ids, tokenizer, add_eos, last=number == last), dtype=np.int32)
         for start in range(0, len(documents), _TOGETHER)
-        for ids in tokenizer.encode_batch(documents[start : start + _TOGETHER])
+        for number, ids in enumerate(
+            tokenizer.encode_batch(documents[start : start + _TOGETHER]), start
+        )
     ]
     return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int32)
 
 
-def framed(ids: list[int], tokenizer: Tokenizer, add_eos: bool) -> list[int]:
-    """The ids of a document, with the EOS that ends it where documents are joined."""
+def framed(ids: list[int], tokenizer: Tokenizer, add_eos: bool, *, last: bool) -> list[int]:
+    """The ids of a document, with the EOS that ends it where documents are joined.
+
+    Args:
+        last: no other document follows, whose beginning could mark the end of this one.
+    """
     eos = tokenizer.eos_id
-    begins_the_next = bool(tokenizer.prefix) and tokenizer.prefix[0] == eos
+    begins_the_next = not last and bool(tokenizer.prefix) and tokenizer.prefix[0] == eos
     if not add_eos or eos is None or begins_the_next or (ids and ids[-1] == eos):
         return ids
     return [*ids, eos]

@@ -7,18 +7,18 @@ from functools import partial
 from torch import Tensor
 
 from tfcli.checkpoints.card import CARD, Origin, card_text
-from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.containers import open_ref
 from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.io.casting import cast
 from tfcli.checkpoints.io.dtypes import FLOATS, TORCH_NAMES, USER_NAMES, torch_dtype
+from tfcli.checkpoints.packed.unpack import Unpacked, find_unpacked, method_of, with_unpacked
 from tfcli.checkpoints.ties import require_ties
 from tfcli.checkpoints.write import write_verified
 from tfcli.convert.containers import with_dtype
-from tfcli.dequantize.packed import PackedLinear, by_tensor, find_packed, unpack_tensor
 from tfcli.dequantize.spec import DequantizedTensor, DequantizeResult, DequantizeSpec
-from tfcli.errors import UsageError, WorkError
+from tfcli.errors import UsageError
 from tfcli.files import write_text
 from tfcli.recipe.job import Job
 from tfcli.units import format_bytes, parse_bytes
@@ -44,19 +44,18 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
             where=str(checkpoint.path / CONFIG),
             fix="tfcli convert changes its type",
         )
-    linears = find_packed(checkpoint)
-    config = {k: v for k, v in checkpoint.config.items() if k != "quantization_config"}
+    found = find_unpacked(checkpoint, lambda name: True)
+    dense = with_unpacked(checkpoint, found)
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
-    packed = by_tensor(linears)
-    pending = _kept(checkpoint, linears, wanted)
-    for name, parts in packed.items():
-        if name in checkpoint.tensors:
-            raise WorkError(f"{name} is there packed and dense", where=str(checkpoint.path))
-        pending.append(_unpacked(checkpoint, name, parts, wanted or _named(config)))
+    named = wanted or _named(dense.config)
+    pending = [
+        _pending(dense.tensors[name], named if name in found.tensors else wanted)
+        for name in dense.distinct
+    ]
     written = write_verified(
         job.output,
         pending,
-        with_dtype(config, wanted),
+        with_dtype(dense.config, wanted),
         checkpoint,
         job.console,
         sources=[checkpoint],
@@ -64,7 +63,7 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
     )
     (job.output / OLD_CONFIG).unlink(missing_ok=True)
 
-    tensors = [_account(checkpoint, item, packed) for item in pending]
+    tensors = [_account(dense, item, found) for item in pending]
     actions = [tensor.action for tensor in tensors]
     result = DequantizeResult(
         dequantized=actions.count("dequantized"),
@@ -77,12 +76,15 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
         companions=[name for name in written.companions if name != OLD_CONFIG],
         tensors=tensors,
     )
-    bits = sorted({linear.layout.bits for linear in linears})
-    write_text(job.output / CARD, _card(spec, job, result, bits))
+    method = method_of(checkpoint)
+    bits = sorted({width for widths in found.bits.values() for width in widths})
+    write_text(job.output / CARD, _card(spec, job, result, method, bits))
     return result
 
 
-def _card(spec: DequantizeSpec, job: Job, result: DequantizeResult, bits: list[int]) -> str:
+def _card(
+    spec: DequantizeSpec, job: Job, result: DequantizeResult, method: str, bits: list[int]
+) -> str:
     widths = " and ".join(map(str, bits))
     facts = {
         "tensors": f"{result.dequantized} dequantized from {widths} bits, "
@@ -91,37 +93,16 @@ def _card(spec: DequantizeSpec, job: Job, result: DequantizeResult, bits: list[i
         "verified": f"{result.verified} tensors read back and equal to the packed values unpacked "
         "again, bit for bit",
     }
-    return card_text("dequantized", [Origin("source", spec.source, "gptq")], job.inputs, facts)
+    return card_text("dequantized", [Origin("source", spec.source, method)], job.inputs, facts)
 
 
-def _kept(
-    checkpoint: Checkpoint, linears: list[PackedLinear], wanted: str | None
-) -> list[PendingTensor]:
-    """The tensors that are no part of a packed weight."""
-    parts = {name for linear in linears for name in linear.parts}
-    pending = []
-    for name in checkpoint.distinct:
-        if name in parts:
-            continue
-        info = checkpoint.tensors[name]
-        code = wanted if wanted and info.dtype in FLOATS else info.dtype
-        read = partial(_cast, checkpoint, name, code)
-        pending.append(PendingTensor(name, code, info.shape, read))
-    return pending
+def _pending(tensor: TensorEntry, wanted: str | None) -> PendingTensor:
+    code = wanted if wanted and tensor.dtype in FLOATS else tensor.dtype
+    return PendingTensor(tensor.name, code, tensor.shape, partial(_cast, tensor, code))
 
 
-def _unpacked(
-    checkpoint: Checkpoint, name: str, parts: list[PackedLinear], code: str
-) -> PendingTensor:
-    shape: tuple[int, ...] = parts[0].shape(checkpoint)
-    if parts[0].place.index is not None:
-        shape = (len(parts), *shape)
-    read = partial(unpack_tensor, parts, checkpoint, torch_dtype(code))
-    return PendingTensor(name, code, shape, read)
-
-
-def _cast(checkpoint: Checkpoint, name: str, code: str) -> Tensor:
-    return cast(checkpoint.weights[name], torch_dtype(code), name)
+def _cast(tensor: TensorEntry, code: str) -> Tensor:
+    return cast(tensor.read(), torch_dtype(code), tensor.name)
 
 
 def _named(config: dict[str, object]) -> str:
@@ -130,13 +111,11 @@ def _named(config: dict[str, object]) -> str:
     return next((code for code in ("F32", "F16") if TORCH_NAMES[code] == name), "BF16")
 
 
-def _account(
-    checkpoint: Checkpoint, item: PendingTensor, packed: dict[str, list[PackedLinear]]
-) -> DequantizedTensor:
-    bits = sorted({linear.layout.bits for linear in packed.get(item.name, [])})
+def _account(dense: Checkpoint, item: PendingTensor, found: Unpacked) -> DequantizedTensor:
+    bits = found.bits.get(item.name, [])
     if bits:
         return DequantizedTensor(name=item.name, action="dequantized", dtype=item.dtype, bits=bits)
-    same = checkpoint.tensors[item.name].dtype == item.dtype
+    same = dense.tensors[item.name].dtype == item.dtype
     return DequantizedTensor(
         name=item.name, action="copied" if same else "converted", dtype=item.dtype, bits=[]
     )

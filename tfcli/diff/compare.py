@@ -41,11 +41,16 @@ class Distance:
 def distance(a: Tensor, b: Tensor) -> Distance | None:
     """Compare two tensors of one shape and any types; None for types that hold no plain numbers.
 
-    A few pieces in fp32 are held, never a whole tensor; wider types are compared in fp64.
+    A few pieces in fp32 are held, never a whole tensor; wider types are compared in fp64, and
+    integers as integers: fp64 does not hold all of 64 bits.
     """
     if not (_numeric(a) and _numeric(b)):
         return None
     found = Distance()
+    if _whole(a) and _whole(b):
+        for one, other in pieces(a, b):
+            _add_whole(found, one, other)
+        return found
     wide = torch.float32 if a.dtype in _NARROW and b.dtype in _NARROW else torch.float64
     for one, other in pieces(a, b):
         if not _add_finite(found, one.to(wide), other.to(wide)):
@@ -56,6 +61,34 @@ def distance(a: Tensor, b: Tensor) -> Distance | None:
 def _numeric(tensor: Tensor) -> bool:
     # Packed 4-bit floats have no arithmetic in torch.
     return not tensor.is_complex() and tensor.dtype != getattr(torch, "float4_e2m1fn_x2", None)
+
+
+def _whole(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point()
+
+
+def _add_whole(found: Distance, one: Tensor, other: Tensor) -> None:
+    """Take one piece of integers into account."""
+    if not one.numel():
+        return
+    (high, low), (other_high, other_low) = _halves(one), _halves(other)
+    above, below = high - other_high, low - other_low
+    found.changed += int(torch.count_nonzero((above != 0) | (below != 0)))
+    gap = (above.double() * 2**32 + below.double()).abs()
+    found.largest = max(found.largest, gap.max().item())
+    scale = max(
+        float((h.double() * 2**32 + w).abs().max())
+        for h, w in ((high, low), (other_high, other_low))
+    )
+    found.scale = max(found.scale, scale)
+
+
+def _halves(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """The upper and the lower 32 bits of integers of any type, as int64."""
+    unsigned = tensor.dtype == torch.uint64
+    wide = tensor.view(torch.int64) if unsigned else tensor.to(torch.int64)
+    high = wide >> 32
+    return (high & 0xFFFFFFFF if unsigned else high), wide & 0xFFFFFFFF
 
 
 def _add_finite(found: Distance, one: Tensor, other: Tensor) -> bool:

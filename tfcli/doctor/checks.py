@@ -13,8 +13,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from tfcli.errors import WorkError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Check:
         package: the module to be installed; without it the part is missing, not broken.
         required: whether tfcli's own commands need it.
         seconds: how long it may take.
+        thorough: whether it is tried only when asked for, since it takes long.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Check:
     package: str | None = None
     required: bool = True
     seconds: float = 90
+    thorough: bool = False
 
 
 _HERE = "tfcli.doctor.checks:"
@@ -54,15 +60,9 @@ CHECKS = (
         "torch",
         required=False,
         seconds=300,
+        thorough=True,
     ),
     Check("accelerate", _HERE + "accelerate", "train", f"{_AGAIN} accelerate", "accelerate"),
-    Check(
-        "safetensors",
-        _HERE + "safetensors",
-        "every checkpoint",
-        f"{_AGAIN} safetensors",
-        "safetensors",
-    ),
     Check("tokenizers", _HERE + "tokenizers", "text", f"{_AGAIN} tokenizers", "tokenizers"),
     Check(
         "hub cache",
@@ -86,6 +86,31 @@ CHECKS = (
         "pip install 'tfcli[data]'",
         "datasets",
         required=False,
+    ),
+    Check(
+        "gguf",
+        _HERE + "gguf",
+        "convert --to gguf",
+        "pip install 'tfcli[gguf]'",
+        "gguf",
+        required=False,
+    ),
+    Check(
+        "onnx",
+        _HERE + "onnx",
+        "convert --to onnx",
+        "pip install 'tfcli[onnx]'",
+        "onnx",
+        required=False,
+    ),
+    Check(
+        "executorch",
+        _HERE + "executorch",
+        "convert --to executorch",
+        "pip install 'tfcli[executorch]'",
+        "executorch",
+        required=False,
+        thorough=True,
     ),
 )
 
@@ -118,8 +143,10 @@ def packages() -> str:
 
 
 def torch() -> str:
-    """A bf16 product on every device, compared with fp32 on the CPU."""
+    """A bf16 product on every device, compared with fp32 on the CPU, and how fast it multiplies."""
     import torch
+
+    from tfcli.devices import has_bf16
 
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(512, 512, generator=generator) for _ in range(2))
@@ -133,13 +160,35 @@ def torch() -> str:
         error = ((x @ y).float().cpu() - exact).abs().max() / exact.abs().max()
         if not error < 2**-7:
             raise WorkError(f"a bf16 product on {device} is wrong by {error:.1%}")
-        began = perf_counter()
-        for _ in range(8):
-            product = x @ y
-        product.sum().item()  # waits for the device
-        rate = 8 * 2 * 512**3 / (perf_counter() - began)
-        said.append(f"{device} {rate / 1e9:,.0f} GFLOP/s")
+        # In the type that matrices are multiplied in there: bf16 may only be emulated.
+        dtype = torch.bfloat16 if device != "cpu" or has_bf16("cpu") else torch.float32
+        rate = _operations_per_second(x.to(dtype), y.to(dtype))
+        said.append(f"{device} {_rate(rate)} in {str(dtype).removeprefix('torch.')}")
     return f"bf16 product of 512 x 512 is right: {', '.join(said)}"
+
+
+def _operations_per_second(x: Tensor, y: Tensor) -> float:
+    """Additions and multiplications a second of x y, the best of a few: others may be at work."""
+    best = float("inf")
+    for _ in range(5):
+        began = perf_counter()
+        (x @ y).sum().item()  # waits for the device
+        best = min(best, perf_counter() - began)
+    return 2 * x.shape[0] * x.shape[1] * y.shape[1] / best
+
+
+def _rate(operations: float) -> str:
+    """Three digits, in the unit in which they say something."""
+    units = ("TFLOP/s", 1e12), ("GFLOP/s", 1e9), ("MFLOP/s", 1e6)
+    name, size = next(each for each in units if operations >= each[1] or each is units[-1])
+    return f"{float(f'{operations / size:.3g}'):g} {name}"
+
+
+def arithmetic() -> dict[str, str]:
+    """What `auto` and the layers choose on this processor."""
+    from tfcli.devices import explain
+
+    return explain()
 
 
 def compile_() -> str:
@@ -178,21 +227,6 @@ def accelerate() -> str:
     if not losses[1] < losses[0]:
         raise WorkError(f"a training step does not lower the loss: {losses}")
     return f"a training step on {accelerator.device} lowers the loss"
-
-
-def safetensors() -> str:
-    """A file written and read back."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    tensor = torch.arange(64, dtype=torch.bfloat16).reshape(8, 8)
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "model.safetensors")
-        save_file({"weight": tensor}, path)
-        same = torch.equal(load_file(path)["weight"], tensor)
-    if not same:
-        raise WorkError("a tensor reads back with other values")
-    return "a bf16 tensor reads back as it was written"
 
 
 def tokenizers() -> str:
@@ -273,6 +307,60 @@ def datasets() -> str:
     if not same:
         raise WorkError("a JSON Lines file reads back with other rows")
     return "a JSON Lines file reads back"
+
+
+def gguf() -> str:
+    """A row through Q8_0 and back."""
+    import numpy
+    from gguf import GGMLQuantizationType, dequantize, quantize
+
+    row = numpy.linspace(-1, 1, 64, dtype=numpy.float32)[None]
+    kind = GGMLQuantizationType.Q8_0
+    error = abs(dequantize(quantize(row, kind), kind) - row).max()
+    if not error < 0.01:
+        raise WorkError(f"Q8_0 values come back wrong by {error:.0%}")
+    return f"a row through Q8_0 and back ({error:.1%} error)"
+
+
+def onnx() -> str:
+    """A graph of one product, made by onnx and run by onnxruntime."""
+    import numpy
+    import onnxruntime
+    from onnx import TensorProto, checker, helper
+
+    x, y = (helper.make_tensor_value_info(each, TensorProto.FLOAT, [2, 2]) for each in "xy")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "x"], ["y"])], "square", [x], [y])
+    made = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 18)])
+    checker.check_model(made)
+    session = onnxruntime.InferenceSession(
+        made.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (found,) = session.run(None, {"x": numpy.full((2, 2), 3, dtype=numpy.float32)})
+    if not (found == 18).all():
+        raise WorkError("onnxruntime computes other values")
+    return f"onnxruntime {onnxruntime.__version__} runs a graph that onnx made"
+
+
+def executorch() -> str:
+    """A small module exported, lowered and run."""
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+    from executorch.runtime import Runtime
+
+    layer = torch.nn.Linear(4, 2)
+    x = torch.ones(1, 4)
+    lowered = to_edge_transform_and_lower(
+        torch.export.export(layer, (x,)), partitioner=[XnnpackPartitioner()]
+    )
+    program = Runtime.get().load_program(lowered.to_executorch().buffer)
+    method = program.load_method("forward")
+    if method is None:
+        raise WorkError("a program has lost its method")
+    (found,) = method.execute([x])
+    if not torch.allclose(found, layer(x), atol=1e-4):
+        raise WorkError("ExecuTorch's runtime computes other values")
+    return "a layer exported and lowered runs in its runtime"
 
 
 def plain(detail: str) -> str:

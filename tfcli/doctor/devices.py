@@ -55,6 +55,7 @@ def devices() -> list[dict[str, Any]]:
 def _processor() -> dict[str, Any]:
     import torch
 
+    from tfcli.devices import has_bf16
     from tfcli.recipe.record import machine
 
     facts = machine()
@@ -66,7 +67,7 @@ def _processor() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "level": torch.backends.cpu.get_cpu_capability(),
         "features": [name for name in FEATURES if name in features],
-        "bf16": bool({"amx_bf16", "avx512_bf16", "bf16"} & set(features)),
+        "bf16": has_bf16("cpu"),
     }
 
 

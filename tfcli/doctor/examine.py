@@ -16,26 +16,34 @@ from tfcli.doctor.checks import CHECKS, Check, plain
 from tfcli.doctor.probe import Answer, probe
 from tfcli.doctor.result import Disk, DoctorResult, Part
 
-_FACTS = (("tfcli.doctor.devices:devices", 90.0), ("tfcli.doctor.devices:disk", 90.0))
+_FACTS = {
+    "devices": "tfcli.doctor.devices:devices",
+    "disk": "tfcli.doctor.devices:disk",
+    "arithmetic": "tfcli.doctor.checks:arithmetic",
+}
+_SECONDS = 90.0
 
 
-def examine(console: Console, checks: Sequence[Check] = CHECKS) -> DoctorResult:
-    """Look at the machine and try every check.
+def examine(
+    console: Console, checks: Sequence[Check] = CHECKS, *, thorough: bool = True
+) -> DoctorResult:
+    """Look at the machine and try every check; without `thorough`, those that take long are not.
 
     A check that raises, crashes or hangs is reported as broken; the others still run.
     """
-    there = [check for check in checks if check.package is None or _is_there(check.package)]
+    wanted = [check for check in checks if thorough or not check.thorough]
+    there = [check for check in wanted if check.package is None or _is_there(check.package)]
     tasks = [(check.function, check.seconds) for check in there]
     answers: dict[str, Answer] = {}
     with console.progress("trying every part", len(tasks) + len(_FACTS), unit="part") as bar:
-        running = probe([*_FACTS, *tasks])
-        names = ["devices", "disk", *(check.name for check in there)]
+        running = probe([*((each, _SECONDS) for each in _FACTS.values()), *tasks])
+        names = [*_FACTS, *(check.name for check in there)]
         for name, answer in zip(names, running, strict=True):
             answers[name] = answer
             bar.advance()
-    parts = [_part(check, answers.get(check.name)) for check in checks]
-    devices, disk = answers["devices"], answers["disk"]
-    for unknown in (devices, disk):
+    parts = [_part(check, answers.get(check.name)) for check in wanted]
+    devices, disk, arithmetic = (answers[name] for name in _FACTS)
+    for unknown in (devices, disk, arithmetic):
         if unknown.error:
             console.warn(plain(unknown.error))
     memory = psutil.virtual_memory()
@@ -47,6 +55,8 @@ def examine(console: Console, checks: Sequence[Check] = CHECKS) -> DoctorResult:
         memory_free_bytes=memory.available,
         disk=None if disk.error else Disk(**disk.value),
         devices=devices.value or [],
+        arithmetic=arithmetic.value or {},
+        not_tried=[check.name for check in checks if check not in wanted],
         parts=parts,
     )
 

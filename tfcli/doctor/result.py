@@ -58,4 +58,10 @@ class DoctorResult(Result):
     devices: list[dict[str, Any]] = Field(
         description="The processor first, then accelerators: type, name, memory, what each can do."
     )
+    arithmetic: dict[str, str] = Field(
+        {}, description="How weights of each kind are multiplied on this processor, and why."
+    )
+    not_tried: list[str] = Field(
+        [], description="Parts that take long and are tried with --thorough alone."
+    )
     parts: list[Part] = Field(description="Every part that was tried.")

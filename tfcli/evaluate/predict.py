@@ -7,12 +7,16 @@ from collections.abc import Callable, Sequence
 import torch
 
 from tfcli.errors import UsageError
+from tfcli.generate.settings import TextSettings
+from tfcli.models.config import ModelConfig
 from tfcli.models.model import Model
 from tfcli.tokenizers.load import Tokenizer
 
 Predict = Callable[[Model, torch.Tensor, int], torch.Tensor]
 """From a model, ids [rows, s] and how many last tokens of each row are scored to the logits that
-predict them, [rows * scored, vocab]."""
+predict them, [rows * scored, vocab]. What the tokenizer puts before a text is in the rows."""
+Begin = tuple[int, ...]
+"""Ids that a decoder sees before a target; empty for other models."""
 
 TASKS = {
     "causal-lm": "perplexity",
@@ -23,8 +27,14 @@ TASKS = {
 PASSES = 7  # of a masked window: one token in seven is masked at a time, about BERT's 15%
 
 
-def predictor(task: str, tokenizer: Tokenizer, model: Model) -> Predict:
+def predictor(task: str, tokenizer: Tokenizer, config: ModelConfig, begin: Begin) -> Predict:
     """The predictor of a model's task.
+
+    Args:
+        task: of the model.
+        tokenizer: its mask token and what it puts after a text.
+        config: of the model.
+        begin: what the decoder of an encoder-decoder sees before a target.
 
     Raises:
         UsageError: the tokenizer or the config lacks a token that the predictor needs.
@@ -37,17 +47,36 @@ def predictor(task: str, tokenizer: Tokenizer, model: Model) -> Predict:
                 where="model",
                 fix="add mask_token to tokenizer_config.json",
             )
-        return masked_tokens(mask, tokenizer.prefix, tokenizer.suffix)
+        return masked_tokens(mask, tokenizer.suffix)
     if task == "seq2seq-lm":
-        start = getattr(model.config, "decoder_start_token_id", None)
-        if start is None:
+        if not begin:
             raise UsageError(
                 "the config has no decoder_start_token_id, which decoding begins with",
                 where="model",
                 fix="add it to config.json",
             )
-        return decoded_tokens(start, tokenizer.suffix)
+        return decoded_tokens(begin, tokenizer.suffix)
     return next_tokens
+
+
+def decoder_begin(
+    settings: TextSettings, config: ModelConfig, target_prefix: Sequence[int]
+) -> Begin:
+    """What a decoder saw before every target that it was trained on: its start, and the tokens
+    that the target's tokenizer puts before a text, such as <s> or its language.
+
+    Args:
+        settings: of the checkpoint; a forced first token is the one that a target begins with.
+        config: of the model.
+        target_prefix: ids that the tokenizer puts before a target.
+    """
+    start = settings.start
+    if start is None:
+        start = getattr(config, "decoder_start_token_id", None)
+    if start is None:
+        return ()
+    first = target_prefix if settings.forced_bos is None else (settings.forced_bos,)
+    return (start, *first)
 
 
 def next_tokens(model: Model, ids: torch.Tensor, scored: int) -> torch.Tensor:
@@ -56,23 +85,19 @@ def next_tokens(model: Model, ids: torch.Tensor, scored: int) -> torch.Tensor:
     return logits[:, :-1].flatten(0, 1)
 
 
-def masked_tokens(mask: int, prefix: Sequence[int], suffix: Sequence[int]) -> Predict:
+def masked_tokens(mask: int, suffix: Sequence[int]) -> Predict:
     """From both sides: a few tokens are masked at a time, until each was masked once.
 
     The pseudo-likelihood of Salazar et al. (2020), with several masks a pass in place of one.
 
     Args:
         mask: id of the mask token.
-        prefix: ids that the tokenizer puts before a text.
-        suffix: ids that it puts after a text.
+        suffix: ids that the tokenizer puts after a text.
     """
 
     def predict(model: Model, ids: torch.Tensor, scored: int) -> torch.Tensor:
-        # A document's first window begins with the prefix already.
-        lead = [] if ids[0, : len(prefix)].tolist() == list(prefix) else list(prefix)
         rows = len(ids)
-        before, after = (ids.new_tensor(list(part)).expand(rows, -1) for part in (lead, suffix))
-        whole = torch.cat((before, ids, after), dim=1)
+        whole = torch.cat((ids, ids.new_tensor(list(suffix)).expand(rows, -1)), dim=1)
         first = whole.shape[1] - len(suffix) - scored
         logits = None
         for at in range(min(PASSES, scored)):
@@ -87,19 +112,20 @@ def masked_tokens(mask: int, prefix: Sequence[int], suffix: Sequence[int]) -> Pr
     return predict
 
 
-def decoded_tokens(start: int, suffix: Sequence[int]) -> Predict:
+def decoded_tokens(begin: Begin, suffix: Sequence[int]) -> Predict:
     """The encoder reads what is not scored, and the decoder goes on from there.
 
     Args:
-        start: id that decoding begins with.
+        begin: ids that the decoder sees before the target, at least one.
         suffix: ids that the tokenizer puts after a text.
     """
 
     def predict(model: Model, ids: torch.Tensor, scored: int) -> torch.Tensor:
         end = ids.new_tensor(list(suffix)).expand(len(ids), -1)
         source = torch.cat((ids[:, :-scored], end), dim=1)
-        begin = ids.new_full((len(ids), 1), start)
-        target = torch.cat((begin, ids[:, -scored:-1]), dim=1)
-        return model(input_ids=source, decoder_input_ids=target).logits.flatten(0, 1)
+        before = ids.new_tensor(list(begin)).expand(len(ids), -1)
+        target = torch.cat((before, ids[:, -scored:][:, :-1]), dim=1)
+        logits = model(input_ids=source, decoder_input_ids=target, logits_to_keep=scored).logits
+        return logits.flatten(0, 1)
 
     return predict

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tfcli.checkpoints.model import load_model, open_model
+from tfcli.checkpoints.folder import load_generation_config
+from tfcli.checkpoints.model import open_model
 from tfcli.data.documents import SPLITS, read_documents
-from tfcli.data.tokens import document_ids
+from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError, WorkError
 from tfcli.evaluate.compression import compression_baselines
-from tfcli.evaluate.predict import TASKS, predictor
+from tfcli.evaluate.predict import TASKS, Begin, decoder_begin, predictor
 from tfcli.evaluate.score import Scores, score
 from tfcli.evaluate.spec import EvalResult, EvalSpec
-from tfcli.evaluate.windows import plan_windows
+from tfcli.evaluate.windows import Plan, plan_windows, unscored
+from tfcli.generate.settings import read_settings
 from tfcli.models.config import ModelConfig
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
+from tfcli.ready import load_ready
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import digest_input
-from tfcli.runtime import dtype_name, pick_device, pick_dtype
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
+from tfcli.tokenizers.widths import token_bytes
 
 LONGEST_DEFAULT = 2048
 """Windows beyond this are asked for: at 128k positions the logits alone would fill the memory."""
@@ -35,31 +39,48 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         UsageError: a window that the model cannot take, or a reference with another vocabulary.
         WorkError: unreadable data or tokenizer, tokens that the model lacks, NaN in its output.
     """
-    device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
+    device = pick_device(spec.device)
     checkpoint = open_model(spec.model)
+    for note in checkpoint.notes:
+        job.console.note(note)
     tokenizer = load_tokenizer(checkpoint.beside)
-    texts = read_documents(spec.data, spec.text_field, split="test")
-    task = model_task(spec, checkpoint.model_config)
-    options: dict[str, Any] = {"dtype": dtype, "device": device, "attention": spec.attention}
-    model = load_model(checkpoint, task=task, **options)
-    predict = predictor(task, tokenizer, model)
-    # Other models than causal ones see what the tokenizer puts around a text in every window.
-    around = 0 if task == "causal-lm" else len(tokenizer.prefix) + len(tokenizer.suffix)
-    window, stride = window_and_stride(spec, model.config.longest_input - around)
+    texts = read_documents(spec.data, spec.text_field, split="test", console=job.console)
+    config = checkpoint.model_config
+    task = model_task(spec, config)
+    settings = read_settings(load_generation_config(checkpoint.beside), config)
+    begin = decoder_begin(settings, config, tokenizer.prefix) if task == "seq2seq-lm" else ()
+    predict = predictor(task, tokenizer, config, begin)
+    plan = plan_of(spec, task, tokenizer, config, begin)
+    options: dict[str, Any] = {
+        "task": task,
+        "dtype": spec.dtype,
+        "device": device,
+        "attention": spec.attention,
+        "many_rows": True,
+    }
+    model = load_ready(checkpoint, job.console, **options)
     reference = None
     if spec.reference is not None:
         other = open_model(spec.reference)
         _require_same_tokens(tokenizer, load_tokenizer(other.beside), spec)
-        reference = load_model(other, task=task, **options)
-        _require_same_vocabulary(model, reference, spec)
+        reference = load_ready(other, job.console, **options)
+        _require_room(plan, room(reference.config, task, plan.prefix, tokenizer, begin), spec)
 
-    documents = [_document(text, tokenizer) for text in texts]
-    _require_known(documents, model, spec)
-    windows = plan_windows([len(ids) for ids in documents], window, stride)
+    prefix = tokenizer.prefix if plan.prefix else ()
+    documents = tokenizer.encode_batch(texts, add_special_tokens=False)
+    around = [*prefix, *tokenizer.suffix]
+    _require_known([*documents, around], model, spec.model)
+    if reference is not None:
+        _require_known([*documents, around], reference, str(spec.reference))
+    lengths = [len(ids) for ids in documents]
+    windows = plan_windows(lengths, plan)
     total = sum(each.scored for each in windows)
     if total == 0:
         raise WorkError("there is no token to score", where=spec.data, fix="give a longer text")
-    _say_first_ids(job, documents[0], tokenizer)
+    job.console.detail(
+        f"{len(prefix)} BOS token(s), bos {spec.bos}; the first ids are "
+        f"{[*prefix, *documents[0]][:8]}"
+    )
     began = perf_counter()
     with job.console.progress("scoring", total, "tok") as bar:
         scores = score(
@@ -69,23 +90,27 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
             batch_size=spec.batch_size,
             reference=reference,
             predict=predict,
+            prefix=prefix,
             advance=bar.advance,
         )
     seconds = perf_counter() - began
-    size = sum(scored_bytes(text, tokenizer) for text in texts)
+    left = unscored(lengths, windows)
+    size = scored_bytes(texts, left, tokenizer)
     return EvalResult(
         task=TASKS[task],
         model=spec.model,
-        perplexity=math.exp(scores.loss.mean()),
-        bits_per_byte=float(scores.loss.sum()) / math.log(2) / size,
+        perplexity=perplexity(float(scores.loss.mean())),
+        bits_per_byte=float(scores.loss.sum()) / math.log(2) / size if size else math.inf,
         loss=float(scores.loss.mean()),
         tokens=total,
+        unscored_tokens=sum(map(len, left.values())),
         bytes=size,
         documents=len(texts),
-        window=window,
-        stride=stride,
-        bos_tokens=len(tokenizer.prefix),
-        first_token_scored=bool(tokenizer.prefix),
+        window=plan.window,
+        stride=plan.step,
+        bos=spec.bos,
+        bos_tokens=len(prefix),
+        first_token_scored=bool(prefix),
         dtype=dtype_name(model.dtype),
         device=device.type,
         data=spec.data,
@@ -121,44 +146,78 @@ def model_task(spec: EvalSpec, config: ModelConfig) -> str:
     return wanted
 
 
-def window_and_stride(spec: EvalSpec, limit: int) -> tuple[int, int]:
-    """The window and stride of a spec, with the defaults that depend on the model.
+def plan_of(
+    spec: EvalSpec, task: str, tokenizer: Tokenizer, config: ModelConfig, begin: Begin = ()
+) -> Plan:
+    """How documents are cut, with the defaults that depend on the model.
 
     Args:
-        limit: tokens of a text that the model can take at once.
+        task: of the model. A causal model reads a BOS in its window; what other models see around
+            a window comes in addition to it.
+        begin: what a decoder sees before a target.
 
     Raises:
         UsageError: more than the model's positions, or a stride that skips tokens.
     """
-    window = spec.window or min(limit, LONGEST_DEFAULT)
+    prefix = 0 if spec.bos == "none" else len(tokenizer.prefix)
+    limit = room(config, task, prefix, tokenizer, begin)
+    around = config.longest_input - limit
+    window = spec.window or min(config.trained_length - around, LONGEST_DEFAULT)
     if window > limit:
         raise UsageError(
             f"a window of {window:,} tokens is more than the model's {limit:,} positions",
             where="window",
             fix=f"--window {limit}",
         )
-    stride = spec.stride or max(1, window // 2)
-    if stride >= window:
+    if window <= prefix:
         raise UsageError(
-            f"stride ({stride}) must be below window ({window})",
+            f"a window of {window} has no room beside the {prefix} tokens that the tokenizer puts "
+            "before a text",
+            where="window",
+            fix=f"--window {prefix + 1} or more, or --bos none",
+        )
+    stride = spec.stride or max(1, window // 2)
+    if stride > window:
+        raise UsageError(
+            f"stride ({stride}) must not be above window ({window})",
             where="stride",
             fix=f"--stride {window // 2}",
         )
-    return window, stride
+    return Plan(window, stride, prefix, spec.bos == "each", inside=task == "causal-lm")
 
 
-def scored_bytes(text: str, tokenizer: Tokenizer) -> int:
-    """UTF-8 bytes of what is scored: all, or without a BOS, all but the first token's."""
-    if tokenizer.prefix:
-        return len(text.encode())
-    offsets = tokenizer.backend.encode(text, add_special_tokens=False).offsets
-    return len(text[offsets[0][1] :].encode()) if offsets else 0
+def room(
+    config: ModelConfig, task: str, prefix: int, tokenizer: Tokenizer, begin: Begin = ()
+) -> int:
+    """The longest window that a model takes beside what it sees around one; see `plan_of`."""
+    if task == "causal-lm":
+        return config.longest_input
+    return config.longest_input - max(prefix + len(tokenizer.suffix), len(begin) - 1)
 
 
-def _document(text: str, tokenizer: Tokenizer) -> list[int]:
-    """A framed document without what the tokenizer puts after it: an EOS is no text to score."""
-    ids = document_ids(text, tokenizer)
-    return ids[: len(ids) - len(tokenizer.suffix)]
+def perplexity(loss: float) -> float:
+    """exp of a mean loss; infinite where no float holds it."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+def scored_bytes(
+    texts: Sequence[str], left: Mapping[int, Sequence[int]], tokenizer: Tokenizer
+) -> int:
+    """UTF-8 bytes of what is scored.
+
+    Args:
+        texts: the documents.
+        left: document -> its tokens that are not scored.
+        tokenizer: of the model.
+    """
+    size = sum(len(text.encode()) for text in texts)
+    for document, tokens in left.items():
+        each = token_bytes(texts[document], tokenizer)
+        size -= sum(each[token] for token in tokens)
+    return size
 
 
 def _compression(spec: EvalSpec, texts: list[str]) -> dict[str, float] | None:
@@ -180,7 +239,7 @@ def _comparison(spec: EvalSpec, scores: Scores) -> dict[str, object]:
         # kthvalue and not quantile, which refuses more than 16 million values.
         "kl_divergence_p99": float(divergence.kthvalue(math.ceil(0.99 * len(divergence))).values),
         "same_top_token": float(same.mean()),
-        "reference_perplexity": math.exp(loss.mean()),
+        "reference_perplexity": perplexity(float(loss.mean())),
     }
 
 
@@ -189,12 +248,6 @@ def _file_read(data: str) -> Path:
     path = Path(data)
     is_split = path.is_dir() and any((path / f"{name}.jsonl").exists() for name in SPLITS)
     return path / "test.jsonl" if is_split else path
-
-
-def _say_first_ids(job: Job, ids: list[int], tokenizer: Tokenizer) -> None:
-    job.console.detail(
-        f"{len(tokenizer.prefix)} BOS token(s) a document; the first ids are {ids[:8]}"
-    )
 
 
 def _require_same_tokens(ours: Tokenizer, theirs: Tokenizer, spec: EvalSpec) -> None:
@@ -206,22 +259,22 @@ def _require_same_tokens(ours: Tokenizer, theirs: Tokenizer, spec: EvalSpec) -> 
         )
 
 
-def _require_same_vocabulary(model: Model, reference: Model, spec: EvalSpec) -> None:
-    ours, theirs = model.config.vocab_size, reference.config.vocab_size
-    if ours != theirs:
+def _require_room(plan: Plan, limit: int, spec: EvalSpec) -> None:
+    if plan.window > limit:
         raise UsageError(
-            f"{spec.model} has {ours:,} tokens and {spec.reference} has {theirs:,}",
+            f"{spec.reference} has {limit:,} positions, fewer than a window of {plan.window:,}",
             where="reference",
-            fix="distributions can be compared only over the same tokens",
+            fix=f"--window {limit}",
         )
 
 
-def _require_known(documents: list[list[int]], model: Model, spec: EvalSpec) -> None:
+def _require_known(documents: Sequence[Sequence[int]], model: Model, name: str) -> None:
+    """Refuse ids that a model has no embedding for."""
     largest = max((max(ids) for ids in documents if ids), default=-1)
     if largest >= model.config.token_id_limit:
         raise WorkError(
             f"the tokenizer gives id {largest}, but the model has "
             f"{model.config.token_id_limit:,} tokens",
-            where=spec.model,
+            where=name,
             fix="the tokenizer and the weights belong to different models",
         )

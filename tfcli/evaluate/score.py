@@ -23,7 +23,7 @@ class Scores:
     Args:
         loss (Tensor): negative log likelihood, nats.
         reference_loss (Tensor): the same of the reference model.
-        divergence (Tensor): KL(reference || model), nats.
+        divergence (Tensor): KL(reference || model) over the tokens that both have, nats.
         same_top (Tensor): 1 where both rank the same token first, else 0.
     """
 
@@ -42,17 +42,19 @@ def score(
     batch_size: int = 8,
     reference: Model | None = None,
     predict: Predict = next_tokens,
+    prefix: tuple[int, ...] = (),
     advance: Callable[[int], None] = lambda tokens: None,
 ) -> Scores:
     """Score every window.
 
     Args:
         model: in eval mode.
-        documents: token ids.
+        documents: token ids, without what the tokenizer puts around a text.
         windows: from `plan_windows`.
         batch_size: windows at a time.
-        reference: a model of the same task and vocabulary, on the same device.
+        reference: a model of the same task and tokenizer, on the same device.
         predict: how a model of this kind predicts the scored tokens.
+        prefix: ids that stand before the windows that say so.
         advance: told how many tokens were scored since the last call.
 
     Raises:
@@ -61,12 +63,15 @@ def score(
     device = next(model.parameters()).device
     columns: list[tuple[torch.Tensor, ...]] = []
     for batch in batches(windows, batch_size):
-        rows = [documents[window.document][window.start : window.end] for window in batch]
+        rows = [
+            [*prefix * window.begins, *documents[window.document][window.start : window.end]]
+            for window in batch
+        ]
         ids = torch.tensor(rows, device=device)
         targets = ids[:, -batch[0].scored :].reshape(-1)
         models = [model] if reference is None else [model, reference]
         logits = [predict(each, ids, batch[0].scored) for each in models]
-        step = max(1, _CHUNK // logits[0].shape[-1])
+        step = max(1, _CHUNK // max(each.shape[-1] for each in logits))
         for start in range(0, len(targets), step):
             part = slice(start, start + step)
             columns.append(_figures([each[part] for each in logits], targets[part]))
@@ -86,7 +91,11 @@ def _figures(logits: list[torch.Tensor], targets: torch.Tensor) -> tuple[torch.T
     losses = [-each.gather(-1, targets[:, None])[:, 0] for each in found]
     if len(found) == 1:
         return (losses[0].cpu(),)
-    ours, theirs = found
+    # Tables of one tokenizer may be padded to different lengths: no text has the rows past either.
+    both = min(each.shape[-1] for each in found)
+    ours, theirs = (
+        each if each.shape[-1] == both else each[:, :both].log_softmax(-1) for each in found
+    )
     divergence = (theirs.exp() * (theirs - ours)).sum(-1)
     same = (ours.argmax(-1) == theirs.argmax(-1)).float()
     return tuple(column.cpu() for column in (*losses, divergence, same))

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from tfcli.errors import Problem, UsageError, WorkError
 from tfcli.flagai.tables import MODELS
-from tfcli.hub import COMPANIONS, download
+from tfcli.hub import download
+from tfcli.tokenizers.files import COMPANIONS
 
 CONFIG = "config.json"
-_SMALL = [CONFIG, *COMPANIONS, "*.model", "vocab*"]
+_SMALL = [CONFIG, *COMPANIONS]
 _SAFE = ["*.safetensors", "*.safetensors.index.json"]
 _PICKLES = ["pytorch_model*.bin"]
 
@@ -86,9 +87,13 @@ def _fetch(hub: str, folder: Path, config_only: bool) -> None:
     if not (staging / CONFIG).is_file():
         raise WorkError(f"{hub} has no {CONFIG}", where=str(folder))
     folder.mkdir(exist_ok=True)
-    files = [path for path in staging.iterdir() if path.is_file() and path.name != CONFIG]
-    for path in [*files, staging / CONFIG]:  # the config last: with it, the folder counts as filled
-        path.replace(folder / path.name)
+    # The config comes last: with it, the folder counts as filled. The hub's client leaves its notes
+    # in a hidden folder.
+    names = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
+    names = [name for name in names if not name.parts[0].startswith(".")]
+    for name in sorted(names, key=lambda name: name == Path(CONFIG)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (staging / name).replace(folder / name)
     shutil.rmtree(staging)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import torch
 
+from tfcli.generate.rules import Process
 from tfcli.generate.sampling import Choose, greedy
 from tfcli.models.cache import Cache, StaticCache
 from tfcli.models.model import Model
@@ -19,9 +20,13 @@ def generate(
     max_new_tokens: int,
     choose: Choose = greedy,
     stop: Collection[int] = (),
+    process: Sequence[Process] = (),
     cache: Cache | None = None,
 ) -> Iterator[int]:
     """Yield new tokens one by one.
+
+    Where the model turns all keys otherwise once a text is long enough (longrope), the cache is
+    made again when it becomes so long.
 
     Args:
         model: a causal language model in eval mode.
@@ -30,15 +35,30 @@ def generate(
             positions.
         choose: from logits [vocab] to a token.
         stop: after one of these ids, which is yielded too, nothing more comes.
+        process: what changes the logits before a token is chosen, one after another.
         cache: an empty one; None makes a `StaticCache` of the right length.
     """
     if cache is None:
         # The last token is chosen and never fed back, so it needs no place.
         cache = StaticCache(len(prompt) + max_new_tokens - 1, model.config)
-    ids = torch.tensor([list(prompt)], device=model.device)
+    ids = list(prompt)
+    switch = model.config.rotation_switch
     for _ in range(max_new_tokens):
-        token = choose(model(input_ids=ids, cache=cache, logits_to_keep=1).logits[0, -1])
+        if switch is not None and cache.length <= switch < len(ids):
+            cache.reset()
+        new = torch.tensor([ids[cache.length :]], device=model.device)
+        logits = model(input_ids=new, cache=cache, logits_to_keep=1).logits[0, -1]
+        token = choose(processed(logits, ids, process))
         yield token
         if token in stop:
             return
-        ids = torch.tensor([[token]], device=model.device)
+        ids.append(token)
+
+
+def processed(logits: torch.Tensor, ids: Sequence[int], process: Sequence[Process]) -> torch.Tensor:
+    """logits (Tensor): [vocab] -> what the processes make of them; see `rules.Process`."""
+    if process:
+        logits = logits.float()
+    for each in process:
+        logits = each(ids, logits)
+    return logits

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from tfcli.checkpoints.folder import load_generation_config
-from tfcli.checkpoints.model import load_model, open_model
+from tfcli.checkpoints.model import open_model
 from tfcli.console import Console
-from tfcli.generate.preview import preview
-from tfcli.generate.sampling import Choose, greedy, sampler, without
-from tfcli.generate.settings import read_settings
-from tfcli.generate.spec import GenerateResult, GenerateSpec, is_answer
+from tfcli.devices import dtype_name, pick_device
+from tfcli.generate.display import Write, writer
+from tfcli.generate.ending import Ending
+from tfcli.generate.prompts import read_prompts
+from tfcli.generate.sampling import Choose, greedy, sampler
+from tfcli.generate.settings import TextSettings, read_settings
+from tfcli.generate.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
 from tfcli.generate.tasks import ANSWERS, check_prompt, new_tokens, text_task
+from tfcli.models.config import ModelConfig
+from tfcli.models.model import Model
+from tfcli.ready import load_ready
 from tfcli.recipe.job import Job
-from tfcli.runtime import dtype_name, pick_device, pick_dtype
 from tfcli.tokenizers.chat_folder import choose_template, declared_bos, find_templates
 from tfcli.tokenizers.fits import check_fits, check_ids
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
@@ -22,7 +31,7 @@ from tfcli.tokenizers.stream import StreamDecoder
 
 
 def run(spec: GenerateSpec, job: Job) -> GenerateResult:
-    """Make a text from a prompt.
+    """Make a text from a prompt, or from each prompt of a file.
 
     Raises:
         UsageError: a model that makes no text, an empty prompt, one that leaves too little room in
@@ -30,72 +39,198 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         WorkError: files that cannot be read, a tokenizer of another model, a chat template that
             fails, NaN in the model's output.
     """
-    device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
+    device = pick_device(spec.device)
+    prompts = read_prompts(spec)
     checkpoint = open_model(spec.model)
+    for note in checkpoint.notes:
+        job.console.note(note)
     folder, config = checkpoint.beside, checkpoint.model_config
     task = text_task(config)
     tokenizer = load_tokenizer(folder)
     check_fits(tokenizer, config, spec.model)
-    prompt = prompt_ids(spec, folder, tokenizer, job.console, task)
-    check_prompt(task, prompt, spec.max_new_tokens, config)
-    check_ids(prompt, config, spec.model)
-    settings = read_settings(load_generation_config(folder), config, job.console)
-    model = load_model(checkpoint, task=task, dtype=dtype, device=device, attention=spec.attention)
-    decoder, tokens = StreamDecoder(tokenizer), []
+    if tokenizer.chat_template is not None and not spec.chat:
+        job.console.note("the model has a chat template: with --chat it answers the prompt")
+    read = [prompt_ids(prompt, spec, folder, tokenizer, task) for prompt in prompts]
+    for ids in read:
+        check_prompt(task, ids, spec.max_new_tokens, config)
+        check_ids(ids, config, spec.model)
+    settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
+    model = load_ready(
+        checkpoint,
+        job.console,
+        task=task,
+        dtype=spec.dtype,
+        device=device,
+        attention=spec.attention,
+    )
+    answers_it = is_answer(task, spec.chat)
+    echo = not answers_it if spec.echo is None else spec.echo
+    writing = Writing(model, tokenizer, task, spec, settings)
     began = perf_counter()
-    with preview(job.console, spec.prompt + "\n" * is_answer(task, spec.chat)) as add:
-        for token in new_tokens(
-            model,
-            prompt,
-            max_new_tokens=spec.max_new_tokens,
-            choose=without(choice(spec), settings.never),
-            settings=settings,
-            cache=spec.cache,
-        ):
-            tokens.append(token)
-            add(decoder.push(token))
+    with _screen(job, spec, len(prompts)) as (write, advance):
+        answers = []
+        for prompt, ids in zip(prompts, read, strict=True):
+            write(shown_before(prompt, answers_it) if echo else "", dim=True)
+            answers.append(writing.answer(prompt, ids, write, advance))
+            write("\n")
     seconds = perf_counter() - began
+    single = answers[0].model_dump() if spec.prompts is None else dict.fromkeys(Answer.model_fields)
     return GenerateResult(
         model=spec.model,
         task=task,
-        prompt=spec.prompt,
+        **single,
+        answers=None if spec.prompts is None else answers,
         chat=spec.chat,
         system=spec.system,
-        prompt_ids=prompt,
-        token_ids=tokens,
-        text=tokenizer.decode(tokens),
-        finish_reason="stop" if tokens[-1] in settings.stop else "length",
         temperature=spec.temperature,
         top_k=spec.top_k,
         top_p=spec.top_p,
+        min_p=spec.min_p,
+        repetition_penalty=settings.rules.repetition_penalty,
+        stop=list(settings.stop_strings),
+        echo=echo,
         seed=spec.seed,
         dtype=dtype_name(model.dtype),
         device=device.type,
         cache=spec.cache,
         seconds=seconds,
-        tokens_per_second=len(tokens) / seconds,
+        tokens_per_second=sum(len(answer.token_ids) for answer in answers) / seconds,
     )
 
 
+@dataclass(frozen=True)
+class Writing:
+    """How one model writes its answers."""
+
+    model: Model
+    tokenizer: Tokenizer
+    task: str
+    spec: GenerateSpec
+    settings: TextSettings
+
+    def answer(
+        self,
+        prompt: str,
+        ids: Sequence[int],
+        write: Write,
+        advance: Callable[[int], None],
+    ) -> Answer:
+        """Make the text of one prompt.
+
+        Args:
+            prompt: the text.
+            ids: what the model reads of it.
+            write: is given the text piece by piece.
+            advance: is told of each token.
+        """
+        # What an encoder reads is another text.
+        decoder = StreamDecoder(self.tokenizer, () if self.task == ANSWERS else ids)
+        ending = Ending(self.settings.stop_strings)
+        pieces: list[str] = []
+        tokens: list[int] = []
+
+        def show(piece: str) -> None:
+            if piece:
+                pieces.append(piece)
+                write(piece)
+
+        for token in new_tokens(
+            self.model,
+            ids,
+            max_new_tokens=self.spec.max_new_tokens,
+            choose=choice(self.spec),
+            settings=self.settings,
+            cache=self.spec.cache,
+        ):
+            tokens.append(token)
+            advance(1)
+            show(ending.push(decoder.push(token)))
+            if ending.ended:
+                break
+        if not ending.ended:
+            show(ending.push(decoder.finish()))
+            show(ending.finish())
+        ended = ending.ended or tokens[-1] in self.settings.stop
+        return Answer(
+            prompt=prompt,
+            prompt_ids=list(ids),
+            token_ids=tokens,
+            text="".join(pieces),
+            finish_reason="stop" if ended else "length",
+        )
+
+
+def _nowhere(text: str, *, dim: bool = False) -> None:
+    """Text that is shown when it is whole."""
+
+
+@contextmanager
+def _screen(
+    job: Job, spec: GenerateSpec, prompts: int
+) -> Iterator[tuple[Write, Callable[[int], None]]]:
+    """Where text goes while it is made, and who is told of each token: text on standard output
+    shows how far it is by itself, and otherwise a bar does."""
+    if job.out is None:
+        with job.console.progress("generating", spec.max_new_tokens * prompts, "tok") as bar:
+            yield _nowhere, bar.advance
+        return
+    write = writer(job.out)
+    try:
+        yield write, lambda count: None
+    except KeyboardInterrupt:
+        write("\n")  # what was written stays, and what is said of it begins a line
+        raise
+
+
+def text_settings(
+    spec: GenerateSpec,
+    generation_config: Mapping[str, Any],
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    console: Console,
+) -> TextSettings:
+    """The checkpoint's settings under the user's; says what of the checkpoint's is not followed."""
+    settings = read_settings(generation_config, config)
+    if settings.ignored:
+        console.warn(
+            f"generation_config.json asks for what is not followed: {', '.join(settings.ignored)}"
+        )
+    if settings.draws and spec.temperature == 0:
+        asked = ", ".join(settings.draws)
+        console.note(f"generation_config.json asks for draws ({asked}); --temperature draws")
+    rules = settings.rules
+    if spec.repetition_penalty is not None:
+        rules = replace(rules, repetition_penalty=spec.repetition_penalty)
+    stops = tuple(dict.fromkeys((*settings.stop_strings, *spec.stop)))
+    special = {
+        token.content: index
+        for index, token in tokenizer.backend.get_added_tokens_decoder().items()
+        if token.special
+    }
+    # A special token is not in the text that is looked at, so it stops as an id.
+    ids = {special[stop] for stop in stops if stop in special}
+    return replace(settings, rules=rules, stop_strings=stops, stop=settings.stop | ids)
+
+
 def prompt_ids(
-    spec: GenerateSpec, folder: Path, tokenizer: Tokenizer, console: Console, task: str
+    prompt: str, spec: GenerateSpec, folder: Path, tokenizer: Tokenizer, task: str
 ) -> list[int]:
     """What the model reads: the prompt itself, or the conversation that it begins."""
     if spec.chat:
-        return _conversation_ids(spec, folder, tokenizer)
-    if tokenizer.chat_template is not None:
-        console.note("the model has a chat template: with --chat it answers the prompt")
-    ids = tokenizer.encode(spec.prompt)
+        return _conversation_ids(prompt, spec, folder, tokenizer)
+    ids = tokenizer.encode(prompt)
     if task == ANSWERS:
         return ids
     return ids[: len(ids) - len(tokenizer.suffix)]  # an EOS would end it before it began
 
 
-def _conversation_ids(spec: GenerateSpec, folder: Path, tokenizer: Tokenizer) -> list[int]:
+def _conversation_ids(
+    prompt: str, spec: GenerateSpec, folder: Path, tokenizer: Tokenizer
+) -> list[int]:
     from tfcli.tokenizers.chat import encode_chat
 
     template = choose_template(find_templates(folder))
-    messages = [{"role": "user", "content": spec.prompt}]
+    messages = [{"role": "user", "content": prompt}]
     if spec.system is not None:
         messages.insert(0, {"role": "system", "content": spec.system})
     return encode_chat(
@@ -111,4 +246,10 @@ def choice(spec: GenerateSpec) -> Choose:
     """How the spec wants tokens chosen."""
     if spec.temperature == 0:
         return greedy
-    return sampler(temperature=spec.temperature, top_k=spec.top_k, top_p=spec.top_p, seed=spec.seed)
+    return sampler(
+        temperature=spec.temperature,
+        top_k=spec.top_k,
+        top_p=spec.top_p,
+        min_p=spec.min_p,
+        seed=spec.seed,
+    )

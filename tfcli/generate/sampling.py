@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 
 import torch
 
@@ -14,11 +15,16 @@ Choose = Callable[[torch.Tensor], int]
 
 def greedy(logits: torch.Tensor) -> int:
     """The likeliest token. logits (Tensor): [vocab]"""
-    return int(_finite(logits).argmax())
+    return int(_usable(logits).argmax())
 
 
 def sampler(
-    *, temperature: float, top_k: int | None = None, top_p: float | None = None, seed: int = 0
+    *,
+    temperature: float,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    seed: int = 0,
 ) -> Choose:
     """A function that draws tokens; it carries the state of its own random generator.
 
@@ -26,6 +32,7 @@ def sampler(
         temperature: divides the logits; above 0.
         top_k: draw from this many of the likeliest.
         top_p: draw from the smallest set of the likeliest whose probability reaches this.
+        min_p: draw from those that have this share of the likeliest one's probability.
         seed: equal seeds give equal draws.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -33,27 +40,11 @@ def sampler(
     def choose(logits: torch.Tensor) -> int:
         # Drawn on the CPU, so that a seed means the same on every device.
         probabilities = distribution(
-            _finite(logits).cpu(), temperature=temperature, top_k=top_k, top_p=top_p
+            _usable(logits).cpu(), temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
         )
         return int(torch.multinomial(probabilities, 1, generator=generator))
 
     return choose
-
-
-def without(choose: Choose, never: Sequence[int]) -> Choose:
-    """The same choice among all tokens but those of `never`.
-
-    Args:
-        choose: from logits [vocab] to a token.
-        never: token ids.
-    """
-
-    def choose_another(logits: torch.Tensor) -> int:
-        # The least number and not -inf, which would hide logits that are not finite.
-        least = torch.finfo(logits.dtype).min
-        return choose(logits.index_fill(0, torch.tensor(never, device=logits.device), least))
-
-    return choose_another if never else choose
 
 
 def distribution(
@@ -62,24 +53,30 @@ def distribution(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
 ) -> torch.Tensor:
-    """The probabilities that tokens are drawn with: temperature, then top-k, then top-p.
+    """The probabilities that tokens are drawn with: temperature, top-k, top-p, then min-p.
 
     Args:
         logits (Tensor): [vocab]
         temperature: above 0.
         top_k: as in `sampler`.
         top_p: as in `sampler` (nucleus sampling, Holtzman et al. 2020).
+        min_p: as in `sampler` (Nguyen et al. 2024).
 
     Returns:
         float32 [vocab], sums to 1
     """
-    # The largest logit is taken off first: near temperature 0 the quotient would overflow.
-    scaled = (logits.float() - logits.float().max()) / temperature
+    # The largest logit is taken off first: near temperature 0 the quotient would overflow, and in
+    # float32 a temperature below 1e-45 is 0.
+    wide = logits.double()
+    scaled = ((wide - wide.max()) / temperature).float()
     if top_k is not None:
         scaled = keep_top_k(scaled, top_k)
     if top_p is not None:
         scaled = keep_top_p(scaled, top_p)
+    if min_p is not None:
+        scaled = keep_min_p(scaled, min_p)
     return scaled.softmax(-1)
 
 
@@ -101,8 +98,22 @@ def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
     return torch.empty_like(logits).scatter(-1, indices, ordered.masked_fill(cut, float("-inf")))
 
 
-def _finite(logits: torch.Tensor) -> torch.Tensor:
-    if not bool(logits.isfinite().all()):
+def keep_min_p(logits: torch.Tensor, p: float) -> torch.Tensor:
+    """Set to -inf what is less than p times as likely as the likeliest. logits (Tensor): [vocab]"""
+    probabilities = logits.softmax(-1)
+    return logits.masked_fill(probabilities < p * probabilities.max(), float("-inf"))
+
+
+def _usable(logits: torch.Tensor) -> torch.Tensor:
+    """Refuse NaN and infinity; -inf is what must not come, but something must be left."""
+    top = float(logits.max())  # NaN where one of them is
+    if top == float("-inf"):
+        raise WorkError(
+            "no token is left to choose: the rules exclude all of them",
+            where="generation_config.json",
+            fix="leave out a rule, such as no_repeat_ngram_size or suppress_tokens",
+        )
+    if not math.isfinite(top):
         raise WorkError(
             "the model's predictions are not finite (NaN or infinity)",
             fix="try --dtype float32; if that does not help, the weights are damaged",

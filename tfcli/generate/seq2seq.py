@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 import torch
 
 from tfcli.errors import UsageError
+from tfcli.generate.loop import processed
+from tfcli.generate.rules import Process
 from tfcli.generate.sampling import Choose, greedy
 from tfcli.models.cache import Cache, StaticCache
 from tfcli.models.config import ModelConfig
@@ -21,7 +23,7 @@ def generate_seq2seq(
     max_new_tokens: int,
     choose: Choose = greedy,
     stop: Collection[int] = (),
-    forced_bos: int | None = None,
+    process: Sequence[Process] = (),
     start: int | None = None,
     cache: Cache | None = None,
 ) -> Iterator[int]:
@@ -33,8 +35,7 @@ def generate_seq2seq(
         max_new_tokens: at most so many; no more than the model's positions.
         choose: from logits [vocab] to a token.
         stop: after one of these ids, which is yielded too, nothing more comes.
-        forced_bos: the first token, whatever the model says: in translation models that of the
-            target's language (`forced_bos_token_id`).
+        process: what changes the logits before a token is chosen, one after another.
         start: what the decoder sees before the first token, and which is not yielded; None takes
             the config's decoder_start_token_id.
         cache: an empty one; None makes a `StaticCache` of the right length.
@@ -47,21 +48,17 @@ def generate_seq2seq(
     if cache is None:
         # The start takes a place; the last token is chosen and never fed back.
         cache = StaticCache(max_new_tokens, model.config)
-    for position in range(max_new_tokens):
-        if position == 0 and forced_bos is not None:
-            token = forced_bos
-            target.append(token)
-        else:
-            ids = _row(target, model.device)
-            # Every layer keeps what it made of the states, so they are given once.
-            logits = model(
-                decoder_input_ids=ids, encoder_states=states, cache=cache, logits_to_keep=1
-            ).logits
-            token, states = choose(logits[0, -1]), None
-            target = [token]
+    for _ in range(max_new_tokens):
+        new = _row(target[cache.length :], model.device)
+        # Every layer keeps what it made of the states, so they are given once.
+        logits = model(
+            decoder_input_ids=new, encoder_states=states, cache=cache, logits_to_keep=1
+        ).logits[0, -1]
+        token, states = choose(processed(logits, target, process)), None
         yield token
         if token in stop:
             return
+        target.append(token)
 
 
 def check_lengths(source_ids: Sequence[int], max_new_tokens: int, config: ModelConfig) -> None:

@@ -1,64 +1,104 @@
-"""What a checkpoint says of how its texts are made: where they begin and end, what never comes."""
+"""What a checkpoint says of how its texts are made: where they begin and end, and by which rules.
+
+The keys are those of generation_config.json. Rules that greedy search follows in transformers are
+followed; of any other it is said that it is not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from tfcli.console import Console
 from tfcli.errors import WorkError
+from tfcli.generate.rules import NEVER, Rules
 from tfcli.models.config import ModelConfig
 
 WHERE = "generation_config.json"
+UNLESS: dict[str, tuple[Any, ...]] = {
+    "constraints": (None,),
+    "diversity_penalty": (0, None),
+    "dola_layers": (None,),
+    "force_words_ids": (None,),
+    "forced_decoder_ids": (None,),
+    "guidance_scale": (1, None),
+    "max_time": (None,),
+    "num_beam_groups": (1, None),
+    "num_beams": (1, None),
+    "num_return_sequences": (1, None),
+    "penalty_alpha": (0, None),
+    "token_healing": (False, None),
+    "watermarking_config": (None,),
+}
+"""Keys that change the text and are not followed, with the values that change nothing."""
+DRAWS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+"""How transformers draws where do_sample asks for it; here it is asked for by --temperature."""
 
 
 @dataclass(frozen=True)
 class TextSettings:
-    """Token ids from generation_config.json, and without that file from config.json.
+    """What generation_config.json says, and without that file config.json.
 
     Args:
-        stop: each of them ends a text.
-        never: they are not chosen; Marian's padding would be the likeliest often.
+        stop: each of these ids ends a text.
+        stop_strings: each of these texts does.
         start: what the decoder of an encoder-decoder sees first; None: as the config says.
-        forced_bos: the first token of its text, such as the language that it is in.
+        rules: how tokens are chosen.
+        ignored: what the file asks for and is not followed, as `key value`.
+        draws: how it asks for tokens to be drawn, the same way; empty where it does not.
     """
 
     stop: frozenset[int] = frozenset()
-    never: tuple[int, ...] = ()
+    stop_strings: tuple[str, ...] = ()
     start: int | None = None
-    forced_bos: int | None = None
+    rules: Rules = field(default_factory=Rules)
+    ignored: tuple[str, ...] = ()
+    draws: tuple[str, ...] = ()
+
+    @property
+    def forced_bos(self) -> int | None:
+        """The first token of a decoder's text, such as the language that it is in."""
+        return self.rules.forced_bos
 
 
-def read_settings(
-    generation_config: Mapping[str, Any], config: ModelConfig, console: Console
-) -> TextSettings:
+def read_settings(generation_config: Mapping[str, Any], config: ModelConfig) -> TextSettings:
     """The settings of a checkpoint.
 
     Args:
         generation_config: the content of generation_config.json; empty where there is none.
         config: of the model.
-        console: is told what is not looked at.
 
     Raises:
-        WorkError: a value that is no token id of the model; names its key.
+        WorkError: a value that cannot be, such as one that is no token id; names its key.
     """
     said = generation_config or config.extra
     limit = getattr(config, "decoder_rows", config.token_id_limit)
     stop = stop_ids(generation_config, config)
-    never = [_id(token, "suppress_tokens", limit) for token in _list(said, "suppress_tokens")]
-    for words in _list(said, "bad_words_ids"):
-        if not isinstance(words, list):
-            raise WorkError("bad_words_ids: not a list of lists of ids", where=WHERE)
-        if len(words) == 1:
-            never.append(_id(words[0], "bad_words_ids", limit))
-        else:
-            console.note(f"{WHERE}: bad_words_ids of several tokens are not kept out")
+    ends = _several(said, "forced_eos_token_id", limit)
+    rules = Rules(
+        repetition_penalty=_number(said, "repetition_penalty", 1.0, _positive),
+        encoder_repetition_penalty=_number(said, "encoder_repetition_penalty", 1.0, _positive),
+        no_repeat_ngram_size=_count(said, "no_repeat_ngram_size"),
+        encoder_no_repeat_ngram_size=_count(said, "encoder_no_repeat_ngram_size"),
+        min_length=_count(said, "min_length"),
+        min_new_tokens=_count(said, "min_new_tokens"),
+        suppress_tokens=_several(said, "suppress_tokens", limit),
+        begin_suppress_tokens=_several(said, "begin_suppress_tokens", limit),
+        bias=(*_bias(said, limit), *_bad_words(said, stop, limit)),
+        forced_bos=_one(said, "forced_bos_token_id", limit),
+        forced_eos=ends,
+        decay=_decay(said),
+        remove_invalid_values=said.get("remove_invalid_values") is True,
+    )
+    ignored = [key for key, harmless in UNLESS.items() if said.get(key) not in harmless]
+    draws = [key for key in DRAWS if said.get(key) is not None] if said.get("do_sample") else []
     return TextSettings(
         stop=frozenset(stop),
-        never=tuple(token for token in dict.fromkeys(never) if token not in stop),
+        stop_strings=_texts(said, "stop_strings"),
         start=_one(generation_config, "decoder_start_token_id", limit),
-        forced_bos=_one(said, "forced_bos_token_id", limit),
+        rules=rules,
+        ignored=tuple(f"{key} {said[key]}" for key in ignored),
+        draws=tuple(f"{key} {said[key]}" for key in draws),
     )
 
 
@@ -68,6 +108,81 @@ def stop_ids(generation_config: Mapping[str, Any], config: ModelConfig) -> set[i
     found = generation_config.get(key, config.eos_token_id)
     several = found if isinstance(found, list) else [] if found is None else [found]
     return {_id(token, key) for token in several}
+
+
+def _bias(said: Mapping[str, Any], limit: int) -> list[tuple[tuple[int, ...], float]]:
+    key = "sequence_bias"
+    found = []
+    for pair in _list(said, key):
+        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[1], int | float):
+            raise WorkError(f"{key}: must be a list of [ids, number], not {pair!r}", where=WHERE)
+        found.append((_sequence(pair[0], key, limit), float(pair[1])))
+    return found
+
+
+def _bad_words(
+    said: Mapping[str, Any], stop: set[int], limit: int
+) -> list[tuple[tuple[int, ...], float]]:
+    key = "bad_words_ids"
+    words = [_sequence(ids, key, limit) for ids in _list(said, key)]
+    # An end that never came would make a text endless.
+    return [(word, NEVER) for word in words if len(word) > 1 or word[0] not in stop]
+
+
+def _decay(said: Mapping[str, Any]) -> tuple[int, float] | None:
+    key = "exponential_decay_length_penalty"
+    found = _list(said, key)
+    if not found:
+        return None
+    if len(found) != 2 or not all(type(one) in (int, float) for one in found):
+        raise WorkError(f"{key}: must be a length and a factor, not {found!r}", where=WHERE)
+    return int(found[0]), float(found[1])
+
+
+def _sequence(value: Any, key: str, limit: int) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value:
+        raise WorkError(f"{key}: {value!r} is no list of ids", where=WHERE)
+    return tuple(_id(token, key, limit) for token in value)
+
+
+def _several(content: Mapping[str, Any], key: str, limit: int) -> tuple[int, ...]:
+    """Ids; a single one where the key may have several."""
+    found = content.get(key)
+    if type(found) is int and key.endswith("_id"):
+        found = [found]
+    return tuple(_id(token, key, limit) for token in _list({key: found}, key))
+
+
+def _texts(content: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    found = content.get(key)
+    texts = [found] if isinstance(found, str) else _list(content, key)
+    if not all(isinstance(text, str) and text for text in texts):
+        raise WorkError(f"{key}: must be texts, not {found!r}", where=WHERE)
+    return tuple(texts)
+
+
+def _positive(value: float) -> bool:
+    return value > 0
+
+
+def _number(
+    content: Mapping[str, Any], key: str, default: float, holds: Callable[[float], bool]
+) -> float:
+    found = content.get(key)
+    if found is None:
+        return default
+    if type(found) not in (int, float) or not holds(found):
+        raise WorkError(f"{key}: must be a positive number, not {found!r}", where=WHERE)
+    return float(found)
+
+
+def _count(content: Mapping[str, Any], key: str) -> int:
+    found = content.get(key)
+    if found is None:
+        return 0
+    if type(found) is not int or found < 0:
+        raise WorkError(f"{key}: must be a whole number from 0, not {found!r}", where=WHERE)
+    return int(found)
 
 
 def _one(content: Mapping[str, Any], key: str, limit: int) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from tfcli.errors import UsageError
 from tfcli.generate.caches import make_cache
 from tfcli.generate.loop import generate
+from tfcli.generate.rules import processes
 from tfcli.generate.sampling import Choose
 from tfcli.generate.seq2seq import check_lengths, generate_seq2seq
 from tfcli.generate.settings import TextSettings
@@ -89,6 +90,13 @@ def new_tokens(
     # begins with one token of its own.
     length = max_new_tokens if isinstance(model, Seq2SeqLM) else len(prompt) + max_new_tokens - 1
     kept = make_cache(cache, length, model)
+    rules = processes(
+        settings.rules,
+        source=prompt,
+        start=1 if isinstance(model, Seq2SeqLM) else len(prompt),
+        max_new_tokens=max_new_tokens,
+        stop=sorted(settings.stop),
+    )
     if isinstance(model, Seq2SeqLM):
         return generate_seq2seq(
             model,
@@ -96,7 +104,7 @@ def new_tokens(
             max_new_tokens=max_new_tokens,
             choose=choose,
             stop=settings.stop,
-            forced_bos=settings.forced_bos,
+            process=rules,
             start=settings.start,
             cache=kept,
         )
@@ -106,5 +114,6 @@ def new_tokens(
         max_new_tokens=max_new_tokens,
         choose=choose,
         stop=settings.stop,
+        process=rules,
         cache=kept,
     )

@@ -49,7 +49,7 @@ def estimate(
             load=nbytes, run=None, train=train, context=None, kv_cache=None, activations=None
         )
     size = _number_bytes(config.dtype, dtypes)
-    context = config.longest_input if config.longest_input < LIMIT else DEFAULT_CONTEXT
+    context = config.trained_length if config.trained_length < LIMIT else DEFAULT_CONTEXT
     cache = 0
     if task in ("causal-lm", "seq2seq-lm"):
         windows = [config.window(layer) or context for layer in range(config.cached_layers)]

@@ -14,10 +14,11 @@ from tfcli.inspect.memory import estimate
 from tfcli.inspect.open import open_stored
 from tfcli.inspect.spec import InspectResult, InspectSpec
 from tfcli.inspect.stored import Stored
-from tfcli.inspect.tokenizer import find_tokenizer, has_chat_template
+from tfcli.inspect.tokenizer import find_tokenizer
 from tfcli.models.config import ModelConfig
 from tfcli.models.registry import get_family, read_config
 from tfcli.recipe.job import Job
+from tfcli.tokenizers.chat_folder import find_templates
 
 
 def run(spec: InspectSpec, job: Job) -> InspectResult:
@@ -38,7 +39,7 @@ def describe(stored: Stored) -> InspectResult:
     parsed, task, problem = _understood(stored)
     home, tokenizer, template = stored.companions, stored.tokenizer, stored.chat_template
     if home is not None:
-        tokenizer, template = find_tokenizer(home), has_chat_template(home)
+        tokenizer, template = find_tokenizer(home), bool(find_templates(home))
     # Numbers beside packed GGUF weights do not tell what the model computes in.
     dtypes = {} if stored.gguf and stored.quantization else stored.elements
     return InspectResult(

@@ -6,50 +6,36 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tfcli.errors import WorkError
-from tfcli.files import inside
 from tfcli.inspect.spec import TokenizerFacts
 from tfcli.tokenizers.bounded import (
     MAX_BYTES,
     MAX_JSON_BYTES,
-    MAX_SIDE_BYTES,
-    read_bounded_json,
     read_lines,
+    read_vocabulary_json,
 )
+from tfcli.tokenizers.files import find_vocabulary
+from tfcli.tokenizers.tiktoken_file import is_tiktoken
 
 
 def find_tokenizer(folder: Path) -> TokenizerFacts | None:
-    """The first tokenizer file of a folder; None where there is none.
+    """The tokenizer that `load_tokenizer` would read; None where there is none.
 
     Raises:
         WorkError: a file that is no tokenizer.
     """
-    for name, read in _TOKENIZERS.items():
-        if (folder / name).is_file():
-            path = inside(folder, name)
-            try:
-                kind, size = read(path)
-            except (AttributeError, IndexError, KeyError, TypeError, UnicodeDecodeError) as error:
-                raise WorkError("not a tokenizer's file", where=str(path)) from error
-            return TokenizerFacts(type=kind, vocab_size=size, file=name)
-    return None
-
-
-def has_chat_template(folder: Path) -> bool:
-    """Whether a folder holds a chat template.
-
-    Raises:
-        WorkError: tokenizer_config.json cannot be read.
-    """
-    if any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
-        return True
-    name = "tokenizer_config.json"
-    path = inside(folder, name) if (folder / name).is_file() else None
-    content = {} if path is None else read_bounded_json(path, MAX_SIDE_BYTES)
-    return isinstance(content, dict) and bool(content.get("chat_template"))
+    found = find_vocabulary(folder)
+    if found is None:
+        return None
+    path = found.files[0]
+    try:
+        kind, size = _READ[found.kind](*found.files)
+    except (AttributeError, IndexError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise WorkError("not a tokenizer's file", where=str(path)) from error
+    return TokenizerFacts(type=kind, vocab_size=size, file=path.name)
 
 
 def _fast(path: Path) -> tuple[str, int | None]:
-    content = read_bounded_json(path, MAX_JSON_BYTES)
+    content = read_vocabulary_json(path, MAX_JSON_BYTES)
     vocab = content["model"]["vocab"]
     # BPE and WordPiece: token -> id. Unigram: a list of [token, score].
     tokens = {item[0] for item in vocab} if isinstance(vocab, list) else set(vocab)
@@ -57,9 +43,14 @@ def _fast(path: Path) -> tuple[str, int | None]:
     return str(content["model"].get("type", "unknown")), len(tokens)
 
 
-_TOKENIZERS: dict[str, Callable[[Path], tuple[str, int | None]]] = {
-    "tokenizer.json": _fast,
-    "tokenizer.model": lambda path: ("SentencePiece", None),
-    "vocab.json": lambda path: ("BPE", len(read_bounded_json(path, MAX_BYTES))),
-    "vocab.txt": lambda path: ("WordPiece", len(read_lines(path))),
+def _pieces(path: Path) -> tuple[str, int | None]:
+    return "tiktoken" if is_tiktoken(path) else "SentencePiece", None
+
+
+_READ: dict[str, Callable[..., tuple[str, int | None]]] = {
+    "json": _fast,
+    "marian": lambda model, vocab: ("SentencePiece", len(read_vocabulary_json(vocab, MAX_BYTES))),
+    "pieces": _pieces,
+    "pairs": lambda vocab, merges: ("BPE", len(read_vocabulary_json(vocab, MAX_BYTES))),
+    "words": lambda path: ("WordPiece", len(read_lines(path))),
 }

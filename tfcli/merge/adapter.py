@@ -1,83 +1,28 @@
-"""PEFT's adapter folders: adapter_config.json, and what each tensor of the weight file is.
-
-Source: the PEFT library's checkpoint format. A tensor is named after the module that it changes,
-behind `base_model.model.`.
-"""
+"""An adapter, whichever tool wrote it: what each of its tensors is, and opening its folder."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from tfcli.checkpoints.folder import read_object
-from tfcli.checkpoints.hf.source import TensorSource, open_tensors
+from tfcli.checkpoints.hf.source import TensorSource
+from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import UsageError, WorkError
-from tfcli.files import inside
 from tfcli.hub import resolve
 
 CONFIG = "adapter_config.json"
-WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-PREFIX = "base_model.model."
 
-_ROLES = {
-    re.compile(r"(?P<module>.+)\.lora_A\.weight"): "a",
-    re.compile(r"(?P<module>.+)\.lora_B\.weight"): "b",
-    re.compile(r"(?P<module>.+)\.lora_B\.bias"): "bias",
-    re.compile(r"(?P<module>.+)\.lora_embedding_A"): "embedding_a",
-    re.compile(r"(?P<module>.+)\.lora_embedding_B"): "embedding_b",
-    re.compile(r"(?P<module>.+)\.lora_magnitude_vector(\.weight)?"): "magnitude",
-    re.compile(r"(?P<module>.+)\.ia3_l"): "ia3",
-}
-_WHOLE = re.compile(r"(.+?)(?:\.base_layer|\.modules_to_save)?(\.weight|\.bias)")
+Method = Literal["lora", "dora", "ia3", "full"]
 
-# Keys that training needs, or that the tensors' own names and shapes say again.
-_READ = {
-    "alpha_pattern",
-    "ensure_weight_tying",
-    "fan_in_fan_out",
-    "init_lora_weights",
-    "lora_alpha",
-    "peft_type",
-    "r",
-    "rank_pattern",
-    "use_dora",
-    "use_rslora",
-}
-_NO_EFFECT = {
-    "auto_mapping",
-    "base_model_name_or_path",
-    "bias",
-    "corda_config",
-    "eva_config",
-    "exclude_modules",
-    "feedforward_modules",
-    "inference_mode",
-    "init_ia3_weights",
-    "layers_pattern",
-    "layers_to_transform",
-    "loftq_config",
-    "lora_bias",
-    "lora_dropout",
-    "lora_ga_config",
-    "megatron_config",
-    "megatron_core",
-    "modules_to_save",
-    "peft_version",
-    "qalora_group_size",
-    "revision",
-    "runtime_config",
-    "target_modules",
-    "task_type",
-}
-# Initial values that also change the base, which the adapter then no longer fits.
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+def _as_stored(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 @dataclass(frozen=True)
@@ -86,18 +31,43 @@ class Adapter:
 
     Args:
         folder: where it lies.
+        wrote: the library whose format it has, `PEFT` or `MLX`.
+        method: what it is; `full` where it holds whole tensors alone.
         config: the content of adapter_config.json.
         source: its tensors.
+        scale: what the product of a module's two factors is multiplied by.
+        rank: of a module's two factors, as the config says; None where it does not.
+        base: what it was trained on, as the config names it.
+        task: what it was trained for, as the registry of models calls it; None if it is not said.
+        factors: a stored factor -> as PEFT stores it, the rank first in A and last in B.
+        stores_inputs_first: what the config says of the linears' weights: stored [in, out].
+        keeps_ties: whether a change of a tied tensor was trained as one of its partner too.
+        magnitudes_by_column: DoRA's, where a table of embeddings is changed.
         modules: module -> role of a tensor -> the tensor's name.
+        experts: module -> its position and their number, where a tensor holds those of all
+            experts one after the other.
         whole: parameter -> the name of the tensor that takes its place.
+        in_place: those of them that are the changed layer's own, which a tied partner has too.
         unknown: tensors that are neither.
     """
 
     folder: Path
+    wrote: Literal["PEFT", "MLX"]
+    method: Method
     config: Mapping[str, Any]
     source: TensorSource
+    scale: Callable[[str], float]
+    rank: Callable[[str], int | None]
+    base: str | None = None
+    task: str | None = None
+    factors: Callable[[Tensor], Tensor] = _as_stored
+    stores_inputs_first: bool = False
+    keeps_ties: bool = False
+    magnitudes_by_column: bool = True
     modules: dict[str, dict[str, str]] = field(default_factory=dict)
+    experts: dict[str, tuple[int, int]] = field(default_factory=dict)
     whole: dict[str, str] = field(default_factory=dict)
+    in_place: set[str] = field(default_factory=set)
     unknown: list[str] = field(default_factory=list)
 
     @property
@@ -105,49 +75,46 @@ class Adapter:
         """The files of its tensors."""
         return tuple(file.path for file in self.source.files)
 
-    @property
-    def method(self) -> str:
-        """`lora`, `dora` or `ia3`."""
-        if self.config["peft_type"] == "IA3":
-            return "ia3"
-        return "dora" if self.config.get("use_dora") else "lora"
-
-    @property
-    def stores_inputs_first(self) -> bool:
-        """What the config says of the linears' weights: stored [in, out]."""
-        return bool(self.config.get("fan_in_fan_out"))
-
-    @property
-    def keeps_ties(self) -> bool:
-        """Whether a change of a tied tensor was trained as one of its partner too."""
-        return bool(self.config.get("ensure_weight_tying"))
-
     def tensor(self, module: str, role: str) -> Tensor | None:
         """A tensor of a module by its role; None if there is none."""
         name = self.modules[module].get(role)
-        return None if name is None else self.source[name]
+        if name is None:
+            return None
+        tensor = self.source[name]
+        if role.rpartition("_")[2] not in ("a", "b"):
+            return tensor
+        if module not in self.experts:
+            return self.factors(tensor)
+        position, count = self.experts[module]
+        return tensor.reshape(count, -1, tensor.shape[-1])[position]
 
-    def rank(self, module: str) -> int:
-        """The rank that the config gives a module."""
-        return _number(self._of("rank_pattern", module, self.config.get("r", 8)), "r")
+    def add(self, module: str, role: str, name: str) -> None:
+        """Note what a tensor is.
 
-    def scale(self, module: str) -> float:
-        """What the product of a module's two factors is multiplied by."""
-        alpha = _number(
-            self._of("alpha_pattern", module, self.config.get("lora_alpha", 8)), "alpha"
-        )
-        rank = self.rank(module)
-        return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
+        Raises:
+            WorkError: another one is the same.
+        """
+        roles = self.modules.setdefault(module, {})
+        self._require_new(roles.get(role), name, "part of a module")
+        roles[role] = name
 
-    def _of(self, key: str, module: str, default: Any) -> Any:
-        """The value of the first pattern that fits the end of a module's name."""
-        for pattern, value in (self.config.get(key) or {}).items():
-            try:
-                if re.match(rf"(.*\.)?({pattern})$", module):
-                    return value
-            except re.error as error:
-                raise WorkError(f"{key}: bad pattern {pattern!r}: {error}", where=CONFIG) from None
-        return default
+    def replace(self, parameter: str, name: str) -> None:
+        """Note which parameter a tensor takes the place of.
+
+        Raises:
+            WorkError: another one does too, and is another one. PEFT writes a resized table twice.
+        """
+        there = self.whole.setdefault(parameter, name)
+        if there != name and not same_bits(self.source[there], self.source[name]):
+            self._require_new(there, name, "parameter")
+
+    def _require_new(self, there: str | None, name: str, what: str) -> None:
+        if there is not None:
+            raise WorkError(
+                f"{short(there)} and {short(name)} are the same {what}",
+                where=str(self.folder),
+                fix="save one adapter alone, where the file holds several",
+            )
 
 
 def open_adapter(ref: str) -> Adapter:
@@ -157,71 +124,26 @@ def open_adapter(ref: str) -> Adapter:
         UsageError: no such folder, or one that holds no adapter.
         WorkError: broken files, or an adapter of a kind that is not merged.
     """
+    from tfcli.merge.mlx import is_mlx, open_mlx
+    from tfcli.merge.peft import open_peft
+
     folder = resolve(ref)
     if not folder.is_dir() or not (folder / CONFIG).exists():
         raise UsageError(
             f"{folder} holds no {CONFIG}",
             where="adapter",
-            fix="name the folder that PEFT's save_pretrained wrote",
+            fix="name the folder that PEFT's save_pretrained or mlx_lm.lora wrote",
         )
     config = read_object(folder, CONFIG)
-    _check(config, str(folder / CONFIG))
-    weights = next((name for name in WEIGHTS if (folder / name).exists()), None)
-    if weights is None:
-        raise WorkError(f"the folder has no {WEIGHTS[0]}", where=str(folder))
-    adapter = Adapter(folder, config, open_tensors(inside(folder, weights)))
-    for name in adapter.source:
-        _sort(adapter, name)
-    return adapter
+    return (open_mlx if is_mlx(config) else open_peft)(folder, config)
 
 
-def _sort(adapter: Adapter, name: str) -> None:
-    plain = name.removeprefix(PREFIX)
-    for pattern, role in _ROLES.items():
-        found = pattern.fullmatch(plain)
-        if found:
-            roles = adapter.modules.setdefault(found["module"], {})
-            if role in roles:
-                raise WorkError(
-                    f"{short(roles[role])} and {short(name)} are the same part of a module",
-                    where=str(adapter.folder),
-                )
-            roles[role] = name
-            return
-    whole = _WHOLE.fullmatch(plain)
-    if whole:
-        adapter.whole[whole[1] + whole[2]] = name
-    else:
-        adapter.unknown.append(name)
+def number(value: Any, key: str) -> Any:
+    """A number of an adapter's config.
 
-
-def _check(config: Mapping[str, Any], where: str) -> None:
-    kind = config.get("peft_type")
-    if kind not in ("LORA", "IA3"):
-        raise WorkError(
-            f"peft_type: {kind!r} is not merged", where=where, fix="merged are LORA and IA3"
-        )
-    for key, value in config.items():
-        if value and key not in _READ and key not in _NO_EFFECT:
-            raise WorkError(
-                f"{key}: {value!r} changes what the adapter computes, and is not merged",
-                where=where,
-                fix="merge it with the PEFT version that wrote it",
-            )
-    start = config.get("init_lora_weights")
-    if isinstance(start, str) and start.lower().startswith(_CHANGES_BASE):
-        raise WorkError(
-            f"init_lora_weights: {start!r} changed the base too, which the adapter alone does not "
-            "hold",
-            where=where,
-            fix="save it as a plain LoRA: PEFT's path_initial_model_for_weight_conversion",
-        )
-    for key in ("rank_pattern", "alpha_pattern"):
-        if not isinstance(config.get(key) or {}, dict):
-            raise WorkError(f"{key}: expected an object", where=where)
-
-
-def _number(value: Any, key: str) -> Any:
+    Raises:
+        WorkError: it is none, or not above 0.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         raise WorkError(f"{key}: {value!r} is no number above 0", where=CONFIG)
     return value

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.io.dtypes import FLOATS
 from tfcli.checkpoints.io.tensor_pieces import pieces, same_bits
 from tfcli.checkpoints.strict_json import short
@@ -16,6 +16,8 @@ from tfcli.errors import WorkError
 from tfcli.merge.adapter import Adapter
 from tfcli.merge.arithmetic import Edit
 from tfcli.merge.names import Names
+from tfcli.merge.shape import require_whole, reshaped
+from tfcli.merge.spec import Action
 from tfcli.models.rules import Place
 
 
@@ -25,24 +27,30 @@ class Planned:
 
     Args:
         name: its name.
-        origin: the base's tensor whose values it has before any change.
+        origin: the base's tensor whose values it has before any change; None where there is none.
+        dtype: the type that it has in the base.
+        shape: as it is written.
+        tied: it had its values from a partner before the two were written apart.
         whole: the adapter's tensor that takes the place of these values.
         edits: what is done to them then.
     """
 
     name: str
-    origin: str
+    origin: str | None
+    dtype: str
+    shape: tuple[int, ...]
+    tied: bool = False
     whole: str | None = None
     edits: list[Edit] = field(default_factory=list)
 
     @property
-    def action(self) -> str:
+    def action(self) -> Action:
         """As in `MergedTensor`."""
         if self.edits:
             return "merged"
         if self.whole is not None:
-            return "replaced"
-        return "copied" if self.name == self.origin else "untied"
+            return "added" if self.origin is None else "replaced"
+        return "untied" if self.tied else "copied"
 
 
 class Plan:
@@ -58,10 +66,13 @@ class Plan:
 
     def __init__(self, base: Checkpoint, adapter: Adapter) -> None:
         self.base, self.adapter = base, adapter
-        self.config: dict[str, Any] = base.config
-        self.tensors = {name: Planned(name, name) for name in base.distinct}
-        self.untied: list[str] = []
         self._names = Names(base, inputs_first=adapter.stores_inputs_first)
+        self.made = reshaped(base, adapter, self._names)
+        self.config: dict[str, Any] = base.config if self.made is None else self.made.config
+        self.tensors = {item.name: item for item in self._planned()}
+        self._at = {item.origin: item for item in self.tensors.values()}
+        self.left_out = [name for name in base.distinct if name not in self._at]
+        self.untied: list[str] = []
         self._unused = list(adapter.unknown)
         for parameter, stored in adapter.whole.items():
             self._replace(parameter, stored)
@@ -69,40 +80,88 @@ class Plan:
             self._change(module)
         if self._unused:
             raise _unused(self._unused, adapter)
+        if self.made is not None:
+            lacking = [item.name for item in self.tensors.values() if self._lacks(item)]
+            require_whole(lacking, self.made, adapter)
         self._settle_ties()
+
+    def _planned(self) -> Iterator[Planned]:
+        """Every tensor of the output before the adapter changes it."""
+        if self.made is None or self.made.task is None:
+            for name in self.base.distinct:
+                yield self._copy(name, name)
+            return
+        dtype = next(info.dtype for info in self.base if info.dtype in FLOATS)
+        for stored, parameter in self.made.tensors.items():
+            place = self._names.place(parameter)
+            if place is None:
+                yield Planned(stored, None, dtype, self.made.shapes[parameter])
+            else:
+                yield self._copy(stored, place.name)
+
+    def _copy(self, name: str, origin: str, *, tied: bool = False) -> Planned:
+        info = self.base.tensors[origin]
+        return Planned(name, origin, info.dtype, info.shape, tied=tied)
+
+    def _lacks(self, item: Planned) -> bool:
+        """Whether a tensor has no values of the shape that the config asks for."""
+        if item.whole is not None or self.made is None:
+            return False
+        parameter = self.made.tensors.get(item.name) or self.made.place(item.name)
+        stacked = parameter is not None and self._index(parameter) is not None
+        wanted = None if parameter is None or stacked else self.made.shapes[parameter]
+        return item.origin is None or wanted not in (None, item.shape)
+
+    def _index(self, parameter: str) -> int | None:
+        place = self._names.place(parameter)
+        return None if place is None else place.index
 
     def _target(self, parameter: str) -> tuple[Planned, Place] | None:
         """The output tensor that a parameter is in; a tied one gets a tensor of its own."""
         place = self._names.place(parameter)
-        if place is not None and place.name in self.tensors:
-            return self.tensors[place.name], place
+        if place is not None and place.name in self._at:
+            return self._at[place.name], place
         tie = self._names.tie(parameter)
-        if tie is None:
-            return None
-        origin = self._names.place(self.base.ties[tie])
-        if origin is None:
-            return None
-        planned = self.tensors.setdefault(tie, Planned(tie, origin.name))
-        return planned, Place(tie, None, origin.transposed)
+        if tie is not None:
+            origin = self._names.place(self.base.ties[tie])
+            if origin is None:
+                return None
+            planned = self.tensors.setdefault(tie, self._copy(tie, origin.name, tied=True))
+            return planned, Place(tie, None, origin.transposed)
+        name = None if self.made is None else self.made.place(parameter)
+        new = [item for item in self.tensors.values() if item.origin is None]
+        found = next((item for item in new if self._is(item, name)), None)
+        return None if found is None else (found, Place(found.name))
+
+    def _is(self, item: Planned, parameter: str | None) -> bool:
+        return self.made is not None and self.made.tensors.get(item.name) == parameter
 
     def _replace(self, parameter: str, stored: str) -> None:
         found = self._target(parameter)
         if found is None or found[1].index is not None:
             self._unused.append(stored)
             return
-        planned = found[0]
-        ours, theirs = self.base.tensors[planned.origin], self.adapter.source.info(stored)
-        if ours.shape != theirs.shape:
+        planned, shape = found[0], self.adapter.source.info(stored).shape
+        if planned.shape != shape and not self._reshapes(parameter, shape):
             raise WorkError(
-                f"{short(stored)} is {list(theirs.shape)}, the base has {list(ours.shape)}",
+                f"{short(stored)} is {list(shape)}, the base has {list(planned.shape)}",
                 where=str(self.adapter.folder),
-                fix="merge into the base that it was trained on; a vocabulary that was resized "
-                "for the adapter must be resized in the base first",
+                fix="merge into the base that it was trained on",
             )
-        _require_floats(ours, self.base)
+        _require_floats(planned, self.base)
         # PEFT stores an embedding that it was trained beside, though it is the base's own.
-        if not _same_values(self.adapter.source[stored], self.base.weights[planned.origin]):
-            planned.whole = stored
+        if planned.origin is None or planned.shape != shape or not self._holds(planned, stored):
+            planned.whole, planned.shape = stored, shape
+
+    def _reshapes(self, parameter: str, shape: tuple[int, ...]) -> bool:
+        """Whether the config that is written asks for a parameter of this shape."""
+        name = None if self.made is None else self.made.place(parameter)
+        return name is not None and self.made is not None and self.made.shapes[name] == shape
+
+    def _holds(self, planned: Planned, stored: str) -> bool:
+        """Whether the base has the very values of an adapter's tensor."""
+        assert planned.origin is not None
+        return _same_values(self.adapter.source[stored], self.base.weights[planned.origin])
 
     def _change(self, module: str) -> None:
         roles = self.adapter.modules[module]
@@ -114,9 +173,8 @@ class Plan:
             planned, place = found
             transposed = place.transposed and "embedding_a" not in roles
             edit = replace(edit, index=place.index, transposed=transposed)
-            info = self.base.tensors[planned.origin]
-            _require_floats(info, self.base)
-            _require_fit(edit, info, next(iter(roles.values())), self.adapter)
+            _require_floats(planned, self.base)
+            _require_fit(edit, planned, next(iter(roles.values())), self.adapter)
             planned.edits.append(edit)
 
     def _settle_ties(self) -> None:
@@ -124,21 +182,33 @@ class Plan:
         pairs = {}
         for name, origin in self.base.ties.items():
             place = self._names.place(origin)
-            if place is not None and place.name in self.tensors:
-                pairs[name] = self.tensors[place.name]
+            if place is not None and place.name in self._at and self._has(name):
+                pairs[name] = self._at[place.name]
         apart = [name for name, partner in pairs.items() if self._differ(name, partner)]
         if not apart:
             return
         # One key of the config is for all pairs.
         for name, partner in pairs.items():
-            self.tensors.setdefault(name, Planned(name, partner.origin))
+            if name not in self.tensors and partner.origin is not None:
+                copy = self._copy(name, partner.origin, tied=True)
+                if partner.whole in self.adapter.in_place:
+                    copy = replace(copy, whole=partner.whole, shape=partner.shape)
+                self.tensors[name] = copy
         self.untied = list(pairs)
         self.config = {**self.config, "tie_word_embeddings": False}
+
+    def _has(self, name: str) -> bool:
+        """Whether the model that is written has a tied parameter."""
+        return self.made is None or self.made.place(name) is not None
 
     def _differ(self, name: str, partner: Planned) -> bool:
         own = self.tensors.get(name)
         if own is None:
-            return bool(partner.edits or partner.whole) and not self.adapter.keeps_ties
+            if partner.whole is None or partner.whole in self.adapter.in_place:
+                changed = bool(partner.edits)
+            else:  # of another shape, the partner's are all there are
+                changed = partner.shape == self._copy(name, str(partner.origin)).shape
+            return changed and not self.adapter.keeps_ties
         if own.edits or partner.edits or own.whole is None or partner.whole is None:
             return True
         source = self.adapter.source
@@ -172,14 +242,15 @@ def _edits(adapter: Adapter, module: str) -> Iterator[tuple[str, Edit, list[str]
         )
     _require_rank(adapter, module, left, right)
     magnitude = adapter.tensor(module, "magnitude")
-    if bool(adapter.config.get("use_dora")) != (magnitude is not None):
+    if (adapter.method == "dora") != (magnitude is not None):
         raise WorkError(
             f"use_dora and the tensors of {module} do not agree", where=str(adapter.folder)
         )
     scale = adapter.scale(module)
     used = [name for role, name in roles.items() if role != "bias"]
     if a == "embedding_a":
-        edit = Edit(left=right.t(), right=left.t(), scale=scale, by_column=True)
+        edit = Edit(left=right.t(), right=left.t(), scale=scale)
+        edit = replace(edit, by_column=adapter.magnitudes_by_column)
     else:
         edit = Edit(left=left, right=right, scale=scale)
     if magnitude is not None:
@@ -196,7 +267,7 @@ def _same_values(whole: torch.Tensor, stored: torch.Tensor) -> bool:
 
 
 def _require_rank(adapter: Adapter, module: str, left: torch.Tensor, right: torch.Tensor) -> None:
-    rank = adapter.rank(module)
+    rank = adapter.rank(module) or left.shape[-1]
     found = [left.shape[-1], right.shape[0]] if left.dim() == right.dim() == 2 else []
     if found != [rank, rank]:
         raise WorkError(
@@ -206,9 +277,9 @@ def _require_rank(adapter: Adapter, module: str, left: torch.Tensor, right: torc
         )
 
 
-def _require_fit(edit: Edit, info: TensorEntry, name: str, adapter: Adapter) -> None:
+def _require_fit(edit: Edit, planned: Planned, name: str, adapter: Adapter) -> None:
     """Refuse an edit whose shape is not that of the base's tensor."""
-    part = torch.empty(info.shape, device="meta")
+    part = torch.empty(planned.shape, device="meta")
     fits = edit.index is None or part.dim() > 1
     matrix = edit.matrix(part) if fits and part.dim() > 0 else part
     fits = matrix.dim() == 2
@@ -222,16 +293,16 @@ def _require_fit(edit: Edit, info: TensorEntry, name: str, adapter: Adapter) -> 
         rows, columns = edit.size
         raise WorkError(
             f"{short(name)} changes a weight of {rows or 'any'} x {columns or 'any'}, "
-            f"the base's {short(info.name)} is {' x '.join(map(str, matrix.shape))}",
+            f"the base's {short(planned.name)} is {' x '.join(map(str, matrix.shape))}",
             where=str(adapter.folder),
             fix="merge into the base that the adapter was trained on",
         )
 
 
-def _require_floats(info: TensorEntry, base: Checkpoint) -> None:
-    if info.dtype not in FLOATS:
+def _require_floats(planned: Planned, base: Checkpoint) -> None:
+    if planned.dtype not in FLOATS:
         raise WorkError(
-            f"{short(info.name)} holds {info.dtype} values, which an adapter cannot change",
+            f"{short(planned.name)} holds {planned.dtype} values, which an adapter cannot change",
             where=str(base.path),
             fix="merge into a checkpoint in bf16, fp16 or fp32",
         )
@@ -240,9 +311,14 @@ def _require_floats(info: TensorEntry, base: Checkpoint) -> None:
 def _unused(names: list[str], adapter: Adapter) -> WorkError:
     shown = ", ".join(short(name) for name in names[:5])
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    fix = "merge into the base that it was trained on"
+    if adapter.base:
+        fix += f"; the adapter names {short(adapter.base)}"
+    if set(names) <= set(adapter.unknown):
+        fix = f"they are no tensors of a kind that is merged; let {adapter.wrote} merge it"
     return WorkError(
         f"{len(names)} of {len(adapter.source)} tensors of the adapter fit nothing in the base: "
         f"{shown}{more}",
         where=str(adapter.folder),
-        fix="merge into the base that it was trained on",
+        fix=fix,
     )

@@ -23,6 +23,7 @@ from tfcli.errors import ModelError, UsageError
 from tfcli.files import write_text
 from tfcli.merge.adapter import open_adapter
 from tfcli.merge.arithmetic import Outcome, apply_edits
+from tfcli.merge.beside import beside_merged
 from tfcli.merge.plan import Plan, Planned
 from tfcli.merge.spec import MergedTensor, MergeResult, MergeSpec
 from tfcli.merge.unmerged import adapter_on, divergences
@@ -51,21 +52,22 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
         job.console.warn(
             f"{', '.join(plan.untied)}: the adapter changes one side of a tie; written untied"
         )
+    _say_shape(plan, job)
+    beside = beside_merged(dense, adapter.folder, job.console)
     unmerged, unknown = _unmerged(spec, base, plan)
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     outcomes: dict[str, Outcome] = {}
     pending = []
     for item in plan.tensors.values():
-        info = dense.tensors[item.origin]
-        code = wanted if wanted and info.dtype in FLOATS else info.dtype
+        code = wanted if wanted and item.dtype in FLOATS else item.dtype
         make = partial(_make, plan, item, code, outcomes)
-        pending.append(PendingTensor(item.name, code, info.shape, make))
+        pending.append(PendingTensor(item.name, code, item.shape, make))
     apart: dict[str, float] = {}
     written = write_verified(
         job.output,
         pending,
         with_dtype(plan.config, wanted),
-        dense,
+        beside.checkpoint,
         job.console,
         sources=(base, dense),
         files=adapter.files,
@@ -92,10 +94,14 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
     actions = [tensor.action for tensor in tensors]
     result = MergeResult(
         method=adapter.method,
+        wrote=adapter.wrote,
         adapter_tensors=len(adapter.source),
         merged=actions.count("merged"),
-        replaced=actions.count("replaced"),
+        replaced=actions.count("replaced") + actions.count("added"),
         copied=actions.count("copied"),
+        vocabulary=None if plan.made is None else plan.made.vocabulary,
+        task=None if plan.made is None else plan.made.task,
+        left_out=plan.left_out,
         untied=plan.untied,
         merge_base=spec.merge_base,
         max_deviation=max((outcome.deviation for outcome in outcomes.values()), default=0.0),
@@ -106,10 +112,22 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
         bytes=written.nbytes,
         verified=written.verified,
         companions=written.companions,
+        tokenizer_of=beside.tokenizer_of,
         tensors=tensors,
     )
     write_text(job.output / CARD, _card(spec, job, result))
     return result
+
+
+def _say_shape(plan: Plan, job: Job) -> None:
+    """Say what the adapter makes another model of than the base is."""
+    if plan.made is None:
+        return
+    if plan.made.vocabulary is not None:
+        job.console.note(f"the vocabulary has {plan.made.vocabulary:,} tokens, as the adapter's")
+    if plan.made.task is not None:
+        gone = f"; {', '.join(plan.left_out)} left out" if plan.left_out else ""
+        job.console.note(f"the result is for {plan.made.task}, as the adapter's head is{gone}")
 
 
 def _open(ref: str) -> Checkpoint:
@@ -175,9 +193,11 @@ def _logits(spec: MergeSpec, job: Job, unmerged: Checkpoint | None) -> LogitsAcc
 def _make(plan: Plan, item: Planned, code: str, outcomes: dict[str, Outcome]) -> Tensor:
     """The values of one tensor of the output; what the merge did to it is noted."""
     dtype = torch_dtype(code)
-    values = plan.base.weights[item.origin]
     if item.whole is not None:
         values = plan.adapter.source[item.whole]
+    else:
+        assert item.origin is not None, "the plan refuses a tensor without values"
+        values = plan.base.weights[item.origin]
     if item.edits:
         values, outcomes[item.name] = apply_edits(values, item.edits, dtype, item.name)
         return values

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.packed.gptq import by_tensor, find_packed, unpack_tensor
 from tfcli.checkpoints.strict_json import short
 from tfcli.console import Console
-from tfcli.dequantize.packed import by_tensor, find_packed, unpack_tensor
 from tfcli.diff.compare import distance
 from tfcli.errors import WorkError
 from tfcli.merge.arithmetic import apply_edits
@@ -47,19 +47,21 @@ def adapter_on(base: Checkpoint, plan: Plan) -> Checkpoint:
     held = _dense(base)
     tensors = {}
     for item in plan.tensors.values():
-        found, wanted = held.get(item.origin), plan.base.tensors[item.origin].shape
-        if found is None or found.shape != wanted:
+        found = None if item.origin is None else held.get(item.origin)
+        wanted = None if item.origin is None else plan.base.tensors[item.origin].shape
+        if item.origin is not None and (found is None or found.shape != wanted):
             shape = "is not there" if found is None else f"is {list(found.shape)}"
             raise WorkError(
-                f"{short(item.origin)} {shape}; the dense checkpoint has {list(wanted)}",
+                f"{short(item.origin)} {shape}; the dense checkpoint has {list(wanted or ())}",
                 where=str(base.path),
                 fix="name the checkpoint that the base was quantized from",
             )
-        code = "F32" if item.edits else found.dtype
+        code = "F32" if item.edits or found is None else found.dtype
         if item.whole is not None and not item.edits:
             code = plan.adapter.source.info(item.whole).dtype
         read = partial(_read, plan, item, found)
-        tensors[item.name] = TensorEntry(item.name, code, wanted, (item.origin,), "", read)
+        sources = (item.whole or item.origin or "",)
+        tensors[item.name] = TensorEntry(item.name, code, item.shape, sources, "", read)
     return Checkpoint("merge", plan.adapter.folder, plan.config, tensors, ())
 
 
@@ -93,8 +95,12 @@ def _dense(base: Checkpoint) -> dict[str, _Held]:
     return held
 
 
-def _read(plan: Plan, item: Planned, held: _Held) -> Tensor:
-    values = held.read() if item.whole is None else plan.adapter.source[item.whole]
+def _read(plan: Plan, item: Planned, held: _Held | None) -> Tensor:
+    if item.whole is not None:
+        values = plan.adapter.source[item.whole]
+    else:
+        assert held is not None, "the plan refuses a tensor without values"
+        values = held.read()
     if not item.edits:
         return values
     return apply_edits(values, item.edits, torch.float32, item.name)[0]

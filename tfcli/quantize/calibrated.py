@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from tfcli.quantize.gptq import GPTQOptions, Hessian, gptq
-from tfcli.quantize.grid import GridOptions
+from tfcli.quantize.grid import GridOptions, count_coarse_scales
 from tfcli.quantize.quantized import QuantizedWeight
 from tfcli.quantize.rtn import weight_error
 from tfcli.quantize.spec import TensorOutcome
@@ -65,6 +65,7 @@ class GPTQMethod:
             output_error=result.error,
             damping=result.damping,
             dead_inputs=result.dead,
+            coarse_scales=count_coarse_scales(weight, self.grid, name=self.stored_names[name]),
             bytes=layer_bytes(weight.shape[0], weight.shape[1], self.grid),
         )
         self.results[name] = LayerResult(name, packed, outcome)

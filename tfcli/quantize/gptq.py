@@ -90,7 +90,8 @@ class GPTQOptions:
     """What GPTQ adds to the grid's options.
 
     Args:
-        damping: the fraction of the Hessian's mean diagonal that is added to its diagonal.
+        damping: the fraction of the Hessian's mean diagonal, over the inputs that were ever active,
+            that is added to its diagonal.
         act_order: quantize inputs in the order of falling activation size, so that those which
             matter most are rounded first. Groups stay groups of neighbours, with the scales of the
             original weights ("static groups"), so the layout does not change.
@@ -174,10 +175,12 @@ def inverse_factor(matrix: Tensor, damping: float, *, name: str = "") -> tuple[T
     """
     matrix = matrix.clone()
     diagonal = matrix.diagonal()
-    # An input that was never active has no say: a 1 on the diagonal makes it independent of the
-    # others, so that it is rounded to nearest.
-    diagonal[diagonal == 0] = 1
-    mean = diagonal.mean().item()
+    # An input that was never active has no say. Any number on the diagonal makes it independent of
+    # the others, so that it is rounded to nearest; and it must not count in the mean, which the
+    # damping of the others is measured by.
+    live = diagonal > 0
+    mean = diagonal[live].mean().item() if live.any() else 1.0
+    diagonal[~live] = mean
     added = 0.0
     while True:
         diagonal += (damping - added) * mean

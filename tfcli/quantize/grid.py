@@ -11,8 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tfcli.errors import WorkError
+
 SMALLEST_SCALE = 2.0**-24
 """The smallest positive fp16 number: a scale never rounds to zero."""
+
+SMALLEST_NORMAL = 2.0**-14
+"""Below it fp16's numbers are multiples of the smallest one."""
 
 LARGEST_SCALE = 65504.0
 
@@ -78,8 +83,7 @@ def find_grid(weight: Tensor, options: GridOptions, importance: Tensor | None = 
         importance (Tensor): fp32 [n], what an error on each input costs; all alike when None. Only
             the clip search looks at it.
     """
-    low = weight.amin(dim=1, keepdim=True).clamp_(max=0)
-    high = weight.amax(dim=1, keepdim=True).clamp_(min=0)
+    low, high = _range(weight)
     grid = _grid(low, high, options)
     if not options.clip_search:
         return grid
@@ -99,17 +103,63 @@ def find_grid(weight: Tensor, options: GridOptions, importance: Tensor | None = 
 
 def _grid(low: Tensor, high: Tensor, options: GridOptions) -> Grid:
     """The grid that spans low .. high, both fp32 [rows, 1], low <= 0 <= high."""
-    top = options.top
+    top, scale = options.top, _storable(_exact_scale(low, high, options))
     if options.symmetric:
-        scale = _storable(torch.maximum(-low, high) * (2 / top))
         return Grid(scale, torch.full_like(scale, (top + 1) // 2), top)
-    scale = _storable((high - low) / top)
-    # Zero points start at 1: the v1 layout stores zero - 1, and its readers disagree about -1.
-    return Grid(scale, (-low / scale).round_().clamp_(1, top), top)
+    # Zero points start at 1: the v1 layout stores zero - 1, and its readers disagree about -1. A
+    # group that would have 0, as nothing in it is below 0, loses the lowest level by that. So its
+    # scale is made for the others, or its largest weights would be cut off.
+    zero = (-low / scale).round_().clamp_(0, top)
+    scale = torch.where(zero < 1, _storable(high / (top - 1)), scale)
+    return Grid(scale, zero.clamp_(min=1), top)
+
+
+def _range(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the greatest of each row and of 0, both [rows, 1]."""
+    low = weight.amin(dim=1, keepdim=True).clamp_(max=0)
+    return low, weight.amax(dim=1, keepdim=True).clamp_(min=0)
+
+
+def _exact_scale(low: Tensor, high: Tensor, options: GridOptions) -> Tensor:
+    """The scale that spans low .. high, before fp16 rounds it."""
+    if options.symmetric:
+        return torch.maximum(-low, high) * (2 / options.top)
+    return (high - low) / options.top
+
+
+def count_coarse_scales(weight: Tensor, options: GridOptions, *, name: str) -> int:
+    """How many groups of a weight have a scale that fp16 holds too coarsely.
+
+    Near its smallest number fp16 has few others: counted are steps that become more than a quarter
+    larger than they need be. A group of still smaller weights becomes zeros.
+
+    Args:
+        weight (Tensor): [m, n] in any float dtype, n a multiple of the group size.
+        options: the grid's options.
+        name: the weight's name, for errors.
+
+    Raises:
+        WorkError: a scale is larger than every number of fp16.
+    """
+    groups = weight.float().reshape(-1, options.width(weight.shape[1]))
+    exact = _exact_scale(*_range(groups), options)
+    if (exact > LARGEST_SCALE).any():
+        raise WorkError(
+            f"holds weights up to {groups.abs().max().item():.3g}: a scale of "
+            f"{exact.max().item():.3g} is needed, and fp16, which stores scales, ends at "
+            f"{LARGEST_SCALE:,.0f}",
+            where=name,
+            fix="check the checkpoint: it may come from a run that diverged; or name it in skip",
+        )
+    return int(((exact > 0) & (_storable(exact) > 1.25 * exact)).sum())
 
 
 def _storable(scale: Tensor) -> Tensor:
-    return scale.half().float().clamp_(SMALLEST_SCALE, LARGEST_SCALE)
+    """The nearest scale that fp16 holds; where its numbers are far apart, the one above, so that
+    no weight is cut off."""
+    sparse = torch.ceil(scale / SMALLEST_SCALE) * SMALLEST_SCALE
+    stored = torch.where(scale < SMALLEST_NORMAL, sparse, scale.half().float())
+    return stored.clamp_(SMALLEST_SCALE, LARGEST_SCALE)
 
 
 def _cost(weight: Tensor, grid: Grid, importance: Tensor | None) -> Tensor:

@@ -15,6 +15,9 @@ from tfcli.models.model import Model
 from tfcli.models.rules import Place
 from tfcli.models.saving import stored_place
 
+DEFAULT_GROUP_SIZES = (128, 64, 32)
+"""Tried in this order. 32 divides whatever can be packed."""
+
 
 @dataclass(frozen=True)
 class LinearPlan:
@@ -118,6 +121,25 @@ def make_plan(
         default = "not a linear" if name.startswith(inside) else "outside of the blocks"
         plan.kept[stored.name] = (stored_place(model, name).name, reasons.get(name, default))
     return plan
+
+
+def default_group_size(model: Model, skip: list[str]) -> tuple[int, str | None]:
+    """The group size where none is asked for, and the linear that keeps it from being larger.
+
+    A linear that none of them divides is left to `make_plan`, which refuses it.
+    """
+    widths = {
+        name: linear.in_features
+        for name, linear in _linears(model)
+        if not any(re.search(pattern, name) for pattern in skip)
+    }
+    culprit = None
+    for size in DEFAULT_GROUP_SIZES:
+        uneven = next((name for name, width in widths.items() if width % size), None)
+        if uneven is None:
+            return size, culprit
+        culprit = culprit or uneven
+    return DEFAULT_GROUP_SIZES[0], None
 
 
 def _linears(model: Model) -> list[tuple[str, nn.Linear]]:

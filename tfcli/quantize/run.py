@@ -14,6 +14,7 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.model import open_model
 from tfcli.checkpoints.write import Written, write_verified
 from tfcli.console import Bar
+from tfcli.devices import pick_device
 from tfcli.errors import UsageError
 from tfcli.files import write_text
 from tfcli.models.loading import build, load_weights
@@ -21,8 +22,8 @@ from tfcli.models.model import Model
 from tfcli.quantize.calibrate import calibrate, require_chain, token_windows
 from tfcli.quantize.calibrated import GPTQMethod
 from tfcli.quantize.gptq import GPTQOptions
-from tfcli.quantize.grid import GridOptions
-from tfcli.quantize.plan import Plan, make_plan
+from tfcli.quantize.grid import GridOptions, count_coarse_scales
+from tfcli.quantize.plan import DEFAULT_GROUP_SIZES, Plan, default_group_size, make_plan
 from tfcli.quantize.rtn import round_to_nearest, weight_error
 from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec, TensorOutcome
 from tfcli.quantize.write import LayerResult, QuantizedTensors, layer_bytes, require_finite
@@ -46,11 +47,12 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
             fix="quantize the checkpoint that it was made from",
         )
     source = checkpoint.weights
-    grid = GridOptions(spec.bits, spec.group_size, spec.symmetric, spec.clip_search)
     model = build(config)
     if spec.method == "gptq":
         require_chain(model)
-    plan = make_plan(model, source, group_size=spec.group_size, skip=spec.skip)
+    group_size = spec.group_size or _default_group_size(spec, job, model)
+    grid = GridOptions(spec.bits, group_size, spec.symmetric, spec.clip_search)
+    plan = make_plan(model, source, group_size=group_size, skip=spec.skip)
     for stored in plan.kept:  # before the long work
         require_finite(stored, source[stored])
     calibration = None
@@ -59,35 +61,37 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
             layers = _rtn_layers(plan, source, grid, bar)
         else:
             windows, calibration = _calibration(spec, job, checkpoint)
+            _warn_of_few_tokens(job, plan, calibration)
             load_weights(model, source)
             layers = _gptq_layers(spec, plan, model, windows, grid, bar)
         tensors = QuantizedTensors(plan, source, layers, grid)
         written = write_verified(
             job.output,
             tensors.pending(),
-            {**checkpoint.config, "quantization_config": quantization_config(spec, plan)},
+            {**checkpoint.config, "quantization_config": quantization_config(spec, grid, plan)},
             checkpoint,
             job.console,
             sources=[checkpoint],
             repeatable=False,
         )
     _warn_of_damping(spec, job, tensors.outcomes)
+    _warn_of_coarse_scales(job, tensors.outcomes)
     if not plan.skips_alike:
         job.console.warn(
             "skip names linears of some blocks and not of others: transformers cannot say so in a "
             "config and will not load this checkpoint; GPTQModel and vLLM can"
         )
-    result = _result(spec, checkpoint, plan, tensors.outcomes, calibration, written)
+    result = _result(spec, grid, checkpoint, plan, tensors.outcomes, calibration, written)
     write_text(job.output / CARD, _card(spec, job, result))
     return result
 
 
-def quantization_config(spec: QuantizeSpec, plan: Plan) -> dict[str, Any]:
+def quantization_config(spec: QuantizeSpec, grid: GridOptions, plan: Plan) -> dict[str, Any]:
     """What config.json says of the quantization, in the words of GPTQModel and transformers."""
     config: dict[str, Any] = {
         "quant_method": "gptq",
         "bits": spec.bits,
-        "group_size": spec.group_size,
+        "group_size": grid.group_size,
         # Groups are runs of neighbours in either order of quantization: readers need no g_idx.
         "desc_act": False,
         "sym": spec.symmetric,
@@ -125,6 +129,7 @@ def _rtn_layers(
             bits=grid.bits,
             group_size=grid.group_size,
             weight_error=weight_error(weight, quantized),
+            coarse_scales=count_coarse_scales(weight, grid, name=linear.stored_name),
             bytes=layer_bytes(linear.out_features, linear.in_features, grid),
         )
         bar.advance()
@@ -135,6 +140,9 @@ def _gptq_layers(
     spec: QuantizeSpec, plan: Plan, model: Model, windows: Tensor, grid: GridOptions, bar: Bar
 ) -> Iterator[LayerResult]:
     """Quantize block after block; uses up the model."""
+    for linear in plan.linears:  # before the long work
+        weight = model.get_submodule(linear.name).get_parameter("weight")
+        count_coarse_scales(weight, grid, name=linear.stored_name)
     method = GPTQMethod(
         grid,
         GPTQOptions(spec.damping, spec.act_order),
@@ -146,7 +154,7 @@ def _gptq_layers(
         windows.split(spec.batch_size),
         method,
         wanted=method.stored_names.__contains__,
-        device=spec.device,
+        device=str(pick_device(spec.device)),
     )
     for names in walk:
         for name in names:
@@ -159,7 +167,7 @@ def _calibration(
 ) -> tuple[Tensor, Calibration]:
     """Token windows, [windows, sequence_length], and what to report of them."""
     positions = checkpoint.model_config.longest_input
-    length = spec.sequence_length or min(512, positions)
+    length = spec.sequence_length or min(512, checkpoint.model_config.trained_length)
     if length > positions:
         raise UsageError(
             f"{length} is more than the model's {positions} positions",
@@ -174,7 +182,7 @@ def _calibration(
         job.console.note("no calibration text is given: Python's language reference is used")
         documents = [document.text for document in python_docs()]
     else:
-        documents = read_documents(spec.data)
+        documents = read_documents(spec.data, console=job.console)
     tokenizer = load_tokenizer(checkpoint.beside)
     encoded = [tokenizer.encode(document, add_special_tokens=True) for document in documents]
     windows = token_windows(encoded, length=length, samples=spec.samples, seed=spec.seed)
@@ -205,6 +213,37 @@ def leading(ids: list[int], token: int | None) -> int:
     return count
 
 
+def _default_group_size(spec: QuantizeSpec, job: Job, model: Model) -> int:
+    size, culprit = default_group_size(model, spec.skip)
+    if culprit is not None:
+        job.console.note(
+            f"groups of {size} inputs, as {DEFAULT_GROUP_SIZES[0]} does not divide the "
+            f"{model.get_submodule(culprit).in_features:,} of {culprit}"
+        )
+    return size
+
+
+def _warn_of_few_tokens(job: Job, plan: Plan, calibration: Calibration) -> None:
+    widest = max(plan.linears, key=lambda linear: linear.in_features)
+    if calibration.tokens < widest.in_features:
+        job.console.warn(
+            f"the calibration has {calibration.tokens:,} tokens, fewer than the "
+            f"{widest.in_features:,} inputs of {widest.name}: most directions of its inputs are "
+            "never seen; give more text or samples"
+        )
+
+
+def _warn_of_coarse_scales(job: Job, outcomes: list[TensorOutcome]) -> None:
+    coarse = [outcome for outcome in outcomes if outcome.coarse_scales]
+    if coarse:
+        most = max(coarse, key=lambda outcome: outcome.coarse_scales or 0)
+        job.console.warn(
+            f"{sum(outcome.coarse_scales or 0 for outcome in coarse):,} groups in {len(coarse)} "
+            f"tensors have weights too small for the scales that fp16 holds, and lose most of what "
+            f"they say: {most.coarse_scales:,} of them in {most.name}"
+        )
+
+
 def _warn_of_damping(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]) -> None:
     raised = [o for o in outcomes if o.damping is not None and o.damping > spec.damping]
     if raised:
@@ -217,6 +256,7 @@ def _warn_of_damping(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]
 
 def _result(
     spec: QuantizeSpec,
+    grid: GridOptions,
     checkpoint: Checkpoint,
     plan: Plan,
     outcomes: list[TensorOutcome],
@@ -234,7 +274,7 @@ def _result(
         output=spec.output,
         method=spec.method,
         bits=spec.bits,
-        group_size=spec.group_size,
+        group_size=grid.group_size,
         symmetric=spec.symmetric,
         quantized=len(quantized),
         kept=sum(outcome.outcome == "kept" for outcome in outcomes),
@@ -253,7 +293,7 @@ def _result(
 
 
 def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult) -> str:
-    groups = "one group a row" if spec.group_size == -1 else f"groups of {spec.group_size}"
+    groups = "one group a row" if result.group_size == -1 else f"groups of {result.group_size}"
     error = result.mean_output_error
     seen = result.calibration
     facts = {

@@ -26,6 +26,8 @@ class Model:
         bits: of a quantized weight.
         group_size: weights that share a scale; -1 for a whole row.
         bytes: of its weight files; None for one made elsewhere.
+        made_of: what a quantized model was made of.
+        source_bytes: of that.
         color: the number of its method's colour.
     """
 
@@ -35,6 +37,8 @@ class Model:
     bits: int | None = None
     group_size: int | None = None
     bytes: int | None = None
+    made_of: str = ""
+    source_bytes: int | None = None
     color: int = 0
 
 
@@ -47,11 +51,24 @@ class Models:
         self.warnings: list[str] = []
         made = _color(_label([_model(step) for step in makers]))
         self._models = {step.folder: model for step, model in zip(makers, made, strict=True)}
+        for step in makers:
+            if step.command == "quantize":
+                self._models[step.folder] = self._with_source(step)
 
     @property
     def all(self) -> list[Model]:
         """In the order of the steps that made them; those made elsewhere come last."""
         return list(self._models.values())
+
+    def _with_source(self, step: Step) -> Model:
+        """A quantized model with what it was made of, whether that is in the report or not."""
+        made, model = step.value(QuantizeResult), self._models[step.folder]
+        digest = step.record["inputs"].get(made.model)
+        source = self._models.get(self._digests.get(digest, Path(made.model).resolve()))
+        if source is not None and source.bytes:
+            return replace(model, made_of=source.label, source_bytes=source.bytes)
+        name = PurePath(made.model).name or made.model
+        return replace(model, made_of=name, source_bytes=made.bytes_before)
 
     def of(self, step: Step, reference: str) -> Model:
         """The model that an eval or a benchmark names.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 
 from tfcli.evaluate.spec import EvalResult
@@ -19,23 +20,46 @@ COMPRESSOR = 5
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """All that the figures of an eval depend on besides the model: evals that agree in these can
+    be compared."""
+
+    task: str
+    data_sha256: str
+    documents: int
+    tokens: int
+    bytes: int
+    tokenizer_sha256: str
+    window: int
+    stride: int
+    bos: str
+    bos_tokens: int
+    dtype: str
+
+    @classmethod
+    def of(cls, found: EvalResult) -> Conditions:
+        """The conditions of one eval."""
+        return cls(*(getattr(found, field.name) for field in fields(cls)))
+
+
+@dataclass(frozen=True)
 class Measure:
-    """One eval of one model.
+    """One eval of one model, or what it measured of the model's reference on the way.
 
     Args:
-        data: the hash of the text it was measured on, the window and the stride: evals that agree
-            in these can be compared.
+        conditions: what its figures depend on.
         setting: the same for people.
+        bits_per_byte: None where it was not measured.
         divergence: mean KL divergence from the reference model, in nats a token.
         agreement: share of tokens where both models find the same token the likeliest.
         baselines: compressor -> bits a byte on the same text.
     """
 
     model: Model
-    data: tuple[object, ...]
+    conditions: Conditions
     setting: str
     perplexity: float
-    bits_per_byte: float
+    bits_per_byte: float | None
     divergence: float | None
     agreement: float | None
     reference: Model | None
@@ -43,20 +67,65 @@ class Measure:
 
 
 def measures_of(steps: Sequence[Step], models: Models) -> list[Measure]:
-    """What the evals among the steps measured, in their order."""
-    return [_measure(step, models) for step in steps if step.command == "eval"]
+    """What the evals among the steps measured, in their order.
+
+    A reference that has no eval of its own under the same conditions has what was measured of it
+    beside another model.
+    """
+    evals = [(step, step.value(EvalResult)) for step in steps if step.command == "eval"]
+    # A hash is told where the words beside it do not tell two things apart.
+    seen: dict[str, set[str]] = {}
+    for _, found in evals:
+        for name, sha256 in _hashes(found).items():
+            seen.setdefault(name, set()).add(sha256)
+    told = {name for name, several in seen.items() if len(several) > 1}
+    measures = [_measure(step, found, models, told) for step, found in evals]
+    own = {(measure.model, measure.conditions) for measure in measures}
+    for (_, found), measure in zip(evals, list(measures), strict=True):
+        reference = measure.reference
+        if reference is None or found.reference_perplexity is None:
+            continue
+        if (reference, measure.conditions) not in own:
+            own.add((reference, measure.conditions))
+            measures.append(
+                replace(
+                    measure,
+                    model=reference,
+                    perplexity=found.reference_perplexity,
+                    bits_per_byte=_bits(found.reference_perplexity, found),
+                    divergence=None,
+                    agreement=None,
+                    reference=None,
+                )
+            )
+    return measures
 
 
-def _measure(step: Step, models: Models) -> Measure:
-    found = step.value(EvalResult)
+def _bits(perplexity: float, found: EvalResult) -> float | None:
+    """Bits a byte of a model with this perplexity on the tokens and bytes of an eval."""
+    return math.log2(perplexity) * found.tokens / found.bytes if found.bytes else None
+
+
+def _hashes(found: EvalResult) -> dict[str, str]:
+    return {PurePath(found.data).name: found.data_sha256, "tokenizer": found.tokenizer_sha256}
+
+
+def _measure(step: Step, found: EvalResult, models: Models, told: set[str]) -> Measure:
     documents = "1 document" if found.documents == 1 else f"{found.documents} documents"
+    before = {"each": "each window", "first": "each document", "none": "no window"}[found.bos]
+    said = [
+        f"{PurePath(found.data).name} ({documents}, {found.tokens:,} tokens, "
+        f"{format_bytes(found.bytes)}) in windows of {found.window}",
+        f"stride {found.stride}",
+    ]
+    said += [f"a prefix of {found.bos_tokens} before {before}"] if found.bos_tokens else []
+    said += [found.dtype]
+    said += [found.task] if found.task != "perplexity" else []
+    said += [f"{name} {sha256[:8]}" for name, sha256 in _hashes(found).items() if name in told]
     return Measure(
         model=models.of(step, found.model),
-        data=(found.data_sha256, found.window, found.stride),
-        setting=(
-            f"{PurePath(found.data).name} ({documents}, {found.tokens:,} tokens, "
-            f"{format_bytes(found.bytes)}) in windows of {found.window}, stride {found.stride}"
-        ),
+        conditions=Conditions.of(found),
+        setting=", ".join(said),
         perplexity=found.perplexity,
         bits_per_byte=found.bits_per_byte,
         divergence=found.kl_divergence,
@@ -68,13 +137,28 @@ def _measure(step: Step, models: Models) -> Measure:
     )
 
 
-def quality_sections(measures: Sequence[Measure], models: Models) -> list[Section]:
-    """Size against quality, and compression, for each text that was measured on."""
-    groups: dict[tuple[object, ...], list[Measure]] = {}
+def by_conditions(measures: Sequence[Measure]) -> list[list[Measure]]:
+    """The measures that compare with one another, in the order in which they come up."""
+    groups: dict[Conditions, list[Measure]] = {}
     for measure in measures:
-        groups.setdefault(measure.data, []).append(measure)
+        groups.setdefault(measure.conditions, []).append(measure)
+    return list(groups.values())
+
+
+def by_reference(measures: Sequence[Measure]) -> list[tuple[Model, list[Measure]]]:
+    """Each reference, and the measures of how far a model is from it."""
+    groups: dict[Model, list[Measure]] = {}
+    for measure in measures:
+        if measure.reference is not None and measure.divergence is not None:
+            groups.setdefault(measure.reference, []).append(measure)
+    return list(groups.items())
+
+
+def quality_sections(measures: Sequence[Measure], models: Models) -> list[Section]:
+    """Size against quality, and compression, for all conditions that were measured under."""
+    groups = by_conditions(measures)
     sections = []
-    for members in groups.values():
+    for members in groups:
         ending = f": {members[0].setting}" if len(groups) > 1 else ""
         sections.append(_quality(members, ending, models if len(groups) == 1 else None))
         compression = _compression(members, ending)
@@ -101,7 +185,9 @@ COLUMNS = (
 
 def _quality(members: Sequence[Measure], ending: str, models: Models | None) -> Section:
     measured = [measure.model for measure in members]
-    rows = [_row(measure.model, measure) for measure in members]
+    references = by_reference(members)
+    several = len(references) > 1
+    rows = [_row(measure.model, measure, several) for measure in members]
     # A model that was made and never measured is in the table all the same.
     if models:
         rows += [_row(model, None) for model in models.all if model not in measured]
@@ -109,11 +195,14 @@ def _quality(members: Sequence[Measure], ending: str, models: Models | None) -> 
     bits = size_figure(_dots(members, "bits_per_byte"), "bits per byte", log=False)
     if bits:
         figures.append(Figure(bits, "Lower is better; the smaller the model, the further left."))
-    divergence = size_figure(_dots(members, "divergence"), "KL divergence, nats", log=True)
-    if divergence:
-        reference = next(m.reference.label for m in members if m.reference is not None)
-        caption = f"Mean divergence of the next-token distributions from {reference}, log scale."
-        figures.append(Figure(divergence, caption))
+    for reference, compared in references:
+        divergence = size_figure(_dots(compared, "divergence"), "KL divergence, nats", log=True)
+        if divergence:
+            caption = (
+                "Mean divergence of the next-token distributions from "
+                f"{reference.label}, log scale."
+            )
+            figures.append(Figure(divergence, caption))
     return Section(
         f"Quality against size{ending}",
         f"Measured on {members[0].setting}.",
@@ -133,7 +222,12 @@ def _dots(members: Sequence[Measure], figure: str) -> list[Dot]:
     return dots
 
 
-def _row(model: Model, measure: Measure | None) -> tuple[str, ...]:
+def _row(model: Model, measure: Measure | None, several: bool = False) -> tuple[str, ...]:
+    """One line of the table.
+
+    Args:
+        several: models are compared with several references, so the line says with which.
+    """
     facts = [
         model.label,
         model.method or "made elsewhere",
@@ -143,11 +237,14 @@ def _row(model: Model, measure: Measure | None) -> tuple[str, ...]:
     ]
     if measure is None:
         return (*facts, *[EMPTY] * 4)
-    facts += [f"{measure.perplexity:.3f}", f"{measure.bits_per_byte:.4f}"]
+    facts.append(f"{measure.perplexity:.3f}")
+    facts.append(EMPTY if measure.bits_per_byte is None else f"{measure.bits_per_byte:.4f}")
     if measure.divergence is None:
         return (*facts, EMPTY, EMPTY)
+    far = small(measure.divergence)
+    far += f" from {measure.reference.label}" if several and measure.reference else ""
     agreement = EMPTY if measure.agreement is None else f"{measure.agreement:.2%}"
-    return (*facts, small(measure.divergence), agreement)
+    return (*facts, far, agreement)
 
 
 def _compression(members: Sequence[Measure], ending: str) -> Section | None:
@@ -155,7 +252,11 @@ def _compression(members: Sequence[Measure], ending: str) -> Section | None:
     if not baselines:
         return None
     rows = [(name, value, COMPRESSOR) for name, value in baselines.items()]
-    rows += [(m.model.label, m.bits_per_byte, m.model.color) for m in members]
+    rows += [
+        (m.model.label, m.bits_per_byte, m.model.color)
+        for m in members
+        if m.bits_per_byte is not None
+    ]
     rows.sort(key=lambda row: -row[1])
     wide, narrow = compression_figure(rows, 1000), compression_figure(rows, 440)
     assert wide is not None

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import UsageError, WorkError
-from tfcli.files import read_json
 from tfcli.recipe.record import RECORD, digest_input, read_record
 from tfcli.recipe.spec import Result
 from tfcli.recipe.verbs import VERBS

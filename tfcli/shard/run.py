@@ -25,6 +25,7 @@ from tfcli.hub import resolve
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import RECORD
 from tfcli.shard.spec import ShardResult, ShardSpec
+from tfcli.tokenizers.files import left_behind
 from tfcli.units import format_bytes, parse_bytes
 
 
@@ -100,9 +101,4 @@ def _writer(checkpoint: Checkpoint) -> tuple[bool, WriteFiles]:
 def _left_out(folder: Path, carried: set[str]) -> list[str]:
     if not folder.is_dir():
         return []
-    known = {CARD, CONFIG, INDEX, PICKLED_INDEX, RECORD, *carried}
-    return sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.name not in known and not path.name.startswith(".")
-    )
+    return left_behind(folder, {CARD, CONFIG, INDEX, PICKLED_INDEX, RECORD, *carried})

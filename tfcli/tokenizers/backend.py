@@ -91,6 +91,25 @@ def fingerprint(backend: Backend, pieces: str | None) -> str:
     return hashlib.sha256(f"{pieces or ''}{said}".encode()).hexdigest()
 
 
+def surroundings(backend: Backend) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The ids that stand before and after every text.
+
+    They are asked of the backend's template alone, with a text of one made-up token: no letter is
+    in every vocabulary.
+
+    Raises:
+        WorkError: the template leaves the text out, or has it twice.
+    """
+    bare = Backend(models.WordLevel({"text": 0}, unk_token="text"))
+    if backend.post_processor is not None:
+        bare.post_processor = backend.post_processor
+    found = bare.encode("text")
+    texts = [at for at, special in enumerate(found.special_tokens_mask) if not special]
+    if len(texts) != 1:
+        raise WorkError("its special tokens change the text between them", where="tokenizer.json")
+    return tuple(found.ids[: texts[0]]), tuple(found.ids[texts[0] + 1 :])
+
+
 def run(encode: Callable[..., Any], given: Any, **options: Any) -> Any:
     """Call the library; its errors become ours."""
     try:
@@ -100,8 +119,20 @@ def run(encode: Callable[..., Any], given: Any, **options: Any) -> Any:
         if any(isinstance(text, str) and not is_unicode(text) for text in texts):
             raise WorkError("the text has half a surrogate pair, which no encoding has") from None
         raise
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the library is no Exception
         raise WorkError(f"the tokenizer cannot encode the text: {error}") from error
+
+
+def decode(backend: Backend, ids: list[int], skip_special_tokens: bool) -> str:
+    """The text of ids; the library's errors become ours."""
+    try:
+        return backend.decode(ids, skip_special_tokens=skip_special_tokens)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # as above
+        raise WorkError(f"the tokenizer cannot decode the ids: {error}") from error
 
 
 def is_unicode(text: str) -> bool:

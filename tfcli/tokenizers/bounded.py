@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tfcli import files
+from tfcli.checkpoints.strict_json import LARGE, parse_json
 from tfcli.errors import WorkError
 
 MAX_BYTES = 64 << 20
@@ -65,17 +65,13 @@ def read_json_bytes(path: Path, limit: int) -> bytes:
     return data
 
 
-def read_bounded_json(path: Path, limit: int) -> Any:
-    """The content of a JSON file of at most `limit` bytes.
+def read_vocabulary_json(path: Path, limit: int) -> Any:
+    """The content of a vocab.json or tokenizer.json of at most `limit` bytes.
 
     Raises:
-        WorkError: as `read_bounded`, or no JSON, or more values than a vocabulary has tokens.
+        WorkError: as `read_json_bytes`, or no JSON.
     """
-    data = read_json_bytes(path, limit)
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise WorkError(f"not readable as JSON: {error}", where=str(path)) from error
+    return parse_json(read_json_bytes(path, limit), where=str(path), budget=LARGE)
 
 
 def read_vocab_json(path: Path) -> dict[str, int]:
@@ -84,7 +80,7 @@ def read_vocab_json(path: Path) -> dict[str, int]:
     Raises:
         WorkError: not such a file, too many tokens, or ids that are used twice or are too large.
     """
-    vocab = read_bounded_json(path, MAX_BYTES)
+    vocab = read_vocabulary_json(path, MAX_BYTES)
     if not isinstance(vocab, dict) or not vocab:
         raise WorkError("expected a JSON object of tokens and their ids", where=str(path))
     check_vocab(vocab, path)

@@ -1,44 +1,24 @@
 """Conversations as a model reads them: a chat template rendered, and its text encoded.
 
 The rules are those of transformers' `apply_chat_template`, and the text is the same; what a
-template may do and use is less (`chat_sandbox`, `chat_limits`).
+template may do and use is less (`chat_sandbox`).
 """
 
 from __future__ import annotations
 
-import traceback
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from jinja2.environment import Template
-from jinja2.exceptions import TemplateError, TemplateSyntaxError
-
 from tfcli.errors import UsageError, WorkError
-from tfcli.tokenizers.chat_limits import METER, Limits, Meter, RefusalError
-from tfcli.tokenizers.chat_messages import Data, cut_final, mark_final
-from tfcli.tokenizers.chat_sandbox import RaisedError, compiled
+from tfcli.tokenizers.chat_messages import conversation, copy, cut_final, mappings, mark_final
+from tfcli.tokenizers.chat_sandbox import SANDBOX, Limits
 from tfcli.tokenizers.load import Tokenizer
 
 LONGEST_TEMPLATE = 60_000
 """Characters of a template: twice what the longest known one has. It bounds compiling."""
-
-_SAID = 500  # characters of an error's message, which a template can make as long as any text
-# All that a template's own code can raise, Python's own limits among it.
-_FAILURES = (
-    TemplateError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True)
@@ -48,8 +28,8 @@ class Rendered:
     Args:
         text: what the model reads, special tokens spelt out.
         generation_spans: start and end, in characters of `text`, of what the template marks as the
-            assistant's by `{% generation %}`, in order. None when it marks nothing, or marks it
-            inside a macro or a captured block, where the place is not known.
+            assistant's by `{% generation %}`, in order. None when it marks nothing, or works on
+            what it has marked, as by trimming it, so that the place is not known.
     """
 
     text: str
@@ -95,7 +75,7 @@ def render_chat(
         special_tokens: `bos_token` and the like, as the template's variables.
         variables: more of them, such as `enable_thinking`.
         now: the date that the template sees; left out, today's.
-        limits: of time, text and depth; left out, `Limits()`.
+        limits: of time, text and memory; left out, `Limits()`.
 
     Raises:
         UsageError: both ways to end at once.
@@ -108,19 +88,23 @@ def render_chat(
             where="add_generation_prompt, continue_final_message",
             fix="leave one of the two out",
         )
-    data = Data()
-    chat = data.conversation(messages)
+    chat = conversation(messages)
     values = {
-        **data.copy(dict(special_tokens), "special_tokens"),
-        **data.copy(dict(variables or {}), "variables"),
-        "tools": data.mappings(tools, "tools"),
-        "documents": data.mappings(documents, "documents"),
+        **copy(dict(special_tokens), "special_tokens"),
+        **copy(dict(variables or {}), "variables"),
+        "tools": mappings(tools, "tools"),
+        "documents": mappings(documents, "documents"),
         "add_generation_prompt": add_generation_prompt,
         "messages": chat,
     }
     content = mark_final(chat) if continue_final_message else ""
-    meter = Meter(limits or Limits(), data.characters, now or datetime.now())
-    text, spans = _run(_compile(template), meter, values), meter.spans
+    if len(template) > LONGEST_TEMPLATE:
+        raise WorkError(
+            f"the chat template is longer than {LONGEST_TEMPLATE:,} characters",
+            where="chat template",
+            fix="use a template from a source you trust",
+        )
+    text, spans = SANDBOX.render(template, values, now or datetime.now(), limits or Limits())
     if continue_final_message:
         text = cut_final(text, content)
         spans = [(start, min(end, len(text))) for start, end in spans or () if start < len(text)]
@@ -183,72 +167,3 @@ def _marked(first: int, last: int, spans: tuple[tuple[int, int], ...]) -> int:
     """1 when the characters from `first` to `last` reach into one of the spans."""
     at = bisect_left(spans, (last, 0)) - 1  # the last one that starts before `last`
     return int(at >= 0 and first < spans[at][1])
-
-
-def _compile(template: str) -> Template:
-    if len(template) > LONGEST_TEMPLATE:
-        raise _refused(f"is longer than {LONGEST_TEMPLATE:,} characters")
-    try:
-        return compiled(template)
-    except TemplateSyntaxError as error:
-        raise WorkError(
-            f"the chat template is not valid: {error.message}",
-            where=f"chat template, line {error.lineno}",
-            fix="get it again from the model's source",
-        ) from None
-    except RefusalError as error:
-        raise _refused(str(error)) from None
-    except _FAILURES as error:
-        raise _refused(f"cannot be compiled ({_said(error)})") from None
-
-
-def _run(template: Template, meter: Meter, values: Mapping[str, Any]) -> str:
-    """Render piece by piece, so that the output is stopped where it gets too long."""
-    pieces = []
-    token = METER.set(meter)
-    try:
-        for piece in template.root_render_func(template.new_context(dict(values))):
-            pieces.append(piece)
-            meter.written += len(piece)
-            if meter.written > meter.limits.characters:
-                raise RefusalError(f"writes more than {meter.limits.characters:,} characters")
-    except RaisedError as error:
-        raise WorkError(
-            f"the chat template refuses these messages: {_said(error)}",
-            where=_line(template, error),
-        ) from None
-    except RefusalError as error:
-        raise _refused(str(error), _line(template, error)) from None
-    except RecursionError as error:
-        raise _refused("calls itself too deep", _line(template, error)) from None
-    except _FAILURES as error:
-        raise WorkError(
-            f"the chat template fails: {_said(error)}",
-            where=_line(template, error),
-            fix="see whether the messages have what it asks for",
-        ) from None
-    finally:
-        METER.reset(token)
-    return "".join(pieces)
-
-
-def _refused(what: str, where: str = "chat template") -> WorkError:
-    return WorkError(
-        f"the chat template {what}", where=where, fix="use a template from a source you trust"
-    )
-
-
-def _said(error: BaseException) -> str:
-    said = str(error) or type(error).__name__
-    return said if len(said) <= _SAID else said[:_SAID] + "..."
-
-
-def _line(template: Template, error: BaseException) -> str:
-    """The line of the template that an error comes from."""
-    lines = [
-        line
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if frame.f_globals.get("__jinja_template__") is template
-    ]
-    line = template.get_corresponding_lineno(lines[-1]) if lines else None
-    return "chat template" if line is None else f"chat template, line {line}"

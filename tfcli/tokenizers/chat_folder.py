@@ -8,22 +8,24 @@ from pathlib import Path
 from tfcli.errors import UsageError, WorkError, hint
 from tfcli.files import inside
 from tfcli.tokenizers.declared import read_object
-
-_LARGEST = 1_000_000  # bytes of a template file
+from tfcli.tokenizers.files import MAX_TEMPLATE_BYTES
 
 
 def find_templates(folder: Path | str) -> dict[str, str]:
     """The chat templates of a folder, by name; the one for everything is `default`.
 
-    A chat_template.jinja replaces what tokenizer_config.json has; additional_chat_templates/ adds
-    one a file.
+    A chat_template.jinja replaces what tokenizer_config.json has; a chat_template.json, which older
+    processors have, counts where there is neither. additional_chat_templates/ adds one a file.
 
     Raises:
         WorkError: a file that cannot be read.
     """
     folder = Path(folder)
     own = inside(folder, "chat_template.jinja")
-    found = {"default": _read(own)} if own.exists() else _in_config(folder)
+    if own.exists():
+        found = {"default": _read(own)}
+    else:
+        found = _in_json(folder, "tokenizer_config.json") or _in_json(folder, "chat_template.json")
     more = inside(folder, "additional_chat_templates")
     for file in sorted(more.glob("*.jinja")) if more.is_dir() else ():
         found[file.stem] = _read(inside(folder, f"{more.name}/{file.name}"))
@@ -56,27 +58,30 @@ def declared_bos(folder: Path | str) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _in_config(folder: Path) -> dict[str, str]:
-    template = read_object(folder, "tokenizer_config.json").get("chat_template")
+def _in_json(folder: Path, name: str) -> dict[str, str]:
+    template = read_object(folder, name).get("chat_template")
     if template is None:
         return {}
-    named = [{"name": "default", "template": template}] if isinstance(template, str) else template
+    if isinstance(template, str):
+        return {"default": template}
     try:
-        found = {item["name"]: item["template"] for item in named}
+        found = {item["name"]: item["template"] for item in template}
     except (TypeError, KeyError):
         found = {None: None}
     if not all(isinstance(one, str) for pair in found.items() for one in pair):
         raise WorkError(
             "chat_template is neither text nor a list of name and template",
-            where=str(folder / "tokenizer_config.json"),
+            where=str(folder / name),
         )
     return found
 
 
 def _read(file: Path) -> str:
     try:
-        if file.stat().st_size > _LARGEST:
-            raise WorkError(f"a chat template of more than {_LARGEST:,} bytes", where=str(file))
+        if file.stat().st_size > MAX_TEMPLATE_BYTES:
+            raise WorkError(
+                f"a chat template of more than {MAX_TEMPLATE_BYTES:,} bytes", where=str(file)
+            )
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise WorkError(f"not readable as text: {error}", where=str(file)) from error

@@ -16,73 +16,63 @@ _REASONING = ("reasoning_content", "thinking", "reasoning")
 _CONTINUES = "TFCLI CONTINUES HERE "  # ends in a space, which shows whether the template trims
 
 
-class Data:
-    """Copies values and counts their characters.
+def copy(value: Any, where: str, depth: int = 0) -> Any:
+    """A copy of `value` out of plain types.
 
-    Attributes:
-        characters: of all texts copied so far.
+    Raises:
+        WorkError: a value that JSON does not have, at `where`, or values nested without end.
     """
+    if depth > _DEEPEST:
+        raise WorkError(f"values are nested more than {_DEEPEST} deep", where=where)
+    if isinstance(value, str):
+        return str(value)
+    if value is None or type(value) in (bool, int, float):
+        return value
+    if isinstance(value, Mapping):
+        return {
+            _key(key, where): copy(one, f"{where}.{key}", depth + 1) for key, one in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [copy(one, f"{where}[{n}]", depth + 1) for n, one in enumerate(value)]
+    raise WorkError(
+        f"{_kind(value)} is not text, a number, a list or a mapping",
+        where=where,
+        fix="chat templates take what JSON can say",
+    )
 
-    def __init__(self) -> None:
-        self.characters = 0
 
-    def copy(self, value: Any, where: str, depth: int = 0) -> Any:
-        """A copy of `value` out of plain types.
+def _key(key: Any, where: str) -> str:
+    if not isinstance(key, str):
+        raise WorkError(f"the key {key!r} is not text", where=where)
+    return str(key)
 
-        Raises:
-            WorkError: a value that JSON does not have, at `where`, or values nested without end.
-        """
-        if depth > _DEEPEST:
-            raise WorkError(f"values are nested more than {_DEEPEST} deep", where=where)
-        if isinstance(value, str):
-            self.characters += len(value)
-            return str(value)
-        if value is None or type(value) in (bool, int, float):
-            return value
-        if isinstance(value, Mapping):
-            return {
-                self._key(key, where): self.copy(one, f"{where}.{key}", depth + 1)
-                for key, one in value.items()
-            }
-        if isinstance(value, list | tuple):
-            return [self.copy(one, f"{where}[{n}]", depth + 1) for n, one in enumerate(value)]
-        raise WorkError(
-            f"{_kind(value)} is not text, a number, a list or a mapping",
-            where=where,
-            fix="chat templates take what JSON can say",
-        )
 
-    def _key(self, key: Any, where: str) -> str:
-        if not isinstance(key, str):
-            raise WorkError(f"the key {key!r} is not text", where=where)
-        self.characters += len(key)
-        return str(key)
+def mappings(values: Any, where: str) -> list[dict[str, Any]] | None:
+    """A copy of a list of mappings, such as tools; None stays None."""
+    if values is None:
+        return None
+    if isinstance(values, str | Mapping) or not isinstance(values, Sequence):
+        raise WorkError(f"expected a list of mappings, not {_kind(values)}", where=where)
+    for n, value in enumerate(values):
+        if not isinstance(value, Mapping):
+            raise WorkError(f"expected a mapping, not {_kind(value)}", where=f"{where}[{n}]")
+    copies: list[dict[str, Any]] = copy(list(values), where)
+    return copies
 
-    def mappings(self, values: Any, where: str) -> list[dict[str, Any]] | None:
-        """A copy of a list of mappings, such as tools; None stays None."""
-        if values is None:
-            return None
-        if isinstance(values, str | Mapping) or not isinstance(values, Sequence):
-            raise WorkError(f"expected a list of mappings, not {_kind(values)}", where=where)
-        for n, value in enumerate(values):
-            if not isinstance(value, Mapping):
-                raise WorkError(f"expected a mapping, not {_kind(value)}", where=f"{where}[{n}]")
-        copies: list[dict[str, Any]] = self.copy(list(values), where)
-        return copies
 
-    def conversation(self, messages: Any) -> list[dict[str, Any]]:
-        """A copy of a conversation, in the form that templates expect.
+def conversation(messages: Any) -> list[dict[str, Any]]:
+    """A copy of a conversation, in the form that templates expect.
 
-        Keys without a value are left out, and reasoning is under each name that templates read it
-        by, as transformers does both.
+    Keys without a value are left out, and reasoning is under each name that templates read it
+    by, as transformers does both.
 
-        Raises:
-            WorkError: no messages, or one without a role or content, by its index.
-        """
-        chat = self.mappings(messages, "messages")
-        if not chat:
-            raise WorkError("there is no message", where="messages")
-        return [_message(message, f"messages[{n}]") for n, message in enumerate(chat)]
+    Raises:
+        WorkError: no messages, or one without a role or content, by its index.
+    """
+    chat = mappings(messages, "messages")
+    if not chat:
+        raise WorkError("there is no message", where="messages")
+    return [_message(message, f"messages[{n}]") for n, message in enumerate(chat)]
 
 
 def _message(message: dict[str, Any], where: str) -> dict[str, Any]:

@@ -1,213 +1,230 @@
-"""jinja2's immutable sandbox, with a hook at everything that a chat template does.
+"""Chat templates are rendered in a worker process: started once, kept alive, ended by its limits.
 
-The environment is that of transformers: blocks trimmed, `break` and `continue`, `raise_exception`,
-`strftime_now`, `tojson` without HTML escapes, and the `generation` tag. The compiler is told to
-fold nothing and to call a hook at every operator, literal list, comparison and piece of output, so
-that a rendering stays within its `Meter`, on any thread and without a signal or a process.
+A template comes with a checkpoint, so it is taken for hostile. It runs in jinja2's immutable
+sandbox (`chat_worker`), and the process around it is the second wall: it has no environment, can
+import the standard library and jinja2 alone, writes no file, and too much time or memory ends it.
 """
 
 from __future__ import annotations
 
-import types
-from functools import lru_cache
-from typing import Any
+import atexit
+import json
+import marshal
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
 
-from jinja2 import nodes
-from jinja2.environment import Template
-from jinja2.exceptions import TemplateRuntimeError
-from jinja2.ext import LoopControlExtension
-from jinja2.runtime import BlockReference, Context, LoopContext, Macro
-from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
-from jinja2.utils import Cycler, Joiner, Namespace
+from tfcli.errors import WorkError
+from tfcli.units import format_bytes
 
-from tfcli.tokenizers.chat_compiler import ChatCompiler, Generation
-from tfcli.tokenizers.chat_filters import FILTERS, LOOP_ITEMS, TESTS
-from tfcli.tokenizers.chat_limits import CELL, ITEM, METER, LoopItems, RefusalError, footprint
-from tfcli.tokenizers.chat_values import (
-    BINARY,
-    apply,
-    bounded_format,
-    call_text_method,
-    may_reach,
-    text,
-)
-
-MAX_LOOPS = 20
-"""Loops within one another: Python has the same limit."""
-
-
-class RaisedError(TemplateRuntimeError):
-    """The template called `raise_exception`."""
+_WORKER = Path(__file__).with_name("chat_worker.py")
+_KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")  # what Python itself may need
+_HEAD = struct.Struct("<QQ")  # as in the worker
+_WIDEST = 4  # bytes of a character, at most
+_SPAN = 40  # bytes of a marked part in an answer
+_ROOM = 10_000  # bytes of what else an answer says
+_DYING = 5  # seconds until a process that has closed its pipes is gone
 
 
-class ChatNamespace(Namespace):
-    """A namespace without names that begin with an underscore."""
+@dataclass(frozen=True)
+class Limits:
+    """How much one rendering may use.
 
-    def __init__(*args: Any, **kwargs: Any) -> None:  # a namespace may have a name `self`
-        own, args = args[0], args[1:]
-        attributes = {_public(name): value for name, value in dict(*args, **kwargs).items()}
-        METER.get().spend(ITEM * len(attributes))
-        Namespace.__init__(own, attributes)
+    Args:
+        seconds: processor time, so that a busy machine refuses nothing.
+        characters: of the result.
+        memory: bytes, beside what the conversation itself takes.
+        wall: seconds by the clock.
+    """
 
-    def __setitem__(self, name: str, value: Any) -> None:
-        super().__setitem__(_public(name), value)
-
-
-def _public(name: Any) -> Any:
-    if isinstance(name, str) and name.startswith("_"):
-        raise RefusalError(f"makes an attribute {name!r}: those that begin with _ are not its own")
-    return name
+    seconds: float = 5.0
+    characters: int = 10_000_000
+    memory: int = 512_000_000
+    wall: float = 60.0
 
 
-class ChatEnvironment(ImmutableSandboxedEnvironment):
-    """Where chat templates are compiled; it keeps nothing of a rendering, which has its `Meter`."""
+class Sandbox:
+    """One worker, started when it is first needed and again after it was ended.
 
-    code_generator_class = ChatCompiler
-    intercepted_binops = BINARY
+    Threads take turns. After a fork, the child starts a worker of its own.
+    """
 
     def __init__(self) -> None:
-        super().__init__(
-            trim_blocks=True,
-            lstrip_blocks=True,
-            optimized=False,
-            cache_size=0,
-            extensions=[Generation, LoopControlExtension],
-        )
-        self.filters, self.tests = FILTERS, TESTS
-        self.globals = {
-            "range": _range,
-            "dict": dict,
-            "namespace": ChatNamespace,
-            "cycler": Cycler,
-            "joiner": Joiner,
-            "raise_exception": _raise_exception,
-            "strftime_now": _strftime_now,
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def render(
+        self, template: str, values: Mapping[str, Any], now: datetime, limits: Limits
+    ) -> tuple[str, list[tuple[int, int]] | None]:
+        """The text of a template, and the places that it marks; None when it marks none.
+
+        Raises:
+            WorkError: a template that cannot be compiled, refuses, fails or takes too much.
+        """
+        request = {
+            "template": template,
+            "values": dict(values),
+            "now": now.isoformat(),
+            "characters": limits.characters,
+            "seconds": limits.seconds,
+            "wall": limits.wall,
+            "memory": limits.memory,
         }
+        data = marshal.dumps(request)
+        with self._lock:
+            answer, text = self._ask(_HEAD.pack(len(data), 0) + data, limits)
+        if "error" in answer:
+            raise _error(answer, limits)
+        spans = answer["spans"]
+        return text, spans and [(first, last) for first, last in spans]
 
-    def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
-        waiting: list[tuple[nodes.Node, int]] = [(source, 0)]
-        while waiting:
-            node, loops = waiting.pop()
-            if isinstance(node, nodes.For):
-                loops += 1
-                if loops > MAX_LOOPS:  # the compiler reads the innermost once for each
-                    raise RefusalError(f"has more than {MAX_LOOPS} loops within one another")
-                node.iter = nodes.Filter(node.iter, LOOP_ITEMS, [], [], None, None)
-                node.iter.set_lineno(node.lineno).set_environment(self)
-            waiting += [(child, loops) for child in node.iter_child_nodes()]
-        return super()._generate(source, *args, **kwargs)
+    def close(self) -> None:
+        """End the worker, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
 
-    # What the compiled template calls
+    def forget(self) -> None:
+        """Leave the worker to the process that started it."""
+        self._lock = threading.Lock()
+        self._process = None
 
-    def emit(self, value: Any) -> str:
-        """A value as a piece of the output."""
-        made = str(text(value))
-        METER.get().spend(len(made))
-        return made
-
-    text = staticmethod(text)
-
-    def concatenate(self, values: tuple[Any, ...]) -> str:
-        """The values of `a ~ b ~ c` as one text."""
-        parts = [str(text(value)) for value in values]
-        METER.get().spend(sum(map(len, parts)))
-        return "".join(parts)
-
-    def operand(self, value: Any) -> Any:
-        """A value that is about to be compared or hashed."""
-        METER.get().check(value)
-        return value
-
-    def made(self, value: Any) -> Any:
-        """A list, tuple or mapping that the template spells out."""
-        METER.get().spend(CELL * len(value))
-        return value
-
-    def cut(self, value: Any, start: Any, stop: Any, step: Any) -> Any:
-        """`value[start:stop:step]`."""
-        part = value[start:stop:step]
-        METER.get().spend(len(part) if isinstance(part, str) else CELL * len(part))
-        return part
-
-    # What jinja2 calls
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        return apply(operator, left, right)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        METER.get().tick()
-        METER.get().check(argument)
-        return super().getitem(obj, argument)
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return super().is_safe_attribute(obj, attr, value) and may_reach(obj, attr)
-
-    def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
-        what = f"reaches for {attribute!r} of a value of type {type(obj).__name__}"
-        if attribute.startswith("_"):  # only an attack asks for these; jinja2 would print nothing
-            raise RefusalError(what)
-        return self.undefined(what, name=attribute, obj=obj, exc=RefusalError)  # raised when used
-
-    def wrap_str_format(self, value: Any) -> Any:
-        if not isinstance(value, types.MethodType | types.BuiltinMethodType):
-            return None
-        if value.__name__ not in ("format", "format_map") or not isinstance(value.__self__, str):
-            return None
-        return bounded_format(self, value)
-
-    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        meter = METER.get()
-        meter.spend(ITEM * (len(args) + len(kwargs)))
-        if isinstance(obj, LoopContext) and args:  # `loop(items)` of a recursive loop
-            args = (LoopItems(meter, args[0]), *args[1:])
-        if isinstance(obj, Macro | LoopContext | BlockReference) or _is_mark(obj):
-            with meter.deeper():
-                return super().call(context, obj, *args, **kwargs)
-        for own in ("_loop_vars", "_block_vars"):  # jinja2's, for functions that take the context
-            kwargs.pop(own, None)
-        meter.check(*args, *kwargs.values())
-        owner = getattr(obj, "__self__", None)
-        if isinstance(owner, str):
-            return call_text_method(obj, args, kwargs)
-        if isinstance(owner, list | tuple):  # `index` and `count` compare all that is in it
-            meter.weigh(owner)
-        made = super().call(context, obj, *args, **kwargs)
-        if obj is dict or getattr(obj, "__name__", None) == "copy":
-            meter.spend(footprint(made))
-        return made
+    def _ask(self, data: bytes, limits: Limits) -> tuple[dict[str, Any], str]:
+        process = self._process
+        if process is None or process.poll() is not None:
+            self.close()
+            process = self._process = _start()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            with _killed_after(process, limits.wall) as late:
+                process.stdin.write(data)
+                process.stdin.flush()
+                answer, text = _read(process.stdout, limits)
+        except (OSError, EOFError):  # a pipe without an end to read from: the worker is gone
+            answer, text = _end_of(process, late.is_set()), ""
+        except BaseException:  # an answer that nobody waits for must not be the next one's
+            self.close()
+            raise
+        if answer.get("error") not in (None, *_OWN_FAULT):
+            self.close()  # what is left of it is not to be relied on
+        return answer, text
 
 
-def _is_mark(obj: Any) -> bool:
-    return isinstance(getattr(obj, "__self__", None), Generation)
-
-
-def _range(*ends: int) -> range:
-    numbers = range(*ends)
-    if len(numbers[: MAX_RANGE + 1]) > MAX_RANGE:  # `len` alone cannot say what is past 64 bits
-        raise RefusalError(f"counts past {MAX_RANGE:,}")
-    return numbers
-
-
-def _raise_exception(message: Any) -> None:
-    raise RaisedError(text(message))
-
-
-def _strftime_now(form: str) -> str:
-    if len(form) > 200:
-        raise RefusalError("formats the date with more than 200 characters")
-    return METER.get().now.strftime(form)
-
-
-@lru_cache(maxsize=1)
-def _environment() -> ChatEnvironment:
-    return ChatEnvironment()
-
-
-@lru_cache(maxsize=16)
-def compiled(source: str) -> Template:
-    """A template ready to render; the last few stay compiled.
+def _read(pipe: IO[bytes], limits: Limits) -> tuple[dict[str, Any], str]:
+    """One answer: what it says, and the text.
 
     Raises:
-        TemplateSyntaxError, SyntaxError, RecursionError: what cannot be compiled.
+        EOFError: there is none, or it is longer than the worker may make one.
     """
-    return _environment().from_string(source)
+    head = pipe.read(_HEAD.size)
+    size, length = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 0)
+    if not 0 < size <= _ROOM + _SPAN * limits.characters or length > _WIDEST * limits.characters:
+        raise EOFError
+    said, text = pipe.read(size), pipe.read(length)
+    if len(said) + len(text) < size + length:
+        raise EOFError
+    return json.loads(said), text.decode("utf-8", "surrogatepass")
+
+
+@contextmanager
+def _killed_after(process: subprocess.Popen[bytes], seconds: float) -> Iterator[threading.Event]:
+    """Kill a worker that cannot have a timer of its own; the event says that it was done."""
+    late = threading.Event()
+    if hasattr(signal, "setitimer"):
+        yield late
+        return
+
+    def give_up() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, give_up)
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
+
+
+def _start() -> subprocess.Popen[bytes]:
+    places: dict[str, None] = {}
+    for name in ("jinja2", "markupsafe"):
+        found = find_spec(name)
+        if found is None or found.origin is None:
+            raise WorkError(f"chat templates need the package {name}", fix=f"pip install {name}")
+        places[str(Path(found.origin).parent.parent)] = None
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-W", "ignore", str(_WORKER), *places],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={name: os.environ[name] for name in _KEPT if name in os.environ},
+        )
+    except OSError as error:
+        raise WorkError(f"no process for chat templates: {error.strerror}") from error
+
+
+def _end_of(process: subprocess.Popen[bytes], late: bool) -> dict[str, Any]:
+    """Why a worker gave no whole answer."""
+    try:
+        code = process.wait(timeout=_DYING)
+    except subprocess.TimeoutExpired:
+        return {"error": "ended", "said": "an answer that is none"}
+    if late or code == -getattr(signal, "SIGALRM", 0):
+        return {"error": "wall"}
+    if code == -getattr(signal, "SIGPROF", 0):
+        return {"error": "time"}
+    if code == -getattr(signal, "SIGKILL", 0):  # not by us: the system had no memory left
+        return {"error": "memory"}
+    assert process.stderr is not None
+    said = process.stderr.read(_ROOM).decode(errors="replace").strip().rpartition("\n")[2]
+    return {"error": "ended", "said": f"code {code}{said and ': '}{said}"}
+
+
+_OWN_FAULT = ("invalid", "refuses", "forbidden", "fails", "long")
+"""Errors after which a worker is as good as before."""
+
+
+def _error(answer: Mapping[str, Any], limits: Limits) -> WorkError:
+    kind, said, line = answer["error"], answer.get("said"), answer.get("line")
+    what = {
+        "invalid": f"is not valid: {said}",
+        "refuses": f"refuses these messages: {said}",
+        "fails": f"fails: {said}",
+        "forbidden": said,
+        "deep": "calls itself too deep",
+        "long": f"writes more than {limits.characters:,} characters",
+        "memory": f"takes more than {format_bytes(limits.memory)} of memory",
+        "time": f"takes longer than {limits.seconds:g} s of processor time",
+        "wall": f"takes longer than {limits.wall:g} s",
+        "ended": f"ended the process that it was rendered in, with {said}",
+    }[kind]
+    fixes = {
+        "invalid": "get it again from the model's source",
+        "refuses": None,
+        "fails": "see whether the messages have what it asks for",
+    }
+    return WorkError(
+        f"the chat template {what}",
+        where="chat template" if line is None else f"chat template, line {line}",
+        fix=fixes.get(kind, "use a template from a source you trust"),
+    )
+
+
+SANDBOX = Sandbox()
+"""The worker of this process."""
+atexit.register(SANDBOX.close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SANDBOX.forget)

@@ -14,20 +14,13 @@ from tfcli.tokenizers.bounded import MAX_ID, MAX_JSON_BYTES, read_json_bytes
 from tfcli.tokenizers.bpe_files import CLASSES, load_bpe_files
 from tfcli.tokenizers.charsmap import check_normalizer
 from tfcli.tokenizers.declared import Declared
+from tfcli.tokenizers.files import find_vocabulary
 from tfcli.tokenizers.languages import language_template
 from tfcli.tokenizers.pieces import load_m2m, load_marian
 from tfcli.tokenizers.special import add_tokens
 from tfcli.tokenizers.spm_classes import load_spm
 from tfcli.tokenizers.tiktoken_file import is_tiktoken, load_tiktoken
 from tfcli.tokenizers.wordpiece import load_wordpiece
-
-MODEL_NAMES = (
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "spm.model",
-)
-"""Names of SentencePiece models and rank files; another name ending in .model is found too."""
 
 
 @dataclass(frozen=True)
@@ -73,34 +66,21 @@ def _is_json(path: Path) -> bool:
 
 
 def _open_folder(folder: Path, declared: Declared, target: bool) -> Opened:
-    def found(name: str) -> Path | None:
-        path = inside(folder, name)
-        return path if path.exists() else None
-
-    if file := found("tokenizer.json"):
-        return _open_json(file, declared)
-    vocab, merges = found("vocab.json"), found("merges.txt")
-    side = found("target.spm" if target else "source.spm")
-    if side and vocab:
-        return Opened(*load_marian(side, vocab, declared))
-    if file := next(filter(None, map(found, MODEL_NAMES)), None) or _only(folder, "*.model"):
-        return _open_file(file, declared)
-    if vocab and merges:
-        return Opened(*load_bpe_files(vocab, merges, declared))
-    if file := found("vocab.txt") or _only(folder, "*.tiktoken"):
-        return _open_file(file, declared)
-    raise WorkError(
-        "there is no tokenizer.json, nor other files of a tokenizer",
-        where=str(folder),
-        fix="name a folder with a tokenizer.json, such as tfcli tokenizer makes, or with a "
-        "vocab.txt, a vocab.json and merges.txt, a SentencePiece .model or a tiktoken rank file",
-    )
-
-
-def _only(folder: Path, pattern: str) -> Path | None:
-    """The one file of a kind, or None."""
-    files = [inside(folder, path.name) for path in sorted(folder.glob(pattern))[:2]]
-    return files[0] if len(files) == 1 else None
+    vocabulary = find_vocabulary(folder, target=target)
+    if vocabulary is None:
+        raise WorkError(
+            "there is no tokenizer.json, nor other files of a tokenizer",
+            where=str(folder),
+            fix="name a folder with a tokenizer.json, such as tfcli tokenizer makes, or with a "
+            "vocab.txt, a vocab.json and merges.txt, a SentencePiece .model or a tiktoken rank "
+            "file",
+        )
+    first, last = vocabulary.files[0], vocabulary.files[-1]
+    if vocabulary.kind == "marian":
+        return Opened(*load_marian(first, last, declared))
+    if vocabulary.kind == "pairs":
+        return Opened(*load_bpe_files(first, last, declared))
+    return _open_file(first, declared)
 
 
 def _open_file(file: Path, declared: Declared) -> Opened:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer as Backend
 
-from tfcli.errors import WorkError
-from tfcli.tokenizers.backend import fingerprint, literal_backend, run
+from tfcli.tokenizers.backend import decode, fingerprint, literal_backend, run, surroundings
 from tfcli.tokenizers.batch import Batch, Side, cut, encodings, fill
 from tfcli.tokenizers.chat_folder import find_templates
 from tfcli.tokenizers.declared import read_declared
@@ -24,7 +23,8 @@ class Tokenizer:
     Args:
         backend: the `tokenizers` library's object, without truncation and padding.
         bos_id: begins a text. eos_id ends it, pad_id fills up. None when not declared.
-        chat_template: the Jinja source, never rendered here.
+        chat_templates: name -> Jinja source, never rendered here; the one for everything is
+            `default`.
         special_ids: role -> id of every declared special token, such as `mask_token`.
         pieces: SHA-256 of the SentencePiece model that the backend asks to cut text, where it
             does. Such a backend has no tokenizer.json.
@@ -34,9 +34,14 @@ class Tokenizer:
     bos_id: int | None = None
     eos_id: int | None = None
     pad_id: int | None = None
-    chat_template: str | None = None
+    chat_templates: Mapping[str, str] = field(default_factory=dict)
     special_ids: Mapping[str, int] = field(default_factory=dict)
     pieces: str | None = None
+
+    @property
+    def chat_template(self) -> str | None:
+        """The chat template for everything."""
+        return self.chat_templates.get("default")
 
     @cached_property
     def vocab_size(self) -> int:
@@ -45,7 +50,7 @@ class Tokenizer:
 
     @cached_property
     def prefix(self) -> tuple[int, ...]:
-        """The ids that `encode` puts before every text: the BOS, or nothing."""
+        """The ids that `encode` puts before every text: nothing, the BOS, or several (GLM)."""
         return self._added[0]
 
     @cached_property
@@ -55,11 +60,7 @@ class Tokenizer:
 
     @cached_property
     def _added(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        whole, bare = self.encode("a"), self.encode("a", add_special_tokens=False)
-        for start in range(len(whole) - len(bare) + 1):
-            if whole[start : start + len(bare)] == bare:
-                return tuple(whole[:start]), tuple(whole[start + len(bare) :])
-        raise WorkError("its special tokens change the text between them", where="tokenizer.json")
+        return surroundings(self.backend)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -133,7 +134,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of ids; bytes that are no UTF-8 become U+FFFD."""
-        return self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        return decode(self.backend, list(ids), skip_special_tokens)
 
 
 def load_tokenizer(
@@ -162,7 +163,7 @@ def load_tokenizer(
         bos_id=opened.ids.get("bos_token"),
         eos_id=opened.ids.get("eos_token"),
         pad_id=opened.ids.get("pad_token"),
-        chat_template=find_templates(folder).get("default"),
+        chat_templates=find_templates(folder),
         special_ids=opened.ids,
         pieces=opened.pieces,
     )

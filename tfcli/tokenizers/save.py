@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import WorkError
-from tfcli.files import read_json, write_json, write_text
+from tfcli.files import write_json, write_text
 
 if TYPE_CHECKING:
     from tfcli.tokenizers.load import Tokenizer
@@ -40,6 +42,13 @@ def save_tokenizer_json(tokenizer: Tokenizer, folder: Path) -> None:
     config.setdefault("clean_up_tokenization_spaces", False)
     if tokenizer.backend.encode_special_tokens:
         config["split_special_tokens"] = True
-    if tokenizer.chat_template is not None:
-        config["chat_template"] = tokenizer.chat_template
+    if tokenizer.chat_templates:
+        config["chat_template"] = written_templates(tokenizer.chat_templates)
     write_json(path, config)
+
+
+def written_templates(templates: Mapping[str, str]) -> str | list[dict[str, str]]:
+    """Chat templates as tokenizer_config.json has them: the only one, or a list with names."""
+    if templates.keys() == {"default"}:
+        return templates["default"]
+    return [{"name": name, "template": template} for name, template in templates.items()]

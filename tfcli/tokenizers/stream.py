@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tfcli.tokenizers.load import Tokenizer
 
 _INCOMPLETE = "\ufffd"
 
 
 class StreamDecoder:
-    """Turns ids into text piece by piece; the pieces add up to `tokenizer.decode` of all ids.
+    """Turns ids into text piece by piece.
 
-    A character's bytes can lie in several tokens, so text that ends inside a character is held
-    back. Each piece is decoded after the piece before it, because some tokenizers drop the space
-    before the first token of a text.
+    The pieces add up to what all ids decode to together, less what the ids before them decode to:
+    some tokenizers drop the space before the first token of a text, and the first new token is
+    none where a text goes on. A character's bytes can lie in several tokens, so text that ends
+    inside a character is held back.
+
+    Args:
+        tokenizer: of the model.
+        before: ids that the text goes on from.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, before: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
-        self._ids: list[int] = []
+        self._ids = list(before)
         self._context = 0  # where decoding starts
-        self._printed = 0  # ids before this one are printed
+        self._printed = len(self._ids)  # ids before this one are printed
 
     def push(self, token: int) -> str:
         """The text that one more id completes; empty while a character is incomplete."""

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from tfcli.checkpoints.strict_json import read_json
 from tfcli.console import Console
 from tfcli.errors import WorkError
-from tfcli.files import digest_file, inside, read_json, sync_entry, sync_folder, write_json
+from tfcli.files import digest_file, inside, sync_entry, sync_folder, write_json
 from tfcli.train.weights import load_optimizer, load_weights_into, save_optimizer, save_weights
 
 SCHEMA = "tfcli.checkpoint/1"
@@ -39,6 +40,7 @@ class Progress:
         best_loss: the lowest validation loss so far, nats a token.
         best_step: where it was.
         epoch_starts: see `Feed`.
+        unfinished: figures of the last step, where its validation is still to be done.
     """
 
     step: int = 0
@@ -48,6 +50,7 @@ class Progress:
     best_loss: float | None = None
     best_step: int | None = None
     epoch_starts: list[int] = dataclasses.field(default_factory=lambda: [0])
+    unfinished: dict[str, Any] | None = None
 
 
 class Checkpoints:

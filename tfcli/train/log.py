@@ -40,9 +40,12 @@ class MetricsLog:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; one without a line is removed."""
         if self._file is not None:
             self._file.close()
+            path = Path(self._file.name)
+            if not path.stat().st_size:
+                path.unlink()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -12,13 +13,13 @@ from accelerate import Accelerator
 from torch import nn
 
 from tfcli.console import Bar
+from tfcli.devices import Precision, autocast
 from tfcli.errors import WorkError
 from tfcli.train.batches import Feed, StepData, derive_seed
 from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.interrupts import Interrupts
 from tfcli.train.log import MetricsLog
 from tfcli.train.objective import Objective
-from tfcli.train.precision import Precision, autocast
 from tfcli.train.schedule import Schedule
 from tfcli.train.validate import Validation
 
@@ -45,6 +46,7 @@ class Loop:
         validate_every: 0 for at the end only.
         checkpoint_every: 0 for never.
         keep_best: store the weights of the lowest validation loss.
+        answer: called at once, in another thread, when a signal asks to stop.
     """
 
     model: nn.Module
@@ -64,6 +66,7 @@ class Loop:
     validate_every: int = 0
     checkpoint_every: int = 0
     keep_best: bool = False
+    answer: Callable[[], None] = lambda: None
 
     def run(self, progress: Progress, bar: Bar) -> None:
         """Train from where `progress` is to the last step.
@@ -73,42 +76,63 @@ class Loop:
             KeyboardInterrupt: asked for by a signal, after a checkpoint.
         """
         self.model.train()
-        with Interrupts() as interrupts:
-            for step in range(progress.step, self.steps):
+        with Interrupts(self.answer) as interrupts:
+            while _more(progress, self.steps):
                 started = time.perf_counter()
-                data = self.feed.step(step)
-                lr = self.lr * self.schedule(step)
-                loss, norm, stop = self.train_step(step, data, lr, interrupts.asked)
-                seconds = time.perf_counter() - started
-                progress.step, progress.tokens = step + 1, progress.tokens + data.targets
-                rate = data.targets / seconds
-                valued = self._validate(progress)
-                self.log.write(
-                    {
-                        "step": progress.step,
-                        "loss": loss,
-                        "lr": lr,
-                        "grad_norm": norm,
-                        "tokens_per_second": round(rate, 1),
-                        "val_loss": valued,
-                    }
-                )
-                figures = {"loss": f"{loss:.3f}", "tokens/s": f"{rate:,.0f}"}
-                bar.show(**figures, **_best(progress))
-                bar.advance()
+                if progress.unfinished is None:
+                    self._step(progress)
+                stop = self._finish(progress, bar, interrupts)
                 progress.seconds += time.perf_counter() - started
                 self._checkpoint(progress, stop)
-                if stop:
+                if stop and _more(progress, self.steps):
                     raise KeyboardInterrupt
 
-    def train_step(
-        self, step: int, data: StepData, lr: float, stop: bool = False
-    ) -> tuple[float, float, bool]:
+    def _step(self, progress: Progress) -> None:
+        """Move the weights once; the step's figures wait for those of a validation."""
+        started = time.perf_counter()
+        data = self.feed.step(progress.step)
+        lr = self.lr * self.schedule(progress.step)
+        loss, norm = self.train_step(progress.step, data, lr)
+        rate = data.targets / (time.perf_counter() - started)
+        progress.step, progress.tokens = progress.step + 1, progress.tokens + data.targets
+        progress.unfinished = {
+            "step": progress.step,
+            "loss": loss,
+            "lr": lr,
+            "grad_norm": norm,
+            "tokens_per_second": round(rate, 1),
+        }
+
+    def _finish(self, progress: Progress, bar: Bar, interrupts: Interrupts) -> bool:
+        """Validate where it is time to, and write the step's line.
+
+        Returns:
+            whether any process was asked to stop. Where that cut a validation short, the step is
+            still unfinished.
+        """
+        figures = progress.unfinished
+        assert figures is not None, "a step was made"
+        if self._validates_after(progress.step):
+            valued = self._validate(progress, lambda: interrupts.asked)
+            if valued is None:
+                return True
+            figures = {**figures, "val_loss": valued}
+        self.log.write(figures)
+        progress.unfinished = None
+        shown = {
+            "loss": f"{figures['loss']:.3f}",
+            "tokens/s": f"{figures['tokens_per_second']:,.0f}",
+        }
+        bar.show(**shown, **_best(progress))
+        bar.advance()
+        asked = torch.tensor(float(interrupts.asked), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked, "sum") > 0)
+
+    def train_step(self, step: int, data: StepData, lr: float) -> tuple[float, float]:
         """One optimizer step.
 
         Returns:
-            the loss, a mean over the step's targets; the norm of the gradients before clipping;
-            whether any process was asked to stop
+            the loss, a mean over the step's targets, and the norm of the gradients before clipping
         """
         accelerator = self.accelerator
         # Dropout follows from the seed and the step, so a resumed run draws what a straight one
@@ -122,26 +146,32 @@ class Loop:
             last = number == len(data.micro)
             with nullcontext() if last else accelerator.no_sync(self.model):
                 with autocast(self.precision, accelerator.device.type):
-                    loss = self.objective(self.model, batch, divisor)
-                accelerator.backward(loss)
-            total += loss.detach()
+                    part = self.objective(self.model, batch, divisor)
+                accelerator.backward(part)
+            total += part.detach()
         total /= accelerator.num_processes
         norm = accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf)
-        asked = torch.tensor(float(stop), device=accelerator.device)
-        shared = accelerator.reduce(torch.stack([total, asked]), "sum").tolist()
-        _require_finite(step + 1, shared[0], float(norm))
+        loss, norm = float(accelerator.reduce(total, "sum")), float(norm)
+        _require_finite(step + 1, "loss", loss)
+        _require_finite(step + 1, "gradient norm", norm)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return shared[0], float(norm), shared[1] > 0
+        return loss, norm
 
-    def _validate(self, progress: Progress) -> float | None:
-        due = self.validate_every and progress.step % self.validate_every == 0
-        if self.validation is None or not (due or progress.step == self.steps):
-            return None
+    def _validates_after(self, step: int) -> bool:
+        due = self.validate_every and step % self.validate_every == 0
+        return self.validation is not None and bool(due or step == self.steps)
+
+    def _validate(self, progress: Progress, asked: Callable[[], bool]) -> float | None:
+        """The validation loss; None when a process was asked to stop before it was measured."""
+        assert self.validation is not None
         model = self.accelerator.unwrap_model(self.model)
-        loss = self.validation.loss(model, self.accelerator)
+        loss = self.validation.loss(model, self.accelerator, asked)
+        if loss is None:
+            return None
+        _require_finite(progress.step, "validation loss", loss)
         if progress.best_loss is None or loss < progress.best_loss:
             progress.best_loss, progress.best_step = loss, progress.step
             if self.keep_best and self.accelerator.is_main_process:
@@ -149,7 +179,7 @@ class Loop:
         return loss
 
     def _checkpoint(self, progress: Progress, stop: bool) -> None:
-        if not self.checkpoint_every or progress.step == self.steps:
+        if not self.checkpoint_every or not _more(progress, self.steps):
             return
         if stop or progress.step % self.checkpoint_every == 0:
             if self.accelerator.is_main_process:
@@ -160,14 +190,18 @@ class Loop:
             self.accelerator.wait_for_everyone()
 
 
+def _more(progress: Progress, steps: int) -> bool:
+    """Whether anything is left to do."""
+    return progress.unfinished is not None or progress.step < steps
+
+
 def _best(progress: Progress) -> dict[str, str]:
     return {} if progress.best_loss is None else {"best validation": f"{progress.best_loss:.3f}"}
 
 
-def _require_finite(step: int, loss: float, norm: float) -> None:
-    for name, value in (("loss", loss), ("gradient norm", norm)):
-        if not math.isfinite(value):
-            raise WorkError(
-                f"the {name} is {value} at step {step}",
-                fix="lower optimizer.lr, lengthen schedule.warmup_steps, or set precision: fp32",
-            )
+def _require_finite(step: int, name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise WorkError(
+            f"the {name} is {value} at step {step}",
+            fix="lower optimizer.lr, lengthen schedule.warmup_steps, or set precision: float32",
+        )

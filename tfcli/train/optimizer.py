@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,21 +12,30 @@ from tfcli.errors import UsageError
 from tfcli.train.spec import OptimizerSection
 
 
-def parameter_groups(
-    parameters: Iterable[nn.Parameter], weight_decay: float
-) -> list[dict[str, Any]]:
-    """Two groups: matrices with weight decay; norms, biases and other vectors without.
-
-    Decay pulls towards 0, which is no neutral place for a norm's scale.
-    """
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim > 1]
-    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: what inputs are multiplied with has weight decay, everything else has none."""
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            owner, _, leaf = name.rpartition(".")
+            (decayed if decays(model.get_submodule(owner), leaf) else spared).append(parameter)
     groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": spared, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def decays(owner: nn.Module, leaf: str) -> bool:
+    """Whether weight decay falls on the parameter `leaf` of a module.
+
+    It does on matrices, kernels and tables: the `weight` of linears, convolutions, routers and
+    embeddings. Decay pulls towards 0, which is no neutral place for the scale of a norm, whatever
+    its shape, for a bias, or for what a family has of its own: decays, mixing shares, sinks.
+    """
+    is_norm = any(kind.__name__.endswith("Norm") for kind in type(owner).__mro__)
+    return leaf == "weight" and not is_norm and owner.get_parameter(leaf).ndim > 1
 
 
 def _adamw(groups: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:
@@ -68,8 +77,10 @@ def require_optimizer(name: str) -> None:
         _bitsandbytes()
 
 
-def build_optimizer(model: nn.Module, section: OptimizerSection) -> torch.optim.Optimizer:
+def build_optimizer(
+    model: nn.Module, section: OptimizerSection, lr: float
+) -> torch.optim.Optimizer:
     """The optimizer of a model that is on its device. The loop sets the rate at each step."""
-    groups = parameter_groups(model.parameters(), section.weight_decay)
-    options = {"lr": section.lr, "betas": section.betas, "eps": section.eps}
+    groups = parameter_groups(model, section.weight_decay)
+    options = {"lr": lr, "betas": section.betas, "eps": section.eps}
     return OPTIMIZERS[section.name](groups, options)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
+from tfcli.checkpoints.io.dtypes import dtype_code
+from tfcli.console import Console
 from tfcli.data.documents import read_documents
 from tfcli.data.tokens import token_stream
 from tfcli.errors import ModelError, UsageError, WorkError
@@ -18,6 +22,12 @@ from tfcli.train.batches import Stream, derive_seed
 from tfcli.train.optimizer import require_optimizer
 from tfcli.train.spec import TrainSpec
 from tfcli.train.subwords import SubwordSampler
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 if TYPE_CHECKING:
     from tfcli.checkpoints.checkpoint import Checkpoint
@@ -58,14 +68,15 @@ def tokenizer_folder(spec: TrainSpec, start: Checkpoint | None) -> Path:
 
 def new_config(values: dict[str, Any], tokenizer: Tokenizer) -> ModelConfig:
     """The config of a new model; the tokenizer fills in what it leaves open of the vocabulary."""
+    means_more = tokenizer.pad_id in (tokenizer.bos_id, tokenizer.eos_id)
     ids = {
         "vocab_size": tokenizer.vocab_size,
         "bos_token_id": tokenizer.bos_id,
         "eos_token_id": tokenizer.eos_id,
+        # Readers keep the embedding of pad_token_id at 0, which must not happen to a token that
+        # texts use. A family's own default names some token of another tokenizer.
+        "pad_token_id": None if means_more else tokenizer.pad_id,
     }
-    if tokenizer.pad_id not in (tokenizer.bos_id, tokenizer.eos_id):
-        # The embedding of pad_token_id stays 0, which must not happen to a token that means much.
-        ids["pad_token_id"] = tokenizer.pad_id
     try:
         return config_from_recipe({**ids, **values})
     except ModelError as error:
@@ -113,19 +124,24 @@ class Text:
     validation: torch.Tensor | None
 
 
-def read_text(spec: TrainSpec, tokenizer: Tokenizer) -> Text:
+def read_text(spec: TrainSpec, tokenizer: Tokenizer, console: Console) -> Text:
     """Read and encode the data.
 
     Raises:
         UsageError: less than one window of tokens.
         WorkError: files that cannot be read, or without text.
     """
-    documents = read_documents(spec.data, spec.text_field, split="train")
+    documents = read_documents(spec.data, spec.text_field, split="train", console=console)
     stream = _encode(documents, tokenizer)
     _require_window(stream, "data", spec.sequence_length)
     validation = None
     if spec.validation is not None:
-        held_out = read_documents(spec.validation, spec.text_field, split="validation")
+        held_out = read_documents(
+            spec.validation, spec.text_field, split="validation", console=console
+        )
+        both = len(set(held_out) & set(documents))
+        if both:
+            console.warn(f"{both:,} of the validation documents are trained on as well")
         validation = _encode(held_out, tokenizer)
         _require_window(validation, "validation", 1)
     if not spec.bpe_dropout:
@@ -152,7 +168,12 @@ def _require_window(stream: torch.Tensor, key: str, length: int) -> None:
 
 
 def build_model(spec: TrainSpec, config: ModelConfig | None, start: Checkpoint | None) -> Model:
-    """The model to train, float32, on the CPU: new where there is a config, else loaded."""
+    """The model to train, float32, on the CPU: new where there is a config, else loaded.
+
+    No row of its token table is frozen. A model's pad_token_id may be a token that texts use, as
+    the one that ends them; and as windows hold no padding, a row that is none of these keeps its
+    values anyway.
+    """
     from tfcli.checkpoints.model import load_model
     from tfcli.models.loading import build, initialize
 
@@ -164,8 +185,34 @@ def build_model(spec: TrainSpec, config: ModelConfig | None, start: Checkpoint |
         model = load_model(start, task="causal-lm", dtype=torch.float32, attention=spec.attention)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise WorkError("the model has no parameters to train", where="model")
+    table = model.body.get_submodule(model.body.tokens)
+    if isinstance(table, nn.Embedding):
+        table.padding_idx = None
     model.set_activation_checkpointing(spec.activation_checkpointing)
     return model
+
+
+def start_dtype(start: Checkpoint | None) -> torch.dtype:
+    """The dtype that most bytes of the start's weights have; float32 for a new model."""
+    known = {dtype_code(dtype): dtype for dtype in DTYPES.values()}
+    held: Counter[torch.dtype] = Counter()
+    for tensor in start or ():
+        if tensor.dtype in known:
+            held[known[tensor.dtype]] += tensor.nbytes
+    return held.most_common(1)[0][0] if held else torch.float32
+
+
+def written_dtype(model: Model, dtype: torch.dtype, console: Console) -> torch.dtype:
+    """The dtype to write a model in: `dtype`, unless float16 has no number for one of its weights.
+
+    Losing the run would be worse than a larger file.
+    """
+    if dtype == torch.float16:
+        highest = max(float(tensor.detach().abs().max()) for tensor in model.parameters())
+        if highest > torch.finfo(torch.float16).max:
+            console.warn(f"a weight is {highest:.3g}, too large for float16: float32 is written")
+            return torch.float32
+    return dtype
 
 
 def compile_model(model: Model) -> None:

@@ -10,34 +10,37 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from tfcli.checkpoints.card import CARD
 from tfcli.checkpoints.model import open_model, save_model
+from tfcli.devices import Precision, pick_device, pick_precision
 from tfcli.errors import UsageError, WorkError
+from tfcli.files import write_text
 from tfcli.models.model import Model
 from tfcli.recipe.job import Job
-from tfcli.runtime import pick_device
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.batches import Feed
+from tfcli.train.card import model_card
 from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.log import METRICS, MetricsLog, read_metrics
 from tfcli.train.loop import Loop
 from tfcli.train.objective import next_token
 from tfcli.train.optimizer import build_optimizer
-from tfcli.train.precision import Precision, pick_precision
 from tfcli.train.prepare import (
+    DTYPES,
     build_model,
     check_config,
     check_machine,
     compile_model,
     new_config,
     read_text,
+    start_dtype,
     tokenizer_folder,
+    written_dtype,
 )
 from tfcli.train.schedule import make_schedule
-from tfcli.train.spec import TrainResult, TrainSpec
+from tfcli.train.spec import HIGHEST_PRETRAINED_RATE, PRETRAINED_RATE, TrainResult, TrainSpec
 from tfcli.train.validate import Validation
 from tfcli.train.weights import load_weights_into
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def run(spec: TrainSpec, job: Job) -> TrainResult:
@@ -60,7 +63,8 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
     config = None if spec.config is None else new_config(spec.config, tokenizer)
     if config is not None:
         check_config(config, spec, tokenizer)
-    text = read_text(spec, tokenizer)
+    text = read_text(spec, tokenizer, job.console)
+    dtype = DTYPES[spec.dtype] if spec.dtype else start_dtype(start)
     model = build_model(spec, config, start)
     if config is None:
         check_config(model.config, spec, tokenizer)
@@ -77,7 +81,7 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
     prepared = accelerator.prepare(model)
     if spec.compile:
         compile_model(model)
-    optimizer = build_optimizer(model, spec.optimizer)
+    optimizer = build_optimizer(model, spec.optimizer, spec.peak_rate)
     checkpoints = Checkpoints(job.output, job.console)
     progress = resume(checkpoints, model, optimizer, accelerator)
     resumed_from = progress.step if progress.step else None
@@ -85,18 +89,19 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
     _introduce(spec, job, model, feed, tokenizer, precision, device, resumed_from)
 
     metrics = job.output / METRICS
-    log = MetricsLog(metrics if accelerator.is_main_process else None, progress.step)
+    written = progress.step - (progress.unfinished is not None)
+    log = MetricsLog(metrics if accelerator.is_main_process else None, written)
     loop = Loop(
         model=prepared,
         accelerator=accelerator,
         feed=feed,
         objective=next_token,
         optimizer=optimizer,
-        lr=spec.optimizer.lr,
+        lr=spec.peak_rate,
         schedule=make_schedule(
             spec.schedule.name,
             steps=spec.max_steps,
-            warmup_steps=spec.schedule.warmup_steps,
+            warmup_steps=spec.warmup_steps,
             final_ratio=spec.schedule.final_ratio,
         ),
         precision=precision,
@@ -113,17 +118,22 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
         validate_every=spec.validate_every,
         checkpoint_every=spec.checkpoint_every,
         keep_best=spec.keep == "best",
+        answer=lambda: job.console.note(_parting(spec)),
     )
     try:
         with job.console.progress("train", spec.max_steps, "step") as bar:
-            bar.advance(progress.step)
+            bar.advance(written)
             loop.run(progress, bar)
     finally:
         log.close()
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        _write(spec, job.output, model, folder, tokenizer, checkpoints)
-    result = _result(spec, progress, model, feed, metrics, precision, device, resumed_from)
+        best = checkpoints.best if spec.keep == "best" else None
+        dtype = _write(spec, job, model, folder, tokenizer, best, dtype)
+        checkpoints.clear()
+    result = _result(spec, progress, model, feed, metrics, dtype, precision, device, resumed_from)
+    if accelerator.is_main_process:
+        write_text(job.output / CARD, model_card(spec, result, job.inputs))
     accelerator.wait_for_everyone()  # from here on the first process may rename the folder
     return result
 
@@ -185,10 +195,19 @@ def _introduce(
 ) -> None:
     stream = feed.stream(0)
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    if spec.model is not None and spec.peak_rate > HIGHEST_PRETRAINED_RATE:
+        job.console.warn(
+            f"optimizer.lr {spec.peak_rate:g} is far above what a pretrained model bears: it "
+            f"forgets what it knew (left out, {PRETRAINED_RATE:g} is used)"
+        )
     job.console.note(
         f"{parameters / 1e6:,.2f} M parameters, {len(stream):,} tokens an epoch, "
         f"{feed.windows_per_step * spec.sequence_length:,} a step, {precision} on {device}"
         + (f", {feed.processes} processes" if feed.processes > 1 else "")
+    )
+    job.console.note(
+        f"learning rate {spec.peak_rate:g}"
+        + (f" after {spec.warmup_steps:,} steps of warm-up" if spec.warmup_steps else "")
     )
     if resumed_from:
         job.console.note(f"going on from step {resumed_from}")
@@ -196,24 +215,38 @@ def _introduce(
     job.console.detail(f"first tokens: {first} = {tokenizer.decode(first)!r}")
 
 
+def _parting(spec: TrainSpec) -> str:
+    """What a run says that is asked to stop."""
+    if spec.checkpoint_every:
+        return "stopping after this step; running it again goes on from there"
+    return "stopping after this step; running it again starts over, as checkpoint_every is 0"
+
+
 def _write(
     spec: TrainSpec,
-    output: Path,
+    job: Job,
     model: Model,
     companions: Path,
     tokenizer: Tokenizer,
-    checkpoints: Checkpoints,
-) -> None:
-    if spec.keep == "best":
-        load_weights_into(model, checkpoints.best)
+    best: Path | None,
+    dtype: torch.dtype,
+) -> torch.dtype:
+    """Write the model, with the weights of the file `best` where there is one.
+
+    Returns:
+        the dtype of its weights
+    """
+    if best is not None:
+        load_weights_into(model, best)
+    dtype = written_dtype(model, dtype, job.console)
     save_model(
         model,
-        output,
-        dtype=DTYPES[spec.dtype],
+        job.output,
+        dtype=dtype,
         tokenizer_from=companions,
         generation_config=None if spec.config is None else _generation_config(model, tokenizer),
     )
-    checkpoints.clear()
+    return dtype
 
 
 def _generation_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -232,6 +265,7 @@ def _result(
     model: Model,
     feed: Feed,
     metrics: Path,
+    dtype: torch.dtype,
     precision: Precision,
     device: str,
     resumed_from: int | None,
@@ -250,6 +284,9 @@ def _result(
         kept=spec.keep,
         tokens_per_second=statistics.median(line["tokens_per_second"] for line in lines),
         seconds=round(progress.seconds, 2),
+        learning_rate=spec.peak_rate,
+        warmup_steps=spec.warmup_steps,
+        dtype=next(name for name, known in DTYPES.items() if known == dtype),
         precision=precision,
         device=device,
         processes=progress.processes,

@@ -165,8 +165,9 @@ def _symbols(
     splitter = Backend.from_str(serialized)
     splitter.model.dropout = 1.0  # every merge is left out: what remains are the symbols
     ids, words, count = [], [], 0
-    for encoding in splitter.encode_batch(list(documents)):
-        symbols = framed(encoding.ids, tokenizer, add_eos=True)
+    for number, encoding in enumerate(splitter.encode_batch(list(documents)), 1):
+        last = number == len(documents)
+        symbols = framed(encoding.ids, tokenizer, add_eos=True, last=last)
         # Special tokens belong to no word: each becomes one of its own.
         own = [-1 if word is None else word for word in encoding.word_ids]
         own += [-1] * (len(symbols) - len(own))

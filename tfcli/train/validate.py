@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from accelerate import Accelerator
 from torch import nn
 
+from tfcli.devices import Precision, autocast
 from tfcli.train.batches import Windows
 from tfcli.train.objective import Objective
-from tfcli.train.precision import Precision, autocast
 
 
 class Validation:
@@ -35,22 +37,31 @@ class Validation:
         self.objective, self.precision = objective, precision
 
     @torch.no_grad()
-    def loss(self, model: nn.Module, accelerator: Accelerator) -> float:
-        """The mean loss over all targets, nats a token.
+    def loss(
+        self, model: nn.Module, accelerator: Accelerator, asked: Callable[[], bool]
+    ) -> float | None:
+        """The mean loss over all targets, nats a token; None where a process was asked to stop.
 
         Args:
             model: without DDP's wrapper. It runs uncompiled: its batches have other shapes than
                 those of training, and compiling for them takes longer than they do.
             accelerator: sums over the processes.
+            asked: whether this process was asked to stop; looked at before each batch.
         """
         rank, processes = accelerator.process_index, accelerator.num_processes
         mine = torch.arange(len(self.windows))[rank::processes]
         targets = int(self.windows.targets.sum())
         total = torch.zeros((), device=accelerator.device)
+        stop = asked()
         model.eval()
-        for which in mine.split(self.batch_size):
+        # A process may have no window at all, where there are more processes than windows.
+        for which in mine.split(self.batch_size) if len(mine) else ():
+            if stop := asked():
+                break
             batch = self.windows.take(which).to(accelerator.device)
             with autocast(self.precision, accelerator.device.type):
                 total += self.objective(model.forward, batch, targets)
         model.train()
-        return float(accelerator.reduce(total, "sum"))
+        stopped = torch.tensor(float(stop), device=accelerator.device)
+        total, stopped = accelerator.reduce(torch.stack([total, stopped]), "sum")
+        return None if stopped > 0 else float(total)

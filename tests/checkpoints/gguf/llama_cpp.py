@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,3 +72,15 @@ class LlamaCpp:
         prompt = prompt if isinstance(prompt, str) else list(prompt)
         answer = self.server.handle_embeddings({"input": [prompt], "embd_normalize": -1})
         return torch.tensor(answer["data"][0]["embedding"])
+
+    def tokenize(self, text: str) -> list[int]:
+        """The ids of a text, without what stands around it."""
+        body = json.dumps({"content": text, "add_special": False, "parse_special": True})
+        request = urllib.request.Request(
+            f"{self.server.listening_address}/tokenize",
+            body.encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            found: list[int] = json.load(answer)["tokens"]
+        return found

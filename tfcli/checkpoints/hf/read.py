@@ -10,10 +10,11 @@ from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.folder import CONFIG, read_object
 from tfcli.checkpoints.hf.safetensors import SafetensorsFile
-from tfcli.checkpoints.hf.source import TensorSource, open_tensors
+from tfcli.checkpoints.hf.source import TensorSource, gptq_settings, open_tensors, shard_of
 from tfcli.checkpoints.io.header import TensorInfo
 from tfcli.checkpoints.torch.file import is_torch_file
 from tfcli.checkpoints.trainer_folders import find_config
+from tfcli.errors import WorkError
 
 
 def read(path: Path, asked: Reading) -> Checkpoint:
@@ -23,7 +24,10 @@ def read(path: Path, asked: Reading) -> Checkpoint:
         WorkError: no config.json although one is required, or no weights that are read.
     """
     config, companions = _config(path, asked)
+    if asked.config_required:
+        _refuse_part(path)
     source = open_tensors(path, writable=asked.writable)
+    config = _with_gptq_settings(config, path, source)
     tensors = {info.name: as_stored(source, info) for info in source.infos()}
     unused = {name: f"{what}, beside the weights" for name, what in source.beside.items()}
     return Checkpoint(
@@ -48,6 +52,28 @@ def _config(path: Path, asked: Reading) -> tuple[dict[str, Any], Path | None]:
     if not asked.config_required and not (path / CONFIG).exists():
         return {}, path
     return read_object(path, CONFIG), path
+
+
+def _refuse_part(path: Path) -> None:
+    """A shard by itself is no model."""
+    found = None if path.is_dir() else shard_of(path.name)
+    if found is not None and found[0][1] != "1":
+        raise WorkError(
+            "the file is one of several that a model is in",
+            where=str(path),
+            fix=f"name the folder: {path.parent}",
+        )
+
+
+def _with_gptq_settings(config: dict[str, Any], path: Path, source: TensorSource) -> dict[str, Any]:
+    """The config with what older GPTQ libraries wrote beside it, where weights are packed so."""
+    packed = any(name.endswith(".qweight") for name in source.names)
+    if not config or "quantization_config" in config or not packed:
+        return config
+    settings = gptq_settings(path if path.is_dir() else path.parent)
+    if settings is None:
+        return config
+    return {**config, "quantization_config": {"quant_method": "gptq", **settings}}
 
 
 def header_texts(source: TensorSource) -> dict[str, str]:

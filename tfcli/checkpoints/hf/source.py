@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tfcli.checkpoints.hf.container import INDEX, SINGLE
 from tfcli.checkpoints.hf.safetensors import SafetensorsFile
@@ -17,8 +18,12 @@ from tfcli.files import inside, read_bounded
 if TYPE_CHECKING:
     from torch import Tensor
 
+GPTQ_SETTINGS = "quantize_config.json"
 PICKLED = "pytorch_model.bin"
 PICKLED_INDEX = "pytorch_model.bin.index.json"
+_END = r"\.(?P<end>safetensors|bin|pt|pth)"
+_OF_MANY = re.compile(r"(?P<stem>.*?)-?(?P<number>\d+)-of-(?P<total>\d+)" + _END)
+_TORCHTUNE = re.compile(r"(?P<stem>hf_model_)(?P<number>\d+)_(?P<epoch>\d+)" + _END)
 _INCOMPLETE = "get the checkpoint again: its index and its files do not belong together"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # Files of torch.save that trainers leave beside the weights.
@@ -112,8 +117,9 @@ def open_tensors(path: Path, *, writable: bool = True) -> TensorSource:
     """Open a Hugging Face folder, or a single file of safetensors or torch.save.
 
     A folder holds `model.safetensors`, or `model.safetensors.index.json` and the shards that it
-    names; or `pytorch_model.bin`, or its index and shards; or one other file of torch.save. The
-    first of these counts, as in transformers. Of which kind a file is, its content says.
+    names; or `pytorch_model.bin`, or its index and shards; or the file that quantize_config.json
+    names; or a complete set of numbered shards without an index; or one other file of torch.save.
+    The first of these counts. Of which kind a file is, its content says.
 
     Args:
         path: the folder or file.
@@ -131,6 +137,12 @@ def open_tensors(path: Path, *, writable: bool = True) -> TensorSource:
             return TensorSource([open_file(inside(path, single), writable=writable)])
         if (path / index).is_symlink() or (path / index).exists():
             return _open_sharded(path, index, writable)
+    packed = _named_by_gptq(path)
+    if packed is not None:
+        return TensorSource([open_file(inside(path, packed), writable=writable)])
+    together = complete_set(path)
+    if together:
+        return TensorSource(open_file(inside(path, n), writable=writable) for n in together)
     pickles = _other_pickles(path)
     if len(pickles) == 1:
         return TensorSource([open_file(inside(path, pickles[0]), writable=writable)])
@@ -215,6 +227,81 @@ def _other_pickles(folder: Path) -> list[str]:
     )
 
 
+def _named_by_gptq(folder: Path) -> str | None:
+    """The weights' file as AutoGPTQ names it, in quantize_config.json or by its own default."""
+    settings = gptq_settings(folder)
+    if settings is None:
+        return None
+    own = f"gptq_model-{settings.get('bits')}bit-{settings.get('group_size')}g"
+    for base in (settings.get("model_file_base_name"), own):
+        for ending in (".safetensors", ".bin", ".pt"):
+            if isinstance(base, str) and (folder / f"{base}{ending}").is_file():
+                return f"{base}{ending}"
+    return None
+
+
+def gptq_settings(folder: Path) -> dict[str, Any] | None:
+    """The content of quantize_config.json, where GPTQ libraries kept their settings before
+    config.json had a place for them; None if the folder has none."""
+    if not (folder / GPTQ_SETTINGS).is_file():
+        return None
+    path = inside(folder, GPTQ_SETTINGS)
+    return parse_object(read_bounded(path, MAX_BYTES), where=str(path))
+
+
+def complete_set(folder: Path) -> list[str]:
+    """The files of weights that are numbered from the first to the last, in order; empty: none.
+
+    Raises:
+        WorkError: some of the numbers are missing, or there are several sets.
+    """
+    sets: dict[tuple[str, ...], dict[int, str]] = {}
+    for path in sorted(folder.iterdir()):
+        found = shard_of(path.name)
+        if found is not None:
+            kind, number = found
+            sets.setdefault(kind, {})[number] = path.name
+    if not sets:
+        return []
+    for kind in ("safetensors", "other"):
+        chosen = {k: v for k, v in sets.items() if (k[-1] == "safetensors") == (kind != "other")}
+        if len(chosen) > 1:
+            some = ", ".join(next(iter(numbers.values())) for numbers in chosen.values())
+            raise WorkError(
+                f"the folder holds several sets of shards ({some}) and no index",
+                where=str(folder),
+                fix="leave one set in the folder",
+            )
+        for (_, total, _), numbers in chosen.items():
+            last = int(total) if total else max(numbers)
+            first = 0 if 0 in numbers else 1
+            missing = set(range(first, first + last)) - numbers.keys()
+            if (total and missing) or (not total and len(numbers) != last - first + 1):
+                raise WorkError(
+                    f"{len(numbers)} shards are here, such as {next(iter(numbers.values()))}, and "
+                    f"neither the others nor {INDEX}, which says what belongs together",
+                    where=str(folder),
+                    fix="get the missing files; every shard is needed",
+                )
+            return [numbers[number] for number in sorted(numbers)]
+    return []
+
+
+def shard_of(name: str) -> tuple[tuple[str, str, str], int] | None:
+    """What set a file of weights belongs to, by its name, and its number in it; None: no shard.
+
+    The set is its name without the number, how many there are (empty: it does not say) and its
+    ending.
+    """
+    match = _OF_MANY.fullmatch(name)
+    if match is not None:
+        return (match["stem"], str(int(match["total"])), match["end"]), int(match["number"])
+    match = _TORCHTUNE.fullmatch(name)
+    if match is None:
+        return None
+    return (match["stem"] + match["epoch"], "", match["end"]), int(match["number"])
+
+
 def _no_weights(folder: Path, pickles: list[str]) -> WorkError:
     if pickles:
         return WorkError(
@@ -222,6 +309,13 @@ def _no_weights(folder: Path, pickles: list[str]) -> WorkError:
             f"{PICKLED_INDEX} says how they belong together",
             where=str(folder),
             fix="name one of the files",
+        )
+    quantized = sorted(path.name for path in folder.glob("*.gguf"))
+    if quantized:
+        return WorkError(
+            f"the folder holds GGUF files and no other weights: {', '.join(quantized[:3])}",
+            where=str(folder),
+            fix=f"name the file itself: {folder / quantized[0]}",
         )
     others = sorted(path.name for path in folder.glob("*.safetensors"))
     if others:

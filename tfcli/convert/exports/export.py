@@ -12,6 +12,7 @@ from tfcli.checkpoints.folder import CONFIG, copy_companions
 from tfcli.checkpoints.io.dtypes import USER_NAMES, torch_dtype
 from tfcli.checkpoints.model import load_model
 from tfcli.checkpoints.plan import Plan, make_plan
+from tfcli.convert.account import account
 from tfcli.convert.containers import with_dtype
 from tfcli.convert.exports.formats import Format, Traced
 from tfcli.convert.spec import ConvertResult, ConvertSpec
@@ -181,5 +182,5 @@ def _result(
         companions=companions,
         left_out=[],
         unused=dict(view.unused),
-        tensors=[item.account() for item in plan.items],
+        tensors=[account(item) for item in plan.items],
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.family_rules import family_rules
 from tfcli.checkpoints.folder import CONFIG
-from tfcli.checkpoints.io.tensor_pieces import is_finite
+from tfcli.checkpoints.io.dtypes import torch_dtype
+from tfcli.checkpoints.packed.unpack import Unpacked, dense_code, sources
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import ModelError, WorkError
 from tfcli.models.layers.gptq_layout import PACK, group_index
@@ -81,16 +83,9 @@ class PackedLinear:
         """The dense weight as it is stored, rounded once to `dtype`.
 
         Raises:
-            WorkError: as `open`, or a value beyond the type.
+            WorkError: as `open`.
         """
         weight = self.open(checkpoint).dequantize(dtype)
-        if not is_finite(weight):
-            kind = str(dtype).removeprefix("torch.")
-            raise WorkError(
-                f"{short(self.name)}: a weight is too large for {kind}",
-                where="dtype",
-                fix="choose bf16 or fp32",
-            )
         return weight if self.place.transposed else weight.t().contiguous()
 
 
@@ -181,3 +176,25 @@ def _layout(config: Mapping[str, Any], where: str) -> GPTQLayout:
         return GPTQLayout.from_config(config)
     except ModelError as error:
         raise WorkError(error.what, where=where, fix=error.fix) from error
+
+
+def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
+    """The dense weights of a checkpoint with quant_method gptq.
+
+    Raises:
+        WorkError: as `find_packed` and `by_tensor`.
+    """
+    linears = find_packed(checkpoint)
+    parts = {part for linear in linears for part in linear.parts}
+    dense, bits = {}, {}
+    for name, stack in by_tensor(linears).items():
+        shape: tuple[int, ...] = stack[0].shape(checkpoint)
+        if stack[0].place.index is not None:
+            shape = (len(stack), *shape)
+        code = dense_code(name, exact)
+        read = partial(unpack_tensor, stack, checkpoint, torch_dtype(code))
+        held = [part for linear in stack for part in linear.parts if part in checkpoint.tensors]
+        bits[name] = sorted({linear.layout.bits for linear in stack})
+        how = f"{' and '.join(map(str, bits[name]))} bits dequantized"
+        dense[name] = TensorEntry(name, code, shape, sources(held, checkpoint), how, read)
+    return Unpacked(dense, frozenset(parts), bits)

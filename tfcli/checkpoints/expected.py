@@ -1,0 +1,83 @@
+"""What a config builds: the tensors that a checkpoint of it holds, by name and shape."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from tfcli.errors import ModelError
+
+if TYPE_CHECKING:
+    from tfcli.models.model import Model
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The tensors of a family's model, as a checkpoint that is written today names them.
+
+    Args:
+        model: without memory.
+        shapes: stored name -> shape; tied tensors under each of their names.
+        transposed: the stored names of matrices that are kept [in, out].
+        ties: stored name -> that of the tensor which it shares.
+    """
+
+    model: Model
+    shapes: Mapping[str, tuple[int, ...]]
+    transposed: frozenset[str]
+    ties: Mapping[str, str]
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of the body, which some checkpoints leave out."""
+        return f"{self.model.base()}."
+
+    def spelt(self, name: str) -> str:
+        """Today's spelling of a checkpoint's name."""
+        from tfcli.models.rules import current_name
+
+        return current_name(self.model.rules(), name)
+
+    def place(self, name: str) -> str | None:
+        """The key in `shapes` of a name in today's spelling, with the prefix or without."""
+        forms = (name, self.prefix + name, name.removeprefix(self.prefix))
+        return next((form for form in forms if form in self.shapes), None)
+
+    def reason_to_ignore(self, name: str) -> str | None:
+        """Why no model needs a tensor of this name; None: nothing is known of it."""
+        import re
+
+        return next((w for odd, w in self.model.ignorable().items() if re.search(odd, name)), None)
+
+
+def expected(config: Mapping[str, Any]) -> Expected | None:
+    """What a config.json builds; None for a family or a setting that is not known."""
+    try:
+        return _expected(json.dumps(config, sort_keys=True))
+    except ModelError:
+        return None
+
+
+@lru_cache(maxsize=8)
+def _expected(config: str) -> Expected:
+    from tfcli.models.loading import build
+    from tfcli.models.registry import read_config
+    from tfcli.models.rules import place_of, stacked
+
+    model = build(read_config(json.loads(config)))
+    tensors = model.state_dict(keep_vars=True)
+    places = {name: place_of(model.rules(), name) for name in tensors}
+    shapes = {}
+    for stored, names in stacked(places).items():
+        place = places[names[0]]
+        shape = tuple(place.write(tensors[names[0]]).shape)
+        shapes[stored] = shape if place.index is None else (len(names), *shape)
+    return Expected(
+        model,
+        shapes,
+        frozenset(place.name for place in places.values() if place.transposed),
+        {places[name].name: places[other].name for name, other in model.active_ties().items()},
+    )

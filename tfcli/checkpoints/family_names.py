@@ -1,0 +1,293 @@
+"""One spelling: an opened checkpoint's tensors under its family's names, whoever wrote them.
+
+Trainers put the model into other modules, transformers 5 keeps experts in one tensor in memory, MLX
+turns some axes, and of tensors that are one by the config any may be the stored one. Everything
+after this sees the names and shapes of the hub.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.expected import Expected, expected
+from tfcli.checkpoints.plain_names import is_plain_decoder
+from tfcli.checkpoints.strict_json import short
+from tfcli.checkpoints.trainer_folders import unwrap
+from tfcli.errors import WorkError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Tensors = dict[str, TensorEntry]
+
+# Stacked experts: in transformers 5's memory the first two of a layer are one tensor.
+_STACK = re.compile(r"(.*)\.(?:experts|switch_mlp)\.(gate_up|gate|up|down)_proj(?:\.weight)?")
+_LEAVES = {"gate": ("gate_proj", "w1"), "up": ("up_proj", "w3"), "down": ("down_proj", "w2")}
+_LATENT = (".embed_q.weight", ".unembed_out.weight")  # how MLX cuts DeepSeek's kv_b_proj
+_ADAPTER = re.compile(r"\.(lora_[AB]|lora_embedding_[AB]|lora_magnitude_vector|ia3_l)\b")
+
+
+def in_family_names(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with its family's names and axes; as it is, if the family is not known.
+
+    Raises:
+        WorkError: two tensors of one name, or an adapter's tensors among the model's.
+    """
+    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
+    if not checkpoint.config or is_plain_decoder(checkpoint.config, shapes):
+        return checkpoint
+    tensors = _renamed(checkpoint.tensors, unwrap(checkpoint.tensors, checkpoint.config).get)
+    known = expected(checkpoint.config)
+    if known is None:
+        return replace(checkpoint, tensors=tensors)
+    tensors = _without_outer_modules(tensors, known)
+    _refuse_adapter(tensors, checkpoint)
+    tensors = _renamed(tensors, known.spelt)
+    tensors = _single_experts(tensors, known)
+    tensors = _joined_latent(tensors, known)
+    tensors = _turned_back(tensors, known)
+    tensors = _one_table(tensors, known)
+    tensors = _with_group_order(tensors, checkpoint, known)
+    unused = dict(checkpoint.unused)
+    for name in _zero_biases(tensors, known):
+        del tensors[name]
+        unused[name] = "zeros: the model has no such bias"
+    return replace(checkpoint, tensors=tensors, unused=unused)
+
+
+def _renamed(tensors: Mapping[str, TensorEntry], name_of: Callable[[str], str | None]) -> Tensors:
+    found: Tensors = {}
+    for name, tensor in tensors.items():
+        spelt = name_of(name) or name
+        if spelt in found:
+            first = found[spelt].sources[0]
+            raise WorkError(f"{short(first)} and {short(name)} are both {short(spelt)}")
+        found[spelt] = tensor if spelt == name else replace(tensor, name=spelt)
+    return found
+
+
+def _without_outer_modules(tensors: Tensors, known: Expected) -> Tensors:
+    """Take away what stands before all names, whatever it is called, down to the family's."""
+    names = {name: name for name in tensors}
+    while names and not _any_known(names.values(), known):
+        tops = {name.partition(".")[0] for name in names.values()}
+        if len(tops) > 1 or not all("." in name for name in names.values()):
+            return tensors
+        names = {stored: name.partition(".")[2] for stored, name in names.items()}
+    return _renamed(tensors, names.get)
+
+
+def _any_known(names: Iterable[str], known: Expected) -> bool:
+    spelt = (known.spelt(name) for name in names)
+    return any(known.place(name) or (known.prefix + name) in known.shapes for name in spelt)
+
+
+def _refuse_adapter(tensors: Tensors, checkpoint: Checkpoint) -> None:
+    odd = next((name for name in tensors if _ADAPTER.search(name)), None)
+    if odd is not None:
+        raise WorkError(
+            f"{short(odd)} belongs to an adapter that is not merged into the model",
+            where=str(checkpoint.path),
+            fix="save the adapter alone (PEFT's save_pretrained) and use tfcli merge, or save "
+            "the model after merge_and_unload",
+        )
+
+
+def _single_experts(tensors: Tensors, known: Expected) -> Tensors:
+    """Experts that are stacked in one tensor, as one tensor each."""
+    found: Tensors = {}
+    shelf = _Shelf()
+    for name, tensor in tensors.items():
+        match = None if known.place(name) else _STACK.fullmatch(name)
+        parts = _parts_of_stack(tensor, *match.groups(), known, shelf) if match else [tensor]
+        for part in parts:
+            if part.name in found:
+                raise WorkError(f"{short(name)} holds {short(part.name)}, which is there itself")
+            found[part.name] = part
+    return found
+
+
+def _parts_of_stack(
+    tensor: TensorEntry, block: str, kind: str, known: Expected, shelf: _Shelf
+) -> list[TensorEntry]:
+    kinds = ("gate", "up") if kind == "gate_up" else (kind,)
+    if len(tensor.shape) != 3 or tensor.shape[1] % len(kinds):
+        return [tensor]
+    names = [_expert(block, part, known) for part in kinds]
+    rows = tensor.shape[1] // len(kinds)
+    found = []
+    for number in range(tensor.shape[0]):
+        for position, name in enumerate(names):
+            if name is None:
+                return [tensor]
+            part = slice(position * rows, (position + 1) * rows)
+            found.append(
+                replace(
+                    tensor,
+                    name=name.replace("*", str(number)),
+                    shape=(rows, tensor.shape[2]),
+                    how=", ".join(filter(None, (tensor.how, "cut from stacked experts"))),
+                    read=partial(shelf.cut, tensor, number, part),
+                )
+            )
+    return found
+
+
+def _expert(block: str, kind: str, known: Expected) -> str | None:
+    """The name of an expert's weight, with a star for its number."""
+    for leaf in _LEAVES[kind]:
+        if known.place(f"{block}.experts.0.{leaf}.weight"):
+            return f"{block}.experts.*.{leaf}.weight"
+    return None
+
+
+class _Shelf:
+    """Keeps the stack that was cut last, for those that have to be made: they are cut in turn."""
+
+    def __init__(self) -> None:
+        self._held: tuple[TensorEntry, Tensor] | None = None
+
+    def cut(self, stack: TensorEntry, number: int, rows: slice) -> Tensor:
+        """The rows of one expert."""
+        if not stack.how:
+            return stack.read()[number, rows]
+        if self._held is None or self._held[0] is not stack:
+            self._held = None
+            self._held = (stack, stack.read())
+        return self._held[1][number, rows]
+
+
+def _joined_latent(tensors: Tensors, known: Expected) -> Tensors:
+    """The two halves of latent attention's second matrix, which MLX keeps for each head, as one."""
+    keys, values = _LATENT
+    found = dict(tensors)
+    for name, first in tensors.items():
+        whole = name.removesuffix(keys) + ".kv_b_proj.weight"
+        second = tensors.get(name.removesuffix(keys) + values)
+        if not name.endswith(keys) or second is None or known.place(whole) is None:
+            continue
+        if len(first.shape) != 3 or len(second.shape) != 3:
+            continue
+        rows = first.shape[0] * (first.shape[2] + second.shape[1])
+        del found[second.name]
+        found = {
+            (whole if key == name else key): (
+                replace(
+                    first,
+                    name=whole,
+                    shape=(rows, first.shape[1]),
+                    sources=(*first.sources, *second.sources),
+                    how="heads put together",
+                    read=partial(_join_heads, first, second),
+                )
+                if key == name
+                else tensor
+            )
+            for key, tensor in found.items()
+        }
+    return found
+
+
+def _join_heads(keys: TensorEntry, values: TensorEntry) -> Tensor:
+    import torch
+
+    return torch.cat([keys.read().transpose(1, 2), values.read()], dim=1).flatten(0, 1)
+
+
+def _turned_back(tensors: Tensors, known: Expected) -> Tensors:
+    """Axes as on the hub, where all matrices of the kind that is kept transposed are not, and
+    where a convolution's kernel has its axes the other way round."""
+    kept = [t for name, t in tensors.items() if known.place(name) in known.transposed]
+    wrong = [t for t in kept if t.shape != _shape(t, known)]
+    turned = bool(wrong) and all(t.shape[::-1] == _shape(t, known) for t in kept)
+    found = {}
+    for name, tensor in tensors.items():
+        found[name] = tensor
+        wanted = _shape(tensor, known)
+        if turned and known.place(name) in known.transposed and len(tensor.shape) == 2:
+            found[name] = _swapped(tensor, 0, 1)
+        elif (
+            name.endswith("conv1d.weight")
+            and tensor.shape != wanted
+            and len(tensor.shape) == 3
+            and (tensor.shape[0], tensor.shape[2], tensor.shape[1]) == wanted
+        ):
+            found[name] = _swapped(tensor, 1, 2)
+    return found
+
+
+def _shape(tensor: TensorEntry, known: Expected) -> tuple[int, ...] | None:
+    place = known.place(tensor.name)
+    return None if place is None else known.shapes[place]
+
+
+def _swapped(tensor: TensorEntry, one: int, other: int) -> TensorEntry:
+    shape = list(tensor.shape)
+    shape[one], shape[other] = shape[other], shape[one]
+    how = ", ".join(filter(None, (tensor.how, "transposed")))
+    read = partial(_transpose, tensor, one, other)
+    return replace(tensor, shape=tuple(shape), how=how, read=read)
+
+
+def _transpose(tensor: TensorEntry, one: int, other: int) -> Tensor:
+    return tensor.read().transpose(one, other).contiguous()
+
+
+def _one_table(tensors: Tensors, known: Expected) -> Tensors:
+    """Of tensors that are one by the config, the family's own name, where another is stored."""
+    held = {known.place(name): name for name in tensors}
+    names: dict[str, str] = {}
+    for tied, origin in known.ties.items():  # a body's tables come before the head
+        if origin not in held and tied in held:
+            stored = held[tied]
+            bare = not stored.startswith(known.prefix) and not _has_prefix(tensors, known)
+            names[stored] = origin.removeprefix(known.prefix) if bare else origin
+            held[origin] = stored
+    return _renamed(tensors, names.get) if names else tensors
+
+
+def _has_prefix(tensors: Tensors, known: Expected) -> bool:
+    return any(name.startswith(known.prefix) for name in tensors) and not known.model.bare()
+
+
+def _with_group_order(tensors: Tensors, checkpoint: Checkpoint, known: Expected) -> Tensors:
+    """Packed linears whose groups are runs of inputs may leave the order of the groups out."""
+    quantization = checkpoint.config.get("quantization_config")
+    size = quantization.get("group_size", -1) if isinstance(quantization, Mapping) else None
+    if not isinstance(quantization, Mapping) or quantization.get("desc_act"):
+        return tensors
+    found: Tensors = {}
+    for name, tensor in tensors.items():
+        found[name] = tensor
+        order = name.removesuffix("qweight") + "g_idx"
+        if name.endswith(".qweight") and order not in tensors and order in known.shapes:
+            inputs = known.shapes[order][0]
+            how = "counted: groups are runs of inputs"
+            read = partial(_groups, inputs, size)
+            found[order] = TensorEntry(order, "I32", (inputs,), (name,), how, read)
+    return found
+
+
+def _groups(inputs: int, size: int) -> Tensor:
+    from tfcli.models.layers.gptq_layout import group_index
+
+    return group_index(inputs, size)
+
+
+def _zero_biases(tensors: Tensors, known: Expected) -> list[str]:
+    """Biases that the model does not have and that are 0; such change nothing."""
+    found = []
+    for name, tensor in tensors.items():
+        module = name.removesuffix("bias")
+        if not name.endswith(".bias") or known.place(name) or known.reason_to_ignore(name):
+            continue
+        if known.place(f"{module}weight") or known.place(f"{module}qweight"):
+            values = tensor.read()
+            if values.numel() and not values.any():
+                found.append(name)
+    return found

@@ -1,0 +1,130 @@
+"""FP8 weights with scales (DeepSeek-V3, Qwen3-FP8): value = weight * scale of its block.
+
+`x.weight` holds 8-bit floats and `x.weight_scale_inv` one number for each block of
+`weight_block_size` rows and columns; the last blocks may be cut off. One number for each row, or
+one in all, is read too. Scales of activations (`x.input_scale`) say nothing of weights.
+Source: transformers `integrations/finegrained_fp8.py`, DeepSeek-V3 `inference/fp8_cast_bf16.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.folder import CONFIG
+from tfcli.checkpoints.packed.unpack import Unpacked, dense_code, sources
+from tfcli.checkpoints.strict_json import short
+from tfcli.errors import WorkError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FP8 = ("F8_E4M3", "F8_E5M2")
+_SCALES = ("_scale_inv", "_scale")
+_IGNORED = (".input_scale", ".activation_scale")
+_BLOCK = (128, 128)
+_PIECE = 1 << 22  # values that are scaled at a time
+
+
+def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
+    """The dense weights of a checkpoint with quant_method fp8.
+
+    Raises:
+        WorkError: a weight without a scale, or with scales of another shape; nothing is packed.
+    """
+    block = _block(checkpoint)
+    dense: dict[str, TensorEntry] = {}
+    parts = {name for name in checkpoint.tensors if name.endswith(_IGNORED)}
+    for name, tensor in checkpoint.tensors.items():
+        if tensor.dtype not in _FP8:
+            continue
+        scale = next((name + s for s in _SCALES if name + s in checkpoint.tensors), None)
+        if scale is None:
+            raise WorkError(f"{short(name)} has no scale", where=str(checkpoint.path))
+        sizes = _sizes(tensor, checkpoint.tensors[scale], block)
+        if sizes is None:
+            raise WorkError(
+                f"{short(scale)} is {list(checkpoint.tensors[scale].shape)}, which "
+                f"{short(name)} of {list(tensor.shape)} in blocks of {list(block)} does not give",
+                where=str(checkpoint.path),
+            )
+        code = dense_code(name, exact)
+        read = partial(_read, tensor, checkpoint.tensors[scale], sizes, code)
+        made_of = sources((name, scale), checkpoint)
+        how = "8-bit floats dequantized"
+        dense[name] = TensorEntry(name, code, tensor.shape, made_of, how, read, tensor.dtype)
+        parts |= {name, scale}
+    if not dense:
+        raise WorkError(
+            "the config says that weights are packed, and none is",
+            where=f"{checkpoint.path / CONFIG}, quantization_config",
+            fix="remove quantization_config from config.json",
+        )
+    return Unpacked(dense, frozenset(parts), {name: [8] for name in dense})
+
+
+def _block(checkpoint: Checkpoint) -> tuple[int, int]:
+    settings = checkpoint.config["quantization_config"]
+    block = settings.get("weight_block_size") or list(_BLOCK)
+    whole = isinstance(block, list) and len(block) == 2
+    if not whole or not all(isinstance(n, int) and n > 0 for n in block):
+        raise WorkError(
+            f"weight_block_size: {block!r} is not two numbers",
+            where=f"{checkpoint.path / CONFIG}, quantization_config",
+        )
+    return block[0], block[1]
+
+
+def _sizes(
+    weight: TensorEntry, scale: TensorEntry, block: tuple[int, int]
+) -> tuple[int, int] | None:
+    """Rows and columns that share a scale; None if the shapes do not fit each other."""
+    if len(weight.shape) < 2:
+        return None
+    *stack, rows, columns = weight.shape
+    grids = {
+        (*stack, -(-rows // block[0]), -(-columns // block[1])): block,
+        (*stack, rows, 1): (1, columns),
+        (*stack, 1, 1): (rows, columns),
+    }
+    if scale.shape in grids:
+        return grids[scale.shape]
+    if scale.elements == 1:
+        return rows, columns
+    return (1, columns) if scale.shape == (*stack, rows) else None
+
+
+def _read(weight: TensorEntry, scale: TensorEntry, block: tuple[int, int], code: str) -> Tensor:
+    from tfcli.checkpoints.io.dtypes import torch_dtype
+
+    return dequantize(weight.read(), scale.read(), block).to(torch_dtype(code))
+
+
+def dequantize(weight: Tensor, scale: Tensor, block: tuple[int, int]) -> Tensor:
+    """The weight times its scales, in float32, in which each product is rounded once.
+
+    Args:
+        weight (Tensor): [..., rows, columns]
+        scale (Tensor): one number for each block, in as many rows and columns of blocks
+        block: rows and columns of a block.
+    """
+    import torch
+
+    *stack, rows, columns = weight.shape
+    grid = -(-rows // block[0]), -(-columns // block[1])
+    scales = scale.float().expand(*stack, *grid) if scale.numel() == 1 else scale.float()
+    scales = scales.reshape(-1, *grid)
+    out = torch.empty(weight.shape, dtype=torch.float32)
+    step = max(1, _PIECE // (block[0] * columns)) * block[0]
+    for source, target, factors in zip(
+        weight.reshape(-1, rows, columns), out.view(-1, rows, columns), scales, strict=True
+    ):
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            wide = factors[start // block[0] : -(-stop // block[0])]
+            wide = wide.repeat_interleave(block[0], 0)[: stop - start]
+            wide = wide.repeat_interleave(block[1], 1)[:, :columns]
+            torch.mul(source[start:stop].float(), wide, out=target[start:stop])
+    return out

@@ -1,0 +1,119 @@
+"""A checkpoint whose packed weights come out dense, whatever the packing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.folder import CONFIG
+from tfcli.errors import WorkError
+
+# quant_method -> the module that unpacks it
+_PACKINGS = {
+    "gptq": "tfcli.checkpoints.packed.gptq",
+    "fp8": "tfcli.checkpoints.packed.fp8",
+    "mxfp4": "tfcli.checkpoints.packed.mxfp4",
+}
+
+_UNPACKED_TO_RUN = ("fp8", "mxfp4")
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What takes the place of packed tensors.
+
+    Args:
+        tensors: dense ones, by name.
+        parts: the stored tensors that they are made of.
+        bits: width of the packed values, for each dense tensor.
+    """
+
+    tensors: dict[str, TensorEntry]
+    parts: frozenset[str]
+    bits: dict[str, list[int]]
+
+
+def method_of(checkpoint: Checkpoint) -> str:
+    """The quant_method that a checkpoint names; empty for a dense one."""
+    settings = checkpoint.config.get("quantization_config")
+    return str(settings.get("quant_method")) if isinstance(settings, Mapping) else ""
+
+
+def find_unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
+    """The dense tensors of a quantized checkpoint; headers are read, and what must be checked.
+
+    Args:
+        checkpoint: whose config has a quantization_config.
+        exact: of which tensors the values come out as float32, in which they are exact; of the
+            others in bfloat16, rounded once.
+
+    Raises:
+        WorkError: a packing that is not read, or tensors that do not fit the config.
+    """
+    method = method_of(checkpoint)
+    if method not in _PACKINGS:
+        raise WorkError(
+            f"quant_method: {method!r} is not supported",
+            where=f"{checkpoint.path / CONFIG}, quantization_config",
+            fix=f"supported: {', '.join(_PACKINGS)}",
+        )
+    found: Unpacked = import_module(_PACKINGS[method]).unpacked(checkpoint, exact)
+    return found
+
+
+def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Checkpoint:
+    """A checkpoint that is dense: the packed tensors are made when they are read.
+
+    Raises:
+        WorkError: as `find_unpacked` and `with_unpacked`.
+    """
+    return with_unpacked(checkpoint, find_unpacked(checkpoint, exact))
+
+
+def with_unpacked(checkpoint: Checkpoint, found: Unpacked) -> Checkpoint:
+    """The checkpoint with dense tensors in the place of packed ones.
+
+    Raises:
+        WorkError: a weight is there packed and dense.
+    """
+    from tfcli.checkpoints.family_names import in_family_names
+
+    kept = {name: t for name, t in checkpoint.tensors.items() if name not in found.parts}
+    twice = next((name for name in found.tensors if name in kept), None)
+    if twice is not None:
+        raise WorkError(f"{twice} is there packed and dense", where=str(checkpoint.path))
+    return in_family_names(
+        replace(
+            checkpoint,
+            tensors={**kept, **found.tensors},
+            config=without_packing(checkpoint.config),
+        )
+    )
+
+
+def runnable(checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint that the model core runs: packings that it has no kernel for come out dense."""
+    method = method_of(checkpoint)
+    if method not in _UNPACKED_TO_RUN:
+        return checkpoint
+    dense = unpacked(checkpoint, lambda name: False)
+    said = f"the weights are packed ({method}) and run dequantized, in bfloat16"
+    return replace(dense, notes=(*dense.notes, said))
+
+
+def without_packing(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config.json of dense weights."""
+    return {key: value for key, value in config.items() if key != "quantization_config"}
+
+
+def dense_code(name: str, exact: Callable[[str], bool]) -> str:
+    """The type in which a tensor of which nothing else is asked comes out."""
+    return "F32" if exact(name) else "BF16"
+
+
+def sources(parts: Iterable[str], checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The stored tensors behind some of a checkpoint's."""
+    return tuple(s for part in parts for s in checkpoint.tensors[part].sources)

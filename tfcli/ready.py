@@ -1,0 +1,79 @@
+"""Loads a checkpoint to be run: in the type that is fastest here, packed where that pays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psutil
+import torch
+
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.model import load_model
+from tfcli.console import Console
+from tfcli.devices import dtype_name, pick_dtype
+from tfcli.units import format_bytes
+
+if TYPE_CHECKING:
+    from tfcli.models.model import Model
+
+
+def load_ready(
+    checkpoint: Checkpoint,
+    console: Console,
+    *,
+    task: str | None = "causal-lm",
+    dtype: str = "auto",
+    device: torch.device,
+    attention: str = "sdpa",
+    many_rows: bool = False,
+) -> Model:
+    """Load a model for inference in the fastest form of it that is exact enough.
+
+    Packed linears that no kernel runs in this type are unpacked once, where there is memory for
+    it: unpacking them at every use makes them several times slower than a dense layer.
+
+    Args:
+        checkpoint: opened by `open_model`.
+        console: told what became of packed weights.
+        task: the head; None takes the one that the checkpoint was saved for.
+        dtype: a name, or `auto`.
+        device: where the model goes.
+        attention: name of the attention backend.
+        many_rows: the model will see hundreds of tokens at once and never one alone, as in an
+            evaluation: kernels for packed weights are of no use then.
+    """
+    quantization = checkpoint.model_config.quantization
+    chosen = pick_dtype(dtype, None if many_rows else quantization, device.type)
+    model = load_model(checkpoint, task=task, dtype=chosen, device=device, attention=attention)
+    if quantization is not None:
+        _unpack(model, console, everything=many_rows)
+    return model
+
+
+def _unpack(model: Model, console: Console, *, everything: bool) -> None:
+    from tfcli.models.quantized import packed_linears, unpack_linears
+
+    packed = packed_linears(model)
+    slow = {
+        name: layer
+        for name, layer in packed.items()
+        if everything or not layer.has_kernel(model.dtype)
+    }
+    if not slow:
+        return
+    size = sum(layer.in_features * layer.out_features for layer in slow.values())
+    size *= model.dtype.itemsize
+    wanted = f"{len(slow)} packed layers take {format_bytes(size)} in {dtype_name(model.dtype)}"
+    if size > _free_memory(model.device):
+        console.warn(f"{wanted}, more than there is: they stay packed, which is slow")
+        return
+    unpack_linears(model, slow, model.dtype)
+    why = "many tokens at once" if everything else "no kernel runs them packed"
+    console.note(f"{wanted}: unpacked once ({why})")
+
+
+def _free_memory(device: torch.device) -> float:
+    """Bytes that a device has left, less a tenth for the work itself."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] * 0.9
+    return psutil.virtual_memory().available * 0.9

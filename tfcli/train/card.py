@@ -1,0 +1,44 @@
+"""The model card of a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tfcli.checkpoints.card import Origin, card_text
+from tfcli.train.spec import TrainResult, TrainSpec
+
+
+def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) -> str:
+    """The text of README.md: what was trained, on what, how far, and what it came to.
+
+    Args:
+        spec: of the training.
+        result: of the same.
+        hashes: the hash or hub commit of each input, by its name.
+    """
+    origins = [Origin("data", spec.data)]
+    if spec.validation is not None and spec.validation != spec.data:
+        origins.append(Origin("validation", spec.validation))
+    if spec.tokenizer is not None:
+        origins.append(Origin("tokenizer", spec.tokenizer))
+    done = "a new model trained on it"
+    if spec.model is not None:
+        origins.insert(0, Origin("start", spec.model))
+        done = "trained further"
+    loss = f"{result.train_loss:.4f}"
+    if result.validation_loss is not None:
+        loss += f", {result.validation_loss:.4f} on the validation text"
+    facts = {
+        "steps": f"{result.steps:,} of {spec.batch_size * spec.gradient_accumulation} windows of "
+        f"{spec.sequence_length} tokens"
+        + (f" on {result.processes} processes" if result.processes > 1 else ""),
+        "tokens": f"{result.tokens:,}, {result.epochs:g} epochs",
+        "parameters": f"{result.parameters:,}",
+        "optimizer": f"{spec.optimizer.name}, rates up to {result.learning_rate:g}, "
+        f"{result.warmup_steps} steps of warm-up",
+        "precision": f"{result.precision}, seed {spec.seed}",
+        "loss": loss,
+        "kept": "" if result.kept == "last" else f"the weights after step {result.best_step}",
+        "verified": "every tensor read back and equal to the model's, bit for bit",
+    }
+    return card_text(done, origins, hashes, facts)
