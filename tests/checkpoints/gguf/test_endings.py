@@ -78,6 +78,17 @@ def test_tokens_at_which_llama_cpp_ends_by_their_text_end_here_too(tmp_path):
     assert index("<end_of_turn>") in ends and index("<|im_start|>") not in ends
 
 
+def test_tokens_that_are_never_made_go_along(tmp_path):
+    folder, index = folder_with(tmp_path, ["<image>"])
+    silent = {"suppress_tokens": [index("<image>")]}
+    (folder / "generation_config.json").write_text(json.dumps(silent))
+    to_gguf(folder, tmp_path / "model.gguf")
+    found = GGUFFile(tmp_path / "model.gguf").metadata["tokenizer.ggml.suppress_tokens"]
+    assert list(found) == silent["suppress_tokens"]
+    plain = rewrite(tmp_path / "model.gguf", tmp_path / "plain.gguf", OWN)
+    assert opened(plain, tmp_path / "plain")["suppress_tokens"] == silent["suppress_tokens"]
+
+
 def test_an_end_for_which_gguf_has_no_key_is_told(tmp_path):
     texts = ["<a>", "<b>", "<c>"]
     folder, index = folder_with(tmp_path, texts, ["<|endoftext|>", *texts])

@@ -7,7 +7,7 @@ import json
 import gguf
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from tests.checkpoints.gguf.convert import from_gguf, plan, to_gguf
 from tests.checkpoints.gguf.files import rewrite
@@ -18,6 +18,7 @@ from tests.tokenizers.texts import NASTY
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.file_write import Value
+from tfcli.checkpoints.gguf.from_gguf import plan_from_gguf
 from tfcli.checkpoints.gguf.pretokenizers import PATTERNS, TEST_TEXT, name_of, pre_tokenizer
 from tfcli.checkpoints.gguf.read import read
 from tfcli.checkpoints.model import load_model, save_model
@@ -117,6 +118,34 @@ def test_a_chat_template_goes_along(tmp_path):
     assert found == "{{ messages[0].content }}"
     from_gguf(tmp_path / "model.gguf", tmp_path / "back")
     assert load_tokenizer(tmp_path / "back").chat_template == found
+
+
+@pytest.mark.parametrize(("lower", "strips"), [(True, None), (False, None), (False, True)])
+def test_cased_words_stay_cased(lower, strips, tmp_path):
+    folder = tokenizers.make(tmp_path / "bert", "bert")
+    backend = load_tokenizer(folder).backend
+    backend.normalizer = normalizers.BertNormalizer(lowercase=lower, strip_accents=strips)
+    backend.save(str(folder / "tokenizer.json"))
+    tokenizer = load_tokenizer(folder)
+    save_model(model("bert", vocab_size=tokenizer.vocab_size), folder)
+    to_gguf(folder, tmp_path / "model.gguf")
+    from_gguf(rewrite(tmp_path / "model.gguf", tmp_path / "plain.gguf", OWN), tmp_path / "back")
+    back = load_tokenizer(tmp_path / "back")
+    assert [back.encode(text) for text in NASTY] == [tokenizer.encode(text) for text in NASTY]
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_special_tokens_that_no_key_names_are_those_that_llama_cpp_takes(family, tmp_path):
+    _, file = convert(tmp_path, family)
+    ids = {"bert": {"bos_token": 101, "sep_token": 102}, "llama": {"bos_token": 1, "eos_token": 2}}
+    types = [3] * len(GGUFFile(file).metadata["tokenizer.ggml.tokens"])
+    change = {"tokenizer.ggml.token_type": Value("array[int32]", types)}
+    edited = rewrite(file, tmp_path / "a.gguf", rf"{OWN}|tokenizer\.ggml\..*_id$", change)
+    found = plan_from_gguf(edited).vocabulary
+    assert {role: found.tokens.index(found.role(role)) for role in ids[family]} == ids[family]
+    change = {"tokenizer.ggml.token_type": Value("array[int32]", [1] * len(types))}
+    edited = rewrite(file, tmp_path / "b.gguf", rf"{OWN}|tokenizer\.ggml\..*_id$", change)
+    assert plan_from_gguf(edited).vocabulary.role("bos_token") is None
 
 
 NAMED = {"default": "D", "tool_use": "T{{ tools }}", "rag": "R"}

@@ -15,6 +15,7 @@ from tfcli.checkpoints.gguf.split import is_part
 from tfcli.checkpoints.gguf.types import BY_NAME
 from tfcli.checkpoints.gguf.vocabulary import CONTROL
 from tfcli.checkpoints.gguf.vocabulary_read import write_tokenizer
+from tfcli.checkpoints.strict_json import short
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import write_json
 
@@ -87,7 +88,7 @@ def read(path: Path, asked: Reading) -> Checkpoint:
         planned.config,
         tensors,
         files,
-        unused=planned.passed,
+        notes=tuple(f"{short(key)} {why}" for key, why in planned.passed.items()),
         carry=lambda to: _carry(planned, to),
     )
 

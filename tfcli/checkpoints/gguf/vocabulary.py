@@ -212,19 +212,27 @@ def _wordpiece(tokens: _Tokens, tokenizer: Tokenizer, spec: dict[str, Any]) -> d
         else:
             texts.append(text.removeprefix(mark) if text.startswith(mark) else SPACE + text)
     pre = name_of(tokenizer.encode, spec) or "default"
-    return _common("bert", pre, _Tokens(texts, tokens.types, {}))
+    steps = spec.get("normalizer") or {}
+    lowercase = steps.get("lowercase") is True
+    strips = steps.get("strip_accents")
+    return {
+        **_common("bert", pre, _Tokens(texts, tokens.types, {})),
+        f"{_GGML}normalizer.lowercase": Value("bool", lowercase),
+        f"{_GGML}normalizer.strip_accents": Value("bool", lowercase if strips is None else strips),
+    }
 
 
 def _specials(tokenizer: Tokenizer, size: int) -> dict[str, Value]:
     ids = dict(tokenizer.special_ids)
-    ids.setdefault("bos_token", ids.get("cls_token", size))
-    ids.setdefault("eos_token", ids.get("sep_token", size))
+    begins, ends = tokenizer.prefix, tokenizer.suffix
+    # A token that is put around every text is one, whether or not it is declared.
+    ids.setdefault("bos_token", ids.get("cls_token", begins[0] if len(begins) == 1 else size))
+    ids.setdefault("eos_token", ids.get("sep_token", ends[0] if len(ends) == 1 else size))
     found = {
         f"tokenizer.ggml.{key}": Value("uint32", ids[role])
         for role, key in ROLES.items()
         if ids.get(role, size) < size
     }
-    begins, ends = tokenizer.prefix, tokenizer.suffix
     found["tokenizer.ggml.add_bos_token"] = Value("bool", begins == (ids["bos_token"],))
     found["tokenizer.ggml.add_eos_token"] = Value("bool", ends == (ids["eos_token"],))
     if "cls_token" in ids:
@@ -235,14 +243,13 @@ def _specials(tokenizer: Tokenizer, size: int) -> dict[str, Value]:
 def _surroundings(tokenizer: Tokenizer) -> list[str]:
     """What stands around a text and no flag of GGUF says."""
     ids = tokenizer.special_ids
-    first = {(), (ids.get("bos_token", ids.get("cls_token")),)}
-    last = {(), (ids.get("eos_token"),), (ids.get("sep_token"),)}
     odd = [
         f"{where} a text: {', '.join(map(str, found))}"
-        for where, found, plain in (
-            ("before", tokenizer.prefix, first),
-            ("after", tokenizer.suffix, last),
+        for where, found, roles in (
+            ("before", tokenizer.prefix, ("bos_token", "cls_token")),
+            ("after", tokenizer.suffix, ("eos_token", "sep_token")),
         )
-        if tuple(found) not in plain
+        if len(found) > 1
+        or (found and any(r in ids for r in roles) and found[0] not in map(ids.get, roles))
     ]
     return [f"llama.cpp does not put these ids {each}" for each in odd]
