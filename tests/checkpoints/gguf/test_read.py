@@ -76,6 +76,17 @@ def test_quantized_weights_become_bfloat16_unless_asked_otherwise(kind, file, tm
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
 
 
+def test_what_goes_along_is_the_same_each_time_and_leaves_the_folder_as_it_is(file, tmp_path):
+    opened = open_checkpoint(file)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir(mode=0o755)
+        assert opened.carry(folder) == ["tokenizer.json", "tokenizer_config.json"]
+        assert folder.stat().st_mode & 0o777 == 0o755
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
 @pytest.fixture
 def foreign(file, tmp_path):
     """A file whose tokenizer is not covered."""

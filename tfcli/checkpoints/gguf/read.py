@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
@@ -89,7 +92,7 @@ def read(path: Path, asked: Reading) -> Checkpoint:
         tensors,
         files,
         notes=tuple(f"{short(key)} {why}" for key, why in planned.passed.items()),
-        carry=lambda to: _carry(planned, to),
+        carry=_made_once(planned),
     )
 
 
@@ -98,6 +101,25 @@ def _how(stored: str, change: object) -> str:
     if change is not None:
         parts.append(type(change).__name__.lower())
     return ", ".join(parts)
+
+
+def _made_once(planned: FromGGUF) -> Callable[[Path], list[str]]:
+    """What writes the files that go along; the second time they are copied, for a large vocabulary
+    takes seconds to make.
+    """
+    made: list[tuple[tempfile.TemporaryDirectory[str], list[str]]] = []
+
+    def carry(folder: Path) -> list[str]:
+        if not made:
+            place = tempfile.TemporaryDirectory(prefix="tfcli-")
+            made.append((place, _carry(planned, Path(place.name))))
+        place, names = made[0]
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(Path(place.name, name), folder / name)
+        return list(names)
+
+    return carry
 
 
 def _carry(planned: FromGGUF, folder: Path) -> list[str]:
