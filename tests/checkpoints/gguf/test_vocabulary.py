@@ -120,15 +120,35 @@ def test_a_chat_template_goes_along(tmp_path):
     assert load_tokenizer(tmp_path / "back").chat_template == found
 
 
-@pytest.mark.parametrize(("lower", "strips"), [(True, None), (False, None), (False, True)])
-def test_cased_words_stay_cased(lower, strips, tmp_path):
+def cased(tmp_path, lower, strips):
+    """A WordPiece tokenizer whose file declares no roles, and a GGUF file with it."""
     folder = tokenizers.make(tmp_path / "bert", "bert")
     backend = load_tokenizer(folder).backend
     backend.normalizer = normalizers.BertNormalizer(lowercase=lower, strip_accents=strips)
     backend.save(str(folder / "tokenizer.json"))
     tokenizer = load_tokenizer(folder)
     save_model(model("bert", vocab_size=tokenizer.vocab_size), folder)
-    to_gguf(folder, tmp_path / "model.gguf")
+    to_gguf(folder, tmp_path / "model.gguf", "F32")
+    return tokenizer
+
+
+LETTERS = pytest.mark.parametrize(
+    ("lower", "strips"), [(True, None), (False, None), (False, True), (True, False)]
+)
+
+
+@pytest.mark.interop
+@LETTERS
+def test_llama_cpp_keeps_cased_words_cased(lower, strips, tmp_path):
+    tokenizer = cased(tmp_path, lower, strips)
+    theirs = LlamaCpp(tmp_path / "model.gguf", 1, embedding=True)
+    for text in ("the cat sat", "The Cat SAT", "Hello"):
+        assert torch.equal(theirs.state(text), theirs.state(tokenizer.encode(text)))
+
+
+@LETTERS
+def test_cased_words_stay_cased(lower, strips, tmp_path):
+    tokenizer = cased(tmp_path, lower, strips)
     from_gguf(rewrite(tmp_path / "model.gguf", tmp_path / "plain.gguf", OWN), tmp_path / "back")
     back = load_tokenizer(tmp_path / "back")
     assert [back.encode(text) for text in NASTY] == [tokenizer.encode(text) for text in NASTY]

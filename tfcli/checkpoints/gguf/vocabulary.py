@@ -9,7 +9,7 @@ that it comes back as it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,7 @@ def write_vocabulary(
             fix=f"covered are byte-level BPE, SentencePiece's BPE and WordPiece; {WITHOUT}",
         )
     notes = require_rows(stops, tokenizer.special_ids, tokens.dropped, where)
-    found |= _specials(tokenizer, vocab_size)
+    found |= _specials(tokenizer, vocab_size, model)
     eos = found.get(f"{_GGML}eos_token_id")
     ends = [each for each in stops if 0 <= each < vocab_size]
     keys, said = write_endings(ends, None if eos is None else eos.value, tokens.texts, folder)
@@ -222,10 +222,16 @@ def _wordpiece(tokens: _Tokens, tokenizer: Tokenizer, spec: dict[str, Any]) -> d
     }
 
 
-def _specials(tokenizer: Tokenizer, size: int) -> dict[str, Value]:
+def _specials(tokenizer: Tokenizer, size: int, model: Mapping[str, Any]) -> dict[str, Value]:
     ids = dict(tokenizer.special_ids)
     begins, ends = tokenizer.prefix, tokenizer.suffix
+    wordpiece = model["type"] == "WordPiece"
     # A token that is put around every text is one, whether or not it is declared.
+    unknown = tokenizer.backend.token_to_id(model.get("unk_token") or "")
+    if unknown is not None:
+        ids.setdefault("unk_token", unknown)
+    if wordpiece and len(ends) == 1:
+        ids.setdefault("sep_token", ends[0])
     ids.setdefault("bos_token", ids.get("cls_token", begins[0] if len(begins) == 1 else size))
     ids.setdefault("eos_token", ids.get("sep_token", ends[0] if len(ends) == 1 else size))
     found = {
@@ -235,7 +241,7 @@ def _specials(tokenizer: Tokenizer, size: int) -> dict[str, Value]:
     }
     found["tokenizer.ggml.add_bos_token"] = Value("bool", begins == (ids["bos_token"],))
     found["tokenizer.ggml.add_eos_token"] = Value("bool", ends == (ids["eos_token"],))
-    if "cls_token" in ids:
+    if wordpiece or "cls_token" in ids:
         found["tokenizer.ggml.add_sep_token"] = Value("bool", ends == (ids.get("sep_token"),))
     return found
 
