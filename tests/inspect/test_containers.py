@@ -100,7 +100,7 @@ def test_gguf_of_another_program(q8: Path, tmp_path: Path) -> None:
 
 def test_several_gguf_files_are_a_question(q8: Path) -> None:
     shutil.copy(q8, q8.with_name("other.gguf"))
-    with pytest.raises(UsageError, match="holds 2 models as GGUF"):
+    with pytest.raises(UsageError, match=r"2 models as GGUF: other\.gguf, q8\.gguf"):
         inspect(q8.parent)
 
 

@@ -142,8 +142,8 @@ def test_the_value_that_changes_nothing_is_passed_over(name, edited):
 
 def test_a_key_that_is_in_no_table_is_told(edited):
     found = read(edited("llama", {"of.another_program": number(3)}), Reading())
-    assert "llama.of.another_program" in found.unused
-    assert not read(edited("llama"), Reading()).unused
+    assert "llama.of.another_program" in " ".join(found.notes)
+    assert not read(edited("llama"), Reading()).notes
 
 
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
