@@ -38,7 +38,7 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
     """
     checkpoint = open_ref(spec.source)
     require_ties(checkpoint)
-    if not checkpoint.is_quantized:
+    if not method_of(checkpoint):
         raise UsageError(
             "the checkpoint is dense already",
             where=str(checkpoint.path / CONFIG),
