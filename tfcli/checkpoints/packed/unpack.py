@@ -11,12 +11,12 @@ from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.folder import CONFIG
 from tfcli.errors import WorkError
 
-# quant_method -> the module that unpacks it
-_PACKINGS = {
+PACKINGS = {
     "gptq": "tfcli.checkpoints.packed.gptq",
     "fp8": "tfcli.checkpoints.packed.fp8",
     "mxfp4": "tfcli.checkpoints.packed.mxfp4",
 }
+"""quant_method -> the module that unpacks it."""
 
 _UNPACKED_TO_RUN = ("fp8", "mxfp4")
 
@@ -57,13 +57,13 @@ def find_unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpac
         WorkError: a packing that is not read, or tensors that do not fit the config.
     """
     method = method_of(checkpoint)
-    if method not in _PACKINGS:
+    if method not in PACKINGS:
         raise WorkError(
             f"quant_method: {method!r} is not supported",
             where=f"{checkpoint.path / CONFIG}, quantization_config",
-            fix=f"supported: {', '.join(_PACKINGS)}; others are only copied as they are stored",
+            fix=f"supported: {', '.join(PACKINGS)}; others are only copied as they are stored",
         )
-    found: Unpacked = import_module(_PACKINGS[method]).unpacked(checkpoint, exact)
+    found: Unpacked = import_module(PACKINGS[method]).unpacked(checkpoint, exact)
     return found
 
 
