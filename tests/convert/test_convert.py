@@ -126,6 +126,25 @@ def test_integers_and_booleans_are_not_cast_and_floats_of_every_width_are(tmp_pa
     assert (result.converted, result.copied) == (2, 2)
 
 
+def test_what_was_compared_is_said_of_casts_that_round_and_of_those_that_do_not(
+    tmp_path: Path,
+) -> None:
+    source = checkpoint(
+        tmp_path / "in", a=torch.ones(2), b=torch.ones(2).half(), ids=torch.arange(3)
+    )
+    said = {
+        kind: convert(source, tmp_path / str(kind), dtype=kind).compared()
+        for kind in ("bf16", "fp32", None)
+    }
+    assert said == {
+        "bf16": "read back: 2 each equal to its source rounded to bf16; "
+        "1 equal to the source, bit for bit",
+        "fp32": "read back: 3 equal to the source in value",
+        None: "read back: 3 equal to the source, bit for bit",
+    }
+    assert said["bf16"] in (tmp_path / "bf16/README.md").read_text()
+
+
 def test_packed_weights_are_copied_as_they_are_or_the_type_asked_for_is_refused(
     tmp_path: Path,
 ) -> None:
