@@ -86,7 +86,7 @@ def make_plan(view: Checkpoint, dtype: str | None, *, compare_ties: bool = True)
         compare_ties: read the tensors that the config ties, to see whether they are equal. Without
             it they are taken for equal.
     """
-    targets = target_dtypes(view, dtype, view.config.get("quantization_config"))
+    targets = target_dtypes(view, dtype)
     ties = config_ties(view.config, view.tensors)
     tied = {n for n, o in ties.items() if not compare_ties or equal_bits(view, n, o)}
     apart = tuple(name for name in ties if name not in tied)
@@ -95,7 +95,7 @@ def make_plan(view: Checkpoint, dtype: str | None, *, compare_ties: bool = True)
         config = {**config, "tie_word_embeddings": False}
         tied &= config_ties(config, view.tensors).keys()  # no longer implied by the config
         view = _with_untied(view, config)
-        targets = target_dtypes(view, dtype, view.config.get("quantization_config"))
+        targets = target_dtypes(view, dtype)
     items = tuple(
         Planned(tensor, targets[tensor.name], _action(tensor, targets, tied)) for tensor in view
     )

@@ -12,7 +12,7 @@ from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.containers import open_checkpoint
 from tfcli.checkpoints.fit import require_fit
 from tfcli.checkpoints.folder import CONFIG, copy_companions
-from tfcli.checkpoints.hf.source import INDEX
+from tfcli.checkpoints.hf.source import GPTQ_SETTINGS, INDEX
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES, USER_NAMES
 from tfcli.checkpoints.plan import Plan, Planned, make_plan
 from tfcli.console import Bar
@@ -58,6 +58,9 @@ def convert_tensors(view: Checkpoint, spec: ConvertSpec, job: Job, writer: Write
         files = writer.write(_watched(plan, bar), job.output, options)
     companions = [] if view.companions is None else copy_companions(view.companions, job.output)
     companions += [] if view.carry is None else view.carry(job.output)
+    if not plan.config.get("quantization_config"):  # what it says would be wrong of dense weights
+        (job.output / GPTQ_SETTINGS).unlink(missing_ok=True)
+        companions = [name for name in companions if name != GPTQ_SETTINGS]
     if not writer.own_config:
         write_json(job.output / CONFIG, with_dtype(plan.config, wanted))
     verified = 0
@@ -74,8 +77,8 @@ def convert_tensors(view: Checkpoint, spec: ConvertSpec, job: Job, writer: Write
         logits = compare_logits(source, open_checkpoint(job.output))
     names = [path.relative_to(job.output).as_posix() for path in files]
     result = _result(plan, spec, names, verified, companions, logits)
-    checked = f"{verified} tensors read back and equal to the source's, bit for bit"
-    write_text(job.output / CARD, model_card(result, spec.source, job.inputs, plan.config, checked))
+    card = model_card(result, spec.source, job.inputs, plan.config, result.compared())
+    write_text(job.output / CARD, card)
     return result
 
 

@@ -131,8 +131,12 @@ class AdapterFacts(BaseModel):
 
     method: str = Field(description="The method, such as `lora`, `dora` or `ia3`.")
     wrote: str = Field(description="The library whose format it has, `PEFT` or `MLX`.")
-    rank: int | None = Field(description="The rank of the factors; null where the config does not say.")
-    alpha: float | None = Field(description="The number that the rank divides; null where the config does not say.")
+    rank: int | None = Field(
+        description="The rank of the factors; null where the config does not say."
+    )
+    alpha: float | None = Field(
+        description="The number that the rank divides; null where the config does not say."
+    )
     targets: list[str] = Field(description="The modules that it changes, as their last names.")
     whole: list[str] = Field(description="The parameters that it brings along whole.")
     base: str | None = Field(description="What it was trained on, as its config names it.")

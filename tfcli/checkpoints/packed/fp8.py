@@ -66,7 +66,7 @@ def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
 
 
 def _block(checkpoint: Checkpoint) -> tuple[int, int]:
-    settings = checkpoint.config["quantization_config"]
+    settings = checkpoint.config.get("quantization_config") or {}
     block = settings.get("weight_block_size") or list(_BLOCK)
     whole = isinstance(block, list) and len(block) == 2
     if not whole or not all(isinstance(n, int) and n > 0 for n in block):
