@@ -27,6 +27,8 @@ from tfcli.inspect.spec import Quantization
 from tfcli.inspect.stored import Stored, lines_of
 from tfcli.recipe.record import read_record
 
+ADAPTER = "adapter_config.json"
+_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt", "*.pth", "*.ckpt", "*.index.json")
 NO_CONFIG = "no config.json lies beside the weights; config_from names a model that has it"
 
 
@@ -41,6 +43,15 @@ def open_stored(path: Path, config_from: Path | None) -> Stored:
         UsageError: no checkpoint, or one that brings its own config although one is named.
         WorkError: a broken file.
     """
+    if path.is_dir() and config_from is None:
+        if (path / ADAPTER).is_file() and not (path / CONFIG).is_file():
+            from tfcli.inspect.without import of_adapter
+
+            return of_adapter(path)
+        if (path / CONFIG).is_file() and not any(next(path.glob(p), None) for p in _WEIGHTS):
+            from tfcli.inspect.without import of_config
+
+            return of_config(path)
     container = find_container(path)
     kind = container.name
     if container.package == HF.package:
