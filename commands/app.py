@@ -10,14 +10,15 @@ import os
 import signal
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 import tfcli
+from tfcli.commands.help import Group
 from tfcli.console import Console
-from tfcli.errors import Problem, UsageError, WorkError, hint
+from tfcli.errors import UsageError, WorkError, hint
 from tfcli.recipe.verbs import VERBS
 
 OTHERS = {
@@ -29,25 +30,29 @@ OTHERS = {
 COMMANDS = {name: verb.summary for name, verb in VERBS.items()} | OTHERS
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(Group):
     """Imports a subcommand's file when it is called, not when it is listed."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name = args[0]
         if name not in COMMANDS:
-            raise UsageError(f"unknown command {name!r}", fix=hint(name, COMMANDS))
+            if ctx.resilient_parsing:  # the shell asks for completions of what is typed so far
+                return None, None, args[1:]
+            raise UsageError(
+                f"unknown command {name!r}",
+                fix=hint(name, COMMANDS),
+                code="usage.unknown_command",
+            )
         module = import_module(f"tfcli.commands.{name}")
         return name, typer.main.get_command(module.app), args[1:]
 
 
 app = typer.Typer(
     cls=LazyGroup,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A workbench for transformer checkpoints: convert, quantize, train, evaluate, benchmark.",
-    epilog="Start with [cyan]tfcli run quickstart[/cyan]. Every command takes --help and --json.",
+    epilog="tfcli run quickstart\ntfcli quantize --help\n"
+    "Every command takes --help, --json, --quiet, -v and --debug.",
 )
 for _name, _summary in COMMANDS.items():
     app.command(_name, help=_summary)(lambda: None)  # listed by --help; LazyGroup runs the real one
@@ -76,6 +81,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     signal.signal(signal.SIGTERM, _terminate)
     _share_the_cores()
+    _keep_to_installed_modules()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what a terminal has no letter for is spelt out
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(arguments))
 
 
@@ -90,6 +99,19 @@ def _share_the_cores() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
+def _keep_to_installed_modules() -> None:
+    """See to it that no file of the current folder stands in for a module.
+
+    Python puts the folder first on the path of `python -m` and `python -c`, which libraries start
+    too (torch's compiler does): the torch.py of a folder that was downloaded would run. Child
+    processes read PYTHONSAFEPATH.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+    here, home = os.path.realpath(os.getcwd()), os.path.dirname(tfcli.__path__[0])  # noqa: PTH109, PTH120
+    if not sys.flags.safe_path and here != os.path.realpath(home):
+        sys.path[:] = [path for path in sys.path if path and os.path.realpath(path) != here]
+
+
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code."""
     console = Console(json="--json" in arguments)
@@ -101,6 +123,10 @@ def run(arguments: list[str]) -> int:
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         console.err.print("interrupted", style="bold red")
+        if console.json:
+            from tfcli.commands.output import print_error
+
+            print_error(WorkError("interrupted", code="interrupted"), 130)
         return 130
     except (BrokenPipeError, SystemExit) as error:
         # The reader of our output went away, as `tfcli ... | head` does; that is no failure. click
@@ -113,25 +139,12 @@ def run(arguments: list[str]) -> int:
         if debug:
             console.err.print_exception(show_locals=False)
         from tfcli.commands.output import print_problem
+        from tfcli.commands.problems import as_problem
 
-        problem = _as_problem(error)
+        problem = as_problem(error)
         print_problem(problem, console)
         return problem.exit_code
 
 
 def _terminate(_signal: int, _frame: Any) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _as_problem(error: Exception) -> Problem:
-    if isinstance(error, Problem):
-        return error
-    if hasattr(error, "format_message"):  # what typer raises for flags it cannot read
-        message = error.format_message().rstrip(".").replace("Value error, ", "")
-        return UsageError(message, fix="see --help")
-    if isinstance(error, OSError) and error.strerror:
-        return WorkError(error.strerror.lower(), where=str(error.filename or ""))
-    kind = type(error).__name__
-    return WorkError(
-        f"unexpected {kind}: {error}", fix="run it again with --debug and report the traceback"
-    )

@@ -6,7 +6,7 @@ from tfcli.average.spec import AverageResult, AverageSpec
 from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
-from tfcli.units import format_bytes
+from tfcli.units import format_bytes, plural
 
 
 def show(result: AverageResult, console: Console) -> None:
@@ -15,7 +15,7 @@ def show(result: AverageResult, console: Console) -> None:
         "method": f"{result.method}, {' + '.join(f'{share:.3g}' for share in result.shares)}",
         "tensors": f"{result.averaged} averaged, {result.copied} copied",
         "verified": f"{result.verified} read back and equal to a second pass, bit for bit",
-        "size": f"{format_bytes(result.bytes)} in {len(result.files)} files",
+        "size": f"{format_bytes(result.bytes)} in {plural(len(result.files), 'file')}",
     }
     angles = [tensor.angle for tensor in result.tensors if tensor.angle is not None]
     if angles:

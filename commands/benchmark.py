@@ -8,7 +8,7 @@ from tfcli.benchmark.spec import BenchmarkResult, BenchmarkSpec
 from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_table
 from tfcli.console import Console
-from tfcli.units import format_bytes
+from tfcli.units import format_bytes, plural
 
 COLUMNS = (
     "model",
@@ -45,8 +45,8 @@ def show(result: BenchmarkResult, console: Console) -> None:
     if unpacked:
         console.out.print(f"unpacked at load, as no kernel runs them packed: {', '.join(unpacked)}")
     console.out.print(
-        f"prompt of {result.prompt_tokens} tokens, {result.new_tokens} new ones, median of "
-        f"{result.repeats}, {result.device}, {result.threads} threads"
+        f"prompt of {plural(result.prompt_tokens, 'token')}, {result.new_tokens} new, median of "
+        f"{result.repeats}, {result.device}, {plural(result.threads, 'thread')}"
     )
 
 

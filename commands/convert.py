@@ -7,11 +7,11 @@ from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
 from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.convert.spec import ConvertResult, ConvertSpec, TensorAccount
-from tfcli.units import format_bytes
+from tfcli.units import format_bytes, plural
 
 
 def show(result: ConvertResult, console: Console) -> None:
-    """What became of the tensors, or what would; with -v and in a dry run each of them."""
+    """The counts, sizes and checks; with -v and in a dry run a row for each tensor."""
     counts = {name: getattr(result, name) for name in ("converted", "copied", "made", "tied")}
     facts = {
         "source": result.kind,
@@ -43,7 +43,7 @@ def _verified(result: ConvertResult) -> str:
         return "no, as was asked for"
     if result.to in ("onnx", "executorch", "torch-export"):
         return (
-            f"{result.verified} outputs of the graph are the model's, within "
+            f"{plural(result.verified, 'output')} of the graph checked against the model's, within "
             f"{result.largest_error:.2g} of their largest number"
         )
     if not result.largest_error:

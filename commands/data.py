@@ -6,6 +6,7 @@ from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_table
 from tfcli.console import Console
 from tfcli.data.spec import DataResult, DataSpec
+from tfcli.units import plural
 
 
 def show(result: DataResult, console: Console) -> None:
@@ -18,8 +19,9 @@ def show(result: DataResult, console: Console) -> None:
         console, f"Text from {result.source}", ["split", "documents", "characters", "bytes"], rows
     )
     console.out.print(
-        f"{result.paragraphs:,} paragraphs kept once, {result.paragraphs_dropped:,} repeats and "
-        f"{result.documents_dropped:,} documents dropped"
+        f"{plural(result.paragraphs, 'paragraph')} kept once, "
+        f"{plural(result.paragraphs_dropped, 'repeat')} and "
+        f"{plural(result.documents_dropped, 'document')} dropped"
     )
 
 

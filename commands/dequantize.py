@@ -6,7 +6,7 @@ from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
 from tfcli.dequantize.spec import DequantizeResult, DequantizeSpec
-from tfcli.units import format_bytes
+from tfcli.units import format_bytes, plural
 
 
 def show(result: DequantizeResult, console: Console) -> None:
@@ -16,7 +16,7 @@ def show(result: DequantizeResult, console: Console) -> None:
         "tensors": f"{result.dequantized} dequantized, {result.converted} converted, "
         f"{result.copied} copied",
         "verified": f"{result.verified} read back and equal to the packed values, bit for bit",
-        "size": f"{before} -> {after} in {len(result.files)} files",
+        "size": f"{before} -> {after} in {plural(len(result.files), 'file')}",
     }
     if result.companions:
         facts["copied along"] = ", ".join(result.companions)
@@ -27,5 +27,7 @@ def show(result: DequantizeResult, console: Console) -> None:
 
 
 app = spec_command(
-    DequantizeSpec, show, epilog="tfcli dequantize models/base-4bit models/base-again --dtype bf16"
+    DequantizeSpec,
+    show,
+    epilog="tfcli dequantize models/base-4bit models/base-again --dtype bfloat16",
 )

@@ -9,6 +9,7 @@ from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
 from tfcli.diff.spec import DiffResult, DiffSpec, TensorDifference
+from tfcli.units import plural
 
 SHOWN = 10
 """Rows of a table without -v."""
@@ -33,7 +34,8 @@ def show(result: DiffResult, console: Console) -> None:
     if result.ties:
         facts["ties"] = "; ".join(f"{t.name}: {_tie(t.a)} -> {_tie(t.b)}" for t in result.ties)
     if result.config_compared:
-        facts["config.json"] = f"{len(result.config)} keys differ" if result.config else "equal"
+        count = len(result.config)
+        facts["config.json"] = "equal" if not count else f"other values of {plural(count, 'key')}"
     print_facts(console, "Identical" if result.identical else "Different", facts)
     _tensors(result, console)
     _config(result, console)
@@ -62,7 +64,7 @@ def _tensors(result: DiffResult, console: Console) -> None:
             for t in shown
         ]
         columns = ["name", "A -> B", "values changed", "largest", "relative"]
-        print_table(console, title, columns, _plain(cells), texts=2)
+        print_table(console, title, columns, cells, texts=2)
 
 
 def _config(result: DiffResult, console: Console) -> None:
@@ -75,14 +77,7 @@ def _config(result: DiffResult, console: Console) -> None:
             [item.key, _json(item.a, item.only == "b"), _json(item.b, item.only == "a")]
             for item in shown
         ]
-        print_table(console, title, ["key", "A", "B"], _plain(rows), texts=3)
-
-
-def _plain(rows: list[list[str]]) -> list[list[str]]:
-    """Rows whose brackets rich prints as they are."""
-    from rich.markup import escape
-
-    return [[escape(cell) for cell in row] for row in rows]
+        print_table(console, title, ["key", "A", "B"], rows, texts=3)
 
 
 def _distance(tensor: TensorDifference) -> float:

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from tfcli.commands.options import Debug, Json, Quiet, Verbose
+from tfcli.commands.help import Command
+from tfcli.commands.options import Debug, Json, Quiet, Verbose, json_fields
 from tfcli.commands.output import finish, print_facts
 from tfcli.console import Console
 from tfcli.doctor.result import DoctorResult
 from tfcli.units import format_bytes
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+app = typer.Typer(add_completion=False)
 Thorough = Annotated[
     bool, typer.Option("--thorough", help="Try the parts that compile, too: about a minute.")
 ]
@@ -21,9 +22,11 @@ _COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
 
 @app.command(
     "doctor",
+    cls=Command,
     help="Say what this machine has and how it will compute, try every part, and name the command "
     "that fixes each gap. Parts that compile take a minute, and wait for --thorough. "
     "The exit code is 0 when every required part works and 1 otherwise.",
+    epilog="tfcli doctor\n" + json_fields(DoctorResult),
 )
 def doctor(
     thorough: Thorough = False,

@@ -37,5 +37,7 @@ def show(result: EvalResult, console: Console) -> None:
 
 
 app = spec_command(
-    EvalSpec, show, epilog="tfcli eval MODEL --task perplexity --data text.txt --window 512 --json"
+    EvalSpec,
+    show,
+    epilog="tfcli eval MODEL --task perplexity --data text.txt --sequence-length 512 --json",
 )

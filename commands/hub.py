@@ -7,29 +7,37 @@ from typing import Annotated
 
 import typer
 
-from tfcli.commands.options import Debug, Json, Quiet, Verbose
+from tfcli.commands.help import Command, Group
+from tfcli.commands.options import Debug, Json, Quiet, Verbose, json_fields
 from tfcli.commands.output import finish, print_facts, print_table
 from tfcli.console import Console
 from tfcli.hub_results import HubDownloadResult, HubListResult, HubUploadResult
 from tfcli.units import format_bytes
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode="rich",
     help="List, download and upload files of a model on the Hugging Face hub.",
 )
-Repo = Annotated[str, typer.Argument(metavar="REPO", help="A hub id, org/name\\[@revision].")]
+Repo = Annotated[str, typer.Argument(metavar="REPO", help="A hub id, org/name[@revision].")]
 Include = Annotated[
     list[str] | None,
-    typer.Option("--include", metavar="PATTERN", help="Only such files: '*.safetensors'."),
+    typer.Option(
+        "--include", metavar="PATTERN", help="Take only files that match: '*.safetensors'."
+    ),
 ]
 Exclude = Annotated[
-    list[str] | None, typer.Option("--exclude", metavar="PATTERN", help="No such files.")
+    list[str] | None,
+    typer.Option("--exclude", metavar="PATTERN", help="Leave out files that match."),
 ]
 
 
-@app.command("ls", help="List the files of a repository, at the commit that the branch is at.")
+@app.command(
+    "ls",
+    cls=Command,
+    help="List the files of a repository, at the commit that the branch is at.",
+    epilog="tfcli hub ls org/name --include '*.safetensors'\n" + json_fields(HubListResult),
+)
 def ls(
     repo: Repo,
     include: Include = None,
@@ -45,7 +53,12 @@ def ls(
     finish(result, _show_list, Console(quiet, verbose, json))
 
 
-@app.command("download", help="Fetch files, all of one commit; run again, it goes on.")
+@app.command(
+    "download",
+    cls=Command,
+    help="Fetch files, all of one commit; run again, it goes on.",
+    epilog="tfcli hub download org/name@main models/name\n" + json_fields(HubDownloadResult),
+)
 def download(
     repo: Repo,
     folder: Annotated[
@@ -66,17 +79,23 @@ def download(
     finish(result, _show_download, Console(quiet, verbose, json))
 
 
-@app.command("upload", help="Send the files of a folder as one commit; run again, it goes on.")
+@app.command(
+    "upload",
+    cls=Command,
+    help="Send the files of a folder as one commit; run again, it goes on.",
+    epilog="tfcli hub upload models/base-4bit org/name --create --private\n"
+    + json_fields(HubUploadResult),
+)
 def upload(
     folder: Annotated[Path, typer.Argument(help="The folder.", show_default=False)],
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="A hub id, org/name\\[@branch].")],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="A hub id, org/name[@branch].")],
     include: Include = None,
     exclude: Exclude = None,
-    message: Annotated[str, typer.Option(help="Of the commit.")] = "Upload with tfcli",
+    message: Annotated[str, typer.Option(help="The message of the commit.")] = "Upload with tfcli",
     create: Annotated[
         bool, typer.Option("--create", help="Make the repository where there is none.")
     ] = False,
-    private: Annotated[bool, typer.Option("--private", help="Make it a private one.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make it private.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,

@@ -15,7 +15,7 @@ from tfcli.inspect.spec import (
     Quantization,
     TensorLine,
 )
-from tfcli.units import format_bytes, format_count
+from tfcli.units import format_bytes, format_count, plural
 
 _ACTIONS = {
     "load": "load",
@@ -35,7 +35,7 @@ def show(result: InspectResult, console: Console) -> None:
     facts["task"] = result.task or f"none: {result.problem}"
     stored = "" if result.parameters_counted == "logical" else " (stored values)"
     facts["parameters"] = f"{format_count(result.parameters)} ({result.parameters:,}){stored}"
-    facts["size"] = f"{format_bytes(result.bytes)} in {_count(len(result.files), 'file')}"
+    facts["size"] = f"{format_bytes(result.bytes)} in {plural(len(result.files), 'file')}"
     facts["dtypes"] = ", ".join(f"{code} {format_count(n)}" for code, n in result.dtypes.items())
     if result.gguf:
         facts |= _gguf(result.gguf)
@@ -97,9 +97,7 @@ def _tensors(result: InspectResult, console: Console) -> None:
     title = f"Tensors: {len(result.tensors)}"
     if len(shown) < len(result.tensors):
         title += ", the largest (-v shows all)"
-    from rich.markup import escape
-
-    rows = [[escape(t.name), t.dtype, _shape(t), format_bytes(t.bytes)] for t in shown]
+    rows = [[t.name, t.dtype, _shape(t), format_bytes(t.bytes)] for t in shown]
     print_table(console, title, ["name", "dtype", "shape", "size"], rows)
 
 
@@ -138,10 +136,6 @@ def _memory(memory: Memory) -> dict[str, str]:
         )
     facts["to train"] = f"{format_bytes(memory.train)} and activations (AdamW, fp32)"
     return facts
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 app = spec_command(InspectSpec, show, epilog="tfcli inspect meta-llama/Llama-3.2-1B -v")

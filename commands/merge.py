@@ -6,18 +6,18 @@ from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
 from tfcli.merge.spec import MergeResult, MergeSpec
-from tfcli.units import format_bytes
+from tfcli.units import format_bytes, plural
 
 
 def show(result: MergeResult, console: Console) -> None:
     """What the adapter did, and what rounding cost."""
     facts = {
         "method": f"{result.method}, as {result.wrote} writes it",
-        "adapter": f"{result.adapter_tensors} tensors, all used",
+        "adapter": f"{plural(result.adapter_tensors, 'tensor')}, all used",
         "tensors": f"{result.merged} merged, {result.replaced} replaced, {result.copied} copied",
         "rounding": f"at most {result.max_deviation:.3g} of a tensor's largest value",
         "verified": f"{result.verified} read back and equal to a second pass, bit for bit",
-        "size": f"{format_bytes(result.bytes)} in {len(result.files)} files",
+        "size": f"{format_bytes(result.bytes)} in {plural(len(result.files), 'file')}",
     }
     if result.max_divergence is not None:
         facts["from the quantized base"] = (

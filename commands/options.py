@@ -1,7 +1,8 @@
 """From a spec class to a Typer command: every key is a flag, and the spec's text is its help.
 
-`optimizer.lr` becomes `--optimizer.lr`, in the help panel `optimizer`. Flags that the user leaves
-out stay out, so that the recipe's value or the spec's default holds.
+`optimizer.lr` becomes `--optimizer.lr`, and `--lr` as long as no other key ends so. Keys that may
+be given as words are flags too. Flags that the user leaves out stay out, so that the recipe's
+value or the spec's default holds.
 """
 
 from __future__ import annotations
@@ -9,39 +10,56 @@ from __future__ import annotations
 import inspect
 import sys
 import types
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
 
+from tfcli.commands.help import ARGUMENTS, COMMON, FILES, MACHINE, OPTIONS, Command
 from tfcli.commands.output import Show, finish
 from tfcli.console import Console
 from tfcli.errors import UsageError
 from tfcli.processes import is_first_process
 from tfcli.recipe.document import Document, read_document
 from tfcli.recipe.execute import execute
+from tfcli.recipe.marks import Also, Only, Placeholder, Spellings, mark_of
 from tfcli.recipe.overrides import overlay, parse_set
 from tfcli.recipe.recipe import SUFFIXES, single_command
-from tfcli.recipe.spec import Spec, reads_standard_input, walk_fields
-from tfcli.recipe.validate import build_spec
+from tfcli.recipe.spec import Result, Spec, reads_standard_input, role_of, walk_fields
+from tfcli.recipe.validate import build_spec, canonical_key
 from tfcli.recipe.verbs import VERBS
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")]
-Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+def common(*names: str, help: str, **more: Any) -> Any:
+    """A flag of every command, in the group of such flags."""
+    return typer.Option(*names, help=help, rich_help_panel=COMMON, **more)
+
+
+Json = Annotated[bool, common("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, common("--quiet", "-q", help="Print no progress and no notes.")]
+Verbose = Annotated[int, common("--verbose", "-v", count=True, help="Say more.")]
+Debug = Annotated[bool, common("--debug", help="Show the traceback of an error.")]
 Force = Annotated[
-    bool, typer.Option("--force", help="Do it again, and replace what tfcli made there before.")
+    bool, common("--force", help="Do it again, and replace what tfcli made there before.")
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set any key: --set optimizer.lr=1e-4."),
+    common("--set", metavar="KEY=VALUE", help="Set any key, such as optimizer.lr=1e-4."),
 ]
+
+ROLES = {"input": "PATH", "model": "MODEL", "output": "FOLDER"}
+ON_MACHINE = ("dtype", "precision", "device", "attention", "threads", "compile")
+"""Keys that say how the machine does the work."""
+LONGEST_CHOICE = 30
+"""Characters of a flag's choices that stand beside its name; more stand in its text."""
+SHORT = {"output": "-o"}
+"""Keys whose flags have a letter."""
 
 
 def spec_command(
-    cls: type[Spec], show: Show, *, streamed: Show | None = None, epilog: str | None = None
+    cls: type[Spec], show: Show, *, streamed: Show | None = None, epilog: str
 ) -> typer.Typer:
     """The Typer app of one verb.
 
@@ -50,22 +68,22 @@ def spec_command(
         show: prints the result as a short table.
         streamed: for a verb that writes to standard output while it works: prints what is left
             to say then.
-        epilog: examples, shown under the help.
+        epilog: an example, or several, a line each.
     """
-    app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    app = typer.Typer(add_completion=False)
     flags = _flags(cls)
 
     def command(context: typer.Context, **given: Any) -> None:
-        common = {name: given.pop(name) for name in _common(cls)}
+        shared = {name: given.pop(name) for name in _common(cls)}
         given = {name: value for name, value in given.items() if value not in (None, [])}
         words = [given.pop(name) for name in list(given) if name.startswith("word_")]
         words += context.args  # a recipe takes a place of its own; a list takes many
         given = {flags[name]: value for name, value in given.items()}
         first = is_first_process()
-        console = Console(common["quiet"] or not first, common["verbose"], common["json"])
-        spec = _spec(cls, words, parse_set(common["set_"] or []), given)
+        console = Console(shared["quiet"] or not first, shared["verbose"], shared["json"])
+        spec = _spec(cls, words, parse_set(shared["set_"] or []), given)
         out = sys.stdout if streamed and first and not console.json else None
-        outcome = execute(spec, console, force=common.get("force", False), out=out)
+        outcome = execute(spec, console, force=shared.get("force", False), out=out)
         if outcome.reused:
             console.note(f"{outcome.output} is up to date (--force to do it again)")
         if first:
@@ -75,9 +93,20 @@ def spec_command(
     command.__signature__ = inspect.Signature(_parameters(cls))  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in _parameters(cls)}
     command.__doc__ = VERBS[cls.verb].summary
-    more = {"allow_extra_args": True}
-    app.command(cls.verb, epilog=epilog, help=_help(cls), context_settings=more)(command)
+    app.command(
+        cls.verb,
+        cls=Command,
+        help=_help(cls),
+        epilog=f"{epilog}\n{json_fields(VERBS[cls.verb].result())}",
+        context_settings={"allow_extra_args": True},
+    )(command)
     return app
+
+
+def json_fields(result: type[Result]) -> str:
+    """The line of help that names the fields of a command's JSON."""
+    names = ", ".join(["schema", *result.model_fields])
+    return f"With --json the fields are: {names} (docs/json.md)."
 
 
 def _common(cls: type[Spec]) -> dict[str, tuple[Any, Any]]:
@@ -97,7 +126,7 @@ def _help(cls: type[Spec]) -> str:
     words = " ".join(_word(cls, name) for name in cls.positional)
     usage = f"tfcli {cls.verb} {words}, or tfcli" if words else "tfcli"
     return (
-        f"{VERBS[cls.verb].summary}\n\n"
+        f"{inspect.getdoc(cls)}\n\n"
         f"{usage} {cls.verb} RECIPE.yaml. Flags override the recipe; "
         "--set reaches the keys that have no flag."
     )
@@ -111,8 +140,11 @@ def _spec(cls: type[Spec], words: list[str], sets: dict[str, Any], flags: dict[s
         document = read_document(Path(words[0]))
         _, values = single_command(document, cls.verb)
         words = words[1:]
+    values = {canonical_key(cls, str(key)): value for key, value in values.items()}
+    sets = {canonical_key(cls, key): value for key, value in sets.items()}
     # With a recipe that names the model, the words left over fill the keys that it leaves open.
-    names = [name for name in cls.positional if name not in values] if document else cls.positional
+    taken = {*flags, *(values if document else ())}
+    names = [name for name in cls.positional if name not in taken]
     many = next((place for place, name in enumerate(names) if _takes_many(cls, name)), None)
     extra = len(words) - len(names)
     filled: list[Any] = list(words)
@@ -126,13 +158,19 @@ def _spec(cls: type[Spec], words: list[str], sets: dict[str, Any], flags: dict[s
             f"too many words: {' '.join(words[len(names) :])!r}",
             where=f"tfcli {cls.verb}",
             fix=f"it takes {takes}",
+            code="usage.too_many_words",
         )
     given: dict[str, Any] = dict(zip(names, filled, strict=False))
+    given |= flags
     for name, word in given.items():
-        if word == "-" and reads_standard_input(cls.model_fields[name]):
+        if (
+            word == "-"
+            and name in cls.model_fields
+            and reads_standard_input(cls.model_fields[name])
+        ):
             given[name] = read_standard_input(name)
     values = overlay(values, sets)
-    values = overlay(values, {**given, **flags})
+    values = overlay(values, given)
     return build_spec(cls, values, document)
 
 
@@ -167,22 +205,25 @@ def _identifier(key: str) -> str:
 
 def _parameters(cls: type[Spec]) -> list[inspect.Parameter]:
     listed = [_parameter("context", typer.Context, inspect.Parameter.empty)]
-    for name in cls.positional or ("recipe",):
-        # All may be left out on the command line: a recipe gives them. The spec says what lacks.
-        field = cls.model_fields.get(name)
-        help_text = _describe(field) if field else "A recipe file; flags override its keys."
-        metavar = _word(cls, name) if field else name.upper()
-        word = typer.Argument(metavar=metavar, help=help_text, show_default=False)
+    if not cls.positional:
+        recipe = typer.Argument(metavar="RECIPE", help="A recipe; flags override its keys.")
+        listed.append(_parameter("word_recipe", Annotated[str | None, recipe], None))
+    for name in cls.positional:
+        # All may be left out on the command line: a recipe gives them. The spec says what is
+        # missing. Help shows the flag of the same name instead.
+        word = typer.Argument(metavar=_word(cls, name), hidden=True)
         listed.append(_parameter(f"word_{name}", Annotated[str | None, word], None))
+    last_parts = Counter(key.rpartition(".")[2] for key, _ in walk_fields(cls))
     for key, field in walk_fields(cls):
         flag_type = _flag_type(field)
-        if flag_type is None or key in cls.positional:
+        if flag_type is None:
             continue
         option = typer.Option(
-            _declaration(key, flag_type),
-            help=_describe(field),
+            *_names(key, field, flag_type, alone=last_parts[key.rpartition(".")[2]] == 1),
+            help=_describe(key, field),
             show_default=False,
-            rich_help_panel=key.rpartition(".")[0] or "Options",
+            metavar=_metavar(cls, key, field, flag_type),
+            rich_help_panel=_group(cls, key, field),
         )
         listed.append(_parameter(_identifier(key), Annotated[flag_type | None, option], None))
     listed += [_parameter(name, kind, default) for name, (kind, default) in _common(cls).items()]
@@ -195,19 +236,84 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     )
 
 
-def _declaration(key: str, flag_type: Any) -> str:
-    flag = "--" + key.replace("_", "-")
+def _names(key: str, field: FieldInfo, flag_type: Any, *, alone: bool) -> list[str]:
+    """Every name of a key's flag: its own, those that it also goes by, and its letter.
+
+    Args:
+        alone: no other key of the command ends as this one does.
+    """
+    section, dot, last = key.rpartition(".")
+    also = mark_of(field, Also)
+    keys = [key, *(f"{section}{dot}{name}" for name in (also.names if also else ()))]
+    if section and alone:
+        keys.append(last)
+    names = ["--" + name.replace("_", "-") for name in keys]
     if flag_type is bool:
-        head, dot, last = flag[2:].rpartition(".")
-        return f"{flag}/--{head}{dot}no-{last}"
-    return flag
+        return ["/".join((name, _negated(name))) for name in names]
+    return names + ([SHORT[key]] if key in SHORT else [])
 
 
-def _describe(field: FieldInfo) -> str:
-    text = (field.description or "").replace("[", "\\[")  # rich would take [x] for a style
+def _negated(flag: str) -> str:
+    head, dot, last = flag.removeprefix("--").rpartition(".")
+    return f"--{head}{dot}no-{last}"
+
+
+def _group(cls: type[Spec], key: str, field: FieldInfo) -> str:
+    """The title that a flag stands under in the help."""
+    section = key.rpartition(".")[0]
+    only = mark_of(field, Only)
+    if key in cls.positional:
+        return ARGUMENTS
+    if section:
+        return section.capitalize()
+    if only:
+        return f"Only with {only.as_flags()}"
+    if role_of(field):
+        return FILES
+    # Without a device a dtype is that of what is written.
+    return MACHINE if key in ON_MACHINE and "device" in cls.model_fields else OPTIONS
+
+
+def _describe(key: str, field: FieldInfo) -> str:
+    text, choices = field.description or "", _choices(field)
+    if len("|".join(choices)) > LONGEST_CHOICE:
+        text = f"One of {', '.join(choices[:-1])} or {choices[-1]}. {text}"
+    only, section = mark_of(field, Only), key.rpartition(".")[0]
+    if only and section:  # others stand under a title that says so
+        text += f" Only with {only.as_flags(section)}."
     if field.is_required() or field.default is None:
         return text
-    return f"{text} [dim](default: {field.get_default(call_default_factory=True)})[/dim]"
+    return f"{text} (default: {_shown(field.get_default(call_default_factory=True))})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) or "none"
+    return str(value)
+
+
+def _metavar(cls: type[Spec], key: str, field: FieldInfo, flag_type: Any) -> str | None:
+    """What stands for the value in the help; None leaves it to the type."""
+    if key in cls.positional:
+        return _word(cls, key)
+    placeholder, role = mark_of(field, Placeholder), role_of(field)
+    if placeholder:
+        return placeholder.text
+    if role:
+        return ROLES[role]
+    choices = "|".join(_choices(field))
+    if choices:
+        return choices if len(choices) <= LONGEST_CHOICE else "CHOICE"
+    if flag_type in (int, float):
+        return "N" if flag_type is int else "NUMBER"
+    return None if flag_type is bool else "TEXT"
+
+
+def _choices(field: FieldInfo) -> list[str]:
+    kind = _plain(field.annotation)
+    return list(map(str, get_args(kind))) if get_origin(kind) is Literal else []
 
 
 def _flag_type(field: FieldInfo) -> Any:
@@ -216,6 +322,9 @@ def _flag_type(field: FieldInfo) -> Any:
     if get_origin(kind) in (list, tuple):
         item = _plain(get_args(kind)[0])
         return list[item] if item in (str, int, float) else None  # type: ignore[valid-type]
+    spellings = mark_of(field, Spellings)
+    if spellings and get_origin(kind) is Literal:
+        return Literal[(*get_args(kind), *spellings.of)]
     if kind in (str, int, float, bool) or get_origin(kind) is Literal:
         return kind
     return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from tfcli.console import Console
-from tfcli.errors import Problem
+from tfcli.console import Console, visible
+from tfcli.errors import Problem, SeveralProblemsError
 
 if TYPE_CHECKING:
     from tfcli.recipe.spec import Result
@@ -25,7 +26,8 @@ def finish(result: Result, show: Show, console: Console) -> None:
 
 def print_json(value: dict[str, Any]) -> None:
     """One JSON object, on one line, on stdout."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))  # noqa: T201 - stdout is the product
+    ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(value, ensure_ascii=ascii, allow_nan=False))  # noqa: T201 - stdout is the product
 
 
 def print_table(
@@ -63,27 +65,36 @@ def print_facts(console: Console, title: str, facts: dict[str, str]) -> None:
     console.out.print(table)
 
 
-def visible(text: str) -> str:
-    """A text of unknown origin, such as a tensor's name, with its control characters spelt out: a
-    file could write anywhere on the user's terminal with them."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-
-
 def as_text(text: str) -> str:
-    """The same for rich, which is to find no markup in it."""
+    """A text of unknown origin for rich: its control characters spelt out, no markup in it."""
     from rich.markup import escape
 
     return escape(visible(text))
 
 
+def print_error(problem: Problem, exit_code: int) -> None:
+    """The JSON of a command that failed."""
+    from tfcli.recipe.results import ErrorBody, ErrorPart, ErrorResult
+
+    several = problem.problems if isinstance(problem, SeveralProblemsError) else (problem,)
+    parts = [ErrorPart(code=p.code, what=p.what, where=p.where, fix=p.fix) for p in several]
+    body = ErrorBody(
+        code=problem.code,
+        what=problem.what,
+        where=problem.where,
+        fix=problem.fix,
+        step=problem.step,
+        errors=parts,
+    )
+    print_json(ErrorResult(exit_code=exit_code, error=body).model_dump(mode="json"))
+
+
 def print_problem(problem: Problem, console: Console) -> None:
     """What is wrong, where, and how to fix it."""
     if console.json:
-        from tfcli.recipe.results import ErrorBody, ErrorResult
-
-        body = ErrorBody(what=problem.what, where=problem.where, fix=problem.fix)
-        print_json(ErrorResult(exit_code=problem.exit_code, error=body).model_dump(mode="json"))
+        print_error(problem, problem.exit_code)
     lines = [("error:", problem.what, "bold red")]
+    lines += [(" step:", problem.step, "bold")] if problem.step else []
     lines += [("where:", problem.where, "bold")] if problem.where else []
     lines += [("  fix:", problem.fix, "bold green")] if problem.fix else []
     for label, text, style in lines:

@@ -8,7 +8,7 @@ from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts
 from tfcli.console import Console
 from tfcli.quantize.spec import QuantizeResult, QuantizeSpec
-from tfcli.units import format_bytes
+from tfcli.units import format_bytes, plural
 
 
 def show(result: QuantizeResult, console: Console) -> None:
@@ -16,22 +16,24 @@ def show(result: QuantizeResult, console: Console) -> None:
     group = "whole rows" if result.group_size == -1 else f"groups of {result.group_size}"
     zero = "symmetric" if result.symmetric else "asymmetric"
     kept = Counter(t.reason or "" for t in result.tensors if t.outcome != "quantized")
+    reasons = ", ".join(f"{count} {why}" for why, count in kept.items())
     facts = {
-        "quantized": f"{result.quantized} tensors to {result.bits} bits, {group}, {zero}",
-        "kept": f"{result.kept} tensors ({', '.join(f'{n} {why}' for why, n in kept.items())})",
+        "quantized": f"{plural(result.quantized, 'tensor')} to {result.bits} bits, {group}, {zero}",
+        "kept": f"{plural(result.kept, 'tensor')} ({reasons})",
         "bits per weight": f"{result.bits_per_weight:.2f} with scales, zeros and group indices",
         "size": f"{format_bytes(result.bytes_before)} -> {format_bytes(result.bytes_after)}",
         "mean weight error": f"{result.mean_weight_error:.3g}",
     }
     if result.dropped:
-        facts["dropped"] = f"{result.dropped} tensors that no reader needs"
+        facts["dropped"] = f"{plural(result.dropped, 'tensor')} that no reader needs"
     if result.mean_output_error is not None:
         facts["mean output error"] = f"{result.mean_output_error:.3g}"
     if result.calibration is not None:
         data = result.calibration
         facts["calibration"] = (
-            f"{data.tokens:,} tokens in {data.windows} windows of {data.sequence_length}, "
-            f"from {data.documents} documents with {data.bos_per_document} BOS each"
+            f"{data.tokens:,} tokens in {plural(data.windows, 'window')} of "
+            f"{data.sequence_length}, "
+            f"from {plural(data.documents, 'document')} with {data.bos_per_document} BOS each"
         )
     print_facts(console, f"{result.method}: {result.output}", facts)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json as jsonlib
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from tfcli.commands.options import Debug, Json, Quiet, Sets, Verbose
-from tfcli.commands.output import finish, print_json, print_table
+from tfcli.commands.help import Command, Group
+from tfcli.commands.options import Debug, Json, Quiet, Sets, Verbose, json_fields
+from tfcli.commands.output import finish, print_table
 from tfcli.console import Console
 from tfcli.recipe.document import Document, read_document
-from tfcli.recipe.overrides import overlay, parse_set
+from tfcli.recipe.overrides import parse_set
 from tfcli.recipe.recipe import (
     find_recipe,
     is_recipe_of_steps,
@@ -25,21 +25,24 @@ from tfcli.recipe.results import (
     RecipeEntry,
     RecipeListResult,
     RecipeResult,
+    RecipeSchemaResult,
 )
 from tfcli.recipe.schema import recipe_schema
-from tfcli.recipe.validate import build_spec
-from tfcli.recipe.verbs import get_verb
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode="rich",
     help="List, show and check recipes; print their JSON Schema.",
 )
 Name = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")]
 
 
-@app.command("list", help="The recipes that come with tfcli.")
+@app.command(
+    "list",
+    cls=Command,
+    help="List the recipes that come with tfcli.",
+    epilog="tfcli recipe list\n" + json_fields(RecipeListResult),
+)
 def list_recipes(
     json: Json = False, quiet: Quiet = False, verbose: Verbose = 0, debug: Debug = False
 ) -> None:
@@ -57,7 +60,12 @@ def _show_list(result: RecipeListResult, console: Console) -> None:
     print_table(console, title, ["name", "what it does"], rows, texts=2)
 
 
-@app.command("show", help="Print a recipe file, or with --json what it comes to.")
+@app.command(
+    "show",
+    cls=Command,
+    help="Print a recipe file, or with --json what it comes to.",
+    epilog="tfcli recipe show quickstart\n" + json_fields(RecipeResult),
+)
 def show(
     recipe: Name,
     set_: Sets = None,
@@ -67,14 +75,25 @@ def show(
     debug: Debug = False,
 ) -> None:
     path = find_recipe(recipe)
-    resolved = _resolved(path, parse_set(set_ or []))
-    if json:
-        print_json(resolved.model_dump(mode="json"))
-    else:
+    resolved = load_recipe(path, sets=parse_set(set_ or []))
+
+    def say(_: RecipeResult, console: Console) -> None:
         print(path.read_text(encoding="utf-8"), end="")  # noqa: T201
 
+    steps = {
+        step.name: {"command": step.spec.verb, **step.spec.model_dump(mode="json")}
+        for step in resolved.steps
+    }
+    finish(RecipeResult(name=resolved.name, steps=steps), say, Console(quiet, verbose, json))
 
-@app.command("validate", help="Check a recipe: every key, type and reference. Nothing is loaded.")
+
+@app.command(
+    "validate",
+    cls=Command,
+    help="Check a recipe: every key, type, reference and input. Nothing is loaded or run.",
+    epilog="tfcli recipe validate mine.yaml --set steps.train.max_steps=50\n"
+    + json_fields(RecipeCheckResult),
+)
 def validate(
     recipe: Name,
     set_: Sets = None,
@@ -84,43 +103,41 @@ def validate(
     debug: Debug = False,
 ) -> None:
     path = find_recipe(recipe)
-    resolved = _resolved(path, parse_set(set_ or []))
+    checked = load_recipe(path, sets=parse_set(set_ or []), inputs=True)
 
     def say(result: RecipeCheckResult, console: Console) -> None:
-        console.out.print(f"{path}: valid ({', '.join(result.steps)})", markup=False)
+        text = f"{path}: valid ({', '.join(result.steps)})"
+        console.out.print(text, markup=False, soft_wrap=True)
         for step, file in result.family_files.items():
             console.out.print(
                 f"{step}: has a family_file, which validating does not run: {file}", markup=False
             )
 
-    steps = resolved.steps
-    files = {name: step["family_file"] for name, step in steps.items() if step.get("family_file")}
-    result = RecipeCheckResult(steps=list(steps), family_files=files)
+    files = {step.name: getattr(step.spec, "family_file", None) for step in checked.steps}
+    result = RecipeCheckResult(
+        steps=[step.name for step in checked.steps],
+        family_files={name: file for name, file in files.items() if file is not None},
+    )
     finish(result, say, Console(quiet, verbose, json))
 
 
-@app.command("schema", help="The JSON Schema of recipe files, for editors.")
-def schema(debug: Debug = False) -> None:
-    print(jsonlib.dumps(recipe_schema(), indent=2, ensure_ascii=False))  # noqa: T201
+@app.command(
+    "schema",
+    cls=Command,
+    help="Print the JSON Schema of recipe files, for editors.",
+    epilog="tfcli recipe schema\n" + json_fields(RecipeSchemaResult),
+)
+def schema(
+    json: Json = False, quiet: Quiet = False, verbose: Verbose = 0, debug: Debug = False
+) -> None:
+    def say(result: RecipeSchemaResult, console: Console) -> None:
+        print(jsonlib.dumps(result.json_schema, indent=2, ensure_ascii=False))  # noqa: T201
+
+    result = RecipeSchemaResult(json_schema=recipe_schema())
+    finish(result, say, Console(quiet, verbose, json))
 
 
 def _commands(document: Document) -> list[str]:
     if is_recipe_of_steps(document):
         return [str(step.get("command")) for step in document.values["steps"].values()]
     return [single_command(document)[0]]
-
-
-def _resolved(path: Path, sets: dict[str, Any]) -> RecipeResult:
-    """A recipe with every default filled in and every reference resolved."""
-    document = read_document(path)
-    if is_recipe_of_steps(document):
-        recipe = load_recipe(path, sets=sets)
-        steps = {step.name: step.spec for step in recipe.steps}
-        name = recipe.name
-    else:
-        name, keys = single_command(document)
-        steps = {name: build_spec(get_verb(name).spec(), overlay(keys, sets), document)}
-    resolved = {
-        step: {"command": spec.verb, **spec.model_dump(mode="json")} for step, spec in steps.items()
-    }
-    return RecipeResult(name=name, steps=resolved)

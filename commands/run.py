@@ -3,34 +3,67 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
 import typer
 
-from tfcli.commands.options import Debug, Force, Json, Quiet, Sets, Verbose
-from tfcli.commands.output import print_json
+from tfcli.commands.help import FILES, OPTIONS, Command
+from tfcli.commands.options import Debug, Force, Json, Quiet, Sets, Verbose, json_fields
+from tfcli.commands.output import finish, print_json, print_table
+from tfcli.commands.problems import as_problem
 from tfcli.console import Console
-from tfcli.recipe.execute import execute
+from tfcli.recipe.execute import Outcome, execute
+from tfcli.recipe.foresee import foresee
 from tfcli.recipe.overrides import parse_set
-from tfcli.recipe.recipe import Recipe, find_recipe, load_recipe
+from tfcli.recipe.recipe import Recipe, Step, find_recipe, load_recipe
 from tfcli.recipe.record import check_inputs
-from tfcli.recipe.results import RunResult, StepResult
+from tfcli.recipe.results import PlannedStep, RunPlanResult, RunResult, StepResult
+from tfcli.units import plural
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+app = typer.Typer(add_completion=False)
 
 
 @app.command(
     "run",
-    help="Run a recipe of several steps. Finished steps are skipped; an interrupted one goes on.",
-    epilog="tfcli run quickstart --set steps.train.max_steps=50",
+    cls=Command,
+    help="Run a recipe, of several steps or for one command. Finished steps are skipped; an "
+    "interrupted training goes on.",
+    epilog="tfcli run quickstart --set steps.train.max_steps=50\n"
+    "tfcli run quickstart --from train --dry-run\n" + json_fields(RunResult),
 )
 def run(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
     output: Annotated[
-        str | None, typer.Option("--output", help="The folder of the steps' folders.")
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="The folder of the steps' folders.",
+            rich_help_panel=FILES,
+        ),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="STEP", help="Run this step alone.", rich_help_panel=OPTIONS
+        ),
+    ] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="STEP", help="Begin with this step.", rich_help_panel=OPTIONS
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say what each step would do, and do nothing.",
+            rich_help_panel=OPTIONS,
+        ),
+    ] = False,
     set_: Sets = None,
     force: Force = False,
     json: Json = False,
@@ -39,13 +72,17 @@ def run(
     debug: Debug = False,
 ) -> None:
     console = Console(quiet, verbose, json)
-    plan = load_recipe(find_recipe(recipe), output=output, sets=parse_set(set_ or []))
+    whole = load_recipe(find_recipe(recipe), output=output, sets=parse_set(set_ or []))
+    plan = whole.part(only or (), begin)
     _check(plan)
+    if dry_run:
+        finish(_planned(plan, force), _show_plan, console)
+        return
     rows: list[StepResult] = []
     for number, step in enumerate(plan.steps, 1):
         console.note(f"[{number}/{len(plan.steps)}] {step.name} ({step.spec.verb})")
         began = perf_counter()
-        outcome = execute(step.spec, console, force=force, replace=True)
+        outcome = _run_step(plan, step, console, force)
         seconds = perf_counter() - began
         if outcome.reused:
             console.note(f"  up to date: {outcome.output}")
@@ -53,7 +90,7 @@ def run(
             StepResult(
                 step=step.name,
                 command=step.spec.verb,
-                output=str(outcome.output),
+                output=None if outcome.output is None else str(outcome.output),
                 reused=outcome.reused,
                 seconds=round(seconds, 3),
                 result=outcome.result.model_dump(mode="json"),
@@ -70,14 +107,46 @@ def run(
         print_json(result.model_dump(mode="json"))
 
 
+def _run_step(plan: Recipe, step: Step, console: Console, force: bool) -> Outcome:
+    try:
+        return execute(step.spec, console, force=force, replace=plan.owns_folders)
+    except KeyboardInterrupt:
+        console.note(f"in step {step.name}; run it again: finished steps are skipped")
+        raise
+    except Exception as error:
+        problem = as_problem(error)
+        problem.step = step.name
+        raise problem from error
+
+
 def _close(plan: Recipe, rows: list[StepResult], console: Console) -> None:
     done = sum(not row.reused for row in rows)
     seconds = sum(row.seconds for row in rows)
-    console.note(f"{plan.name}: {done} of {len(rows)} steps run in {seconds:.0f} s")
+    console.note(f"{plan.name}: {done} of {plural(len(rows), 'step')} run in {seconds:.0f} s")
 
 
 def _check(plan: Recipe) -> None:
     """Every step's inputs, before the first step runs."""
-    for index, step in enumerate(plan.steps):
-        coming = tuple(str(Path(plan.output) / earlier.name) for earlier in plan.steps[:index])
-        check_inputs(step.spec, coming=coming)
+    coming: list[str] = []
+    for step in plan.steps:
+        try:
+            check_inputs(step.spec, coming=tuple(coming))
+        except Exception as error:
+            problem = as_problem(error)
+            problem.step = step.name
+            raise problem from error
+        coming += filter(None, [step.spec.target()])
+
+
+def _planned(plan: Recipe, force: bool) -> RunPlanResult:
+    steps = [
+        PlannedStep(step=step.name, command=step.spec.verb, output=step.spec.target(), plan=what)
+        for step, what in zip(plan.steps, foresee(plan, force=force), strict=True)
+    ]
+    return RunPlanResult(recipe=plan.name, output=plan.output, steps=steps)
+
+
+def _show_plan(result: RunPlanResult, console: Console) -> None:
+    rows = [[step.step, step.command, step.plan, step.output or ""] for step in result.steps]
+    title = f"{result.recipe}: nothing is run"
+    print_table(console, title, ["step", "command", "would", "folder"], rows, texts=4)

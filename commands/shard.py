@@ -6,7 +6,7 @@ from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts
 from tfcli.console import Console
 from tfcli.shard.spec import ShardResult, ShardSpec
-from tfcli.units import format_bytes
+from tfcli.units import format_bytes, plural
 
 
 def show(result: ShardResult, console: Console) -> None:
@@ -15,7 +15,8 @@ def show(result: ShardResult, console: Console) -> None:
     facts = {
         "files": f"{before} -> {after} ({result.container})",
         "size": format_bytes(result.bytes),
-        "verified": f"{result.verified} tensors read back and equal to the source, bit for bit",
+        "verified": f"{plural(result.verified, 'tensor')} read back and equal to the source, "
+        "bit for bit",
     }
     if console.verbosity:
         facts["written"] = ", ".join(result.files)

@@ -6,6 +6,7 @@ from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts
 from tfcli.console import Console
 from tfcli.tokenizers.spec import TokenizerResult, TokenizerSpec
+from tfcli.units import plural
 
 
 def show(result: TokenizerResult, console: Console) -> None:
@@ -13,7 +14,7 @@ def show(result: TokenizerResult, console: Console) -> None:
     facts = {
         "vocabulary": f"{result.vocab_size:,} tokens",
         "special": ", ".join(f"{name} = {id}" for name, id in result.special_tokens.items()),
-        "trained on": f"{result.documents:,} documents, {result.bytes:,} bytes",
+        "trained on": f"{plural(result.documents, 'document')}, {plural(result.bytes, 'byte')}",
         "compression": f"{result.bytes_per_token:.2f} bytes a token",
     }
     print_facts(console, "Byte-level BPE tokenizer", facts)

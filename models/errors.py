@@ -13,17 +13,31 @@ class Problem(Exception):  # noqa: N818 - the base of every error shown to a use
         what: one sentence, no full stop needed.
         where: the file, tensor or key it is about.
         fix: what the user can do.
+        code: a stable name of the kind of error, for scripts; the class's own where none is given.
     """
 
     exit_code = 1
+    code = "work.failed"
+    step: str | None = None
+    """The step of a recipe that was running."""
 
-    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        fix: str | None = None,
+        code: str | None = None,
+    ) -> None:
         self.what, self.where, self.fix = what, where, fix
+        self.code = code or type(self).code
         super().__init__(" | ".join(part for part in (what, where, fix) if part))
 
 
 class ModelError(Problem):
     """A config, a tensor or an input that the model core refuses."""
+
+    code = "model.refused"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:

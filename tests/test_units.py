@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfcli.units import format_bytes, format_count, parse_bytes
+from tfcli.units import format_bytes, format_count, parse_bytes, plural
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,10 @@ def test_format() -> None:
         "5.00 PB",
     ]
     assert [format_count(n) for n in (12, 1_235_814_400)] == ["12", "1.24 B"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (12345, "12,345 files")]
+)
+def test_a_number_stands_with_what_it_counts(count, text):
+    assert plural(count, "file") == text

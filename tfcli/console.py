@@ -79,7 +79,13 @@ class NoBar:
 
 
 def _spell(fields: dict[str, str]) -> str:
-    return "  ".join(f"{name} {value}" for name, value in fields.items())
+    return visible("  ".join(f"{name} {value}" for name, value in fields.items()))
+
+
+def visible(text: str) -> str:
+    """A text of unknown origin, such as a file's name, with its control characters spelt out: it
+    could write anywhere on the user's terminal with them."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 @dataclass
@@ -118,16 +124,16 @@ class Console:
     def note(self, message: str) -> None:
         """Say what happens, on stderr."""
         if not self.quiet:
-            self.err.print(message, markup=False, soft_wrap=True)
+            self.err.print(visible(message), markup=False, soft_wrap=True)
 
     def detail(self, message: str) -> None:
         """Say more, on stderr, to those who asked with -v."""
         if self.verbosity and not self.quiet:
-            self.err.print(message, style="dim", markup=False, soft_wrap=True)
+            self.err.print(visible(message), style="dim", markup=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """Say what the user should look at, on stderr, even when quiet."""
-        self.err.print("warning:", message, style="yellow", markup=False, soft_wrap=True)
+        self.err.print("warning:", visible(message), style="yellow", markup=False, soft_wrap=True)
 
     @contextmanager
     def progress(self, description: str, total: float, unit: str = "it") -> Iterator[Bar]:
@@ -163,7 +169,7 @@ class Console:
             MofNCompleteColumn(),
             Speed(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[fields]}"),
+            TextColumn("{task.fields[fields]}", markup=False),
         ]
         with Progress(*columns, console=self.err, transient=True) as progress:
             yield DrawnBar(progress, progress.add_task(description, total=total, fields=""))

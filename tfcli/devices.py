@@ -12,19 +12,34 @@ from tfcli.errors import UsageError
 from tfcli.models import processor
 from tfcli.models.layers import int4_kernel
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["float32", "bfloat16"]
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of `auto`, `cpu` or `cuda`.
+    """The device of `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    `cuda:N` becomes the process's current device too, for what asks for cuda alone.
 
     Raises:
-        UsageError: cuda is asked for and there is none.
+        UsageError: the machine has no such device.
     """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UsageError("this machine has no CUDA device", where="device", fix="device: cpu")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise UsageError("this machine has no CUDA device", where="device", fix="device: cpu")
+        if device.index is not None:
+            if device.index >= count:
+                raise UsageError(
+                    f"there is no {name}: this machine has cuda:0 to cuda:{count - 1}",
+                    where="device",
+                )
+            torch.cuda.set_device(device)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("this machine has no Apple GPU (mps)", where="device", fix="device: cpu")
+    return device
 
 
 def pick_dtype(
@@ -72,16 +87,16 @@ def pick_precision(name: str, device: str) -> Precision:
     """The precision of training's computation; the weights stay float32.
 
     Raises:
-        UsageError: bf16 is asked for where it would only be emulated, slower than fp32.
+        UsageError: bfloat16 is asked for where it would only be emulated, slower than float32.
     """
     supported = has_bf16(device)
-    if name == "bf16" and not supported:
+    if name == "bfloat16" and not supported:
         raise UsageError(
-            f"this {device} has no bf16 instructions",
+            f"this {device} has no bfloat16 instructions",
             where="precision",
-            fix="precision: fp32, or auto",
+            fix="precision: float32, or auto",
         )
-    return "bf16" if name != "fp32" and supported else "fp32"
+    return "bfloat16" if name in ("auto", "bfloat16") and supported else "float32"
 
 
 def autocast(precision: Precision, device: str) -> AbstractContextManager[object]:
@@ -89,7 +104,7 @@ def autocast(precision: Precision, device: str) -> AbstractContextManager[object
 
     The loop opens it itself: accelerate's own wrapper copies the logits to float32 once more.
     """
-    if precision == "fp32":
+    if precision == "float32":
         return nullcontext()
     return torch.autocast(device, torch.bfloat16)
 

@@ -12,15 +12,15 @@ from tfcli.recipe.spec import Result
 class HubFile(BaseModel):
     """A file of a hub repository."""
 
-    name: str = Field(description="Its path in the repository.")
-    bytes: int = Field(description="Its size.")
+    name: str = Field(description="The file's path in the repository.")
+    bytes: int = Field(description="The file's size.")
 
 
 class _Pinned(Result):
     repo: str = Field(description="The hub id.")
     commit: str = Field(description="The commit hash: `repo@commit` names these files for good.")
     files: list[HubFile] = Field(description="The files.")
-    bytes: int = Field(description="Of all of them.")
+    bytes: int = Field(description="Bytes of all files.")
 
 
 class HubListResult(_Pinned):

@@ -41,6 +41,11 @@ def format_count(count: int) -> str:
     return _short(count, ("", "K", "M", "B", "T")).rstrip()
 
 
+def plural(count: int, thing: str) -> str:
+    """`1 document`, `2,000 documents`: a number with what it counts."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def _short(count: int, units: tuple[str, ...]) -> str:
     if abs(count) < 1000:
         return f"{count} {units[0]}"

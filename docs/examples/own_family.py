@@ -1,6 +1,6 @@
 """A family of one's own: a decoder whose attention and mlp read the same norm, side by side.
 
-tfcli eval CHECKPOINT DATA --family-file docs/examples/own_family.py
+tfcli eval CHECKPOINT --data DATA --family-file docs/examples/own_family.py
 """
 
 from __future__ import annotations

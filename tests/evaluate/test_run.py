@@ -136,7 +136,7 @@ def test_a_folder_of_splits_is_judged_by_its_test(evaluate, text_file, tmp_path)
         (("--window", 129), "more than the model's 128 positions"),
         (("--window", 8, "--stride", 9), "must not be above window"),
         (("--stride", 129), "must not be above window"),
-        (("--prime", "PRIME"), "prime belongs to compression_baselines"),
+        (("--prime", "PRIME"), "prime has no effect with compression_baselines: false"),
         (("--reference", "OTHER"), "different tokenizers"),
     ],
 )

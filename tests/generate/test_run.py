@@ -255,9 +255,9 @@ def test_a_prompt_or_a_file_of_them_is_needed(tiny_llama, tmp_path, capsys):
     [
         (("--max-new-tokens", 500), PROMPT, "more than the model's 128 positions"),
         ((), "word " * 200, "more than the model's 128 positions"),
-        (("--top-k", 5), PROMPT, "top_k needs a temperature"),
-        (("--top-p", 0.5), PROMPT, "top_p needs a temperature"),
-        (("--min-p", 0.5), PROMPT, "min_p needs a temperature"),
+        (("--top-k", 5), PROMPT, "top_k has no effect with temperature: 0"),
+        (("--top-p", 0.5), PROMPT, "top_p has no effect with temperature: 0"),
+        (("--min-p", 0.5), PROMPT, "min_p has no effect with temperature: 0"),
         (("--temperature", -1), PROMPT, "greater than or equal to 0"),
         (("--temperature", "inf"), PROMPT, "finite"),
         (("--temperature", "nan"), PROMPT, "finite"),
@@ -363,8 +363,7 @@ def test_an_answer_stands_alone_and_a_continuation_after_its_prompt(capsys, gene
 
 def test_a_chat_needs_a_template_that_works(generate, chat_model, tiny_llama):
     assert "no chat template" in generate("--chat", model=tiny_llama, code=2)["error"]["what"]
-    assert (
-        "system needs chat" in generate("--system", "x", model=chat_model, code=2)["error"]["what"]
-    )
+    error = generate("--system", "x", model=chat_model, code=2)["error"]
+    assert error["what"] == "system has no effect with chat: false"
     (chat_model / "chat_template.jinja").write_text("{{ raise_exception('users only') }}")
     assert "users only" in generate("--chat", model=chat_model, code=1)["error"]["what"]

@@ -117,17 +117,17 @@ def test_needs_are_of_each_type_and_of_the_length_that_is_asked_for(tmp_path: Pa
     packed = sum(m.weight.numel() for m in linears)
     adapter = sum(16 * sum(m.weight.shape) for m in linears)
     found = {(need.action, need.dtype): need.bytes for need in short.needs}
-    assert found["load", "fp32"] == 4 * count
-    assert found["load", "bf16"] == 2 * count
+    assert found["load", "float32"] == 4 * count
+    assert found["load", "bfloat16"] == 2 * count
     assert found["load", "int4"] == int(packed * (0.5 + 3 / 128) + 2 * (count - packed))
-    assert found["train", "fp32"] == 16 * count
-    assert found["train", "bf16"] == 8 * count
-    assert found["adapt", "bf16"] == 2 * count + 16 * adapter
+    assert found["train", "float32"] == 16 * count
+    assert found["train", "bfloat16"] == 8 * count
+    assert found["adapt", "bfloat16"] == 2 * count + 16 * adapter
     assert short.memory.context == 8
     # Keys and values of two layers, and the activations, of eight tokens more.
     more = 8 * (2 * 2 * 16 + 4 * 32 + 2 * 48)
     later = {(need.action, need.dtype): need.bytes for need in long.needs}
-    assert later["run", "fp32"] - found["run", "fp32"] == 4 * more
+    assert later["run", "float32"] - found["run", "float32"] == 4 * more
     assert later["run", "int4"] - found["run", "int4"] == 2 * more
     assert all("cpu" in need.fits for need in short.needs)
 
@@ -140,8 +140,8 @@ def test_a_device_holds_what_leaves_a_tenth_of_its_memory_free() -> None:
     tensors = [TensorLine(name="a.0.w", dtype="F32", shape=[10, 10], bytes=400)]
     small = DeviceMemory(device="cuda:1", name="", bytes=400)
     fits = {(n.action, n.dtype): n.fits for n in needs(None, None, 100, tensors, [found, small])}
-    assert fits["load", "fp32"] == fits["train", "bf16"] == ["cuda:0"]
-    assert fits["load", "bf16"] == ["cuda:0", "cuda:1"]
+    assert fits["load", "float32"] == fits["train", "bfloat16"] == ["cuda:0"]
+    assert fits["load", "bfloat16"] == ["cuda:0", "cuda:1"]
 
 
 def test_an_adapter_is_described_as_one(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Recipes are read strictly: YAML 1.2 scalars, no duplicate keys, no objects, no bombs."""
 
+import os
+
 import pytest
 
 from tfcli.errors import UsageError
@@ -35,6 +37,14 @@ def test_a_duplicate_key_names_both_lines():
         "a: &loop [*loop]\n",
         "{}{}",
         "\t- a",
+        "a: \x00",
+        "a: \x1b[2J",
+        "a: !!timestamp maybe",
+        "a: !!int [1]",
+        "a: !!float [1]",
+        "a: !!bool maybe",
+        "a: " + "9" * 5000,
+        "a: " + "[" * 3000,
     ],
 )
 def test_what_is_not_plain_yaml_is_refused_by_name(text):
@@ -64,3 +74,44 @@ def test_missing_binary_and_oversized_files_are_named(tmp_path):
         with pytest.raises(UsageError) as error:
             read_document(path)
         assert error.value.where == str(path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "mended"),
+    [
+        ("runs: [${a}, ${b}/x]", 'runs: ["${a}", "${b}/x"]'),
+        ("one: {model: ${a}}", 'one: {model: "${a}"}'),
+        ("runs: [\n  ${a},\n]", 'runs: [\n  "${a}",\n]'),
+    ],
+)
+def test_a_reference_inside_of_brackets_asks_for_quotes(wrong, mended):
+    with pytest.raises(UsageError, match="without quotes") as error:
+        parse_document(wrong, "r.yaml")
+    line = error.value.fix.removeprefix("write ")
+    assert '"${a}' in line and line in mended
+    assert "${a}" in str(parse_document(mended, "r.yaml").values)
+
+
+def test_a_key_that_is_no_word_is_refused_before_it_is_written_out():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 4)]
+    for text in ("? [x, y]\n: 1\n", "\n".join([*lines, "? *a3\n: 1"]), "? {a: 1}\n: 2\n"):
+        with pytest.raises(UsageError, match="a key must be a word"):
+            parse_document(text, "r.yaml")
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    for name in ("pipe.yaml", "folder.yaml"):
+        with pytest.raises(UsageError, match="regular file"):
+            read_document(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "text", ["!!int x", "!!bool x", "!!timestamp 2001-99-99", "[" * 3000, "[1"]
+)
+def test_a_set_that_is_not_plain_yaml_is_refused_by_name(text):
+    with pytest.raises(UsageError, match="not readable as YAML") as error:
+        parse_scalar(text)
+    assert error.value.where.startswith("--set")

@@ -163,6 +163,17 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing(texts, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["texts"]
 
 
+def test_an_interrupted_command_says_so_in_json_too(texts, tmp_path):
+    code = (
+        "import _thread, sys\nfrom tfcli.commands.app import main\nimport tfcli.data.run as verb\n"
+        "verb.run = lambda spec, job: _thread.interrupt_main() or [None for _ in range(10**7)]\n"
+        f"main(['data', {str(texts)!r}, {str(tmp_path / 'out')!r}, '--json'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    answer = json.loads(done.stdout)
+    assert (answer["exit_code"], answer["error"]["code"]) == (130, "interrupted")
+
+
 def test_a_full_disk_is_an_error_that_says_so(texts, tmp_path):
     """On a 64 KiB file system of its own, in a mount namespace of its own."""
     disk = tmp_path / "disk"
@@ -177,6 +188,7 @@ def test_a_full_disk_is_an_error_that_says_so(texts, tmp_path):
     error, *listing = done.stdout.splitlines()
     assert done.returncode == 1, done.stderr
     assert json.loads(error)["error"]["what"] == "the disk is full"
+    assert json.loads(error)["error"]["code"] == "disk.full"
     assert listing == []
 
 

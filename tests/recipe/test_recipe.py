@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfcli.errors import UsageError
+from tfcli.errors import SeveralProblemsError, UsageError
 from tfcli.recipe.document import parse_document, read_document
 from tfcli.recipe.recipe import find_recipe, load_recipe, shipped_recipes, single_command
 
@@ -97,3 +97,103 @@ def test_every_shipped_recipe_is_valid_and_described(name):
     path = find_recipe(name)
     assert read_document(path).values["description"]
     assert load_recipe(path).steps
+
+
+WRONG = """\
+name: demo
+outptu: out
+steps:
+  text:
+    command: data
+    sourec: python-docs
+  bad/name:
+    command: tokenizer
+    data: ${text}/train.jsonl
+  words:
+    command: tokenizer
+    data: ${txt}/train.jsonl
+    vocab_size: many
+  small:
+    command: quantize
+    model: ${words}
+    method: rtn
+    samples: 128
+    output: elsewhere
+  loss:
+    command: evla
+    model: ${smal}
+  dense:
+    command: eval
+    model: ./no-such-model
+    data: no-such-text.txt
+    prime: ${text}/train.jsonl
+  last:
+    command: eval
+    model: runs/none/at/all
+    data: no-such-text.txt
+"""
+
+
+def test_everything_that_is_wrong_is_found_at_once_with_its_line(recipe):
+    with pytest.raises(SeveralProblemsError) as error:
+        load_recipe(recipe(WRONG), inputs=True)
+    found = [
+        (int(problem.where.split("r.yaml:")[1].split(":")[0]), problem.code)
+        for problem in error.value.problems
+    ]
+    assert found == [
+        (2, "usage.unknown_key"),
+        (4, "usage.missing_key"),
+        (6, "usage.unknown_key"),
+        (7, "recipe.wrong_step"),
+        (12, "recipe.unknown_reference"),
+        (13, "usage.wrong_value"),
+        (18, "usage.no_effect"),
+        (19, "recipe.wrong_step"),
+        (21, "usage.unknown_command"),
+        (22, "recipe.unknown_reference"),
+        (25, "input.missing"),
+        (26, "input.missing"),
+        (27, "usage.no_effect"),
+        (30, "input.missing"),
+        (31, "input.missing"),
+    ]
+
+
+def test_an_input_from_outside_must_be_there_unless_an_earlier_step_makes_it(recipe, tmp_path):
+    text = GOOD.replace("python-docs", str(tmp_path / "texts"))
+    with pytest.raises(UsageError, match="no such file or folder") as error:
+        load_recipe(recipe(text), inputs=True)
+    assert (error.value.code, "r.yaml:6: steps.text.source" in error.value.where) == (
+        "input.missing",
+        True,
+    )
+    (tmp_path / "texts").mkdir()
+    assert load_recipe(recipe(text), inputs=True).steps
+    swapped = text.replace("data: ${text}/train.jsonl", "data: out/later/train.jsonl")
+    with pytest.raises(UsageError, match="out/later"):
+        load_recipe(recipe(swapped + "  later:\n    command: data\n    source: .\n"), inputs=True)
+
+
+@pytest.mark.parametrize("model", ["./here", "/no/where", "runs/demo/train", "~/models/llama"])
+def test_a_model_that_can_only_be_a_path_must_be_there(recipe, model):
+    text = f"command: generate\nmodel: {model}\nprompt: x\n"
+    with pytest.raises(UsageError, match="no such file or folder"):
+        load_recipe(recipe(text), inputs=True)
+
+
+@pytest.mark.parametrize("model", ["org/name", "org/name@main", "gpt2", "org/name/file.gguf"])
+def test_a_model_that_may_be_one_of_the_hub_is_not_looked_for(recipe, model):
+    assert load_recipe(recipe(f"command: generate\nmodel: {model}\nprompt: x\n"), inputs=True)
+
+
+def test_a_set_may_use_another_name_of_a_key(recipe):
+    text = "steps:\n  loss:\n    command: eval\n    model: m\n    data: d\n    sequence_length: 9\n"
+    loaded = load_recipe(recipe(text), sets={"steps.loss.window": 5})
+    assert loaded.steps[0].spec.sequence_length == 5
+
+
+def test_a_folder_named_like_a_shipped_recipe_is_not_taken_for_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()
+    assert find_recipe("quickstart").is_file()

@@ -8,6 +8,7 @@ from pydantic import Field
 from tfcli.errors import UsageError
 from tfcli.recipe.document import parse_document
 from tfcli.recipe.overrides import overlay, parse_set
+from tfcli.recipe.shared_keys import Seed
 from tfcli.recipe.spec import InputPath, OutputPath, Section, Spec, paths_with_role, walk_fields
 from tfcli.recipe.validate import build_spec
 
@@ -56,7 +57,7 @@ def test_a_value_outside_the_choices_lists_them():
 
 def test_several_problems_are_told_at_once():
     error = check("data: [x]\nstepz: 1\nsteps: a\n")
-    assert error.what.startswith("2 keys are wrong")
+    assert error.what.startswith("2 things are wrong")
     assert "r.yaml:2: stepz" in error.what and "r.yaml:3: steps" in error.what
 
 
@@ -80,3 +81,30 @@ def test_fields_and_roles_are_found_inside_lists_and_options():
     spec = Work(data=["a", "b"], output="o")
     assert paths_with_role(spec, "input") == [("data", "a"), ("data", "b")]
     assert paths_with_role(spec, "output") == [("output", "o")]
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_yes_and_no_are_no_numbers(value):
+    with pytest.raises(UsageError, match=f"should be a number, not {value}") as error:
+        build_spec(Work, {"data": ["x"], "steps": value})
+    assert error.value.code == "usage.wrong_value"
+    with pytest.raises(UsageError, match="should be a number"):
+        build_spec(Work, {"data": ["x"], "optimizer": {"lr": value}})
+
+
+@pytest.mark.parametrize("output", ["", ".", "/", "./"])
+def test_an_output_needs_a_name(output):
+    with pytest.raises(UsageError, match="names no folder to make"):
+        build_spec(Work, {"data": ["x"], "output": output})
+
+
+class Draw(Spec):
+    verb = "draw"
+    seed: Seed = Field(0, description="A seed.")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 10**22])
+def test_a_seed_is_what_generators_take(seed):
+    with pytest.raises(UsageError):
+        build_spec(Draw, {"seed": seed})
+    assert build_spec(Draw, {"seed": 2**63 - 1}).seed == 2**63 - 1

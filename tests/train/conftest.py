@@ -52,7 +52,7 @@ def make_spec(texts, tmp_path):
             "sequence_length": 16,
             "batch_size": 4,
             "max_steps": 6,
-            "precision": "fp32",
+            "precision": "float32",
             "device": "cpu",
         }
         return TrainSpec.model_validate({**values, **changes})

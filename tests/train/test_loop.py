@@ -42,7 +42,7 @@ def make_loop(tmp_path, batch_size=8, accumulation=1, stream=TOKENS, **changes) 
         "optimizer": torch.optim.SGD(model.parameters(), lr=1.0),
         "lr": 1.0,
         "schedule": lambda step: 1.0,
-        "precision": "fp32",
+        "precision": "float32",
         "steps": 3,
         "seed": 0,
         "log": MetricsLog(None),
@@ -125,7 +125,7 @@ def test_bf16_computes_in_bf16_and_keeps_float32_weights(tmp_path):
         seen.append(logits.dtype)
         return logits.float().square().mean() / targets
 
-    loop = make_loop(tmp_path, precision="bf16", objective=objective)
+    loop = make_loop(tmp_path, precision="bfloat16", objective=objective)
     step(loop)
     assert seen == [torch.bfloat16]
     assert weights(loop).dtype == torch.float32
@@ -178,7 +178,7 @@ def test_a_validation_loss_that_is_not_finite_is_no_best_one(tmp_path, bad):
         loss = next_token(model, batch, targets)
         return loss if torch.is_grad_enabled() else loss * bad
 
-    validation = Validation(TOKENS, 8, 8, objective, "fp32")
+    validation = Validation(TOKENS, 8, 8, objective, "float32")
     loop = make_loop(tmp_path, validation=validation, validate_every=1, keep_best=True)
     with (
         Console.silent().progress("train", 3) as bar,

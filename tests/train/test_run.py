@@ -88,7 +88,7 @@ def test_the_result_says_what_was_done(train, texts):
     assert result.train_loss == lines[-1]["loss"]
     assert 300 < result.tokens <= 6 * 4 * 16
     assert 0 < result.epochs < 2
-    assert (result.precision, result.device, result.processes) == ("fp32", "cpu", 1)
+    assert (result.precision, result.device, result.processes) == ("float32", "cpu", 1)
     assert result.resumed_from is None
 
 
@@ -218,7 +218,7 @@ def test_keep_best_writes_the_weights_of_the_best_validation(train, texts):
         {"schedule": {"final_ratio": 0.9}},
         {"clip_norm": 1e-9},
         {"bpe_dropout": 0.3},
-        {"precision": "bf16"},
+        {"precision": "bfloat16"},
     ],
     ids=str,
 )
@@ -342,10 +342,10 @@ def test_bf16_without_its_instructions_is_refused_and_auto_falls_back(
     make_spec, train, monkeypatch
 ):
     monkeypatch.setattr(processor, "has_products", lambda dtype: False)
-    assert refused(make_spec(precision="bf16")).where == "precision"
-    assert train(precision="auto")[0].precision == "fp32"
+    assert refused(make_spec(precision="bfloat16")).where == "precision"
+    assert train(precision="auto")[0].precision == "float32"
     monkeypatch.setattr(processor, "has_products", lambda dtype: True)
-    assert train(precision="auto", max_steps=1)[0].precision == "bf16"
+    assert train(precision="auto", max_steps=1)[0].precision == "bfloat16"
 
 
 def test_the_8_bit_optimizer_without_its_library_is_refused(make_spec, monkeypatch):

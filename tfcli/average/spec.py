@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from tfcli.families import FamilyFile
-from tfcli.recipe.shard_size import LARGEST_FILE, ShardSize
+from tfcli.recipe.marks import Also
+from tfcli.recipe.shared_keys import LARGEST_FILE, ShardSize, StoredDtype
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
@@ -18,7 +19,7 @@ class AverageSpec(Spec):
     verb: ClassVar[str] = "average"
     positional: ClassVar[tuple[str, ...]] = ("sources", "output")
 
-    sources: list[ModelRef] = Field(
+    sources: Annotated[list[ModelRef], Also("models")] = Field(
         min_length=2,
         description="The checkpoints: folders, or hub ids org/name[@revision]. Config and "
         "tokenizer are taken from the first.",
@@ -26,16 +27,18 @@ class AverageSpec(Spec):
     output: OutputPath = Field(description="The folder to write.")
     weights: list[float] | str | None = Field(
         None,
-        description="How much each checkpoint counts, such as 0.7,0.3; divided by their sum. "
-        "Without it all count alike.",
+        description="How much each checkpoint counts, such as 0.7,0.3; the numbers are divided by "
+        "their sum. Without it all count alike.",
     )
     method: Literal["linear", "slerp"] = Field(
         "linear",
-        description="`linear`: the weighted mean. `slerp`: along the arc between two checkpoints, "
-        "tensor by tensor, which keeps the length of the weights.",
+        description="linear takes the weighted mean. slerp goes along the arc between two "
+        "checkpoints, tensor by tensor, which keeps the length of the weights.",
     )
-    dtype: Literal["bf16", "fp16", "fp32"] | None = Field(
-        None, description="Type of the result. Without it each tensor has the first one's."
+    dtype: StoredDtype = Field(
+        None,
+        description="The type of the result's weights. Without it each tensor has the type that it "
+        "has in the first checkpoint.",
     )
     shard_size: ShardSize = Field("5GB", description=LARGEST_FILE)
     family_file: FamilyFile = None
@@ -78,14 +81,15 @@ class AverageSpec(Spec):
 class AveragedTensor(BaseModel):
     """What became of one tensor."""
 
-    name: str = Field(description="Its name.")
+    name: str = Field(description="The tensor's name.")
     action: Literal["averaged", "copied"] = Field(
-        description="`averaged`, or `copied`: no floating-point tensor, and equal in all sources."
+        description="`averaged`, or `copied`: it is no floating-point tensor, and equal in all "
+        "sources."
     )
-    dtype: str = Field(description="Its type in what was written, as safetensors spells it.")
-    angle: float | None = Field(
-        description="With slerp, degrees between the two sources; null for linear."
+    dtype: str = Field(
+        description="The tensor's type in what was written, as safetensors spells it."
     )
+    angle: float | None = Field(description="Degrees between the two sources; null for linear.")
 
 
 class AverageResult(Result):
@@ -96,10 +100,12 @@ class AverageResult(Result):
     method: str = Field(description="`linear` or `slerp`.")
     shares: list[float] = Field(description="What each source counted; the sum is 1.")
     files: list[str] = Field(description="The weight files, in order.")
-    bytes: int = Field(description="Of the written tensors.")
+    bytes: int = Field(description="Bytes of the written tensors.")
     averaged: int = Field(description="How many tensors were averaged.")
-    copied: int = Field(description="How many were equal in all sources and no floats.")
+    copied: int = Field(description="How many tensors are no floats and equal in all sources.")
     tied: list[str] = Field(description="Stored tensors left out: equal to their tied partner.")
-    verified: int = Field(description="How many were read back and compared with a second pass.")
+    verified: int = Field(
+        description="How many tensors were read back and compared with a second pass."
+    )
     companions: list[str] = Field(description="The tokenizer and other files of the first source.")
     tensors: list[AveragedTensor] = Field(description="What became of each tensor.")

@@ -29,7 +29,7 @@ def run(spec: BenchmarkSpec, job: Job) -> BenchmarkResult:
     """
     prompt_tokens = prompt_length(spec)
     threads = spec.threads or torch.get_num_threads()
-    device = pick_device(spec.device).type
+    device = str(pick_device(spec.device))
     rows = []
     with job.console.progress("benchmark", len(spec.models), "model") as bar:
         for model in spec.models:

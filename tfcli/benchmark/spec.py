@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tfcli.families import FamilyFile
+from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
@@ -17,26 +18,21 @@ class BenchmarkSpec(Spec):
     positional: ClassVar[tuple[str, ...]] = ("models",)
 
     models: list[ModelRef] = Field(
-        min_length=1, description="The models: folders or org/name[@revision], one or more."
+        min_length=1,
+        description="The models, one or more: folders, or hub ids org/name[@revision].",
     )
-    output: OutputPath | None = Field(None, description="Folder for the record of the result.")
+    output: OutputPath | None = Field(None, description="The folder for the record of the result.")
     prompt_tokens: int | None = Field(
-        None, ge=1, description="Tokens of the prompt; left out, 512, or what the models can take."
+        None, ge=1, description="Tokens of the prompt; left out, 512 or what the models can take."
     )
-    new_tokens: int = Field(32, ge=2, description="Tokens to decode after it.")
+    new_tokens: int = Field(32, ge=2, description="Tokens to decode after the prompt.")
     repeats: int = Field(3, ge=1, description="Measurements of each model; medians are reported.")
     threads: int | None = Field(
-        None, ge=1, description="Processor threads; left out, torch's own choice."
+        None, ge=1, description="Threads of the processor; left out, torch chooses."
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Of the weights; auto keeps the checkpoint's."
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where to run; auto is cuda where there is one."
-    )
-    attention: Literal["sdpa", "eager", "flex", "flash"] = Field(
-        "sdpa", description="Attention backend."
-    )
+    dtype: ComputeDtype = "auto"
+    device: Device = "auto"
+    attention: Attention = "sdpa"
     family_file: FamilyFile = None
 
 
@@ -47,25 +43,27 @@ class BenchmarkRow(BaseModel):
 
     model: str = Field(description="The model.")
     weight_bytes: int = Field(description="Bytes of its tensors in the checkpoint.")
-    dtype: str = Field(description="Of the weights that are not quantized.")
+    dtype: str = Field(description="The type of the weights that are not quantized.")
     unpacked: bool = Field(
         False,
         description="Whether its packed weights were unpacked at load, since no kernel runs them.",
     )
     load_seconds: float = Field(
-        description="From the folder to a model that can be called; median."
+        description="Time from the folder to a model that can be called; the median."
     )
     first_token_seconds: float = Field(
-        description="From the folder to the first token after the prompt, in a new process; once. "
-        "Weights are mapped, so what loading puts off is paid here."
+        description="Time from the folder to the first token after the prompt, in a new process, "
+        "measured once. Weights are mapped, so what loading puts off is paid here."
     )
-    prefill_tokens_per_second: float = Field(description="Prompt tokens a second; median.")
-    decode_tokens_per_second: float = Field(description="New tokens a second, one by one; median.")
+    prefill_tokens_per_second: float = Field(description="Prompt tokens a second; the median.")
+    decode_tokens_per_second: float = Field(
+        description="New tokens a second, one by one; the median."
+    )
     peak_memory_bytes: int = Field(
         description="Most memory that the process held, with the libraries and the mapped weights."
     )
     private_memory_bytes: int | None = Field(
-        description="Of this, what no file backs, after the work; null where the system "
+        description="The part of this that no file backs, after the work; null where the system "
         "does not say."
     )
     device_memory_bytes: int | None = Field(
@@ -78,7 +76,7 @@ class BenchmarkResult(Result):
 
     schema_name: ClassVar[str] = "tfcli.benchmark/1"
 
-    rows: list[BenchmarkRow] = Field(description="One a model, in the order given.")
+    rows: list[BenchmarkRow] = Field(description="A row for each model, in the order given.")
     prompt_tokens: int = Field(description="Tokens of the prompt.")
     new_tokens: int = Field(description="Tokens decoded after it.")
     repeats: int = Field(description="Measurements of each model, after one that warms up.")

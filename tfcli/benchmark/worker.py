@@ -72,7 +72,9 @@ def measure(task: Task) -> dict[str, Any]:
         "decode_tokens_per_second": (task.new_tokens - 1) / median(decode for _, decode in runs),
         "peak_memory_bytes": peak_memory(),
         "private_memory_bytes": private_memory(),
-        "device_memory_bytes": torch.cuda.max_memory_allocated() if task.device == "cuda" else None,
+        "device_memory_bytes": torch.cuda.max_memory_allocated(task.device)
+        if task.device.startswith("cuda")
+        else None,
     }
 
 
@@ -105,8 +107,8 @@ def _prompt(model: Model, length: int) -> list[int]:
 
 
 def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
 
 
 def main() -> int:

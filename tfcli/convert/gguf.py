@@ -21,7 +21,8 @@ from tfcli.errors import UsageError
 from tfcli.files import write_text
 from tfcli.recipe.job import Job
 
-TYPES = {"bf16": "bf16", "fp16": "f16", "fp32": "f32"}  # a user's name -> GGUF's, where it differs
+# A user's name of a type -> GGUF's, where it differs.
+TYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 _FIXED_BYTES = 256_000_000  # what a process holds beside tensors
 
 

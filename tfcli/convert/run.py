@@ -44,7 +44,7 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
             find_companions(view.companions)  # those that cannot go along are refused now
         if view.carry is not None and not spec.dry_run:
             view.beside  # noqa: B018  (the same for those that the container has inside)
-        if spec.dtype == "fp16" and spec.to != "gguf":
+        if spec.dtype == "float16" and spec.to != "gguf":
             warn_of_overflow(view.config, job.console)
         with Snapshot.of(view.files).kept():
             return convert(view, spec, job)

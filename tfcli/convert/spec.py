@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.families import FamilyFile
-from tfcli.recipe.shard_size import LARGEST_FILE, ShardSize
+from tfcli.recipe.marks import Also, Only
+from tfcli.recipe.shared_keys import FLOATS, LARGEST_FILE, ShardSize
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 from tfcli.units import parse_bytes
 
@@ -24,6 +25,7 @@ Target = Literal[
     "executorch",
     "torch-export",
 ]
+StoredType = Literal["bfloat16", "float16", "float32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 
 class ConvertSpec(Spec):
@@ -32,13 +34,14 @@ class ConvertSpec(Spec):
     verb: ClassVar[str] = "convert"
     positional: ClassVar[tuple[str, ...]] = ("source", "output")
 
-    source: ModelRef = Field(
+    source: Annotated[ModelRef, Also("model")] = Field(
         description="The checkpoint: a folder (Hugging Face, PyTorch pickles, MLX, Meta's original "
-        "files, torch.distributed.checkpoint, DeepSpeed ZeRO, Megatron, FlagAI), a GGUF file, or a "
-        "hub id org/name[@revision]. Its kind is found from its content."
+        "files, torch.distributed.checkpoint, DeepSpeed ZeRO, Megatron, FlagAI), a GGUF "
+        "file, or a hub id org/name[@revision]. The container is recognized by its "
+        "content."
     )
     output: OutputPath | None = Field(
-        None, description="The folder to write; only a dry run does without."
+        None, description="The folder to write; a dry run needs none."
     )
     config_from: ModelRef | None = Field(
         None,
@@ -53,15 +56,15 @@ class ConvertSpec(Spec):
         "torch.distributed.checkpoint (dcp) or FlagAI; or a graph that runs without tfcli: onnx, "
         "executorch, torch-export.",
     )
-    dtype: Literal["bf16", "fp16", "fp32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] | None = Field(
+    dtype: Annotated[StoredType | None, FLOATS] = Field(
         None,
-        description="Cast floating-point weights to this type; integer and quantized ones stay "
-        "as they are. Without it all stay. The q types are GGUF's.",
+        description="Cast floating-point weights to this type; integer and quantized ones stay as "
+        "they are. Without it every tensor keeps its type. The q types are GGUF's.",
     )
-    tensor_type: list[str] = Field(
+    tensor_type: Annotated[list[str], Only(to=("gguf",))] = Field(
         [],
-        description="For gguf: PATTERN=TYPE, a regular expression on GGUF's names and the type "
-        "of the tensors that it fits; the first that fits counts.",
+        description="PATTERN=TYPE: a regular expression on GGUF's tensor names, and the type of "
+        "the tensors that it matches; the first match counts.",
     )
     tokenizer: bool = Field(
         True,
@@ -69,12 +72,13 @@ class ConvertSpec(Spec):
         "--no-tokenizer writes the weights and config.json alone, as of a GGUF file whose "
         "tokenizer is not covered.",
     )
-    shard_size: ShardSize = Field("5GB", description=LARGEST_FILE)
-    parts: int = Field(
+    shard_size: Annotated[ShardSize, Only(to=("hf", "pt", "dcp"))] = Field(
+        "5GB", description=LARGEST_FILE
+    )
+    parts: Annotated[int, Only(to=("meta", "megatron", "flagai"))] = Field(
         1,
         ge=1,
-        description="For meta, megatron and flagai: how many files the tensors are cut into, for "
-        "tensor parallelism.",
+        description="How many files the tensors are cut into, for tensor parallelism.",
     )
     verify: Literal["tensors", "logits", "none"] = Field(
         "tensors",
@@ -97,14 +101,8 @@ class ConvertSpec(Spec):
                 f"output names the folder that the file goes into: with {name} the file is "
                 f"{name}/{name.rpartition('/')[2]}.gguf"
             )
-        if self.to != "gguf" and self.tensor_type:
-            raise ValueError("tensor_type belongs to gguf: add to: gguf")
         if self.to != "gguf" and self.dtype is not None and self.dtype.startswith("q"):
             raise ValueError(f"dtype {self.dtype} is GGUF's: add to: gguf, or see tfcli quantize")
-        if self.parts > 1 and self.to not in ("meta", "megatron", "flagai"):
-            raise ValueError(f"parts belongs to meta, megatron and flagai; {self.to} has none")
-        if "shard_size" in self.model_fields_set and self.to not in ("hf", "pt", "dcp"):
-            raise ValueError(f"shard_size belongs to hf, pt and dcp; {self.to} has none")
         return self
 
     def target(self) -> str | None:
@@ -119,18 +117,22 @@ class ConvertSpec(Spec):
 class TensorAccount(BaseModel):
     """What became of one tensor of the source."""
 
-    name: str = Field(description="Its name in what is written.")
+    name: str = Field(description="The tensor's name in what is written.")
     action: Literal["converted", "copied", "made", "tied"] = Field(
         description="`converted` to another type, `copied` bit for bit, `made` of the stored "
         "tensors by a computation, or `tied`: left out because it equals the tensor that the "
         "config ties it to.",
     )
-    sources: list[str] = Field(description="The stored tensors that it is made of.")
-    how: str = Field(description="What is done to them; empty where they are taken as they are.")
-    shape: list[int] = Field(description="Its dimensions.")
-    source_dtype: str = Field(description="Its type in the source, as safetensors spells it.")
-    dtype: str = Field(description="Its type in what is written.")
-    bytes: int = Field(description="That it takes in what is written; 0 of a tied one.")
+    sources: list[str] = Field(description="The stored tensors that it is made from.")
+    how: str = Field(
+        description="What is done to the stored tensors; empty where they are taken as they are."
+    )
+    shape: list[int] = Field(description="The tensor's dimensions.")
+    source_dtype: str = Field(
+        description="The tensor's type in the source, as safetensors spells it."
+    )
+    dtype: str = Field(description="The tensor's type in what is written.")
+    bytes: int = Field(description="Bytes of the tensor in what is written; 0 for a tied one.")
 
 
 class ConvertResult(Result):
@@ -140,24 +142,27 @@ class ConvertResult(Result):
 
     kind: str = Field(description="The source's container, such as `hf` or `mlx`.")
     to: Target = Field(description="What it became.")
-    dry_run: bool = Field(description="Whether nothing was written.")
+    dry_run: bool = Field(description="True where only the plan was made and nothing was written.")
     files: list[str] = Field(description="The weight files, in order.")
-    source_bytes: int = Field(description="Of the source's weight files.")
-    bytes: int = Field(description="Of the written tensors: the disk that is needed.")
+    source_bytes: int = Field(description="Bytes of the source's weight files.")
+    bytes: int = Field(description="Bytes of the written tensors: the disk that is needed.")
     peak_bytes: int = Field(
         description="Upper bound of the memory that is taken beside the mapped source."
     )
     converted: int = Field(description="How many tensors changed their type.")
-    copied: int = Field(description="How many are as they were.")
-    made: int = Field(description="How many were computed from stored tensors.")
-    tied: int = Field(description="How many were left out because they equal their tied partner.")
+    copied: int = Field(description="How many tensors were copied bit for bit.")
+    made: int = Field(description="How many tensors were computed from stored ones.")
+    tied: int = Field(
+        description="How many tensors were left out because they equal their tied partner."
+    )
     verified: int = Field(
-        description="How many were read back and found to be what their source gives in their type."
+        description="How many tensors were read back and found to be what their source gives in "
+        "their type."
     )
     largest_error: float = Field(
         0.0,
-        description="Of what was verified, the largest relative difference of a value from its "
-        "source; 0 where all are equal, or differ by a cast alone.",
+        description="The largest relative difference of a verified value from its source; 0 where "
+        "all are equal, or differ by a cast alone.",
     )
     logits: LogitsAccount | None = Field(
         None, description="How both models answer; null where that was not asked for."

@@ -10,6 +10,7 @@ from tfcli.data.paragraphs import keep_once
 from tfcli.data.spec import PYTHON_DOCS, DataResult, DataSpec, SplitSize
 from tfcli.data.split import split_documents
 from tfcli.recipe.job import Job
+from tfcli.units import plural
 
 
 def run(spec: DataSpec, job: Job) -> DataResult:
@@ -23,7 +24,7 @@ def run(spec: DataSpec, job: Job) -> DataResult:
         found = python_docs()
     else:
         found = load_documents(spec.source, spec.text_field, console=job.console)
-    job.console.note(f"{len(found):,} {'document' if len(found) == 1 else 'documents'}")
+    job.console.note(plural(len(found), "document"))
     clean = keep_once(found)
     splits = split_documents(
         clean.documents, validation=spec.validation, test=spec.test, seed=spec.seed

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tfcli.recipe.shared_keys import Seed, TextField
 from tfcli.recipe.spec import OutputPath, Result, Role, Spec
 
 PYTHON_DOCS = "python-docs"
@@ -18,20 +19,23 @@ class DataSpec(Spec):
     positional: ClassVar[tuple[str, ...]] = ("source", "output")
 
     source: Annotated[str, Role("input", words=(PYTHON_DOCS,))] = Field(
-        description="python-docs (Python's language reference), a .txt, .jsonl, .csv or .parquet "
-        "file, or a folder of them."
+        description="The text: python-docs (Python's language reference), a .txt, .jsonl, .csv or "
+        ".parquet file, or a folder of them."
     )
     output: OutputPath = Field(
-        description="Folder for train.jsonl, validation.jsonl and test.jsonl."
+        description="The folder for train.jsonl, validation.jsonl and test.jsonl."
     )
     validation: float = Field(
-        0.05, ge=0, lt=1, description="Share of the characters for validation."
+        0.05,
+        ge=0,
+        lt=1,
+        description="The share of the characters that goes into the validation split.",
     )
-    test: float = Field(0.1, ge=0, lt=1, description="Share of the characters for the test.")
-    seed: int = Field(0, ge=0, description="Decides which document goes into which split.")
-    text_field: str = Field(
-        "text", min_length=1, description="The key or column of the text in .jsonl, .csv, .parquet."
+    test: float = Field(
+        0.1, ge=0, lt=1, description="The share of the characters that goes into the test split."
     )
+    seed: Seed = Field(0, description="The seed that decides which document goes into which split.")
+    text_field: TextField = "text"
 
     @model_validator(mode="after")
     def _something_is_left_to_train_on(self) -> Self:

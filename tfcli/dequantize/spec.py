@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
 from tfcli.families import FamilyFile
-from tfcli.recipe.shard_size import LARGEST_FILE, ShardSize
+from tfcli.recipe.marks import Also
+from tfcli.recipe.shared_keys import LARGEST_FILE, ShardSize, StoredDtype
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
@@ -17,15 +18,15 @@ class DequantizeSpec(Spec):
     verb: ClassVar[str] = "dequantize"
     positional: ClassVar[tuple[str, ...]] = ("source", "output")
 
-    source: ModelRef = Field(
+    source: Annotated[ModelRef, Also("model")] = Field(
         description="The quantized checkpoint: a folder, or a hub id org/name[@revision]."
     )
     output: OutputPath = Field(description="The folder to write.")
-    dtype: Literal["bf16", "fp16", "fp32"] | None = Field(
+    dtype: StoredDtype = Field(
         None,
-        description="Type of all floating-point weights. Without it unpacked weights get the type "
-        "that the config names (bf16 if none), and others stay as they are. The unpacked values "
-        "are exact in fp32 and rounded once in the others.",
+        description="The type of all floating-point weights. Without it unpacked weights get the "
+        "type that the config names (bfloat16 if none), and others stay as they are. "
+        "The unpacked values are exact in float32 and rounded once in the others.",
     )
     shard_size: ShardSize = Field("5GB", description=LARGEST_FILE)
     family_file: FamilyFile = None
@@ -34,13 +35,14 @@ class DequantizeSpec(Spec):
 class DequantizedTensor(BaseModel):
     """One written tensor."""
 
-    name: str = Field(description="Its name.")
+    name: str = Field(description="The tensor's name.")
     action: Literal["dequantized", "converted", "copied"] = Field(
         description="`dequantized` from packed values, `converted` to another type, or `copied`."
     )
-    dtype: str = Field(description="Its type, as safetensors spells it.")
+    dtype: str = Field(description="The tensor's type, as safetensors spells it.")
     bits: list[int] = Field(
-        description="Widths of the packed values that it was unpacked from; empty for others."
+        description="The widths of the packed values that the tensor was unpacked from; empty for "
+        "others."
     )
 
 
@@ -51,13 +53,13 @@ class DequantizeResult(Result):
 
     dequantized: int = Field(description="How many weights were unpacked.")
     converted: int = Field(description="How many other tensors changed their type.")
-    copied: int = Field(description="How many stayed as they were.")
-    source_bytes: int = Field(description="Of the source's tensors.")
-    bytes: int = Field(description="Of the written tensors.")
+    copied: int = Field(description="How many tensors stayed as they were.")
+    source_bytes: int = Field(description="Bytes of the source's tensors.")
+    bytes: int = Field(description="Bytes of the written tensors.")
     files: list[str] = Field(description="The weight files, in order.")
     verified: int = Field(
-        description="How many were read back and found equal, bit for bit, to the packed values "
-        "unpacked again."
+        description="How many tensors were read back and found equal, bit for bit, to the packed "
+        "values unpacked again."
     )
     companions: list[str] = Field(description="The tokenizer and other files that were copied.")
     tensors: list[DequantizedTensor] = Field(description="Every written tensor.")

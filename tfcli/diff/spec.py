@@ -18,10 +18,11 @@ class DiffSpec(Spec):
 
     a: ModelRef = Field(
         description="One checkpoint, in any container that `tfcli convert` reads: a folder, a "
-        "safetensors, PyTorch or GGUF file, or a hub id org/name[@revision]. Its tensors are "
-        "compared under Hugging Face's names, quantized GGUF and MLX ones dequantized."
+        "safetensors, PyTorch or GGUF file, or a hub id org/name[@revision]. Tensors "
+        "are compared under Hugging Face's names, quantized GGUF and MLX ones "
+        "dequantized."
     )
-    b: ModelRef = Field(description="The other one.")
+    b: ModelRef = Field(description="The other checkpoint.")
     config_from: ModelRef | None = Field(
         None,
         description="The model whose config.json belongs to a side that brings none, such as a "
@@ -40,15 +41,15 @@ class DiffSpec(Spec):
 class TensorDifference(BaseModel):
     """One tensor of either side."""
 
-    name: str = Field(description="Its name.")
+    name: str = Field(description="The tensor's name.")
     status: Literal["equal", "different", "shape", "only_a", "only_b"] = Field(
         description="`equal` in type, shape and every bit; `different` in type or values; of "
         "another `shape`; or only on one side.",
     )
-    dtype_a: str | None = Field(description="Its type in A; null where A lacks it.")
-    dtype_b: str | None = Field(description="Its type in B; null where B lacks it.")
-    shape_a: list[int] | None = Field(description="Its shape in A.")
-    shape_b: list[int] | None = Field(description="Its shape in B.")
+    dtype_a: str | None = Field(description="The tensor's type in A; null where A lacks it.")
+    dtype_b: str | None = Field(description="The tensor's type in B; null where B lacks it.")
+    shape_a: list[int] | None = Field(description="The tensor's shape in A.")
+    shape_b: list[int] | None = Field(description="The tensor's shape in B.")
     stored_a: str | None = Field(
         None, description="The tensor that A ties it to, where A stores only that one."
     )
@@ -60,7 +61,7 @@ class TensorDifference(BaseModel):
         description="What is done to A's stored tensors to give it; empty: they are taken as "
         "they are.",
     )
-    how_b: str = Field("", description="The same for B.")
+    how_b: str = Field("", description="What is done to B's stored tensors to give it.")
     changed: int | None = Field(
         None, description="How many values differ; null where they cannot be compared."
     )
@@ -102,7 +103,7 @@ class DiffResult(Result):
     schema_name: ClassVar[str] = "tfcli.diff/1"
 
     kind_a: str = Field(description="A's container, such as `hf` or `gguf`.")
-    kind_b: str = Field(description="B's.")
+    kind_b: str = Field(description="B's container.")
     identical: bool = Field(
         description="Whether all tensors are equal bit for bit, and so are the configs and ties."
     )

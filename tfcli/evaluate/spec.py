@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tfcli.families import FamilyFile
+from tfcli.recipe.marks import Also, Only
+from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec
 
 
@@ -16,21 +18,22 @@ class EvalSpec(Spec):
     verb: ClassVar[str] = "eval"
     positional: ClassVar[tuple[str, ...]] = ("model",)
 
-    model: ModelRef = Field(description="The model: a folder or org/name[@revision].")
+    model: ModelRef = Field(description="The model: a folder, or a hub id org/name[@revision].")
     data: InputPath = Field(
-        description="Text: .txt, .jsonl, .csv, .parquet, or a folder (of splits: its test)."
+        description="The text: .txt, .jsonl, .csv, .parquet, or a folder (of splits: its test)."
     )
-    output: OutputPath | None = Field(None, description="Folder for the record of the result.")
+    output: OutputPath | None = Field(None, description="The folder for the record of the result.")
     task: Literal["auto", "perplexity", "masked-perplexity", "seq2seq-perplexity"] = Field(
         "auto",
         description="What to measure; auto is what the model is for. perplexity: each token from "
         "those before it. masked-perplexity: from both sides, one in seven masked at a time. "
         "seq2seq-perplexity: the encoder reads the context, the decoder goes on.",
     )
-    window: int | None = Field(
+    sequence_length: Annotated[int | None, Also("window")] = Field(
         None,
         ge=2,
-        description="Tokens the model sees at once; left out, all it can take, at most 2048.",
+        description="Tokens that the model sees at once; left out, all that it can take, at most "
+        "2048.",
     )
     stride: int | None = Field(
         None, ge=1, description="Tokens from one window to the next; left out, half a window."
@@ -41,29 +44,28 @@ class EvalSpec(Spec):
         "before each window, as in training; before a document's first one; or nowhere. They count "
         "into a window's length and are not scored.",
     )
-    batch_size: int = Field(8, ge=1, description="Windows a forward pass; does not move scores.")
+    batch_size: int = Field(
+        8, ge=1, description="Windows of a forward pass; scores do not depend on it."
+    )
     reference: ModelRef | None = Field(
         None, description="Also measure how far next-token distributions are from this model's."
     )
     compression_baselines: bool = Field(
         False, description="Also compress the text with gzip and xz, for bits per byte to compare."
     )
-    prime: InputPath | None = Field(
-        None, description="With compression_baselines: xz also gets this text beforehand, for free."
+    prime: Annotated[InputPath | None, Only(compression_baselines=(True,))] = Field(
+        None, description="A text that xz gets to see beforehand, for free."
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Of the weights; auto keeps the checkpoint's. Losses are float32."
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where to run; auto is cuda where there is one."
-    )
-    attention: Literal["sdpa", "eager", "flex", "flash"] = Field(
-        "sdpa", description="Attention backend."
-    )
-    text_field: str = Field(
-        "text", min_length=1, description="The key or column of the text in .jsonl, .csv, .parquet."
-    )
+    dtype: ComputeDtype = "auto"
+    device: Device = "auto"
+    attention: Attention = "sdpa"
+    text_field: TextField = "text"
     family_file: FamilyFile = None
+
+    @property
+    def window(self) -> int | None:
+        """`sequence_length`, by the name that it has beside a stride."""
+        return self.sequence_length
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -72,8 +74,6 @@ class EvalSpec(Spec):
                 f"stride ({self.stride}) must not be above window ({self.window}): the tokens "
                 f"between two windows would not be scored"
             )
-        if self.prime is not None and not self.compression_baselines:
-            raise ValueError("prime belongs to compression_baselines: set that to true as well")
         return self
 
 
@@ -91,7 +91,7 @@ class EvalResult(Result):
         "it."
     )
     bits_per_byte: float = Field(description="The summed loss in bits, over the scored bytes.")
-    loss: float = Field(description="Mean negative log likelihood, nats a token.")
+    loss: float = Field(description="The mean negative log likelihood, nats a token.")
     tokens: int = Field(description="Scored tokens: those of the text that have a context.")
     unscored_tokens: int = Field(
         0, description="Tokens of the text with nothing before them in their window: not scored."
@@ -116,18 +116,18 @@ class EvalResult(Result):
         description="True with a BOS: the whole text is scored. False: the first token of each "
         "document is context only, and its bytes are not counted."
     )
-    dtype: str = Field(description="Of the weights.")
+    dtype: str = Field(description="The type of the weights.")
     device: str = Field(description="Where the model ran.")
     data: str = Field(description="The data file.")
-    data_sha256: str = Field(description="Hash of its content.")
-    tokenizer_sha256: str = Field(description="Hash of what decides the token ids.")
+    data_sha256: str = Field(description="The hash of the data's content.")
+    tokenizer_sha256: str = Field(description="The hash of what decides the token ids.")
     reference: str | None = Field(None, description="The model that was compared with.")
     kl_divergence: float | None = Field(
         None,
-        description="Mean KL(reference || model) of next-token distributions, nats a token.",
+        description="The mean KL(reference || model) of next-token distributions, nats a token.",
     )
     kl_divergence_p99: float | None = Field(
-        None, description="Its 99th percentile over the scored tokens."
+        None, description="The 99th percentile of the KL divergence over the scored tokens."
     )
     same_top_token: float | None = Field(
         None, description="Share of tokens where both models rank the same token first."

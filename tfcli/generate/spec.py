@@ -7,7 +7,12 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from tfcli.families import FamilyFile
+from tfcli.recipe.marks import Above, Only
+from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, StandardInput
+
+DRAWN = Only(temperature=Above(0))
+"""For keys of how tokens are drawn: at temperature 0 none is."""
 
 
 class GenerateSpec(Spec):
@@ -16,7 +21,7 @@ class GenerateSpec(Spec):
     verb: ClassVar[str] = "generate"
     positional: ClassVar[tuple[str, ...]] = ("model", "prompt")
 
-    model: ModelRef = Field(description="The model: a folder or org/name[@revision].")
+    model: ModelRef = Field(description="The model: a folder, or a hub id org/name[@revision].")
     prompt: StandardInput | None = Field(
         None,
         description="The text to continue, or with chat a user's message; for an encoder-decoder "
@@ -30,31 +35,41 @@ class GenerateSpec(Spec):
     chat: bool = Field(
         False, description="Take the prompt as a user's message, in the model's chat template."
     )
-    system: str | None = Field(None, description="With chat: the system message before it.")
-    output: OutputPath | None = Field(None, description="Folder for the record of the result.")
+    system: Annotated[str | None, Only(chat=(True,))] = Field(
+        None, description="The system message before the user's."
+    )
+    output: OutputPath | None = Field(None, description="The folder for the record of the result.")
     max_new_tokens: int = Field(64, ge=1, description="Stop after this many tokens.")
     temperature: float = Field(
         0.0,
         ge=0,
         allow_inf_nan=False,
-        description="0 takes the likeliest token; above it, draws; 1 as the model says.",
+        description="How freely tokens are drawn: 0 takes the likeliest token, 1 draws from the "
+        "model's own probabilities.",
     )
-    top_k: int | None = Field(None, ge=1, description="Draw from this many of the likeliest only.")
-    top_p: float | None = Field(
-        None, gt=0, le=1, description="Draw from the fewest likeliest that have this probability."
+    top_k: Annotated[int | None, DRAWN] = Field(
+        None, ge=1, description="Draw only from this many of the likeliest tokens."
     )
-    min_p: float | None = Field(
+    top_p: Annotated[float | None, DRAWN] = Field(
         None,
         gt=0,
         le=1,
-        description="Draw from those that have this share of the likeliest one's probability.",
+        description="Draw only from the fewest likeliest tokens that have this probability "
+        "together.",
+    )
+    min_p: Annotated[float | None, DRAWN] = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Draw only from tokens that have this share of the likeliest one's "
+        "probability.",
     )
     repetition_penalty: float | None = Field(
         None,
         gt=0,
         allow_inf_nan=False,
         description="Tokens that came before, the prompt's too, become less likely by this "
-        "factor; 1 changes nothing. Left out, as generation_config.json says.",
+        "factor; 1 changes nothing. Left out, generation_config.json decides.",
     )
     stop: list[Annotated[str, Field(min_length=1)]] = Field(
         [], description="A text that ends the answer, which is cut before it. Can be repeated."
@@ -64,16 +79,12 @@ class GenerateSpec(Spec):
         description="Print the prompt before the new text. Left out, before a continuation, and "
         "not before an answer of a chat or of an encoder-decoder.",
     )
-    seed: int = Field(0, ge=0, lt=1 << 64, description="Of the draws: equal seeds give equal text.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Of the weights; auto keeps the checkpoint's."
+    seed: Annotated[int, DRAWN] = Field(
+        0, ge=0, lt=1 << 64, description="The seed of the draws: equal seeds give equal text."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where to run; auto is cuda where there is one."
-    )
-    attention: Literal["sdpa", "eager", "flex", "flash"] = Field(
-        "sdpa", description="Attention backend."
-    )
+    dtype: ComputeDtype = "auto"
+    device: Device = "auto"
+    attention: Attention = "sdpa"
     cache: Literal["static", "dynamic", "quantized8", "quantized4", "offloaded"] = Field(
         "static",
         description="How keys and values of earlier tokens are kept: allocated once, growing, in "
@@ -82,15 +93,9 @@ class GenerateSpec(Spec):
     family_file: FamilyFile = None
 
     @model_validator(mode="after")
-    def _every_key_has_an_effect(self) -> Self:
+    def _has_a_prompt(self) -> Self:
         if (self.prompt is None) == (self.prompts is None):
             raise ValueError("give either prompt, a text, or prompts, a file of them")
-        if self.system is not None and not self.chat:
-            raise ValueError("system needs chat: a plain text has no system message")
-        if self.temperature == 0:
-            for key in ("top_k", "top_p", "min_p"):
-                if getattr(self, key) is not None:
-                    raise ValueError(f"{key} needs a temperature above 0: nothing is drawn at 0")
         return self
 
 
@@ -135,23 +140,26 @@ class GenerateResult(Result):
         "was reached."
     )
     answers: list[Answer] | None = Field(
-        None, description="Of a file of prompts: the same for each of them, in their order."
+        None,
+        description="The same for each prompt of a file, in their order; null for a single one.",
     )
-    temperature: float = Field(description="0: the likeliest token each time.")
-    top_k: int | None = Field(description="As asked for.")
-    top_p: float | None = Field(description="As asked for.")
-    min_p: float | None = Field(None, description="As asked for.")
+    temperature: float = Field(description="The temperature; 0 took the likeliest token each time.")
+    top_k: int | None = Field(description="What was asked for.")
+    top_p: float | None = Field(description="What was asked for.")
+    min_p: float | None = Field(None, description="What was asked for.")
     repetition_penalty: float = Field(
-        1.0, description="As asked for, or as generation_config.json says."
+        1.0, description="What was asked for, or what generation_config.json says."
     )
     stop: list[str] = Field([], description="The texts that end an answer.")
     echo: bool = Field(True, description="Whether the prompt belongs before the new text.")
-    seed: int = Field(description="Of the draws.")
-    dtype: str = Field(description="Of the weights.")
+    seed: int = Field(description="The seed of the draws.")
+    dtype: str = Field(description="The type of the weights.")
     device: str = Field(description="Where the model ran.")
     cache: str = Field(description="How keys and values were kept.")
-    seconds: float = Field(description="From the prompt's first computation to the last token.")
-    tokens_per_second: float = Field(description="New tokens by that time.")
+    seconds: float = Field(
+        description="Time from the prompt's first computation to the last token."
+    )
+    tokens_per_second: float = Field(description="New tokens divided by that time.")
 
     def all(self) -> list[Answer]:
         """What was made, whether of one prompt or of a file."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
 from tfcli.families import FamilyFile
+from tfcli.recipe.marks import Also
 from tfcli.recipe.spec import ModelRef, Result, Spec
 
 
@@ -16,7 +17,7 @@ class InspectSpec(Spec):
     verb: ClassVar[str] = "inspect"
     positional: ClassVar[tuple[str, ...]] = ("path",)
 
-    path: ModelRef = Field(
+    path: Annotated[ModelRef, Also("model")] = Field(
         description="A checkpoint in any container that `tfcli convert` reads: a folder, a "
         "safetensors, PyTorch or GGUF file, a folder with a config.json alone, an adapter, or a "
         "hub id org/name[@revision], of which the headers are read and the weights stay there."
@@ -38,13 +39,13 @@ class InspectSpec(Spec):
 class TensorLine(BaseModel):
     """One stored tensor."""
 
-    name: str = Field(description="As stored.")
+    name: str = Field(description="The tensor's name, as stored.")
     dtype: str = Field(
         description="The type, as safetensors spells it; in a GGUF file as GGUF does, such as "
         "`Q4_K`."
     )
     shape: list[int] = Field(description="The dimensions; of one part where there are several.")
-    bytes: int = Field(description="Of the data, all parts together.")
+    bytes: int = Field(description="Bytes of the data, all parts together.")
     parts: int = Field(
         1, description="How many files of tensor parallelism hold a part of it, or a copy."
     )
@@ -53,8 +54,8 @@ class TensorLine(BaseModel):
 class Quantization(BaseModel):
     """How the weights are quantized, from the config."""
 
-    method: str = Field(description="Such as `gptq`.")
-    bits: int | None = Field(description="Of a weight, where the config says.")
+    method: str = Field(description="The method, such as `gptq`.")
+    bits: int | None = Field(description="Bits of a weight; null where the config does not say.")
     group_size: int | None = Field(description="Weights that share a scale; -1 is a whole row.")
     settings: dict[str, Any] = Field(description="The config's quantization_config as it is.")
 
@@ -64,7 +65,7 @@ class TokenizerFacts(BaseModel):
 
     type: str = Field(description="The algorithm, such as `BPE`, `WordPiece` or `Unigram`.")
     vocab_size: int | None = Field(
-        description="Entries, added tokens included; None where the file does not say."
+        description="Entries, added tokens included; null where the file does not say."
     )
     file: str = Field(description="Where it was found.")
 
@@ -72,7 +73,7 @@ class TokenizerFacts(BaseModel):
 class GGUFFacts(BaseModel):
     """What a GGUF file says of itself."""
 
-    name: str | None = Field(description="The model's, or null.")
+    name: str | None = Field(description="The model's name, or null.")
     architecture: str | None = Field(description="llama.cpp's word for the family.")
     file_type: str | None = Field(
         description="The mix of types that it was written as, such as `Q4_K_M`."
@@ -80,19 +81,21 @@ class GGUFFacts(BaseModel):
     types: dict[str, int] = Field(description="How many tensors have each type.")
     context_length: int | None = Field(description="Tokens that the model was made for.")
     tokenizer: str | None = Field(description="llama.cpp's word for the tokenizer's kind.")
-    pre_tokenizer: str | None = Field(description="And for how it cuts text into words.")
+    pre_tokenizer: str | None = Field(
+        description="llama.cpp's word for how the tokenizer cuts text into words."
+    )
 
 
 class Memory(BaseModel):
     """Bytes of memory, estimated by `tfcli.inspect.memory`."""
 
-    load: int = Field(description="To hold the weights.")
+    load: int = Field(description="Memory to hold the weights.")
     run: int | None = Field(
-        description="To run one sequence of `context` tokens; None where the config is not "
+        description="Memory to run one sequence of `context` tokens; null where the config is not "
         "understood.",
     )
     train: int = Field(
-        description="To train every parameter with AdamW in fp32, without activations."
+        description="Memory to train every parameter with AdamW in float32, without activations."
     )
     context: int | None = Field(description="Tokens that `run` counts with.")
     kv_cache: int | None = Field(description="The part of `run` that is keys and values.")
@@ -103,8 +106,8 @@ class DeviceMemory(BaseModel):
     """Memory of this machine, in bytes."""
 
     device: str = Field(description="`cpu`, or `cuda:0` and so on.")
-    name: str = Field(description="The GPU's name.")
-    bytes: int = Field(description="All that there is.")
+    name: str = Field(description="The name of the GPU, or `main memory`.")
+    bytes: int = Field(description="Bytes that the device has.")
 
 
 class Need(BaseModel):
@@ -114,10 +117,10 @@ class Need(BaseModel):
         description="`load` the weights; `run` one sequence; `train` every parameter with AdamW, "
         "or `adapt` it with LoRA of rank 16 on every linear of the blocks, without activations."
     )
-    dtype: Literal["fp32", "bf16", "int8", "int4"] = Field(
+    dtype: Literal["float32", "bfloat16", "int8", "int4"] = Field(
         description="The type of the weights; `int8` and `int4` in groups of 128."
     )
-    bytes: int = Field(description="How many.")
+    bytes: int = Field(description="Bytes of memory.")
     fits: list[str] = Field(
         description="The devices of this machine of whose memory they take nine tenths at most."
     )
@@ -126,13 +129,19 @@ class Need(BaseModel):
 class AdapterFacts(BaseModel):
     """What an adapter is."""
 
-    method: str = Field(description="Such as `lora`, `dora` or `ia3`.")
+    method: str = Field(description="The method, such as `lora`, `dora` or `ia3`.")
     wrote: str = Field(description="The library whose format it has, `PEFT` or `MLX`.")
-    rank: int | None = Field(description="Of its factors, where the config says.")
-    alpha: float | None = Field(description="What the rank divides, where the config says.")
+    rank: int | None = Field(
+        description="The rank of its factors; null where the config does not say."
+    )
+    alpha: float | None = Field(
+        description="What the rank divides (lora_alpha); null where the config does not say."
+    )
     targets: list[str] = Field(description="The modules that it changes, as their last names.")
     whole: list[str] = Field(description="The parameters that it brings along whole.")
-    base: str | None = Field(description="What it was trained on, as its config names it.")
+    base: str | None = Field(
+        description="The checkpoint that it was trained on, as its config names it, or null."
+    )
 
 
 class InspectResult(Result):
@@ -146,13 +155,15 @@ class InspectResult(Result):
         "`flagai` or `mlx`; of a single file of weights, `safetensors` or `torch`; `config` of a "
         "folder without weights, and `adapter`."
     )
-    model_type: str | None = Field(description="The config's, or None where there is no config.")
+    model_type: str | None = Field(
+        description="The config's model_type; null where there is no config."
+    )
     architecture: str | None = Field(description="The class that the config names.")
     task: str | None = Field(
-        description="What tfcli runs it as, such as `causal-lm`; None if it does not, or if the "
+        description="What tfcli runs it as, such as `causal-lm`; null if it does not, or if the "
         "config names a class that is not known and the task must be given."
     )
-    problem: str | None = Field(description="Why there is no task, or None.")
+    problem: str | None = Field(description="Why there is no task, or null.")
     parameters: int = Field(
         description="Weights of the model; of packed integers, the weights that they stand for."
     )
@@ -160,18 +171,26 @@ class InspectResult(Result):
         description="`logical`, or `stored` where stored values are counted: for a quantization "
         "method whose packing is not known here, and for parts without a config.",
     )
-    bytes: int = Field(description="Of all stored tensors.")
+    bytes: int = Field(description="Bytes of all stored tensors.")
     dtypes: dict[str, int] = Field(description="Stored values by type.")
     files: list[str] = Field(description="The weight files.")
-    quantization: Quantization | None = Field(description="Or None.")
-    tokenizer: TokenizerFacts | None = Field(description="Or None.")
-    chat_template: bool = Field(description="Whether there is one.")
-    memory: Memory = Field(description="Needed to load, run and train it as it is stored.")
+    quantization: Quantization | None = Field(
+        description="How the weights are quantized; null where they are not."
+    )
+    tokenizer: TokenizerFacts | None = Field(
+        description="The tokenizer beside the weights; null where there is none."
+    )
+    chat_template: bool = Field(description="Whether there is a chat template.")
+    memory: Memory = Field(
+        description="Memory needed to load, run and train the model as it is stored."
+    )
     needs: list[Need] = Field(description="What the model needs in other types too.")
-    machine: list[DeviceMemory] = Field(description="The memory that is here.")
-    adapter: AdapterFacts | None = Field(description="Of an adapter, what it is; else None.")
-    gguf: GGUFFacts | None = Field(description="Of a GGUF file, what it says of itself.")
+    machine: list[DeviceMemory] = Field(description="The memory of this machine.")
+    adapter: AdapterFacts | None = Field(description="What an adapter is; null for a checkpoint.")
+    gguf: GGUFFacts | None = Field(
+        description="What a GGUF file says of itself; null for other containers."
+    )
     beside: dict[str, str] = Field(
         description="What lies beside the weights, such as an optimizer's state -> what it is."
     )
-    tensors: list[TensorLine] = Field(description="All of them, as stored.")
+    tensors: list[TensorLine] = Field(description="All tensors, as stored.")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
 from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.families import FamilyFile
-from tfcli.recipe.shard_size import LARGEST_FILE, ShardSize
+from tfcli.recipe.marks import Also
+from tfcli.recipe.shared_keys import LARGEST_FILE, ShardSize, StoredDtype
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
 class MergeSpec(Spec):
-    """Work an adapter (LoRA, DoRA, IA3 of PEFT, or one of MLX) into the weights of its base."""
+    """Merge an adapter (PEFT's LoRA, DoRA or IA3, or one of MLX) into the weights of its base."""
 
     verb: ClassVar[str] = "merge"
     positional: ClassVar[tuple[str, ...]] = ("base", "adapter", "output")
 
-    base: ModelRef = Field(
+    base: Annotated[ModelRef, Also("model")] = Field(
         description="The checkpoint that the adapter was trained on: a folder, or a hub id."
     )
     adapter: ModelRef = Field(
@@ -29,20 +30,20 @@ class MergeSpec(Spec):
     merge_base: ModelRef | None = Field(
         None,
         description="The dense checkpoint to merge into, where `base` is a quantized one. What the "
-        "adapter learned to make good of the quantization stays in the result; how far that is "
+        "adapter learned to undo the quantization stays in the result; how far that is "
         "from the adapter on the quantized base is reported.",
     )
-    dtype: Literal["bf16", "fp16", "fp32"] | None = Field(
+    dtype: StoredDtype = Field(
         None,
-        description="Type of all floating-point weights of the result. Without it each tensor has "
-        "that of the base.",
+        description="The type of all floating-point weights of the result. Without it each tensor "
+        "has the type that it has in the base.",
     )
     shard_size: ShardSize = Field("5GB", description=LARGEST_FILE)
     verify: Literal["tensors", "logits"] = Field(
         "tensors",
-        description="Read back what was written and compare every tensor with a second pass; with "
-        "logits also run the result and the adapter on its base on random tokens, which takes "
-        "memory for the model in fp32.",
+        description="Read back what was written and compare every tensor with a second pass; "
+        "logits also runs the result, and the adapter on its base, on random "
+        "tokens, which takes memory for the model in float32.",
     )
     family_file: FamilyFile = None
 
@@ -53,25 +54,25 @@ Action = Literal["merged", "replaced", "added", "copied", "untied"]
 class MergedTensor(BaseModel):
     """What became of one tensor."""
 
-    name: str = Field(description="Its name.")
+    name: str = Field(description="The tensor's name.")
     action: Action = Field(
-        description="`merged`: the adapter's change is worked in; `replaced` by a whole tensor of "
-        "the adapter; `added`: a whole tensor that the base lacks; `copied` as it was; or "
-        "`untied`: a copy of its tied partner, written since the adapter changes only one of the "
-        "two."
+        description="`merged`: the adapter's change is added; `replaced` by a whole tensor of the "
+        "adapter; `added`: a whole tensor that the base lacks; `copied` as it was; or `untied`: a "
+        "copy of its tied partner, written because the adapter changes only one of the two."
     )
-    dtype: str = Field(description="Its type, as safetensors spells it.")
+    dtype: str = Field(description="The tensor's type, as safetensors spells it.")
     change: float | None = Field(
-        description="Of a merged one, how far it moved: the largest change of a value, divided by "
-        "the largest value before."
+        description="How far a merged tensor moved: the largest change of a value, divided by the "
+        "largest value before."
     )
     deviation: float | None = Field(
-        description="Of a merged one, what rounding to its type cost: the largest distance from "
-        "the exact value, divided by the largest exact value."
+        description="What rounding a merged tensor to its type cost: the largest distance from the "
+        "exact value, divided by the largest exact value."
     )
     divergence: float | None = Field(
-        description="With merge_base, how far it is from the adapter on the quantized base: the "
-        "largest distance of a value, divided by the largest value."
+        description="How far a merged tensor is from the adapter on the quantized base: the "
+        "largest distance of a value, divided by the largest value; null without "
+        "merge_base."
     )
 
 
@@ -86,8 +87,8 @@ class MergeResult(Result):
     wrote: Literal["PEFT", "MLX"] = Field(description="The library whose format it has.")
     adapter_tensors: int = Field(description="Tensors of the adapter; all of them were used.")
     merged: int = Field(description="How many tensors the adapter changed.")
-    replaced: int = Field(description="How many it brought along whole.")
-    copied: int = Field(description="How many stayed as they were.")
+    replaced: int = Field(description="How many tensors the adapter brought along whole.")
+    copied: int = Field(description="How many tensors stayed as they were.")
     vocabulary: int | None = Field(
         description="The size of the vocabulary, where it was resized for the adapter."
     )
@@ -105,17 +106,20 @@ class MergeResult(Result):
     )
     max_deviation: float = Field(description="The largest `deviation` of a tensor.")
     max_divergence: float | None = Field(
-        description="With merge_base, the largest `divergence` of a tensor."
+        description="The largest `divergence` of a tensor; null without merge_base."
     )
     divergence_unknown: str | None = Field(
-        description="With merge_base, why no divergence was computed; null where it was."
+        description="Why no divergence was computed with merge_base; null where it was."
     )
     logits: LogitsAccount | None = Field(
-        description="With verify: logits, how the result answers beside the adapter on its base."
+        description="How the result answers beside the adapter on its base; null without verify: "
+        "logits."
     )
     files: list[str] = Field(description="The weight files, in order.")
-    bytes: int = Field(description="Of the written tensors.")
-    verified: int = Field(description="How many were read back and compared with a second pass.")
+    bytes: int = Field(description="Bytes of the written tensors.")
+    verified: int = Field(
+        description="How many tensors were read back and compared with a second pass."
+    )
     companions: list[str] = Field(
         description="The tokenizer and other files, those of the adapter before the base's."
     )

@@ -14,6 +14,7 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.model import open_model
 from tfcli.checkpoints.write import Written, write_verified
 from tfcli.console import Bar
+from tfcli.devices import pick_device
 from tfcli.errors import UsageError
 from tfcli.files import write_text
 from tfcli.models.loading import build, load_weights
@@ -153,7 +154,7 @@ def _gptq_layers(
         windows.split(spec.batch_size),
         method,
         wanted=method.stored_names.__contains__,
-        device=spec.device,
+        device=str(pick_device(spec.device)),
     )
     for names in walk:
         for name in names:

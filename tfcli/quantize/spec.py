@@ -1,12 +1,17 @@
 """What `tfcli quantize` takes and gives."""
 
 import re
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tfcli.families import FamilyFile
+from tfcli.recipe.marks import Also, Only
+from tfcli.recipe.shared_keys import Device, Seed
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec
+
+CALIBRATED = Only(method=("gptq",))
+"""For keys that only a method with calibration looks at."""
 
 
 class QuantizeSpec(Spec):
@@ -15,10 +20,13 @@ class QuantizeSpec(Spec):
     verb: ClassVar[str] = "quantize"
     positional: ClassVar[tuple[str, ...]] = ("model", "output")
 
-    model: ModelRef = Field(description="Checkpoint to quantize: a folder or a hub id.")
-    output: OutputPath = Field(description="Folder to write the quantized checkpoint to.")
+    model: ModelRef = Field(
+        description="The checkpoint to quantize: a folder, or a hub id org/name[@revision]."
+    )
+    output: OutputPath = Field(description="The folder to write.")
     method: Literal["rtn", "gptq"] = Field(
-        "gptq", description="rtn rounds to nearest without data; gptq calibrates on text."
+        "gptq",
+        description="The algorithm: rtn rounds to nearest without data; gptq calibrates on text.",
     )
     bits: Literal[2, 3, 4, 8] = Field(4, description="Bits of a weight.")
     group_size: Literal[-1, 16, 32, 64, 128, 256, 512, 1024] | None = Field(
@@ -34,61 +42,46 @@ class QuantizeSpec(Spec):
     )
     skip: list[str] = Field(
         default_factory=list,
-        description="Regular expressions; linears whose full name has a match stay as they are.",
+        description="Regular expressions: linear layers whose full name has a match stay as they "
+        "are.",
     )
-    data: InputPath | None = Field(
+    data: Annotated[InputPath | None, CALIBRATED] = Field(
         None,
-        description="Calibration text, for gptq: best is text like that which the model will see. "
-        "Left out, Python's language reference, which every Python carries.",
+        description="Calibration text, best like the text that the model will see. Left out, "
+        "Python's language reference, which every Python carries.",
     )
-    samples: int = Field(128, ge=1, description="Calibration windows, for gptq.")
-    sequence_length: int | None = Field(
+    samples: Annotated[int, CALIBRATED] = Field(128, ge=1, description="Calibration windows.")
+    sequence_length: Annotated[int | None, CALIBRATED, Also("window")] = Field(
         None,
         ge=2,
-        description="Tokens of a calibration window, for gptq; left out, 512 or what fits.",
+        description="Tokens of a calibration window; left out, 512 or what the model can take.",
     )
-    batch_size: int = Field(8, ge=1, description="Calibration windows run at a time, for gptq.")
-    seed: int = Field(0, ge=0, description="Chooses the calibration windows, for gptq.")
-    damping: float = Field(
+    batch_size: Annotated[int, CALIBRATED] = Field(
+        8, ge=1, description="Calibration windows that run at a time; more take more memory."
+    )
+    seed: Annotated[Seed, CALIBRATED] = Field(
+        0, description="The seed that chooses the calibration windows."
+    )
+    damping: Annotated[float, CALIBRATED] = Field(
         0.01,
         gt=0,
         le=1,
-        description="Fraction of the Hessian's mean diagonal added to it, for gptq.",
+        description="The share of the Hessian's mean diagonal that is added to its diagonal.",
     )
-    act_order: bool = Field(
-        True, description="Quantize the inputs with the largest activations first, for gptq."
+    act_order: Annotated[bool, CALIBRATED] = Field(
+        True, description="Quantize the inputs with the largest activations first."
     )
-    device: str = Field(
-        "cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where blocks run, for gptq."
-    )
+    device: Annotated[Device, CALIBRATED] = "auto"
     family_file: FamilyFile = None
 
     @model_validator(mode="after")
-    def _keys_have_effect(self) -> Self:
-        if self.method == "rtn":
-            fields = type(self).model_fields
-            for key in CALIBRATION_KEYS:
-                if getattr(self, key) != fields[key].default:
-                    raise ValueError(f"{key}: has no effect with method: rtn")
+    def _patterns_are_regular_expressions(self) -> Self:
         for pattern in self.skip:
             try:
                 re.compile(pattern)
-            except re.error as error:
+            except (re.error, RecursionError, OverflowError) as error:
                 raise ValueError(f"skip: {pattern!r} is no regular expression: {error}") from None
         return self
-
-
-CALIBRATION_KEYS = (
-    "data",
-    "samples",
-    "sequence_length",
-    "batch_size",
-    "seed",
-    "damping",
-    "act_order",
-    "device",
-)
-"""The keys that only a method with calibration looks at."""
 
 
 class TensorOutcome(BaseModel):
@@ -96,24 +89,30 @@ class TensorOutcome(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str = Field(description="Name in the checkpoint that was read.")
+    name: str = Field(description="The tensor's name in the checkpoint that was read.")
     outcome: Literal["quantized", "kept", "dropped"] = Field(
-        description="What became of it; dropped: no reader needs it."
+        description="What became of the tensor; dropped: no reader needs it."
     )
     reason: str | None = Field(None, description="Why it was kept or dropped.")
-    bits: int | None = Field(None, description="Bits of a weight, of a quantized one.")
+    bits: int | None = Field(None, description="Bits of a weight; null where it was not quantized.")
     group_size: int | None = Field(
         None, description="Inputs that share a scale; -1 is a whole row."
     )
     weight_error: float | None = Field(None, description="||W - Q||^2 / ||W||^2.")
     output_error: float | None = Field(
-        None, description="||WX - QX||^2 / ||WX||^2 over the calibration inputs; gptq."
+        None,
+        description="||WX - QX||^2 / ||WX||^2 over the calibration inputs; null without "
+        "calibration.",
     )
     damping: float | None = Field(
-        None, description="Damping used; more than asked where the factorization failed; gptq."
+        None,
+        description="The damping used, which is more than asked for where the factorization "
+        "failed; null without calibration.",
     )
     dead_inputs: int | None = Field(
-        None, description="Inputs that were zero in all of the calibration data; gptq."
+        None,
+        description="Inputs that were zero in all of the calibration data; null without "
+        "calibration.",
     )
     coarse_scales: int | None = Field(
         None,
@@ -132,7 +131,9 @@ class Calibration(BaseModel):
     windows_available: int = Field(description="Windows that the text has.")
     sequence_length: int = Field(description="Tokens of a window.")
     tokens: int = Field(description="Tokens in the windows that were used.")
-    bos_per_document: int = Field(description="Beginning-of-sequence tokens that each one got.")
+    bos_per_document: int = Field(
+        description="Beginning-of-sequence tokens that each document got."
+    )
     first_ids: list[int] = Field(description="The first ids of the first document.")
 
 
@@ -155,14 +156,20 @@ class QuantizeResult(Result):
     )
     bytes_before: int = Field(description="Bytes of all tensors that were read.")
     bytes_after: int = Field(description="Bytes of all tensors that were written.")
-    mean_weight_error: float = Field(description="Mean of weight_error over quantized tensors.")
+    mean_weight_error: float = Field(
+        description="The mean of weight_error over the quantized tensors."
+    )
     mean_output_error: float | None = Field(
-        None, description="Mean of output_error over quantized tensors; gptq."
+        None,
+        description="The mean of output_error over the quantized tensors; null without "
+        "calibration.",
+    )
+    calibration: Calibration | None = Field(
+        None, description="The calibration text as used; null without calibration."
     )
     files: list[str] = Field(description="The weight files, in order.")
     companions: list[str] = Field(description="The other files that went along.")
     verified: int = Field(
         description="How many tensors were read back and found equal to what was made, bit for bit."
     )
-    calibration: Calibration | None = Field(None, description="The calibration text as used; gptq.")
     tensors: list[TensorOutcome] = Field(description="What became of every tensor that was read.")

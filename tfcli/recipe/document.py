@@ -7,18 +7,23 @@ PyYAML's YAML 1.1 rules have the other way round.
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tfcli.errors import UsageError
+from tfcli.errors import Problem, UsageError
 
 MAX_BYTES = 1_000_000
 """A recipe larger than this is not a recipe."""
 MAX_KEYS = 20_000
 """More keys than this, once aliases are expanded, is an attack and not a recipe."""
+CONSTRUCTION = (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError, KeyError)
+"""What PyYAML raises for text that is not YAML, and for values that do not fit their tag."""
+UNQUOTED = re.compile(r"([\[{,:]\s*|^\s*)(\$\{[^}\"']*\}[^\s,\]}\"']*)")
+"""A reference between the brackets of a list or a mapping on one line, without quotes."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -68,13 +73,20 @@ class Document:
                 return f"{self.source}:{line}: {'.'.join(keys)}"
         return f"{self.source}: {'.'.join(keys)}" if keys else self.source
 
+    def line_of(self, problem: Problem) -> int:
+        """The line that an error of this document is about; 0 where it is about all of it."""
+        place = (problem.where or "").removeprefix(f"{self.source}:").partition(":")[0]
+        return int(place) if place.isdecimal() else 0
+
 
 def parse_scalar(text: str) -> Any:
     """The value of a `--set key=VALUE` flag, read as YAML."""
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise UsageError(f"not readable as YAML: {text!r}", where="--set") from error
+        return parse_document(text, "--set").values if text.strip() else None
+    except UsageError as error:
+        raise UsageError(
+            error.what, where=f"--set {text[:60]}", fix="put it in quotes", code="usage.wrong_value"
+        ) from error
 
 
 def read_document(path: Path) -> Document:
@@ -85,25 +97,34 @@ def read_document(path: Path) -> Document:
             names the file and the line.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise UsageError(
-                f"the recipe is {size:,} bytes; at most {MAX_BYTES:,}", where=str(path)
-            )
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise _unreadable("a recipe is a regular file", str(path))
+        if found.st_size > MAX_BYTES:
+            what = f"the recipe is {found.st_size:,} bytes; at most {MAX_BYTES:,}"
+            raise _unreadable(what, str(path))
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(
-            "there is no such recipe", where=str(path), fix="tfcli recipe list"
+            "there is no such recipe",
+            where=str(path),
+            fix="tfcli recipe list",
+            code="recipe.missing",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"not readable as text: {error}", where=str(path)) from error
+        raise _unreadable(f"not readable as text: {error}", str(path)) from error
     return parse_document(text, str(path))
+
+
+def _unreadable(what: str, where: str, fix: str | None = None) -> UsageError:
+    return UsageError(what, where=where, fix=fix, code="recipe.unreadable")
 
 
 def parse_document(text: str, source: str) -> Document:
     """Parse YAML text; `source` names it in errors. See `read_document`."""
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         lines: dict[tuple[str, ...], int] = {}
         if node is None:
@@ -113,27 +134,44 @@ def parse_document(text: str, source: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{source}:{mark.line + 1}" if mark else source
-        raise UsageError(f"not readable as YAML: {error.problem}", where=place) from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UsageError(f"not readable as YAML: {error}", where=source) from error
+        line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+        if UNQUOTED.search(line):
+            # YAML takes the { for the beginning of a mapping.
+            raise _unreadable(
+                "not readable as YAML: a ${...} inside of brackets stands without quotes",
+                place,
+                f"write {UNQUOTED.sub(_quoted, line).strip()}",
+            ) from error
+        raise _unreadable(f"not readable as YAML: {error.problem}", place) from error
+    except CONSTRUCTION as error:
+        raise _unreadable(f"not readable as YAML: {error}", source) from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
+
+
+def _quoted(found: re.Match[str]) -> str:
+    return f'{found[1]}"{found[2]}"'
 
 
 def _note_lines(
     node: yaml.Node, path: tuple[str, ...], source: str, lines: dict[tuple[str, ...], int]
 ) -> None:
     if len(lines) > MAX_KEYS:
-        raise UsageError(f"more than {MAX_KEYS:,} keys once its aliases are expanded", where=source)
+        raise _unreadable(f"more than {MAX_KEYS:,} keys once its aliases are expanded", source)
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
-            name, line = str(key.value), key.start_mark.line + 1
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise _unreadable("a key must be a word", f"{source}:{line}")
+            name = key.value
             if name in seen and name != "<<":
                 raise UsageError(
                     f"the key {name!r} is given twice (first on line {seen[name]})",
                     where=f"{source}:{line}: {'.'.join((*path, name))}",
                     fix="keep one of them",
+                    code="usage.given_twice",
                 )
             seen[name] = line
             lines[(*path, name)] = line

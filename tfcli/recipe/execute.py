@@ -67,8 +67,8 @@ def execute(
     Args:
         force: run it even when its artifact is there, and discard an interrupted run of another
             spec.
-        replace: an artifact made by tfcli with another spec may be replaced (recipes own their
-            output folders).
+        replace: an artifact made by tfcli with another spec may be replaced, and so may what an
+            interrupted run of another spec left (recipes own their output folders).
         out: standard output, if the verb may write its text there while it is made.
 
     Raises:
@@ -95,13 +95,14 @@ def execute(
                 f"{output} was made by another {record['command']} run",
                 where="output",
                 fix="choose another folder, or --force to replace it",
+                code="output.other_run",
             )
     if not is_first_process():
         # A process that a launcher started beside the first one works in the folder that the first
         # one stages. They meet when the verb joins its process group, before any of them writes.
         return Outcome(_run(spec, Job(console, _partial(output), inputs)), False, output)
     started = datetime.now(UTC)
-    with _staged(output, inputs, spec, force) as folder:
+    with _staged(output, inputs, spec, console, force=force, replace=replace) as folder:
         result = _run(spec, Job(console, folder, inputs, out))
         key = step_key(spec, inputs)
         record = make_record(spec, key, inputs, folder, result.model_dump(mode="json"), started)
@@ -129,17 +130,22 @@ def _partial(output: Path) -> Path:
 
 def _refuse_foreign(output: Path) -> None:
     if output.is_symlink() or (output.exists() and not output.is_dir()):
-        raise UsageError(f"{output} is there and is not a folder", where="output")
+        raise UsageError(
+            f"{output} is there and is not a folder", where="output", code="output.not_empty"
+        )
     if output.is_dir() and read_record(output) is None and any(output.iterdir()):
         raise UsageError(
             f"{output} holds files that tfcli did not make",
             where="output",
             fix="choose an empty or a new folder; it is never overwritten",
+            code="output.not_empty",
         )
 
 
 @contextmanager
-def _staged(output: Path, inputs: InputDigests, spec: Spec, force: bool) -> Iterator[Path]:
+def _staged(
+    output: Path, inputs: InputDigests, spec: Spec, console: Console, *, force: bool, replace: bool
+) -> Iterator[Path]:
     """A partial folder that becomes `output` when the block ends well."""
     partial = _partial(output)
     try:
@@ -147,14 +153,18 @@ def _staged(output: Path, inputs: InputDigests, spec: Spec, force: bool) -> Iter
         partial.mkdir(exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"cannot write there: {error.strerror}", where=str(output.parent)
+            f"cannot write there: {error.strerror}",
+            where=str(output.parent),
+            code="output.unwritable",
         ) from error
     lock = os.open(partial, os.O_RDONLY)
     try:
         _lock(lock, output)
         # Only what may be gone on with has a key to compare before the work.
         key = step_key(spec, inputs) if spec.resumable else None
-        _prepare(partial, output, key, spec, force)
+        discarded = _prepare(partial, output, key, spec, force, replace)
+        if discarded is not None:
+            console.note(f"an interrupted {discarded} with other options or inputs is discarded")
         inputs.start()
         try:
             yield partial
@@ -175,6 +185,7 @@ def _staged(output: Path, inputs: InputDigests, spec: Spec, force: bool) -> Iter
             "the disk is full",
             where=str(output.parent),
             fix="free some space and run it again; nothing was written under its final name",
+            code="disk.full",
         ) from error
     finally:
         os.close(lock)
@@ -185,25 +196,38 @@ def _lock(descriptor: int, output: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise WorkError(
-            "another tfcli process is writing this output", where=str(output), fix="wait for it"
+            "another tfcli process is writing this output",
+            where=str(output),
+            fix="wait for it",
+            code="output.in_use",
         ) from error
 
 
-def _prepare(partial: Path, output: Path, key: str | None, spec: Spec, force: bool) -> None:
-    """Keep an interrupted run of the same key, and clear anything else."""
+def _prepare(
+    partial: Path, output: Path, key: str | None, spec: Spec, force: bool, replace: bool
+) -> str | None:
+    """Keep an interrupted run of the same key, and clear anything else.
+
+    Returns:
+        The command of an interrupted run that was discarded and could have gone on.
+    """
     key_file = partial / KEY_FILE
     old = read_json(key_file) if key_file.exists() else None
     if old is not None and old["key"] == key and spec.resumable and not force:
-        return
-    if old is not None and old["key"] != key and old["resumable"] and not force:
+        return None
+    resumable = old is not None and old["key"] != key and old["resumable"]
+    other = old["command"] if old is not None and resumable else None
+    if other and not (force or replace):
         raise UsageError(
-            f"an interrupted {old['command']} with other options or inputs lies in {partial}",
+            f"an interrupted {other} with other options or inputs lies in {partial}",
             where=str(output),
             fix="run it again as it was to finish it, or --force to discard it",
+            code="output.interrupted",
         )
     for item in partial.iterdir():
         shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
     write_json(key_file, {"key": key, "command": spec.verb, "resumable": spec.resumable})
+    return other
 
 
 def _swap(partial: Path, output: Path) -> None:

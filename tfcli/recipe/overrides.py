@@ -17,7 +17,10 @@ def parse_set(pairs: Iterable[str]) -> dict[str, Any]:
         key, equals, text = pair.partition("=")
         if not equals or not key.strip():
             raise UsageError(
-                f"not of the form key=value: {pair!r}", where="--set", fix="--set optimizer.lr=1e-4"
+                f"not of the form key=value: {pair!r}",
+                where="--set",
+                fix="--set optimizer.lr=1e-4",
+                code="usage.wrong_value",
             )
         values[key.strip()] = parse_scalar(text)
     return values
@@ -38,7 +41,11 @@ def overlay(values: dict[str, Any], dotted: dict[str, Any]) -> dict[str, Any]:
             inner = place.get(part)
             inner = place[part] = {} if inner is None else inner
             if not isinstance(inner, dict):
-                raise UsageError(f"{part!r} is a value, not a section", where=f"--set {key}")
+                raise UsageError(
+                    f"{part!r} is a value, not a section",
+                    where=f"--set {key}",
+                    code="usage.unknown_key",
+                )
             place = inner
         place[last] = value
     return merged

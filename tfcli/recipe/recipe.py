@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tfcli.errors import UsageError, hint
+from tfcli.errors import Problem, UsageError, hint, raise_found
 from tfcli.recipe.document import Document, read_document
 from tfcli.recipe.overrides import overlay
+from tfcli.recipe.record import missing_inputs
 from tfcli.recipe.spec import Spec
-from tfcli.recipe.validate import build_spec
-from tfcli.recipe.verbs import get_verb
+from tfcli.recipe.validate import build_spec, canonical_key, try_spec
+from tfcli.recipe.verbs import VERBS, get_verb
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -31,23 +33,56 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe of several steps, in the order they run."""
+    """What a recipe file comes to: its steps, in the order they run.
+
+    Args:
+        output: the folder of the steps' folders; of a one-command recipe the folder that it makes.
+        owns_folders: whether the steps' folders are the recipe's own, as those of a recipe of steps
+            are, so that a changed step may replace what it made before.
+    """
 
     name: str
     description: str
     output: str
     steps: tuple[Step, ...]
+    owns_folders: bool = True
+
+    def named(self, name: str, flag: str) -> int:
+        """The place of a step.
+
+        Raises:
+            UsageError: there is none of this name.
+        """
+        names = [step.name for step in self.steps]
+        if name not in names:
+            raise UsageError(
+                f"the recipe has no step {name!r}",
+                where=flag,
+                fix=hint(name, names),
+                code="usage.wrong_value",
+            )
+        return names.index(name)
+
+    def part(self, only: Sequence[str] = (), begin: str | None = None) -> Recipe:
+        """The recipe with some of its steps: those of `only`, or those from `begin` on."""
+        if only and begin:
+            raise UsageError("--only and --from exclude each other", fix="give one of them")
+        if only:
+            places = sorted({self.named(name, "--only") for name in only})
+            return replace(self, steps=tuple(self.steps[place] for place in places))
+        return replace(self, steps=self.steps[self.named(begin, "--from") if begin else 0 :])
 
 
 def find_recipe(name: str) -> Path:
     """The file of a recipe: a path, or the name of one that tfcli ships."""
     path = Path(name)
-    if path.suffix in SUFFIXES or path.exists():
+    # A folder of the name of a shipped recipe is no recipe.
+    if path.suffix in SUFFIXES or path.is_file():
         return path
     known = shipped_recipes()
     if name in known:
         return known[name]
-    raise UsageError(f"there is no recipe {name!r}", fix=hint(name, known))
+    raise UsageError(f"there is no recipe {name!r}", fix=hint(name, known), code="recipe.missing")
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -75,112 +110,210 @@ def single_command(document: Document, verb: str | None = None) -> tuple[str, di
             "this is a recipe of several steps",
             where=document.source,
             fix=f"tfcli run {document.source}",
+            code="recipe.wrong_kind",
         )
     keys = {key: value for key, value in values.items() if key not in ("command", "description")}
     named = values.get("command", verb)
     if named is None:
-        raise UsageError("'command' is missing", where=document.source, fix="command: train")
+        raise UsageError(
+            "'command' is missing: a recipe is for one command, or has steps",
+            where=document.source,
+            fix="command: train",
+            code="recipe.wrong_kind",
+        )
     if verb and named != verb:
         raise UsageError(
             f"this recipe is for {named!r}, not for {verb!r}",
             where=document.where(["command"]),
             fix=f"tfcli {named} {document.source}",
+            code="recipe.wrong_kind",
         )
     get_verb(str(named), where=document.where(["command"]))
     return str(named), keys
 
 
 def load_recipe(
-    path: Path, *, output: str | None = None, sets: dict[str, Any] | None = None
+    path: Path,
+    *,
+    output: str | None = None,
+    sets: dict[str, Any] | None = None,
+    inputs: bool = False,
 ) -> Recipe:
-    """Read and check a recipe of steps, before anything runs.
+    """Read and check a recipe, of steps or for one command, before anything runs.
 
     Args:
         path: the file.
         output: put the steps' folders here instead of the recipe's own `output`.
-        sets: dotted overrides, for example `{"steps.train.max_steps": 10}`.
+        sets: dotted overrides, for example `{"steps.train.max_steps": 10}`; for one command
+            `{"max_steps": 10}`.
+        inputs: check too that the inputs from outside exist.
 
     Raises:
-        UsageError: anything wrong with any key of any step.
+        UsageError: everything that is wrong with any key of any step.
     """
     document = read_document(path)
-    values = overlay(_mapping(document), sets or {})
+    if not is_recipe_of_steps(document):
+        return _one_command(document, path.stem, output, sets or {}, inputs)
+    values = overlay(_mapping(document), _canonical(document.values["steps"], sets or {}))
+    found: list[Problem] = []
     for key in values:
         if key not in HEADER_KEYS:
-            raise UsageError(
-                f"unknown key {key!r}",
-                where=document.where([str(key)]),
-                fix=hint(str(key), HEADER_KEYS),
+            where, fix = document.where([str(key)]), hint(str(key), HEADER_KEYS)
+            found.append(
+                UsageError(f"unknown key {key!r}", where=where, fix=fix, code="usage.unknown_key")
             )
-    steps = values.get("steps")
+    texts = {}
+    for key, default in (("name", path.stem), ("description", ""), ("output", "")):
+        texts[key] = _text(document, values, key, default, found)
+    steps = values["steps"]
     if not isinstance(steps, dict) or not steps:
-        raise UsageError("'steps' must map step names to steps", where=document.where(["steps"]))
-    name = _text(document, values, "name", path.stem)
-    root = output or _text(document, values, "output", f"runs/{name}")
-    done: list[Step] = []
-    for step_name, step in steps.items():
-        done.append(_load_step(document, str(step_name), step, root, [one.name for one in done]))
-    return Recipe(name, _text(document, values, "description", ""), root, tuple(done))
+        what = "'steps' must map step names to steps"
+        found.append(UsageError(what, where=document.where(["steps"]), code="recipe.wrong_step"))
+        steps = {}
+    root = output or texts["output"] or f"runs/{texts['name']}"
+    reader = _StepReader(document, root, found, inputs)
+    done = [reader.read(str(name), step) for name, step in steps.items()]
+    raise_found(sorted(found, key=document.line_of), where=document.source)
+    ready = tuple(step for step in done if step is not None)
+    return Recipe(texts["name"], texts["description"], root, ready)
 
 
-def _load_step(document: Document, name: str, step: Any, root: str, earlier: list[str]) -> Step:
-    path = ("steps", name)
-    if not STEP_NAME.fullmatch(name):
-        raise UsageError(
-            f"{name!r} cannot name a step: it becomes a folder",
-            where=document.where(path),
-            fix="use letters, digits, '-', '_' and '.'",
-        )
-    if not isinstance(step, dict) or "command" not in step:
-        raise UsageError(
-            "a step needs a 'command'", where=document.where(path), fix="command: train"
-        )
-    if "output" in step:
-        raise UsageError(
-            "a step's output is its own folder in the recipe's output",
-            where=document.where((*path, "output")),
-            fix="leave it out; other steps name it as ${" + name + "}",
-        )
-    verb = get_verb(str(step["command"]), where=document.where((*path, "command")))
+def _one_command(
+    document: Document, name: str, output: str | None, sets: dict[str, Any], inputs: bool
+) -> Recipe:
+    verb, keys = single_command(document)
+    cls = get_verb(verb).spec()
+    keys = {canonical_key(cls, str(key)): value for key, value in keys.items()}
+    keys = overlay(keys, {canonical_key(cls, key): value for key, value in sets.items()})
+    if output is not None:
+        keys["output"] = output
+    spec = build_spec(cls, keys, document)
+    if inputs:
+        raise_found(list(missing_inputs(spec)), where=document.source)
+    description = str(_mapping(document).get("description", ""))
+    step = Step(verb, spec)
+    return Recipe(name, description, spec.target() or "", (step,), owns_folders=False)
 
-    def resolve(value: Any, at: tuple[str, ...]) -> Any:
+
+def _canonical(steps: Any, sets: dict[str, Any]) -> dict[str, Any]:
+    """`steps.loss.window` becomes `steps.loss.sequence_length`, as the step's command has it."""
+    found = {}
+    for key, value in sets.items():
+        head, _, rest = key.removeprefix("steps.").partition(".")
+        step = steps.get(head) if key.startswith("steps.") and isinstance(steps, dict) else None
+        command = step.get("command") if isinstance(step, dict) else None
+        if rest and command in VERBS:
+            key = f"steps.{head}.{canonical_key(VERBS[command].spec(), rest)}"
+        found[key] = value
+    return found
+
+
+@dataclass
+class _StepReader:
+    """Reads one step after the other; what is wrong goes into `found`.
+
+    Args:
+        root: the folder of the steps' folders.
+        inputs: whether inputs from outside must exist.
+    """
+
+    document: Document
+    root: str
+    found: list[Problem]
+    inputs: bool
+    earlier: list[str] = field(default_factory=list)
+
+    def read(self, name: str, step: Any) -> Step | None:
+        path = ("steps", name)
+        before, wrong = tuple(self.earlier), len(self.found)
+        self.earlier.append(name)
+        if not STEP_NAME.fullmatch(name):
+            self._refuse(
+                f"{name!r} cannot name a step: it becomes a folder",
+                path,
+                "use letters, digits, '-', '_' and '.'",
+            )
+        if not isinstance(step, dict) or "command" not in step:
+            self._refuse("a step needs a 'command'", path, "command: train")
+            return None
+        if "output" in step:
+            self._refuse(
+                "a step's output is its own folder in the recipe's output",
+                (*path, "output"),
+                "leave it out; other steps name it as ${" + name + "}",
+            )
+        known = len(self.found)
+        keys = {
+            str(key): self._resolve(value, (*path, str(key)), before)
+            for key, value in step.items()
+            if key not in ("command", "output")
+        }
+        keys["output"] = str(Path(self.root) / name)
+        command = str(step["command"])
+        try:
+            verb = get_verb(command, where=self.document.where((*path, "command")))
+        except UsageError as error:
+            self.found.append(error)
+            return None
+        if self.inputs and len(self.found) == known:
+            self._look_for_inputs(verb.spec(), keys, path, before)
+        problems: list[UsageError] = []
+        spec = try_spec(verb.spec(), keys, problems, self.document, path)
+        self.found += problems
+        return None if spec is None or len(self.found) > wrong else Step(name, spec)
+
+    def _look_for_inputs(
+        self, cls: type[Spec], keys: dict[str, Any], path: tuple[str, ...], before: tuple[str, ...]
+    ) -> None:
+        values = {canonical_key(cls, key): value for key, value in keys.items()}
+        coming = tuple(str(Path(self.root) / name) for name in before)
+        for problem in missing_inputs(values, coming=coming, cls=cls):
+            key = tuple((problem.where or "").split("."))
+            problem.where = self.document.where((*path, *key))
+            self.found.append(problem)
+
+    def _refuse(self, what: str, path: tuple[str, ...], fix: str) -> None:
+        where = self.document.where(path)
+        self.found.append(UsageError(what, where=where, fix=fix, code="recipe.wrong_step"))
+
+    def _resolve(self, value: Any, at: tuple[str, ...], earlier: tuple[str, ...]) -> Any:
+        """A value with the folders of earlier steps in place of `${name}`."""
         if isinstance(value, dict):
-            return {key: resolve(item, (*at, str(key))) for key, item in value.items()}
+            return {k: self._resolve(item, (*at, str(k)), earlier) for k, item in value.items()}
         if isinstance(value, list):
-            return [resolve(item, (*at, str(index))) for index, item in enumerate(value)]
+            return [self._resolve(v, (*at, str(n)), earlier) for n, v in enumerate(value)]
         if not isinstance(value, str):
             return value
 
         def folder(match: re.Match[str]) -> str:
             wanted = match.group(1)
             if wanted not in earlier:
-                raise UsageError(
+                problem = UsageError(
                     f"no earlier step is named {wanted!r}",
-                    where=document.where(at),
+                    where=self.document.where(at),
                     fix=hint(wanted, earlier),
+                    code="recipe.unknown_reference",
                 )
-            return str(Path(root) / wanted)
+                self.found.append(problem)
+            return str(Path(self.root) / wanted)
 
         return REFERENCE.sub(folder, value)
-
-    keys = {
-        key: resolve(value, (*path, str(key))) for key, value in step.items() if key != "command"
-    }
-    keys["output"] = str(Path(root) / name)
-    spec = build_spec(verb.spec(), keys, document, path)
-    return Step(name, spec)
 
 
 def _mapping(document: Document) -> dict[str, Any]:
     if not isinstance(document.values, dict):
-        raise UsageError("a recipe is a mapping of keys", where=document.source)
+        raise UsageError(
+            "a recipe is a mapping of keys", where=document.source, code="recipe.unreadable"
+        )
     return document.values
 
 
-def _text(document: Document, values: dict[str, Any], key: str, default: str) -> str:
+def _text(
+    document: Document, values: dict[str, Any], key: str, default: str, found: list[Problem]
+) -> str:
     value = values.get(key, default)
-    if not isinstance(value, str) or not value:
-        if key == "description" and value == "":
-            return value
-        raise UsageError(f"{key!r} must be text", where=document.where([key]))
-    return value
+    if isinstance(value, str) and (value or value == default):
+        return value
+    where = document.where([key])
+    found.append(UsageError(f"{key!r} must be text", where=where, code="usage.wrong_value"))
+    return default

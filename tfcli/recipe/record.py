@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 import tfcli
 from tfcli.checkpoints.strict_json import read_json
-from tfcli.errors import UsageError, WorkError
+from tfcli.errors import UsageError, WorkError, raise_found
 from tfcli.files import digest_file
 from tfcli.recipe.spec import Spec, paths_with_role
 
@@ -91,13 +91,50 @@ def check_inputs(spec: Spec, *, coming: tuple[str, ...] = ()) -> None:
     Raises:
         UsageError: naming the key and the path.
     """
-    for key, value in paths_with_role(spec, "input"):
-        path = Path(value)
-        made_later = any(path.is_relative_to(folder) for folder in coming)
-        if not made_later and not path.exists():
-            raise UsageError(f"there is no such file or folder: {value}", where=key)
-        if not made_later and not os.access(path, os.R_OK):
-            raise UsageError(f"not readable: {value}", where=key, fix="check its permissions")
+    raise_found(list(missing_inputs(spec, coming=coming)))
+
+
+def missing_inputs(
+    spec: Spec | dict[str, Any], *, coming: tuple[str, ...] = (), cls: type[Spec] | None = None
+) -> Iterator[UsageError]:
+    """An error for each local input that is not there, or may not be read.
+
+    Args:
+        spec: the spec, or values of the class `cls` that are not one yet.
+        coming: folders that earlier steps of the same recipe will have made.
+    """
+    inputs = [(key, value, Path(value)) for key, value in paths_with_role(spec, "input", cls)]
+    models = paths_with_role(spec, "model", cls)
+    inputs += [(key, value, _home(value)) for key, value in models if is_local(value)]
+    for key, value, path in inputs:
+        if any(path.is_relative_to(folder) for folder in coming):
+            continue
+        if not path.exists():
+            yield UsageError(
+                f"there is no such file or folder: {value}", where=key, code="input.missing"
+            )
+        elif not os.access(path, os.R_OK):
+            yield UsageError(
+                f"not readable: {value}",
+                where=key,
+                fix="check its permissions",
+                code="input.unreadable",
+            )
+
+
+def _home(value: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # ~name of nobody
+        return Path(value)
+
+
+def is_local(model: str) -> bool:
+    """Whether a model can only be a path here: an id of the hub has one slash at most."""
+    name = model.partition("@")[0]
+    return model.startswith(("/", "./", "../", "~")) or (
+        name.count("/") > 1 and not Path(name).suffix
+    )
 
 
 def step_key(spec: Spec, inputs: Mapping[str, str]) -> str:

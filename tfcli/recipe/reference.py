@@ -10,11 +10,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from tfcli.errors import CODES
+from tfcli.recipe.marks import Also, Only, Placeholder, mark_of
 from tfcli.recipe.results import (
     ErrorResult,
     RecipeCheckResult,
     RecipeListResult,
     RecipeResult,
+    RecipeSchemaResult,
+    RunPlanResult,
     RunResult,
 )
 from tfcli.recipe.spec import Result, role_of, walk_fields
@@ -33,7 +37,17 @@ def keys_page() -> str:
         "A key is a recipe key, a flag (`optimizer.lr` is `--optimizer.lr`, `group_size` is",
         "`--group-size`), and a `--set` path. A *model* is a checkpoint folder or a hub id",
         "`org/name[@revision]`, where `org/name:Q4_K_M` or `org/name:FILE` names one of several; a",
-        "*path* must exist; a *folder* is made.",
+        "*path* must exist; a *folder* is made. A key with *only with* is refused beside other",
+        "values, also when it is given its default.",
+        "",
+        "One thing has one name, and what people type from habit is taken too:",
+        "",
+        "- words are keys: `tfcli quantize M OUT` is `tfcli quantize --model M --output OUT`, and",
+        "  `-o` is `--output`;",
+        "- a key of a section may leave the section out where no other key ends so: `--lr`;",
+        "- a key with *also* has that name in recipes and as a flag;",
+        "- types are shown as `float32`, `bfloat16` and `float16`, and may be written `fp32` or",
+        "  `f32`, `bf16`, and `fp16` or `f16`.",
         "",
     ]
     for name, verb in VERBS.items():
@@ -42,7 +56,7 @@ def keys_page() -> str:
         lines += [f"## {name}", "", verb.summary, "", f"    tfcli {name} {words}", ""]
         lines += ["| key | type | default | what it does |", "|---|---|---|---|"]
         for key, field in walk_fields(spec):
-            cells = [f"`{key}`", field_type(field), _default(field), field.description or ""]
+            cells = [f"`{key}`", field_type(field), _default(field), _about(field)]
             lines.append(_row(cells))
         lines.append("")
     return "\n".join(lines)
@@ -57,9 +71,11 @@ def json_page(others: dict[str, type[Result]]) -> str:
     results = {name: verb.result() for name, verb in VERBS.items()}
     results |= {
         "run": RunResult,
+        "run --dry-run": RunPlanResult,
         "recipe list": RecipeListResult,
         "recipe show": RecipeResult,
         "recipe validate": RecipeCheckResult,
+        "recipe schema": RecipeSchemaResult,
         **others,
         "any command that fails": ErrorResult,
     }
@@ -80,11 +96,37 @@ def json_page(others: dict[str, type[Result]]) -> str:
         for path, field in _result_fields(result, ""):
             lines.append(_row([f"`{path}`", field_type(field), field.description or ""]))
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, *error_codes()])
+
+
+def error_codes() -> list[str]:
+    """The table of error codes."""
+    rows = [_row([f"`{code}`", meaning]) for code, meaning in CODES.items()]
+    return [
+        "### Codes of errors",
+        "",
+        "`error.code` is stable: scripts can go by it, and not by the words. New codes may come.",
+        "",
+        "| code | what it stands for |",
+        "|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _about(field: FieldInfo) -> str:
+    """A key's description, with when it has an effect and its other names."""
+    only, also = mark_of(field, Only), mark_of(field, Also)
+    text = field.description or ""
+    text += f" *Only with* `{only.as_keys()}`." if only else ""
+    return text + (f" *Also* {', '.join(f'`{name}`' for name in also.names)}." if also else "")
 
 
 def field_type(field: FieldInfo) -> str:
     """A field's type in words: `int`, `path or null`, `list of model`, `"a" or "b"`."""
+    placeholder = mark_of(field, Placeholder)
+    if placeholder and "|" in placeholder.text:
+        return " or ".join(f"`{word}`" for word in placeholder.text.split("|"))
     return _words(field.annotation, ROLES.get(role_of(field) or ""))
 
 

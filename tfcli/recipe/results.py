@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,7 +15,7 @@ class StepResult(BaseModel):
     model_config = ConfigDict(frozen=True)
     step: str = Field(description="The step's name in the recipe.")
     command: str = Field(description="The command it ran.")
-    output: str = Field(description="The folder it made.")
+    output: str | None = Field(description="The folder it made; null where it makes none.")
     reused: bool = Field(description="Whether the folder was already there and up to date.")
     seconds: float = Field(description="Wall time of this run's part, in seconds.")
     result: dict[str, Any] = Field(description="The command's own result, with its schema.")
@@ -28,6 +28,27 @@ class RunResult(Result):
     recipe: str = Field(description="The recipe's name.")
     output: str = Field(description="The folder of the steps' folders.")
     steps: list[StepResult] = Field(description="The steps, in the order they ran.")
+
+
+class PlannedStep(BaseModel):
+    """What one step would do."""
+
+    step: str = Field(description="The step's name in the recipe.")
+    command: str = Field(description="The command that it runs.")
+    output: str | None = Field(description="The folder that it makes; null where it makes none.")
+    plan: Literal["run", "run again", "up to date"] = Field(
+        description="`run`: its folder is not there (an interrupted training goes on); `run "
+        "again`: its options, inputs or files changed; or `up to date`."
+    )
+
+
+class RunPlanResult(Result):
+    """`tfcli run --dry-run`."""
+
+    schema_name: ClassVar[str] = "tfcli.run-plan/1"
+    recipe: str = Field(description="The recipe's name.")
+    output: str = Field(description="The folder of the steps' folders.")
+    steps: list[PlannedStep] = Field(description="The steps, in the order they would run.")
 
 
 class RecipeEntry(BaseModel):
@@ -65,17 +86,41 @@ class RecipeCheckResult(Result):
     )
 
 
-class ErrorBody(BaseModel):
+class RecipeSchemaResult(Result):
+    """`tfcli recipe schema`."""
+
+    schema_name: ClassVar[str] = "tfcli.recipe-schema/1"
+    json_schema: dict[str, Any] = Field(
+        description="The JSON Schema of recipe files; without --json it is printed alone."
+    )
+
+
+class ErrorPart(BaseModel):
+    """One thing that is wrong."""
+
+    code: str = Field(description="The kind of error, from the table below; stable.")
+    what: str = Field(description="What is wrong, for people.")
+    where: str | None = Field(description="The file, key or tensor that it is about.")
+    fix: str | None = Field(description="What to do about it.")
+
+
+class ErrorBody(ErrorPart):
     """What went wrong."""
 
-    what: str = Field(description="What is wrong.")
-    where: str | None = Field(description="The file, key or tensor it is about.")
-    fix: str | None = Field(description="What to do about it.")
+    step: str | None = Field(
+        description="The step that failed, of tfcli run; null for other commands."
+    )
+    errors: list[ErrorPart] = Field(
+        description="Everything that is wrong, one by one; a single one is here too."
+    )
 
 
 class ErrorResult(Result):
     """Any command that fails, on stdout, when it was given --json."""
 
     schema_name: ClassVar[str] = "tfcli.error/1"
-    exit_code: int = Field(description="1: the work failed; 2: wrong usage or recipe.")
+    exit_code: int = Field(
+        description="The process's exit code. 1: the work failed; 2: wrong usage or recipe; 130: "
+        "interrupted."
+    )
     error: ErrorBody = Field(description="What went wrong.")

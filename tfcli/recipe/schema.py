@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfcli.recipe.marks import Also, Only, Spellings, marks
+from tfcli.recipe.spec import Section, section_of
 from tfcli.recipe.verbs import VERBS
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -59,13 +61,16 @@ def _by_command(kind: str) -> dict[str, Any]:
 
 
 def _step(name: str, *, in_recipe: bool, definitions: dict[str, Any]) -> dict[str, Any]:
-    schema = VERBS[name].spec().model_json_schema(ref_template="#/$defs/{model}")
+    spec = VERBS[name].spec()
+    schema = spec.model_json_schema(ref_template="#/$defs/{model}")
     definitions.update(schema.pop("$defs", {}))
+    _add_marks(spec, schema, definitions)
     properties = {
         "command": {"const": name, "description": VERBS[name].summary},
         **schema["properties"],
     }
-    required = ["command", *schema.get("required", [])]
+    other_names = {key for key, _ in marks(spec.model_fields, Also)}  # may stand in for the key
+    required = ["command", *(key for key in schema.get("required", []) if key not in other_names)]
     if in_recipe:
         # A step's output is its folder in the recipe's output.
         properties.pop("output", None)
@@ -75,3 +80,22 @@ def _step(name: str, *, in_recipe: bool, definitions: dict[str, Any]) -> dict[st
         properties["description"] = {"type": "string", "description": "What it does, in a line."}
         required = ["command"]
     return {**schema, "properties": properties, "required": required}
+
+
+def _add_marks(cls: type[Section], schema: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """What pydantic does not know of a spec's keys: other names, other spellings, conditions."""
+    properties = schema["properties"]
+    for name, only in marks(cls.model_fields, Only):
+        text = properties[name].get("description", "")
+        properties[name]["description"] = f"{text} Only with {only.as_keys()}."
+    for name, spellings in marks(cls.model_fields, Spellings):
+        for choices in (properties[name], *properties[name].get("anyOf", ())):
+            if "enum" in choices:
+                choices["enum"] = [*choices["enum"], *spellings.of]
+    for name, also in marks(cls.model_fields, Also):
+        for other in also.names:
+            properties[other] = properties[name] | {"description": f"Another name of {name}."}
+    for field in cls.model_fields.values():
+        section = section_of(field.annotation)
+        if section and section.__name__ in definitions:
+            _add_marks(section, definitions[section.__name__], definitions)

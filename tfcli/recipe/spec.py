@@ -10,16 +10,24 @@ import math
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from pathlib import PurePath
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
+    ModelWrapValidatorHandler,
     SerializationInfo,
     SerializerFunctionWrapHandler,
+    ValidationError,
     model_serializer,
+    model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from tfcli.recipe.marks import Also, Only, Spellings, marks
 
 
 @dataclass(frozen=True)
@@ -35,11 +43,17 @@ class Role:
     words: tuple[str, ...] = ()
 
 
+def _has_name(value: str) -> str:
+    if not PurePath(value).name:
+        raise ValueError(f"{value!r} names no folder to make; give it a name")
+    return value
+
+
 InputPath = Annotated[str, Role("input")]
 """A local file or folder that must exist."""
 ModelRef = Annotated[str, Role("model")]
 """A checkpoint folder, or a hub id `org/name[:file or quantization][@revision]`."""
-OutputPath = Annotated[str, Role("output")]
+OutputPath = Annotated[str, Role("output"), AfterValidator(_has_name)]
 """The folder that the step makes."""
 
 
@@ -53,9 +67,42 @@ StandardInput = Annotated[str, _StandardInput()]
 
 
 class Section(BaseModel):
-    """A nested part of a spec, for example `optimizer`. Unknown keys are refused."""
+    """A nested part of a spec, for example `optimizer`.
+
+    Unknown keys are refused, and so are keys without an effect (`Only`). A key may go by another
+    name (`Also`) and a value by another spelling (`Spellings`); the spec holds the one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_what_is_given(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(data, dict):
+            return handler(data)
+        data, found = _under_one_name(cls, data)
+        try:
+            made = handler(data)
+            values = {name: getattr(made, name) for name in cls.model_fields}
+        except ValidationError as error:
+            refused = {item["loc"] for item in found}
+            lines = error.errors(include_url=False)
+            found += [_again(item) for item in lines if item["loc"] not in refused]
+            # What is wrong itself does not say whether another key has an effect.
+            wrong = {item["loc"][0] for item in found if item["loc"]}
+            defaults = {name: field.default for name, field in cls.model_fields.items()}
+            values = {k: v for k, v in {**defaults, **data}.items() if k not in wrong}
+        found += _without_effect(cls, data, values)
+        if found:
+            raise ValidationError.from_exception_data(cls.__name__, found)
+        return made
+
+    @model_serializer(mode="wrap")
+    def _keys_with_effect(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is recorded, hashed and printed: it can be given again as it is."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        idle = {name for name, only in marks(type(self).model_fields, Only) if only.unmet(values)}
+        return {key: value for key, value in handler(self).items() if key not in idle}
 
 
 class Spec(Section):
@@ -105,6 +152,91 @@ def _spelt(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
+
+
+def _under_one_name(
+    cls: type[Section], data: dict[str, Any]
+) -> tuple[dict[str, Any], list[InitErrorDetails]]:
+    """The values under the fields' names and in the specs' spelling, and what is given twice."""
+    data, found = dict(data), []
+    for name, also in marks(cls.model_fields, Also):
+        given = [other for other in (name, *also.names) if other in data]
+        if len(given) > 1:
+            what = PydanticCustomError(
+                "given_twice", "{keys} are one key", {"keys": " and ".join(map(repr, given))}
+            )
+            found.append(InitErrorDetails(type=what, loc=(given[-1],), input=data[given[-1]]))
+        for other in given:
+            value = data.pop(other)
+            data.setdefault(name, value)
+    for name, spellings in marks(cls.model_fields, Spellings):
+        value = data.get(name)
+        if isinstance(value, str):
+            data[name] = spellings.of.get(value, value)
+    for name, field in cls.model_fields.items():
+        if isinstance(data.get(name), bool) and _is_number(field.annotation):
+            what = PydanticCustomError("no_number", "Input should be a number")
+            found.append(InitErrorDetails(type=what, loc=(name,), input=data.pop(name)))
+    return data, found
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether a field takes numbers and neither yes nor no, which Python counts as 1 and 0."""
+    parts = _parts(annotation)
+    return bool({int, float} & parts) and not {bool, Any} & parts
+
+
+def _parts(annotation: Any) -> set[Any]:
+    if get_origin(annotation) in (Annotated, Union, types.UnionType):
+        return {part for inner in get_args(annotation) for part in _parts(inner)}
+    return {annotation} if isinstance(annotation, type) or annotation is Any else set()
+
+
+def _without_effect(
+    cls: type[Section], data: dict[str, Any], values: dict[str, Any]
+) -> list[InitErrorDetails]:
+    """An error for each key that is given and has no effect.
+
+    Args:
+        data: what is given.
+        values: what is known to hold, defaults included.
+    """
+    found = []
+    for name, only in marks(cls.model_fields, Only):
+        if name not in data or (data[name] is None and cls.model_fields[name].default is None):
+            continue
+        if not only.conditions.keys() <= values.keys():
+            continue
+        key = only.unmet(values)
+        if key is not None:
+            what = PydanticCustomError(
+                "no_effect",
+                "{key} has no effect with {other}",
+                {"key": name, "other": _held(key, values[key]), "needs": only.as_keys()},
+            )
+            found.append(InitErrorDetails(type=what, loc=(name,), input=data[name]))
+    return found
+
+
+def _held(key: str, value: Any) -> str:
+    if value is None:
+        return f"no {key}"
+    return f"{key}: {str(value).lower() if isinstance(value, bool) else value}"
+
+
+def _again(item: Any) -> InitErrorDetails:
+    """A line of a ValidationError that can be raised once more, beside others."""
+    kind: Any = item["type"]
+    if kind in OWN_ERRORS:
+        kind = PydanticCustomError(kind, item["msg"], item.get("ctx"))
+    details = InitErrorDetails(type=kind, loc=item["loc"], input=item["input"])
+    if "ctx" in item and kind is item["type"]:
+        details["ctx"] = item["ctx"]
+    return details
+
+
+OWN_ERRORS = ("no_effect", "given_twice", "no_number")
+"""The kinds of errors that are not pydantic's."""
 
 
 def role_of(field: FieldInfo) -> str | None:
@@ -166,17 +298,24 @@ def walk_fields(cls: type[Section], prefix: str = "") -> Iterator[tuple[str, Fie
             yield prefix + name, field
 
 
-def paths_with_role(spec: Spec, kind: str) -> list[tuple[str, str]]:
-    """The (key, value) pairs of a spec's fields of one role; a list field gives a pair an item."""
+def paths_with_role(
+    spec: Spec | dict[str, Any], kind: str, cls: type[Spec] | None = None
+) -> list[tuple[str, str]]:
+    """The (key, value) pairs of a spec's fields of one role; a list field gives a pair an item.
+
+    Args:
+        spec: the spec, or values that are not one yet, because something is wrong with them.
+        cls: the class of such values.
+    """
     found: list[tuple[str, str]] = []
-    for key, field in walk_fields(type(spec)):
+    for key, field in walk_fields(cls or type(spec)):  # type: ignore[arg-type]
         role = _role(field)
         if role is None or role.kind != kind:
             continue
         value: Any = spec
         for part in key.split("."):
-            value = getattr(value, part, None)
+            value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
         for item in value if isinstance(value, list | tuple) else [value]:
-            if item is not None and item not in role.words:
+            if isinstance(item, str) and item not in role.words:
                 found.append((key, item))
     return found

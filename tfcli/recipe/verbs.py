@@ -54,14 +54,14 @@ VERBS = {
     "data": Verb("Prepare text: drop repeats, split by document.", "tfcli.data", "Data"),
     "tokenizer": Verb("Train a byte-level BPE tokenizer.", "tfcli.tokenizers", "Tokenizer"),
     "dequantize": Verb(
-        "Unpack a quantized checkpoint to a dense one.", "tfcli.dequantize", "Dequantize"
+        "Unpack a quantized checkpoint into dense weights.", "tfcli.dequantize", "Dequantize"
     ),
-    "merge": Verb("Work an adapter into its base.", "tfcli.merge", "Merge"),
+    "merge": Verb("Merge an adapter (LoRA, DoRA, IA3) into its base.", "tfcli.merge", "Merge"),
     "average": Verb("Average checkpoints of one model.", "tfcli.average", "Average"),
-    "shard": Verb("Divide a checkpoint into files of another size.", "tfcli.shard", "Shard"),
-    "diff": Verb("Say where two checkpoints differ.", "tfcli.diff", "Diff"),
-    "inspect": Verb("Say what a checkpoint holds and needs.", "tfcli.inspect", "Inspect"),
-    "report": Verb("Put finished steps into one report.", "tfcli.report", "Report"),
+    "shard": Verb("Split or join a checkpoint's weight files.", "tfcli.shard", "Shard"),
+    "diff": Verb("Compare two checkpoints, tensor by tensor.", "tfcli.diff", "Diff"),
+    "inspect": Verb("Show what a checkpoint holds and what it needs.", "tfcli.inspect", "Inspect"),
+    "report": Verb("Write one report of finished steps.", "tfcli.report", "Report"),
 }
 """Command name -> verb. The order is the order of `tfcli --help`."""
 
@@ -70,4 +70,9 @@ def get_verb(name: str, *, where: str | None = None) -> Verb:
     """The verb of a name, or a UsageError that lists the known ones and the nearest."""
     if name in VERBS:
         return VERBS[name]
-    raise UsageError(f"unknown command {name!r}", where=where, fix=hint(name, VERBS))
+    raise UsageError(
+        f"unknown command {name!r}",
+        where=where,
+        fix=hint(name, VERBS),
+        code="usage.unknown_command",
+    )

@@ -17,9 +17,9 @@ class ReportSpec(Spec):
 
     runs: list[InputPath] = Field(
         min_length=1,
-        description="Folders of finished steps: what other commands wrote to --output.",
+        description="The folders of finished steps: what other commands wrote to --output.",
     )
-    output: OutputPath = Field(description="Folder for report.md and report.html.")
+    output: OutputPath = Field(description="The folder for report.md and report.html.")
     title: str = Field("tfcli report", min_length=1, description="The report's heading.")
 
 
@@ -29,7 +29,7 @@ class ReportResult(Result):
     schema_name: ClassVar[str] = "tfcli.report/1"
 
     html: str = Field(description="The page: one file, no network needed.")
-    markdown: str = Field(description="The same as Markdown, without the plots.")
+    markdown: str = Field(description="The report as Markdown, without the plots.")
     steps: int = Field(description="Finished steps that it covers.")
     models: int = Field(description="Models that it compares.")
     warnings: list[str] = Field(description="What does not fit together, for example a stale eval.")

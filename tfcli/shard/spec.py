@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tfcli.recipe.shard_size import ShardSize
+from tfcli.recipe.marks import Also
+from tfcli.recipe.shared_keys import ShardSize
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
@@ -20,7 +21,7 @@ class ShardSpec(Spec):
     verb: ClassVar[str] = "shard"
     positional: ClassVar[tuple[str, ...]] = ("source", "output")
 
-    source: ModelRef = Field(
+    source: Annotated[ModelRef, Also("model")] = Field(
         description="The checkpoint: a folder with config.json, quantized ones too, or a hub id "
         "org/name[@revision]."
     )
@@ -37,11 +38,11 @@ class ShardResult(Result):
     schema_name: ClassVar[str] = "tfcli.shard/1"
 
     container: Literal["safetensors", "torch"] = Field(
-        description="Of the source and of what was written."
+        description="The container of the source and of what was written."
     )
     source_files: list[str] = Field(description="The source's weight files.")
-    files: list[str] = Field(description="The written ones, in order.")
-    bytes: int = Field(description="Of all tensors.")
+    files: list[str] = Field(description="The written weight files, in order.")
+    bytes: int = Field(description="Bytes of all tensors.")
     verified: int = Field(
         description="How many tensors were read back and equal the source's, bit for bit."
     )

@@ -11,6 +11,7 @@ from tfcli.data.documents import read_documents
 from tfcli.files import write_json
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.spec import TokenizerResult, TokenizerSpec
+from tfcli.units import plural
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -22,7 +23,7 @@ def run(spec: TokenizerSpec, job: Job) -> TokenizerResult:
         WorkError: no text, or text that cannot be read.
     """
     documents = read_documents(spec.data, spec.text_field, console=job.console)
-    job.console.note(f"training on {len(documents):,} documents")
+    job.console.note(f"training on {plural(len(documents), 'document')}")
     tokenizer = train_bpe(documents, spec.vocab_size)
     if tokenizer.get_vocab_size() < spec.vocab_size:
         job.console.warn(

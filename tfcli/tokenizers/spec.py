@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from tfcli.recipe.shared_keys import TextField
 from tfcli.recipe.spec import InputPath, OutputPath, Result, Spec
 
 SMALLEST = 257
@@ -19,15 +20,17 @@ class TokenizerSpec(Spec):
     positional: ClassVar[tuple[str, ...]] = ("data", "output")
 
     data: InputPath = Field(
-        description="Training text: .txt, .jsonl, .csv, .parquet, or a folder of them."
+        description="The training text: .txt, .jsonl, .csv, .parquet, or a folder of them."
     )
-    output: OutputPath = Field(description="Folder for tokenizer.json and tokenizer_config.json.")
+    output: OutputPath = Field(
+        description="The folder for tokenizer.json and tokenizer_config.json."
+    )
     vocab_size: int = Field(
-        4096, ge=SMALLEST, description="Tokens: 256 bytes, <|endoftext|>, and merges for the rest."
+        4096,
+        ge=SMALLEST,
+        description="Tokens of the vocabulary: 256 bytes, <|endoftext|>, and merges for the rest.",
     )
-    text_field: str = Field(
-        "text", min_length=1, description="The key or column of the text in .jsonl, .csv, .parquet."
-    )
+    text_field: TextField = "text"
 
 
 class TokenizerResult(Result):

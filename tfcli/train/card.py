@@ -19,6 +19,8 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
     origins = [Origin("data", spec.data)]
     if spec.validation is not None and spec.validation != spec.data:
         origins.append(Origin("validation", spec.validation))
+    if spec.tokenizer is not None:
+        origins.append(Origin("tokenizer", spec.tokenizer))
     done = "a new model trained on it"
     if spec.model is not None:
         origins.insert(0, Origin("start", spec.model))

@@ -203,5 +203,5 @@ def _require_finite(step: int, name: str, value: float) -> None:
     if not math.isfinite(value):
         raise WorkError(
             f"the {name} is {value} at step {step}",
-            fix="lower optimizer.lr, lengthen schedule.warmup_steps, or set precision: fp32",
+            fix="lower optimizer.lr, lengthen schedule.warmup_steps, or set precision: float32",
         )

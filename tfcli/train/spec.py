@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.models.errors import ModelError
+from tfcli.recipe.marks import GIVEN, Also, Only
+from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec
 
 NEW_RATE = 1e-3
@@ -21,17 +23,19 @@ class OptimizerSection(Section):
     """How weights move."""
 
     name: Literal["adamw", "adamw-8bit"] = Field(
-        "adamw", description="adamw, or adamw-8bit, whose state takes a quarter (bitsandbytes)."
+        "adamw",
+        description="The optimizer: adamw, or adamw-8bit (bitsandbytes), whose state takes a "
+        "quarter of the memory.",
     )
     lr: float | None = Field(
         None,
         gt=0,
-        description="Peak learning rate; left out, 1e-3 for a new model, and 5e-5 with model.",
+        description="The peak learning rate; left out, 1e-3 for a new model, and 5e-5 with model.",
     )
     betas: tuple[float, float] = Field(
-        (0.9, 0.95), description="Decay of the running mean and of the running square."
+        (0.9, 0.95), description="The decay of the running mean and of the running square."
     )
-    eps: float = Field(1e-8, gt=0, description="Added to the root of the running square.")
+    eps: float = Field(1e-8, gt=0, description="What is added to the root of the running square.")
     weight_decay: float = Field(
         0.1,
         ge=0,
@@ -50,7 +54,7 @@ class ScheduleSection(Section):
     """How the learning rate moves."""
 
     name: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="The way down after the warm-up."
+        "cosine", description="How the rate falls after the warm-up."
     )
     warmup_steps: int | None = Field(
         None,
@@ -58,7 +62,7 @@ class ScheduleSection(Section):
         description="Steps from 0 up to the peak rate; left out, 0 for a new model, and with model "
         "a tenth of the steps, at most 100.",
     )
-    final_ratio: float = Field(
+    final_ratio: Annotated[float, Only(name=("cosine", "linear"))] = Field(
         0.1, ge=0, le=1, description="Where cosine and linear end, as a share of the peak rate."
     )
 
@@ -69,16 +73,19 @@ class TrainSpec(Spec):
     verb: ClassVar[str] = "train"
     resumable: ClassVar[bool] = True
 
-    output: OutputPath = Field(description="Folder for the trained model and its metrics.jsonl.")
+    output: OutputPath = Field(
+        description="The folder for the trained model and its metrics.jsonl."
+    )
     model: ModelRef | None = Field(
-        None, description="Go on from this checkpoint: a folder or org/name[@revision]."
+        None, description="The checkpoint to go on from: a folder, or a hub id org/name[@revision]."
     )
     family_file: FamilyFile = None
     config: dict[str, Any] | None = Field(
-        None, description="A new model: model_type and the keys of its config.json."
+        None, description="A new model: model_type and the other keys of its config.json."
     )
     tokenizer: InputPath | None = Field(
-        None, description="Folder or tokenizer.json; left out, the model's own."
+        None,
+        description="A folder with a tokenizer, or a tokenizer.json; left out, the model's own.",
     )
     data: InputPath = Field(
         description="Training text: .txt, .jsonl, .csv, .parquet, or a folder of them."
@@ -86,15 +93,15 @@ class TrainSpec(Spec):
     validation: InputPath | None = Field(
         None, description="Validation text, in the same forms; never trained on."
     )
-    text_field: str = Field(
-        "text", min_length=1, description="The key or column of the text in .jsonl, .csv, .parquet."
+    text_field: TextField = "text"
+    sequence_length: Annotated[int, Also("window")] = Field(
+        256, ge=1, description="Tokens of a training window."
     )
-    sequence_length: int = Field(256, ge=1, description="Tokens that a training window predicts.")
-    batch_size: int = Field(8, ge=1, description="Windows a forward pass, per process.")
+    batch_size: int = Field(8, ge=1, description="Windows of a forward pass, in each process.")
     gradient_accumulation: int = Field(
         1,
         ge=1,
-        description="Forward passes a step; they count as one large batch.",
+        description="Forward passes of a step; they count as one large batch.",
     )
     max_steps: int = Field(ge=1, description="Optimizer steps.")
     optimizer: OptimizerSection = OptimizerSection()
@@ -102,35 +109,46 @@ class TrainSpec(Spec):
     clip_norm: float | None = Field(
         1.0, gt=0, description="Scale gradients down to this norm; null leaves them."
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="Of the computation; auto is bf16 where the processor has it."
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], FLOATS] = Field(
+        "auto",
+        description="The type of the computation (mixed precision: sums and weights stay float32); "
+        "auto is bfloat16 where the processor has it in hardware.",
     )
-    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+    dtype: Annotated[Literal["float32", "bfloat16", "float16"] | None, FLOATS] = Field(
         None,
-        description="Of the weights that are written; left out, that of model's weights, and "
-        "float32 for a new model. Training keeps float32.",
+        description="The type of the weights that are written; left out, that of model's weights, "
+        "and float32 for a new model. While training they are float32.",
     )
-    seed: int = Field(0, ge=0, description="Of new weights, of the order of data and of dropout.")
-    validate_every: int = Field(
+    seed: Seed = Field(
+        0, description="The seed of new weights, of the order of the data and of dropout."
+    )
+    validate_every: Annotated[int, Only(validation=GIVEN)] = Field(
         100, ge=0, description="Steps between validations; 0: at the end only."
     )
     checkpoint_every: int = Field(
         100, ge=0, description="Steps between checkpoints that a rerun goes on from; 0: none."
     )
     keep: Literal["last", "best"] = Field(
-        "last", description="The weights to keep: the last, or those of the best validation loss."
+        "last",
+        description="The weights to keep: the last ones, or those with the best validation loss.",
     )
     bpe_dropout: float = Field(
-        0.0, ge=0, lt=1, description="Share of BPE merges left out, anew each epoch; 0.1 is usual."
+        0.0,
+        ge=0,
+        lt=1,
+        description="The share of BPE merges that is left out, drawn anew each epoch; 0.1 is "
+        "usual.",
     )
     compile: bool = Field(False, description="Compile the model: a slow first step, faster ones.")
     activation_checkpointing: bool = Field(
         False, description="Recompute blocks in the backward pass: less memory, more time."
     )
-    attention: Literal["sdpa", "eager", "flex"] = Field("sdpa", description="Attention backend.")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where to train; auto is cuda where there is one."
+    attention: Literal["sdpa", "eager", "flex"] = Field(
+        "sdpa",
+        description="How attention is computed: torch's fused kernels (sdpa), step by step (eager) "
+        "or compiled (flex).",
     )
+    device: Device = "auto"
 
     @field_validator("config")
     @classmethod
@@ -186,25 +204,29 @@ class TrainSpec(Spec):
 class TrainResult(Result):
     """What `tfcli train` says of the run. Losses are nats a token."""
 
-    schema_name: ClassVar[str] = "tfcli.train/1"
+    schema_name: ClassVar[str] = "tfcli.train/2"
 
     steps: int = Field(description="Optimizer steps.")
     tokens: int = Field(description="Targets trained on, counting repeats.")
     epochs: float = Field(description="Times that the training text was seen.")
     parameters: int = Field(description="Trained weights.")
-    train_loss: float = Field(description="Mean over the last tenth of the steps, at most 100.")
-    validation_loss: float | None = Field(description="At the last step.")
-    best_validation_loss: float | None = Field(description="The lowest of the run.")
-    best_step: int | None = Field(description="The step that it was measured after.")
-    kept: Literal["last", "best"] = Field(description="The weights that were written.")
-    tokens_per_second: float = Field(description="Median over the steps, all processes together.")
-    seconds: float = Field(description="In the training loop, interrupted parts included.")
-    learning_rate: float = Field(description="The peak rate that was used.")
-    warmup_steps: int = Field(description="Steps from 0 up to it.")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        description="Of the weights that were written."
+    train_loss: float = Field(
+        description="The mean training loss over the last tenth of the steps, at most 100."
     )
-    precision: Literal["fp32", "bf16"] = Field(description="Of the computation.")
+    validation_loss: float | None = Field(description="The validation loss at the last step.")
+    best_validation_loss: float | None = Field(description="The lowest validation loss of the run.")
+    best_step: int | None = Field(description="The step after which the lowest loss was measured.")
+    kept: Literal["last", "best"] = Field(description="The weights that were written.")
+    tokens_per_second: float = Field(
+        description="The median over the steps, all processes together."
+    )
+    seconds: float = Field(description="Time in the training loop, interrupted parts included.")
+    learning_rate: float = Field(description="The peak rate that was used.")
+    warmup_steps: int = Field(description="Steps from 0 up to the peak rate.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="The type of the weights that were written."
+    )
+    precision: Literal["float32", "bfloat16"] = Field(description="The type of the computation.")
     device: str = Field(description="Where the model was trained.")
     processes: int = Field(description="Processes that trained together.")
     resumed_from: int | None = Field(description="The step that an interrupted run went on from.")

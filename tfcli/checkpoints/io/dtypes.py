@@ -64,7 +64,7 @@ TORCH_NAMES = {
 _CODES = {name: code for code, name in TORCH_NAMES.items()}
 
 # What users write (`--dtype bf16`) to the header's code.
-USER_NAMES = {"bf16": "BF16", "fp16": "F16", "fp32": "F32"}
+USER_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
 # Plain floating point: a change of dtype casts these and leaves every other type alone.
 FLOATS = ("F64", "F32", "F16", "BF16")

@@ -1,0 +1,31 @@
+"""Every exception becomes a problem: what is wrong, where, how to fix it, and its code."""
+
+from __future__ import annotations
+
+from tfcli.errors import Problem, UsageError, WorkError
+
+USAGE_CODES = {
+    "NoSuchOption": "usage.unknown_option",
+    "MissingParameter": "usage.missing_key",
+    "BadParameter": "usage.wrong_value",
+    "BadOptionUsage": "usage.wrong_value",
+}
+"""What the parser of the command line raises -> our code."""
+
+
+def as_problem(error: Exception) -> Problem:
+    """The problem that an exception stands for, whatever raised it."""
+    if isinstance(error, Problem):
+        return error
+    if hasattr(error, "format_message"):  # what typer raises for flags it cannot read
+        message = error.format_message().rstrip(".").replace("Value error, ", "")
+        code = USAGE_CODES.get(type(error).__name__)
+        return UsageError(message, fix="see --help", code=code)
+    if isinstance(error, OSError) and error.strerror:
+        where = str(error.filename or "") or None
+        return WorkError(error.strerror.lower(), where=where, code="system.error")
+    return WorkError(
+        f"unexpected {type(error).__name__}: {error}",
+        fix="run it again with --debug and report the traceback",
+        code="internal.unexpected",
+    )

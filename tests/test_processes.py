@@ -1,0 +1,27 @@
+"""Which process this is."""
+
+import pytest
+
+from tfcli.errors import UsageError
+from tfcli.processes import is_first_process
+
+
+@pytest.mark.parametrize(
+    ("rank", "size", "first"),
+    [(None, None, True), ("0", None, True), ("0", "2", True), ("1", "2", False)],
+)
+def test_a_launcher_says_which_process_is_the_first(monkeypatch, rank, size, first):
+    for name, value in (("RANK", rank), ("WORLD_SIZE", size)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert is_first_process() is first
+
+
+@pytest.mark.parametrize("rank", ["1", "abc", "-1"])
+def test_a_rank_without_a_launcher_is_refused(monkeypatch, rank):
+    """A command must not do its work in silence because a variable was left over."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("RANK", rank)
+    with pytest.raises(UsageError, match="no launcher"):
+        is_first_process()
