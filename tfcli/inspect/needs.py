@@ -3,8 +3,8 @@
 load   every weight in the dtype. In `int8` and `int4` the weights of linears are packed, in groups
        of 128 with a scale and a zero point of 2 and 1 bytes; tables, norms and biases have 2 bytes.
 run    load + key/value cache + activations, as in `tfcli.inspect.memory`.
-train  weight, gradient and AdamW's two moments, all in the dtype; in bf16 that is without a copy of
-       the weights in fp32. Activations come on top; they depend on the batch.
+train  weight, gradient and AdamW's two moments, all in the dtype; in bfloat16 that is without a
+       copy of the weights in fp32. Activations come on top; they depend on the batch.
 adapt  the weights in the dtype, and for LoRA of rank 16 on every linear of the blocks 16 bytes a
        parameter: weight, gradient and moments in fp32.
 """

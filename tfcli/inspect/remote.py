@@ -52,14 +52,17 @@ def open_remote(ref: str, home: Path, console: Console) -> Path:
     if _cached(asked, choice):
         return resolve(ref)
     small = [name for name in choice.files if name not in weights]
-    beside = download(asked.name, asked.revision, files=small)
+    revision = asked.revision or "main"
+    if small:  # and from then on of one commit, by which the folder is named
+        beside = download(asked.name, asked.revision, files=small)
+        revision = beside.name
     for name in small:
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(beside / name, home / name)
     total = 0
     with explained(asked.name, asked.revision, "read"):
         for name in weights:
-            total += _header(asked, beside.name, name, home / name)
+            total += _header(asked, revision, name, home / name)
     console.note(f"read {total:,} bytes of {len(weights)} files on the hub: their headers alone")
     return home if choice.opened is None else home / choice.opened
 
@@ -76,10 +79,10 @@ def _cached(asked: HubRef, choice: Choice) -> bool:
     return all((Path(folder) / name).exists() for name in choice.files)
 
 
-def _header(asked: HubRef, commit: str, name: str, path: Path) -> int:
+def _header(asked: HubRef, revision: str, name: str, path: Path) -> int:
     """Make the file with the header in it; gives how many bytes were asked for."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    read = _reader(asked.name, commit, name)
+    read = _reader(asked.name, revision, name)
     data, size = read(0, FIRST)
     asked_for = len(data)
     if name.endswith(".gguf"):
@@ -124,12 +127,12 @@ def _write(path: Path, data: bytes, size: int) -> None:
         file.truncate(size)
 
 
-def _reader(name: str, commit: str, file: str) -> Callable[[int, int], tuple[bytes, int]]:
+def _reader(name: str, revision: str, file: str) -> Callable[[int, int], tuple[bytes, int]]:
     """What reads the bytes of a file from one place to another, and tells its whole size."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-    url = hf_hub_url(name, file, revision=commit)
+    url = hf_hub_url(name, file, revision=revision)
 
     def read(start: int, stop: int) -> tuple[bytes, int]:
         # As it lies there: a compressed answer has other places.

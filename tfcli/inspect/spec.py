@@ -106,8 +106,8 @@ class DeviceMemory(BaseModel):
     """Memory of this machine, in bytes."""
 
     device: str = Field(description="`cpu`, or `cuda:0` and so on.")
-    name: str = Field(description="The GPU's name.")
-    bytes: int = Field(description="All that there is.")
+    name: str = Field(description="The name of the GPU, or `main memory`.")
+    bytes: int = Field(description="Bytes that the device has.")
 
 
 class Need(BaseModel):
@@ -120,7 +120,7 @@ class Need(BaseModel):
     dtype: Literal["float32", "bfloat16", "int8", "int4"] = Field(
         description="The type of the weights; `int8` and `int4` in groups of 128."
     )
-    bytes: int = Field(description="Bytes that it takes.")
+    bytes: int = Field(description="Bytes of memory.")
     fits: list[str] = Field(
         description="The devices of this machine of whose memory they take nine tenths at most."
     )
@@ -132,14 +132,16 @@ class AdapterFacts(BaseModel):
     method: str = Field(description="The method, such as `lora`, `dora` or `ia3`.")
     wrote: str = Field(description="The library whose format it has, `PEFT` or `MLX`.")
     rank: int | None = Field(
-        description="The rank of the factors; null where the config does not say."
+        description="The rank of its factors; null where the config does not say."
     )
     alpha: float | None = Field(
-        description="The number that the rank divides; null where the config does not say."
+        description="What the rank divides (lora_alpha); null where the config does not say."
     )
     targets: list[str] = Field(description="The modules that it changes, as their last names.")
     whole: list[str] = Field(description="The parameters that it brings along whole.")
-    base: str | None = Field(description="What it was trained on, as its config names it.")
+    base: str | None = Field(
+        description="The checkpoint that it was trained on, as its config names it, or null."
+    )
 
 
 class InspectResult(Result):
@@ -179,12 +181,12 @@ class InspectResult(Result):
         description="The tokenizer beside the weights; null where there is none."
     )
     chat_template: bool = Field(description="Whether there is a chat template.")
-    memory: Memory = Field(description="Memory needed to load, run and train the model.")
-    needs: list[Need] = Field(description="What the model needs in other types too.")
-    machine: list[DeviceMemory] = Field(description="The memory that is here.")
-    adapter: AdapterFacts | None = Field(
-        description="What an adapter is; null of other checkpoints."
+    memory: Memory = Field(
+        description="Memory needed to load, run and train the model as it is stored."
     )
+    needs: list[Need] = Field(description="What the model needs in other types too.")
+    machine: list[DeviceMemory] = Field(description="The memory of this machine.")
+    adapter: AdapterFacts | None = Field(description="What an adapter is; null for a checkpoint.")
     gguf: GGUFFacts | None = Field(
         description="What a GGUF file says of itself; null for other containers."
     )
