@@ -55,8 +55,8 @@ class ConvertSpec(Spec):
     )
     dtype: Literal["bf16", "fp16", "fp32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] | None = Field(
         None,
-        description="Cast floating-point weights to this type; integer and quantized ones stay "
-        "as they are. Without it all stay. The q types are GGUF's.",
+        description="Cast floating-point weights to this type; packed ones (GPTQ, FP8, MXFP4) are "
+        "dequantized. Without it all stay as they are. The q types are GGUF's.",
     )
     tensor_type: list[str] = Field(
         [],
