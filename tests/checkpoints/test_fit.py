@@ -25,7 +25,7 @@ def shapes(model_type: str, **changes: object) -> tuple[dict[str, object], Shape
 @pytest.mark.parametrize("model_type", FIRST)
 def test_what_a_model_of_each_family_holds_fits_and_nothing_less_more_or_else(model_type):
     config, right = shapes(model_type)
-    require_fit(config, right, Path("in"))
+    assert require_fit(config, right, Path("in"))
     table = max(right, key=lambda name: len(right[name]))
     wide = {**right, table: (*right[table][:-1], right[table][-1] + 1)}
     with pytest.raises(WorkError, match="do not fit the config"):
@@ -67,4 +67,4 @@ def test_what_the_look_without_torch_leaves_to_the_classes():
 
 
 def test_of_families_that_are_not_known_nothing_is_refused():
-    require_fit({"model_type": "unheard"}, {"a": (0,)}, Path("in"))
+    assert not require_fit({"model_type": "unheard"}, {"a": (0,)}, Path("in"))

@@ -280,7 +280,8 @@ def test_the_card_says_where_it_came_from(llama: Path, tmp_path: Path) -> None:
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["inputs"][str(llama)] in card
     assert "F32 to BF16" in card and "`llama` (hf)" in card
-    assert f"| verified | {outcome.result.model_dump()['verified']} tensors" in card
+    count = outcome.result.model_dump()["verified"]
+    assert f"| verified | read back: {count} each equal to its source rounded to bf16 |" in card
     assert str(tmp_path) not in card
 
 

@@ -34,7 +34,11 @@ def convert_tensors(view: Checkpoint, spec: ConvertSpec, job: Job, writer: Write
     view = writer.prepare(view)
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     plan = make_plan(view, wanted, compare_ties=not spec.dry_run)
-    require_fit(plan.config, {i.tensor.name: i.tensor.shape for i in plan.written}, view.path)
+    shapes = {item.tensor.name: item.tensor.shape for item in plan.written}
+    if plan.config and not require_fit(plan.config, shapes, view.path):
+        job.console.note(
+            "the family or the packing is not known: names and shapes are taken as they are"
+        )
     options = WriteOptions(spec.max_shard_bytes, spec.parts)
     writer.check(plan, options)
     if spec.dry_run:

@@ -58,8 +58,8 @@ class ConvertSpec(Spec):
     )
     dtype: Annotated[StoredType | None, FLOATS] = Field(
         None,
-        description="Cast floating-point weights to this type; integer and quantized ones stay as "
-        "they are. Without it every tensor keeps its type. The q types are GGUF's.",
+        description="Cast floating-point weights to this type; packed ones (GPTQ, FP8, MXFP4) are "
+        "dequantized. Without it every tensor keeps its type. The q types are GGUF's.",
     )
     tensor_type: Annotated[list[str], Only(to=("gguf",))] = Field(
         [],

@@ -100,13 +100,15 @@ def test_a_model_is_run_from_packings_without_a_kernel_and_it_is_said(eight):
     assert torch.isfinite(model(tokens()).logits).all()
 
 
+@pytest.mark.parametrize("method", ["fp8", "fbgemm_fp8", "compressed-tensors"])
 @pytest.mark.parametrize("shape", [(1, 1), (48, 1), (48,), ()])
-def test_one_scale_for_all_or_for_each_row(shape):
+def test_one_scale_for_all_or_for_each_row(shape, method):
     config, tensors = written(tiny(WIDE))
     name = "model.layers.0.self_attn.o_proj.weight"
     scale = torch.rand(shape) + 0.5
     packed = {name: tensors[name].to(torch.float8_e4m3fn), f"{name}_scale": scale}
-    settings = {"quantization_config": {"quant_method": "fp8"}}
+    packed["model.layers.0.self_attn.o_proj.input_scale"] = torch.ones(1)
+    settings = {"quantization_config": {"quant_method": method, "format": "float-quantized"}}
     found = unpacked(held({**config, **settings}, {**tensors, **packed}), lambda name: True)
     rows = scale.reshape(-1, 1)
     assert torch.equal(found.weights[name], packed[name].float() * rows)
@@ -164,6 +166,9 @@ def test_experts_of_4_bit_floats_are_their_levels_times_a_power_of_two():
 
 def test_a_packing_that_is_not_read_is_named():
     config, tensors = written(tiny())
+    config["quantization_config"] = {"quant_method": "compressed-tensors", "format": "pack"}
+    with pytest.raises(WorkError, match="format: 'pack' of compressed-tensors"):
+        unpacked(held(config, tensors), lambda name: True)
     config["quantization_config"] = {"quant_method": "unheard"}
     with pytest.raises(WorkError, match="quant_method: 'unheard' is not supported"):
         unpacked(held(config, tensors), lambda name: True)

@@ -14,11 +14,13 @@ from tfcli.errors import WorkError
 PACKINGS = {
     "gptq": "tfcli.checkpoints.packed.gptq",
     "fp8": "tfcli.checkpoints.packed.fp8",
+    "fbgemm_fp8": "tfcli.checkpoints.packed.fp8",
+    "compressed-tensors": "tfcli.checkpoints.packed.fp8",
     "mxfp4": "tfcli.checkpoints.packed.mxfp4",
 }
 """quant_method -> the module that unpacks it."""
 
-_UNPACKED_TO_RUN = ("fp8", "mxfp4")
+_UNPACKED_TO_RUN = tuple(method for method in PACKINGS if method != "gptq")
 
 
 @dataclass(frozen=True)
