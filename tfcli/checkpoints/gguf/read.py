@@ -13,11 +13,12 @@ from tfcli.checkpoints.folder import GENERATION_CONFIG
 from tfcli.checkpoints.gguf.endings import generation_config, read_endings
 from tfcli.checkpoints.gguf.from_gguf import FromGGUF, plan_from_gguf
 from tfcli.checkpoints.gguf.header import is_gguf
-from tfcli.checkpoints.gguf.pooling import NORMALIZES, pooling_of, write_modules
+from tfcli.checkpoints.gguf.pooling import NORMALIZES, pooling_of
 from tfcli.checkpoints.gguf.split import is_part
 from tfcli.checkpoints.gguf.types import BY_NAME
 from tfcli.checkpoints.gguf.vocabulary import CONTROL
 from tfcli.checkpoints.gguf.vocabulary_read import write_tokenizer
+from tfcli.checkpoints.pooling import write_modules
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import write_json
