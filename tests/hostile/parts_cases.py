@@ -11,6 +11,11 @@ import torch
 from tests.checkpoints.torch.hostile_pickles import Reduced, zipped
 from tests.hostile.case import CONVERT, Corpus, sparse
 from tests.hostile.trainer_cases import CONFIG, cuts, saved
+from tests.models.tiny import tiny_model
+from tfcli.checkpoints.model import save_model
+from tfcli.console import Console
+from tfcli.convert.spec import ConvertSpec
+from tfcli.recipe.execute import execute
 
 RANK = "mp_rank_00/model_optim_rng.pt"
 PTH, PARAMS = "consolidated.00.pth", "params.json"
@@ -25,8 +30,11 @@ def make(corpus: Corpus) -> None:
 
 def _megatron(corpus: Corpus) -> None:
     config = json.loads((corpus.good["llama"] / CONFIG).read_text())
-    names = {"embedding": {"word_embeddings": {"weight": torch.ones(320, 64)}}}
-    content = {"model": {"language_model": names}, "checkpoint_version": 3.0}
+    made = corpus.folder.parent / "megatron-made"
+    spec = ConvertSpec(source=str(corpus.good["llama"]), output=str(made), to="megatron")
+    execute(spec, Console.silent())
+    content = torch.load(made / "release" / RANK, weights_only=False)
+    del content["args"]  # so that config.json counts
     whole = {CONFIG: json.dumps(config).encode(), RANK: saved(content)}
     corpus.keep("megatron", whole)
     for name, data in cuts(whole[RANK]).items():
@@ -66,6 +74,7 @@ def _megatron(corpus: Corpus) -> None:
         corpus.add(f"megatron {key}", file, says, {**whole, CONFIG: text}, by=(CONVERT,))
     for value in (0, 2**70, "x"):
         files = whole | {CONFIG: json.dumps({**config, "head_dim": value}).encode()}
+        names = {"embedding": {"word_embeddings": {"weight": torch.ones(320, 64)}}}
         qkv = {"self_attention.query_key_value.weight": torch.ones(128, 64)}
         layers = {f"layers.0.{name}": value for name, value in qkv.items()}
         files[RANK] = saved({**content, "model": {"language_model": {**names, "encoder": layers}}})
@@ -138,7 +147,11 @@ def _flagai(corpus: Corpus) -> None:
         CONFIG: json.dumps(_GLM).encode(),
         file: saved({"word_embeddings.weight": torch.ones(16, 8)}),
     }
-    corpus.keep("flagai", whole)
+    made = corpus.folder.parent / "flagai-made"
+    save_model(tiny_model("glm"), made / "hf")
+    spec = ConvertSpec(source=str(made / "hf"), output=str(made / "out"), to="flagai")
+    execute(spec, Console.silent())
+    corpus.keep("flagai", {name: (made / "out" / name).read_bytes() for name in (CONFIG, file)})
     code = zipped(pickle.dumps(Reduced(os.system, corpus.command), 2))
     corpus.add("flagai of code", file, "system", {**whole, file: code})
     parts = {CONFIG: whole[CONFIG], "pytorch_model_00.bin": whole[file], rank: code}

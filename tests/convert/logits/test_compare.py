@@ -308,7 +308,7 @@ def test_of_spans_the_places_are_ranked(tmp_path):
 
 
 def _logits(view: Checkpoint, **sample: int) -> Tensor:
-    model = load_model(view, dtype=torch.float32)
+    model = load_model(view, task=None, dtype=torch.float32)
     with torch.no_grad():
         return model(**sample_inputs(model, **sample)).logits.double().flatten(0, 1)
 
