@@ -37,7 +37,8 @@ def join(
         config: the content of config.json.
 
     Raises:
-        WorkError: parts with other tensors or shapes than the rest, or as `Dialect.to_hf`.
+        WorkError: parts with other tensors or shapes than the rest, or as `Dialect.to_hf`; names
+            the first file.
     """
     first = next(iter(parts.values()))
     for path, part in parts.items():
@@ -46,11 +47,15 @@ def join(
             raise WorkError(f"{short(odd[0])} is not in every part", where=str(path), fix=_MISSING)
     layouts = dialect.layouts(config)
     whole = {}
-    for name, tensor in first.items():
-        layout = layouts.get(dialect.spelt(name))
-        held = [part[name] for part in parts.values()]
-        whole[name] = tensor if layout is None else _whole(held, layout)
-    return dialect.to_hf(whole, config)
+    try:
+        for name, tensor in first.items():
+            layout = layouts.get(dialect.spelt(name))
+            held = [part[name] for part in parts.values()]
+            whole[name] = tensor if layout is None else _whole(held, layout)
+        return dialect.to_hf(whole, config)
+    except WorkError as error:
+        where = error.where or str(next(iter(parts)))
+        raise WorkError(error.what, where=where, fix=error.fix) from None
 
 
 def divide(plan: Plan, dialect: Dialect, count: int) -> list[list[PendingTensor]]:

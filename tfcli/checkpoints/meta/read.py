@@ -61,15 +61,11 @@ def read(path: Path, asked: Reading) -> Checkpoint:
         for part in parts
     }
     names = dialect(vocab)
-    try:
-        tensors = join(stored, names, config)
-    except WorkError as error:
-        raise WorkError(error.what, where=error.where or str(path), fix=error.fix) from None
     return Checkpoint(
         "meta",
         path,
         config,
-        tensors,
+        join(stored, names, config),
         tuple(file.path for part in parts for file in part.files),
         companions=path,
         unused=names.unused(first),
