@@ -58,7 +58,7 @@ def prepare(view: Checkpoint) -> Checkpoint:
 
 
 def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
-    """Write a folder that Megatron-LM and `readers.megatron` read.
+    """Write a folder that Megatron-LM and `megatron.read` read.
 
     Memory is that of one stored tensor's part and of what is copied into it; each tensor is made
     once for every part.
