@@ -53,9 +53,9 @@ def drawn_cuts(draw: st.DrawFn) -> tuple[Dialect, dict[str, TensorEntry], int]:
         name = f"t{number}"
         shape = draw(st.lists(st.integers(1, 3), min_size=2, max_size=3))
         dim = draw(st.integers(0, len(shape) - 1))
-        lengths = [count * one for one in draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))]
+        lengths = [count * draw(st.integers(1, 3))] * draw(st.integers(1, 3))
         shape[dim] = sum(lengths)
-        cut = draw(st.sampled_from([None, Cut(dim), Cut(dim, within=tuple(lengths))]))
+        cut = draw(st.sampled_from([None, Cut(dim), Cut(dim, blocks=len(lengths))]))
         steps = list[Step](draw(st.sampled_from([(), (Permute(tuple(range(len(shape)))[::-1]),)])))
         names: tuple[str, ...] = (f"hf.{name}",)
         if draw(st.booleans()):  # parts of it are tensors of their own in Hugging Face
@@ -80,7 +80,7 @@ def test_each_rank_has_its_share_of_every_block():
     rules = dialect(
         Rule("up", "up", cut=Cut(0)),
         Rule("down", "down", cut=Cut(1)),
-        Rule("both", ("gate", "up2"), (Split(0, (2, 2)),), Cut(0, within=(2, 2))),
+        Rule("both", ("gate", "up2"), (Split(0, (2, 2)),), Cut(0, blocks=2)),
         Rule("norm", "norm"),
     )
     square = torch.arange(16.0).reshape(4, 4)
@@ -114,7 +114,7 @@ def test_shapes_tell_which_way_files_have_it():
 
 def test_no_more_is_read_than_is_asked_for():
     """One of two fused tensors is made of the parts' rows of it, never of the whole."""
-    rules = dialect(Rule("both", ("gate", "up"), (Split(0, (4, 4)),), Cut(0, within=(4, 4))))
+    rules = dialect(Rule("both", ("gate", "up"), (Split(0, (4, 4)),), Cut(0, blocks=2)))
     whole = torch.arange(16.0).reshape(8, 2)
     ranks = parts({"both": whole[[0, 1, 4, 5]]}, {"both": whole[[2, 3, 6, 7]]})
     gate = join(ranks, rules, {})["gate"].read()
@@ -139,9 +139,9 @@ def test_no_more_is_read_than_is_asked_for():
             r"'a' is \[2, 2\] in 2 parts; the config asks for \[8, 2\]",
         ),
         (
-            Rule("a", "b", cut=Cut(0, within=(3, 1))),
-            ({"a": torch.ones(2)}, {"a": torch.ones(2)}),
-            r"'a' is \[2\] in 2 parts; the config asks for 3 \+ 1 along dimension 0",
+            Rule("a", "b", cut=Cut(0, blocks=2)),
+            ({"a": torch.ones(3)}, {"a": torch.ones(3)}),
+            r"'a' is \[3\]; dimension 0 is no 2 equal blocks",
         ),
         (
             Rule("a", "b", shape=(3,)),
@@ -162,7 +162,7 @@ def test_parts_that_do_not_belong_together_are_named(rule, ranks, problem):
         assert caught.value.where == "rank1"
 
 
-@pytest.mark.parametrize("cut", [Cut(0), Cut(0, within=(6, 3))])
+@pytest.mark.parametrize("cut", [Cut(0), Cut(0, blocks=3)])
 def test_ranks_that_do_not_divide_a_tensor_are_refused(cut):
     rules = dialect(Rule(("a", "b"), "c", (Fuse(0, (9, 9)),), cut))
     shown = rules.to_hf(by_name(tensor("a", (9,)), tensor("b", (9,))), {})

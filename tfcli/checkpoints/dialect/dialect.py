@@ -59,13 +59,17 @@ class Cut:
 
     Args:
         dim: which.
-        within: the whole is blocks of these lengths along it, and each of them is divided.
+        blocks: the whole is so many equal blocks along it, and each of them is divided.
         other: the dimension that some files have it divided along instead; the shapes tell.
     """
 
     dim: int
-    within: tuple[Size, ...] = ()
+    blocks: int = 1
     other: int | None = None
+
+
+Layout = tuple[Cut | None, tuple[int, ...] | None]
+"""How ranks divide a stored tensor, and the shape of the whole if the config tells it."""
 
 
 @dataclass(frozen=True)
@@ -85,22 +89,6 @@ class Rule:
     steps: tuple[Step, ...] = ()
     cut: Cut | None = None
     shape: tuple[Size, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How ranks divide a stored tensor, in numbers.
-
-    Args:
-        dims: the dimensions that it may be divided along, first the one that is written; none
-            where each rank has a copy.
-        within: the lengths of its blocks, each of which is divided.
-        shape: of the whole, if the config tells.
-    """
-
-    dims: tuple[int, ...]
-    within: tuple[int, ...]
-    shape: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -136,13 +124,15 @@ class Dialect:
         return [name for rule in rules for name in rule.targets]
 
     def layouts(self, config: Mapping[str, Any]) -> dict[str, Layout]:
-        """How each stored tensor is divided, by the names of the rules."""
+        """By the stored names of the rules."""
         facts = self.facts(config)
         found: dict[str, Layout] = {}
         for rule in self.rules:
-            layout = _layout(rule, facts.sizes)
+            shape = None
+            if rule.shape is not None:
+                shape = tuple(number_of(size, facts.sizes) for size in rule.shape)
             for plain in _numbered(rule, facts):
-                found |= dict.fromkeys(plain.sources, layout)
+                found |= dict.fromkeys(plain.sources, (rule.cut, shape))
         return found
 
     def unused(self, names: Iterable[str]) -> dict[str, str]:
@@ -216,17 +206,6 @@ def _written_out(dialect: Dialect, facts: Facts) -> list[_Plain]:
                 raise WorkError(f"{dialect.name}: two rules name {short(name)}")
             seen.add(name)
     return rules
-
-
-def _layout(rule: Rule, sizes: Mapping[str, int]) -> Layout:
-    def numbers(words: Iterable[Size]) -> tuple[int, ...]:
-        return tuple(number_of(word, sizes) for word in words)
-
-    cut, shape = rule.cut, None if rule.shape is None else numbers(rule.shape)
-    if cut is None:
-        return Layout((), (), shape)
-    dims = (cut.dim,) if cut.other is None else (cut.dim, cut.other)
-    return Layout(dims, numbers(cut.within), shape)
 
 
 def _numbered(rule: Rule, facts: Facts) -> list[_Plain]:

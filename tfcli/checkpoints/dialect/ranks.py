@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tfcli.checkpoints.checkpoint import TensorEntry
-from tfcli.checkpoints.dialect.dialect import Dialect, Layout
-from tfcli.checkpoints.dialect.pieces import Pieces, narrow
+from tfcli.checkpoints.dialect.dialect import Cut, Dialect
+from tfcli.checkpoints.dialect.pieces import Pieces, Read, narrow
 from tfcli.checkpoints.dialect.steps import length_along
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.plan import Plan
@@ -51,7 +51,7 @@ def join(
         for name, tensor in first.items():
             layout = layouts.get(dialect.spelt(name))
             held = [part[name] for part in parts.values()]
-            whole[name] = tensor if layout is None else _whole(held, layout)
+            whole[name] = tensor if layout is None else whole_of(held, *layout)
         return dialect.to_hf(whole, config)
     except WorkError as error:
         where = error.where or str(next(iter(parts)))
@@ -71,90 +71,104 @@ def divide(plan: Plan, dialect: Dialect, count: int) -> list[list[PendingTensor]
         WorkError: as `Dialect.from_hf`.
     """
     planned = {item.tensor.name: item.as_tensor() for item in plan.written}
-    stored = dialect.from_hf(planned, plan.config).values()
-    layouts = dialect.layouts(plan.config)
-    shares = [_shares(tensor, layouts[tensor.name], count) for tensor in stored]
-    return [
-        [PendingTensor(one.name, one.dtype, one.shape, one.read) for one in rank]
-        for rank in zip(*shares, strict=True)
-    ]
+    layouts, shares = dialect.layouts(plan.config), []
+    for one in dialect.from_hf(planned, plan.config).values():
+        pending = PendingTensor(one.name, one.dtype, one.shape, one.read)
+        shares.append(shares_of(pending, layouts[one.name][0], count))
+    return [list(rank) for rank in zip(*shares, strict=True)]
 
 
-def require_whole_heads(config: Any, count: int) -> None:
+def require_whole_heads(count: int, *heads: int) -> None:
     """Refuse ranks that heads of attention cannot be given out to.
 
     Raises:
         UsageError: names both numbers.
     """
-    heads = config.num_attention_heads
-    counts = dict.fromkeys((heads, config.num_key_value_heads or heads))
-    if count < 1 or any(heads % count for heads in counts):
-        shown = " and ".join(map(str, counts))
+    if count < 1 or any(one % count for one in heads):
+        shown = " and ".join(map(str, dict.fromkeys(heads)))
         raise UsageError(f"{count} parts do not divide {shown} heads", where="parts")
 
 
-def _whole(held: Sequence[TensorEntry], layout: Layout) -> TensorEntry:
+def whole_of(
+    held: Sequence[TensorEntry], cut: Cut | None, wanted: tuple[int, ...] | None = None
+) -> TensorEntry:
+    """A stored tensor of the parts that ranks hold.
+
+    Args:
+        held: the parts, in the order of the ranks.
+        cut: how ranks divide it; None: the first copy is taken.
+        wanted: its shape, if that is known.
+
+    Raises:
+        WorkError: parts that do not belong together; names the tensor.
+    """
     first, count = held[0], len(held)
     if len({(part.dtype, part.shape) for part in held}) > 1:
         kinds = ", ".join(f"{part.dtype} {list(part.shape)}" for part in held[:4])
         raise WorkError(f"{short(first.name)} differs between the parts: {kinds}", fix=_MISSING)
-    dim = _joined_along(first, layout, count)
+    shapes: dict[int | None, tuple[int, ...]] = {None: first.shape}
+    if cut is not None:
+        dims = [dim for dim in (cut.dim, cut.other) if dim is not None]
+        shapes = {dim: _longer(first, dim, cut.blocks, count) for dim in dims}
+    dim = next((dim for dim, shape in shapes.items() if wanted in (None, shape)), -1)
+    if dim == -1:
+        raise WorkError(
+            f"{short(first.name)} is {list(first.shape)} in {count} parts; the config asks for "
+            f"{list(wanted or ())}",
+            fix=_MISSING,
+        )
     if count == 1:
         return first
-    if dim is None:
+    if cut is None or dim is None:
         return replace(first, how=f"the first of {count} copies")
-    shape = _longer(first, dim, count)
-    reads, lengths, at = [], [], 0
-    for block in layout.within or (shape[dim],):
-        length = block // count
-        reads += [partial(narrow, part.read, dim, at, length) for part in held]
-        lengths += [length] * count
-        at += length
+    read = pieces_of([part.read for part in held], first.shape[dim], dim, cut.blocks)
     how = f"{count} parts joined along dimension {dim}"
-    return replace(first, shape=shape, how=how, read=Pieces(tuple(reads), tuple(lengths), dim))
+    return replace(first, shape=shapes[dim], how=how, read=read)
 
 
-def _joined_along(part: TensorEntry, layout: Layout, count: int) -> int | None:
-    """The dimension with which parts fit the config; None for copies."""
-    blocks = layout.within
-    for dim in layout.dims or (None,):
-        shape = part.shape if dim is None else _longer(part, dim, count)
-        fits = dim is None or not blocks or sum(blocks) == shape[dim]
-        if layout.shape in (None, shape) and fits and not any(n % count for n in blocks):
-            return dim
-    asked = f"{' + '.join(map(str, blocks))} along dimension {layout.dims[0]}" if blocks else ""
-    raise WorkError(
-        f"{short(part.name)} is {list(part.shape)} in {count} parts; the config asks for "
-        f"{asked or list(layout.shape or ())}",
-        fix=_MISSING,
-    )
+def pieces_of(parts: Sequence[Read], length: int, dim: int, blocks: int) -> Pieces:
+    """Reads parts as one: of each block what every part has of it.
+
+    Args:
+        parts: make the parts' values, in the order of the ranks.
+        length: of a part along `dim`.
+        dim: that is cut.
+        blocks: of a part.
+    """
+    each = length // blocks
+    reads = [partial(narrow, read, dim, at * each, each) for at in range(blocks) for read in parts]
+    return Pieces(tuple(reads), (each,) * len(reads), dim)
 
 
-def _shares(tensor: TensorEntry, layout: Layout, count: int) -> list[TensorEntry]:
-    """What each rank has of a whole tensor."""
-    if not layout.dims or count == 1:
-        return [tensor] * count
-    dim = layout.dims[0]
-    blocks = layout.within or (length_along(tensor, dim),)
-    for length in blocks:
-        if length % count:
-            raise UsageError(
-                f"{count} parts do not divide {length}, in {short(tensor.name)} of "
-                f"{list(tensor.shape)}",
-                where="parts",
-            )
-    lengths = tuple(length // count for length in blocks)
-    shape = (*tensor.shape[:dim], sum(lengths), *tensor.shape[dim + 1 :])
-    found = []
+def shares_of(whole: PendingTensor, cut: Cut | None, count: int) -> list[PendingTensor]:
+    """What each rank has of a whole tensor.
+
+    Raises:
+        UsageError: ranks that do not divide it; names it.
+    """
+    if cut is None or count == 1:
+        return [whole] * count
+    shape, dim = whole.shape, cut.dim
+    block = shape[dim] // cut.blocks if dim < len(shape) else 0
+    if not block or shape[dim] % cut.blocks or block % count:
+        raise UsageError(
+            f"{count} parts do not divide {block}, in {short(whole.name)} of {list(shape)}",
+            where="parts",
+        )
+    each, found = block // count, []
     for rank in range(count):
-        reads, at = [], 0
-        for length in lengths:
-            reads.append(partial(narrow, tensor.read, dim, at + rank * length, length))
-            at += length * count
-        found.append(replace(tensor, shape=shape, read=Pieces(tuple(reads), lengths, dim)))
+        starts = [at * block + rank * each for at in range(cut.blocks)]
+        reads = tuple(partial(narrow, whole.read, dim, start, each) for start in starts)
+        read = Pieces(reads, (each,) * cut.blocks, dim)
+        lengths = (*shape[:dim], each * cut.blocks, *shape[dim + 1 :])
+        found.append(replace(whole, shape=lengths, read=read))
     return found
 
 
-def _longer(part: TensorEntry, dim: int, count: int) -> tuple[int, ...]:
-    length = length_along(part, dim) * count
-    return (*part.shape[:dim], length, *part.shape[dim + 1 :])
+def _longer(part: TensorEntry, dim: int, blocks: int, count: int) -> tuple[int, ...]:
+    length = length_along(part, dim)
+    if length % blocks:
+        raise WorkError(
+            f"{short(part.name)} is {list(part.shape)}; dimension {dim} is no {blocks} equal blocks"
+        )
+    return (*part.shape[:dim], length * count, *part.shape[dim + 1 :])

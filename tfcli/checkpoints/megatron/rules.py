@@ -83,7 +83,7 @@ def _facts(config: Mapping[str, Any], parts: int) -> Facts:
 def _attention(version: float) -> tuple[Cut, Step]:
     """How ranks divide the matrix of queries, keys and values, and what takes it apart."""
     if version < 1:
-        return Cut(0, within=_QKV), Split(0, _QKV)
+        return Cut(0, blocks=3), Split(0, _QKV)
     if version < 2:
         return _ROWS, Deinterleave("kv", (1, 1, 1))
     return _ROWS, Deinterleave("groups", ("of_group", "head_dim", "head_dim"))
@@ -114,14 +114,13 @@ def _llama(version: float) -> tuple[Rule, ...]:
     cut, apart = _attention(version)
     qkv = tuple(f"{_L}self_attn.{part}_proj.weight" for part in "qkv")
     gate_up = tuple(f"{_L}mlp.{part}_proj.weight" for part in ("gate", "up"))
-    ffn = ("ffn", "ffn")
     return (
         Rule(_EMBEDDING, "model.embed_tokens.weight", (_PADDED,), _ROWS),
         Rule(f"{_ATTENTION}qkv.layer_norm_weight", f"{_L}input_layernorm.weight"),
         Rule(f"{_ATTENTION}qkv.weight", qkv, (apart,), cut),
         Rule(f"{_ATTENTION}proj.weight", f"{_L}self_attn.o_proj.weight", (), _COLUMNS),
         Rule(f"{_MLP}fc1.layer_norm_weight", f"{_L}post_attention_layernorm.weight"),
-        Rule(f"{_MLP}fc1.weight", gate_up, (Split(0, ffn),), Cut(0, within=ffn)),
+        Rule(f"{_MLP}fc1.weight", gate_up, (Split(0, ("ffn", "ffn")),), Cut(0, blocks=2)),
         Rule(f"{_MLP}fc2.weight", f"{_L}mlp.down_proj.weight", (), _COLUMNS),
         Rule("decoder.final_layernorm.weight", "model.norm.weight"),
         Rule(OUTPUT, _HEAD, (_PADDED,), _ROWS),

@@ -98,7 +98,8 @@ def check(plan: Plan, options: WriteOptions) -> None:
 
 def _ranks(plan: Plan, parts: int) -> list[list[PendingTensor]]:
     config = _config(plan.view)
-    require_whole_heads(config, parts)
+    heads = config.num_attention_heads
+    require_whole_heads(parts, heads, config.num_key_value_heads or heads)
     return divide(plan, dialect(config.model_type, VERSION, parts), parts)
 
 
