@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.io.header import data_bytes
 from tfcli.checkpoints.target_dtypes import target_dtypes
 from tfcli.checkpoints.ties import config_ties
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Action = Literal["converted", "copied", "tied", "made"]
 _FIXED_BYTES = 256_000_000  # what a process holds beside tensors: pieces, buffers, pages of the map
@@ -35,6 +39,10 @@ class Planned:
     def nbytes(self) -> int:
         """The bytes that it takes in the target."""
         return 0 if self.action == "tied" else data_bytes(self.dtype, self.tensor.shape)
+
+    def as_tensor(self) -> TensorEntry:
+        """The tensor in the type that it is written in, for what is done to it before."""
+        return replace(self.tensor, dtype=self.dtype, read=partial(_cast, self))
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,13 @@ class Plan:
         """An upper bound of the memory that is taken beside the mapped source."""
         largest = max((max(item.nbytes, item.tensor.nbytes) for item in self.items), default=0)
         return 2 * largest + _FIXED_BYTES
+
+
+def _cast(item: Planned) -> Tensor:
+    from tfcli.checkpoints.io.casting import cast
+    from tfcli.checkpoints.io.dtypes import torch_dtype
+
+    return cast(item.tensor.read(), torch_dtype(item.dtype), item.tensor.name)
 
 
 def make_plan(view: Checkpoint, dtype: str | None, *, compare_ties: bool = True) -> Plan:
