@@ -29,6 +29,7 @@ CODES = {
     "usage.given_twice": "A key is given twice, or under two of its names.",
     "usage.several": "Several things are wrong; `errors` holds each with a code of its own.",
     "usage.refused": "The options do not fit together, the input or the machine.",
+    "usage.several_processes": "A launcher has started several processes for a command of one.",
     "recipe.missing": "There is no recipe of this name or path.",
     "recipe.unreadable": "The recipe is not YAML or JSON, is too large or is no mapping of keys.",
     "recipe.wrong_kind": "The recipe is for another command.",

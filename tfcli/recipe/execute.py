@@ -24,7 +24,7 @@ from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.families import load_family_file
 from tfcli.files import sync_entry, sync_folder, write_json
-from tfcli.processes import is_first_process
+from tfcli.processes import is_first_process, refuse_launcher
 from tfcli.recipe.digests import InputDigests
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import (
@@ -72,10 +72,12 @@ def execute(
         out: standard output, if the verb may write its text there while it is made.
 
     Raises:
-        UsageError: a missing input, or an output folder that must not be touched.
+        UsageError: a missing input, an output folder that must not be touched, or several
+            processes for a verb that works in one.
         WorkError: the work failed; nothing was written under the output's name.
     """
     verb = get_verb(spec.verb)
+    check_processes(spec)
     check_inputs(spec)
     target = spec.target()
     if target is None:
@@ -108,6 +110,16 @@ def execute(
         record = make_record(spec, key, inputs, folder, result.model_dump(mode="json"), started)
         write_json(folder / RECORD, record)
     return Outcome(result, reused=False, output=output)
+
+
+def check_processes(spec: Spec) -> None:
+    """Refuse a step that each of several started processes would do alone, before any work.
+
+    Raises:
+        UsageError: a launcher has started several, and the verb works in one.
+    """
+    if not spec.distributed:
+        refuse_launcher(spec.verb)
 
 
 def _run(spec: Spec, job: Job) -> Result:

@@ -112,11 +112,13 @@ class Spec(Section):
         verb: the command's name.
         positional: the fields that the command line takes in order, without a flag.
         resumable: whether an interrupted step goes on from its partial folder.
+        distributed: whether several processes, as torchrun starts them, share its work.
     """
 
     verb: ClassVar[str]
     positional: ClassVar[tuple[str, ...]] = ()
     resumable: ClassVar[bool] = False
+    distributed: ClassVar[bool] = False
 
     def target(self) -> str | None:
         """The folder that the step makes; None where it makes none."""

@@ -72,6 +72,7 @@ class TrainSpec(Spec):
 
     verb: ClassVar[str] = "train"
     resumable: ClassVar[bool] = True
+    distributed: ClassVar[bool] = True
 
     output: OutputPath = Field(
         description="The folder for the trained model and its metrics.jsonl."
