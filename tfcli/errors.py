@@ -40,6 +40,7 @@ CODES = {
     "output.not_empty": "The output holds something that tfcli did not make.",
     "output.other_run": "The output was made with other options or from other inputs.",
     "output.interrupted": "An interrupted run with other options lies where the output goes.",
+    "output.not_named": "The work is done, and something is in the way of its name.",
     "output.in_use": "Another process writes this output.",
     "output.unwritable": "The output's folder cannot be written to.",
     "disk.full": "The disk is full.",

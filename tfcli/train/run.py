@@ -130,7 +130,6 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
     if accelerator.is_main_process:
         best = checkpoints.best if spec.keep == "best" else None
         dtype = _write(spec, job, model, folder, tokenizer, best, dtype)
-        checkpoints.clear()
     result = _result(spec, progress, model, feed, metrics, dtype, precision, device, resumed_from)
     if accelerator.is_main_process:
         write_text(job.output / CARD, model_card(spec, result, job.inputs))
