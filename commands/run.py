@@ -13,7 +13,7 @@ from tfcli.commands.options import Debug, Force, Json, Quiet, Sets, Verbose, jso
 from tfcli.commands.output import finish, print_json, print_table
 from tfcli.commands.problems import as_problem
 from tfcli.console import Console
-from tfcli.recipe.execute import Outcome, execute
+from tfcli.recipe.execute import Outcome, check_processes, execute
 from tfcli.recipe.foresee import foresee
 from tfcli.recipe.overrides import parse_set
 from tfcli.recipe.recipe import Recipe, Step, find_recipe, load_recipe
@@ -126,10 +126,11 @@ def _close(plan: Recipe, rows: list[StepResult], console: Console) -> None:
 
 
 def _check(plan: Recipe) -> None:
-    """Every step's inputs, before the first step runs."""
+    """Every step's inputs and processes, before the first step runs."""
     coming: list[str] = []
     for step in plan.steps:
         try:
+            check_processes(step.spec)
             check_inputs(step.spec, coming=tuple(coming))
         except Exception as error:
             problem = as_problem(error)

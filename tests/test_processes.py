@@ -3,7 +3,7 @@
 import pytest
 
 from tfcli.errors import UsageError
-from tfcli.processes import is_first_process
+from tfcli.processes import is_first_process, started_processes
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,18 @@ def test_a_rank_without_a_launcher_is_refused(monkeypatch, rank):
     monkeypatch.setenv("RANK", rank)
     with pytest.raises(UsageError, match="no launcher"):
         is_first_process()
+
+
+@pytest.mark.parametrize(("size", "processes"), [(None, 1), ("1", 1), ("8", 8)])
+def test_a_launcher_says_how_many_processes_there_are(monkeypatch, size, processes):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if size is not None:
+        monkeypatch.setenv("WORLD_SIZE", size)
+    assert started_processes() == processes
+
+
+@pytest.mark.parametrize("size", ["", "0", "-1", "two"])
+def test_a_number_of_processes_that_is_none_is_refused(monkeypatch, size):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    with pytest.raises(UsageError, match="no number of processes"):
+        started_processes()

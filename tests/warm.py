@@ -51,7 +51,8 @@ class Warm:
         """Begin a command in a copy; gives its process id.
 
         Args:
-            bounds: `memory`, more bytes of data than the process has; `file_size`, bytes.
+            bounds: `memory`, more bytes of data than the process has; `file_size`, bytes;
+                `dies_at`, a number: it kills itself before it changes files for the n-th time.
         """
         self._ask({"arguments": arguments, **bounds})
         self._pid: int = self._answer()["pid"]

@@ -7,6 +7,34 @@ import os
 from tfcli.errors import UsageError
 
 
+def started_processes() -> int:
+    """How many processes a launcher has started together; 1 without one."""
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not size.isdecimal() or not int(size):
+        raise UsageError(
+            f"WORLD_SIZE is {size!r}, which is no number of processes",
+            where="WORLD_SIZE",
+            fix="unset WORLD_SIZE",
+        )
+    return int(size)
+
+
+def refuse_launcher(command: str) -> None:
+    """Refuse to do work in several processes that each of them would do alone.
+
+    Raises:
+        UsageError: a launcher has started more than this process.
+    """
+    processes = started_processes()
+    if processes > 1:
+        raise UsageError(
+            f"{processes} processes were started together, and {command} works in one",
+            where="WORLD_SIZE",
+            fix="start it without torchrun (or unset WORLD_SIZE where nothing was started)",
+            code="usage.several_processes",
+        )
+
+
 def is_first_process() -> bool:
     """Whether this process stages, records and prints. True unless a launcher says otherwise."""
     rank = os.environ.get("RANK", "0")

@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -108,28 +106,6 @@ def test_the_record_says_what_was_made_from_what(texts, tmp_path):
     assert set(record["inputs"]) == {str(texts)}
     assert set(record["files"]) == set(contents(tmp_path / "out"))
     assert record["versions"]["tfcli"] and record["machine"]["cores"] >= 1
-
-
-def test_a_kill_at_any_moment_leaves_a_whole_artifact_or_none(texts, tmp_path):
-    """SIGKILL after growing delays: what stands under the final name is always complete."""
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "tfcli.commands", "data", str(texts), str(out), "--force"]
-    command += ["--validation", "0.2", "--test", "0.2", "--quiet"]
-    subprocess.run(command, check=True, capture_output=True)
-    whole = contents(out)
-    began = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    duration = time.perf_counter() - began
-    for part in range(8):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(duration * (0.3 + 0.1 * part))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        if out.exists():
-            assert contents(out) == whole
-    assert subprocess.run(command, capture_output=True).returncode == 0
-    assert contents(out) == whole
-    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
 def test_a_kill_between_the_two_renames_is_mended(texts, tmp_path):

@@ -126,11 +126,3 @@ def test_a_checkpoint_brings_back_the_best_weights_of_its_time(checkpoints, tmp_
     assert checkpoints.best.read_bytes() != wanted
     checkpoints.load(*trained())
     assert checkpoints.best.read_bytes() == wanted
-
-
-def test_a_finished_run_leaves_none_of_it(checkpoints, tmp_path):
-    checkpoints.save_best(trained()[0])
-    checkpoints.save(Progress(step=5), *trained(steps=1))
-    (tmp_path / ".checkpoint-9.tmp").mkdir()
-    checkpoints.clear()
-    assert list(tmp_path.iterdir()) == []

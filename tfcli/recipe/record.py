@@ -13,6 +13,7 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,13 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
 
 
-def file_table(folder: Path) -> dict[str, dict[str, Any]]:
+def file_table(folder: Path, scratch: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
     """Every file of an artifact: name -> size in bytes, time of last change (ns), SHA-256.
 
     A hash in the folder's record is taken over while the file's size and time are unchanged.
+
+    Args:
+        scratch: patterns of what lies in the folder and is no part of the artifact.
     """
     record = read_record(folder) or {}
     known = record.get("files", {})
@@ -54,6 +58,8 @@ def file_table(folder: Path) -> dict[str, dict[str, Any]]:
             path = Path(root) / name
             relative = path.relative_to(folder).as_posix()
             if name.startswith(".") or relative == RECORD:
+                continue
+            if any(fnmatchcase(relative.partition("/")[0], pattern) for pattern in scratch):
                 continue
             if not path.is_file():  # a pipe or a device has no end, a link may lead nowhere
                 continue
@@ -168,7 +174,7 @@ def make_record(
         "key": key,
         "spec": spec.model_dump(mode="json"),
         "inputs": dict(inputs),
-        "files": file_table(folder),
+        "files": file_table(folder, spec.scratch),
         "result": result,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round((ended - started).total_seconds(), 3),

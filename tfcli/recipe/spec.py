@@ -112,11 +112,16 @@ class Spec(Section):
         verb: the command's name.
         positional: the fields that the command line takes in order, without a flag.
         resumable: whether an interrupted step goes on from its partial folder.
+        scratch: patterns of the names there that only an interrupted step needs: no part of the
+            artifact, and deleted when that is complete.
+        distributed: whether several processes, as torchrun starts them, share its work.
     """
 
     verb: ClassVar[str]
     positional: ClassVar[tuple[str, ...]] = ()
     resumable: ClassVar[bool] = False
+    scratch: ClassVar[tuple[str, ...]] = ()
+    distributed: ClassVar[bool] = False
 
     def target(self) -> str | None:
         """The folder that the step makes; None where it makes none."""

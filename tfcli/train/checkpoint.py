@@ -124,12 +124,6 @@ class Checkpoints:
         """Remember these weights as the best so far."""
         save_weights(model, self.best)
 
-    def clear(self) -> None:
-        """Remove everything, when the run is done."""
-        for path in [*self._all(), *self.folder.glob(".checkpoint-*.tmp")]:
-            shutil.rmtree(path)
-        self.best.unlink(missing_ok=True)
-
     def _all(self) -> list[Path]:
         """The checkpoints, newest first."""
         numbered = [

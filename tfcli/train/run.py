@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tfcli.devices import Precision, pick_device, pick_precision
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import write_text
 from tfcli.models.model import Model
+from tfcli.processes import started_processes
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.batches import Feed
@@ -130,7 +130,6 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
     if accelerator.is_main_process:
         best = checkpoints.best if spec.keep == "best" else None
         dtype = _write(spec, job, model, folder, tokenizer, best, dtype)
-        checkpoints.clear()
     result = _result(spec, progress, model, feed, metrics, dtype, precision, device, resumed_from)
     if accelerator.is_main_process:
         write_text(job.output / CARD, model_card(spec, result, job.inputs))
@@ -148,7 +147,7 @@ def start_processes(device: str) -> Accelerator:
         WorkError: fewer processes work together than were started.
     """
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
-    started = int(os.environ.get("WORLD_SIZE", "1"))
+    started = started_processes()
     if accelerator.num_processes != started:
         raise WorkError(
             f"{started} processes were started, {accelerator.num_processes} work together",

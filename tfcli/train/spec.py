@@ -72,6 +72,8 @@ class TrainSpec(Spec):
 
     verb: ClassVar[str] = "train"
     resumable: ClassVar[bool] = True
+    scratch: ClassVar[tuple[str, ...]] = ("checkpoint-*", "best.safetensors", ".*.tmp")
+    distributed: ClassVar[bool] = True
 
     output: OutputPath = Field(
         description="The folder for the trained model and its metrics.jsonl."
