@@ -43,17 +43,16 @@ def open_stored(path: Path, config_from: Path | None) -> Stored:
         UsageError: no checkpoint, or one that brings its own config although one is named.
         WorkError: a broken file.
     """
-    if path.is_dir() and config_from is None:
-        if (path / ADAPTER).is_file() and not (path / CONFIG).is_file():
-            from tfcli.inspect.without import of_adapter
+    if config_from is None and (path / ADAPTER).is_file() and not (path / CONFIG).is_file():
+        from tfcli.inspect.without import of_adapter
 
-            return of_adapter(path)
-        if (path / CONFIG).is_file() and not any(next(path.glob(p), None) for p in _WEIGHTS):
-            from tfcli.inspect.without import of_config
-
-            return of_config(path)
+        return of_adapter(path)
     container = find_container(path)
     kind = container.name
+    if container is HF and config_from is None and _is_config_alone(path):
+        from tfcli.inspect.without import of_config
+
+        return of_config(path)
     if container.package == HF.package:
         return _plain(kind, path, config_from)
     if config_from is not None and not container.takes_config:
@@ -65,6 +64,11 @@ def open_stored(path: Path, config_from: Path | None) -> Stored:
     if _needs_config(path, kind) and not find_config(path, config_from, required=False)[0]:
         return _unnamed(kind, path)
     return _of_view(container.read(path, Reading(config_from, config_required=False)))
+
+
+def _is_config_alone(path: Path) -> bool:
+    """Whether a folder has a config.json and nothing like weights."""
+    return (path / CONFIG).is_file() and not any(next(path.glob(p), None) for p in _WEIGHTS)
 
 
 def _needs_config(path: Path, kind: str) -> bool:
