@@ -97,7 +97,7 @@ def load(
         WorkError: broken files.
         ModelError: a family or a setting that is not supported.
     """
-    from tfcli.checkpoints.model import open_model
+    from tfcli.checkpoints.folder import open_model
     from tfcli.checkpoints.pooling import read_pooling
     from tfcli.console import Console
     from tfcli.devices import pick_device

@@ -12,7 +12,7 @@ from tests.checkpoints.in_memory import assert_same, held, written
 from tests.checkpoints.models import GPT2, LLAMA, tiny
 from tests.models.tiny import FIRST, content, tiny_model
 from tfcli.checkpoints.family_names import in_family_names
-from tfcli.checkpoints.model import save_model
+from tfcli.checkpoints.folder import save_model
 from tfcli.errors import WorkError
 from tfcli.models.loading import build, initialize
 from tfcli.models.registry import read_config

@@ -11,8 +11,8 @@ import transformers
 
 from tests.models.tiny import FIRST, content, tiny_model
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import save_model
 from tfcli.checkpoints.target_dtypes import target_dtypes
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec

@@ -12,9 +12,9 @@ import transformers
 
 from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny, tokens
 from tfcli.checkpoints.containers import open_checkpoint
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.checkpoints.plan import make_plan
 from tfcli.checkpoints.verify import verify
 from tfcli.console import Console

@@ -11,9 +11,9 @@ import torch
 
 from tests.quantize.test_run import GPT2, LLAMA, MIXTURES
 from tfcli.checkpoints.containers import open_checkpoint
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec
 from tfcli.dequantize.run import run

@@ -17,8 +17,8 @@ from tests.checkpoints.mlx.test_mlx import quantized
 from tests.checkpoints.models import LLAMA, tiny
 from tests.dequantize.test_dequantize import quantized as gptq
 from tests.diff.test_diff import diff, weights
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import save_model
 from tfcli.convert.run import run as convert
 from tfcli.convert.spec import ConvertSpec
 from tfcli.diff.spec import TensorDifference

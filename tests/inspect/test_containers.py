@@ -24,7 +24,7 @@ from tests.checkpoints.original.test_original import tiny as tiny_gemma
 from tests.checkpoints.zero.test_zero import step
 from tests.commands.test_app import modules_after
 from tests.flagai.folders import divide_into_ranks, make, stored, write
-from tfcli.checkpoints.model import save_model
+from tfcli.checkpoints.folder import save_model
 from tfcli.convert.run import run as convert
 from tfcli.convert.spec import ConvertSpec
 from tfcli.errors import UsageError, WorkError

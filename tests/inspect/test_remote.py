@@ -16,7 +16,7 @@ from tests.checkpoints.gguf.convert import to_gguf
 from tests.checkpoints.models import GPT2, LLAMA, tiny
 from tests.hub import Hub, serving
 from tests.merge.adapters import base_folder, train
-from tfcli.checkpoints.model import save_model
+from tfcli.checkpoints.folder import save_model
 from tfcli.console import Console
 from tfcli.errors import WorkError
 from tfcli.inspect.machine import parse_gpus

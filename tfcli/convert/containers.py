@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tfcli.checkpoints.beside import CONFIG, copy_companions
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.containers import open_checkpoint
 from tfcli.checkpoints.fit import require_fit
-from tfcli.checkpoints.folder import CONFIG, copy_companions
 from tfcli.checkpoints.hf.source import GPTQ_SETTINGS, INDEX
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES, USER_NAMES
 from tfcli.checkpoints.plan import Plan, Planned, make_plan

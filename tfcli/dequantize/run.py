@@ -6,10 +6,10 @@ from functools import partial
 
 from torch import Tensor
 
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.containers import open_ref
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.source import GPTQ_SETTINGS
 from tfcli.checkpoints.io.casting import cast

@@ -9,9 +9,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from tfcli.checkpoints.beside import load_generation_config
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.folder import load_generation_config
-from tfcli.checkpoints.model import open_model
+from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_device
 from tfcli.generate.display import Write, writer

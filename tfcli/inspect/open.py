@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfcli.checkpoints.beside import CONFIG, read_object
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import find_container
-from tfcli.checkpoints.folder import CONFIG, read_object
 from tfcli.checkpoints.hf.container import HF, INDEX
 from tfcli.checkpoints.hf.source import (
     TensorFile,

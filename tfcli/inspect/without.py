@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tfcli.checkpoints.folder import CONFIG, read_object
+from tfcli.checkpoints.beside import CONFIG, read_object
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES
 from tfcli.checkpoints.io.header import TensorInfo, data_bytes
 from tfcli.errors import ModelError, WorkError

@@ -21,10 +21,10 @@ from tests.models.tiny import tiny_model
 from tfcli.checkpoints.container import WriteOptions
 from tfcli.checkpoints.containers import find_container, open_checkpoint
 from tfcli.checkpoints.dcp import write as writer
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.io.memory import freed_at_once
-from tfcli.checkpoints.model import save_model
 from tfcli.checkpoints.plan import Plan, make_plan
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertResult, ConvertSpec

@@ -16,10 +16,10 @@ from tests.flagai.folders import write as write_folder
 from tfcli.checkpoints.container import WriteOptions
 from tfcli.checkpoints.containers import find_container, open_checkpoint
 from tfcli.checkpoints.flagai import write as writer
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.io.memory import freed_at_once
-from tfcli.checkpoints.model import save_model
 from tfcli.checkpoints.plan import Plan, make_plan
 from tfcli.checkpoints.verify import verify
 from tfcli.commands.app import run

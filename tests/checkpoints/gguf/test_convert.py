@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 from tests.checkpoints.gguf.convert import from_gguf, plan, run, to_gguf
 from tests.checkpoints.gguf.files import rewrite
 from tests.checkpoints.gguf.folders import FAMILIES, write_folder
+from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.from_gguf import plan_from_gguf
-from tfcli.checkpoints.model import load_model
 from tfcli.errors import UsageError, WorkError
 from tfcli.tokenizers.load import load_tokenizer
 

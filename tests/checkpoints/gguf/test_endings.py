@@ -12,10 +12,10 @@ from tests.checkpoints.gguf.files import rewrite
 from tests.checkpoints.gguf.folders import model
 from tests.tokenizers import folders as tokenizers
 from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.read import read
-from tfcli.checkpoints.model import save_model
 from tfcli.errors import WorkError
 from tfcli.tokenizers.load import load_tokenizer
 

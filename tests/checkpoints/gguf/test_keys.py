@@ -11,12 +11,12 @@ from tests.checkpoints.gguf.files import rewrite
 from tests.checkpoints.gguf.folders import VOCAB, write_folder
 from tests.checkpoints.gguf.llama_cpp import LlamaCpp
 from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.from_gguf import plan_from_gguf
 from tfcli.checkpoints.gguf.keys import is_followed, rule_of
 from tfcli.checkpoints.gguf.names import DIALECTS
 from tfcli.checkpoints.gguf.read import read
-from tfcli.checkpoints.model import load_model
 from tfcli.errors import ModelError, WorkError
 
 OWN = r"tfcli\."

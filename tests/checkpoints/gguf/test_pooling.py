@@ -12,10 +12,10 @@ from tests.checkpoints.gguf.files import rewrite
 from tests.checkpoints.gguf.folders import write_folder
 from tests.checkpoints.gguf.llama_cpp import LlamaCpp
 from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.read import read
-from tfcli.checkpoints.model import load_model
 from tfcli.errors import WorkError
 
 KINDS = ("Transformer", "Pooling", "Normalize")

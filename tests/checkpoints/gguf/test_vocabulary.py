@@ -16,12 +16,12 @@ from tests.checkpoints.gguf.llama_cpp import LlamaCpp
 from tests.tokenizers import folders as tokenizers
 from tests.tokenizers.texts import NASTY
 from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.from_gguf import plan_from_gguf
 from tfcli.checkpoints.gguf.pretokenizers import PATTERNS, TEST_TEXT, name_of, pre_tokenizer
 from tfcli.checkpoints.gguf.read import read
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.errors import WorkError
 from tfcli.tokenizers.chat_folder import find_templates
 from tfcli.tokenizers.load import load_tokenizer

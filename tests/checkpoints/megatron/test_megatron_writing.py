@@ -18,11 +18,11 @@ from tests.checkpoints.models import GPT2, LLAMA, tiny, tokens
 from tests.convert.memory import SLACK, peak_growth
 from tfcli.checkpoints.container import WriteOptions
 from tfcli.checkpoints.containers import find_container, open_checkpoint
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.io.memory import freed_at_once
 from tfcli.checkpoints.megatron import write as writer
-from tfcli.checkpoints.model import save_model
 from tfcli.checkpoints.plan import Plan, make_plan
 from tfcli.commands.app import run
 from tfcli.errors import UsageError, WorkError

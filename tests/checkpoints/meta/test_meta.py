@@ -16,10 +16,10 @@ from tests.checkpoints.models import LLAMA, tiny, tokens
 from tests.convert.memory import assert_bounded
 from tfcli.checkpoints.container import WriteOptions
 from tfcli.checkpoints.containers import find_container, open_checkpoint
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.meta import write as writer
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.checkpoints.plan import make_plan
 from tfcli.checkpoints.verify import verify
 from tfcli.console import Console

@@ -13,9 +13,9 @@ from tests.checkpoints.in_memory import held, written
 from tests.checkpoints.models import LLAMA, tiny, tokens
 from tests.models.tiny import tiny_model
 from tfcli.checkpoints.containers import open_checkpoint
+from tfcli.checkpoints.folder import load_model, open_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model, open_model
 from tfcli.checkpoints.packed.unpack import unpacked
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec

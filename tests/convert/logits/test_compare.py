@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.checkpoints.models import BERT, GPT2, LLAMA
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.containers import open_checkpoint
-from tfcli.checkpoints.model import load_model, save_model
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.console import Console
 from tfcli.convert.logits.compare import compare_logits, measure_logits, require_runnable
 from tfcli.convert.logits.sample import sample_inputs

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcli.checkpoints.folder import GENERATION_CONFIG
+from tfcli.checkpoints.beside import GENERATION_CONFIG
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.own_keys import without_code
 from tfcli.checkpoints.strict_json import MAX_BYTES, parse_object

@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tfcli.checkpoints.beside import GENERATION_CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import Reading
-from tfcli.checkpoints.folder import GENERATION_CONFIG
 from tfcli.checkpoints.gguf.endings import generation_config, read_endings
 from tfcli.checkpoints.gguf.from_gguf import FromGGUF, plan_from_gguf
 from tfcli.checkpoints.gguf.header import is_gguf

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.dialect.ranks import join
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.hf.read import as_stored
 from tfcli.checkpoints.hf.source import TensorSource
 from tfcli.checkpoints.megatron.rules import FAMILIES, dialect

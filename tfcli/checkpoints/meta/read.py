@@ -11,10 +11,10 @@ import re
 from functools import partial
 from pathlib import Path
 
+from tfcli.checkpoints.beside import read_object
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.dialect.ranks import join
-from tfcli.checkpoints.folder import read_object
 from tfcli.checkpoints.hf.read import as_stored
 from tfcli.checkpoints.hf.source import TensorSource, open_file
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES

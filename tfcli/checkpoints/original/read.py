@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tfcli.checkpoints.beside import read_object
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.dialect.dialect import Dialect
 from tfcli.checkpoints.dialect.ranks import join
-from tfcli.checkpoints.folder import read_object
 from tfcli.checkpoints.hf.read import as_stored
 from tfcli.checkpoints.hf.source import (
     INDEX,

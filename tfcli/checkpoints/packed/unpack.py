@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.errors import WorkError
 
 PACKINGS = {
