@@ -197,7 +197,7 @@ def test_mlx(tmp_path: Path) -> None:
 
 
 def test_flagai(tmp_path: Path) -> None:
-    model = make(models.GPT2Model, vocab_size=62)
+    model = make(models.GPT2Model, vocab_size=62, n_embd=48)
     write(tmp_path / "in", model)
     found = inspect(tmp_path / "in")
     assert (found.kind, found.model_type, found.task) == ("flagai", "gpt2", "causal-lm")
