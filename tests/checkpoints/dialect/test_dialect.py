@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from tfcli.checkpoints.checkpoint import TensorEntry
 from tfcli.checkpoints.dialect.dialect import Dialect, Facts, Rule
 from tfcli.checkpoints.dialect.steps import (
-    Deinterleave,
     Dtype,
     Fuse,
     Permute,
@@ -96,21 +95,21 @@ def cut_or_joined(draw: st.DrawFn, at: str) -> Drawn:
     """One tensor on one side, several on the other, some of them changed further."""
     shape = draw(st.lists(_LENGTHS, min_size=2, max_size=3).map(tuple))
     dim = draw(st.integers(0, len(shape) - 1))
-    lengths = draw(st.lists(_LENGTHS, min_size=1, max_size=4))
+    lengths, groups = draw(st.lists(_LENGTHS, min_size=1, max_size=4)), draw(st.integers(1, 3))
     words = tuple(f"{at}size{n}" if n % 2 else length for n, length in enumerate(lengths))
     sizes = {f"{at}size{n}": length for n, length in enumerate(lengths)}
     parts = tuple(f"{at}.{{layer}}.part{n}" for n in range(len(lengths)))
     whole = f"{at}.{{layer}}.whole"
 
     def with_length(length: int) -> tuple[int, ...]:
-        return (*shape[:dim], length, *shape[dim + 1 :])
+        return (*shape[:dim], groups * length, *shape[dim + 1 :])
 
     if draw(st.booleans()):
         order = tuple(draw(st.permutations(range(len(shape)))))
         places = tuple(sorted(draw(st.sets(st.integers(0, len(lengths) - 1)))))
-        rule = Rule(whole, parts, (Split(dim, words), Permute(order, at=places)))
+        rule = Rule(whole, parts, (Split(dim, words, groups), Permute(order, at=places)))
         return Drawn(rule, {whole: with_length(sum(lengths))}, sizes=sizes)
-    rule = Rule(parts, whole, (Fuse(dim, words),))
+    rule = Rule(parts, whole, (Fuse(dim, words, groups),))
     return Drawn(rule, dict(zip(parts, map(with_length, lengths), strict=True)), sizes=sizes)
 
 
@@ -127,18 +126,8 @@ def stacked(draw: st.DrawFn, at: str) -> Drawn:
 
 
 @st.composite
-def interleaved(draw: st.DrawFn, at: str) -> Drawn:
-    """Tensors that lie together group by group on one side."""
-    groups, lengths = draw(_LENGTHS), draw(st.lists(_LENGTHS, min_size=1, max_size=4))
-    shape = (groups * sum(lengths), *draw(st.lists(_LENGTHS, max_size=2)))
-    parts = tuple(f"{at}.{{layer}}.part{n}" for n in range(len(lengths)))
-    rule = Rule(f"{at}.{{layer}}.fused", parts, (Deinterleave(f"{at}g", tuple(lengths)),))
-    return Drawn(rule, {f"{at}.{{layer}}.fused": shape}, sizes={f"{at}g": groups})
-
-
-@st.composite
 def drawn_dialects(draw: st.DrawFn) -> tuple[Dialect, dict[str, TensorEntry]]:
-    kinds = (each_by_itself, cut_or_joined, stacked, interleaved)
+    kinds = (each_by_itself, cut_or_joined, stacked)
     count = draw(st.integers(1, 5))
     found = [draw(draw(st.sampled_from(kinds))(at=f"r{number}")) for number in range(count)]
     layers = draw(st.lists(st.integers(0, 30), min_size=1, max_size=3, unique=True))
@@ -249,7 +238,7 @@ def test_two_rules_of_one_name():
         (Rule(("a", "c"), "b", (Fuse(0, (2, 2)),)), {"a": (2, 1), "c": (2, 3)}, "do not fit"),
         (Rule(("a", "c"), "b", (Fuse(0, (2, 2)),)), {"a": (2, 1), "c": (1, 1)}, "should be 2"),
         (Rule(("a", "c"), "b", (Fuse(0, (1,)),)), {"a": (1,), "c": (1,)}, "expected 1 tensors"),
-        (Rule("a", ("b", "c"), (Deinterleave(2, (1, 1)),)), {"a": (6,)}, r"be 2 times 1 \+ 1"),
+        (Rule("a", ("b", "c"), (Split(0, (1, 1), groups=2),)), {"a": (6,)}, r"be 2 times 1 \+ 1"),
         (Rule("a", "b", (Trim(4, 6),)), {"a": (3, 1)}, "the config asks for 4 rows"),
         (Rule("a", "b.{n}", (Unstack(),)), {"a": (3, 1)}, "makes 3 tensors, the config .* 2"),
     ],
@@ -270,7 +259,7 @@ def test_a_type_that_would_change_a_value_is_refused_when_it_is_read():
 
 def test_interleaved_tensors_come_group_by_group():
     fused = torch.arange(12.0)
-    rules = dialect(Rule("qkv", ("q", "k", "v"), (Deinterleave("groups", (4, 1, 1)),)))
+    rules = dialect(Rule("qkv", ("q", "k", "v"), (Split(0, (4, 1, 1), "groups"),)))
     rules = dataclasses.replace(rules, facts=lambda config: Facts({"groups": 2}))
     shown = rules.to_hf({"qkv": held("qkv", fused)}, {})
     assert shown["q"].read().tolist() == [0, 1, 2, 3, 6, 7, 8, 9]

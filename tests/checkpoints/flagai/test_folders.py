@@ -1,33 +1,47 @@
+"""FlagAI folders to Hugging Face's layout and back: what both programs then read and compute."""
+
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import transformers
 
 from tests.flagai.folders import ALL, CONFIGS, divide_into_ranks, make, stored, write
-from tfcli.checkpoints.flagai import folders as convert
+from tfcli.checkpoints.flagai.folders import is_folder
 from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.commands.app import run
+from tfcli.console import Console
+from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.errors import WorkError
 from tfcli.flagai import models
 from tfcli.models.config import config_from_recipe
 from tfcli.models.loading import build, initialize
+from tfcli.recipe.execute import execute
+
+
+def convert(source: Path, output: Path, **options: Any) -> ConvertResult:
+    spec = ConvertSpec(source=str(source), output=str(output), **options)
+    result = execute(spec, Console.silent()).result
+    assert isinstance(result, ConvertResult)
+    return result
 
 
 @pytest.mark.parametrize("cls", ALL)
 def test_there_and_back_bit_for_bit(cls, tmp_path):
     model = make(cls)
     write(tmp_path / "flagai", model)
-    convert.to_hf(tmp_path / "flagai", tmp_path / "hf")
-    convert.to_flagai(tmp_path / "hf", tmp_path / "back")
+    convert(tmp_path / "flagai", tmp_path / "hf")
+    convert(tmp_path / "hf", tmp_path / "back", to="flagai")
     before, after = stored(tmp_path / "flagai"), stored(tmp_path / "back")
     if cls is models.BertForEmbedding:  # nothing tells it from a BertModel, which stores it bare
         before = {name.removeprefix("model."): value for name, value in before.items()}
     assert before.keys() == after.keys()
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
-    assert convert.is_folder(tmp_path / "back") and not convert.is_folder(tmp_path / "hf")
+    assert is_folder(tmp_path / "back") and not is_folder(tmp_path / "hf")
     again = cls.from_pretrain(tmp_path, "back")
     for name, value in model.core.state_dict().items():
         assert torch.equal(again.core.state_dict()[name], value)
@@ -40,7 +54,7 @@ def test_there_and_back_bit_for_bit(cls, tmp_path):
 def test_the_core_loads_what_is_written(cls, tmp_path):
     model = make(cls)
     write(tmp_path / "flagai", model)
-    convert.to_hf(tmp_path / "flagai", tmp_path / "hf")
+    convert(tmp_path / "flagai", tmp_path / "hf")
     core = load_model(tmp_path / "hf", task=None)
     assert core.task == model.task
     ids = torch.randint(1, 61, (2, 9))
@@ -64,7 +78,7 @@ def test_the_core_loads_what_is_written(cls, tmp_path):
 def test_transformers_loads_what_is_written_and_answers_alike(cls, auto, tmp_path):
     model = make(cls)
     write(tmp_path / "flagai", model)
-    convert.to_hf(tmp_path / "flagai", tmp_path / "hf")
+    convert(tmp_path / "flagai", tmp_path / "hf")
     theirs, notes = auto.from_pretrained(tmp_path / "hf", output_loading_info=True)
     assert not notes["missing_keys"] and not notes["mismatched_keys"]
     ids = torch.randint(1, 61, (2, 9))
@@ -86,7 +100,7 @@ def test_a_hugging_face_bert_becomes_flagai_s(tmp_path):
     )
     theirs = transformers.BertForMaskedLM(config).eval()
     theirs.save_pretrained(tmp_path / "hf")
-    convert.to_flagai(tmp_path / "hf", tmp_path / "flagai")
+    convert(tmp_path / "hf", tmp_path / "flagai", to="flagai")
     held = stored(tmp_path / "flagai")
     assert held["model.encoder.layer.0.attention.self.query_key_value.bias"].shape == (96,)
     table = theirs.bert.embeddings.word_embeddings.weight
@@ -112,7 +126,7 @@ def test_what_flagai_would_compute_in_another_way_is_refused(tmp_path):
         folder = tmp_path / task / config["model_type"] / str(len(config))
         save_model(initialize(build(config_from_recipe(config), task)), folder)
         with pytest.raises(WorkError, match=message):
-            convert.to_flagai(folder, tmp_path / "out")
+            convert(folder, tmp_path / "out", to="flagai")
     assert not (tmp_path / "out").exists()
 
 
@@ -121,15 +135,14 @@ def test_what_is_left_out_is_said(tmp_path):
     held = stored(folder)
     held["lm_head.weight"] = torch.randn(61, 32)
     torch.save(held, folder / "pytorch_model.bin")
-    skipped = convert.to_hf(folder, tmp_path / "hf")
-    assert list(skipped) == ["lm_head.weight"]
+    assert list(convert(folder, tmp_path / "hf").unused) == ["lm_head.weight"]
 
 
 def test_files_that_go_with_it_are_copied(tmp_path):
     folder = write(tmp_path / "mine", make(models.BertModel))
     (folder / "vocab.txt").write_text("[PAD]\n")
-    convert.to_hf(folder, tmp_path / "hf")
-    convert.to_flagai(tmp_path / "hf", tmp_path / "back")
+    convert(folder, tmp_path / "hf")
+    convert(tmp_path / "hf", tmp_path / "back", to="flagai")
     assert (tmp_path / "back" / "vocab.txt").read_text() == "[PAD]\n"
 
 

@@ -18,7 +18,7 @@ class Pieces:
     """Makes one tensor of several when it is called.
 
     Args:
-        reads: make the pieces, in order.
+        reads: make the pieces, in order, all of one type.
         lengths: of each along `dim`.
         dim: which they are joined along.
     """

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from tfcli.checkpoints.checkpoint import TensorEntry
-from tfcli.checkpoints.dialect.pieces import Pieces, narrow
+from tfcli.checkpoints.dialect.pieces import Pieces, Read, narrow
 from tfcli.checkpoints.dialect.rotary_rows import to_halves, to_pairs
 from tfcli.checkpoints.io.dtypes import torch_dtype
 from tfcli.checkpoints.strict_json import short
@@ -47,29 +47,37 @@ class Split:
     Args:
         dim: which.
         sizes: the length of each part.
+        groups: the parts lie together so many times, and `sizes` are those of one group.
     """
 
     dim: int
     sizes: tuple[Size, ...]
+    groups: Size = 1
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         (whole,) = _exactly(1, tensors)
+        groups = number_of(self.groups, sizes)
         lengths = [number_of(size, sizes) for size in self.sizes]
-        if length_along(whole, self.dim) != sum(lengths):
+        if length_along(whole, self.dim) != groups * sum(lengths):
+            times = f"{groups} times " if groups > 1 else ""
             raise WorkError(
-                f"{_shown(whole)}; dimension {self.dim} should be {' + '.join(map(str, lengths))}"
+                f"{_shown(whole)}; dimension {self.dim} should be {times}"
+                f"{' + '.join(map(str, lengths))}"
             )
         parts, at = [], 0
         for number, length in enumerate(lengths, start=1):
             how = f"part {number} of {len(lengths)} along dimension {self.dim}"
             read = partial(narrow, whole.read, self.dim, at, length)
-            shape = (*whole.shape[: self.dim], length, *whole.shape[self.dim + 1 :])
+            if groups > 1:
+                how += f" in each of {groups} groups"
+                read = partial(_of_groups, whole.read, self.dim, groups, at, length)
+            shape = _with_length(whole, self.dim, groups * length)
             parts.append(replace(whole, shape=shape, how=_then(whole.how, how), read=read))
             at += length
         return parts
 
     def inverse(self) -> Fuse:
-        return Fuse(self.dim, self.sizes)
+        return Fuse(self.dim, self.sizes, self.groups)
 
 
 @dataclass(frozen=True)
@@ -79,27 +87,32 @@ class Fuse:
     Args:
         dim: which.
         sizes: the length of each part.
+        groups: the parts lie together so many times, and `sizes` are those of one group.
     """
 
     dim: int
     sizes: tuple[Size, ...]
+    groups: Size = 1
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        groups = number_of(self.groups, sizes)
         parts = _exactly(len(self.sizes), tensors)
         for part, size in zip(parts, self.sizes, strict=True):
-            length = number_of(size, sizes)
+            length = groups * number_of(size, sizes)
             if length_along(part, self.dim) != length:
                 raise WorkError(f"{_shown(part)}; dimension {self.dim} should be {length}")
-        total = sum(part.shape[self.dim] for part in parts)
-        shape = (*parts[0].shape[: self.dim], total, *parts[0].shape[self.dim + 1 :])
-        others = {(*part.shape[: self.dim], *part.shape[self.dim + 1 :]) for part in parts}
-        how = f"{len(parts)} joined along dimension {self.dim}"
-        reads = tuple(part.read for part in parts)
         lengths = tuple(part.shape[self.dim] for part in parts)
-        return [_joined(parts, shape, how, others, Pieces(reads, lengths, self.dim))]
+        shape = _with_length(parts[0], self.dim, sum(lengths))
+        others = {_with_length(part, self.dim, 0) for part in parts}
+        how = f"{len(parts)} joined along dimension {self.dim}"
+        if groups == 1:
+            pieces = Pieces(tuple(part.read for part in parts), lengths, self.dim)
+            return [_joined(parts, shape, how, others, pieces)]
+        read = partial(_in_groups, parts, self.dim, groups)
+        return [_joined(parts, shape, f"{how} in {groups} groups", others, read)]
 
     def inverse(self) -> Split:
-        return Split(self.dim, self.sizes)
+        return Split(self.dim, self.sizes, self.groups)
 
 
 @dataclass(frozen=True)
@@ -138,61 +151,6 @@ class Unstack:
 
 
 @dataclass(frozen=True)
-class Deinterleave:
-    """One tensor, in which several lie together group by group, becomes these.
-
-    Args:
-        groups: how many there are.
-        sizes: the rows that each tensor has in a group.
-    """
-
-    groups: Size
-    sizes: tuple[Size, ...]
-
-    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
-        (whole,) = _exactly(1, tensors)
-        groups = number_of(self.groups, sizes)
-        lengths = [number_of(size, sizes) for size in self.sizes]
-        if length_along(whole, 0) != groups * sum(lengths):
-            held = " + ".join(map(str, lengths))
-            raise WorkError(f"{_shown(whole)}; dimension 0 should be {groups} times {held}")
-        parts, at = [], 0
-        for number, length in enumerate(lengths, start=1):
-            how = f"part {number} of {len(lengths)} of each of {groups} groups"
-            read = partial(_of_groups, whole.read, groups, at, length)
-            shape = (groups * length, *whole.shape[1:])
-            parts.append(replace(whole, shape=shape, how=_then(whole.how, how), read=read))
-            at += length
-        return parts
-
-    def inverse(self) -> Interleave:
-        return Interleave(self.groups, self.sizes)
-
-
-@dataclass(frozen=True)
-class Interleave:
-    """The inverse of `Deinterleave`: several tensors are laid together group by group."""
-
-    groups: Size
-    sizes: tuple[Size, ...]
-
-    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
-        groups = number_of(self.groups, sizes)
-        parts = _exactly(len(self.sizes), tensors)
-        for part, size in zip(parts, self.sizes, strict=True):
-            length = groups * number_of(size, sizes)
-            if length_along(part, 0) != length:
-                raise WorkError(f"{_shown(part)}; dimension 0 should be {length}")
-        shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
-        others = {part.shape[1:] for part in parts}
-        how = f"{len(parts)} interleaved in {groups} groups"
-        return [_joined(parts, shape, how, others, partial(_in_groups, parts, groups))]
-
-    def inverse(self) -> Deinterleave:
-        return Deinterleave(self.groups, self.sizes)
-
-
-@dataclass(frozen=True)
 class Trim:
     """Rows after those of the vocabulary, with which an embedding is filled up, are left out.
 
@@ -212,7 +170,7 @@ class Trim:
         if held == rows:
             return [whole]
         how, read = f"the first {rows} rows", partial(narrow, whole.read, 0, 0, rows)
-        shape = (rows, *whole.shape[1:])
+        shape = _with_length(whole, 0, rows)
         return [replace(whole, shape=shape, how=_then(whole.how, how), read=read)]
 
     def inverse(self) -> Fill:
@@ -235,7 +193,7 @@ class Fill:
             return [whole]
         more = partial(_last_row, whole.read, filled - rows)
         how, read = f"filled up to {filled} rows", Pieces((whole.read, more), (rows, filled - rows))
-        shape = (filled, *whole.shape[1:])
+        shape = _with_length(whole, 0, filled)
         return [replace(whole, shape=shape, how=_then(whole.how, how), read=read)]
 
     def inverse(self) -> Trim:
@@ -352,6 +310,10 @@ def length_along(tensor: TensorEntry, dim: int) -> int:
     return tensor.shape[dim]
 
 
+def _with_length(tensor: TensorEntry, dim: int, length: int) -> tuple[int, ...]:
+    return (*tensor.shape[:dim], length, *tensor.shape[dim + 1 :])
+
+
 def _each(
     tensors: Sequence[TensorEntry],
     at: tuple[int, ...] | None,
@@ -407,14 +369,16 @@ def _stack(parts: Sequence[TensorEntry]) -> Tensor:
     return torch.stack([part.read() for part in parts])
 
 
-def _of_groups(read: Callable[[], Tensor], groups: int, start: int, length: int) -> Tensor:
-    return read().unflatten(0, (groups, -1)).narrow(1, start, length).flatten(0, 1)
+def _of_groups(read: Read, dim: int, groups: int, start: int, length: int) -> Tensor:
+    grouped = read().unflatten(dim, (groups, -1))
+    return grouped.narrow(dim + 1, start, length).flatten(dim, dim + 1)
 
 
-def _in_groups(parts: Sequence[TensorEntry], groups: int) -> Tensor:
+def _in_groups(parts: Sequence[TensorEntry], dim: int, groups: int) -> Tensor:
     import torch
 
-    return torch.cat([part.read().unflatten(0, (groups, -1)) for part in parts], 1).flatten(0, 1)
+    grouped = [part.read().unflatten(dim, (groups, -1)) for part in parts]
+    return torch.cat(grouped, dim + 1).flatten(dim, dim + 1)
 
 
 def _last_row(read: Callable[[], Tensor], count: int) -> Tensor:

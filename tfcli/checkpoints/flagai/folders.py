@@ -1,30 +1,20 @@
-"""FlagAI's folders to Hugging Face's layout and back, bit for bit.
-
-Tensors are renamed, divided and joined; none is computed. They go one at a time.
-"""
+"""FlagAI's folders in Hugging Face's terms, and what a model of Hugging Face becomes in FlagAI."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tfcli.checkpoints.beside import CONFIG, copy_companions, read_object
+from tfcli.checkpoints.beside import CONFIG, read_object
 from tfcli.checkpoints.flagai.configs import is_flagai, kind_of, to_core
 from tfcli.checkpoints.flagai.configs import to_flagai as flagai_config
 from tfcli.checkpoints.flagai.rules import DIALECTS
-from tfcli.checkpoints.flagai.tensors import as_flagai, write_flagai
 from tfcli.checkpoints.flagai.weights import HFView, has_weights, open_weights
-from tfcli.checkpoints.hf.safetensors import PendingTensor
-from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, write_shards
-from tfcli.checkpoints.io.dtypes import dtype_code, stored_shape
 from tfcli.errors import WorkError
-from tfcli.files import write_json
 from tfcli.models.registry import get_family
 
 # How a head's names begin, in either layout -> the core's task.
@@ -95,11 +85,6 @@ class Target:
         copies = dialect.copies | {b: a for a, b in dialect.copies.items()}
         return [spelt, *([copies[spelt]] if spelt in copies else [])]
 
-    def unneeded(self, name: str) -> str | None:
-        """Why a tensor of Hugging Face is left out, such as a mask that is computed."""
-        patterns = get_family(self.kind).model_class(self.task).ignorable()
-        return next((why for odd, why in patterns.items() if re.search(odd, name)), None)
-
 
 def is_folder(folder: Path) -> bool:
     """Whether a folder is FlagAI's: a config.json of its own, and weights beside it."""
@@ -127,50 +112,6 @@ def open_folder(folder: Path) -> Opened:
     if any(not torch.equal(view[name], view[origin]) for name, origin in _pairs(view, kind)):
         core = core.replace(tie_word_embeddings=False)
     return Opened(core.to_dict(), view)
-
-
-def to_hf(folder: Path, out: Path, *, max_shard_bytes: int = DEFAULT_SHARD_BYTES) -> dict[str, str]:
-    """Write a FlagAI folder in Hugging Face's layout.
-
-    Args:
-        folder: config.json and weights, those of model-parallel ranks too.
-        out: made when it is not there.
-        max_shard_bytes: the largest weight file.
-
-    Returns:
-        stored name -> why it is left out
-
-    Raises:
-        WorkError: files that cannot be read or written.
-        ModelError: a config that is not built.
-    """
-    opened = open_folder(folder)
-    out.mkdir(parents=True, exist_ok=True)
-    write_shards(out, _pending(opened.tensors), max_shard_bytes)
-    copy_companions(folder, out)
-    write_json(out / CONFIG, opened.config)
-    return opened.tensors.skipped
-
-
-def to_flagai(folder: Path, out: Path) -> None:
-    """Write a Hugging Face folder as FlagAI's: its config.json, and pytorch_model.bin.
-
-    Raises:
-        WorkError: files that cannot be read or written, or a model that FlagAI's class would
-            compute in another way.
-        ModelError: a config that is not built.
-    """
-    config = read_object(folder, CONFIG)
-    kind = kind_of(config, str(folder / CONFIG))
-    stored = open_weights(folder, kind, writable=False)
-    target = Target.of(config, stored, str(folder / CONFIG))
-    view = HFView(stored, DIALECTS[kind], target.task, own=False)
-    needed = [item for item in _pending(view) if target.unneeded(item.name) is None]
-    tensors = as_flagai(needed, kind, target.task, target.nested)
-    out.mkdir(parents=True, exist_ok=True)
-    write_flagai(out, tensors, kind, target.heads)
-    copy_companions(folder, out)
-    write_json(out / CONFIG, target.config)
 
 
 def task_of(names: Iterable[str], kind: str) -> str:
@@ -210,13 +151,3 @@ def _pairs(view: HFView, kind: str) -> list[tuple[str, str]]:
     """What the view holds twice where Hugging Face's config may tie it."""
     ties = DIALECTS[kind].ties.items()
     return [(name, origin) for name, origin in ties if name in view and origin in view]
-
-
-def _pending(view: HFView) -> list[PendingTensor]:
-    pending = []
-    for name in view:
-        like = view.shape_of(name)
-        code = dtype_code(like.dtype)
-        shape = stored_shape(code, tuple(like.shape))
-        pending.append(PendingTensor(name, code, shape, partial(view.__getitem__, name)))
-    return pending

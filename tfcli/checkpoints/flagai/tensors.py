@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from tfcli.checkpoints.dialect.pieces import Pieces
 from tfcli.checkpoints.dialect.ranks import require_whole_heads, shares_of
 from tfcli.checkpoints.flagai.rules import DIALECTS, cut_of
 from tfcli.checkpoints.flagai.weights import rank_file
@@ -149,8 +148,9 @@ def _joined(name: str, items: list[PendingTensor]) -> PendingTensor:
     if len({(item.dtype, item.shape[1:]) for item in items}) > 1:
         raise WorkError(f"the parts of {short(name)} differ in type or width")
     shape = (sum(item.shape[0] for item in items), *first.shape[1:])
-    read = Pieces(tuple(item.read for item in items), tuple(item.shape[0] for item in items))
-    return dataclasses.replace(first, name=name, shape=shape, read=read)
+    return dataclasses.replace(
+        first, name=name, shape=shape, read=lambda: torch.cat([item.read() for item in items])
+    )
 
 
 def _drop_tied(found: dict[str, PendingTensor]) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from tfcli.checkpoints.dialect.dialect import Cut, Dialect, Facts, Rule
-from tfcli.checkpoints.dialect.steps import Deinterleave, Fuse, Permute, Split, Step, Trim
+from tfcli.checkpoints.dialect.steps import Fuse, Permute, Split, Step, Trim
 from tfcli.checkpoints.megatron.args import padded_rows
 
 _IN_LAYER = r"^(decoder\.layers\.\d+\.)"
@@ -85,8 +85,8 @@ def _attention(version: float) -> tuple[Cut, Step]:
     if version < 1:
         return Cut(0, blocks=3), Split(0, _QKV)
     if version < 2:
-        return _ROWS, Deinterleave("kv", (1, 1, 1))
-    return _ROWS, Deinterleave("groups", ("of_group", "head_dim", "head_dim"))
+        return _ROWS, Split(0, (1, 1, 1), groups="kv")
+    return _ROWS, Split(0, ("of_group", "head_dim", "head_dim"), groups="groups")
 
 
 def _gpt2(version: float) -> tuple[Rule, ...]:

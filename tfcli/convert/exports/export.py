@@ -105,7 +105,7 @@ def _make(view: Checkpoint, spec: ConvertSpec, job: Job, form: Format, bound: fl
 
     wanted = None if spec.dtype is None else torch_dtype(USER_NAMES[spec.dtype])
     with job.console.progress("loading, tracing, writing, running", 4, "steps") as bar:
-        model = load_model(view, dtype=wanted)
+        model = load_model(view, task=None, dtype=wanted)
         inputs, outputs = described(model, form.rows), output_names(model.task)
         graph = Graph(model).eval()
         known = known_answers(graph, rows=form.rows) if spec.verify != "none" else []
