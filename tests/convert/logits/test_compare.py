@@ -156,7 +156,8 @@ def test_gguf_types(family, tmp_path, tiny_tokenizer):
         assert account.relative_difference == account.expected_difference
     sizes = [found[kind].relative_difference for kind in found]
     assert sizes[0] == 0 and sizes == sorted(sizes)
-    assert found["fp32"].rounded == {} and list(found["q4_0"].rounded) == ["Q4_0"]
+    # The output stays at Q8_0, as in llama.cpp's own mixes.
+    assert found["fp32"].rounded == {} and set(found["q4_0"].rounded) == {"Q4_0", "Q8_0"}
     assert sizes[3] > 5 * sizes[2] > 0
 
 

@@ -80,9 +80,22 @@ def test_sums_are_added_up_in_float32(tokens):
     layer, x = mixture(k=4).bfloat16(), torch.randn(1, tokens, 8).bfloat16()
     with torch.no_grad():
         out = layer(x, begin(x))
-        exact = one_by_one(layer, x[0])
+        exact = expert_by_expert(layer, x[0])
     assert out.dtype == torch.bfloat16
-    assert torch.equal(out[0], exact.bfloat16())
+    # One rounding to bfloat16 is off by 0.0011 on average, one after each of four terms by 0.003.
+    assert (out[0].float() - exact).norm() < 0.0018 * exact.norm()
+
+
+def expert_by_expert(layer, x):
+    """The weighted sum in float32, with each expert's outputs as the layer has them: a product's
+    last bits depend on its number of rows."""
+    routing = layer.gate(x)
+    out = torch.zeros(x.shape)
+    for number, expert in enumerate(layer.experts):
+        rows, place = (routing.chosen == number).nonzero(as_tuple=True)
+        if len(rows):
+            out[rows] += routing.weights[rows, place, None].float() * expert(x[rows]).float()
+    return out
 
 
 def test_each_expert_runs_once_on_its_rows():
