@@ -47,7 +47,7 @@ def _verified(result: ConvertResult) -> str:
             f"{result.largest_error:.2g} of their largest number"
         )
     if not result.largest_error:
-        return f"{result.verified} read back and equal to the source, bit for bit"
+        return result.compared()
     return (
         f"{result.verified} read back and within their types' error of the source, "
         f"at most {result.largest_error:.2g} of a value"

@@ -6,14 +6,23 @@ from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
 from tfcli.inspect.spec import (
+    AdapterFacts,
     GGUFFacts,
     InspectResult,
     InspectSpec,
     Memory,
+    Need,
     Quantization,
     TensorLine,
 )
 from tfcli.units import format_bytes, format_count, plural
+
+_ACTIONS = {
+    "load": "load",
+    "run": "run one sequence",
+    "train": "train with AdamW",
+    "adapt": "adapt with LoRA, rank 16",
+}
 
 
 def show(result: InspectResult, console: Console) -> None:
@@ -21,6 +30,8 @@ def show(result: InspectResult, console: Console) -> None:
     facts = {"path": result.path, "container": result.kind}
     if result.model_type:
         facts["family"] = f"{result.model_type} ({result.architecture or 'no architecture named'})"
+    if result.adapter:
+        facts |= _adapter(result.adapter)
     facts["task"] = result.task or f"none: {result.problem}"
     stored = "" if result.parameters_counted == "logical" else " (stored values)"
     facts["parameters"] = f"{format_count(result.parameters)} ({result.parameters:,}){stored}"
@@ -37,10 +48,46 @@ def show(result: InspectResult, console: Console) -> None:
     else:
         facts["tokenizer"] = "none"
     facts["chat template"] = "yes" if result.chat_template else "no"
-    facts |= _memory(result.memory)
+    if result.adapter is None:
+        facts |= _memory(result.memory)
     facts |= {f"beside: {name}": what for name, what in result.beside.items()}
-    print_facts(console, "Checkpoint", facts)
+    print_facts(console, "Checkpoint" if result.adapter is None else "Adapter", facts)
+    _needs(result, console)
     _tensors(result, console)
+
+
+def _needs(result: InspectResult, console: Console) -> None:
+    """What the model needs in each type, and where that fits."""
+    if not result.needs:
+        return
+    dtypes = list(dict.fromkeys(need.dtype for need in result.needs))
+    sizes: dict[tuple[str, str], Need] = {(n.action, n.dtype): n for n in result.needs}
+    rows = []
+    for action, what in _ACTIONS.items():
+        found = [sizes.get((action, dtype)) for dtype in dtypes]
+        if any(found):
+            rows.append([what, *("" if need is None else _need(need) for need in found)])
+    here = ", ".join(f"{d.device} {format_bytes(d.bytes)}" for d in result.machine)
+    print_table(console, f"Memory that it needs ({here} here)", ["", *dtypes], rows)
+
+
+def _need(need: Need) -> str:
+    fits = need.fits or ["too large here"]
+    return f"{format_bytes(need.bytes)} ({', '.join(fits)})"
+
+
+def _adapter(found: AdapterFacts) -> dict[str, str]:
+    facts = {"adapter": f"{found.method}, as {found.wrote} writes it"}
+    if found.rank is not None:
+        alpha = "" if found.alpha is None else f", alpha {found.alpha:g}"
+        facts["rank"] = f"{found.rank}{alpha}"
+    if found.targets:
+        facts["changes"] = ", ".join(found.targets)
+    if found.whole:
+        facts["brings whole"] = ", ".join(found.whole)
+    if found.base:
+        facts["base"] = found.base
+    return facts
 
 
 def _tensors(result: InspectResult, console: Console) -> None:
@@ -87,7 +134,7 @@ def _memory(memory: Memory) -> dict[str, str]:
         facts["to run"] = (
             f"{format_bytes(memory.run)} at {memory.context:,} tokens (key/value cache {cache})"
         )
-    facts["to train"] = f"{format_bytes(memory.train)} and activations (AdamW, fp32)"
+    facts["to train"] = f"{format_bytes(memory.train)} and activations (AdamW, float32)"
     return facts
 
 

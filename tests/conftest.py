@@ -46,7 +46,7 @@ def tiny_llama(tmp_path_factory, tiny_tokenizer) -> Path:
 
 def make_tiny_llama(folder: Path, tokenizer: Path, seed: int = 0, **changes: object) -> Path:
     """Write a tiny random llama; `changes` are keys of its config."""
-    from tfcli.checkpoints.model import save_model
+    from tfcli.checkpoints.folder import save_model
     from tfcli.models.loading import build, initialize
     from tfcli.models.registry import read_config
 

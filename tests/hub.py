@@ -30,6 +30,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answer)
         self.folder = folder
         self.asked: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
         self.fails: str | None = None
 
 
@@ -39,27 +40,41 @@ class Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         name = "/".join(path.split("/resolve/")[-1].split("/")[1:])
+        home = self.server.folder
+        files = sorted(one for one in home.rglob("*") if one.is_file())
+        names = [one.relative_to(home).as_posix() for one in files]
         if "/resolve/" in path and name == self.server.fails:
             self.answer(403, b"")
         elif "/resolve/" in path:
             if self.command == "GET":
                 self.server.asked[name] += 1
-            self.answer(
-                200, (self.server.folder / name).read_bytes(), ETag=f'"{name.replace("/", "-")}"'
-            )
+            self.send_file((self.server.folder / name).read_bytes(), name)
         elif "/tree/" in path:
-            home = self.server.folder
-            files = sorted(one for one in home.rglob("*") if one.is_file())
-            names = [one.relative_to(home).as_posix() for one in files]
             tree = [
                 {"type": "file", "path": name, "size": one.stat().st_size, "oid": name}
                 for name, one in zip(names, files, strict=True)
             ]
             self.answer(200, json.dumps(tree).encode())
         else:
-            self.answer(200, json.dumps({"id": "org/any", "sha": COMMIT}).encode())
+            siblings = [{"rfilename": name} for name in names]
+            about = {"id": "org/any", "sha": COMMIT, "siblings": siblings}
+            self.answer(200, json.dumps(about).encode())
 
     do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+
+    def send_file(self, content: bytes, name: str) -> None:
+        """The file, or the part of it that is asked for."""
+        tag = {"ETag": f'"{name.replace("/", "-")}"'}
+        asked = self.headers.get("Range", "")
+        if not asked or self.command != "GET":
+            self.server.sent[name] += len(content)
+            self.answer(200, content, **tag)
+            return
+        first, last = map(int, asked.removeprefix("bytes=").split("-"))
+        part = content[first : last + 1]
+        self.server.sent[name] += len(part)
+        place = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
+        self.answer(206, part, **tag, **{"Content-Range": place})
 
     def answer(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.commands.app import run
 from tfcli.errors import ModelError, UsageError
 from tfcli.families import load_family_file

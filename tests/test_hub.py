@@ -12,8 +12,10 @@ import pytest
 from huggingface_hub import constants
 
 from tests.hub import use
+from tfcli.convert.spec import ConvertSpec
 from tfcli.errors import UsageError, WorkError
-from tfcli.hub import resolve
+from tfcli.hub import commit_of, resolve
+from tfcli.recipe.digests import InputDigests
 
 COMMIT = "a" * 40
 ANSWERS = {
@@ -35,8 +37,23 @@ FILES = (
 )
 
 
+# Several quantizations, one of them in parts, and a picture encoder that is no model.
+PARTS = ("sub/good-Q8_0-00001-of-00002.gguf", "sub/good-Q8_0-00002-of-00002.gguf")
+QUANTIZED = ("config.json", "good-Q4_K_M.gguf", "good-UD-Q4_K_XL.gguf", "mmproj-F16.gguf", *PARTS)
+ONE_QUANTIZATION = ("README.md", "good-q8_0.gguf")
+ORIGINAL = ("consolidated.00.pth", "params.json", "tokenizer.model", "code.py")
+
 # What an older model has. The trainer's arguments are a pickle too, and no weights.
 PICKLED = ("config.json", "pytorch_model.bin", "training_args.bin", "tf_model.h5")
+
+
+REPOSITORIES = {
+    "good": FILES,
+    "pickled": PICKLED,
+    "good-GGUF": QUANTIZED,
+    "one-GGUF": ONE_QUANTIZATION,
+    "original": ORIGINAL,
+}
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -50,11 +67,13 @@ class Hub(BaseHTTPRequestHandler):
             status, code = ANSWERS[parts[4]]
             self.answer(status, b"", **({"X-Error-Code": code} if code else {}))
         elif parts[5] == "tree":
-            files = PICKLED if parts[4] == "pickled" else FILES
+            files = REPOSITORIES[parts[4]]
             tree = [{"type": "file", "path": f, "size": len(f), "oid": f} for f in files]
             self.answer(200, json.dumps(tree).encode())
         else:
-            self.answer(200, json.dumps({"id": "org/good", "sha": COMMIT}).encode())
+            siblings = [{"rfilename": name} for name in REPOSITORIES[parts[4]]]
+            about = {"id": "org/good", "sha": COMMIT, "siblings": siblings}
+            self.answer(200, json.dumps(about).encode())
 
     do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 
@@ -172,6 +191,73 @@ def test_a_download_takes_neither_code_nor_pickles(
 def test_pickled_weights_are_taken_where_there_are_no_others(online: None, cache: Path) -> None:
     folder = resolve("org/pickled")
     assert {path.name for path in folder.iterdir()} == {"config.json", "pytorch_model.bin"}
+
+
+def fetched(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("ref", "opened"),
+    [
+        ("good-GGUF:Q4_K_M", "good-Q4_K_M.gguf"),
+        ("good-GGUF:q4_k_m@main", "good-Q4_K_M.gguf"),
+        (f"good-GGUF@{COMMIT}:Q4_K_M", "good-Q4_K_M.gguf"),
+        ("good-GGUF:UD-Q4_K_XL", "good-UD-Q4_K_XL.gguf"),
+        ("good-GGUF:Q4_K_XL", "good-UD-Q4_K_XL.gguf"),
+        ("good-GGUF:good-Q4_K_M.gguf", "good-Q4_K_M.gguf"),
+        ("good-GGUF:mmproj-F16.gguf", "mmproj-F16.gguf"),
+        ("one-GGUF", "good-q8_0.gguf"),
+        ("good:consolidated.safetensors", "consolidated.safetensors"),
+    ],
+)
+def test_a_hub_id_may_name_a_file_or_a_quantization(
+    online: None, cache: Path, ref: str, opened: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = resolve(f"org/{ref}")
+    assert found.name == opened
+    assert commit_of(found) == COMMIT
+    weights = {name for name in fetched(found.parent) if not name.endswith(".json")}
+    assert weights == {opened}
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert resolve(f"org/{ref}") == found
+
+
+def test_a_model_in_parts_comes_with_all_of_them(online: None, cache: Path) -> None:
+    found = resolve("org/good-GGUF:Q8_0")
+    assert found.as_posix().endswith(PARTS[0])
+    assert commit_of(found) == COMMIT
+    assert fetched(found.parents[1]) == {"config.json", *PARTS}
+
+
+@pytest.mark.parametrize(
+    ("ref", "says", "fix"),
+    [
+        ("good-GGUF", "holds 3 models: Q4_K_M, Q8_0, UD-Q4_K_XL", "org/good-GGUF:Q4_K_M"),
+        ("good-GGUF:Q2_K", "no quantization 'Q2_K'", "it has Q4_K_M, Q8_0, UD-Q4_K_XL"),
+        ("good:Q4_K_M", "no quantization 'Q4_K_M'", "tfcli hub list"),
+    ],
+)
+def test_what_a_repository_lacks_or_has_several_of_is_listed(
+    online: None, cache: Path, ref: str, says: str, fix: str
+) -> None:
+    with pytest.raises(UsageError, match=says) as error:
+        resolve(f"org/{ref}")
+    assert fix in str(error.value.fix)
+    assert not list(cache.rglob("*.gguf"))
+
+
+def test_weights_as_their_authors_had_them_are_taken_where_there_are_no_others(
+    online: None, cache: Path
+) -> None:
+    assert fetched(resolve("org/original")) == {*ORIGINAL} - {"code.py"}
+
+
+@pytest.mark.parametrize("ref", ["org/good-GGUF:Q4_K_M", "org/good"])
+def test_the_record_of_a_step_names_the_commit_of_a_hub_id(
+    online: None, cache: Path, ref: str
+) -> None:
+    assert InputDigests(ConvertSpec(source=ref, output="out")) == {ref: f"commit {COMMIT}"}
 
 
 def test_a_hub_that_does_not_answer(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,34 +8,14 @@ weights, which are read without running anything, only from a model that has no 
 from __future__ import annotations
 
 import errno
-import re
-from collections.abc import Iterator
+import glob
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tfcli.errors import UsageError, WorkError
-from tfcli.tokenizers.files import COMPANIONS
+from tfcli.hub_choice import HubRef, choose, parse_ref
 
-_FETCH = [
-    "config.json",
-    "adapter_config.json",
-    *COMPANIONS,
-    "*.safetensors",
-    "*.safetensors.index.json",
-]
-_FETCH_PICKLED = ["pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json"]
-# Other formats' copies of the same weights lie in folders, and the hub's `*` reaches into them.
-# Folders of modules, such as 2_Dense, are not among these.
-_LEAVE = [
-    "consolidated*",
-    *(
-        f"{folder}/{name}"
-        for name in _FETCH
-        if "*" in name and "/" not in name
-        for folder in ("[!1-9]*", "[1-9][!_]*")
-    ),
-]
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?(?:@[\w./-]+)?", re.ASCII)
 _FILE_ENDINGS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".json", ".yaml", ".yml")
 
 
@@ -43,37 +23,80 @@ def resolve(ref: str | Path) -> Path:
     """The local folder or file of a model reference.
 
     Args:
-        ref: a folder, a file, or a hub id `name` or `org/name`, with `@revision` (a branch, tag or
-            commit) if wanted. What exists here wins.
+        ref: a folder, a file, or a hub id `name` or `org/name`. The id may name a file of it or a
+            quantization, as in `org/name:Q4_K_M`, and a branch, tag or commit, as in
+            `org/name@revision`. What exists here wins.
 
     Returns:
-        The path as given, or the folder of the hub's cache, which is named by its commit.
+        The path as given; or the folder of the hub's cache, or a file in it, see `commit_of`.
 
     Raises:
-        UsageError: neither here nor a hub id, or the hub has no such model or revision.
+        UsageError: neither here nor a hub id, the hub has no such model, revision or part, or it
+            holds several and none is named.
         WorkError: access is refused, or the hub cannot be reached and the cache lacks the model.
     """
     path = Path(ref).expanduser()
     text = str(ref)
     if text.strip() and path.exists():
         return path
-    if isinstance(ref, Path) or not _HUB_ID.fullmatch(text) or text.endswith(_FILE_ENDINGS):
+    asked = hub_ref(ref)
+    if asked is None:
         raise UsageError(
             f"there is no such file or folder: {text}",
-            fix="name a checkpoint folder, or a hub id such as org/name or org/name@revision",
+            fix="name a checkpoint folder, or a hub id such as org/name, org/name@revision or "
+            "org/name:Q4_K_M",
         )
-    name, _, revision = text.partition("@")
-    found = download(name, revision or None)
-    if not any(found.glob("*.safetensors")):
-        found = download(name, revision or None, files=_FETCH_PICKLED)
-    return found
+    choice = choose(names_of(asked), asked)
+    folder = download(asked.name, asked.revision, files=choice.files)
+    return folder if choice.opened is None else folder / choice.opened
+
+
+def hub_ref(ref: str | Path) -> HubRef | None:
+    """What a reference to nothing that is here says of the hub; None if it is a path."""
+    asked = None if isinstance(ref, Path) else parse_ref(ref)
+    if asked is None or (asked.part is None and ref.endswith(_FILE_ENDINGS)):  # type: ignore[union-attr]
+        return None
+    return asked
+
+
+def commit_of(path: Path) -> str:
+    """The commit of what `resolve` found on the hub: the cache's folders are named by it."""
+    return next(each.name for each in (path, *path.parents) if each.parent.name == "snapshots")
+
+
+def names_of(ref: HubRef) -> list[str]:
+    """The names of a repository's files; without the hub, of those that the cache holds.
+
+    Raises:
+        UsageError: the hub has no such model or revision.
+        WorkError: access is refused, or the hub cannot be reached and the cache lacks the model.
+    """
+    from huggingface_hub import HfApi, constants, errors, snapshot_download
+
+    with explained(ref.name, ref.revision):
+        if not constants.HF_HUB_OFFLINE:
+            try:
+                # One request without retries; listing the tree tries for half a minute.
+                siblings = HfApi().model_info(ref.name, revision=ref.revision or "main").siblings
+                return [sibling.rfilename for sibling in siblings or ()]
+            except (errors.HTTPError, OSError) as error:
+                # What the hub refuses is its answer; where there is none, the cache is asked.
+                response = getattr(error, "response", None)
+                if response is not None and response.status_code < 500:
+                    raise
+        # Without patterns, the client asks for all files of the repository.
+        found = snapshot_download(
+            ref.name, revision=ref.revision, allow_patterns=[], local_files_only=True
+        )
+    folder = Path(found)
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
 def download(
     name: str,
     revision: str | None = None,
     *,
-    files: list[str] | None = None,
+    files: Iterable[str],
     folder: Path | None = None,
 ) -> Path:
     """Fetch files of a model from the hub.
@@ -81,7 +104,7 @@ def download(
     Args:
         name: the hub id.
         revision: a branch, tag or commit; None: main.
-        files: patterns of their names; None: what a checkpoint needs.
+        files: their names.
         folder: where they go; None: into the hub's cache.
 
     Returns:
@@ -97,8 +120,7 @@ def download(
         found = snapshot_download(
             name,
             revision=revision,
-            allow_patterns=_FETCH if files is None else files,
-            ignore_patterns=_LEAVE,
+            allow_patterns=[glob.escape(file) for file in files],
             local_dir=folder,
         )
     return Path(found)

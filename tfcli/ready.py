@@ -8,7 +8,7 @@ import psutil
 import torch
 
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.model import load_model
+from tfcli.checkpoints.folder import load_model
 from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_dtype
 from tfcli.units import format_bytes

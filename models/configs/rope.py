@@ -35,6 +35,12 @@ _NUMBERS = (
     "partial_rotary_factor",
 )
 _KNOWN = (*_NUMBERS, "rope_type", "type", "truncate", "short_factor", "long_factor")
+IGNORED = {
+    "attn_factor": "transformers computes it from the factor",
+    "finetuned": "it says how the model was made",
+    "extrapolation_factor": "transformers takes it for 1",
+}
+"""Keys of released configs that transformers does not read -> why nothing is lost."""
 _LEARNED_LENGTH = ("llama3", "yarn", "longrope")  # these scale relative to the trained length
 
 
@@ -52,7 +58,7 @@ def read_rope(data: dict[str, Any], *, default_theta: float = 10000.0) -> dict[s
     data.pop("rope_parameters", None)
     theta = data.pop("rope_theta", None)
     partial = data.pop("partial_rotary_factor", None)
-    rope = {key: value for key, value in given.items() if value is not None}
+    rope = {k: value for k, value in given.items() if value is not None and k not in IGNORED}
     rope["rope_type"] = rope.get("rope_type", rope.get("type", "default"))
     rope.pop("type", None)
     rope.setdefault("rope_theta", default_theta if theta is None else theta)
@@ -65,6 +71,17 @@ def read_rope(data: dict[str, Any], *, default_theta: float = 10000.0) -> dict[s
         elif data.get("max_position_embeddings") is not None:
             rope.setdefault("original_max_position_embeddings", data["max_position_embeddings"])
     return rope
+
+
+def config_notes(config: Mapping[str, Any]) -> list[str]:
+    """What to say of the rotary settings of a config.json that are not read, without harm."""
+    found: dict[str, None] = {}
+    for name in ("rope_scaling", "rope_parameters"):
+        settings = config.get(name)
+        groups = [settings, *settings.values()] if isinstance(settings, dict) else []
+        for group in groups:
+            found |= dict.fromkeys(k for k in IGNORED if isinstance(group, dict) and k in group)
+    return [f"rope_parameters.{key} is not read: {IGNORED[key]}" for key in found]
 
 
 def write_rope(rope: dict[str, Any]) -> dict[str, Any]:

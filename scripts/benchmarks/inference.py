@@ -23,7 +23,7 @@ Decode = Callable[[list[int]], Iterator[int]]
 
 def tfcli_side(folder: str, dtype: torch.dtype) -> Callable[[], Decode]:
     """What loads a model and gives a function from a prompt to new tokens."""
-    from tfcli.checkpoints.model import load_model
+    from tfcli.checkpoints.folder import load_model
     from tfcli.generate.loop import generate
     from tfcli.models.registry import get_family
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tfcli.checkpoints.model import save_model
+from tfcli.checkpoints.folder import save_model
 from tfcli.models.loading import build, initialize
 from tfcli.models.registry import read_config
 

@@ -15,10 +15,10 @@ from tests.checkpoints.models import GPT2, LLAMA, tiny
 from tfcli.average.combine import arc, mean
 from tfcli.average.run import run
 from tfcli.average.spec import AverageResult, AverageSpec
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.io import tensor_pieces as pieces
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.checkpoints.write import verify_written
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError

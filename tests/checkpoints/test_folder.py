@@ -11,9 +11,9 @@ import torch
 import transformers
 
 from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny, tokens
-from tfcli.checkpoints.folder import copy_companions, load_config, load_generation_config
+from tfcli.checkpoints.beside import copy_companions, load_config, load_generation_config
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.errors import ModelError, UsageError, WorkError
 
 AUTO = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tfcli.checkpoints.folder import load_config
+from tfcli.checkpoints.beside import load_config
 from tfcli.checkpoints.strict_json import BUDGET, memory, parse_json, parse_object, read_json
 from tfcli.errors import WorkError
 from tfcli.tokenizers.load import load_tokenizer

@@ -11,8 +11,8 @@ import transformers
 
 from tests.models.tiny import FIRST, content, tiny_model
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import save_model
 from tfcli.checkpoints.target_dtypes import target_dtypes
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec
@@ -45,7 +45,7 @@ def test_what_stays_in_fp32_is_what_transformers_keeps(model_type, wanted):
     names, model = theirs(model_type)
     plan = model._get_dtype_plan(TYPES[wanted])
     kept = {name for name in names if any(re.search(part, name) for part in plan)}
-    targets = target_dtypes(view(content(model_type), dict.fromkeys(names, "F32")), wanted, None)
+    targets = target_dtypes(view(content(model_type), dict.fromkeys(names, "F32")), wanted)
     assert {name for name, code in targets.items() if code == "F32"} == kept
 
 
@@ -53,10 +53,10 @@ def test_some_family_keeps_some():
     """So that the test above compares more than empty sets."""
     bias = "model.layers.1.mlp.gate.e_score_correction_bias"
     held = view(content("deepseek_v3"), {bias: "F32", "lm_head.weight": "F32"})
-    assert target_dtypes(held, "BF16", None) == {bias: "F32", "lm_head.weight": "BF16"}
+    assert target_dtypes(held, "BF16") == {bias: "F32", "lm_head.weight": "BF16"}
     held = view(content("t5"), {"encoder.block.0.layer.1.DenseReluDense.wo.weight": "F32"})
-    assert set(target_dtypes(held, "F16", None).values()) == {"F32"}
-    assert set(target_dtypes(held, "BF16", None).values()) == {"BF16"}
+    assert set(target_dtypes(held, "F16").values()) == {"F32"}
+    assert set(target_dtypes(held, "BF16").values()) == {"BF16"}
 
 
 def test_a_half_that_may_not_be_cast_to_the_other_becomes_fp32():
@@ -67,17 +67,18 @@ def test_a_half_that_may_not_be_cast_to_the_other_becomes_fp32():
         ("F16", "BF16", "F32"),
         ("BF16", "BF16", "BF16"),
         ("BF16", "F32", "F32"),
-        ("F8_E4M3", "BF16", "F8_E4M3"),
+        ("F8_E4M3", "BF16", "F32"),
+        ("I32", "BF16", "I32"),
     ):
         held = view(content("deepseek_v3"), {bias: before})
-        assert target_dtypes(held, wanted, None) == {bias: after}, (before, wanted)
+        assert target_dtypes(held, wanted) == {bias: after}, (before, wanted)
 
 
 @pytest.mark.parametrize("model_type", ["unheard", None, 7])
 def test_of_other_families_nothing_is_kept(model_type):
     held = view({"model_type": model_type}, {"norm.weight": "F32"})
-    assert target_dtypes(held, "F16", None) == {"norm.weight": "F16"}
-    assert target_dtypes(held, None, None) == {"norm.weight": "F32"}
+    assert target_dtypes(held, "F16") == {"norm.weight": "F16"}
+    assert target_dtypes(held, None) == {"norm.weight": "F32"}
 
 
 def test_a_converted_folder_has_them_in_fp32(tmp_path):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.checkpoints.models import tiny
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import SafetensorsFile
-from tfcli.checkpoints.model import save_model
 from tfcli.commands.app import run
 
 

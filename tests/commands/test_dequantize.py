@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkpoints.models import LLAMA, tiny
-from tfcli.checkpoints.model import load_model, save_model
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.commands.app import run
 
 

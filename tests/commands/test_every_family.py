@@ -13,9 +13,9 @@ import torch
 from tokenizers import Tokenizer
 
 from tests.models.tiny import settings, tiny_model
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.commands.app import run
 from tfcli.evaluate.predict import TASKS
 from tfcli.models.errors import ModelError

@@ -10,7 +10,7 @@ import torch
 
 from tests.checkpoints.models import tiny
 from tests.merge.adapters import by_hand
-from tfcli.checkpoints.model import load_model, save_model
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.commands.app import run
 
 Q = "model.layers.0.self_attn.q_proj"

@@ -12,9 +12,9 @@ import transformers
 
 from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny, tokens
 from tfcli.checkpoints.containers import open_checkpoint
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.checkpoints.plan import make_plan
 from tfcli.checkpoints.verify import verify
 from tfcli.console import Console
@@ -112,7 +112,7 @@ def test_there_and_back_gives_the_first_file(tmp_path: Path) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_integers_booleans_and_small_floats_are_not_cast(tmp_path: Path) -> None:
+def test_integers_and_booleans_are_not_cast_and_floats_of_every_width_are(tmp_path: Path) -> None:
     source = checkpoint(
         tmp_path / "in",
         ids=torch.arange(3),
@@ -122,33 +122,44 @@ def test_integers_booleans_and_small_floats_are_not_cast(tmp_path: Path) -> None
     )
     result = convert(source, tmp_path / "out", dtype="fp16")
     kinds = {info.name: info.dtype for info in open_tensors(tmp_path / "out").infos()}
-    assert kinds == {"ids": "I64", "mask": "BOOL", "eight": "F8_E4M3", "wide": "F16"}
-    assert (result.converted, result.copied) == (1, 3)
+    assert kinds == {"ids": "I64", "mask": "BOOL", "eight": "F16", "wide": "F16"}
+    assert (result.converted, result.copied) == (2, 2)
 
 
-def test_the_numbers_of_quantized_tensors_are_not_cast(tmp_path: Path) -> None:
-    half = torch.ones(2, dtype=torch.float16)
+def test_what_was_compared_is_said_of_casts_that_round_and_of_those_that_do_not(
+    tmp_path: Path,
+) -> None:
+    source = checkpoint(
+        tmp_path / "in", a=torch.ones(2), b=torch.ones(2).half(), ids=torch.arange(3)
+    )
+    said = {
+        kind: convert(source, tmp_path / str(kind), dtype=kind).compared()
+        for kind in ("bf16", "fp32", None)
+    }
+    assert said == {
+        "bf16": "read back: 2 each equal to its source rounded to bf16; "
+        "1 equal to the source, bit for bit",
+        "fp32": "read back: 3 equal to the source in value",
+        None: "read back: 3 equal to the source, bit for bit",
+    }
+    assert said["bf16"] in (tmp_path / "bf16/README.md").read_text()
+
+
+def test_packed_weights_are_copied_as_they_are_or_the_type_asked_for_is_refused(
+    tmp_path: Path,
+) -> None:
+    """Of packings that cannot be unpacked."""
     source = checkpoint(
         tmp_path / "in",
-        {"model_type": "other", "quantization_config": {"quant_method": "gptq"}},
-        q_proj__qweight=torch.ones(2, 2, dtype=torch.int32),
-        q_proj__scales=half,
-        q_proj__bias=half,
+        {"model_type": "other", "quantization_config": {"quant_method": "bitsandbytes"}},
         down__weight=torch.ones(4, 1, dtype=torch.uint8),
         down__weight__absmax=torch.ones(1),
-        norm__weight=half,
     )
-    convert(source, tmp_path / "out", dtype="bf16")
-    after = open_tensors(tmp_path / "out")
-    kinds = {info.name: info.dtype for info in after.infos()}
-    assert kinds == {
-        "q_proj.qweight": "I32",
-        "q_proj.scales": "F16",
-        "q_proj.bias": "F16",
-        "down.weight": "U8",
-        "down.weight.absmax": "F32",
-        "norm.weight": "BF16",
-    }
+    convert(source, tmp_path / "out")
+    kinds = {info.name: info.dtype for info in open_tensors(tmp_path / "out").infos()}
+    assert kinds == {"down.weight": "U8", "down.weight.absmax": "F32"}
+    with pytest.raises(WorkError, match="quant_method: 'bitsandbytes' is not supported"):
+        convert(source, tmp_path / "cast", dtype="bf16")
 
 
 def test_a_value_beyond_the_type_is_an_error_that_names_its_tensor(tmp_path: Path) -> None:
@@ -269,7 +280,8 @@ def test_the_card_says_where_it_came_from(llama: Path, tmp_path: Path) -> None:
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["inputs"][str(llama)] in card
     assert "F32 to BF16" in card and "`llama` (hf)" in card
-    assert f"| verified | {outcome.result.model_dump()['verified']} tensors" in card
+    count = outcome.result.model_dump()["verified"]
+    assert f"| verified | read back: {count} each equal to its source rounded to bf16 |" in card
     assert str(tmp_path) not in card
 
 

@@ -10,9 +10,9 @@ import torch
 
 from tests.checkpoints.models import GPT2, LLAMA, tiny
 from tfcli.checkpoints.containers import find_container, open_checkpoint
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import save_model
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.errors import UsageError

@@ -12,10 +12,10 @@ import torch
 import transformers
 
 from tests.models.tiny import FIRST, OWN, content
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import WriteOptions
 from tfcli.checkpoints.containers import TARGETS, open_checkpoint
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.io.dtypes import dtype_code
 from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.checkpoints.original.read import DIALECTS

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from tests.quantize.test_run import GPT2, LLAMA, MIXTURES
+from tfcli.checkpoints.containers import open_checkpoint
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
+from tfcli.convert.spec import ConvertSpec
 from tfcli.dequantize.run import run
 from tfcli.dequantize.spec import DequantizeResult, DequantizeSpec
 from tfcli.errors import Problem, UsageError, WorkError
@@ -140,6 +142,22 @@ def test_the_config_says_that_it_is_dense(tmp_path: Path) -> None:
     assert "quantization_config" not in json.loads((tmp_path / "out/config.json").read_text())
     assert result.companions == ["tokenizer.json"]
     assert not (tmp_path / "out/quantize_config.json").exists()
+
+
+@pytest.mark.parametrize("to", ["hf", "gguf"])
+def test_convert_gives_the_same_where_a_type_is_asked_for(tmp_path: Path, to: str) -> None:
+    source = quantized(tmp_path / "q")
+    (source / "quantize_config.json").write_text("{}")
+    dequantize(source, tmp_path / "one", dtype="bf16")
+    out = tmp_path / "two"
+    spec = ConvertSpec(source=str(source), output=str(out), to=to, dtype="bf16")
+    execute(spec, Console.silent())
+    wanted, found = open_checkpoint(tmp_path / "one"), open_checkpoint(out)
+    assert wanted.tensors.keys() == found.tensors.keys()
+    for name in wanted.tensors:
+        one, two = wanted.weights[name], found.weights[name]
+        assert torch.equal(one.float(), two.float()), name
+    assert not (out / "quantize_config.json").exists()
 
 
 def test_linears_that_were_skipped_are_kept(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from tests.checkpoints.gguf.folders import write_folder
 from tests.checkpoints.mlx.test_mlx import folder as mlx_folder
 from tests.checkpoints.mlx.test_mlx import quantized
 from tests.checkpoints.models import LLAMA, tiny
+from tests.dequantize.test_dequantize import quantized as gptq
 from tests.diff.test_diff import diff, weights
-from tfcli.checkpoints.model import save_model
+from tfcli.checkpoints.folder import save_model
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.convert.run import run as convert
 from tfcli.convert.spec import ConvertSpec
 from tfcli.diff.spec import TensorDifference
@@ -113,3 +115,22 @@ def test_pickles(tmp_path: Path) -> None:
     save_model(tiny(LLAMA), tmp_path / "hf")
     result = diff(tmp_path / "a.pt", tmp_path / "hf")
     assert (result.kind_a, result.equal) == ("torch", len(state))
+
+
+def test_packed_weights_are_compared_dequantized_with_and_without_the_order_of_groups(
+    tmp_path: Path,
+) -> None:
+    packed = gptq(tmp_path / "q")
+    result = diff(tmp_path / "q-dense", packed)
+    assert (result.only_a, result.only_b, result.shapes) == (0, 0, 0)
+    found = {tensor.name: tensor for tensor in result.tensors}
+    up = found["model.layers.0.mlp.up_proj.weight"]
+    assert (up.status, up.how_b) == ("different", "4 bits dequantized")
+    assert 0 < (up.relative_difference or 0) < 0.2
+    assert found["model.norm.weight"].status == "equal"
+    source = open_tensors(packed / "model.safetensors")
+    (tmp_path / "less").mkdir()
+    held = {n.replace(".", "__"): source[n] for n in source if not n.endswith("g_idx")}
+    weights(tmp_path / "less/model.safetensors", **held)
+    (tmp_path / "less/config.json").write_text((packed / "config.json").read_text())
+    assert diff(packed, tmp_path / "less").identical

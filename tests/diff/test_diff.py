@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from tests.checkpoints.models import LLAMA, tiny
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.io import tensor_pieces as pieces
-from tfcli.checkpoints.model import save_model
 from tfcli.diff.compare import compare_configs, distance
 from tfcli.diff.run import run
 from tfcli.diff.spec import DiffResult, DiffSpec, TensorDifference

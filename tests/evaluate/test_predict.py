@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from tfcli.checkpoints.model import save_model
+from tfcli.checkpoints.folder import save_model
 from tfcli.commands.app import run
 from tfcli.errors import UsageError
 from tfcli.evaluate.predict import (

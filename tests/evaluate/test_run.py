@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import make_tiny_llama
-from tfcli.checkpoints.model import load_model, save_model
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.commands.app import run
 from tfcli.data.documents import read_documents
 from tfcli.models.loading import build, initialize

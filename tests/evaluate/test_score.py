@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.conftest import make_tiny_llama
-from tfcli.checkpoints.model import load_model
+from tfcli.checkpoints.folder import load_model
 from tfcli.errors import WorkError
 from tfcli.evaluate.score import score
 from tfcli.evaluate.windows import Plan, plan_windows

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from tfcli.checkpoints.flagai.rules import part_of, split_of
 from tfcli.flagai import models
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -122,6 +121,27 @@ def stored(folder: Path) -> dict[str, torch.Tensor]:
     return found
 
 
+# Modules of FlagAI's `mp_tools.py`: what is cut by rows, by columns, or each third of it by rows.
+CUTS = {
+    "glm": {
+        "word_embeddings": "rows",
+        "query_key_value": "thirds",
+        "dense": "columns",
+        "dense_h_to_4h": "rows",
+        "dense_4h_to_h": "columns",
+    },
+    "gpt2": {"wte": "rows", "c_attn": "thirds", "c_fc": "rows", "c_proj": "columns"},
+}
+
+
+def _part(how: str | None, value: torch.Tensor, count: int, rank: int) -> torch.Tensor:
+    if how is None or (how == "columns" and value.dim() == 1):
+        return value
+    if how == "thirds":
+        return torch.cat([third.chunk(count)[rank] for third in value.chunk(3)])
+    return value.chunk(count, 1 if how == "columns" else 0)[rank]
+
+
 def divide_into_ranks(folder: Path, kind: str, count: int) -> None:
     """Divide a folder's weights as model-parallel ranks hold them."""
     held = stored(folder)
@@ -129,6 +149,5 @@ def divide_into_ranks(folder: Path, kind: str, count: int) -> None:
     for rank in range(count):
         part = {}
         for name, value in held.items():
-            how = split_of(kind, name)
-            part[name] = value if how is None else part_of(value, how, count, rank).clone()
+            part[name] = _part(CUTS[kind].get(name.split(".")[-2]), value, count, rank).clone()
         torch.save({"module": part}, folder / f"pytorch_model_{rank:02d}.bin")

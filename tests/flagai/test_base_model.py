@@ -129,7 +129,7 @@ def test_what_trainers_put_around_the_weights_is_taken_off(wrapper, tmp_path):
 
 
 def test_safetensors_and_shards_of_pickles_load(tmp_path):
-    from tfcli.checkpoints.model import save_model
+    from tfcli.checkpoints.folder import save_model
 
     model = make(models.GPT2Model)
     folder = write(tmp_path / "mine", model)

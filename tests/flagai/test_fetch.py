@@ -44,7 +44,7 @@ def test_a_hub_id_has_a_folder_of_its_own(hub, tmp_path):
 
 
 def test_safetensors_go_before_pickles(hub, tmp_path):
-    from tfcli.checkpoints.model import save_model
+    from tfcli.checkpoints.folder import save_model
 
     save_model(make(models.GLMModel).core, hub.folder)
     folder = local_folder(tmp_path, "GLM-10b-ch")

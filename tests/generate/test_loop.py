@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tfcli.checkpoints.model import load_model
+from tfcli.checkpoints.folder import load_model
 from tfcli.generate.loop import generate
 
 PROMPT = [0, 12, 77, 130, 5]

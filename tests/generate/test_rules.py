@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from tests.models.tiny import tiny_model
-from tfcli.checkpoints.model import load_model, save_model
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.generate.loop import generate
 from tfcli.generate.rules import processes
 from tfcli.generate.sampling import greedy

@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from tests.models.tiny import tiny_model
-from tfcli.checkpoints.model import save_model
+from tfcli.checkpoints.folder import save_model
 from tfcli.commands.app import run
 from tfcli.errors import UsageError
 from tfcli.generate.sampling import greedy

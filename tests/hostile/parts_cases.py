@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from typing import Any
 
 import torch
 
 from tests.checkpoints.torch.hostile_pickles import Reduced, zipped
 from tests.hostile.case import CONVERT, Corpus, sparse
 from tests.hostile.trainer_cases import CONFIG, cuts, saved
+from tfcli.checkpoints.flagai.configs import to_core
+from tfcli.models.loading import build
+from tfcli.models.saving import plan_export
 
 RANK = "mp_rank_00/model_optim_rng.pt"
 PTH, PARAMS = "consolidated.00.pth", "params.json"
@@ -25,8 +29,7 @@ def make(corpus: Corpus) -> None:
 
 def _megatron(corpus: Corpus) -> None:
     config = json.loads((corpus.good["llama"] / CONFIG).read_text())
-    names = {"embedding": {"word_embeddings": {"weight": torch.ones(320, 64)}}}
-    content = {"model": {"language_model": names}, "checkpoint_version": 3.0}
+    content = {"model": _megatron_weights(config), "checkpoint_version": 3.0}
     whole = {CONFIG: json.dumps(config).encode(), RANK: saved(content)}
     corpus.keep("megatron", whole)
     for name, data in cuts(whole[RANK]).items():
@@ -38,7 +41,7 @@ def _megatron(corpus: Corpus) -> None:
         corpus.add(f"megatron version {name}", RANK, "checkpoint_version", {**whole, RANK: data})
     other = {
         **content,
-        "model": {"language_model": {"embedding": {"evil": {"weight": torch.ones(2)}}}},
+        "model": content["model"] | {"embedding.evil.weight": torch.ones(2)},
     }
     corpus.add("megatron other tensor", RANK, "evil", {**whole, RANK: saved(other)})
     part = {RANK.replace("00", "02"): whole[RANK]}
@@ -60,16 +63,33 @@ def _megatron(corpus: Corpus) -> None:
         "model_type": [],
     }.items():
         text = json.dumps({**config, key: number}).encode()
-        file, says = (RANK, "rows") if key == "vocab_size" else (CONFIG, key)
-        if key == "num_key_value_heads":
-            file, says = "megatron-num", "groups"
-        corpus.add(f"megatron {key}", file, says, {**whole, CONFIG: text}, by=(CONVERT,))
-    for value in (0, 2**70, "x"):
+        corpus.add(f"megatron {key}", CONFIG, key, {**whole, CONFIG: text}, by=(CONVERT,))
+    text = json.dumps({**config, "vocab_size": 2**30}).encode()
+    corpus.add("megatron rows", RANK, "rows", {**whole, CONFIG: text}, by=(CONVERT,))
+    for value in (-1, 2**70, "x"):
         files = whole | {CONFIG: json.dumps({**config, "head_dim": value}).encode()}
-        qkv = {"self_attention.query_key_value.weight": torch.ones(128, 64)}
-        layers = {f"layers.0.{name}": value for name, value in qkv.items()}
-        files[RANK] = saved({**content, "model": {"language_model": {**names, "encoder": layers}}})
         corpus.add(f"megatron head_dim {value}", CONFIG, "head_dim", files, by=(CONVERT,))
+
+
+def _megatron_weights(config: dict[str, Any]) -> dict[str, torch.Tensor]:
+    width, ffn = config["hidden_size"], config["intermediate_size"]
+    head_dim = width // config["num_attention_heads"]
+    shapes = {
+        "embedding.word_embeddings.weight": (config["vocab_size"], width),
+        "output_layer.weight": (config["vocab_size"], width),
+        "decoder.final_layernorm.weight": (width,),
+    }
+    for layer in range(config["num_hidden_layers"]):
+        attention, mlp = (f"decoder.layers.{layer}.{n}.linear_" for n in ("self_attention", "mlp"))
+        shapes |= {
+            f"{attention}qkv.layer_norm_weight": (width,),
+            f"{attention}qkv.weight": (width + 2 * head_dim * config["num_key_value_heads"], width),
+            f"{attention}proj.weight": (width, width),
+            f"{mlp}fc1.layer_norm_weight": (width,),
+            f"{mlp}fc1.weight": (2 * ffn, width),
+            f"{mlp}fc2.weight": (width, ffn),
+        }
+    return {name: torch.ones(shape) for name, shape in shapes.items()}
 
 
 def _meta(corpus: Corpus) -> None:
@@ -134,9 +154,10 @@ _GLM = {
 
 def _flagai(corpus: Corpus) -> None:
     file, rank = "pytorch_model.bin", "pytorch_model_01.bin"
+    shapes = {item.name: item.shape for item in plan_export(build(to_core(_GLM, "glm")))}
     whole = {
         CONFIG: json.dumps(_GLM).encode(),
-        file: saved({"word_embeddings.weight": torch.ones(16, 8)}),
+        file: saved({n.removeprefix("glm."): torch.ones(shape) for n, shape in shapes.items()}),
     }
     corpus.keep("flagai", whole)
     code = zipped(pickle.dumps(Reduced(os.system, corpus.command), 2))

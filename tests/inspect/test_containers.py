@@ -24,7 +24,7 @@ from tests.checkpoints.original.test_original import tiny as tiny_gemma
 from tests.checkpoints.zero.test_zero import step
 from tests.commands.test_app import modules_after
 from tests.flagai.folders import divide_into_ranks, make, stored, write
-from tfcli.checkpoints.model import save_model
+from tfcli.checkpoints.folder import save_model
 from tfcli.convert.run import run as convert
 from tfcli.convert.spec import ConvertSpec
 from tfcli.errors import UsageError, WorkError
@@ -100,7 +100,7 @@ def test_gguf_of_another_program(q8: Path, tmp_path: Path) -> None:
 
 def test_several_gguf_files_are_a_question(q8: Path) -> None:
     shutil.copy(q8, q8.with_name("other.gguf"))
-    with pytest.raises(UsageError, match="holds 2 GGUF files"):
+    with pytest.raises(UsageError, match=r"2 models as GGUF: other\.gguf, q8\.gguf"):
         inspect(q8.parent)
 
 

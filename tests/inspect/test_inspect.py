@@ -12,9 +12,9 @@ import torch
 
 from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny
 from tests.models.tiny import tiny_model
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import save_model
 from tfcli.errors import UsageError, WorkError
 from tfcli.inspect.run import run
 from tfcli.inspect.spec import InspectResult, InspectSpec

@@ -12,8 +12,8 @@ import torch
 import transformers
 
 from tests.checkpoints.models import GPT2, LLAMA, tiny
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
-from tfcli.checkpoints.model import save_model
 from tfcli.merge.run import run
 from tfcli.merge.spec import MergeResult, MergeSpec
 from tfcli.recipe.job import Job

@@ -12,10 +12,10 @@ import torch
 from tests.checkpoints.models import LLAMA, tiny
 from tests.dequantize.test_dequantize import dequantize, quantized
 from tests.merge.adapters import base_folder, by_hand, merge
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.io import tensor_pieces as pieces
-from tfcli.checkpoints.model import save_model
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.merge.arithmetic import Edit, apply_edits

@@ -13,8 +13,8 @@ import transformers
 
 from tests.checkpoints.models import tokens
 from tests.merge.adapters import ATTENTION, base_folder, gpt2_folder, merge, train
+from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model
 
 pytestmark = [
     pytest.mark.interop,

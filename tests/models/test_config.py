@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tfcli.models.config import config_from_recipe
+from tfcli.models.configs.rope import IGNORED, config_notes
 from tfcli.models.errors import ModelError
 from tfcli.models.registry import read_config
 
@@ -37,6 +38,18 @@ def test_rope_is_read_in_both_spellings_and_written_in_both():
     assert written["rope_parameters"] == scaling | {"rope_theta": 5e5}
     assert written["rope_theta"] == 5e5
     assert written["rope_scaling"] == scaling
+
+
+@pytest.mark.parametrize("key", IGNORED)
+def test_rotary_keys_that_transformers_does_not_read_change_nothing_and_are_named(key):
+    scaling = {"rope_type": "yarn", "factor": 4.0}
+    plain = {"model_type": "llama", "rope_scaling": scaling}
+    odd = {"model_type": "llama", "rope_scaling": {**scaling, key: 0.5}}
+    assert read_config(odd).rope_parameters == read_config(plain).rope_parameters
+    assert config_notes(plain) == []
+    assert config_notes(odd) == [f"rope_parameters.{key} is not read: {IGNORED[key]}"]
+    with pytest.raises(ModelError, match=r"rope_parameters\.alpha is not supported"):
+        read_config({"model_type": "llama", "rope_scaling": {**scaling, "alpha": 2}})
 
 
 def test_plain_rope_has_no_scaling():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.models.tiny import tiny_model
-from tfcli.checkpoints.model import save_model
+from tfcli.checkpoints.folder import save_model
 from tfcli.errors import ModelError, UsageError
 from tfcli.models.registry import FAMILIES
 from tfcli.quantize.calibrate import calibrate, require_chain

@@ -8,9 +8,9 @@ import torch
 from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tfcli.checkpoints.folder import load_config
+from tfcli.checkpoints.beside import load_config
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.layers.quantized_linear import QuantizedLinear

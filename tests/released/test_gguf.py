@@ -11,7 +11,7 @@ import transformers
 from tests.checkpoints.gguf.llama_cpp import LlamaCpp
 from tests.released.conftest import GGUF
 from tests.tokenizers.texts import NASTY
-from tfcli.checkpoints.model import load_model
+from tfcli.checkpoints.folder import load_model
 from tfcli.generate.loop import generate
 from tfcli.tokenizers.chat import render_chat
 from tfcli.tokenizers.chat_folder import choose_template, find_templates

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.released.conftest import MINILM
-from tfcli.checkpoints.model import load_model
+from tfcli.checkpoints.folder import load_model
 from tfcli.tokenizers.load import load_tokenizer
 
 # The similarities that the model's card shows for its first sentence.

@@ -10,9 +10,9 @@ import torch
 
 from tests.checkpoints.models import LLAMA, tiny
 from tfcli.checkpoints import write as checkpoint
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec
 from tfcli.errors import WorkError

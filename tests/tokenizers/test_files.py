@@ -15,7 +15,7 @@ from tests.tokenizers.folders import files_of, make, marian_files, write
 from tests.tokenizers.test_formats import FAMILIES
 from tests.tokenizers.texts import NASTY
 from tfcli.average.spec import AverageSpec
-from tfcli.checkpoints.folder import copy_companions
+from tfcli.checkpoints.beside import copy_companions
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
 from tfcli.errors import Problem, UsageError
 from tfcli.models import processor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.io.dtypes import FLOATS
 from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.checkpoints.same_config import require_same_config

@@ -12,7 +12,7 @@ import torch
 
 from tfcli.benchmark.spec import BenchmarkResult, BenchmarkRow, BenchmarkSpec
 from tfcli.benchmark.worker import Task
-from tfcli.checkpoints.model import open_model
+from tfcli.checkpoints.folder import open_model
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError, WorkError
 from tfcli.recipe.job import Job

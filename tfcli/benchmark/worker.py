@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from tfcli.benchmark.memory import peak_memory, private_memory
-from tfcli.checkpoints.model import open_model
+from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.devices import dtype_name
 from tfcli.errors import Problem

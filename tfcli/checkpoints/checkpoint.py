@@ -155,7 +155,7 @@ class Checkpoint:
         """
         if self.carry is None and self.companions is not None:
             return self.companions
-        from tfcli.checkpoints.folder import copy_companions
+        from tfcli.checkpoints.beside import copy_companions
 
         folder = Path(self._temporary.name)
         if self.companions is not None:

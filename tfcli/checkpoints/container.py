@@ -9,7 +9,7 @@ one can do.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -111,10 +111,12 @@ class Container:
     def read(self, path: Path, asked: Reading) -> Checkpoint:
         """Open a path that looks like one; its tensors have their family's names."""
         from tfcli.checkpoints.family_names import in_family_names
+        from tfcli.models.configs.rope import config_notes
 
         reader: Callable[[Path, Reading], Checkpoint]
         reader = import_module(f"tfcli.checkpoints.{self.package}.read").read
-        return in_family_names(reader(path, asked))
+        opened = in_family_names(reader(path, asked))
+        return replace(opened, notes=(*opened.notes, *config_notes(opened.config)))
 
     @property
     def writer(self) -> Writer:

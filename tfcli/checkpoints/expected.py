@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,8 @@ from tfcli.errors import ModelError
 
 if TYPE_CHECKING:
     from tfcli.models.model import Model
+
+_NO_MATTER = ("dtype", "torch_dtype", "transformers_version", "_name_or_path")
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,17 @@ class Expected:
 
     def reason_to_ignore(self, name: str) -> str | None:
         """Why no model needs a tensor of this name; None: nothing is known of it."""
-        import re
-
         return next((w for odd, w in self.model.ignorable().items() if re.search(odd, name)), None)
 
 
 def expected(config: Mapping[str, Any]) -> Expected | None:
     """What a config.json builds; None for a family or a setting that is not known."""
+    from tfcli.models.registry import read_config
+
+    told = {key: value for key, value in config.items() if key not in _NO_MATTER}
     try:
-        return _expected(json.dumps(config, sort_keys=True))
+        read_config(told)  # of a family that is not known nothing else need be imported
+        return _expected(json.dumps(told, sort_keys=True))
     except ModelError:
         return None
 

@@ -104,7 +104,9 @@ def _single_experts(tensors: Tensors, known: Expected) -> Tensors:
     shelf = _Shelf()
     for name, tensor in tensors.items():
         match = None if known.place(name) else _STACK.fullmatch(name)
-        parts = _parts_of_stack(tensor, *match.groups(), known, shelf) if match else [tensor]
+        parts = [tensor]
+        if match is not None:
+            parts = _parts_of_stack(tensor, match[1], match[2], known, shelf)
         for part in parts:
             if part.name in found:
                 raise WorkError(f"{short(name)} holds {short(part.name)}, which is there itself")
@@ -258,9 +260,9 @@ def _has_prefix(tensors: Tensors, known: Expected) -> bool:
 def _with_group_order(tensors: Tensors, checkpoint: Checkpoint, known: Expected) -> Tensors:
     """Packed linears whose groups are runs of inputs may leave the order of the groups out."""
     quantization = checkpoint.config.get("quantization_config")
-    size = quantization.get("group_size", -1) if isinstance(quantization, Mapping) else None
     if not isinstance(quantization, Mapping) or quantization.get("desc_act"):
         return tensors
+    size = quantization.get("group_size", -1)
     found: Tensors = {}
     for name, tensor in tensors.items():
         found[name] = tensor

@@ -21,7 +21,7 @@ _SHOWN = 4  # names in a message; the rest is counted
 
 def require_fit(
     config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], path: Path
-) -> None:
+) -> bool:
     """Refuse what no program could load as its config says.
 
     Nothing is known of families and packings that the model core does not build.
@@ -31,14 +31,17 @@ def require_fit(
         shapes: of the tensors, by Hugging Face's names.
         path: where they come from.
 
+    Returns:
+        whether they were compared
+
     Raises:
         WorkError: names a tensor, and where it can be told the key of the config.
     """
     if is_plain_decoder(config, shapes):
-        return
+        return True
     known = expected(config)
     if known is None:
-        return
+        return False
     from tfcli.models.matching import LoadAccount, match_names
 
     account = LoadAccount()
@@ -60,6 +63,7 @@ def require_fit(
             where=str(path),
             fix=_FIX,
         )
+    return True
 
 
 def _require_all(

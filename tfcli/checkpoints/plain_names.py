@@ -75,7 +75,7 @@ def is_plain_decoder(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, 
         return False
     size, inner, head = parsed.hidden_size, parsed.intermediate_size, parsed.head_dim
     queries, keys = parsed.num_attention_heads * head, parsed.num_key_value_heads * head
-    linears = {
+    linears: dict[str, tuple[int, ...]] = {
         "self_attn.q_proj": (queries, size),
         "self_attn.k_proj": (keys, size),
         "self_attn.v_proj": (keys, size),
@@ -91,6 +91,7 @@ def is_plain_decoder(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, 
     if family.model_type == "qwen3":
         block |= {f"self_attn.{n}_norm.weight": (head,) for n in "qk"}
     layers = range(parsed.num_hidden_layers)
+    wanted: dict[str, tuple[int, ...]]
     wanted = {f"model.layers.{n}.{name}": shape for n in layers for name, shape in block.items()}
     wanted |= {"model.embed_tokens.weight": (parsed.vocab_size, size), "model.norm.weight": (size,)}
     if not parsed.tie_word_embeddings:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.io.header import data_bytes
 from tfcli.checkpoints.target_dtypes import target_dtypes
 from tfcli.checkpoints.ties import config_ties
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Action = Literal["converted", "copied", "tied", "made"]
 _FIXED_BYTES = 256_000_000  # what a process holds beside tensors: pieces, buffers, pages of the map
@@ -35,6 +39,10 @@ class Planned:
     def nbytes(self) -> int:
         """The bytes that it takes in the target."""
         return 0 if self.action == "tied" else data_bytes(self.dtype, self.tensor.shape)
+
+    def as_tensor(self) -> TensorEntry:
+        """The tensor in the type that it is written in, for what is done to it before."""
+        return replace(self.tensor, dtype=self.dtype, read=partial(_cast, self))
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,13 @@ class Plan:
         return 2 * largest + _FIXED_BYTES
 
 
+def _cast(item: Planned) -> Tensor:
+    from tfcli.checkpoints.io.casting import cast
+    from tfcli.checkpoints.io.dtypes import torch_dtype
+
+    return cast(item.tensor.read(), torch_dtype(item.dtype), item.tensor.name)
+
+
 def make_plan(view: Checkpoint, dtype: str | None, *, compare_ties: bool = True) -> Plan:
     """Decide for every tensor.
 
@@ -86,7 +101,7 @@ def make_plan(view: Checkpoint, dtype: str | None, *, compare_ties: bool = True)
         compare_ties: read the tensors that the config ties, to see whether they are equal. Without
             it they are taken for equal.
     """
-    targets = target_dtypes(view, dtype, view.config.get("quantization_config"))
+    targets = target_dtypes(view, dtype)
     ties = config_ties(view.config, view.tensors)
     tied = {n for n, o in ties.items() if not compare_ties or equal_bits(view, n, o)}
     apart = tuple(name for name in ties if name not in tied)
@@ -95,7 +110,7 @@ def make_plan(view: Checkpoint, dtype: str | None, *, compare_ties: bool = True)
         config = {**config, "tie_word_embeddings": False}
         tied &= config_ties(config, view.tensors).keys()  # no longer implied by the config
         view = _with_untied(view, config)
-        targets = target_dtypes(view, dtype, view.config.get("quantization_config"))
+        targets = target_dtypes(view, dtype)
     items = tuple(
         Planned(tensor, targets[tensor.name], _action(tensor, targets, tied)) for tensor in view
     )

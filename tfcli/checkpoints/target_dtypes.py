@@ -12,30 +12,24 @@ from tfcli.errors import ModelError
 if TYPE_CHECKING:
     from tfcli.models.family import Family
 
+_CAST = (*FLOATS, "F8_E4M3", "F8_E5M2")
 
-def target_dtypes(
-    source: Checkpoint, wanted: str | None, quantization: Mapping[str, Any] | None
-) -> dict[str, str]:
+
+def target_dtypes(source: Checkpoint, wanted: str | None) -> dict[str, str]:
     """The dtype code that each tensor is to have.
 
-    Plain floating-point tensors are cast, but those to fp32 that the family keeps in it. Integers,
-    booleans and 8-bit floats stay, and so do, in a quantized checkpoint, the scales and other
-    numbers that belong to a quantized tensor: those in the same module (`x.scales` beside
-    `x.qweight`) and those below it (`x.weight.absmax`).
+    Floating-point tensors are cast, but those to fp32 that the family keeps in it. Integers and
+    booleans stay, and so do types below 8 bits, which are packed.
 
     Args:
-        source: the view of the checkpoint.
+        source: the view of the checkpoint, dense where a type is wanted.
         wanted: a code such as `BF16`, or None to keep every type.
-        quantization: the config's quantization_config.
     """
-    packed = {info.name for info in source if info.dtype not in FLOATS}
-    owners = {name.rpartition(".")[0] for name in packed} | packed if quantization else set()
     family = _family(source.config)
     targets = {}
     for info in source:
         targets[info.name] = info.dtype
-        plain = info.dtype in FLOATS and info.name.rpartition(".")[0] not in owners
-        if plain and wanted is not None and info.dtype != wanted:
+        if info.dtype in _CAST and wanted is not None and info.dtype != wanted:
             stays = family is not None and family.stays_fp32(info.name, TORCH_NAMES[wanted])
             targets[info.name] = "F32" if stays else wanted
     return targets

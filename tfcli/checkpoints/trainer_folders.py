@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfcli.checkpoints.beside import CONFIG, read_object
 from tfcli.checkpoints.checkpoint import TensorEntry
 from tfcli.checkpoints.family_rules import family_rules
-from tfcli.checkpoints.folder import CONFIG, read_object
 from tfcli.checkpoints.io.dtypes import FLOATS, TORCH_NAMES
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from tfcli.checkpoints.beside import CONFIG, copy_companions, warn_of_lost_modules
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.fit import require_fit
-from tfcli.checkpoints.folder import CONFIG, copy_companions, warn_of_lost_modules
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, write_shards
 from tfcli.checkpoints.hf.source import TensorSource, open_tensors

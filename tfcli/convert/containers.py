@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tfcli.checkpoints.beside import CONFIG, copy_companions
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.containers import open_checkpoint
 from tfcli.checkpoints.fit import require_fit
-from tfcli.checkpoints.folder import CONFIG, copy_companions
-from tfcli.checkpoints.hf.source import INDEX
+from tfcli.checkpoints.hf.source import GPTQ_SETTINGS, INDEX
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES, USER_NAMES
 from tfcli.checkpoints.plan import Plan, Planned, make_plan
 from tfcli.console import Bar
@@ -34,7 +34,11 @@ def convert_tensors(view: Checkpoint, spec: ConvertSpec, job: Job, writer: Write
     view = writer.prepare(view)
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     plan = make_plan(view, wanted, compare_ties=not spec.dry_run)
-    require_fit(plan.config, {i.tensor.name: i.tensor.shape for i in plan.written}, view.path)
+    shapes = {item.tensor.name: item.tensor.shape for item in plan.written}
+    if plan.config and not require_fit(plan.config, shapes, view.path):
+        job.console.note(
+            "the family or the packing is not known: names and shapes are taken as they are"
+        )
     options = WriteOptions(spec.max_shard_bytes, spec.parts)
     writer.check(plan, options)
     if spec.dry_run:
@@ -58,6 +62,9 @@ def convert_tensors(view: Checkpoint, spec: ConvertSpec, job: Job, writer: Write
         files = writer.write(_watched(plan, bar), job.output, options)
     companions = [] if view.companions is None else copy_companions(view.companions, job.output)
     companions += [] if view.carry is None else view.carry(job.output)
+    if not plan.config.get("quantization_config"):  # what it says would be wrong of dense weights
+        (job.output / GPTQ_SETTINGS).unlink(missing_ok=True)
+        companions = [name for name in companions if name != GPTQ_SETTINGS]
     if not writer.own_config:
         write_json(job.output / CONFIG, with_dtype(plan.config, wanted))
     verified = 0
@@ -74,8 +81,8 @@ def convert_tensors(view: Checkpoint, spec: ConvertSpec, job: Job, writer: Write
         logits = compare_logits(source, open_checkpoint(job.output))
     names = [path.relative_to(job.output).as_posix() for path in files]
     result = _result(plan, spec, names, verified, companions, logits)
-    checked = f"{verified} tensors read back and equal to the source's, bit for bit"
-    write_text(job.output / CARD, model_card(result, spec.source, job.inputs, plan.config, checked))
+    card = model_card(result, spec.source, job.inputs, plan.config, result.compared())
+    write_text(job.output / CARD, card)
     return result
 
 

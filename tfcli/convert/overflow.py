@@ -13,19 +13,7 @@ from typing import Any
 
 from tfcli.console import Console
 
-OVERFLOWING = frozenset(
-    {
-        "gemma",
-        "gemma2",
-        "gemma3",
-        "gemma3_text",
-        "t5",
-        "mt5",
-        "umt5",
-        "longt5",
-        "switch_transformers",
-    }
-)
+OVERFLOWING = frozenset({"gemma", "gemma2", "gemma3_text", "t5", "mt5"})
 """model_type of those that are known to."""
 
 

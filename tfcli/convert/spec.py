@@ -58,8 +58,8 @@ class ConvertSpec(Spec):
     )
     dtype: Annotated[StoredType | None, FLOATS] = Field(
         None,
-        description="Cast floating-point weights to this type; integer and quantized ones stay as "
-        "they are. Without it every tensor keeps its type. The q types are GGUF's.",
+        description="Cast floating-point weights to this type; packed ones (GPTQ, FP8, MXFP4) are "
+        "dequantized. Without it every tensor keeps its type. The q types are GGUF's.",
     )
     tensor_type: Annotated[list[str], Only(to=("gguf",))] = Field(
         [],
@@ -112,6 +112,11 @@ class ConvertSpec(Spec):
     def max_shard_bytes(self) -> int:
         """`shard_size` in bytes."""
         return parse_bytes(self.shard_size)
+
+
+_EXACT = {("F16", "F32"), ("BF16", "F32")}
+"""Casts that round nothing."""
+_SHORT = {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}
 
 
 class TensorAccount(BaseModel):
@@ -175,3 +180,16 @@ class ConvertResult(Result):
         description="Stored tensors that are in nothing that is written -> why."
     )
     tensors: list[TensorAccount] = Field(description="What became of each tensor.")
+
+    def compared(self) -> str:
+        """What `verified` tensors were found to be, in words."""
+        casts = [t for t in self.tensors if t.action != "tied" and t.dtype != t.source_dtype]
+        rounded = [t for t in casts if (t.source_dtype, t.dtype) not in _EXACT]
+        types = " or ".join(sorted({_SHORT.get(t.dtype, t.dtype) for t in rounded}))
+        others = self.verified - len(rounded)
+        widened = len(casts) > len(rounded)
+        same = "equal to the source" + (" in value" if widened else ", bit for bit")
+        parts = [f"{others} {same}"] if others else []
+        if rounded:
+            parts.insert(0, f"{len(rounded)} each equal to its source rounded to {types}")
+        return f"read back: {'; '.join(parts)}"

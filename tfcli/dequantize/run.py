@@ -6,11 +6,12 @@ from functools import partial
 
 from torch import Tensor
 
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.containers import open_ref
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.hf.safetensors import PendingTensor
+from tfcli.checkpoints.hf.source import GPTQ_SETTINGS
 from tfcli.checkpoints.io.casting import cast
 from tfcli.checkpoints.io.dtypes import FLOATS, TORCH_NAMES, USER_NAMES, torch_dtype
 from tfcli.checkpoints.packed.unpack import Unpacked, find_unpacked, method_of, with_unpacked
@@ -22,9 +23,6 @@ from tfcli.errors import UsageError
 from tfcli.files import write_text
 from tfcli.recipe.job import Job
 from tfcli.units import format_bytes, parse_bytes
-
-OLD_CONFIG = "quantize_config.json"
-"""What GPTQ libraries write beside config.json; it would be wrong of the result."""
 
 
 def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
@@ -38,7 +36,7 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
     """
     checkpoint = open_ref(spec.source)
     require_ties(checkpoint)
-    if not checkpoint.is_quantized:
+    if not method_of(checkpoint):
         raise UsageError(
             "the checkpoint is dense already",
             where=str(checkpoint.path / CONFIG),
@@ -61,7 +59,7 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
         sources=[checkpoint],
         max_shard_bytes=parse_bytes(spec.shard_size),
     )
-    (job.output / OLD_CONFIG).unlink(missing_ok=True)
+    (job.output / GPTQ_SETTINGS).unlink(missing_ok=True)
 
     tensors = [_account(dense, item, found) for item in pending]
     actions = [tensor.action for tensor in tensors]
@@ -73,7 +71,7 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
         bytes=written.nbytes,
         files=written.files,
         verified=written.verified,
-        companions=[name for name in written.companions if name != OLD_CONFIG],
+        companions=[name for name in written.companions if name != GPTQ_SETTINGS],
         tensors=tensors,
     )
     method = method_of(checkpoint)

@@ -13,7 +13,7 @@ from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
 class DequantizeSpec(Spec):
-    """Unpack a checkpoint in the GPTQ layout, as `tfcli quantize` writes it, to dense weights."""
+    """Unpack a quantized checkpoint to dense weights: the GPTQ layout, FP8 or MXFP4."""
 
     verb: ClassVar[str] = "dequantize"
     positional: ClassVar[tuple[str, ...]] = ("source", "output")

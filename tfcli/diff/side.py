@@ -8,6 +8,7 @@ from typing import Any
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import BY_NAME, find_container
+from tfcli.checkpoints.packed.unpack import PACKINGS, method_of, unpacked
 from tfcli.checkpoints.same_config import meaning
 
 # What does not change what a model computes, and what other containers have no place for.
@@ -16,6 +17,8 @@ _NO_MATTER = ("dtype", "torch_dtype", "initializer_range")
 
 def open_side(path: Path, config_from: Path | None = None) -> Checkpoint:
     """Open a checkpoint of any container, or a file of tensors; headers only.
+
+    Packed weights come out dense and exact, where their packing is read.
 
     Args:
         path: the folder or file.
@@ -27,7 +30,8 @@ def open_side(path: Path, config_from: Path | None = None) -> Checkpoint:
     """
     container = find_container(path)
     named = config_from if container.takes_config else None
-    return container.read(path, Reading(config_from=named, config_required=False))
+    side = container.read(path, Reading(config_from=named, config_required=False))
+    return unpacked(side, lambda name: True) if method_of(side) in PACKINGS else side
 
 
 def stored_name(side: Checkpoint, name: str) -> str | None:

@@ -18,9 +18,8 @@ class DiffSpec(Spec):
 
     a: ModelRef = Field(
         description="One checkpoint, in any container that `tfcli convert` reads: a folder, a "
-        "safetensors, PyTorch or GGUF file, or a hub id org/name[@revision]. Tensors "
-        "are compared under Hugging Face's names, quantized GGUF and MLX ones "
-        "dequantized."
+        "safetensors, PyTorch or GGUF file, or a hub id org/name[@revision]. Tensors are "
+        "compared under Hugging Face's names, quantized ones dequantized."
     )
     b: ModelRef = Field(description="The other checkpoint.")
     config_from: ModelRef | None = Field(

@@ -8,8 +8,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tfcli.checkpoints.folder import load_generation_config
-from tfcli.checkpoints.model import open_model
+from tfcli.checkpoints.beside import load_generation_config
+from tfcli.checkpoints.folder import open_model
 from tfcli.data.documents import SPLITS, read_documents
 from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError, WorkError

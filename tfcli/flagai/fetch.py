@@ -11,13 +11,10 @@ from pathlib import Path
 
 from tfcli.errors import Problem, UsageError, WorkError
 from tfcli.flagai.tables import MODELS
-from tfcli.hub import download
-from tfcli.tokenizers.files import COMPANIONS
+from tfcli.hub import download, names_of
+from tfcli.hub_choice import HubRef, choose, small_files
 
 CONFIG = "config.json"
-_SMALL = [CONFIG, *COMPANIONS]
-_SAFE = ["*.safetensors", "*.safetensors.index.json"]
-_PICKLES = ["pytorch_model*.bin"]
 
 
 def local_folder(download_path: str | Path, model_name: str, *, config_only: bool = False) -> Path:
@@ -73,11 +70,10 @@ def _complete(folder: Path, config_only: bool) -> bool:
 def _fetch(hub: str, folder: Path, config_only: bool) -> None:
     staging = folder.with_name(f".{folder.name}.fetching")
     try:
-        download(hub, files=_SMALL, folder=staging)
-        if not config_only:
-            download(hub, files=_SAFE, folder=staging)
-            if not any(staging.glob("*.safetensors")):
-                download(hub, files=_PICKLES, folder=staging)
+        asked = HubRef(hub)
+        names = names_of(asked)
+        files = small_files(names) if config_only else choose(names, asked).files
+        download(hub, files=files, folder=staging)
     except Problem as error:
         raise WorkError(
             error.what,
@@ -89,9 +85,9 @@ def _fetch(hub: str, folder: Path, config_only: bool) -> None:
     folder.mkdir(exist_ok=True)
     # The config comes last: with it, the folder counts as filled. The hub's client leaves its notes
     # in a hidden folder.
-    names = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
-    names = [name for name in names if not name.parts[0].startswith(".")]
-    for name in sorted(names, key=lambda name: name == Path(CONFIG)):
+    fetched = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
+    fetched = [name for name in fetched if not name.parts[0].startswith(".")]
+    for name in sorted(fetched, key=lambda name: name == Path(CONFIG)):
         (folder / name).parent.mkdir(exist_ok=True)
         (staging / name).replace(folder / name)
     shutil.rmtree(staging)

@@ -9,8 +9,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tfcli.checkpoints.folder import load_generation_config
-from tfcli.checkpoints.model import open_model
+from tfcli.checkpoints.beside import load_generation_config
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_device
 from tfcli.generate.display import Write, writer
@@ -96,6 +97,26 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         seconds=seconds,
         tokens_per_second=sum(len(answer.token_ids) for answer in answers) / seconds,
     )
+
+
+def answer_one(
+    spec: GenerateSpec, checkpoint: Checkpoint, model: Model, tokenizer: Tokenizer
+) -> Answer:
+    """The answer to the prompt of a spec, by a model that is loaded.
+
+    Raises:
+        UsageError, WorkError: as `run`.
+    """
+    folder, config = checkpoint.beside, checkpoint.model_config
+    task = text_task(config)
+    assert spec.prompt is not None, "the caller gives a prompt"
+    ids = prompt_ids(spec.prompt, spec, folder, tokenizer, task)
+    check_prompt(task, ids, spec.max_new_tokens, config)
+    check_ids(ids, config, spec.model)
+    silent = Console.silent()
+    settings = text_settings(spec, load_generation_config(folder), config, tokenizer, silent)
+    writing = Writing(model, tokenizer, task, spec, settings)
+    return writing.answer(spec.prompt, ids, _nowhere, lambda count: None)
 
 
 @dataclass(frozen=True)

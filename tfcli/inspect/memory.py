@@ -33,6 +33,7 @@ def estimate(
     nbytes: int,
     parameters: int,
     dtypes: Mapping[str, int],
+    context: int | None = None,
 ) -> Memory:
     """Estimate the memory to load, run and train.
 
@@ -42,6 +43,7 @@ def estimate(
         nbytes: of the stored tensors.
         parameters: of the model.
         dtypes: stored values by dtype code.
+        context: tokens of the sequence; None for the config's longest.
     """
     train = parameters * _TRAIN_BYTES
     if config is None:
@@ -49,14 +51,8 @@ def estimate(
             load=nbytes, run=None, train=train, context=None, kv_cache=None, activations=None
         )
     size = _number_bytes(config.dtype, dtypes)
-    context = config.trained_length if config.trained_length < LIMIT else DEFAULT_CONTEXT
-    cache = 0
-    if task in ("causal-lm", "seq2seq-lm"):
-        windows = [config.window(layer) or context for layer in range(config.cached_layers)]
-        positions = sum(min(window, context) for window in windows)
-        cache = config.cached_per_position * positions * size
-    middle = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    activations = context * (4 * config.hidden_size + 2 * middle) * size + 4 * config.vocab_size
+    context = context or longest(config)
+    cache, activations = while_running(config, task, context, size)
     return Memory(
         load=nbytes,
         run=nbytes + cache + activations,
@@ -65,6 +61,32 @@ def estimate(
         kv_cache=cache,
         activations=activations,
     )
+
+
+def longest(config: ModelConfig) -> int:
+    """Tokens of the config's longest sequence."""
+    return config.longest_input if config.longest_input < LIMIT else DEFAULT_CONTEXT
+
+
+def while_running(
+    config: ModelConfig, task: str | None, context: int, size: float
+) -> tuple[int, int]:
+    """Bytes of the key/value cache and of the activations of one sequence.
+
+    Args:
+        config: the family's config.
+        task: what makes text has a cache.
+        context: its tokens.
+        size: bytes of a number in the dtype that it computes in.
+    """
+    cache = 0.0
+    if task in ("causal-lm", "seq2seq-lm"):
+        windows = [config.window(layer) or context for layer in range(config.cached_layers)]
+        positions = sum(min(window, context) for window in windows)
+        cache = config.cached_per_position * positions * size
+    middle = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    activations = context * (4 * config.hidden_size + 2 * middle) * size + 4 * config.vocab_size
+    return int(cache), int(activations)
 
 
 def _number_bytes(dtype: str | None, dtypes: Mapping[str, int]) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfcli.checkpoints.beside import CONFIG, read_object
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import find_container
-from tfcli.checkpoints.folder import CONFIG, read_object
 from tfcli.checkpoints.hf.container import HF, INDEX
 from tfcli.checkpoints.hf.source import (
     TensorFile,
@@ -27,6 +27,8 @@ from tfcli.inspect.spec import Quantization
 from tfcli.inspect.stored import Stored, lines_of
 from tfcli.recipe.record import read_record
 
+ADAPTER = "adapter_config.json"
+_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt", "*.pth", "*.ckpt", "*.index.json")
 NO_CONFIG = "no config.json lies beside the weights; config_from names a model that has it"
 
 
@@ -41,8 +43,16 @@ def open_stored(path: Path, config_from: Path | None) -> Stored:
         UsageError: no checkpoint, or one that brings its own config although one is named.
         WorkError: a broken file.
     """
+    if config_from is None and (path / ADAPTER).is_file() and not (path / CONFIG).is_file():
+        from tfcli.inspect.without import of_adapter
+
+        return of_adapter(path)
     container = find_container(path)
     kind = container.name
+    if container is HF and config_from is None and _is_config_alone(path):
+        from tfcli.inspect.without import of_config
+
+        return of_config(path)
     if container.package == HF.package:
         return _plain(kind, path, config_from)
     if config_from is not None and not container.takes_config:
@@ -54,6 +64,11 @@ def open_stored(path: Path, config_from: Path | None) -> Stored:
     if _needs_config(path, kind) and not find_config(path, config_from, required=False)[0]:
         return _unnamed(kind, path)
     return _of_view(container.read(path, Reading(config_from, config_required=False)))
+
+
+def _is_config_alone(path: Path) -> bool:
+    """Whether a folder has a config.json and nothing like weights."""
+    return (path / CONFIG).is_file() and not any(next(path.glob(p), None) for p in _WEIGHTS)
 
 
 def _needs_config(path: Path, kind: str) -> bool:

@@ -5,13 +5,19 @@ torch is not imported where the family's classes are not needed: it takes longer
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tfcli.errors import ModelError
 from tfcli.hub import resolve
+from tfcli.inspect.machine import memory_here
 from tfcli.inspect.memory import estimate
+from tfcli.inspect.needs import needs
 from tfcli.inspect.open import open_stored
+from tfcli.inspect.remote import open_remote
 from tfcli.inspect.spec import InspectResult, InspectSpec
 from tfcli.inspect.stored import Stored
 from tfcli.inspect.tokenizer import find_tokenizer
@@ -28,13 +34,22 @@ def run(spec: InspectSpec, job: Job) -> InspectResult:
         UsageError: the path is missing, or is something else than a checkpoint.
         WorkError: a broken file; names it and the field.
     """
-    path = resolve(spec.path)
     config_from = None if spec.config_from is None else resolve(spec.config_from)
-    return describe(open_stored(path, config_from))
+    with tempfile.TemporaryDirectory(prefix="tfcli-") as home:
+        path = open_remote(spec.path, Path(home), job.console)
+        stored = open_stored(path, config_from)
+        if path.is_relative_to(home):
+            stored = replace(stored, path=spec.path)
+        return describe(stored, spec.context)
 
 
-def describe(stored: Stored) -> InspectResult:
-    """Put together what the headers and the config say."""
+def describe(stored: Stored, context: int | None = None) -> InspectResult:
+    """Put together what the headers and the config say.
+
+    Args:
+        stored: what was found.
+        context: how many tokens a sequence has; None for the config's longest.
+    """
     config = stored.config or {}
     parsed, task, problem = _understood(stored)
     home, tokenizer, template = stored.companions, stored.tokenizer, stored.chat_template
@@ -42,6 +57,7 @@ def describe(stored: Stored) -> InspectResult:
         tokenizer, template = find_tokenizer(home), bool(find_templates(home))
     # Numbers beside packed GGUF weights do not tell what the model computes in.
     dtypes = {} if stored.gguf and stored.quantization else stored.elements
+    here = memory_here()
     return InspectResult(
         path=str(stored.path),
         kind=stored.kind,
@@ -58,8 +74,18 @@ def describe(stored: Stored) -> InspectResult:
         tokenizer=tokenizer,
         chat_template=template,
         memory=estimate(
-            parsed, task, nbytes=stored.nbytes, parameters=stored.parameters, dtypes=dtypes
+            parsed,
+            task,
+            nbytes=stored.nbytes,
+            parameters=stored.parameters,
+            dtypes=dtypes,
+            context=context,
         ),
+        needs=[]
+        if stored.adapter is not None
+        else needs(parsed, task, stored.parameters, stored.tensors, here, context),
+        machine=here,
+        adapter=stored.adapter,
         gguf=stored.gguf,
         beside=dict(stored.beside),
         tensors=stored.tensors,

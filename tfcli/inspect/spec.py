@@ -19,13 +19,19 @@ class InspectSpec(Spec):
 
     path: Annotated[ModelRef, Also("model")] = Field(
         description="A checkpoint in any container that `tfcli convert` reads: a folder, a "
-        "safetensors, PyTorch or GGUF file, or a hub id org/name[@revision] (downloaded if it is "
-        "not in the cache)."
+        "safetensors, PyTorch or GGUF file, a folder with a config.json alone, an adapter, or a "
+        "hub id org/name[@revision], of which the headers are read and the weights stay there."
     )
     config_from: ModelRef | None = Field(
         None,
         description="The model whose config.json and tokenizer belong to the weights, for those "
         "that lie without: single files, and folders that trainers save.",
+    )
+    context: int | None = Field(
+        None,
+        ge=1,
+        description="How many tokens a sequence has, for the memory to run it. Without it the "
+        "config's longest, or 4,096 where it has none.",
     )
     family_file: FamilyFile = None
 
@@ -96,6 +102,48 @@ class Memory(BaseModel):
     activations: int | None = Field(description="The part of `run` that is intermediate results.")
 
 
+class DeviceMemory(BaseModel):
+    """Memory of this machine, in bytes."""
+
+    device: str = Field(description="`cpu`, or `cuda:0` and so on.")
+    name: str = Field(description="The name of the GPU, or `main memory`.")
+    bytes: int = Field(description="Bytes that the device has.")
+
+
+class Need(BaseModel):
+    """Bytes that an action takes in a dtype, estimated by `tfcli.inspect.needs`."""
+
+    action: Literal["load", "run", "train", "adapt"] = Field(
+        description="`load` the weights; `run` one sequence; `train` every parameter with AdamW, "
+        "or `adapt` it with LoRA of rank 16 on every linear of the blocks, without activations."
+    )
+    dtype: Literal["float32", "bfloat16", "int8", "int4"] = Field(
+        description="The type of the weights; `int8` and `int4` in groups of 128."
+    )
+    bytes: int = Field(description="Bytes of memory.")
+    fits: list[str] = Field(
+        description="The devices of this machine of whose memory they take nine tenths at most."
+    )
+
+
+class AdapterFacts(BaseModel):
+    """What an adapter is."""
+
+    method: str = Field(description="The method, such as `lora`, `dora` or `ia3`.")
+    wrote: str = Field(description="The library whose format it has, `PEFT` or `MLX`.")
+    rank: int | None = Field(
+        description="The rank of its factors; null where the config does not say."
+    )
+    alpha: float | None = Field(
+        description="What the rank divides (lora_alpha); null where the config does not say."
+    )
+    targets: list[str] = Field(description="The modules that it changes, as their last names.")
+    whole: list[str] = Field(description="The parameters that it brings along whole.")
+    base: str | None = Field(
+        description="The checkpoint that it was trained on, as its config names it, or null."
+    )
+
+
 class InspectResult(Result):
     """What a checkpoint is."""
 
@@ -104,7 +152,8 @@ class InspectResult(Result):
     path: str = Field(description="The folder or file that was read.")
     kind: str = Field(
         description="The container: `hf`, `gguf`, `meta`, `original`, `dcp`, `zero`, `megatron`, "
-        "`flagai` or `mlx`; of a single file of weights, `safetensors` or `torch`."
+        "`flagai` or `mlx`; of a single file of weights, `safetensors` or `torch`; `config` of a "
+        "folder without weights, and `adapter`."
     )
     model_type: str | None = Field(
         description="The config's model_type; null where there is no config."
@@ -132,7 +181,12 @@ class InspectResult(Result):
         description="The tokenizer beside the weights; null where there is none."
     )
     chat_template: bool = Field(description="Whether there is a chat template.")
-    memory: Memory = Field(description="Memory needed to load, run and train the model.")
+    memory: Memory = Field(
+        description="Memory needed to load, run and train the model as it is stored."
+    )
+    needs: list[Need] = Field(description="What the model needs in other types too.")
+    machine: list[DeviceMemory] = Field(description="The memory of this machine.")
+    adapter: AdapterFacts | None = Field(description="What an adapter is; null for a checkpoint.")
     gguf: GGUFFacts | None = Field(
         description="What a GGUF file says of itself; null for other containers."
     )

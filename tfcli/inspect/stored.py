@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcli.checkpoints.io.header import TensorInfo
-from tfcli.inspect.spec import GGUFFacts, Quantization, TensorLine, TokenizerFacts
+from tfcli.inspect.spec import AdapterFacts, GGUFFacts, Quantization, TensorLine, TokenizerFacts
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Stored:
 
     Args:
         kind: the container.
-        path: the folder or file.
+        path: the folder or file, or the hub id that was read from afar.
         tensors: as they are stored.
         elements: values of each type.
         files: the weight files.
@@ -29,11 +29,12 @@ class Stored:
         companions: the folder with the tokenizer.
         tokenizer: of a container that has it inside. chat_template: the same.
         gguf: what a GGUF file says of itself.
+        adapter: what an adapter is.
         beside: what is no weight -> what it is.
     """
 
     kind: str
-    path: Path
+    path: Path | str
     tensors: list[TensorLine]
     elements: dict[str, int]
     files: tuple[Path, ...]
@@ -46,6 +47,7 @@ class Stored:
     tokenizer: TokenizerFacts | None = None
     chat_template: bool = False
     gguf: GGUFFacts | None = None
+    adapter: AdapterFacts | None = None
     beside: Mapping[str, str] = field(default_factory=dict)
 
     @property

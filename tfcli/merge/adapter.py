@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from tfcli.checkpoints.folder import read_object
+from tfcli.checkpoints.beside import read_object
 from tfcli.checkpoints.hf.source import TensorSource
 from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.checkpoints.strict_json import short

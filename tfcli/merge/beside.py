@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
+from tfcli.checkpoints.beside import GENERATION_CONFIG, copy_companions, load_generation_config
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.folder import GENERATION_CONFIG, copy_companions, load_generation_config
 from tfcli.checkpoints.write import carry_companions
 from tfcli.console import Console
 from tfcli.files import write_json

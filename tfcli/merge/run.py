@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.containers import open_checkpoint, open_ref
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.io.casting import cast
 from tfcli.checkpoints.io.dtypes import FLOATS, USER_NAMES, torch_dtype

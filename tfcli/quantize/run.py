@@ -11,7 +11,7 @@ from torch import Tensor
 import tfcli
 from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.model import open_model
+from tfcli.checkpoints.folder import open_model
 from tfcli.checkpoints.write import Written, write_verified
 from tfcli.console import Bar
 from tfcli.devices import pick_device

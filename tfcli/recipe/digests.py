@@ -30,10 +30,9 @@ class InputDigests(Mapping[str, str]):
             if Path(value).exists():
                 self._local.append(value)
             else:
-                from tfcli.hub import resolve
+                from tfcli.hub import commit_of, resolve
 
-                # A hub snapshot's folder is named by its commit.
-                self._found[value] = f"commit {resolve(value).name}"
+                self._found[value] = f"commit {commit_of(resolve(value))}"
         self._problem: BaseException | None = None
         self._thread: threading.Thread | None = None
 

@@ -20,7 +20,7 @@ FLOAT_SPELLINGS = {
 """Other spellings of a floating-point type -> the one that specs, help and results show."""
 FLOATS = Spellings(FLOAT_SPELLINGS)
 
-StoredDtype = Annotated[Literal["bfloat16", "float16", "float32"] | None, FLOATS]
+StoredDtype = Annotated[Literal["float32", "bfloat16", "float16"] | None, FLOATS]
 """The type that weights are written in; None keeps what they have."""
 
 ComputeDtype = Annotated[

@@ -52,7 +52,7 @@ def _has_name(value: str) -> str:
 InputPath = Annotated[str, Role("input")]
 """A local file or folder that must exist."""
 ModelRef = Annotated[str, Role("model")]
-"""A checkpoint folder, or a hub id `org/name[@revision]`."""
+"""A checkpoint: a folder, a file, or a hub id `org/name[:file or quantization][@revision]`."""
 OutputPath = Annotated[str, Role("output"), AfterValidator(_has_name)]
 """The folder that the step makes."""
 

@@ -174,7 +174,7 @@ def build_model(spec: TrainSpec, config: ModelConfig | None, start: Checkpoint |
     the one that ends them; and as windows hold no padding, a row that is none of these keeps its
     values anyway.
     """
-    from tfcli.checkpoints.model import load_model
+    from tfcli.checkpoints.folder import load_model
     from tfcli.models.loading import build, initialize
 
     if config is not None:

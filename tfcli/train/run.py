@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from tfcli.checkpoints.card import CARD
-from tfcli.checkpoints.model import open_model, save_model
+from tfcli.checkpoints.folder import open_model, save_model
 from tfcli.devices import Precision, pick_device, pick_precision
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import write_text

@@ -26,8 +26,8 @@ from tests.checkpoints.models import tiny, tokens
 from tests.convert.memory import assert_bounded
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import find_container, open_checkpoint
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.errors import UsageError, WorkError

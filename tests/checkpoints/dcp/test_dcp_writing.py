@@ -17,13 +17,14 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny
 from tests.convert.memory import SLACK, peak_growth
+from tests.models.tiny import tiny_model
 from tfcli.checkpoints.container import WriteOptions
 from tfcli.checkpoints.containers import find_container, open_checkpoint
 from tfcli.checkpoints.dcp import write as writer
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.io.memory import freed_at_once
-from tfcli.checkpoints.model import save_model
 from tfcli.checkpoints.plan import Plan, make_plan
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertResult, ConvertSpec
@@ -78,6 +79,24 @@ def test_our_reader_gives_it_back_bit_for_bit(tmp_path):
     for name in expected:
         assert torch.equal(view.tensors[name].read(), expected[name])
         assert view.tensors[name].how == ""
+
+
+@pytest.mark.parametrize(
+    "model_type", ["mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v3", "gpt_neox"]
+)
+def test_what_transformers_calls_otherwise_in_memory_goes_there_and_comes_back(
+    tmp_path, model_type
+):
+    """Experts are one tensor a layer there, and on the hub one each."""
+    save_model(tiny_model(model_type), tmp_path / "hf")
+    written(tmp_path / "hf", tmp_path / "dcp", dtype="F32")
+    model = theirs(tmp_path / "hf")
+    state = loaded(tmp_path / "dcp", model)
+    assert state.keys() != set(open_tensors(tmp_path / "hf"))
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    back, expected = open_checkpoint(tmp_path / "dcp"), open_tensors(tmp_path / "hf")
+    assert back.tensors.keys() == set(expected)
+    assert all(torch.equal(back.weights[name], expected[name]) for name in expected)
 
 
 def test_another_type(tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from tfcli.checkpoints.checkpoint import TensorEntry
 from tfcli.checkpoints.dialect.dialect import Dialect, Facts, Rule
 from tfcli.checkpoints.dialect.steps import (
+    Deinterleave,
     Dtype,
     Fuse,
     Permute,
@@ -21,6 +24,7 @@ from tfcli.checkpoints.dialect.steps import (
     Split,
     Stack,
     Step,
+    Trim,
     Unstack,
 )
 from tfcli.checkpoints.io.dtypes import torch_dtype
@@ -41,7 +45,7 @@ def held(name: str, value: torch.Tensor, dtype: str = "F32") -> TensorEntry:
     return TensorEntry(name, dtype, tuple(value.shape), (name,), "", lambda: value)
 
 
-def dialect(*rules: Rule, **facts: Mapping) -> Dialect:
+def dialect(*rules: Rule, **facts: Any) -> Dialect:
     return Dialect("test", (), rules, lambda config: Facts(**facts), {r"rope\..*": "computed"})
 
 
@@ -123,8 +127,18 @@ def stacked(draw: st.DrawFn, at: str) -> Drawn:
 
 
 @st.composite
+def interleaved(draw: st.DrawFn, at: str) -> Drawn:
+    """Tensors that lie together group by group on one side."""
+    groups, lengths = draw(_LENGTHS), draw(st.lists(_LENGTHS, min_size=1, max_size=4))
+    shape = (groups * sum(lengths), *draw(st.lists(_LENGTHS, max_size=2)))
+    parts = tuple(f"{at}.{{layer}}.part{n}" for n in range(len(lengths)))
+    rule = Rule(f"{at}.{{layer}}.fused", parts, (Deinterleave(f"{at}g", tuple(lengths)),))
+    return Drawn(rule, {f"{at}.{{layer}}.fused": shape}, sizes={f"{at}g": groups})
+
+
+@st.composite
 def drawn_dialects(draw: st.DrawFn) -> tuple[Dialect, dict[str, TensorEntry]]:
-    kinds = (each_by_itself, cut_or_joined, stacked)
+    kinds = (each_by_itself, cut_or_joined, stacked, interleaved)
     count = draw(st.integers(1, 5))
     found = [draw(draw(st.sampled_from(kinds))(at=f"r{number}")) for number in range(count)]
     layers = draw(st.lists(st.integers(0, 30), min_size=1, max_size=3, unique=True))
@@ -235,6 +249,8 @@ def test_two_rules_of_one_name():
         (Rule(("a", "c"), "b", (Fuse(0, (2, 2)),)), {"a": (2, 1), "c": (2, 3)}, "do not fit"),
         (Rule(("a", "c"), "b", (Fuse(0, (2, 2)),)), {"a": (2, 1), "c": (1, 1)}, "should be 2"),
         (Rule(("a", "c"), "b", (Fuse(0, (1,)),)), {"a": (1,), "c": (1,)}, "expected 1 tensors"),
+        (Rule("a", ("b", "c"), (Deinterleave(2, (1, 1)),)), {"a": (6,)}, r"be 2 times 1 \+ 1"),
+        (Rule("a", "b", (Trim(4, 6),)), {"a": (3, 1)}, "the config asks for 4 rows"),
         (Rule("a", "b.{n}", (Unstack(),)), {"a": (3, 1)}, "makes 3 tensors, the config .* 2"),
     ],
 )
@@ -250,3 +266,43 @@ def test_a_type_that_would_change_a_value_is_refused_when_it_is_read():
     assert rules.to_hf({"a": fits}, {})["b"].read().item() == 0.5
     with pytest.raises(WorkError, match="'a' has values that BF16 cannot hold unchanged"):
         rules.to_hf({"a": not_fits}, {})["b"].read()
+
+
+def test_interleaved_tensors_come_group_by_group():
+    fused = torch.arange(12.0)
+    rules = dialect(Rule("qkv", ("q", "k", "v"), (Deinterleave("groups", (4, 1, 1)),)))
+    rules = dataclasses.replace(rules, facts=lambda config: Facts({"groups": 2}))
+    shown = rules.to_hf({"qkv": held("qkv", fused)}, {})
+    assert shown["q"].read().tolist() == [0, 1, 2, 3, 6, 7, 8, 9]
+    assert shown["k"].read().tolist() == [4, 10] and shown["v"].read().tolist() == [5, 11]
+    assert torch.equal(rules.from_hf(shown, {})["qkv"].read(), fused)
+
+
+def test_rows_that_fill_up_are_left_out_and_repeat_the_last_one():
+    rules = dialect(Rule("old", "new", (Trim("vocab", 6),)), sizes={"vocab": 4})
+    shown = rules.to_hf({"old": held("old", torch.arange(5.0))}, {})["new"]
+    assert shown.read().tolist() == [0, 1, 2, 3] and shown.how == "the first 4 rows"
+    assert rules.from_hf({"new": shown}, {})["old"].read().tolist() == [0, 1, 2, 3, 3, 3]
+    with pytest.raises(WorkError, match=r"'old' is \[3\]; dimension 0 should be 4"):
+        rules.from_hf({"new": held("old", torch.arange(3.0))}, {})
+    # What is filled up exactly is taken as it is.
+    exact = dialect(Rule("old", "new", (Trim(4, 4),)))
+    assert exact.to_hf({"old": held("old", torch.arange(4.0))}, {})["new"].how == ""
+
+
+def test_other_spellings_are_read_and_today_s_is_written():
+    rules = dialect(Rule("a.{n}", "b.{n}"), numbers={"n": range(2)})
+    rules = dataclasses.replace(rules, spellings=((r"^outer\.", ""), (r"^old\.", "a.")))
+    stored = by_name(tensor("outer.old.0", (1,)), tensor("a.1", (1,)), tensor("rope.x", (1,)))
+    shown = rules.to_hf(stored, {})
+    assert list(shown) == ["b.0", "b.1"] and shown["b.0"].sources == ("outer.old.0",)
+    assert list(rules.from_hf(shown, {})) == ["a.0", "a.1"]
+    with pytest.raises(WorkError, match=r"'a\.1' and 'old\.1' are one tensor"):
+        rules.to_hf({**stored, "old.1": tensor("old.1", (1,))}, {})
+
+
+def test_what_may_be_missing_may_be_there_too():
+    rules = dialect(Rule("a", "b"), Rule("head", "lm_head"), optional=("lm_head",))
+    assert list(rules.to_hf(by_name(tensor("a", (1,))), {})) == ["b"]
+    both = by_name(tensor("a", (1,)), tensor("head", (1,)))
+    assert list(rules.to_hf(both, {})) == ["b", "lm_head"]

@@ -8,7 +8,7 @@ import transformers
 
 from tests.flagai.folders import ALL, CONFIGS, divide_into_ranks, make, stored, write
 from tfcli.checkpoints.flagai import folders as convert
-from tfcli.checkpoints.model import load_model, save_model
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.commands.app import run
 from tfcli.errors import WorkError
 from tfcli.flagai import models

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.containers import open_checkpoint
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.gguf.from_gguf import FromGGUF, plan_from_gguf
 from tfcli.checkpoints.gguf.plan import ToGGUF
 from tfcli.checkpoints.gguf.to_gguf import plan_to_gguf

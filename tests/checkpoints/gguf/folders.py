@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 
 from tests.checkpoints.models import tiny
-from tfcli.checkpoints.model import save_model
+from tfcli.checkpoints.folder import save_model
 from tfcli.models.model import Model
 from tfcli.tokenizers.run import train_bpe, write_tokenizer
 

@@ -20,10 +20,17 @@ class LlamaCpp:
         vocab_size: how many log probabilities to ask for.
         letter: a token that is a whole character.
         embedding: load it to give the state of the first token, not tokens.
+        own_pooling: give the vector that the file's pooling makes of the states instead.
     """
 
     def __init__(
-        self, file: Path, vocab_size: int, *, letter: int = 40, embedding: bool = False
+        self,
+        file: Path,
+        vocab_size: int,
+        *,
+        letter: int = 40,
+        embedding: bool = False,
+        own_pooling: bool = False,
     ) -> None:
         params = xllamacpp.CommonParams()
         params.model.path = str(file)
@@ -36,6 +43,7 @@ class LlamaCpp:
         params.verbosity = 0
         if embedding:
             params.embedding = True
+        if embedding and not own_pooling:
             params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_CLS
         self.vocab_size, self.letter = vocab_size, letter
         self.server = xllamacpp.Server(params)

@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 from tests.checkpoints.gguf.convert import from_gguf, plan, run, to_gguf
 from tests.checkpoints.gguf.files import rewrite
 from tests.checkpoints.gguf.folders import FAMILIES, write_folder
+from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.from_gguf import plan_from_gguf
-from tfcli.checkpoints.model import load_model
 from tfcli.errors import UsageError, WorkError
 from tfcli.tokenizers.load import load_tokenizer
 
@@ -174,6 +174,8 @@ def test_weights_that_do_not_fit_are_named(name, change, problem, tmp_path):
         ),
         ("qwen3_moe", {"norm_topk_prob": False}, "norm_topk_prob=false"),
         ("gemma2", {"query_pre_attn_scalar": 99}, "query_pre_attn_scalar=99"),
+        ("gemma2", {"attn_logit_softcapping": None}, "no attn_logit_softcapping=null"),
+        ("gemma2", {"final_logit_softcapping": None}, "no final_logit_softcapping=null"),
         ("gemma2", {"layer_types": ["full_attention"] * 2}, "layer_types"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
         ("llama", {"model_type": "olmo2"}, "model_type 'olmo2' is not covered in GGUF"),

@@ -11,12 +11,12 @@ from tests.checkpoints.gguf.files import rewrite
 from tests.checkpoints.gguf.folders import VOCAB, write_folder
 from tests.checkpoints.gguf.llama_cpp import LlamaCpp
 from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.from_gguf import plan_from_gguf
 from tfcli.checkpoints.gguf.keys import is_followed, rule_of
 from tfcli.checkpoints.gguf.names import DIALECTS
 from tfcli.checkpoints.gguf.read import read
-from tfcli.checkpoints.model import load_model
 from tfcli.errors import ModelError, WorkError
 
 OWN = r"tfcli\."
@@ -142,8 +142,8 @@ def test_the_value_that_changes_nothing_is_passed_over(name, edited):
 
 def test_a_key_that_is_in_no_table_is_told(edited):
     found = read(edited("llama", {"of.another_program": number(3)}), Reading())
-    assert "llama.of.another_program" in found.unused
-    assert not read(edited("llama"), Reading()).unused
+    assert "llama.of.another_program" in " ".join(found.notes)
+    assert not read(edited("llama"), Reading()).notes
 
 
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}

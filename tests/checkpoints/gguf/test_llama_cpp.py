@@ -6,7 +6,7 @@ import torch
 from tests.checkpoints.gguf.convert import from_gguf, to_gguf
 from tests.checkpoints.gguf.folders import DECODERS, VOCAB, write_folder
 from tests.checkpoints.gguf.llama_cpp import LlamaCpp
-from tfcli.checkpoints.model import load_model
+from tfcli.checkpoints.folder import load_model
 
 pytestmark = pytest.mark.interop
 PROMPT = torch.randint(1, 300, (40,), generator=torch.Generator().manual_seed(3)).tolist()

@@ -6,7 +6,11 @@ import gguf
 import pytest
 import torch
 
-from tests.checkpoints.gguf.folders import FAMILIES, model
+from tests.checkpoints.gguf.convert import to_gguf
+from tests.checkpoints.gguf.folders import FAMILIES, model, write_folder
+from tfcli.checkpoints.containers import open_checkpoint
+from tfcli.checkpoints.gguf.file import GGUFFile
+from tfcli.checkpoints.gguf.file_write import PendingGGUF, Value, write_gguf
 from tfcli.checkpoints.gguf.names import DIALECTS, stays_single
 from tfcli.checkpoints.gguf.rules import AddOne, ByKind, Permute, Rule, Transpose
 from tfcli.models.saving import plan_export
@@ -96,3 +100,28 @@ def test_places_in_names_are_bounded():
     assert rule.from_hf("a.12.b.bias") == {"i": "12", "p": "bias"}
     assert rule.from_hf("a.1234567.b.bias") is None
     assert rule.from_hf("a.1.b.scale") is None and rule.from_hf("a.1.bxbias") is None
+
+
+def test_experts_of_older_files_are_tensors_of_their_own(tmp_path):
+    write_folder(tmp_path / "hf", "mixtral")
+    to_gguf(tmp_path / "hf", tmp_path / "model.gguf")
+    file = GGUFFile(tmp_path / "model.gguf")
+    tensors = []
+    for name, info in file.tensors.items():
+        stack = file.read(name)
+        if "_exps." not in name:
+            tensors.append(PendingGGUF(name, info.dtype, info.shape, lambda whole=stack: [whole]))
+            continue
+        for place, one in enumerate(stack):
+            older = name.replace("_exps.", f".{place}.")
+            tensors.append(PendingGGUF(older, info.dtype, info.shape[1:], lambda one=one: [one]))
+    metadata = {
+        key: Value(file.types[key], value)
+        for key, value in file.metadata.items()
+        if not key.startswith("tfcli.")
+    }
+    write_gguf(tmp_path / "older.gguf", metadata, tensors)
+    found = open_checkpoint(tmp_path / "older.gguf").weights
+    expected = open_checkpoint(tmp_path / "hf").weights
+    assert set(found) == set(expected)
+    assert all(torch.equal(found[name].float(), expected[name]) for name in expected)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 
+import gguf
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from tests.checkpoints.gguf.convert import from_gguf, plan, to_gguf
 from tests.checkpoints.gguf.files import rewrite
-from tests.checkpoints.gguf.folders import model
+from tests.checkpoints.gguf.folders import VOCAB, model, write_folder
 from tests.checkpoints.gguf.llama_cpp import LlamaCpp
 from tests.tokenizers import folders as tokenizers
 from tests.tokenizers.texts import NASTY
+from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.file_write import Value
+from tfcli.checkpoints.gguf.from_gguf import plan_from_gguf
 from tfcli.checkpoints.gguf.pretokenizers import PATTERNS, TEST_TEXT, name_of, pre_tokenizer
-from tfcli.checkpoints.model import save_model
+from tfcli.checkpoints.gguf.read import read
 from tfcli.errors import WorkError
+from tfcli.tokenizers.chat_folder import find_templates
 from tfcli.tokenizers.load import load_tokenizer
 
 # family of tokenizers.folders -> family of the model, llama.cpp's kind and pre-tokenizer
@@ -115,9 +120,134 @@ def test_a_chat_template_goes_along(tmp_path):
     assert load_tokenizer(tmp_path / "back").chat_template == found
 
 
+def cased(tmp_path, lower, strips):
+    """A WordPiece tokenizer whose file declares no roles, and a GGUF file with it."""
+    folder = tokenizers.make(tmp_path / "bert", "bert")
+    backend = load_tokenizer(folder).backend
+    backend.normalizer = normalizers.BertNormalizer(lowercase=lower, strip_accents=strips)
+    backend.save(str(folder / "tokenizer.json"))
+    tokenizer = load_tokenizer(folder)
+    save_model(model("bert", vocab_size=tokenizer.vocab_size), folder)
+    to_gguf(folder, tmp_path / "model.gguf", "F32")
+    return tokenizer
+
+
+LETTERS = pytest.mark.parametrize(
+    ("lower", "strips"), [(True, None), (False, None), (False, True), (True, False)]
+)
+
+
+@pytest.mark.interop
+@LETTERS
+def test_llama_cpp_keeps_cased_words_cased(lower, strips, tmp_path):
+    tokenizer = cased(tmp_path, lower, strips)
+    theirs = LlamaCpp(tmp_path / "model.gguf", 1, embedding=True)
+    for text in ("the cat sat", "The Cat SAT", "Hello"):
+        assert torch.equal(theirs.state(text), theirs.state(tokenizer.encode(text)))
+
+
+@LETTERS
+def test_cased_words_stay_cased(lower, strips, tmp_path):
+    tokenizer = cased(tmp_path, lower, strips)
+    from_gguf(rewrite(tmp_path / "model.gguf", tmp_path / "plain.gguf", OWN), tmp_path / "back")
+    back = load_tokenizer(tmp_path / "back")
+    assert [back.encode(text) for text in NASTY] == [tokenizer.encode(text) for text in NASTY]
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_special_tokens_that_no_key_names_are_those_that_llama_cpp_takes(family, tmp_path):
+    _, file = convert(tmp_path, family)
+    ids = {"bert": {"bos_token": 101, "sep_token": 102}, "llama": {"bos_token": 1, "eos_token": 2}}
+    types = [3] * len(GGUFFile(file).metadata["tokenizer.ggml.tokens"])
+    change = {"tokenizer.ggml.token_type": Value("array[int32]", types)}
+    edited = rewrite(file, tmp_path / "a.gguf", rf"{OWN}|tokenizer\.ggml\..*_id$", change)
+    found = plan_from_gguf(edited).vocabulary
+    assert {role: found.tokens.index(found.role(role)) for role in ids[family]} == ids[family]
+    change = {"tokenizer.ggml.token_type": Value("array[int32]", [1] * len(types))}
+    edited = rewrite(file, tmp_path / "b.gguf", rf"{OWN}|tokenizer\.ggml\..*_id$", change)
+    assert plan_from_gguf(edited).vocabulary.role("bos_token") is None
+
+
+NAMED = {"default": "D", "tool_use": "T{{ tools }}", "rag": "R"}
+
+
+def test_named_chat_templates_go_along_both_ways(tmp_path):
+    named = [{"name": name, "template": text} for name, text in NAMED.items()]
+    declared = {"chat_template": named}
+    folder = tokenizers.make(tmp_path / "gpt2", "gpt2", tokenizer_config=declared)
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates/my-own.jinja").write_text("O")
+    save_model(model("gpt2", vocab_size=453), folder)
+    to_gguf(folder, tmp_path / "model.gguf")
+    found = gguf.GGUFReader(tmp_path / "model.gguf").fields
+    assert found["tokenizer.chat_template"].contents() == "D"
+    assert found["tokenizer.chat_template.tool_use"].contents() == "T{{ tools }}"
+    assert set(found["tokenizer.chat_templates"].contents()) == {"tool_use", "rag", "my_own"}
+    from_gguf(tmp_path / "model.gguf", tmp_path / "back")
+    assert find_templates(tmp_path / "back") == {**NAMED, "my_own": "O"}
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "", "x" * 99])
+def test_a_template_whose_name_is_no_files_is_refused(name, tmp_path):
+    _, file = convert(tmp_path, "gpt2")
+    change = {f"tokenizer.chat_template.{name}": Value("string", "T")}
+    with pytest.raises(WorkError, match="no template's name"):
+        from_gguf(rewrite(file, tmp_path / "edited.gguf", change=change), tmp_path / "back")
+
+
 @pytest.mark.parametrize("name", [*PATTERNS, "gpt-2", "starcoder"])
 def test_a_pre_tokenizer_is_known_by_its_rules(name):
     assert name_of(lambda text: [1], {"pre_tokenizer": pre_tokenizer(name)}) == name
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "invert"), [("Isolated", False), ("Removed", True)], ids=["cut", "kept"]
+)
+def test_the_pattern_of_o200k_is_gpt_4o_however_it_is_applied(behaviour, invert):
+    spec = pre_tokenizer("gpt-4o")
+    spec["pretokenizers"][0] |= {"behavior": behaviour, "invert": invert}
+    assert name_of(lambda text: [1], {"pre_tokenizer": spec}) == "gpt-4o"
+    spec["pretokenizers"][0] |= {"behavior": "MergedWithNext", "invert": False}
+    assert name_of(lambda text: [1], {"pre_tokenizer": spec}) is None
+
+
+CUTS = (
+    "it's IT'S 12345 1,234.5 a1b2",
+    "HelloWorld XMLHttp fooBar/baz\n\n  x\t y",
+    "\u65e5\u672c\u8a9e 123 \ud55c\uad6d\uc5b4. foo!bar <=> $9 \U0001f999\U0001f999",
+)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("name", [*PATTERNS, "gpt-2", "starcoder", "llama4", "smollm"])
+def test_llama_cpp_cuts_words_as_the_pre_tokenizer_of_the_name_does(name, tmp_path):
+    write_folder(tmp_path / "hf", "llama")
+    to_gguf(tmp_path / "hf", tmp_path / "model.gguf")
+    change = {
+        "tokenizer.ggml.pre": Value("string", name),
+        "tokenizer.ggml.add_bos_token": Value("bool", False),
+    }
+    file = rewrite(tmp_path / "model.gguf", tmp_path / "named.gguf", OWN, change)
+    from_gguf(file, tmp_path / "back")
+    tokenizer, theirs = load_tokenizer(tmp_path / "back"), LlamaCpp(file, VOCAB)
+    for text in CUTS:
+        assert torch.equal(theirs.logprobs(text), theirs.logprobs(tokenizer.encode(text))), text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tokenizer.ggml.pre": Value("string", "something-new")},
+        {"tokenizer.ggml.model": Value("string", "rwkv")},
+    ],
+)
+def test_weights_are_read_whatever_the_tokenizer_is(change, tmp_path):
+    _, file = convert(tmp_path, "gpt2")
+    edited = rewrite(file, tmp_path / "edited.gguf", OWN, change)
+    assert load_model(edited).config.vocab_size == read(edited, Reading()).config["vocab_size"]
+    with pytest.raises(WorkError, match="is not covered") as caught:
+        read(edited, Reading()).beside  # noqa: B018
+    assert "--no-tokenizer" in str(caught.value) and "edited.gguf" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -154,4 +284,6 @@ def test_tokenizers_that_llama_cpp_lacks_are_refused(tmp_path):
     )
     backend.save(str(other / "tokenizer.json"))
     with pytest.raises(WorkError, match="no name for how this tokenizer cuts"):
+        plan(other)
+    with pytest.raises(WorkError, match="--no-tokenizer"):
         plan(other)

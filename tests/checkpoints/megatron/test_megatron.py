@@ -15,8 +15,8 @@ from tests.checkpoints.models import GPT2, LLAMA, tiny, tokens
 from tests.convert.memory import assert_bounded
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import find_container, open_checkpoint
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.errors import WorkError
@@ -205,7 +205,7 @@ def _edit(source: Path, rank: int, change: Any) -> None:
         ),
         (
             lambda s: [_edit(s, r, lambda m: m.update(pooler=torch.ones(2))) for r in (0, 1)],
-            "pooler' is no tensor of llama",
+            "Megatron's llama: no rule for 'pooler'",
         ),
         (
             lambda s: (s / "iter_0000030/mp_rank_00").rename(s / "iter_0000030/mp_rank_02"),
@@ -219,7 +219,7 @@ def _edit(source: Path, rank: int, change: Any) -> None:
         (lambda s: (s / "latest_checkpointed_iteration.txt").write_text("../x"), "leads outside"),
         (
             lambda s: shutil.rmtree(s / "iter_0000030/mp_rank_01"),
-            "rows in each of 1 parts|asks for 61",
+            r"embedding.word_embeddings.weight' is \[32, 32\]; the config asks for 61 rows",
         ),
     ],
 )
@@ -249,8 +249,11 @@ def test_transformers_loads_what_was_joined(tmp_path):
 def test_memory_is_that_of_one_tensor(tmp_path):
     dim, ffn, layers, parts = 512, 4096, 8, 2
     config = {"model_type": "llama", "hidden_size": dim, "num_attention_heads": 8}
-    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 100}))
+    sizes = {"vocab_size": 100, "intermediate_size": ffn, "num_hidden_layers": layers}
+    (tmp_path / "config.json").write_text(json.dumps({**config, **sizes}))
     shapes = {
+        "input_layernorm.weight": (dim,),
+        "post_attention_layernorm.weight": (dim,),
         "self_attention.query_key_value.weight": (3 * dim // parts, dim),
         "self_attention.dense.weight": (dim, dim // parts),
         "mlp.dense_h_to_4h.weight": (2 * ffn // parts, dim),
@@ -264,10 +267,31 @@ def test_memory_is_that_of_one_tensor(tmp_path):
             for layer in range(layers)
             for name, shape in shapes.items()
         }
+        for name in ("embedding.word_embeddings.weight", "output_layer.weight"):
+            tensors[name] = torch.zeros(64, dim)
+        tensors["encoder.final_layernorm.weight"] = torch.zeros(dim)
         content = {"checkpoint_version": 3.0, "model": nested(tensors)}
         torch.save(content, target / "model_optim_rng.pt")
         del tensors, content
     assert_bounded(lambda: open_checkpoint(tmp_path))
+
+
+def test_one_of_two_fused_tensors_is_made_of_its_own_rows(tmp_path):
+    """Gate and up projection lie together in each part; neither costs the memory of both."""
+    source = folder(tmp_path, "llama", 2, 3.0)
+    view = open_checkpoint(source, Reading(tmp_path / "hf"))
+    gate = view.tensors["model.layers.0.mlp.gate_proj.weight"]
+    assert gate.read().untyped_storage().nbytes() == gate.nbytes
+
+
+@pytest.mark.parametrize("version", [0, 1.0])
+def test_groups_are_of_later_versions(tmp_path, version):
+    source = folder(tmp_path, "llama", 1, 3.0)
+    path = source / "iter_0000030/mp_rank_00/model_optim_rng.pt"
+    content = torch.load(path, weights_only=False)
+    torch.save({**content, "checkpoint_version": version}, path)
+    with pytest.raises(WorkError, match="4 heads of 2 groups are none of version"):
+        open_checkpoint(source, Reading(tmp_path / "hf"))
 
 
 def test_another_family(tmp_path):

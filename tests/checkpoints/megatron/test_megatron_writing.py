@@ -18,14 +18,14 @@ from tests.checkpoints.models import GPT2, LLAMA, tiny, tokens
 from tests.convert.memory import SLACK, peak_growth
 from tfcli.checkpoints.container import WriteOptions
 from tfcli.checkpoints.containers import find_container, open_checkpoint
+from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.io.memory import freed_at_once
 from tfcli.checkpoints.megatron import write as writer
-from tfcli.checkpoints.model import save_model
 from tfcli.checkpoints.plan import Plan, make_plan
 from tfcli.commands.app import run
-from tfcli.errors import UsageError
+from tfcli.errors import UsageError, WorkError
 
 FOUR = {"num_key_value_heads": 4}  # as many as parts, for a model that 4 parts divide
 Part = dict[str, torch.Tensor]
@@ -336,15 +336,19 @@ def edited(folder: Path, change: Any) -> Path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.pop("lm_head.weight"), "has no lm_head.weight"),
-        (lambda t: t.pop("model.layers.1.mlp.up_proj.weight"), "has no model.layers.1.mlp.up_proj"),
-        (lambda t: t.update(odd=torch.ones(2)), "no place for 'odd'"),
+        (lambda t: t.pop("lm_head.weight"), r"missing: 'lm_head\.weight'"),
+        (
+            lambda t: t.pop("model.layers.1.mlp.up_proj.weight"),
+            r"missing: 'model\.layers\.1\.mlp\.up_proj",
+        ),
+        (lambda t: t.update(odd=torch.ones(2)), "no rule for 'odd'"),
     ],
 )
 def test_tensors_that_are_no_model(tmp_path, change, message):
     save_model(tiny(), tmp_path / "hf")
-    with pytest.raises(UsageError, match=message):
-        writer.prepare(open_checkpoint(edited(tmp_path / "hf", change)))
+    with pytest.raises(WorkError, match=message):
+        written(edited(tmp_path / "hf", change), tmp_path / "mg")
+    assert not list((tmp_path / "mg").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -357,13 +361,13 @@ def test_tensors_that_are_no_model(tmp_path, change, message):
             {},
             1,
             lambda t: t.update({"lm_head.weight": torch.ones(60, 32)}),
-            "lm_head.weight has 60 rows, not 61",
+            r"'lm_head.weight' is \[60, 32\]; dimension 0 should be 61",
         ),
         (
             {},
             1,
             lambda t: t.update({"model.layers.0.self_attn.k_proj.weight": torch.ones(8, 32)}),
-            r"\[32, 8, 16\] rows are not those of the heads",
+            r"k_proj.weight' is \[8, 32\]; dimension 0 should be 16",
         ),
         (
             {},
@@ -371,7 +375,7 @@ def test_tensors_that_are_no_model(tmp_path, change, message):
             lambda t: t.update(
                 {"model.layers.0.self_attn.k_proj.weight": torch.ones(16, 32).half()}
             ),
-            "different types",
+            "do not fit: F32 .*, F16 .*, F32",
         ),
     ],
 )
@@ -379,7 +383,7 @@ def test_parts_and_shapes_that_do_not_fit(tmp_path, changes, parts, change, mess
     save_model(tiny(**changes), tmp_path / "hf")
     if change is not None:
         edited(tmp_path / "hf", change)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises((UsageError, WorkError), match=message):
         written(tmp_path / "hf", tmp_path / "mg", parts)
     assert not list((tmp_path / "mg").iterdir())
 

@@ -16,10 +16,10 @@ from tests.checkpoints.models import LLAMA, tiny, tokens
 from tests.convert.memory import assert_bounded
 from tfcli.checkpoints.container import WriteOptions
 from tfcli.checkpoints.containers import find_container, open_checkpoint
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.meta import write as writer
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.checkpoints.plan import make_plan
 from tfcli.checkpoints.verify import verify
 from tfcli.console import Console
@@ -159,7 +159,7 @@ def test_parts_change_nothing(tmp_path, parts, embedding):
         assert torch.equal(tensor.read(), whole.tensors[name].read()), name
     query = view.tensors["model.layers.0.self_attn.q_proj.weight"]
     joined = "2 parts joined along dimension 0, " if parts == 2 else ""
-    assert query.how == f"{joined}rotary rows from pairs to halves"
+    assert query.how == f"{joined}rotary rows to halves"
     assert query.sources == ("layers.0.attention.wq.weight",)
 
 
@@ -320,12 +320,12 @@ def test_parts_that_do_not_fit(tmp_path, damage):
     state = torch.load(last, weights_only=True)
     messages = {
         "gap": r"parts \[1\]",
-        "last": "in 1 parts; params.json asks for",
+        "last": "in 1 parts; the config asks for",
         "name": "'norm.weight' is not in every part",
-        "layer": "'layers.1.attention.wk.weight' is missing",
-        "extra": "'layers.0.attention.wq.bias' is no tensor",
-        "shape": r"layers.0.attention.wo.weight' is \[32, 16\] \+ \[16, 16\]",
-        "type": "different types",
+        "layer": "missing: 'layers.1.attention.wk.weight'",
+        "extra": "no rule for 'layers.0.attention.wq.bias'",
+        "shape": r"layers.0.attention.wo.weight' differs .*: F32 \[32, 16\], F32 \[16, 16\]",
+        "type": "'output.weight' differs between the parts: F32 .*, F16",
     }
     if damage == "gap":
         last.rename(source / "consolidated.02.pth")

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tests.checkpoints.hf.test_source import put
 from tests.checkpoints.models import GPT2, LLAMA, tiny, tokens
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.source import PICKLED, PICKLED_INDEX, open_tensors
-from tfcli.checkpoints.model import load_model, save_model
 from tfcli.convert.run import run as convert
 from tfcli.convert.spec import ConvertSpec
 from tfcli.errors import WorkError

@@ -20,7 +20,7 @@ def main(source: str, target: str, *stages: str) -> None:
         model = transformers.AutoModelForCausalLM.from_pretrained(source)
         for parameter in model.model.layers[0].mlp.parameters():
             parameter.requires_grad_(False)
-        model.register_buffer("steps", torch.arange(3.0))
+        model.model.rotary_emb._non_persistent_buffers_set.discard("inv_freq")
         trained = [p for p in model.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim > 1]},

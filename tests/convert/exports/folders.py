@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tests.models.tiny import tiny_model
-from tfcli.checkpoints.model import load_model, save_model
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.models.model import Model

@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.checkpoints.models import BERT, GPT2, LLAMA
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.containers import open_checkpoint
-from tfcli.checkpoints.model import load_model, save_model
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.console import Console
 from tfcli.convert.logits.compare import compare_logits, measure_logits, require_runnable
 from tfcli.convert.logits.sample import sample_inputs
@@ -308,7 +308,7 @@ def test_of_spans_the_places_are_ranked(tmp_path):
 
 
 def _logits(view: Checkpoint, **sample: int) -> Tensor:
-    model = load_model(view, dtype=torch.float32)
+    model = load_model(view, task=None, dtype=torch.float32)
     with torch.no_grad():
         return model(**sample_inputs(model, **sample)).logits.double().flatten(0, 1)
 

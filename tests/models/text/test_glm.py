@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.models.test_calibration import assert_walked
-from tfcli.checkpoints.model import load_model, save_model
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.models.cache import DynamicCache, QuantizedCache, StaticCache
 from tfcli.models.config import config_from_recipe
 from tfcli.models.errors import ModelError

@@ -1,6 +1,6 @@
 """torch.distributed.checkpoint folders: `.metadata` and one `.distcp` file or several.
 
-Every tensor is one chunk, named `model.` and then as in the model, as if
+Every tensor is one chunk, named `model.` and then as in transformers 5's model, as if
 `dcp.save({"model": model.state_dict()})` had written it: that is what accelerate (and with it
 transformers' Trainer), Lightning and torch's own examples save and ask for. `dcp.load` cuts the
 chunk for however many processes a model is divided among.
@@ -18,6 +18,7 @@ from typing import Any
 
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import WriteOptions, Writer
+from tfcli.checkpoints.dcp.memory import as_in_memory, memory_name
 from tfcli.checkpoints.dcp.metadata import METADATA
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.shards import plan_shards
@@ -83,7 +84,7 @@ def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
     Raises:
         WorkError: values that do not fit their type, a full disk, or files that cannot be written.
     """
-    pending = plan.pending()
+    pending = as_in_memory(plan.pending(), plan.config)
     require_space(folder, sum(item.nbytes for item in pending))
     files: list[Path] = []
     places: dict[str, _Place] = {}
@@ -91,7 +92,8 @@ def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
         files.append(folder / f"__{number}_0.distcp")
         places |= _write_file(files[-1], shard)
     origins = {item.name: item.name for item in pending}
-    for name, origin in config_ties(plan.config).items():
+    for tied, shared in config_ties(plan.config).items():
+        name, origin = (memory_name(one, plan.config) for one in (tied, shared))
         if origin in places:
             origins.setdefault(name, origin)
     data = _metadata({item.name: item for item in pending}, places, origins)

@@ -16,18 +16,21 @@ errors that name it.
 A word in braces stands for the numbers that the config gives it (`Facts.numbers`). One that is on
 both sides makes a rule of each number; one that is on one side alone, such as the experts that the
 other side has as a stack, makes the names of one rule.
+
+A rule also says how ranks of tensor parallelism divide the stored tensor (`Cut`); `ranks` puts
+their parts together before rules are read, and divides what rules made.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tfcli.checkpoints.checkpoint import TensorEntry
-from tfcli.checkpoints.dialect.steps import Step
+from tfcli.checkpoints.dialect.steps import Size, Step, number_of
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
@@ -42,10 +45,31 @@ class Facts:
         sizes: rows and columns by the words that steps use.
         numbers: a word in braces -> the numbers that Hugging Face's names have in its place.
             Stored names count from 0. `range(layers)` where both are the same.
+        optional: Hugging Face's names that may be missing, such as an output layer that is tied.
     """
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     numbers: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    optional: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How ranks of tensor parallelism divide a stored tensor: equal parts along a dimension.
+
+    Args:
+        dim: which.
+        blocks: the whole is so many equal blocks along it, and each of them is divided.
+        other: the dimension that some files have it divided along instead; the shapes tell.
+    """
+
+    dim: int
+    blocks: int = 1
+    other: int | None = None
+
+
+Layout = tuple[Cut | None, tuple[int, ...] | None]
+"""How ranks divide a stored tensor, and the shape of the whole if the config tells it."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +80,15 @@ class Rule:
         stored: name or names, with words in braces for numbers.
         names: Hugging Face's.
         steps: from the stored tensors to Hugging Face's; none where only the name differs.
+        cut: how ranks divide the stored tensors; None: each has a copy.
+        shape: of a whole stored tensor, where the config tells it.
     """
 
     stored: str | tuple[str, ...]
     names: str | tuple[str, ...]
     steps: tuple[Step, ...] = ()
+    cut: Cut | None = None
+    shape: tuple[Size, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +101,8 @@ class Dialect:
         rules: every tensor of a checkpoint, in any order.
         facts: what a config.json says of sizes and numbers.
         dropped: regular expression of stored names that have no place -> why.
+        spellings: regular expressions and what stands for them, applied to stored names one after
+            the other: other names that files have for the same tensors. Only read.
     """
 
     name: str
@@ -80,6 +110,30 @@ class Dialect:
     rules: tuple[Rule, ...]
     facts: Callable[[Mapping[str, Any]], Facts]
     dropped: Mapping[str, str] = field(default_factory=dict)
+    spellings: tuple[tuple[str, str], ...] = ()
+
+    def spelt(self, name: str) -> str:
+        """A stored name as the rules have it."""
+        for pattern, replacement in self.spellings:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    def names(self, config: Mapping[str, Any]) -> list[str]:
+        """Hugging Face's names of all tensors, optional ones too."""
+        rules = _written_out(self, self.facts(config))
+        return [name for rule in rules for name in rule.targets]
+
+    def layouts(self, config: Mapping[str, Any]) -> dict[str, Layout]:
+        """By the stored names of the rules."""
+        facts = self.facts(config)
+        found: dict[str, Layout] = {}
+        for rule in self.rules:
+            shape = None
+            if rule.shape is not None:
+                shape = tuple(number_of(size, facts.sizes) for size in rule.shape)
+            for plain in _numbered(rule, facts):
+                found |= dict.fromkeys(plain.sources, (rule.cut, shape))
+        return found
 
     def unused(self, names: Iterable[str]) -> dict[str, str]:
         """The stored names that are left out -> why."""
@@ -104,8 +158,16 @@ class Dialect:
                 of the config, or two rules of one name.
         """
         left_out = self.unused(stored)
-        wanted = {name: tensor for name, tensor in stored.items() if name not in left_out}
-        return _convert(self.name, _written_out(self, config), wanted, self.facts(config).sizes)
+        wanted: dict[str, TensorEntry] = {}
+        for name, tensor in stored.items():
+            spelt = self.spelt(name)
+            if spelt in wanted:
+                first = wanted[spelt].name
+                raise WorkError(f"{self.name}: {short(first)} and {short(name)} are one tensor")
+            if name not in left_out:
+                wanted[spelt] = tensor
+        facts = self.facts(config)
+        return _convert(self.name, _written_out(self, facts), wanted, facts.sizes)
 
     def from_hf(
         self, tensors: Mapping[str, TensorEntry], config: Mapping[str, Any]
@@ -115,8 +177,9 @@ class Dialect:
         Raises:
             WorkError: as `to_hf`.
         """
-        rules = [_inverse(rule) for rule in _written_out(self, config)]
-        return _convert(self.name, rules, tensors, self.facts(config).sizes)
+        facts = self.facts(config)
+        rules = [_inverse(rule) for rule in _written_out(self, facts)]
+        return _convert(self.name, rules, tensors, facts.sizes)
 
 
 @dataclass(frozen=True)
@@ -126,16 +189,16 @@ class _Plain:
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     steps: tuple[Step, ...]
+    optional: bool
 
 
 def _inverse(rule: _Plain) -> _Plain:
     steps = tuple(step.inverse() for step in reversed(rule.steps))
-    return _Plain(rule.targets, rule.sources, steps)
+    return _Plain(rule.targets, rule.sources, steps, rule.optional)
 
 
-def _written_out(dialect: Dialect, config: Mapping[str, Any]) -> list[_Plain]:
-    numbers = dialect.facts(config).numbers
-    rules = [plain for rule in dialect.rules for plain in _numbered(rule, numbers)]
+def _written_out(dialect: Dialect, facts: Facts) -> list[_Plain]:
+    rules = [plain for rule in dialect.rules for plain in _numbered(rule, facts)]
     for side in ("sources", "targets"):
         seen: set[str] = set()
         for name in (name for rule in rules for name in getattr(rule, side)):
@@ -145,8 +208,9 @@ def _written_out(dialect: Dialect, config: Mapping[str, Any]) -> list[_Plain]:
     return rules
 
 
-def _numbered(rule: Rule, numbers: Mapping[str, Sequence[int]]) -> list[_Plain]:
+def _numbered(rule: Rule, facts: Facts) -> list[_Plain]:
     """A rule for each number of the words that both sides have."""
+    numbers = facts.numbers
     stored = (rule.stored,) if isinstance(rule.stored, str) else rule.stored
     names = (rule.names,) if isinstance(rule.names, str) else rule.names
     words = [set(_BRACES.findall("".join(side))) for side in (stored, names)]
@@ -157,7 +221,9 @@ def _numbered(rule: Rule, numbers: Mapping[str, Sequence[int]]) -> list[_Plain]:
         there = {word: numbers[word][place] for word, place in here.items()}
         ours = {word: range(len(numbers[word])) for word in words[0] - words[1]}
         theirs = {word: numbers[word] for word in words[1] - words[0]}
-        found.append(_Plain(_filled(stored, here, ours), _filled(names, there, theirs), rule.steps))
+        targets = _filled(names, there, theirs)
+        optional = all(name in facts.optional for name in targets)
+        found.append(_Plain(_filled(stored, here, ours), targets, rule.steps, optional))
     return found
 
 
@@ -179,7 +245,7 @@ def _convert(
 ) -> dict[str, TensorEntry]:
     by_source = {name: rule for rule in rules for name in rule.sources}
     unknown = [name for name in tensors if name not in by_source]
-    missing = [name for name in by_source if name not in tensors]
+    missing = [n for n, rule in by_source.items() if n not in tensors and not rule.optional]
     for names, what in ((unknown, "no rule for"), (missing, "missing:")):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""

@@ -1,7 +1,8 @@
 """What can be between stored tensors and those of Hugging Face: steps that lose nothing.
 
 A step makes tensors of tensors, and its `inverse` makes the first ones again, bit for bit. Shapes
-and types are settled at once; values are made when they are read.
+and types are settled at once; values are made when they are read. `Trim` alone leaves something
+out, rows that no model uses, and its inverse fills them up.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from tfcli.checkpoints.checkpoint import TensorEntry
+from tfcli.checkpoints.dialect.pieces import Pieces, narrow
 from tfcli.checkpoints.dialect.rotary_rows import to_halves, to_pairs
 from tfcli.checkpoints.io.dtypes import torch_dtype
 from tfcli.checkpoints.strict_json import short
@@ -52,15 +54,15 @@ class Split:
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         (whole,) = _exactly(1, tensors)
-        lengths = [_number(size, sizes) for size in self.sizes]
-        if _length(whole, self.dim) != sum(lengths):
+        lengths = [number_of(size, sizes) for size in self.sizes]
+        if length_along(whole, self.dim) != sum(lengths):
             raise WorkError(
                 f"{_shown(whole)}; dimension {self.dim} should be {' + '.join(map(str, lengths))}"
             )
         parts, at = [], 0
         for number, length in enumerate(lengths, start=1):
             how = f"part {number} of {len(lengths)} along dimension {self.dim}"
-            read = partial(_narrow, whole.read, self.dim, at, length)
+            read = partial(narrow, whole.read, self.dim, at, length)
             shape = (*whole.shape[: self.dim], length, *whole.shape[self.dim + 1 :])
             parts.append(replace(whole, shape=shape, how=_then(whole.how, how), read=read))
             at += length
@@ -85,14 +87,16 @@ class Fuse:
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         parts = _exactly(len(self.sizes), tensors)
         for part, size in zip(parts, self.sizes, strict=True):
-            length = _number(size, sizes)
-            if _length(part, self.dim) != length:
+            length = number_of(size, sizes)
+            if length_along(part, self.dim) != length:
                 raise WorkError(f"{_shown(part)}; dimension {self.dim} should be {length}")
         total = sum(part.shape[self.dim] for part in parts)
         shape = (*parts[0].shape[: self.dim], total, *parts[0].shape[self.dim + 1 :])
         others = {(*part.shape[: self.dim], *part.shape[self.dim + 1 :]) for part in parts}
         how = f"{len(parts)} joined along dimension {self.dim}"
-        return [_joined(parts, shape, how, others, partial(_cat, dim=self.dim))]
+        reads = tuple(part.read for part in parts)
+        lengths = tuple(part.shape[self.dim] for part in parts)
+        return [_joined(parts, shape, how, others, Pieces(reads, lengths, self.dim))]
 
     def inverse(self) -> Split:
         return Split(self.dim, self.sizes)
@@ -105,7 +109,8 @@ class Stack:
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         shapes = {tensor.shape for tensor in tensors}
         shape = (len(tensors), *tensors[0].shape)
-        return [_joined(tensors, shape, f"{len(tensors)} stacked", shapes, _stack)]
+        read = partial(_stack, tensors)
+        return [_joined(tensors, shape, f"{len(tensors)} stacked", shapes, read)]
 
     def inverse(self) -> Unstack:
         return Unstack()
@@ -117,7 +122,7 @@ class Unstack:
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         (whole,) = _exactly(1, tensors)
-        count = _length(whole, 0)
+        count = length_along(whole, 0)
         return [
             replace(
                 whole,
@@ -130,6 +135,111 @@ class Unstack:
 
     def inverse(self) -> Stack:
         return Stack()
+
+
+@dataclass(frozen=True)
+class Deinterleave:
+    """One tensor, in which several lie together group by group, becomes these.
+
+    Args:
+        groups: how many there are.
+        sizes: the rows that each tensor has in a group.
+    """
+
+    groups: Size
+    sizes: tuple[Size, ...]
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        (whole,) = _exactly(1, tensors)
+        groups = number_of(self.groups, sizes)
+        lengths = [number_of(size, sizes) for size in self.sizes]
+        if length_along(whole, 0) != groups * sum(lengths):
+            held = " + ".join(map(str, lengths))
+            raise WorkError(f"{_shown(whole)}; dimension 0 should be {groups} times {held}")
+        parts, at = [], 0
+        for number, length in enumerate(lengths, start=1):
+            how = f"part {number} of {len(lengths)} of each of {groups} groups"
+            read = partial(_of_groups, whole.read, groups, at, length)
+            shape = (groups * length, *whole.shape[1:])
+            parts.append(replace(whole, shape=shape, how=_then(whole.how, how), read=read))
+            at += length
+        return parts
+
+    def inverse(self) -> Interleave:
+        return Interleave(self.groups, self.sizes)
+
+
+@dataclass(frozen=True)
+class Interleave:
+    """The inverse of `Deinterleave`: several tensors are laid together group by group."""
+
+    groups: Size
+    sizes: tuple[Size, ...]
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        groups = number_of(self.groups, sizes)
+        parts = _exactly(len(self.sizes), tensors)
+        for part, size in zip(parts, self.sizes, strict=True):
+            length = groups * number_of(size, sizes)
+            if length_along(part, 0) != length:
+                raise WorkError(f"{_shown(part)}; dimension 0 should be {length}")
+        shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+        others = {part.shape[1:] for part in parts}
+        how = f"{len(parts)} interleaved in {groups} groups"
+        return [_joined(parts, shape, how, others, partial(_in_groups, parts, groups))]
+
+    def inverse(self) -> Deinterleave:
+        return Deinterleave(self.groups, self.sizes)
+
+
+@dataclass(frozen=True)
+class Trim:
+    """Rows after those of the vocabulary, with which an embedding is filled up, are left out.
+
+    Args:
+        rows: that are kept.
+        filled: how many there are with them, where they are written; any number is read.
+    """
+
+    rows: Size
+    filled: Size
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        (whole,) = _exactly(1, tensors)
+        rows, held = number_of(self.rows, sizes), length_along(whole, 0)
+        if held < rows:
+            raise WorkError(f"{_shown(whole)}; the config asks for {rows} rows")
+        if held == rows:
+            return [whole]
+        how, read = f"the first {rows} rows", partial(narrow, whole.read, 0, 0, rows)
+        shape = (rows, *whole.shape[1:])
+        return [replace(whole, shape=shape, how=_then(whole.how, how), read=read)]
+
+    def inverse(self) -> Fill:
+        return Fill(self.rows, self.filled)
+
+
+@dataclass(frozen=True)
+class Fill:
+    """The inverse of `Trim`: the last row is repeated, as Megatron's tools do."""
+
+    rows: Size
+    filled: Size
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        (whole,) = _exactly(1, tensors)
+        rows, filled = number_of(self.rows, sizes), number_of(self.filled, sizes)
+        if length_along(whole, 0) != rows:
+            raise WorkError(f"{_shown(whole)}; dimension 0 should be {rows}")
+        if filled == rows:
+            return [whole]
+        more = partial(_last_row, whole.read, filled - rows)
+        how, read = f"filled up to {filled} rows", Pieces((whole.read, more), (rows, filled - rows))
+        shape = (filled, *whole.shape[1:])
+        return [replace(whole, shape=shape, how=_then(whole.how, how), read=read)]
+
+    def inverse(self) -> Trim:
+        return Trim(self.rows, self.filled)
 
 
 @dataclass(frozen=True)
@@ -175,11 +285,11 @@ class Rotary:
     to: str = "halves"
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
-        head_dim = _number(self.head_dim, sizes)
+        head_dim = number_of(self.head_dim, sizes)
         order = to_halves if self.to == "halves" else to_pairs
 
         def change(tensor: TensorEntry) -> TensorEntry:
-            if head_dim % 2 or _length(tensor, 0) % head_dim:
+            if head_dim % 2 or length_along(tensor, 0) % head_dim:
                 raise WorkError(f"{_shown(tensor)}, no whole heads of {head_dim} rows")
             read = partial(_reordered, tensor.read, order, head_dim)
             how = f"rotary rows to {self.to}"
@@ -230,11 +340,13 @@ def _shown(tensor: TensorEntry) -> str:
     return f"{short(tensor.name)} is {list(tensor.shape)}"
 
 
-def _number(size: Size, sizes: Mapping[str, int]) -> int:
+def number_of(size: Size, sizes: Mapping[str, int]) -> int:
+    """A size as a number."""
     return sizes[size] if isinstance(size, str) else size
 
 
-def _length(tensor: TensorEntry, dim: int) -> int:
+def length_along(tensor: TensorEntry, dim: int) -> int:
+    """How long a tensor is; an error if it has no such dimension."""
     if dim >= len(tensor.shape):
         raise WorkError(f"{_shown(tensor)}, it has no dimension {dim}")
     return tensor.shape[dim]
@@ -258,7 +370,7 @@ def _joined(
     shape: tuple[int, ...],
     how: str,
     shapes: set[tuple[int, ...]],
-    join: Callable[[list[Tensor]], Tensor],
+    read: Callable[[], Tensor],
 ) -> TensorEntry:
     """One tensor of several; `shapes` of the parts must agree, and so must their types."""
     if len(shapes) > 1 or len({part.dtype for part in parts}) > 1:
@@ -270,16 +382,8 @@ def _joined(
         shape=shape,
         sources=tuple(dict.fromkeys(name for part in parts for name in part.sources)),
         how=_then(inner, how),
-        read=partial(_read_joined, parts, join),
+        read=read,
     )
-
-
-def _read_joined(parts: Sequence[TensorEntry], join: Callable[[list[Tensor]], Tensor]) -> Tensor:
-    return join([part.read() for part in parts])
-
-
-def _narrow(read: Callable[[], Tensor], dim: int, start: int, length: int) -> Tensor:
-    return read().narrow(dim, start, length)
 
 
 def _select(read: Callable[[], Tensor], number: int) -> Tensor:
@@ -297,16 +401,25 @@ def _reordered(
     return order(rows, head_dim).reshape(rows.shape)
 
 
-def _cat(parts: list[Tensor], dim: int) -> Tensor:
+def _stack(parts: Sequence[TensorEntry]) -> Tensor:
     import torch
 
-    return torch.cat(parts, dim)
+    return torch.stack([part.read() for part in parts])
 
 
-def _stack(parts: list[Tensor]) -> Tensor:
+def _of_groups(read: Callable[[], Tensor], groups: int, start: int, length: int) -> Tensor:
+    return read().unflatten(0, (groups, -1)).narrow(1, start, length).flatten(0, 1)
+
+
+def _in_groups(parts: Sequence[TensorEntry], groups: int) -> Tensor:
     import torch
 
-    return torch.stack(parts)
+    return torch.cat([part.read().unflatten(0, (groups, -1)) for part in parts], 1).flatten(0, 1)
+
+
+def _last_row(read: Callable[[], Tensor], count: int) -> Tensor:
+    last = read()[-1:]
+    return last.expand(count, *last.shape[1:])
 
 
 def _exactly_cast(read: Callable[[], Tensor], code: str, name: str) -> Tensor:

@@ -9,8 +9,8 @@ from tfcli.errors import WorkError
 
 
 def _looks_like(path: Path) -> bool:
+    from tfcli.checkpoints.beside import CONFIG, read_object
     from tfcli.checkpoints.flagai.configs import is_flagai
-    from tfcli.checkpoints.folder import CONFIG, read_object
 
     try:
         if not (path / CONFIG).is_file() or not is_flagai(read_object(path, CONFIG)):

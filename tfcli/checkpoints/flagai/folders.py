@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
+from tfcli.checkpoints.beside import CONFIG, copy_companions, read_object
 from tfcli.checkpoints.flagai.configs import is_flagai, kind_of, to_core
 from tfcli.checkpoints.flagai.configs import to_flagai as flagai_config
 from tfcli.checkpoints.flagai.rules import DIALECTS
 from tfcli.checkpoints.flagai.tensors import as_flagai, write_flagai
 from tfcli.checkpoints.flagai.weights import HFView, has_weights, open_weights
-from tfcli.checkpoints.folder import CONFIG, copy_companions, read_object
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, write_shards
 from tfcli.checkpoints.io.dtypes import dtype_code, stored_shape

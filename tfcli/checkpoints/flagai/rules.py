@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from tfcli.errors import UsageError
+from tfcli.checkpoints.dialect.dialect import Cut
 
 NESTED = "model."  # FlagAI's task classes hold the body under this name
 
@@ -136,59 +136,26 @@ DIALECTS: dict[str, Dialect] = {
     ),
 }
 
-# How model-parallel ranks divide a tensor: by rows, by columns, or the rows of queries, keys and
-# values each by rows. What no pattern names, every rank holds whole.
-SPLITS: dict[str, dict[str, str]] = {
+_ROWS, _COLUMNS, _THIRDS = Cut(0), Cut(1), Cut(0, blocks=3)
+_CUTS: dict[str, dict[str, Cut]] = {
     "glm": {
-        r"word_embeddings\.weight$": "rows",
-        r"attention\.query_key_value\.(weight|bias)$": "thirds",
-        r"attention\.dense\.weight$": "columns",
-        r"mlp\.dense_h_to_4h\.(weight|bias)$": "rows",
-        r"mlp\.dense_4h_to_h\.weight$": "columns",
+        r"word_embeddings\.weight$": _ROWS,
+        r"attention\.query_key_value\.(weight|bias)$": _THIRDS,
+        r"attention\.dense\.weight$": _COLUMNS,
+        r"mlp\.dense_h_to_4h\.(weight|bias)$": _ROWS,
+        r"mlp\.dense_4h_to_h\.weight$": _COLUMNS,
     },
     "gpt2": {
-        r"wte\.weight$": "rows",
-        r"attn\.c_attn\.(weight|bias)$": "thirds",
-        r"attn\.c_proj\.weight$": "columns",
-        r"mlp\.c_fc\.(weight|bias)$": "rows",
-        r"mlp\.c_proj\.weight$": "columns",
+        r"wte\.weight$": _ROWS,
+        r"attn\.c_attn\.(weight|bias)$": _THIRDS,
+        r"attn\.c_proj\.weight$": _COLUMNS,
+        r"mlp\.c_fc\.(weight|bias)$": _ROWS,
+        r"mlp\.c_proj\.weight$": _COLUMNS,
     },
 }
 
 
-def split_of(kind: str, name: str) -> str | None:
-    """How ranks divide a tensor: `rows`, `columns` or `thirds`; None: each holds all of it."""
-    for pattern, how in SPLITS.get(kind, {}).items():
-        if re.search(pattern, name):
-            return how
-    return None
-
-
-def merge(parts: list[torch.Tensor], how: str) -> torch.Tensor:
-    """One tensor from the parts of all ranks, in the order of the ranks."""
-    if how == "columns":
-        return torch.cat(parts, 1)
-    if how == "rows":
-        return torch.cat(parts)
-    thirds = [part.chunk(3) for part in parts]
-    return torch.cat([third[i] for i in range(3) for third in thirds])
-
-
-def part_of(tensor: torch.Tensor, how: str, ranks: int, rank: int) -> torch.Tensor:
-    """What one rank holds of a tensor whose sizes the ranks divide; the inverse of `merge`."""
-    if how == "columns":
-        return tensor.chunk(ranks, 1)[rank]
-    if how == "rows":
-        return tensor.chunk(ranks)[rank]
-    return torch.cat([third.chunk(ranks)[rank] for third in tensor.chunk(3)])
-
-
-def require_divides(name: str, shape: tuple[int, ...], how: str, ranks: int) -> None:
-    """Refuse a tensor that ranks cannot hold equal parts of.
-
-    Raises:
-        UsageError: names the tensor.
-    """
-    length = shape[1 if how == "columns" else 0]
-    if length % (3 * ranks if how == "thirds" else ranks):
-        raise UsageError(f"{ranks} parts do not divide {name} of {list(shape)}", where="parts")
+def cut_of(kind: str, name: str) -> Cut | None:
+    """How model-parallel ranks divide a tensor; None: each holds all of it."""
+    cuts = _CUTS.get(kind, {})
+    return next((cut for pattern, cut in cuts.items() if re.search(pattern, name)), None)

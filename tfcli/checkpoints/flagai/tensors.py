@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 
-from tfcli.checkpoints.flagai.rules import DIALECTS, part_of, require_divides, split_of
+from tfcli.checkpoints.dialect.pieces import Pieces
+from tfcli.checkpoints.dialect.ranks import require_whole_heads, shares_of
+from tfcli.checkpoints.flagai.rules import DIALECTS, cut_of
 from tfcli.checkpoints.flagai.weights import rank_file
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.source import PICKLED
-from tfcli.checkpoints.io.dtypes import dtype_code, stored_shape, torch_dtype, torch_shape
+from tfcli.checkpoints.io.dtypes import dtype_code, stored_shape
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.torch.serialize import write_torch
 from tfcli.errors import UsageError, WorkError
@@ -122,30 +124,13 @@ def rank_files(
             where="parts",
             fix=f"leave parts out; {' and '.join(_CUT)} is written in parts",
         )
-    if heads % ranks:
-        raise UsageError(f"{ranks} parts do not divide {heads} heads", where="parts")
-    return [[_part(item, kind, ranks, rank) for item in tensors] for rank in range(ranks)]
+    require_whole_heads(ranks, heads)
+    shares = [shares_of(item, cut_of(kind, item.name), ranks) for item in tensors]
+    return [list(rank) for rank in zip(*shares, strict=True)]
 
 
 def _in_module(tensors: Mapping[str, Any]) -> dict[str, Any]:
     return {"module": dict(tensors)}
-
-
-def _part(item: PendingTensor, kind: str, ranks: int, rank: int) -> PendingTensor:
-    how = split_of(kind, item.name)
-    if how is None:
-        return item
-    require_divides(item.name, item.shape, how, ranks)
-    like = part_of(_empty(item), how, ranks, rank)
-    shape = stored_shape(item.dtype, tuple(like.shape))
-    return dataclasses.replace(
-        item, shape=shape, read=lambda: part_of(item.read(), how, ranks, rank)
-    )
-
-
-def _empty(item: PendingTensor) -> torch.Tensor:
-    shape = torch_shape(item.dtype, item.shape)
-    return torch.empty(shape, dtype=torch_dtype(item.dtype), device="meta")
 
 
 def _same(one: PendingTensor, other: PendingTensor) -> bool:
@@ -164,9 +149,8 @@ def _joined(name: str, items: list[PendingTensor]) -> PendingTensor:
     if len({(item.dtype, item.shape[1:]) for item in items}) > 1:
         raise WorkError(f"the parts of {short(name)} differ in type or width")
     shape = (sum(item.shape[0] for item in items), *first.shape[1:])
-    return dataclasses.replace(
-        first, name=name, shape=shape, read=lambda: torch.cat([item.read() for item in items])
-    )
+    read = Pieces(tuple(item.read for item in items), tuple(item.shape[0] for item in items))
+    return dataclasses.replace(first, name=name, shape=shape, read=read)
 
 
 def _drop_tied(found: dict[str, PendingTensor]) -> None:

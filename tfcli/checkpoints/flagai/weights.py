@@ -13,7 +13,10 @@ from typing import Any
 
 import torch
 
-from tfcli.checkpoints.flagai.rules import Dialect, Rows, merge, split_of
+from tfcli.checkpoints.checkpoint import TensorEntry
+from tfcli.checkpoints.dialect.ranks import pieces_of, whole_of
+from tfcli.checkpoints.flagai.rules import Dialect, Rows, cut_of
+from tfcli.checkpoints.hf.read import as_stored
 from tfcli.checkpoints.hf.source import (
     INDEX,
     PICKLED,
@@ -92,26 +95,26 @@ class MergedRanks(Mapping[str, torch.Tensor]):
         self.ranks, self.kind, self.folder = ranks, kind, folder
         for rank, held in enumerate(ranks):
             _check_names(list(ranks[0]), list(held), rank, folder)
+        self.tensors = {
+            name: whole_of([as_stored(one, one.info(name)) for one in ranks], cut_of(kind, name))
+            for name in ranks[0]
+        }
 
     @property
     def beside(self) -> dict[str, str]:
         """What the first rank's file holds beside weights."""
         return self.ranks[0].beside
 
-    def shape_of(self, name: str) -> torch.Tensor:
-        """The whole tensor on the meta device; nothing is put together."""
-        parts = [_described(rank, name) for rank in self.ranks]
-        how = split_of(self.kind, name)
-        return parts[0] if how is None else merge(parts, how)
+    def info(self, name: str) -> TensorEntry:
+        """What the whole tensor is; nothing is put together."""
+        return self.tensors[name]
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        parts = [rank[name] for rank in self.ranks]
-        how = split_of(self.kind, name)
-        if how is None:
-            if not all(same_bits(parts[0], part) for part in parts[1:]):
+        if cut_of(self.kind, name) is None:
+            first, *others = (rank[name] for rank in self.ranks)
+            if not all(same_bits(first, other) for other in others):
                 raise WorkError(f"the ranks hold different {short(name)}", where=str(self.folder))
-            return parts[0]
-        return merge(parts, how)
+        return self.tensors[name].read()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ranks[0])
@@ -147,13 +150,14 @@ class GatheredRanks(Mapping[str, torch.Tensor]):
         self.device = torch.device("cuda" if on_gpu else "cpu")
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        own, how = self.held[name], split_of(self.kind, name)
-        if how is None:
+        own, cut = self.held[name], cut_of(self.kind, name)
+        if cut is None:
             return own
         sent = own.to(self.device).contiguous()
         parts = [torch.empty_like(sent) for _ in range(_processes())]
         torch.distributed.all_gather(parts, sent)
-        return merge([part.cpu() for part in parts], how)
+        length = own.shape[cut.dim]
+        return pieces_of([part.cpu for part in parts], length, cut.dim, cut.blocks)()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)  # the first rank's order, whatever this one's is
@@ -206,9 +210,7 @@ class HFView(Mapping[str, torch.Tensor]):
     def shape_of(self, name: str) -> torch.Tensor:
         """A tensor on the meta device; its numbers are not read."""
         rows = self.places[name]
-        if isinstance(self.stored, MergedRanks):
-            return rows.read(self.stored.shape_of(rows.name))
-        if isinstance(self.stored, TensorSource):
+        if isinstance(self.stored, TensorSource | MergedRanks):
             return rows.read(_described(self.stored, rows.name))
         return rows.read(torch.empty_like(self.stored[rows.name], device="meta"))
 
@@ -230,7 +232,7 @@ class HFView(Mapping[str, torch.Tensor]):
         return name in self.places
 
 
-def _described(source: TensorSource, name: str) -> torch.Tensor:
+def _described(source: TensorSource | MergedRanks, name: str) -> torch.Tensor:
     """A stored tensor on the meta device; nothing is read."""
     info = source.info(name)
     shape = torch_shape(info.dtype, info.shape)

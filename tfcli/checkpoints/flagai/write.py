@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.flagai.folders import Target
 from tfcli.checkpoints.flagai.tensors import as_flagai, rank_files, write_flagai
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.parameters import as_parameters
 from tfcli.checkpoints.plan import Plan

@@ -2,18 +2,19 @@
 
 A checkpoint may end a text at any of several ids (`eos_token_id` of generation_config.json or
 config.json). GGUF has a key each for the end of a text, of a turn and of a message, and llama.cpp
-ends at further tokens that it knows by their text. generation_config.json itself is kept under a
-key of our own, so that it comes back as it was.
+ends at further tokens that it knows by their text. Tokens that are never made have a key too.
+generation_config.json itself is kept under a key of our own, so that it comes back as it was.
 """
 
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcli.checkpoints.folder import GENERATION_CONFIG
+from tfcli.checkpoints.beside import GENERATION_CONFIG
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.own_keys import without_code
 from tfcli.checkpoints.strict_json import MAX_BYTES, parse_object
@@ -23,6 +24,7 @@ from tfcli.files import inside, read_bounded
 KEPT = "tfcli.generation_config"
 KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
 _PREFIX = "tokenizer.ggml."
+SILENT = "tokenizer.ggml.suppress_tokens"
 _MESSAGE = "<|eom_id|>"
 KNOWN = (
     "<|eot_id|>",
@@ -97,6 +99,9 @@ def write_endings(
         for each in unknown
     ]
     generation = _generation(folder)
+    silent = _ids(generation.get("suppress_tokens") or [])
+    if silent:
+        found[SILENT] = Value("array[int32]", [each for each in silent if each < len(tokens)])
     if generation:
         kept = json.dumps(without_code(generation), ensure_ascii=False)
         found[KEPT] = Value("string", kept)
@@ -139,12 +144,14 @@ def generation_config(
         keyed = set(_ids([metadata.get(_PREFIX + key) for key in KEYS]))
         if keyed >= set(_ids(spec.get("eos_token_id"))[:1]):
             return without_code(spec)
-    if list(stops) == _ids(config.get("eos_token_id")) or not stops:
+    silent = metadata.get(SILENT)
+    never = {"suppress_tokens": list(silent)} if isinstance(silent, array) and silent else {}
+    if not never and (list(stops) == _ids(config.get("eos_token_id")) or not stops):
         return None
     ends = stops[0] if len(stops) == 1 else list(stops)
     others = {key: config.get(key) for key in ("bos_token_id", "pad_token_id")}
     named = {key: value for key, value in others.items() if value is not None}
-    return {**named, "eos_token_id": ends}
+    return {**named, **({"eos_token_id": ends} if stops else {}), **never}
 
 
 def require_rows(

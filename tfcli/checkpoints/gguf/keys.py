@@ -168,7 +168,7 @@ def check_keys(
             continue
         allowed = rule_of(name)
         if allowed is None and not _NUMBERS.match(name):
-            passed[key] = "is no key of llama.cpp's; it is passed over"
+            passed[key] = "is no key of llama.cpp's, and is passed over"
         elif allowed is None or not _holds(allowed, value, sizes):
             raise WorkError(
                 f"{short(key)} is {short(str(value))}: the {dialect.model_type} models here have "

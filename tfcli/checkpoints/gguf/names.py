@@ -92,6 +92,11 @@ _MIXTRAL = {
     "block_sparse_moe.experts.{e}.w2.weight": "ffn_down_exps.weight",
     "block_sparse_moe.experts.{e}.w3.weight": "ffn_up_exps.weight",
 }
+_MIXTRAL_OLDER = {  # a tensor for each expert
+    "block_sparse_moe.experts.{e}.w1.weight": "ffn_gate.{e}.weight",
+    "block_sparse_moe.experts.{e}.w2.weight": "ffn_down.{e}.weight",
+    "block_sparse_moe.experts.{e}.w3.weight": "ffn_up.{e}.weight",
+}
 _QWEN_EXPERTS = {
     "mlp.gate.weight": "ffn_gate_inp.weight",
     "mlp.experts.{e}.gate_proj.weight": "ffn_gate_exps.weight",
@@ -143,10 +148,23 @@ _TRANSPOSED: Mapping[str, Change] = dict.fromkeys(
 )
 
 
-def _llama(model_type: str, arch: str, *layers: Mapping[str, str], rotary: bool) -> Dialect:
+def _llama(
+    model_type: str,
+    arch: str,
+    *layers: Mapping[str, str],
+    rotary: bool,
+    older: Mapping[str, str] | None = None,
+) -> Dialect:
     pairs = {name: gguf for part in layers for name, gguf in part.items()}
     rules = _rules(pairs, _LAYER, _ROTARY if rotary else None)
-    return Dialect(model_type, arch, "model.", (*_ENDS, *rules), _BUFFERS)
+    return Dialect(
+        model_type,
+        arch,
+        "model.",
+        (*_ENDS, *rules),
+        _BUFFERS,
+        older=_rules(older or {}, _LAYER),
+    )
 
 
 def _gemma(model_type: str, arch: str, norms: Mapping[str, str]) -> Dialect:
@@ -168,7 +186,7 @@ def _without_bias(rule: Rule) -> Rule:
 DIALECTS: tuple[Dialect, ...] = (
     _llama("llama", "llama", _ATTENTION, _GATED, _TWO_NORMS, rotary=True),
     _llama("mistral", "llama", _ATTENTION, _GATED, _TWO_NORMS, rotary=True),
-    _llama("mixtral", "llama", _ATTENTION, _MIXTRAL, _TWO_NORMS, rotary=True),
+    _llama("mixtral", "llama", _ATTENTION, _MIXTRAL, _TWO_NORMS, rotary=True, older=_MIXTRAL_OLDER),
     _llama("qwen2", "qwen2", _ATTENTION, _GATED, _TWO_NORMS, rotary=False),
     _llama("qwen3", "qwen3", _ATTENTION, _GATED, _TWO_NORMS, _HEAD_NORMS, rotary=False),
     _llama(

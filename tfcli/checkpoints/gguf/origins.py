@@ -55,7 +55,7 @@ def plan_origins(
         if isinstance(rule.change, Transpose):
             shape = tuple(reversed(shape))
         for index in range(count):
-            hf = rule.name(rule.hf, {**places, "e": str(index)})
+            hf = rule.name(rule.hf, {"e": str(index), **places})
             hf = hf.removeprefix(dialect.prefix) if bare and hf != dialect.head else hf
             place = index if rule.stacks else None
             found.append(Origin(hf, name, place, shape, rule.change))

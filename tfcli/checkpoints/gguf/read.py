@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+from tfcli.checkpoints.beside import GENERATION_CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import Reading
-from tfcli.checkpoints.folder import GENERATION_CONFIG
 from tfcli.checkpoints.gguf.endings import generation_config, read_endings
 from tfcli.checkpoints.gguf.from_gguf import FromGGUF, plan_from_gguf
 from tfcli.checkpoints.gguf.header import is_gguf
-from tfcli.checkpoints.gguf.pooling import NORMALIZES, pooling_of, write_modules
+from tfcli.checkpoints.gguf.pooling import NORMALIZES, pooling_of
 from tfcli.checkpoints.gguf.split import is_part
 from tfcli.checkpoints.gguf.types import BY_NAME
 from tfcli.checkpoints.gguf.vocabulary import CONTROL
 from tfcli.checkpoints.gguf.vocabulary_read import write_tokenizer
+from tfcli.checkpoints.pooling import write_modules
+from tfcli.checkpoints.strict_json import short
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import write_json
 
@@ -87,8 +92,8 @@ def read(path: Path, asked: Reading) -> Checkpoint:
         planned.config,
         tensors,
         files,
-        unused=planned.passed,
-        carry=lambda to: _carry(planned, to),
+        notes=tuple(f"{short(key)} {why}" for key, why in planned.passed.items()),
+        carry=_made_once(planned),
     )
 
 
@@ -97,6 +102,25 @@ def _how(stored: str, change: object) -> str:
     if change is not None:
         parts.append(type(change).__name__.lower())
     return ", ".join(parts)
+
+
+def _made_once(planned: FromGGUF) -> Callable[[Path], list[str]]:
+    """What writes the files that go along; the second time they are copied, for a large vocabulary
+    takes seconds to make.
+    """
+    made: list[tuple[tempfile.TemporaryDirectory[str], list[str]]] = []
+
+    def carry(folder: Path) -> list[str]:
+        if not made:
+            place = tempfile.TemporaryDirectory(prefix="tfcli-")
+            made.append((place, _carry(planned, Path(place.name))))
+        place, names = made[0]
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(Path(place.name, name), folder / name)
+        return list(names)
+
+    return carry
 
 
 def _carry(planned: FromGGUF, folder: Path) -> list[str]:

@@ -159,6 +159,7 @@ class Dialect:
         rules: kinds of tensors.
         dropped: (regular expression, reason) for tensors that GGUF has no place for.
         head: the output matrix, which is not stored where it is the embedding.
+        older: kinds of tensors that older files have instead; they are read only.
     """
 
     model_type: str
@@ -167,6 +168,7 @@ class Dialect:
     rules: tuple[Rule, ...]
     dropped: Sequence[tuple[str, str]] = field(default=())
     head: str | None = "lm_head.weight"
+    older: tuple[Rule, ...] = ()
 
     def of_hf(self, name: str) -> tuple[Rule, dict[str, str]] | None:
         """The rule for a Hugging Face name, and what its placeholders stand for."""
@@ -177,8 +179,9 @@ class Dialect:
 
     def of_gguf(self, name: str) -> tuple[Rule, dict[str, str]] | None:
         """The rule for a GGUF name, and what its placeholders stand for."""
+        rules = (*self.rules, *self.older)
         return next(
-            ((rule, found) for rule in self.rules if (found := rule.from_gguf(name)) is not None),
+            ((rule, found) for rule in rules if (found := rule.from_gguf(name)) is not None),
             None,
         )
 

@@ -46,7 +46,7 @@ def read_templates(metadata: Mapping[str, Any], where: str) -> dict[str, str]:
     for key, template in metadata.items():
         if key != DEFAULT and not key.startswith(f"{DEFAULT}."):
             continue
-        name = key.removeprefix(DEFAULT).removeprefix(".") or "default"
+        name = "default" if key == DEFAULT else key.removeprefix(f"{DEFAULT}.")
         if not _NAME.fullmatch(name) or not isinstance(template, str):
             raise WorkError(f"{short(key)}: no template's name, or no text", where=where)
         found[name] = template

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.gguf.choose import common_type, type_chooser
 from tfcli.checkpoints.gguf.endings import stops_of
 from tfcli.checkpoints.gguf.file_write import Value

@@ -9,7 +9,7 @@ that it comes back as it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,7 @@ def write_vocabulary(
             fix=f"covered are byte-level BPE, SentencePiece's BPE and WordPiece; {WITHOUT}",
         )
     notes = require_rows(stops, tokenizer.special_ids, tokens.dropped, where)
-    found |= _specials(tokenizer, vocab_size)
+    found |= _specials(tokenizer, vocab_size, model)
     eos = found.get(f"{_GGML}eos_token_id")
     ends = [each for each in stops if 0 <= each < vocab_size]
     keys, said = write_endings(ends, None if eos is None else eos.value, tokens.texts, folder)
@@ -212,22 +212,36 @@ def _wordpiece(tokens: _Tokens, tokenizer: Tokenizer, spec: dict[str, Any]) -> d
         else:
             texts.append(text.removeprefix(mark) if text.startswith(mark) else SPACE + text)
     pre = name_of(tokenizer.encode, spec) or "default"
-    return _common("bert", pre, _Tokens(texts, tokens.types, {}))
+    steps = spec.get("normalizer") or {}
+    lowercase = steps.get("lowercase") is True
+    strips = steps.get("strip_accents")
+    return {
+        **_common("bert", pre, _Tokens(texts, tokens.types, {})),
+        f"{_GGML}normalizer.lowercase": Value("bool", lowercase),
+        f"{_GGML}normalizer.strip_accents": Value("bool", lowercase if strips is None else strips),
+    }
 
 
-def _specials(tokenizer: Tokenizer, size: int) -> dict[str, Value]:
+def _specials(tokenizer: Tokenizer, size: int, model: Mapping[str, Any]) -> dict[str, Value]:
     ids = dict(tokenizer.special_ids)
-    ids.setdefault("bos_token", ids.get("cls_token", size))
-    ids.setdefault("eos_token", ids.get("sep_token", size))
+    begins, ends = tokenizer.prefix, tokenizer.suffix
+    wordpiece = model["type"] == "WordPiece"
+    # A token that is put around every text is one, whether or not it is declared.
+    unknown = tokenizer.backend.token_to_id(model.get("unk_token") or "")
+    if unknown is not None:
+        ids.setdefault("unk_token", unknown)
+    if wordpiece and len(ends) == 1:
+        ids.setdefault("sep_token", ends[0])
+    ids.setdefault("bos_token", ids.get("cls_token", begins[0] if len(begins) == 1 else size))
+    ids.setdefault("eos_token", ids.get("sep_token", ends[0] if len(ends) == 1 else size))
     found = {
         f"tokenizer.ggml.{key}": Value("uint32", ids[role])
         for role, key in ROLES.items()
         if ids.get(role, size) < size
     }
-    begins, ends = tokenizer.prefix, tokenizer.suffix
     found["tokenizer.ggml.add_bos_token"] = Value("bool", begins == (ids["bos_token"],))
     found["tokenizer.ggml.add_eos_token"] = Value("bool", ends == (ids["eos_token"],))
-    if "cls_token" in ids:
+    if wordpiece or "cls_token" in ids:
         found["tokenizer.ggml.add_sep_token"] = Value("bool", ends == (ids.get("sep_token"),))
     return found
 
@@ -235,14 +249,13 @@ def _specials(tokenizer: Tokenizer, size: int) -> dict[str, Value]:
 def _surroundings(tokenizer: Tokenizer) -> list[str]:
     """What stands around a text and no flag of GGUF says."""
     ids = tokenizer.special_ids
-    first = {(), (ids.get("bos_token", ids.get("cls_token")),)}
-    last = {(), (ids.get("eos_token"),), (ids.get("sep_token"),)}
     odd = [
         f"{where} a text: {', '.join(map(str, found))}"
-        for where, found, plain in (
-            ("before", tokenizer.prefix, first),
-            ("after", tokenizer.suffix, last),
+        for where, found, roles in (
+            ("before", tokenizer.prefix, ("bos_token", "cls_token")),
+            ("after", tokenizer.suffix, ("eos_token", "sep_token")),
         )
-        if tuple(found) not in plain
+        if len(found) > 1
+        or (found and any(r in ids for r in roles) and found[0] not in map(ids.get, roles))
     ]
     return [f"llama.cpp does not put these ids {each}" for each in odd]

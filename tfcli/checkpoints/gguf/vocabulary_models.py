@@ -16,6 +16,20 @@ from tfcli.tokenizers.bounded import check_splits
 KEY = "tokenizer.ggml."
 
 
+LOWERCASE, ACCENTS = "normalizer.lowercase", "normalizer.strip_accents"
+_TAKEN = {
+    "llama": {"unk_token": 0, "bos_token": 1, "eos_token": 2},
+    "bert": {
+        "pad_token": 0,
+        "unk_token": 100,
+        "bos_token": 101,
+        "sep_token": 102,
+        "mask_token": 103,
+    },
+}
+"""Kind -> role -> the id that llama.cpp takes where no key names one."""
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """The tokenizer keys of a file, checked.
@@ -44,7 +58,10 @@ class Vocabulary:
         """The token of a role, or None."""
         index = self.metadata.get(KEY + ROLES[name])
         if index is None:
-            return None
+            # What llama.cpp takes then; a file whose token of this id is an ordinary one has none.
+            taken = _TAKEN.get(self.kind, {}).get(name, len(self.tokens))
+            special = taken < len(self.tokens) and self.types[taken] in (CONTROL, UNKNOWN)
+            return self.tokens[taken] if special else None
         if not isinstance(index, int) or not 0 <= index < len(self.tokens):
             raise self.refuse(KEY + ROLES[name], f"{str(index)[:20]} is no id")
         return self.tokens[index]
@@ -157,13 +174,15 @@ def _wordpiece(vocabulary: Vocabulary) -> dict[str, Any]:
     unk = vocabulary.role("unk_token") or "[UNK]"
     if unk not in vocab:
         raise vocabulary.refuse(KEY + "unknown_token_id", "missing")
+    lowercase = vocabulary.flag(LOWERCASE, True)
+    strips = vocabulary.flag(ACCENTS, lowercase)
     return {
         "normalizer": {
             "type": "BertNormalizer",
             "clean_text": True,
             "handle_chinese_chars": True,
-            "strip_accents": None,
-            "lowercase": True,
+            "strip_accents": None if strips == lowercase else strips,
+            "lowercase": lowercase,
         },
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tfcli.checkpoints.beside import CONFIG, read_object
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import Reading
-from tfcli.checkpoints.folder import CONFIG, read_object
 from tfcli.checkpoints.hf.safetensors import SafetensorsFile
 from tfcli.checkpoints.hf.source import TensorSource, gptq_settings, open_tensors, shard_of
 from tfcli.checkpoints.io.header import TensorInfo

@@ -263,28 +263,25 @@ def complete_set(folder: Path) -> list[str]:
             sets.setdefault(kind, {})[number] = path.name
     if not sets:
         return []
-    for kind in ("safetensors", "other"):
-        chosen = {k: v for k, v in sets.items() if (k[-1] == "safetensors") == (kind != "other")}
-        if len(chosen) > 1:
-            some = ", ".join(next(iter(numbers.values())) for numbers in chosen.values())
-            raise WorkError(
-                f"the folder holds several sets of shards ({some}) and no index",
-                where=str(folder),
-                fix="leave one set in the folder",
-            )
-        for (_, total, _), numbers in chosen.items():
-            last = int(total) if total else max(numbers)
-            first = 0 if 0 in numbers else 1
-            missing = set(range(first, first + last)) - numbers.keys()
-            if (total and missing) or (not total and len(numbers) != last - first + 1):
-                raise WorkError(
-                    f"{len(numbers)} shards are here, such as {next(iter(numbers.values()))}, and "
-                    f"neither the others nor {INDEX}, which says what belongs together",
-                    where=str(folder),
-                    fix="get the missing files; every shard is needed",
-                )
-            return [numbers[number] for number in sorted(numbers)]
-    return []
+    chosen = {kind: files for kind, files in sets.items() if kind[-1] == "safetensors"} or sets
+    if len(chosen) > 1:
+        some = ", ".join(next(iter(files.values())) for files in chosen.values())
+        raise WorkError(
+            f"the folder holds several sets of shards ({some}) and no index",
+            where=str(folder),
+            fix="leave one set in the folder",
+        )
+    (((_, total, _), files),) = chosen.items()
+    first = 0 if 0 in files else 1
+    count = int(total) if total else max(files) - first + 1
+    if files.keys() != set(range(first, first + count)):
+        raise WorkError(
+            f"{len(files)} shards are here, such as {next(iter(files.values()))}, and neither the "
+            f"others nor {INDEX}, which says what belongs together",
+            where=str(folder),
+            fix="get the missing files; every shard is needed",
+        )
+    return [files[number] for number in sorted(files)]
 
 
 def shard_of(name: str) -> tuple[tuple[str, str, str], int] | None:

@@ -15,7 +15,7 @@ def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
     Raises:
         WorkError: as `write_shards`.
     """
-    texts = {"format": "pt", **plan.view.metadata}
+    texts = {**plan.view.metadata, "format": "pt"}  # names and axes are Hugging Face's now
     return write_shards(folder, plan.pending(), options.max_shard_bytes, metadata=texts)
 
 

@@ -2,7 +2,7 @@
 
 The names are those of Megatron Core with Transformer Engine, Megatron's default since 2024. Those
 of its own layers (`--transformer-impl local`) and of the models before Megatron Core are other
-spellings of the same. Read in both directions: by `readers.megatron` and `writers.megatron`.
+spellings of the same.
 
 Source: https://github.com/NVIDIA/Megatron-LM, `tools/checkpoint` (`schema_core.py`; until 2025 also
 `loader_legacy.py`) and `megatron/core/models/gpt`.
@@ -10,15 +10,15 @@ Source: https://github.com/NVIDIA/Megatron-LM, `tools/checkpoint` (`schema_core.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
-_H = "decoder.layers.{}."
-_LAYER = re.compile(r"^decoder\.layers\.(\d{1,5})\.")
+from tfcli.checkpoints.dialect.dialect import Cut, Dialect, Facts, Rule
+from tfcli.checkpoints.dialect.steps import Deinterleave, Fuse, Permute, Split, Step, Trim
+from tfcli.checkpoints.megatron.args import padded_rows
+
 _IN_LAYER = r"^(decoder\.layers\.\d+\.)"
-# Other spellings of the same tensors, put right one after the other.
 _SPELLINGS = (
     (r"^(?:model\.)?(?:language_model\.)?", ""),
     (r"^(?:transformer|encoder)\.", "decoder."),
@@ -34,111 +34,106 @@ _SPELLINGS = (
         r"\1mlp.linear_fc1.layer_norm_",
     ),
 )
+_DROPPED = {
+    r".*rotary_(?:pos_)?emb\.inv_freq": "computed from the config",
+    r".*word_embeddings_for_head\.weight": "a copy of the embedding",
+    r".*\._extra_state": "the state of Transformer Engine's 8-bit floats",
+}
+_HEAD = "lm_head.weight"
+_QKV = ("heads", "kv", "kv")
+_ROWS, _COLUMNS = Cut(0), Cut(1)
+_PADDED, _TURNED = Trim("vocab", "padded"), Permute((1, 0))
 
-Cut = Literal["copy", "rows", "columns", "qkv", "gate_up"]
 
-
-@dataclass(frozen=True)
-class Rule:
-    """One stored tensor, or one of every layer.
+def dialect(family: str, version: float, parts: int) -> Dialect:
+    """The dialect of a checkpoint.
 
     Args:
-        cut: how tensor parallelism divides it. `copy`: not at all. `rows` and `columns`: along
-            dimension 0 and 1. `qkv`: rows of queries, keys and values, interleaved. `gate_up`:
-            each part has its rows of the gate and then those of the up projection.
-        names: Hugging Face's; several where it is divided there.
-        turned: Hugging Face stores the transposed matrix.
+        family: one of `FAMILIES`.
+        version: of the checkpoint. It says how queries, keys and values lie in their one matrix: 0
+            has all queries of a rank first, 1 has the three innermost, later ones have them group
+            by group: the queries of a group, its key, its value.
+        parts: how many ranks there are.
     """
-
-    cut: Cut
-    names: tuple[str, ...]
-    turned: bool = False
-
-
-def _norm(stored: str, name: str, leaves: tuple[str, ...]) -> dict[str, Rule]:
-    return {f"{stored}{leaf}": Rule("copy", (f"{name}.{leaf}",)) for leaf in leaves}
+    rules = FAMILIES[family](version)
+    facts = partial(_facts, parts=parts)
+    return Dialect(f"Megatron's {family}", (), rules, facts, _DROPPED, _SPELLINGS)
 
 
-_BOTH = ("weight", "bias")
-GPT2 = {
-    "embedding.word_embeddings.weight": Rule("rows", ("transformer.wte.weight",)),
-    "embedding.position_embeddings.weight": Rule("copy", ("transformer.wpe.weight",)),
-    **_norm(f"{_H}self_attention.linear_qkv.layer_norm_", "transformer.h.{}.ln_1", _BOTH),
-    f"{_H}self_attention.linear_qkv.weight": Rule(
-        "qkv", ("transformer.h.{}.attn.c_attn.weight",), turned=True
-    ),
-    f"{_H}self_attention.linear_qkv.bias": Rule("qkv", ("transformer.h.{}.attn.c_attn.bias",)),
-    f"{_H}self_attention.linear_proj.weight": Rule(
-        "columns", ("transformer.h.{}.attn.c_proj.weight",), turned=True
-    ),
-    f"{_H}self_attention.linear_proj.bias": Rule("copy", ("transformer.h.{}.attn.c_proj.bias",)),
-    **_norm(f"{_H}mlp.linear_fc1.layer_norm_", "transformer.h.{}.ln_2", _BOTH),
-    f"{_H}mlp.linear_fc1.weight": Rule("rows", ("transformer.h.{}.mlp.c_fc.weight",), turned=True),
-    f"{_H}mlp.linear_fc1.bias": Rule("rows", ("transformer.h.{}.mlp.c_fc.bias",)),
-    f"{_H}mlp.linear_fc2.weight": Rule(
-        "columns", ("transformer.h.{}.mlp.c_proj.weight",), turned=True
-    ),
-    f"{_H}mlp.linear_fc2.bias": Rule("copy", ("transformer.h.{}.mlp.c_proj.bias",)),
-    **_norm("decoder.final_layernorm.", "transformer.ln_f", _BOTH),
-    "output_layer.weight": Rule("rows", ("lm_head.weight",)),
-}
-LLAMA = {
-    "embedding.word_embeddings.weight": Rule("rows", ("model.embed_tokens.weight",)),
-    **_norm(
-        f"{_H}self_attention.linear_qkv.layer_norm_",
-        "model.layers.{}.input_layernorm",
-        ("weight",),
-    ),
-    f"{_H}self_attention.linear_qkv.weight": Rule(
-        "qkv", tuple(f"model.layers.{{}}.self_attn.{part}_proj.weight" for part in "qkv")
-    ),
-    f"{_H}self_attention.linear_proj.weight": Rule(
-        "columns", ("model.layers.{}.self_attn.o_proj.weight",)
-    ),
-    **_norm(
-        f"{_H}mlp.linear_fc1.layer_norm_",
-        "model.layers.{}.post_attention_layernorm",
-        ("weight",),
-    ),
-    f"{_H}mlp.linear_fc1.weight": Rule(
-        "gate_up", tuple(f"model.layers.{{}}.mlp.{part}_proj.weight" for part in ("gate", "up"))
-    ),
-    f"{_H}mlp.linear_fc2.weight": Rule("columns", ("model.layers.{}.mlp.down_proj.weight",)),
-    **_norm("decoder.final_layernorm.", "model.norm", ("weight",)),
-    "output_layer.weight": Rule("rows", ("lm_head.weight",)),
-}
-FAMILIES = {"gpt2": GPT2, "llama": LLAMA}
-VOCABULARY = ("embedding.word_embeddings.weight", "output_layer.weight")  # rows are filled up
+def _facts(config: Mapping[str, Any], parts: int) -> Facts:
+    from tfcli.models.registry import read_config
+
+    parsed = read_config(config)
+    heads, head_dim = parsed.num_attention_heads, parsed.head_dim
+    groups = parsed.num_key_value_heads or heads
+    sizes = {
+        "heads": heads * head_dim,
+        "kv": groups * head_dim,
+        "groups": groups,
+        "of_group": heads // groups * head_dim,
+        "head_dim": head_dim,
+        "ffn": parsed.intermediate_size,  # type: ignore[attr-defined]
+        "vocab": parsed.vocab_size,
+        "padded": padded_rows(parsed.vocab_size, parts),
+    }
+    tied = (_HEAD,) if parsed.tie_word_embeddings else ()
+    return Facts(sizes, {"layer": range(parsed.num_hidden_layers)}, tied)
+
+
+def _attention(version: float) -> tuple[Cut, Step]:
+    """How ranks divide the matrix of queries, keys and values, and what takes it apart."""
+    if version < 1:
+        return Cut(0, blocks=3), Split(0, _QKV)
+    if version < 2:
+        return _ROWS, Deinterleave("kv", (1, 1, 1))
+    return _ROWS, Deinterleave("groups", ("of_group", "head_dim", "head_dim"))
+
+
+def _gpt2(version: float) -> tuple[Rule, ...]:
+    cut, apart = _attention(version)
+    qkv = (apart, Fuse(0, _QKV))
+    return (
+        Rule(_EMBEDDING, "transformer.wte.weight", (_PADDED,), _ROWS),
+        Rule("embedding.position_embeddings.weight", "transformer.wpe.weight"),
+        *_both(f"{_ATTENTION}qkv.layer_norm_", f"{_H}ln_1."),
+        Rule(f"{_ATTENTION}qkv.weight", f"{_H}attn.c_attn.weight", (*qkv, _TURNED), cut),
+        Rule(f"{_ATTENTION}qkv.bias", f"{_H}attn.c_attn.bias", qkv, cut),
+        Rule(f"{_ATTENTION}proj.weight", f"{_H}attn.c_proj.weight", (_TURNED,), _COLUMNS),
+        Rule(f"{_ATTENTION}proj.bias", f"{_H}attn.c_proj.bias"),
+        *_both(f"{_MLP}fc1.layer_norm_", f"{_H}ln_2."),
+        Rule(f"{_MLP}fc1.weight", f"{_H}mlp.c_fc.weight", (_TURNED,), _ROWS),
+        Rule(f"{_MLP}fc1.bias", f"{_H}mlp.c_fc.bias", (), _ROWS),
+        Rule(f"{_MLP}fc2.weight", f"{_H}mlp.c_proj.weight", (_TURNED,), _COLUMNS),
+        Rule(f"{_MLP}fc2.bias", f"{_H}mlp.c_proj.bias"),
+        *_both("decoder.final_layernorm.", "transformer.ln_f."),
+        Rule(OUTPUT, _HEAD, (_PADDED,), _ROWS),
+    )
+
+
+def _llama(version: float) -> tuple[Rule, ...]:
+    cut, apart = _attention(version)
+    qkv = tuple(f"{_L}self_attn.{part}_proj.weight" for part in "qkv")
+    gate_up = tuple(f"{_L}mlp.{part}_proj.weight" for part in ("gate", "up"))
+    return (
+        Rule(_EMBEDDING, "model.embed_tokens.weight", (_PADDED,), _ROWS),
+        Rule(f"{_ATTENTION}qkv.layer_norm_weight", f"{_L}input_layernorm.weight"),
+        Rule(f"{_ATTENTION}qkv.weight", qkv, (apart,), cut),
+        Rule(f"{_ATTENTION}proj.weight", f"{_L}self_attn.o_proj.weight", (), _COLUMNS),
+        Rule(f"{_MLP}fc1.layer_norm_weight", f"{_L}post_attention_layernorm.weight"),
+        Rule(f"{_MLP}fc1.weight", gate_up, (Split(0, ("ffn", "ffn")),), Cut(0, blocks=2)),
+        Rule(f"{_MLP}fc2.weight", f"{_L}mlp.down_proj.weight", (), _COLUMNS),
+        Rule("decoder.final_layernorm.weight", "model.norm.weight"),
+        Rule(OUTPUT, _HEAD, (_PADDED,), _ROWS),
+    )
+
+
 OUTPUT = "output_layer.weight"  # only models with a head of its own have it
-# Stored, and in no tensor of Hugging Face's -> why.
-UNUSED = {
-    "rotary_pos_emb.inv_freq": "computed from the config",
-    "rotary_emb.inv_freq": "computed from the config",
-    "word_embeddings_for_head.weight": "a copy of the embedding",
-    "._extra_state": "the state of Transformer Engine's 8-bit floats",
-}
+FAMILIES = {"gpt2": _gpt2, "llama": _llama}
+_EMBEDDING = "embedding.word_embeddings.weight"
+_ATTENTION = "decoder.layers.{layer}.self_attention.linear_"
+_MLP = "decoder.layers.{layer}.mlp.linear_"
+_H, _L = "transformer.h.{layer}.", "model.layers.{layer}."
 
 
-def split_layer(stored: str) -> tuple[str, int]:
-    """A stored name in today's spelling with `{}` for its layer, and the layer (0 without one)."""
-    for pattern, spelt in _SPELLINGS:
-        stored = re.sub(pattern, spelt, stored)
-    found = _LAYER.match(stored)
-    if found is None:
-        return stored, 0
-    return f"{_H}{stored[found.end() :]}", int(found[1])
-
-
-def stored_names(family: str, layers: int) -> Iterator[tuple[str, Rule, tuple[str, ...]]]:
-    """Every tensor of a model in Megatron's order: its name, its rule, and Hugging Face's names."""
-    rules = FAMILIES[family]
-    inner = [template for template in rules if template.startswith(_H)]
-    last = list(rules).index(inner[-1])
-    for number, template in enumerate(rules):
-        if template not in inner:
-            yield template, rules[template], rules[template].names
-        if number == last:
-            for layer in range(layers):
-                for one in inner:
-                    names = tuple(name.format(layer) for name in rules[one].names)
-                    yield one.format(layer), rules[one], names
+def _both(stored: str, name: str) -> tuple[Rule, ...]:
+    return tuple(Rule(stored + leaf, name + leaf) for leaf in ("weight", "bias"))

@@ -18,24 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import WriteOptions, Writer
+from tfcli.checkpoints.dialect.ranks import divide, require_whole_heads
 from tfcli.checkpoints.hf.safetensors import PendingTensor
-from tfcli.checkpoints.io.casting import cast
 from tfcli.checkpoints.io.disk import require_space
 from tfcli.checkpoints.io.dtypes import FLOATS, torch_dtype
-from tfcli.checkpoints.megatron.args import file_arguments, model_arguments, padded_rows
-from tfcli.checkpoints.megatron.layout import Heads, Layout, split
+from tfcli.checkpoints.megatron.args import file_arguments, model_arguments
 from tfcli.checkpoints.megatron.read import LATEST, NAME
-from tfcli.checkpoints.megatron.rules import OUTPUT, VOCABULARY, stored_names
+from tfcli.checkpoints.megatron.rules import OUTPUT, dialect
 from tfcli.checkpoints.parameters import as_parameters
 from tfcli.checkpoints.plan import Plan, Planned
-from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.torch.serialize import write_torch
-from tfcli.errors import UsageError
 from tfcli.files import write_text
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from tfcli.models.config import ModelConfig
 
 VERSION = 3.0
@@ -47,33 +42,23 @@ def prepare(view: Checkpoint) -> Checkpoint:
     """A view by the names that Megatron's rules know.
 
     Raises:
-        UsageError: another family, a setting that Megatron has no argument for, tensors that it
-            has no place for, or that are missing; names it.
+        UsageError: another family or a setting that Megatron has no argument for; names it.
         WorkError: two tensors of one name.
     """
     config = _config(view)
     model_arguments(config)
     view = as_parameters(view)
-    known = {
-        name: stored
-        for stored, _, names in stored_names(config.model_type, config.num_hidden_layers)
-        for name in names
-    }
+    known = set(dialect(config.model_type, VERSION, 1).names(view.config))
     tensors = {}
     for name, tensor in view.tensors.items():
-        whole = next((n for n in (name, _PREFIXES[config.model_type] + name) if n in known), None)
-        if whole is None:
-            raise UsageError(f"Megatron's {config.model_type} has no place for {short(name)}")
-        tensors[whole] = dataclasses.replace(tensor, name=whole)
-    for name, stored in known.items():
-        optional = stored == OUTPUT and config.tie_word_embeddings
-        if name not in tensors and not optional:
-            raise UsageError(f"the model has no {name}, which Megatron's format needs")
+        prefixed = _PREFIXES[config.model_type] + name
+        name = prefixed if name not in known and prefixed in known else name
+        tensors[name] = dataclasses.replace(tensor, name=name)
     return dataclasses.replace(view, tensors=tensors)
 
 
 def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
-    """Write a folder that Megatron-LM and `readers.megatron` read.
+    """Write a folder that Megatron-LM and `megatron.read` read.
 
     Memory is that of one stored tensor's part and of what is copied into it; each tensor is made
     once for every part.
@@ -87,9 +72,9 @@ def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
         The weight files, in order.
 
     Raises:
-        UsageError: parts that do not divide the heads or sizes, or tensors of one matrix in
-            different types. Nothing is written then.
-        WorkError: as `write_torch`.
+        UsageError: parts that do not divide the heads or sizes. Nothing is written then.
+        WorkError: tensors that Megatron has no place for, that are missing, or that do not lie in
+            one matrix because of their types or sizes; as `write_torch`.
     """
     config, parts = _config(plan.view), options.parts
     ranks = _ranks(plan, parts)
@@ -113,58 +98,15 @@ def check(plan: Plan, options: WriteOptions) -> None:
 
 def _ranks(plan: Plan, parts: int) -> list[list[PendingTensor]]:
     config = _config(plan.view)
-    heads = _heads(config, parts)
-    written = {item.tensor.name: item for item in plan.written}
-    return [_part(written, config, heads, rank, parts) for rank in range(parts)]
+    heads = config.num_attention_heads
+    require_whole_heads(parts, heads, config.num_key_value_heads or heads)
+    return divide(plan, dialect(config.model_type, VERSION, parts), parts)
 
 
 def _config(view: Checkpoint) -> ModelConfig:
     from tfcli.models.registry import read_config
 
     return read_config(view.config)
-
-
-def _heads(config: ModelConfig, parts: int) -> Heads:
-    groups = config.num_key_value_heads or config.num_attention_heads
-    if groups % parts or config.num_attention_heads % parts:
-        raise UsageError(
-            f"{parts} parts do not divide {config.num_attention_heads} and {groups} heads",
-            where="parts",
-        )
-    return Heads(config.num_attention_heads, groups, config.head_dim, VERSION)
-
-
-def _part(
-    written: Mapping[str, Planned], config: ModelConfig, heads: Heads, rank: int, parts: int
-) -> list[PendingTensor]:
-    pending = []
-    for stored, rule, names in stored_names(config.model_type, config.num_hidden_layers):
-        if stored == OUTPUT and names[0] not in written:
-            continue  # tied to the embedding
-        items = [written[name] for name in names]
-        if len({item.dtype for item in items}) > 1:
-            raise UsageError(
-                f"{', '.join(names)} have different types, and Megatron has one matrix of them",
-                fix="name one with dtype",
-            )
-        layout = Layout(rule, heads, parts)
-        rows = padded_rows(config.vocab_size, parts) if stored in VOCABULARY else None
-        shapes = [item.tensor.shape for item in items]
-        if rows is not None and shapes[0][0] != config.vocab_size:
-            raise UsageError(f"{names[0]} has {shapes[0][0]} rows, not {config.vocab_size}")
-        try:
-            shape = layout.part_shape(shapes, rows)
-        except ValueError as problem:
-            where = f"parts, {short(names[0])}"
-            raise UsageError(str(problem), where=where) from None
-        read = partial(split, layout, rank, partial(_whole, items), shape)
-        pending.append(PendingTensor(stored, items[0].dtype, shape, read))
-    return pending
-
-
-def _whole(items: list[Planned], which: int) -> Tensor:
-    item = items[which]
-    return cast(item.tensor.read(), torch_dtype(item.dtype), item.tensor.name)
 
 
 def _main_type(items: list[Planned]) -> str:

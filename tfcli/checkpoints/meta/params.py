@@ -22,7 +22,7 @@ _SCALING = {
     "rope_type": "llama3",
 }
 _LARGEST_NUMBER = 1e30  # of those with fractions; what is computed with it is finite
-_LLAMA3_VOCAB = 128_000  # the ranks of its tokenizer; the special tokens come after them
+LLAMA3_VOCAB = 128_000  # the ranks of its tokenizer; the special tokens come after them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,8 +144,8 @@ def config_of(params: Params, *, vocab: int, ffn: int, dtype: str, tied: bool) -
         window = params.rest.get("sliding_window")
         config["sliding_window"] = window if type(window) is int and window > 0 else None
         return config
-    if vocab >= _LLAMA3_VOCAB:
-        config |= {"bos_token_id": _LLAMA3_VOCAB, "eos_token_id": _LLAMA3_VOCAB + 1}
+    if vocab >= LLAMA3_VOCAB:
+        config |= {"bos_token_id": LLAMA3_VOCAB, "eos_token_id": LLAMA3_VOCAB + 1}
     if params.rest.get("use_scaled_rope"):
         scaling = {**_SCALING, "factor": _factor(params)}
         scaling["high_freq_factor"] = params.rest.get("rope_high_freq_factor") or 4.0

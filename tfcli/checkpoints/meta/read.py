@@ -8,49 +8,27 @@ or in shards, are folders of one part.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.beside import read_object
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
-from tfcli.checkpoints.dialect.rotary_rows import to_halves
-from tfcli.checkpoints.folder import read_object
+from tfcli.checkpoints.dialect.ranks import join
+from tfcli.checkpoints.hf.read import as_stored
 from tfcli.checkpoints.hf.source import TensorSource, open_file
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES
-from tfcli.checkpoints.io.header import TensorInfo
 from tfcli.checkpoints.meta.params import PARAMS, Params, config_of, read_params
-from tfcli.checkpoints.meta.rules import (
-    BY_STORED,
-    EMBEDDING,
-    OUTPUT,
-    RULES,
-    Rule,
-    split_layer,
-)
+from tfcli.checkpoints.meta.rules import EMBEDDING, FIRST_FFN, OUTPUT, dialect
 from tfcli.checkpoints.meta.tokenizer import write_tokenizer
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 from tfcli.files import inside
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 _PART = re.compile(r"consolidated\.(\d{2,4})\.(?:pth|safetensors)")
 _SHARD = re.compile(r"consolidated-(\d{5})-of-(\d{5})\.safetensors")
 _SINGLE = ("consolidated.safetensors", "consolidated.pth")
 _MISSING = "get the whole folder: every part is needed"
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """The opened parts and the sizes of the whole tensors."""
-
-    path: Path
-    params: Params
-    parts: tuple[TensorSource, ...]
-    sizes: dict[str, int]
 
 
 def read(path: Path, asked: Reading) -> Checkpoint:
@@ -62,38 +40,36 @@ def read(path: Path, asked: Reading) -> Checkpoint:
     """
     params = read_params(read_object(path, PARAMS), where=str(path / PARAMS))
     parts = _open_parts(path)
-    first, *others = parts
-    for other in others:
-        odd = set(first) ^ set(other)
-        if odd:
+    first = parts[0]
+    for name in (EMBEDDING, FIRST_FFN):
+        if name not in first:
             raise WorkError(
-                f"{short(sorted(odd)[0])} is not in every part",
-                where=str(other.files[0].path),
-                fix=_MISSING,
+                f"{short(name)} is missing",
+                where=str(path),
+                fix=f"get the weights that belong to {PARAMS}",
             )
-    tied = OUTPUT not in first
-    _require_names(path, params, first, tied)
-    folder = _Folder(path, params, parts, _sizes(path, params, parts, tied))
-    tensors, unused = {}, {}
-    for name in first:
-        template, layer = split_layer(name)
-        if template in BY_STORED:
-            tensor = _tensor(folder, name, BY_STORED[template], layer)
-            tensors[tensor.name] = tensor
-        else:
-            unused[name] = "rotary frequencies, computed from rope_theta"
-    embedding = first.info(EMBEDDING)
+    vocab = _vocab(path, params, parts)
     config = config_of(
         params,
-        vocab=folder.sizes["vocab"],
-        ffn=folder.sizes["ffn"],
-        dtype=TORCH_NAMES[embedding.dtype],
-        tied=tied,
+        vocab=vocab,
+        ffn=_rows(path, parts, FIRST_FFN),
+        dtype=TORCH_NAMES[first.info(EMBEDDING).dtype],
+        tied=OUTPUT not in first,
     )
-    files = tuple(file.path for part in parts for file in part.files)
-    carry = partial(write_tokenizer, scaled=bool(params.rest.get("use_scaled_rope")))
+    stored = {
+        part.files[0].path: {info.name: as_stored(part, info) for info in part.infos()}
+        for part in parts
+    }
+    names = dialect(vocab)
     return Checkpoint(
-        "meta", path, config, tensors, files, companions=path, unused=unused, carry=carry
+        "meta",
+        path,
+        config,
+        join(stored, names, config),
+        tuple(file.path for part in parts for file in part.files),
+        companions=path,
+        unused=names.unused(first),
+        carry=partial(write_tokenizer, scaled=bool(params.rest.get("use_scaled_rope"))),
     )
 
 
@@ -134,115 +110,27 @@ def _require_numbers(path: Path, found: set[int], wanted: set[int]) -> None:
         )
 
 
-def _require_names(path: Path, params: Params, first: TensorSource, tied: bool) -> None:
-    """Every tensor that params.json asks for, and no other but frequencies."""
-    wanted = {
-        rule.stored.replace("{}", str(layer))
-        for rule in RULES
-        for layer in range(params.n_layers if "{}" in rule.stored else 1)
-        if not (tied and rule.stored == OUTPUT)
-    }
-    missing = sorted(wanted - set(first))
-    if missing:
-        raise WorkError(
-            f"{short(missing[0])} is missing, one of {len(missing)}",
-            where=str(path),
-            fix=f"get the weights that belong to {PARAMS}",
-        )
-    for name in first:
-        if name not in wanted and not name.endswith("rope.freqs"):
-            raise WorkError(
-                f"{short(name)} is no tensor of the model that {PARAMS} describes",
-                where=str(first.info(name).file),
-            )
+def _vocab(path: Path, params: Params, parts: tuple[TensorSource, ...]) -> int:
+    if params.vocab_size >= 0:
+        return params.vocab_size
+    if OUTPUT in parts[0]:
+        return _rows(path, parts, OUTPUT)
+    whole = parts[0].info(EMBEDDING).shape[-1:] == (params.dim,)
+    return _rows(path, parts, EMBEDDING) // (1 if whole else len(parts))
 
 
-def _sizes(
-    path: Path, params: Params, parts: tuple[TensorSource, ...], tied: bool
-) -> dict[str, int]:
-    def rows(name: str) -> int:
-        shapes = [part.info(name).shape for part in parts]
-        if any(len(shape) != 2 for shape in shapes):
-            raise WorkError(f"{short(name)} is no matrix", where=str(path))
-        return sum(shape[0] for shape in shapes)
-
-    vocab = params.vocab_size
-    if vocab < 0 and tied:
-        whole = parts[0].info(EMBEDDING).shape[-1:] == (params.dim,)
-        vocab = rows(EMBEDDING) // (1 if whole else len(parts))
-    elif vocab < 0:
-        vocab = rows(OUTPUT)
-    return {
-        "dim": params.dim,
-        "heads": params.n_heads * params.head_dim,
-        "kv": params.n_kv_heads * params.head_dim,
-        "ffn": rows("layers.0.feed_forward.w1.weight"),
-        "vocab": vocab,
-    }
-
-
-def _tensor(folder: _Folder, stored: str, rule: Rule, layer: int) -> TensorEntry:
-    infos = [part.info(stored) for part in folder.parts]
-    shape = tuple(folder.sizes[key] for key in rule.shape)
-    along = _along(folder, rule, infos, shape)
-    if len({info.dtype for info in infos}) > 1:
-        raise WorkError(f"{short(stored)} has different types in the parts", where=str(folder.path))
-    notes = []
-    if len(infos) > 1:
-        joined = f"{len(infos)} parts joined along dimension {along}"
-        notes.append(joined if along is not None else f"the first of {len(infos)} copies")
-    if rule.rotary:
-        notes.append("rotary rows from pairs to halves")
-    head_dim = folder.params.head_dim if rule.rotary else None
-    parts = folder.parts if along is not None else folder.parts[:1]
-    read = partial(_read, parts, stored, shape, along or 0, head_dim)
-    name = rule.name.replace("{}", str(layer))
-    return TensorEntry(name, infos[0].dtype, shape, (stored,), ", ".join(notes), read)
-
-
-def _along(
-    folder: _Folder, rule: Rule, infos: list[TensorInfo], shape: tuple[int, ...]
-) -> int | None:
-    """The dimension that the parts are joined along, None for copies; found from the shapes."""
-    shapes = [info.shape for info in infos]
-    if not rule.cut and set(shapes) == {shape}:
-        return None
-    for dim in rule.cut:
-        same = all(len(s) == len(shape) for s in shapes) and {
-            (*s[:dim], *s[dim + 1 :]) for s in shapes
-        } == {(*shape[:dim], *shape[dim + 1 :])}
-        heads = folder.params.head_dim if rule.rotary else 1
-        if same and sum(s[dim] for s in shapes) == shape[dim]:
-            if any(s[dim] % heads for s in shapes):
-                break
-            return dim
-    held = " + ".join(str(list(s)) for s in shapes[:3])
-    raise WorkError(
-        f"{short(infos[0].name)} is {held} in {len(infos)} parts; {PARAMS} asks for {list(shape)}",
-        where=str(infos[0].file),
-        fix=_MISSING,
-    )
-
-
-def _read(
-    parts: tuple[TensorSource, ...],
-    stored: str,
-    shape: tuple[int, ...],
-    along: int,
-    head_dim: int | None,
-) -> Tensor:
-    import torch
-
-    if len(parts) == 1 and head_dim is None:
-        return parts[0][stored]
-    out = torch.empty(shape, dtype=parts[0][stored].dtype)
-    at = 0
+def _rows(path: Path, parts: tuple[TensorSource, ...], name: str) -> int:
+    """Rows of a matrix in all parts together."""
+    rows = 0
     for part in parts:
-        piece = part[stored]
-        target = out.narrow(along, at, piece.shape[along])
-        at += piece.shape[along]
-        if head_dim is None:
-            target.copy_(piece)
-        else:
-            target.unflatten(0, (-1, 2, head_dim // 2)).copy_(to_halves(piece, head_dim))
-    return out
+        if name not in part:
+            raise WorkError(
+                f"{short(name)} is not in every part",
+                where=str(part.files[0].path),
+                fix=_MISSING,
+            )
+        shape = part.info(name).shape
+        if len(shape) != 2:
+            raise WorkError(f"{short(name)} is no matrix", where=str(path))
+        rows += shape[0]
+    return rows

@@ -1,7 +1,7 @@
-"""Meta's names and layouts beside Hugging Face's: one list, read in both directions.
+"""Meta's names and layouts beside Hugging Face's.
 
-A rule names a tensor on both sides, its whole shape, and the dimension that tensor parallelism cuts
-it along. Queries and keys also differ in the order of their rows (`rotary_rows`).
+Queries and keys differ in the order of their rows (`rotary_rows`). Tensor parallelism cuts the
+embedding's columns in Llama 1 and 2, its rows in Llama 3.
 
 Source: the reference implementations of Llama (https://github.com/meta-llama/llama-models) and
 Mistral (https://github.com/mistralai/mistral-inference).
@@ -9,93 +9,68 @@ Mistral (https://github.com/mistralai/mistral-inference).
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
-_LAYER = re.compile(r"^(model\.)?layers\.(\d{1,5})\.")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One tensor, or one of every layer where the names hold `{}`.
-
-    Args:
-        stored: Meta's name.
-        name: Hugging Face's.
-        shape: of the whole tensor, as keys of the sizes: `dim`, `heads` (all queries' rows),
-            `kv` (all keys' rows), `ffn`, `vocab`.
-        cut: the dimensions that it may be divided along; empty where each part has a copy.
-        rotary: its rows are permuted within each head.
-    """
-
-    stored: str
-    name: str
-    shape: tuple[str, ...]
-    cut: tuple[int, ...] = ()
-    rotary: bool = False
-
+from tfcli.checkpoints.dialect.dialect import Cut, Dialect, Facts, Rule
+from tfcli.checkpoints.dialect.steps import Rotary
+from tfcli.checkpoints.meta.params import LLAMA3_VOCAB
 
 OUTPUT = "output.weight"
 EMBEDDING = "tok_embeddings.weight"
-RULES = (
-    # Llama 1 and 2 cut the embedding's columns, Llama 3 its rows.
-    Rule(EMBEDDING, "model.embed_tokens.weight", ("vocab", "dim"), (0, 1)),
-    Rule(
-        "layers.{}.attention.wq.weight",
-        "model.layers.{}.self_attn.q_proj.weight",
-        ("heads", "dim"),
-        (0,),
-        rotary=True,
-    ),
-    Rule(
-        "layers.{}.attention.wk.weight",
-        "model.layers.{}.self_attn.k_proj.weight",
-        ("kv", "dim"),
-        (0,),
-        rotary=True,
-    ),
-    Rule(
-        "layers.{}.attention.wv.weight",
-        "model.layers.{}.self_attn.v_proj.weight",
-        ("kv", "dim"),
-        (0,),
-    ),
-    Rule(
-        "layers.{}.attention.wo.weight",
-        "model.layers.{}.self_attn.o_proj.weight",
-        ("dim", "heads"),
-        (1,),
-    ),
-    Rule(
-        "layers.{}.feed_forward.w1.weight",
-        "model.layers.{}.mlp.gate_proj.weight",
-        ("ffn", "dim"),
-        (0,),
-    ),
-    Rule(
-        "layers.{}.feed_forward.w2.weight",
-        "model.layers.{}.mlp.down_proj.weight",
-        ("dim", "ffn"),
-        (1,),
-    ),
-    Rule(
-        "layers.{}.feed_forward.w3.weight",
-        "model.layers.{}.mlp.up_proj.weight",
-        ("ffn", "dim"),
-        (0,),
-    ),
-    Rule("layers.{}.attention_norm.weight", "model.layers.{}.input_layernorm.weight", ("dim",)),
-    Rule("layers.{}.ffn_norm.weight", "model.layers.{}.post_attention_layernorm.weight", ("dim",)),
-    Rule("norm.weight", "model.norm.weight", ("dim",)),
-    Rule(OUTPUT, "lm_head.weight", ("vocab", "dim"), (0,)),
+FIRST_FFN = "layers.0.feed_forward.w1.weight"
+_ROWS, _COLUMNS = Cut(0), Cut(1)
+_ROTARY = (Rotary("head_dim"),)
+
+
+def _layer(
+    stored: str, name: str, shape: tuple[str, ...], cut: Cut | None = None, *, rotary: bool = False
+) -> Rule:
+    stored, name = f"layers.{{layer}}.{stored}.weight", f"model.layers.{{layer}}.{name}.weight"
+    return Rule(stored, name, _ROTARY if rotary else (), cut, shape)
+
+
+_LAYERS = (
+    _layer("attention.wq", "self_attn.q_proj", ("heads", "dim"), _ROWS, rotary=True),
+    _layer("attention.wk", "self_attn.k_proj", ("kv", "dim"), _ROWS, rotary=True),
+    _layer("attention.wv", "self_attn.v_proj", ("kv", "dim"), _ROWS),
+    _layer("attention.wo", "self_attn.o_proj", ("dim", "heads"), _COLUMNS),
+    _layer("feed_forward.w1", "mlp.gate_proj", ("ffn", "dim"), _ROWS),
+    _layer("feed_forward.w2", "mlp.down_proj", ("dim", "ffn"), _COLUMNS),
+    _layer("feed_forward.w3", "mlp.up_proj", ("ffn", "dim"), _ROWS),
+    _layer("attention_norm", "input_layernorm", ("dim",)),
+    _layer("ffn_norm", "post_attention_layernorm", ("dim",)),
 )
-BY_STORED = {rule.stored: rule for rule in RULES}
-BY_NAME = {rule.name: rule for rule in RULES}
 
 
-def split_layer(name: str) -> tuple[str, int]:
-    """A name with `{}` in the place of its layer, and the layer; 0 for a name without one."""
-    found = _LAYER.match(name)
-    if found is None:
-        return name, 0
-    return f"{found[1] or ''}layers.{{}}.{name[found.end() :]}", int(found[2])
+def dialect(vocab: int) -> Dialect:
+    """The dialect of a model with so many tokens, which say how its embedding is cut."""
+    embedding = Cut(0, other=1) if vocab >= LLAMA3_VOCAB else Cut(1, other=0)
+    return Dialect(
+        "meta",
+        (EMBEDDING,),
+        (
+            Rule(EMBEDDING, "model.embed_tokens.weight", (), embedding, ("vocab", "dim")),
+            *_LAYERS,
+            Rule("norm.weight", "model.norm.weight", shape=("dim",)),
+            Rule(OUTPUT, "lm_head.weight", (), _ROWS, ("vocab", "dim")),
+        ),
+        _facts,
+        {r".*rope\.freqs": "rotary frequencies, computed from rope_theta"},
+    )
+
+
+def _facts(config: Mapping[str, Any]) -> Facts:
+    from tfcli.models.registry import read_config
+
+    parsed = read_config(config)
+    sizes = {
+        "dim": parsed.hidden_size,
+        "heads": parsed.num_attention_heads * parsed.head_dim,
+        "kv": parsed.num_key_value_heads * parsed.head_dim,
+        "head_dim": parsed.head_dim,
+        "ffn": parsed.intermediate_size,  # type: ignore[attr-defined]
+        "vocab": parsed.vocab_size,
+    }
+    tied = ("lm_head.weight",) if parsed.tie_word_embeddings else ()
+    return Facts(sizes, {"layer": range(parsed.num_hidden_layers)}, tied)

@@ -9,7 +9,7 @@ from tfcli.errors import WorkError
 
 
 def _looks_like(path: Path) -> bool:
-    from tfcli.checkpoints.folder import CONFIG, read_object
+    from tfcli.checkpoints.beside import CONFIG, read_object
 
     try:
         config = read_object(path, CONFIG) if (path / CONFIG).is_file() else {}

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfcli.checkpoints.beside import CONFIG, read_object
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import Reading
-from tfcli.checkpoints.folder import CONFIG, read_object
 from tfcli.checkpoints.hf.read import as_stored
 from tfcli.checkpoints.hf.source import TensorSource, open_tensors
 from tfcli.checkpoints.strict_json import short

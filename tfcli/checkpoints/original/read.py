@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tfcli.checkpoints.beside import read_object
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.dialect.dialect import Dialect
-from tfcli.checkpoints.folder import read_object
+from tfcli.checkpoints.dialect.ranks import join
 from tfcli.checkpoints.hf.read import as_stored
 from tfcli.checkpoints.hf.source import (
     INDEX,
@@ -71,10 +72,7 @@ def read(path: Path, asked: Reading) -> Checkpoint:
         raise WorkError(f"no dialect has {short(source.names[0])}", where=str(path))
     config, companions, carry = _config(path, asked.config_from, source, dialect)
     stored = {info.name: as_stored(source, info) for info in source.infos()}
-    try:
-        tensors = dialect.to_hf(stored, config)
-    except WorkError as error:
-        raise WorkError(error.what, where=error.where or str(path), fix=error.fix) from None
+    tensors = join({path: stored}, dialect, config)
     beside = {name: f"{what}, beside the weights" for name, what in source.beside.items()}
     return Checkpoint(
         "original",

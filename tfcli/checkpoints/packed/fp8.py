@@ -2,7 +2,8 @@
 
 `x.weight` holds 8-bit floats and `x.weight_scale_inv` one number for each block of
 `weight_block_size` rows and columns; the last blocks may be cut off. One number for each row, or
-one in all, is read too. Scales of activations (`x.input_scale`) say nothing of weights.
+one in all, is read too, as compressed-tensors and FBGEMM write it (`x.weight_scale`). Scales of
+activations and caches (`x.input_scale`, `x.k_scale`) say nothing of weights.
 Source: transformers `integrations/finegrained_fp8.py`, DeepSeek-V3 `inference/fp8_cast_bf16.py`.
 """
 
@@ -12,8 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.packed.unpack import Unpacked, dense_code, sources
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
@@ -23,17 +24,26 @@ if TYPE_CHECKING:
 
 _FP8 = ("F8_E4M3", "F8_E5M2")
 _SCALES = ("_scale_inv", "_scale")
-_IGNORED = (".input_scale", ".activation_scale")
+_IGNORED = (
+    ".input_scale",
+    ".activation_scale",
+    ".k_scale",
+    ".v_scale",
+    ".q_scale",
+    ".output_scale",
+)
+_FORMATS = ("float-quantized", "naive-quantized")  # of compressed-tensors, those of 8-bit floats
 _BLOCK = (128, 128)
 _PIECE = 1 << 22  # values that are scaled at a time
 
 
 def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
-    """The dense weights of a checkpoint with quant_method fp8.
+    """The dense weights of a checkpoint with quant_method fp8, or another name for the same.
 
     Raises:
         WorkError: a weight without a scale, or with scales of another shape; nothing is packed.
     """
+    _require_format(checkpoint)
     block = _block(checkpoint)
     dense: dict[str, TensorEntry] = {}
     parts = {name for name in checkpoint.tensors if name.endswith(_IGNORED)}
@@ -65,8 +75,19 @@ def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
     return Unpacked(dense, frozenset(parts), {name: [8] for name in dense})
 
 
+def _require_format(checkpoint: Checkpoint) -> None:
+    settings = checkpoint.config.get("quantization_config") or {}
+    kind = settings.get("format")
+    if settings.get("quant_method") == "compressed-tensors" and kind not in _FORMATS:
+        raise WorkError(
+            f"format: {kind!r} of compressed-tensors is not supported",
+            where=f"{checkpoint.path / CONFIG}, quantization_config",
+            fix=f"supported: {', '.join(_FORMATS)}",
+        )
+
+
 def _block(checkpoint: Checkpoint) -> tuple[int, int]:
-    settings = checkpoint.config["quantization_config"]
+    settings = checkpoint.config.get("quantization_config") or {}
     block = settings.get("weight_block_size") or list(_BLOCK)
     whole = isinstance(block, list) and len(block) == 2
     if not whole or not all(isinstance(n, int) and n > 0 for n in block):

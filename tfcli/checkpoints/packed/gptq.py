@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.family_rules import family_rules
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.io.dtypes import torch_dtype
 from tfcli.checkpoints.packed.unpack import Unpacked, dense_code, sources
 from tfcli.checkpoints.strict_json import short

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.checkpoints.packed.unpack import Unpacked, dense_code, sources
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError

@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
-from tfcli.checkpoints.folder import CONFIG
 from tfcli.errors import WorkError
 
-# quant_method -> the module that unpacks it
-_PACKINGS = {
+PACKINGS = {
     "gptq": "tfcli.checkpoints.packed.gptq",
     "fp8": "tfcli.checkpoints.packed.fp8",
+    "fbgemm_fp8": "tfcli.checkpoints.packed.fp8",
+    "compressed-tensors": "tfcli.checkpoints.packed.fp8",
     "mxfp4": "tfcli.checkpoints.packed.mxfp4",
 }
+"""quant_method -> the module that unpacks it."""
 
-_UNPACKED_TO_RUN = ("fp8", "mxfp4")
+_UNPACKED_TO_RUN = tuple(method for method in PACKINGS if method != "gptq")
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,19 @@ class Unpacked:
 
 
 def method_of(checkpoint: Checkpoint) -> str:
-    """The quant_method that a checkpoint names; empty for a dense one."""
+    """The quant_method that a checkpoint names, or that its tensors show; empty for a dense one."""
     settings = checkpoint.config.get("quantization_config")
-    return str(settings.get("quant_method")) if isinstance(settings, Mapping) else ""
+    if isinstance(settings, Mapping):
+        return str(settings.get("quant_method"))
+    scaled = any(name.endswith(".weight_scale_inv") for name in checkpoint.tensors)
+    return "fp8" if scaled else ""
 
 
 def find_unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
     """The dense tensors of a quantized checkpoint; headers are read, and what must be checked.
 
     Args:
-        checkpoint: whose config has a quantization_config.
+        checkpoint: with packed weights.
         exact: of which tensors the values come out as float32, in which they are exact; of the
             others in bfloat16, rounded once.
 
@@ -54,13 +59,13 @@ def find_unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpac
         WorkError: a packing that is not read, or tensors that do not fit the config.
     """
     method = method_of(checkpoint)
-    if method not in _PACKINGS:
+    if method not in PACKINGS:
         raise WorkError(
             f"quant_method: {method!r} is not supported",
             where=f"{checkpoint.path / CONFIG}, quantization_config",
-            fix=f"supported: {', '.join(_PACKINGS)}",
+            fix=f"supported: {', '.join(PACKINGS)}; others are only copied as they are stored",
         )
-    found: Unpacked = import_module(_PACKINGS[method]).unpacked(checkpoint, exact)
+    found: Unpacked = import_module(PACKINGS[method]).unpacked(checkpoint, exact)
     return found
 
 

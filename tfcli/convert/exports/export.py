@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfcli.checkpoints.beside import CONFIG, copy_companions
 from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.folder import CONFIG, copy_companions
+from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.io.dtypes import USER_NAMES, torch_dtype
-from tfcli.checkpoints.model import load_model
 from tfcli.checkpoints.plan import Plan, make_plan
 from tfcli.convert.account import account
 from tfcli.convert.containers import with_dtype

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.model import load_model
+from tfcli.checkpoints.folder import load_model
 from tfcli.convert.logits.difference import difference, ranking, spread
 from tfcli.convert.logits.rounding import places_of, round_weights
 from tfcli.convert.logits.sample import sample_inputs

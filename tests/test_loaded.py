@@ -1,0 +1,52 @@
+"""The public interface for Python: the page's own lines, run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import tfcli
+from tfcli.errors import UsageError
+
+PAGE = Path(__file__).parents[1] / "docs/python.md"
+
+
+def lines_of_the_page() -> str:
+    text = PAGE.read_text()
+    shown = [line[4:] for line in text.splitlines() if line.startswith("    ")]
+    return "\n".join(shown)
+
+
+def test_the_lines_of_the_page_run_on_any_model(tiny_llama: Path, capsys) -> None:
+    lines = lines_of_the_page().replace("runs/quickstart/train", str(tiny_llama))
+    found: dict[str, object] = {}
+    exec(lines, found)
+    ids, vectors = found["ids"], found["vectors"]
+    assert capsys.readouterr().out.startswith(f"{len(ids)} ")
+    assert vectors.shape == (2, 64) and vectors.dtype == torch.float32
+
+
+def test_a_text_and_a_vector_are_those_of_the_commands(tiny_llama: Path, tmp_path: Path) -> None:
+    from tfcli.console import Console
+    from tfcli.generate.spec import GenerateSpec
+    from tfcli.recipe.execute import execute
+
+    spec = GenerateSpec(model=str(tiny_llama), prompt="A class", max_new_tokens=8)
+    wanted = execute(spec, Console.silent()).result.text
+    assert tfcli.load(tiny_llama).generate("A class", max_new_tokens=8) == wanted
+
+    model = tfcli.load(tiny_llama, task="embedding")
+    alone = torch.cat([model.embed([text]) for text in ("a class", "a much longer text of words")])
+    together = model.embed(["a class", "a much longer text of words"])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    with pytest.raises(UsageError, match="loaded as causal-lm"):
+        tfcli.load(tiny_llama).embed(["a"])
+
+
+def test_importing_it_imports_no_torch() -> None:
+    code = "import sys, tfcli; assert tfcli.__version__; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

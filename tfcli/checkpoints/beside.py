@@ -1,0 +1,90 @@
+"""What lies beside weights: config.json, generation_config.json, and companions."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfcli.checkpoints.located import located
+from tfcli.checkpoints.strict_json import MAX_BYTES, parse_object
+from tfcli.errors import ModelError, WorkError
+from tfcli.files import inside, read_bounded
+from tfcli.tokenizers.files import find_companions, lost_modules
+
+if TYPE_CHECKING:
+    from tfcli.console import Console
+    from tfcli.models.config import ModelConfig
+
+CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
+
+
+def read_object(folder: Path, name: str) -> dict[str, Any]:
+    """The JSON object in a file of a checkpoint folder.
+
+    Raises:
+        WorkError: missing, leading outside the folder, or not valid JSON; names the file.
+    """
+    path = inside(folder, name)
+    if not path.exists():
+        raise WorkError(
+            f"the folder has no {name}",
+            where=str(folder),
+            fix="name a Hugging Face checkpoint folder" if name == CONFIG else None,
+        )
+    return parse_object(read_bounded(path, MAX_BYTES), where=str(path), finite=False)
+
+
+def load_config(folder: Path) -> ModelConfig:
+    """The config of a checkpoint folder, as its family's dataclass.
+
+    Raises:
+        WorkError: no readable config.json.
+        ModelError: an unknown model_type or a value that is not supported; names the file.
+    """
+    from tfcli.models.registry import read_config
+
+    data = read_object(folder, CONFIG)
+    try:
+        return read_config(data)
+    except ModelError as error:
+        raise located(error, folder) from error
+
+
+def load_generation_config(folder: Path) -> dict[str, Any]:
+    """The content of generation_config.json; empty when the folder has none.
+
+    Raises:
+        WorkError: the file is there and cannot be read.
+    """
+    return read_object(folder, GENERATION_CONFIG) if (folder / GENERATION_CONFIG).exists() else {}
+
+
+def copy_companions(source: Path, target: Path) -> list[str]:
+    """Copy the tokenizer, chat template, processor and generation files of a checkpoint.
+
+    Returns:
+        The names of the files that were there and were copied, such as `1_Pooling/config.json`.
+
+    Raises:
+        WorkError: one is a link that leads outside its folder, no file, or far too large.
+    """
+    names = find_companions(source)
+    for name in names:
+        place = inside(target, name)
+        if not place.exists() or not (source / name).samefile(place):
+            place.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source / name, place)
+    return names
+
+
+def warn_of_lost_modules(source: Path, copied: Sequence[str], console: Console) -> None:
+    """Say which parts of a sentence-transformers model were not among the files `copied`."""
+    lost = lost_modules(source, copied)
+    if lost:
+        console.warn(
+            f"{', '.join(lost)} is not taken along, though modules.json needs its folder: of a "
+            "module's weights, only model.safetensors is"
+        )
