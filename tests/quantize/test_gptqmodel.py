@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import make_tiny_llama
 from tests.quantize.golden.weights import GOLDEN, OUT, Golden
-from tfcli.checkpoints.model import load_model
+from tfcli.checkpoints.folder import load_model
 from tfcli.console import Console
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.quantize.quantized import QuantizedWeight
