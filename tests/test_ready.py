@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import make_tiny_llama
-from tfcli.checkpoints.folder import load_model, save_model
+from tfcli.checkpoints.folder import load_model, open_model, save_model
 from tfcli.commands.app import run
 from tfcli.console import Console
 from tfcli.models.layers import int4_kernel
@@ -41,7 +41,7 @@ def logits(model) -> torch.Tensor:
 
 def test_four_bits_stay_packed_for_decoding_in_the_type_of_their_kernel(quantized):
     folder = quantized("four", "--bits", "4")
-    model = load_ready(str(folder), Console.silent(), device=CPU)
+    model = load_ready(open_model(folder), Console.silent(), device=CPU)
     if int4_kernel.is_fast():
         assert model.dtype == torch.bfloat16 and len(packed_linears(model)) == 14
     else:
@@ -55,7 +55,7 @@ def test_four_bits_stay_packed_for_decoding_in_the_type_of_their_kernel(quantize
 )
 def test_layouts_without_a_kernel_are_unpacked_once_and_it_is_said(quantized, flags, capsys):
     folder = quantized("-".join(flags), *flags)
-    model = load_ready(str(folder), Console(), device=CPU)
+    model = load_ready(open_model(folder), Console(), device=CPU)
     assert not packed_linears(model)
     assert "14 packed layers" in capsys.readouterr().err
     packed = load_model(folder)
@@ -65,14 +65,14 @@ def test_layouts_without_a_kernel_are_unpacked_once_and_it_is_said(quantized, fl
 
 def test_a_type_that_is_asked_for_is_kept(quantized):
     folder = quantized("four", "--bits", "4")
-    model = load_ready(str(folder), Console.silent(), dtype="float32", device=CPU)
+    model = load_ready(open_model(folder), Console.silent(), dtype="float32", device=CPU)
     assert model.dtype == torch.float32 and not packed_linears(model)
     torch.testing.assert_close(logits(model), logits(load_model(folder)), rtol=1e-4, atol=1e-5)
 
 
 def test_an_evaluation_unpacks_everything_and_keeps_the_stored_type(quantized):
     folder = quantized("four", "--bits", "4")
-    model = load_ready(str(folder), Console.silent(), device=CPU, many_rows=True)
+    model = load_ready(open_model(folder), Console.silent(), device=CPU, many_rows=True)
     assert model.dtype == load_model(folder).dtype and not packed_linears(model)
 
 
@@ -80,7 +80,7 @@ def test_weights_that_would_not_fit_stay_packed_with_a_warning(quantized, monkey
     folder = quantized("three", "--bits", "3")
     left = psutil.virtual_memory()._replace(available=1000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: left)
-    model = load_ready(str(folder), Console(quiet=True), device=CPU)
+    model = load_ready(open_model(folder), Console(quiet=True), device=CPU)
     assert len(packed_linears(model)) == 14
     assert "they stay packed, which is slow" in capsys.readouterr().err
 
