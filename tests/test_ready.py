@@ -87,5 +87,5 @@ def test_weights_that_would_not_fit_stay_packed_with_a_warning(quantized, monkey
 
 def test_a_dense_checkpoint_keeps_its_type(tmp_path, tiny_llama):
     save_model(load_model(tiny_llama), tmp_path / "half", dtype=torch.float16)
-    model = load_ready(str(tmp_path / "half"), Console.silent(), device=CPU)
+    model = load_ready(open_model(tmp_path / "half"), Console.silent(), device=CPU)
     assert model.dtype == torch.float16
