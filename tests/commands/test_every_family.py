@@ -49,6 +49,8 @@ WIDER: dict[str, dict[str, Any]] = {
     "mamba2": {"num_heads": 32, "head_dim": 2},
     "olmo2": {"hidden_size": 64},
 }
+pytestmark = pytest.mark.families
+
 every_family = pytest.mark.parametrize("model_type", FAMILIES)
 
 

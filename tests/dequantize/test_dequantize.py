@@ -70,10 +70,11 @@ def test_every_weight_is_what_its_packed_values_say(
     source = quantized(tmp_path / "q", bits=bits, symmetric=symmetric)
     result = dequantize(source, tmp_path / "out", dtype="fp32")
     packed, dense = open_tensors(source), open_tensors(tmp_path / "out")
+    version = "gptq" if symmetric else "gptq_v2"
     linears = [name.removesuffix(".qweight") for name in packed if name.endswith(".qweight")]
     for name in linears:
         levels = unpack(packed[f"{name}.qweight"], bits).double()
-        zeros = unpack_zeros(packed[f"{name}.qzeros"], bits).double()
+        zeros = unpack_zeros(packed[f"{name}.qzeros"], bits, checkpoint_format=version).double()
         groups = packed[f"{name}.g_idx"].long()
         weight = (levels - zeros[groups]) * packed[f"{name}.scales"].double()[groups]
         assert torch.equal(dense[f"{name}.weight"].double(), weight.t())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,8 @@ CAUSAL = [(case, task) for case, task in MAIN if task == "causal-lm"]
 STEADY = [(case, task) for case, task in CAUSAL if case.steady]
 CHOICES = 3  # of a multiple-choice question
 WHOLE = ("sequence-classification", "multiple-choice", "embedding")  # one answer for a row
+WAYS = [(name, mask) for name in ("flash", "flex") for mask in ("whole", "padded")]
+"""The backends beside sdpa, each with rows of one length and of several."""
 # Caches that give what one pass over the whole input gives.
 CACHES: dict[str, Callable[[Model, int], Cache]] = {
     "dynamic": lambda model, length: DynamicCache(),
@@ -49,8 +51,26 @@ CACHES: dict[str, Callable[[Model, int], Cache]] = {
 }
 
 
+def rotated(pairs: Sequence[Any], choices: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """(case, task, choice): the first case of each config class with every choice, the others with
+    one in turn. What a choice does to a family shows in its first case; what a case's own switches
+    do to a choice, across the others.
+    """
+    found, seen, turn = [], set(), 0
+    for case, task in pairs:
+        if case.config not in seen:
+            found += [(case, task, choice) for choice in choices]
+        else:
+            found.append((case, task, choices[turn % len(choices)]))
+            turn += 1
+        seen.add(case.config)
+    return found
+
+
 def pair_id(value: Any) -> str:
-    return value.name if isinstance(value, Case) else str(value)
+    if isinstance(value, tuple):
+        return "-".join(map(str, value))
+    return value.name if hasattr(value, "name") else str(value)
 
 
 def reference(case: Case, task: str, attention: str | None = None) -> nn.Module:

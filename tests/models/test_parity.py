@@ -16,6 +16,7 @@ from tests.models.parity import (
     MAIN,
     PAIRS,
     STEADY,
+    WAYS,
     WHOLE,
     answer,
     assert_close,
@@ -25,6 +26,7 @@ from tests.models.parity import (
     our_gradients,
     pair_id,
     reference,
+    rotated,
     their_gradients,
     their_labels,
     twin,
@@ -34,6 +36,8 @@ from tfcli.models.errors import ModelError
 from tfcli.models.loading import build, load_weights
 from tfcli.models.registry import read_config
 from tfcli.models.saving import export_config, export_tensors
+
+pytestmark = pytest.mark.families
 
 every_pair = pytest.mark.parametrize(("case", "task"), PAIRS, ids=pair_id)
 every_main = pytest.mark.parametrize(("case", "task"), MAIN, ids=pair_id)
@@ -83,8 +87,7 @@ def test_loss_and_gradients(case, task):
         assert (own[name] - gradient).abs().max() <= 2e-5 * largest, name
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-@every_main
+@pytest.mark.parametrize(("case", "task", "side"), rotated(MAIN, ["left", "right"]), ids=pair_id)
 def test_padding_changes_nothing(case, task, side):
     ours = twin(reference(case, task), task)
     length, pad = min(case.length, 13), 5
@@ -165,8 +168,7 @@ def test_packed_texts_equal_separate_ones(case, task):
         assert_close(packed, torch.cat(alone, dim=1))
 
 
-@pytest.mark.parametrize("kind", CACHES)
-@every_steady
+@pytest.mark.parametrize(("case", "task", "kind"), rotated(STEADY, list(CACHES)), ids=pair_id)
 def test_cached_decoding_equals_one_pass(case, task, kind):
     ours, batch = twin(reference(case, task), task), inputs(case, task)
     ids = batch["input_ids"]
@@ -263,10 +265,11 @@ def test_bfloat16_is_as_near_as_theirs(case, task):
     assert own_error <= 1.5 * their_error + 1e-6
 
 
-@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
-@pytest.mark.parametrize("attention", ["sdpa", "flash", "flex"])
-@every_main
-def test_backends_agree_with_eager(case, task, attention, padded):
+@pytest.mark.parametrize(("case", "task", "way"), rotated(MAIN, WAYS), ids=pair_id)
+def test_backends_agree_with_eager(case, task, way):
+    """The other tests run with sdpa, and compare that with their eager attention."""
+    attention, mask = way
+    padded = mask == "padded"
     theirs, batch = reference(case, task), inputs(case, task)
     if padded:
         batch["attention_mask"] = torch.ones_like(batch["input_ids"])

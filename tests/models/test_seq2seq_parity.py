@@ -15,11 +15,13 @@ from torch import nn
 from transformers.cache_utils import EncoderDecoderCache
 
 from tests.models.parity import (
+    WAYS,
     answer,
     assert_close,
     assert_same_weights,
     our_gradients,
     pair_id,
+    rotated,
     their_gradients,
     their_labels,
     twin,
@@ -41,6 +43,8 @@ from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
 from tfcli.models.registry import read_config
 from tfcli.models.saving import export_config, export_tensors
+
+pytestmark = pytest.mark.families
 
 every_pair = pytest.mark.parametrize(("case", "task"), PAIRS, ids=pair_id)
 every_lm = pytest.mark.parametrize(("case", "task"), LM, ids=pair_id)
@@ -131,8 +135,7 @@ def test_padding_of_the_source_changes_nothing(case, task, side):
     assert_close(together[1:], unpadded[1:])
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-@every_lm
+@pytest.mark.parametrize(("case", "task", "side"), rotated(LM, ["left", "right"]), ids=pair_id)
 def test_padding_of_the_target_changes_nothing(case, task, side):
     ours = twin(reference(case, task), task)
     batch, pad = inputs(case, task), 4
@@ -310,10 +313,11 @@ def test_bfloat16_is_as_near_as_theirs(case, task):
     assert own_error <= 1.5 * their_error + 1e-6
 
 
-@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
-@pytest.mark.parametrize("attention", ["sdpa", "flash", "flex"])
-@every_lm
-def test_backends_agree_with_eager(case, task, attention, padded):
+@pytest.mark.parametrize(("case", "task", "way"), rotated(LM, WAYS), ids=pair_id)
+def test_backends_agree_with_eager(case, task, way):
+    """The other tests run with sdpa, and compare that with their eager attention."""
+    attention, mask = way
+    padded = mask == "padded"
     theirs, batch = reference(case, task), inputs(case, task)
     if padded:
         batch["attention_mask"] = torch.ones_like(batch["input_ids"])

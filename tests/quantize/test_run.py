@@ -189,7 +189,7 @@ def test_the_config_says_what_readers_need(dense, tmp_path):
         "desc_act": False,
         "sym": False,
         "lm_head": False,
-        "checkpoint_format": "gptq",
+        "checkpoint_format": "gptq_v2",
     }
     assert expected.items() <= found.items()
     assert found["meta"]["quantizer"][0].startswith("tfcli:")

@@ -286,14 +286,14 @@ def compile_with(module, backend):
     module._compiled_call_impl = torch.compile(module._call_impl, backend=backend)
 
 
-def test_checkpoints_are_made_as_often_as_asked(train, monkeypatch):
-    saved = []
-    monkeypatch.setattr(
-        "tfcli.train.checkpoint.Checkpoints.save", lambda self, p, m, o: saved.append(p.step)
-    )
-    train(checkpoint_every=2)
-    train(checkpoint_every=0)
-    assert saved == [2, 4]
+def test_checkpoints_are_made_as_often_as_asked(train):
+    def made(every: int) -> set[str]:
+        _, folder = train(checkpoint_every=every)
+        return {path.name for path in folder.glob("checkpoint-*")}
+
+    assert made(2) == {"checkpoint-2", "checkpoint-4"}
+    assert made(5) == {"checkpoint-5"}
+    assert made(0) == set()
 
 
 def test_the_vocabulary_and_special_tokens_come_from_the_tokenizer(make_spec, texts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,6 @@ from torch import Tensor
 
 from tfcli.quantize.gptq import GPTQOptions, Hessian, gptq
 from tfcli.quantize.grid import GridOptions, count_coarse_scales
-from tfcli.quantize.quantized import QuantizedWeight
 from tfcli.quantize.rtn import weight_error
 from tfcli.quantize.spec import TensorOutcome
 from tfcli.quantize.write import LayerResult, layer_bytes, require_finite
@@ -49,12 +49,12 @@ class GPTQMethod:
         hessian = self._hessians.pop(name, unseen)
         result = gptq(weight, hessian, self.grid, self.options, name=name)
         quantized = result.weight
-        packed = QuantizedWeight(
+        packed = dataclasses.replace(
+            quantized,
             levels=quantized.levels.cpu(),
             scales=quantized.scales.cpu(),
             zeros=quantized.zeros.cpu(),
             group_index=quantized.group_index.cpu(),
-            bits=quantized.bits,
         )
         outcome = TensorOutcome(
             name=self.stored_names[name],

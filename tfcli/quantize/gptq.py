@@ -153,6 +153,7 @@ def gptq(
         zeros=torch.cat([group.zero for group in grids], dim=1).to(torch.uint8),
         group_index=index,
         bits=grid.bits,
+        checkpoint_format=grid.checkpoint_format,
     )
     return GPTQResult(
         weight=result,

@@ -46,6 +46,12 @@ class GridOptions:
         """The highest level."""
         return (1 << self.bits) - 1
 
+    @property
+    def checkpoint_format(self) -> str:
+        """The version of the layout that every reader takes: GPTQModel refuses asymmetric weights
+        in the first, whose programs disagreed about zero points, unless it made them itself."""
+        return "gptq" if self.symmetric else "gptq_v2"
+
     def width(self, in_features: int) -> int:
         """Inputs in a group of a linear with `in_features` inputs."""
         return in_features if self.group_size == -1 else self.group_size
@@ -106,9 +112,10 @@ def _grid(low: Tensor, high: Tensor, options: GridOptions) -> Grid:
     top, scale = options.top, _storable(_exact_scale(low, high, options))
     if options.symmetric:
         return Grid(scale, torch.full_like(scale, (top + 1) // 2), top)
-    # Zero points start at 1: the v1 layout stores zero - 1, and its readers disagree about -1. A
-    # group that would have 0, as nothing in it is below 0, loses the lowest level by that. So its
-    # scale is made for the others, or its largest weights would be cut off.
+    # Zero points start at 1: the first version of the layout, in which the weights must fit too,
+    # stores zero - 1, and its readers disagree about -1. A group that would have 0, as nothing in
+    # it is below 0, loses the lowest level by that. So its scale is made for the others, or its
+    # largest weights would be cut off.
     zero = (-low / scale).round_().clamp_(0, top)
     scale = torch.where(zero < 1, _storable(high / (top - 1)), scale)
     return Grid(scale, zero.clamp_(min=1), top)

@@ -20,6 +20,7 @@ class QuantizedWeight:
         zeros (Tensor): uint8 [m, g].
         group_index (Tensor): int32 [n], the group of each input.
         bits: the width of a level.
+        checkpoint_format: the version of the layout, "gptq" or "gptq_v2".
     """
 
     levels: Tensor
@@ -27,6 +28,7 @@ class QuantizedWeight:
     zeros: Tensor
     group_index: Tensor
     bits: int
+    checkpoint_format: str
 
     def dequantize(self) -> Tensor:
         """The weight that readers of the checkpoint compute with: fp32 [m, n]."""
@@ -34,10 +36,12 @@ class QuantizedWeight:
         return (self.levels.float() - self.zeros[:, index]) * self.scales[:, index]
 
     def tensors(self) -> dict[str, Tensor]:
-        """The four tensors of the layout (qweight, qzeros, scales, g_idx), format "gptq"."""
+        """The four tensors of the layout (qweight, qzeros, scales, g_idx)."""
         return {
             "qweight": pack(self.levels.t(), self.bits),
-            "qzeros": pack_zeros(self.zeros.t(), self.bits),
+            "qzeros": pack_zeros(
+                self.zeros.t(), self.bits, checkpoint_format=self.checkpoint_format
+            ),
             "scales": self.scales.t().to(torch.float16).contiguous(),
             "g_idx": self.group_index,
         }

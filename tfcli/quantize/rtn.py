@@ -27,6 +27,7 @@ def round_to_nearest(weight: Tensor, options: GridOptions) -> QuantizedWeight:
         zeros=grid.zero.reshape(rows, -1).to(torch.uint8),
         group_index=group_index(columns, options.group_size).to(weight.device),
         bits=options.bits,
+        checkpoint_format=options.checkpoint_format,
     )
 
 

@@ -82,7 +82,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
             "config and will not load this checkpoint; GPTQModel and vLLM can"
         )
     result = _result(spec, grid, checkpoint, plan, tensors.outcomes, calibration, written)
-    write_text(job.output / CARD, _card(spec, job, result))
+    write_text(job.output / CARD, _card(spec, job, result, grid.checkpoint_format))
     return result
 
 
@@ -96,7 +96,7 @@ def quantization_config(spec: QuantizeSpec, grid: GridOptions, plan: Plan) -> di
         "desc_act": False,
         "sym": spec.symmetric,
         "lm_head": False,
-        "checkpoint_format": "gptq",
+        "checkpoint_format": grid.checkpoint_format,
         "pack_dtype": "int32",
         "true_sequential": True,
         "meta": {"quantizer": [f"tfcli:{tfcli.__version__}"], "method": spec.method},
@@ -292,14 +292,14 @@ def _result(
     )
 
 
-def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult) -> str:
+def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult, checkpoint_format: str) -> str:
     groups = "one group a row" if result.group_size == -1 else f"groups of {result.group_size}"
     error = result.mean_output_error
     seen = result.calibration
     facts = {
         "method": f"{spec.method}, {spec.bits} bits, {groups}, "
         + ("symmetric" if spec.symmetric else "asymmetric"),
-        "layout": "GPTQ (quant_method: gptq, checkpoint_format: gptq)",
+        "layout": f"GPTQ (quant_method: gptq, checkpoint_format: {checkpoint_format})",
         "tensors": f"{result.quantized} quantized, {result.kept} kept, {result.dropped} dropped",
         "bits a weight": f"{result.bits_per_weight:.2f} with scales, zeros and group indices",
         "size": f"{format_bytes(result.bytes_before)} -> {format_bytes(result.bytes_after)}",

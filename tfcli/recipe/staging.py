@@ -5,7 +5,8 @@
     .NAME.partial with run.json alone      complete: gives it its name, and works no second time
     .NAME.old, and no NAME                 killed between two renames: the complete folder takes the
                                            name; where there is none, the old artifact does again
-    .NAME.old beside NAME                  killed while it was deleted: deletes the rest
+    NAME beside .NAME.old, or with what    killed while that was deleted: deletes the rest
+    only an interrupted step needs
     NAME with run.json                     finished
 
 What is needed is deleted when what takes its place is complete and on the disk, never before. So a
@@ -20,7 +21,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,11 +97,14 @@ def completed(place: Place) -> dict[str, Any] | None:
 
 
 def settle(place: Place, spec: Spec, console: Console, *, finish: bool) -> None:
-    """Do what a killed process left of its renaming.
+    """Do what a killed process left of its renaming and of what it deletes after that.
 
     Args:
         finish: whether the complete folder, if there is one, may take the name.
     """
+    record = read_record(place.output)
+    if record is not None and record["command"] == spec.verb:
+        _discard_scratch(place.output, spec)
     if not finish and not place.old.is_dir():
         return
     with _locked(place, console):
@@ -159,23 +163,21 @@ def discard(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    for root, _, _ in os.walk(path):
-        folder = Path(root)
-        if not os.access(folder, os.W_OK):
-            folder.chmod(0o700)
-    for item in path.iterdir():
-        if item.name not in (MARK, RECORD):
-            discard(item)
-    shutil.rmtree(path, ignore_errors=True)  # another process may be at it as well
+    with suppress(FileNotFoundError):  # another process may be at it as well
+        for root, _, _ in os.walk(path):
+            folder = Path(root)
+            if not os.access(folder, os.W_OK):
+                folder.chmod(0o700)
+        for item in path.iterdir():
+            if item.name not in (MARK, RECORD):
+                discard(item)
+        shutil.rmtree(path)
 
 
 def _take_name(place: Place, spec: Spec) -> None:
     """Give a complete folder the output's name, and delete what was needed until then."""
     try:
         refuse_foreign(place)
-        for pattern in spec.scratch:
-            for path in place.partial.glob(pattern):
-                discard(path)
         if place.output.exists():
             discard(place.old)
             place.output.rename(place.old)
@@ -191,6 +193,13 @@ def _take_name(place: Place, spec: Spec) -> None:
             code="output.not_named",
         ) from error
     discard(place.old)
+    _discard_scratch(place.output, spec)
+
+
+def _discard_scratch(folder: Path, spec: Spec) -> None:
+    for pattern in spec.scratch:
+        for path in folder.glob(pattern):
+            discard(path)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from executorch.runtime import Runtime
 
 from tests.convert.exports.folders import convert, logits, model_of, padded, saved
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.families, pytest.mark.interop]
 
 
 @pytest.mark.parametrize("model_type", ["llama", "bert"])

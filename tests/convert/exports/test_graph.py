@@ -11,6 +11,8 @@ from tfcli.convert.exports.inputs import Shape, batch, described
 from tfcli.errors import WorkError
 from tfcli.models.registry import FAMILIES
 
+pytestmark = pytest.mark.families
+
 BATCH = "[batch_size, sequence_length]"
 
 

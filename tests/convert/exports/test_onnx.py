@@ -16,7 +16,7 @@ from tfcli.convert.exports.graph import Graph, output_names, trace
 from tfcli.convert.exports.inputs import dimensions
 from tfcli.errors import WorkError
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.families, pytest.mark.interop]
 FAMILIES = ["llama", "qwen3", "gemma2", "gpt2", "mixtral", "mamba", "bert", "t5"]
 
 

@@ -15,6 +15,8 @@ from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec
 from tfcli.recipe.execute import execute
 
+pytestmark = pytest.mark.families
+
 # What a model does in one way for short texts and in another for long ones, or one token at a time,
 # must be in the graph for both.
 YARDSTICKS = {
