@@ -56,6 +56,8 @@ def check_type(key: str, value: Any, annotation: str) -> None:
             continue  # True is an int for Python, not for a reader of config.json
         if option == "float" and isinstance(value, int) and abs(value) > _LARGEST:
             continue  # no float is as large
+        if isinstance(value, float) and math.isnan(value):
+            continue
         if isinstance(value, _TYPES[option]):
             return
     shown = repr(value) if len(repr(value)) < 60 else type(value).__name__

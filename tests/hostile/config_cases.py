@@ -145,7 +145,7 @@ def _companions(corpus: Corpus) -> None:
         "vocab.txt",
         "vocab.json",
     ):
-        readers = (CONVERT,) if name == "tokenizer.model" else BOTH
+        readers = (CONVERT,) if name in ("tokenizer.model", "vocab.json") else BOTH
         folder = corpus.add(f"gigabyte of {name}", name, "bytes", both, by=readers)
         sparse(folder / name, 10**9)
 
@@ -174,7 +174,7 @@ def _tokenizers(corpus: Corpus) -> None:
     split["pattern"] = {"Regex": "(" * 5000}
     changed("regex", lambda made: made.update(pre_tokenizer=split), "Oniguruma")
     texts = {
-        "deep lists": (b'{"model":' + b"[" * 1_000_000, "recursion"),
+        "deep lists": (b'{"model":' + b"[" * 1_000_000, "not "),
         "cut": (good[name][: len(good[name]) // 2], "line "),
         "of lists": (b'{"model":[' + b"[]," * 5_000_000 + b"1]}", "entries"),
         "no UTF-8": (b'{"\xff": 1}', "not "),
@@ -183,7 +183,7 @@ def _tokenizers(corpus: Corpus) -> None:
         corpus.add(f"tokenizer {what}", name, says, {**good, name: text}, arguments=TO_GGUF)
     side = "tokenizer_config.json"
     for what, (text, says) in {
-        "deep": (b'{"a":' + b"[" * 1_000_000, "recursion"),
+        "deep": (b'{"a":' + b"[" * 1_000_000, "nested too deeply"),
         "list": (b"[]", "object"),
         "token": (b'{"bos_token": {"content": 5}}', "is no token"),
     }.items():

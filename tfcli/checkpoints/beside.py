@@ -34,7 +34,7 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
             where=str(folder),
             fix="name a Hugging Face checkpoint folder" if name == CONFIG else None,
         )
-    return parse_object(read_bounded(path, MAX_BYTES), where=str(path), finite=False)
+    return parse_object(read_bounded(path, MAX_BYTES), where=str(path), numbers="infinite")
 
 
 def load_config(folder: Path) -> ModelConfig:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tfcli.errors import WorkError
 from tfcli.files import read_bounded
 from tfcli.units import format_bytes
+
+Numbers = Literal["finite", "infinite", "any"]
 
 MAX_BYTES = 100_000_000
 """Of a file of JSON that is parsed at all; what `BUDGET` allows is less for most content."""
@@ -36,7 +39,7 @@ def parse_json(
     where: str,
     what: str = "the JSON",
     budget: int = BUDGET,
-    finite: bool = True,
+    numbers: Numbers = "finite",
 ) -> Any:
     """Parse UTF-8 JSON.
 
@@ -45,8 +48,8 @@ def parse_json(
         where: its file, for errors.
         what: the part of the file that it is, for errors.
         budget: bytes of memory that the result may take, estimated before anything is parsed.
-        finite: refuse NaN and infinities, which JSON does not have. Python writes them, and so do
-            config.json of Mamba 2 and others.
+        numbers: `finite` ones, as JSON has them; `infinite` ones too, as the config.json of Mamba 2
+            and others says `Infinity`; or `any`, also NaN, as Python writes them.
 
     Raises:
         WorkError: not UTF-8, not JSON, a key that stands twice with different values, nesting or
@@ -64,8 +67,8 @@ def parse_json(
         value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_unique,
-            parse_constant=_no_constant if finite else None,
-            parse_float=_finite if finite else None,
+            parse_constant=_CONSTANTS[numbers],
+            parse_float=None if numbers == "any" else _finite,
         )
         if _ESCAPED.search(data):
             _refuse_halves(value)
@@ -98,7 +101,7 @@ def read_json(path: Path, *, limit: int = MAX_BYTES, budget: int = LARGE) -> Any
     Raises:
         WorkError: missing, no regular file, too long, or as `parse_json`; names the file.
     """
-    return parse_json(read_bounded(path, limit), where=str(path), budget=budget, finite=False)
+    return parse_json(read_bounded(path, limit), where=str(path), budget=budget, numbers="any")
 
 
 def kind(value: Any) -> str:
@@ -157,5 +160,16 @@ def _finite(text: str) -> float:
     return value
 
 
-def _no_constant(name: str) -> None:
+def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _infinity(name: str) -> float:
+    return _no_constant(name) if name == "NaN" else float(name)
+
+
+_CONSTANTS: dict[Numbers, Callable[[str], float]] = {
+    "finite": _no_constant,
+    "infinite": _infinity,
+    "any": float,
+}

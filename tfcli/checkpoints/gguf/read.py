@@ -134,7 +134,9 @@ def _carry(planned: FromGGUF, folder: Path) -> list[str]:
             names += write_tokenizer(vocabulary, folder)
             load_tokenizer(folder)
     except WorkError as error:
-        raise WorkError(f"its tokenizer: {error.what}", where=where, fix=_WEIGHTS_ALONE) from error
+        # What was written for it lies in a folder that the user does not know.
+        key = error.where if error.where and error.where.startswith(where) else where
+        raise WorkError(f"its tokenizer: {error.what}", where=key, fix=_WEIGHTS_ALONE) from error
     if vocabulary is not None:
         stops = read_endings(metadata, vocabulary.tokens, vocabulary.types, CONTROL)
         generation = generation_config(metadata, stops, planned.config, where)
