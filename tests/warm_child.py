@@ -46,6 +46,7 @@ def main() -> None:
             found = _bounded(job)
             with os.fdopen(writing, "w") as pipe:
                 json.dump(found, pipe)
+            gc.collect()  # temporary folders go with the objects that hold them, as at an exit
             os._exit(0)
         os.close(writing)
         answer({"pid": child})
