@@ -21,7 +21,7 @@ class AverageSpec(Spec):
 
     sources: Annotated[list[ModelRef], Also("models")] = Field(
         min_length=2,
-        description="The checkpoints: folders, or hub ids org/name[@revision]. Config and "
+        description="The checkpoints: folders or files of any container, or hub ids. Config and "
         "tokenizer are taken from the first.",
     )
     output: OutputPath = Field(description="The folder to write.")

@@ -19,7 +19,7 @@ class BenchmarkSpec(Spec):
 
     models: list[ModelRef] = Field(
         min_length=1,
-        description="The models, one or more: folders, or hub ids org/name[@revision].",
+        description="The models, one or more: folders or files of any container, or hub ids.",
     )
     output: OutputPath | None = Field(None, description="The folder for the record of the result.")
     prompt_tokens: int | None = Field(

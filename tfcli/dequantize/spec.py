@@ -19,7 +19,7 @@ class DequantizeSpec(Spec):
     positional: ClassVar[tuple[str, ...]] = ("source", "output")
 
     source: Annotated[ModelRef, Also("model")] = Field(
-        description="The quantized checkpoint: a folder, or a hub id org/name[@revision]."
+        description="The quantized checkpoint: a folder or file of any container, or a hub id."
     )
     output: OutputPath = Field(description="The folder to write.")
     dtype: StoredDtype = Field(

@@ -18,7 +18,10 @@ class EvalSpec(Spec):
     verb: ClassVar[str] = "eval"
     positional: ClassVar[tuple[str, ...]] = ("model",)
 
-    model: ModelRef = Field(description="The model: a folder, or a hub id org/name[@revision].")
+    model: ModelRef = Field(
+        description="The model: a folder or file of any container, or a hub id "
+        "org/name[:file][@revision]."
+    )
     data: InputPath = Field(
         description="The text: .txt, .jsonl, .csv, .parquet, or a folder (of splits: its test)."
     )

@@ -21,7 +21,10 @@ class GenerateSpec(Spec):
     verb: ClassVar[str] = "generate"
     positional: ClassVar[tuple[str, ...]] = ("model", "prompt")
 
-    model: ModelRef = Field(description="The model: a folder, or a hub id org/name[@revision].")
+    model: ModelRef = Field(
+        description="The model: a folder or file of any container, or a hub id "
+        "org/name[:file][@revision]."
+    )
     prompt: StandardInput | None = Field(
         None,
         description="The text to continue, or with chat a user's message; for an encoder-decoder "

@@ -20,7 +20,8 @@ class MergeSpec(Spec):
     positional: ClassVar[tuple[str, ...]] = ("base", "adapter", "output")
 
     base: Annotated[ModelRef, Also("model")] = Field(
-        description="The checkpoint that the adapter was trained on: a folder, or a hub id."
+        description="The checkpoint that the adapter was trained on: a folder or file of any "
+        "container, or a hub id."
     )
     adapter: ModelRef = Field(
         description="A folder with adapter_config.json and adapter_model.safetensors (PEFT) or "

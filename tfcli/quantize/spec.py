@@ -21,7 +21,7 @@ class QuantizeSpec(Spec):
     positional: ClassVar[tuple[str, ...]] = ("model", "output")
 
     model: ModelRef = Field(
-        description="The checkpoint to quantize: a folder, or a hub id org/name[@revision]."
+        description="The checkpoint to quantize: a folder or file of any container, or a hub id."
     )
     output: OutputPath = Field(description="The folder to write.")
     method: Literal["rtn", "gptq"] = Field(

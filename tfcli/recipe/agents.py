@@ -28,8 +28,9 @@ holds for every command; [docs/reference.md](docs/reference.md) has every key,
 - An output folder gets its name when it is whole. It is never replaced without `--force`, and a
   folder that tfcli did not make not even then. The same command again does nothing.
 - An interrupted `train` goes on when it is run again.
-- A model is a checkpoint folder or a hub id `org/name[@revision]`; `HF_HUB_OFFLINE=1` keeps to the
-  cache. Code that a checkpoint brings along is never run.
+- A model is a folder or a file of any container that `convert` reads, or a hub id
+  `org/name[:file or quantization][@revision]`; `HF_HUB_OFFLINE=1` keeps to the cache. Code that a
+  checkpoint brings along is never run.
 
 ## Before the work
 

@@ -35,7 +35,7 @@ def keys_page() -> str:
         "# Every key of every command",
         "",
         "A key is a recipe key, a flag (`optimizer.lr` is `--optimizer.lr`, `group_size` is",
-        "`--group-size`), and a `--set` path. A *model* is a checkpoint folder or a hub id",
+        "`--group-size`), and a `--set` path. A *model* is a folder or file, or a hub id",
         "`org/name[@revision]`, where `org/name:Q4_K_M` or `org/name:FILE` names one of several; a",
         "*path* must exist; a *folder* is made. A key with *only with* is refused beside other",
         "values, also when it is given its default.",

@@ -22,7 +22,7 @@ class ShardSpec(Spec):
     positional: ClassVar[tuple[str, ...]] = ("source", "output")
 
     source: Annotated[ModelRef, Also("model")] = Field(
-        description="The checkpoint: a folder with config.json, quantized ones too, or a hub id "
+        description="The checkpoint: a folder or file, quantized ones too, or a hub id "
         "org/name[@revision]."
     )
     output: OutputPath = Field(description="The folder to write.")

@@ -79,7 +79,8 @@ class TrainSpec(Spec):
         description="The folder for the trained model and its metrics.jsonl."
     )
     model: ModelRef | None = Field(
-        None, description="The checkpoint to go on from: a folder, or a hub id org/name[@revision]."
+        None,
+        description="The checkpoint to go on from: a folder or file of any container, or a hub id.",
     )
     family_file: FamilyFile = None
     config: dict[str, Any] | None = Field(
