@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import torch
@@ -216,12 +216,12 @@ def assert_close(actual: torch.Tensor, expected: torch.Tensor, relative: float =
     assert error <= relative * max(expected.abs().max().item(), 1e-3), f"off by {error:.2e}"
 
 
-def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
-    """Every parameter and buffer has the same bits."""
+def assert_same_weights(one: nn.Module, other: nn.Module, but: Set[str] = frozenset()) -> None:
+    """Every parameter and buffer has the same bits, `but` some."""
     ours, theirs = one.state_dict(), other.state_dict()
-    assert ours.keys() == theirs.keys()
-    for name, tensor in theirs.items():
-        assert torch.equal(ours[name], tensor), name
+    assert ours.keys() - but == theirs.keys() - but
+    for name in theirs.keys() - but:
+        assert torch.equal(ours[name], theirs[name]), name
 
 
 def normalized(x: torch.Tensor) -> torch.Tensor:

@@ -223,7 +223,7 @@ def test_transformers_loads_the_bits_that_we_save(case, task, tmp_path):
     assert not (missing if task == "embedding" else info["missing_keys"])
     assert not info["unexpected_keys"] and not info["mismatched_keys"]
     assert again.config.architectures == [type(theirs).__name__]
-    assert_same_weights(again, theirs)
+    assert_same_weights(again, theirs, but=set(info["missing_keys"]))
     # The bits of a product of few rows depend on where the weights lie in memory.
     with torch.no_grad():
         assert_close(answer(again.eval()(**batch), task), answer(theirs(**batch), task))

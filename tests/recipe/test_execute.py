@@ -130,7 +130,10 @@ def test_two_processes_do_not_write_the_same_output(texts, tmp_path):
 
 def test_ctrl_c_exits_with_130_and_leaves_nothing(texts, tmp_path):
     code = (
-        "import _thread, sys\nfrom tfcli.commands.app import main\nimport tfcli.data.run as verb\n"
+        "import _thread, signal, sys\n"
+        # Shells let what they start in the background ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from tfcli.commands.app import main\nimport tfcli.data.run as verb\n"
         "verb.run = lambda spec, job: _thread.interrupt_main() or [None for _ in range(10**7)]\n"
         f"main(['data', {str(texts)!r}, {str(tmp_path / 'out')!r}])"
     )
@@ -141,7 +144,10 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing(texts, tmp_path):
 
 def test_an_interrupted_command_says_so_in_json_too(texts, tmp_path):
     code = (
-        "import _thread, sys\nfrom tfcli.commands.app import main\nimport tfcli.data.run as verb\n"
+        "import _thread, signal, sys\n"
+        # Shells let what they start in the background ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from tfcli.commands.app import main\nimport tfcli.data.run as verb\n"
         "verb.run = lambda spec, job: _thread.interrupt_main() or [None for _ in range(10**7)]\n"
         f"main(['data', {str(texts)!r}, {str(tmp_path / 'out')!r}, '--json'])"
     )
