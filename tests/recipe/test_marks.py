@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from tfcli.errors import Problem, SeveralProblemsError, UsageError
 from tfcli.recipe.document import parse_document
@@ -144,3 +144,13 @@ def test_conditions_name_keys_that_there_are_and_values_that_they_take(verb):
                 if isinstance(wanted, tuple):
                     text = str(cls.model_json_schema()["properties"][key])
                     assert all(repr(value) in text or value is True for value in wanted)
+
+
+def test_a_value_that_asks_for_nothing_may_stand_anywhere() -> None:
+    class Trained(Section):
+        validation: str | None = None
+        validate_every: Annotated[int, Only(off=0, validation=GIVEN)] = 100
+
+    assert Trained(validate_every=0).validate_every == 0
+    with pytest.raises(ValidationError, match="no effect with no validation"):
+        Trained(validate_every=50)

@@ -43,11 +43,14 @@ class Only:
     given where it is the default.
 
     Args:
+        off: a value that asks for nothing, and so may stand anywhere; None where there is none.
         conditions: another key -> the values, `Above(number)` or `GIVEN`. All must hold.
     """
 
-    def __init__(self, **conditions: tuple[Any, ...] | Above | Given) -> None:
-        self.conditions = conditions
+    def __init__(
+        self, *, off: object = None, **conditions: tuple[Any, ...] | Above | Given
+    ) -> None:
+        self.off, self.conditions = off, conditions
 
     def unmet(self, values: Mapping[str, Any]) -> str | None:
         """The first of the other keys that keeps this one from having an effect, or None."""

@@ -210,6 +210,8 @@ def _without_effect(
     for name, only in marks(cls.model_fields, Only):
         if name not in data or (data[name] is None and cls.model_fields[name].default is None):
             continue
+        if only.off is not None and data[name] == only.off:
+            continue
         if not only.conditions.keys() <= values.keys():
             continue
         key = only.unmet(values)

@@ -125,7 +125,7 @@ class TrainSpec(Spec):
     seed: Seed = Field(
         0, description="The seed of new weights, of the order of the data and of dropout."
     )
-    validate_every: Annotated[int, Only(validation=GIVEN)] = Field(
+    validate_every: Annotated[int, Only(off=0, validation=GIVEN)] = Field(
         100, ge=0, description="Steps between validations; 0: at the end only."
     )
     checkpoint_every: int = Field(
