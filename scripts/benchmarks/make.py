@@ -15,7 +15,11 @@ from tfcli.checkpoints.folder import save_model
 from tfcli.models.loading import build, initialize
 from tfcli.models.registry import read_config
 
-COMMON: dict[str, object] = {"model_type": "llama", "tie_word_embeddings": True, "rms_norm_eps": 1e-5}
+COMMON: dict[str, object] = {
+    "model_type": "llama",
+    "tie_word_embeddings": True,
+    "rms_norm_eps": 1e-5,
+}
 SHAPES: dict[str, dict[str, object]] = {
     "1b": {
         "vocab_size": 128256,
