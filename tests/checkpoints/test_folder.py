@@ -11,8 +11,8 @@ import torch
 import transformers
 
 from tests.checkpoints.models import BERT, GPT2, LLAMA, tiny, tokens
-from tfcli.checkpoints.beside import copy_companions, load_config, load_generation_config
-from tfcli.checkpoints.folder import load_model, save_model
+from tfcli.checkpoints.beside import copy_companions, load_generation_config
+from tfcli.checkpoints.folder import load_model, open_model, save_model
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.errors import ModelError, UsageError, WorkError
 
@@ -63,12 +63,12 @@ def test_a_tied_pair_is_written_once_and_a_diverged_one_untied(tmp_path: Path) -
     model = tiny(tie_word_embeddings=True)
     save_model(model, tmp_path / "tied")
     assert "lm_head.weight" not in open_tensors(tmp_path / "tied")
-    assert load_config(tmp_path / "tied").tie_word_embeddings is True
+    assert open_model(tmp_path / "tied").model_config.tie_word_embeddings is True
 
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight * 2)
     save_model(model, tmp_path / "apart")
     assert "lm_head.weight" in open_tensors(tmp_path / "apart")
-    assert load_config(tmp_path / "apart").tie_word_embeddings is False
+    assert open_model(tmp_path / "apart").model_config.tie_word_embeddings is False
     theirs = in_transformers(tmp_path / "apart")
     with torch.no_grad():
         expected = model(tokens()).logits

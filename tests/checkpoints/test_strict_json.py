@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tfcli.checkpoints.beside import load_config
+from tfcli.checkpoints.beside import CONFIG, read_object
 from tfcli.checkpoints.strict_json import BUDGET, memory, parse_json, parse_object, read_json
 from tfcli.errors import WorkError
+from tfcli.models.registry import read_config
 from tfcli.tokenizers.load import load_tokenizer
 
 
@@ -72,7 +73,7 @@ def test_infinity_is_read_where_python_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text('{"model_type": "mamba2", "time_step_limit": [0.0, Infinity]}')
     assert read_json(path)["time_step_limit"] == [0.0, math.inf]
-    assert load_config(tmp_path).time_step_limit == [0.0, math.inf]  # type: ignore[attr-defined]
+    assert read_config(read_object(tmp_path, CONFIG)).time_step_limit == [0.0, math.inf]  # type: ignore[attr-defined]
 
 
 def test_memory_is_estimated_before_anything_is_parsed() -> None:

@@ -8,8 +8,7 @@ import torch
 from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tfcli.checkpoints.beside import load_config
-from tfcli.checkpoints.folder import load_model, save_model
+from tfcli.checkpoints.folder import load_model, open_model, save_model
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
@@ -346,7 +345,7 @@ def test_batch_size_changes_memory_and_not_the_result(dense, text, tmp_path):
 def test_gptq_without_a_text_calibrates_on_the_one_that_python_carries(dense, tmp_path):
     result = quantize(dense, tmp_path / "q", method="gptq", group_size=32, samples=2)
     assert result.calibration.documents == 79
-    positions = load_config(dense).max_position_embeddings
+    positions = open_model(dense).model_config.max_position_embeddings
     assert result.calibration.sequence_length == min(512, positions)
 
 

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.located import located
 from tfcli.checkpoints.strict_json import MAX_BYTES, parse_object
-from tfcli.errors import ModelError, WorkError
+from tfcli.errors import WorkError
 from tfcli.files import inside, read_bounded
 from tfcli.tokenizers.files import find_companions, lost_modules
 
 if TYPE_CHECKING:
     from tfcli.console import Console
-    from tfcli.models.config import ModelConfig
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -35,22 +33,6 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
             fix="name a Hugging Face checkpoint folder" if name == CONFIG else None,
         )
     return parse_object(read_bounded(path, MAX_BYTES), where=str(path), numbers="infinite")
-
-
-def load_config(folder: Path) -> ModelConfig:
-    """The config of a checkpoint folder, as its family's dataclass.
-
-    Raises:
-        WorkError: no readable config.json.
-        ModelError: an unknown model_type or a value that is not supported; names the file.
-    """
-    from tfcli.models.registry import read_config
-
-    data = read_object(folder, CONFIG)
-    try:
-        return read_config(data)
-    except ModelError as error:
-        raise located(error, folder) from error
 
 
 def load_generation_config(folder: Path) -> dict[str, Any]:

@@ -155,14 +155,21 @@ class Checkpoint:
         """
         if self.carry is None and self.companions is not None:
             return self.companions
+        folder = Path(self._temporary.name)
+        self.carry_along(folder)
+        return folder
+
+    def carry_along(self, folder: Path) -> list[str]:
+        """Put the tokenizer and the other files that go along into a folder.
+
+        Returns:
+            Their names.
+        """
         from tfcli.checkpoints.beside import copy_companions
 
-        folder = Path(self._temporary.name)
-        if self.companions is not None:
-            copy_companions(self.companions, folder)
-        if self.carry is not None:
-            self.carry(folder)
-        return folder
+        names = [] if self.companions is None else copy_companions(self.companions, folder)
+        names += [] if self.carry is None else self.carry(folder)
+        return list(dict.fromkeys(names))
 
     @cached_property
     def _temporary(self) -> tempfile.TemporaryDirectory[str]:

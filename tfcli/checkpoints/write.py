@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tfcli.checkpoints.beside import CONFIG, copy_companions, warn_of_lost_modules
+from tfcli.checkpoints.beside import CONFIG, warn_of_lost_modules
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.fit import require_fit
 from tfcli.checkpoints.hf.safetensors import PendingTensor
@@ -87,7 +87,7 @@ def write_verified(
                 _watched(item if hashes is None else hashes.noting(item), bar) for item in tensors
             ]
             written = write(output, watched, max_shard_bytes)
-        copied = carry_companions(companions, output)
+        copied = companions.carry_along(output)
         if companions.companions is not None:
             warn_of_lost_modules(companions.companions, copied, console)
         write_json(output / CONFIG, dict(config))
@@ -109,20 +109,6 @@ def _watched(item: PendingTensor, bar: Bar) -> PendingTensor:
         return item.read()
 
     return replace(item, read=read)
-
-
-def carry_companions(checkpoint: Checkpoint, folder: Path) -> list[str]:
-    """Put the tokenizer and the other files that go along with a checkpoint into a folder.
-
-    Returns:
-        Their names.
-    """
-    names = []
-    if checkpoint.companions is not None:
-        names = copy_companions(checkpoint.companions, folder)
-    if checkpoint.carry is not None:
-        names += checkpoint.carry(folder)
-    return list(dict.fromkeys(names))
 
 
 def verify_written(

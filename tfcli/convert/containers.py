@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.beside import CONFIG, copy_companions
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.containers import open_checkpoint
@@ -60,8 +60,7 @@ def convert_tensors(view: Checkpoint, spec: ConvertSpec, job: Job, writer: Write
             job.console.note(f"{count} tensors: {step}")
     with one_thread(), job.console.progress("writing", len(plan.written), "tensors") as bar:
         files = writer.write(_watched(plan, bar), job.output, options)
-    companions = [] if view.companions is None else copy_companions(view.companions, job.output)
-    companions += [] if view.carry is None else view.carry(job.output)
+    companions = view.carry_along(job.output)
     if not plan.config.get("quantization_config"):  # what it says would be wrong of dense weights
         (job.output / GPTQ_SETTINGS).unlink(missing_ok=True)
         companions = [name for name in companions if name != GPTQ_SETTINGS]

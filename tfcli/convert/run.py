@@ -1,7 +1,7 @@
 """`tfcli convert`: stream a checkpoint into another container, dtype or shard size.
 
-A reader shows the source as Hugging Face's tensors (`view.py`), and the module of the target takes
-them from there (`targets.py`). The model is built only where a target must run it.
+The source is opened as Hugging Face's tensors, and the module of the target takes them from there
+(`targets.py`). The model is built only where a target must run it.
 """
 
 from __future__ import annotations

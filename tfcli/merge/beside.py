@@ -12,7 +12,6 @@ from typing import Literal
 
 from tfcli.checkpoints.beside import GENERATION_CONFIG, copy_companions, load_generation_config
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.write import carry_companions
 from tfcli.console import Console
 from tfcli.files import write_json
 from tfcli.models.errors import Problem
@@ -67,7 +66,7 @@ def beside_merged(base: Checkpoint, adapter: Path, console: Console) -> Beside:
     brought = [name for name in copy_companions(adapter, own) if not _fits(name, _MODEL)]
     if not brought:
         return Beside(base, "base")
-    there = carry_companions(base, joined)
+    there = base.carry_along(joined)
     whole = any(not _fits(name, _AROUND) for name in brought)
     for name in there:
         replaced = whole and not _fits(name, _MODEL)

@@ -20,7 +20,7 @@ from tfcli.files import write_json
 
 
 def prepare(view: Checkpoint) -> Checkpoint:
-    """A view by the names that `readers.flagai` gives to what is written.
+    """A view by the names that `flagai.read` gives to what is written.
 
     Where FlagAI has one tensor for two of Hugging Face's, the view has both.
 
@@ -44,7 +44,7 @@ def prepare(view: Checkpoint) -> Checkpoint:
 
 
 def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
-    """Write a folder that FlagAI and `readers.flagai` read, with FlagAI's config.json.
+    """Write a folder that FlagAI and `flagai.read` read, with FlagAI's config.json.
 
     Memory is that of one stored tensor and, for joined queries, keys and values, its parts.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfcli.checkpoints.beside import CONFIG, copy_companions
+from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import load_model
@@ -77,8 +77,7 @@ def export(view: Checkpoint, spec: ConvertSpec, job: Job, form: Format) -> Conve
         return _result(plan, spec, None, [])
     bound = form.bound(types)
     made = _make(view, spec, job, form, bound)
-    companions = [] if view.companions is None else copy_companions(view.companions, job.output)
-    companions += [] if view.carry is None else view.carry(job.output)
+    companions = view.carry_along(job.output)
     write_json(job.output / CONFIG, with_dtype(plan.config, wanted))
     write_text(job.output / CARD, _card(plan, spec, job, made, form, bound))
     return _result(plan, spec, made, companions)
