@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from tfcli.models import processor
 from tfcli.models.errors import ModelError, hint
+from tfcli.models.layers import tiles
 from tfcli.models.layers.masks import AttentionMask
 
 _FEW_QUERIES = 4
@@ -93,14 +94,27 @@ def sdpa(
     mask: AttentionMask,
     scores: Scores,
 ) -> torch.Tensor:
-    """torch's scaled_dot_product_attention, which picks the best kernel it has.
+    """torch's scaled_dot_product_attention, which picks the best kernel it has, or tiles.
 
     It has none for capped scores and for sinks: those are computed step by step.
     """
     if not scores.plain:
         return eager(query, key, value, mask, scores)
+    if _is_faster_in_tiles(query, key, value, mask, scores):
+        return tiles.attend(query, key, value, scores.scale, mask.causal)
+    return _fused(query, key, value, mask, scores)
+
+
+def _fused(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: AttentionMask,
+    scores: Scores,
+) -> torch.Tensor:
+    """A kernel of torch's, in the type that this processor computes it fastest in."""
     if _is_faster_in_float32(query):
-        wide = sdpa(query.float(), key.float(), value.float(), mask, scores)
+        wide = _fused(query.float(), key.float(), value.float(), mask, scores)
         return wide.to(query.dtype)
     bias = mask.additive()
     width, narrower = value.shape[-1], query.shape[-1] - value.shape[-1]
@@ -119,6 +133,25 @@ def sdpa(
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return out[..., :width]
+
+
+def _is_faster_in_tiles(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: AttentionMask,
+    scores: Scores,
+) -> bool:
+    """Whether many queries see all keys, or all up to their own, and nothing is to be trained."""
+    return (
+        mask.dense is None
+        and mask.bias is None
+        and not scores.dropout
+        and not torch.is_grad_enabled()
+        and processor.may_choose(query, key, value)
+        and query.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        and tiles.fits_tiles(query, key)
+    )
 
 
 def _is_faster_in_float32(query: torch.Tensor) -> bool:
@@ -161,7 +194,7 @@ def flash(
             "use attention=sdpa, or set the attention dropout to 0",
         )
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-        return sdpa(query, key, value, mask, scores)
+        return _fused(query, key, value, mask, scores)
 
 
 def flex(
