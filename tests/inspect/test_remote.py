@@ -26,6 +26,7 @@ from tfcli.inspect.spec import DeviceMemory, InspectResult, InspectSpec, TensorL
 from tfcli.recipe.job import Job
 
 # Its embedding is far larger than what is asked for first.
+NAME = "pytorch_model.bin"
 WIDE = {**LLAMA, "vocab_size": 320, "hidden_size": 512, "intermediate_size": 1024}
 
 
@@ -35,11 +36,17 @@ def inspect(path: Path | str, **options: int) -> InspectResult:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Path) -> Path:
-    """A folder with safetensors, and one of a GGUF file whose header holds a long vocabulary."""
+    """Folders with safetensors, pickles, and a GGUF file whose header holds a long vocabulary."""
     folder = tmp_path_factory.mktemp("served")
     save_model(tiny(WIDE), folder / "safetensors", max_shard_bytes=4_000_000)
+    weights = dict(tiny(WIDE).state_dict())
+    for form, zipped in (("pickle", True), ("old pickle", False)):
+        (folder / form).mkdir()
+        torch.save(weights, folder / form / NAME, _use_new_zipfile_serialization=zipped)
+        shutil.copyfile(folder / "safetensors/config.json", folder / form / "config.json")
     for file in tiny_tokenizer.iterdir():
-        shutil.copyfile(file, folder / "safetensors" / file.name)
+        for form in ("safetensors", "pickle"):
+            shutil.copyfile(file, folder / form / file.name)
     (folder / "gguf").mkdir()
     vocabulary = json.loads((tiny_tokenizer / "tokenizer.json").read_text())
     long = [
@@ -64,7 +71,7 @@ def hub(
         yield server
 
 
-@pytest.mark.parametrize("hub", ["safetensors", "gguf"], indirect=True)
+@pytest.mark.parametrize("hub", ["safetensors", "gguf", "pickle"], indirect=True)
 def test_a_model_on_the_hub_is_read_by_its_headers_alone(hub: Hub) -> None:
     far, here = inspect("org/any"), inspect(hub.folder)
     assert far.path == "org/any"
@@ -72,6 +79,14 @@ def test_a_model_on_the_hub_is_read_by_its_headers_alone(hub: Hub) -> None:
     for name in here.files:
         size = (hub.folder / name).stat().st_size
         assert 0 < hub.sent[name] < size / 3, name
+
+
+@pytest.mark.parametrize("hub", ["old pickle"], indirect=True)
+def test_a_file_without_a_header_is_not_fetched_whole_but_refused(hub: Hub) -> None:
+    with pytest.raises(WorkError, match="before 1.6") as refused:
+        inspect("org/any")
+    assert "tfcli hub download" in str(refused.value.fix)
+    assert hub.sent[NAME] < (hub.folder / NAME).stat().st_size / 3
 
 
 @pytest.mark.parametrize("hub", ["safetensors"], indirect=True)
