@@ -107,7 +107,7 @@ def test_an_encoder_decoder_keeps_both_texts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
-@pytest.mark.parametrize("method", ["gptq", "gptq without g_idx", "awq"])
+@pytest.mark.parametrize("method", ["gptq", "gptq without g_idx", "gptq of before", "awq"])
 def test_packed_weights_count_as_the_weights_they_stand_for(
     tmp_path: Path, bits: int, method: str
 ) -> None:
@@ -127,7 +127,11 @@ def test_packed_weights_count_as_the_weights_they_stand_for(
     tensors.append(PendingTensor.of("m.norm.weight", torch.zeros(7, dtype=torch.float16)))
     write_safetensors(tmp_path / "model.safetensors", tensors)
     settings = {"quant_method": method.split()[0], "bits": bits, "group_size": 32}
-    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": settings}))
+    config: dict[str, Any] = {"quantization_config": settings}
+    if method == "gptq of before":  # its settings lie in a file of their own
+        config = {"model_type": "llama"}
+        (tmp_path / "quantize_config.json").write_text(json.dumps({"bits": bits, "group_size": 32}))
+    (tmp_path / "config.json").write_text(json.dumps(config))
     found = inspect(tmp_path)
     assert found.parameters == inputs * outputs + outputs + 7
     assert found.parameters_counted == "logical"

@@ -27,7 +27,7 @@ def read(path: Path, asked: Reading) -> Checkpoint:
     if asked.config_required:
         _refuse_part(path)
     source = open_tensors(path, writable=asked.writable)
-    config = _with_gptq_settings(config, path, source)
+    config = with_gptq_settings(config, path if path.is_dir() else path.parent, source)
     tensors = {info.name: as_stored(source, info) for info in source.infos()}
     unused = {name: f"{what}, beside the weights" for name, what in source.beside.items()}
     return Checkpoint(
@@ -65,12 +65,14 @@ def _refuse_part(path: Path) -> None:
         )
 
 
-def _with_gptq_settings(config: dict[str, Any], path: Path, source: TensorSource) -> dict[str, Any]:
+def with_gptq_settings(
+    config: dict[str, Any], folder: Path, source: TensorSource
+) -> dict[str, Any]:
     """The config with what older GPTQ libraries wrote beside it, where weights are packed so."""
     packed = any(name.endswith(".qweight") for name in source.names)
     if not config or "quantization_config" in config or not packed:
         return config
-    settings = gptq_settings(path if path.is_dir() else path.parent)
+    settings = gptq_settings(folder)
     if settings is None:
         return config
     return {**config, "quantization_config": {"quant_method": "gptq", **settings}}
