@@ -7,12 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from tests import durations
+
 SENTENCES = (
     "The lexical analyser reads a line of source text and gives a stream of tokens.",
     "An assignment binds a name to an object; the object may have many names.",
     "A class statement makes a class, and calling the class makes an instance.",
     "Generators give their values one at a time — naïve code keeps them all.",
 )
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Says where the time went, so that a run that grows is noticed."""
+    durations.show(terminalreporter)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import torch
 
 from tfcli.errors import UsageError
 from tfcli.models import processor
-from tfcli.models.layers import int4_kernel
+from tfcli.models.layers import int4_kernel, tiles
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -122,6 +122,9 @@ def explain() -> dict[str, str]:
         if int4_kernel.is_fast()
         else "unpacked once at load: no int4 kernel for this processor",
         "other bits": "unpacked once at load: there is no kernel for them",
+        "attention": f"prompts of {tiles.LEAST_QUERIES} tokens or more in tiles of queries"
+        if tiles.are_fast()
+        else "torch's fused kernel",
         "training": f"{pick_precision('auto', 'cpu')}, as the processor has "
         f"{'' if has_bf16('cpu') else 'no '}bf16 instructions",
     }

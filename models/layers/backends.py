@@ -142,17 +142,14 @@ def _is_faster_in_tiles(
     mask: AttentionMask,
     scores: Scores,
 ) -> bool:
-    """Whether many queries see all keys, or all up to their own, and nothing is to be trained.
-
-    Not where there is AMX, which the fused kernel multiplies by: tiles are not measured there.
-    """
+    """Whether many queries see all keys, or all up to their own, and nothing is to be trained."""
     return (
         mask.dense is None
         and mask.bias is None
         and not scores.dropout
         and not torch.is_grad_enabled()
         and processor.may_choose(query, key, value)
-        and "amx_bf16" not in processor.features()
+        and tiles.are_fast()
         and query.dtype in (torch.float32, torch.bfloat16, torch.float16)
         and tiles.fits_tiles(query, key)
     )

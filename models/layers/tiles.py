@@ -32,6 +32,12 @@ MOST_SCORES = 1 << 24
 """Scores of one tile, 64 MB: what a longer text takes more for is left to the fused kernel."""
 
 
+def are_fast() -> bool:
+    """Whether this processor gains by tiles. With AMX, which the fused kernel multiplies by, they
+    are not measured."""
+    return processor.is_x86() and "amx_bf16" not in processor.features()
+
+
 def fits_tiles(query: Tensor, key: Tensor) -> bool:
     """Whether there are enough queries to gain by tiles, and few enough keys for their memory."""
     batch, heads, queries, _ = query.shape

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from tfcli.models import processor
 from tfcli.models.layers import tiles
 from tfcli.models.layers.backends import Scores, eager, sdpa
 from tfcli.models.layers.masks import AttentionMask
@@ -42,10 +41,7 @@ def test_keys_may_be_more_than_queries_where_all_are_seen():
         torch.testing.assert_close(found, eager(query, key, value, AttentionMask(), SCORES))
 
 
-@pytest.mark.skipif(
-    not processor.is_x86() or "amx_bf16" in processor.features(),
-    reason="tiles are for x86 processors without AMX",
-)
+@pytest.mark.skipif(not tiles.are_fast(), reason="tiles are for x86 processors without AMX")
 def test_only_long_prompts_without_gradients_masks_and_caps_go_by_tiles(monkeypatch):
     calls = []
     attend = tiles.attend
