@@ -7,49 +7,29 @@ import pytest
 import typer
 from pydantic import Field
 
-from tfcli.commands import app, options
+from tests.echo.spec import EchoSpec
+from tfcli.commands import app
 from tfcli.commands.options import _spec, spec_command
 from tfcli.errors import UsageError
-from tfcli.recipe.execute import Outcome
 from tfcli.recipe.marks import Also
-from tfcli.recipe.spec import Section, Spec
-
-
-class Inner(Section):
-    rate: float = Field(0.5, description="A rate.")
-    fast: bool = Field(False, description="Whether.")
-
-
-class Work(Spec):
-    verb = "data"
-    positional = ("model", "places")
-    model: str = Field(description="One word.")
-    places: list[str] = Field(description="All the words that are left.")
-    inner: Inner = Inner()
-    table: dict[str, int] | None = Field(None, description="Has no flag.")
+from tfcli.recipe.spec import Spec
+from tfcli.recipe.verbs import VERBS, Verb
 
 
 @pytest.fixture
-def parse(monkeypatch, tmp_path):
+def parse(monkeypatch, tmp_path, capsys):
     """Runs a command line and gives the spec that it comes to."""
-    seen = []
-
-    def execute(spec, console, force=False, out=None):
-        seen.append(spec)
-        return Outcome(None, False, None)
-
-    monkeypatch.setattr(options, "execute", execute)
-    monkeypatch.setattr(options, "finish", lambda result, show, console: None)
+    monkeypatch.setitem(VERBS, "echo", Verb("Say it again.", "tests.echo", "Echo"))
     command = typer.main.get_command(
-        spec_command(Work, lambda result, console: None, epilog="tfcli data")
+        spec_command(EchoSpec, lambda result, console: None, epilog="tfcli echo")
     )
 
     def run(*words: str, recipe: dict | None = None):
         if recipe is not None:
             (tmp_path / "r.json").write_text(json.dumps(recipe))
             words = (str(tmp_path / "r.json"), *words)
-        command(list(words), standalone_mode=False)
-        return seen[-1]
+        command([*words, "--json"], standalone_mode=False)
+        return EchoSpec.model_validate(json.loads(capsys.readouterr().out)["spec"])
 
     return run
 
