@@ -12,8 +12,9 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 4e-3}
 
 
 def heads(batch: int, count: int, length: int, width: int, dtype=torch.float32) -> torch.Tensor:
+    """As a layer makes them: positions before heads in memory."""
     generator = torch.Generator().manual_seed(count * length + width)
-    return torch.randn(batch, count, length, width, generator=generator).to(dtype)
+    return torch.randn(batch, length, count, width, generator=generator).to(dtype).transpose(1, 2)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -22,8 +23,8 @@ def heads(batch: int, count: int, length: int, width: int, dtype=torch.float32) 
     ("count", "kv_count", "queries", "width"), [(4, 4, 64, 16), (6, 2, 131, 8), (8, 1, 200, 24)]
 )
 def test_every_shape_and_type_equals_the_formula(count, kv_count, queries, width, causal, dtype):
-    query = heads(2, count, queries, 16, dtype)
-    key, value = heads(2, kv_count, queries, 16, dtype), heads(2, kv_count, queries, width, dtype)
+    query = heads(3, count, queries, 16, dtype)
+    key, value = heads(3, kv_count, queries, 16, dtype), heads(3, kv_count, queries, width, dtype)
     with torch.no_grad():
         found = tiles.attend(query, key, value, SCORES.scale, causal)
         mask = AttentionMask(causal=causal)
