@@ -60,7 +60,6 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
         with_dtype(first.config, wanted),
         first,
         job.console,
-        sources=sources,
         max_shard_bytes=parse_bytes(spec.shard_size),
     )
     tensors = [

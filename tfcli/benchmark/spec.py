@@ -15,6 +15,7 @@ class BenchmarkSpec(Spec):
     """Time loading, prefill and decoding, and measure the memory, of one or more models."""
 
     verb: ClassVar[str] = "benchmark"
+    loads_first: ClassVar[bool] = True
     positional: ClassVar[tuple[str, ...]] = ("models",)
 
     models: list[ModelRef] = Field(

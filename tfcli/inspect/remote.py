@@ -110,10 +110,11 @@ def _safetensors_length(data: bytes) -> int:
 def _gguf_length(path: Path, data: bytes, size: int) -> int:
     """How many bytes to hold next: what is there where the header ends in it, else four times."""
     from tfcli.checkpoints.gguf.header import read_header
+    from tfcli.checkpoints.io.opened import OpenedFile
 
     _write(path, data, size)
     try:
-        tensors = read_header(path).tensors
+        tensors = read_header(OpenedFile(path)).tensors
     except WorkError:
         # It ends in the hole, or is broken; that its reader says, which gets most of it at last.
         return min(4 * len(data), _MOST_GGUF)
