@@ -16,8 +16,8 @@ from tfcli.checkpoints.io.file_tensor import FileTensor, Values, flat_pieces
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
-PIECE = 1 << 20
-"""Elements that are looked at together. Their copies in fp32, 4 MB each, stay near the processor's
+PIECE = 1 << 19
+"""Elements that are looked at together. Their copies in fp32, 2 MB each, stay near the processor's
 cache: pieces four times as large took up to twice the time."""
 
 
