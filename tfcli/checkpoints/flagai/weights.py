@@ -1,7 +1,7 @@
 """Reading the weights of a folder of FlagAI: safetensors, pickles, and the files of parallel ranks.
 
-Files are mapped, and a tensor is read when it is used; what reads pickles runs nothing of them.
-Rank files become whole tensors one at a time.
+A tensor is read when it is used; what reads pickles runs nothing of them. Rank files become whole
+tensors one at a time.
 """
 
 from __future__ import annotations
