@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,13 @@ def test_a_cut_is_the_reason_of_what_fails_because_of_it(path: Path) -> None:
     with pytest.raises(WorkError, match="changed"), OpenedFile(path).reading() as reader:
         os.truncate(path, 100)
         raise ValueError("the end is missing")
+
+
+def test_what_fails_elsewhere_meanwhile_is_no_fault_of_the_file(path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError) as error, OpenedFile(path).reading():
+        raise full
+    assert error.value is full
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-ALIGNMENT = 64  # bytes: a cache line, and the widest registers
 _LARGE = 1 << 22  # bytes from which memory is taken from the system in huge pages
 
 
@@ -123,7 +122,7 @@ class FileTensor:
         # The dimensions before it count as one: of each of its entries a part is wanted.
         inner, target, at = self.shape[dim:], out.view(-1, *shape[dim:]), 0
         entry = math.prod(inner)
-        for piece in self.pieces(max(_LARGE // (entry * self.itemsize), 1) * entry):
+        for piece in self.pieces(max(_LARGE // max(entry * self.itemsize, 1), 1) * entry):
             rows = piece.view(-1, *inner)
             target[at : at + len(rows)] = rows.narrow(1, start, length)
             at += len(rows)

@@ -31,8 +31,7 @@ class Growing:
         """Hold the first `end` bytes, or all where there are fewer.
 
         Raises:
-            WorkError: the file became shorter.
-            OSError: it cannot be read.
+            WorkError: the file became shorter, or cannot be read.
         """
         held, end = len(self.held), min(end, self.size)
         if end <= held:

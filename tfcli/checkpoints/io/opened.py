@@ -17,6 +17,7 @@ from pathlib import Path
 from tfcli.errors import WorkError
 
 _FIX = "let what writes the file finish, or copy it first, and run it again"
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK  # to open a pipe would wait for ever
 Identity = tuple[int, int, int, int]
 
 
@@ -39,8 +40,7 @@ class OpenedFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            # Of what is no file, such as a pipe, opening could wait for ever.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            descriptor = os.open(path, _FLAGS)
         except FileNotFoundError:
             raise WorkError("the file is missing", where=str(path)) from None
         except OSError as error:
@@ -65,16 +65,15 @@ class OpenedFile:
             WorkError: it was written to, cut, replaced or removed, or cannot be read; names it.
         """
         try:
-            descriptor = os.open(self.path, os.O_RDONLY)
-        except OSError as error:
+            descriptor = os.open(self.path, _FLAGS)
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise changed(self.path, error) from error
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
         try:
             self._require(descriptor)
             try:
                 yield Reader(descriptor, self.path, self.size)
-            except OSError as error:
-                self._require(descriptor)
-                raise _unreadable(self.path, error) from error
             except Exception:
                 self._require(descriptor)
                 raise
@@ -99,8 +98,15 @@ class Reader:
         self._descriptor, self._path = descriptor, path
 
     def bytes(self, start: int, count: int) -> bytes:
-        """`count` bytes from the place `start` on; fewer where the file ends."""
-        return os.pread(self._descriptor, count, start) if count else b""
+        """`count` bytes from the place `start` on; fewer where the file ends.
+
+        Raises:
+            WorkError: it cannot be read.
+        """
+        try:
+            return os.pread(self._descriptor, count, start)
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
 
     def into(self, start: int, memory: memoryview) -> None:
         """Fill `memory`, of bytes, with those from the place `start` on.
@@ -108,12 +114,14 @@ class Reader:
         Other threads of the process go on meanwhile.
 
         Raises:
-            WorkError: the file became shorter.
-            OSError: it cannot be read.
+            WorkError: the file became shorter, or cannot be read.
         """
         at = 0
         while at < memory.nbytes:  # one call moves at most 2 GiB on Linux
-            count = os.preadv(self._descriptor, [memory[at:]], start + at)
+            try:
+                count = os.preadv(self._descriptor, [memory[at:]], start + at)
+            except OSError as error:
+                raise _unreadable(self._path, error) from error
             if not count:
                 raise changed(self._path)
             at += count
