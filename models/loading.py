@@ -166,8 +166,13 @@ def _fill(
     """Put every tensor of the plan in place; name all that do not fit."""
     wrong = []
     stacks = {name: len(parts) for name, parts in stacked(plan).items()}
+    left = Counter(place.name for place in plan.values())
+    held: dict[str, torch.Tensor] = {}  # stacks, read once for all that are in them
     for name, place in plan.items():
-        stored = source[place.name]
+        stored = held.pop(place.name) if place.name in held else source[place.name]
+        left[place.name] -= 1
+        if left[place.name]:
+            held[place.name] = stored
         if place.index is not None and stored.shape[0] != stacks[place.name]:
             wrong.append(f"{place.name} stacks {stored.shape[0]}, not {stacks[place.name]}")
             continue

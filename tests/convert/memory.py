@@ -1,4 +1,4 @@
-"""How much memory of its own something takes, beside files that are mapped."""
+"""How much memory of its own something takes, beside the libraries that are mapped."""
 
 from __future__ import annotations
 

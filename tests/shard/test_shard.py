@@ -111,12 +111,12 @@ def test_an_optimizer_beside_the_weights_is_not_written(llama: Path, tmp_path: P
 def test_what_was_written_is_compared(
     llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def flip(folder: Path, *, writable: bool) -> object:
+    def flip(folder: Path) -> object:
         path = next(folder.glob("*.safetensors"))
         data = bytearray(path.read_bytes())
         data[-1] ^= 1
         path.write_bytes(data)
-        return open_tensors(folder, writable=writable)
+        return open_tensors(folder)
 
     monkeypatch.setattr(checkpoint, "open_tensors", flip)
     with pytest.raises(WorkError, match=r"verification: .* differs"):

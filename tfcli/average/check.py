@@ -72,10 +72,11 @@ def _require_same_tensors(first: Checkpoint, other: Checkpoint) -> None:
 
 
 def _require_same_values(name: str, first: Checkpoint, other: Checkpoint) -> None:
-    kinds = first.tensors[name].dtype, other.tensors[name].dtype
+    ours, theirs = first.tensors[name], other.tensors[name]
+    kinds = ours.dtype, theirs.dtype
     if all(kind in FLOATS for kind in kinds):
         return
-    if kinds[0] != kinds[1] or not same_bits(first.weights[name], other.weights[name]):
+    if kinds[0] != kinds[1] or not same_bits(ours.values, theirs.values):
         raise WorkError(
             f"{short(name)} differs from the one in {first.path}, and values of "
             f"{kinds[0]} and {kinds[1]} have no mean",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tfcli.checkpoints.io.file_tensor import Values
 from tfcli.checkpoints.io.tensor_pieces import fill, pieces
 
 PARALLEL = 0.9995
@@ -20,7 +21,7 @@ PARALLEL = 0.9995
 
 
 def mean(
-    tensors: Sequence[Tensor], shares: Sequence[float], dtype: torch.dtype, name: str
+    tensors: Sequence[Values], shares: Sequence[float], dtype: torch.dtype, name: str
 ) -> Tensor:
     """The sum of `tensors` times `shares`, rounded once to `dtype`; float64 is summed as such."""
     wide = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
@@ -33,7 +34,7 @@ def mean(
     return result
 
 
-def arc(a: Tensor, b: Tensor, share: float) -> tuple[list[float], float]:
+def arc(a: Values, b: Values, share: float) -> tuple[list[float], float]:
     """What two tensors count at `share` of the way from `a` to `b` on the arc between them.
 
     Returns:

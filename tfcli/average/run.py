@@ -41,9 +41,9 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
 
     def make(name: str, code: str) -> Tensor:
         """One tensor of the result; with slerp its angle is noted."""
-        tensors = [source.weights[name] for source in sources]
         if first.tensors[name].dtype not in FLOATS:
-            return tensors[0]
+            return first.weights[name]
+        tensors = [source.tensors[name].values for source in sources]
         shares: Sequence[float] = spec.shares
         if spec.method == "slerp":
             shares, angles[name] = arc(tensors[0], tensors[1], spec.shares[1])
@@ -60,7 +60,6 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
         with_dtype(first.config, wanted),
         first,
         job.console,
-        sources=sources,
         max_shard_bytes=parse_bytes(spec.shard_size),
     )
     tensors = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held in memory, mapped files included."""
+    """The most bytes that this process has held in memory, mapped libraries included."""
     found = _status("VmHWM")
     if found is not None:
         return found

@@ -15,6 +15,7 @@ class BenchmarkSpec(Spec):
     """Time loading, prefill and decoding, and measure the memory, of one or more models."""
 
     verb: ClassVar[str] = "benchmark"
+    loads_first: ClassVar[bool] = True
     positional: ClassVar[tuple[str, ...]] = ("models",)
 
     models: list[ModelRef] = Field(
@@ -53,14 +54,14 @@ class BenchmarkRow(BaseModel):
     )
     first_token_seconds: float = Field(
         description="Time from the folder to the first token after the prompt, in a new process, "
-        "measured once. Weights are mapped, so what loading puts off is paid here."
+        "measured once."
     )
     prefill_tokens_per_second: float = Field(description="Prompt tokens a second; the median.")
     decode_tokens_per_second: float = Field(
         description="New tokens a second, one by one; the median."
     )
     peak_memory_bytes: int = Field(
-        description="Most memory that the process held, with the libraries and the mapped weights."
+        description="Most memory that the process held, with the libraries and the weights."
     )
     private_memory_bytes: int | None = Field(
         description="The part of this that no file backs, after the work; null where the system "

@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfcli.checkpoints.dialect.pieces import entry_of
+from tfcli.checkpoints.io.file_tensor import Values, values_from
 from tfcli.checkpoints.io.header import data_bytes
 from tfcli.checkpoints.located import located
 from tfcli.checkpoints.ties import config_ties
@@ -36,7 +38,7 @@ class TensorEntry:
         shape: of these values, in elements.
         sources: the stored tensors that it is made of, as the container names them.
         how: what is done to them, for the plan; empty where they are taken as they are.
-        read: makes the values; a mapped view where nothing need be computed.
+        read: makes the values; a `FileTensor` where nothing need be computed.
         stored: the type that the container holds them in, where it is another one.
     """
 
@@ -52,6 +54,11 @@ class TensorEntry:
     def elements(self) -> int:
         """How many values it has."""
         return math.prod(self.shape)
+
+    @property
+    def values(self) -> Values:
+        """The values to go through once: those that need no computing are read piece by piece."""
+        return values_from(self.read)
 
     @property
     def nbytes(self) -> int:
@@ -188,6 +195,10 @@ class Weights(Mapping[str, "Tensor"]):
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name].read()
+
+    def entry(self, name: str, number: int) -> Tensor:
+        """One entry of a tensor's first dimension; no more is read where that can be told."""
+        return entry_of(self.tensors[name].read, number)()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensors)

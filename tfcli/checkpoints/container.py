@@ -31,13 +31,11 @@ class Reading:
         config_required: without it, a missing config is empty where names can be told without it.
         exact: of which tensors the quantized values come out as float32, to be cast; of the others
             in a type of two bytes where the container gives them none.
-        writable: whether the values may be written to, as training does, see `map_file`.
     """
 
     config_from: Path | None = None
     config_required: bool = True
     exact: Callable[[str], bool] = lambda name: False
-    writable: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,13 +107,18 @@ class Container:
         return self.config in ("needed", "optional")
 
     def read(self, path: Path, asked: Reading) -> Checkpoint:
-        """Open a path that looks like one; its tensors have their family's names."""
+        """Open a path that looks like one; its tensors have their family's names.
+
+        Its files must stay as they are until the step that reads them is done, see `Spec`.
+        """
         from tfcli.checkpoints.family_names import in_family_names
+        from tfcli.checkpoints.io.snapshot import is_source
         from tfcli.models.configs.rope import config_notes
 
         reader: Callable[[Path, Reading], Checkpoint]
         reader = import_module(f"tfcli.checkpoints.{self.package}.read").read
         opened = in_family_names(reader(path, asked))
+        is_source(opened.files)
         return replace(opened, notes=(*opened.notes, *config_notes(opened.config)))
 
     @property

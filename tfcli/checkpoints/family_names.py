@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.expected import Expected, expected
+from tfcli.checkpoints.io.file_tensor import FileTensor
 from tfcli.checkpoints.plain_names import is_plain_decoder
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.trainer_folders import unwrap
@@ -134,7 +135,9 @@ def _parts_of_stack(
                     name=name.replace("*", str(number)),
                     shape=(rows, tensor.shape[2]),
                     how=", ".join(filter(None, (tensor.how, "cut from stacked experts"))),
-                    read=partial(shelf.cut, tensor, number, part),
+                    read=tensor.read.select(number).rows(part.start, part.stop)
+                    if isinstance(tensor.read, FileTensor)
+                    else partial(shelf.cut, tensor, number, part),
                 )
             )
     return found
@@ -149,15 +152,14 @@ def _expert(block: str, kind: str, known: Expected) -> str | None:
 
 
 class _Shelf:
-    """Keeps the stack that was cut last, for those that have to be made: they are cut in turn."""
+    """Keeps the stack that was cut last, for those that are read or made whole: they are cut in
+    turn."""
 
     def __init__(self) -> None:
         self._held: tuple[TensorEntry, Tensor] | None = None
 
     def cut(self, stack: TensorEntry, number: int, rows: slice) -> Tensor:
         """The rows of one expert."""
-        if not stack.how:
-            return stack.read()[number, rows]
         if self._held is None or self._held[0] is not stack:
             self._held = None
             self._held = (stack, stack.read())

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.beside import CONFIG, GENERATION_CONFIG, copy_companions
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import open_ref
 from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, write_shards
 from tfcli.checkpoints.hf.source import open_tensors
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def open_model(ref: str | Path) -> Checkpoint:
-    """Open what a user names, as `load_model` does: values may be written to.
+    """Open what a user names, as `load_model` does.
 
     Packed weights that the model core has no kernel for come out dense; `notes` says so.
 
@@ -32,7 +31,7 @@ def open_model(ref: str | Path) -> Checkpoint:
         UsageError: no such file, folder or hub model.
         WorkError: broken files.
     """
-    return runnable(open_ref(ref, Reading(writable=True)))
+    return runnable(open_ref(ref))
 
 
 def load_model(
@@ -45,11 +44,10 @@ def load_model(
     new_head: bool = False,
     seed: int = 0,
 ) -> Model:
-    """Load a model; tensors of the right dtype stay in the mapped file.
+    """Load a model; tensors of the right dtype are read into the memory that they stay in.
 
     Args:
-        source: a checkpoint, or what a user names: a folder, a file or a hub id. What is opened
-            here may be trained; of a checkpoint, `Reading.writable` decides that.
+        source: a checkpoint, or what a user names: a folder, a file or a hub id.
         task: the head; None takes the one that the checkpoint was saved for.
         dtype: of the parameters; None keeps the checkpoint's.
         device: where the model goes.
@@ -118,7 +116,7 @@ def save_model(
         code = dtype_code(item.dtype)
         pending.append(PendingTensor(item.name, code, stored_shape(code, item.shape), item.read))
     files = write_shards(folder, pending, max_shard_bytes)
-    verify_written(open_tensors(folder, writable=False), pending)
+    verify_written(open_tensors(folder), pending)
     if tokenizer_from is not None:
         copy_companions(tokenizer_from, folder)
     if generation_config is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Action = Literal["converted", "copied", "tied", "made"]
-_FIXED_BYTES = 256_000_000  # what a process holds beside tensors: pieces, buffers, pages of the map
+_FIXED_BYTES = 256_000_000  # what a process holds beside tensors: pieces and buffers
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Planned:
 
     def as_tensor(self) -> TensorEntry:
         """The tensor in the type that it is written in, for what is done to it before."""
+        if self.dtype == self.tensor.dtype:
+            return self.tensor
         return replace(self.tensor, dtype=self.dtype, read=partial(_cast, self))
 
 
@@ -80,7 +82,7 @@ class Plan:
 
     @property
     def peak_bytes(self) -> int:
-        """An upper bound of the memory that is taken beside the mapped source."""
+        """An upper bound of the memory that is taken."""
         largest = max((max(item.nbytes, item.tensor.nbytes) for item in self.items), default=0)
         return 2 * largest + _FIXED_BYTES
 
@@ -140,7 +142,7 @@ def equal_bits(view: Checkpoint, name: str, other: str) -> bool:
     one, two = view.tensors[name], view.tensors[other]
     if (one.dtype, one.shape) != (two.dtype, two.shape):
         return False
-    return same_bits(one.read(), two.read())
+    return same_bits(one.values, two.values)
 
 
 def _action(tensor: TensorEntry, targets: Mapping[str, str], tied: set[str]) -> Action:

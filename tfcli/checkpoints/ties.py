@@ -52,7 +52,8 @@ def require_ties(checkpoint: Checkpoint) -> None:
     from tfcli.checkpoints.io.tensor_pieces import same_bits
 
     for name, origin in checkpoint.tied.items():
-        if not same_bits(checkpoint.weights[name], checkpoint.weights[origin]):
+        one, other = checkpoint.tensors[name], checkpoint.tensors[origin]
+        if not same_bits(one.values, other.values):
             raise WorkError(
                 f"{short(name)} and {short(origin)} differ, but the config ties them",
                 where=str(checkpoint.path),

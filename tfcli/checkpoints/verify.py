@@ -19,8 +19,8 @@ _THREADS = 4
 def verify(plan: Plan, written: Checkpoint, bar: Bar) -> None:
     """Compare what was written with the source, tensor by tensor.
 
-    Tensors that are taken from both files as they are need no memory, so several are compared at a
-    time; those that must be made are made one after the other.
+    Tensors that are taken from both files as they are, piece by piece, need little memory, so
+    several are compared at a time; those that must be made are made one after the other.
 
     Raises:
         WorkError: a tensor is missing, was not asked for, or differs in type, shape or any bit.
@@ -38,7 +38,7 @@ def verify(plan: Plan, written: Checkpoint, bar: Bar) -> None:
     def check(item: Planned) -> None:
         name = item.tensor.name
         found = written.tensors[name]
-        if found.dtype != item.dtype or not same_after_cast(item.tensor.read(), found.read()):
+        if found.dtype != item.dtype or not same_after_cast(item.tensor.values, found.values):
             raise WorkError(
                 f"verification: {short(name)} differs from the source",
                 where=str(written.path),

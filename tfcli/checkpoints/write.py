@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from tfcli.checkpoints.beside import CONFIG, warn_of_lost_modules
 from tfcli.checkpoints.checkpoint import Checkpoint
@@ -15,8 +13,8 @@ from tfcli.checkpoints.fit import require_fit
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, write_shards
 from tfcli.checkpoints.hf.source import TensorSource, open_tensors
+from tfcli.checkpoints.io.file_tensor import values_from, watched
 from tfcli.checkpoints.io.memory import freed_at_once
-from tfcli.checkpoints.io.snapshot import Snapshot
 from tfcli.checkpoints.io.tensor_hashes import TensorHashes
 from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.checkpoints.strict_json import short
@@ -51,15 +49,13 @@ def write_verified(
     companions: Checkpoint,
     console: Console,
     *,
-    sources: Iterable[Checkpoint],
-    files: Iterable[Path] = (),
     repeatable: bool = True,
     max_shard_bytes: int = DEFAULT_SHARD_BYTES,
     write: WriteFiles = write_shards,
 ) -> Written:
     """Write a Hugging Face folder tensor by tensor, open it again and check every tensor.
 
-    Freed tensors go back to the system at once, and the sources must stay as they are.
+    Freed tensors go back to the system at once.
 
     Args:
         output: the folder.
@@ -67,21 +63,18 @@ def write_verified(
         config: the content of config.json.
         companions: the checkpoint whose tokenizer and other files go along.
         console: for the progress.
-        sources: what the tensors are made of; their files must stay as they are.
-        files: more files that must.
         repeatable: whether each tensor is made twice, the second time to compare; of what can be
             made only once, a hash is compared.
         max_shard_bytes: the largest weight file.
         write: writes the weight files.
 
     Raises:
-        WorkError: tensors that the config does not build, a full disk, a source that changed
-            meanwhile, or a tensor in the file that differs in type, shape or any bit.
+        WorkError: tensors that the config does not build, a full disk, or a tensor in the file
+            that differs in type, shape or any bit.
     """
     require_fit(config, {item.name: item.shape for item in tensors}, companions.path)
-    before = Snapshot.of([*files, *(path for source in sources for path in source.files)])
     hashes = None if repeatable else TensorHashes()
-    with freed_at_once(), before.kept():
+    with freed_at_once():
         with console.progress("writing", len(tensors), "tensors") as bar:
             watched = [
                 _watched(item if hashes is None else hashes.noting(item), bar) for item in tensors
@@ -93,7 +86,7 @@ def write_verified(
         write_json(output / CONFIG, dict(config))
         with console.progress("verifying", len(tensors), "tensors") as bar:
             verify_written(
-                open_tensors(output, writable=False),
+                open_tensors(output),
                 [_watched(item, bar) for item in tensors],
                 hashes,
             )
@@ -103,12 +96,7 @@ def write_verified(
 
 def _watched(item: PendingTensor, bar: Bar) -> PendingTensor:
     """The same tensor, which moves the bar when it is read."""
-
-    def read() -> Tensor:
-        bar.advance()
-        return item.read()
-
-    return replace(item, read=read)
+    return replace(item, read=watched(item.read, bar.advance))
 
 
 def verify_written(
@@ -129,11 +117,10 @@ def verify_written(
         odd = sorted(set(written) ^ items.keys())
         raise WorkError(f"verification: {short(odd[0])} is missing or was not to be written")
     for name, item in items.items():
-        found = written[name]
         if hashes is None:
-            same = same_bits(item.read().detach().cpu(), found)
+            same = same_bits(item.values, values_from(written.tensor(name)))
         else:
-            same = hashes.matches(name, found)
+            same = hashes.matches(name, written[name])
         if not same:
             raise WorkError(
                 f"verification: {short(name)} differs from what it is made of",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint
@@ -14,6 +15,7 @@ from tfcli.checkpoints.containers import open_checkpoint
 from tfcli.checkpoints.fit import require_fit
 from tfcli.checkpoints.hf.source import GPTQ_SETTINGS, INDEX
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES, USER_NAMES
+from tfcli.checkpoints.io.file_tensor import watched
 from tfcli.checkpoints.plan import Plan, Planned, make_plan
 from tfcli.console import Bar
 from tfcli.convert.account import account
@@ -24,9 +26,6 @@ from tfcli.files import write_json, write_text
 from tfcli.recipe.job import Job
 from tfcli.recipe.record import RECORD
 from tfcli.tokenizers.files import left_behind
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def convert_tensors(view: Checkpoint, spec: ConvertSpec, job: Job, writer: Writer) -> ConvertResult:
@@ -89,16 +88,16 @@ def _watched(plan: Plan, bar: Bar) -> Plan:
     """The plan, whose tensors move the bar when they are read for the first time."""
     seen = set()
 
-    def watched(item: Planned) -> Planned:
-        def read() -> Tensor:
-            if item.tensor.name not in seen:
-                seen.add(item.tensor.name)
-                bar.advance()
-            return item.tensor.read()
+    def begun(name: str) -> None:
+        if name not in seen:
+            seen.add(name)
+            bar.advance()
 
+    def each(item: Planned) -> Planned:
+        read = watched(item.tensor.read, partial(begun, item.tensor.name))
         return dataclasses.replace(item, tensor=dataclasses.replace(item.tensor, read=read))
 
-    return dataclasses.replace(plan, items=tuple(watched(item) for item in plan.items))
+    return dataclasses.replace(plan, items=tuple(each(item) for item in plan.items))
 
 
 def with_dtype(config: dict[str, Any], code: str | None) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import dataclasses
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import open_ref
 from tfcli.checkpoints.io.memory import freed_at_once
-from tfcli.checkpoints.io.snapshot import Snapshot
 from tfcli.checkpoints.packed.unpack import method_of, unpacked
 from tfcli.convert.overflow import warn_of_overflow
 from tfcli.convert.spec import ConvertResult, ConvertSpec
@@ -48,5 +47,4 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
             view.beside  # noqa: B018  (the same for those that the container has inside)
         if spec.dtype == "float16" and spec.to != "gguf":
             warn_of_overflow(view.config, job.console)
-        with Snapshot.of(view.files).kept():
-            return convert(view, spec, job)
+        return convert(view, spec, job)

@@ -151,9 +151,7 @@ class ConvertResult(Result):
     files: list[str] = Field(description="The weight files, in order.")
     source_bytes: int = Field(description="Bytes of the source's weight files.")
     bytes: int = Field(description="Bytes of the written tensors: the disk that is needed.")
-    peak_bytes: int = Field(
-        description="Upper bound of the memory that is taken beside the mapped source."
-    )
+    peak_bytes: int = Field(description="Upper bound of the memory that is taken.")
     converted: int = Field(description="How many tensors changed their type.")
     copied: int = Field(description="How many tensors were copied bit for bit.")
     made: int = Field(description="How many tensors were computed from stored ones.")

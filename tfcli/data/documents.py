@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError, hint
 
@@ -165,14 +166,15 @@ def read_text(path: Path) -> str:
     """The text of a file, without a byte order mark.
 
     Raises:
-        WorkError: not UTF-8, or not readable.
+        WorkError: not UTF-8, not readable, or changed while it was read.
     """
     try:
+        file = OpenedFile(path)
+        with file.reading() as reader:
+            data = reader.bytes(0, file.size)
         # Bytes are decoded as they are: universal newlines would change the text that is measured.
-        return path.read_bytes().decode("utf-8").removeprefix(MARK)
+        return data.decode("utf-8").removeprefix(MARK)
     except UnicodeDecodeError as error:
         raise WorkError(
             f"not UTF-8 text (byte {error.start})", where=str(path), fix="convert it to UTF-8"
         ) from error
-    except OSError as error:
-        raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error

@@ -56,7 +56,6 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
         with_dtype(dense.config, wanted),
         checkpoint,
         job.console,
-        sources=[checkpoint],
         max_shard_bytes=parse_bytes(spec.shard_size),
     )
     (job.output / GPTQ_SETTINGS).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tfcli.checkpoints.io.file_tensor import Values
 from tfcli.checkpoints.io.tensor_pieces import pieces
 from tfcli.diff.spec import ConfigDifference
 
@@ -38,16 +39,16 @@ class Distance:
         return self.largest / self.scale if self.largest else 0.0
 
 
-def distance(a: Tensor, b: Tensor) -> Distance | None:
+def distance(a: Values, b: Values) -> Distance | None:
     """Compare two tensors of one shape and any types; None for types that hold no plain numbers.
 
     A few pieces in fp32 are held, never a whole tensor; wider types are compared in fp64, and
     integers as integers: fp64 does not hold all of 64 bits.
     """
-    if not (_numeric(a) and _numeric(b)):
+    if not (_numeric(a.dtype) and _numeric(b.dtype)):
         return None
     found = Distance()
-    if _whole(a) and _whole(b):
+    if _whole(a.dtype) and _whole(b.dtype):
         for one, other in pieces(a, b):
             _add_whole(found, one, other)
         return found
@@ -58,13 +59,13 @@ def distance(a: Tensor, b: Tensor) -> Distance | None:
     return found
 
 
-def _numeric(tensor: Tensor) -> bool:
+def _numeric(dtype: torch.dtype) -> bool:
     # Packed 4-bit floats have no arithmetic in torch.
-    return not tensor.is_complex() and tensor.dtype != getattr(torch, "float4_e2m1fn_x2", None)
+    return not dtype.is_complex and dtype != getattr(torch, "float4_e2m1fn_x2", None)
 
 
-def _whole(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point()
+def _whole(dtype: torch.dtype) -> bool:
+    return not dtype.is_floating_point
 
 
 def _add_whole(found: Distance, one: Tensor, other: Tensor) -> None:

@@ -16,6 +16,7 @@ class EvalSpec(Spec):
     """Measure a language model on a text: causal, masked or encoder-decoder."""
 
     verb: ClassVar[str] = "eval"
+    loads_first: ClassVar[bool] = True
     positional: ClassVar[tuple[str, ...]] = ("model",)
 
     model: ModelRef = Field(

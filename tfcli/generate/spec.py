@@ -19,6 +19,7 @@ class GenerateSpec(Spec):
     """Continue a prompt, or answer it with an encoder-decoder."""
 
     verb: ClassVar[str] = "generate"
+    loads_first: ClassVar[bool] = True
     positional: ClassVar[tuple[str, ...]] = ("model", "prompt")
 
     model: ModelRef = Field(

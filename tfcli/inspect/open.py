@@ -88,7 +88,7 @@ def _plain(kind: str, path: Path, config_from: Path | None) -> Stored:
     elif home is not None and not own:
         raise _no_model(home)
     config = None if home is None else read_object(home, CONFIG)
-    source = open_tensors(path, writable=False)
+    source = open_tensors(path)
     if config is not None and home is not None:
         config = with_gptq_settings(config, home, source)
     quantization = quantization_of(config)
@@ -142,8 +142,8 @@ def _of_view(view: Checkpoint) -> Stored:
 
 def _stored(view: Checkpoint) -> Iterable[TensorInfo]:
     if (view.path / INDEX).is_file():
-        return open_tensors(view.path, writable=False).infos()
-    files = (open_file(path, writable=False) for path in view.files)
+        return open_tensors(view.path).infos()
+    files = (open_file(path) for path in view.files)
     return (info for file in files for info in file.tensors.values())
 
 
@@ -154,7 +154,7 @@ def _unnamed(kind: str, path: Path) -> Stored:
 
         files: tuple[TensorFile, ...] = open_parts(path)
     else:
-        files = open_tensors(path, writable=False).files
+        files = open_tensors(path).files
     lines, elements = lines_of(info for file in files for info in file.tensors.values())
     return Stored(
         kind,

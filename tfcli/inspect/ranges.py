@@ -17,7 +17,7 @@ _LITTLE = 4096
 
 
 class RemoteFile:
-    """One file of a repository; can be read and sought in, as far as a directory of a zip needs.
+    """One file of a repository.
 
     Args:
         asked: the repository.
@@ -37,7 +37,6 @@ class RemoteFile:
         self._url = hf_hub_url(asked.name, name, revision=revision)
         self.path, self.size, self.fetched = path, 0, 0
         self._held: list[tuple[int, int]] = []
-        self._at = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         self.hold(0, 1)
@@ -54,17 +53,6 @@ class RemoteFile:
         with self.path.open("rb") as file:
             file.seek(start)
             return file.read(stop - start)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place, counted from the beginning or, for 2, from the end."""
-        self._at = offset + (self.size if whence == 2 else 0)
-        return self._at
-
-    def read(self, count: int) -> bytes:
-        """The next bytes."""
-        data = self.hold(self._at, self._at + count, _LITTLE)
-        self._at += len(data)
-        return data
 
     def _fetch(self, start: int, stop: int) -> None:
         data, self.size = self._ask(start, stop)
@@ -102,3 +90,7 @@ class RemoteFile:
                 if len(held) >= left:
                     break
         return bytes(held[:left] if partial is not None else held[start:stop]), size
+
+    def bytes(self, start: int, count: int) -> bytes:
+        """`count` bytes from the place `start` on; fewer where the file ends."""
+        return self.hold(start, start + count, _LITTLE)

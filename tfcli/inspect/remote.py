@@ -10,7 +10,6 @@ import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from tfcli.checkpoints.io.header import MAX_HEADER
 from tfcli.console import Console
@@ -94,11 +93,12 @@ def _hold_gguf(file: RemoteFile) -> None:
     Where it is broken, its reader gets most of it at last, and says so.
     """
     from tfcli.checkpoints.gguf.header import read_header
+    from tfcli.checkpoints.io.opened import OpenedFile
 
     length = BLOCK
     while length < min(file.size, _MOST_GGUF):
         try:
-            tensors = read_header(file.path).tensors
+            tensors = read_header(OpenedFile(file.path)).tensors
         except WorkError:
             tensors = {}  # it ends in the hole, or is broken
         ends = min((info.start for info in tensors.values()), default=file.size)
@@ -111,10 +111,10 @@ def _hold_gguf(file: RemoteFile) -> None:
 def _hold_pickle(file: RemoteFile) -> None:
     """The directory at the end of a zip file, the pickle that it names, and the byte order.
 
-    Each storage has a header of its own before it, which the directory's reader asks for.
+    Each storage has a header of its own before it, which the directory's reader asks for as well.
     """
     from tfcli.checkpoints.torch.file import ZIP
-    from tfcli.checkpoints.torch.zip_directory import read_directory
+    from tfcli.checkpoints.torch.zip_directory import Part, read_directory
 
     if file.hold(0, len(ZIP)) != ZIP:
         raise WorkError(
@@ -122,7 +122,7 @@ def _hold_pickle(file: RemoteFile) -> None:
             where=file.path.name,
             fix="download it with `tfcli hub download` and inspect it here",
         )
-    for name, entry in read_directory(cast(BinaryIO, file), file.path).items():
+    for name, entry in read_directory(Part(file, 0, file.size), file.path).items():
         if name.rpartition("/")[2] in ("data.pkl", "byteorder"):
             file.hold(entry.start, entry.start + entry.nbytes)
 

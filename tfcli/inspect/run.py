@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tfcli.checkpoints.io.snapshot import is_source, sources_kept
 from tfcli.errors import ModelError
 from tfcli.hub import resolve
 from tfcli.inspect.machine import memory_here
@@ -35,9 +36,10 @@ def run(spec: InspectSpec, job: Job) -> InspectResult:
         WorkError: a broken file; names it and the field.
     """
     config_from = None if spec.config_from is None else resolve(spec.config_from)
-    with tempfile.TemporaryDirectory(prefix="tfcli-") as home:
+    with tempfile.TemporaryDirectory(prefix="tfcli-") as home, sources_kept():
         path = open_remote(spec.path, Path(home), job.console)
         stored = open_stored(path, config_from)
+        is_source(stored.files)
         if path.is_relative_to(home):
             stored = replace(stored, path=spec.path)
         return describe(stored, spec.context)

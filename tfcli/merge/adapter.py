@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tfcli.checkpoints.beside import read_object
 from tfcli.checkpoints.hf.source import TensorSource
+from tfcli.checkpoints.io.snapshot import is_source
 from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import UsageError, WorkError
@@ -135,7 +136,9 @@ def open_adapter(ref: str) -> Adapter:
             fix="name the folder that PEFT's save_pretrained or mlx_lm.lora wrote",
         )
     config = read_object(folder, CONFIG)
-    return (open_mlx if is_mlx(config) else open_peft)(folder, config)
+    adapter = (open_mlx if is_mlx(config) else open_peft)(folder, config)
+    is_source(adapter.files)
+    return adapter
 
 
 def number(value: Any, key: str) -> Any:

@@ -10,6 +10,7 @@ import torch
 
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.io.dtypes import FLOATS
+from tfcli.checkpoints.io.file_tensor import Values
 from tfcli.checkpoints.io.tensor_pieces import pieces, same_bits
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
@@ -161,7 +162,7 @@ class Plan:
     def _holds(self, planned: Planned, stored: str) -> bool:
         """Whether the base has the very values of an adapter's tensor."""
         assert planned.origin is not None
-        return _same_values(self.adapter.source[stored], self.base.weights[planned.origin])
+        return _same_values(self.adapter.source[stored], self.base.tensors[planned.origin].values)
 
     def _change(self, module: str) -> None:
         roles = self.adapter.modules[module]
@@ -262,7 +263,7 @@ def _edits(adapter: Adapter, module: str) -> Iterator[tuple[str, Edit, list[str]
         yield "bias", Edit(left=bias[:, None], right=one, scale=scale), [roles["bias"]]
 
 
-def _same_values(whole: torch.Tensor, stored: torch.Tensor) -> bool:
+def _same_values(whole: torch.Tensor, stored: Values) -> bool:
     return all(torch.equal(new.to(old.dtype), old) for new, old in pieces(whole, stored))
 
 

@@ -69,8 +69,6 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
         with_dtype(plan.config, wanted),
         beside.checkpoint,
         job.console,
-        sources=(base, dense),
-        files=adapter.files,
         max_shard_bytes=parse_bytes(spec.shard_size),
     )
     with freed_at_once():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 import tfcli
 from tfcli.checkpoints.card import CARD, Origin, card_text
-from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.checkpoint import Checkpoint, Weights
 from tfcli.checkpoints.folder import open_model
 from tfcli.checkpoints.write import Written, write_verified
 from tfcli.console import Bar
@@ -23,7 +24,7 @@ from tfcli.quantize.calibrate import calibrate, require_chain, token_windows
 from tfcli.quantize.calibrated import GPTQMethod
 from tfcli.quantize.gptq import GPTQOptions
 from tfcli.quantize.grid import GridOptions, count_coarse_scales
-from tfcli.quantize.plan import DEFAULT_GROUP_SIZES, Plan, default_group_size, make_plan
+from tfcli.quantize.plan import DEFAULT_GROUP_SIZES, LinearPlan, Plan, default_group_size, make_plan
 from tfcli.quantize.rtn import round_to_nearest, weight_error
 from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec, TensorOutcome
 from tfcli.quantize.write import LayerResult, QuantizedTensors, layer_bytes, require_finite
@@ -71,7 +72,6 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
             {**checkpoint.config, "quantization_config": quantization_config(spec, grid, plan)},
             checkpoint,
             job.console,
-            sources=[checkpoint],
             repeatable=False,
         )
     _warn_of_damping(spec, job, tensors.outcomes)
@@ -112,15 +112,23 @@ def quantization_config(spec: QuantizeSpec, grid: GridOptions, plan: Plan) -> di
     return config
 
 
+def _weight(source: Weights, linear: LinearPlan) -> Tensor:
+    """The weight of a linear; of a stack of experts no other's."""
+    place = linear.place
+    if place.index is None:
+        return place.read(source[place.name])
+    return replace(place, index=None).read(source.entry(place.name, place.index))
+
+
 def _rtn_layers(
     plan: Plan,
-    source: Mapping[str, Tensor],
+    source: Weights,
     grid: GridOptions,
     bar: Bar,
 ) -> Iterator[LayerResult]:
     """Quantize one weight after another, straight from the file."""
     for linear in plan.linears:
-        weight = linear.place.read(source[linear.stored_name])
+        weight = _weight(source, linear)
         require_finite(linear.stored_name, weight)
         quantized = round_to_nearest(weight, grid)
         outcome = TensorOutcome(

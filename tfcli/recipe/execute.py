@@ -7,12 +7,13 @@ run.json, is flushed to disk and renamed (`staging`).
 from __future__ import annotations
 
 import sys
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from tfcli.checkpoints.io.snapshot import sources_kept
 from tfcli.console import Console
 from tfcli.errors import UsageError
 from tfcli.families import load_family_file
@@ -136,8 +137,8 @@ def _run(spec: Spec, job: Job) -> Result:
     does when it is imported, goes to stderr.
 
     A spec's own families are loaded here, as late as can be: their file is code, which nothing but
-    the work may run."""
-    with redirect_stdout(sys.stderr):
+    the work may run. So is what it is made of looked after here, for every verb."""
+    with redirect_stdout(sys.stderr), nullcontext() if spec.loads_first else sources_kept():
         family_file = getattr(spec, "family_file", None)
         if family_file is not None:
             load_family_file(family_file)

@@ -115,6 +115,8 @@ class Spec(Section):
         scratch: patterns of the names there that only an interrupted step needs: no part of the
             artifact, and deleted when that is complete.
         distributed: whether several processes, as torchrun starts them, share its work.
+        loads_first: whether all of its sources are in memory before its work begins. They may
+            change then; those of others must stay as they are until the step is done.
     """
 
     verb: ClassVar[str]
@@ -122,6 +124,7 @@ class Spec(Section):
     resumable: ClassVar[bool] = False
     scratch: ClassVar[tuple[str, ...]] = ()
     distributed: ClassVar[bool] = False
+    loads_first: ClassVar[bool] = False
 
     def target(self) -> str | None:
         """The folder that the step makes; None where it makes none."""

@@ -33,7 +33,7 @@ def _section(step: Step, models: Models, title: str) -> Section:
     )
     notes = (
         "First token: from the folder to the first new token, in a new process. Peak memory counts "
-        "the libraries and the mapped weights; private memory is what no file backs.",
+        "the libraries and the weights; private memory is what no file backs.",
     )
     return Section(title, lead, _figures(rows), (_table(rows),), notes=notes)
 

@@ -50,7 +50,6 @@ def run(spec: ShardSpec, job: Job) -> ShardResult:
         checkpoint.config,
         checkpoint,
         job.console,
-        sources=[checkpoint],
         max_shard_bytes=size,
         write=write,
     )

@@ -71,6 +71,7 @@ class TrainSpec(Spec):
     """Train a causal language model, new or from a checkpoint."""
 
     verb: ClassVar[str] = "train"
+    loads_first: ClassVar[bool] = True
     resumable: ClassVar[bool] = True
     scratch: ClassVar[tuple[str, ...]] = ("checkpoint-*", "best.safetensors", ".*.tmp")
     distributed: ClassVar[bool] = True

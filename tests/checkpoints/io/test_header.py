@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tfcli.checkpoints.hf.safetensors import SafetensorsFile
 from tfcli.checkpoints.io.header import MAX_HEADER, read_header
+from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.errors import WorkError
 
 GOOD = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
@@ -40,7 +41,7 @@ def test_a_header_is_read_without_its_data(tmp_path: Path) -> None:
     }
     text = json.dumps(header).encode()
     path.write_bytes(raw(text + b"   ", bytes(14)))
-    found = read_header(path)
+    found = read_header(OpenedFile(path))
     assert found.metadata == {"format": "pt"}
     assert list(found.tensors) == ["a", "none", "b"]
     a = found.tensors["a"]
@@ -125,7 +126,7 @@ def test_a_broken_file_is_refused(tmp_path: Path, case: str) -> None:
     path = tmp_path / "bad.safetensors"
     path.write_bytes(content)
     with pytest.raises(WorkError) as error:
-        read_header(path)
+        read_header(OpenedFile(path))
     assert says in error.value.what
     assert error.value.where == str(path)
 
@@ -134,15 +135,15 @@ def test_control_characters_in_names_do_not_reach_the_terminal(tmp_path: Path) -
     path = tmp_path / "x.safetensors"
     path.write_bytes(raw({"\x1b[2Jgone": {**GOOD, "dtype": "\x1b[31m"}}, bytes(24)))
     with pytest.raises(WorkError) as error:
-        read_header(path)
+        read_header(OpenedFile(path))
     assert "\x1b" not in str(error.value)
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(WorkError, match="missing"):
-        read_header(tmp_path / "gone.safetensors")
+        read_header(OpenedFile(tmp_path / "gone.safetensors"))
     with pytest.raises(WorkError, match="not a file"):
-        read_header(tmp_path)
+        read_header(OpenedFile(tmp_path))
 
 
 VALID = raw(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tfcli.checkpoints.io.snapshot import Snapshot
+from tfcli.checkpoints.io.snapshot import Snapshot, is_source, sources_kept
 from tfcli.errors import WorkError
 
 
@@ -73,3 +73,30 @@ def test_a_file_that_is_missing_from_the_start(tmp_path: Path) -> None:
     with pytest.raises(WorkError, match="cannot be read") as error:
         Snapshot.of([tmp_path / "gone"])
     assert error.value.where == str(tmp_path / "gone")
+
+
+def test_sources_are_looked_at_when_the_work_is_done(files: list[Path]) -> None:
+    with pytest.raises(WorkError, match="changed") as error, sources_kept():
+        is_source(iter(files))
+        rewrite(files[1])
+    assert error.value.where == str(files[1])
+
+
+def test_a_change_is_the_reason_of_what_fails_because_of_it(files: list[Path]) -> None:
+    with pytest.raises(WorkError, match="changed"), sources_kept():
+        is_source(files)
+        truncate(files[0])
+        raise ValueError("the end is missing")
+    with pytest.raises(ValueError, match="of another kind"), sources_kept():
+        is_source(files)
+        raise ValueError("of another kind")
+
+
+def test_what_is_a_source_of_nothing_may_change(files: list[Path]) -> None:
+    is_source(files)
+    rewrite(files[0])
+    with sources_kept():
+        is_source(files)
+        with sources_kept():
+            is_source(files)
+    rewrite(files[1])

@@ -19,13 +19,14 @@ from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.source import PICKLED, PICKLED_INDEX, open_tensors
 from tfcli.checkpoints.io.disk import whole_file
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES
+from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.torch.serialize import (
     Archive,
     pickle_tensors,
     write_torch,
     write_torch_shards,
 )
-from tfcli.checkpoints.torch.zip_directory import read_directory
+from tfcli.checkpoints.torch.zip_directory import Part, read_directory
 from tfcli.errors import WorkError
 
 
@@ -63,8 +64,8 @@ def test_torch_loads_every_shape(tmp_path: Path) -> None:
 def test_storages_are_aligned_and_the_archive_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "x.bin"
     write_torch(path, pending(**{f"w{n}": torch.randn(n + 1) for n in range(20)}))
-    with path.open("rb") as file:
-        entries = read_directory(file, path)
+    with OpenedFile(path).reading() as reader:
+        entries = read_directory(Part(reader, 0, reader.size), path)
     assert all(entry.start % 64 == 0 for entry in entries.values())
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None

@@ -78,7 +78,7 @@ def test_a_weight_of_several_tiles_is_multiplied_whole(any_processor, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", [1, 2, 40])
 def test_the_bits_of_a_product_do_not_depend_on_where_the_weight_lies(any_processor, dtype, rows):
-    """Whole files and shards are mapped, and put the same tensor at other addresses."""
+    """Experts of a stack and rows of a joined matrix begin at other addresses."""
     torch.manual_seed(0)
     x, weight = torch.randn(rows, 128).to(dtype), torch.randn(96, 128).to(dtype)
     with torch.no_grad():

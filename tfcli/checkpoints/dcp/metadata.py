@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES
+from tfcli.checkpoints.io.growing import Growing
 from tfcli.checkpoints.io.header import MAX_DIMENSIONS
+from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.torch.pickle.globals import find_global
 from tfcli.checkpoints.torch.pickle.machine import BUDGET, Machine
@@ -100,17 +102,15 @@ def read_metadata(folder: Path) -> list[Stored]:
             not fill their tensor once.
     """
     path = inside(folder, METADATA)
+    file = OpenedFile(path)
+    if file.size > MAX_METADATA:
+        raise WorkError(f"has more than {MAX_METADATA} bytes", where=str(path))
+    budget = max(BUDGET, _PRICE * file.size)
     try:
-        if path.stat().st_size > MAX_METADATA:
-            raise WorkError(f"has more than {MAX_METADATA} bytes", where=str(path))
-        data = path.read_bytes()
-    except OSError as error:
-        raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    try:
-        machine = Machine(
-            data, find=_find, persistent=_no_storage, budget=max(BUDGET, _PRICE * len(data))
-        )
-        return list(_items(machine.load(), folder))
+        with file.reading() as reader:
+            machine = Machine(Growing(reader), find=_find, persistent=_no_storage, budget=budget)
+            content = machine.load()
+        return list(_items(content, folder))
     except PickleRefusedError as problem:
         raise WorkError(problem.what, where=str(path), fix=problem.fix) from None
 

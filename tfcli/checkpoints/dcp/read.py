@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.dcp.metadata import METADATA, Chunk, Stored, read_metadata
+from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.torch.file import TorchFile
 from tfcli.checkpoints.torch.pickle.tree import TRAINING, WRAPPERS
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _STATE = (*TRAINING, "dataloader", "epoch", "step", "train")
 _WRAPPERS = {*WRAPPERS, "app"}
+_Opened = Mapping[Path, OpenedFile]
 
 
 def read(path: Path, asked: Reading) -> Checkpoint:
@@ -62,13 +65,13 @@ def read(path: Path, asked: Reading) -> Checkpoint:
     joined = {name: ".".join(keys) for name, keys in weights.items()}
     names = unwrap(joined.values(), config)
     items = {item.name: item for item in found}
+    held = sorted({chunk.file for item in found for chunk in item.chunks})
+    opened = {file: OpenedFile(file) for file in held}
     tensors = {}
     for stored, middle in joined.items():
-        tensor = _tensor(items[stored], names[middle])
+        tensor = _tensor(items[stored], names[middle], opened)
         tensors[tensor.name] = tensor
-    files = tuple(
-        sorted({path / METADATA, *(chunk.file for item in found for chunk in item.chunks)})
-    )
+    files = tuple(sorted({path / METADATA, *held}))
     config = with_stored_dtype(config, tensors.values())
     return Checkpoint("dcp", path, config, tensors, files, companions=companions, unused=unused)
 
@@ -81,30 +84,30 @@ def _training_part(item: Stored) -> str | None:
     return None if place is None else ".".join(parts[: place + 1])
 
 
-def _tensor(item: Stored, name: str) -> TensorEntry:
+def _tensor(item: Stored, name: str, opened: _Opened) -> TensorEntry:
     pieces = [chunk for chunk in item.chunks if math.prod(chunk.sizes)]
     how = f"{len(pieces)} chunks put together" if len(pieces) > 1 else ""
     return TensorEntry(
-        name, item.dtype, item.shape, (item.name,), how, partial(_read, item, pieces)
+        name, item.dtype, item.shape, (item.name,), how, partial(_read, item, pieces, opened)
     )
 
 
-def _read(item: Stored, pieces: list[Chunk]) -> Tensor:
+def _read(item: Stored, pieces: list[Chunk], opened: _Opened) -> Tensor:
     import torch
 
     from tfcli.checkpoints.io.dtypes import torch_dtype
 
     if len(pieces) == 1:
-        return _load(item, pieces[0])
+        return _load(item, pieces[0], opened)
     out = torch.empty(item.shape, dtype=torch_dtype(item.dtype))
     for chunk in pieces:
         box = tuple(slice(o, o + s) for o, s in zip(chunk.offsets, chunk.sizes, strict=True))
-        out[box] = _load(item, chunk)
+        out[box] = _load(item, chunk, opened)
     return out
 
 
-def _load(item: Stored, chunk: Chunk) -> Tensor:
-    file = TorchFile(chunk.file, (chunk.start, chunk.length), writable=False)
+def _load(item: Stored, chunk: Chunk, opened: _Opened) -> Tensor:
+    file = TorchFile(opened[chunk.file], (chunk.start, chunk.length))
     info = file.tensors.get("tensor")
     if info is None or (info.dtype, info.shape) != (item.dtype, chunk.sizes):
         held = "no tensor" if info is None else f"{info.dtype} {list(info.shape)}"

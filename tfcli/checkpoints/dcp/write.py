@@ -103,7 +103,7 @@ def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
 
 
 def _write_file(path: Path, shard: list[PendingTensor]) -> dict[str, _Place]:
-    """Write a file of archives; each begins at a multiple of 64 bytes, so that it can be mapped."""
+    """Write a file of archives; each begins at a multiple of 64 bytes."""
     pickles = [pickle_tensors([item], path, partial(_bare, item.name)) for item in shard]
     room = sum(archive_bytes(p, [item]) for p, item in zip(pickles, shard, strict=True))
     places = {}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tfcli.checkpoints.io.file_tensor import FileTensor
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -44,20 +46,34 @@ class Pieces:
     def narrow(self, dim: int, start: int, length: int) -> Tensor:
         """`length` of the whole along `dim`; pieces that lie outside are not read."""
         if dim != self.dim:
-            reads = tuple(partial(narrow, read, dim, start, length) for read in self.reads)
+            reads = tuple(part_of(read, dim, start, length) for read in self.reads)
             return Pieces(reads, self.lengths, self.dim)()
         found, lengths, at = [], [], 0
         for read, held in zip(self.reads, self.lengths, strict=True):
             first, last = max(start, at), min(start + length, at + held)
             if first < last:
-                found.append(partial(narrow, read, dim, first - at, last - first))
+                found.append(part_of(read, dim, first - at, last - first))
                 lengths.append(last - first)
             at += held
         return Pieces(tuple(found), tuple(lengths), dim)()
 
 
 def narrow(read: Read, dim: int, start: int, length: int) -> Tensor:
-    """A part of what `read` makes, along one dimension; a view where that is no `Pieces`."""
-    if isinstance(read, Pieces):
+    """A part of what `read` makes, along one dimension; no more is read where that can be told."""
+    if isinstance(read, Pieces | FileTensor):
         return read.narrow(dim, start, length)
     return read().narrow(dim, start, length)
+
+
+def part_of(read: Read, dim: int, start: int, length: int) -> Read:
+    """What makes a part along one dimension; nothing is read yet."""
+    if dim == 0 and isinstance(read, FileTensor):
+        return read.rows(start, start + length)
+    return partial(narrow, read, dim, start, length)
+
+
+def entry_of(read: Read, number: int) -> Read:
+    """What makes one entry of the first dimension; nothing is read yet."""
+    if isinstance(read, FileTensor):
+        return read.select(number)
+    return lambda: narrow(read, 0, number, 1).squeeze(0)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tfcli.checkpoints.checkpoint import TensorEntry
 from tfcli.checkpoints.dialect.dialect import Cut, Dialect
-from tfcli.checkpoints.dialect.pieces import Pieces, Read, narrow
+from tfcli.checkpoints.dialect.pieces import Pieces, Read, part_of
 from tfcli.checkpoints.dialect.steps import length_along
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.plan import Plan
@@ -136,7 +135,7 @@ def pieces_of(parts: Sequence[Read], length: int, dim: int, blocks: int) -> Piec
         blocks: of a part.
     """
     each = length // blocks
-    reads = [partial(narrow, read, dim, at * each, each) for at in range(blocks) for read in parts]
+    reads = [part_of(read, dim, at * each, each) for at in range(blocks) for read in parts]
     return Pieces(tuple(reads), (each,) * len(reads), dim)
 
 
@@ -158,7 +157,7 @@ def shares_of(whole: PendingTensor, cut: Cut | None, count: int) -> list[Pending
     each, found = block // count, []
     for rank in range(count):
         starts = [at * block + rank * each for at in range(cut.blocks)]
-        reads = tuple(partial(narrow, whole.read, dim, start, each) for start in starts)
+        reads = tuple(part_of(whole.read, dim, start, each) for start in starts)
         read = Pieces(reads, (each,) * cut.blocks, dim)
         lengths = (*shape[:dim], each * cut.blocks, *shape[dim + 1 :])
         found.append(replace(whole, shape=lengths, read=read))

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from tfcli.checkpoints.checkpoint import TensorEntry
-from tfcli.checkpoints.dialect.pieces import Pieces, Read, narrow
+from tfcli.checkpoints.dialect.pieces import Pieces, Read, entry_of, narrow, part_of
 from tfcli.checkpoints.dialect.rotary_rows import to_halves, to_pairs
 from tfcli.checkpoints.io.dtypes import torch_dtype
 from tfcli.checkpoints.strict_json import short
@@ -67,7 +67,7 @@ class Split:
         parts, at = [], 0
         for number, length in enumerate(lengths, start=1):
             how = f"part {number} of {len(lengths)} along dimension {self.dim}"
-            read = partial(narrow, whole.read, self.dim, at, length)
+            read = part_of(whole.read, self.dim, at, length)
             if groups > 1:
                 how += f" in each of {groups} groups"
                 read = partial(_of_groups, whole.read, self.dim, groups, at, length)
@@ -141,7 +141,7 @@ class Unstack:
                 whole,
                 shape=whole.shape[1:],
                 how=_then(whole.how, f"{number + 1} of a stack of {count}"),
-                read=partial(_select, whole.read, number),
+                read=entry_of(whole.read, number),
             )
             for number in range(count)
         ]
@@ -169,7 +169,7 @@ class Trim:
             raise WorkError(f"{_shown(whole)}; the config asks for {rows} rows")
         if held == rows:
             return [whole]
-        how, read = f"the first {rows} rows", partial(narrow, whole.read, 0, 0, rows)
+        how, read = f"the first {rows} rows", part_of(whole.read, 0, 0, rows)
         shape = _with_length(whole, 0, rows)
         return [replace(whole, shape=shape, how=_then(whole.how, how), read=read)]
 
@@ -191,7 +191,7 @@ class Fill:
             raise WorkError(f"{_shown(whole)}; dimension 0 should be {rows}")
         if filled == rows:
             return [whole]
-        more = partial(_last_row, whole.read, filled - rows)
+        more = partial(_last_row, whole.read, rows, filled - rows)
         how, read = f"filled up to {filled} rows", Pieces((whole.read, more), (rows, filled - rows))
         shape = _with_length(whole, 0, filled)
         return [replace(whole, shape=shape, how=_then(whole.how, how), read=read)]
@@ -348,10 +348,6 @@ def _joined(
     )
 
 
-def _select(read: Callable[[], Tensor], number: int) -> Tensor:
-    return read()[number]
-
-
 def _permuted(read: Callable[[], Tensor], dims: tuple[int, ...]) -> Tensor:
     return read().permute(dims)
 
@@ -381,8 +377,8 @@ def _in_groups(parts: Sequence[TensorEntry], dim: int, groups: int) -> Tensor:
     return torch.cat(grouped, dim + 1).flatten(dim, dim + 1)
 
 
-def _last_row(read: Callable[[], Tensor], count: int) -> Tensor:
-    last = read()[-1:]
+def _last_row(read: Read, length: int, count: int) -> Tensor:
+    last = narrow(read, 0, length - 1, 1)
     return last.expand(count, *last.shape[1:])
 
 

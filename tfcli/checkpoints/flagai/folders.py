@@ -96,15 +96,13 @@ def is_folder(folder: Path) -> bool:
 def open_folder(folder: Path) -> Opened:
     """Read a FlagAI folder's names; its numbers are read when a tensor is asked for.
 
-    The tensors are views of maps that cannot be written to.
-
     Raises:
         WorkError: files that cannot be read.
         ModelError: a config that is not built.
     """
     config = read_object(folder, CONFIG)
     kind = kind_of(config, str(folder / CONFIG))
-    stored = open_weights(folder, kind, writable=False)
+    stored = open_weights(folder, kind)
     task = task_of(stored, kind)
     view = HFView(stored, DIALECTS[kind], task, own=is_flagai(config))
     core = to_core(config, kind).replace(architectures=[get_family(kind).names[task]])

@@ -1,7 +1,7 @@
 """Reading the weights of a folder of FlagAI: safetensors, pickles, and the files of parallel ranks.
 
-Files are mapped, and a tensor is read when it is used; what reads pickles runs nothing of them.
-Rank files become whole tensors one at a time.
+A tensor is read when it is used; what reads pickles runs nothing of them. Rank files become whole
+tensors one at a time.
 """
 
 from __future__ import annotations
@@ -52,9 +52,7 @@ def is_weights(name: str) -> bool:
     return known or any(kind.fullmatch(name) for kind in (_SHARD, _RANK))
 
 
-def open_weights(
-    folder: Path, kind: str, *, writable: bool = True
-) -> TensorSource | MergedRanks | GatheredRanks:
+def open_weights(folder: Path, kind: str) -> TensorSource | MergedRanks | GatheredRanks:
     """The tensors of a folder by their stored names.
 
     Where torch.distributed runs as many processes as there are rank files, each reads its own and
@@ -64,7 +62,6 @@ def open_weights(
         folder: holds `model.safetensors` (or shards), `pytorch_model.bin` (or shards), or one
             `pytorch_model_00.bin` and so on for each rank.
         kind: of the model; says how ranks divide tensors.
-        writable: whether tensors may be written to, as in training; see `map_file`.
 
     Raises:
         WorkError: no weights, a broken file, or rank files that do not belong together.
@@ -74,12 +71,12 @@ def open_weights(
     if len(ranks) > 1 and _processes() == len(ranks):
         return GatheredRanks(ranks, kind)
     if {SINGLE, INDEX, PICKLED, PICKLED_INDEX}.intersection(names):
-        return open_tensors(folder, writable=writable)
+        return open_tensors(folder)
     shards = [inside(folder, name) for name in names if _SHARD.fullmatch(name)]
     if shards:  # FlagAI writes no index
-        return TensorSource(open_file(path, writable=writable) for path in shards)
+        return TensorSource(open_file(path) for path in shards)
     if ranks:
-        opened = [open_tensors(path, writable=writable) for path in ranks]
+        opened = [open_tensors(path) for path in ranks]
         return MergedRanks(opened, kind, folder)
     raise WorkError(
         "no weights are here",

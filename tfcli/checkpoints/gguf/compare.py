@@ -9,6 +9,7 @@ from tfcli.checkpoints.gguf.quants import decoded, plain_dtype
 from tfcli.checkpoints.gguf.sentencepieces import GROUP, PIECE, ahead, spans
 from tfcli.checkpoints.gguf.types import BY_NAME
 from tfcli.checkpoints.io.casting import raw_bytes
+from tfcli.checkpoints.io.file_tensor import Values
 from tfcli.errors import WorkError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _AROUND_ZERO = {"Q8_0": (127, 0.5), "Q4_0": (8, 1.0), "Q5_0": (16, 1.0)}
 _FROM_LEAST = {"Q4_1": (15, 0.5), "Q5_1": (31, 0.5)}
 
 
-def require_equal(expected: Tensor, raw: Tensor, kind: str, where: str) -> float:
+def require_equal(expected: Tensor, raw: Values, kind: str, where: str) -> float:
     """Compare rows with their bytes in the file, piece by piece.
 
     Plain types must be equal bit for bit to `expected` in that type; quantized values must lie
@@ -43,20 +44,22 @@ def require_equal(expected: Tensor, raw: Tensor, kind: str, where: str) -> float
 
     def work(first: int, last: int) -> float:
         check = _plain if BY_NAME[kind].plain else _quantized
+        # Of a tensor that lies in a file, a slice reads these rows.
         return check(expected[first:last], raw[first:last], kind, where)
 
     step = max(GROUP * PIECE // max(expected.shape[1], 1), 1)
     return max(ahead(work, len(expected), step), default=0.0)
 
 
-def require_same_bytes(expected: Tensor, raw: Tensor, where: str) -> None:
+def require_same_bytes(expected: Tensor, raw: Values, where: str) -> None:
     """Compare a tensor that was kept with what is in the file.
 
     Raises:
         WorkError: they differ in any bit.
     """
-    pairs = zip(raw_bytes(expected).split(PIECE), raw_bytes(raw).split(PIECE), strict=True)
-    if not all(_same_bytes(one, other) for one, other in pairs):
+    from tfcli.checkpoints.io.tensor_pieces import same_bits
+
+    if not same_bits(expected, raw):
         raise WorkError("the bytes in the file are not those of the source", where=where)
 
 

@@ -99,9 +99,8 @@ def _table(file: GGUFFile, name: str) -> list[float] | None:
             f"{name} has {info.nbytes} bytes, too many for a table", where=str(info.file)
         )
     if info.dtype == "F32":
-        with info.file.open("rb") as stored:
-            stored.seek(info.start)
-            return list(struct.unpack(f"<{info.elements}f", stored.read(info.nbytes)))
+        with file.tensor(name).file.reading() as reader:
+            return list(struct.unpack(f"<{info.elements}f", reader.bytes(info.start, info.nbytes)))
     values: list[float] = file.dequantize(name).float().reshape(-1).tolist()
     return values
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
 from array import array
 from pathlib import Path
 from typing import Any
 
 from tfcli.checkpoints.gguf.types import VALUE_TYPES
+from tfcli.checkpoints.io.growing import Growing
 from tfcli.errors import WorkError
 
 AGAIN = "get the file again; it is damaged or was not written by a GGUF library"
@@ -22,26 +22,28 @@ class Cursor:
     """A place in a file's bytes. Each method takes what is there and moves on.
 
     Args:
-        data: the file's content, mapped or read.
+        source: the file's content.
         path: the file, for errors.
     """
 
-    def __init__(self, data: mmap.mmap | bytes, path: Path) -> None:
-        self.data, self.path = data, path
-        self.at, self.size = 0, len(data)
+    def __init__(self, source: Growing, path: Path) -> None:
+        self.path = path
+        self.at, self.size = 0, source.size
+        self._source, self._data = source, source.held
         self._texts = 0
 
     def refuse(self, where: str, what: str) -> WorkError:
         """An error that names the file and the field."""
         return WorkError(f"{where}: {what}", where=str(self.path), fix=AGAIN)
 
-    def take(self, count: int, where: str) -> bytes:
+    def take(self, count: int, where: str) -> bytearray:
         """The next `count` bytes."""
         if count > self.size - self.at:
             raise self.refuse(
                 where, f"truncated: it takes {count} bytes, the file has {self.size - self.at} more"
             )
-        found = self.data[self.at : self.at + count]
+        self._source.need(self.at + count)
+        found = self._data[self.at : self.at + count]
         self.at += count
         return found
 
@@ -116,9 +118,7 @@ class Cursor:
         size = struct.calcsize(f"<{letter}")
         self.require_count(count, self._room() // size, size, f"{where}, the count")
         numbers = array(letter)
-        with memoryview(self.data) as view, view[self.at : self.at + count * size] as part:
-            numbers.frombytes(part)
-        self.at += count * size
+        numbers.frombytes(self.take(count * size, where))
         if name == "bool" and count and max(numbers) > 1:
             raise self.refuse(where, "an element is neither true nor false")
         return f"array[{name}]", numbers
@@ -133,19 +133,25 @@ class Cursor:
 
     def _texts_at(self, count: int, where: str) -> list[str]:
         # The loop over a vocabulary: as `text`, without a call for each.
-        data, at = self.data, self.at
-        size = min(self.size, _BEGIN + MAX_METADATA)
+        data, at, need = self._data, self.at, self._source.need
+        held, size = len(data), min(self.size, _BEGIN + MAX_METADATA)
         found = []
         unpack = struct.Struct("<Q").unpack_from
         for index in range(count):
             if at + 8 > size:
                 raise self.refuse(f"{where}[{index}], the length", "truncated")
+            if at + 8 > held:
+                need(at + 8)
+                held = len(data)
             (length,) = unpack(data, at)
             at += 8
             if length > size - at:
                 raise self.refuse(
                     f"{where}[{index}], the length", f"{length} bytes; {size - at} are left"
                 )
+            if at + length > held:
+                need(at + length)
+                held = len(data)
             found.append(data[at : at + length].decode("utf-8", "surrogateescape"))
             at += length
         self.at = at

@@ -1,4 +1,4 @@
-"""GGUF files, opened for reading: tensors are views of a map that must not be written to.
+"""GGUF files, opened for reading.
 
 A quantized tensor is read as its bytes, or dequantized in pieces of rows, so that nothing larger
 than the result is in memory.
@@ -6,15 +6,15 @@ than the result is in memory.
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfcli.checkpoints.gguf.header import read_header
-from tfcli.checkpoints.gguf.quants import decode, plain_dtype
+from tfcli.checkpoints.gguf.quants import decode
 from tfcli.checkpoints.gguf.types import BY_NAME
-from tfcli.checkpoints.io.disk import map_file, read_ahead
+from tfcli.checkpoints.io.file_tensor import FileTensor
 from tfcli.checkpoints.io.header import TensorInfo
+from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class GGUFFile:
-    """One GGUF file, opened for reading. Nothing is mapped before the first tensor.
+    """One GGUF file, opened for reading.
 
     Args:
         path: the file.
@@ -38,11 +38,10 @@ class GGUFFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        header = read_header(path)
+        self.path, self.opened = path, OpenedFile(path)
+        header = read_header(self.opened)
         self.tensors, self.metadata, self.types = header.tensors, header.metadata, header.types
         self.version, self.alignment = header.version, header.alignment
-        self._map: mmap.mmap | None = None
 
     def info(self, name: str) -> TensorInfo:
         """What the header says of a tensor.
@@ -55,32 +54,28 @@ class GGUFFile:
             raise WorkError(f"holds no tensor {short(name)}", where=str(self.path))
         return found
 
-    def read(self, name: str) -> Tensor:
-        """The tensor `name`, without a copy: its values where the type is plain, else its bytes.
+    def tensor(self, name: str) -> FileTensor:
+        """What reads the tensor `name`: its values where the type is plain, else its bytes.
 
         Bytes are uint8 [..., bytes of a row].
 
         Raises:
-            WorkError: no such tensor, or the file became shorter.
+            WorkError: no such tensor.
         """
-        import torch
-
         info = self.info(name)
         kind = BY_NAME[info.dtype]
-        if kind.plain:
-            dtype, shape = plain_dtype(kind), info.shape
-        else:
-            dtype, shape = torch.uint8, (*info.shape[:-1], kind.row_bytes(info.shape[-1]))
-        if not info.nbytes:
-            return torch.empty(shape, dtype=dtype)
-        mapped = self._mapped()
-        read_ahead(mapped, info.start, info.nbytes)
-        # A view holds the map's lock, so that no one can close the map under a tensor.
-        buffer = memoryview(mapped)
-        raw = torch.frombuffer(buffer, dtype=torch.uint8, count=info.nbytes, offset=info.start)
-        if info.start % dtype.itemsize:  # vector code may not read it where it is
-            raw = raw.clone()
-        return raw.view(dtype).reshape(shape)
+        code, shape = info.dtype, info.shape
+        if not kind.plain:
+            code, shape = "U8", (*info.shape[:-1], kind.row_bytes(info.shape[-1]))
+        return FileTensor(self.opened, info.start, code, shape, f"{self.path}: {short(name)}")
+
+    def read(self, name: str) -> Tensor:
+        """The same, read whole.
+
+        Raises:
+            WorkError: no such tensor, or the file changed.
+        """
+        return self.tensor(name)()
 
     def dequantize(
         self, name: str, dtype: torch.dtype | None = None, index: int | None = None
@@ -97,19 +92,13 @@ class GGUFFile:
         """
         import torch
 
-        info = self.info(name)
-        raw = self.read(name) if index is None else self.read(name)[index]
-        if BY_NAME[info.dtype].plain:
-            return raw if dtype is None else raw.to(dtype)
+        info, stored = self.info(name), self.tensor(name)
         shape = info.shape if index is None else info.shape[1:]
+        stored = stored if index is None else stored.select(index)
+        if BY_NAME[info.dtype].plain:
+            values = stored()
+            return values if dtype is None else values.to(dtype)
         out = torch.empty(shape, dtype=dtype or torch.float32)
         if out.numel():
-            width = info.shape[-1]
-            decode(raw.reshape(-1, raw.shape[-1]), info.dtype, out.view(-1, width))
+            decode(stored, info.dtype, out)
         return out
-
-    def _mapped(self) -> mmap.mmap:
-        if self._map is None:
-            end = max((info.start + info.nbytes for info in self.tensors.values()), default=0)
-            self._map = map_file(self.path, end, writable=False)
-        return self._map

@@ -12,14 +12,15 @@ hostile file costs no more than its own size.
 from __future__ import annotations
 
 import math
-import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tfcli.checkpoints.gguf.cursor import AGAIN, Cursor
 from tfcli.checkpoints.gguf.types import BY_NUMBER
+from tfcli.checkpoints.io.growing import Growing
 from tfcli.checkpoints.io.header import TensorInfo
+from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
@@ -65,38 +66,24 @@ def is_gguf(path: Path) -> bool:
         return False
 
 
-def read_header(path: Path) -> Header:
+def read_header(file: OpenedFile) -> Header:
     """Read and check the header of a GGUF file; the data is not read.
 
     Raises:
-        WorkError: the file cannot be read or breaks the format; names the file and the field.
+        WorkError: the file cannot be read, changed or breaks the format; names the file and the
+            field.
     """
-    if path.exists() and not path.is_file():
-        raise WorkError("not a file", where=str(path))
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            if size < 24:
-                raise WorkError(
-                    f"truncated: {size} bytes are too few for a GGUF file",
-                    where=str(path),
-                    fix=AGAIN,
-                )
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return parse_header(data, path)
-    except FileNotFoundError:
-        raise WorkError("the file is missing", where=str(path)) from None
-    except OSError as error:
-        raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    if file.size < 24:
+        raise WorkError(
+            f"truncated: {file.size} bytes are too few for a GGUF file",
+            where=str(file.path),
+            fix=AGAIN,
+        )
+    with file.reading() as reader:
+        return _header(Cursor(Growing(reader), file.path))
 
 
-def parse_header(data: mmap.mmap | bytes, path: Path) -> Header:
-    """Check the header at the beginning of `data`, the content of `path`.
-
-    Raises:
-        WorkError: as in `read_header`.
-    """
-    cursor = Cursor(data, path)
+def _header(cursor: Cursor) -> Header:
     version = _version(cursor)
     tensor_count = cursor.number("Q", "the tensor count")
     key_count = cursor.number("Q", "the metadata count")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tfcli.checkpoints.gguf.sentencepieces import GROUP, PIECE, ahead, spans
 from tfcli.checkpoints.gguf.types import BY_NAME, WRITABLE, TensorType
+from tfcli.checkpoints.io.file_tensor import Values, flat_pieces, rows_of
 from tfcli.errors import WorkError
 
 if TYPE_CHECKING:
@@ -82,16 +83,16 @@ def encode(rows: Tensor, kind: str, name: str) -> Iterator[memoryview]:
         yield from ahead(work, len(rows), max(GROUP * PIECE // rows.shape[1], 1))
 
 
-def decode(raw: Tensor, kind: str, out: Tensor) -> Tensor:
+def decode(raw: Values, kind: str, out: Tensor) -> Tensor:
     """Fill `out` with the values of quantized rows.
 
     Args:
-        raw: uint8 [n, bytes of a row].
+        raw: uint8 [..., bytes of a row].
         kind: the rows' type.
-        out: [n, width], contiguous, of any floating type.
+        out: [..., width], contiguous, of any floating type.
 
     Raises:
-        WorkError: the gguf library cannot dequantize the type.
+        WorkError: the gguf library cannot dequantize the type, or the file changed.
     """
     import torch
 
@@ -100,10 +101,11 @@ def decode(raw: Tensor, kind: str, out: Tensor) -> Tensor:
     step = PIECE // block
 
     def work(first: int, last: int) -> None:
-        values = torch.empty(min(step, last - first), block)
-        for a, b in spans(last - first, step):
-            part = slice(first + a, first + b)
-            target[part] = decoded(source[part], kind, values[: b - a])
+        values, at = torch.empty(min(step, last - first), block), first
+        for piece in flat_pieces(rows_of(source, first, last), step * size):
+            blocks = piece.view(-1, size)
+            target[at : at + len(blocks)] = decoded(blocks, kind, values[: len(blocks)])
+            at += len(blocks)
 
     for _ in ahead(work, len(source), GROUP * step):
         pass

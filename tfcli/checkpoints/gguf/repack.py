@@ -112,12 +112,12 @@ def _dequantized(file: GGUFFile, info: TensorInfo) -> Iterator[Tensor]:
     """The values of some rows at a time, float32."""
     import torch
 
-    raw = file.read(info.name)
-    if not raw.numel():
+    if not info.elements:
         return
-    rows, width = raw.reshape(-1, raw.shape[-1]), info.shape[-1]
+    stored, width = file.tensor(info.name), info.shape[-1]
+    rows = stored.reshape(-1, stored.shape[-1])
     for start, stop in spans(len(rows), max(GROUP * PIECE // width, 1)):
-        yield decode(rows[start:stop], info.dtype, torch.empty(stop - start, width))
+        yield decode(rows.rows(start, stop), info.dtype, torch.empty(stop - start, width))
 
 
 def _notes(targets: Sequence[Target]) -> list[str]:

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tfcli.checkpoints.gguf.file import GGUFFile
+from tfcli.checkpoints.io.file_tensor import FileTensor
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 from tfcli.files import inside
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 _NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 MAX_PARTS = 1000
@@ -67,17 +63,10 @@ class SplitFile(GGUFFile):
             raise WorkError(f"split.no: it is not part {number} of {count}", where=str(part.path))
         return part
 
-    def read(self, name: str) -> Tensor:
-        """As `GGUFFile.read`, from the part that has the tensor."""
+    def tensor(self, name: str) -> FileTensor:
+        """As `GGUFFile.tensor`, from the part that has it."""
         self.info(name)
-        return self._homes[name].read(name)
-
-    def dequantize(
-        self, name: str, dtype: torch.dtype | None = None, index: int | None = None
-    ) -> Tensor:
-        """As `GGUFFile.dequantize`, from the part that has the tensor."""
-        self.info(name)
-        return self._homes[name].dequantize(name, dtype, index)
+        return self._homes[name].tensor(name)
 
 
 def open_gguf(path: Path) -> GGUFFile:

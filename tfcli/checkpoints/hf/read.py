@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ def read(path: Path, asked: Reading) -> Checkpoint:
     config, companions = _config(path, asked)
     if asked.config_required:
         _refuse_part(path)
-    source = open_tensors(path, writable=asked.writable)
+    source = open_tensors(path)
     config = with_gptq_settings(config, path if path.is_dir() else path.parent, source)
     tensors = {info.name: as_stored(source, info) for info in source.infos()}
     unused = {name: f"{what}, beside the weights" for name, what in source.beside.items()}
@@ -89,5 +88,5 @@ def header_texts(source: TensorSource) -> dict[str, str]:
 
 def as_stored(source: TensorSource, info: TensorInfo) -> TensorEntry:
     """A tensor of a view that is a stored one, under the same name."""
-    read = partial(source.__getitem__, info.name)
+    read = source.tensor(info.name)
     return TensorEntry(info.name, info.dtype, info.shape, (info.name,), "", read)

@@ -1,8 +1,6 @@
-"""Safetensors files: memory-mapped reading, streaming writing.
+"""Safetensors files: tensors read when they are asked for, streaming writing.
 
-Reading maps the file privately: tensors are views of the map, so nothing is copied, pages come
-from the page cache as they are touched, and a write to a tensor stays in this process. A tensor
-keeps the map alive; the map goes when its last tensor does.
+Each tensor is read into memory of its own; a file that changes between two of them is refused.
 
 Writing puts the header first and then one tensor at a time, each asked for when its turn comes, so
 that peak memory is one tensor; another thread writes while the next pieces are made (`sink`). A
@@ -11,14 +9,13 @@ file appears under its name only when it is whole.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfcli.checkpoints.io.casting import cast, raw_bytes
-from tfcli.checkpoints.io.disk import map_file, read_ahead, whole_file
+from tfcli.checkpoints.io.disk import whole_file
 from tfcli.checkpoints.io.dtypes import (
     BITS,
     dtype_code,
@@ -26,7 +23,9 @@ from tfcli.checkpoints.io.dtypes import (
     torch_dtype,
     torch_shape,
 )
+from tfcli.checkpoints.io.file_tensor import FileTensor, Values, values_from
 from tfcli.checkpoints.io.header import data_bytes, encode_header, read_header
+from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.io.sink import Sink
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
@@ -36,58 +35,40 @@ if TYPE_CHECKING:
 
 
 class SafetensorsFile:
-    """One safetensors file, opened for reading. Nothing is mapped before the first tensor.
+    """One safetensors file, opened for reading.
 
     Args:
         path: the file.
-        writable: whether tensors may be written to, see `map_file`.
 
     Raises:
         WorkError: as `read_header`.
     """
 
-    def __init__(self, path: Path, *, writable: bool = True) -> None:
-        self.path, self._writable = path, writable
-        header = read_header(path)
+    def __init__(self, path: Path) -> None:
+        self.path, self.opened = path, OpenedFile(path)
+        header = read_header(self.opened)
         self.tensors, self.metadata = header.tensors, header.metadata
-        self._map: mmap.mmap | None = None
 
-    def read(self, name: str) -> Tensor:
-        """The tensor `name`: a view of the private map, without a copy.
-
-        Only a tensor whose place in the file is no multiple of its element size is copied,
-        because vector code may not read it where it is.
+    def tensor(self, name: str) -> FileTensor:
+        """What reads the tensor `name`, whole or in part.
 
         Raises:
-            WorkError: no such tensor, a type that torch lacks, or the file became shorter.
+            WorkError: no such tensor.
         """
-        import torch
-
         info = self.tensors.get(name)
         if info is None:
             raise WorkError(f"holds no tensor {short(name)}", where=str(self.path))
-        dtype = torch_dtype(info.dtype, where=f"{self.path}: {short(name)}")
         shape = torch_shape(info.dtype, info.shape)
-        if not info.nbytes:
-            return torch.empty(shape, dtype=dtype)
-        mapped = self._mapped()
-        read_ahead(mapped, info.start, info.nbytes)
-        # torch keeps the object that it is given alive, but not its lock on the map. A view holds
-        # that lock, so that no one can close the map under a tensor.
-        buffer = memoryview(mapped)
-        if info.start % dtype.itemsize:
-            raw = torch.frombuffer(
-                buffer, dtype=torch.uint8, count=info.nbytes, offset=info.start
-            ).clone()
-            return raw.view(dtype).reshape(shape)
-        count = info.nbytes // dtype.itemsize
-        return torch.frombuffer(buffer, dtype=dtype, count=count, offset=info.start).reshape(shape)
+        where = f"{self.path}: {short(name)}"
+        return FileTensor(self.opened, info.start, info.dtype, shape, where)
 
-    def _mapped(self) -> mmap.mmap:
-        if self._map is None:
-            end = max((info.start + info.nbytes for info in self.tensors.values()), default=0)
-            self._map = map_file(self.path, end, writable=self._writable)
-        return self._map
+    def read(self, name: str) -> Tensor:
+        """The tensor `name`, in memory of its own.
+
+        Raises:
+            WorkError: no such tensor, a type that torch lacks, or the file changed.
+        """
+        return self.tensor(name)()
 
 
 @dataclass(frozen=True)
@@ -113,6 +94,11 @@ class PendingTensor:
         """A tensor that is there already."""
         code = dtype_code(tensor.dtype)
         return cls(name, code, stored_shape(code, tuple(tensor.shape)), lambda: tensor)
+
+    @property
+    def values(self) -> Values:
+        """The values to go through once, on the CPU or in a file; what `read` makes."""
+        return values_from(self.read)
 
     @property
     def nbytes(self) -> int:
@@ -161,9 +147,9 @@ def write_values(sink: Sink, item: PendingTensor, path: Path) -> None:
         WorkError: they differ from what was declared, or do not fit the type.
         OSError: as `Sink.write`.
     """
-    tensor = values_of(item, path)
-    if tensor.numel():
-        sink.write_tensor(tensor, torch_dtype(item.dtype), item.name)
+    values = values_of(item, path)
+    if 0 not in values.shape:
+        sink.write_tensor(values, torch_dtype(item.dtype), item.name)
 
 
 def bytes_of(item: PendingTensor, path: Path) -> memoryview:
@@ -172,25 +158,26 @@ def bytes_of(item: PendingTensor, path: Path) -> memoryview:
     Raises:
         WorkError: as `write_values`.
     """
-    tensor = values_of(item, path)
+    values = values_of(item, path)
+    tensor = values() if isinstance(values, FileTensor) else values
     if not tensor.numel():
         return memoryview(b"")
     return raw_bytes(cast(tensor, torch_dtype(item.dtype), item.name)).numpy().data
 
 
-def values_of(item: PendingTensor, path: Path) -> Tensor:
-    """The values of a tensor whose turn it is, on the CPU, not yet cast.
+def values_of(item: PendingTensor, path: Path) -> Values:
+    """The values of a tensor whose turn it is, on the CPU or in a file, not yet cast.
 
     Raises:
         WorkError: they differ in shape from what was declared, or in type where no cast was.
     """
-    tensor = item.read().detach().cpu()
-    code = dtype_code(tensor.dtype)
-    shape = stored_shape(code, tuple(tensor.shape))
+    values = item.values
+    code = dtype_code(values.dtype)
+    shape = stored_shape(code, tuple(values.shape))
     if shape != item.shape or (code != item.dtype and not item.cast):
         raise WorkError(
             f"{short(item.name)} was to be {item.dtype} {list(item.shape)}, "
             f"its values are {code} {list(shape)}",
             where=str(path),
         )
-    return tensor
+    return values

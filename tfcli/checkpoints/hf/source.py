@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,14 +45,15 @@ class TensorFile(Protocol):
     def metadata(self) -> Mapping[str, str]:
         """What it says beside the tensors."""
 
-    def read(self, name: str) -> Tensor:
-        """The tensor `name`: a view of the map where the container allows it."""
+    def tensor(self, name: str) -> Callable[[], Tensor]:
+        """What reads the tensor `name`; a `FileTensor` where the container allows it."""
 
 
 class TensorSource(Mapping[str, "Tensor"]):
     """Tensors by name. Headers are read on opening, data when a tensor is asked for.
 
-    Each lookup gives a memory-mapped tensor; see `SafetensorsFile.read` and `TorchFile.read`.
+    Each lookup reads the tensor into memory of its own, but for those of files of torch.save that
+    overlap; see `TorchFile.read`.
 
     Args:
         files: the opened files, none of which repeats a tensor of another.
@@ -73,7 +74,11 @@ class TensorSource(Mapping[str, "Tensor"]):
                     )
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._home[name].read(name)
+        return self.tensor(name)()
+
+    def tensor(self, name: str) -> Callable[[], Tensor]:
+        """What reads a tensor; a `FileTensor` where the container allows it."""
+        return self._home[name].tensor(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._home)
@@ -113,7 +118,7 @@ class TensorSource(Mapping[str, "Tensor"]):
         return (file.tensors[name] for name, file in self._home.items())
 
 
-def open_tensors(path: Path, *, writable: bool = True) -> TensorSource:
+def open_tensors(path: Path) -> TensorSource:
     """Open a Hugging Face folder, or a single file of safetensors or torch.save.
 
     A folder holds `model.safetensors`, or `model.safetensors.index.json` and the shards that it
@@ -123,7 +128,6 @@ def open_tensors(path: Path, *, writable: bool = True) -> TensorSource:
 
     Args:
         path: the folder or file.
-        writable: whether tensors may be written to, see `map_file`.
 
     Raises:
         WorkError: no weights, weights of a kind that is not read, a shard that is missing or lies
@@ -131,33 +135,33 @@ def open_tensors(path: Path, *, writable: bool = True) -> TensorSource:
             that asks for more than data.
     """
     if not path.is_dir():
-        return TensorSource([open_file(path, writable=writable)])
+        return TensorSource([open_file(path)])
     for single, index in ((SINGLE, INDEX), (PICKLED, PICKLED_INDEX)):
         if (path / single).is_symlink() or (path / single).exists():
-            return TensorSource([open_file(inside(path, single), writable=writable)])
+            return TensorSource([open_file(inside(path, single))])
         if (path / index).is_symlink() or (path / index).exists():
-            return _open_sharded(path, index, writable)
+            return _open_sharded(path, index)
     packed = _named_by_gptq(path)
     if packed is not None:
-        return TensorSource([open_file(inside(path, packed), writable=writable)])
+        return TensorSource([open_file(inside(path, packed))])
     together = complete_set(path)
     if together:
-        return TensorSource(open_file(inside(path, n), writable=writable) for n in together)
+        return TensorSource(open_file(inside(path, n)) for n in together)
     pickles = _other_pickles(path)
     if len(pickles) == 1:
-        return TensorSource([open_file(inside(path, pickles[0]), writable=writable)])
+        return TensorSource([open_file(inside(path, pickles[0]))])
     raise _no_weights(path, pickles)
 
 
-def open_file(path: Path, *, writable: bool = True) -> TensorFile:
+def open_file(path: Path) -> TensorFile:
     """Open one file of weights of the kind that its first bytes tell.
 
     Raises:
         WorkError: a broken file, or one of torch.save that holds no tensors.
     """
     if not is_torch_file(path):
-        return SafetensorsFile(path, writable=writable)
-    file = TorchFile(path, writable=writable)
+        return SafetensorsFile(path)
+    file = TorchFile(path)
     if not file.tensors:
         held = ", ".join(f"{name} {what}".strip() for name, what in file.metadata.items())
         raise WorkError(f"holds no tensors, but {held[:200] or 'nothing'}", where=str(path))
@@ -180,7 +184,7 @@ def read_index(path: Path) -> dict[str, str]:
     return found
 
 
-def _open_sharded(folder: Path, name: str, writable: bool) -> TensorSource:
+def _open_sharded(folder: Path, name: str) -> TensorSource:
     index = inside(folder, name)
     wanted = read_index(index)
     # Every name is checked before the first file is opened.
@@ -193,7 +197,7 @@ def _open_sharded(folder: Path, name: str, writable: bool) -> TensorSource:
             where=str(index),
             fix=_INCOMPLETE,
         )
-    source = TensorSource(open_file(path, writable=writable) for path in paths.values())
+    source = TensorSource(open_file(path) for path in paths.values())
     for name, shard in wanted.items():
         if name not in source:
             raise WorkError(

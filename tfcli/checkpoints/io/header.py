@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcli.checkpoints.io.dtypes import BITS
+from tfcli.checkpoints.io.opened import OpenedFile, Reader
 from tfcli.checkpoints.strict_json import kind, parse_object, short
 from tfcli.errors import WorkError, nearest
 
@@ -61,24 +62,16 @@ class Header:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def read_header(path: Path) -> Header:
+def read_header(file: OpenedFile) -> Header:
     """Read and check the header of a safetensors file; the data is not read.
 
     Raises:
-        WorkError: the file cannot be read or breaks the format; names the file and the field.
+        WorkError: the file cannot be read, changed or breaks the format; names the file and the
+            field.
     """
-    if path.exists() and not path.is_file():
-        raise WorkError("not a file", where=str(path))
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            start, text = _header_bytes(file.read(8), size, path, file.read)
-    except FileNotFoundError:
-        raise WorkError("the file is missing", where=str(path)) from None
-    except OSError as error:
-        raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    return parse_header(text, path=path, start=start, size=size)
+    with file.reading() as reader:
+        start, text = _header_bytes(reader, file.path)
+    return parse_header(text, path=file.path, start=start, size=file.size)
 
 
 def parse_header(text: bytes, *, path: Path, start: int, size: int) -> Header:
@@ -142,13 +135,13 @@ def data_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     return bits // 8
 
 
-def _header_bytes(first: bytes, size: int, path: Path, read: Any) -> tuple[int, bytes]:
-    where = str(path)
-    if len(first) < 8:
+def _header_bytes(reader: Reader, path: Path) -> tuple[int, bytes]:
+    size, where = reader.size, str(path)
+    if size < 8:
         raise WorkError(
             f"truncated: {size} bytes are too few for a safetensors file", where=where, fix=_AGAIN
         )
-    (length,) = struct.unpack("<Q", first)
+    (length,) = struct.unpack("<Q", reader.bytes(0, 8))
     if length > MAX_HEADER:
         raise WorkError(
             f"header length: {length} bytes is more than the {MAX_HEADER} that are allowed",
@@ -161,7 +154,7 @@ def _header_bytes(first: bytes, size: int, path: Path, read: Any) -> tuple[int, 
             where=where,
             fix=_AGAIN,
         )
-    text = read(length)
+    text = reader.bytes(8, length)
     if not text.startswith(b"{"):
         raise WorkError("not valid JSON: the header does not begin with {", where=where, fix=_AGAIN)
     return 8 + length, text

@@ -15,10 +15,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from tfcli.checkpoints.io.casting import PIECE, cast_into, raw_bytes, row_blocks, wide_scratch
+from tfcli.checkpoints.io.file_tensor import FileTensor
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+
+    from tfcli.checkpoints.io.file_tensor import Values
 
 _SYNC_RANGE = getattr(ctypes.CDLL(None), "sync_file_range", None)  # Linux's
 _WRITE = 2  # SYNC_FILE_RANGE_WRITE
@@ -59,30 +61,50 @@ class Sink:
         for start in range(0, view.nbytes, _SLICE):
             self._put(view[start : start + _SLICE], None)
 
-    def write_tensor(self, tensor: Tensor, dtype: torch.dtype, name: str) -> None:
+    def write_tensor(self, values: Values, dtype: torch.dtype, name: str) -> None:
         """Write the values of a tensor in row-major order, cast to `dtype` piece by piece.
 
         Args:
-            tensor: of any strides, on the CPU.
+            values: of any strides, on the CPU or in a file.
             dtype: what is written.
             name: for errors.
 
         Raises:
             OSError: as `write`.
-            WorkError: a finite value becomes infinite in `dtype`.
+            WorkError: a finite value becomes infinite in `dtype`, or the file changed.
         """
         import torch
 
-        if tensor.dtype == dtype and tensor.is_contiguous():
-            self.write(raw_bytes(tensor).numpy().data)
+        if isinstance(values, FileTensor):
+            if values.dtype == dtype:
+                self._copy(values)
+                return
+            pieces = values.pieces(PIECE)
+        elif values.dtype == dtype and values.is_contiguous():
+            self.write(raw_bytes(values).numpy().data)
             return
+        else:
+            pieces = row_blocks(values, PIECE)
         wide = wide_scratch()
-        for piece in row_blocks(tensor, PIECE):
-            buffer = self._free.get() or bytearray(_BUFFER_BYTES)
+        for piece in pieces:
+            buffer = self._buffer()
             count = piece.numel()
             target = torch.frombuffer(buffer, dtype=dtype, count=count).view(piece.shape)
             cast_into(target, piece, wide, name)
             self._put(memoryview(buffer)[: count * dtype.itemsize], buffer)
+
+    def _copy(self, values: FileTensor) -> None:
+        """Read the bytes of a tensor into the ring of buffers."""
+        with values.reading() as reader:
+            for at in range(0, values.nbytes, _BUFFER_BYTES):
+                buffer = self._buffer()
+                view = memoryview(buffer)[: values.nbytes - at]
+                reader.into(values.start + at, view)
+                self._put(view, buffer)
+
+    def _buffer(self) -> bytearray:
+        """The next one that is free."""
+        return self._free.get() or bytearray(_BUFFER_BYTES)
 
     def finish(self) -> str:
         """Wait until all is written.

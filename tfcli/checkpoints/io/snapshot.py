@@ -1,16 +1,19 @@
-"""Whether files stay as they are while they are read, which takes long for large ones."""
+"""Whether the files that work is made of stay as they are until it is done.
+
+That all reads of one file are of one version, `OpenedFile` sees to. This is for the time between
+the last read and the end of the work, whose result names the file, and for what was read by others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfcli.checkpoints.io.truncation import truncation_refused
+from tfcli.checkpoints.io.opened import Identity, changed, identity
 from tfcli.errors import WorkError
-
-_FIX = "let what writes the file finish, or copy it first, and run it again"
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,10 @@ class Snapshot:
     """What files were at one moment.
 
     Args:
-        files: each path, and the device, inode, size in bytes and time of last change (ns) of the
-            file that it led to.
+        files: each path, and what identifies the file that it led to and its version.
     """
 
-    files: dict[Path, tuple[int, int, int, int]]
+    files: dict[Path, Identity]
 
     @classmethod
     def of(cls, paths: Iterable[Path]) -> Snapshot:
@@ -31,25 +33,13 @@ class Snapshot:
         Raises:
             WorkError: one is missing or cannot be looked at; names it.
         """
-        return cls({path: _identity(path, "cannot be read") for path in paths})
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Do something with the files, and refuse it when they changed meanwhile.
-
-        Where the work itself fails, a change is named as the reason. A file that is mapped and
-        becomes shorter does not end the process.
-
-        Raises:
-            WorkError: as `require_unchanged`.
-        """
-        try:
-            with truncation_refused():
-                yield
-        except Exception:
-            self.require_unchanged()
-            raise
-        self.require_unchanged()
+        found = {}
+        for path in paths:
+            try:
+                found[path] = identity(path.stat())
+            except OSError as error:
+                raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        return cls(found)
 
     def require_unchanged(self) -> None:
         """Compare the files with what they are now.
@@ -60,13 +50,45 @@ class Snapshot:
             WorkError: one was written to, cut, replaced or removed; names it.
         """
         for path, before in self.files.items():
-            if _identity(path, "changed while it was read") != before:
-                raise WorkError("changed while it was read", where=str(path), fix=_FIX)
+            try:
+                now = identity(path.stat())
+            except OSError as error:
+                raise changed(path, error) from error
+            if now != before:
+                raise changed(path)
 
 
-def _identity(path: Path, problem: str) -> tuple[int, int, int, int]:
+_KEPT: ContextVar[list[Snapshot] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def sources_kept() -> Iterator[None]:
+    """Do some work, and refuse it when a file that it says is a source changed meanwhile.
+
+    Where the work itself fails, a change is named as the reason.
+
+    Raises:
+        WorkError: as `Snapshot.require_unchanged`.
+    """
+    kept: list[Snapshot] = []
+    token = _KEPT.set(kept)
     try:
-        stat = path.stat()
-    except OSError as error:
-        raise WorkError(f"{problem}: {error.strerror}", where=str(path), fix=_FIX) from error
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+        yield
+    except Exception:
+        _require(kept)
+        raise
+    finally:
+        _KEPT.reset(token)
+    _require(kept)
+
+
+def is_source(paths: Iterable[Path]) -> None:
+    """Say that files are read by the work that is being done, if any is inside `sources_kept`."""
+    kept = _KEPT.get()
+    if kept is not None:
+        kept.append(Snapshot.of(paths))
+
+
+def _require(kept: Iterable[Snapshot]) -> None:
+    for snapshot in kept:
+        snapshot.require_unchanged()

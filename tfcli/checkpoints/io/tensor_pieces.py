@@ -12,11 +12,12 @@ from torch import Tensor
 
 from tfcli.checkpoints.io.casting import PIECE as CAST_PIECE
 from tfcli.checkpoints.io.casting import convert_into, raw_bytes, row_blocks, wide_scratch
+from tfcli.checkpoints.io.file_tensor import FileTensor, Values, flat_pieces
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
-PIECE = 1 << 20
-"""Elements that are looked at together. Their copies in fp32, 4 MB each, stay near the processor's
+PIECE = 1 << 19
+"""Elements that are looked at together. Their copies in fp32, 2 MB each, stay near the processor's
 cache: pieces four times as large took up to twice the time."""
 
 
@@ -35,33 +36,45 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Walk through tensors of one shape side by side: flat views of at most PIECE elements."""
-    return zip(*(tensor.reshape(-1).split(PIECE) for tensor in tensors), strict=True)
+def pieces(*tensors: Values) -> Iterator[tuple[Tensor, ...]]:
+    """Walk through tensors of one shape side by side: flat, of at most PIECE elements.
+
+    Each piece is valid until the next.
+    """
+    return zip(*(flat_pieces(tensor, PIECE) for tensor in tensors), strict=True)
 
 
-def same_bits(one: Tensor, other: Tensor) -> bool:
+def same_bits(one: Values, other: Values) -> bool:
     """Whether two tensors have the same type, shape and bits; NaN equals itself."""
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
     return all(_equal_bits(a, b) for a, b in pieces(one, other))
 
 
-def same_after_cast(before: Tensor, after: Tensor) -> bool:
+def same_after_cast(before: Values, after: Values) -> bool:
     """Whether `after` holds, bit for bit, what casting `before` to its type gives."""
     if before.shape != after.shape:
         return False
     if before.dtype == after.dtype:
         return same_bits(before, after)
-    flat, at = after.reshape(-1), 0
-    scratch, wide = torch.empty(min(CAST_PIECE, flat.numel()), dtype=after.dtype), wide_scratch()
-    for block in row_blocks(before, CAST_PIECE):
+    scratch, wide = torch.empty(CAST_PIECE, dtype=after.dtype), wide_scratch()
+    for block, found in _side_by_side(before, after):
         expected = scratch[: block.numel()]
         convert_into(expected.view(block.shape), block, wide)
-        if not _equal_bits(expected, flat[at : at + expected.numel()]):
+        if not _equal_bits(expected, found):
             return False
-        at += expected.numel()
     return True
+
+
+def _side_by_side(before: Values, after: Values) -> Iterator[tuple[Tensor, Tensor]]:
+    if isinstance(before, FileTensor) or before.is_contiguous():
+        yield from zip(flat_pieces(before, CAST_PIECE), flat_pieces(after, CAST_PIECE), strict=True)
+        return
+    # Blocks of any strides, so that no second whole tensor is made, are not all of one length.
+    flat, at = (after() if isinstance(after, FileTensor) else after).reshape(-1), 0
+    for block in row_blocks(before, CAST_PIECE):
+        yield block, flat[at : at + block.numel()]
+        at += block.numel()
 
 
 def _equal_bits(one: Tensor, other: Tensor) -> bool:

@@ -82,7 +82,7 @@ def open_parts(path: Path) -> tuple[TorchFile, ...]:
         )
     if names != [f"mp_rank_{number:02d}" for number in range(len(names))]:
         raise WorkError(f"{', '.join(names[:4])}: a part is missing", where=str(path), fix=_MISSING)
-    return tuple(TorchFile(inside(path, f"{name}/{NAME}"), writable=False) for name in names)
+    return tuple(TorchFile(inside(path, f"{name}/{NAME}")) for name in names)
 
 
 def _iteration(path: Path) -> Path:

@@ -85,18 +85,15 @@ def _open_parts(path: Path) -> tuple[TensorSource, ...]:
             f"expected consolidated.00.pth and so on, once each; found {held}", where=str(path)
         )
     if single:
-        return (TensorSource([open_file(inside(path, single[0]), writable=False)]),)
+        return (TensorSource([open_file(inside(path, single[0]))]),)
     if shards:
         counts = {count for _, count in shards.values()}
         _require_numbers(path, set(shards), set(range(1, max(counts) + 1)))
-        files = [open_file(inside(path, shards[n][0]), writable=False) for n in sorted(shards)]
+        files = [open_file(inside(path, shards[n][0])) for n in sorted(shards)]
         return (TensorSource(files),)
     by_number = {int(m[1]): m[0] for m in numbered}
     _require_numbers(path, set(by_number), set(range(max(by_number) + 1)))
-    return tuple(
-        TensorSource([open_file(inside(path, by_number[n]), writable=False)])
-        for n in sorted(by_number)
-    )
+    return tuple(TensorSource([open_file(inside(path, by_number[n]))]) for n in sorted(by_number))
 
 
 def _require_numbers(path: Path, found: set[int], wanted: set[int]) -> None:

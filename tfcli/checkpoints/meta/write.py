@@ -40,7 +40,7 @@ def prepare(view: Checkpoint) -> Checkpoint:
 def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
     """Write a folder that Meta's code and `meta.read` read.
 
-    Memory is that of one whole tensor beside the mapped source; each is made once for every part.
+    Memory is that of one whole tensor; each is made once for every part.
 
     Args:
         plan: of a view that went through `prepare`.

@@ -43,7 +43,7 @@ def read(path: Path, asked: Reading) -> Checkpoint:
         WorkError: another quantization mode, or tensors that do not fit each other.
     """
     config = read_object(path, CONFIG)
-    source = open_tensors(path, writable=False)
+    source = open_tensors(path)
     quantization = config.get("quantization") or {}
     tensors: dict[str, TensorEntry] = {}
     for info in source.infos():

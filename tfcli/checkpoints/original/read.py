@@ -113,9 +113,9 @@ def _config(
 def _open(path: Path) -> TensorSource:
     """The weights; of Meta's folders the one file that they may have."""
     if not path.is_dir():
-        return TensorSource([open_file(path, writable=False)])
+        return TensorSource([open_file(path)])
     if not (path / PARAMS).is_file():
-        return open_tensors(path, writable=False)
+        return open_tensors(path)
     parts = sorted(path.glob("consolidated*"))
     if len(parts) != 1:
         raise WorkError(
@@ -123,4 +123,4 @@ def _open(path: Path) -> TensorSource:
             where=str(path),
             fix="take the model's Hugging Face folder",
         )
-    return TensorSource([open_file(inside(path, parts[0].name), writable=False)])
+    return TensorSource([open_file(inside(path, parts[0].name))])

@@ -52,7 +52,7 @@ class PackedLinear:
         return shape if self.place.transposed else shape[::-1]
 
     def open(self, checkpoint: Checkpoint) -> QuantizedLinear:
-        """The module with its mapped tensors; checked against the config.
+        """The module with its tensors; checked against the config.
 
         Raises:
             WorkError: a part is missing, or has another type or shape.

@@ -9,11 +9,12 @@ Source: torch/serialization.py (`_legacy_save`, `_legacy_load`).
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 from typing import Any
 
 from tfcli.checkpoints.io.dtypes import BITS
+from tfcli.checkpoints.io.growing import Growing
+from tfcli.checkpoints.io.opened import OpenedFile, Reader
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.torch.pickle.globals import find_global
 from tfcli.checkpoints.torch.pickle.machine import Machine
@@ -27,27 +28,25 @@ _COUNT = 8  # bytes of the number before each storage
 _AGAIN = "get the file again; it is damaged or was not written by torch.save"
 
 
-def read_legacy(path: Path) -> Any:
+def read_legacy(file: OpenedFile) -> Any:
     """The pickled object of a legacy file, its tensors as `StoredTensor`. No weights are read.
 
     Raises:
         WorkError: it is no such file, is big-endian, holds a pickle that is refused, or storages
             that are not what the pickle says.
     """
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _Reader(data, path).read()
-    except OSError as error:
-        raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except ValueError:  # of mmap; what is in the file is no reason for one
-        raise WorkError("truncated: the file is empty", where=str(path), fix=_AGAIN) from None
+    if not file.size:
+        raise WorkError("truncated: the file is empty", where=str(file.path), fix=_AGAIN)
+    with file.reading() as reader:
+        return _Pickles(reader, file.path).read()
 
 
-class _Reader:
+class _Pickles:
     """What the five pickles share: the place in the file, the budget, and the storages."""
 
-    def __init__(self, data: mmap.mmap, path: Path) -> None:
-        self.data, self.path = data, path
+    def __init__(self, reader: Reader, path: Path) -> None:
+        self.reader, self.path = reader, path
+        self.source = Growing(reader)
         self.at = 0
         self.left: int | None = None
         self.storages: dict[str, Storage] = {}
@@ -72,7 +71,7 @@ class _Reader:
 
     def pickle(self, name: str) -> Any:
         machine = Machine(
-            self.data,
+            self.source,
             start=self.at,
             find=find_global,
             persistent=self.persistent,
@@ -116,12 +115,12 @@ class _Reader:
             storage = waiting.pop(key, None)
             if storage is None:
                 raise self.refuse(f"storage keys: {short(key)} is unknown or stands twice")
-            count = int.from_bytes(self.data[self.at : self.at + _COUNT], "little", signed=True)
+            count = int.from_bytes(self.reader.bytes(self.at, _COUNT), "little", signed=True)
             start = self.at + _COUNT
-            if start + storage.nbytes > len(self.data):
+            if start + storage.nbytes > self.reader.size:
                 raise self.refuse(
                     f"truncated: storage {short(key)} takes bytes {start} to "
-                    f"{start + storage.nbytes}, the file has {len(self.data)}"
+                    f"{start + storage.nbytes}, the file has {self.reader.size}"
                 )
             if count * _itemsize(storage.dtype) != storage.nbytes:
                 raise self.refuse(
@@ -132,8 +131,8 @@ class _Reader:
             self.at = start + storage.nbytes
         if waiting:
             raise self.refuse(f"storage keys: {short(next(iter(waiting)))} is missing")
-        if self.at != len(self.data):
-            raise self.refuse(f"{len(self.data) - self.at} bytes follow the last storage")
+        if self.at != self.reader.size:
+            raise self.refuse(f"{self.reader.size - self.at} bytes follow the last storage")
         for view in self.views.values():
             if view.whole is not None:
                 view.start += view.whole.start

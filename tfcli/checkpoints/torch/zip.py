@@ -10,18 +10,18 @@ Source: torch/serialization.py (`_save`, `_load`) and caffe2/serialize/inline_co
 
 from __future__ import annotations
 
-import mmap
-import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from tfcli.checkpoints.io.dtypes import BITS
+from tfcli.checkpoints.io.growing import Growing
+from tfcli.checkpoints.io.opened import OpenedFile, Reader
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.torch.pickle.globals import STORAGE_TYPES, find_global
-from tfcli.checkpoints.torch.pickle.machine import Machine
+from tfcli.checkpoints.torch.pickle.machine import BUDGET, BUDGET_SHARE, Machine
 from tfcli.checkpoints.torch.pickle.values import Global, PickleRefusedError, Storage
-from tfcli.checkpoints.torch.zip_directory import Entry, Window, common_folder, read_directory
+from tfcli.checkpoints.torch.zip_directory import Entry, Part, common_folder, read_directory
 from tfcli.errors import WorkError
 
 MAX_PICKLE = 64_000_000  # bytes; one of 40,000 tensors takes 12 MB
@@ -29,36 +29,25 @@ _SMALL = 64  # bytes that a record such as byteorder may have
 _AGAIN = "get the file again; it is damaged or was not written by torch.save"
 
 
-def read_zip(path: Path, part: tuple[int, int] | None = None) -> Any:
+def read_zip(file: OpenedFile, part: tuple[int, int] | None = None) -> Any:
     """The pickled object of a zip file, its tensors as `StoredTensor`. No weights are read.
 
     Args:
-        path: the file.
+        file: the opened file.
         part: where in it the archive begins and its length, in bytes; None: it is the whole file.
 
     Raises:
         WorkError: a broken archive, a big-endian or TorchScript file, a pickle that is refused,
             or storages that are not what the pickle says.
     """
-    try:
-        with path.open("rb") as file:
-            entries = _entries(file, path, part)
-            prefix = common_folder(entries)
-            records = _records(path, entries, prefix)
-            _require_little(file.fileno(), path, records.get("byteorder"))
-            pickled = records["data.pkl"]
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                return _unpickle(mapped, path, pickled, records)
-    except OSError as error:
-        raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
-
-
-def _entries(file: BinaryIO, path: Path, part: tuple[int, int] | None) -> dict[str, Entry]:
-    if part is None:
-        return read_directory(file, path)
-    start, length = part
-    inner = read_directory(cast(BinaryIO, Window(file, start, length)), path)
-    return {name: replace(entry, start=start + entry.start) for name, entry in inner.items()}
+    path = file.path
+    with file.reading() as reader:
+        start, length = part or (0, reader.size)
+        inner = read_directory(Part(reader, start, length), path)
+        entries = {name: replace(one, start=start + one.start) for name, one in inner.items()}
+        records = _records(path, entries, common_folder(entries))
+        _require_little(reader, path, records.get("byteorder"))
+        return _unpickle(reader, path, records["data.pkl"], records)
 
 
 def storage_type(value: Any) -> str | None:
@@ -88,7 +77,7 @@ def storage_id(value: Any, length: int) -> tuple[Any, ...]:
     return (kind, key, location, numel, *rest)
 
 
-def _unpickle(mapped: mmap.mmap, path: Path, pickled: Entry, records: dict[str, Entry]) -> Any:
+def _unpickle(reader: Reader, path: Path, pickled: Entry, records: dict[str, Entry]) -> Any:
     storages: dict[str, Storage] = {}
 
     def persistent(value: Any) -> Storage:
@@ -110,12 +99,14 @@ def _unpickle(mapped: mmap.mmap, path: Path, pickled: Entry, records: dict[str, 
             known = storages[key] = Storage(key, dtype, entry.nbytes, entry.start)
         return known
 
-    end = pickled.start + pickled.nbytes
-    machine = Machine(mapped, start=pickled.start, end=end, find=find_global, persistent=persistent)
+    source = Growing(reader, pickled.start, pickled.nbytes)
+    budget = BUDGET + reader.size // BUDGET_SHARE
+    machine = Machine(source, find=find_global, persistent=persistent, budget=budget)
     try:
         content = machine.load()
-        if machine.at != end:
-            raise PickleRefusedError(f"{end - machine.at} bytes follow the end of the pickle")
+        if machine.at != machine.end:
+            left = machine.end - machine.at
+            raise PickleRefusedError(f"{left} bytes follow the end of the pickle")
     except PickleRefusedError as problem:
         raise WorkError(f"data.pkl: {problem.what}", where=str(path), fix=problem.fix) from None
     return content
@@ -145,10 +136,10 @@ def _records(path: Path, entries: dict[str, Entry], prefix: str | None) -> dict[
     return records
 
 
-def _require_little(descriptor: int, path: Path, entry: Entry | None) -> None:
+def _require_little(reader: Reader, path: Path, entry: Entry | None) -> None:
     if entry is None:
         return
-    text = os.pread(descriptor, min(entry.nbytes, _SMALL), entry.start)
+    text = reader.bytes(entry.start, min(entry.nbytes, _SMALL))
     if text != b"little":
         found = "big-endian" if text == b"big" else f"of the byte order {text!r}"
         raise WorkError(

@@ -1,6 +1,6 @@
 """Where the files in a zip archive lie: its directory, checked before anything else is read.
 
-Python's zipfile is made to unpack; this is made to map. Only stored (not compressed) entries are
+Python's zipfile is made to unpack; this tells places. Only stored (not compressed) entries are
 accepted, so that an entry's bytes are the file's own bytes, and each is checked to have a place of
 its own inside of the archive.
 
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Protocol
 
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
@@ -52,39 +52,45 @@ class Entry:
     nbytes: int
 
 
-class Window:
-    """A part of a file, read as if it were the file: what `read_directory` needs of one."""
+class Places(Protocol):
+    """A file, or one that is far away."""
 
-    def __init__(self, file: BinaryIO, start: int, length: int) -> None:
-        self.file, self.start, self.length = file, start, length
-        self.at = 0
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place, counted from the part's beginning or, for 2, from its end."""
-        self.at = offset + (self.length if whence == 2 else 0)
-        return self.at
-
-    def read(self, count: int) -> bytes:
-        """Up to `count` bytes, none from beyond the part."""
-        self.file.seek(self.start + self.at)
-        data = self.file.read(min(count, max(self.length - self.at, 0)))
-        self.at += len(data)
-        return data
+    def bytes(self, start: int, count: int) -> bytes:
+        """`count` bytes from the place `start` on; fewer where the file ends."""
 
 
-def read_directory(file: BinaryIO, path: Path) -> dict[str, Entry]:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The part of a file that an archive is.
+
+    Args:
+        reader: of the file.
+        start: where in it the part begins.
+        size: its length in bytes.
+    """
+
+    reader: Places
+    start: int
+    size: int
+
+    def bytes(self, start: int, count: int) -> bytes:
+        """`count` bytes from the place `start` of the part on; none from beyond it."""
+        return self.reader.bytes(self.start + start, min(count, max(self.size - start, 0)))
+
+
+def read_directory(part: Part, path: Path) -> dict[str, Entry]:
     """The entries of an archive by name, in the order of the directory.
 
     Args:
-        file: the archive, opened for reading; may be left at any place.
-        path: its path, for errors.
+        part: the archive.
+        path: its file, for errors.
 
     Raises:
         WorkError: a broken directory, an entry that is compressed or encrypted, lies outside of
             the archive or over another one, has the name of another one or one that leads away.
     """
     try:
-        return _read(file, path)
+        return _read(part)
     except _BrokenError as error:
         raise WorkError(str(error), where=str(path), fix=_AGAIN) from None
 
@@ -93,18 +99,17 @@ class _BrokenError(ValueError):
     """What is wrong; `read_directory` adds the file."""
 
 
-def _read(file: BinaryIO, path: Path) -> dict[str, Entry]:
-    size = file.seek(0, 2)
-    count, start, length = _find_directory(file, size)
+def _read(part: Part) -> dict[str, Entry]:
+    count, start, length = _find_directory(part)
     if length > MAX_DIRECTORY or count > MAX_ENTRIES:
         raise _BrokenError(f"zip directory: {count} entries in {length} bytes is more than is read")
-    found = list(_entries(_at(file, start, length, size), count))
+    found = list(_entries(_at(part, start, length), count))
     entries: dict[str, Entry] = {}
     past = 0
     for header, name, nbytes in sorted(found):
         if header < past:
             raise _BrokenError(f"zip entry {short(name)}: it overlaps the entry before it")
-        begin = _data_start(file, header, name, start)
+        begin = _data_start(part, header, name, start)
         past = begin + nbytes
         if past > start:
             raise _BrokenError(
@@ -117,9 +122,11 @@ def _read(file: BinaryIO, path: Path) -> dict[str, Entry]:
     return {name: entries[name] for _, name, _ in found}
 
 
-def _find_directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
+def _find_directory(part: Part) -> tuple[int, int, int]:
     """How many entries, where their directory begins, and its length."""
-    tail = _at(file, max(size - MAX_COMMENT - END_LAYOUT.size, 0), None, size)
+    size = part.size
+    from_here = max(size - MAX_COMMENT - END_LAYOUT.size, 0)
+    tail = _at(part, from_here, size - from_here)
     place = tail.rfind(END)
     if place < 0 or len(tail) - place < END_LAYOUT.size:
         raise _BrokenError("truncated: the zip archive has no end record")
@@ -128,10 +135,10 @@ def _find_directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
         raise _BrokenError("zip end record: bytes are left over after it")
     end = size - len(tail) + place
     locator = end - LOCATOR64_LAYOUT.size
-    text = _at(file, locator, LOCATOR64_LAYOUT.size, size) if locator >= 0 else b""
+    text = _at(part, locator, LOCATOR64_LAYOUT.size) if locator >= 0 else b""
     if text.startswith(LOCATOR64):
         _, _, end, disks = LOCATOR64_LAYOUT.unpack(text)
-        record = _at(file, end, END64_LAYOUT.size, size)
+        record = _at(part, end, END64_LAYOUT.size)
         if not record.startswith(END64) or disks > 1:
             raise _BrokenError("zip64 end record: it is not where its locator says")
         _, _, _, _, disk, first, here, count, length, start = END64_LAYOUT.unpack(record)
@@ -189,13 +196,14 @@ def _wide(extra: bytes, name: str) -> Iterator[int]:
         at += length
 
 
-def _data_start(file: BinaryIO, header: int, name: str, end: int) -> int:
-    local = _at(file, header, LOCAL_LAYOUT.size, end)
+def _data_start(part: Part, header: int, name: str, end: int) -> int:
+    before = replace(part, size=end)
+    local = _at(before, header, LOCAL_LAYOUT.size)
     if not local.startswith(LOCAL):
         raise _BrokenError(f"zip entry {short(name)}: no local header at byte {header}")
     fields = LOCAL_LAYOUT.unpack(local)
     flags, method, named, extra = (fields[i] for i in (2, 3, 9, 10))
-    own = _at(file, header + LOCAL_LAYOUT.size, named, end)
+    own = _at(before, header + LOCAL_LAYOUT.size, named)
     if own != name.encode():
         raise _BrokenError(
             f"zip entry {short(name)}: its local header says {short(own.decode(errors='replace'))}"
@@ -223,11 +231,12 @@ def _checked_name(raw: bytes) -> str:
     return name
 
 
-def _at(file: BinaryIO, start: int, count: int | None, size: int) -> bytes:
-    if start > size or (count is not None and start + count > size):
-        raise _BrokenError(f"truncated: {count} bytes at {start} are outside of the {size} held")
-    file.seek(start)
-    return file.read(size - start if count is None else count)
+def _at(part: Part, start: int, count: int) -> bytes:
+    if start + count > part.size:
+        raise _BrokenError(
+            f"truncated: {count} bytes at {start} are outside of the {part.size} held"
+        )
+    return part.bytes(start, count)
 
 
 def common_folder(names: Iterable[str]) -> str | None:

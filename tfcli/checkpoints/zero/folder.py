@@ -128,7 +128,7 @@ def _by_rank(path: Path, found: list[re.Match[str]]) -> tuple[TorchFile, ...]:
             where=str(path),
             fix=MISSING,
         )
-    return tuple(TorchFile(inside(path, ranks[rank]), writable=False) for rank in sorted(ranks))
+    return tuple(TorchFile(inside(path, ranks[rank])) for rank in sorted(ranks))
 
 
 def entry(file: TorchFile, key: str, kind: type) -> Any:

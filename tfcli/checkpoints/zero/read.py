@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import Reading
+from tfcli.checkpoints.dialect.pieces import narrow
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.torch.file import TorchFile
 from tfcli.checkpoints.torch.pickle.values import StoredTensor
@@ -50,6 +51,10 @@ class _Piece:
     flat: StoredTensor
     start: int
     count: int
+
+    def read(self) -> Tensor:
+        """The values; no others of the vector are read."""
+        return narrow(self.file.reads(self.flat), 0, self.start, self.count)
 
 
 def read(path: Path, asked: Reading) -> Checkpoint:
@@ -202,14 +207,11 @@ def _gather(shape: tuple[int, ...], pieces: list[_Piece], dtype: str) -> Tensor:
     from tfcli.checkpoints.io.dtypes import torch_dtype
 
     if len(pieces) == 1:
-        (piece,) = pieces
-        flat = piece.file.load(piece.flat)
-        return flat[piece.start : piece.start + piece.count].view(shape)
+        return pieces[0].read().view(shape)
     out = torch.empty(math.prod(shape), dtype=torch_dtype(dtype))
     at = 0
     for piece in pieces:
-        flat = piece.file.load(piece.flat)
-        out[at : at + piece.count] = flat[piece.start : piece.start + piece.count]
+        out[at : at + piece.count] = piece.read()
         at += piece.count
     return out.view(shape)
 
@@ -241,7 +243,7 @@ def _frozen(folder: ZeroFolder) -> dict[str, _Found]:
         if folder.stage == 3:
             found[name] = _gathered(shape, _slice(pairs, 0, count))
         elif parts[0].shape == shape:
-            found[name] = (parts[0].dtype, shape, "", partial(files[0].load, parts[0], name))
+            found[name] = (parts[0].dtype, shape, "", files[0].reads(parts[0], name))
         else:
             raise WorkError(
                 f"frozen_param_fragments of {short(name)} is {list(parts[0].shape)}, expected "
@@ -258,7 +260,7 @@ def _stored(folder: ZeroFolder) -> dict[str, _Found]:
     """
     names = folder.state("buffer_names") or []
     return {
-        name: (value.dtype, value.shape, "", partial(folder.model[0].load, value, name))
+        name: (value.dtype, value.shape, "", folder.model[0].reads(value, name))
         for name, value in folder.state("module").items()
         if type(value) is StoredTensor and type(name) is str and (folder.stage < 3 or name in names)
     }

@@ -175,7 +175,7 @@ def _load(view: Checkpoint, task: str | None) -> Model:
     """A view's model in float32, with memory of its own for every tensor.
 
     How a matrix lies in memory, and where it begins, decides in which order its products are
-    added, and mapped files differ in both. They are not to be written to either.
+    added, and files differ in both.
     """
     model = load_model(view, task=task, dtype=torch.float32)
     for slot in (*model.parameters(), *model.buffers()):

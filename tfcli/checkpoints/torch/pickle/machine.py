@@ -11,10 +11,10 @@ much time. Objects nest in the pickle's own stack, never in Python's.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable
 from typing import Any
 
+from tfcli.checkpoints.io.growing import Growing
 from tfcli.checkpoints.torch.pickle.opcodes import HANDLERS, PRICES, STOP, opcode_name
 from tfcli.checkpoints.torch.pickle.values import Global, PickleRefusedError
 
@@ -28,27 +28,30 @@ class Machine:
     """Reads one pickle out of a file.
 
     Args:
-        data: the file, or a part of it.
+        source: the file, or a part of it.
         find: gives the `Global` for a name, or raises PickleRefusedError.
         persistent: gives the object for a persistent id, or raises PickleRefusedError.
         start: where the pickle begins.
-        end: where it must have ended; None for the end of `data`.
-        budget: what the opcodes may cost; None for what the size of `data` allows.
+        budget: what the opcodes may cost; None for what the size of `source` allows.
+
+    Attributes:
+        data: what of `source` was read so far.
+        end: where the pickle must have ended.
     """
 
     def __init__(
         self,
-        data: bytes | mmap.mmap,
+        source: Growing,
         *,
         find: Callable[[str], Global],
         persistent: Callable[[Any], Any],
         start: int = 0,
-        end: int | None = None,
         budget: int | None = None,
     ) -> None:
-        self.data, self.find, self.persistent = data, find, persistent
-        self.at, self.end = start, len(data) if end is None else end
-        self.left = BUDGET + len(data) // BUDGET_SHARE if budget is None else budget
+        self.data, self.find, self.persistent = source.held, find, persistent
+        self.need = source.need
+        self.at, self.end = start, source.size
+        self.left = BUDGET + source.size // BUDGET_SHARE if budget is None else budget
         self.stack: list[Any] = []
         self.open: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -59,12 +62,15 @@ class Machine:
         Raises:
             PickleRefusedError: it is damaged, spends its budget, or asks for more than data.
         """
-        data, end = self.data, self.end
+        data, held, end = self.data, len(self.data), self.end
         while True:
             at = self.at
             try:
-                if at >= end:
-                    raise PickleRefusedError("the pickle is cut off")
+                if at >= held:
+                    if at >= end:
+                        raise PickleRefusedError("the pickle is cut off")
+                    self.need(at + 1)
+                    held = len(data)
                 code = data[at]
                 self.at = at + 1
                 if code == STOP:
@@ -97,7 +103,8 @@ class Machine:
             )
         self.spend(count)
         self.at = start + count
-        return self.data[start : self.at]
+        self.need(self.at)
+        return bytes(self.data[start : self.at])
 
     def spend(self, price: int) -> None:
         """Take from the budget before something is allocated."""

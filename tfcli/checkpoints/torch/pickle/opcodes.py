@@ -70,6 +70,7 @@ def _fixed(code: int, layout: str) -> None:
         machine.at = start + packed.size
         if machine.at > machine.end:
             raise PickleRefusedError("the pickle is cut off")
+        machine.need(machine.at)
         machine.stack.append(packed.unpack_from(machine.data, start)[0])
 
 
@@ -364,7 +365,8 @@ def _recall(machine: Machine, slot: int) -> None:
 
 
 def _line(machine: Machine) -> str:
-    stop = machine.data.find(b"\n", machine.at, min(machine.end, machine.at + MAX_LINE))
+    machine.need(machine.at + MAX_LINE)
+    stop = machine.data.find(b"\n", machine.at, machine.at + MAX_LINE)
     if stop < 0:
         raise PickleRefusedError(f"GLOBAL: no name ends within {MAX_LINE} bytes")
     line = machine.take(stop + 1 - machine.at)

@@ -1,0 +1,147 @@
+"""A file that is read piece by piece, and must stay meanwhile what it was when it was opened.
+
+Bytes are copied into memory of this process and never mapped: a map of a file that becomes shorter
+ends the process without a word, and one of a file that is written over gives a part of each
+version. Every read looks at the file before and after, so what comes out of several reads is of one
+version, the one that was opened.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tfcli.errors import WorkError
+
+_FIX = "let what writes the file finish, or copy it first, and run it again"
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK  # to open a pipe would wait for ever
+Identity = tuple[int, int, int, int]
+
+
+class OpenedFile:
+    """A regular file, opened for reading.
+
+    No descriptor is kept, for a checkpoint may have more files than a process may open. The path
+    must lead to the same file each time.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        size: in bytes.
+
+    Raises:
+        WorkError: it is missing, no file, or cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            descriptor = os.open(path, _FLAGS)
+        except FileNotFoundError:
+            raise WorkError("the file is missing", where=str(path)) from None
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        try:
+            found = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise WorkError("not a file", where=str(path))
+        self.size = found.st_size
+        self._identity = identity(found)
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """Read some of the file, and refuse what was read where the file changed.
+
+        A change that keeps the size and sets the time back is not seen.
+        Where the block itself fails, a change is named as the reason.
+
+        Raises:
+            WorkError: it was written to, cut, replaced or removed, or cannot be read; names it.
+        """
+        try:
+            descriptor = os.open(self.path, _FLAGS)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise changed(self.path, error) from error
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+        try:
+            self._require(descriptor)
+            try:
+                yield Reader(descriptor, self.path, self.size)
+            except Exception:
+                self._require(descriptor)
+                raise
+            self._require(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _require(self, descriptor: int) -> None:
+        if identity(os.fstat(descriptor)) != self._identity:
+            raise changed(self.path)
+
+
+class Reader:
+    """The bytes of an opened file.
+
+    Attributes:
+        size: of the file, in bytes.
+    """
+
+    def __init__(self, descriptor: int, path: Path, size: int) -> None:
+        self.size = size
+        self._descriptor, self._path = descriptor, path
+
+    def bytes(self, start: int, count: int) -> bytes:
+        """`count` bytes from the place `start` on; fewer where the file ends.
+
+        Raises:
+            WorkError: it cannot be read.
+        """
+        try:
+            return os.pread(self._descriptor, count, start)
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
+
+    def into(self, start: int, memory: memoryview) -> None:
+        """Fill `memory`, of bytes, with those from the place `start` on.
+
+        Other threads of the process go on meanwhile.
+
+        Raises:
+            WorkError: the file became shorter, or cannot be read.
+        """
+        at = 0
+        while at < memory.nbytes:  # one call moves at most 2 GiB on Linux
+            try:
+                count = os.preadv(self._descriptor, [memory[at:]], start + at)
+            except OSError as error:
+                raise _unreadable(self._path, error) from error
+            if not count:
+                raise changed(self._path)
+            at += count
+
+
+def identity(found: os.stat_result) -> Identity:
+    """What tells a file and its version from others: device, inode, size, time of last change."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def changed(path: Path, error: OSError | None = None) -> WorkError:
+    """The error that a file became another one while it was read.
+
+    Args:
+        path: the file.
+        error: why it is not there any more.
+    """
+    what = "changed while it was read" + ("" if error is None else f": {error.strerror}")
+    return WorkError(what, where=str(path), fix=_FIX)
+
+
+def _unreadable(path: Path, error: OSError) -> WorkError:
+    return WorkError(f"cannot be read: {error.strerror}", where=str(path))
