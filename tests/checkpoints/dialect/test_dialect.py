@@ -295,3 +295,53 @@ def test_what_may_be_missing_may_be_there_too():
     assert list(rules.to_hf(by_name(tensor("a", (1,))), {})) == ["b"]
     both = by_name(tensor("a", (1,)), tensor("head", (1,)))
     assert list(rules.to_hf(both, {})) == ["b", "lm_head"]
+
+
+def test_what_may_be_missing_is_there_for_all_numbers_or_for_none():
+    rules = dialect(
+        Rule("a.{n}.weight", "b.{n}.weight"),
+        Rule("a.{n}.bias", "b.{n}.bias"),
+        numbers={"n": range(2)},
+        optional=(r"b\.\d+\.bias",),
+    )
+    stored = by_name(*(tensor(f"a.{n}.weight", (1,)) for n in range(2)))
+    assert list(rules.to_hf(stored, {})) == ["b.0.weight", "b.1.weight"]
+    half = {**stored, "a.1.bias": tensor("a.1.bias", (1,))}
+    with pytest.raises(WorkError, match=r"test: missing: 'a\.0\.bias'"):
+        rules.to_hf(half, {})
+
+
+def test_rules_of_what_differs_pass_the_rest_on():
+    rules = dialect(
+        Rule("qkv", ("body.q", "body.k", "body.v"), (Split(0, (1, 1, 1)),)),
+        Rule("norm", "body.norm"),
+    )
+    rules = dataclasses.replace(rules, whole=False, spellings=((r"^outer\.", ""),))
+    stored = by_name(tensor("outer.odd", (2,)), tensor("qkv", (3,)))
+    shown = rules.to_hf(stored, {})
+    assert list(shown) == ["odd", "body.q", "body.k", "body.v"] and shown["odd"].name == "odd"
+    assert_equal(rules.from_hf(shown, {}), by_name(tensor("odd", (2,)), tensor("qkv", (3,))))
+    # Hugging Face's own names may be the stored ones, once.
+    norm = {"body.norm": tensor("body.norm", (1,))}
+    assert list(rules.to_hf(norm, {})) == ["body.norm"]
+    with pytest.raises(WorkError, match=r"'body\.norm' and 'norm' are one tensor"):
+        rules.to_hf({**norm, "norm": tensor("norm", (1,))}, {})
+    with pytest.raises(WorkError, match=r"missing: 'body\.v'"):
+        rules.from_hf({name: shown[name] for name in ("body.q", "body.k")}, {})
+
+
+def test_a_body_alone_has_names_without_the_prefix():
+    rules = dialect(Rule("norm", "body.norm"), Rule("head", "head"))
+    rules = dataclasses.replace(rules, prefix="body.")
+    found = rules.with_prefix(by_name(tensor("norm", (1,)), tensor("head", (1,))), {})
+    assert {name: one.name for name, one in found.items()} == {
+        "body.norm": "body.norm",
+        "head": "head",
+    }
+
+
+def test_what_has_no_place_in_what_is_stored_is_left_out_and_said():
+    rules = dataclasses.replace(dialect(Rule("a", "b")), unwritten={r".*\.mask": "computed"})
+    shown = by_name(tensor("b", (1,)), tensor("b.mask", (1,)))
+    assert list(rules.from_hf(shown, {})) == ["a"]
+    assert rules.left_unwritten(shown) == {"b.mask": "computed"}

@@ -1,10 +1,11 @@
 """A dialect: how some repository names and lays out a model's tensors, as a list of rules.
 
 The list is read in both directions. A rule relates stored tensors to Hugging Face's, one to one,
-one to many or many to one, through steps that each have an inverse (`dialect_steps`). So what makes
+one to many or many to one, through steps that each have an inverse (`steps`). So what makes
 Hugging Face's tensors of stored ones also makes the stored ones again, bit for bit. Nothing is
 passed over: a tensor that no rule knows, one that a rule lacks and one that two rules name are
-errors that name it.
+errors that name it. Only where a repository shares most names with Hugging Face (`whole=False`)
+are the rules those of what differs.
 
     Rule("embedder.weight", "model.embed_tokens.weight")
     Rule(
@@ -45,7 +46,8 @@ class Facts:
         sizes: rows and columns by the words that steps use.
         numbers: a word in braces -> the numbers that Hugging Face's names have in its place.
             Stored names count from 0. `range(layers)` where both are the same.
-        optional: Hugging Face's names that may be missing, such as an output layer that is tied.
+        optional: regular expressions of Hugging Face's names that may be missing, such as an output
+            layer that is tied, or biases. What a rule has for one number it must have for all.
     """
 
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -103,6 +105,10 @@ class Dialect:
         dropped: regular expression of stored names that have no place -> why.
         spellings: regular expressions and what stands for them, applied to stored names one after
             the other: other names that files have for the same tensors. Only read.
+        unwritten: as `dropped`, of Hugging Face's names.
+        prefix: begins Hugging Face's names of the body; checkpoints of it alone may leave it out.
+        whole: the rules know every tensor. False: they know those that differ; others have one name
+            on both sides, and which of them must be there is not said.
     """
 
     name: str
@@ -111,6 +117,9 @@ class Dialect:
     facts: Callable[[Mapping[str, Any]], Facts]
     dropped: Mapping[str, str] = field(default_factory=dict)
     spellings: tuple[tuple[str, str], ...] = ()
+    unwritten: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = ""
+    whole: bool = True
 
     def spelt(self, name: str) -> str:
         """A stored name as the rules have it."""
@@ -122,6 +131,17 @@ class Dialect:
         """Hugging Face's names of all tensors, optional ones too."""
         rules = _written_out(self, self.facts(config))
         return [name for rule in rules for name in rule.targets]
+
+    def with_prefix(
+        self, tensors: Mapping[str, TensorEntry], config: Mapping[str, Any]
+    ) -> dict[str, TensorEntry]:
+        """Hugging Face's tensors with the body's prefix, where a checkpoint leaves it out."""
+        known, found = set(self.names(config)), {}
+        for name, tensor in tensors.items():
+            whole = self.prefix + name
+            name = whole if name not in known and whole in known else name
+            found[name] = replace(tensor, name=name)
+        return found
 
     def layouts(self, config: Mapping[str, Any]) -> dict[str, Layout]:
         """By the stored names of the rules."""
@@ -137,12 +157,11 @@ class Dialect:
 
     def unused(self, names: Iterable[str]) -> dict[str, str]:
         """The stored names that are left out -> why."""
-        return {
-            name: why
-            for name in names
-            for pattern, why in self.dropped.items()
-            if re.fullmatch(pattern, name)
-        }
+        return _matched(self.dropped, names)
+
+    def left_unwritten(self, names: Iterable[str]) -> dict[str, str]:
+        """Those of Hugging Face's names that are left out -> why."""
+        return _matched(self.unwritten, names)
 
     def to_hf(
         self, stored: Mapping[str, TensorEntry], config: Mapping[str, Any]
@@ -163,11 +182,11 @@ class Dialect:
             spelt = self.spelt(name)
             if spelt in wanted:
                 first = wanted[spelt].name
-                raise WorkError(f"{self.name}: {short(first)} and {short(name)} are one tensor")
+                raise _twice(self, first, name)
             if name not in left_out:
                 wanted[spelt] = tensor
         facts = self.facts(config)
-        return _convert(self.name, _written_out(self, facts), wanted, facts.sizes)
+        return _convert(self, _written_out(self, facts), wanted, facts.sizes)
 
     def from_hf(
         self, tensors: Mapping[str, TensorEntry], config: Mapping[str, Any]
@@ -179,13 +198,16 @@ class Dialect:
         """
         facts = self.facts(config)
         rules = [_inverse(rule) for rule in _written_out(self, facts)]
-        return _convert(self.name, rules, tensors, facts.sizes)
+        left_out = self.left_unwritten(tensors)
+        wanted = {name: tensor for name, tensor in tensors.items() if name not in left_out}
+        return _convert(self, rules, wanted, facts.sizes)
 
 
 @dataclass(frozen=True)
 class _Plain:
-    """A rule without braces, in the direction in which it is read."""
+    """The rule `of` without braces, in the direction in which it is read."""
 
+    of: Rule
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     steps: tuple[Step, ...]
@@ -194,7 +216,7 @@ class _Plain:
 
 def _inverse(rule: _Plain) -> _Plain:
     steps = tuple(step.inverse() for step in reversed(rule.steps))
-    return _Plain(rule.targets, rule.sources, steps, rule.optional)
+    return _Plain(rule.of, rule.targets, rule.sources, steps, rule.optional)
 
 
 def _written_out(dialect: Dialect, facts: Facts) -> list[_Plain]:
@@ -215,6 +237,7 @@ def _numbered(rule: Rule, facts: Facts) -> list[_Plain]:
     names = (rule.names,) if isinstance(rule.names, str) else rule.names
     words = [set(_BRACES.findall("".join(side))) for side in (stored, names)]
     shared = sorted(words[0] & words[1])
+    may_lack = re.compile("|".join(facts.optional) or "(?!)")
     found = []
     for places in itertools.product(*(range(len(numbers[word])) for word in shared)):
         here = dict(zip(shared, places, strict=True))
@@ -222,8 +245,8 @@ def _numbered(rule: Rule, facts: Facts) -> list[_Plain]:
         ours = {word: range(len(numbers[word])) for word in words[0] - words[1]}
         theirs = {word: numbers[word] for word in words[1] - words[0]}
         targets = _filled(names, there, theirs)
-        optional = all(name in facts.optional for name in targets)
-        found.append(_Plain(_filled(stored, here, ours), targets, rule.steps, optional))
+        optional = all(may_lack.fullmatch(name) for name in targets)
+        found.append(_Plain(rule, _filled(stored, here, ours), targets, rule.steps, optional))
     return found
 
 
@@ -238,32 +261,78 @@ def _filled(
 
 
 def _convert(
-    dialect: str,
-    rules: Iterable[_Plain],
+    dialect: Dialect,
+    rules: Sequence[_Plain],
     tensors: Mapping[str, TensorEntry],
     sizes: Mapping[str, int],
 ) -> dict[str, TensorEntry]:
     by_source = {name: rule for rule in rules for name in rule.sources}
-    unknown = [name for name in tensors if name not in by_source]
-    missing = [n for n, rule in by_source.items() if n not in tensors and not rule.optional]
+    _require_all(dialect, by_source, rules, tensors)
+    found: dict[str, TensorEntry] = {}
+    done: set[str] = set()
+    for name, tensor in tensors.items():
+        if name in done:
+            continue
+        rule = by_source.get(name)
+        if rule is None:
+            made = {name: replace(tensor, name=name)}
+        else:
+            made = _applied(dialect, rule, tensors, sizes)
+            done.update(rule.sources)
+        for target, one in made.items():
+            if target in found:
+                raise _twice(dialect, found[target].sources[0], name)
+            found[target] = one
+    return found
+
+
+def _require_all(
+    dialect: Dialect,
+    by_source: Mapping[str, _Plain],
+    rules: Sequence[_Plain],
+    tensors: Mapping[str, TensorEntry],
+) -> None:
+    """Refuse tensors that no rule knows, and rules that lack some."""
+    begun = [rule for rule in rules if any(name in tensors for name in rule.sources)]
+    unknown = [name for name in tensors if name not in by_source] if dialect.whole else []
+    if dialect.whole:
+        held = {id(rule.of) for rule in begun}
+        begun = [rule for rule in rules if not rule.optional or id(rule.of) in held]
+    missing = [name for rule in begun for name in rule.sources if name not in tensors]
     for names, what in ((unknown, "no rule for"), (missing, "missing:")):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             shown = ", ".join(short(name) for name in names[:3])
             raise WorkError(
-                f"{dialect}: {what} {shown}{more}",
+                f"{dialect.name}: {what} {shown}{more}",
                 fix="check that the config belongs to these weights",
             )
-    found: dict[str, TensorEntry] = {}
-    for rule in dict.fromkeys(by_source[name] for name in tensors):
-        made = [tensors[name] for name in rule.sources]
-        for step in rule.steps:
-            made = step.apply(made, sizes)
-        if len(made) != len(rule.targets):
-            raise WorkError(
-                f"{dialect}: {short(rule.sources[0])} makes {len(made)} tensors, "
-                f"the config asks for {len(rule.targets)}"
-            )
-        for name, tensor in zip(rule.targets, made, strict=True):
-            found[name] = replace(tensor, name=name)
-    return found
+
+
+def _applied(
+    dialect: Dialect, rule: _Plain, tensors: Mapping[str, TensorEntry], sizes: Mapping[str, int]
+) -> dict[str, TensorEntry]:
+    made = [tensors[name] for name in rule.sources]
+    for step in rule.steps:
+        made = step.apply(made, sizes)
+    if len(made) != len(rule.targets):
+        raise WorkError(
+            f"{dialect.name}: {short(rule.sources[0])} makes {len(made)} tensors, "
+            f"the config asks for {len(rule.targets)}"
+        )
+    return {n: replace(one, name=n) for n, one in zip(rule.targets, made, strict=True)}
+
+
+def _twice(dialect: Dialect, first: str, second: str) -> WorkError:
+    return WorkError(
+        f"{dialect.name}: {short(first)} and {short(second)} are one tensor, so it is stored twice"
+    )
+
+
+def _matched(patterns: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    return {
+        name: why
+        for name in names
+        for pattern, why in patterns.items()
+        if re.fullmatch(pattern, name)
+    }

@@ -58,12 +58,9 @@ class Split:
         (whole,) = _exactly(1, tensors)
         groups = number_of(self.groups, sizes)
         lengths = [number_of(size, sizes) for size in self.sizes]
-        if length_along(whole, self.dim) != groups * sum(lengths):
-            times = f"{groups} times " if groups > 1 else ""
-            raise WorkError(
-                f"{_shown(whole)}; dimension {self.dim} should be {times}"
-                f"{' + '.join(map(str, lengths))}"
-            )
+        times = f"{groups} times " if groups > 1 else ""
+        shown = times + " + ".join(map(str, lengths))
+        _require_length(whole, self.dim, groups * sum(lengths), shown)
         parts, at = [], 0
         for number, length in enumerate(lengths, start=1):
             how = f"part {number} of {len(lengths)} along dimension {self.dim}"
@@ -98,9 +95,7 @@ class Fuse:
         groups = number_of(self.groups, sizes)
         parts = _exactly(len(self.sizes), tensors)
         for part, size in zip(parts, self.sizes, strict=True):
-            length = groups * number_of(size, sizes)
-            if length_along(part, self.dim) != length:
-                raise WorkError(f"{_shown(part)}; dimension {self.dim} should be {length}")
+            _require_length(part, self.dim, groups * number_of(size, sizes))
         lengths = tuple(part.shape[self.dim] for part in parts)
         shape = _with_length(parts[0], self.dim, sum(lengths))
         others = {_with_length(part, self.dim, 0) for part in parts}
@@ -187,8 +182,7 @@ class Fill:
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         (whole,) = _exactly(1, tensors)
         rows, filled = number_of(self.rows, sizes), number_of(self.filled, sizes)
-        if length_along(whole, 0) != rows:
-            raise WorkError(f"{_shown(whole)}; dimension 0 should be {rows}")
+        _require_length(whole, 0, rows)
         if filled == rows:
             return [whole]
         more = partial(_last_row, whole.read, filled - rows)
@@ -308,6 +302,11 @@ def length_along(tensor: TensorEntry, dim: int) -> int:
     if dim >= len(tensor.shape):
         raise WorkError(f"{_shown(tensor)}, it has no dimension {dim}")
     return tensor.shape[dim]
+
+
+def _require_length(tensor: TensorEntry, dim: int, wanted: int, shown: str = "") -> None:
+    if length_along(tensor, dim) != wanted:
+        raise WorkError(f"{_shown(tensor)}; dimension {dim} should be {shown or wanted}")
 
 
 def _with_length(tensor: TensorEntry, dim: int, length: int) -> tuple[int, ...]:

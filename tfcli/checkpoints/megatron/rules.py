@@ -57,7 +57,8 @@ def dialect(family: str, version: float, parts: int) -> Dialect:
     """
     rules = FAMILIES[family](version)
     facts = partial(_facts, parts=parts)
-    return Dialect(f"Megatron's {family}", (), rules, facts, _DROPPED, _SPELLINGS)
+    prefix = "transformer." if family == "gpt2" else "model."
+    return Dialect(f"Megatron's {family}", (), rules, facts, _DROPPED, _SPELLINGS, prefix=prefix)
 
 
 def _facts(config: Mapping[str, Any], parts: int) -> Facts:
