@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from tfcli.checkpoints.checkpoint import TensorEntry
 from tfcli.checkpoints.dialect.dialect import Dialect, Facts, Rule
+from tfcli.checkpoints.dialect.pieces import in_turn, largest_part
 from tfcli.checkpoints.dialect.steps import (
     Dtype,
     Fuse,
+    Less,
     Permute,
     Rotary,
     Split,
@@ -345,3 +347,52 @@ def test_what_has_no_place_in_what_is_stored_is_left_out_and_said():
     shown = by_name(tensor("b", (1,)), tensor("b.mask", (1,)))
     assert list(rules.from_hf(shown, {})) == ["a"]
     assert rules.left_unwritten(shown) == {"b.mask": "computed"}
+
+
+@pytest.mark.parametrize("code", ["F32", "F16", "BF16"])
+def test_a_number_is_added_and_taken_away_without_a_bit_lost(code):
+    dtype = torch_dtype(code)
+    values = [0.0, -1.0, 1e-7, 3e-5, -0.3333333, 0.1, 7e-39, 30000.0, -2.5, 65504.0]
+    norm = held("norm", torch.tensor(values).to(dtype), code)
+    rules = dialect(Rule(("whole", "lost"), "norm", (Less(1),)))
+    stored = rules.from_hf({"norm": norm}, {})
+    assert [(one.dtype, one.stored) for one in stored.values()] == [("F32", code)] * 2
+    assert torch.equal(stored["whole"].read(), norm.read().float() + 1)
+    shown = rules.to_hf(stored, {})["norm"]
+    assert shown.dtype == "F64" and shown.read().dtype == torch.float64
+    assert torch.equal(shown.read().to(dtype), norm.read())
+    with pytest.raises(WorkError, match=r"'whole' is \[10\], and what was lost of it \[1\]"):
+        rules.to_hf({**stored, "lost": held("lost", torch.zeros(1))}, {})
+
+
+@dataclass
+class Rows:
+    """Reads that count what is made."""
+
+    whole: torch.Tensor
+    made: list[int] = field(default_factory=list)
+
+    def __call__(self) -> torch.Tensor:
+        self.made.append(len(self.whole))
+        return self.whole
+
+    def narrow(self, dim: int, start: int, length: int) -> torch.Tensor:
+        assert dim == 0
+        self.made.append(length)
+        return self.whole.narrow(dim, start, length)
+
+
+def test_of_a_stack_one_place_is_made_at_a_time():
+    read = Rows(torch.arange(24.0).reshape(4, 3, 2))
+    stack = TensorEntry("stack", "F32", (4, 3, 2), ("stack",), "", read)
+    rules = dialect(Rule("stack", "expert.{e}", (Unstack(),)), numbers={"e": range(4)})
+    shown = rules.to_hf({"stack": stack}, {})
+    assert torch.equal(shown["expert.2"].read(), read.whole[2]) and read.made == [1]
+    again = rules.from_hf(shown, {})["stack"]
+    assert largest_part(again) == 3 * 2 * 4
+    parts = in_turn(again)
+    assert torch.equal(next(parts), read.whole[:1]) and read.made == [1, 1]
+    assert torch.equal(torch.cat([read.whole[:1], *parts]), read.whole)
+    fused = dialect(Rule(("a", "b"), "one", (Fuse(0, (2, 2)),)))
+    row = fused.to_hf(by_name(tensor("a", (2,)), tensor("b", (2,))), {})["one"]
+    assert [len(part) for part in in_turn(row)] == [4]  # no part of a row

@@ -127,10 +127,14 @@ class Dialect:
             name = re.sub(pattern, replacement, name)
         return name
 
+    def pairs(self, config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Stored names and Hugging Face's that stand for each other; optional ones too."""
+        rules = _written_out(self, self.facts(config))
+        return [(rule.sources, rule.targets) for rule in rules]
+
     def names(self, config: Mapping[str, Any]) -> list[str]:
         """Hugging Face's names of all tensors, optional ones too."""
-        rules = _written_out(self, self.facts(config))
-        return [name for rule in rules for name in rule.targets]
+        return [name for _, names in self.pairs(config) for name in names]
 
     def with_prefix(
         self, tensors: Mapping[str, TensorEntry], config: Mapping[str, Any]

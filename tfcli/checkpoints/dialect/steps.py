@@ -103,7 +103,7 @@ class Fuse:
         if groups == 1:
             pieces = Pieces(tuple(part.read for part in parts), lengths, self.dim)
             return [_joined(parts, shape, how, others, pieces)]
-        read = partial(_in_groups, parts, self.dim, groups)
+        read = partial(_in_groups, parts, self.dim, groups, shape)
         return [_joined(parts, shape, f"{how} in {groups} groups", others, read)]
 
     def inverse(self) -> Split:
@@ -117,8 +117,9 @@ class Stack:
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         shapes = {tensor.shape for tensor in tensors}
         shape = (len(tensors), *tensors[0].shape)
-        read = partial(_stack, tensors)
-        return [_joined(tensors, shape, f"{len(tensors)} stacked", shapes, read)]
+        reads = tuple(partial(_as_one, tensor.read) for tensor in tensors)
+        pieces = Pieces(reads, (1,) * len(reads))
+        return [_joined(tensors, shape, f"{len(tensors)} stacked", shapes, pieces)]
 
     def inverse(self) -> Unstack:
         return Unstack()
@@ -281,6 +282,60 @@ class Dtype:
         return Dtype(self.after, self.before, self.at)
 
 
+@dataclass(frozen=True)
+class Less:
+    """Values less a number, of the float32 sum with it and of what rounding took from that sum.
+
+    They are float64 until they are cast to their own type, which then has every bit again.
+
+    Args:
+        number: that is taken away.
+    """
+
+    number: int = 1
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        whole, lost = _exactly(2, tensors)
+        if whole.shape != lost.shape:
+            raise WorkError(f"{_shown(whole)}, and what was lost of it {list(lost.shape)}")
+        return [
+            replace(
+                whole,
+                dtype="F64",
+                sources=(*whole.sources, *lost.sources),
+                how=_then(whole.how, f"less {self.number}"),
+                read=partial(_less, whole.read, lost.read, self.number),
+                stored=whole.stored or whole.dtype,
+            )
+        ]
+
+    def inverse(self) -> More:
+        return More(self.number)
+
+
+@dataclass(frozen=True)
+class More:
+    """The inverse of `Less`: the sum, and what rounding took from it, which is 0 for most values.
+
+    Args:
+        number: that is added.
+    """
+
+    number: int = 1
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        (less,) = _exactly(1, tensors)
+        how, held = f"more by {self.number}", less.stored or less.dtype
+        reads = (partial(_more, less.read, self.number), partial(_lost, less.read, self.number))
+        return [
+            replace(less, dtype="F32", how=_then(less.how, how), read=read, stored=held)
+            for read in reads
+        ]
+
+    def inverse(self) -> Less:
+        return Less(self.number)
+
+
 def _exactly(count: int, tensors: Sequence[TensorEntry]) -> Sequence[TensorEntry]:
     if len(tensors) != count:
         names = ", ".join(short(tensor.name) for tensor in tensors)
@@ -331,7 +386,7 @@ def _joined(
     shape: tuple[int, ...],
     how: str,
     shapes: set[tuple[int, ...]],
-    read: Callable[[], Tensor],
+    read: Read,
 ) -> TensorEntry:
     """One tensor of several; `shapes` of the parts must agree, and so must their types."""
     if len(shapes) > 1 or len({part.dtype for part in parts}) > 1:
@@ -347,25 +402,21 @@ def _joined(
     )
 
 
-def _select(read: Callable[[], Tensor], number: int) -> Tensor:
-    return read()[number]
+def _select(read: Read, number: int) -> Tensor:
+    return narrow(read, 0, number, 1)[0]
 
 
-def _permuted(read: Callable[[], Tensor], dims: tuple[int, ...]) -> Tensor:
+def _as_one(read: Read) -> Tensor:
+    return read().unsqueeze(0)
+
+
+def _permuted(read: Read, dims: tuple[int, ...]) -> Tensor:
     return read().permute(dims)
 
 
-def _reordered(
-    read: Callable[[], Tensor], order: Callable[[Tensor, int], Tensor], head_dim: int
-) -> Tensor:
+def _reordered(read: Read, order: Callable[[Tensor, int], Tensor], head_dim: int) -> Tensor:
     rows = read()
     return order(rows, head_dim).reshape(rows.shape)
-
-
-def _stack(parts: Sequence[TensorEntry]) -> Tensor:
-    import torch
-
-    return torch.stack([part.read() for part in parts])
 
 
 def _of_groups(read: Read, dim: int, groups: int, start: int, length: int) -> Tensor:
@@ -373,19 +424,25 @@ def _of_groups(read: Read, dim: int, groups: int, start: int, length: int) -> Te
     return grouped.narrow(dim + 1, start, length).flatten(dim, dim + 1)
 
 
-def _in_groups(parts: Sequence[TensorEntry], dim: int, groups: int) -> Tensor:
+def _in_groups(parts: Sequence[TensorEntry], dim: int, groups: int, shape: Sequence[int]) -> Tensor:
     import torch
 
-    grouped = [part.read().unflatten(dim, (groups, -1)) for part in parts]
-    return torch.cat(grouped, dim + 1).flatten(dim, dim + 1)
+    dtype = torch_dtype(parts[0].dtype)
+    whole, at = torch.empty(shape, dtype=dtype).unflatten(dim, (groups, -1)), 0
+    for part in parts:
+        length = part.shape[dim] // groups
+        rows = whole.narrow(dim + 1, at, length)
+        rows.copy_(part.read().unflatten(dim, (groups, -1)))  # never two parts beside the whole
+        at += length
+    return whole.flatten(dim, dim + 1)
 
 
-def _last_row(read: Callable[[], Tensor], count: int) -> Tensor:
+def _last_row(read: Read, count: int) -> Tensor:
     last = read()[-1:]
     return last.expand(count, *last.shape[1:])
 
 
-def _exactly_cast(read: Callable[[], Tensor], code: str, name: str) -> Tensor:
+def _exactly_cast(read: Read, code: str, name: str) -> Tensor:
     from tfcli.checkpoints.io.tensor_pieces import same_bits
 
     before = read()
@@ -393,3 +450,18 @@ def _exactly_cast(read: Callable[[], Tensor], code: str, name: str) -> Tensor:
     if not same_bits(after.to(before.dtype), before):
         raise WorkError(f"{short(name)} has values that {code} cannot hold unchanged")
     return after
+
+
+def _less(whole: Read, lost: Read, number: int) -> Tensor:
+    return whole().double() - number + lost().double()
+
+
+def _more(read: Read, number: int) -> Tensor:
+    return read().float() + number
+
+
+def _lost(read: Read, number: int) -> Tensor:
+    """Exact in float32, as the error of a sum always is (Knuth's TwoSum)."""
+    values = read()
+    whole = (values.float() + number).double()
+    return (values.double() - (whole - number)).float()
