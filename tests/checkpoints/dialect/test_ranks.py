@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tests.checkpoints.dialect.test_dialect import assert_equal, by_name, dialect, held, tensor
 from tfcli.checkpoints.checkpoint import TensorEntry
-from tfcli.checkpoints.dialect.dialect import Cut, Dialect, Rule
+from tfcli.checkpoints.dialect.dialect import Dialect
 from tfcli.checkpoints.dialect.ranks import divide, join
+from tfcli.checkpoints.dialect.rules import Cut, Rule
 from tfcli.checkpoints.dialect.steps import Fuse, Permute, Split, Step
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.errors import UsageError, WorkError

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tfcli.checkpoints.checkpoint import TensorEntry
-from tfcli.checkpoints.dialect.dialect import Cut, Dialect, Layout
+from tfcli.checkpoints.dialect.dialect import Dialect
 from tfcli.checkpoints.dialect.pieces import Pieces, Read, narrow
+from tfcli.checkpoints.dialect.rules import Cut, Layout
 from tfcli.checkpoints.dialect.steps import length_along
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.strict_json import short

@@ -41,8 +41,8 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True)
-class Split:
-    """One tensor is cut into several along a dimension.
+class _Parts:
+    """Parts of a tensor along a dimension.
 
     Args:
         dim: which.
@@ -53,6 +53,10 @@ class Split:
     dim: int
     sizes: tuple[Size, ...]
     groups: Size = 1
+
+
+class Split(_Parts):
+    """One tensor is cut into several along a dimension."""
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         (whole,) = _exactly(1, tensors)
@@ -77,19 +81,8 @@ class Split:
         return Fuse(self.dim, self.sizes, self.groups)
 
 
-@dataclass(frozen=True)
-class Fuse:
-    """Several tensors are joined along a dimension.
-
-    Args:
-        dim: which.
-        sizes: the length of each part.
-        groups: the parts lie together so many times, and `sizes` are those of one group.
-    """
-
-    dim: int
-    sizes: tuple[Size, ...]
-    groups: Size = 1
+class Fuse(_Parts):
+    """Several tensors are joined along a dimension."""
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         groups = number_of(self.groups, sizes)
@@ -147,16 +140,20 @@ class Unstack:
 
 
 @dataclass(frozen=True)
-class Trim:
-    """Rows after those of the vocabulary, with which an embedding is filled up, are left out.
+class _Filled:
+    """Rows with which an embedding is filled up after those of the vocabulary.
 
     Args:
-        rows: that are kept.
-        filled: how many there are with them, where they are written; any number is read.
+        rows: of the vocabulary.
+        filled: how many there are with the others, where they are written; any number is read.
     """
 
     rows: Size
     filled: Size
+
+
+class Trim(_Filled):
+    """Rows with which an embedding is filled up are left out."""
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         (whole,) = _exactly(1, tensors)
@@ -173,12 +170,8 @@ class Trim:
         return Fill(self.rows, self.filled)
 
 
-@dataclass(frozen=True)
-class Fill:
+class Fill(_Filled):
     """The inverse of `Trim`: the last row is repeated, as Megatron's tools do."""
-
-    rows: Size
-    filled: Size
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         (whole,) = _exactly(1, tensors)
@@ -201,11 +194,9 @@ class Permute:
 
     Args:
         dims: for each dimension of the result, which one of the source it is.
-        at: the places of the tensors that are changed; None: all.
     """
 
     dims: tuple[int, ...]
-    at: tuple[int, ...] | None = None
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         def change(tensor: TensorEntry) -> TensorEntry:
@@ -216,11 +207,11 @@ class Permute:
             read = partial(_permuted, tensor.read, self.dims)
             return replace(tensor, shape=shape, how=_then(tensor.how, how), read=read)
 
-        return _each(tensors, self.at, change)
+        return [change(tensor) for tensor in tensors]
 
     def inverse(self) -> Permute:
         back = sorted(range(len(self.dims)), key=self.dims.__getitem__)
-        return Permute(tuple(back), self.at)
+        return Permute(tuple(back))
 
 
 @dataclass(frozen=True)
@@ -229,12 +220,10 @@ class Rotary:
 
     Args:
         head_dim: values of a head.
-        at: the places of the tensors that are changed; None: all.
         to: `halves` is Hugging Face's order.
     """
 
     head_dim: Size
-    at: tuple[int, ...] | None = None
     to: str = "halves"
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
@@ -248,51 +237,28 @@ class Rotary:
             how = f"rotary rows to {self.to}"
             return replace(tensor, how=_then(tensor.how, how), read=read)
 
-        return _each(tensors, self.at, change)
+        return [change(tensor) for tensor in tensors]
 
     def inverse(self) -> Rotary:
         return replace(self, to="pairs" if self.to == "halves" else "halves")
 
 
 @dataclass(frozen=True)
-class Dtype:
-    """Values have another type. One that would change on the way back is refused when it is read.
+class _Sum:
+    """Values and their float32 sums with a number.
 
     Args:
-        before: code of the type that goes in. after: of the one that comes out.
-        at: the places of the tensors that are changed; None: all.
-    """
-
-    before: str
-    after: str
-    at: tuple[int, ...] | None = None
-
-    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
-        def change(tensor: TensorEntry) -> TensorEntry:
-            if tensor.dtype != self.before:
-                raise WorkError(f"{short(tensor.name)} is {tensor.dtype}, expected {self.before}")
-            read = partial(_exactly_cast, tensor.read, self.after, tensor.name)
-            how = _then(tensor.how, f"{self.before} as {self.after}")
-            held = tensor.stored or tensor.dtype
-            return replace(tensor, dtype=self.after, how=how, read=read, stored=held)
-
-        return _each(tensors, self.at, change)
-
-    def inverse(self) -> Dtype:
-        return Dtype(self.after, self.before, self.at)
-
-
-@dataclass(frozen=True)
-class Less:
-    """Values less a number, of the float32 sum with it and of what rounding took from that sum.
-
-    They are float64 until they are cast to their own type, which then has every bit again.
-
-    Args:
-        number: that is taken away.
+        number: which.
     """
 
     number: int = 1
+
+
+class Less(_Sum):
+    """Values, of their sums and of what rounding took from these.
+
+    They are float64 until they are cast to their own type, which then has every bit again.
+    """
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         whole, lost = _exactly(2, tensors)
@@ -313,15 +279,8 @@ class Less:
         return More(self.number)
 
 
-@dataclass(frozen=True)
-class More:
-    """The inverse of `Less`: the sum, and what rounding took from it, which is 0 for most values.
-
-    Args:
-        number: that is added.
-    """
-
-    number: int = 1
+class More(_Sum):
+    """The inverse of `Less`: the sums, and what rounding took from them, mostly 0."""
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         (less,) = _exactly(1, tensors)
@@ -366,15 +325,6 @@ def _require_length(tensor: TensorEntry, dim: int, wanted: int, shown: str = "")
 
 def _with_length(tensor: TensorEntry, dim: int, length: int) -> tuple[int, ...]:
     return (*tensor.shape[:dim], length, *tensor.shape[dim + 1 :])
-
-
-def _each(
-    tensors: Sequence[TensorEntry],
-    at: tuple[int, ...] | None,
-    change: Callable[[TensorEntry], TensorEntry],
-) -> list[TensorEntry]:
-    places = range(len(tensors)) if at is None else at
-    return [change(tensor) if place in places else tensor for place, tensor in enumerate(tensors)]
 
 
 def _then(before: str, how: str) -> str:
@@ -440,16 +390,6 @@ def _in_groups(parts: Sequence[TensorEntry], dim: int, groups: int, shape: Seque
 def _last_row(read: Read, count: int) -> Tensor:
     last = read()[-1:]
     return last.expand(count, *last.shape[1:])
-
-
-def _exactly_cast(read: Read, code: str, name: str) -> Tensor:
-    from tfcli.checkpoints.io.tensor_pieces import same_bits
-
-    before = read()
-    after = before.to(torch_dtype(code, where=short(name)))
-    if not same_bits(after.to(before.dtype), before):
-        raise WorkError(f"{short(name)} has values that {code} cannot hold unchanged")
-    return after
 
 
 def _less(whole: Read, lost: Read, number: int) -> Tensor:

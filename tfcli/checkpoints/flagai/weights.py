@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from tfcli.checkpoints.checkpoint import TensorEntry
-from tfcli.checkpoints.dialect.dialect import Cut, Layout
 from tfcli.checkpoints.dialect.ranks import pieces_of, whole_of
+from tfcli.checkpoints.dialect.rules import Cut, Layout
 from tfcli.checkpoints.flagai.rules import dialect
 from tfcli.checkpoints.hf.read import as_stored
 from tfcli.checkpoints.hf.source import (

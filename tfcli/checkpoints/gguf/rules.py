@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tfcli.checkpoints.dialect.dialect import Dialect, Facts, Rule
+from tfcli.checkpoints.dialect.dialect import Dialect
+from tfcli.checkpoints.dialect.rules import Facts, Rule
 from tfcli.checkpoints.dialect.steps import Fuse, Less, Permute, Rotary, Split, Step, Unstack
 from tfcli.checkpoints.gguf.own_keys import REMAINDER
 

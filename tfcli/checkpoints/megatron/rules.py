@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from tfcli.checkpoints.dialect.dialect import Cut, Dialect, Facts, Rule
+from tfcli.checkpoints.dialect.dialect import Dialect
+from tfcli.checkpoints.dialect.rules import Cut, Facts, Rule
 from tfcli.checkpoints.dialect.steps import Fuse, Permute, Split, Step, Trim
 from tfcli.checkpoints.megatron.args import padded_rows
 
