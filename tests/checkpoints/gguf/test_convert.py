@@ -211,6 +211,15 @@ def test_an_embedding_that_is_stored_twice_is_written_once(tmp_path):
         to_gguf(tmp_path / "source", tmp_path / "other.gguf")
 
 
+def test_a_head_that_gguf_has_no_place_for_may_be_any(tmp_path):
+    write_folder(tmp_path / "bert", "bert")
+    table = load_file(tmp_path / "bert" / WEIGHTS)["bert.embeddings.word_embeddings.weight"]
+    head = {"cls.predictions.decoder.weight": table + 1}
+    weights(tmp_path / "bert", lambda t: t.update(head))
+    done = to_gguf(tmp_path / "bert", tmp_path / "model.gguf")
+    assert done.planned.skipped["cls.predictions.decoder.weight"].startswith("GGUF keeps BERT's")
+
+
 def test_values_beyond_a_type_are_refused_by_name(tmp_path):
     write_folder(tmp_path / "source", "llama")
     name = "model.layers.1.mlp.up_proj.weight"

@@ -5,7 +5,7 @@ A container's reader opens the parts and joins them; its writer divides a plan a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,11 +41,8 @@ def join(
         WorkError: parts with other tensors or shapes than the rest, or as `Dialect.to_hf`; names
             the first file.
     """
+    require_same_names(parts)
     first = next(iter(parts.values()))
-    for path, part in parts.items():
-        odd = sorted(part.keys() ^ first.keys())
-        if odd:
-            raise WorkError(f"{short(odd[0])} is not in every part", where=str(path), fix=_MISSING)
     layouts = dialect.layouts(config)
     whole = {}
     try:
@@ -79,6 +76,19 @@ def divide(
         pending = PendingTensor(one.name, one.dtype, one.shape, one.read)
         shares.append(shares_of(pending, layouts.get(one.name, _COPIES)[0], count))
     return [list(rank) for rank in zip(*shares, strict=True)]
+
+
+def require_same_names(parts: Mapping[Path, Collection[str]]) -> None:
+    """Refuse files of ranks that do not hold the same tensors.
+
+    Raises:
+        WorkError: names a tensor and the file that it tells from the first.
+    """
+    first = set(next(iter(parts.values())))
+    for path, names in parts.items():
+        odd = sorted(first.symmetric_difference(names))
+        if odd:
+            raise WorkError(f"{short(odd[0])} is not in every part", where=str(path), fix=_MISSING)
 
 
 def require_whole_heads(count: int, *heads: int) -> None:

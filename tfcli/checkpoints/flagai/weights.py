@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from tfcli.checkpoints.checkpoint import TensorEntry
-from tfcli.checkpoints.dialect.ranks import pieces_of, whole_of
+from tfcli.checkpoints.dialect.ranks import pieces_of, require_same_names, whole_of
 from tfcli.checkpoints.dialect.rules import Cut, Layout
 from tfcli.checkpoints.flagai.rules import dialect
 from tfcli.checkpoints.hf.read import as_stored
@@ -99,7 +99,7 @@ def open_weights(
     if shards:  # FlagAI writes no index
         return Stored.of(TensorSource(open_file(path, writable=writable) for path in shards))
     if ranks:
-        opened = [Stored.of(open_tensors(path, writable=writable)) for path in ranks]
+        opened = {path: Stored.of(open_tensors(path, writable=writable)) for path in ranks}
         return _merged(opened, kind, config, folder)
     raise WorkError(
         "no weights are here",
@@ -108,13 +108,15 @@ def open_weights(
     )
 
 
-def _merged(ranks: list[Stored], kind: str, config: Mapping[str, Any], folder: Path) -> Stored:
+def _merged(
+    ranks: dict[Path, Stored], kind: str, config: Mapping[str, Any], folder: Path
+) -> Stored:
     """Whole tensors of all ranks' files; each is put together when it is read."""
-    first = ranks[0]
-    _check_names([list(rank.tensors) for rank in ranks], folder)
+    first = next(iter(ranks.values()))
+    require_same_names({path: rank.tensors for path, rank in ranks.items()})
     cuts, whole = _cuts(first.tensors, kind, config), {}
     for name, tensor in first.tensors.items():
-        held = [rank.tensors[name] for rank in ranks]
+        held = [rank.tensors[name] for rank in ranks.values()]
         whole[name] = whole_of(held, cuts[name])
         if cuts[name] is None and len(held) > 1:
             whole[name] = replace(tensor, read=partial(_same, held, folder))
@@ -141,7 +143,7 @@ def _gathered(files: list[Path], kind: str, config: Mapping[str, Any]) -> Stored
     for _, problem in told:
         if problem is not None:
             raise WorkError(problem[0], where=problem[1])
-    _check_names([names for names, _ in told], files[0].parent)
+    require_same_names({file: names for file, (names, _) in zip(files, told, strict=True)})
     cuts, whole = _cuts(held.tensors, kind, config), {}
     for name in told[0][0]:  # the first rank's order, whatever this one's is
         own, cut = held.tensors[name], cuts[name]
@@ -168,17 +170,6 @@ def _cuts(
     rules = dialect(kind)
     layouts: dict[str, Layout] = rules.layouts(config)
     return {name: layouts.get(rules.spelt(name), (None, None))[0] for name in names}
-
-
-def _check_names(ranks: list[list[str]], folder: Path) -> None:
-    for rank, names in enumerate(ranks):
-        odd = sorted(set(ranks[0]) ^ set(names))
-        if odd:
-            raise WorkError(
-                f"ranks 0 and {rank} do not hold the same tensors, for example {short(odd[0])}",
-                where=str(folder),
-                fix="put the files of one checkpoint into the folder",
-            )
 
 
 def _rank_files(folder: Path, names: list[str]) -> list[Path]:

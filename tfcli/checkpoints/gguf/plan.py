@@ -109,12 +109,14 @@ class Plan:
         skipped: Hugging Face name -> why it is not.
         remainders: by key: what rounding takes from tensors that are stored plus one.
         bare: the names lack the body's prefix.
+        tied: the output matrix is stored although it is the embedding.
     """
 
     targets: list[Target]
     skipped: dict[str, str]
     remainders: dict[str, TensorEntry]
     bare: bool
+    tied: bool
 
 
 def plan_targets(view: Checkpoint, dialect: GGUFDialect, choose: TypeOf) -> Plan:
@@ -124,7 +126,8 @@ def plan_targets(view: Checkpoint, dialect: GGUFDialect, choose: TypeOf) -> Plan
         WorkError: a tensor that has none, one that is missing, or one that has no plain numbers.
     """
     where = str(view.path)
-    tensors = {n: t for n, t in view.tensors.items() if n not in view.tied or n != dialect.head}
+    tied = dialect.head in view.tied
+    tensors = {n: t for n, t in view.tensors.items() if not tied or n != dialect.head}
     skipped = dialect.left_unwritten(tensors)
     for name, tensor in tensors.items():
         if name not in skipped and tensor.dtype not in FLOATS:
@@ -138,13 +141,14 @@ def plan_targets(view: Checkpoint, dialect: GGUFDialect, choose: TypeOf) -> Plan
         stored = dialect.from_hf(whole, view.config)
     except WorkError as error:
         raise WorkError(error.what, where=where, fix=error.fix) from None
-    if len(tensors) < len(view.tensors):
+    if tied:
         skipped[str(dialect.head)] = "is the embedding, which stands for it"
     return Plan(
         [_target(one, choose) for name, one in stored.items() if not name.startswith(REMAINDER)],
         skipped,
         {name: one for name, one in stored.items() if name.startswith(REMAINDER)},
-        not any(name.startswith(dialect.prefix) for name in view.tensors),
+        bare=not any(name.startswith(dialect.prefix) for name in view.tensors),
+        tied=tied,
     )
 
 

@@ -122,7 +122,8 @@ def _table(name: str, values: list[float]) -> Target:
 
 def _late(view: Checkpoint, config: ModelConfig, plan: Plan, tokenizer: bool) -> dict[str, Value]:
     """What depends on values, and the tokenizer where the plan was made without it."""
-    require_ties(view)
+    if plan.tied:
+        require_ties(view)
     found = {} if tokenizer else _vocabulary(view, config)[0]
     for key, tensor in plan.remainders.items():
         found |= write_remainder(key, tensor.read())
