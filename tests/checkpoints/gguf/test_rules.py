@@ -6,6 +6,7 @@ import torch
 
 from tests.checkpoints.dialect.test_dialect import held
 from tests.checkpoints.gguf.convert import to_gguf
+from tests.checkpoints.gguf.files import rewrite
 from tests.checkpoints.gguf.folders import FAMILIES, model, write_folder
 from tfcli.checkpoints.containers import open_checkpoint
 from tfcli.checkpoints.gguf.choose import stays_single
@@ -13,6 +14,7 @@ from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.file_write import PendingGGUF, Value, write_gguf
 from tfcli.checkpoints.gguf.rules import BY_MODEL_TYPE, DIALECTS
 from tfcli.checkpoints.io.tensor_pieces import same_bits
+from tfcli.errors import WorkError
 from tfcli.models.saving import plan_export
 
 
@@ -79,3 +81,13 @@ def test_experts_of_older_files_are_tensors_of_their_own(tmp_path):
     expected = open_checkpoint(tmp_path / "hf").weights
     assert set(found) == set(expected)
     assert all(torch.equal(found[name].float(), expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("drop", ["", "|.*_exps"])
+def test_experts_that_are_not_there_are_refused_before_they_are_counted(drop, tmp_path):
+    write_folder(tmp_path / "hf", "mixtral")
+    to_gguf(tmp_path / "hf", tmp_path / "model.gguf")
+    many = {"llama.expert_count": Value("uint32", 400_000)}
+    edited = rewrite(tmp_path / "model.gguf", tmp_path / "edited.gguf", rf"tfcli\.{drop}", many)
+    with pytest.raises(WorkError, match="the config says 400000"):
+        open_checkpoint(edited)

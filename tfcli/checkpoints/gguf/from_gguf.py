@@ -21,6 +21,7 @@ from tfcli.checkpoints.gguf.types import BY_NAME
 from tfcli.checkpoints.gguf.vocabulary_read import Vocabulary, read_vocabulary
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES, torch_dtype
 from tfcli.checkpoints.io.header import TensorInfo
+from tfcli.errors import WorkError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,6 +86,7 @@ def plan_from_gguf(path: Path, exact: Callable[[str], bool] = _none) -> FromGGUF
     record = read_record(file.metadata, where)
     dialect = model_dialect(file, record, where)
     config, sizes, passed = model_config(file, dialect, record, where)
+    _require_experts(file, sizes, where)
     places = {name: names for stored, names in dialect.pairs(config) for name in stored}
     stored, types = dict[str, TensorEntry](), dict[str, str]()
     for name, info in file.tensors.items():
@@ -101,6 +103,23 @@ def plan_from_gguf(path: Path, exact: Callable[[str], bool] = _none) -> FromGGUF
         tensors[spelt] = _in_type(tensor, spelt, dtype, file)
     _set_dtype(config, [tensor.dtype for tensor in tensors.values()])
     return FromGGUF(file, dialect, config, sizes, tensors, passed)
+
+
+def _require_experts(file: GGUFFile, sizes: Any, where: str) -> None:
+    """Before rules are written out: a config may ask for a million experts that are not there."""
+    experts = getattr(sizes, "num_experts", 0)
+    stacks = [info for name, info in file.tensors.items() if "_exps." in name]
+    for info in stacks:
+        if experts and info.shape[:1] != (experts,):
+            raise WorkError(
+                f"{info.name} holds {info.shape[:1]} experts, the config says {experts}",
+                where=where,
+            )
+    if not stacks and experts > len(file.tensors):
+        raise WorkError(
+            f"the config says {experts} experts, the file has {len(file.tensors)} tensors",
+            where=where,
+        )
 
 
 def _spelt(name: str, dialect: GGUFDialect, record: Record) -> str:
