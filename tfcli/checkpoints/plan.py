@@ -40,12 +40,6 @@ class Planned:
         """The bytes that it takes in the target."""
         return 0 if self.action == "tied" else data_bytes(self.dtype, self.tensor.shape)
 
-    def as_tensor(self) -> TensorEntry:
-        """The tensor in the type that it is written in, for what is done to it before."""
-        if self.dtype == self.tensor.dtype:
-            return self.tensor
-        return replace(self.tensor, dtype=self.dtype, read=partial(_cast, self))
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -67,6 +61,14 @@ class Plan:
     def written(self) -> list[Planned]:
         """What goes into the target."""
         return [item for item in self.items if item.action != "tied"]
+
+    @property
+    def tensors(self) -> dict[str, TensorEntry]:
+        """What goes into the target by name, in its type, for containers that change it first."""
+        return {
+            item.tensor.name: replace(item.tensor, dtype=item.dtype, read=partial(_cast, item))
+            for item in self.written
+        }
 
     def pending(self) -> list[PendingTensor]:
         """What goes into the target, for containers that keep Hugging Face's names and shapes."""

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
+from tfcli.checkpoints.checkpoint import Weights
 from tfcli.checkpoints.flagai.configs import Settings, check_overrides, is_flagai, kind_of, to_core
-from tfcli.checkpoints.flagai.rules import DIALECTS
-from tfcli.checkpoints.flagai.tensors import as_flagai, model_tensors
-from tfcli.checkpoints.flagai.weights import HFView, open_weights
+from tfcli.checkpoints.flagai.tensors import differ, flagai_files, from_flagai, model_tensors
+from tfcli.checkpoints.flagai.weights import Stored, open_weights
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.strict_json import parse_object
 from tfcli.checkpoints.torch.serialize import write_torch
@@ -154,7 +154,8 @@ class BaseModel(nn.Module):
         if only_download_config:
             return cls(settings, seed=seed).to(device, dtype).eval()
         model = cls(settings, empty=True)
-        model._load(open_weights(folder, cls.kind), str(folder), device, dtype, seed)
+        stored = open_weights(folder, cls.kind, settings)
+        model._load(stored, str(folder), device, dtype, seed)
         return model.eval()
 
     def load_weights(self, checkpoint_path: str | Path) -> LoadAccount:
@@ -165,15 +166,19 @@ class BaseModel(nn.Module):
             ModelError: weights and config do not belong together; every such tensor is named.
         """
         path = Path(checkpoint_path)
-        stored = open_weights(path, self.kind) if path.is_dir() else open_tensors(path)
+        if path.is_dir():
+            stored = open_weights(path, self.kind, self.config)
+        else:
+            stored = Stored.of(open_tensors(path))
         self._load(stored, str(path), self.core.device, None, 0)
         assert self.account is not None
         return self.account
 
     def save_weights(self, checkpoint_path: str | Path = "./pytorch_model.bin") -> None:
         """Write the weights under FlagAI's names as torch.save would, whole or not at all."""
-        tensors = as_flagai(model_tensors(self.core), self.kind, self.task, self.nested)
-        write_torch(Path(checkpoint_path), tensors)
+        tensors = model_tensors(self.core)
+        (pending,) = flagai_files(tensors, self.kind, self.task, self.config, nested=self.nested)
+        write_torch(Path(checkpoint_path), pending)
 
     def save_config(self, config_path: str | Path = "./config.json") -> None:
         """Write the config, whole or not at all."""
@@ -181,25 +186,29 @@ class BaseModel(nn.Module):
 
     def _load(
         self,
-        stored: Mapping[str, torch.Tensor],
+        stored: Stored,
         where: str,
         device: torch.device | str,
         dtype: torch.dtype | None,
         seed: int,
     ) -> None:
-        own = is_flagai(self.config)
-        view = HFView(stored, DIALECTS[self.kind], self.task, own)
-        if own and _apart(view, DIALECTS[self.kind].ties):
+        tensors, skipped = from_flagai(stored, self.kind, self.task, self.config)
+        if is_flagai(self.config) and differ(tensors, self.kind):
             config = self.core.config.replace(tie_word_embeddings=False)
             self.core = self._core(config, self.core.attention)
         try:
             self.account = load_weights(
-                self.core, view, device=device, dtype=dtype, new_head=self.new_head, seed=seed
+                self.core,
+                Weights(tensors),
+                device=device,
+                dtype=dtype,
+                new_head=self.new_head,
+                seed=seed,
             )
         except ModelError as error:
             at = f"{where}: {error.where}" if error.where else where
             raise ModelError(error.what, where=at, fix=error.fix) from error
-        self.account.skipped.update(view.skipped)
+        self.account.skipped.update(skipped)
         if self.account.initialized:
             new = ", ".join(self.account.initialized)
             warnings.warn(f"{where} lacks {new}: new random values, to be trained", stacklevel=3)
@@ -219,11 +228,3 @@ class BaseModel(nn.Module):
             )
         check_overrides(overrides, data, kind)
         return {**data, **overrides}
-
-
-def _apart(view: HFView, ties: Mapping[str, str]) -> bool:
-    """Whether a folder holds two different tensors where Hugging Face's config would tie them."""
-    return any(
-        name in view and origin in view and not torch.equal(view[name], view[origin])
-        for name, origin in ties.items()
-    )

@@ -9,9 +9,9 @@ from typing import Any
 
 from tfcli.checkpoints.gguf.config_of import model_config, model_dialect
 from tfcli.checkpoints.gguf.file import GGUFFile
-from tfcli.checkpoints.gguf.names import EXTRA
 from tfcli.checkpoints.gguf.own_keys import read_record
 from tfcli.checkpoints.gguf.read import only_file
+from tfcli.checkpoints.gguf.rules import EXTRA
 from tfcli.checkpoints.gguf.split import open_gguf
 from tfcli.checkpoints.gguf.types import BY_NAME
 from tfcli.errors import ModelError, WorkError

@@ -11,20 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.checkpoints.dialect.test_dialect import assert_equal, by_name, dialect, held, tensor
-from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
-from tfcli.checkpoints.dialect.dialect import Cut, Dialect, Rule
+from tfcli.checkpoints.checkpoint import TensorEntry
+from tfcli.checkpoints.dialect.dialect import Dialect
 from tfcli.checkpoints.dialect.ranks import divide, join
+from tfcli.checkpoints.dialect.rules import Cut, Rule
 from tfcli.checkpoints.dialect.steps import Fuse, Permute, Split, Step
 from tfcli.checkpoints.hf.safetensors import PendingTensor
-from tfcli.checkpoints.plan import make_plan
 from tfcli.errors import UsageError, WorkError
 
 PARTS = dict[Path, dict[str, TensorEntry]]
 
 
 def divided(shown: Mapping[str, TensorEntry], rules: Dialect, count: int) -> PARTS:
-    plan = make_plan(Checkpoint("hf", Path(), {}, dict(shown), ()), None)
-    return opened(divide(plan, rules, count))
+    return opened(divide(shown, rules, {}, count))
 
 
 def opened(ranks: Sequence[Sequence[PendingTensor]]) -> PARTS:

@@ -164,7 +164,7 @@ def test_the_command_says_which_rows_of_a_tensor_become_which(tmp_path, capsys):
     assert run(["convert", str(folder), str(tmp_path / "out"), "--dtype", "bf16", "--json"]) == 0
     found = {item["name"]: item for item in json.loads(capsys.readouterr().out)["tensors"]}
     key = found["bert.encoder.layer.1.attention.self.key.weight"]
-    assert key["how"] == "rows 2 of 3"
+    assert key["how"] == "part 2 of 3 along dimension 0"
     assert key["sources"] == ["model.encoder.layer.1.attention.self.query_key_value.weight"]
     assert load_model(tmp_path / "out", task=None).dtype == torch.bfloat16
 

@@ -14,6 +14,7 @@ from tfcli.checkpoints.gguf.plan import ToGGUF
 from tfcli.checkpoints.gguf.to_gguf import plan_to_gguf
 from tfcli.checkpoints.gguf.vocabulary_read import write_tokenizer
 from tfcli.checkpoints.gguf.write import verify, write
+from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, write_shards
 from tfcli.files import write_json
 
@@ -54,7 +55,8 @@ def to_gguf(
 def from_gguf(file: Path, folder: Path) -> FromGGUF:
     planned = plan_from_gguf(file)
     folder.mkdir()
-    write_shards(folder, [planned.pending(each) for each in planned.origins], DEFAULT_SHARD_BYTES)
+    pending = [PendingTensor(t.name, t.dtype, t.shape, t.read) for t in planned.tensors.values()]
+    write_shards(folder, pending, DEFAULT_SHARD_BYTES)
     if planned.vocabulary is not None:
         write_tokenizer(planned.vocabulary, folder)
     write_json(folder / CONFIG, planned.config)

@@ -86,7 +86,7 @@ def test_quantized_types_stay_within_their_error(kind, tmp_path):
     largest = {"Q8_0": 0.006, "Q5_1": 0.04, "Q5_0": 0.07, "Q4_1": 0.08, "Q4_0": 0.13}[kind]
     assert 0 < max(done.worst.values()) < largest
     back = from_gguf(tmp_path / "model.gguf", tmp_path / "back")
-    assert set(back.dtypes.values()) == {"BF16"}
+    assert {tensor.dtype for tensor in back.tensors.values()} == {"BF16"}
 
 
 def test_types_by_rule_and_rows_that_do_not_fill_blocks(tmp_path):
@@ -137,14 +137,18 @@ def weights(folder, change):
 @pytest.mark.parametrize(
     ("name", "change", "problem"),
     [
-        ("llama", lambda t: t.update(strange=torch.ones(4)), "'strange' has no place"),
-        ("llama", lambda t: t.pop("model.layers.1.mlp.up_proj.weight"), "lacks what other layers"),
-        ("llama", lambda t: t.pop("lm_head.weight"), "no tensor for output.weight"),
-        ("llama", lambda t: t.pop("model.norm.weight"), "no tensor for output_norm"),
+        ("llama", lambda t: t.update(strange=torch.ones(4)), "GGUF's llama: no rule for 'strange'"),
+        (
+            "llama",
+            lambda t: t.pop("model.layers.1.mlp.up_proj.weight"),
+            "missing: 'model.layers.1.mlp.up_proj.weight'",
+        ),
+        ("llama", lambda t: t.pop("lm_head.weight"), "missing: 'lm_head.weight'"),
+        ("llama", lambda t: t.pop("model.norm.weight"), "missing: 'model.norm.weight'"),
         (
             "mixtral",
             lambda t: t.pop("model.layers.0.block_sparse_moe.experts.2.w1.weight"),
-            "needs 4 experts, of which 3",
+            "missing: 'model.layers.0.block_sparse_moe.experts.2.w1.weight'",
         ),
         (
             "llama",
@@ -203,8 +207,17 @@ def test_an_embedding_that_is_stored_twice_is_written_once(tmp_path):
     done = to_gguf(tmp_path / "source", tmp_path / "model.gguf")
     assert done.planned.skipped == {"lm_head.weight": "is the embedding, which stands for it"}
     weights(tmp_path / "source", lambda t: t["lm_head.weight"].add_(1))
-    with pytest.raises(WorkError, match="differs from model"):
+    with pytest.raises(WorkError, match="differ, but the config ties them"):
         to_gguf(tmp_path / "source", tmp_path / "other.gguf")
+
+
+def test_a_head_that_gguf_has_no_place_for_may_be_any(tmp_path):
+    write_folder(tmp_path / "bert", "bert")
+    table = load_file(tmp_path / "bert" / WEIGHTS)["bert.embeddings.word_embeddings.weight"]
+    head = {"cls.predictions.decoder.weight": table + 1}
+    weights(tmp_path / "bert", lambda t: t.update(head))
+    done = to_gguf(tmp_path / "bert", tmp_path / "model.gguf")
+    assert done.planned.skipped["cls.predictions.decoder.weight"].startswith("GGUF keeps BERT's")
 
 
 def test_values_beyond_a_type_are_refused_by_name(tmp_path):

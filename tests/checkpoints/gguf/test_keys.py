@@ -15,8 +15,8 @@ from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.from_gguf import plan_from_gguf
 from tfcli.checkpoints.gguf.keys import is_followed, rule_of
-from tfcli.checkpoints.gguf.names import DIALECTS
 from tfcli.checkpoints.gguf.read import read
+from tfcli.checkpoints.gguf.rules import DIALECTS
 from tfcli.errors import ModelError, WorkError
 
 OWN = r"tfcli\."

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tfcli.checkpoints.io.file_tensor import FileTensor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tfcli.checkpoints.checkpoint import TensorEntry
+
 Read = Callable[[], "Tensor"]
+
+
+@runtime_checkable
+class Narrows(Protocol):
+    """A `Read` that makes a part without making the whole."""
+
+    def narrow(self, dim: int, start: int, length: int) -> Tensor:
+        """`length` of the whole along `dim`."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +40,17 @@ class Pieces:
     dim: int = 0
 
     def __call__(self) -> Tensor:
-        import torch
-
-        first = self.reads[0]()
+        one = self.reads[0]()
         if len(self.reads) == 1:
-            return first
-        shape = list(first.shape)
+            return one
+        shape = list(one.shape)
         shape[self.dim] = sum(self.lengths)
-        whole, at = torch.empty(shape, dtype=first.dtype), 0
-        for number, length in enumerate(self.lengths):  # one after the other: some are computed
-            whole.narrow(self.dim, at, length).copy_(self.reads[number]() if number else first)
+        whole, at = one.new_empty(shape), 0
+        for number, length in enumerate(self.lengths):
+            one = self.reads[number]() if number else one
+            whole.narrow(self.dim, at, length).copy_(one)
             at += length
+            del one  # some are computed: never two beside the whole
         return whole
 
     def narrow(self, dim: int, start: int, length: int) -> Tensor:
@@ -59,8 +69,8 @@ class Pieces:
 
 
 def narrow(read: Read, dim: int, start: int, length: int) -> Tensor:
-    """A part of what `read` makes, along one dimension; no more is read where that can be told."""
-    if isinstance(read, Pieces | FileTensor):
+    """A part of what `read` makes, along one dimension; no more is made where that can be told."""
+    if isinstance(read, Narrows):
         return read.narrow(dim, start, length)
     return read().narrow(dim, start, length)
 
@@ -77,3 +87,24 @@ def entry_of(read: Read, number: int) -> Read:
     if isinstance(read, FileTensor):
         return read.select(number)
     return lambda: narrow(read, 0, number, 1).squeeze(0)
+
+
+def in_turn(tensor: TensorEntry) -> Iterator[Tensor]:
+    """The values of a tensor in parts of whole rows, one after the other."""
+    for read in _by_rows(tensor):
+        yield read()
+
+
+def largest_part(tensor: TensorEntry) -> int:
+    """The bytes of the largest part that `in_turn` gives."""
+    read, reads = tensor.read, _by_rows(tensor)
+    if isinstance(read, Pieces) and len(reads) > 1:
+        return tensor.nbytes * max(read.lengths) // sum(read.lengths)
+    return tensor.nbytes
+
+
+def _by_rows(tensor: TensorEntry) -> tuple[Read, ...]:
+    read = tensor.read
+    if isinstance(read, Pieces) and read.dim == 0 and len(tensor.shape) > 1:
+        return read.reads
+    return (read,)

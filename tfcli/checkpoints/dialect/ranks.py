@@ -5,20 +5,21 @@ A container's reader opens the parts and joins them; its writer divides a plan a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tfcli.checkpoints.checkpoint import TensorEntry
-from tfcli.checkpoints.dialect.dialect import Cut, Dialect
+from tfcli.checkpoints.dialect.dialect import Dialect
 from tfcli.checkpoints.dialect.pieces import Pieces, Read, part_of
+from tfcli.checkpoints.dialect.rules import Cut, Layout
 from tfcli.checkpoints.dialect.steps import length_along
 from tfcli.checkpoints.hf.safetensors import PendingTensor
-from tfcli.checkpoints.plan import Plan
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import UsageError, WorkError
 
+_COPIES: Layout = (None, None)
 _MISSING = "get the whole folder: every part is needed"
 
 
@@ -39,11 +40,8 @@ def join(
         WorkError: parts with other tensors or shapes than the rest, or as `Dialect.to_hf`; names
             the first file.
     """
+    require_same_names(parts)
     first = next(iter(parts.values()))
-    for path, part in parts.items():
-        odd = sorted(part.keys() ^ first.keys())
-        if odd:
-            raise WorkError(f"{short(odd[0])} is not in every part", where=str(path), fix=_MISSING)
     layouts = dialect.layouts(config)
     whole = {}
     try:
@@ -57,24 +55,39 @@ def join(
         raise WorkError(error.what, where=where, fix=error.fix) from None
 
 
-def divide(plan: Plan, dialect: Dialect, count: int) -> list[list[PendingTensor]]:
+def divide(
+    tensors: Mapping[str, TensorEntry], dialect: Dialect, config: Mapping[str, Any], count: int
+) -> list[list[PendingTensor]]:
     """What is written for each rank. Nothing is read.
 
     Args:
-        plan: in Hugging Face's terms.
+        tensors: in Hugging Face's terms, in the types that are written.
         dialect: whose names are written.
+        config: the content of config.json.
         count: of ranks.
 
     Raises:
         UsageError: ranks that do not divide a tensor; names it.
         WorkError: as `Dialect.from_hf`.
     """
-    planned = {item.tensor.name: item.as_tensor() for item in plan.written}
-    layouts, shares = dialect.layouts(plan.config), []
-    for one in dialect.from_hf(planned, plan.config).values():
+    layouts, shares = dialect.layouts(config), []
+    for one in dialect.from_hf(tensors, config).values():
         pending = PendingTensor(one.name, one.dtype, one.shape, one.read)
-        shares.append(shares_of(pending, layouts[one.name][0], count))
+        shares.append(shares_of(pending, layouts.get(one.name, _COPIES)[0], count))
     return [list(rank) for rank in zip(*shares, strict=True)]
+
+
+def require_same_names(parts: Mapping[Path, Collection[str]]) -> None:
+    """Refuse files of ranks that do not hold the same tensors.
+
+    Raises:
+        WorkError: names a tensor and the file that it tells from the first.
+    """
+    first = set(next(iter(parts.values())))
+    for path, names in parts.items():
+        odd = sorted(first.symmetric_difference(names))
+        if odd:
+            raise WorkError(f"{short(odd[0])} is not in every part", where=str(path), fix=_MISSING)
 
 
 def require_whole_heads(count: int, *heads: int) -> None:

@@ -41,8 +41,8 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True)
-class Split:
-    """One tensor is cut into several along a dimension.
+class _Parts:
+    """Parts of a tensor along a dimension.
 
     Args:
         dim: which.
@@ -54,16 +54,17 @@ class Split:
     sizes: tuple[Size, ...]
     groups: Size = 1
 
+
+class Split(_Parts):
+    """One tensor is cut into several along a dimension."""
+
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         (whole,) = _exactly(1, tensors)
         groups = number_of(self.groups, sizes)
         lengths = [number_of(size, sizes) for size in self.sizes]
-        if length_along(whole, self.dim) != groups * sum(lengths):
-            times = f"{groups} times " if groups > 1 else ""
-            raise WorkError(
-                f"{_shown(whole)}; dimension {self.dim} should be {times}"
-                f"{' + '.join(map(str, lengths))}"
-            )
+        times = f"{groups} times " if groups > 1 else ""
+        shown = times + " + ".join(map(str, lengths))
+        _require_length(whole, self.dim, groups * sum(lengths), shown)
         parts, at = [], 0
         for number, length in enumerate(lengths, start=1):
             how = f"part {number} of {len(lengths)} along dimension {self.dim}"
@@ -80,27 +81,14 @@ class Split:
         return Fuse(self.dim, self.sizes, self.groups)
 
 
-@dataclass(frozen=True)
-class Fuse:
-    """Several tensors are joined along a dimension.
-
-    Args:
-        dim: which.
-        sizes: the length of each part.
-        groups: the parts lie together so many times, and `sizes` are those of one group.
-    """
-
-    dim: int
-    sizes: tuple[Size, ...]
-    groups: Size = 1
+class Fuse(_Parts):
+    """Several tensors are joined along a dimension."""
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         groups = number_of(self.groups, sizes)
         parts = _exactly(len(self.sizes), tensors)
         for part, size in zip(parts, self.sizes, strict=True):
-            length = groups * number_of(size, sizes)
-            if length_along(part, self.dim) != length:
-                raise WorkError(f"{_shown(part)}; dimension {self.dim} should be {length}")
+            _require_length(part, self.dim, groups * number_of(size, sizes))
         lengths = tuple(part.shape[self.dim] for part in parts)
         shape = _with_length(parts[0], self.dim, sum(lengths))
         others = {_with_length(part, self.dim, 0) for part in parts}
@@ -108,7 +96,7 @@ class Fuse:
         if groups == 1:
             pieces = Pieces(tuple(part.read for part in parts), lengths, self.dim)
             return [_joined(parts, shape, how, others, pieces)]
-        read = partial(_in_groups, parts, self.dim, groups)
+        read = partial(_in_groups, parts, self.dim, groups, shape)
         return [_joined(parts, shape, f"{how} in {groups} groups", others, read)]
 
     def inverse(self) -> Split:
@@ -122,8 +110,9 @@ class Stack:
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         shapes = {tensor.shape for tensor in tensors}
         shape = (len(tensors), *tensors[0].shape)
-        read = partial(_stack, tensors)
-        return [_joined(tensors, shape, f"{len(tensors)} stacked", shapes, read)]
+        reads = tuple(partial(_as_one, tensor.read) for tensor in tensors)
+        pieces = Pieces(reads, (1,) * len(reads))
+        return [_joined(tensors, shape, f"{len(tensors)} stacked", shapes, pieces)]
 
     def inverse(self) -> Unstack:
         return Unstack()
@@ -151,16 +140,20 @@ class Unstack:
 
 
 @dataclass(frozen=True)
-class Trim:
-    """Rows after those of the vocabulary, with which an embedding is filled up, are left out.
+class _Filled:
+    """Rows with which an embedding is filled up after those of the vocabulary.
 
     Args:
-        rows: that are kept.
-        filled: how many there are with them, where they are written; any number is read.
+        rows: of the vocabulary.
+        filled: how many there are with the others, where they are written; any number is read.
     """
 
     rows: Size
     filled: Size
+
+
+class Trim(_Filled):
+    """Rows with which an embedding is filled up are left out."""
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         (whole,) = _exactly(1, tensors)
@@ -177,18 +170,13 @@ class Trim:
         return Fill(self.rows, self.filled)
 
 
-@dataclass(frozen=True)
-class Fill:
+class Fill(_Filled):
     """The inverse of `Trim`: the last row is repeated, as Megatron's tools do."""
-
-    rows: Size
-    filled: Size
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         (whole,) = _exactly(1, tensors)
         rows, filled = number_of(self.rows, sizes), number_of(self.filled, sizes)
-        if length_along(whole, 0) != rows:
-            raise WorkError(f"{_shown(whole)}; dimension 0 should be {rows}")
+        _require_length(whole, 0, rows)
         if filled == rows:
             return [whole]
         more = partial(_last_row, whole.read, rows, filled - rows)
@@ -206,11 +194,9 @@ class Permute:
 
     Args:
         dims: for each dimension of the result, which one of the source it is.
-        at: the places of the tensors that are changed; None: all.
     """
 
     dims: tuple[int, ...]
-    at: tuple[int, ...] | None = None
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
         def change(tensor: TensorEntry) -> TensorEntry:
@@ -221,11 +207,11 @@ class Permute:
             read = partial(_permuted, tensor.read, self.dims)
             return replace(tensor, shape=shape, how=_then(tensor.how, how), read=read)
 
-        return _each(tensors, self.at, change)
+        return [change(tensor) for tensor in tensors]
 
     def inverse(self) -> Permute:
         back = sorted(range(len(self.dims)), key=self.dims.__getitem__)
-        return Permute(tuple(back), self.at)
+        return Permute(tuple(back))
 
 
 @dataclass(frozen=True)
@@ -234,12 +220,10 @@ class Rotary:
 
     Args:
         head_dim: values of a head.
-        at: the places of the tensors that are changed; None: all.
         to: `halves` is Hugging Face's order.
     """
 
     head_dim: Size
-    at: tuple[int, ...] | None = None
     to: str = "halves"
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
@@ -253,38 +237,62 @@ class Rotary:
             how = f"rotary rows to {self.to}"
             return replace(tensor, how=_then(tensor.how, how), read=read)
 
-        return _each(tensors, self.at, change)
+        return [change(tensor) for tensor in tensors]
 
     def inverse(self) -> Rotary:
         return replace(self, to="pairs" if self.to == "halves" else "halves")
 
 
 @dataclass(frozen=True)
-class Dtype:
-    """Values have another type. One that would change on the way back is refused when it is read.
+class _Sum:
+    """Values and their float32 sums with a number.
 
     Args:
-        before: code of the type that goes in. after: of the one that comes out.
-        at: the places of the tensors that are changed; None: all.
+        number: which.
     """
 
-    before: str
-    after: str
-    at: tuple[int, ...] | None = None
+    number: int = 1
+
+
+class Less(_Sum):
+    """Values, of their sums and of what rounding took from these.
+
+    They are float64 until they are cast to their own type, which then has every bit again.
+    """
 
     def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
-        def change(tensor: TensorEntry) -> TensorEntry:
-            if tensor.dtype != self.before:
-                raise WorkError(f"{short(tensor.name)} is {tensor.dtype}, expected {self.before}")
-            read = partial(_exactly_cast, tensor.read, self.after, tensor.name)
-            how = _then(tensor.how, f"{self.before} as {self.after}")
-            held = tensor.stored or tensor.dtype
-            return replace(tensor, dtype=self.after, how=how, read=read, stored=held)
+        whole, lost = _exactly(2, tensors)
+        if whole.shape != lost.shape:
+            raise WorkError(f"{_shown(whole)}, and what was lost of it {list(lost.shape)}")
+        return [
+            replace(
+                whole,
+                dtype="F64",
+                sources=(*whole.sources, *lost.sources),
+                how=_then(whole.how, f"less {self.number}"),
+                read=partial(_less, whole.read, lost.read, self.number),
+                stored=whole.stored or whole.dtype,
+            )
+        ]
 
-        return _each(tensors, self.at, change)
+    def inverse(self) -> More:
+        return More(self.number)
 
-    def inverse(self) -> Dtype:
-        return Dtype(self.after, self.before, self.at)
+
+class More(_Sum):
+    """The inverse of `Less`: the sums, and what rounding took from them, mostly 0."""
+
+    def apply(self, tensors: Sequence[TensorEntry], sizes: Mapping[str, int]) -> list[TensorEntry]:
+        (less,) = _exactly(1, tensors)
+        how, held = f"more by {self.number}", less.stored or less.dtype
+        reads = (partial(_more, less.read, self.number), partial(_lost, less.read, self.number))
+        return [
+            replace(less, dtype="F32", how=_then(less.how, how), read=read, stored=held)
+            for read in reads
+        ]
+
+    def inverse(self) -> Less:
+        return Less(self.number)
 
 
 def _exactly(count: int, tensors: Sequence[TensorEntry]) -> Sequence[TensorEntry]:
@@ -310,17 +318,13 @@ def length_along(tensor: TensorEntry, dim: int) -> int:
     return tensor.shape[dim]
 
 
+def _require_length(tensor: TensorEntry, dim: int, wanted: int, shown: str = "") -> None:
+    if length_along(tensor, dim) != wanted:
+        raise WorkError(f"{_shown(tensor)}; dimension {dim} should be {shown or wanted}")
+
+
 def _with_length(tensor: TensorEntry, dim: int, length: int) -> tuple[int, ...]:
     return (*tensor.shape[:dim], length, *tensor.shape[dim + 1 :])
-
-
-def _each(
-    tensors: Sequence[TensorEntry],
-    at: tuple[int, ...] | None,
-    change: Callable[[TensorEntry], TensorEntry],
-) -> list[TensorEntry]:
-    places = range(len(tensors)) if at is None else at
-    return [change(tensor) if place in places else tensor for place, tensor in enumerate(tensors)]
 
 
 def _then(before: str, how: str) -> str:
@@ -332,7 +336,7 @@ def _joined(
     shape: tuple[int, ...],
     how: str,
     shapes: set[tuple[int, ...]],
-    read: Callable[[], Tensor],
+    read: Read,
 ) -> TensorEntry:
     """One tensor of several; `shapes` of the parts must agree, and so must their types."""
     if len(shapes) > 1 or len({part.dtype for part in parts}) > 1:
@@ -348,21 +352,17 @@ def _joined(
     )
 
 
-def _permuted(read: Callable[[], Tensor], dims: tuple[int, ...]) -> Tensor:
+def _as_one(read: Read) -> Tensor:
+    return read().unsqueeze(0)
+
+
+def _permuted(read: Read, dims: tuple[int, ...]) -> Tensor:
     return read().permute(dims)
 
 
-def _reordered(
-    read: Callable[[], Tensor], order: Callable[[Tensor, int], Tensor], head_dim: int
-) -> Tensor:
+def _reordered(read: Read, order: Callable[[Tensor, int], Tensor], head_dim: int) -> Tensor:
     rows = read()
     return order(rows, head_dim).reshape(rows.shape)
-
-
-def _stack(parts: Sequence[TensorEntry]) -> Tensor:
-    import torch
-
-    return torch.stack([part.read() for part in parts])
 
 
 def _of_groups(read: Read, dim: int, groups: int, start: int, length: int) -> Tensor:
@@ -370,11 +370,17 @@ def _of_groups(read: Read, dim: int, groups: int, start: int, length: int) -> Te
     return grouped.narrow(dim + 1, start, length).flatten(dim, dim + 1)
 
 
-def _in_groups(parts: Sequence[TensorEntry], dim: int, groups: int) -> Tensor:
+def _in_groups(parts: Sequence[TensorEntry], dim: int, groups: int, shape: Sequence[int]) -> Tensor:
     import torch
 
-    grouped = [part.read().unflatten(dim, (groups, -1)) for part in parts]
-    return torch.cat(grouped, dim + 1).flatten(dim, dim + 1)
+    dtype = torch_dtype(parts[0].dtype)
+    whole, at = torch.empty(shape, dtype=dtype).unflatten(dim, (groups, -1)), 0
+    for part in parts:
+        length = part.shape[dim] // groups
+        rows = whole.narrow(dim + 1, at, length)
+        rows.copy_(part.read().unflatten(dim, (groups, -1)))  # never two parts beside the whole
+        at += length
+    return whole.flatten(dim, dim + 1)
 
 
 def _last_row(read: Read, length: int, count: int) -> Tensor:
@@ -382,11 +388,16 @@ def _last_row(read: Read, length: int, count: int) -> Tensor:
     return last.expand(count, *last.shape[1:])
 
 
-def _exactly_cast(read: Callable[[], Tensor], code: str, name: str) -> Tensor:
-    from tfcli.checkpoints.io.tensor_pieces import same_bits
+def _less(whole: Read, lost: Read, number: int) -> Tensor:
+    return whole().double() - number + lost().double()
 
-    before = read()
-    after = before.to(torch_dtype(code, where=short(name)))
-    if not same_bits(after.to(before.dtype), before):
-        raise WorkError(f"{short(name)} has values that {code} cannot hold unchanged")
-    return after
+
+def _more(read: Read, number: int) -> Tensor:
+    return read().float() + number
+
+
+def _lost(read: Read, number: int) -> Tensor:
+    """Exact in float32, as the error of a sum always is (Knuth's TwoSum)."""
+    values = read()
+    whole = (values.float() + number).double()
+    return (values.double() - (whole - number)).float()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
+from tfcli.checkpoints.beside import CONFIG, read_object
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import Reading
-from tfcli.checkpoints.flagai.folders import open_folder
-from tfcli.checkpoints.flagai.weights import is_weights
-from tfcli.checkpoints.io.dtypes import dtype_code, stored_shape
+from tfcli.checkpoints.flagai.configs import kind_of, to_core
+from tfcli.checkpoints.flagai.folders import task_of
+from tfcli.checkpoints.flagai.tensors import differ, from_flagai
+from tfcli.checkpoints.flagai.weights import is_weights, open_weights
+from tfcli.models.config import ModelConfig
+from tfcli.models.registry import get_family
 
 
 def read(path: Path, asked: Reading) -> Checkpoint:
@@ -19,15 +23,28 @@ def read(path: Path, asked: Reading) -> Checkpoint:
         WorkError: files that cannot be read.
         ModelError: a config that is not built.
     """
-    opened = open_folder(path)
-    tensors = {}
-    for name, rows in opened.tensors.places.items():
-        like = opened.tensors.shape_of(name)
-        code = dtype_code(like.dtype)
-        part = "" if rows.of == 1 else f"rows {rows.part + 1} of {rows.of}"
-        read = partial(opened.tensors.__getitem__, name)
-        shape = stored_shape(code, tuple(like.shape))
-        tensors[name] = TensorEntry(name, code, shape, (rows.name,), part, read)
+    config = read_object(path, CONFIG)
+    kind = kind_of(config, str(path / CONFIG))
+    stored = open_weights(path, kind, config)
+    task = task_of(stored.tensors, kind)
+    tensors, unused = from_flagai(stored, kind, task, config)
+    core = to_core(config, kind).replace(architectures=[get_family(kind).names[task]])
+    core = _with_labels(core, tensors)
+    if differ(tensors, kind):
+        core = core.replace(tie_word_embeddings=False)
     files = tuple(sorted(one for one in path.iterdir() if is_weights(one.name)))
-    unused = opened.tensors.skipped
-    return Checkpoint("flagai", path, opened.config, tensors, files, companions=path, unused=unused)
+    return Checkpoint(
+        "flagai", path, core.to_dict(), tensors, files, companions=path, unused=unused
+    )
+
+
+def _with_labels(core: ModelConfig, tensors: Mapping[str, TensorEntry]) -> ModelConfig:
+    """The config with as many classes as the head has rows."""
+    for name in ("classifier.weight", "multichoice_head.weight"):
+        if name in tensors and not core.id2label:
+            count = tensors[name].shape[0]
+            return core.replace(
+                id2label={str(i): f"LABEL_{i}" for i in range(count)},
+                label2id={f"LABEL_{i}": i for i in range(count)},
+            )
+    return core

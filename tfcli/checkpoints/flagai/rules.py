@@ -1,161 +1,145 @@
-"""How FlagAI's checkpoints name their tensors, as data that works both ways.
+"""FlagAI's names and layouts beside Hugging Face's, for GLM, BERT, GPT-2 and T5.
 
-FlagAI reads Hugging Face's names and writes its own, so a folder may hold either. BERT differs
-most: one tensor for queries, keys and values, and other names for heads. Reference: the classes of
-FlagAI's `bert_model.py`, `glm_model.py`, `gpt2_model.py` and `t5_model.py`, and `mp_tools.py` for
-what model-parallel ranks hold.
+FlagAI reads Hugging Face's names and writes its own, so a folder may hold either, and which tensors
+must be there its classes say: the rules are those of what differs. BERT differs most: one tensor
+for queries, keys and values, and other names for heads. Source: the classes of FlagAI's
+`bert_model.py`, `glm_model.py`, `gpt2_model.py` and `t5_model.py`, and `mp_tools.py` for what
+model-parallel ranks hold.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
-import torch
+from tfcli.checkpoints.dialect.dialect import Dialect
+from tfcli.checkpoints.dialect.rules import Cut, Facts, Rule
+from tfcli.checkpoints.dialect.steps import Split
+from tfcli.checkpoints.flagai.configs import to_core
 
-from tfcli.checkpoints.dialect.dialect import Cut
+TIES: dict[str, dict[str, str]] = {
+    "bert": {"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"},
+    "t5": {
+        "encoder.embed_tokens.weight": "shared.weight",
+        "decoder.embed_tokens.weight": "shared.weight",
+    },
+}
+"""What FlagAI stores twice -> the tensor that it equals where Hugging Face's config ties it."""
 
-NESTED = "model."  # FlagAI's task classes hold the body under this name
+ONCE: dict[str, dict[str, str]] = {
+    "glm": {"lm_head.weight": "glm.word_embeddings.weight"},
+    "bert": {"cls.predictions.bias": "cls.predictions.decoder.bias"},
+    "gpt2": {"lm_head.weight": "transformer.wte.weight"},
+}
+"""What FlagAI does not store -> the tensor that it takes in its place."""
+
+_UNUSED = {
+    "glm": {r"(?:model\.)?prompt_spell\..*": "prompts that are spelt are not built"},
+    "gpt2": {r"lm_head\.weight": "FlagAI takes the token table for it and never reads it"},
+}
+_WITHIN = (r"^model\.", "")  # FlagAI's task classes hold the body under this name
+_BARE_QKV = r"^(?=encoder\.layer\.\d+\.attention\.self\.(?:query|key|value)\.)"
+_SPELLINGS = {
+    "bert": (_WITHIN, (_BARE_QKV, "bert.")),  # Hugging Face's names of a body that is stored alone
+    "gpt2": (_WITHIN, (r"^(?=(?:wte|wpe|h|ln_f)\.)", "transformer.")),
+}
+_PREFIXES = {"glm": "glm.", "bert": "bert.", "gpt2": "transformer."}
+_ROWS, _COLUMNS, _THIRDS = Cut(0), Cut(1), Cut(0, blocks=3)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """A part of a stored tensor: the `part`-th of `of` equal groups of rows."""
-
-    name: str
-    part: int = 0
-    of: int = 1
-
-    def read(self, stored: torch.Tensor) -> torch.Tensor:
-        """A view; nothing is copied."""
-        return stored if self.of == 1 else stored.chunk(self.of)[self.part]
+def _module(name: str, cut: Cut | None = None) -> dict[str, Cut | None]:
+    """A weight and a bias; of one whose columns are divided each rank has the whole bias."""
+    return {f"{name}.weight": cut, f"{name}.bias": None if cut == _COLUMNS else cut}
 
 
-@dataclass(frozen=True)
-class Dialect:
-    """The names of one kind of model.
+_LAYER = "transformer.layers.{layer}."
+_GLM: dict[str, Cut | None] = {
+    "word_embeddings.weight": _ROWS,
+    "transformer.position_embeddings.weight": None,
+    "transformer.block_position_embeddings.weight": None,
+    **_module(f"{_LAYER}input_layernorm"),
+    **_module(f"{_LAYER}attention.query_key_value", _THIRDS),
+    **_module(f"{_LAYER}attention.dense", _COLUMNS),
+    **_module(f"{_LAYER}post_attention_layernorm"),
+    **_module(f"{_LAYER}mlp.dense_h_to_4h", _ROWS),
+    **_module(f"{_LAYER}mlp.dense_4h_to_h", _COLUMNS),
+    **_module("transformer.final_layernorm"),
+}
+_H = "h.{layer}."
+_GPT2: dict[str, Cut | None] = {  # linears are stored [in, out], as Hugging Face's are
+    "wte.weight": _ROWS,
+    "wpe.weight": None,
+    **_module(f"{_H}ln_1"),
+    **_module(f"{_H}attn.c_attn", _THIRDS),
+    **_module(f"{_H}attn.c_proj", _COLUMNS),
+    **_module(f"{_H}ln_2"),
+    **_module(f"{_H}mlp.c_fc", _ROWS),
+    **_module(f"{_H}mlp.c_proj", _COLUMNS),
+    **_module("ln_f"),
+}
+_B = "encoder.layer.{layer}."
+_BERT: dict[str, Cut | None] = {
+    "embeddings.word_embeddings.weight": None,
+    "embeddings.position_embeddings.weight": None,
+    "embeddings.token_type_embeddings.weight": None,
+    **_module("embeddings.LayerNorm"),
+    **_module(f"{_B}attention.output.dense"),
+    **_module(f"{_B}attention.output.LayerNorm"),
+    **_module(f"{_B}intermediate.dense"),
+    **_module(f"{_B}output.dense"),
+    **_module(f"{_B}output.LayerNorm"),
+    **_module("pooler.dense"),
+}
+_BODIES = {"glm": _GLM, "bert": _BERT, "gpt2": _GPT2}
+_HEADS = {"token-classification": "final_dense", "sequence-classification": "out_layer"}
+
+
+def dialect(kind: str, task: str = "", *, nested: bool = False, own: bool = True) -> Dialect:
+    """The dialect of a kind of model.
 
     Args:
-        prefix: what Hugging Face's task classes call the body; "" where names are the same.
-        body: how names of the body begin, without a prefix.
-        own_prefix: what FlagAI's names of the body begin with.
-        joined: a part of FlagAI's name -> the parts of Hugging Face's names that it joins, by rows.
-        heads: how a head's names begin in FlagAI -> how they do in Hugging Face, by task.
-        copies: two of Hugging Face's names for one tensor of FlagAI's, which has the first.
-        ties: what FlagAI stores twice -> the tensor that it equals where Hugging Face's ties it.
-        strays: FlagAI stores it and never uses it -> why it is left out.
+        kind: one of `configs.KINDS`.
+        task: whose head there is.
+        nested: FlagAI's class holds the body under a name of its own; of files that are read, their
+            names say it.
+        own: the files are FlagAI's own, so that what FlagAI never reads is left out.
     """
-
-    prefix: str = ""
-    body: tuple[str, ...] = ()
-    own_prefix: str = ""
-    joined: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    heads: dict[str, dict[str, str]] = field(default_factory=dict)
-    copies: dict[str, str] = field(default_factory=dict)
-    ties: dict[str, str] = field(default_factory=dict)
-    strays: dict[str, str] = field(default_factory=dict)
-
-    def hf_places(self, name: str, task: str) -> dict[str, Rows]:
-        """Hugging Face's names for what a stored tensor holds."""
-        bare = name.removeprefix(NESTED)
-        if bare.startswith(self.body):
-            bare = f"{self.prefix}.{bare}"
-        for ours, theirs in self.heads.get(task, {}).items():
-            if bare.startswith(ours):
-                bare = theirs + bare.removeprefix(ours)
-                break
-        for joined, parts in self.joined.items():
-            if joined in bare:
-                spelt = [bare.replace(joined, part) for part in parts]
-                return {one: Rows(name, i, len(parts)) for i, one in enumerate(spelt)}
-        return {bare: Rows(name)}
-
-    def flagai_place(self, name: str, task: str, nested: bool) -> Rows:
-        """Where FlagAI keeps a tensor of Hugging Face.
-
-        Args:
-            name: Hugging Face's, with or without the body's prefix.
-            task: whose head there is.
-            nested: FlagAI's class holds the body under `NESTED`.
-        """
-        for first, second in self.copies.items():
-            name = first if name == second else name
-        bare = name.removeprefix(f"{self.prefix}.") if self.prefix else name
-        for ours, theirs in self.heads.get(task, {}).items():
-            if name.startswith(theirs):
-                return Rows(ours + name.removeprefix(theirs))
-        nest = ""
-        if self.body and bare.startswith(self.body):
-            nest = f"{NESTED}{self.own_prefix}" if nested else self.own_prefix
-        for joined, parts in self.joined.items():
-            for i, part in enumerate(parts):
-                if part in bare:
-                    return Rows(nest + bare.replace(part, joined), i, len(parts))
-        return Rows(nest + bare)
-
-    def stray(self, name: str) -> str | None:
-        """Why a stored tensor is left out; None if it is not."""
-        return next((why for odd, why in self.strays.items() if re.search(odd, name)), None)
+    prefix = _PREFIXES.get(kind, "")
+    at = ("model." if nested else "") + (prefix if kind == "gpt2" else "")
+    rules = [Rule(at + name, prefix + name, cut=cut) for name, cut in _BODIES.get(kind, {}).items()]
+    if kind == "bert":
+        rules += _joined(at) + _head(task)
+    return Dialect(
+        f"FlagAI's {kind}",
+        (),
+        tuple(rules),
+        partial(_facts, kind=kind),
+        _UNUSED.get(kind, {}) if own else {},
+        _SPELLINGS.get(kind, (_WITHIN,)),
+        prefix=prefix,
+        whole=False,
+    )
 
 
-DIALECTS: dict[str, Dialect] = {
-    "glm": Dialect(
-        prefix="glm",
-        body=("word_embeddings.", "transformer."),
-        strays={r"^(model\.)?prompt_spell\.": "prompts that are spelt are not built"},
-    ),
-    "bert": Dialect(
-        prefix="bert",
-        body=("embeddings.", "encoder.", "pooler."),
-        joined={
-            "attention.self.query_key_value.": (
-                "attention.self.query.",
-                "attention.self.key.",
-                "attention.self.value.",
-            )
-        },
-        heads={
-            "token-classification": {"final_dense.": "classifier."},
-            "sequence-classification": {"out_layer.": "classifier."},
-        },
-        copies={"cls.predictions.decoder.bias": "cls.predictions.bias"},
-        ties={"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"},
-    ),
-    # FlagAI reads GPT-2's linears as [in, out], as Hugging Face stores them.
-    "gpt2": Dialect(
-        prefix="transformer",
-        body=("wte.", "wpe.", "h.", "ln_f."),
-        own_prefix="transformer.",
-        strays={r"^lm_head\.weight$": "FlagAI takes the token table for it and never reads it"},
-    ),
-    "t5": Dialect(
-        ties={
-            "encoder.embed_tokens.weight": "shared.weight",
-            "decoder.embed_tokens.weight": "shared.weight",
-        },
-    ),
-}
-
-_ROWS, _COLUMNS, _THIRDS = Cut(0), Cut(1), Cut(0, blocks=3)
-_CUTS: dict[str, dict[str, Cut]] = {
-    "glm": {
-        r"word_embeddings\.weight$": _ROWS,
-        r"attention\.query_key_value\.(weight|bias)$": _THIRDS,
-        r"attention\.dense\.weight$": _COLUMNS,
-        r"mlp\.dense_h_to_4h\.(weight|bias)$": _ROWS,
-        r"mlp\.dense_4h_to_h\.weight$": _COLUMNS,
-    },
-    "gpt2": {
-        r"wte\.weight$": _ROWS,
-        r"attn\.c_attn\.(weight|bias)$": _THIRDS,
-        r"attn\.c_proj\.weight$": _COLUMNS,
-        r"mlp\.c_fc\.(weight|bias)$": _ROWS,
-        r"mlp\.c_proj\.weight$": _COLUMNS,
-    },
-}
+def _facts(config: Mapping[str, Any], kind: str) -> Facts:
+    core = to_core(config, kind)
+    return Facts({"hidden": core.hidden_size}, {"layer": range(core.num_hidden_layers)})
 
 
-def cut_of(kind: str, name: str) -> Cut | None:
-    """How model-parallel ranks divide a tensor; None: each holds all of it."""
-    cuts = _CUTS.get(kind, {})
-    return next((cut for pattern, cut in cuts.items() if re.search(pattern, name)), None)
+def _joined(at: str) -> list[Rule]:
+    name, parts = f"{_B}attention.self.", ("query", "key", "value")
+    return [
+        Rule(
+            f"{at}{name}query_key_value.{leaf}",
+            tuple(f"bert.{name}{part}.{leaf}" for part in parts),
+            (Split(0, ("hidden", "hidden", "hidden")),),
+        )
+        for leaf in ("weight", "bias")
+    ]
+
+
+def _head(task: str) -> list[Rule]:
+    own = _HEADS.get(task)
+    names = _module("classifier") if own else {}
+    return [Rule(name.replace("classifier", str(own)), name) for name in names]

@@ -1,23 +1,22 @@
-"""What is written under FlagAI's names: planned from names and shapes, made a tensor at a time."""
+"""FlagAI's tensors of Hugging Face's and the way back: its rules, and what it has once or twice."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from tfcli.checkpoints.dialect.ranks import require_whole_heads, shares_of
-from tfcli.checkpoints.flagai.rules import DIALECTS, cut_of
-from tfcli.checkpoints.flagai.weights import rank_file
+from tfcli.checkpoints.checkpoint import TensorEntry
+from tfcli.checkpoints.dialect.ranks import divide, require_whole_heads
+from tfcli.checkpoints.flagai.configs import is_flagai, to_core
+from tfcli.checkpoints.flagai.rules import ONCE, TIES, dialect
+from tfcli.checkpoints.flagai.weights import Stored
 from tfcli.checkpoints.hf.safetensors import PendingTensor
-from tfcli.checkpoints.hf.source import PICKLED
 from tfcli.checkpoints.io.dtypes import dtype_code, stored_shape
-from tfcli.checkpoints.strict_json import short
-from tfcli.checkpoints.torch.serialize import write_torch
+from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.model import Model
 from tfcli.models.saving import stored_place
@@ -26,139 +25,109 @@ from tfcli.models.saving import stored_place
 _CUT = ("glm",)
 
 
-def model_tensors(core: Model) -> list[PendingTensor]:
+def model_tensors(core: Model) -> dict[str, TensorEntry]:
     """A model's tensors by Hugging Face's names."""
-    pending = []
+    found = {}
     for name, tensor in core.state_dict().items():
         place = stored_place(core, name)
         like = place.write(torch.empty_like(tensor, device="meta"))
         code = dtype_code(like.dtype)
-        read = partial(place.write, tensor)
-        pending.append(PendingTensor(place.name, code, stored_shape(code, tuple(like.shape)), read))
-    return pending
+        shape, read = stored_shape(code, tuple(like.shape)), partial(place.write, tensor)
+        found[place.name] = TensorEntry(place.name, code, shape, (name,), "", read)
+    return found
 
 
-def as_flagai(
-    tensors: Iterable[PendingTensor], kind: str, task: str, nested: bool
-) -> list[PendingTensor]:
-    """Tensors by Hugging Face's names -> the same by FlagAI's, as its class of the task has them.
+def from_flagai(
+    stored: Stored, kind: str, task: str, config: Mapping[str, Any]
+) -> tuple[dict[str, TensorEntry], dict[str, str]]:
+    """Hugging Face's tensors of those of a folder, whichever names it uses itself.
+
+    Args:
+        stored: what it holds.
+        kind: of the model.
+        task: whose head is wanted.
+        config: the content of config.json.
+
+    Returns:
+        The tensors, and what is left out -> why.
+
+    Raises:
+        WorkError: two tensors of one name, or one that does not fit the config.
+    """
+    rules = dialect(kind, task, own=is_flagai(config))
+    beside = {name: f"{what}, beside the weights" for name, what in stored.beside.items()}
+    tensors = rules.to_hf(stored.tensors, config)
+    if task == "masked-lm":
+        tensors = with_both_biases(tensors)
+    return tensors, {**beside, **rules.unused(stored.tensors)}
+
+
+def with_both_biases(tensors: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
+    """Both biases of Hugging Face's masked language head, of which FlagAI has one."""
+    found = dict(tensors)
+    for pair in ONCE["bert"].items():
+        for name, origin in (pair, pair[::-1]):
+            if origin in found and name not in found:
+                found[name] = replace(found[origin], name=name, how=f"a copy of {origin}")
+    return found
+
+
+def differ(tensors: Mapping[str, TensorEntry], kind: str) -> bool:
+    """Whether two tensors differ that Hugging Face's config would tie."""
+    held = [(n, o) for n, o in TIES.get(kind, {}).items() if n in tensors and o in tensors]
+    return any(not torch.equal(tensors[n].read(), tensors[o].read()) for n, o in held)
+
+
+def flagai_files(
+    tensors: Mapping[str, TensorEntry],
+    kind: str,
+    task: str,
+    config: Mapping[str, Any],
+    *,
+    nested: bool,
+    ranks: int = 1,
+) -> list[list[PendingTensor]]:
+    """What each model-parallel rank's file holds, as FlagAI's class of the task has it.
 
     Values are read here only where two tensors must be equal.
 
     Args:
-        tensors: of a whole model.
+        tensors: of a whole model, by Hugging Face's names.
         kind: of the model.
         task: whose head it has.
+        config: the content of config.json.
         nested: FlagAI's class holds the body under a name of its own.
+        ranks: how many files.
 
     Raises:
+        UsageError: ranks for a kind that FlagAI cannot load in parts, or that do not divide a size.
         WorkError: parts that are missing or of different types, or two tensors for one place that
             differ.
     """
-    dialect, found = DIALECTS[kind], {item.name: item for item in tensors}
-    if kind in ("glm", "gpt2"):  # FlagAI's classes take the token table for the head
-        _drop_tied(found)
-    for tied, origin in dialect.ties.items():
-        wanted = not tied.startswith("cls.") or task == "masked-lm"
-        if wanted and origin in found:
-            found.setdefault(tied, dataclasses.replace(found[origin], name=tied))
-    parts: dict[str, dict[int, PendingTensor]] = {}
-    counts: dict[str, int] = {}
-    for name, item in found.items():
-        rows = dialect.flagai_place(name, task, nested)
-        held = parts.setdefault(rows.name, {})
-        if not _same(held.setdefault(rows.part, item), item):
-            raise WorkError(f"{name} and another tensor differ, and FlagAI has one for both")
-        counts[rows.name] = rows.of
-    out = []
-    for name, held in parts.items():
-        if len(held) != counts[name]:
-            raise WorkError(f"{name} lacks a part", fix="check that the checkpoint is whole")
-        out.append(_joined(name, [held[number] for number in sorted(held)]))
-    return out
-
-
-def write_flagai(
-    folder: Path, tensors: list[PendingTensor], kind: str, heads: int, ranks: int = 1
-) -> list[Path]:
-    """Write `pytorch_model.bin`, or a file for each model-parallel rank, as FlagAI loads them.
-
-    Args:
-        folder: where the files go.
-        tensors: by FlagAI's names.
-        kind: of the model.
-        heads: of its attention.
-        ranks: how many files.
-
-    Returns:
-        The files, in order.
-
-    Raises:
-        UsageError: ranks for a kind that FlagAI cannot load in parts, or that do not divide a
-            size. Nothing is written then.
-        WorkError: as `write_torch`.
-    """
-    files = rank_files(tensors, kind, heads, ranks)
-    if ranks == 1:
-        write_torch(folder / PICKLED, tensors)
-        return [folder / PICKLED]
-    for rank, pending in enumerate(files):
-        write_torch(folder / rank_file(rank), pending, _in_module)
-    return [folder / rank_file(rank) for rank in range(ranks)]
-
-
-def rank_files(
-    tensors: list[PendingTensor], kind: str, heads: int, ranks: int
-) -> list[list[PendingTensor]]:
-    """What goes into each file. See `write_flagai` for the arguments.
-
-    Raises:
-        UsageError: as `write_flagai`.
-    """
-    if ranks == 1:
-        return [tensors]
-    if kind not in _CUT:
+    if ranks > 1 and kind not in _CUT:
         raise UsageError(
             f"FlagAI loads no {kind} model from several files",
             where="parts",
             fix=f"leave parts out; {' and '.join(_CUT)} is written in parts",
         )
-    require_whole_heads(ranks, heads)
-    shares = [shares_of(item, cut_of(kind, item.name), ranks) for item in tensors]
-    return [list(rank) for rank in zip(*shares, strict=True)]
+    require_whole_heads(ranks, to_core(config, kind).num_attention_heads)
+    rules = dialect(kind, task, nested=nested)
+    found = rules.with_prefix(tensors, config)
+    for name, origin in ONCE.get(kind, {}).items():
+        found = _without(found, name, origin)
+    for tied, origin in TIES.get(kind, {}).items():
+        wanted = not tied.startswith("cls.") or task == "masked-lm"
+        if wanted and origin in found:
+            found.setdefault(tied, replace(found[origin], name=tied))
+    return divide(found, rules, config, ranks)
 
 
-def _in_module(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    return {"module": dict(tensors)}
-
-
-def _same(one: PendingTensor, other: PendingTensor) -> bool:
-    if one is other or one.read is other.read:
-        return True
-    if (one.dtype, one.shape) != (other.dtype, other.shape):
-        return False
-    first, second = one.read(), other.read()
-    return first.dtype == second.dtype and torch.equal(first, second)
-
-
-def _joined(name: str, items: list[PendingTensor]) -> PendingTensor:
-    first = items[0]
-    if len(items) == 1:
-        return dataclasses.replace(first, name=name)
-    if len({(item.dtype, item.shape[1:]) for item in items}) > 1:
-        raise WorkError(f"the parts of {short(name)} differ in type or width")
-    shape = (sum(item.shape[0] for item in items), *first.shape[1:])
-    return dataclasses.replace(
-        first, name=name, shape=shape, read=lambda: torch.cat([item.read() for item in items])
-    )
-
-
-def _drop_tied(found: dict[str, PendingTensor]) -> None:
-    head = found.pop("lm_head.weight", None)
-    ends = ("word_embeddings.weight", "wte.weight")
-    table = next((item for name, item in found.items() if name.endswith(ends)), None)
-    if head is not None and (table is None or not _same(head, table)):
+def _without(found: dict[str, TensorEntry], name: str, origin: str) -> dict[str, TensorEntry]:
+    """The tensors without one that FlagAI takes another for."""
+    one, other = found.get(name), found.get(origin)
+    if one and other and one.read is not other.read and not same_bits(one.read(), other.read()):
         raise WorkError(
-            "lm_head.weight differs from the token table, which FlagAI takes in its place",
+            f"{name} differs from {origin}, which FlagAI takes in its place",
             fix="keep this checkpoint in the Hugging Face layout",
         )
+    return {origin if key == name else key: tensor for key, tensor in found.items()}

@@ -6,16 +6,22 @@ Source: FlagAI's `flagai/model` and `flagai/mp_tools.py`; see `tfcli.checkpoints
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tfcli.checkpoints.beside import CONFIG
-from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.flagai.folders import Target
-from tfcli.checkpoints.flagai.tensors import as_flagai, rank_files, write_flagai
+from tfcli.checkpoints.flagai.rules import dialect
+from tfcli.checkpoints.flagai.tensors import flagai_files, with_both_biases
+from tfcli.checkpoints.flagai.weights import rank_file
 from tfcli.checkpoints.hf.safetensors import PendingTensor
+from tfcli.checkpoints.hf.source import PICKLED
 from tfcli.checkpoints.parameters import as_parameters
 from tfcli.checkpoints.plan import Plan
+from tfcli.checkpoints.torch.serialize import write_torch
 from tfcli.files import write_json
 
 
@@ -30,17 +36,8 @@ def prepare(view: Checkpoint) -> Checkpoint:
     """
     view = as_parameters(view)
     target = Target.of(view.config, view.tensors)
-    tensors: dict[str, TensorEntry] = {}
-    for name, tensor in view.tensors.items():
-        known = target.hf_names(name)
-        name = name if name in known else known[0]
-        tensors[name] = dataclasses.replace(tensor, name=name)
-    for name, tensor in list(tensors.items()):
-        for other in target.hf_names(name):
-            if other not in tensors:
-                how = f"a copy of {name}"
-                tensors[other] = dataclasses.replace(tensor, name=other, how=how)
-    return dataclasses.replace(view, tensors=tensors)
+    tensors = dialect(target.kind, target.task).with_prefix(view.tensors, view.config)
+    return dataclasses.replace(view, tensors=with_both_biases(tensors))
 
 
 def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
@@ -61,21 +58,28 @@ def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
             size. Nothing is written then.
         WorkError: two tensors that FlagAI has one for and that differ; as `write_torch`.
     """
-    target, tensors = _stage(plan)
-    files = write_flagai(folder, tensors, target.kind, target.heads, options.parts)
+    target, files = _files(plan, options.parts)
+    several = len(files) > 1
+    paths = [folder / (rank_file(rank) if several else PICKLED) for rank in range(len(files))]
+    for path, pending in zip(paths, files, strict=True):
+        write_torch(path, pending, _in_module if several else dict)
     write_json(folder / CONFIG, target.config)
-    return files
+    return paths
 
 
 def check(plan: Plan, options: WriteOptions) -> None:
     """Refuse what `write` would refuse, from headers alone."""
-    target, tensors = _stage(plan)
-    rank_files(tensors, target.kind, target.heads, options.parts)
+    _files(plan, options.parts)
 
 
-def _stage(plan: Plan) -> tuple[Target, list[PendingTensor]]:
+def _files(plan: Plan, parts: int) -> tuple[Target, list[list[PendingTensor]]]:
     target = Target.of(plan.config, [item.tensor.name for item in plan.items])
-    return target, as_flagai(plan.pending(), target.kind, target.task, target.nested)
+    kind, task, nested = target.kind, target.task, target.nested
+    return target, flagai_files(plan.tensors, kind, task, plan.config, nested=nested, ranks=parts)
+
+
+def _in_module(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {"module": dict(tensors)}
 
 
 WRITER = Writer(write, prepare, check, own_config=True)  # FlagAI's keys, and no model_type

@@ -7,13 +7,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from tfcli.checkpoints.checkpoint import TensorEntry
-from tfcli.checkpoints.gguf.names import stays_single
 from tfcli.checkpoints.gguf.types import BY_NAME, WRITABLE
 from tfcli.checkpoints.io.header import TensorInfo
 from tfcli.errors import UsageError, hint
 
 _COARSE = ("Q4_0", "Q4_1", "Q5_0", "Q5_1")
+_SINGLE = ("ffn_gate_inp", "position_embd", "token_types")
 TypeOf = Callable[[str, int, int], tuple[str, str]]
+
+
+def stays_single(name: str, dimensions: int) -> bool:
+    """Whether a GGUF tensor is float32 whatever type is asked for, as llama.cpp requires."""
+    stem = name.removesuffix(".weight")
+    return (
+        dimensions < 2
+        or stem == name
+        or stem.endswith("_norm")
+        or stem.rpartition(".")[2] in _SINGLE
+    )
 
 
 def type_chooser(

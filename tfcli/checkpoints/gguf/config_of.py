@@ -10,15 +10,14 @@ from typing import Any
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.hparams import POOLING, find_dialect, read_hparams, write_hparams
 from tfcli.checkpoints.gguf.keys import check_keys
-from tfcli.checkpoints.gguf.names import BY_MODEL_TYPE
 from tfcli.checkpoints.gguf.own_keys import Record, located
-from tfcli.checkpoints.gguf.rules import Dialect
+from tfcli.checkpoints.gguf.rules import BY_MODEL_TYPE, OLDER, GGUFDialect
 from tfcli.errors import ModelError, WorkError
 
 _MAX_TABLE = 1 << 20  # bytes: there is a number for every second value of a head
 
 
-def model_dialect(file: GGUFFile, record: Record, where: str) -> Dialect:
+def model_dialect(file: GGUFFile, record: Record, where: str) -> GGUFDialect:
     """The names and rules of the file's model type.
 
     Raises:
@@ -27,11 +26,13 @@ def model_dialect(file: GGUFFile, record: Record, where: str) -> Dialect:
     found = find_dialect(file.metadata, where)
     named = BY_MODEL_TYPE.get(str((record.config or {}).get("model_type")))
     # `llama` serves several model types; a recorded config says which.
-    return named if named is not None and named.arch == found.arch else found
+    found = named if named is not None and named.arch == found.arch else found
+    older = OLDER.get(found.model_type)
+    return older if older and all(mark in file.tensors for mark in older.marks) else found
 
 
 def model_config(
-    file: GGUFFile, dialect: Dialect, record: Record, where: str
+    file: GGUFFile, dialect: GGUFDialect, record: Record, where: str
 ) -> tuple[dict[str, Any], Any, dict[str, str]]:
     """The content of config.json and the config: the recorded one where the keys agree with it.
 
@@ -74,7 +75,7 @@ def model_config(
     return {**config.to_dict(), "architectures": [_class_name(dialect)]}, config, passed
 
 
-def _agrees(config: Any, dialect: Dialect, file: GGUFFile) -> bool:
+def _agrees(config: Any, dialect: GGUFDialect, file: GGUFFile) -> bool:
     def same(a: Any, b: Any) -> bool:
         if isinstance(a, float) and isinstance(b, float):
             return struct.pack("<f", a) == struct.pack("<f", b)
@@ -111,7 +112,7 @@ def _ids(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {key: metadata.get(f"tokenizer.ggml.{name}_token_id") for key, name in names.items()}
 
 
-def _biases(file: GGUFFile, dialect: Dialect) -> dict[str, bool]:
+def _biases(file: GGUFFile, dialect: GGUFDialect) -> dict[str, bool]:
     if dialect.arch != "llama":
         return {}
     return {
@@ -120,7 +121,7 @@ def _biases(file: GGUFFile, dialect: Dialect) -> dict[str, bool]:
     }
 
 
-def _class_name(dialect: Dialect) -> str:
+def _class_name(dialect: GGUFDialect) -> str:
     from tfcli.models.registry import get_family
 
     family = get_family(dialect.model_type)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.gguf.choose import common_type
+from tfcli.checkpoints.checkpoint import TensorEntry
+from tfcli.checkpoints.dialect.pieces import Read
+from tfcli.checkpoints.dialect.ranks import join
+from tfcli.checkpoints.gguf.choose import common_type, stays_single
 from tfcli.checkpoints.gguf.config_of import model_config, model_dialect
 from tfcli.checkpoints.gguf.file import GGUFFile
-from tfcli.checkpoints.gguf.names import stays_single
-from tfcli.checkpoints.gguf.origins import Origin, plan_origins
-from tfcli.checkpoints.gguf.own_keys import Record, read_record
-from tfcli.checkpoints.gguf.rules import AddOne, Dialect
+from tfcli.checkpoints.gguf.own_keys import REMAINDER, Record, read_record
+from tfcli.checkpoints.gguf.rules import GGUFDialect
 from tfcli.checkpoints.gguf.split import open_gguf
 from tfcli.checkpoints.gguf.types import BY_NAME
 from tfcli.checkpoints.gguf.vocabulary_read import Vocabulary, read_vocabulary
-from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES, torch_dtype
+from tfcli.checkpoints.io.header import TensorInfo
 from tfcli.errors import WorkError
 
 if TYPE_CHECKING:
@@ -39,20 +39,16 @@ class FromGGUF:
         file: the opened GGUF file.
         dialect: the model type's names.
         config: the content of config.json.
-        sizes: the config's numbers, which the rules ask for.
-        origins: where each tensor of the checkpoint comes from.
-        dtypes: name -> safetensors type of each.
-        record: what the file keeps of the checkpoint that it was made from.
+        sizes: the config.
+        tensors: of the checkpoint, by name.
         passed: keys of the file that are passed over -> why.
     """
 
     file: GGUFFile
-    dialect: Dialect
+    dialect: GGUFDialect
     config: dict[str, Any]
     sizes: Any
-    origins: list[Origin]
-    dtypes: dict[str, str]
-    record: Record
+    tensors: dict[str, TensorEntry]
     passed: dict[str, str]
 
     @cached_property
@@ -64,29 +60,6 @@ class FromGGUF:
         """
         rows = self.file.info("token_embd.weight").shape[0]
         return read_vocabulary(self.file.metadata, str(self.file.path), rows)
-
-    def pending(self, origin: Origin) -> PendingTensor:
-        """A tensor of the checkpoint, to be written."""
-        code = self.dtypes[origin.name]
-        return PendingTensor(origin.name, code, origin.shape, partial(self.read, origin))
-
-    def read(self, origin: Origin) -> Tensor:
-        """The values of a tensor of the checkpoint, in its type."""
-        dtype = torch_dtype(self.dtypes[origin.name])
-        exact = isinstance(origin.change, AddOne)
-        tensor = self.file.dequantize(origin.stored, None if exact else dtype, origin.index)
-        if isinstance(origin.change, AddOne):
-            return origin.change.restore(tensor, self._remainder(origin)).to(dtype)
-        changed = tensor if origin.change is None else origin.change.read(tensor, self.sizes)
-        return changed.contiguous()
-
-    def _remainder(self, origin: Origin) -> Tensor | None:
-        import torch
-
-        found = self.record.remainders.get(origin.stored)
-        if found is None or len(found) != math.prod(origin.shape):
-            return None
-        return torch.tensor(found, dtype=torch.float32).reshape(origin.shape)
 
 
 def _none(name: str) -> bool:
@@ -113,56 +86,140 @@ def plan_from_gguf(path: Path, exact: Callable[[str], bool] = _none) -> FromGGUF
     record = read_record(file.metadata, where)
     dialect = model_dialect(file, record, where)
     config, sizes, passed = model_config(file, dialect, record, where)
-    origins = plan_origins(file.tensors, dialect, record.bare, where)
-    _require_stacks(file, sizes, where)
-    dtypes = {
-        origin.name: _dtype_of(file, record, origin, exact(origin.stored)) for origin in origins
-    }
-    _set_dtype(config, dtypes)
-    return FromGGUF(file, dialect, config, sizes, origins, dtypes, record, passed)
-
-
-def _require_stacks(file: GGUFFile, sizes: Any, where: str) -> None:
+    _require_experts(file, sizes, where)
+    places = {name: names for stored, names in dialect.pairs(config) for name in stored}
+    stored, types = dict[str, TensorEntry](), dict[str, str]()
     for name, info in file.tensors.items():
-        if "_exps." in name and info.shape[:1] != (sizes.num_experts,):
+        names, lost = places.get(name, ()), REMAINDER + name
+        for hf in names:
+            types[hf] = _type_of(record, info, _spelt(hf, dialect, record), exact(name))
+        if lost in places:
+            stored[lost] = _remainder(record, info, lost)
+        stored[name] = _values(file, info, {types[hf] for hf in names}, keep=lost in places)
+    tensors = {}
+    for name, tensor in join({path: stored}, dialect, config).items():
+        dtype = types[name] or _narrowed(file, tensor.read)
+        spelt = _spelt(name, dialect, record)
+        tensors[spelt] = _in_type(tensor, spelt, dtype, file)
+    _set_dtype(config, [tensor.dtype for tensor in tensors.values()])
+    return FromGGUF(file, dialect, config, sizes, tensors, passed)
+
+
+def _require_experts(file: GGUFFile, sizes: Any, where: str) -> None:
+    """Before rules are written out: a config may ask for a million experts that are not there."""
+    experts = getattr(sizes, "num_experts", 0)
+    stacks = [info for name, info in file.tensors.items() if "_exps." in name]
+    for info in stacks:
+        if experts and info.shape[:1] != (experts,):
             raise WorkError(
-                f"{name} holds {info.shape[:1]} experts, the config says {sizes.num_experts}",
+                f"{info.name} holds {info.shape[:1]} experts, the config says {experts}",
                 where=where,
             )
+    if not stacks and experts > len(file.tensors):
+        raise WorkError(
+            f"the config says {experts} experts, the file has {len(file.tensors)} tensors",
+            where=where,
+        )
 
 
-def _dtype_of(file: GGUFFile, record: Record, origin: Origin, exact: bool) -> str:
-    info = file.info(origin.stored)
+def _spelt(name: str, dialect: GGUFDialect, record: Record) -> str:
+    """A name as in the checkpoint that the file was made from."""
+    bare = record.bare and name != dialect.head
+    return name.removeprefix(dialect.prefix) if bare else name
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Reads a stored tensor, or one place of its first dimension, in a type.
+
+    Args:
+        file: that holds it.
+        name: there.
+        dtype: code of the type.
+    """
+
+    file: GGUFFile
+    name: str
+    dtype: str
+
+    def __call__(self) -> Tensor:
+        return self.file.dequantize(self.name, torch_dtype(self.dtype))
+
+    def narrow(self, dim: int, start: int, length: int) -> Tensor:
+        """A part along a dimension; of a stack's experts the others are not dequantized."""
+        if dim or length != 1:
+            return self().narrow(dim, start, length)
+        one = self.file.dequantize(self.name, torch_dtype(self.dtype), start)
+        return one.unsqueeze(0)
+
+
+def _values(file: GGUFFile, info: TensorInfo, types: set[str], *, keep: bool) -> TensorEntry:
+    """A stored tensor in the type that the checkpoint has it in, or, to `keep` more, in its own."""
+    plain = BY_NAME[info.dtype].plain
+    dtype = info.dtype if plain else "F32"
+    if len(types) == 1 and not keep:
+        dtype = next(iter(types)) or dtype
+    how = "" if plain else f"{info.dtype} dequantized"
+    read = _Stored(file, info.name, dtype)
+    return TensorEntry(info.name, dtype, info.shape, (info.name,), how, read)
+
+
+def _remainder(record: Record, info: TensorInfo, key: str) -> TensorEntry:
+    """What rounding took from a tensor that is stored plus one; 0 where the file says nothing."""
+    return TensorEntry(key, "F32", info.shape, (), "", partial(_numbers, record, info))
+
+
+def _numbers(record: Record, info: TensorInfo) -> Tensor:
+    import torch
+
+    found = record.remainders.get(info.name)
+    if found is None or len(found) != info.elements:
+        return torch.zeros(info.shape)
+    return torch.tensor(found, dtype=torch.float32).reshape(info.shape)
+
+
+def _in_type(tensor: TensorEntry, name: str, dtype: str, file: GGUFFile) -> TensorEntry:
+    held = file.info(tensor.sources[0]).dtype
+    return replace(
+        tensor,
+        name=name,
+        dtype=dtype,
+        read=partial(_cast, tensor.read, dtype),
+        stored="" if held == dtype else held,
+    )
+
+
+def _cast(read: Read, dtype: str) -> Tensor:
+    return read().to(torch_dtype(dtype)).contiguous()
+
+
+def _type_of(record: Record, info: TensorInfo, name: str, exact: bool) -> str:
+    """The type of a checkpoint's tensor that is made of a stored one; empty: see `_narrowed`."""
+    plain = BY_NAME[info.dtype].plain
     if exact:
-        return info.dtype if BY_NAME[info.dtype].plain else "F32"
-    known = record.dtype_of(origin.name)
+        return info.dtype if plain else "F32"
+    known = record.dtype_of(name)
     if known is not None:
         return known
-    if not BY_NAME[info.dtype].plain:
+    if not plain:
         return _FROM_QUANTIZED
-    if stays_single(origin.stored, len(info.shape)):
-        return _narrowed(file, origin)
-    return info.dtype
+    return "" if stays_single(info.name, len(info.shape)) else info.dtype
 
 
-def _narrowed(file: GGUFFile, origin: Origin) -> str:
+def _narrowed(file: GGUFFile, read: Read) -> str:
     """The type of most tensors, where a norm or bias loses nothing in it; else float32."""
     import torch
 
     plain = [i for i in file.tensors.values() if not stays_single(i.name, len(i.shape))]
     wanted = common_type(plain) if any(BY_NAME[i.dtype].plain for i in plain) else _FROM_QUANTIZED
-    values = file.dequantize(origin.stored)
-    if isinstance(origin.change, AddOne):
-        values = origin.change.restore(values, None).float()
-    narrow = values.to(torch_dtype(wanted))
-    return wanted if torch.equal(narrow.float(), values.float()) else "F32"
+    values = read().float()
+    return wanted if torch.equal(values.to(torch_dtype(wanted)).float(), values) else "F32"
 
 
-def _set_dtype(config: dict[str, Any], dtypes: Mapping[str, str]) -> None:
+def _set_dtype(config: dict[str, Any], codes: list[str]) -> None:
     """config.json names the type of most tensors."""
-    if not dtypes:
+    if not codes:
         return
-    codes = list(dtypes.values())
     name = TORCH_NAMES[max(set(codes), key=codes.count)]
     for key in ("dtype", "torch_dtype"):
         if config.get(key, name) != name or key in config:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.limits import LAYERS_27B, PATTERNS
-from tfcli.checkpoints.gguf.names import BY_MODEL_TYPE, DIALECTS
 from tfcli.checkpoints.gguf.positions import read_positions, shortest, write_positions
-from tfcli.checkpoints.gguf.rules import Dialect
+from tfcli.checkpoints.gguf.rules import BY_MODEL_TYPE, DIALECTS, GGUFDialect
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError, hint
 
@@ -120,7 +119,7 @@ _MISSING = {
 _READ_AS = {("gpt2", "intermediate_size"): "n_inner"}
 
 
-def write_hparams(config: ModelConfig, dialect: Dialect) -> dict[str, Value]:
+def write_hparams(config: ModelConfig, dialect: GGUFDialect) -> dict[str, Value]:
     """The GGUF keys of a config, without the tokenizer's."""
     arch = dialect.arch
     found = {"general.architecture": Value("string", arch)}
@@ -140,7 +139,7 @@ def write_hparams(config: ModelConfig, dialect: Dialect) -> dict[str, Value]:
     return found
 
 
-def find_dialect(metadata: Mapping[str, Any], where: str) -> Dialect:
+def find_dialect(metadata: Mapping[str, Any], where: str) -> GGUFDialect:
     """The dialect of a GGUF file.
 
     The architecture `llama` serves three model types: with experts it is mixtral, with a window
@@ -175,7 +174,7 @@ def find_dialect(metadata: Mapping[str, Any], where: str) -> Dialect:
 
 def read_hparams(
     metadata: Mapping[str, Any],
-    dialect: Dialect,
+    dialect: GGUFDialect,
     *,
     where: str,
     tables: Callable[[str], list[float] | None],
@@ -257,7 +256,7 @@ def _fill(found: dict[str, Any], model_type: str) -> None:
 
 
 def _sights(
-    metadata: Mapping[str, Any], dialect: Dialect, found: dict[str, Any], where: str
+    metadata: Mapping[str, Any], dialect: GGUFDialect, found: dict[str, Any], where: str
 ) -> None:
     """Which positions a layer sees: all earlier ones, those in a window, or all.
 

@@ -18,7 +18,7 @@ from typing import Any
 from tfcli.checkpoints.gguf.hparams import CAUSAL, KEYS, PATTERN, POOLING
 from tfcli.checkpoints.gguf.limits import PATTERNS
 from tfcli.checkpoints.gguf.positions import read_keys as position_keys
-from tfcli.checkpoints.gguf.rules import Dialect
+from tfcli.checkpoints.gguf.rules import GGUFDialect
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
@@ -129,7 +129,7 @@ _ABSENT = (
 _NUMBERS = re.compile(r"(rope|attention|expert)")
 
 
-def is_followed(name: str, dialect: Dialect) -> bool:
+def is_followed(name: str, dialect: GGUFDialect) -> bool:
     """Whether a key, without the architecture, becomes a part of the config."""
     own = {key.name for key in KEYS[dialect.model_type]} | position_keys(dialect.model_type)
     own |= {PATTERN} if dialect.model_type in PATTERNS else set()
@@ -144,7 +144,7 @@ def rule_of(name: str) -> Allowed | None:
 
 
 def check_keys(
-    metadata: Mapping[str, Any], dialect: Dialect, config: Mapping[str, Any], where: str
+    metadata: Mapping[str, Any], dialect: GGUFDialect, config: Mapping[str, Any], where: str
 ) -> dict[str, str]:
     """Refuse what changes numbers and is not in the config that was made of a file's keys.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CONFIG, DTYPE, OTHERS, BARE = "tfcli.config", "tfcli.dtype", "tfcli.other_dtypes", "tfcli.bare"
-REMAINDER = "tfcli.remainder."
+REMAINDER = "tfcli.remainder."  # of a tensor that is stored plus one, what rounding took
 _CODE = ("auto_map", "custom_pipelines", "trust_remote_code")  # names of code; never passed on
 
 
@@ -105,13 +105,13 @@ def read_record(metadata: Mapping[str, Any], where: str) -> Record:
     return Record(config, dtype, others, metadata.get(BARE) is True, remainders)
 
 
-def write_remainder(name: str, remainder: Tensor) -> dict[str, Value]:
+def write_remainder(key: str, remainder: Tensor) -> dict[str, Value]:
     """The key for what adding one to a tensor lost; nothing where nothing is lost."""
     if not bool(remainder.any()):
         return {}
     numbers = array("f")
     numbers.frombytes(remainder.contiguous().numpy().tobytes())
-    return {REMAINDER + name: Value("array[float32]", numbers)}
+    return {key: Value("array[float32]", numbers)}
 
 
 def located(error: ModelError, where: str) -> ModelError:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.dialect.pieces import in_turn, largest_part
 from tfcli.checkpoints.gguf.choose import TypeOf
 from tfcli.checkpoints.gguf.file_write import Value
-from tfcli.checkpoints.gguf.rules import AddOne, Change, Dialect, Rule, Transpose
+from tfcli.checkpoints.gguf.own_keys import REMAINDER
+from tfcli.checkpoints.gguf.rules import GGUFDialect
 from tfcli.checkpoints.gguf.types import BY_NAME
 from tfcli.checkpoints.io.dtypes import FLOATS
 from tfcli.checkpoints.strict_json import short
@@ -106,135 +107,64 @@ class Plan:
     Args:
         targets: what is written, in order.
         skipped: Hugging Face name -> why it is not.
-        more: GGUF name -> the tensor whose values are stored plus one.
+        remainders: by key: what rounding takes from tensors that are stored plus one.
         bare: the names lack the body's prefix.
-        tied: the output matrix that is stored although it is the embedding, and the embedding.
+        tied: the output matrix is stored although it is the embedding.
     """
 
     targets: list[Target]
     skipped: dict[str, str]
-    more: dict[str, TensorEntry]
+    remainders: dict[str, TensorEntry]
     bare: bool
-    tied: tuple[TensorEntry, TensorEntry] | None
+    tied: bool
 
 
-def plan_targets(view: Checkpoint, dialect: Dialect, config: Any, choose: TypeOf) -> Plan:
+def plan_targets(view: Checkpoint, dialect: GGUFDialect, choose: TypeOf) -> Plan:
     """Give every tensor of a checkpoint its place.
 
     Raises:
         WorkError: a tensor that has none, one that is missing, or one that has no plain numbers.
     """
     where = str(view.path)
-    bare = not any(name.startswith(dialect.prefix) for name in view.tensors)
-    skipped: dict[str, str] = {}
-    groups: dict[str, list[tuple[int, TensorEntry, Rule]]] = {}
-    head = dialect.head if config.tie_word_embeddings else None
-    for tensor in view:
-        name = tensor.name
-        if name == head:
-            continue
-        whole = dialect.prefix + name if bare and name != dialect.head else name
-        found = dialect.of_hf(whole)
-        reason = dialect.why_dropped(whole)
-        if found is None and reason is None:
-            raise WorkError(
-                f"the tensor {short(name)} has no place in GGUF's {dialect.arch}",
-                where=where,
-                fix="is the model of this type, and not quantized or an adapter?",
-            )
-        if found is None:
-            skipped[name] = str(reason)
-            continue
-        rule, places = found
-        if tensor.dtype not in FLOATS:
+    tied = dialect.head in view.tied
+    tensors = {n: t for n, t in view.tensors.items() if not tied or n != dialect.head}
+    skipped = dialect.left_unwritten(tensors)
+    for name, tensor in tensors.items():
+        if name not in skipped and tensor.dtype not in FLOATS:
             raise WorkError(
                 f"{short(name)} holds {tensor.dtype} values, no plain numbers",
                 where=where,
                 fix="dequantize the checkpoint first",
             )
-        groups.setdefault(rule.name(rule.gguf, places), []).append(
-            (int(places.get("e") or 0), tensor, rule)
-        )
-    targets = [_target(name, group, config, choose, where) for name, group in groups.items()]
-    _require_complete(groups, config, dialect, where)
-    more = {
-        name: group[0][1]
-        for name, group in groups.items()
-        if isinstance(group[0][2].change, AddOne)
-    }
-    tied = None
-    if head is not None and head in view.tensors:
-        tied = (view.tensors[head], groups["token_embd.weight"][0][1])
-        skipped[head] = "is the embedding, which stands for it"
-    return Plan(targets, skipped, more, bare, tied)
+    try:
+        whole = dialect.with_prefix(tensors, view.config)
+        stored = dialect.from_hf(whole, view.config)
+    except WorkError as error:
+        raise WorkError(error.what, where=where, fix=error.fix) from None
+    if tied:
+        skipped[str(dialect.head)] = "is the embedding, which stands for it"
+    return Plan(
+        [_target(one, choose) for name, one in stored.items() if not name.startswith(REMAINDER)],
+        skipped,
+        {name: one for name, one in stored.items() if name.startswith(REMAINDER)},
+        bare=not any(name.startswith(dialect.prefix) for name in view.tensors),
+        tied=tied,
+    )
 
 
-def _target(
-    name: str,
-    group: list[tuple[int, TensorEntry, Rule]],
-    config: Any,
-    choose: TypeOf,
-    where: str,
-) -> Target:
-    rule = group[0][2]
-    group = sorted(group, key=lambda item: item[0])
-    tensors = tuple(tensor for _, tensor, _ in group)
-    shapes = {tensor.shape for tensor in tensors}
-    if len(shapes) > 1:
-        raise WorkError(f"the tensors of {name} differ in shape", where=where)
-    shape = shapes.pop()
-    if isinstance(rule.change, Transpose):
-        shape = tuple(reversed(shape))
-    if rule.stacks:
-        count = config.num_experts
-        if [place for place, _, _ in group] != list(range(count)):
-            raise WorkError(
-                f"{name} needs {count} experts, of which {len(group)} are there", where=where
-            )
-        shape = (count, *shape)
+def _target(tensor: TensorEntry, choose: TypeOf) -> Target:
+    name, shape = tensor.name, tensor.shape
     dtype, note = choose(name, len(shape), shape[-1] if shape else 1)
-    held = tensors[0].stored or tensors[0].dtype
-    steps = [tensors[0].how, f"{len(tensors)} stacked" if rule.stacks else ""]
-    steps.append("" if rule.change is None else type(rule.change).__name__.lower())
-    made = any(steps)
+    held = tensor.stored or tensor.dtype
     return Target(
         name,
         dtype,
         shape,
-        tuple(source for tensor in tensors for source in tensor.sources),
+        tensor.sources,
         held,
-        "made" if made else "copied" if held == dtype else "converted",
-        ", ".join(filter(None, steps)),
+        "made" if tensor.how else "copied" if held == dtype else "converted",
+        tensor.how,
         note,
-        tensors[0].nbytes,
-        partial(_parts, tensors, rule.change, config),
+        largest_part(tensor),
+        partial(in_turn, tensor),
     )
-
-
-def _parts(tensors: Sequence[TensorEntry], change: Change | None, sizes: Any) -> Iterator[Tensor]:
-    for tensor in tensors:
-        values = tensor.read()
-        yield values if change is None else change.write(values, sizes)
-
-
-def _require_complete(groups: Mapping[str, Any], config: Any, dialect: Dialect, where: str) -> None:
-    """Every layer has the tensors that the first one has, and the ends are there."""
-    layers: dict[int, set[str]] = {}
-    for name in groups:
-        if match := re.match(r"blk\.(\d+)\.", name):
-            layers.setdefault(int(match[1]), set()).add(name[match.end() :])
-    expected = config.num_hidden_layers
-    if sorted(layers) != list(range(expected)):
-        raise WorkError(
-            f"config.json has {expected} layers, the weights have {len(layers)}", where=where
-        )
-    most = set().union(*layers.values()) if layers else set()
-    for layer, names in layers.items():
-        if names != most:
-            lacking = sorted(most - names)[0]
-            raise WorkError(f"layer {layer} lacks what other layers have: {lacking}", where=where)
-    ends = {rule.gguf.replace("{p}", "weight") for rule in dialect.rules if "{i}" not in rule.gguf}
-    if config.tie_word_embeddings or dialect.head is None:
-        ends.discard("output.weight")
-    for name in sorted(ends - set(groups)):
-        raise WorkError(f"no tensor for {name} is there", where=where)

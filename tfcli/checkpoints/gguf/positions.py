@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.gguf.file_write import Value
-from tfcli.checkpoints.gguf.rules import Dialect
+from tfcli.checkpoints.gguf.rules import GGUFDialect
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
@@ -164,7 +164,7 @@ def read_keys(model_type: str) -> set[str]:
 
 def read_positions(
     metadata: Mapping[str, Any],
-    dialect: Dialect,
+    dialect: GGUFDialect,
     found: Mapping[str, Any],
     where: str,
     tables: Callable[[str], list[float] | None],

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tfcli.checkpoints.beside import GENERATION_CONFIG
-from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.gguf.endings import generation_config, read_endings
 from tfcli.checkpoints.gguf.from_gguf import FromGGUF, plan_from_gguf
 from tfcli.checkpoints.gguf.header import is_gguf
 from tfcli.checkpoints.gguf.pooling import NORMALIZES, pooling_of
 from tfcli.checkpoints.gguf.split import is_part
-from tfcli.checkpoints.gguf.types import BY_NAME
 from tfcli.checkpoints.gguf.vocabulary import CONTROL
 from tfcli.checkpoints.gguf.vocabulary_read import write_tokenizer
 from tfcli.checkpoints.pooling import write_modules
@@ -75,33 +74,17 @@ def read(path: Path, asked: Reading) -> Checkpoint:
     """
     file = only_file(path)
     planned = plan_from_gguf(file, asked.exact)
-    tensors = {}
-    for origin in planned.origins:
-        item = planned.pending(origin)
-        stored = planned.file.info(origin.stored).dtype
-        how = "" if BY_NAME[stored].plain and origin.change is None else _how(stored, origin.change)
-        held = "" if stored == item.dtype else stored
-        tensors[item.name] = TensorEntry(
-            item.name, item.dtype, item.shape, (origin.stored,), how, item.read, held
-        )
     files = tuple(dict.fromkeys(info.file for info in planned.file.tensors.values()))
     pooling_of(planned.file.metadata, planned.dialect.arch, str(file))
     return Checkpoint(
         "gguf",
         path,
         planned.config,
-        tensors,
+        planned.tensors,
         files,
         notes=tuple(f"{short(key)} {why}" for key, why in planned.passed.items()),
         carry=_made_once(planned),
     )
-
-
-def _how(stored: str, change: object) -> str:
-    parts = [] if BY_NAME[stored].plain else [f"{stored} dequantized"]
-    if change is not None:
-        parts.append(type(change).__name__.lower())
-    return ", ".join(parts)
 
 
 def _made_once(planned: FromGGUF) -> Callable[[Path], list[str]]:

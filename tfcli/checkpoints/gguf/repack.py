@@ -13,10 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfcli.checkpoints.gguf.choose import TypeOf, type_chooser
+from tfcli.checkpoints.gguf.choose import TypeOf, stays_single, type_chooser
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.file_write import Value
-from tfcli.checkpoints.gguf.names import stays_single
 from tfcli.checkpoints.gguf.plan import Target, ToGGUF
 from tfcli.checkpoints.gguf.quants import decode
 from tfcli.checkpoints.gguf.sentencepieces import GROUP, PIECE, spans

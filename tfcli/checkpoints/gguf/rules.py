@@ -1,190 +1,310 @@
-"""How tensors of a Hugging Face checkpoint and of a GGUF file correspond, as data.
+"""GGUF's names and layouts beside Hugging Face's, for the families that are written and read.
 
-A rule pairs two name templates and says what is done to the values between them. `{i}` stands for
-a layer, `{e}` for a position in a stack, `{p}` for `weight` or `bias`. Every rule works both ways,
-and the values come back bit for bit.
+Names, layouts and which tensors stay float32 are llama.cpp's: gguf-py's constants.py and
+tensor_mapping.py, and the `modify_tensors` of its conversion scripts.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from tfcli.checkpoints.dialect.dialect import Dialect
+from tfcli.checkpoints.dialect.rules import Facts, Rule
+from tfcli.checkpoints.dialect.steps import Fuse, Less, Permute, Rotary, Split, Step, Unstack
+from tfcli.checkpoints.gguf.own_keys import REMAINDER
 
-_PLACES = {"{i}": r"(?P<i>\d{1,6})", "{e}": r"(?P<e>\d{1,6})", "{p}": r"(?P<p>weight|bias)"}
+EXTRA = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+"""Tensors that hold rotary settings; config.json has them in a checkpoint."""
 
-
-class Change(Protocol):
-    """What is done to the values. `sizes` is the model's config."""
-
-    def write(self, tensor: Tensor, sizes: Any) -> Tensor:
-        """From Hugging Face to GGUF."""
-
-    def read(self, tensor: Tensor, sizes: Any) -> Tensor:
-        """From GGUF to Hugging Face."""
-
-
-@dataclass(frozen=True)
-class Permute:
-    """Rows of a head in the order of rotary pairs.
-
-    Hugging Face turns element k of a head together with k + d/2, llama.cpp's `llama` architecture
-    turns neighbours, as Meta's own code does.
-
-    Args:
-        heads: the config's field with the number of heads.
-    """
-
-    heads: str
-
-    def write(self, tensor: Tensor, sizes: Any) -> Tensor:
-        split = tensor.unflatten(0, (getattr(sizes, self.heads), 2, -1))
-        return split.transpose(1, 2).reshape(tensor.shape)
-
-    def read(self, tensor: Tensor, sizes: Any) -> Tensor:
-        split = tensor.unflatten(0, (getattr(sizes, self.heads), -1, 2))
-        return split.transpose(1, 2).reshape(tensor.shape)
+_BUFFER = "a buffer that is computed from the config"
+_BUFFERS = {
+    r".*rotary_emb\.inv_freq": _BUFFER,
+    r".*\.(attn|attention)\.(bias|masked_bias)": _BUFFER,
+    r".*embeddings\.position_ids": _BUFFER,
+}
+_BERT_HEADS = {
+    r"(bert\.)?pooler\.dense\.(weight|bias)": "GGUF keeps BERT's states, not its pooler",
+    r"cls\.(predictions|seq_relationship)\..*": "GGUF keeps BERT's states, not its head",
+}
 
 
 @dataclass(frozen=True)
-class Transpose:
-    """Stored [in, out] by Hugging Face, [out, in] in GGUF."""
-
-    def write(self, tensor: Tensor, sizes: Any) -> Tensor:
-        return tensor.t()
-
-    def read(self, tensor: Tensor, sizes: Any) -> Tensor:
-        return tensor.t()
-
-
-@dataclass(frozen=True)
-class ByKind:
-    """Queries, keys and values of each head in turn become all queries, all keys, all values."""
-
-    heads: str = "num_attention_heads"
-
-    def write(self, tensor: Tensor, sizes: Any) -> Tensor:
-        split = tensor.unflatten(0, (getattr(sizes, self.heads), 3, -1))
-        return split.transpose(0, 1).reshape(tensor.shape)
-
-    def read(self, tensor: Tensor, sizes: Any) -> Tensor:
-        split = tensor.unflatten(0, (3, getattr(sizes, self.heads), -1))
-        return split.transpose(0, 1).reshape(tensor.shape)
-
-
-@dataclass(frozen=True)
-class AddOne:
-    """Norms stored less 1 by Hugging Face and whole in GGUF, always in float32.
-
-    The sum may lose the last bits; `remainder` gives them, so that `read` can put them back.
-    """
-
-    def write(self, tensor: Tensor, sizes: Any) -> Tensor:
-        return tensor.float() + 1
-
-    def read(self, tensor: Tensor, sizes: Any) -> Tensor:
-        return self.restore(tensor, None)
-
-    def remainder(self, tensor: Tensor) -> Tensor:
-        """What `write` loses, float32: exact, as the error of a sum always is (Knuth's TwoSum)."""
-        whole = self.write(tensor, None).double()
-        return (tensor.double() - (whole - 1)).float()
-
-    def restore(self, tensor: Tensor, remainder: Tensor | None) -> Tensor:
-        """The values that were written, float64 until they are cast to their own type."""
-        less = tensor.double() - 1
-        return less if remainder is None else less + remainder.double()
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One kind of tensor.
-
-    Args:
-        hf: template of the Hugging Face name.
-        gguf: template of the GGUF name; without `{e}` where the other has it, the tensors of all
-            positions are one, stacked along a new first dimension.
-        change: what is done to the values; None: nothing.
-    """
-
-    hf: str
-    gguf: str
-    change: Change | None = None
-
-    @property
-    def stacks(self) -> bool:
-        """Whether several Hugging Face tensors make one."""
-        return "{e}" in self.hf and "{e}" not in self.gguf
-
-    @cached_property
-    def _patterns(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
-        return _pattern(self.hf), _pattern(self.gguf)
-
-    def from_hf(self, name: str) -> dict[str, str] | None:
-        """What the placeholders stand for in a Hugging Face name, or None."""
-        match = self._patterns[0].fullmatch(name)
-        return match.groupdict() if match else None
-
-    def from_gguf(self, name: str) -> dict[str, str] | None:
-        """What the placeholders stand for in a GGUF name, or None."""
-        match = self._patterns[1].fullmatch(name)
-        return match.groupdict() if match else None
-
-    def name(self, template: str, places: dict[str, str]) -> str:
-        """A name of the rule: `template` filled in."""
-        for place, text in places.items():
-            template = template.replace(f"{{{place}}}", text)
-        return template
-
-
-def _pattern(template: str) -> re.Pattern[str]:
-    parts = re.split(r"(\{[iep]\})", template)
-    return re.compile("".join(_PLACES.get(part, re.escape(part)) for part in parts))
-
-
-@dataclass(frozen=True)
-class Dialect:
+class GGUFDialect(Dialect):
     """A model type's side of GGUF.
 
     Args:
         model_type: config.json's.
         arch: GGUF's `general.architecture`.
-        prefix: what the body's names begin with in a model with a head; checkpoints of the body
-            alone lack it.
-        rules: kinds of tensors.
-        dropped: (regular expression, reason) for tensors that GGUF has no place for.
         head: the output matrix, which is not stored where it is the embedding.
-        older: kinds of tensors that older files have instead; they are read only.
     """
 
-    model_type: str
-    arch: str
-    prefix: str
-    rules: tuple[Rule, ...]
-    dropped: Sequence[tuple[str, str]] = field(default=())
+    model_type: str = ""
+    arch: str = ""
     head: str | None = "lm_head.weight"
-    older: tuple[Rule, ...] = ()
 
-    def of_hf(self, name: str) -> tuple[Rule, dict[str, str]] | None:
-        """The rule for a Hugging Face name, and what its placeholders stand for."""
-        return next(
-            ((rule, found) for rule in self.rules if (found := rule.from_hf(name)) is not None),
-            None,
-        )
 
-    def of_gguf(self, name: str) -> tuple[Rule, dict[str, str]] | None:
-        """The rule for a GGUF name, and what its placeholders stand for."""
-        rules = (*self.rules, *self.older)
-        return next(
-            ((rule, found) for rule in rules if (found := rule.from_gguf(name)) is not None),
-            None,
-        )
+def _facts(config: Mapping[str, Any]) -> Facts:
+    from tfcli.models.registry import read_config
 
-    def why_dropped(self, name: str) -> str | None:
-        """Why a Hugging Face tensor has no place in GGUF; None: it must have one."""
-        return next((why for pattern, why in self.dropped if re.fullmatch(pattern, name)), None)
+    parsed: Any = read_config(config)
+    heads, head_dim = parsed.num_attention_heads, parsed.head_dim
+    sizes = {"head_dim": head_dim, "heads": heads * head_dim, "groups": heads}
+    experts = range(getattr(parsed, "num_experts", 0))
+    numbers = {"layer": range(parsed.num_hidden_layers), "expert": experts}
+    tied = ("lm_head.weight", "embed_out.weight") if parsed.tie_word_embeddings else ()
+    return Facts(sizes, numbers, (r".*\.bias", *tied))
+
+
+def _rules(
+    pairs: Mapping[str, str], layer: str = "", steps: Mapping[str, tuple[Step, ...]] | None = None
+) -> tuple[Rule, ...]:
+    """Rules of pairs of names; below a layer where `layer` says what one is called.
+
+    Args:
+        pairs: Hugging Face's name -> GGUF's; `{p}` stands for `weight` and for `bias`.
+        layer: begins Hugging Face's names.
+        steps: by the first part of GGUF's name.
+    """
+    block = "blk.{layer}." if layer else ""
+    found = []
+    for name, stored in pairs.items():
+        change = (steps or {}).get(stored.partition(".")[0], ())
+        if "{expert}" in name and "{expert}" not in stored:
+            change = (Unstack(),)
+        for leaf in ("weight", "bias") if "{p}" in name else ("",):
+            names = block + stored.replace("{p}", leaf), layer + name.replace("{p}", leaf)
+            found.append(Rule(*names, change))
+    return tuple(found)
+
+
+def _norms(pairs: Mapping[str, str], layer: str = "") -> tuple[Rule, ...]:
+    """Rules of norms that Hugging Face stores less 1 and GGUF whole, always in float32."""
+    return tuple(
+        Rule((str(rule.stored), f"{REMAINDER}{rule.stored}"), rule.names, (Less(),))
+        for rule in _rules(pairs, layer)
+    )
+
+
+_LAYER = "model.layers.{layer}."
+_ROTARY: Mapping[str, tuple[Step, ...]] = dict.fromkeys(("attn_q", "attn_k"), (Rotary("head_dim"),))
+_EMBEDDING = {"model.embed_tokens.weight": "token_embd.weight"}
+_NORM = {"model.norm.{p}": "output_norm.{p}"}
+_HEAD = {"lm_head.weight": "output.weight"}
+_ATTENTION = {
+    "self_attn.q_proj.{p}": "attn_q.{p}",
+    "self_attn.k_proj.{p}": "attn_k.{p}",
+    "self_attn.v_proj.{p}": "attn_v.{p}",
+    "self_attn.o_proj.{p}": "attn_output.{p}",
+}
+_GATED = {
+    "mlp.gate_proj.{p}": "ffn_gate.{p}",
+    "mlp.up_proj.{p}": "ffn_up.{p}",
+    "mlp.down_proj.{p}": "ffn_down.{p}",
+}
+_TWO_NORMS = {
+    "input_layernorm.{p}": "attn_norm.{p}",
+    "post_attention_layernorm.{p}": "ffn_norm.{p}",
+}
+_HEAD_NORMS = {
+    "self_attn.q_norm.weight": "attn_q_norm.weight",
+    "self_attn.k_norm.weight": "attn_k_norm.weight",
+}
+_FOUR_NORMS = {
+    "input_layernorm.weight": "attn_norm.weight",
+    "post_attention_layernorm.weight": "post_attention_norm.weight",
+    "pre_feedforward_layernorm.weight": "ffn_norm.weight",
+    "post_feedforward_layernorm.weight": "post_ffw_norm.weight",
+}
+_MIXTRAL = {
+    "block_sparse_moe.gate.weight": "ffn_gate_inp.weight",
+    "block_sparse_moe.experts.{expert}.w1.weight": "ffn_gate_exps.weight",
+    "block_sparse_moe.experts.{expert}.w2.weight": "ffn_down_exps.weight",
+    "block_sparse_moe.experts.{expert}.w3.weight": "ffn_up_exps.weight",
+}
+_MIXTRAL_OLDER = {  # a tensor for each expert
+    "block_sparse_moe.gate.weight": "ffn_gate_inp.weight",
+    "block_sparse_moe.experts.{expert}.w1.weight": "ffn_gate.{expert}.weight",
+    "block_sparse_moe.experts.{expert}.w2.weight": "ffn_down.{expert}.weight",
+    "block_sparse_moe.experts.{expert}.w3.weight": "ffn_up.{expert}.weight",
+}
+_QWEN_EXPERTS = {
+    "mlp.gate.weight": "ffn_gate_inp.weight",
+    "mlp.experts.{expert}.gate_proj.weight": "ffn_gate_exps.weight",
+    "mlp.experts.{expert}.down_proj.weight": "ffn_down_exps.weight",
+    "mlp.experts.{expert}.up_proj.weight": "ffn_up_exps.weight",
+}
+_PHI = {
+    "self_attn.qkv_proj.weight": "attn_qkv.weight",
+    "self_attn.o_proj.weight": "attn_output.weight",
+    "mlp.gate_up_proj.weight": "ffn_up.weight",
+    "mlp.down_proj.weight": "ffn_down.weight",
+}
+_GPT2 = {
+    "ln_1.{p}": "attn_norm.{p}",
+    "attn.c_attn.bias": "attn_qkv.bias",
+    "attn.c_proj.bias": "attn_output.bias",
+    "ln_2.{p}": "ffn_norm.{p}",
+    "mlp.c_fc.bias": "ffn_up.bias",
+    "mlp.c_proj.bias": "ffn_down.bias",
+}
+_GPT2_LINEARS = {
+    "attn.c_attn.weight": "attn_qkv.weight",
+    "attn.c_proj.weight": "attn_output.weight",
+    "mlp.c_fc.weight": "ffn_up.weight",
+    "mlp.c_proj.weight": "ffn_down.weight",
+}
+_NEOX = {
+    "input_layernorm.{p}": "attn_norm.{p}",
+    "attention.query_key_value.{p}": "attn_qkv.{p}",
+    "attention.dense.{p}": "attn_output.{p}",
+    "post_attention_layernorm.{p}": "ffn_norm.{p}",
+    "mlp.dense_h_to_4h.{p}": "ffn_up.{p}",
+    "mlp.dense_4h_to_h.{p}": "ffn_down.{p}",
+}
+_STARCODER2 = {
+    "mlp.c_fc.{p}": "ffn_up.{p}",
+    "mlp.c_proj.{p}": "ffn_down.{p}",
+}
+_BERT = {
+    "attention.self.query.{p}": "attn_q.{p}",
+    "attention.self.key.{p}": "attn_k.{p}",
+    "attention.self.value.{p}": "attn_v.{p}",
+    "attention.output.dense.{p}": "attn_output.{p}",
+    "attention.output.LayerNorm.{p}": "attn_output_norm.{p}",
+    "intermediate.dense.{p}": "ffn_up.{p}",
+    "output.dense.{p}": "ffn_down.{p}",
+    "output.LayerNorm.{p}": "layer_output_norm.{p}",
+}
+_TRANSPOSED: Mapping[str, tuple[Step, ...]] = dict.fromkeys(
+    ("attn_qkv", "attn_output", "ffn_up", "ffn_down"), (Permute((1, 0)),)
+)
+# All queries, all keys, all values become those of each head in turn.
+_BY_HEAD: Mapping[str, tuple[Step, ...]] = {
+    "attn_qkv": (
+        Split(0, ("heads", "heads", "heads")),
+        Fuse(0, ("head_dim", "head_dim", "head_dim"), groups="groups"),
+    )
+}
+
+
+def _dialect(
+    model_type: str,
+    arch: str,
+    prefix: str,
+    *rules: tuple[Rule, ...],
+    head: str | None = "lm_head.weight",
+    unwritten: Mapping[str, str] = _BUFFERS,
+    marks: tuple[str, ...] = (),
+) -> GGUFDialect:
+    return GGUFDialect(
+        f"GGUF's {arch}",
+        marks,
+        tuple(rule for part in rules for rule in part),
+        _facts,
+        dict.fromkeys(map(re.escape, EXTRA), "rotary settings, which the config has"),
+        unwritten=unwritten,
+        prefix=prefix,
+        model_type=model_type,
+        arch=arch,
+        head=head,
+    )
+
+
+def _llama(
+    model_type: str,
+    arch: str,
+    *layers: Mapping[str, str],
+    rotary: bool = False,
+    marks: tuple[str, ...] = (),
+) -> GGUFDialect:
+    ends = _rules({**_EMBEDDING, **_NORM, **_HEAD})
+    parts = (_rules(pairs, _LAYER, _ROTARY if rotary else None) for pairs in layers)
+    return _dialect(model_type, arch, "model.", ends, *parts, marks=marks)
+
+
+def _gemma(model_type: str, arch: str, norms: Mapping[str, str], *, tied: bool) -> GGUFDialect:
+    return _dialect(
+        model_type,
+        arch,
+        "model.",
+        _rules(_EMBEDDING if tied else {**_EMBEDDING, **_HEAD}),
+        _norms(_NORM),
+        _rules({**_ATTENTION, **_GATED}, _LAYER),
+        _norms(norms, _LAYER),
+    )
+
+
+DIALECTS: tuple[GGUFDialect, ...] = (
+    _llama("llama", "llama", _ATTENTION, _GATED, _TWO_NORMS, rotary=True),
+    _llama("mistral", "llama", _ATTENTION, _GATED, _TWO_NORMS, rotary=True),
+    _llama("mixtral", "llama", _ATTENTION, _MIXTRAL, _TWO_NORMS, rotary=True),
+    _llama("qwen2", "qwen2", _ATTENTION, _GATED, _TWO_NORMS),
+    _llama("qwen3", "qwen3", _ATTENTION, _GATED, _TWO_NORMS, _HEAD_NORMS),
+    _llama("qwen3_moe", "qwen3moe", _ATTENTION, _QWEN_EXPERTS, _TWO_NORMS, _HEAD_NORMS),
+    _gemma("gemma", "gemma", _TWO_NORMS, tied=True),
+    _gemma("gemma2", "gemma2", _FOUR_NORMS, tied=True),
+    _gemma("gemma3_text", "gemma3", {**_FOUR_NORMS, **_HEAD_NORMS}, tied=False),
+    _llama("phi3", "phi3", _PHI, _TWO_NORMS),
+    _llama("starcoder2", "starcoder2", _ATTENTION, _STARCODER2, _TWO_NORMS),
+    _dialect(
+        "gpt2",
+        "gpt2",
+        "transformer.",
+        _rules(
+            {
+                "transformer.wte.weight": "token_embd.weight",
+                "transformer.wpe.weight": "position_embd.weight",
+                "transformer.ln_f.{p}": "output_norm.{p}",
+                "lm_head.weight": "output.weight",
+            }
+        ),
+        _rules(_GPT2, "transformer.h.{layer}."),
+        _rules(_GPT2_LINEARS, "transformer.h.{layer}.", _TRANSPOSED),
+    ),
+    _dialect(
+        "gpt_neox",
+        "gptneox",
+        "gpt_neox.",
+        _rules(
+            {
+                "gpt_neox.embed_in.weight": "token_embd.weight",
+                "gpt_neox.final_layer_norm.{p}": "output_norm.{p}",
+                "embed_out.weight": "output.weight",
+            }
+        ),
+        _rules(_NEOX, "gpt_neox.layers.{layer}.", _BY_HEAD),
+        head="embed_out.weight",
+    ),
+    _dialect(
+        "bert",
+        "bert",
+        "bert.",
+        _rules(
+            {
+                "bert.embeddings.word_embeddings.weight": "token_embd.weight",
+                "bert.embeddings.position_embeddings.weight": "position_embd.weight",
+                "bert.embeddings.token_type_embeddings.weight": "token_types.weight",
+                "bert.embeddings.LayerNorm.{p}": "token_embd_norm.{p}",
+            }
+        ),
+        _rules(_BERT, "bert.encoder.layer.{layer}."),
+        head=None,
+        unwritten={**_BUFFERS, **_BERT_HEADS},
+    ),
+)
+BY_MODEL_TYPE = {dialect.model_type: dialect for dialect in DIALECTS}
+OLDER = {
+    "mixtral": _llama(
+        "mixtral",
+        "llama",
+        _ATTENTION,
+        _MIXTRAL_OLDER,
+        _TWO_NORMS,
+        rotary=True,
+        marks=("blk.0.ffn_gate.0.weight",),
+    )
+}
+"""What older files have instead, by model type; they are read only."""

@@ -14,14 +14,14 @@ from tfcli.checkpoints.gguf.endings import stops_of
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.hparams import write_hparams
 from tfcli.checkpoints.gguf.limits import notes, require_suitable
-from tfcli.checkpoints.gguf.names import BY_MODEL_TYPE
 from tfcli.checkpoints.gguf.own_keys import located, write_record, write_remainder
 from tfcli.checkpoints.gguf.plan import Plan, Target, ToGGUF, plan_targets
 from tfcli.checkpoints.gguf.pooling import write_pooling
 from tfcli.checkpoints.gguf.positions import write_tables
-from tfcli.checkpoints.gguf.rules import AddOne
+from tfcli.checkpoints.gguf.rules import BY_MODEL_TYPE
 from tfcli.checkpoints.gguf.types import FILE_TYPES
 from tfcli.checkpoints.gguf.vocabulary import no_vocabulary, write_vocabulary
+from tfcli.checkpoints.ties import require_ties
 from tfcli.errors import ModelError, WorkError, hint
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def plan_to_gguf(
         tied=dialect.head not in view.tensors or config.tie_word_embeddings,
         experts=getattr(config, "num_experts", 0),
     )
-    plan = plan_targets(view, dialect, config, choose)
+    plan = plan_targets(view, dialect, choose)
     keys, said = _vocabulary(view, config) if tokenizer else ({}, [])
     pooling, more = write_pooling(_beside(view), dialect.arch)
     said += more
@@ -122,26 +122,12 @@ def _table(name: str, values: list[float]) -> Target:
 
 def _late(view: Checkpoint, config: ModelConfig, plan: Plan, tokenizer: bool) -> dict[str, Value]:
     """What depends on values, and the tokenizer where the plan was made without it."""
-    _require_tie(view, plan)
+    if plan.tied:
+        require_ties(view)
     found = {} if tokenizer else _vocabulary(view, config)[0]
-    for name, tensor in plan.more.items():
-        found |= write_remainder(name, AddOne().remainder(tensor.read()))
+    for key, tensor in plan.remainders.items():
+        found |= write_remainder(key, tensor.read())
     return found
-
-
-def _require_tie(view: Checkpoint, plan: Plan) -> None:
-    """A stored output matrix may be left out only where it is the embedding."""
-    from tfcli.checkpoints.io.tensor_pieces import same_bits
-
-    if plan.tied is None:
-        return
-    head, embedding = plan.tied
-    if not same_bits(head.read(), embedding.read()):
-        raise WorkError(
-            f"{head.name} differs from {embedding.name}, though tie_word_embeddings is true",
-            where=str(view.path),
-            fix="set tie_word_embeddings to false in config.json if the head was trained",
-        )
 
 
 def _vocabulary(view: Checkpoint, config: Any) -> tuple[dict[str, Value], list[str]]:

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from tfcli.checkpoints.dialect.dialect import Cut, Dialect, Facts, Rule
+from tfcli.checkpoints.dialect.dialect import Dialect
+from tfcli.checkpoints.dialect.rules import Cut, Facts, Rule
 from tfcli.checkpoints.dialect.steps import Fuse, Permute, Split, Step, Trim
 from tfcli.checkpoints.megatron.args import padded_rows
 
@@ -57,7 +58,8 @@ def dialect(family: str, version: float, parts: int) -> Dialect:
     """
     rules = FAMILIES[family](version)
     facts = partial(_facts, parts=parts)
-    return Dialect(f"Megatron's {family}", (), rules, facts, _DROPPED, _SPELLINGS)
+    prefix = "transformer." if family == "gpt2" else "model."
+    return Dialect(f"Megatron's {family}", (), rules, facts, _DROPPED, _SPELLINGS, prefix=prefix)
 
 
 def _facts(config: Mapping[str, Any], parts: int) -> Facts:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 VERSION = 3.0
 TAG = "release"
-_PREFIXES = {"gpt2": "transformer.", "llama": "model."}  # what checkpoints of bodies leave out
 
 
 def prepare(view: Checkpoint) -> Checkpoint:
@@ -48,12 +47,7 @@ def prepare(view: Checkpoint) -> Checkpoint:
     config = _config(view)
     model_arguments(config)
     view = as_parameters(view)
-    known = set(dialect(config.model_type, VERSION, 1).names(view.config))
-    tensors = {}
-    for name, tensor in view.tensors.items():
-        prefixed = _PREFIXES[config.model_type] + name
-        name = prefixed if name not in known and prefixed in known else name
-        tensors[name] = dataclasses.replace(tensor, name=name)
+    tensors = dialect(config.model_type, VERSION, 1).with_prefix(view.tensors, view.config)
     return dataclasses.replace(view, tensors=tensors)
 
 
@@ -100,7 +94,8 @@ def _ranks(plan: Plan, parts: int) -> list[list[PendingTensor]]:
     config = _config(plan.view)
     heads = config.num_attention_heads
     require_whole_heads(parts, heads, config.num_key_value_heads or heads)
-    return divide(plan, dialect(config.model_type, VERSION, parts), parts)
+    names = dialect(config.model_type, VERSION, parts)
+    return divide(plan.tensors, names, plan.config, parts)
 
 
 def _config(view: Checkpoint) -> ModelConfig:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfcli.checkpoints.dialect.dialect import Cut, Dialect, Facts, Rule
+from tfcli.checkpoints.dialect.dialect import Dialect
+from tfcli.checkpoints.dialect.rules import Cut, Facts, Rule
 from tfcli.checkpoints.dialect.steps import Rotary
 from tfcli.checkpoints.meta.params import LLAMA3_VOCAB
 

@@ -71,7 +71,7 @@ def check(plan: Plan, options: WriteOptions) -> None:
 def _files(plan: Plan, parts: int) -> list[list[PendingTensor]]:
     config = _config(plan.view)
     require_whole_heads(parts, config.num_attention_heads, config.num_key_value_heads)
-    return divide(plan, dialect(config.vocab_size), parts)
+    return divide(plan.tensors, dialect(config.vocab_size), plan.config, parts)
 
 
 def _config(view: Checkpoint) -> RotaryConfig:

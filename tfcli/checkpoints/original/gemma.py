@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfcli.checkpoints.dialect.dialect import Dialect, Facts, Rule
+from tfcli.checkpoints.dialect.dialect import Dialect
+from tfcli.checkpoints.dialect.rules import Facts, Rule
 from tfcli.checkpoints.dialect.steps import Split
 
 _LAYER = "model.layers.{layer}."

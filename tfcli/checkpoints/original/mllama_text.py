@@ -13,7 +13,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tfcli.checkpoints.dialect.dialect import Dialect, Facts, Rule
+from tfcli.checkpoints.dialect.dialect import Dialect
+from tfcli.checkpoints.dialect.rules import Facts, Rule
 from tfcli.checkpoints.dialect.steps import Fuse, Rotary
 from tfcli.checkpoints.hf.source import TensorSource
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES

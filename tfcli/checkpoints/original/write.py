@@ -36,7 +36,7 @@ def write_original(
         WorkError: tensors that the dialect does not have or that do not fit the config, or as
             `write_torch_shards`.
     """
-    (pending,) = divide(plan, dialect, 1)
+    (pending,) = divide(plan.tensors, dialect, plan.config, 1)
     limit = _IN_ONE if options is None else options.max_shard_bytes
     files = write_torch_shards(folder, pending, limit)
     if len(files) == 1:  # Google's code looks for an index in every folder
