@@ -41,7 +41,7 @@ def test_a_part_of_any_dimension(
     stored: FileTensor, dim: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In blocks of a few bytes too, as a large tensor is read."""
-    monkeypatch.setattr("tfcli.checkpoints.io.file_tensor._LARGE", limit)
+    monkeypatch.setattr("tfcli.checkpoints.io.file_tensor._BLOCK", limit)
     found = stored.narrow(dim, 1, 2)
     assert torch.equal(found, VALUES.narrow(dim, 1, 2))
     assert found.untyped_storage().nbytes() == found.numel() * 2
