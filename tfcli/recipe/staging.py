@@ -28,6 +28,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
@@ -160,15 +161,22 @@ def _clear_after(place: Place, spec: Spec, console: Console) -> None:
         )
 
 
+class _WayOut(NamedTuple):
+    """What to do about what the system answers."""
+
+    fix: str
+    code: str
+
+
 _WAYS_OUT = {
-    errno.ENOSPC: ("free some space", "disk.full"),
-    errno.EDQUOT: ("free some of what your quota counts", "disk.full"),
-    errno.EROFS: ("choose an output that can be written to", "output.unwritable"),
-    errno.EACCES: ("check the permissions, or choose another output", "output.unwritable"),
-    errno.EPERM: ("check the permissions, or choose another output", "output.unwritable"),
-    errno.EIO: ("check the disk", "system.error"),
+    errno.ENOSPC: _WayOut("free some space", code="disk.full"),
+    errno.EDQUOT: _WayOut("free some of what your quota counts", code="disk.full"),
+    errno.EIO: _WayOut("check the disk", code="system.error"),
+    **dict.fromkeys(
+        (errno.EROFS, errno.EACCES, errno.EPERM),
+        _WayOut("check the permissions, or choose another output", code="output.unwritable"),
+    ),
 }
-"""What the system answers -> what to do about it, and the error's code."""
 
 
 @contextmanager
@@ -181,7 +189,7 @@ def _explained(place: Place) -> Iterator[None]:
     except OSError as error:
         if error.strerror is None:
             raise
-        fix, code = _WAYS_OUT.get(error.errno or 0, ("mend that", "system.error"))
+        fix, code = _WAYS_OUT.get(error.errno or 0, _WayOut("mend that", code="system.error"))
         full = error.errno == errno.ENOSPC
         raise WorkError(
             "the disk is full" if full else error.strerror.lower(),
@@ -334,7 +342,7 @@ def _partial(place: Place) -> Lock:
             place.partial.mkdir(exist_ok=True)
         except OSError as error:
             fix, code = _WAYS_OUT.get(
-                error.errno or 0, ("choose another output", "output.unwritable")
+                error.errno or 0, _WayOut("choose another output", code="output.unwritable")
             )
             if code != "output.unwritable":
                 raise
