@@ -25,6 +25,7 @@ class Fault:
         action: KILL, STOP, or the number of the error that the call ends with.
         lasting: whether all later calls end so as well.
         lacks: the error that the system answers to an exchange of names; 0 where it has that.
+        alone: whether no thread can be started.
     """
 
     folder: str
@@ -32,6 +33,7 @@ class Fault:
     action: int = KILL
     lasting: bool = False
     lacks: int = 0
+    alone: bool = False
 
     def as_job(self) -> dict[str, object]:
         """For `Warm.start`."""

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,14 +25,16 @@ static long left;    /* calls until the one that is meant */
 static int action;   /* KILL, STOP or an error's number */
 static int lasting;  /* all later calls fail as well */
 static int lacking;  /* what renameat2 answers on a file system that does not know it */
+static int alone;    /* no thread can be started */
 
-void faults_arm(const char *folder, long at, int what, int lasts, int lacks)
+void faults_arm(const char *folder, long at, int what, int lasts, int lacks, int no_threads)
 {
     snprintf(root, sizeof root, "%s", folder);
     left = at;
     action = what;
     lasting = lasts;
     lacking = lacks;
+    alone = no_threads;
 }
 
 static int below_root(const char *path)
@@ -102,6 +105,12 @@ int renameat2(int from_at, const char *from, int to_at, const char *to, unsigned
         return -1;
     }
     return fails(concerns(to_at, to)) ? -1 : real(from_at, from, to_at, to, how);
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*begin)(void *), void *given)
+{
+    REAL(pthread_create);
+    return alone ? EAGAIN : real(thread, how, begin, given);
 }
 
 /* Those that only read are let through: what they find is another test's subject. */

@@ -75,3 +75,12 @@ def test_every_call_fails_from_one_on(scene: Scene, error: str, lacks: int) -> N
         if quiet:
             break
     assert failed > 15
+
+
+def test_a_thread_that_cannot_start_is_named_and_leaves_nothing(scene: Scene) -> None:
+    """Hashes are made in one beside the work."""
+    scene.reset()
+    ended = scene.run("--force", fault=scene.fault(0, alone=True))
+    assert (ended.code, ended.what) == (1, "the system starts no more threads"), ended
+    assert "ulimit -u" in ended.fix
+    assert scene.whole() == {"out": "old"} and scene.names() == ["out"]
