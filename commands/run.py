@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from tfcli.recipe.execute import Outcome, check_processes, execute
 from tfcli.recipe.foresee import foresee
 from tfcli.recipe.overrides import parse_set
 from tfcli.recipe.owner import claim
+from tfcli.recipe.place import Place, refuse_foreign, refuse_users_files, users_files
 from tfcli.recipe.recipe import Recipe, Step, find_recipe, load_recipe
 from tfcli.recipe.record import check_inputs
 from tfcli.recipe.results import PlannedStep, RunPlanResult, RunResult, StepResult
@@ -78,13 +80,13 @@ def run(
     file = find_recipe(recipe)
     whole = load_recipe(file, output=output, sets=parse_set(set_ or []))
     plan = whole.part(only or (), begin)
-    _check(plan)
+    _check(plan, force)
+    own = {step.name for step in plan.steps} if plan.owns_folders else set()
+    if own and is_first_process():
+        own -= claim(plan, file, console, force=force, dry_run=dry_run)
     if dry_run:
         finish(_planned(plan, force), _show_plan, console)
         return
-    own = {step.name for step in plan.steps} if plan.owns_folders else set()
-    if own and is_first_process():
-        own -= claim(plan, file, console, force=force)
     rows: list[StepResult] = []
     for number, step in enumerate(plan.steps, 1):
         console.note(f"[{number}/{len(plan.steps)}] {step.name} ({step.spec.verb})")
@@ -132,8 +134,8 @@ def _close(plan: Recipe, rows: list[StepResult], console: Console) -> None:
     console.note(f"{plan.name}: {done} of {plural(len(rows), 'step')} run in {seconds:.0f} s")
 
 
-def _check(plan: Recipe) -> None:
-    """Every step's inputs and processes, before the first step runs."""
+def _check(plan: Recipe, force: bool) -> None:
+    """Every step's inputs, processes and output, before the first step runs."""
     targets = [target for step in plan.steps if (target := step.spec.target()) is not None]
     coming: list[str] = []
     for step in plan.steps:
@@ -141,11 +143,19 @@ def _check(plan: Recipe) -> None:
             check_processes(step.spec)
             check_inputs(step.spec, coming=tuple(coming))
             check_apart(step.spec, targets, coming=coming)
+            for target in filter(None, [step.spec.target()]):
+                refuse_foreign(Place.of(target))
         except Exception as error:
             problem = as_problem(error)
             problem.step = step.name
             raise problem from error
         coming += filter(None, [step.spec.target()])
+    if not any(users_files(Path(target)) for target in targets):
+        return
+    for step, what in zip(plan.steps, foresee(plan, force=force), strict=True):
+        target = step.spec.target()
+        if target is not None and what == "run again":
+            refuse_users_files(Path(target))
 
 
 def _planned(plan: Recipe, force: bool) -> RunPlanResult:

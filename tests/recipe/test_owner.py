@@ -40,6 +40,7 @@ def seed() -> int:
 
 
 def test_a_step_of_another_file_is_not_replaced_and_two_ways_forward_are_given(tfcli):
+    tfcli("run", "y/exp.yaml", "--dry-run", code=2)
     error = tfcli("run", "y/exp.yaml", code=2)["error"]
     assert error["code"] == "output.other_recipe"
     assert error["what"] == "runs/exp/m was made by another recipe: x/exp.yaml"

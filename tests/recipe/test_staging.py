@@ -224,3 +224,26 @@ def test_a_file_system_without_locks_is_named_as_one(home, tmp_path, monkeypatch
     assert execute(spec, Console()).reused is False
     said = " ".join(capsys.readouterr().err.split())
     assert "has no locks" in said and "No locks available" in said
+
+
+def test_a_users_file_that_comes_in_the_last_moment_is_kept_and_told(home, tmp_path, capsys):
+    """Between the look and the renaming; what was replaced is deleted when the file is gone."""
+    place = Place(tmp_path / "out")
+    run_data(home, place.output)
+    old = identity(place.output)
+    place.output.rename(tmp_path / "old")
+    shutil.copytree(tmp_path / "old", place.output)
+    Mark("data", None, False, old).write(place.output)
+    (place.output / ".key.json").rename(place.output / COMPLETE)
+    (tmp_path / "old").rename(place.partial)
+    notes = place.partial / "notes.txt"
+    notes.write_text("years of work")
+    assert run_data(home, place.output) is True
+    said = " ".join(capsys.readouterr().err.split())
+    assert "could not be deleted" in said and "did not make: notes.txt" in said
+    with pytest.raises(UsageError, match=r"did not make: notes\.txt"):
+        run_data(home, place.output, force=True)
+    assert notes.read_text() == "years of work"
+    notes.unlink()
+    assert run_data(home, place.output) is True
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -24,12 +24,15 @@ _SHIPPED = "tfcli:"
 """What stands before the name of a recipe that comes with tfcli, which has no path to keep."""
 
 
-def claim(recipe: Recipe, file: Path, console: Console, *, force: bool) -> frozenset[str]:
+def claim(
+    recipe: Recipe, file: Path, console: Console, *, force: bool, dry_run: bool
+) -> frozenset[str]:
     """Note in the recipe's folder which steps this file makes from now on.
 
     Args:
         file: the recipe's.
         force: what other recipes made may be replaced; it is this one's then.
+        dry_run: note nothing.
 
     Returns:
         The steps that are another recipe's: they may be used, and not replaced.
@@ -56,7 +59,7 @@ def claim(recipe: Recipe, file: Path, console: Console, *, force: bool) -> froze
     if others:
         _refuse_to_replace(recipe, file, {name: _shown(others[name], root) for name in others})
     now = {step.name: here for step in recipe.steps if step.name not in others}
-    if known | now != known:
+    if known | now != known and not dry_run:
         _write(root, known | now, console)
     return frozenset(others)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -163,8 +162,7 @@ def refuse_users_files(output: Path) -> None:
     Raises:
         UsageError: naming the first of them.
     """
-    record = read_record(output)
-    own = [] if record is None else sorted(_users_files(output, record))
+    own = users_files(output)
     if own:
         more = f" and {len(own) - 1} more" if len(own) > 1 else ""
         raise UsageError(
@@ -175,17 +173,23 @@ def refuse_users_files(output: Path) -> None:
         )
 
 
-def _users_files(output: Path, record: dict[str, Any]) -> Iterator[str]:
+def users_files(output: Path) -> list[str]:
+    """What is in an artifact and tfcli did not make: names, sorted."""
+    record = read_record(output)
+    if record is None:
+        return []
     made = {*record["files"], RECORD, STAGED, COMPLETE}
     mark = read_mark(output, COMPLETE)
     patterns = () if mark is None else scratch_of(mark.command)
+    found = []
     for root, folders, names in os.walk(output):
         links = [name for name in folders if Path(root, name).is_symlink()]
         for name in (*names, *links):
             relative = Path(root, name).relative_to(output).as_posix()
             first = relative.partition("/")[0]
             if relative not in made and not any(fnmatchcase(first, p) for p in patterns):
-                yield relative
+                found.append(relative)
+    return sorted(found)
 
 
 def scratch_of(command: str) -> tuple[str, ...]:

@@ -86,7 +86,8 @@ def staged(
         force, replace: see `execute`.
     """
     with _explained(place), _held(place, console):
-        refuse_users_files(place.output)
+        for folder in (place.output, *replaced(place)):
+            refuse_users_files(folder)
         if not (force or replace):
             _refuse_unfinished(place, key)
         try:
@@ -273,6 +274,7 @@ def _finish(place: Place, console: Console) -> None:
     try:
         sync_entry(place.output.parent)
         for path in replaced(place):
+            refuse_users_files(path)  # the last moment in which a user may have put some there
             discard(path)
         if place.old.is_dir():
             place.old.rmdir()  # a kill came just before this
@@ -280,10 +282,14 @@ def _finish(place: Place, console: Console) -> None:
             for path in place.output.glob(pattern):
                 discard(path)
         (place.output / COMPLETE).unlink()
-    except OSError as error:
+    except (UsageError, OSError) as error:
+        if isinstance(error, UsageError):
+            what = error.what
+        else:
+            what = f"{error.strerror}: {error.filename or place.output.parent}"
         console.warn(
             f"{place.output} is whole; what is no longer needed beside it or in it could not be "
-            f"deleted: {error.strerror}: {error.filename or place.output.parent}"
+            f"deleted: {what}"
         )
 
 
