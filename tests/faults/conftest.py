@@ -73,8 +73,10 @@ class Scene:
     def waits_for_its_name(self) -> bool:
         return (self.place.partial / COMPLETE).exists()
 
-    def names(self) -> list[str]:
-        return sorted(path.name for path in self.work.iterdir())
+    def left(self) -> list[str]:
+        """What there is beside the output, and what is hidden in it."""
+        beside = [path.name for path in self.work.iterdir() if path != self.place.output]
+        return beside + [path.name for path in self.place.output.glob(".*")]
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def check_next(scene: Scene) -> None:
     ended = scene.run(*([] if waits else ["--force"]))
     assert ended.code == 0, ended
     assert scene.whole() == {"out": "new"}
-    assert scene.names() == ["out"]
+    assert scene.left() == []
     assert not waits or (scene.place.output / "run.json").read_bytes() == made
 
 
@@ -45,7 +45,7 @@ def test_one_call_fails(scene: Scene, error: str) -> None:
         calls += 1
         ended = scene.run("--force", fault=scene.fault(calls, action=number(error)))
         check(scene, ended)
-        left = scene.names() != ["out"]
+        left = scene.left()
         if ended.code:
             failed += 1
             assert not left or scene.waits_for_its_name() or scene.whole()["out"] == "new"
@@ -83,4 +83,4 @@ def test_a_thread_that_cannot_start_is_named_and_leaves_nothing(scene: Scene) ->
     ended = scene.run("--force", fault=scene.fault(0, alone=True))
     assert (ended.code, ended.what) == (1, "the system starts no more threads"), ended
     assert "ulimit -u" in ended.fix
-    assert scene.whole() == {"out": "old"} and scene.names() == ["out"]
+    assert scene.whole() == {"out": "old"} and scene.left() == []

@@ -31,7 +31,7 @@ def test_the_old_artifact_or_the_new_one_is_whole(scene: Scene, lacks: int) -> N
         else:
             assert scene.run("--force").code == 0
         assert scene.whole() == {"out": "new"}
-        assert scene.names() == ["out"]
+        assert scene.left() == []
     assert kills > 25 and finished >= 3
 
 
@@ -45,7 +45,7 @@ def test_a_first_artifact_is_whole_or_to_be_made(scene: Scene) -> None:
         assert scene.whole().get("out") == ("new" if scene.place.output.exists() else None)
         assert scene.run().code == 0
         assert scene.whole() == {"out": "new"}
-        assert scene.names() == ["out"]
+        assert scene.left() == []
     assert kills > 20
 
 
@@ -68,5 +68,5 @@ def test_a_run_of_other_options_after_a_kill_is_told_what_is_there(
         assert before.get("out") in (None, scene.whole()["out"])
         assert scene.run("--force", source="other").code == 0
         assert scene.whole() == {"out": "other"}
-        assert scene.names() == ["out"]
+        assert scene.left() == []
     assert kills > 25

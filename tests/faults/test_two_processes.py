@@ -56,7 +56,7 @@ def check(scene: Scene, first: Ended, second: Ended) -> None:
 def check_next(scene: Scene) -> None:
     assert scene.run("--force").code == 0
     assert scene.whole() == {"out": "new"}
-    assert scene.names() == ["out"]
+    assert scene.left() == []
 
 
 def calls_of(scene: Scene, lacks: int) -> int:
