@@ -24,6 +24,12 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, OSError) and error.strerror:
         where = str(error.filename or "") or None
         return WorkError(error.strerror.lower(), where=where, code="system.error")
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        return WorkError(
+            "the system starts no more threads",
+            fix="end other programs, or raise the limit on a user's processes (ulimit -u)",
+            code="system.error",
+        )
     return WorkError(
         f"unexpected {type(error).__name__}: {error}",
         fix="run it again with --debug and report the traceback",

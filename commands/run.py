@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
@@ -13,9 +14,13 @@ from tfcli.commands.options import Debug, Force, Json, Quiet, Sets, Verbose, jso
 from tfcli.commands.output import finish, print_json, print_table
 from tfcli.commands.problems import as_problem
 from tfcli.console import Console
+from tfcli.processes import is_first_process
+from tfcli.recipe.apart import check_apart
 from tfcli.recipe.execute import Outcome, check_processes, execute
 from tfcli.recipe.foresee import foresee
 from tfcli.recipe.overrides import parse_set
+from tfcli.recipe.owner import claim
+from tfcli.recipe.place import Place, refuse_foreign, refuse_users_files, users_files
 from tfcli.recipe.recipe import Recipe, Step, find_recipe, load_recipe
 from tfcli.recipe.record import check_inputs
 from tfcli.recipe.results import PlannedStep, RunPlanResult, RunResult, StepResult
@@ -72,9 +77,13 @@ def run(
     debug: Debug = False,
 ) -> None:
     console = Console(quiet, verbose, json)
-    whole = load_recipe(find_recipe(recipe), output=output, sets=parse_set(set_ or []))
+    file = find_recipe(recipe)
+    whole = load_recipe(file, output=output, sets=parse_set(set_ or []))
     plan = whole.part(only or (), begin)
-    _check(plan)
+    _check(plan, force)
+    own = {step.name for step in plan.steps} if plan.owns_folders else set()
+    if own and is_first_process():
+        own -= claim(plan, file, console, force=force, dry_run=dry_run)
     if dry_run:
         finish(_planned(plan, force), _show_plan, console)
         return
@@ -82,7 +91,7 @@ def run(
     for number, step in enumerate(plan.steps, 1):
         console.note(f"[{number}/{len(plan.steps)}] {step.name} ({step.spec.verb})")
         began = perf_counter()
-        outcome = _run_step(plan, step, console, force)
+        outcome = _run_step(step, console, force, replace=step.name in own)
         seconds = perf_counter() - began
         if outcome.reused:
             console.note(f"  up to date: {outcome.output}")
@@ -107,9 +116,9 @@ def run(
         print_json(result.model_dump(mode="json"))
 
 
-def _run_step(plan: Recipe, step: Step, console: Console, force: bool) -> Outcome:
+def _run_step(step: Step, console: Console, force: bool, *, replace: bool) -> Outcome:
     try:
-        return execute(step.spec, console, force=force, replace=plan.owns_folders)
+        return execute(step.spec, console, force=force, replace=replace)
     except KeyboardInterrupt:
         console.note(f"in step {step.name}; run it again: finished steps are skipped")
         raise
@@ -125,18 +134,28 @@ def _close(plan: Recipe, rows: list[StepResult], console: Console) -> None:
     console.note(f"{plan.name}: {done} of {plural(len(rows), 'step')} run in {seconds:.0f} s")
 
 
-def _check(plan: Recipe) -> None:
-    """Every step's inputs and processes, before the first step runs."""
+def _check(plan: Recipe, force: bool) -> None:
+    """Every step's inputs, processes and output, before the first step runs."""
+    targets = [target for step in plan.steps if (target := step.spec.target()) is not None]
     coming: list[str] = []
     for step in plan.steps:
         try:
             check_processes(step.spec)
             check_inputs(step.spec, coming=tuple(coming))
+            check_apart(step.spec, targets, coming=coming)
+            for target in filter(None, [step.spec.target()]):
+                refuse_foreign(Place.of(target))
         except Exception as error:
             problem = as_problem(error)
             problem.step = step.name
             raise problem from error
         coming += filter(None, [step.spec.target()])
+    if not any(users_files(Path(target)) for target in targets):
+        return
+    for step, what in zip(plan.steps, foresee(plan, force=force), strict=True):
+        target = step.spec.target()
+        if target is not None and what == "run again":
+            refuse_users_files(Path(target))
 
 
 def _planned(plan: Recipe, force: bool) -> RunPlanResult:

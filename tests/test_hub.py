@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -56,6 +57,11 @@ REPOSITORIES = {
 }
 
 
+def git_id(name: str) -> str:
+    """What git calls a file that holds its own name."""
+    return hashlib.sha1(f"blob {len(name)}\0{name}".encode()).hexdigest()
+
+
 class Hub(BaseHTTPRequestHandler):
     """Serves `org/good`, whose files hold their own names, and refuses what ANSWERS lists."""
 
@@ -68,7 +74,7 @@ class Hub(BaseHTTPRequestHandler):
             self.answer(status, b"", **({"X-Error-Code": code} if code else {}))
         elif parts[5] == "tree":
             files = REPOSITORIES[parts[4]]
-            tree = [{"type": "file", "path": f, "size": len(f), "oid": f} for f in files]
+            tree = [{"type": "file", "path": f, "size": len(f), "oid": git_id(f)} for f in files]
             self.answer(200, json.dumps(tree).encode())
         else:
             siblings = [{"rfilename": name} for name in REPOSITORIES[parts[4]]]

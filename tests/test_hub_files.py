@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
@@ -136,6 +138,42 @@ def test_a_download_into_a_folder(hub: type[WritableHub], tmp_path: Path) -> Non
     before = len([path for path in hub.asked if "/resolve/" in path])
     download_files("org/good", out, ["*.json"], ["onnx/*"])
     assert len([path for path in hub.asked if "/resolve/" in path]) == before
+
+
+@pytest.mark.parametrize("made", ["file", "link", "edited"])
+def test_a_download_writes_over_no_file_of_the_users(
+    hub: type[WritableHub], tmp_path: Path, made: str
+) -> None:
+    """One that was there before, and one that was fetched and then changed."""
+    out = tmp_path / "out"
+    (out / "onnx").mkdir(parents=True)
+    mine = out / "config.json"
+    if made == "edited":
+        download_files("org/good", out, ["config.json"], [])
+        mine.write_text("{}")
+        os.utime(mine, (2e9, 2e9))
+    elif made == "link":
+        mine.symlink_to("nowhere")
+    else:
+        mine.write_text("{}")
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"config\.json is there, and no download") as error:
+            download_files("org/good", out, ["*.json"], [])
+        assert error.value.code == "output.not_empty"
+    assert not (out / "tokenizer.json").exists()
+    assert mine.is_symlink() if made == "link" else mine.read_text() == "{}"
+    download_files("org/good", out, ["*.json"], ["config.json"])
+    assert (out / "tokenizer.json").exists()
+
+
+def test_a_file_that_is_the_hubs_goes_on(hub: type[WritableHub], tmp_path: Path) -> None:
+    """As a process leaves it that dies between the file and the client's note of it."""
+    out = tmp_path / "out"
+    download_files("org/good", out, ["config.json"], [])
+    content = (out / "config.json").read_bytes()
+    shutil.rmtree(out / ".cache")
+    download_files("org/good", out, ["*.json"], [])
+    assert (out / "config.json").read_bytes() == content
 
 
 def test_what_is_in_the_cache_is_found_offline(

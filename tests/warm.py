@@ -24,7 +24,8 @@ class Ended:
 
     Args:
         code: its exit code; None where a signal ended it.
-        what, where: of the error that it ended with; empty without.
+        what, where, fix: of the error that it ended with; empty without.
+        said: what it wrote to stderr.
         cpu: seconds of the processor.
         peak: bytes of memory above what the process had before.
     """
@@ -34,6 +35,8 @@ class Ended:
     where: str
     cpu: float
     peak: int
+    fix: str = ""
+    said: str = ""
 
 
 class Warm:
@@ -47,12 +50,12 @@ class Warm:
         self._ask({"arguments": arguments, "here": True})
         return self._ended()
 
-    def start(self, *arguments: str, **bounds: int) -> int:
+    def start(self, *arguments: str, **bounds: Any) -> int:
         """Begin a command in a copy; gives its process id.
 
         Args:
             bounds: `memory`, more bytes of data than the process has; `file_size`, bytes;
-                `dies_at`, a number: it kills itself before it changes files for the n-th time.
+                `fault`, what happens at one of its system calls, see `tests.faults.shim`.
         """
         self._ask({"arguments": arguments, **bounds})
         self._pid: int = self._answer()["pid"]
@@ -72,9 +75,11 @@ class Warm:
             error.get("where") or "",
             found.get("cpu", 0.0),
             found.get("peak", 0),
+            error.get("fix") or "",
+            found.get("said", ""),
         )
 
-    def run(self, *arguments: str, **bounds: int) -> Ended:
+    def run(self, *arguments: str, **bounds: Any) -> Ended:
         """Run a command in a copy."""
         self.start(*arguments, **bounds)
         return self.wait()
@@ -93,12 +98,13 @@ class Warm:
 
 
 @contextmanager
-def warm(folder: Path, before: Sequence[str] = ()) -> Iterator[Warm]:
+def warm(folder: Path, before: Sequence[str] = (), preload: Path | None = None) -> Iterator[Warm]:
     """Start the process and end it after the block.
 
     Args:
         folder: where it works, and puts what it calls temporary.
         before: words in front of its command line, such as `unshare` and its options.
+        preload: a library that stands before all others.
     """
     process = subprocess.Popen(
         [*before, sys.executable, "-m", "tests.warm_child"],
@@ -113,6 +119,7 @@ def warm(folder: Path, before: Sequence[str] = ()) -> Iterator[Warm]:
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",  # threads do not outlive the fork
             "TOKENIZERS_PARALLELISM": "false",
+            **({} if preload is None else {"LD_PRELOAD": str(preload)}),
         },
     )
     try:

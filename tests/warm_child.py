@@ -8,7 +8,7 @@ it. Until then the process keeps its id, also when it has ended.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import ctypes
 import gc
 import io
 import json
@@ -17,16 +17,11 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tfcli.commands.app import run
 
-CHANGES = (
-    *("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink"),
-    *("os.truncate", "os.chmod"),
-)
 HANGS = 60  # seconds until a command that waits for something is ended
 
 
@@ -71,40 +66,12 @@ def _bounded(job: dict[str, Any]) -> dict[str, Any]:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     if job.get("file_size"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_size"], job["file_size"]))
-    if job.get("dies_at"):
-        _die_at(job["dies_at"])
+    if job.get("fault"):
+        sys.dont_write_bytecode = True
+        fault = job["fault"]
+        arm = ctypes.CDLL(None).faults_arm
+        arm(os.fsencode(fault.pop("folder")), *(ctypes.c_long(v) for v in fault.values()))
     return {**_work(job["arguments"]), "peak": _status("VmHWM") - before}
-
-
-def _die_at(number: int) -> None:
-    """Kill this process before its n-th system call that changes files, or makes that last.
-
-    Python tells its audit hooks of most of them, whoever makes them, before it makes them.
-    """
-    sys.dont_write_bytecode = True
-    left = number
-
-    def count() -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def told(event: str, arguments: tuple[Any, ...]) -> None:
-        writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-        if event in CHANGES or (event == "open" and arguments[2] & writes):
-            count()
-
-    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
-        def counting(*arguments: Any) -> Any:
-            count()
-            return call(*arguments)
-
-        return counting
-
-    sys.addaudithook(told)
-    for module, name in ((os, "fsync"), (os, "write"), (fcntl, "flock")):  # it is not told of
-        setattr(module, name, counted(getattr(module, name)))
 
 
 def _work(arguments: list[str]) -> dict[str, Any]:
@@ -113,7 +80,8 @@ def _work(arguments: list[str]) -> dict[str, Any]:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run([*arguments, "--json"])
     error = json.loads(out.getvalue())["error"] if code else None
-    return {"code": code, "error": error, "cpu": time.process_time() - begun}
+    cpu = time.process_time() - begun
+    return {"code": code, "error": error, "cpu": cpu, "said": err.getvalue()}
 
 
 def _status(name: str) -> int:

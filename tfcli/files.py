@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import stat
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,11 +16,17 @@ _WRITTEN: dict[tuple[int, int, int, int], str] = {}  # a file's identity -> SHA-
 _MAX_NAME = 255  # bytes of a name in a folder, on Linux's file systems
 
 
+def beside(path: Path) -> Path:
+    """A free name beside a file, for what takes the file's name when it is whole."""
+    # A process's number would not do: a container gives it again, after a kill too.
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to a temporary file beside `path`, sync it, and rename it into place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = beside(path)
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -7,13 +7,20 @@ the hub has already is not sent again.
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfcli.errors import UsageError, WorkError
-from tfcli.files import inside
+from tfcli.files import digest_file, inside
 from tfcli.hub import explained
 from tfcli.hub_results import HubDownloadResult, HubFile, HubListResult, HubUploadResult
 from tfcli.recipe.record import RECORD
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoFile
 
 LEFT_OUT = [".*", "*/.*", RECORD]
 """What an upload without --include leaves out: hidden files, and the record, which names paths and
@@ -35,6 +42,13 @@ def list_files(ref: str, include: list[str], exclude: list[str]) -> HubListResul
         UsageError: no such repository or revision, or nothing fits the patterns.
         WorkError: access is refused, the hub cannot be reached, or offline mode is on.
     """
+    return _list(ref, include, exclude)[0]
+
+
+def _list(
+    ref: str, include: list[str], exclude: list[str]
+) -> tuple[HubListResult, dict[str, RepoFile]]:
+    """The listing, and what the hub says of each file: by name."""
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
@@ -42,9 +56,10 @@ def list_files(ref: str, include: list[str], exclude: list[str]) -> HubListResul
     with explained(name, revision, "listed"):
         commit = HfApi().model_info(name, revision=revision).sha
         tree = list(HfApi().list_repo_tree(name, recursive=True, revision=commit))
-    found = {item.path: item.size for item in tree if isinstance(item, RepoFile)}
-    files = _chosen(found, include, exclude, ref)
-    return HubListResult(repo=name, commit=str(commit), files=files, bytes=_total(files))
+    found = {item.path: item for item in tree if isinstance(item, RepoFile)}
+    files = _chosen({path: item.size for path, item in found.items()}, include, exclude, ref)
+    listed = HubListResult(repo=name, commit=str(commit), files=files, bytes=_total(files))
+    return listed, {file.name: found[file.name] for file in files}
 
 
 def download_files(
@@ -55,8 +70,8 @@ def download_files(
     Offline, the cache is asked alone, and only for what a folder of it can answer.
 
     Raises:
-        UsageError: no such repository or revision, nothing fits the patterns, or the folder holds
-            files of something else.
+        UsageError: no such repository or revision, nothing fits the patterns, or a file would be
+            written over that no download left as it is.
         WorkError: access is refused, a full disk, the hub cannot be reached, or offline mode is on
             and the cache lacks the repository.
     """
@@ -69,7 +84,9 @@ def download_files(
             f"{ref} could not be downloaded: offline mode is on",
             fix="unset HF_HUB_OFFLINE; or leave the folder out to use the cache",
         )
-    listed = None if offline else list_files(ref, include, exclude)
+    listed, said = (None, {}) if offline else _list(ref, include, exclude)
+    if folder is not None:
+        _refuse_users_files(folder, said)
     with explained(name, revision):
         found = Path(
             snapshot_download(
@@ -87,6 +104,37 @@ def download_files(
     return HubDownloadResult(
         repo=name, commit=commit, files=files, bytes=_total(files), folder=str(found)
     )
+
+
+def _refuse_users_files(folder: Path, said: Mapping[str, RepoFile]) -> None:
+    """Refuse to write over a file that no download left as it is, before anything is fetched."""
+    for name, item in said.items():
+        path = inside(folder, name)
+        if os.path.lexists(path) and not _was_downloaded(folder, name) and not _is(path, item):
+            raise UsageError(
+                f"{path} is there, and no download left it as it is",
+                where="folder",
+                fix="move it elsewhere, leave it out with --exclude, or choose another folder",
+                code="output.not_empty",
+            )
+
+
+def _was_downloaded(folder: Path, name: str) -> bool:
+    """Whether the hub's client fetched a file, and nobody has changed it since."""
+    from huggingface_hub._local_folder import read_download_metadata
+
+    notes = folder / ".cache/huggingface"  # the client makes it where it is not
+    return notes.is_dir() and read_download_metadata(folder, name) is not None
+
+
+def _is(path: Path, item: RepoFile) -> bool:
+    """Whether a file is that of the hub, bit for bit."""
+    if not path.is_file() or path.stat().st_size != item.size:
+        return False
+    if item.lfs is not None:
+        return digest_file(path) == item.lfs.sha256
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == item.blob_id
 
 
 def upload_folder(

@@ -150,3 +150,23 @@ def test_an_interrupted_training_of_other_options_gives_way_in_a_recipe(
     words += ["--window", "16", "--batch-size", "2", "--max-steps", "4", "--checkpoint-every", "1"]
     tfcli(*words, "--lr", "1e30", "--set", "clip_norm=null", code=1)
     assert tfcli(*words, code=2)["error"]["code"] == "output.interrupted"
+
+
+def test_what_cannot_be_replaced_is_found_before_the_first_step(tfcli):
+    """A folder that tfcli did not make, and files of a user's in one that it would replace."""
+    Path("runs/demo/more").mkdir(parents=True)
+    Path("runs/demo/more/thesis.txt").write_text("years of work")
+    for flags in ([], ["--dry-run"], ["--force"]):
+        error = tfcli("run", "r.yaml", *flags, code=2)["error"]
+        assert (error["code"], error["step"]) == ("output.not_empty", "more")
+    assert not Path("runs/demo/text").exists()
+    Path("runs/demo/more/thesis.txt").unlink()
+    tfcli("run", "r.yaml")
+    Path("runs/demo/more/thesis.txt").write_text("years of work")
+    assert ran(tfcli("run", "r.yaml")) == []
+    before = Path("runs/demo/text/run.json").read_bytes()
+    for flags in (["--set", "steps.text.seed=7"], ["--force"]):
+        error = tfcli("run", "r.yaml", *flags, code=2)["error"]
+        assert "did not make: thesis.txt" in error["what"]
+    assert Path("runs/demo/text/run.json").read_bytes() == before
+    assert ran(tfcli("run", "r.yaml", "--set", "steps.words.vocab_size=310")) == ["words"]

@@ -72,6 +72,31 @@ def test_an_interrupted_fetch_leaves_no_folder_and_goes_on(hub, tmp_path):
     assert hub.asked["cog-pretrain.model"] == 1
 
 
+def test_a_users_files_are_not_written_over(hub, tmp_path):
+    folder = tmp_path / "GLM-large-ch"
+    folder.mkdir()
+    (folder / "cog-pretrain.model").write_text("mine")
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"cog-pretrain\.model is there, and is not what"):
+            local_folder(tmp_path, "GLM-large-ch")
+    assert [path.name for path in folder.iterdir()] == ["cog-pretrain.model"]
+    assert (folder / "cog-pretrain.model").read_text() == "mine"
+    (folder / "cog-pretrain.model").unlink()
+    assert (local_folder(tmp_path, "GLM-large-ch") / "pytorch_model.bin").is_file()
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_a_neighbour_that_no_fetch_made_is_left(hub, tmp_path, kind):
+    mine = tmp_path / ("mine" if kind == "link" else ".GLM-large-ch.fetching")
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    if kind == "link":
+        (tmp_path / ".GLM-large-ch.fetching").symlink_to(mine)
+    with pytest.raises(UsageError, match="fetching is in the way"):
+        local_folder(tmp_path, "GLM-large-ch")
+    assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
+
+
 def test_processes_side_by_side_fetch_once(hub, tmp_path):
     code = (
         "import sys; from tfcli.flagai.fetch import local_folder; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import filecmp
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from tfcli.hub import download, names_of
 from tfcli.hub_choice import HubRef, choose, small_files
 
 CONFIG = "config.json"
+NOTES = ".cache/huggingface"
+"""The folder in which the hub's client notes what it has fetched."""
 
 
 def local_folder(download_path: str | Path, model_name: str, *, config_only: bool = False) -> Path:
@@ -69,6 +72,14 @@ def _complete(folder: Path, config_only: bool) -> bool:
 
 def _fetch(hub: str, folder: Path, config_only: bool) -> None:
     staging = folder.with_name(f".{folder.name}.fetching")
+    begun = staging.is_dir() and ((staging / NOTES).is_dir() or not any(staging.iterdir()))
+    if os.path.lexists(staging) and (staging.is_symlink() or not begun):
+        raise UsageError(
+            f"{staging} is in the way, and no fetch left it there",
+            where="model_name",
+            fix="move it elsewhere",
+            code="output.not_empty",
+        )
     try:
         asked = HubRef(hub)
         names = names_of(asked)
@@ -83,14 +94,25 @@ def _fetch(hub: str, folder: Path, config_only: bool) -> None:
     if not (staging / CONFIG).is_file():
         raise WorkError(f"{hub} has no {CONFIG}", where=str(folder))
     folder.mkdir(exist_ok=True)
-    # The config comes last: with it, the folder counts as filled. The hub's client leaves its notes
-    # in a hidden folder.
     fetched = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
-    fetched = [name for name in fetched if not name.parts[0].startswith(".")]
+    fetched = [name for name in fetched if not name.is_relative_to(Path(NOTES).parts[0])]
+    for name in fetched:
+        if os.path.lexists(folder / name) and not _equal(folder / name, staging / name):
+            raise UsageError(
+                f"{folder / name} is there, and is not what {hub} has under this name",
+                where="model_name",
+                fix=f"move it elsewhere, or put its own {CONFIG} and weights beside it",
+                code="output.not_empty",
+            )
+    # The config comes last: with it, the folder counts as filled.
     for name in sorted(fetched, key=lambda name: name == Path(CONFIG)):
         (folder / name).parent.mkdir(exist_ok=True)
         (staging / name).replace(folder / name)
     shutil.rmtree(staging)
+
+
+def _equal(one: Path, other: Path) -> bool:
+    return one.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
 @contextmanager

@@ -19,8 +19,10 @@ from tfcli.errors import UsageError
 from tfcli.families import load_family_file
 from tfcli.files import write_json
 from tfcli.processes import is_first_process, refuse_launcher
+from tfcli.recipe.apart import check_apart
 from tfcli.recipe.digests import InputDigests
 from tfcli.recipe.job import Job
+from tfcli.recipe.place import Place, completed, refuse_foreign
 from tfcli.recipe.record import (
     RECORD,
     check_inputs,
@@ -30,7 +32,7 @@ from tfcli.recipe.record import (
     step_key,
 )
 from tfcli.recipe.spec import Result, Spec
-from tfcli.recipe.staging import Place, completed, refuse_foreign, settle, staged
+from tfcli.recipe.staging import settle, staged
 from tfcli.recipe.verbs import get_verb
 
 
@@ -74,16 +76,17 @@ def execute(
     check_processes(spec)
     check_inputs(spec)
     target = spec.target()
+    check_apart(spec, [] if target is None else [target])
     if target is None:
         return Outcome(_run(spec, Job(console, out=out)), reused=False, output=None)
 
-    output = Path(target)
-    place = Place(output)
+    place = Place.of(target)
+    output = place.output
     refuse_foreign(place)
     inputs = InputDigests(spec)
     finished = None if force else _finished(place, spec, inputs)
     if is_first_process():
-        settle(place, spec, console, finish=finished is not None)
+        settle(place, console, finish=finished is not None)
     if finished is not None:
         return Outcome(verb.result().model_validate(finished["result"]), True, output)
     record = read_record(output)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcli.errors import Problem, UsageError, hint, raise_found
+from tfcli.recipe.apart import overlaps
 from tfcli.recipe.document import Document, read_document
 from tfcli.recipe.overrides import overlay
 from tfcli.recipe.record import missing_inputs
@@ -171,7 +172,7 @@ def load_recipe(
         found.append(UsageError(what, where=document.where(["steps"]), code="recipe.wrong_step"))
         steps = {}
     root = output or texts["output"] or f"runs/{texts['name']}"
-    reader = _StepReader(document, root, found, inputs)
+    reader = _StepReader(document, root, found, [str(name) for name in steps] if inputs else None)
     done = [reader.read(str(name), step) for name, step in steps.items()]
     raise_found(sorted(found, key=document.line_of), where=document.source)
     ready = tuple(step for step in done if step is not None)
@@ -189,7 +190,8 @@ def _one_command(
         keys["output"] = output
     spec = build_spec(cls, keys, document)
     if inputs:
-        raise_found(list(missing_inputs(spec)), where=document.source)
+        outputs = [target for target in [spec.target()] if target is not None]
+        raise_found([*missing_inputs(spec), *overlaps(spec, outputs)], where=document.source)
     description = str(_mapping(document).get("description", ""))
     step = Step(verb, spec)
     return Recipe(name, description, spec.target() or "", (step,), owns_folders=False)
@@ -214,13 +216,14 @@ class _StepReader:
 
     Args:
         root: the folder of the steps' folders.
-        inputs: whether inputs from outside must exist.
+        makes: the names of all steps, where the inputs from outside are looked at: they must exist
+            and lie apart from what the steps make.
     """
 
     document: Document
     root: str
     found: list[Problem]
-    inputs: bool
+    makes: list[str] | None
     earlier: list[str] = field(default_factory=list)
 
     def read(self, name: str, step: Any) -> Step | None:
@@ -255,19 +258,30 @@ class _StepReader:
         except UsageError as error:
             self.found.append(error)
             return None
-        if self.inputs and len(self.found) == known:
-            self._look_for_inputs(verb.spec(), keys, path, before)
+        if self.makes is not None and len(self.found) == known:
+            self._look_for_inputs(verb.spec(), keys, path, before, self.makes)
         problems: list[UsageError] = []
         spec = try_spec(verb.spec(), keys, problems, self.document, path)
         self.found += problems
         return None if spec is None or len(self.found) > wrong else Step(name, spec)
 
     def _look_for_inputs(
-        self, cls: type[Spec], keys: dict[str, Any], path: tuple[str, ...], before: tuple[str, ...]
+        self,
+        cls: type[Spec],
+        keys: dict[str, Any],
+        path: tuple[str, ...],
+        before: tuple[str, ...],
+        makes: list[str],
     ) -> None:
         values = {canonical_key(cls, key): value for key, value in keys.items()}
-        coming = tuple(str(Path(self.root) / name) for name in before)
-        for problem in missing_inputs(values, coming=coming, cls=cls):
+        coming, outputs = (
+            tuple(str(Path(self.root) / name) for name in names) for names in (before, makes)
+        )
+        problems = [
+            *missing_inputs(values, coming=coming, cls=cls),
+            *overlaps(values, outputs, coming=coming, cls=cls),
+        ]
+        for problem in problems:
             key = tuple((problem.where or "").split("."))
             problem.where = self.document.where((*path, *key))
             self.found.append(problem)

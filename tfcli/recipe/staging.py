@@ -1,120 +1,78 @@
-"""The life of an output: staged, complete, under its name.
+"""The life of an output: staged, complete, under its name, finished.
 
-    what lies there                        what the next run of the same step does
-    .NAME.partial with .key.json           staged: goes on from it if it can, or clears it
-    .NAME.partial with run.json alone      complete: gives it its name, and works no second time
-    .NAME.old, and no NAME                 killed between two renames: the complete folder takes the
-                                           name; where there is none, the old artifact does again
-    NAME beside .NAME.old, or with what    killed while that was deleted: deletes the rest
-    only an interrupted step needs
-    NAME with run.json                     finished
+    .NAME.partial        NAME                   what the next run does
+    staged               any                    goes on from it if it can, or clears it
+    complete             none, or the artifact  gives it the name, and works no second time
+                         that it replaces
+    the old artifact     complete               deletes the old artifact and what only an
+                                                interrupted run needs, the mark last
+    none                 complete               deletes what only an interrupted run needs, and the
+                                                mark
+    none                 finished               nothing
 
-What is needed is deleted when what takes its place is complete and on the disk, never before. So a
-process that dies at any moment leaves the old artifact or the new one whole, under a name that the
-next run finds. What tfcli did not make is never moved, emptied or deleted.
+A staged folder has the mark `.key.json`, a complete one `.complete.json` and run.json, a finished
+one run.json alone. Staged becomes complete when all of it is on the disk, complete takes the name
+in one step (`renames.exchange`), and nothing is deleted before the name is on the disk. Where a
+file system cannot exchange two names, the old artifact goes to .NAME.old first; where that is all
+there is under the output's names but the complete folder, the next run of other options puts it
+back.
+
+So a process that dies at any moment leaves the old artifact or the new one whole, under a name that
+the next run finds. What tfcli did not make is never moved, emptied or deleted.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from tfcli.checkpoints.strict_json import read_json
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
-from tfcli.files import sync_entry, sync_folder, write_json
-from tfcli.recipe.record import RECORD, read_record
+from tfcli.files import sync_entry, sync_folder
+from tfcli.recipe.locks import Lock, lock
+from tfcli.recipe.place import (
+    COMPLETE,
+    STAGED,
+    Mark,
+    Place,
+    completed,
+    identity,
+    read_mark,
+    refuse_foreign,
+    refuse_users_files,
+    replaced,
+    scratch_of,
+)
+from tfcli.recipe.record import RECORD, is_intact
 from tfcli.recipe.spec import Spec
-
-MARK = ".key.json"
-"""The file that a staged folder has and a complete one has not."""
+from tfcli.renames import exchange, rename_new
 
 
-@dataclass(frozen=True)
-class Place:
-    """An output and the two hidden folders beside it."""
-
-    output: Path
-
-    @property
-    def partial(self) -> Path:
-        """What is being made."""
-        return self.output.with_name(f".{self.output.name}.partial")
-
-    @property
-    def old(self) -> Path:
-        """The artifact that is being replaced."""
-        return self.output.with_name(f".{self.output.name}.old")
-
-
-def refuse_foreign(place: Place) -> None:
-    """Refuse an output whose folder, or one of those beside it, is not tfcli's to replace.
-
-    Raises:
-        UsageError: naming it.
-    """
-    output = place.output
-    if output.is_symlink() or (output.exists() and not output.is_dir()):
-        raise UsageError(
-            f"{output} is there and is not a folder", where="output", code="output.not_empty"
-        )
-    if output.is_dir() and read_record(output) is None and any(output.iterdir()):
-        raise UsageError(
-            f"{output} holds files that tfcli did not make",
-            where="output",
-            fix="choose an empty or a new folder; it is never overwritten",
-            code="output.not_empty",
-        )
-    for hidden in (place.partial, place.old):
-        if hidden.is_symlink() or (hidden.exists() and not _is_ours(hidden)):
-            raise UsageError(
-                f"{hidden} is in the way, and tfcli did not make it",
-                where="output",
-                fix="move it elsewhere, or choose another output",
-                code="output.not_empty",
-            )
-
-
-def _is_ours(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    names = {path.name for path in folder.iterdir()}
-    # The mark is the first file that is written, by way of a file of another name.
-    begun = all(name.startswith(f".{MARK}.") for name in names)
-    return begun or MARK in names or read_record(folder) is not None
-
-
-def completed(place: Place) -> dict[str, Any] | None:
-    """The record of a complete folder that has not got its name; None where there is none."""
-    return None if (place.partial / MARK).exists() else read_record(place.partial)
-
-
-def settle(place: Place, spec: Spec, console: Console, *, finish: bool) -> None:
+def settle(place: Place, console: Console, *, finish: bool) -> None:
     """Do what a killed process left of its renaming and of what it deletes after that.
 
     Args:
         finish: whether the complete folder, if there is one, may take the name.
     """
-    record = read_record(place.output)
-    if record is not None and record["command"] == spec.verb:
-        _discard_scratch(place.output, spec)
-    if not finish and not place.old.is_dir():
-        return
-    with _locked(place, console):
-        if finish and completed(place) is not None:
-            _take_name(place, spec)
-        elif place.output.exists():
-            discard(place.old)
-        elif place.old.is_dir():
-            place.old.rename(place.output)
-            sync_entry(place.output.parent)
+    if finish and completed(place) is not None:
+        with _held(place):
+            if completed(place) is not None:
+                _take_name(place, console)
+                _finish(place, console)
+    elif not place.output.exists() and replaced(place):
+        with _held(place):
+            _put_back(place)
+    elif read_mark(place.output, COMPLETE) is not None:
+        try:
+            with _held(place, begin=False):
+                _finish(place, console)
+        except WorkError as error:
+            if error.code != "output.in_use":  # whoever is at it finishes it
+                raise
 
 
 @contextmanager
@@ -127,174 +85,288 @@ def staged(
         key: the step's, where an interrupted run can be gone on with.
         force, replace: see `execute`.
     """
-    try:
-        with _locked(place, console):
-            discarded = _prepare(place, spec, key, force, replace)
-            if discarded is not None:
-                console.note(
-                    f"an interrupted {discarded} with other options or inputs is discarded"
-                )
-            try:
-                yield place.partial
-                sync_folder(place.partial)
-                (place.partial / MARK).unlink()
-                sync_entry(place.partial)
-            except BaseException:
-                # There is nothing to go on from where only the mark lies.
-                more = any(path.name != MARK for path in place.partial.iterdir())
-                if completed(place) is None and not (spec.resumable and more):
-                    discard(place.partial)
-                raise
-            _take_name(place, spec)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    with _explained(place), _held(place, console):
+        for folder in (place.output, *replaced(place)):
+            refuse_users_files(folder)
+        if not (force or replace):
+            _refuse_unfinished(place, key)
+        try:
+            _begin(place, spec, key, console, force=force)
+            yield place.partial
+            sync_folder(place.partial)
+            (place.partial / STAGED).rename(place.partial / COMPLETE)
+        except BaseException:
+            _clear_after(place, spec, console)
             raise
-        raise WorkError(
-            "the disk is full",
-            where=str(place.output.parent),
-            fix="free some space and run it again; nothing was written under its final name",
-            code="disk.full",
-        ) from error
+        _take_name(place, console)
+        _finish(place, console)
 
 
 def discard(path: Path) -> None:
-    """Delete a file or a folder, also one that is read-only. What tells that a folder is tfcli's
-    goes last, so that what a kill leaves of it is known."""
+    """Delete a file or a folder, also one that is read-only. What tells whose a folder is goes
+    last, so that what a kill leaves of it is known."""
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    with suppress(FileNotFoundError):  # another process may be at it as well
-        for root, _, _ in os.walk(path):
-            folder = Path(root)
-            if not os.access(folder, os.W_OK):
-                folder.chmod(0o700)
-        for item in path.iterdir():
-            if item.name not in (MARK, RECORD):
-                discard(item)
-        shutil.rmtree(path)
+    if not os.access(path, os.W_OK | os.X_OK):
+        path.chmod(0o700)
+    order = {RECORD: 1, STAGED: 2, COMPLETE: 2}
+    for item in sorted(path.iterdir(), key=lambda item: order.get(item.name, 0)):
+        discard(item)
+    path.rmdir()
 
 
-def _take_name(place: Place, spec: Spec) -> None:
-    """Give a complete folder the output's name, and delete what was needed until then."""
-    try:
-        refuse_foreign(place)
-        if place.output.exists():
-            discard(place.old)
-            place.output.rename(place.old)
-        place.partial.rename(place.output)
-        sync_entry(place.output.parent)
-    except (UsageError, OSError) as error:
-        what = error.what if isinstance(error, UsageError) else f"{error.strerror}"
-        raise WorkError(
-            f"the work is done and cannot take its name: {what}",
-            where=str(place.output),
-            fix=f"it is whole in {place.partial}; run the same again when nothing is in the way, "
-            "and it gets its name without being made again",
-            code="output.not_named",
-        ) from error
-    discard(place.old)
-    _discard_scratch(place.output, spec)
+def _unfinished(place: Place, key: str | None) -> str | None:
+    """The command of another step that could be gone on with here, or only lacks its name."""
+    record, mark = completed(place), read_mark(place.partial)
+    if record is not None and is_intact(place.partial, record):
+        return str(record["command"])
+    return mark.command if mark is not None and mark.resumable and mark.key != key else None
 
 
-def _discard_scratch(folder: Path, spec: Spec) -> None:
-    for pattern in spec.scratch:
-        for path in folder.glob(pattern):
-            discard(path)
-
-
-@contextmanager
-def _locked(place: Place, console: Console) -> Iterator[None]:
-    """Hold the partial folder, which is made if need be, and is not left behind empty."""
-    descriptor = _hold(place, console)
-    try:
-        yield
-    finally:
-        if _is_held(descriptor, place.partial) and not any(place.partial.iterdir()):
-            place.partial.rmdir()
-        os.close(descriptor)
-
-
-def _hold(place: Place, console: Console) -> int:
-    while True:
-        try:
-            place.output.parent.mkdir(parents=True, exist_ok=True)
-            place.partial.mkdir(exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"cannot write there: {error.strerror}",
-                where=str(place.output.parent),
-                code="output.unwritable",
-            ) from error
-        try:
-            descriptor = os.open(place.partial, os.O_RDONLY)
-        except FileNotFoundError:
-            continue  # another process has just given it its name
-        _lock(descriptor, place.output, console)
-        if _is_held(descriptor, place.partial):
-            return descriptor
-        os.close(descriptor)
-
-
-def _is_held(descriptor: int, partial: Path) -> bool:
-    """Whether what is locked still has the partial folder's name."""
-    return partial.is_dir() and os.path.samestat(os.fstat(descriptor), partial.stat())
-
-
-def _lock(descriptor: int, output: Path, console: Console) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise WorkError(
-            "another tfcli process is writing this output",
-            where=str(output),
-            fix="wait for it",
-            code="output.in_use",
-        ) from error
-    except OSError as error:
-        console.warn(
-            f"the file system of {output.parent} has no locks ({error.strerror}): nothing keeps "
-            f"another tfcli process from writing {output.name} at the same time"
-        )
-
-
-def _prepare(place: Place, spec: Spec, key: str | None, force: bool, replace: bool) -> str | None:
-    """Keep an interrupted run of the same key, and clear anything else.
-
-    Returns:
-        The command of a run that was discarded and could have gone on, or only lacked its name.
-    """
-    mark, finished = _read_mark(place.partial), completed(place)
-    if mark is not None and mark["key"] == key and spec.resumable and not force:
-        return None
-    other: str | None = None
-    if finished is not None:
-        other = finished["command"]
-    elif mark is not None and mark["key"] != key and mark["resumable"]:
-        other = mark["command"]
-    if other is not None and not (force or replace):
+def _refuse_unfinished(place: Place, key: str | None) -> None:
+    other = _unfinished(place, key)
+    if other is not None:
         raise UsageError(
             f"an interrupted {other} with other options or inputs lies in {place.partial}",
             where=str(place.output),
             fix="run it again as it was to finish it, or --force to discard it",
             code="output.interrupted",
         )
-    write_json(
-        place.partial / MARK, {"key": key, "command": spec.verb, "resumable": spec.resumable}
-    )
+
+
+def _begin(place: Place, spec: Spec, key: str | None, console: Console, *, force: bool) -> None:
+    """Mark the partial folder; keep an interrupted run of the same key in it, clear all else."""
+    before, other = read_mark(place.partial), _unfinished(place, key)
+    Mark(spec.verb, key, spec.resumable, identity(place.output)).write(place.partial)
+    (place.partial / COMPLETE).unlink(missing_ok=True)
+    if before is not None and before.key == key and spec.resumable and not force:
+        return
     for item in place.partial.iterdir():
-        if item.name != MARK:
+        if item.name != STAGED:
             discard(item)
-    return other
+    if other is not None:
+        console.note(f"an interrupted {other} with other options or inputs is discarded")
 
 
-def _read_mark(partial: Path) -> dict[str, Any] | None:
-    path = partial / MARK
-    if not path.exists():
-        return None
+def _clear_after(place: Place, spec: Spec, console: Console) -> None:
+    """Delete what a failed run has staged, unless there is something in it to go on from."""
     try:
-        mark = read_json(path)
-    except WorkError:
-        return None  # cut short by a machine that went off: nothing to go on with
-    known = isinstance(mark, dict) and mark.keys() >= {"key", "command", "resumable"}
-    return mark if known else None
+        names = {path.name for path in place.partial.iterdir()}
+        if COMPLETE not in names and not (spec.resumable and names > {STAGED}):
+            discard(place.partial)
+    except OSError as error:
+        console.warn(
+            f"what was begun in {place.partial} could not be deleted ({error.strerror}); "
+            "the next run does it"
+        )
+
+
+class _WayOut(NamedTuple):
+    """What to do about what the system answers."""
+
+    fix: str
+    code: str
+
+
+_WAYS_OUT = {
+    errno.ENOSPC: _WayOut("free some space", code="disk.full"),
+    errno.EDQUOT: _WayOut("free some of what your quota counts", code="disk.full"),
+    errno.EIO: _WayOut("check the disk", code="system.error"),
+    **dict.fromkeys(
+        (errno.EROFS, errno.EACCES, errno.EPERM),
+        _WayOut("check the permissions, or choose another output", code="output.unwritable"),
+    ),
+}
+
+
+@contextmanager
+def _explained(place: Place) -> Iterator[None]:
+    """Turn what the system answers inside the block into an error with a place and a way out."""
+    try:
+        yield
+    except ConnectionError:  # of another machine, or of whoever reads what is printed
+        raise
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        fix, code = _WAYS_OUT.get(error.errno or 0, _WayOut("mend that", code="system.error"))
+        full = error.errno == errno.ENOSPC
+        raise WorkError(
+            "the disk is full" if full else error.strerror.lower(),
+            where=str(place.output.parent if full else error.filename or place.output),
+            fix=f"{fix} and run it again; nothing was written under the output's name",
+            code=code,
+        ) from error
+
+
+def _take_name(place: Place, console: Console) -> None:
+    """Give a complete folder the output's name, and see to it that it outlives a power cut.
+
+    Raises:
+        WorkError: something is in the way; it stays complete.
+    """
+    try:
+        sync_entry(place.partial)
+        refuse_foreign(place)
+        refuse_users_files(place.output)
+        _rename(place, console)
+        sync_entry(place.output.parent)
+    except (UsageError, OSError) as error:
+        what = error.what if isinstance(error, UsageError) else str(error.strerror).lower()
+        raise _not_named(place, what) from error
+
+
+def _not_named(place: Place, what: str) -> WorkError:
+    if completed(place) is None:
+        return WorkError(
+            f"the work is done; that its name outlives a power cut is not sure: {what}",
+            where=str(place.output),
+            fix="it is whole there; run the same again to do what is left to do",
+            code="output.not_named",
+        )
+    return WorkError(
+        f"the work is done and cannot take its name: {what}",
+        where=str(place.output),
+        fix=f"it is whole in {place.partial}; run the same again when nothing is in the way, "
+        "and it gets its name without being made again",
+        code="output.not_named",
+    )
+
+
+def _rename(place: Place, console: Console) -> None:
+    mark = read_mark(place.partial, COMPLETE)
+    assert mark is not None, "only a complete folder is renamed"
+    if not place.output.exists() or not any(place.output.iterdir()):
+        if place.output.exists():
+            place.output.rmdir()
+        rename_new(place.partial, place.output)
+        return
+    if identity(place.output) != mark.replaces:
+        raise UsageError(f"{place.output} was put there meanwhile")
+    (place.output / COMPLETE).unlink(missing_ok=True)  # the old artifact waits for no name
+    if exchange(place.partial, place.output):
+        return
+    console.note(
+        f"the file system of {place.output.parent} cannot exchange two names: for a moment nothing "
+        f"is called {place.output.name}"
+    )
+    rename_new(place.output, place.old)
+    try:
+        rename_new(place.partial, place.output)
+    except OSError:
+        rename_new(place.old, place.output)
+        raise
+
+
+def _put_back(place: Place) -> None:
+    """Give an old artifact its name again, between two renames of a process that died."""
+    if not place.output.exists() and place.old in replaced(place):
+        rename_new(place.old, place.output)
+        sync_entry(place.output.parent)
+
+
+def _finish(place: Place, console: Console) -> None:
+    """Delete what was needed until the output had its name, the mark last."""
+    mark = read_mark(place.output, COMPLETE)
+    if mark is None:
+        return
+    try:
+        sync_entry(place.output.parent)
+        for path in replaced(place):
+            refuse_users_files(path)  # the last moment in which a user may have put some there
+            discard(path)
+        if place.old.is_dir():
+            place.old.rmdir()  # a kill came just before this
+        for pattern in scratch_of(mark.command):
+            for path in place.output.glob(pattern):
+                discard(path)
+        (place.output / COMPLETE).unlink()
+    except (UsageError, OSError) as error:
+        if isinstance(error, UsageError):
+            what = error.what
+        else:
+            what = f"{error.strerror}: {error.filename or place.output.parent}"
+        console.warn(
+            f"{place.output} is whole; what is no longer needed beside it or in it could not be "
+            f"deleted: {what}"
+        )
+
+
+@contextmanager
+def _held(place: Place, console: Console | None = None, *, begin: bool = True) -> Iterator[None]:
+    """Hold the output's folders, so that no other process changes them.
+
+    Args:
+        console: hears of a file system without locks.
+        begin: make the partial folder if there is none. It is not left behind empty.
+
+    Raises:
+        UsageError: the folder cannot be made.
+        WorkError: another process holds one of them.
+    """
+    locks: list[Lock] = []
+    try:
+        try:
+            locks.append(_partial(place)) if begin else None
+            for folder in (place.output, place.partial, place.old):
+                if not any(held.is_on(folder) for held in locks) and folder.is_dir():
+                    held = lock(folder)
+                    locks += [] if held is None else [held]
+        except BlockingIOError as error:
+            raise WorkError(
+                "another tfcli process is writing this output",
+                where=str(place.output),
+                fix="wait for it",
+                code="output.in_use",
+            ) from error
+        lacking = next((held.lacking for held in locks if held.lacking), None)
+        if lacking and console:
+            console.warn(
+                f"the file system of {place.output.parent} has no locks ({lacking}): nothing keeps "
+                f"another tfcli process from writing {place.output.name} at the same time"
+            )
+        yield
+    finally:
+        if any(held.is_on(place.partial) for held in locks):
+            _remove_empty(place.partial)
+        for held in locks:
+            held.release()
+
+
+def _remove_empty(folder: Path) -> None:
+    if any(folder.iterdir()):
+        return
+    with suppress(OSError):  # an empty folder is in nobody's way, and the error on its way matters
+        folder.rmdir()
+
+
+def _partial(place: Place) -> Lock:
+    while True:
+        try:
+            _make_folder(place.output.parent)
+            place.partial.mkdir(exist_ok=True)
+        except OSError as error:
+            fix, code = _WAYS_OUT.get(
+                error.errno or 0, _WayOut("choose another output", code="output.unwritable")
+            )
+            if code != "output.unwritable":
+                raise
+            raise UsageError(
+                f"cannot write there: {error.strerror}",
+                where=str(place.output.parent),
+                fix=fix,
+                code=code,
+            ) from error
+        held = lock(place.partial)
+        if held is not None:  # else another process has just given it its name
+            return held
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that they outlive a power cut."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_entry(folder.parent)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tfcli.checkpoints.io.sink import Sink
 from tfcli.errors import WorkError
-from tfcli.files import remember_digest
+from tfcli.files import beside, remember_digest
 from tfcli.units import format_bytes
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -28,10 +28,10 @@ def whole_file(path: Path, size: int) -> Iterator[Sink]:
     Raises:
         WorkError: no room on the disk, or the file cannot be written. Nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = beside(path)
     try:
         require_space(path.parent, size)
-        with temporary.open("wb", buffering=0) as file:
+        with temporary.open("xb", buffering=0) as file:
             sink = Sink(file.fileno())
             try:
                 yield sink

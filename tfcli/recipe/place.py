@@ -1,0 +1,197 @@
+"""An output and the two hidden folders beside it: what lies there, and whether tfcli made it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from tfcli.checkpoints.strict_json import read_json
+from tfcli.errors import UsageError, WorkError
+from tfcli.files import write_json
+from tfcli.recipe.record import RECORD, read_record
+from tfcli.recipe.verbs import VERBS
+
+STAGED = ".key.json"
+"""The mark of a folder that is being made."""
+COMPLETE = ".complete.json"
+"""The same file's name in a folder that is whole, until nothing of its making is left to do."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """An output and the two hidden folders beside it."""
+
+    output: Path
+
+    @classmethod
+    def of(cls, target: str) -> Place:
+        """The place of an output as a user spells it."""
+        path = Path(target)
+        if path.name == "..":
+            return cls(Path(os.path.realpath(path)))
+        if ".." in path.parts:  # a path through the output itself breaks when that is renamed
+            return cls(Path(os.path.realpath(path.parent), path.name))
+        return cls(path)
+
+    @property
+    def partial(self) -> Path:
+        """What is being made; after an exchange of names, what it replaces."""
+        return self.output.with_name(f".{self.output.name}.partial")
+
+    @property
+    def old(self) -> Path:
+        """What is being replaced, where two names cannot be exchanged."""
+        return self.output.with_name(f".{self.output.name}.old")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the hidden file of an unfinished folder says.
+
+    Args:
+        command: what makes it.
+        key: of the step, where it can be gone on with.
+        resumable: whether it can.
+        replaces: the identity of the artifact that it may replace, see `identity`; None for none.
+    """
+
+    command: str
+    key: str | None
+    resumable: bool
+    replaces: str | None
+
+    def is_valid(self) -> bool:
+        """Whether a mark that was read is one that tfcli writes."""
+        texts = all(isinstance(text, str | None) for text in (self.key, self.replaces))
+        return texts and self.command in VERBS and isinstance(self.resumable, bool)
+
+    def write(self, folder: Path) -> None:
+        """Mark a folder as one that is being made."""
+        write_json(folder / STAGED, asdict(self))
+
+
+def read_mark(folder: Path, name: str = STAGED) -> Mark | None:
+    """The mark of a folder; None without one, and for one that a machine cut short as it went
+    off."""
+    try:
+        values = read_json(folder / name) if (folder / name).is_file() else None
+        mark = Mark(**values) if isinstance(values, dict) else None
+    except (WorkError, TypeError):
+        return None
+    return mark if mark is not None and mark.is_valid() else None
+
+
+def completed(place: Place) -> dict[str, Any] | None:
+    """The record of a complete folder that has not got its name; None where there is none."""
+    return None if read_mark(place.partial, COMPLETE) is None else read_record(place.partial)
+
+
+def identity(folder: Path) -> str | None:
+    """What tells one artifact from any other: the hash of its record. None for no artifact."""
+    if folder.is_symlink() or read_record(folder) is None:
+        return None
+    return hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()
+
+
+def replaced(place: Place) -> list[Path]:
+    """The hidden folders with the artifact that the complete one replaces, or has replaced."""
+    for complete in (place.output, place.partial):
+        mark = read_mark(complete, COMPLETE)
+        if mark is not None and mark.replaces is not None:
+            beside = [path for path in (place.partial, place.old) if path != complete]
+            return [path for path in beside if identity(path) == mark.replaces]
+    return []
+
+
+def refuse_foreign(place: Place) -> None:
+    """Refuse an output whose folder, or one of those beside it, is not tfcli's to replace.
+
+    Raises:
+        UsageError: naming it.
+    """
+    output = place.output
+    if output.is_symlink() or (output.exists() and not output.is_dir()):
+        kind = "a link" if output.is_symlink() else "not a folder"
+        raise UsageError(
+            f"{output} is there and is {kind}",
+            where="output",
+            fix="choose another output; links and files are never replaced",
+            code="output.not_empty",
+        )
+    if output.is_dir() and read_record(output) is None and any(output.iterdir()):
+        raise UsageError(
+            f"{output} holds files that tfcli did not make",
+            where="output",
+            fix="choose an empty or a new folder; it is never overwritten",
+            code="output.not_empty",
+        )
+    for hidden in (place.partial, place.old):
+        if _is_foreign(hidden, place):
+            raise UsageError(
+                f"{hidden} is in the way, and no interrupted run of this output left it there",
+                where="output",
+                fix="move it elsewhere, or choose another output",
+                code="output.not_empty",
+            )
+
+
+def _is_foreign(hidden: Path, place: Place) -> bool:
+    if hidden.is_symlink() or (hidden.exists() and not hidden.is_dir()):
+        return True
+    try:
+        before = hidden.stat()
+        names = {path.name for path in hidden.iterdir()}
+        # The mark is the first file that is written, by way of a file of another name, and the last
+        # that is deleted.
+        begun = all(name.startswith(f".{STAGED}.") for name in names)
+        if begun or not names.isdisjoint((STAGED, COMPLETE)) or hidden in replaced(place):
+            return False
+        # Another process may have finished with it since it was looked at.
+        return os.path.samestat(before, hidden.stat())
+    except FileNotFoundError:
+        return False
+
+
+def refuse_users_files(output: Path) -> None:
+    """Refuse to replace an artifact in which a user has put files.
+
+    Raises:
+        UsageError: naming the first of them.
+    """
+    own = users_files(output)
+    if own:
+        more = f" and {len(own) - 1} more" if len(own) > 1 else ""
+        raise UsageError(
+            f"{output} holds what tfcli did not make: {own[0]}{more}",
+            where="output",
+            fix="move it elsewhere; the folder is replaced as a whole",
+            code="output.not_empty",
+        )
+
+
+def users_files(output: Path) -> list[str]:
+    """What is in an artifact and tfcli did not make: names, sorted."""
+    record = read_record(output)
+    if record is None:
+        return []
+    made = {*record["files"], RECORD, STAGED, COMPLETE}
+    mark = read_mark(output, COMPLETE)
+    patterns = () if mark is None else scratch_of(mark.command)
+    found = []
+    for root, folders, names in os.walk(output):
+        links = [name for name in folders if Path(root, name).is_symlink()]
+        for name in (*names, *links):
+            relative = Path(root, name).relative_to(output).as_posix()
+            first = relative.partition("/")[0]
+            if relative not in made and not any(fnmatchcase(first, p) for p in patterns):
+                found.append(relative)
+    return sorted(found)
+
+
+def scratch_of(command: str) -> tuple[str, ...]:
+    """Patterns of what only an interrupted run of a command needs."""
+    return VERBS[command].spec().scratch
