@@ -5,25 +5,29 @@ The sizes are far above those of what is in use, and what is within them all is 
 
 from __future__ import annotations
 
-from typing import Self
+from tfcli.models.limits import (
+    LIMIT,
+    MAX_CONFIG_DEPTH,
+    MAX_CONFIG_TEXT,
+    MAX_EXPERTS,
+    MAX_LABELS,
+    MAX_LAYERS,
+    MAX_POWER,
+    MAX_VALUES_OVER,
+    Limit,
+)
 
-
-class Limit(int):
-    """A number that says of what it is.
-
-    Attributes:
-        unit: what is counted.
-        what: what may not have more.
-    """
-
-    unit: str
-    what: str
-
-    def __new__(cls, value: int, unit: str, what: str) -> Self:
-        made = super().__new__(cls, value)
-        made.unit, made.what = unit, what
-        return made
-
+__all__ = [
+    "LIMIT",
+    "MAX_CONFIG_DEPTH",
+    "MAX_CONFIG_TEXT",
+    "MAX_EXPERTS",
+    "MAX_LABELS",
+    "MAX_LAYERS",
+    "MAX_POWER",
+    "MAX_VALUES_OVER",
+    "Limit",
+]
 
 MAX_PATTERN = Limit(4_000, "characters", "a regular expression of a tokenizer")
 MAX_PATTERN_DEPTH = Limit(20, "levels", "the groups of one")

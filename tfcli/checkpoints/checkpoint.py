@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfcli.checkpoints.bound import most_values
 from tfcli.checkpoints.io.header import data_bytes
 from tfcli.checkpoints.located import located
 from tfcli.checkpoints.ties import config_ties
@@ -125,6 +126,11 @@ class Checkpoint:
             return read_config(self.config)
         except ModelError as error:
             raise located(error, self.path) from error
+
+    @property
+    def most_values(self) -> int:
+        """How many values a model may have to belong to these tensors."""
+        return most_values(self.config, (tensor.shape for tensor in self))
 
     @property
     def is_quantized(self) -> bool:

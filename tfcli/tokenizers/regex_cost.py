@@ -129,9 +129,7 @@ class _Walk:
 
     ways: int = field(default=1)
 
-    def visit(
-        self, node: Node, fails: bool, later: bool, chains: list[_Chain]
-    ) -> list[_Chain]:
+    def visit(self, node: Node, fails: bool, later: bool, chains: list[_Chain]) -> list[_Chain]:
         """Refuse what takes too long in a part.
 
         Args:
