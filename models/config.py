@@ -311,6 +311,8 @@ def read_labels(data: dict[str, Any]) -> None:
     if not data.get("label2id"):
         counted = all(str(i).isdecimal() and len(str(i)) < 10 for i in named)
         require(counted, "id2label", "must count its labels from 0")
+        plain = all(isinstance(label, (str, int, float)) for label in named.values())
+        require(plain, "id2label", "must have a text for each label")
         data["label2id"] = {label: int(i) for i, label in named.items()}
 
 

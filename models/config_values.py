@@ -77,19 +77,24 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "None": type(None),
     "list": list,
     "dict": dict,
+    "Any": object,
 }
 
 
 def check_type(key: str, value: Any, annotation: str) -> None:
     """Check a value of a JSON file against a field's annotation (`int | None`, `list[str]`)."""
-    options = [part.split("[")[0].strip() for part in _split_union(annotation)]
-    for option in options:
+    parts = _split_union(annotation)
+    options = [part.split("[")[0].strip() for part in parts]
+    for option, part in zip(options, parts, strict=True):
         if isinstance(value, bool) and option != "bool":
             continue  # True is an int for Python, not for a reader of config.json
         if option == "float" and isinstance(value, int) and abs(value) > _LARGEST:
             continue  # no float is as large
         if isinstance(value, float) and math.isnan(value):
             continue
+        if isinstance(value, list) and option == "list" and "[" in part:
+            for one in value:
+                check_type(f"{key}: an entry", one, part[part.index("[") + 1 : -1])
         if isinstance(value, _TYPES[option]):
             return
     shown = repr(value) if len(repr(value)) < 60 else type(value).__name__

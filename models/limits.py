@@ -21,6 +21,9 @@ class Limit(int):
         made.unit, made.what = unit, what
         return made
 
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        return int, (int(self),)  # a copy, such as that of a config's default, is a number
+
 
 LIMIT = Limit(2**31, "", "a size in a config")
 MAX_LAYERS = Limit(1_000, "layers", "a config")

@@ -29,6 +29,23 @@ __all__ = [
     "Limit",
 ]
 
+MAX_JSON = Limit(100_000_000, "bytes", "a file of JSON that is parsed")
+JSON_BUDGET = Limit(160_000_000, "bytes of memory", "what is made of JSON from a checkpoint")
+LARGE_JSON_BUDGET = Limit(1_500_000_000, "bytes of memory", "what is made of a vocabulary's JSON")
+MAX_JSON_DEPTH = Limit(100, "levels", "lists and objects in JSON")
+
+MAX_VOCABULARY = Limit(64 << 20, "bytes", "a vocabulary file")
+MAX_TOKENIZER_JSON = Limit(96 << 20, "bytes", "a tokenizer.json")
+MAX_SIDE = Limit(16 << 20, "bytes", "another JSON file beside the weights")
+MAX_TEMPLATE = Limit(1_000_000, "bytes", "the file of a chat template")
+MAX_MODULE = Limit(1 << 30, "bytes", "the weights of a sentence-transformers module")
+MAX_ENTRIES = Limit(2_000_000, "commas", "a JSON file of a vocabulary")
+MAX_LISTS = Limit(1 << 20, "lists or objects", "a JSON file of a vocabulary")
+MAX_TOKENS = Limit(1 << 22, "tokens", "a vocabulary")
+MAX_ID = Limit(1 << 24, "", "the id of a token, and what is below it")
+MAX_TOKEN = Limit(4_096, "characters", "a token")
+MAX_SPLITS = Limit(1 << 31, "", "the squared lengths of all tokens, where merges are looked for")
+
 MAX_PATTERN = Limit(4_000, "characters", "a regular expression of a tokenizer")
 MAX_PATTERN_DEPTH = Limit(20, "levels", "the groups of one")
 MAX_PATTERN_PARTS = Limit(1_000, "parts", "one whose counts are written out")
@@ -41,3 +58,12 @@ MAX_GROWTH = Limit(64, "times", "what steps make of single letters and of what t
 MAX_AROUND = Limit(1_000, "ids", "what stands before and after each text")
 MAX_AFFIX = Limit(64, "characters", "what a vocabulary puts to each part of a word")
 MAX_WORD = Limit(2_000, "characters", "a word that a WordPiece vocabulary divides")
+
+MAX_CHAT_TEMPLATE = Limit(60_000, "characters", "a chat template that is rendered")
+CHAT_SECONDS = Limit(2, "seconds of processor time", "one rendering of a chat template")
+CHAT_WALL = Limit(60, "seconds", "one rendering of a chat template")
+CHAT_TEXT = Limit(10_000_000, "characters", "the text of one rendering")
+CHAT_MEMORY = Limit(300_000_000, "bytes of memory", "one rendering, beside the conversation")
+
+MAX_RECIPE = Limit(1_000_000, "bytes", "a recipe")
+MAX_RECIPE_KEYS = Limit(20_000, "keys", "a recipe, once its aliases are expanded")

@@ -11,7 +11,8 @@ from tokenizers import Regex, Tokenizer, models, normalizers
 
 from tests.tokenizers.folders import byte_level, rank_file, wordpieces, write
 from tfcli.errors import WorkError
-from tfcli.tokenizers.bounded import MAX_ENTRIES, MAX_TOKENS, check_splits, read_bounded, read_lines
+from tfcli.limits import MAX_ENTRIES, MAX_TOKENS
+from tfcli.tokenizers.bounded import check_splits, read_bounded, read_lines
 from tfcli.tokenizers.load import load_tokenizer
 
 VOCAB, MERGES = byte_level("<|endoftext|>")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from tfcli.errors import WorkError
 from tfcli.limits import MAX_STEPS
+from tfcli.tokenizers.backend import panics_are_errors
 from tfcli.tokenizers.load import load_tokenizer
 
 LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -48,7 +50,14 @@ def deep(levels):
 REFUSED = [
     ("normalizer", chain(*[replace("a", "aa")] * 40), "times as long", "step"),
     ("normalizer", chain(*[replace("qzx", "qzxqzx")] * 40), "times as long", "step"),
-    ("normalizer", chain(*[replace("", "xxxx", "Regex")] * 9), "times as long", "step"),
+    ("normalizer", chain(*[replace("", "xxxx", "Regex")] * 9), "where nothing stands", "step"),
+    ("normalizer", chain(*[replace("^", "a", "Regex")] * 2), "where nothing stands", "step 2 "),
+    (
+        "decoder",
+        {"type": "Strip", "content": "a", "start": 1, "stop": 9},
+        "more than one letter",
+        "step 1 ",
+    ),
     ("normalizer", replace("a", "z" * 5_000_000), "more than 1,000", "step 1 "),
     ("normalizer", replace("", "xx"), "of no length", "step 1 "),
     ("normalizer", replace("(a+)+$", "x", "Regex"), "'(a+)+$' repeats", "step 1 "),
@@ -135,14 +144,15 @@ def test_a_model_that_takes_the_square_of_a_text(tmp_path, model, what):
         load_tokenizer(write(tmp_path, model=model))
 
 
-def test_a_panic_at_the_first_text_is_an_error_without_the_librarys_own_words(tmp_path, capfd):
+def test_a_panic_is_an_error_without_the_librarys_own_words(capfd):
     """Rust writes about a panic to the process's stderr itself."""
-    template = {"type": "RobertaProcessing", "sep": ["b", 1], "cls": ["a", 0]}
-    strip = {"type": "Strip", "content": "a", "start": 0, "stop": 5}
-    folder = write(tmp_path, decoder=strip, post_processor={**template, "trim_offsets": True})
-    with pytest.raises(WorkError):
-        load_tokenizer(folder)
-    assert "panicked" not in capfd.readouterr().err
+    step = normalizers.Replace(Regex("(a+)+$"), "")
+    with pytest.raises(WorkError, match="retry-limit") as error, panics_are_errors("here"):
+        step.normalize_str("a" * 100 + "b")
+    assert error.value.where == "here"
+    with panics_are_errors("here"):
+        os.write(2, b"what others say stays")
+    assert capfd.readouterr().err == "what others say stays"
 
 
 def test_what_models_in_use_have_is_taken(tmp_path):

@@ -11,8 +11,9 @@ from tokenizers import normalizers, pre_tokenizers
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 from tfcli.files import inside
+from tfcli.limits import MAX_ID, MAX_TOKEN, MAX_TOKENIZER_JSON
 from tfcli.tokenizers.backend import panics_are_errors
-from tfcli.tokenizers.bounded import MAX_ID, MAX_JSON_BYTES, MAX_TOKEN_BYTES, read_json_bytes
+from tfcli.tokenizers.bounded import read_json_bytes
 from tfcli.tokenizers.bpe_files import CLASSES, load_bpe_files
 from tfcli.tokenizers.declared import Declared
 from tfcli.tokenizers.files import find_vocabulary
@@ -100,7 +101,7 @@ def _open_file(file: Path, declared: Declared) -> Opened:
 
 
 def _open_json(file: Path, declared: Declared) -> Opened:
-    data = read_json_bytes(file, MAX_JSON_BYTES)
+    data = read_json_bytes(file, MAX_TOKENIZER_JSON)
     check_pipeline(read_members(data, PARTS, str(file)), str(file))
     with panics_are_errors(str(file)):
         backend = Backend.from_buffer(data)
@@ -122,10 +123,10 @@ def _check_ids(backend: Backend, file: Path) -> None:
                 f"the id {index} of the token {token[:40]!r} is not in 0..{MAX_ID - 1:,}",
                 where=str(file),
             )
-        if len(token) > MAX_TOKEN_BYTES:
+        if len(token) > MAX_TOKEN:
             raise WorkError(
                 f"the token {short(token)} has {len(token):,} letters; at most "
-                f"{MAX_TOKEN_BYTES:,} are read",
+                f"{MAX_TOKEN:,} are read",
                 where=str(file),
             )
         if index in owner:

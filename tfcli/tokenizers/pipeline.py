@@ -71,9 +71,15 @@ def check_pipeline(parts: Mapping[str, Any], where: str) -> None:
         if len(steps) > MAX_STEPS:
             raise WorkError(f"has {len(steps):,} steps, more than {MAX_STEPS}", where=place)
         samples = dict.fromkeys(letter * _LETTERS for letter in ALPHABET)
-        growth = 1
+        growth, inserts = 1, 0
         for at, step in enumerate(steps, 1):
             growth *= _check_step(part, step, f"{place}, step {at} ({step['type']})", samples)
+            inserts += _inserts(step)
+            if inserts > 1:  # the library loses count of the letters
+                raise WorkError(
+                    "puts text where nothing stands, as a step before it does",
+                    where=f"{place}, step {at} ({step['type']})",
+                )
             if growth > MAX_STEP_GROWTH:
                 raise _grows(f"{place}, step {at} ({step['type']})", MAX_STEP_GROWTH)
         if part != "post_processor":
@@ -121,6 +127,9 @@ def _check_step(part: str, step: dict[str, Any], where: str, samples: dict[str, 
         _check_charsmap(step.get("precompiled_charsmap"), where)
     if step["type"] == "FixedLength" and step.get("length") == 0:
         raise WorkError("cuts text into pieces of no letters", where=where)
+    if part == "decoder" and step["type"] == "Strip" and step.get("stop") not in (0, 1):
+        # The library looks for them before the first letter, too.
+        raise WorkError("takes more than one letter from the end of a token", where=where)
     empty, content = False, step.get("content", "")
     if step["type"] in ("Replace", "Split"):
         empty = _check_pattern(step.get("pattern"), where, samples)
@@ -129,6 +138,13 @@ def _check_step(part: str, step: dict[str, Any], where: str, samples: dict[str, 
     if step["type"] == "Prepend":
         return 1 + len(str(step.get("prepend", "")).encode())
     return 2 if step["type"] in ("ByteLevel", "CTC", "BPEDecoder") else 1
+
+
+def _inserts(step: dict[str, Any]) -> bool:
+    pattern = step.get("pattern")
+    if step["type"] != "Replace" or not step.get("content") or "Regex" not in (pattern or ()):
+        return False
+    return may_be_empty(check_pattern(step["pattern"]["Regex"]))
 
 
 def _check_length(key: str, text: str, where: str) -> None:
