@@ -46,26 +46,25 @@ def doctor(
 
 def show(result: DoctorResult, console: Console) -> None:
     """The machine, the versions, the parts, and what to do about each gap."""
-    from rich.markup import escape
-
     print_facts(console, "Machine", _machine(result))
     print_facts(console, "Arithmetic", result.arithmetic)
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
-    console.out.print(f"\n[cyan]versions[/cyan]  {versions}\n")
+    console.out.print("\nversions", style="cyan", end="  ")
+    console.out.print(f"{versions}\n")
     _show_parts(result, console)
     for part in result.parts:
         if part.fix:
-            console.out.print(f"  {escape(part.name)}:", style="bold", end=" ")
-            console.out.print(part.fix, markup=False, soft_wrap=True)
+            console.out.print(f"  {part.name}:", style="bold", end=" ")
+            console.out.print(part.fix, soft_wrap=True)
     if result.not_tried:
         console.out.print(
             f"not tried: {', '.join(result.not_tried)} (tfcli doctor --thorough)", style="dim"
         )
     broken = [part.name for part in result.parts if part.required and part.state != "ok"]
     if broken:
-        console.out.print(f"[red]required parts do not work: {', '.join(broken)}[/red]")
+        console.out.print(f"required parts do not work: {', '.join(broken)}", style="red")
     else:
-        console.out.print("[green]every required part works[/green]")
+        console.out.print("every required part works", style="green")
 
 
 def _machine(result: DoctorResult) -> dict[str, str]:
@@ -96,17 +95,17 @@ def _device(device: dict[str, object]) -> str:
 
 def _show_parts(result: DoctorResult, console: Console) -> None:
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title="Parts", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("part", "state", "detail"):
         table.add_column(column, overflow="fold")
     for part in result.parts:
-        state = f"[{_COLOURS[part.state]}]{part.state}[/]"
-        detail = escape(part.detail)
+        state = Text(part.state, style=_COLOURS[part.state])
+        detail = Text(part.detail)
         if part.state != "ok":
             optional = "" if part.required else " (optional)"
-            detail += f"\n[dim]needed for {part.needed_for}{optional}[/dim]"
-        table.add_row(escape(part.name), state, detail)
+            detail.append(f"\nneeded for {part.needed_for}{optional}", style="dim")
+        table.add_row(part.name, state, detail)
     console.out.print(table)

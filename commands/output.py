@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from tfcli.console import Console, visible
+from tfcli.console import Console
 from tfcli.errors import Problem, SeveralProblemsError
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ def print_table(
     from rich import box
     from rich.table import Table
 
-    table = Table(title=as_text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         justify: Literal["left", "right"] = "left" if index < texts else "right"
         table.add_column(column, justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*map(as_text, row))
+        table.add_row(*row)
     console.out.print(table)
 
 
@@ -55,21 +55,12 @@ def print_facts(console: Console, title: str, facts: dict[str, str]) -> None:
     """A list of named facts on stdout."""
     from rich.table import Table
 
-    table = Table(
-        title=as_text(title), title_justify="left", box=None, show_header=False, pad_edge=False
-    )
+    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(as_text(name), as_text(value))
+        table.add_row(name, value)
     console.out.print(table)
-
-
-def as_text(text: str) -> str:
-    """A text of unknown origin for rich: its control characters spelt out, no markup in it."""
-    from rich.markup import escape
-
-    return escape(visible(text))
 
 
 def print_error(problem: Problem, exit_code: int) -> None:
@@ -99,4 +90,4 @@ def print_problem(problem: Problem, console: Console) -> None:
     lines += [("  fix:", problem.fix, "bold green")] if problem.fix else []
     for label, text, style in lines:
         console.err.print(label, style=style, end=" ")
-        console.err.print(visible(text), markup=False, soft_wrap=True)
+        console.err.print(text, soft_wrap=True)

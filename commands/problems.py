@@ -30,8 +30,23 @@ def as_problem(error: Exception) -> Problem:
             fix="end other programs, or raise the limit on a user's processes (ulimit -u)",
             code="system.error",
         )
+    if _is_of_memory(error):
+        return WorkError(
+            "there is not enough memory",
+            fix="free some, take a smaller model or batch, or look at what it needs: tfcli inspect",
+            code="memory.full",
+        )
     return WorkError(
         f"unexpected {type(error).__name__}: {error}",
         fix="run it again with --debug and report the traceback",
         code="internal.unexpected",
+    )
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed; torch says it in words for a CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and (
+        "allocate memory" in str(error) or "not enough memory" in str(error)
     )

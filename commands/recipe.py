@@ -107,11 +107,9 @@ def validate(
 
     def say(result: RecipeCheckResult, console: Console) -> None:
         text = f"{path}: valid ({', '.join(result.steps)})"
-        console.out.print(text, markup=False, soft_wrap=True)
+        console.out.print(text, soft_wrap=True)
         for step, file in result.family_files.items():
-            console.out.print(
-                f"{step}: has a family_file, which validating does not run: {file}", markup=False
-            )
+            console.out.print(f"{step}: has a family_file, which validating does not run: {file}")
 
     files = {step.name: getattr(step.spec, "family_file", None) for step in checked.steps}
     result = RecipeCheckResult(

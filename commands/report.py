@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts
-from tfcli.console import Console, visible
+from tfcli.console import Console
 from tfcli.report.spec import ReportResult, ReportSpec
 
 
@@ -12,7 +12,7 @@ def show(result: ReportResult, console: Console) -> None:
     """What the report covers; the page to open comes last, on a line of its own."""
     covers = f"{result.steps} steps, {result.models} models"
     print_facts(console, "Report", {"covers": covers, "markdown": result.markdown})
-    console.out.print(visible(result.html), soft_wrap=True, markup=False)
+    console.out.print(result.html, soft_wrap=True)
 
 
 app = spec_command(

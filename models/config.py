@@ -10,8 +10,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from tfcli.models.config_values import WHERE, check_type, decode_floats, encode_floats
+from tfcli.models.config_values import (
+    WHERE,
+    check_type,
+    check_values,
+    decode_floats,
+    encode_floats,
+)
 from tfcli.models.errors import ModelError, hint
+from tfcli.models.limits import LIMIT, MAX_LABELS, MAX_LAYERS
 
 ACTIVATIONS = (
     "gelu",
@@ -31,11 +38,6 @@ PROBLEM_TYPES = (
     "single_label_classification",
     "multi_label_classification",
 )
-# No size in a config may be larger: a table of 2^31 rows is beyond every model, and a number such
-# as 10^12 must not reach an allocation.
-LIMIT = 2**31
-MAX_LABELS = 1 << 18  # each gets a name where config.json has none
-MAX_LAYERS = 10_000  # blocks are made one by one, so an absurd number would take for ever
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -167,6 +169,7 @@ class ModelConfig:
         Raises:
             ModelError: a value of the wrong type, or one that this family does not build.
         """
+        check_values(content)
         data: dict[str, Any] = decode_floats(copy.deepcopy(dict(content)))
         data.pop("model_type", None)
         cls._refuse_fixed(data)
@@ -306,7 +309,10 @@ def read_labels(data: dict[str, Any]) -> None:
     if count is not None:
         require(count == len(named), "num_labels", f"is {count}, but id2label has {len(named)}")
     if not data.get("label2id"):
-        require(all(str(i).isdecimal() for i in named), "id2label", "must count its labels from 0")
+        counted = all(str(i).isdecimal() and len(str(i)) < 10 for i in named)
+        require(counted, "id2label", "must count its labels from 0")
+        plain = all(isinstance(label, (str, int, float)) for label in named.values())
+        require(plain, "id2label", "must have a text for each label")
         data["label2id"] = {label: int(i) for i, label in named.items()}
 
 

@@ -40,9 +40,13 @@ class ModelError(Problem):
     code = "model.refused"
 
 
+class TooLargeError(ModelError):
+    """A config that asks for far more values than there are in the files beside it."""
+
+
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` most likely meant, or None when nothing is close."""
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.6)
     return found[0] if found else None
 
 

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from tfcli.models.config import ModelConfig
-from tfcli.models.errors import ModelError
+from tfcli.models.config_values import WHERE
+from tfcli.models.errors import ModelError, TooLargeError
 from tfcli.models.initialization import random_values
 from tfcli.models.matching import LoadAccount, check_ties, match_names, some
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
 from tfcli.models.rules import Place, stacked
 
+_FEW = 1_000  # parameters: as many are made in a tenth of a second
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def build(config: ModelConfig, task: str | None = None, *, attention: str = "sdpa") -> Model:
+def build(
+    config: ModelConfig,
+    task: str | None = None,
+    *,
+    attention: str = "sdpa",
+    at_most: int | None = None,
+) -> Model:
     """Make a model on the meta device: shapes without memory.
 
     Args:
@@ -27,20 +37,58 @@ def build(config: ModelConfig, task: str | None = None, *, attention: str = "sdp
             layers.
         task: such as `causal-lm`; None takes the one that the checkpoint was saved for.
         attention: name of the attention backend.
+        at_most: how many values the parameters may have; modules take time to make, so that a
+            config of many more than there are in the files is refused meanwhile.
 
     Raises:
-        ModelError: the family has no such task, or the backend is not there.
+        TooLargeError: more values than `at_most`.
+        ModelError: the family has no such task, the backend is not there, or the config asks for
+            a tensor of more values than can be counted.
     """
     family = get_family(config.model_type)
     task = family.task_of(config.architectures) if task is None else task
     model_class = family.model_class(task)
-    with torch.device("meta"):
+    with torch.device("meta"), _counted(at_most):
         model = model_class(config, attention)
         if config.quantization is not None:
             from tfcli.models.quantized import swap_quantized
 
             swap_quantized(model, config.quantization)
     return model
+
+
+@contextmanager
+def _counted(at_most: int | None) -> Iterator[None]:
+    """Within the block, refuse parameters that are many and have more than so many values.
+
+    A few are made in no time, whatever their sizes, and a wrong one is named when it is filled.
+    """
+    total = parameters = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal total, parameters
+        parameters += 1
+        total += 0 if parameter is None else parameter.numel()
+        if at_most is not None and total > at_most and parameters > _FEW:
+            raise TooLargeError(
+                f"the config asks for more than {at_most:,} values, which are not in the weights",
+                where=WHERE,
+                fix="check that the config belongs to these weights",
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        raise ModelError(
+            "the config asks for a tensor of more values than can be counted",
+            where=WHERE,
+            fix="make its sizes smaller",
+        ) from error
+    finally:
+        hook.remove()
 
 
 def load_weights(

@@ -1,6 +1,10 @@
 """Results on stdout, all else on stderr; progress in a terminal, in a log, and not at all."""
 
+import json
+
 import pytest
+from rich.table import Table
+from rich.text import Text
 
 from tfcli import console as module
 from tfcli.console import Console
@@ -46,3 +50,42 @@ def test_a_terminal_gets_a_bar_with_figures(capsys, monkeypatch):
     work(Console())
     err = capsys.readouterr().err
     assert "4/4" in err and "loss 1.0" in err
+
+
+EVIL = "a\x1b]0;owned\x07\x9b\u202e\u2066b[red][/x]"
+SPELT = r"a\x1b]0;owned\x07\x9b\u202e\u2066b[red][/x]"
+
+
+def test_names_are_spelt_out_whatever_prints_them(capsys, monkeypatch):
+    """A name from an archive could set the window's title, hide text or end the command."""
+    monkeypatch.setenv("COLUMNS", "200")
+    console = Console(verbosity=1)
+    table = Table("column", title=EVIL)
+    table.add_row(EVIL)
+    console.out.print(Text(EVIL))
+    console.out.print(EVIL, style="bold")
+    console.out.print(table)
+    console.note(EVIL)
+    console.detail(EVIL)
+    console.warn(EVIL)
+    captured = capsys.readouterr()
+    assert captured.out.count(SPELT) == 3 and captured.err.count(SPELT) == 3
+    for char in "\x1b\x07\x9b\u202e\u2066":
+        assert char not in captured.out + captured.err
+
+
+def test_names_are_spelt_out_in_a_bar(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    with Console().progress(EVIL, total=1) as bar:
+        bar.show(model=EVIL)
+        bar.advance()
+    err = capsys.readouterr().err
+    assert SPELT in err and "\x1b]0;" not in err and "\u202e" not in err
+
+
+def test_letters_of_every_language_stay():
+    text = "é 中 عرب\u200cعرب 👩\u200d🚀\xa0x\n"
+    assert module.visible(text) == text
+    assert module.visible("a\tb\u2028") == r"a\tb\u2028"
+    assert json.loads(f'"{module.visible(chr(0xD800))}"') == "\ud800"

@@ -5,6 +5,7 @@ rich is imported when the first line is printed, so that `tfcli --help` does not
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,10 +83,48 @@ def _spell(fields: dict[str, str]) -> str:
     return visible("  ".join(f"{name} {value}" for name, value in fields.items()))
 
 
-def visible(text: str) -> str:
-    """A text of unknown origin, such as a file's name, with its control characters spelt out: it
-    could write anywhere on the user's terminal with them."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+_JOINERS = "\u200c\u200d"  # Persian words and emoji are written with them; they move nothing
+
+
+def visible(text: str, kept: str = "\n") -> str:
+    """A text of unknown origin, such as a file's name, with its control characters spelt out.
+
+    It could write anywhere on the user's terminal with them, and those that turn the direction of
+    writing let a name look like another.
+
+    Args:
+        kept: control characters that stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if _shown(c) or c in kept else repr(c)[1:-1] for c in text)
+
+
+def _shown(char: str) -> bool:
+    return char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs"
+
+
+def _plain_console(*, stderr: bool) -> RichConsole:
+    """A rich console for which every text is a text.
+
+    Names of files, models and tokens come from anyone and are in every table, note and bar. So
+    what is printed is spelt out here, once, whatever prints it, and nothing in it is markup.
+    """
+    from rich.console import Console as RichConsole
+    from rich.segment import Segment
+    from rich.text import Text
+
+    class PlainConsole(RichConsole):
+        def render_str(self, text: str, **options: Any) -> Text:
+            """A text before its width is measured."""
+            return super().render_str(visible(text), **{**options, "markup": False})
+
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+            """The pieces of anything that is printed; rich's own codes are `control`."""
+            for piece in super().render(renderable, options):
+                yield piece if piece.control else Segment(visible(piece.text), piece.style)
+
+    return PlainConsole(stderr=stderr, highlight=False, emoji=False, markup=False)
 
 
 @dataclass
@@ -110,30 +149,26 @@ class Console:
     @cached_property
     def out(self) -> RichConsole:
         """The rich console of stdout."""
-        from rich.console import Console as RichConsole
-
-        return RichConsole(highlight=False, emoji=False)
+        return _plain_console(stderr=False)
 
     @cached_property
     def err(self) -> RichConsole:
         """The rich console of stderr."""
-        from rich.console import Console as RichConsole
-
-        return RichConsole(stderr=True, highlight=False, emoji=False)
+        return _plain_console(stderr=True)
 
     def note(self, message: str) -> None:
         """Say what happens, on stderr."""
         if not self.quiet:
-            self.err.print(visible(message), markup=False, soft_wrap=True)
+            self.err.print(message, soft_wrap=True)
 
     def detail(self, message: str) -> None:
         """Say more, on stderr, to those who asked with -v."""
         if self.verbosity and not self.quiet:
-            self.err.print(visible(message), style="dim", markup=False, soft_wrap=True)
+            self.err.print(message, style="dim", soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """Say what the user should look at, on stderr, even when quiet."""
-        self.err.print("warning:", visible(message), style="yellow", markup=False, soft_wrap=True)
+        self.err.print("warning:", message, style="yellow", soft_wrap=True)
 
     @contextmanager
     def progress(self, description: str, total: float, unit: str = "it") -> Iterator[Bar]:
@@ -164,7 +199,7 @@ class Console:
                 return Text(f"{rate:,.1f} {unit}/s" if rate else "", style="cyan")
 
         columns: list[Any] = [
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             Speed(),
@@ -172,4 +207,6 @@ class Console:
             TextColumn("{task.fields[fields]}", markup=False),
         ]
         with Progress(*columns, console=self.err, transient=True) as progress:
-            yield DrawnBar(progress, progress.add_task(description, total=total, fields=""))
+            yield DrawnBar(
+                progress, progress.add_task(visible(description), total=total, fields="")
+            )

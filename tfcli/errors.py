@@ -46,6 +46,7 @@ CODES = {
     "output.overlaps": "The output is one of its inputs, holds it or lies in it.",
     "output.unwritable": "The output's folder cannot be written to.",
     "disk.full": "The disk is full.",
+    "memory.full": "There is not enough memory.",
     "model.refused": "A config, tensor or input that the model core does not take.",
     "system.error": "The operating system reports an error.",
     "work.failed": "The work failed: a damaged file, numbers that are not finite, no access.",

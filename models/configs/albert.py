@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from tfcli.models.config import require
 from tfcli.models.configs.bert import BertConfig
+from tfcli.models.limits import MAX_LAYERS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,12 @@ class AlbertConfig(BertConfig):
         super().check()
         require(self.num_hidden_groups >= 1, "num_hidden_groups", "must be at least 1")
         require(self.inner_group_num >= 1, "inner_group_num", "must be at least 1")
+        blocks = self.num_hidden_groups * self.inner_group_num
+        require(
+            blocks <= MAX_LAYERS,
+            "num_hidden_groups",
+            f"times inner_group_num is {blocks:,}, more than {MAX_LAYERS:,}",
+        )
         rate = self.classifier_dropout_prob
         require(0 <= (rate or 0) < 1, "classifier_dropout_prob", "must be in [0, 1)")
 

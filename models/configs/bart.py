@@ -5,13 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import (
-    MAX_LAYERS,
-    ModelConfig,
-    require,
-    require_activation,
-    require_divides,
-)
+from tfcli.models.config import ModelConfig, require, require_activation, require_divides
+from tfcli.models.limits import MAX_LAYERS
 
 _DROPOUTS = (
     "dropout",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import LIMIT, ModelConfig, require, require_divides
+from tfcli.models.config import ModelConfig, require, require_divides
+from tfcli.models.limits import LIMIT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,9 @@ import dataclasses
 import math
 from typing import Any, ClassVar
 
-from tfcli.models.config import LIMIT, require, require_divides
+from tfcli.models.config import require, require_divides
 from tfcli.models.configs.experts import ExpertsConfig
+from tfcli.models.limits import LIMIT
 
 _SIZES = (
     "moe_intermediate_size",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tfcli.models.config import MAX_LAYERS, require
+from tfcli.models.config import require
 from tfcli.models.configs.rotary import RotaryConfig
-
-MAX_EXPERTS = 1_000_000  # of all layers together: each is built as modules of its own
+from tfcli.models.limits import MAX_EXPERTS, MAX_LAYERS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import LIMIT, ModelConfig, require, require_activation, require_divides
+from tfcli.models.config import ModelConfig, require, require_activation, require_divides
 from tfcli.models.configs.rope import check_rope, read_rope, write_rope
+from tfcli.models.limits import LIMIT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import LIMIT, MAX_LAYERS, require
+from tfcli.models.config import require
 from tfcli.models.configs.gpt import GPTConfig
+from tfcli.models.limits import LIMIT, MAX_LAYERS
 
 GLOBAL, LOCAL = "global", "local"
 

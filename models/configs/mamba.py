@@ -6,7 +6,8 @@ import dataclasses
 import math
 from typing import Any, ClassVar
 
-from tfcli.models.config import LIMIT, ModelConfig, require, require_activation, require_divides
+from tfcli.models.config import ModelConfig, require, require_activation, require_divides
+from tfcli.models.limits import LIMIT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,15 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import (
-    MAX_LAYERS,
-    ModelConfig,
-    require,
-    require_activation,
-    require_divides,
-)
+from tfcli.models.config import ModelConfig, require, require_activation, require_divides
 from tfcli.models.configs.rope import check_rope, read_layer_rope, write_layer_rope
 from tfcli.models.configs.windows import FULL, SLIDING
+from tfcli.models.limits import MAX_LAYERS
 
 # type of layer -> the older key of its base, and the base where a file gives none
 BASES = {SLIDING: ("local_rope_theta", 10000.0), FULL: ("global_rope_theta", 160000.0)}

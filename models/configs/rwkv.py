@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from tfcli.models.config import LIMIT, ModelConfig, require
+from tfcli.models.config import ModelConfig, require
+from tfcli.models.limits import LIMIT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from tfcli.models.config import MAX_LAYERS, require
+from tfcli.models.config import require
 from tfcli.models.configs.windows import WindowedConfig
+from tfcli.models.limits import MAX_LAYERS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import LIMIT, MAX_LAYERS, ModelConfig, require, require_activation
+from tfcli.models.config import ModelConfig, require, require_activation
+from tfcli.models.limits import LIMIT, MAX_LAYERS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

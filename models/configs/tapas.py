@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from tfcli.models.config import LIMIT, require
+from tfcli.models.config import require
 from tfcli.models.configs.bert import EncoderConfig
+from tfcli.models.limits import LIMIT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

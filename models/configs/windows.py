@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfcli.models.config import MAX_LAYERS, require
+from tfcli.models.config import require
 from tfcli.models.configs.rotary import RotaryConfig
 from tfcli.models.errors import ModelError, hint
+from tfcli.models.limits import MAX_LAYERS
 
 SLIDING, FULL = "sliding_attention", "full_attention"
 

@@ -12,7 +12,7 @@ from tfcli.evaluate.spec import EvalSpec
 from tfcli.generate.caches import CACHES, make_cache
 from tfcli.generate.loop import generate
 from tfcli.generate.tasks import check_prompt
-from tfcli.models.config import LIMIT
+from tfcli.models.limits import LIMIT
 from tfcli.tokenizers.load import load_tokenizer
 
 PROMPT = torch.randint(4, 61, (12,), generator=torch.Generator().manual_seed(0)).tolist()

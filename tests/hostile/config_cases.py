@@ -172,7 +172,7 @@ def _tokenizers(corpus: Corpus) -> None:
     changed("merges of nothing", lambda made: made["model"].update(merges=["zz qq"]), "zz")
     split = {"type": "Split", "behavior": "Isolated", "invert": False}
     split["pattern"] = {"Regex": "(" * 5000}
-    changed("regex", lambda made: made.update(pre_tokenizer=split), "Oniguruma")
+    changed("regex", lambda made: made.update(pre_tokenizer=split), "more than 4,000")
     texts = {
         "deep lists": (b'{"model":' + b"[" * 1_000_000, "not "),
         "cut": (good[name][: len(good[name]) // 2], "line "),

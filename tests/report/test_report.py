@@ -301,6 +301,17 @@ def test_the_examples_of_the_help_name_steps_of_the_quickstart() -> None:
         assert [step for step in steps if Path(f"runs/quickstart/{step}").match(pattern)]
 
 
+def test_names_are_spelt_out_in_a_report(tmp_path: Path) -> None:
+    dense = make.train(tmp_path)
+    evil = dense.with_name("a\x1b[31m\u202e<script>[b]")
+    dense.rename(evil)
+    made = report([evil], tmp_path / "report")
+    for text in (Path(made.html).read_text(), Path(made.html).with_suffix(".md").read_text()):
+        assert not any(char in text for char in "\x1b\u202e")
+        assert r"\x1b" in text and r"\u202e" in text
+    assert "<script>" not in Path(made.html).read_text()
+
+
 def test_a_training_run_without_metrics_says_so(tmp_path: Path) -> None:
     dense = make.train(tmp_path)
     (dense / "metrics.jsonl").unlink()

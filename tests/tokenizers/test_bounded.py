@@ -11,7 +11,8 @@ from tokenizers import Regex, Tokenizer, models, normalizers
 
 from tests.tokenizers.folders import byte_level, rank_file, wordpieces, write
 from tfcli.errors import WorkError
-from tfcli.tokenizers.bounded import MAX_ENTRIES, MAX_TOKENS, check_splits, read_bounded, read_lines
+from tfcli.limits import MAX_ENTRIES, MAX_TOKENS
+from tfcli.tokenizers.bounded import check_splits, read_bounded, read_lines
 from tfcli.tokenizers.load import load_tokenizer
 
 VOCAB, MERGES = byte_level("<|endoftext|>")
@@ -231,9 +232,17 @@ def test_a_tokenizer_json_whose_tokens_share_an_id(tmp_path):
 def test_a_panic_of_the_library_is_an_error(tmp_path):
     """A panic is no Exception: it would end the command with a traceback."""
     backend = Tokenizer(models.BPE(vocab={"a": 0}, merges=[]))
-    backend.normalizer = normalizers.Replace(Regex("(a+)+$"), "")
     backend.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(WorkError, match="cannot encode the text"):
-        load_tokenizer(tmp_path).encode("a" * 100 + "b")
-    with pytest.raises(WorkError, match="cannot decode the ids"):
-        load_tokenizer(tmp_path).decode([-1])
+    tokenizer = load_tokenizer(tmp_path)
+    tokenizer.backend.normalizer = normalizers.Replace(Regex("(a+)+$"), "")  # a file may not say it
+    for work in (
+        lambda: tokenizer.encode("a" * 100 + "b"),
+        lambda: tokenizer.encode_batch(["a" * 100 + "b"]),
+        lambda: tokenizer.batch(["a" * 100 + "b"]),
+    ):
+        with pytest.raises(WorkError, match="cannot encode the text") as error:
+            work()
+        assert error.value.where == str(tmp_path)
+    with pytest.raises(WorkError, match="cannot decode the ids") as error:
+        tokenizer.decode([-1])
+    assert error.value.where == str(tmp_path)

@@ -90,7 +90,7 @@ def test_a_chat_template_is_found_in_its_file_or_in_the_config(folder, tmp_path)
 
 @pytest.mark.parametrize("text", ["", "{", '{"model": 3}', '{"model": {"type": "BPE"}}', "\x00"])
 def test_a_broken_tokenizer_is_named(folder, tmp_path, text):
-    with pytest.raises(WorkError, match="not a readable tokenizer") as error:
+    with pytest.raises(WorkError, match=r"not a readable tokenizer|not valid JSON") as error:
         load_tokenizer(copy_with(folder, tmp_path, "tokenizer.json", text))
     assert error.value.where.endswith("tokenizer.json")
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcli.checkpoints.strict_json import MAX_BYTES, parse_object
+from tfcli.checkpoints.strict_json import parse_object
 from tfcli.errors import WorkError
 from tfcli.files import inside, read_bounded
+from tfcli.limits import MAX_SIDE
 from tfcli.tokenizers.files import find_companions, lost_modules
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
             where=str(folder),
             fix="name a Hugging Face checkpoint folder" if name == CONFIG else None,
         )
-    return parse_object(read_bounded(path, MAX_BYTES), where=str(path), numbers="infinite")
+    return parse_object(read_bounded(path, MAX_SIDE), where=str(path), numbers="infinite")
 
 
 def load_generation_config(folder: Path) -> dict[str, Any]:

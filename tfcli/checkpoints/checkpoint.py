@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfcli.checkpoints.bound import most_values
 from tfcli.checkpoints.dialect.pieces import entry_of
 from tfcli.checkpoints.io.file_tensor import Values, values_from
 from tfcli.checkpoints.io.header import data_bytes
@@ -132,6 +133,11 @@ class Checkpoint:
             return read_config(self.config)
         except ModelError as error:
             raise located(error, self.path) from error
+
+    @property
+    def most_values(self) -> int:
+        """How many values a model may have to belong to these tensors."""
+        return most_values(self.config, (tensor.shape for tensor in self))
 
     @property
     def is_quantized(self) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from tfcli.checkpoints.bound import most_values
 from tfcli.errors import ModelError
+from tfcli.models.errors import TooLargeError
 
 if TYPE_CHECKING:
     from tfcli.models.model import Model
@@ -54,25 +56,35 @@ class Expected:
         return next((w for odd, w in self.model.ignorable().items() if re.search(odd, name)), None)
 
 
-def expected(config: Mapping[str, Any]) -> Expected | None:
-    """What a config.json builds; None for a family or a setting that is not known."""
+def expected(config: Mapping[str, Any], shapes: Iterable[tuple[int, ...]]) -> Expected | None:
+    """What a config.json builds; None for a family or a setting that is not known.
+
+    Args:
+        config: its content.
+        shapes: of the tensors that it stands beside.
+
+    Raises:
+        TooLargeError: it asks for far more values than they have.
+    """
     from tfcli.models.registry import read_config
 
     told = {key: value for key, value in config.items() if key not in _NO_MATTER}
     try:
         read_config(told)  # of a family that is not known nothing else need be imported
-        return _expected(json.dumps(told, sort_keys=True))
+        return _expected(json.dumps(told, sort_keys=True), most_values(config, shapes))
+    except TooLargeError:
+        raise
     except ModelError:
         return None
 
 
 @lru_cache(maxsize=8)
-def _expected(config: str) -> Expected:
+def _expected(config: str, at_most: int) -> Expected:
     from tfcli.models.loading import build
     from tfcli.models.registry import read_config
     from tfcli.models.rules import place_of, stacked
 
-    model = build(read_config(json.loads(config)))
+    model = build(read_config(json.loads(config)), at_most=at_most)
     tensors = model.state_dict(keep_vars=True)
     places = {name: place_of(model.rules(), name) for name in tensors}
     shapes = {}

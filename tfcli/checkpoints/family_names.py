@@ -20,6 +20,7 @@ from tfcli.checkpoints.plain_names import is_plain_decoder
 from tfcli.checkpoints.strict_json import short
 from tfcli.checkpoints.trainer_folders import unwrap
 from tfcli.errors import WorkError
+from tfcli.models.errors import TooLargeError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +44,10 @@ def in_family_names(checkpoint: Checkpoint) -> Checkpoint:
     if not checkpoint.config or is_plain_decoder(checkpoint.config, shapes):
         return checkpoint
     tensors = _renamed(checkpoint.tensors, unwrap(checkpoint.tensors, checkpoint.config).get)
-    known = expected(checkpoint.config)
+    try:
+        known = expected(checkpoint.config, shapes.values())
+    except TooLargeError:  # one part of many, such as a shard: the names stay as they are
+        known = None
     if known is None:
         return replace(checkpoint, tensors=tensors)
     tensors = _without_outer_modules(tensors, known)

@@ -10,6 +10,7 @@ from tfcli.checkpoints.expected import Expected, expected
 from tfcli.checkpoints.plain_names import is_plain_decoder
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import ModelError, WorkError
+from tfcli.models.errors import TooLargeError
 
 if TYPE_CHECKING:
     from tfcli.models.matching import LoadAccount
@@ -39,7 +40,10 @@ def require_fit(
     """
     if is_plain_decoder(config, shapes):
         return True
-    known = expected(config)
+    try:
+        known = expected(config, shapes.values())
+    except TooLargeError as error:
+        raise WorkError(error.what, where=str(path), fix=_FIX) from error
     if known is None:
         return False
     from tfcli.models.matching import LoadAccount, match_names

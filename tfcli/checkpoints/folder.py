@@ -68,7 +68,7 @@ def load_model(
     source = runnable(source) if isinstance(source, Checkpoint) else open_model(source)
     config = source.model_config
     try:
-        model = build(config, task, attention=attention)
+        model = build(config, task, attention=attention, at_most=source.most_values)
         load_weights(
             model, source.weights, dtype=dtype, device=device, new_head=new_head, seed=seed
         )

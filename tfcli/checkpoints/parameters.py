@@ -60,6 +60,6 @@ def _built(view: Checkpoint) -> Model | None:
     from tfcli.models.registry import read_config
 
     try:
-        return build(read_config(view.config))
+        return build(read_config(view.config), at_most=view.most_values)
     except ModelError:
         return None

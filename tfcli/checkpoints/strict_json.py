@@ -16,16 +16,14 @@ from typing import Any, Literal
 
 from tfcli.errors import WorkError
 from tfcli.files import read_bounded
+from tfcli.limits import JSON_BUDGET, LARGE_JSON_BUDGET, MAX_JSON, MAX_JSON_DEPTH
 from tfcli.units import format_bytes
 
 Numbers = Literal["finite", "infinite", "any"]
 
-MAX_BYTES = 100_000_000
-"""Of a file of JSON that is parsed at all; what `BUDGET` allows is less for most content."""
-BUDGET = 160_000_000
-"""Bytes of memory that parsing may take: 90,000 tensors in a header, 200,000 in an index."""
-LARGE = 1_500_000_000
-"""The same for what is one's own or a vocabulary: of the largest in use, 900,000 tokens, 1.1 GB."""
+# 90,000 tensors in a header and 200,000 in an index are within BUDGET. LARGE is for what is one's
+# own or a vocabulary: the largest in use, of 900,000 tokens, takes 1.1 GB.
+MAX_BYTES, BUDGET, LARGE = MAX_JSON, JSON_BUDGET, LARGE_JSON_BUDGET
 # What a value takes beside its text, from above: each `{` stands for a dictionary, and so on.
 _PRICES = ((b"{", 120), (b"[", 64), (b":", 110), (b",", 40), (b'"', 30))
 _WIDEST = tuple(bytes([lead]) for lead in range(0xF0, 0xF5))  # what letters of 4 bytes begin with
@@ -70,6 +68,8 @@ def parse_json(
             parse_constant=_CONSTANTS[numbers],
             parse_float=None if numbers == "any" else _finite,
         )
+        if data.count(b"[") + data.count(b"{") > MAX_JSON_DEPTH:
+            _refuse_depth(value)
         if _ESCAPED.search(data):
             _refuse_halves(value)
     except (ValueError, RecursionError) as error:
@@ -128,6 +128,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _same(one: Any, other: Any) -> bool:
     """Whether two values are one: 1, 1.0 and true are three, and NaN is itself."""
     return one is other or json.dumps(one) == json.dumps(other)
+
+
+def _refuse_depth(value: Any) -> None:
+    """What Python's parser just manages fails in every later walk through it."""
+    level, depth = [value] if isinstance(value, (dict, list)) else [], 0
+    while level:
+        depth += 1
+        if depth > MAX_JSON_DEPTH:
+            raise ValueError(f"nested too deeply, more than {MAX_JSON_DEPTH} levels")
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [one for some in inner for one in some if isinstance(one, (dict, list))]
 
 
 def _refuse_halves(value: Any) -> None:

@@ -11,6 +11,10 @@ _ESCAPES = re.compile("[\x1b\x9b]")
 """What begins a command to a terminal, where the reader of a pipe may show the text later."""
 
 
+_TURNS = "\u202d\u202e"
+"""What turns the direction of writing by force, also that of what follows."""
+
+
 class Write(Protocol):
     """Writes a piece of text at once."""
 
@@ -42,7 +46,8 @@ def writer(out: TextIO) -> Write:
 
 def printable(text: str) -> str:
     """The text without characters that would control a terminal; line ends and tabs stay."""
-    return "".join(
-        "\ufffd" if unicodedata.category(one) == "Cc" and one not in "\n\t" else one
-        for one in text.replace("\r\n", "\n")
-    )
+    return "".join("\ufffd" if _controls(one) else one for one in text.replace("\r\n", "\n"))
+
+
+def _controls(char: str) -> bool:
+    return char in _TURNS or (unicodedata.category(char) == "Cc" and char not in "\n\t")

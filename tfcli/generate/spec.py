@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import Above, Only
 from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, StandardInput
 
+COLDEST = 1e-6
+"""The lowest temperature above 0: logits divided by it are numbers that float32 tells apart."""
 DRAWN = Only(temperature=Above(0))
 """For keys of how tokens are drawn: at temperature 0 none is."""
 
@@ -95,6 +97,16 @@ class GenerateSpec(Spec):
         "8 or 4 bits, or in the processor's memory. Recurrent models have a state in their place.",
     )
     family_file: FamilyFile = None
+
+    @field_validator("temperature")
+    @classmethod
+    def _divides(cls, value: float) -> float:
+        if 0 < value < COLDEST:
+            raise ValueError(
+                f"{value:g} is too near to 0 to divide by; 0 takes the likeliest token, and "
+                f"{COLDEST:g} is the least above it"
+            )
+        return value
 
     @model_validator(mode="after")
     def _has_a_prompt(self) -> Self:

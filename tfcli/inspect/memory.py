@@ -20,7 +20,8 @@ from collections.abc import Mapping
 
 from tfcli.checkpoints.io.dtypes import BITS, FLOATS, TORCH_NAMES
 from tfcli.inspect.spec import Memory
-from tfcli.models.config import LIMIT, ModelConfig
+from tfcli.models.config import ModelConfig
+from tfcli.models.limits import LIMIT
 
 DEFAULT_CONTEXT = 4096
 _TRAIN_BYTES = 4 + 4 + 8

@@ -7,12 +7,8 @@ from pathlib import Path
 
 from tfcli.errors import WorkError
 from tfcli.inspect.spec import TokenizerFacts
-from tfcli.tokenizers.bounded import (
-    MAX_BYTES,
-    MAX_JSON_BYTES,
-    read_lines,
-    read_vocabulary_json,
-)
+from tfcli.limits import MAX_TOKENIZER_JSON, MAX_VOCABULARY
+from tfcli.tokenizers.bounded import read_lines, read_vocabulary_json
 from tfcli.tokenizers.files import find_vocabulary
 from tfcli.tokenizers.tiktoken_file import is_tiktoken
 
@@ -35,7 +31,7 @@ def find_tokenizer(folder: Path) -> TokenizerFacts | None:
 
 
 def _fast(path: Path) -> tuple[str, int | None]:
-    content = read_vocabulary_json(path, MAX_JSON_BYTES)
+    content = read_vocabulary_json(path, MAX_TOKENIZER_JSON)
     vocab = content["model"]["vocab"]
     # BPE and WordPiece: token -> id. Unigram: a list of [token, score].
     tokens = {item[0] for item in vocab} if isinstance(vocab, list) else set(vocab)
@@ -49,8 +45,11 @@ def _pieces(path: Path) -> tuple[str, int | None]:
 
 _READ: dict[str, Callable[..., tuple[str, int | None]]] = {
     "json": _fast,
-    "marian": lambda model, vocab: ("SentencePiece", len(read_vocabulary_json(vocab, MAX_BYTES))),
+    "marian": lambda model, vocab: (
+        "SentencePiece",
+        len(read_vocabulary_json(vocab, MAX_VOCABULARY)),
+    ),
     "pieces": _pieces,
-    "pairs": lambda vocab, merges: ("BPE", len(read_vocabulary_json(vocab, MAX_BYTES))),
+    "pairs": lambda vocab, merges: ("BPE", len(read_vocabulary_json(vocab, MAX_VOCABULARY))),
     "words": lambda path: ("WordPiece", len(read_lines(path))),
 }

@@ -48,7 +48,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
             fix="quantize the checkpoint that it was made from",
         )
     source = checkpoint.weights
-    model = build(config)
+    model = build(config, at_most=checkpoint.most_values)
     if spec.method == "gptq":
         require_chain(model)
     group_size = spec.group_size or _default_group_size(spec, job, model)

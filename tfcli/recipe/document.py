@@ -15,11 +15,9 @@ from typing import Any
 import yaml
 
 from tfcli.errors import Problem, UsageError
+from tfcli.limits import MAX_RECIPE, MAX_RECIPE_KEYS
 
-MAX_BYTES = 1_000_000
-"""A recipe larger than this is not a recipe."""
-MAX_KEYS = 20_000
-"""More keys than this, once aliases are expanded, is an attack and not a recipe."""
+MAX_BYTES, MAX_KEYS = MAX_RECIPE, MAX_RECIPE_KEYS
 CONSTRUCTION = (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError, KeyError)
 """What PyYAML raises for text that is not YAML, and for values that do not fit their tag."""
 UNQUOTED = re.compile(r"([\[{,:]\s*|^\s*)(\$\{[^}\"']*\}[^\s,\]}\"']*)")

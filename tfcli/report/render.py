@@ -6,18 +6,20 @@ import re
 
 import jinja2
 
+from tfcli.console import visible
 from tfcli.report.page import Page
 
 
 def render_html(page: Page) -> str:
     """One HTML file that asks for nothing else: no script, no font, no picture from anywhere."""
-    return _environment(autoescape=True).get_template("report.html.j2").render(page=page)
+    text = _environment(autoescape=True).get_template("report.html.j2").render(page=page)
+    return visible(text, kept="\n\t")
 
 
 def render_markdown(page: Page) -> str:
     """The same without the plots."""
     text = _environment(autoescape=False).get_template("report.md.j2").render(page=page)
-    return text.strip() + "\n"
+    return visible(text.strip() + "\n", kept="\n\t")
 
 
 def _environment(*, autoescape: bool) -> jinja2.Environment:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import struct
-from collections.abc import Callable, Mapping
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from tokenizers import Tokenizer as Backend
@@ -103,15 +107,48 @@ def surroundings(backend: Backend) -> tuple[tuple[int, ...], tuple[int, ...]]:
     bare = Backend(models.WordLevel({"text": 0}, unk_token="text"))
     if backend.post_processor is not None:
         bare.post_processor = backend.post_processor
-    found = bare.encode("text")
+    found = run(bare.encode, "text", "tokenizer.json")
     texts = [at for at, special in enumerate(found.special_tokens_mask) if not special]
     if len(texts) != 1:
         raise WorkError("its special tokens change the text between them", where="tokenizer.json")
     return tuple(found.ids[: texts[0]]), tuple(found.ids[texts[0] + 1 :])
 
 
-def run(encode: Callable[..., Any], given: Any, **options: Any) -> Any:
-    """Call the library; its errors become ours."""
+@contextmanager
+def panics_are_errors(file: str) -> Iterator[None]:
+    """Within the block, what the library fails over is an error that names the file.
+
+    A panic is no Exception, and Rust writes about it to the process's stderr itself: that text is
+    left out, and any other passed on.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as said:
+            os.dup2(said.fileno(), 2)
+            try:
+                yield
+            except (KeyboardInterrupt, SystemExit, WorkError):
+                raise
+            except BaseException as error:
+                raise WorkError(f"not a readable tokenizer: {error}", where=file) from error
+            finally:
+                os.dup2(kept, 2)
+                said.seek(0)
+                text = said.read()
+                os.write(2, b"" if b"panicked at" in text else text)
+    finally:
+        os.close(kept)
+
+
+def run(encode: Callable[..., Any], given: Any, file: str | None = None, **options: Any) -> Any:
+    """Call the library; its errors become ours.
+
+    Args:
+        encode: one of its methods. options: what it takes beside the text.
+        given: a text, or several.
+        file: of the tokenizer, for errors.
+    """
     try:
         return encode(given, **options)
     except TypeError:
@@ -122,17 +159,19 @@ def run(encode: Callable[..., Any], given: Any, **options: Any) -> Any:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the library is no Exception
-        raise WorkError(f"the tokenizer cannot encode the text: {error}") from error
+        raise WorkError(f"the tokenizer cannot encode the text: {error}", where=file) from error
 
 
-def decode(backend: Backend, ids: list[int], skip_special_tokens: bool) -> str:
+def decode(
+    backend: Backend, ids: list[int], skip_special_tokens: bool, file: str | None = None
+) -> str:
     """The text of ids; the library's errors become ours."""
     try:
         return backend.decode(ids, skip_special_tokens=skip_special_tokens)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # as above
-        raise WorkError(f"the tokenizer cannot decode the ids: {error}") from error
+        raise WorkError(f"the tokenizer cannot decode the ids: {error}", where=file) from error
 
 
 def is_unicode(text: str) -> bool:

@@ -42,8 +42,9 @@ def encodings(
     pairs: Sequence[str] | None,
     add_special_tokens: bool,
     with_offsets: bool,
+    file: str | None = None,
 ) -> list[Encoding]:
-    """What the library says of each text or pair.
+    """What the library says of each text or pair; `file` is the tokenizer's, for errors.
 
     Raises:
         UsageError: not as many second texts as first ones.
@@ -59,7 +60,7 @@ def encodings(
             )
         given = list(zip(given, pairs, strict=True))
     encode = backend.encode_batch if with_offsets else backend.encode_batch_fast
-    return run(encode, given, add_special_tokens=add_special_tokens)
+    return run(encode, given, file, add_special_tokens=add_special_tokens)
 
 
 def cut(

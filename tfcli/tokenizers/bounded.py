@@ -9,26 +9,22 @@ from typing import Any
 from tfcli import files
 from tfcli.checkpoints.strict_json import LARGE, parse_json
 from tfcli.errors import WorkError
+from tfcli.limits import (
+    MAX_ENTRIES,
+    MAX_ID,
+    MAX_LISTS,
+    MAX_SPLITS,
+    MAX_TOKEN,
+    MAX_TOKENS,
+    MAX_VOCABULARY,
+)
 
-MAX_BYTES = 64 << 20
-"""Of a vocabulary file. The largest in use, with 900,000 tokens, has 18 MB."""
-MAX_JSON_BYTES = 96 << 20
-"""Of a tokenizer.json, which spells the same out; the largest in use has 60 MB."""
-MAX_SIDE_BYTES = 16 << 20
-"""Of a file beside the vocabulary, such as tokenizer_config.json; the largest in use has 2 MB."""
-MAX_ENTRIES = 2_000_000
-"""Commas in a JSON file; the largest in use has 1.8 million."""
-MAX_LISTS = 1 << 20
-"""Lists, or objects, in one; the largest in use has 900,000."""
+# The largest vocabulary in use has 900,000 tokens: 18 MB, or 60 MB as a tokenizer.json with 1.8
+# million commas and 900,000 lists, and 2 MB of tokenizer_config.json.
 _MARKS = {b",": "entries", b"[": "lists", b"{": "objects"}
-MAX_TOKENS = 1 << 22
-MAX_ID = 1 << 24
-MAX_TOKEN_BYTES = 4096
-MAX_SPLITS = 1 << 31
-"""Of the squared lengths of all tokens: what finding the merges of a vocabulary costs."""
 
 
-def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
+def read_bounded(path: Path, limit: int = MAX_VOCABULARY) -> bytes:
     """The bytes of a regular file.
 
     Raises:
@@ -80,7 +76,7 @@ def read_vocab_json(path: Path) -> dict[str, int]:
     Raises:
         WorkError: not such a file, too many tokens, or ids that are used twice or are too large.
     """
-    vocab = read_vocabulary_json(path, MAX_BYTES)
+    vocab = read_vocabulary_json(path, MAX_VOCABULARY)
     if not isinstance(vocab, dict) or not vocab:
         raise WorkError("expected a JSON object of tokens and their ids", where=str(path))
     check_vocab(vocab, path)
@@ -96,8 +92,8 @@ def check_vocab(vocab: dict[str, Any], path: Path) -> None:
             raise WorkError(f"the id {str(index)[:40]} is not in 0..{MAX_ID - 1:,}", where=where)
         if index in owner:
             raise WorkError(f"has the id {index} of {owner[index][:40]!r}", where=where)
-        if len(token) > MAX_TOKEN_BYTES:
-            raise WorkError(f"is longer than {MAX_TOKEN_BYTES:,} characters", where=where)
+        if len(token) > MAX_TOKEN:
+            raise WorkError(f"is longer than {MAX_TOKEN:,} characters", where=where)
         owner[index] = token
 
 

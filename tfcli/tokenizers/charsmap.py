@@ -7,13 +7,7 @@ a wrong one would end the process.
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
-from tokenizers import Tokenizer as Backend
 
 from tfcli.errors import WorkError
 
@@ -45,18 +39,3 @@ def check_charsmap(charsmap: bytes, where: str) -> None:
     value = units[leaves] & ~(1 << 31)
     if not (value < len(text)).all() or ((text[value] & 0xC0) == 0x80).any():
         raise damaged
-
-
-def check_normalizer(backend: Backend, where: str) -> None:
-    """Check every character map in a backend that the library read itself."""
-    if backend.normalizer is None:
-        return
-    for charsmap in _charsmaps(json.loads(backend.normalizer.__getstate__())):
-        check_charsmap(charsmap, where)
-
-
-def _charsmaps(normalizer: dict[str, Any]) -> Iterator[bytes]:
-    for part in normalizer.get("normalizers", ()):
-        yield from _charsmaps(part)
-    if "precompiled_charsmap" in normalizer:
-        yield base64.b64decode(normalizer["precompiled_charsmap"])

@@ -13,12 +13,13 @@ from datetime import datetime
 from typing import Any
 
 from tfcli.errors import UsageError, WorkError
+from tfcli.limits import MAX_CHAT_TEMPLATE
 from tfcli.tokenizers.chat_messages import conversation, copy, cut_final, mappings, mark_final
 from tfcli.tokenizers.chat_sandbox import SANDBOX, Limits
 from tfcli.tokenizers.load import Tokenizer
 
-LONGEST_TEMPLATE = 60_000
-"""Characters of a template: twice what the longest known one has. It bounds compiling."""
+# Twice what the longest known template has; it bounds compiling.
+LONGEST_TEMPLATE = MAX_CHAT_TEMPLATE
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tfcli.errors import UsageError, WorkError, hint
 from tfcli.files import inside
+from tfcli.limits import MAX_TEMPLATE
 from tfcli.tokenizers.declared import read_object
-from tfcli.tokenizers.files import MAX_TEMPLATE_BYTES
 
 
 def find_templates(folder: Path | str) -> dict[str, str]:
@@ -78,10 +78,8 @@ def _in_json(folder: Path, name: str) -> dict[str, str]:
 
 def _read(file: Path) -> str:
     try:
-        if file.stat().st_size > MAX_TEMPLATE_BYTES:
-            raise WorkError(
-                f"a chat template of more than {MAX_TEMPLATE_BYTES:,} bytes", where=str(file)
-            )
+        if file.stat().st_size > MAX_TEMPLATE:
+            raise WorkError(f"a chat template of more than {MAX_TEMPLATE:,} bytes", where=str(file))
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise WorkError(f"not readable as text: {error}", where=str(file)) from error

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tfcli.errors import WorkError
+from tfcli.limits import CHAT_MEMORY, CHAT_SECONDS, CHAT_TEXT, CHAT_WALL
 from tfcli.units import format_bytes
 
 _WORKER = Path(__file__).with_name("chat_worker.py")
@@ -47,10 +48,10 @@ class Limits:
         wall: seconds by the clock.
     """
 
-    seconds: float = 5.0
-    characters: int = 10_000_000
-    memory: int = 512_000_000
-    wall: float = 60.0
+    seconds: float = CHAT_SECONDS
+    characters: int = CHAT_TEXT
+    memory: int = CHAT_MEMORY
+    wall: float = CHAT_WALL
 
 
 class Sandbox:
@@ -75,10 +76,10 @@ class Sandbox:
             "template": template,
             "values": dict(values),
             "now": now.isoformat(),
-            "characters": limits.characters,
-            "seconds": limits.seconds,
-            "wall": limits.wall,
-            "memory": limits.memory,
+            "characters": int(limits.characters),
+            "seconds": float(limits.seconds),
+            "wall": float(limits.wall),
+            "memory": int(limits.memory),
         }
         data = marshal.dumps(request)
         with self._lock:

@@ -12,7 +12,7 @@ from tokenizers import AddedToken
 from tfcli.checkpoints.strict_json import BUDGET, read_json
 from tfcli.errors import WorkError
 from tfcli.files import inside
-from tfcli.tokenizers.bounded import MAX_ID, MAX_SIDE_BYTES
+from tfcli.limits import MAX_ID, MAX_SIDE
 
 ROLES = (
     "bos_token",
@@ -167,7 +167,7 @@ def read_declared(folder: Path) -> Declared:
 def read_object(folder: Path, name: str) -> dict[str, Any]:
     """The JSON object in a file of the folder; empty when there is no such file."""
     path = inside(folder, name)
-    value = read_json(path, limit=MAX_SIDE_BYTES, budget=BUDGET) if path.exists() else {}
+    value = read_json(path, limit=MAX_SIDE, budget=BUDGET) if path.exists() else {}
     if not isinstance(value, dict):
         raise WorkError("expected a JSON object", where=str(path))
     return value

@@ -13,44 +13,41 @@ from pathlib import Path
 from tfcli.checkpoints.strict_json import BUDGET, read_json
 from tfcli.errors import WorkError
 from tfcli.files import inside
-from tfcli.tokenizers.bounded import (
-    MAX_BYTES,
-    MAX_JSON_BYTES,
-    MAX_SIDE_BYTES,
+from tfcli.limits import (
+    MAX_MODULE,
+    MAX_SIDE,
+    MAX_TEMPLATE,
+    MAX_TOKENIZER_JSON,
+    MAX_VOCABULARY,
 )
-
-MAX_TEMPLATE_BYTES = 1_000_000
-"""Of a chat template in a file of its own."""
-MAX_MODULE_BYTES = 1 << 30
-"""Of the weights of one module that follows a sentence-transformers model."""
 
 MODEL_NAMES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model")
 """Usual names of SentencePiece models and rank files; another one ending in .model counts too."""
 
 # A pattern of names -> the most bytes of such a file. A pattern is matched in its own folder only.
 _VOCABULARIES = {
-    "tokenizer.json": MAX_JSON_BYTES,
-    **dict.fromkeys(MODEL_NAMES, MAX_BYTES),
-    "*.model": MAX_BYTES,
-    "*.spm": MAX_BYTES,  # Marian: source.spm and target.spm
-    "*.tiktoken": MAX_BYTES,
-    "vocab.json": MAX_BYTES,
-    "vocab.txt": MAX_BYTES,
-    "merges.txt": MAX_BYTES,
+    "tokenizer.json": MAX_TOKENIZER_JSON,
+    **dict.fromkeys(MODEL_NAMES, MAX_VOCABULARY),
+    "*.model": MAX_VOCABULARY,
+    "*.spm": MAX_VOCABULARY,  # Marian: source.spm and target.spm
+    "*.tiktoken": MAX_VOCABULARY,
+    "vocab.json": MAX_VOCABULARY,
+    "vocab.txt": MAX_VOCABULARY,
+    "merges.txt": MAX_VOCABULARY,
     # No loader here reads those that follow, but one of another library does.
-    "vocab.*": MAX_BYTES,
-    "vocab-*.json": MAX_BYTES,
-    "*_vocab.json": MAX_BYTES,
-    "*.codes": MAX_BYTES,
-    "tekken.json": MAX_BYTES,
+    "vocab.*": MAX_VOCABULARY,
+    "vocab-*.json": MAX_VOCABULARY,
+    "*_vocab.json": MAX_VOCABULARY,
+    "*.codes": MAX_VOCABULARY,
+    "tekken.json": MAX_VOCABULARY,
 }
 _TEXT = {
     **dict.fromkeys(
-        ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"), MAX_SIDE_BYTES
+        ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"), MAX_SIDE
     ),
-    "chat_template.jinja": MAX_TEMPLATE_BYTES,
-    "chat_template.json": MAX_SIDE_BYTES,
-    "additional_chat_templates/*.jinja": MAX_TEMPLATE_BYTES,
+    "chat_template.jinja": MAX_TEMPLATE,
+    "chat_template.json": MAX_SIDE,
+    "additional_chat_templates/*.jinja": MAX_TEMPLATE,
 }
 _OTHERS = dict.fromkeys(
     (
@@ -66,11 +63,11 @@ _OTHERS = dict.fromkeys(
         "config_sentence_transformers.json",
         "sentence_*_config.json",
     ),
-    MAX_SIDE_BYTES,
+    MAX_SIDE,
 )
 # The modules of sentence-transformers that follow the model lie in folders such as 1_Pooling. The
 # first, number 0, is the model itself.
-_MODULES = {"[1-9]_*/config.json": MAX_SIDE_BYTES, "[1-9]_*/model.safetensors": MAX_MODULE_BYTES}
+_MODULES = {"[1-9]_*/config.json": MAX_SIDE, "[1-9]_*/model.safetensors": MAX_MODULE}
 _LIMITS = {**_VOCABULARIES, **_TEXT, **_OTHERS, **_MODULES}
 
 COMPANIONS = tuple(_LIMITS)
@@ -127,7 +124,7 @@ def _modules(folder: Path, pattern: str = "*") -> list[str]:
     path = inside(folder, "modules.json")
     if not path.is_file():
         return []
-    listed = read_json(path, limit=MAX_SIDE_BYTES, budget=BUDGET)
+    listed = read_json(path, limit=MAX_SIDE, budget=BUDGET)
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         raise WorkError("expected a list of modules", where=str(path))
     named = {str(one.get("path") or "").rstrip("/"): None for one in listed}

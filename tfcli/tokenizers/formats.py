@@ -8,15 +8,20 @@ from pathlib import Path
 from tokenizers import Tokenizer as Backend
 from tokenizers import normalizers, pre_tokenizers
 
+from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 from tfcli.files import inside
-from tfcli.tokenizers.bounded import MAX_ID, MAX_JSON_BYTES, read_json_bytes
+from tfcli.limits import MAX_ID, MAX_TOKEN, MAX_TOKENIZER_JSON
+from tfcli.tokenizers.backend import panics_are_errors
+from tfcli.tokenizers.bounded import read_json_bytes
 from tfcli.tokenizers.bpe_files import CLASSES, load_bpe_files
-from tfcli.tokenizers.charsmap import check_normalizer
 from tfcli.tokenizers.declared import Declared
 from tfcli.tokenizers.files import find_vocabulary
 from tfcli.tokenizers.languages import language_template
+from tfcli.tokenizers.members import read_members
 from tfcli.tokenizers.pieces import load_m2m, load_marian
+from tfcli.tokenizers.pipeline import PARTS, check_model, check_pipeline
+from tfcli.tokenizers.regex_syntax import ALPHABET
 from tfcli.tokenizers.special import add_tokens
 from tfcli.tokenizers.spm_classes import load_spm
 from tfcli.tokenizers.tiktoken_file import is_tiktoken, load_tiktoken
@@ -96,17 +101,15 @@ def _open_file(file: Path, declared: Declared) -> Opened:
 
 
 def _open_json(file: Path, declared: Declared) -> Opened:
-    data = read_json_bytes(file, MAX_JSON_BYTES)
-    try:
+    data = read_json_bytes(file, MAX_TOKENIZER_JSON)
+    check_pipeline(read_members(data, PARTS, str(file)), str(file))
+    with panics_are_errors(str(file)):
         backend = Backend.from_buffer(data)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # a panic of the library is no Exception
-        raise WorkError(f"not a readable tokenizer: {error}", where=str(file)) from error
-    check_normalizer(backend, str(file))
-    _check_ids(backend, file)
-    backend.no_truncation()
-    backend.no_padding()
+        _check_ids(backend, file)
+        check_model(backend.model, str(file))
+        backend.no_truncation()
+        backend.no_padding()
+        backend.decode(backend.encode(ALPHABET).ids)  # it fails here rather than in the work
     _apply_options(backend, declared)
     return Opened(backend, add_tokens(backend, declared, {}, append=False))
 
@@ -118,6 +121,12 @@ def _check_ids(backend: Backend, file: Path) -> None:
         if index >= MAX_ID:
             raise WorkError(
                 f"the id {index} of the token {token[:40]!r} is not in 0..{MAX_ID - 1:,}",
+                where=str(file),
+            )
+        if len(token) > MAX_TOKEN:
+            raise WorkError(
+                f"the token {short(token)} has {len(token):,} letters; at most "
+                f"{MAX_TOKEN:,} are read",
                 where=str(file),
             )
         if index in owner:

@@ -28,6 +28,7 @@ class Tokenizer:
         special_ids: role -> id of every declared special token, such as `mask_token`.
         pieces: SHA-256 of the SentencePiece model that the backend asks to cut text, where it
             does. Such a backend has no tokenizer.json.
+        file: what it was read from, for errors.
     """
 
     backend: Backend = field(repr=False)
@@ -37,6 +38,7 @@ class Tokenizer:
     chat_templates: Mapping[str, str] = field(default_factory=dict)
     special_ids: Mapping[str, int] = field(default_factory=dict)
     pieces: str | None = None
+    file: str | None = None
 
     @property
     def chat_template(self) -> str | None:
@@ -87,14 +89,15 @@ class Tokenizer:
             WorkError: text that the tokenizer has no ids for, or that is not Unicode.
         """
         backend = self.backend if allow_special else self._literal
-        return run(backend.encode, text, add_special_tokens=add_special_tokens).ids
+        return run(backend.encode, text, self.file, add_special_tokens=add_special_tokens).ids
 
     def encode_batch(
         self, texts: Sequence[str], add_special_tokens: bool = True, allow_special: bool = True
     ) -> list[list[int]]:
         """The ids of each text, on all cores."""
         backend = self.backend if allow_special else self._literal
-        found = run(backend.encode_batch_fast, list(texts), add_special_tokens=add_special_tokens)
+        encode = backend.encode_batch_fast
+        found = run(encode, list(texts), self.file, add_special_tokens=add_special_tokens)
         return [one.ids for one in found]
 
     def batch(
@@ -128,13 +131,13 @@ class Tokenizer:
             WorkError: padding without a pad token.
         """
         backend = self.backend if allow_special else self._literal
-        found = encodings(backend, texts, pairs, add_special_tokens, return_offsets)
+        found = encodings(backend, texts, pairs, add_special_tokens, return_offsets, self.file)
         batch = cut(found, max_length, truncation, return_offsets)
         return fill(batch, self.pad_id, padding, pad_to_multiple_of, max_length)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of ids; bytes that are no UTF-8 become U+FFFD."""
-        return decode(self.backend, list(ids), skip_special_tokens)
+        return decode(self.backend, list(ids), skip_special_tokens, self.file)
 
 
 def load_tokenizer(
@@ -166,4 +169,5 @@ def load_tokenizer(
         chat_templates=find_templates(folder),
         special_ids=opened.ids,
         pieces=opened.pieces,
+        file=str(path),
     )

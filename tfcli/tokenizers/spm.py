@@ -9,7 +9,8 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as Backend
 
 from tfcli.errors import WorkError
-from tfcli.tokenizers.bounded import MAX_TOKENS, check_splits
+from tfcli.limits import MAX_TOKENS
+from tfcli.tokenizers.bounded import check_splits
 from tfcli.tokenizers.special import Defaults
 from tfcli.tokenizers.spm_model import (
     BPE,

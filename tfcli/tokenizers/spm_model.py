@@ -14,11 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tfcli.errors import WorkError
-from tfcli.tokenizers.bounded import (
-    MAX_TOKEN_BYTES,
-    MAX_TOKENS,
-    read_bounded,
-)
+from tfcli.limits import MAX_TOKEN, MAX_TOKENS
+from tfcli.tokenizers.bounded import read_bounded
 from tfcli.tokenizers.charsmap import check_charsmap
 
 UNIGRAM, BPE = 1, 2
@@ -161,8 +158,8 @@ def _piece(data: bytes, span: tuple[int, int], where: str) -> tuple[str, float, 
     for number, value in _fields(data, *span, where):
         if number == 1:
             start, end = _span(value, where)
-            if end - start > MAX_TOKEN_BYTES:
-                raise WorkError(f"is longer than {MAX_TOKEN_BYTES:,} bytes", where=where)
+            if end - start > MAX_TOKEN:
+                raise WorkError(f"is longer than {MAX_TOKEN:,} bytes", where=where)
             text = data[start:end]
         elif number == 2 and isinstance(value, float):
             score = value

@@ -15,13 +15,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
 from tfcli.errors import WorkError
-from tfcli.tokenizers.bounded import (
-    MAX_ID,
-    MAX_TOKEN_BYTES,
-    check_splits,
-    read_bounded,
-    read_lines,
-)
+from tfcli.limits import MAX_ID, MAX_TOKEN
+from tfcli.tokenizers.bounded import check_splits, read_bounded, read_lines
 from tfcli.tokenizers.bpe_files import QWEN_WORDS, ByteLevel, byte_level
 from tfcli.tokenizers.declared import Declared
 from tfcli.tokenizers.special import add_tokens, bos_eos_template, fill_holes
@@ -85,8 +80,8 @@ def read_ranks(file: Path) -> dict[bytes, int]:
             raise WorkError(f"{line[:60]!r} is not a token in base64 and its rank", where=where)
         if len(rank) > 9 or int(rank) >= MAX_ID:
             raise WorkError(f"the rank {rank[:40]} is not in 0..{MAX_ID - 1:,}", where=where)
-        if len(token) > MAX_TOKEN_BYTES:
-            raise WorkError(f"is longer than {MAX_TOKEN_BYTES:,} bytes", where=where)
+        if len(token) > MAX_TOKEN:
+            raise WorkError(f"is longer than {MAX_TOKEN:,} bytes", where=where)
         if token in ranks:
             raise WorkError(f"has the token {token[:40]!r} for a second time", where=where)
         if int(rank) in owner:

@@ -24,7 +24,7 @@ def token_bytes(text: str, tokenizer: Tokenizer) -> list[int]:
     and at the end with the last. Where a character lies in several tokens, each has its own bytes
     of it.
     """
-    found = run(tokenizer.backend.encode, text, add_special_tokens=False)
+    found = run(tokenizer.backend.encode, text, tokenizer.file, add_special_tokens=False)
     offsets, tokens = found.offsets, found.tokens
     before = [0, *accumulate(len(char.encode()) for char in text)]  # bytes before each character
     ends: list[int] = []

@@ -8,7 +8,8 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from tfcli.errors import WorkError, hint
-from tfcli.tokenizers.bounded import MAX_TOKEN_BYTES, read_lines
+from tfcli.limits import MAX_TOKEN
+from tfcli.tokenizers.bounded import read_lines
 from tfcli.tokenizers.declared import Declared
 from tfcli.tokenizers.special import (
     BERT,
@@ -71,7 +72,7 @@ def read_vocab(file: Path) -> dict[str, int]:
     vocab = {}
     for number, line in enumerate(read_lines(file)):
         token = line.rstrip()
-        if len(token) > MAX_TOKEN_BYTES:
+        if len(token) > MAX_TOKEN:
             raise WorkError("is too long for a token", where=f"{file}, line {number + 1}")
         if "\0" in token:
             raise WorkError("is binary data, no token", where=f"{file}, line {number + 1}")

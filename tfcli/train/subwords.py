@@ -20,6 +20,7 @@ import numpy as np
 
 from tfcli.data.tokens import framed
 from tfcli.errors import UsageError
+from tfcli.tokenizers.backend import run
 
 if TYPE_CHECKING:
     from tfcli.tokenizers.load import Tokenizer
@@ -165,7 +166,8 @@ def _symbols(
     splitter = Backend.from_str(serialized)
     splitter.model.dropout = 1.0  # every merge is left out: what remains are the symbols
     ids, words, count = [], [], 0
-    for number, encoding in enumerate(splitter.encode_batch(list(documents)), 1):
+    found = run(splitter.encode_batch, list(documents), tokenizer.file)
+    for number, encoding in enumerate(found, 1):
         last = number == len(documents)
         symbols = framed(encoding.ids, tokenizer, add_eos=True, last=last)
         # Special tokens belong to no word: each becomes one of its own.

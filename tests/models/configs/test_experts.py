@@ -76,7 +76,7 @@ def test_yarn_takes_part_in_deepseeks_scale():
         ("mixtral", {"num_experts_per_tok": 5}, "num_experts_per_tok is 5, but there are 4"),
         ("mixtral", {"num_experts_per_tok": 0}, "num_experts_per_tok is 0"),
         ("mixtral", {"num_local_experts": 0}, "num_local_experts must be at least 1"),
-        ("mixtral", {"num_local_experts": 10**9}, "more than 1,000,000 experts in all"),
+        ("mixtral", {"num_local_experts": 10**9}, "more than 50,000 experts in all"),
         ("mixtral", {"router_jitter_noise": 1.5}, "router_jitter_noise must be in"),
         ("mixtral", {"sliding_window": 0}, "sliding_window must be at least 1"),
         ("mixtral", {"router_aux_loss_coef": -1.0}, "router_aux_loss_coef is negative"),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfcli.errors import UsageError, WorkError
-from tfcli.models.config import LIMIT, MAX_LAYERS
+from tfcli.models.limits import LIMIT, MAX_LAYERS
 
 if TYPE_CHECKING:
     from tfcli.models.configs.rotary import RotaryConfig

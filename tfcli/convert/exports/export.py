@@ -90,7 +90,7 @@ def _planned(view: Checkpoint, form: Format) -> str:
     from tfcli.models.loading import build
     from tfcli.models.registry import read_config
 
-    model = build(read_config(view.config), None)
+    model = build(read_config(view.config), None, at_most=view.most_values)
     return _words(described(model, form.rows), output_names(model.task))
 
 

@@ -91,7 +91,7 @@ def require_runnable(source: Checkpoint, task: str | None = None) -> None:
             the config; names the checkpoint.
     """
     try:
-        model = build(read_config(source.config), task)
+        model = build(read_config(source.config), task, at_most=source.most_values)
     except ModelError as error:
         where = f"{source.path}: {error.where}" if error.where else str(source.path)
         raise ModelError(error.what, where=where, fix=error.fix) from error
