@@ -51,21 +51,21 @@ class GenerateSpec(Spec):
         "model's own probabilities.",
     )
     top_k: Annotated[int | None, DRAWN] = Field(
-        None, ge=1, description="Draw only from this many of the likeliest tokens."
+        None, ge=0, description="Draw only from this many of the likeliest tokens; 0: from all."
     )
     top_p: Annotated[float | None, DRAWN] = Field(
         None,
-        gt=0,
+        ge=0,
         le=1,
         description="Draw only from the fewest likeliest tokens that have this probability "
-        "together.",
+        "together; 0: from the likeliest, 1: from all.",
     )
     min_p: Annotated[float | None, DRAWN] = Field(
         None,
-        gt=0,
+        ge=0,
         le=1,
         description="Draw only from tokens that have this share of the likeliest one's "
-        "probability.",
+        "probability; 0: from all.",
     )
     repetition_penalty: float | None = Field(
         None,
