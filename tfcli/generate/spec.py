@@ -42,7 +42,11 @@ class GenerateSpec(Spec):
         None, description="The system message before the user's."
     )
     output: OutputPath | None = Field(None, description="The folder for the record of the result.")
-    max_new_tokens: int = Field(64, ge=1, description="Stop after this many tokens.")
+    max_new_tokens: int = Field(
+        64,
+        ge=1,
+        description="Stop after this many tokens, or where the model's positions end.",
+    )
     temperature: float = Field(
         0.0,
         ge=0,
@@ -140,7 +144,7 @@ class GenerateResult(Result):
     )
     finish_reason: Literal["stop", "length"] | None = Field(
         description="stop: the model ended the text, or a stop text came; length: max_new_tokens "
-        "was reached."
+        "was reached, or the last position."
     )
     answers: list[Answer] | None = Field(
         None,
