@@ -57,7 +57,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool
     key, value = key.float().flatten(0, 1), value.flatten(0, 1)
     if not processor.has_products(value.dtype):
         value = value.float()
-    scaled = (query.float() * scale).view(batch * kv_heads, group, queries, -1)
+    # Heads are cut out of a linear's output, so that rows and heads need not lie side by side.
+    scaled = (query.float() * scale).reshape(batch * kv_heads, group, queries, -1)
     out = query.new_empty(batch, heads, queries, value.shape[-1])
     parts = out.view(batch * kv_heads, group, queries, -1)
     later = torch.ones(height, height, dtype=torch.bool).triu(1)

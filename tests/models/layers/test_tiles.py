@@ -12,8 +12,13 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 4e-3}
 
 
 def heads(batch: int, count: int, length: int, width: int, dtype=torch.float32) -> torch.Tensor:
+    """As attention cuts them out of a linear's output: a view, with the heads of a token together.
+
+    [batch, count, length, width]
+    """
     generator = torch.Generator().manual_seed(count * length + width)
-    return torch.randn(batch, count, length, width, generator=generator).to(dtype)
+    made = torch.randn(batch, length, count * width, generator=generator).to(dtype)
+    return made.view(batch, length, count, width).transpose(1, 2)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -32,6 +37,16 @@ def test_every_shape_and_type_equals_the_formula(count, kv_count, queries, width
     torch.testing.assert_close(
         found.double(), exact, rtol=0, atol=TOLERANCE[dtype] * exact.abs().max().item()
     )
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.preserve_format], ids=str)
+def test_how_heads_lie_in_memory_changes_nothing(layout):
+    query, key, value = (heads(3, count, 96, 16) for count in (6, 2, 2))
+    with torch.no_grad():
+        exact = eager(query, key, value, AttentionMask(causal=True), SCORES)
+        laid = (each.clone(memory_format=layout) for each in (query, key, value))
+        found = tiles.attend(*laid, SCORES.scale, causal=True)
+    torch.testing.assert_close(found, exact)
 
 
 def test_keys_may_be_more_than_queries_where_all_are_seen():
