@@ -27,7 +27,7 @@ def show_figures(result: GenerateResult, console: Console) -> None:
     ended = sum(answer.finish_reason == "stop" for answer in answers)
     how = f"{len(answers)} answers, {ended} ended"
     if len(answers) == 1:
-        how = "the text ended" if ended else "max_new_tokens reached"
+        how = "the text ended" if ended else "its length is reached"
     console.note(f"{count} tokens, {result.tokens_per_second:.1f} tokens/s, {how}")
 
 

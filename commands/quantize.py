@@ -34,6 +34,7 @@ def show(result: QuantizeResult, console: Console) -> None:
             f"{data.tokens:,} tokens in {plural(data.windows, 'window')} of "
             f"{data.sequence_length}, "
             f"from {plural(data.documents, 'document')} with {data.bos_per_document} BOS each"
+            + (f", a prefix of {data.prefix_per_window} in each" if data.prefix_per_window else "")
         )
     print_facts(console, f"{result.method}: {result.output}", facts)
 

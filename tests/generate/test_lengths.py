@@ -11,7 +11,7 @@ from tfcli.evaluate.run import plan_of
 from tfcli.evaluate.spec import EvalSpec
 from tfcli.generate.caches import CACHES, make_cache
 from tfcli.generate.loop import generate
-from tfcli.generate.tasks import check_prompt
+from tfcli.generate.tasks import room_after
 from tfcli.models.limits import LIMIT
 from tfcli.tokenizers.load import load_tokenizer
 
@@ -80,10 +80,11 @@ def test_a_length_is_limited_only_where_the_positions_are(
 ):
     config = tiny_model(model_type, **changes).config
     assert config.longest_input == limit
-    check_prompt("causal-lm", PROMPT, min(limit, 10**6) - len(PROMPT), config)
+    assert room_after("causal-lm", PROMPT, config) == limit - len(PROMPT)
     if limit < LIMIT:
-        with pytest.raises(UsageError, match=f"more than the model's {limit} positions"):
-            check_prompt("causal-lm", PROMPT, limit - len(PROMPT) + 1, config)
+        assert room_after("causal-lm", [5] * (limit - 1), config) == 1
+        with pytest.raises(UsageError, match=f"no room for new ones in the model's {limit} pos"):
+            room_after("causal-lm", [5] * limit, config)
     # By default a window is what the model was trained on; a longer one is asked for.
     tokenizer = load_tokenizer(tiny_tokenizer)
 

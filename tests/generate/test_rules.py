@@ -90,6 +90,7 @@ def test_rules_on_tokens_of_the_text_are_those_of_transformers(both):
         {"eos_token_id": [third, first]},
         {"eos_token_id": [third, first], "min_new_tokens": 6},
         {"eos_token_id": third, "min_length": length + 4},
+        {"eos_token_id": third, "min_length": length + 9, "min_new_tokens": 1},
         {"eos_token_id": 7, "exponential_decay_length_penalty": [3, 1.6]},
         {"eos_token_id": third, "min_new_tokens": 9, "repetition_penalty": 1.3,
          "no_repeat_ngram_size": 2, "suppress_tokens": [plain[3]], "forced_eos_token_id": 5},

@@ -253,8 +253,7 @@ def test_a_prompt_or_a_file_of_them_is_needed(tiny_llama, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "prompt", "what"),
     [
-        (("--max-new-tokens", 500), PROMPT, "more than the model's 128 positions"),
-        ((), "word " * 200, "more than the model's 128 positions"),
+        ((), "word " * 200, "no room for new ones in the model's 128 positions"),
         (("--top-k", 5), PROMPT, "top_k has no effect with temperature: 0"),
         (("--top-p", 0.5), PROMPT, "top_p has no effect with temperature: 0"),
         (("--min-p", 0.5), PROMPT, "min_p has no effect with temperature: 0"),
@@ -284,10 +283,28 @@ def test_temperatures_and_seeds_work_to_the_ends_of_their_types(generate):
     assert generate("--temperature", 1.7e308, "--seed", 2**64 - 1, "--max-new-tokens", 4)
 
 
-def test_the_room_that_is_left_is_named(generate, tiny_llama):
-    used = len(load_tokenizer(tiny_llama).encode(PROMPT))
-    assert generate("--max-new-tokens", 500, code=2)["error"]["fix"].endswith(f" {128 - used}")
-    generate("--max-new-tokens", 128 - used)
+@pytest.mark.parametrize("extra", [0, 1, 372])
+def test_a_text_ends_with_the_models_positions_and_it_is_said(generate, tiny_llama, capsys, extra):
+    """A model mostly ends before, so asking for more than fits is no reason to make nothing."""
+    room = 128 - len(load_tokenizer(tiny_llama).encode(PROMPT))
+    result = generate("--max-new-tokens", room)
+    assert (len(result["token_ids"]), result["finish_reason"]) == (room, "length")
+    asked = ["--max-new-tokens", str(room + extra)]
+    assert generate(*asked)["token_ids"] == result["token_ids"]
+    assert run(["generate", str(tiny_llama), PROMPT, *asked]) == 0
+    said = f"room for {room} of {room + extra} new tokens"
+    assert (said in capsys.readouterr().err) == (extra > 0)
+
+
+def test_each_prompt_of_a_file_has_its_own_room(generate, tiny_llama, tmp_path, capsys):
+    (tmp_path / "p.txt").write_text(f"A class\n{'A class ' * 10}\n")
+    words = ["generate", str(tiny_llama), "--prompts", str(tmp_path / "p.txt"), "--json"]
+    assert run([*words, "--max-new-tokens", "500"]) == 0
+    shown = capsys.readouterr()
+    answers = json.loads(shown.out)["answers"]
+    lengths = [len(one["prompt_ids"]) + len(one["token_ids"]) for one in answers]
+    assert lengths == [128, 128]
+    assert f"room for {len(answers[1]['token_ids'])} of 500" in shown.err
 
 
 def test_an_empty_prompt_needs_a_bos(generate, tiny_llama, tmp_path):

@@ -46,6 +46,20 @@ def test_top_p_keeps_the_fewest_that_reach_it(p, wanted):
     assert probabilities(top_p=p) == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.parametrize("off", [{"top_k": 0}, {"top_p": 1.0}, {"min_p": 0.0}], ids=str)
+def test_a_filter_at_its_neutral_end_leaves_the_distribution_as_it_is(off):
+    logits = torch.randn(30_000, generator=torch.Generator().manual_seed(0)) * 8
+    assert torch.equal(distribution(logits, **off), distribution(logits))
+
+
+def test_top_p_of_a_large_vocabulary_is_summed_exactly():
+    logits = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
+    likely = logits.double().softmax(-1).sort(descending=True).values
+    reached = int((likely.cumsum(-1) - likely < 0.9).sum())
+    assert int((distribution(logits, top_p=0.9) > 0).sum()) == reached
+    assert int((distribution(logits, top_p=0.0) > 0).sum()) == 1
+
+
 def test_top_p_counts_what_top_k_left():
     assert probabilities(top_k=2, top_p=0.6) == pytest.approx([0, 1, 0, 0])
 

@@ -9,7 +9,8 @@ from tests.models.parity import pair_id, twin
 from tests.models.seq2seq_parity import LM, reference
 from tfcli.errors import ModelError, UsageError
 from tfcli.generate.rules import Rules, processes
-from tfcli.generate.seq2seq import check_lengths, generate_seq2seq
+from tfcli.generate.seq2seq import check_source, generate_seq2seq
+from tfcli.generate.tasks import room_after
 
 SOURCE = [12, 33, 7, 50, 5, 41, 2]
 NEW = 20
@@ -105,7 +106,7 @@ def test_choose_sees_the_models_logits(model):
 
 def test_the_target_may_fill_all_positions(model):
     limit = model.config.max_position_embeddings
-    check_lengths(SOURCE, limit, model.config)
+    assert room_after("seq2seq-lm", SOURCE, model.config) == limit
     assert len(list(generate_seq2seq(model, SOURCE, max_new_tokens=limit))) == limit
 
 
@@ -119,13 +120,12 @@ def test_a_start_is_needed():
 
 
 @pytest.mark.parametrize(
-    ("source", "new", "what"),
+    ("source", "what"),
     [
-        ([], 1, "no tokens"),
-        (range(25), 1, "25 tokens, more than the model's 24 positions"),
-        (SOURCE, 25, "25 new tokens are more than the model's 24 positions"),
+        ([], "no tokens"),
+        (range(25), "25 tokens, more than the model's 24 positions"),
     ],
 )
-def test_lengths_that_do_not_fit_are_refused(model, source, new, what):
+def test_lengths_that_do_not_fit_are_refused(model, source, what):
     with pytest.raises(UsageError, match=what):
-        check_lengths(source, new, model.config)
+        check_source(source, model.config)

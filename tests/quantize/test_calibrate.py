@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tfcli.errors import WorkError
+from tfcli.errors import UsageError, WorkError
 from tfcli.models.loading import build, initialize
 from tfcli.models.registry import read_config
 from tfcli.quantize.calibrate import calibrate, token_windows
@@ -179,6 +179,21 @@ def test_windows_join_documents_and_are_drawn_with_the_seed():
     drawn = [token_windows(documents, length=2, samples=2, seed=seed).ids for seed in (0, 0, 3)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_every_window_begins_as_texts_of_the_model_do():
+    """With the prefix, which counts into its length, and once where a document begins there."""
+    documents = [[0, 9, 1, 2, 3, 4], [0, 9, 5], [0, 9, 6, 7, 8]]
+    every = token_windows(documents, length=4, samples=9, seed=0, prefix=(0, 9))
+    assert sorted(every.ids.tolist()) == [
+        [0, 9, 1, 2],
+        [0, 9, 3, 4],
+        [0, 9, 5, 0],
+        [0, 9, 7, 8],
+        [0, 9, 9, 6],
+    ]
+    with pytest.raises(UsageError, match="2 has no room beside the 2 tokens"):
+        token_windows(documents, length=2, samples=1, seed=0, prefix=(0, 9))
 
 
 def test_too_little_text_is_an_error():

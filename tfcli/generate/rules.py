@@ -61,7 +61,8 @@ def processes(
         stop: ids that end a text.
     """
     first = start + 1 if rules.forced_bos is not None and start <= 1 else start
-    least = max(rules.min_length, start + rules.min_new_tokens if rules.min_new_tokens else 0)
+    # Where both are said, transformers goes by the new tokens alone.
+    least = start + rules.min_new_tokens if rules.min_new_tokens else rules.min_length
     made: list[tuple[object, Process]] = [
         (rules.bias, biased(rules.bias)),
         (rules.encoder_repetition_penalty != 1, rewarded(source, rules.encoder_repetition_penalty)),

@@ -20,7 +20,7 @@ from tfcli.generate.prompts import read_prompts
 from tfcli.generate.sampling import Choose, greedy, sampler
 from tfcli.generate.settings import TextSettings, read_settings
 from tfcli.generate.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
-from tfcli.generate.tasks import ANSWERS, check_prompt, new_tokens, text_task
+from tfcli.generate.tasks import ANSWERS, new_tokens, room_after, text_task
 from tfcli.models.config import ModelConfig
 from tfcli.models.model import Model
 from tfcli.ready import load_ready
@@ -35,8 +35,8 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     """Make a text from a prompt, or from each prompt of a file.
 
     Raises:
-        UsageError: a model that makes no text, an empty prompt, one that leaves too little room in
-            the model's positions, or a conversation with a model that has no chat template.
+        UsageError: a model that makes no text, an empty prompt, one that leaves no room in the
+            model's positions, or a conversation with a model that has no chat template.
         WorkError: files that cannot be read, a tokenizer of another model, a chat template that
             fails, NaN in the model's output.
     """
@@ -52,9 +52,8 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     if tokenizer.chat_template is not None and not spec.chat:
         job.console.note("the model has a chat template: with --chat it answers the prompt")
     read = [prompt_ids(prompt, spec, folder, tokenizer, task) for prompt in prompts]
-    for ids in read:
-        check_prompt(task, ids, spec.max_new_tokens, config)
-        check_ids(ids, config, spec.model)
+    lengths = [new_length(spec, task, ids, config) for ids in read]
+    _warn_of_short_texts(spec, lengths, job.console)
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
     model = load_ready(
         checkpoint,
@@ -68,11 +67,11 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     echo = not answers_it if spec.echo is None else spec.echo
     writing = Writing(model, tokenizer, task, spec, settings)
     began = perf_counter()
-    with _screen(job, spec, len(prompts)) as (write, advance):
+    with _screen(job, sum(lengths)) as (write, advance):
         answers = []
-        for prompt, ids in zip(prompts, read, strict=True):
+        for prompt, ids, length in zip(prompts, read, lengths, strict=True):
             write(shown_before(prompt, answers_it) if echo else "", dim=True)
-            answers.append(writing.answer(prompt, ids, write, advance))
+            answers.append(writing.answer(prompt, ids, length, write, advance))
             write("\n")
     seconds = perf_counter() - began
     single = answers[0].model_dump() if spec.prompts is None else dict.fromkeys(Answer.model_fields)
@@ -111,12 +110,34 @@ def answer_one(
     task = text_task(config)
     assert spec.prompt is not None, "the caller gives a prompt"
     ids = prompt_ids(spec.prompt, spec, folder, tokenizer, task)
-    check_prompt(task, ids, spec.max_new_tokens, config)
-    check_ids(ids, config, spec.model)
+    length = new_length(spec, task, ids, config)
     silent = Console.silent()
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, silent)
     writing = Writing(model, tokenizer, task, spec, settings)
-    return writing.answer(spec.prompt, ids, _nowhere, lambda count: None)
+    return writing.answer(spec.prompt, ids, length, _nowhere, lambda count: None)
+
+
+def new_length(spec: GenerateSpec, task: str, ids: Sequence[int], config: ModelConfig) -> int:
+    """How many new tokens come after a prompt at most: what is asked for, as far as there is room.
+
+    A text mostly ends before, so that asking for more than fits is no reason to make none.
+
+    Raises:
+        UsageError: the prompt leaves no room.
+        WorkError: the model has no embedding for one of the ids.
+    """
+    room = room_after(task, ids, config)
+    check_ids(ids, config, spec.model)
+    return min(spec.max_new_tokens, room)
+
+
+def _warn_of_short_texts(spec: GenerateSpec, lengths: Sequence[int], console: Console) -> None:
+    least, asked = min(lengths), spec.max_new_tokens
+    if least < asked:
+        console.warn(
+            f"the model's positions end before max_new_tokens does: there is room for {least:,} of "
+            f"{asked:,} new tokens" + (" after the longest prompt" if len(lengths) > 1 else "")
+        )
 
 
 @dataclass(frozen=True)
@@ -133,6 +154,7 @@ class Writing:
         self,
         prompt: str,
         ids: Sequence[int],
+        length: int,
         write: Write,
         advance: Callable[[int], None],
     ) -> Answer:
@@ -141,6 +163,7 @@ class Writing:
         Args:
             prompt: the text.
             ids: what the model reads of it.
+            length: new tokens at most; there is room for them.
             write: is given the text piece by piece.
             advance: is told of each token.
         """
@@ -158,7 +181,7 @@ class Writing:
         for token in new_tokens(
             self.model,
             ids,
-            max_new_tokens=self.spec.max_new_tokens,
+            max_new_tokens=length,
             choose=choice(self.spec),
             settings=self.settings,
             cache=self.spec.cache,
@@ -186,13 +209,11 @@ def _nowhere(text: str, *, dim: bool = False) -> None:
 
 
 @contextmanager
-def _screen(
-    job: Job, spec: GenerateSpec, prompts: int
-) -> Iterator[tuple[Write, Callable[[int], None]]]:
+def _screen(job: Job, total: int) -> Iterator[tuple[Write, Callable[[int], None]]]:
     """Where text goes while it is made, and who is told of each token: text on standard output
     shows how far it is by itself, and otherwise a bar does."""
     if job.out is None:
-        with job.console.progress("generating", spec.max_new_tokens * prompts, "tok") as bar:
+        with job.console.progress("generating", total, "tok") as bar:
             yield _nowhere, bar.advance
         return
     write = writer(job.out)

@@ -30,8 +30,9 @@ def sampler(
 
     Args:
         temperature: divides the logits; above 0.
-        top_k: draw from this many of the likeliest.
-        top_p: draw from the smallest set of the likeliest whose probability reaches this.
+        top_k: draw from this many of the likeliest; 0 from all.
+        top_p: draw from the smallest set of the likeliest whose probability reaches this; 0 from
+            the likeliest alone, 1 from all.
         min_p: draw from those that have this share of the likeliest one's probability.
         seed: equal seeds give equal draws.
     """
@@ -71,11 +72,11 @@ def distribution(
     # float32 a temperature below 1e-45 is 0.
     wide = logits.double()
     scaled = ((wide - wide.max()) / temperature).float()
-    if top_k is not None:
+    if top_k:
         scaled = keep_top_k(scaled, top_k)
-    if top_p is not None:
+    if top_p is not None and top_p < 1:
         scaled = keep_top_p(scaled, top_p)
-    if min_p is not None:
+    if min_p:
         scaled = keep_min_p(scaled, min_p)
     return scaled.softmax(-1)
 
@@ -92,7 +93,8 @@ def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
     A token stays while those before it have less than p; the likeliest always stays.
     """
     ordered, indices = logits.sort(descending=True, stable=True)
-    before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
+    likely = ordered.double().softmax(-1)  # in float32 a large vocabulary's sum drifts
+    before = likely.cumsum(-1) - likely
     cut = before >= p
     cut[0] = False
     return torch.empty_like(logits).scatter(-1, indices, ordered.masked_fill(cut, float("-inf")))

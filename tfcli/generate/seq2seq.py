@@ -61,11 +61,11 @@ def generate_seq2seq(
         target.append(token)
 
 
-def check_lengths(source_ids: Sequence[int], max_new_tokens: int, config: ModelConfig) -> None:
-    """Refuse a source or a target that is longer than the model's positions, or an empty source.
+def check_source(source_ids: Sequence[int], config: ModelConfig) -> None:
+    """Refuse a source that is longer than the model's positions, or empty.
 
     Raises:
-        UsageError: the lengths do not fit.
+        UsageError: says what fits.
     """
     limit = config.max_position_embeddings
     if not source_ids:
@@ -75,12 +75,6 @@ def check_lengths(source_ids: Sequence[int], max_new_tokens: int, config: ModelC
             f"the source has {len(source_ids):,} tokens, more than the model's {limit:,} positions",
             where="prompt",
             fix="shorten the text",
-        )
-    if max_new_tokens > limit:
-        raise UsageError(
-            f"{max_new_tokens:,} new tokens are more than the model's {limit:,} positions",
-            where="max_new_tokens",
-            fix=f"--max-new-tokens {limit}",
         )
 
 

@@ -45,7 +45,11 @@ class GenerateSpec(Spec):
         None, description="The system message before the user's."
     )
     output: OutputPath | None = Field(None, description="The folder for the record of the result.")
-    max_new_tokens: int = Field(64, ge=1, description="Stop after this many tokens.")
+    max_new_tokens: int = Field(
+        64,
+        ge=1,
+        description="Stop after this many tokens, or where the model's positions end.",
+    )
     temperature: float = Field(
         0.0,
         ge=0,
@@ -54,21 +58,21 @@ class GenerateSpec(Spec):
         "model's own probabilities.",
     )
     top_k: Annotated[int | None, DRAWN] = Field(
-        None, ge=1, description="Draw only from this many of the likeliest tokens."
+        None, ge=0, description="Draw only from this many of the likeliest tokens; 0: from all."
     )
     top_p: Annotated[float | None, DRAWN] = Field(
         None,
-        gt=0,
+        ge=0,
         le=1,
         description="Draw only from the fewest likeliest tokens that have this probability "
-        "together.",
+        "together; 0: from the likeliest, 1: from all.",
     )
     min_p: Annotated[float | None, DRAWN] = Field(
         None,
-        gt=0,
+        ge=0,
         le=1,
         description="Draw only from tokens that have this share of the likeliest one's "
-        "probability.",
+        "probability; 0: from all.",
     )
     repetition_penalty: float | None = Field(
         None,
@@ -153,7 +157,7 @@ class GenerateResult(Result):
     )
     finish_reason: Literal["stop", "length"] | None = Field(
         description="stop: the model ended the text, or a stop text came; length: max_new_tokens "
-        "was reached."
+        "was reached, or the last position."
     )
     answers: list[Answer] | None = Field(
         None,

@@ -9,7 +9,7 @@ from tfcli.generate.caches import make_cache
 from tfcli.generate.loop import generate
 from tfcli.generate.rules import processes
 from tfcli.generate.sampling import Choose
-from tfcli.generate.seq2seq import check_lengths, generate_seq2seq
+from tfcli.generate.seq2seq import check_source, generate_seq2seq
 from tfcli.generate.settings import TextSettings
 from tfcli.models.config import ModelConfig
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
@@ -39,17 +39,20 @@ def text_task(config: ModelConfig) -> str:
     )
 
 
-def check_prompt(
-    task: str, prompt: Sequence[int], max_new_tokens: int, config: ModelConfig
-) -> None:
-    """Refuse a prompt that is empty, or too long together with what is to come.
+def room_after(task: str, prompt: Sequence[int], config: ModelConfig) -> int:
+    """How many new tokens the model has positions for, at least one.
+
+    Args:
+        task: how the model makes text.
+        prompt: what it reads.
+        config: of the model.
 
     Raises:
-        UsageError: says what fits.
+        UsageError: a prompt that is empty, or that leaves no room; says what fits.
     """
     if task == ANSWERS:
-        check_lengths(prompt, max_new_tokens, config)
-        return
+        check_source(prompt, config)
+        return config.max_position_embeddings
     if not prompt:
         raise UsageError(
             "the prompt has no tokens, and this tokenizer adds none",
@@ -57,14 +60,14 @@ def check_prompt(
             fix="give a text to continue",
         )
     limit = config.longest_text
-    room = limit - len(prompt)
-    if max_new_tokens > room:
+    if len(prompt) >= limit:
         raise UsageError(
-            f"{len(prompt):,} prompt tokens and {max_new_tokens:,} new ones are more than "
-            f"the model's {limit:,} positions",
-            where="max_new_tokens",
-            fix=f"--max-new-tokens {room}" if room > 0 else "shorten the prompt",
+            f"the prompt has {len(prompt):,} tokens, which leaves no room for new ones in the "
+            f"model's {limit:,} positions",
+            where="prompt",
+            fix="shorten the prompt",
         )
+    return limit - len(prompt)
 
 
 def new_tokens(

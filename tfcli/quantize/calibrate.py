@@ -61,6 +61,7 @@ def token_windows(
     length: int,
     samples: int,
     seed: int,
+    prefix: Sequence[int] = (),
 ) -> Windows:
     """Join documents, cut them into windows that do not overlap, and draw some of these.
 
@@ -69,21 +70,42 @@ def token_windows(
         length: tokens of a window.
         samples: windows to draw; all of them when there are fewer.
         seed: of the draw.
+        prefix: ids that every window begins with, as every text of the model does. They count into
+            its length.
 
     Raises:
+        UsageError: no window has room beside the prefix.
         WorkError: the text has less than one window of tokens.
     """
+    if length <= len(prefix):
+        raise UsageError(
+            f"a window of {length} has no room beside the {len(prefix)} tokens that the tokenizer "
+            "puts before a text",
+            where="sequence_length",
+            fix=f"sequence_length: {len(prefix) + 1} or more",
+        )
     ids = [token for document in documents for token in document]
-    available = len(ids) // length
-    if not available:
+    every = list(_cut(ids, length, list(prefix)))
+    if not every:
         raise WorkError(
             f"the calibration text has {len(ids)} tokens, less than one window of {length}",
             where="data",
             fix="give more text, or a smaller sequence_length",
         )
-    every = torch.tensor(ids[: available * length]).reshape(available, length)
-    chosen = random.Random(seed).sample(range(available), min(samples, available))
-    return Windows(every[chosen], available)
+    chosen = random.Random(seed).sample(range(len(every)), min(samples, len(every)))
+    return Windows(torch.tensor([every[number] for number in chosen]), len(every))
+
+
+def _cut(ids: Sequence[int], length: int, prefix: list[int]) -> Iterator[list[int]]:
+    """Windows of a stream, each with the prefix once: a document that begins one has its own."""
+    at = 0
+    while True:
+        before = [] if list(ids[at : at + len(prefix)]) == prefix else prefix
+        end = at + length - len(before)
+        if end > len(ids):
+            return
+        yield [*before, *ids[at:end]]
+        at = end
 
 
 def require_chain(model: Model) -> None:

@@ -193,7 +193,9 @@ def _calibration(
         documents = read_documents(spec.data, console=job.console)
     tokenizer = load_tokenizer(checkpoint.beside)
     encoded = [tokenizer.encode(document, add_special_tokens=True) for document in documents]
-    windows = token_windows(encoded, length=length, samples=spec.samples, seed=spec.seed)
+    windows = token_windows(
+        encoded, length=length, samples=spec.samples, seed=spec.seed, prefix=tokenizer.prefix
+    )
     count = len(windows.ids)
     if count < spec.samples:
         job.console.note(
@@ -209,6 +211,7 @@ def _calibration(
         sequence_length=length,
         tokens=windows.ids.numel(),
         bos_per_document=leading(first, tokenizer.bos_id),
+        prefix_per_window=len(tokenizer.prefix),
         first_ids=first[:8],
     )
 

@@ -134,6 +134,11 @@ class Calibration(BaseModel):
     bos_per_document: int = Field(
         description="Beginning-of-sequence tokens that each document got."
     )
+    prefix_per_window: int = Field(
+        0,
+        description="Tokens that every window begins with, as the tokenizer puts them before a "
+        "text; 0 for none.",
+    )
     first_ids: list[int] = Field(description="The first ids of the first document.")
 
 

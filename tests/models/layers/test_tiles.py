@@ -35,6 +35,16 @@ def test_every_shape_and_type_equals_the_formula(count, kv_count, queries, width
     )
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.preserve_format], ids=str)
+def test_how_heads_lie_in_memory_changes_nothing(layout):
+    query, key, value = (heads(3, count, 96, 16) for count in (6, 2, 2))
+    with torch.no_grad():
+        exact = eager(query, key, value, AttentionMask(causal=True), SCORES)
+        laid = (each.clone(memory_format=layout) for each in (query, key, value))
+        found = tiles.attend(*laid, SCORES.scale, causal=True)
+    torch.testing.assert_close(found, exact)
+
+
 def test_keys_may_be_more_than_queries_where_all_are_seen():
     query, key, value = heads(1, 4, 70, 16), heads(1, 2, 90, 16), heads(1, 2, 90, 16)
     with torch.no_grad():
