@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tfcli.checkpoints.folder import load_model, open_model, save_model
+from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
@@ -268,6 +269,18 @@ def test_scales_that_fp16_cannot_hold_are_named_or_refused(tmp_path, text, capsy
     save_model(model, dense)
     with pytest.raises(WorkError, match=r"model\.layers\.1\.mlp\.up_proj"):
         quantize(dense, tmp_path / "large", **options)
+
+
+@pytest.mark.parametrize("shape", [(0,), (32, 64)])
+def test_a_tensor_that_its_config_contradicts_is_refused_before_the_work(dense, tmp_path, shape):
+    name = "model.layers.1.mlp.up_proj.weight"
+    held = open_tensors(dense)
+    tensors = {key: held[key].clone() for key in held} | {name: torch.zeros(shape)}
+    write_safetensors(
+        dense / "model.safetensors", [PendingTensor.of(*item) for item in tensors.items()]
+    )
+    with pytest.raises(WorkError, match=f"do not fit the config: '{name}'"):
+        quantize(dense, tmp_path / "out")
 
 
 def test_a_skip_that_matches_nothing_is_an_error(dense, tmp_path):

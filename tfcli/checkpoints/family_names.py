@@ -264,21 +264,36 @@ def _has_prefix(tensors: Tensors, known: Expected) -> bool:
 
 
 def _with_group_order(tensors: Tensors, checkpoint: Checkpoint, known: Expected) -> Tensors:
-    """Packed linears whose groups are runs of inputs may leave the order of the groups out."""
+    """The order of a packed linear's groups as 32-bit numbers.
+
+    Linears whose groups are runs of inputs may leave it out, or keep an empty tensor in its place.
+    """
     quantization = checkpoint.config.get("quantization_config")
-    if not isinstance(quantization, Mapping) or quantization.get("desc_act"):
+    if not isinstance(quantization, Mapping):
         return tensors
     size = quantization.get("group_size", -1)
+    counted = not quantization.get("desc_act") or size == -1
     found: Tensors = {}
     for name, tensor in tensors.items():
-        found[name] = tensor
         order = name.removesuffix("qweight") + "g_idx"
-        if name.endswith(".qweight") and order not in tensors and order in known.shapes:
+        held = tensors.get(order)
+        if name.endswith(".g_idx") and tensor.dtype == "I64" and tensor.elements:
+            tensor = replace(tensor, dtype="I32", how="narrowed", read=partial(_narrow, tensor))
+        if not name.endswith(".g_idx") or tensor.elements:
+            found[name] = tensor
+        empty = held is None or not held.elements
+        if name.endswith(".qweight") and counted and empty and order in known.shapes:
             inputs = known.shapes[order][0]
             how = "counted: groups are runs of inputs"
             read = partial(_groups, inputs, size)
             found[order] = TensorEntry(order, "I32", (inputs,), (name,), how, read)
     return found
+
+
+def _narrow(order: TensorEntry) -> Tensor:
+    import torch
+
+    return order.read().to(torch.int32)
 
 
 def _groups(inputs: int, size: int) -> Tensor:

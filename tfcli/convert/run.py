@@ -11,7 +11,7 @@ import dataclasses
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import open_ref
 from tfcli.checkpoints.io.memory import freed_at_once
-from tfcli.checkpoints.packed.unpack import method_of, unpacked
+from tfcli.checkpoints.packed.unpack import method_of, unpacked, widened
 from tfcli.convert.overflow import warn_of_overflow
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.convert.targets import convert, needs_dense
@@ -37,8 +37,8 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
         view = open_ref(spec.source, asked)
         for note in view.notes:
             job.console.note(note)
-        if method_of(view) and needs_dense(spec):
-            view = unpacked(view, asked.exact)
+        if needs_dense(spec):
+            view = unpacked(view, asked.exact) if method_of(view) else widened(view)
         if not spec.tokenizer:
             view = dataclasses.replace(view, companions=None, carry=None)
         if view.companions is not None:

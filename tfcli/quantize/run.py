@@ -12,6 +12,7 @@ from torch import Tensor
 import tfcli
 from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import Checkpoint, Weights
+from tfcli.checkpoints.fit import require_fit
 from tfcli.checkpoints.folder import open_model
 from tfcli.checkpoints.write import Written, write_verified
 from tfcli.console import Bar
@@ -47,6 +48,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
             where=f"{checkpoint.path}: quantization_config",
             fix="quantize the checkpoint that it was made from",
         )
+    require_fit(checkpoint.config, {t.name: t.shape for t in checkpoint}, checkpoint.path)
     source = checkpoint.weights
     model = build(config, at_most=checkpoint.most_values)
     if spec.method == "gptq":

@@ -7,6 +7,7 @@ import json
 import gguf
 import pytest
 import torch
+import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from tests.checkpoints.gguf.convert import from_gguf, plan, to_gguf
@@ -185,6 +186,8 @@ def test_named_chat_templates_go_along_both_ways(tmp_path):
     assert set(found["tokenizer.chat_templates"].contents()) == {"tool_use", "rag", "my_own"}
     from_gguf(tmp_path / "model.gguf", tmp_path / "back")
     assert find_templates(tmp_path / "back") == {**NAMED, "my_own": "O"}
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "back")
+    assert theirs.chat_template == {**NAMED, "my_own": "O"}
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", "", "x" * 99])

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.checkpoints.in_memory import assert_same, written
+from tests.checkpoints.in_memory import assert_same, held, written
 from tests.checkpoints.models import tiny
 from tests.dequantize.test_dequantize import quantized
 from tfcli.checkpoints.containers import open_checkpoint
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.packed.unpack import unpacked
+from tfcli.checkpoints.packed.unpack import method_of, runnable, unpacked
 from tfcli.errors import WorkError
 
 COMPLETE = [
@@ -94,17 +94,52 @@ def test_settings_and_file_of_weights_as_autogptq_writes_them(tmp_path, file, na
     assert_same(dense, wanted)
 
 
-def test_groups_that_are_runs_of_inputs_need_no_order(tmp_path):
+def rewritten(source, tensors):
+    """The folder with other tensors."""
+    pending = [PendingTensor(t.name, t.dtype, t.shape, t.read) for t in tensors]
+    write_safetensors(source / "other.safetensors", pending)
+    (source / "other.safetensors").replace(source / "model.safetensors")
+    return source
+
+
+ORDERS = {
+    "none": lambda order: [],
+    "empty": lambda order: [held({}, {order.name: torch.empty(0).int()}).tensors[order.name]],
+    "64 bits": lambda order: [held({}, {order.name: order.read().long()}).tensors[order.name]],
+}
+
+
+@pytest.mark.parametrize("kind", ORDERS)
+def test_the_order_of_groups_that_are_runs_of_inputs_may_be_spelt_in_any_way(kind, tmp_path):
     source = quantized(tmp_path / "q")
     wanted = open_checkpoint(source)
-    kept = {n: t for n, t in wanted.tensors.items() if not n.endswith(".g_idx")}
-    assert len(kept) < len(wanted.tensors)
-    before = dict(wanted.weights)
-    write_safetensors(
-        tmp_path / "less.safetensors",
-        [PendingTensor(n, t.dtype, t.shape, t.read) for n, t in kept.items()],
-    )
-    (tmp_path / "less.safetensors").replace(source / "model.safetensors")
-    found = open_checkpoint(source)
-    assert_same(found, before)
-    assert found.tensors.keys() == wanted.tensors.keys()
+    values = {name: wanted.weights[name].clone() for name in wanted.tensors}
+    spelt = [
+        other
+        for tensor in wanted
+        for other in (ORDERS[kind](tensor) if tensor.name.endswith(".g_idx") else [tensor])
+    ]
+    found = open_checkpoint(rewritten(source, spelt))
+    assert_same(found, values)
+    unpacked(found, lambda name: True)
+
+
+def test_groups_in_an_order_that_is_lost_are_refused(tmp_path):
+    source = quantized(tmp_path / "q")
+    rewritten(source, [t for t in open_checkpoint(source) if not t.name.endswith(".g_idx")])
+    config = json.loads((source / "config.json").read_text())
+    config["quantization_config"]["desc_act"] = True
+    (source / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WorkError, match="has no g_idx"):
+        unpacked(open_checkpoint(source), lambda name: True)
+
+
+def test_packed_weights_that_nothing_describes_are_not_taken_for_dense_ones(tmp_path):
+    source = quantized(tmp_path / "q")
+    config = json.loads((source / "config.json").read_text())
+    del config["quantization_config"]
+    (source / "config.json").write_text(json.dumps(config))
+    for verb in (method_of, runnable):
+        with pytest.raises(WorkError, match="nothing says in how many bits") as refused:
+            verb(open_checkpoint(source))
+        assert "quantize_config.json" in str(refused.value.fix)

@@ -16,7 +16,7 @@ from tfcli.checkpoints.containers import open_checkpoint
 from tfcli.checkpoints.folder import load_model, open_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.packed.unpack import unpacked
+from tfcli.checkpoints.packed.unpack import method_of, unpacked
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec
 from tfcli.dequantize.spec import DequantizeSpec
@@ -156,12 +156,40 @@ def test_experts_of_4_bit_floats_are_their_levels_times_a_power_of_two():
             )
         ]
         dense[name] = torch.tensor(values).view(experts, outputs, inputs).transpose(1, 2)
-    config["quantization_config"] = {"quant_method": "mxfp4"}
-    for exact in (True, False):
-        found = unpacked(held(config, stored), lambda name, exact=exact: exact)
+    named = {**config, "quantization_config": {"quant_method": "mxfp4"}}
+    for settings, exact in ((named, True), (named, False), (config, True)):
+        found = unpacked(held(settings, stored), lambda name, exact=exact: exact)
         assert found.tensors.keys() == dense.keys()
         for name in dense:
             assert torch.equal(found.weights[name].float(), dense[name]), name
+
+
+@pytest.mark.parametrize("ending", ["_scale_inv", "_scale"])
+def test_scales_beside_8_bit_floats_count_without_a_config_that_names_them(ending):
+    config, tensors = written(tiny(WIDE))
+    name = "model.layers.0.self_attn.o_proj.weight"
+    packed, scale = tensors[name].to(torch.float8_e4m3fn), torch.tensor(3.0)
+    found = held(config, {**tensors, name: packed, f"{name}{ending}": scale})
+    assert method_of(found) == "fp8"
+    dense = unpacked(found, lambda name: True)
+    assert torch.equal(dense.weights[name], 3 * packed.float())
+
+
+def test_8_bit_floats_without_scales_are_plain_values(tmp_path):
+    config, tensors = written(tiny(WIDE, dtype=torch.bfloat16))
+    eight = {
+        name: tensor.to(torch.float8_e5m2) if name.endswith("proj.weight") else tensor
+        for name, tensor in tensors.items()
+    }
+    source = folder(tmp_path, config, eight, {})
+    (source / "config.json").write_text(json.dumps(config))
+    model = load_model(source)
+    for name, tensor in eight.items():
+        assert torch.equal(model.get_parameter(name), tensor.bfloat16()), name
+    spec = ConvertSpec(source=str(source), output=str(tmp_path / "m"), to="megatron")
+    execute(spec, Console.silent())
+    back = open_checkpoint(tmp_path / "m")
+    assert all(torch.equal(back.weights[name], eight[name].bfloat16()) for name in eight)
 
 
 def test_a_packing_that_is_not_read_is_named():

@@ -54,14 +54,20 @@ def read_templates(metadata: Mapping[str, Any], where: str) -> dict[str, str]:
 
 
 def write_named(templates: Mapping[str, str], folder: Path) -> list[str]:
-    """Write the templates but for the default one, which stands in tokenizer_config.json.
+    """Write the templates that have names of their own, and beside them the default one.
+
+    Without others, the default one stands in tokenizer_config.json alone, where every program looks
+    for it; beside others transformers looks into chat_template.jinja only.
 
     Returns:
         The names of the files.
     """
-    names = [name for name in templates if name != "default"]
-    if names:
-        (folder / FOLDER).mkdir(exist_ok=True)
-    for name in names:
-        write_text(folder / FOLDER / f"{name}.jinja", templates[name])
-    return [f"{FOLDER}/{name}.jinja" for name in names]
+    files = {f"{FOLDER}/{name}.jinja": name for name in templates if name != "default"}
+    if not files:
+        return []
+    if "default" in templates:
+        files["chat_template.jinja"] = "default"
+    (folder / FOLDER).mkdir(exist_ok=True)
+    for file, name in files.items():
+        write_text(folder / file, templates[name])
+    return list(files)

@@ -97,7 +97,9 @@ def find_packed(checkpoint: Checkpoint) -> list[PackedLinear]:
         WorkError: the config and the tensors do not agree on what is packed.
     """
     where = str(checkpoint.path / CONFIG)
-    layout = _layout(checkpoint.config["quantization_config"], where)
+    settings = checkpoint.config["quantization_config"]
+    layout = _layout(settings, where)
+    ordered = bool(settings.get("desc_act")) and layout.group_size != -1
     rules = family_rules(checkpoint.config)
     found = []
     for stored in checkpoint.tensors:
@@ -115,6 +117,14 @@ def find_packed(checkpoint: Checkpoint) -> list[PackedLinear]:
         linear = PackedLinear(name, own, place)
         if len(checkpoint.tensors[stored].shape) != 2:
             raise WorkError(f"{short(stored)} is no matrix", where=str(checkpoint.path))
+        if ordered and f"{name}.g_idx" not in checkpoint.tensors:
+            raise WorkError(
+                f"{short(name)} has no g_idx, and its groups are no runs of inputs: desc_act is "
+                "true",
+                where=str(checkpoint.path),
+                fix="take the checkpoint with its g_idx, or set desc_act to false if it was "
+                "quantized so",
+            )
         linear.open(checkpoint)  # every linear is checked before anything is written
         found.append(linear)
     if not found:

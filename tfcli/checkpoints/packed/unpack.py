@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PACKINGS = {
     "gptq": "tfcli.checkpoints.packed.gptq",
@@ -20,6 +25,10 @@ PACKINGS = {
 }
 """quant_method -> the module that unpacks it."""
 
+# Endings of names that only packed weights have, for folders whose config says nothing of them.
+_SHOWN_BY = {".weight_scale_inv": "fp8", ".weight_scale": "fp8", "_proj_blocks": "mxfp4"}
+_NEEDS_SETTINGS = ".qweight"
+_WIDENED = "8-bit floats without scales widened"
 _UNPACKED_TO_RUN = tuple(method for method in PACKINGS if method != "gptq")
 
 
@@ -39,12 +48,26 @@ class Unpacked:
 
 
 def method_of(checkpoint: Checkpoint) -> str:
-    """The quant_method that a checkpoint names, or that its tensors show; empty for a dense one."""
+    """The quant_method that a checkpoint names, or that its tensors show; empty for a dense one.
+
+    Raises:
+        WorkError: weights are packed in a way that only settings tell, and there are none.
+    """
     settings = checkpoint.config.get("quantization_config")
     if isinstance(settings, Mapping):
         return str(settings.get("quant_method"))
-    scaled = any(name.endswith(".weight_scale_inv") for name in checkpoint.tensors)
-    return "fp8" if scaled else ""
+    for name in checkpoint.tensors if checkpoint.config else ():
+        if name.endswith(_NEEDS_SETTINGS):
+            raise WorkError(
+                f"weights are packed ({short(name)}), and nothing says in how many bits and groups",
+                where=str(checkpoint.path),
+                fix="put quantization_config into config.json, or quantize_config.json into the "
+                "folder, as they are where the checkpoint comes from",
+            )
+        for ending, method in _SHOWN_BY.items():
+            if name.endswith(ending):
+                return method
+    return ""
 
 
 def find_unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
@@ -102,11 +125,29 @@ def with_unpacked(checkpoint: Checkpoint, found: Unpacked) -> Checkpoint:
 def runnable(checkpoint: Checkpoint) -> Checkpoint:
     """A checkpoint that the model core runs: packings that it has no kernel for come out dense."""
     method = method_of(checkpoint)
+    if not method:
+        return widened(checkpoint)
     if method not in _UNPACKED_TO_RUN:
         return checkpoint
     dense = unpacked(checkpoint, lambda name: False)
     said = f"the weights are packed ({method}) and run dequantized, in bfloat16"
     return replace(dense, notes=(*dense.notes, said))
+
+
+def widened(checkpoint: Checkpoint) -> Checkpoint:
+    """A dense checkpoint whose 8-bit floats, which have no scales, are bfloat16: exactly so."""
+    tensors = {
+        name: replace(tensor, dtype="BF16", how=_WIDENED, read=partial(_wide, tensor))
+        for name, tensor in checkpoint.tensors.items()
+        if tensor.dtype in ("F8_E4M3", "F8_E5M2")
+    }
+    return replace(checkpoint, tensors={**checkpoint.tensors, **tensors}) if tensors else checkpoint
+
+
+def _wide(tensor: TensorEntry) -> Tensor:
+    import torch
+
+    return tensor.read().to(torch.bfloat16)
 
 
 def without_packing(config: Mapping[str, Any]) -> dict[str, Any]:
