@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from tests.checkpoints.changes import CHANGES, truncated
+from tests.checkpoints.changes import CHANGES, rewritten, truncated
 from tests.checkpoints.models import GPT2, tiny
 from tests.conftest import make_tiny_llama
 from tests.merge.adapters import by_hand
@@ -28,7 +27,6 @@ from tfcli.convert.spec import ConvertSpec
 from tfcli.dequantize.spec import DequantizeSpec
 from tfcli.diff.spec import DiffSpec
 from tfcli.errors import WorkError
-from tfcli.inspect.spec import InspectSpec
 from tfcli.merge.spec import MergeSpec
 from tfcli.quantize.spec import QuantizeSpec
 from tfcli.recipe.execute import execute
@@ -175,7 +173,13 @@ def test_while_two_are_compared(llama: Path, tmp_path: Path) -> None:
         copied(llama, source)
 
 
-def test_a_file_of_inspect_is_read_once(llama: Path, tmp_path: Path) -> None:
-    outcome = execute(InspectSpec(path=str(llama)), Console.silent())
-    result: Any = outcome.result
-    assert result.files == ["model.safetensors"]
+def test_a_text_that_a_model_is_quantized_by(llama: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("A name may have many objects, and an object many names. " * 20)
+    os.utime(text, ns=(1, 1))
+    sizes = {"samples": 2, "sequence_length": 16, "group_size": 32}
+    spec = QuantizeSpec(model=str(llama), output=str(tmp_path / "out"), data=str(text), **sizes)
+    with pytest.raises(WorkError, match="changed while it was read") as error:
+        execute(spec, Changing(lambda: rewritten(text), 1))
+    assert error.value.where == str(text)
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]

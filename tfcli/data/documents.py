@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfcli.checkpoints.io.opened import OpenedFile
+from tfcli.checkpoints.io.snapshot import is_source
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError, hint
 
@@ -100,6 +101,7 @@ def _read_file(path: Path, name: str, field: str) -> Iterator[Document]:
             where=str(path),
             fix=f"give a {_kinds()} file, or a folder of them",
         )
+    is_source([path])
     return reader(path, name, field)
 
 

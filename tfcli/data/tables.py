@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.data.documents import read_text
 from tfcli.errors import WorkError, hint
 
@@ -67,7 +68,7 @@ def _parquet(path: Path, column: str) -> list[str]:
             fix="pip install 'tfcli[data]'",
         ) from error
     try:
-        with pq.ParquetFile(path) as file:
+        with OpenedFile(path).reading(), pq.ParquetFile(path) as file:
             _place(path, column, file.schema_arrow.names)
             values: list[Any] = file.read(columns=[column]).column(column).to_pylist()
     except (pa.ArrowException, OSError) as error:
