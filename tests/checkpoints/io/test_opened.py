@@ -44,6 +44,30 @@ def test_a_change_between_opening_and_reading(path: Path, change: Callable[[Path
     assert error.value.where == str(path) and error.value.fix is not None
 
 
+def test_another_file_never_takes_the_number_of_one_that_is_opened(tmp_path: Path) -> None:
+    """Where numbers are given again, which is tried first."""
+    path = tmp_path / "x"
+
+    def replaced() -> bool:
+        """Puts a file of the same size and time there; whether it has the same number."""
+        before = path.stat().st_ino
+        path.unlink()
+        path.write_bytes(bytes(len(DATA)))
+        os.utime(path, ns=(1, 1))
+        return path.stat().st_ino == before
+
+    path.write_bytes(DATA)
+    if not any(replaced() for _ in range(20)):
+        pytest.skip("this file system gives no number again")
+    for _ in range(20):
+        file = OpenedFile(path)
+        assert not replaced()
+        with pytest.raises(WorkError, match="changed while it was read"), file.reading():
+            pytest.fail("it was read")
+    del file
+    assert str(path) not in Path("/proc/self/maps").read_text()
+
+
 @pytest.mark.parametrize("change", [rewritten, truncated])
 def test_a_change_between_two_reads(path: Path, change: Callable[[Path], None]) -> None:
     with pytest.raises(WorkError, match="changed") as error, OpenedFile(path).reading() as reader:

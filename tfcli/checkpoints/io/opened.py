@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tfcli.checkpoints.io.pin import Pin
 from tfcli.errors import WorkError
 
 _FIX = "let what writes the file finish, or copy it first, and run it again"
@@ -25,7 +26,7 @@ class OpenedFile:
     """A regular file, opened for reading.
 
     No descriptor is kept, for a checkpoint may have more files than a process may open. The path
-    must lead to the same file each time.
+    must lead to the same file each time, whose number a `Pin` keeps from being given to another.
 
     Args:
         path: the file.
@@ -47,6 +48,7 @@ class OpenedFile:
             raise _unreadable(path, error) from error
         try:
             found = os.fstat(descriptor)
+            self._pin = Pin(descriptor)
         finally:
             os.close(descriptor)
         if not stat.S_ISREG(found.st_mode):
