@@ -44,6 +44,13 @@ Debug = Annotated[bool, common("--debug", help="Show the traceback of an error."
 Force = Annotated[
     bool, common("--force", help="Do it again, and replace what tfcli made there before.")
 ]
+_IN_FULL = (
+    "Before it says that all is up to date, read every input and every finished file again, also "
+    "where nothing was written to them since they were last read."
+)
+VerifyFiles = Annotated[bool, common("--verify-files", "--verify", help=_IN_FULL)]
+VerifyFilesAlone = Annotated[bool, common("--verify-files", help=_IN_FULL)]
+"""The same where `verify` is a key of the command."""
 Sets = Annotated[
     list[str] | None,
     common("--set", metavar="KEY=VALUE", help="Set any key, such as optimizer.lr=1e-4."),
@@ -83,7 +90,8 @@ def spec_command(
         console = Console(shared["quiet"] or not first, shared["verbose"], shared["json"])
         spec = _spec(cls, words, parse_set(shared["set_"] or []), given)
         out = sys.stdout if streamed and first and not console.json else None
-        outcome = execute(spec, console, force=shared.get("force", False), out=out)
+        force, anew = shared.get("force", False), shared.get("verify_files", False)
+        outcome = execute(spec, console, force=force, anew=anew, out=out)
         if outcome.reused:
             console.note(f"{outcome.output} is up to date (--force to do it again)")
         if first:
@@ -114,6 +122,8 @@ def _common(cls: type[Spec]) -> dict[str, tuple[Any, Any]]:
     common: dict[str, tuple[Any, Any]] = {"set_": (Sets, None)}
     if "output" in cls.model_fields:
         common["force"] = (Force, False)
+        taken = "verify" in cls.model_fields
+        common["verify_files"] = (VerifyFilesAlone if taken else VerifyFiles, False)
     return common | {
         "json": (Json, False),
         "quiet": (Quiet, False),

@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from tfcli.commands.help import FILES, OPTIONS, Command
-from tfcli.commands.options import Debug, Force, Json, Quiet, Sets, Verbose, json_fields
+from tfcli.commands.options import (
+    Debug,
+    Force,
+    Json,
+    Quiet,
+    Sets,
+    Verbose,
+    VerifyFiles,
+    json_fields,
+)
 from tfcli.commands.output import finish, print_json, print_table
 from tfcli.commands.problems import as_problem
 from tfcli.console import Console
@@ -66,6 +75,7 @@ def run(
     ] = False,
     set_: Sets = None,
     force: Force = False,
+    verify_files: VerifyFiles = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -76,13 +86,13 @@ def run(
     plan = whole.part(only or (), begin)
     _check(plan)
     if dry_run:
-        finish(_planned(plan, force), _show_plan, console)
+        finish(_planned(plan, force, verify_files), _show_plan, console)
         return
     rows: list[StepResult] = []
     for number, step in enumerate(plan.steps, 1):
         console.note(f"[{number}/{len(plan.steps)}] {step.name} ({step.spec.verb})")
         began = perf_counter()
-        outcome = _run_step(plan, step, console, force)
+        outcome = _run_step(plan, step, console, force, verify_files)
         seconds = perf_counter() - began
         if outcome.reused:
             console.note(f"  up to date: {outcome.output}")
@@ -107,9 +117,9 @@ def run(
         print_json(result.model_dump(mode="json"))
 
 
-def _run_step(plan: Recipe, step: Step, console: Console, force: bool) -> Outcome:
+def _run_step(plan: Recipe, step: Step, console: Console, force: bool, anew: bool) -> Outcome:
     try:
-        return execute(step.spec, console, force=force, replace=plan.owns_folders)
+        return execute(step.spec, console, force=force, replace=plan.owns_folders, anew=anew)
     except KeyboardInterrupt:
         console.note(f"in step {step.name}; run it again: finished steps are skipped")
         raise
@@ -139,10 +149,10 @@ def _check(plan: Recipe) -> None:
         coming += filter(None, [step.spec.target()])
 
 
-def _planned(plan: Recipe, force: bool) -> RunPlanResult:
+def _planned(plan: Recipe, force: bool, anew: bool) -> RunPlanResult:
     steps = [
         PlannedStep(step=step.name, command=step.spec.verb, output=step.spec.target(), plan=what)
-        for step, what in zip(plan.steps, foresee(plan, force=force), strict=True)
+        for step, what in zip(plan.steps, foresee(plan, force=force, anew=anew), strict=True)
     ]
     return RunPlanResult(recipe=plan.name, output=plan.output, steps=steps)
 

@@ -6,6 +6,7 @@ runs nothing of it. Code that a checkpoint brings along never does.
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 from pathlib import Path
@@ -49,6 +50,40 @@ def load_family_file(path: str) -> str:
     return path
 
 
+def modules_beside(file: Path) -> list[Path]:
+    """The Python files beside a family's file that its imports may mean, and theirs.
+
+    Nothing is run: what the text of a file imports is looked for where the file lies. A package
+    counts with all that is in it.
+    """
+    found: dict[Path, None] = {}
+    waiting = [file]
+    while waiting:
+        for name in _imported(waiting.pop()):
+            package = file.parent / name
+            places = [package.with_suffix(".py"), *package.rglob("*.py")]
+            new = [place for place in places if place.is_file() and place not in found]
+            found.update(dict.fromkeys(new))
+            waiting += new
+    return list(found)
+
+
+def _imported(file: Path) -> set[str]:
+    """The first parts of the names of all modules that a file imports, anywhere in it."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()  # whoever runs it says what is wrong
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+            found |= {alias.name for alias in node.names} if not node.module else set()
+    return {name for name in found if name.isidentifier()}
+
+
 def _run(file: Path, module_name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(module_name, file)
     if spec is None or spec.loader is None:
@@ -87,7 +122,7 @@ def _must_exist(path: str) -> str:
 
 
 FamilyFile = Annotated[
-    Annotated[str, Role("input"), AfterValidator(_must_exist)] | None,
+    Annotated[str, Role("input", reads="code"), AfterValidator(_must_exist)] | None,
     Field(description="A Python file of yours with model families; it is run."),
 ]
 """A spec's key `family_file`. Reading a spec only looks whether the file is there; `execute` loads

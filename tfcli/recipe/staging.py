@@ -24,17 +24,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tfcli.checkpoints.strict_json import read_json
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import sync_entry, sync_folder, write_json
-from tfcli.recipe.record import RECORD, read_record
+from tfcli.recipe.record import MARK, RECORD, RunRecord, is_ours, read_mark, read_record
 from tfcli.recipe.spec import Spec
-
-MARK = ".key.json"
-"""The file that a staged folder has and a complete one has not."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ def refuse_foreign(place: Place) -> None:
         raise UsageError(
             f"{output} is there and is not a folder", where="output", code="output.not_empty"
         )
-    if output.is_dir() and read_record(output) is None and any(output.iterdir()):
+    if output.is_dir() and not is_ours(output) and any(output.iterdir()):
         raise UsageError(
             f"{output} holds files that tfcli did not make",
             where="output",
@@ -88,10 +83,10 @@ def _is_ours(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir()}
     # The mark is the first file that is written, by way of a file of another name.
     begun = all(name.startswith(f".{MARK}.") for name in names)
-    return begun or MARK in names or read_record(folder) is not None
+    return begun or MARK in names or is_ours(folder)
 
 
-def completed(place: Place) -> dict[str, Any] | None:
+def completed(place: Place) -> RunRecord | None:
     """The record of a complete folder that has not got its name; None where there is none."""
     return None if (place.partial / MARK).exists() else read_record(place.partial)
 
@@ -264,7 +259,7 @@ def _prepare(place: Place, spec: Spec, key: str | None, force: bool, replace: bo
     Returns:
         The command of a run that was discarded and could have gone on, or only lacked its name.
     """
-    mark, finished = _read_mark(place.partial), completed(place)
+    mark, finished = read_mark(place.partial / MARK), completed(place)
     if mark is not None and mark["key"] == key and spec.resumable and not force:
         return None
     other: str | None = None
@@ -286,15 +281,3 @@ def _prepare(place: Place, spec: Spec, key: str | None, force: bool, replace: bo
         if item.name != MARK:
             discard(item)
     return other
-
-
-def _read_mark(partial: Path) -> dict[str, Any] | None:
-    path = partial / MARK
-    if not path.exists():
-        return None
-    try:
-        mark = read_json(path)
-    except WorkError:
-        return None  # cut short by a machine that went off: nothing to go on with
-    known = isinstance(mark, dict) and mark.keys() >= {"key", "command", "resumable"}
-    return mark if known else None

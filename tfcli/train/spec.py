@@ -11,7 +11,7 @@ from tfcli.families import FamilyFile
 from tfcli.models.errors import ModelError
 from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
-from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec
+from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec, TokenizerPath
 
 NEW_RATE = 1e-3
 PRETRAINED_RATE = 5e-5
@@ -86,7 +86,7 @@ class TrainSpec(Spec):
     config: dict[str, Any] | None = Field(
         None, description="A new model: model_type and the other keys of its config.json."
     )
-    tokenizer: InputPath | None = Field(
+    tokenizer: TokenizerPath | None = Field(
         None,
         description="A folder with a tokenizer, or a tokenizer.json; left out, the model's own.",
     )
