@@ -51,6 +51,14 @@ _IN_FULL = (
 VerifyFiles = Annotated[bool, common("--verify-files", "--verify", help=_IN_FULL)]
 VerifyFilesAlone = Annotated[bool, common("--verify-files", help=_IN_FULL)]
 """The same where `verify` is a key of the command."""
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="Also run the family_file that a recipe names.",
+        rich_help_panel=OPTIONS,
+    ),
+]
 Sets = Annotated[
     list[str] | None,
     common("--set", metavar="KEY=VALUE", help="Set any key, such as optimizer.lr=1e-4."),
@@ -88,7 +96,10 @@ def spec_command(
         given = {flags[name]: value for name, value in given.items()}
         first = is_first_process()
         console = Console(shared["quiet"] or not first, shared["verbose"], shared["json"])
-        spec = _spec(cls, words, parse_set(shared["set_"] or []), given)
+        sets = parse_set(shared["set_"] or [])
+        spec = _spec(cls, words, sets, given)
+        if not (shared.get("allow_code", True) or "family_file" in {*given, *sets}):
+            spec = _without_code(spec, console)
         out = sys.stdout if streamed and first and not console.json else None
         force, anew = shared.get("force", False), shared.get("verify_files", False)
         outcome = execute(spec, console, force=force, anew=anew, out=out)
@@ -111,6 +122,15 @@ def spec_command(
     return app
 
 
+def _without_code(spec: Spec, console: Console) -> Spec:
+    """The spec without the Python that its recipe names, where a command only looks."""
+    file = getattr(spec, "family_file", None)
+    if file is None or not spec.only_looks():
+        return spec
+    console.warn(f"{file} is not run to look at a checkpoint; --allow-code runs it")
+    return spec.model_copy(update={"family_file": None})
+
+
 def json_fields(result: type[Result]) -> str:
     """The line of help that names the fields of a command's JSON."""
     names = ", ".join(["schema", *result.model_fields])
@@ -124,6 +144,8 @@ def _common(cls: type[Spec]) -> dict[str, tuple[Any, Any]]:
         common["force"] = (Force, False)
         taken = "verify" in cls.model_fields
         common["verify_files"] = (VerifyFilesAlone if taken else VerifyFiles, False)
+    if "family_file" in cls.model_fields and cls.only_looks is not Spec.only_looks:
+        common["allow_code"] = (AllowCode, False)
     return common | {
         "json": (Json, False),
         "quiet": (Quiet, False),

@@ -86,6 +86,8 @@ def run(
     plan = whole.part(only or (), begin)
     _check(plan)
     if dry_run:
+        for name, file in plan.family_files.items():
+            console.note(f"{name}: has a family_file, which is run with the step: {file}")
         finish(_planned(plan, force, verify_files), _show_plan, console)
         return
     rows: list[StepResult] = []

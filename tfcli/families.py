@@ -34,9 +34,9 @@ def load_family_file(path: str) -> str:
     file = Path(path).expanduser()
     if not file.is_file():
         raise UsageError(f"there is no file {path}", where="family_file")
-    module_name = f"tfcli_family_{file.stem}_{abs(hash(file.resolve()))}"
-    if module_name in sys.modules:
+    if has_run(path):
         return path
+    module_name = _module_name(path)
     families = getattr(_run(file, module_name), NAME, None)
     if not isinstance(families, (list, tuple)) or not families:
         del sys.modules[module_name]
@@ -48,6 +48,16 @@ def load_family_file(path: str) -> str:
     for family in families:
         register(family)
     return path
+
+
+def has_run(path: str) -> bool:
+    """Whether a file of families was run in this process, and found to have some."""
+    return _module_name(path) in sys.modules
+
+
+def _module_name(path: str) -> str:
+    file = Path(path).expanduser()
+    return f"tfcli_family_{file.stem}_{abs(hash(file.resolve()))}"
 
 
 def modules_beside(file: Path) -> list[Path]:

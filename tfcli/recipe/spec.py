@@ -155,6 +155,11 @@ class Spec(Section):
         output: str | None = getattr(self, "output", None)
         return output
 
+    def only_looks(self) -> bool:
+        """Whether the step only says what is there or what would be done: no code that a recipe
+        names is run for that."""
+        return False
+
 
 class Result(BaseModel):
     """What a verb returns; with --json, what the command prints.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from tfcli.families import FamilyFile
+from tfcli.families import FamilyFile, has_run
 from tfcli.models.errors import ModelError
 from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
@@ -160,7 +160,8 @@ class TrainSpec(Spec):
     ) -> dict[str, Any] | None:
         # A family of the user's own is known once its file has run, which reading a spec does not
         # do: the work begins with the same check.
-        if config is None or info.data.get("family_file") is not None:
+        family_file = info.data.get("family_file")
+        if config is None or (family_file is not None and not has_run(family_file)):
             return config
         from tfcli.models.config import config_from_recipe
 
