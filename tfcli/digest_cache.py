@@ -37,11 +37,16 @@ class Identity(NamedTuple):
     changed: int
 
     @property
+    def settles_in(self) -> float:
+        """Seconds from now until a change would get another time than the last one has; at most a
+        tick of the clock, also where a clock was set back."""
+        tick = _COARSE_TICK if self.changed % 1_000_000_000 == 0 else _TICK
+        return min(max(self.changed + tick - time.time_ns(), 0), tick) / 1e9
+
+    @property
     def is_settled(self) -> bool:
         """Whether a change from now on would get another time than the last one has."""
-        last = max(self.modified, self.changed)
-        coarse = self.changed % 1_000_000_000 == 0
-        return time.time_ns() - last > (_COARSE_TICK if coarse else _TICK)
+        return self.settles_in == 0
 
 
 def identity_of(found: os.stat_result) -> Identity:

@@ -12,7 +12,7 @@ import pytest
 from tfcli.console import Console
 from tfcli.data.spec import DataSpec
 from tfcli.digest_cache import identity_of
-from tfcli.errors import UsageError
+from tfcli.errors import UsageError, WorkError
 from tfcli.recipe.execute import execute
 from tfcli.recipe.record import read_record
 
@@ -198,6 +198,22 @@ def test_a_damaged_record_needs_a_word_and_no_more(texts, tmp_path):
         assert "--force" in caught.value.fix
         assert run(force=True).reused is False
         assert run().reused is True
+
+
+def test_an_input_that_changes_while_it_is_read_leaves_nothing(texts, tmp_path):
+    (texts / "photo.png").write_bytes(b"no text")
+
+    class Meanwhile(Console):
+        """Another program writes while the step reads: it says here what it does not read."""
+
+        def warn(self, message):
+            (texts / "0.txt").write_text("Another text altogether.")
+
+    spec = DataSpec(source=str(texts), output=str(tmp_path / "out"), validation=0.2, test=0.2)
+    with pytest.raises(WorkError, match="was changed while") as caught:
+        execute(spec, Meanwhile(quiet=True))
+    assert caught.value.where == str(texts / "0.txt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["texts"]
 
 
 def test_an_edited_figure_runs_the_step_again(texts, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tfcli.checkpoints.card import Origin, card_text
 from tfcli.evaluate.spec import EvalSpec
 from tfcli.files import write_json
 from tfcli.recipe.record import (
@@ -137,6 +138,17 @@ def test_a_damaged_record_is_ours_where_it_begins_so(
     (tmp_path / RECORD).write_bytes(content)
     assert read_record(tmp_path) is None
     assert is_ours(tmp_path) is ours
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"schema": 1}'])
+def test_a_damaged_record_beside_a_card_of_ours_is_ours(tmp_path: Path, content: str) -> None:
+    card = card_text("converted", [Origin("source", "org/name")], {}, {})
+    (tmp_path / "README.md").write_text(card)
+    assert not is_ours(tmp_path)  # as a download, without what says how it was made
+    (tmp_path / RECORD).write_text(content)
+    assert is_ours(tmp_path)
+    (tmp_path / "README.md").write_text("# My own\n")
+    assert not is_ours(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ from importlib.metadata import version
 import tfcli
 from tfcli.hub import local_path
 from tfcli.hub_choice import parse_ref
-from tfcli.recipe.record import RECORD
-
-CARD = "README.md"
+from tfcli.recipe.record import CARD as CARD
+from tfcli.recipe.record import CARD_SAYS
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def card_text(
     lines += [
         _row("made by", made + version("torch")),
         "",
-        f"Each tensor, every version and the hashes of all files are in `{RECORD}`.",
+        CARD_SAYS,
         "",
     ]
     return "\n".join(lines)

@@ -98,7 +98,7 @@ def look(path: Path, reads: Collection[Reads], leave_out: Collection[Path] = ())
         reads: how it is read; as several things if there are several.
         leave_out: folders whose content is no part of it.
     """
-    left = frozenset(leave_out)
+    left = frozenset(folder.resolve() for folder in leave_out)
     files = dict(_below(path, left)) if path.is_dir() else {"": path}
     if path.is_dir() and "run" not in reads and read_record(path) is not None:
         # What made a folder is no part of what it holds: made again, it is the same.
@@ -152,6 +152,7 @@ def _below(folder: Path, leave_out: Collection[Path]) -> Iterator[tuple[str, Pat
     A folder that links lead to several times counts once, and one that may not be listed is empty,
     as it is for whoever reads it.
     """
+    own = {each.name for each in leave_out}
     seen = set()
     waiting = [folder]
     while waiting:
@@ -165,9 +166,10 @@ def _below(folder: Path, leave_out: Collection[Path]) -> Iterator[tuple[str, Pat
         except PermissionError:
             continue
         for entry in entries:
-            if entry.name in UNREAD or entry in leave_out:
+            if entry.name in UNREAD:
                 continue
             if entry.is_dir():
-                waiting.append(entry)
+                if entry.name not in own or entry.resolve() not in leave_out:
+                    waiting.append(entry)
             elif entry.is_file():  # a pipe or a device has no end, a link may lead nowhere
                 yield entry.relative_to(folder).as_posix(), entry

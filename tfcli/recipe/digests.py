@@ -10,13 +10,14 @@ hashed and when the step is done, and one that was changed meanwhile is an error
 from __future__ import annotations
 
 import threading
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from tfcli.hub import HubRef, local_path, locate
 from tfcli.recipe.content import READ_ONCE, Content, has_changed, is_stream, look, look_at_word
-from tfcli.recipe.spec import Input, Spec, inputs_of
+from tfcli.recipe.spec import Input, Reads, Spec, inputs_of
 from tfcli.recipe.staging import Place
 
 
@@ -107,7 +108,7 @@ class InputDigests(Mapping[str, str]):
             # Its content is not here to be hashed, and no later step can read it again.
             self._found[name] = f"{READ_ONCE} ({uuid.uuid4().hex})"
         else:
-            self._contents[name] = look(path, {each.reads for each in uses}, own)
+            self._contents[name] = _look_settled(path, {each.reads for each in uses}, own)
 
     def _require_same(self, name: str) -> bool:
         """Whether an input was written to and has the same content.
@@ -123,7 +124,7 @@ class InputDigests(Mapping[str, str]):
         changed = content.differing(now)
         if not changed:
             return False
-        if content.files != now.files or now.digest(anew=True) != digest:
+        if content.files != now.files or now.digest() != digest:
             raise has_changed(changed[0])
         return any(now.found[key][:4] != was[:4] for key, was in content.found.items())
 
@@ -136,6 +137,16 @@ class InputDigests(Mapping[str, str]):
             self._problem = problem
             for done in self._hashed.values():
                 done.set()
+
+
+def _look_settled(path: Path, reads: Collection[Reads], own: Collection[Path]) -> Content:
+    """Look at an input when any further change of it would show in its files' times."""
+    content = look(path, reads, own)
+    wait = max((identity.settles_in for identity in content.found.values()), default=0)
+    if not wait:
+        return content
+    time.sleep(wait)
+    return content.again()
 
 
 def _by_name(spec: Spec) -> dict[str, list[Input]]:

@@ -32,7 +32,10 @@ RECORD = "run.json"
 MARK = ".key.json"
 """The file that a staged folder has and a complete one has not."""
 SCHEMA: Literal["tfcli.run/1"] = "tfcli.run/1"
-_BEGINS = 100  # bytes
+CARD = "README.md"
+CARD_SAYS = f"Each tensor, every version and the hashes of all files are in `{RECORD}`."
+"""A sentence of the model card of every artifact that has one."""
+_BEGINS = 1 << 16  # bytes
 _BEGINNING = re.compile(rb'\s*\{\s*"schema"\s*:\s*"tfcli\.run/')
 T = TypeVar("T")
 PACKAGES = ("torch", "accelerate", "tokenizers", "safetensors", "numpy", "pydantic")
@@ -123,16 +126,25 @@ def _read(path: Path, model: TypeAdapter[T]) -> T | None:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether tfcli made a folder, also when its run record is damaged or of another version."""
-    return read_record(folder) is not None or names_schema(folder / RECORD)
-
-
-def names_schema(path: Path) -> bool:
-    """Whether a file, which need not be whole, begins as a run record does."""
-    try:
-        return _BEGINNING.match(path.read_bytes()[:_BEGINS]) is not None
-    except OSError:
+    """Whether tfcli made a folder, also when its run record is damaged or of another version: it
+    begins as one does, or lies beside a model card of tfcli's."""
+    if read_record(folder) is not None:
+        return True
+    begins = _begins(folder / RECORD)
+    if begins is None:
         return False
+    return bool(_BEGINNING.match(begins)) or CARD_SAYS.encode() in (_begins(folder / CARD) or b"")
+
+
+def _begins(path: Path) -> bytes | None:
+    """The first bytes of a regular file; None: there is none that can be read."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return file.read(_BEGINS)
+    except OSError:
+        return None
 
 
 def is_edited(record: RunRecord) -> bool:
