@@ -263,6 +263,18 @@ def test_the_record_of_a_step_names_the_commit_and_the_part_of_a_hub_id(
     assert not cache.exists()  # nothing is fetched to know that
 
 
+def test_what_a_step_fetches_is_hashed_when_it_is_done(online: None, cache: Path) -> None:
+    spec = ConvertSpec(source="org/good", output="out")
+    found = InputDigests(spec)
+    assert found["org/good"] == f"commit {COMMIT}"
+    fetched_file = resolve("org/good") / "model.safetensors"
+    assert found.confirm() == []
+    # This hub names no file after its hash, so the content has one of its own.
+    assert found["org/good"] == InputDigests(spec)["org/good"] != f"commit {COMMIT}"
+    fetched_file.write_text("edited in the cache")
+    assert InputDigests(spec)["org/good"] != found["org/good"]
+
+
 def test_what_a_step_records_is_what_it_opens(online: None, cache: Path) -> None:
     asked = locate("org/good")
     with expecting({asked.ref: asked.commit}):

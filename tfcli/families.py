@@ -70,12 +70,12 @@ def modules_beside(file: Path) -> list[Path]:
     waiting = [file]
     while waiting:
         for name in _imported(waiting.pop()):
-            package = file.parent / name
-            places = [package.with_suffix(".py"), *package.rglob("*.py")]
-            new = [place for place in places if place.is_file() and place not in found]
-            found.update(dict.fromkeys(new))
-            waiting += new
-    return list(found)
+            for home in {file.parent, file.resolve().parent}:  # whichever the file asks for
+                places = [home / f"{name}.py", *(home / name).rglob("*.py")]
+                new = [place for place in places if place.is_file() and place not in found]
+                found.update(dict.fromkeys(new))
+                waiting += new
+    return sorted(found)
 
 
 def _imported(file: Path) -> set[str]:

@@ -88,6 +88,19 @@ def locate(ref: str) -> Located:
     return Located(asked, commit, choose(names, asked))
 
 
+def cached_files(located: Located) -> dict[str, Path]:
+    """The files that a reference means, by name, where the cache has all of them; else none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = {}
+    for name in located.choice.files:
+        path = try_to_load_from_cache(located.ref.name, name, revision=located.commit)
+        if not isinstance(path, str):
+            return {}
+        found[name] = Path(path)
+    return found
+
+
 @contextmanager
 def expecting(commits: Mapping[HubRef, str]) -> Iterator[None]:
     """See to it that references mean these commits, inside the block, whenever one is resolved."""

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Self
 
 from tfcli.digest_cache import Identity, identity_of
 from tfcli.errors import WorkError
@@ -28,26 +29,27 @@ class Content:
     """The files of an input, as they were found.
 
     Args:
-        path: the file or folder that was named.
-        reads: how it is read.
-        leave_out: folders whose content is no part of it.
+        list_files: finds them again.
         files: what a file is called in the hash -> the file. The input itself has the empty name.
         found: the same names -> what the files were.
     """
 
-    path: Path
-    reads: frozenset[Reads]
-    leave_out: frozenset[Path]
+    list_files: Callable[[], dict[str, Path]]
     files: dict[str, Path]
     found: dict[str, Identity]
 
-    def again(self) -> Content:
-        """The same input, as it is now."""
-        return look(self.path, self.reads, self.leave_out)
+    @property
+    def is_here(self) -> bool:
+        """Whether it was on this machine when it was looked at."""
+        return True
 
-    def digest(self, *, anew: bool = False) -> str:
-        """The SHA-256 that stands for the input: that of the file where it is one alone, otherwise
-        of the names and hashes of all files.
+    def again(self) -> Self:
+        """The same input, as it is now."""
+        now = observe(self.list_files)
+        return replace(self, files=now.files, found=now.found)
+
+    def table(self, *, anew: bool = False) -> dict[str, str]:
+        """The SHA-256 of each file by its name.
 
         Args:
             anew: read the files, also those that this machine has hashed before.
@@ -63,14 +65,31 @@ class Content:
                 raise has_changed(path) from None
             if identity != self.found[name]:
                 raise has_changed(path)
-        if table.keys() == {""}:
-            return table[""]
-        return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+        return table
+
+    def digest(self, *, anew: bool = False) -> str:
+        """What stands for the input: the SHA-256 of the file where it is one alone, otherwise that
+        of the names and hashes of all files.
+
+        Args:
+            anew: as of `table`.
+
+        Raises:
+            WorkError: as `table`.
+        """
+        return table_digest(self.table(anew=anew))
 
     def differing(self, now: Content) -> list[Path]:
         """The files that are not what they were, are there no longer, or are there now."""
         names = {**self.files, **now.files}
         return [path for name, path in names.items() if self.found.get(name) != now.found.get(name)]
+
+
+def table_digest(table: Mapping[str, str]) -> str:
+    """The SHA-256 over names and hashes; that of the input's own file where it is all there is."""
+    if table.keys() == {""}:
+        return table[""]
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
 def has_changed(path: Path) -> WorkError:
@@ -98,20 +117,27 @@ def look(path: Path, reads: Collection[Reads], leave_out: Collection[Path] = ())
         reads: how it is read; as several things if there are several.
         leave_out: folders whose content is no part of it.
     """
-    left = frozenset(folder.resolve() for folder in leave_out)
-    files = dict(_below(path, left)) if path.is_dir() else {"": path}
+    kinds, left = frozenset(reads), frozenset(folder.resolve() for folder in leave_out)
+    return observe(lambda: _files(path, kinds, left))
+
+
+def observe(list_files: Callable[[], dict[str, Path]]) -> Content:
+    """The files that are found, and what they are now."""
+    files, found = list_files(), {}
+    for name, file in files.items():
+        with suppress(FileNotFoundError):  # deleted meanwhile: not there
+            found[name] = identity_of(file.stat())
+    return Content(list_files, {name: files[name] for name in found}, found)
+
+
+def _files(path: Path, reads: Collection[Reads], leave_out: Collection[Path]) -> dict[str, Path]:
+    files = dict(_below(path, leave_out)) if path.is_dir() else {"": path}
     if path.is_dir() and "run" not in reads and read_record(path) is not None:
         # What made a folder is no part of what it holds: made again, it is the same.
         del files[RECORD]
     outside = {file.resolve(): file for file in _outside(path, reads)}
     outside.pop(path.resolve(), None)
-    files |= {f"../{n}/{file.name}": file for n, file in enumerate(outside.values())}
-    found = {}
-    for name, file in files.items():
-        with suppress(FileNotFoundError):  # deleted meanwhile: not there
-            found[name] = identity_of(file.stat())
-    there = {name: file for name, file in files.items() if name in found}
-    return Content(path, frozenset(reads), left, there, found)
+    return files | {f"../{n}/{file.name}": file for n, file in enumerate(outside.values())}
 
 
 def look_at_word(word: Word) -> Content:

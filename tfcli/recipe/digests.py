@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tfcli.hub import HubRef, local_path, locate
 from tfcli.recipe.content import READ_ONCE, Content, has_changed, is_stream, look, look_at_word
+from tfcli.recipe.hub_content import look_at_hub
 from tfcli.recipe.spec import Input, Reads, Spec, inputs_of
 from tfcli.recipe.staging import Place
 
@@ -36,11 +37,12 @@ class InputDigests(Mapping[str, str]):
         self._anew = anew
         self._found: dict[str, str] = {}
         self._contents: dict[str, Content] = {}
+        self._weights: set[str] = set()
         self._read: set[str] = set()  # those that the step has in memory
         for name, uses in _by_name(spec).items():
             self._look(name, uses, _own_folders(spec))
         # Weights come last: text is soon in memory, and then its hash is asked for.
-        order = sorted(self._contents, key=lambda name: "model" in self._contents[name].reads)
+        order = sorted(self._contents, key=self._weights.__contains__)
         self._hashed = {name: threading.Event() for name in order}
         self._problem: BaseException | None = None
         self._thread: threading.Thread | None = None
@@ -98,12 +100,13 @@ class InputDigests(Mapping[str, str]):
             self._contents[name] = look_at_word(word)
             return
         model = any(each.reads == "model" for each in uses)
+        if model:
+            self._weights.add(name)
         path = local_path(name) if model else Path(name)
         if path is None:
             found = locate(name)
             self.commits[found.ref] = found.commit
-            opened = found.choice.opened
-            self._found[name] = f"commit {found.commit}" + (f", {opened}" if opened else "")
+            self._contents[name] = look_at_hub(found)
         elif is_stream(path):
             # Its content is not here to be hashed, and no later step can read it again.
             self._found[name] = f"{READ_ONCE} ({uuid.uuid4().hex})"
@@ -121,6 +124,9 @@ class InputDigests(Mapping[str, str]):
         """
         content, digest = self._contents[name], self[name]
         now = content.again()
+        if not content.is_here:  # the step has fetched it
+            self._found[name] = now.digest(anew=self._anew)
+            return False
         changed = content.differing(now)
         if not changed:
             return False
