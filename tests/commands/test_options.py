@@ -34,7 +34,7 @@ def parse(monkeypatch, tmp_path):
     """Runs a command line and gives the spec that it comes to."""
     seen = []
 
-    def execute(spec, console, force=False, out=None):
+    def execute(spec, console, force=False, anew=False, out=None):
         seen.append(spec)
         return Outcome(None, False, None)
 

@@ -136,14 +136,3 @@ def open_adapter(ref: str) -> Adapter:
         )
     config = read_object(folder, CONFIG)
     return (open_mlx if is_mlx(config) else open_peft)(folder, config)
-
-
-def number(value: Any, key: str) -> Any:
-    """A number of an adapter's config.
-
-    Raises:
-        WorkError: it is none, or not above 0.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise WorkError(f"{key}: {value!r} is no number above 0", where=CONFIG)
-    return value
