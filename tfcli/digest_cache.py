@@ -37,6 +37,11 @@ class Identity(NamedTuple):
     changed: int
 
     @property
+    def stamp(self) -> tuple[int, int, int]:
+        """Size and times. Some file systems over a network number a file anew now and then."""
+        return self.size, self.modified, self.changed
+
+    @property
     def settles_in(self) -> float:
         """Seconds from now until a change would get another time than the last one has; at most a
         tick of the clock, also where a clock was set back."""

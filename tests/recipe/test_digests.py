@@ -149,6 +149,14 @@ def test_a_further_link_or_other_permissions_change_nothing(path, spec):
     assert step_key(spec, found) == key
 
 
+def test_a_file_that_is_numbered_anew_is_the_same(path, spec):
+    found = InputDigests(spec)
+    content = found._contents[str(path)]
+    content.found[""] = content.found[""]._replace(device=0, inode=0)
+    assert found[str(path)] == hashlib.sha256(b"content").hexdigest()
+    assert found.confirm() == []
+
+
 def test_a_pipe_is_new_each_time(tmp_path):
     os.mkfifo(tmp_path / "pipe.jsonl")
     spec = DataSpec(source=str(tmp_path / "pipe.jsonl"), output="out")

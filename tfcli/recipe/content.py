@@ -63,7 +63,7 @@ class Content:
                 identity, table[name] = read_digest(path, anew=anew)
             except FileNotFoundError:
                 raise has_changed(path) from None
-            if identity != self.found[name]:
+            if identity.stamp != self.found[name].stamp:
                 raise has_changed(path)
         return table
 

@@ -116,7 +116,7 @@ class InputDigests(Mapping[str, str]):
     def _require_same(self, name: str) -> bool:
         """Whether an input was written to and has the same content.
 
-        A change that leaves size and times of the content alone, as a further link to a file does,
+        A change that leaves size and time of the content alone, as a further link to a file does,
         is none.
 
         Raises:
@@ -132,7 +132,7 @@ class InputDigests(Mapping[str, str]):
             return False
         if content.files != now.files or now.digest() != digest:
             raise has_changed(changed[0])
-        return any(now.found[key][:4] != was[:4] for key, was in content.found.items())
+        return any(now.found[key].stamp[:2] != was.stamp[:2] for key, was in content.found.items())
 
     def _work(self) -> None:
         try:

@@ -116,9 +116,9 @@ def execute(
     if not is_first_process():
         # A process that a launcher started beside the first one works in the folder that the first
         # one stages. They meet when the verb joins its process group, before any of them writes.
-        job = Job(console, place.partial, inputs, has_read=inputs.has_read)
+        # The first one hashes what they read.
         with expecting(inputs.commits):
-            return Outcome(_run(spec, job), False, output)
+            return Outcome(_run(spec, Job(console, place.partial, inputs)), False, output)
     started = datetime.now(UTC)
     # Only what may be gone on with has a key to compare before the work.
     begun = step_key(spec, inputs) if spec.resumable else None
