@@ -44,6 +44,21 @@ Debug = Annotated[bool, common("--debug", help="Show the traceback of an error."
 Force = Annotated[
     bool, common("--force", help="Do it again, and replace what tfcli made there before.")
 ]
+_IN_FULL = (
+    "Before it says that all is up to date, read every input and every finished file again, also "
+    "where nothing was written to them since they were last read."
+)
+VerifyFiles = Annotated[bool, common("--verify-files", "--verify", help=_IN_FULL)]
+VerifyFilesAlone = Annotated[bool, common("--verify-files", help=_IN_FULL)]
+"""The same where `verify` is a key of the command."""
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="Also run the family_file that a recipe names.",
+        rich_help_panel=OPTIONS,
+    ),
+]
 Sets = Annotated[
     list[str] | None,
     common("--set", metavar="KEY=VALUE", help="Set any key, such as optimizer.lr=1e-4."),
@@ -81,9 +96,13 @@ def spec_command(
         given = {flags[name]: value for name, value in given.items()}
         first = is_first_process()
         console = Console(shared["quiet"] or not first, shared["verbose"], shared["json"])
-        spec = _spec(cls, words, parse_set(shared["set_"] or []), given)
+        sets = parse_set(shared["set_"] or [])
+        spec = _spec(cls, words, sets, given)
+        if not (shared.get("allow_code", True) or "family_file" in {*given, *sets}):
+            spec = _without_code(spec, console)
         out = sys.stdout if streamed and first and not console.json else None
-        outcome = execute(spec, console, force=shared.get("force", False), out=out)
+        force, anew = shared.get("force", False), shared.get("verify_files", False)
+        outcome = execute(spec, console, force=force, anew=anew, out=out)
         if outcome.reused:
             console.note(f"{outcome.output} is up to date (--force to do it again)")
         if first:
@@ -103,6 +122,15 @@ def spec_command(
     return app
 
 
+def _without_code(spec: Spec, console: Console) -> Spec:
+    """The spec without the Python that its recipe names, where a command only looks."""
+    file = getattr(spec, "family_file", None)
+    if file is None or not spec.only_looks():
+        return spec
+    console.warn(f"{file} is not run to look at a checkpoint; --allow-code runs it")
+    return spec.model_copy(update={"family_file": None})
+
+
 def json_fields(result: type[Result]) -> str:
     """The line of help that names the fields of a command's JSON."""
     names = ", ".join(["schema", *result.model_fields])
@@ -114,6 +142,10 @@ def _common(cls: type[Spec]) -> dict[str, tuple[Any, Any]]:
     common: dict[str, tuple[Any, Any]] = {"set_": (Sets, None)}
     if "output" in cls.model_fields:
         common["force"] = (Force, False)
+        taken = "verify" in cls.model_fields
+        common["verify_files"] = (VerifyFilesAlone if taken else VerifyFiles, False)
+    if "family_file" in cls.model_fields and cls.only_looks is not Spec.only_looks:
+        common["allow_code"] = (AllowCode, False)
     return common | {
         "json": (Json, False),
         "quiet": (Quiet, False),

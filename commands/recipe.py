@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from tfcli.commands.help import Command, Group
-from tfcli.commands.options import Debug, Json, Quiet, Sets, Verbose, json_fields
+from tfcli.commands.options import AllowCode, Debug, Json, Quiet, Sets, Verbose, json_fields
 from tfcli.commands.output import finish, print_table
 from tfcli.console import Console
+from tfcli.families import load_family_file
 from tfcli.recipe.document import Document, read_document
 from tfcli.recipe.overrides import parse_set
 from tfcli.recipe.recipe import (
@@ -79,6 +80,8 @@ def show(
 
     def say(_: RecipeResult, console: Console) -> None:
         print(path.read_text(encoding="utf-8"), end="")  # noqa: T201
+        for step, file in resolved.family_files.items():
+            console.note(f"{step}: has a family_file, which is run with the step: {file}")
 
     steps = {
         step.name: {"command": step.spec.verb, **step.spec.model_dump(mode="json")}
@@ -97,25 +100,28 @@ def show(
 def validate(
     recipe: Name,
     set_: Sets = None,
+    allow_code: AllowCode = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     debug: Debug = False,
 ) -> None:
-    path = find_recipe(recipe)
-    checked = load_recipe(path, sets=parse_set(set_ or []), inputs=True)
+    path, sets = find_recipe(recipe), parse_set(set_ or [])
+    checked = load_recipe(path, sets=sets, inputs=True)
+    code = checked.family_files
+    if allow_code and code:
+        for file in dict.fromkeys(code.values()):
+            load_family_file(file)
+        checked = load_recipe(path, sets=sets, inputs=True)  # now with these families
 
     def say(result: RecipeCheckResult, console: Console) -> None:
         text = f"{path}: valid ({', '.join(result.steps)})"
         console.out.print(text, soft_wrap=True)
         for step, file in result.family_files.items():
-            console.out.print(f"{step}: has a family_file, which validating does not run: {file}")
+            how = "was run" if allow_code else "validating does not run (--allow-code does)"
+            console.out.print(f"{step}: has a family_file, which {how}: {file}")
 
-    files = {step.name: getattr(step.spec, "family_file", None) for step in checked.steps}
-    result = RecipeCheckResult(
-        steps=[step.name for step in checked.steps],
-        family_files={name: file for name, file in files.items() if file is not None},
-    )
+    result = RecipeCheckResult(steps=[step.name for step in checked.steps], family_files=code)
     finish(result, say, Console(quiet, verbose, json))
 
 

@@ -10,7 +10,16 @@ from typing import Annotated
 import typer
 
 from tfcli.commands.help import FILES, OPTIONS, Command
-from tfcli.commands.options import Debug, Force, Json, Quiet, Sets, Verbose, json_fields
+from tfcli.commands.options import (
+    Debug,
+    Force,
+    Json,
+    Quiet,
+    Sets,
+    Verbose,
+    VerifyFiles,
+    json_fields,
+)
 from tfcli.commands.output import finish, print_json, print_table
 from tfcli.commands.problems import as_problem
 from tfcli.console import Console
@@ -71,6 +80,7 @@ def run(
     ] = False,
     set_: Sets = None,
     force: Force = False,
+    verify_files: VerifyFiles = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -85,13 +95,15 @@ def run(
     if own and is_first_process():
         own -= claim(plan, file, console, force=force, dry_run=dry_run)
     if dry_run:
-        finish(_planned(plan, force), _show_plan, console)
+        for name, code in plan.family_files.items():
+            console.note(f"{name}: has a family_file, which is run with the step: {code}")
+        finish(_planned(plan, force, verify_files), _show_plan, console)
         return
     rows: list[StepResult] = []
     for number, step in enumerate(plan.steps, 1):
         console.note(f"[{number}/{len(plan.steps)}] {step.name} ({step.spec.verb})")
         began = perf_counter()
-        outcome = _run_step(step, console, force, replace=step.name in own)
+        outcome = _run_step(step, console, force, replace=step.name in own, anew=verify_files)
         seconds = perf_counter() - began
         if outcome.reused:
             console.note(f"  up to date: {outcome.output}")
@@ -116,9 +128,9 @@ def run(
         print_json(result.model_dump(mode="json"))
 
 
-def _run_step(step: Step, console: Console, force: bool, *, replace: bool) -> Outcome:
+def _run_step(step: Step, console: Console, force: bool, *, replace: bool, anew: bool) -> Outcome:
     try:
-        return execute(step.spec, console, force=force, replace=replace)
+        return execute(step.spec, console, force=force, replace=replace, anew=anew)
     except KeyboardInterrupt:
         console.note(f"in step {step.name}; run it again: finished steps are skipped")
         raise
@@ -158,10 +170,10 @@ def _check(plan: Recipe, force: bool) -> None:
             refuse_users_files(Path(target))
 
 
-def _planned(plan: Recipe, force: bool) -> RunPlanResult:
+def _planned(plan: Recipe, force: bool, anew: bool) -> RunPlanResult:
     steps = [
         PlannedStep(step=step.name, command=step.spec.verb, output=step.spec.target(), plan=what)
-        for step, what in zip(plan.steps, foresee(plan, force=force), strict=True)
+        for step, what in zip(plan.steps, foresee(plan, force=force, anew=anew), strict=True)
     ]
     return RunPlanResult(recipe=plan.name, output=plan.output, steps=steps)
 

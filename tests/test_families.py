@@ -23,17 +23,22 @@ EXAMPLE = Path(__file__).parents[1] / "docs/examples/own_family.py"
 
 
 @pytest.fixture(autouse=True)
-def forget_families():
+def forget():
+    """Forgets the families of a user's own: at the end, and when it is called."""
     known = dict(FAMILIES)
-    yield
-    FAMILIES.clear()
-    FAMILIES.update(known)
-    for name in [name for name in sys.modules if name.startswith("tfcli_family_")]:
-        del sys.modules[name]
+
+    def forget() -> None:
+        FAMILIES.clear()
+        FAMILIES.update(known)
+        for name in [name for name in sys.modules if name.startswith("tfcli_family_")]:
+            del sys.modules[name]
+
+    yield forget
+    forget()
 
 
 @pytest.fixture
-def checkpoint(tmp_path, tiny_tokenizer):
+def checkpoint(tmp_path, tiny_tokenizer, forget):
     """A checkpoint of the example's family, with a tokenizer."""
     load_family_file(str(EXAMPLE))
     config = config_from_recipe(
@@ -50,9 +55,7 @@ def checkpoint(tmp_path, tiny_tokenizer):
     )
     folder = tmp_path / "model"
     save_model(initialize(build(config)), folder, tokenizer_from=tiny_tokenizer)
-    FAMILIES.pop("parallel-llama")
-    for name in [name for name in sys.modules if name.startswith("tfcli_family_")]:
-        del sys.modules[name]
+    forget()
     return folder
 
 
@@ -125,7 +128,34 @@ def test_looking_at_a_recipe_runs_nothing_of_it(recipe, tmp_path, capsys, form):
     assert run(["recipe", "validate", str(path), "--json"]) == 0
     files = json.loads(capsys.readouterr().out)["family_files"]
     assert files == {"train": str(tmp_path / "mine.py")}
+    assert run(["run", str(path), "--dry-run", "--json"]) == 0
+    assert "train: has a family_file, which is run with the step" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()
+
+
+def test_looking_at_a_checkpoint_runs_what_the_user_names_and_nothing_else(tmp_path, checkpoint):
+    mine = tmp_path / "mine.py"
+    mine.write_text(f"{EXAMPLE.read_text()}\nopen({str(tmp_path / 'ran')!r}, 'w')\n")
+    look = {"path": str(checkpoint), "family_file": str(mine)}
+    recipe = tmp_path / "look.json"
+    recipe.write_text(json.dumps(look))
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"source": look["path"], "dry_run": True, "family_file": str(mine)}))
+    run(["convert", str(plan)])
+    assert run(["inspect", str(recipe)]) == 0
+    assert not (tmp_path / "ran").exists()
+    assert run(["inspect", str(recipe), "--allow-code"]) == 0
+    assert (tmp_path / "ran").exists()
+
+
+def test_with_a_word_validating_checks_the_config_of_an_own_family(recipe, forget, capsys):
+    right, wrong = recipe(EXAMPLE), {"residual_scal": 1.0}
+    assert run(["recipe", "validate", right, "--allow-code"]) == 0
+    assert "train: has a family_file, which was run" in capsys.readouterr().out
+    forget()
+    assert run(["recipe", "validate", recipe(EXAMPLE, **wrong)]) == 0
+    assert run(["recipe", "validate", recipe(EXAMPLE, **wrong), "--allow-code"]) == 2
+    assert "did you mean 'residual_scale'" in capsys.readouterr().err
 
 
 def test_its_rule_holds_both_ways(checkpoint):

@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from tests.hub import use
 from tfcli.convert.spec import ConvertSpec
 from tfcli.errors import UsageError, WorkError
-from tfcli.hub import commit_of, resolve
+from tfcli.hub import expecting, locate, resolve
 from tfcli.recipe.digests import InputDigests
 
 COMMIT = "a" * 40
@@ -222,7 +222,7 @@ def test_a_hub_id_may_name_a_file_or_a_quantization(
 ) -> None:
     found = resolve(f"org/{ref}")
     assert found.name == opened
-    assert commit_of(found) == COMMIT
+    assert COMMIT in found.parts
     weights = {name for name in fetched(found.parent) if not name.endswith(".json")}
     assert weights == {opened}
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -232,7 +232,7 @@ def test_a_hub_id_may_name_a_file_or_a_quantization(
 def test_a_model_in_parts_comes_with_all_of_them(online: None, cache: Path) -> None:
     found = resolve("org/good-GGUF:Q8_0")
     assert found.as_posix().endswith(PARTS[0])
-    assert commit_of(found) == COMMIT
+    assert COMMIT in found.parts
     assert fetched(found.parents[1]) == {"config.json", *PARTS}
 
 
@@ -259,11 +259,35 @@ def test_weights_as_their_authors_had_them_are_taken_where_there_are_no_others(
     assert fetched(resolve("org/original")) == {*ORIGINAL} - {"code.py"}
 
 
-@pytest.mark.parametrize("ref", ["org/good-GGUF:Q4_K_M", "org/good"])
-def test_the_record_of_a_step_names_the_commit_of_a_hub_id(
-    online: None, cache: Path, ref: str
+@pytest.mark.parametrize(
+    ("ref", "part"), [("org/good-GGUF:Q4_K_M", ", good-Q4_K_M.gguf"), ("org/good", "")]
+)
+def test_the_record_of_a_step_names_the_commit_and_the_part_of_a_hub_id(
+    online: None, cache: Path, ref: str, part: str
 ) -> None:
-    assert InputDigests(ConvertSpec(source=ref, output="out")) == {ref: f"commit {COMMIT}"}
+    assert InputDigests(ConvertSpec(source=ref, output="out")) == {ref: f"commit {COMMIT}{part}"}
+    assert not cache.exists()  # nothing is fetched to know that
+
+
+def test_what_a_step_fetches_is_hashed_when_it_is_done(online: None, cache: Path) -> None:
+    spec = ConvertSpec(source="org/good", output="out")
+    found = InputDigests(spec)
+    assert found["org/good"] == f"commit {COMMIT}"
+    fetched_file = resolve("org/good") / "model.safetensors"
+    assert found.confirm() == []
+    # This hub names no file after its hash, so the content has one of its own.
+    assert found["org/good"] == InputDigests(spec)["org/good"] != f"commit {COMMIT}"
+    fetched_file.write_text("edited in the cache")
+    assert InputDigests(spec)["org/good"] != found["org/good"]
+
+
+def test_what_a_step_records_is_what_it_opens(online: None, cache: Path) -> None:
+    asked = locate("org/good")
+    with expecting({asked.ref: asked.commit}):
+        assert resolve("org/good").name == COMMIT
+    with expecting({asked.ref: "b" * 40}), pytest.raises(WorkError, match="changed on the hub"):
+        resolve("org/good")
+    assert resolve("org/good").name == COMMIT
 
 
 def test_a_hub_that_does_not_answer(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ class Ended:
         code: its exit code; None where a signal ended it.
         what, where, fix: of the error that it ended with; empty without.
         said: what it wrote to stderr.
+        reached: whether the call came at which something was to happen.
         cpu: seconds of the processor.
         peak: bytes of memory above what the process had before.
     """
@@ -37,6 +38,7 @@ class Ended:
     peak: int
     fix: str = ""
     said: str = ""
+    reached: bool = False
 
 
 class Warm:
@@ -77,6 +79,7 @@ class Warm:
             found.get("peak", 0),
             error.get("fix") or "",
             found.get("said", ""),
+            found.get("reached", False),
         )
 
     def run(self, *arguments: str, **bounds: Any) -> Ended:

@@ -71,7 +71,10 @@ def _bounded(job: dict[str, Any]) -> dict[str, Any]:
         fault = job["fault"]
         arm = ctypes.CDLL(None).faults_arm
         arm(os.fsencode(fault.pop("folder")), *(ctypes.c_long(v) for v in fault.values()))
-    return {**_work(job["arguments"]), "peak": _status("VmHWM") - before}
+    found = {**_work(job["arguments"]), "peak": _status("VmHWM") - before}
+    if job.get("fault"):
+        found["reached"] = bool(ctypes.CDLL(None).faults_reached())
+    return found
 
 
 def _work(arguments: list[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ runs nothing of it. Code that a checkpoint brings along never does.
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 from pathlib import Path
@@ -33,9 +34,9 @@ def load_family_file(path: str) -> str:
     file = Path(path).expanduser()
     if not file.is_file():
         raise UsageError(f"there is no file {path}", where="family_file")
-    module_name = f"tfcli_family_{file.stem}_{abs(hash(file.resolve()))}"
-    if module_name in sys.modules:
+    if has_run(path):
         return path
+    module_name = _module_name(path)
     families = getattr(_run(file, module_name), NAME, None)
     if not isinstance(families, (list, tuple)) or not families:
         del sys.modules[module_name]
@@ -47,6 +48,50 @@ def load_family_file(path: str) -> str:
     for family in families:
         register(family)
     return path
+
+
+def has_run(path: str) -> bool:
+    """Whether a file of families was run in this process, and found to have some."""
+    return _module_name(path) in sys.modules
+
+
+def _module_name(path: str) -> str:
+    file = Path(path).expanduser()
+    return f"tfcli_family_{file.stem}_{abs(hash(file.resolve()))}"
+
+
+def modules_beside(file: Path) -> list[Path]:
+    """The Python files beside a family's file that its imports may mean, and theirs.
+
+    Nothing is run: what the text of a file imports is looked for where the file lies. A package
+    counts with all that is in it.
+    """
+    found: dict[Path, None] = {}
+    waiting = [file]
+    while waiting:
+        for name in _imported(waiting.pop()):
+            for home in {file.parent, file.resolve().parent}:  # whichever the file asks for
+                places = [home / f"{name}.py", *(home / name).rglob("*.py")]
+                new = [place for place in places if place.is_file() and place not in found]
+                found.update(dict.fromkeys(new))
+                waiting += new
+    return sorted(found)
+
+
+def _imported(file: Path) -> set[str]:
+    """The first parts of the names of all modules that a file imports, anywhere in it."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()  # whoever runs it says what is wrong
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+            found |= {alias.name for alias in node.names} if not node.module else set()
+    return {name for name in found if name.isidentifier()}
 
 
 def _run(file: Path, module_name: str) -> ModuleType:
@@ -87,7 +132,7 @@ def _must_exist(path: str) -> str:
 
 
 FamilyFile = Annotated[
-    Annotated[str, Role("input"), AfterValidator(_must_exist)] | None,
+    Annotated[str, Role("input", reads="code"), AfterValidator(_must_exist)] | None,
     Field(description="A Python file of yours with model families; it is run."),
 ]
 """A spec's key `family_file`. Reading a spec only looks whether the file is there; `execute` loads

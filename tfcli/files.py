@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 import stat
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tfcli.digest_cache import DigestCache, Identity, identity_of, own_cache
 from tfcli.errors import WorkError
 
-_WRITTEN: dict[tuple[int, int, int, int], str] = {}  # a file's identity -> SHA-256, told once
+_TRIES = 3  # readings of a file that is written to meanwhile
+UNREAD = (".git", ".cache")
+"""Folders that tools keep inside of others: nothing in them is read, copied or hashed."""
 _MAX_NAME = 255  # bytes of a name in a folder, on Linux's file systems
 
 
@@ -77,27 +82,58 @@ def sync_entry(path: Path | str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems have no flushing of folders: there is nothing to wait for then.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not Path(path).is_dir():
+            raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(descriptor)
 
 
-def digest_file(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    known = _WRITTEN.pop(_identity(path), None)
-    if known is not None:
-        return known
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def digest_file(path: Path, *, anew: bool = False) -> str:
+    """The SHA-256 of a file's bytes, in hex; see `read_digest`."""
+    return read_digest(path, anew=anew)[1]
+
+
+def read_digest(path: Path, *, anew: bool = False) -> tuple[Identity, str]:
+    """What a regular file was when it was hashed, and the SHA-256 of its bytes, in hex.
+
+    What this machine has hashed before is not read again while the file is the same.
+
+    Args:
+        path: the file.
+        anew: read it in any case.
+
+    Raises:
+        WorkError: it is written to while it is read.
+    """
+    for _ in range(_TRIES):
+        with path.open("rb") as file:
+            before = identity_of(os.fstat(file.fileno()))
+            known = None if anew else _digests().find(before)
+            if known is not None:
+                return before, known
+            settled = before.is_settled
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            after = identity_of(os.fstat(file.fileno()))
+        if before == after:
+            # A write in the same tick of the clock as the last one would not show.
+            if settled:
+                _digests().remember(before, digest)
+            return before, digest
+    raise WorkError(
+        "is written to while it is read", where=str(path), fix="run it again when that has ended"
+    )
 
 
 def remember_digest(path: Path, digest: str) -> None:
-    """Spare the next `digest_file` of a file that this process wrote and hashed meanwhile."""
-    _WRITTEN[_identity(path)] = digest
+    """Spare `digest_file` the reading of a file that this process has just written and hashed."""
+    _digests().remember(identity_of(path.stat()), digest)
 
 
-def _identity(path: Path) -> tuple[int, int, int, int]:
-    stat = path.stat()
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+@cache
+def _digests() -> DigestCache:
+    return own_cache()
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -118,6 +154,12 @@ def inside(folder: Path, name: str) -> Path:
             f"the file name {name!r} leads outside its folder",
             where=str(folder),
             fix="get the checkpoint from a source you trust; file names must be plain",
+        )
+    if not set(UNREAD).isdisjoint(pure.parts):
+        raise WorkError(
+            f"the file name {name!r} leads into a folder that tools keep for themselves",
+            where=str(folder),
+            fix="get the checkpoint from a source you trust",
         )
     path = folder / pure
     try:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import errno
 import glob
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tfcli.errors import UsageError, WorkError
-from tfcli.hub_choice import HubRef, choose, parse_ref
+from tfcli.hub_choice import Choice, HubRef, choose, parse_ref
 
 _FILE_ENDINGS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".json", ".yaml", ".yml")
+_EXPECTED: dict[HubRef, str] = {}  # reference -> the commit that the running step has recorded
 
 
 def resolve(ref: str | Path) -> Path:
@@ -28,27 +30,98 @@ def resolve(ref: str | Path) -> Path:
             `org/name@revision`. What exists here wins.
 
     Returns:
-        The path as given; or the folder of the hub's cache, or a file in it, see `commit_of`.
+        The path as given; or the folder of the hub's cache, which its commit names, or a file in
+        it.
 
     Raises:
         UsageError: neither here nor a hub id, the hub has no such model, revision or part, or it
             holds several and none is named.
         WorkError: access is refused, or the hub cannot be reached and the cache lacks the model.
     """
-    path = Path(ref).expanduser()
-    text = str(ref)
-    if text.strip() and path.exists():
+    path = local_path(ref)
+    if path is not None:
         return path
+    asked = _required(ref)
+    choice = choose(names_of(asked), asked)
+    folder = download(asked.name, asked.revision, files=choice.files)
+    expected = _EXPECTED.get(asked, folder.name)
+    if folder.name != expected:
+        raise WorkError(
+            f"{asked.name} changed on the hub meanwhile, from commit {expected} to {folder.name}",
+            fix=f"run it again, or name the commit: {asked.name}@{folder.name}",
+        )
+    return folder if choice.opened is None else folder / choice.opened
+
+
+def local_path(ref: str | Path) -> Path | None:
+    """What a reference means here, a leading `~` resolved; None: nothing here."""
+    try:
+        path = Path(ref).expanduser()
+        return path if str(ref).strip() and path.exists() else None
+    except (RuntimeError, ValueError):  # ~name of nobody; a name that no file can have
+        return None
+
+
+@dataclass(frozen=True)
+class Located:
+    """What a reference means on the hub now.
+
+    Args:
+        ref: the reference.
+        commit: what its revision is.
+        choice: the files that it means.
+    """
+
+    ref: HubRef
+    commit: str
+    choice: Choice
+
+
+def locate(ref: str) -> Located:
+    """Find out what a reference to the hub means. No file of it is fetched.
+
+    Raises:
+        UsageError, WorkError: as `resolve`.
+    """
+    asked = _required(ref)
+    commit, names = _listing(asked)
+    return Located(asked, commit, choose(names, asked))
+
+
+def cached_files(located: Located) -> dict[str, Path]:
+    """The files that a reference means, by name, where the cache has all of them; else none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = {}
+    for name in located.choice.files:
+        path = try_to_load_from_cache(located.ref.name, name, revision=located.commit)
+        if not isinstance(path, str):
+            return {}
+        found[name] = Path(path)
+    return found
+
+
+@contextmanager
+def expecting(commits: Mapping[HubRef, str]) -> Iterator[None]:
+    """See to it that references mean these commits, inside the block, whenever one is resolved."""
+    before = dict(_EXPECTED)
+    _EXPECTED.update(commits)
+    try:
+        yield
+    finally:
+        _EXPECTED.clear()
+        _EXPECTED.update(before)
+
+
+def _required(ref: str | Path) -> HubRef:
     asked = hub_ref(ref)
     if asked is None:
         raise UsageError(
-            f"there is no such file or folder: {text}",
+            f"there is no such file or folder: {ref}",
             fix="name a checkpoint folder, or a hub id such as org/name, org/name@revision or "
             "org/name:Q4_K_M",
         )
-    choice = choose(names_of(asked), asked)
-    folder = download(asked.name, asked.revision, files=choice.files)
-    return folder if choice.opened is None else folder / choice.opened
+    return asked
 
 
 def hub_ref(ref: str | Path) -> HubRef | None:
@@ -59,11 +132,6 @@ def hub_ref(ref: str | Path) -> HubRef | None:
     return asked
 
 
-def commit_of(path: Path) -> str:
-    """The commit of what `resolve` found on the hub: the cache's folders are named by it."""
-    return next(each.name for each in (path, *path.parents) if each.parent.name == "snapshots")
-
-
 def names_of(ref: HubRef) -> list[str]:
     """The names of a repository's files; without the hub, of those that the cache holds.
 
@@ -71,25 +139,32 @@ def names_of(ref: HubRef) -> list[str]:
         UsageError: the hub has no such model or revision.
         WorkError: access is refused, or the hub cannot be reached and the cache lacks the model.
     """
+    return _listing(ref)[1]
+
+
+def _listing(ref: HubRef) -> tuple[str, list[str]]:
+    """The commit that a reference means, and the names of its files."""
     from huggingface_hub import HfApi, constants, errors, snapshot_download
 
     with explained(ref.name, ref.revision):
         if not constants.HF_HUB_OFFLINE:
             try:
                 # One request without retries; listing the tree tries for half a minute.
-                siblings = HfApi().model_info(ref.name, revision=ref.revision or "main").siblings
-                return [sibling.rfilename for sibling in siblings or ()]
+                found = HfApi().model_info(ref.name, revision=ref.revision or "main")
+                return str(found.sha), [sibling.rfilename for sibling in found.siblings or ()]
             except (errors.HTTPError, OSError) as error:
                 # What the hub refuses is its answer; where there is none, the cache is asked.
                 response = getattr(error, "response", None)
                 if response is not None and response.status_code < 500:
                     raise
         # Without patterns, the client asks for all files of the repository.
-        found = snapshot_download(
+        cached = snapshot_download(
             ref.name, revision=ref.revision, allow_patterns=[], local_files_only=True
         )
-    folder = Path(found)
-    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    folder = Path(cached)
+    return folder.name, [
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    ]
 
 
 def download(

@@ -22,6 +22,8 @@ _REF = re.compile(
     re.ASCII,
 )
 _CONFIGS = ("config.json", "adapter_config.json")
+SMALL = (*_CONFIGS, *COMPANIONS)
+"""Patterns of the configs, and of what goes along with any checkpoint."""
 _ADAPTERS = ("adapter_model.bin",)
 # The weights as their authors first had them, beside a copy that everybody reads.
 _COPIES = ("consolidated*",)
@@ -87,7 +89,7 @@ def choose(names: Iterable[str], ref: HubRef) -> Choice:
 
 def small_files(names: Iterable[str]) -> list[str]:
     """The configs, and what goes along with any checkpoint."""
-    return _fitting(names, (*_CONFIGS, *COMPANIONS))
+    return _fitting(names, SMALL)
 
 
 def _weights(names: Sequence[str], ref: HubRef) -> tuple[list[str], str | None]:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tfcli import files as files_module
 from tfcli.commands.app import run
+from tfcli.recipe import content
 
 RECIPE = """\
 name: demo
@@ -170,3 +172,28 @@ def test_what_cannot_be_replaced_is_found_before_the_first_step(tfcli):
         assert "did not make: thesis.txt" in error["what"]
     assert Path("runs/demo/text/run.json").read_bytes() == before
     assert ran(tfcli("run", "r.yaml", "--set", "steps.words.vocab_size=310")) == ["words"]
+
+
+@pytest.mark.parametrize("command", [["run", "r.yaml"], ["run", "r.yaml", "--dry-run"]])
+def test_a_full_check_reads_what_this_machine_has_hashed_before(tfcli, monkeypatch, command):
+    tfcli("run", "r.yaml")
+    files = [*Path("texts").iterdir(), *Path("runs/demo/text").glob("*.jsonl")]
+    read = []
+    real = files_module.read_digest
+
+    def counted(path, *, anew=False):
+        read.extend([path.name] * anew)
+        return real(path, anew=anew)
+
+    for module in (files_module, content):
+        monkeypatch.setattr(module, "read_digest", counted)
+    tfcli(*command)
+    assert read == []
+    tfcli(*command, "--verify-files")
+    assert {path.name for path in files} <= set(read)
+
+
+def test_a_command_takes_the_flag_under_two_names_where_it_has_no_such_key(tfcli):
+    data = ["data", "texts", "out", "--validation", "0.2", "--test", "0.2"]
+    made = tfcli(*data)
+    assert tfcli(*data, "--verify-files") == tfcli(*data, "--verify") == made

@@ -37,6 +37,12 @@ void faults_arm(const char *folder, long at, int what, int lasts, int lacks, int
     alone = no_threads;
 }
 
+/* Whether the call that was meant has come. */
+int faults_reached(void)
+{
+    return left <= 0;
+}
+
 static int below_root(const char *path)
 {
     return *root && !strncmp(path, root, strlen(root));

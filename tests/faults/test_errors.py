@@ -34,8 +34,10 @@ def check_next(scene: Scene) -> None:
     assert not waits or (scene.place.output / "run.json").read_bytes() == made
 
 
+# EINVAL is also what a file system answers that cannot exchange names or flush folders.
 @pytest.mark.parametrize(
-    "error", ["ENOSPC", *(pytest.param(e, marks=pytest.mark.faults) for e in ERRORS[1:])]
+    "error",
+    ["ENOSPC", *(pytest.param(e, marks=pytest.mark.faults) for e in (*ERRORS[1:], "EINVAL"))],
 )
 def test_one_call_fails(scene: Scene, error: str) -> None:
     """Nothing hidden is left behind, but what waits for its name or to be deleted."""
@@ -44,6 +46,8 @@ def test_one_call_fails(scene: Scene, error: str) -> None:
         scene.reset()
         calls += 1
         ended = scene.run("--force", fault=scene.fault(calls, action=number(error)))
+        if not ended.reached:
+            break
         check(scene, ended)
         left = scene.left()
         if ended.code:
@@ -52,9 +56,7 @@ def test_one_call_fails(scene: Scene, error: str) -> None:
         elif left:
             assert "could not be deleted" in ended.said, ended
         check_next(scene)
-        if calls > 25 and not ended.code and not ended.said.count("warning"):
-            break
-    assert failed > 15
+    assert calls > 25 and failed > 15
 
 
 @pytest.mark.faults
@@ -68,13 +70,12 @@ def test_every_call_fails_from_one_on(scene: Scene, error: str, lacks: int) -> N
         calls += 1
         fault = scene.fault(calls, action=number(error), lasting=True, lacks=lacks)
         ended = scene.run("--force", fault=fault)
+        if not ended.reached:
+            break
         check(scene, ended)
         failed += bool(ended.code)
-        quiet = not ended.code and not ended.said.count("warning")
         check_next(scene)
-        if quiet:
-            break
-    assert failed > 15
+    assert calls > 25 and failed > 15
 
 
 def test_a_thread_that_cannot_start_is_named_and_leaves_nothing(scene: Scene) -> None:

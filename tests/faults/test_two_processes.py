@@ -3,7 +3,6 @@ own: nothing finished is lost, and neither undoes what the other does."""
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import time
@@ -14,6 +13,7 @@ import pytest
 
 from tests.faults.conftest import Scene, load
 from tests.faults.preload import STOP
+from tests.faults.test_kills import LACKS
 from tests.warm import Ended
 
 ALLOWED = ("another tfcli process", "cannot take its name", "by another data run")
@@ -71,7 +71,7 @@ def calls_of(scene: Scene, lacks: int) -> int:
         count += 1
 
 
-@pytest.mark.parametrize("lacks", [0, errno.EINVAL], ids=["exchange", "none"])
+@pytest.mark.parametrize("lacks", LACKS[:2])
 def test_one_runs_while_the_other_is_stopped(scenes: tuple[Scene, Scene], lacks: int) -> None:
     """Another work, and the same one, at each call."""
     one, two = scenes
@@ -85,7 +85,7 @@ def test_one_runs_while_the_other_is_stopped(scenes: tuple[Scene, Scene], lacks:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("lacks", [0, errno.EINVAL], ids=["exchange", "none"])
+@pytest.mark.parametrize("lacks", LACKS[:2])
 def test_each_is_stopped_at_each_call(scenes: tuple[Scene, Scene], lacks: int) -> None:
     one, two = scenes
     for at in range(1, calls_of(one, lacks) + 1):

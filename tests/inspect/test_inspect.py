@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.errors import UsageError, WorkError
+from tfcli.evaluate.spec import EvalSpec
+from tfcli.files import write_json
 from tfcli.inspect.run import run
 from tfcli.inspect.spec import InspectResult, InspectSpec
 from tfcli.recipe.job import Job
+from tfcli.recipe.record import make_record
 
 
 def inspect(path: Path) -> InspectResult:
@@ -298,6 +302,9 @@ def test_folders_that_are_no_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no config\.json") as error:
         inspect(tmp_path)
     assert error.value.where == str(tmp_path)
-    (tmp_path / "run.json").write_text('{"schema": "tfcli.run/1", "command": "eval"}')
+    spec = EvalSpec(model="m", data="d", output=str(tmp_path))
+    hashes = {"m": "commit 1", "d": "commit 2"}
+    record = make_record(spec, "key", hashes, tmp_path, {}, datetime.now(UTC))
+    write_json(tmp_path / "run.json", record)
     with pytest.raises(UsageError, match="what `tfcli eval` made, not a model"):
         inspect(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +158,14 @@ def test_tensors_that_fit_nothing_are_named(base: Path, tmp_path: Path) -> None:
         (lora(), {"use_qalora": True}, "use_qalora: True changes what the adapter computes"),
         (lora(), {"a_key_of_tomorrow": 1}, "a_key_of_tomorrow: 1 changes"),
         (lora(), {"init_lora_weights": "pissa_niter_4"}, "changed the base too"),
-        (lora(), {"r": 0}, "r: 0 is no number above 0"),
+        (lora(), {"r": 0}, "'r': input should be greater than 0"),
+        (lora(), {"r": True}, "'r': input should be a valid number"),
+        (lora(), {"lora_alpha": "4"}, "'lora_alpha': input should be a valid number"),
+        (lora(), {"lora_alpha": math.inf}, "'lora_alpha': input should be a finite number"),
+        (lora(), {"use_rslora": "no"}, "'use_rslora': input should be a valid boolean"),
+        (lora(), {"alpha_pattern": {"q": -1}}, "'alpha_pattern.q': input should be greater"),
         (lora(), {"alpha_pattern": {"(": 1}}, "alpha_pattern: bad pattern"),
-        (lora(), {"rank_pattern": [1]}, "rank_pattern: expected an object"),
+        (lora(), {"rank_pattern": [1]}, "'rank_pattern': input should be a valid dictionary"),
     ],
 )
 def test_adapters_that_are_refused(

@@ -111,6 +111,26 @@ def test_whole_tensors_of_a_full_finetune_take_the_base_s_place(tmp_path: Path) 
     assert torch.equal(open_tensors(tmp_path / "out")[f"{Q}.weight"], new)
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"lora_parameters": [8]}, "'lora_parameters': input should be a valid dictionary"),
+        ({"lora_parameters": {"rank": 0, "alpha": 8}}, "'lora_parameters.rank': input should be"),
+        ({"lora_parameters": {"scale": "20"}}, "'lora_parameters.scale': input should be"),
+        ({"fine_tune_type": 3}, "'fine_tune_type': input should be a valid string"),
+    ],
+)
+def test_settings_of_another_type_are_named(
+    tmp_path: Path, settings: dict[str, Any], says: str
+) -> None:
+    base = base_folder(tmp_path / "base")
+    odd = mlx(tmp_path / "odd", factors(Q, 32, 32), fine_tune_type="lora")
+    (odd / "adapter_config.json").write_text(json.dumps({"fine_tune_type": "lora", **settings}))
+    with pytest.raises(WorkError, match=says) as caught:
+        merge(base, odd, tmp_path / "out")
+    assert caught.value.where == str(odd / "adapter_config.json")
+
+
 def test_what_of_mlx_is_not_merged_is_named(tmp_path: Path) -> None:
     base = base_folder(tmp_path / "base")
     odd = mlx(tmp_path / "odd", factors(Q, 32, 32), fine_tune_type="vera")

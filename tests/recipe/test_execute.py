@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tfcli.console import Console
 from tfcli.data.spec import DataSpec
-from tfcli.errors import UsageError
+from tfcli.digest_cache import identity_of
+from tfcli.errors import UsageError, WorkError
 from tfcli.recipe.execute import execute
 from tfcli.recipe.record import read_record
 
@@ -177,3 +179,61 @@ def test_what_a_library_prints_is_not_among_the_results(texts, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert json.loads(done.stdout)["schema"] == "tfcli.data/1"
     assert "hello from a library" in done.stderr
+
+
+def test_a_damaged_record_needs_a_word_and_no_more(texts, tmp_path):
+    run = prepare(texts, tmp_path / "out")
+    run()
+    record = tmp_path / "out/run.json"
+    for damage in (lambda text: text[:60], lambda text: text.replace('"files": {', '"files": [{')):
+        record.write_text(damage(record.read_text()))
+        with pytest.raises(UsageError, match="is damaged") as caught:
+            run()
+        assert "--force" in caught.value.fix
+        assert run(force=True).reused is False
+        assert run().reused is True
+
+
+def test_an_input_that_changes_while_it_is_read_leaves_nothing(texts, tmp_path):
+    (texts / "photo.png").write_bytes(b"no text")
+
+    class Meanwhile(Console):
+        """Another program writes while the step reads: it says here what it does not read."""
+
+        def warn(self, message):
+            (texts / "0.txt").write_text("Another text altogether.")
+
+    spec = DataSpec(source=str(texts), output=str(tmp_path / "out"), validation=0.2, test=0.2)
+    with pytest.raises(WorkError, match="was changed while") as caught:
+        execute(spec, Meanwhile(quiet=True))
+    assert caught.value.where == str(texts / "0.txt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["texts"]
+
+
+def test_an_edited_figure_runs_the_step_again(texts, tmp_path):
+    run = prepare(texts, tmp_path / "out")
+    true = run().result
+    record = tmp_path / "out/run.json"
+    values = json.loads(record.read_text())
+    values["result"]["documents"] += 1
+    record.write_text(json.dumps(values))
+    again = run()
+    assert (again.reused, again.result) == (False, true)
+
+
+def test_a_full_check_finds_what_size_and_times_hide(texts, tmp_path, monkeypatch):
+    run = prepare(texts, tmp_path / "out")
+    run()
+    known = {}  # a machine that has seen this very file with another content
+    monkeypatch.setattr(
+        "tfcli.files._digests",
+        lambda: SimpleNamespace(find=known.get, remember=lambda *_: None),
+    )
+    path = tmp_path / "out/train.jsonl"
+    known_before = read_record(tmp_path / "out")["files"]["train.jsonl"]["sha256"]
+    content = path.read_bytes()
+    path.write_bytes(content[::-1])
+    known[identity_of(path.stat())] = known_before
+    assert run().reused is True
+    assert run(anew=True).reused is False
+    assert path.read_bytes() == content

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tfcli.train.log import MetricsLog, read_metrics
 
 
@@ -16,9 +18,29 @@ def test_going_on_drops_the_lines_after_the_step_and_the_one_cut_short(tmp_path)
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
     log = MetricsLog(path, steps=2)
-    log.write({"step": 3, "again": True})
+    log.write({"step": 3, "again": 1.5})
     log.close()
-    assert read_metrics(path) == [{"step": 1}, {"step": 2}, {"step": 3, "again": True}]
+    assert read_metrics(path) == [{"step": 1}, {"step": 2}, {"step": 3, "again": 1.5}]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        "3",
+        '{"loss": 1}',
+        '{"step": "2"}',
+        '{"step": 2.5}',
+        '{"step": 2, "loss": "low"}',
+        '{"step": true}',
+        "[" * 100_000,
+        "\udcff",
+    ],
+)
+def test_a_line_that_is_no_figures_ends_what_is_read(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(f'{{"step": 1}}\n{line}\n{{"step": 3}}\n'.encode(errors="surrogateescape"))
+    assert read_metrics(path) == [{"step": 1}]
 
 
 def test_other_processes_write_nothing(tmp_path):

@@ -6,12 +6,12 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 import tfcli
-from tfcli.recipe.record import RECORD
-
-CARD = "README.md"
+from tfcli.hub import local_path
+from tfcli.hub_choice import parse_ref
+from tfcli.recipe.record import CARD as CARD
+from tfcli.recipe.record import CARD_SAYS
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,19 @@ class Origin:
     @property
     def is_local(self) -> bool:
         """Whether it is a folder or file here, and not on the hub."""
-        return Path(self.ref).expanduser().exists()
+        return local_path(self.ref) is not None
 
     @property
     def name(self) -> str:
         """What it is called in the card."""
-        return Path(self.ref).expanduser().resolve().name if self.is_local else self.ref
+        path = local_path(self.ref)
+        return self.ref if path is None else path.resolve().name
+
+    @property
+    def repository(self) -> str:
+        """The repository of one on the hub, without the revision and the part that were named."""
+        ref = parse_ref(self.ref)
+        return self.ref if ref is None else ref.name
 
 
 def card_text(
@@ -50,7 +57,7 @@ def card_text(
         hashes: the hash or hub commit of each origin, by its ref.
         facts: what is to be told, by its name; those that are empty are left out.
     """
-    hub = [origin.ref.partition("@")[0] for origin in origins if not origin.is_local]
+    hub = [origin.repository for origin in origins if not origin.is_local]
     lines = ["---"]
     if len(hub) == 1:
         lines.append(f"base_model: {hub[0]}")
@@ -68,7 +75,7 @@ def card_text(
     lines += [
         _row("made by", made + version("torch")),
         "",
-        f"Each tensor, every version and the hashes of all files are in `{RECORD}`.",
+        CARD_SAYS,
         "",
     ]
     return "\n".join(lines)

@@ -39,8 +39,7 @@ def find_config(
     Raises:
         WorkError: there is none although one is required, or it cannot be read.
     """
-    places = [config_from] if config_from is not None else [path, path.resolve().parent]
-    for place in places:
+    for place in config_places(path) if config_from is None else [config_from]:
         if (place / CONFIG).is_file():
             return read_object(place, CONFIG), place
     if not required and config_from is None:
@@ -52,6 +51,11 @@ def find_config(
         where=str(path if config_from is None else config_from),
         fix="name a folder that has it, such as the model that was trained, with config_from",
     )
+
+
+def config_places(path: Path) -> list[Path]:
+    """The folders in which the config.json of a folder of weights may be; the first counts."""
+    return [path] if (path / CONFIG).is_file() else [path, path.resolve().parent]
 
 
 def unwrap(names: Iterable[str], config: Mapping[str, Any]) -> dict[str, str]:

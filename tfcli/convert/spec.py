@@ -108,6 +108,9 @@ class ConvertSpec(Spec):
     def target(self) -> str | None:
         return None if self.dry_run else self.output
 
+    def only_looks(self) -> bool:
+        return self.dry_run
+
     @property
     def max_shard_bytes(self) -> int:
         """`shard_size` in bytes."""

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tfcli.data.documents import Document, load_documents, python_docs
 from tfcli.data.paragraphs import keep_once
-from tfcli.data.spec import PYTHON_DOCS, DataResult, DataSpec, SplitSize
+from tfcli.data.spec import DataResult, DataSpec, SplitSize
 from tfcli.data.split import split_documents
 from tfcli.recipe.job import Job
+from tfcli.recipe.shared_keys import PYTHON_DOCS
 from tfcli.units import plural
 
 
@@ -20,10 +21,11 @@ def run(spec: DataSpec, job: Job) -> DataResult:
         UsageError: the source is of an unknown kind, or has too few documents to split.
         WorkError: a file that cannot be read as text.
     """
-    if spec.source == PYTHON_DOCS:
+    if spec.source == PYTHON_DOCS.name:
         found = python_docs()
     else:
         found = load_documents(spec.source, spec.text_field, console=job.console)
+    job.has_read(spec.source)
     job.console.note(plural(len(found), "document"))
     clean = keep_once(found)
     splits = split_documents(

@@ -6,10 +6,8 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tfcli.recipe.shared_keys import Seed, TextField
+from tfcli.recipe.shared_keys import PYTHON_DOCS, Seed, TextField
 from tfcli.recipe.spec import OutputPath, Result, Role, Spec
-
-PYTHON_DOCS = "python-docs"
 
 
 class DataSpec(Spec):

@@ -23,8 +23,8 @@ from tfcli.models.config import ModelConfig
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
 from tfcli.ready import load_ready
+from tfcli.recipe.content import digest_input
 from tfcli.recipe.job import Job
-from tfcli.recipe.record import digest_input
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.tokenizers.widths import token_bytes
 
@@ -45,6 +45,8 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         job.console.note(note)
     tokenizer = load_tokenizer(checkpoint.beside)
     texts = read_documents(spec.data, spec.text_field, split="test", console=job.console)
+    text_hash = digest_input(_file_read(spec.data), "file")
+    job.has_read(spec.data)
     config = checkpoint.model_config
     task = model_task(spec, config)
     settings = read_settings(load_generation_config(checkpoint.beside), config)
@@ -114,7 +116,7 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         dtype=dtype_name(model.dtype),
         device=device.type,
         data=spec.data,
-        data_sha256=digest_input(_file_read(spec.data)),
+        data_sha256=text_hash,
         tokenizer_sha256=tokenizer.fingerprint,
         compression=_compression(spec, texts),
         seconds=seconds,

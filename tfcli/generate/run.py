@@ -42,6 +42,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     """
     device = pick_device(spec.device)
     prompts = read_prompts(spec)
+    job.has_read(*filter(None, [spec.prompts]))
     checkpoint = open_model(spec.model)
     for note in checkpoint.notes:
         job.console.note(note)

@@ -35,6 +35,9 @@ class InspectSpec(Spec):
     )
     family_file: FamilyFile = None
 
+    def only_looks(self) -> bool:
+        return True
+
 
 class TensorLine(BaseModel):
     """One stored tensor."""

@@ -139,14 +139,3 @@ def open_adapter(ref: str) -> Adapter:
     adapter = (open_mlx if is_mlx(config) else open_peft)(folder, config)
     is_source(adapter.files)
     return adapter
-
-
-def number(value: Any, key: str) -> Any:
-    """A number of an adapter's config.
-
-    Raises:
-        WorkError: it is none, or not above 0.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise WorkError(f"{key}: {value!r} is no number above 0", where=CONFIG)
-    return value

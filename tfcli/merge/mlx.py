@@ -18,7 +18,8 @@ from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 from tfcli.files import inside
-from tfcli.merge.adapter import CONFIG, Adapter, Method, number
+from tfcli.merge.adapter import CONFIG, Adapter, Method
+from tfcli.merge.settings import check_mlx
 
 WEIGHTS = "adapters.safetensors"
 _ROLES = {"lora_a": "a", "lora_b": "b", "m": "magnitude"}
@@ -39,6 +40,7 @@ def open_mlx(folder: Path, config: Mapping[str, Any]) -> Adapter:
         WorkError: broken files, or an adapter of a kind that is not merged.
     """
     where = str(folder / CONFIG)
+    check_mlx(config, where)
     if not (folder / WEIGHTS).exists():
         raise WorkError(
             f"the folder has no {WEIGHTS}", where=str(folder), fix="it is an adapter of MLX"
@@ -51,8 +53,6 @@ def open_mlx(folder: Path, config: Mapping[str, Any]) -> Adapter:
             fix="merged are lora, dora and full",
         )
     settings = config.get("lora_parameters") or {}
-    if not isinstance(settings, dict):
-        raise WorkError("lora_parameters: expected an object", where=where)
     scale = 1.0 if method == "full" else _scale(settings)
     source = open_tensors(inside(folder, WEIGHTS))
     chosen: Method = method
@@ -78,9 +78,9 @@ def open_mlx(folder: Path, config: Mapping[str, Any]) -> Adapter:
 
 def _scale(settings: Mapping[str, Any]) -> float:
     """`scale`; the first versions multiplied it by alpha / rank."""
-    scale: float = number(settings.get("scale", 20.0), "scale")
+    scale: float = settings.get("scale", 20.0)
     if "alpha" in settings:
-        scale *= number(settings["alpha"], "alpha") / number(settings.get("rank", 8), "rank")
+        scale *= settings["alpha"] / settings.get("rank", 8)
     return scale
 
 

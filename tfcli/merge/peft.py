@@ -16,7 +16,8 @@ from typing import Any
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.errors import WorkError
 from tfcli.files import inside
-from tfcli.merge.adapter import CONFIG, Adapter, Method, number
+from tfcli.merge.adapter import CONFIG, Adapter, Method
+from tfcli.merge.settings import check_peft
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 PREFIX = "base_model.model."
@@ -94,6 +95,7 @@ def open_peft(folder: Path, config: Mapping[str, Any]) -> Adapter:
     Raises:
         WorkError: broken files, or an adapter of a kind that is not merged.
     """
+    check_peft(config, str(folder / CONFIG))
     _check(config, str(folder / CONFIG))
     weights = next((name for name in WEIGHTS if (folder / name).exists()), None)
     if weights is None:
@@ -146,15 +148,14 @@ def _method(config: Mapping[str, Any]) -> Method:
 
 
 def _rank(config: Mapping[str, Any], module: str) -> int:
-    rank: int = number(_of(config, "rank_pattern", module, config.get("r", 8)), "r")
+    rank: int = _of(config, "rank_pattern", module, config.get("r") or 8)
     return rank
 
 
 def _scale(config: Mapping[str, Any], module: str) -> float:
-    alpha = _of(config, "alpha_pattern", module, config.get("lora_alpha", 8))
+    alpha: float = _of(config, "alpha_pattern", module, config.get("lora_alpha") or 8)
     rank = _rank(config, module)
-    scale: float = number(alpha, "alpha") / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    return scale
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def _of(config: Mapping[str, Any], key: str, module: str, default: Any) -> Any:
@@ -191,6 +192,3 @@ def _check(config: Mapping[str, Any], where: str) -> None:
             where=where,
             fix="save it as a plain LoRA: PEFT's path_initial_model_for_weight_conversion",
         )
-    for key in ("rank_pattern", "alpha_pattern"):
-        if not isinstance(config.get(key) or {}, dict):
-            raise WorkError(f"{key}: expected an object", where=where)

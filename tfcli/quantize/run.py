@@ -193,6 +193,7 @@ def _calibration(
         documents = [document.text for document in python_docs()]
     else:
         documents = read_documents(spec.data, console=job.console)
+        job.has_read(spec.data)
     tokenizer = load_tokenizer(checkpoint.beside)
     encoded = [tokenizer.encode(document, add_special_tokens=True) for document in documents]
     windows = token_windows(

@@ -7,10 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import Also, Only
-from tfcli.recipe.shared_keys import Device, Seed
-from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec
+from tfcli.recipe.shared_keys import PYTHON_DOCS, Device, Seed
+from tfcli.recipe.spec import ModelRef, OutputPath, Result, Role, Spec
 
 CALIBRATED = Only(method=("gptq",))
+CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 """For keys that only a method with calibration looks at."""
 
 
@@ -45,7 +46,7 @@ class QuantizeSpec(Spec):
         description="Regular expressions: linear layers whose full name has a match stay as they "
         "are.",
     )
-    data: Annotated[InputPath | None, CALIBRATED] = Field(
+    data: Annotated[CalibrationPath | None, CALIBRATED] = Field(
         None,
         description="Calibration text, best like the text that the model will see. Left out, "
         "Python's language reference, which every Python carries.",

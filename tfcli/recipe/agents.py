@@ -26,7 +26,8 @@ holds for every command; [docs/reference.md](docs/reference.md) has every key,
 - Wrong keys and values are found before anything is loaded, all at once. A key without an effect
   beside the others is an error.
 - An output folder gets its name when it is whole. It is never replaced without `--force`, and a
-  folder that tfcli did not make not even then. The same command again does nothing.
+  folder that tfcli did not make not even then. The same command again does nothing; with
+  `--verify-files` it reads all files again before it says so.
 - An interrupted `train` goes on when it is run again.
 - A model is a folder or a file of any container that `convert` reads, or a hub id
   `org/name[:file or quantization][@revision]`; `HF_HUB_OFFLINE=1` keeps to the cache. Code that a

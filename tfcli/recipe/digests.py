@@ -2,16 +2,24 @@
 
 Hashing 16 GB takes as long as converting them. A step that cannot be skipped needs the hashes only
 for its record, and while it reads its inputs they come from the page cache.
+
+The hashes are of what the step read: every file is looked at before the step begins, when it is
+hashed and when the step is done, and one that was changed meanwhile is an error.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+import time
+import uuid
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from tfcli.recipe.record import digest_input
-from tfcli.recipe.spec import Spec, paths_with_role
+from tfcli.hub import HubRef, local_path, locate
+from tfcli.recipe.content import READ_ONCE, Content, has_changed, is_stream, look, look_at_word
+from tfcli.recipe.hub_content import look_at_hub
+from tfcli.recipe.place import Place
+from tfcli.recipe.spec import Input, Reads, Spec, inputs_of
 
 
 class InputDigests(Mapping[str, str]):
@@ -20,19 +28,22 @@ class InputDigests(Mapping[str, str]):
     Whoever reads it first has the hashes made, or waits for the thread that makes them.
 
     Args:
-        spec: the step. Models of the hub are fetched now, so that nothing waits for them later.
+        spec: the step. Its files are looked at now, and the hub is asked for the commits.
+        anew: hash every file, also those that this machine has hashed before.
     """
 
-    def __init__(self, spec: Spec) -> None:
-        self._local = [value for _, value in paths_with_role(spec, "input")]
+    def __init__(self, spec: Spec, *, anew: bool = False) -> None:
+        self.commits: dict[HubRef, str] = {}
+        self._anew = anew
         self._found: dict[str, str] = {}
-        for _, value in paths_with_role(spec, "model"):
-            if Path(value).exists():
-                self._local.append(value)
-            else:
-                from tfcli.hub import commit_of, resolve
-
-                self._found[value] = f"commit {commit_of(resolve(value))}"
+        self._contents: dict[str, Content] = {}
+        self._weights: set[str] = set()
+        self._read: set[str] = set()  # those that the step has in memory
+        for name, uses in _by_name(spec).items():
+            self._look(name, uses, _own_folders(spec))
+        # Weights come last: text is soon in memory, and then its hash is asked for.
+        order = sorted(self._contents, key=self._weights.__contains__)
+        self._hashed = {name: threading.Event() for name in order}
         self._problem: BaseException | None = None
         self._thread: threading.Thread | None = None
 
@@ -42,26 +53,120 @@ class InputDigests(Mapping[str, str]):
             self._thread = threading.Thread(target=self._work, name="digests", daemon=True)
             self._thread.start()
 
+    def has_read(self, *names: str) -> None:
+        """Say that the step has inputs in memory: what becomes of their files now is all the same.
+
+        Raises:
+            WorkError: one was changed before it was read.
+        """
+        for name in self._contents.keys() & set(names):
+            self._require_same(name)
+            self._read.add(name)
+
+    def confirm(self) -> list[str]:
+        """See to it, when the step is done, that its inputs are what they were when it began.
+
+        Returns:
+            Those that were written to and hold the same again. What the step has read of them
+            is not known, so their hash is one that no other step has.
+
+        Raises:
+            WorkError: one has another content now.
+        """
+        doubtful = []
+        for name in self._contents.keys() - self._read:
+            if self._require_same(name):
+                self._found[name] += f", written to while it was read ({uuid.uuid4().hex})"
+                doubtful.append(name)
+        return sorted(doubtful)
+
     def __getitem__(self, key: str) -> str:
-        return self._whole()[key]
+        if key in self._hashed:
+            self.start()
+            self._hashed[key].wait()
+            if self._problem is not None:
+                raise self._problem
+        return self._found[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._whole())
+        return iter([*self._contents, *self._found.keys() - self._contents.keys()])
 
     def __len__(self) -> int:
-        return len(self._whole())
+        return len(self._contents.keys() | self._found.keys())
 
-    def _whole(self) -> dict[str, str]:
-        self.start()
-        assert self._thread is not None
-        self._thread.join()
-        if self._problem is not None:
-            raise self._problem
-        return self._found
+    def _look(self, name: str, uses: list[Input], own: list[Path]) -> None:
+        word = uses[0].word
+        if word is not None:
+            self._contents[name] = look_at_word(word)
+            return
+        model = any(each.reads == "model" for each in uses)
+        if model:
+            self._weights.add(name)
+        path = local_path(name) if model else Path(name)
+        if path is None:
+            found = locate(name)
+            self.commits[found.ref] = found.commit
+            self._contents[name] = look_at_hub(found)
+        elif is_stream(path):
+            # Its content is not here to be hashed, and no later step can read it again.
+            self._found[name] = f"{READ_ONCE} ({uuid.uuid4().hex})"
+        else:
+            self._contents[name] = _look_settled(path, {each.reads for each in uses}, own)
+
+    def _require_same(self, name: str) -> bool:
+        """Whether an input was written to and has the same content.
+
+        A change that leaves size and time of the content alone, as a further link to a file does,
+        is none.
+
+        Raises:
+            WorkError: it has another content.
+        """
+        content, digest = self._contents[name], self[name]
+        now = content.again()
+        if not content.is_here:  # the step has fetched it
+            self._found[name] = now.digest(anew=self._anew)
+            return False
+        changed = content.differing(now)
+        if not changed:
+            return False
+        if content.files != now.files or now.digest() != digest:
+            raise has_changed(changed[0])
+        return any(now.found[key].stamp[:2] != was.stamp[:2] for key, was in content.found.items())
 
     def _work(self) -> None:
         try:
-            for value in self._local:
-                self._found[value] = digest_input(Path(value))
+            for name, done in self._hashed.items():
+                self._found[name] = self._contents[name].digest(anew=self._anew)
+                done.set()
         except BaseException as problem:  # noqa: BLE001 - raised again where it is noticed
             self._problem = problem
+            for done in self._hashed.values():
+                done.set()
+
+
+def _look_settled(path: Path, reads: Collection[Reads], own: Collection[Path]) -> Content:
+    """Look at an input when any further change of it would show in its files' times."""
+    content = look(path, reads, own)
+    wait = max((identity.settles_in for identity in content.found.values()), default=0)
+    if not wait:
+        return content
+    time.sleep(wait)
+    return content.again()
+
+
+def _by_name(spec: Spec) -> dict[str, list[Input]]:
+    """An input may be named by several keys, and be read in several ways."""
+    found: dict[str, list[Input]] = {}
+    for each in inputs_of(spec):
+        found.setdefault(each.name, []).append(each)
+    return found
+
+
+def _own_folders(spec: Spec) -> list[Path]:
+    """What the step itself makes, where that lies in one of its inputs."""
+    target = spec.target()
+    if target is None:
+        return []
+    place = Place.of(target)
+    return [place.output, place.partial, place.old]

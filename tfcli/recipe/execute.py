@@ -11,13 +11,14 @@ from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from tfcli.checkpoints.io.snapshot import sources_kept
 from tfcli.console import Console
 from tfcli.errors import UsageError
 from tfcli.families import load_family_file
 from tfcli.files import write_json
+from tfcli.hub import expecting
 from tfcli.processes import is_first_process, refuse_launcher
 from tfcli.recipe.apart import check_apart
 from tfcli.recipe.digests import InputDigests
@@ -25,8 +26,10 @@ from tfcli.recipe.job import Job
 from tfcli.recipe.place import Place, completed, refuse_foreign
 from tfcli.recipe.record import (
     RECORD,
+    RunRecord,
     check_inputs,
     is_intact,
+    is_ours,
     make_record,
     read_record,
     step_key,
@@ -55,6 +58,7 @@ def execute(
     *,
     force: bool = False,
     replace: bool = False,
+    anew: bool = False,
     out: TextIO | None = None,
 ) -> Outcome:
     """Run one step.
@@ -64,6 +68,8 @@ def execute(
             spec.
         replace: an artifact made by tfcli with another spec may be replaced, and so may what an
             interrupted run of another spec left (recipes own their output folders).
+        anew: read every input and every file of the artifact before it is said to be up to date,
+            also those that this machine has hashed before.
         out: standard output, if the verb may write its text there while it is made.
 
     Raises:
@@ -83,8 +89,8 @@ def execute(
     place = Place.of(target)
     output = place.output
     refuse_foreign(place)
-    inputs = InputDigests(spec)
-    finished = None if force else _finished(place, spec, inputs)
+    inputs = InputDigests(spec, anew=anew)
+    finished = None if force else _finished(place, spec, inputs, anew)
     if is_first_process():
         settle(place, console, finish=finished is not None)
     if finished is not None:
@@ -92,7 +98,7 @@ def execute(
     record = read_record(output)
     if record and not force:
         key = step_key(spec, inputs)
-        if record["key"] == key and is_intact(output, record):
+        if record["key"] == key and is_intact(output, record, anew=anew):
             return Outcome(verb.result().model_validate(record["result"]), True, output)
         if record["key"] != key and not replace:
             raise UsageError(
@@ -101,16 +107,31 @@ def execute(
                 fix="choose another folder, or --force to replace it",
                 code="output.other_run",
             )
+    if record is None and is_ours(output) and not (force or replace):
+        raise UsageError(
+            f"the {RECORD} of {output} is damaged, or another version of tfcli wrote it",
+            where="output",
+            fix="choose another folder, or --force to replace it",
+            code="output.other_run",
+        )
     if not is_first_process():
         # A process that a launcher started beside the first one works in the folder that the first
         # one stages. They meet when the verb joins its process group, before any of them writes.
-        return Outcome(_run(spec, Job(console, place.partial, inputs)), False, output)
+        # The first one hashes what they read.
+        with expecting(inputs.commits):
+            return Outcome(_run(spec, Job(console, place.partial, inputs)), False, output)
     started = datetime.now(UTC)
     # Only what may be gone on with has a key to compare before the work.
     begun = step_key(spec, inputs) if spec.resumable else None
     with staged(place, spec, begun, console, force=force, replace=replace) as folder:
         inputs.start()
-        result = _run(spec, Job(console, folder, inputs, out))
+        with expecting(inputs.commits):
+            result = _run(spec, Job(console, folder, inputs, out, inputs.has_read))
+        for name in inputs.confirm():
+            console.warn(
+                f"{name} was written to while it was read; it holds the same again, but what was "
+                "read is not certain: the step is run again next time"
+            )
         key = step_key(spec, inputs)
         record = make_record(spec, key, inputs, folder, result.model_dump(mode="json"), started)
         write_json(folder / RECORD, record)
@@ -127,12 +148,12 @@ def check_processes(spec: Spec) -> None:
         refuse_launcher(spec.verb)
 
 
-def _finished(place: Place, spec: Spec, inputs: InputDigests) -> dict[str, Any] | None:
+def _finished(place: Place, spec: Spec, inputs: InputDigests, anew: bool) -> RunRecord | None:
     """The record of this very step where a killed process completed it and did not name it."""
     record = completed(place)
     if record is None or record["key"] != step_key(spec, inputs):
         return None
-    return record if is_intact(place.partial, record) else None
+    return record if is_intact(place.partial, record, anew=anew) else None
 
 
 def _run(spec: Spec, job: Job) -> Result:
@@ -145,5 +166,6 @@ def _run(spec: Spec, job: Job) -> Result:
         family_file = getattr(spec, "family_file", None)
         if family_file is not None:
             load_family_file(family_file)
+            job.has_read(family_file)
         result: Result = get_verb(spec.verb).run()(spec, job)
     return result

@@ -7,18 +7,12 @@ import os
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import write_json
-from tfcli.recipe.record import RECORD, read_record
+from tfcli.recipe.record import COMPLETE, RECORD, STAGED, RunRecord, is_ours, read_record
 from tfcli.recipe.verbs import VERBS
-
-STAGED = ".key.json"
-"""The mark of a folder that is being made."""
-COMPLETE = ".complete.json"
-"""The same file's name in a folder that is whole, until nothing of its making is left to do."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +79,18 @@ def read_mark(folder: Path, name: str = STAGED) -> Mark | None:
     return mark if mark is not None and mark.is_valid() else None
 
 
-def completed(place: Place) -> dict[str, Any] | None:
+def completed(place: Place) -> RunRecord | None:
     """The record of a complete folder that has not got its name; None where there is none."""
     return None if read_mark(place.partial, COMPLETE) is None else read_record(place.partial)
 
 
 def identity(folder: Path) -> str | None:
-    """What tells one artifact from any other: the hash of its record. None for no artifact."""
-    if folder.is_symlink() or read_record(folder) is None:
+    """What tells one artifact from any other: the hash of its record, which need not be one that
+    can be read. None for no artifact."""
+    if folder.is_symlink() or not (folder / RECORD).is_file():
         return None
-    return hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()
+    with (folder / RECORD).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def replaced(place: Place) -> list[Path]:
@@ -122,7 +118,7 @@ def refuse_foreign(place: Place) -> None:
             fix="choose another output; links and files are never replaced",
             code="output.not_empty",
         )
-    if output.is_dir() and read_record(output) is None and any(output.iterdir()):
+    if output.is_dir() and not is_ours(output) and any(output.iterdir()):
         raise UsageError(
             f"{output} holds files that tfcli did not make",
             where="output",

@@ -48,6 +48,12 @@ class Recipe:
     steps: tuple[Step, ...]
     owns_folders: bool = True
 
+    @property
+    def family_files(self) -> dict[str, str]:
+        """The steps that run a Python file of families -> that file."""
+        files = {step.name: getattr(step.spec, "family_file", None) for step in self.steps}
+        return {name: file for name, file in files.items() if file is not None}
+
     def named(self, name: str, flag: str) -> int:
         """The place of a step.
 

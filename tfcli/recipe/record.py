@@ -10,82 +10,170 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic cannot read Python 3.11's own
 
 import tfcli
 from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import UsageError, WorkError, raise_found
-from tfcli.files import digest_file
-from tfcli.recipe.spec import Spec, paths_with_role
+from tfcli.files import digest_file, inside
+from tfcli.recipe.spec import Spec, inputs_of, paths_with_role, without_inputs
 
 RECORD = "run.json"
-SCHEMA = "tfcli.run/1"
+STAGED = ".key.json"
+"""The mark of a folder that is being made."""
+COMPLETE = ".complete.json"
+"""The same file's name in a folder that is whole, until nothing of its making is left to do."""
+SCHEMA: Literal["tfcli.run/1"] = "tfcli.run/1"
+CARD = "README.md"
+CARD_SAYS = f"Each tensor, every version and the hashes of all files are in `{RECORD}`."
+"""A sentence of the model card of every artifact that has one."""
+_BEGINS = 1 << 16  # bytes
+_BEGINNING = re.compile(rb'\s*\{\s*"schema"\s*:\s*"tfcli\.run/')
 PACKAGES = ("torch", "accelerate", "tokenizers", "safetensors", "numpy", "pydantic")
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """The run record of a folder, or None when tfcli did not make the folder."""
-    path = folder / RECORD
-    if not path.is_file():
-        return None
+class FileEntry(TypedDict):
+    """A file of an artifact."""
+
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: str
+
+
+class Machine(TypedDict):
+    """What a figure was measured on."""
+
+    system: str
+    processor: str
+    cores: int | None
+    memory_bytes: int
+    accelerator: NotRequired[str]
+
+
+class RunRecord(TypedDict):
+    """The content of run.json.
+
+    Keys:
+        schema: of this file.
+        command: the verb.
+        key: the hash of the step, see `step_key`.
+        spec: the resolved spec.
+        inputs: path, hub id or word -> the SHA-256 or the commit.
+        files: name in the folder -> the file, of all that the step made.
+        result: what the verb returned, with its own schema.
+        started: ISO 8601, UTC.
+        seconds: wall time.
+        versions: package -> version.
+        machine: what it was made on.
+        seal: SHA-256 over all of the above.
+    """
+
+    schema: Literal["tfcli.run/1"]
+    command: str
+    key: str
+    spec: dict[str, Any]
+    inputs: dict[str, str]
+    files: dict[str, FileEntry]
+    result: dict[str, Any]
+    started: str
+    seconds: float
+    versions: dict[str, str]
+    machine: Machine
+    seal: NotRequired[str]  # records of earlier versions have none
+
+
+_RECORD = TypeAdapter(RunRecord)
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """The run record of a folder, or None when it has none that can be read."""
     try:
-        record = read_json(path)
-    except WorkError:
+        return _RECORD.validate_python(read_json(folder / RECORD), strict=True)
+    except (WorkError, ValidationError):
         return None
-    return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
 
 
-def file_table(folder: Path, scratch: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
-    """Every file of an artifact: name -> size in bytes, time of last change (ns), SHA-256.
+def is_ours(folder: Path) -> bool:
+    """Whether tfcli made a folder, also when its run record is damaged or of another version: it
+    begins as one does, or lies beside a model card of tfcli's."""
+    if read_record(folder) is not None:
+        return True
+    begins = _begins(folder / RECORD)
+    if begins is None:
+        return False
+    return bool(_BEGINNING.match(begins)) or CARD_SAYS.encode() in (_begins(folder / CARD) or b"")
 
-    A hash in the folder's record is taken over while the file's size and time are unchanged.
+
+def _begins(path: Path) -> bytes | None:
+    """The first bytes of a regular file; None: there is none that can be read."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return file.read(_BEGINS)
+    except OSError:
+        return None
+
+
+def is_edited(record: RunRecord) -> bool:
+    """Whether something in a record, such as a figure, is not what the step wrote."""
+    return "seal" in record and record["seal"] != _seal(record)
+
+
+def _seal(record: RunRecord) -> str:
+    text = json.dumps({k: v for k, v in record.items() if k != "seal"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_table(folder: Path, scratch: tuple[str, ...] = ()) -> dict[str, FileEntry]:
+    """Every file of an artifact, hidden ones too: name -> size in bytes, SHA-256.
 
     Args:
         scratch: patterns of what lies in the folder and is no part of the artifact.
     """
-    record = read_record(folder) or {}
-    known = record.get("files", {})
-    table: dict[str, dict[str, Any]] = {}
+    table: dict[str, FileEntry] = {}
     for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders.sort()
         for name in sorted(names):
             path = Path(root) / name
             relative = path.relative_to(folder).as_posix()
-            if name.startswith(".") or relative == RECORD:
+            if relative in (RECORD, STAGED, COMPLETE):
                 continue
             if any(fnmatchcase(relative.partition("/")[0], pattern) for pattern in scratch):
                 continue
-            if not path.is_file():  # a pipe or a device has no end, a link may lead nowhere
-                continue
-            stat = path.stat()
-            entry = {"bytes": stat.st_size, "changed": stat.st_mtime_ns}
-            old = known.get(relative, {})
-            same = all(old.get(part) == value for part, value in entry.items())
-            table[relative] = {**entry, "sha256": old["sha256"] if same else digest_file(path)}
+            if path.is_file():  # a pipe or a device has no end, a link may lead nowhere
+                table[relative] = {"bytes": path.stat().st_size, "sha256": digest_file(path)}
     return table
 
 
-def is_intact(folder: Path, record: dict[str, Any]) -> bool:
-    """Whether every file that the record lists is still there with the same content."""
-    now = {name: entry["sha256"] for name, entry in file_table(folder).items()}
-    return all(now.get(name) == entry["sha256"] for name, entry in record["files"].items())
+def is_intact(folder: Path, record: RunRecord, *, anew: bool = False) -> bool:
+    """Whether a record, and every file that it lists, are as the step wrote them.
+
+    Args:
+        anew: read all files, also those that this machine has hashed before.
+    """
+    if record.get("seal") != _seal(record):
+        return False
+    return all(_is_intact(folder, name, entry, anew) for name, entry in record["files"].items())
 
 
-def digest_input(path: Path) -> str:
-    """The SHA-256 that stands for the content of a file or a folder."""
-    if path.is_file():
-        return digest_file(path)
-    table = {name: entry["sha256"] for name, entry in file_table(path).items()}
-    if not table and (path / RECORD).is_file():
-        # A step that made no file, as eval: what it found is in its record alone.
-        return digest_file(path / RECORD)
-    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+def _is_intact(folder: Path, name: str, entry: FileEntry, anew: bool) -> bool:
+    try:
+        path = inside(folder, name)
+        if not path.is_file() or path.stat().st_size != entry["bytes"]:
+            return False
+        return digest_file(path, anew=anew) == entry["sha256"]
+    except (WorkError, OSError):
+        return False
 
 
 def check_inputs(spec: Spec, *, coming: tuple[str, ...] = ()) -> None:
@@ -145,17 +233,17 @@ def is_local(model: str) -> bool:
 
 def step_key(spec: Spec, inputs: Mapping[str, str]) -> str:
     """The SHA-256 over the verb, the resolved spec and the inputs' content."""
-    values = _replace(spec.model_dump(mode="json", exclude={"output"}), inputs)
-    text = json.dumps([tfcli.__version__, spec.verb, values], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    content = [[each.key, inputs[each.name]] for each in inputs_of(spec)]
+    values = [tfcli.__version__, spec.verb, without_inputs(spec), content, _installed_families()]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _replace(value: Any, digests: Mapping[str, str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _replace(item, digests) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_replace(item, digests) for item in value]
-    return digests.get(value, value) if isinstance(value, str) else value
+def _installed_families() -> list[str]:
+    """The packages that bring families of models, with their versions."""
+    from tfcli.models.registry import ENTRY_POINTS
+
+    found = {point.dist for point in entry_points(group=ENTRY_POINTS) if point.dist}
+    return sorted(f"{each.name} {each.version}" for each in found)
 
 
 def make_record(
@@ -165,10 +253,10 @@ def make_record(
     folder: Path,
     result: dict[str, Any],
     started: datetime,
-) -> dict[str, Any]:
+) -> RunRecord:
     """The content of run.json for a step that is done."""
     ended = datetime.now(UTC)
-    return {
+    record: RunRecord = {
         "schema": SCHEMA,
         "command": spec.verb,
         "key": key,
@@ -185,13 +273,16 @@ def make_record(
         },
         "machine": machine(),
     }
+    # As it will be read: what JSON does not tell apart is one.
+    record = json.loads(json.dumps(record))
+    return {**record, "seal": _seal(record)}
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Machine:
     """What a figure was measured on: processor, cores, memory, accelerator."""
     import psutil
 
-    facts: dict[str, Any] = {
+    facts: Machine = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0))

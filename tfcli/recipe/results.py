@@ -82,7 +82,7 @@ class RecipeCheckResult(Result):
     schema_name: ClassVar[str] = "tfcli.recipe-check/1"
     steps: list[str] = Field(description="The steps that were checked.")
     family_files: dict[str, str] = Field(
-        description="Step name -> its family_file, which validating does not run."
+        description="Step name -> its family_file, which only `--allow-code` runs."
     )
 
 

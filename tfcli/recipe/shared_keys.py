@@ -8,7 +8,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from tfcli.recipe.marks import Placeholder, Spellings
+from tfcli.recipe.spec import Word
 from tfcli.units import parse_bytes
+
+PYTHON_DOCS = Word("python-docs", "pydoc_data.topics")
+"""Python's language reference, which every Python carries."""
 
 FLOAT_SPELLINGS = {
     "fp32": "float32",

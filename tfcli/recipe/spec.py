@@ -31,16 +31,39 @@ from tfcli.recipe.marks import Also, Only, Spellings, marks
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word for text that comes with Python.
+
+    Args:
+        name: what stands in a spec.
+        module: the module that holds the text.
+    """
+
+    name: str
+    module: str
+
+
+Reads = Literal["file", "model", "tokenizer", "run", "code"]
+"""How an input is read, which decides what belongs to it besides the file or folder itself:
+nothing; what a checkpoint, or a tokenizer, takes from beside it; the record of a finished step; the
+modules that a Python file imports from beside it."""
+
+
+@dataclass(frozen=True)
 class Role:
     """What a string field stands for, so that inputs can be checked and hashed before the work.
 
     Args:
         kind: what the string names.
-        words: values that name something else, such as text that comes with Python.
+        reads: how an input is read.
+        words: values that name something else.
+        unset: what is read where the key has an effect and no value.
     """
 
     kind: Literal["input", "model", "output"]
-    words: tuple[str, ...] = ()
+    reads: Reads = "file"
+    words: tuple[Word, ...] = ()
+    unset: Word | None = None
 
 
 def _has_name(value: str) -> str:
@@ -51,7 +74,11 @@ def _has_name(value: str) -> str:
 
 InputPath = Annotated[str, Role("input")]
 """A local file or folder that must exist."""
-ModelRef = Annotated[str, Role("model")]
+TokenizerPath = Annotated[str, Role("input", reads="tokenizer")]
+"""A folder with a tokenizer, or a file of one."""
+RunPath = Annotated[str, Role("input", reads="run")]
+"""The folder of a finished step."""
+ModelRef = Annotated[str, Role("model", reads="model")]
 """A checkpoint: a folder, a file, or a hub id `org/name[:file or quantization][@revision]`."""
 OutputPath = Annotated[str, Role("output"), AfterValidator(_has_name)]
 """The folder that the step makes."""
@@ -130,6 +157,11 @@ class Spec(Section):
         """The folder that the step makes; None where it makes none."""
         output: str | None = getattr(self, "output", None)
         return output
+
+    def only_looks(self) -> bool:
+        """Whether the step only says what is there or what would be done: no code that a recipe
+        names is run for that."""
+        return False
 
 
 class Result(BaseModel):
@@ -325,7 +357,67 @@ def paths_with_role(
         value: Any = spec
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+        words = [word.name for word in role.words]
         for item in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(item, str) and item not in role.words:
+            if isinstance(item, str) and item not in words:
                 found.append((key, item))
     return found
+
+
+@dataclass(frozen=True)
+class Input:
+    """Something that a step reads.
+
+    Args:
+        key: the spec's key that asks for it, dotted.
+        name: the path, the hub id or the word.
+        reads: how it is read.
+        word: what the name stands for where it is a word.
+    """
+
+    key: str
+    name: str
+    reads: Reads
+    word: Word | None = None
+
+
+def inputs_of(spec: Spec) -> list[Input]:
+    """Everything that a step reads, in the order of the keys; of those that have an effect."""
+    found: list[Input] = []
+    effective = spec.model_dump(mode="json")
+    for key, field in walk_fields(type(spec)):
+        role = _role(field)
+        if role is None or role.kind == "output" or not _holds(effective, key):
+            continue
+        value: Any = spec
+        for part in key.split("."):
+            value = getattr(value, part)
+        if value is None:
+            if role.unset is not None:
+                found.append(Input(key, role.unset.name, role.reads, role.unset))
+            continue
+        words = {word.name: word for word in role.words}
+        for item in value if isinstance(value, list | tuple) else [value]:
+            found.append(Input(key, item, role.reads, words.get(item)))
+    return found
+
+
+def without_inputs(spec: Spec) -> dict[str, Any]:
+    """The spec's values as they are recorded, but for its output and those that name inputs."""
+    values = spec.model_dump(mode="json")
+    for key, field in walk_fields(type(spec)):
+        if _role(field) is not None and _holds(values, key):
+            *sections, last = key.split(".")
+            place = values
+            for section in sections:
+                place = place[section]
+            del place[last]
+    return values
+
+
+def _holds(values: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True

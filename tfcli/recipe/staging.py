@@ -35,8 +35,6 @@ from tfcli.errors import UsageError, WorkError
 from tfcli.files import sync_entry, sync_folder
 from tfcli.recipe.locks import Lock, lock
 from tfcli.recipe.place import (
-    COMPLETE,
-    STAGED,
     Mark,
     Place,
     completed,
@@ -47,7 +45,7 @@ from tfcli.recipe.place import (
     replaced,
     scratch_of,
 )
-from tfcli.recipe.record import RECORD, is_intact
+from tfcli.recipe.record import COMPLETE, RECORD, STAGED, is_intact
 from tfcli.recipe.spec import Spec
 from tfcli.renames import exchange, rename_new
 

@@ -63,7 +63,7 @@ class Models:
     def _with_source(self, step: Step) -> Model:
         """A quantized model with what it was made of, whether that is in the report or not."""
         made, model = step.value(QuantizeResult), self._models[step.folder]
-        digest = step.record["inputs"].get(made.model)
+        digest = step.record["inputs"].get(made.model, "")
         source = self._models.get(self._digests.get(digest, Path(made.model).resolve()))
         if source is not None and source.bytes:
             return replace(model, made_of=source.label, source_bytes=source.bytes)

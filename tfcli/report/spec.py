@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from tfcli.recipe.spec import InputPath, OutputPath, Result, Spec
+from tfcli.recipe.spec import OutputPath, Result, RunPath, Spec
 
 
 class ReportSpec(Spec):
@@ -15,7 +15,7 @@ class ReportSpec(Spec):
     verb: ClassVar[str] = "report"
     positional: ClassVar[tuple[str, ...]] = ("runs",)
 
-    runs: list[InputPath] = Field(
+    runs: list[RunPath] = Field(
         min_length=1,
         description="The folders of finished steps: what other commands wrote to --output.",
     )

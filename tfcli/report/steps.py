@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import UsageError, WorkError
-from tfcli.recipe.record import RECORD, digest_input, read_record
+from tfcli.recipe.content import digest_input
+from tfcli.recipe.record import RECORD, RunRecord, is_edited, read_record
 from tfcli.recipe.spec import Result
 from tfcli.recipe.verbs import VERBS
 
@@ -32,24 +33,23 @@ class Step:
 
     folder: Path
     name: str
-    record: dict[str, Any]
+    record: RunRecord
     result: Result
 
     @property
     def command(self) -> str:
         """The command that made it."""
-        return str(self.record["command"])
+        return self.record["command"]
 
     @property
     def spec(self) -> dict[str, Any]:
         """Its resolved options."""
-        spec: dict[str, Any] = self.record["spec"]
-        return spec
+        return self.record["spec"]
 
     @property
     def digest(self) -> str:
         """The hash of what it holds, as later steps record it under `inputs`."""
-        return digest_input(self.folder)
+        return digest_input(self.folder, "model")
 
     def value(self, kind: type[R]) -> R:
         """Its result, when the caller knows the class."""
@@ -62,7 +62,8 @@ def load_steps(folders: Sequence[str]) -> list[Step]:
 
     Raises:
         UsageError: a folder that no finished step made, named.
-        WorkError: a run.json that cannot be read, or that another version of tfcli wrote.
+        WorkError: a run.json that cannot be read, that another version of tfcli wrote, or that
+            was edited.
     """
     paths = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
     names = _names(paths)
@@ -81,11 +82,11 @@ def _load(folder: Path, name: str) -> Step:
             where="runs",
             fix="give the folders that tfcli commands wrote to --output",
         )
-    verb = VERBS.get(str(record.get("command")))
+    verb = VERBS.get(record["command"])
     if verb is None:
-        raise WorkError(f"unknown command {record.get('command')!r}", where=where)
+        raise WorkError(f"unknown command {record['command']!r}", where=where)
     try:
-        result = verb.result().model_validate(record.get("result"))
+        result = verb.result().model_validate(record["result"])
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in ("result", *problem["loc"]))
@@ -94,6 +95,12 @@ def _load(folder: Path, name: str) -> Step:
             where=where,
             fix="run that step again with this version of tfcli",
         ) from error
+    if is_edited(record):
+        raise WorkError(
+            "something in it was changed after the step wrote it",
+            where=where,
+            fix="run that step again; a report shows only what was measured",
+        )
     return Step(folder, name, record, result)
 
 

@@ -23,6 +23,7 @@ def run(spec: TokenizerSpec, job: Job) -> TokenizerResult:
         WorkError: no text, or text that cannot be read.
     """
     documents = read_documents(spec.data, spec.text_field, console=job.console)
+    job.has_read(spec.data)
     job.console.note(f"training on {plural(len(documents), 'document')}")
     tokenizer = train_bpe(documents, spec.vocab_size)
     if tokenizer.get_vocab_size() < spec.vocab_size:

@@ -140,7 +140,7 @@ def _damage(path: Path) -> str | None:
         manifest = read_json(path / MANIFEST)
         files: dict[str, Any] = manifest["files"]
         for name, digest in files.items():
-            if digest_file(inside(path, name)) != digest:
+            if digest_file(inside(path, name), anew=True) != digest:
                 return f"{name} has changed"
     except (WorkError, OSError, KeyError, TypeError, AttributeError) as error:
         return error.what if isinstance(error, WorkError) else f"unreadable: {error}"

@@ -7,7 +7,10 @@ import os
 from pathlib import Path
 from typing import Any, TextIO
 
+from pydantic import TypeAdapter
+
 METRICS = "metrics.jsonl"
+_LINE = TypeAdapter(dict[str, int | float])
 
 
 class MetricsLog:
@@ -49,15 +52,19 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file, up to the first that a kill cut short."""
+    """The lines of a metrics file, up to the first that a kill cut short, or that is none of ours:
+    figures by name, `step` among them.
+    """
     lines: list[dict[str, Any]] = []
-    if path.exists():
-        for text in path.read_text(encoding="utf-8").splitlines():
+    if path.is_file():
+        for text in path.read_bytes().splitlines():
             try:
-                values = json.loads(text)
-            except json.JSONDecodeError:
+                values = _LINE.validate_python(json.loads(text), strict=True)
+            except (ValueError, RecursionError):
                 break
-            lines.append(values)
+            if type(values.get("step")) is not int:
+                break
+            lines.append(dict(values))
     return lines
 
 

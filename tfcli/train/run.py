@@ -64,6 +64,7 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
     if config is not None:
         check_config(config, spec, tokenizer)
     text = read_text(spec, tokenizer, job.console)
+    job.has_read(*filter(None, [spec.data, spec.validation]))
     dtype = DTYPES[spec.dtype] if spec.dtype else start_dtype(start)
     model = build_model(spec, config, start)
     if config is None:

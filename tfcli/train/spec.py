@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from tfcli.families import FamilyFile
+from tfcli.families import FamilyFile, has_run
 from tfcli.models.errors import ModelError
 from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
-from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec
+from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec, TokenizerPath
 
 NEW_RATE = 1e-3
 PRETRAINED_RATE = 5e-5
@@ -87,7 +87,7 @@ class TrainSpec(Spec):
     config: dict[str, Any] | None = Field(
         None, description="A new model: model_type and the other keys of its config.json."
     )
-    tokenizer: InputPath | None = Field(
+    tokenizer: TokenizerPath | None = Field(
         None,
         description="A folder with a tokenizer, or a tokenizer.json; left out, the model's own.",
     )
@@ -161,7 +161,8 @@ class TrainSpec(Spec):
     ) -> dict[str, Any] | None:
         # A family of the user's own is known once its file has run, which reading a spec does not
         # do: the work begins with the same check.
-        if config is None or info.data.get("family_file") is not None:
+        family_file = info.data.get("family_file")
+        if config is None or (family_file is not None and not has_run(family_file)):
             return config
         from tfcli.models.config import config_from_recipe
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tfcli.checkpoints.hf import index, shards
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.shards import plan_shards, shard_names, write_shards
 from tfcli.checkpoints.hf.source import INDEX, open_tensors
+from tfcli.checkpoints.io import header
+from tfcli.checkpoints.torch.serialize import write_torch_shards
 from tfcli.errors import WorkError
 
 
@@ -39,6 +43,37 @@ def test_plan(sizes: list[int], limit: int, plan: list[list[int]]) -> None:
     ]
 
 
+def test_no_file_has_more_tensors_than_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "MOST_TENSORS", 2)
+    assert [len(shard) for shard in plan_shards(tensors(1, 1, 1, 1, 1), 100)] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("write", [write_shards, write_torch_shards])
+def test_the_most_tensors_of_a_file_are_read_again(tmp_path: Path, write: Any) -> None:
+    names = [
+        f"model.layers.60.mlp.experts.383.down_proj.weight_scale_inv.{number:040d}"
+        for number in range(shards.MOST_TENSORS + 1)
+    ]
+    one = torch.zeros(1)
+    files = write(tmp_path, [PendingTensor.of(name, one) for name in names], 10**9)
+    assert len(files) == 2
+    assert set(open_tensors(tmp_path)) == set(names)
+
+
+def test_what_could_not_be_read_again_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "MAX_MEMORY", 1000)
+    for write in (write_shards, write_torch_shards):
+        with pytest.raises(WorkError, match="the index of 3 tensors would take"):
+            write(tmp_path, tensors(5, 5, 5), 10)
+    monkeypatch.setattr(header, "BUDGET", 1000)
+    with pytest.raises(WorkError, match="the header of 3 tensors would take") as caught:
+        write_shards(tmp_path, tensors(5, 5, 5))
+    assert "more files" in str(caught.value.fix)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_names_are_those_of_the_hub() -> None:
     assert shard_names(1) == ["model.safetensors"]
     assert shard_names(3)[1] == "model-00002-of-00003.safetensors"
@@ -50,9 +85,9 @@ def test_shards_and_their_index(tmp_path: Path) -> None:
         "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors",
     ]
-    index = json.loads((tmp_path / INDEX).read_text())
-    assert index["metadata"]["total_size"] == 15
-    assert index["weight_map"] == {
+    found = json.loads((tmp_path / INDEX).read_text())
+    assert found["metadata"]["total_size"] == 15
+    assert found["weight_map"] == {
         "t0": files[0].name,
         "t1": files[0].name,
         "t2": files[1].name,

@@ -149,7 +149,7 @@ def test_a_tensor_in_two_shards(sharded: Path) -> None:
         ("[]", "expected a JSON object"),
         ("{}", "weight_map"),
         ('{"weight_map": {}}', "weight_map"),
-        ('{"weight_map": {"a": 1}}', "'a' names no file"),
+        ('{"weight_map": {"a": 1}}', "'weight_map.a': input should be a valid string"),
         ('{"weight_map": {"a": "x", "a": "y"}}', "'a' stands twice"),
     ],
 )

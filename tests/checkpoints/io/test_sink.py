@@ -52,7 +52,7 @@ def test_a_value_that_becomes_infinite_is_refused_and_nothing_is_left(tmp_path):
     assert torch.equal(written(tmp_path / "x", special, torch.float16)[1:], special[1:].half())
 
 
-def test_the_hash_is_that_of_the_file_and_is_told_once(tmp_path):
+def test_the_hash_is_that_of_the_file_until_it_is_written_to(tmp_path):
     path = tmp_path / "x"
     with whole_file(path, 0) as sink:
         sink.write(b"header")

@@ -25,6 +25,14 @@ def is_part(path: Path) -> str | None:
     return f"{match['stem']}-of-{match['count']}" if match else None
 
 
+def parts_beside(path: Path) -> list[Path]:
+    """The files beside a part of a split model that are other parts of it, by their names."""
+    model = is_part(path)
+    if model is None or not path.parent.is_dir():
+        return []
+    return sorted(file for file in path.parent.glob("*.gguf") if is_part(file) == model)
+
+
 class SplitFile(GGUFFile):
     """All parts of a model, as one file.
 

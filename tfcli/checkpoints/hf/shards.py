@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tfcli.checkpoints.hf.index import index_text
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import INDEX, SINGLE
 from tfcli.checkpoints.io.disk import require_space
-from tfcli.files import write_json
+from tfcli.files import write_text
 
 DEFAULT_SHARD_BYTES = 5_000_000_000
+MOST_TENSORS = 20_000
+"""Of one file. Mixtures have more, and whoever reads a file bounds the memory of its header."""
 
 
 def plan_shards(tensors: Iterable[PendingTensor], max_bytes: int) -> list[list[PendingTensor]]:
     """Divide tensors, in their order, into shards of at most `max_bytes` of data.
 
-    A tensor that is larger than that has a shard to itself.
+    A tensor that is larger than that has a shard to itself. No shard has more tensors than every
+    reader here takes, of safetensors' headers and of pickles.
     """
     shards: list[list[PendingTensor]] = []
     room = 0
     for tensor in tensors:
-        if not shards or tensor.nbytes > room:
+        if not shards or tensor.nbytes > room or len(shards[-1]) == MOST_TENSORS:
             shards.append([])
             room = max_bytes
         shards[-1].append(tensor)
@@ -63,10 +67,10 @@ def write_shards(
     require_space(folder, total)
     shards = plan_shards(tensors, max_shard_bytes) or [[]]
     names = shard_names(len(shards))
+    homes = {t.name: name for name, shard in zip(names, shards, strict=True) for t in shard}
+    index = index_text(homes, total, folder / INDEX) if len(shards) > 1 else None
     for name, shard in zip(names, shards, strict=True):
         write_safetensors(folder / name, shard, metadata)
-    if len(shards) > 1:
-        homes = {t.name: name for name, shard in zip(names, shards, strict=True) for t in shard}
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(homes.items()))}
-        write_json(folder / INDEX, index)
+    if index is not None:
+        write_text(folder / INDEX, index)
     return [folder / name for name in names]

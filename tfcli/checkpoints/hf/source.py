@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tfcli.checkpoints.hf.container import INDEX, SINGLE
+from tfcli.checkpoints.hf.index import read_index
 from tfcli.checkpoints.hf.safetensors import SafetensorsFile
 from tfcli.checkpoints.io.header import TensorInfo
 from tfcli.checkpoints.strict_json import MAX_BYTES, parse_object, short
@@ -166,22 +167,6 @@ def open_file(path: Path) -> TensorFile:
         held = ", ".join(f"{name} {what}".strip() for name, what in file.metadata.items())
         raise WorkError(f"holds no tensors, but {held[:200] or 'nothing'}", where=str(path))
     return file
-
-
-def read_index(path: Path) -> dict[str, str]:
-    """The `weight_map` of an index file: which shard holds which tensor.
-
-    Raises:
-        WorkError: the file cannot be read or has no such map of texts.
-    """
-    data = read_bounded(path, MAX_BYTES)
-    found = parse_object(data, where=str(path)).get("weight_map")
-    if not isinstance(found, dict) or not found:
-        raise WorkError("weight_map: expected shard names by tensor name", where=str(path))
-    for name, shard in found.items():
-        if not isinstance(shard, str):
-            raise WorkError(f"weight_map: {short(name)} names no file", where=str(path))
-    return found
 
 
 def _open_sharded(folder: Path, name: str) -> TensorSource:

@@ -18,8 +18,9 @@ from typing import Any
 
 from tfcli.checkpoints.io.dtypes import BITS
 from tfcli.checkpoints.io.opened import OpenedFile, Reader
-from tfcli.checkpoints.strict_json import kind, parse_object, short
+from tfcli.checkpoints.strict_json import BUDGET, kind, memory, parse_object, short
 from tfcli.errors import WorkError, nearest
+from tfcli.units import format_bytes
 
 MAX_HEADER = 100_000_000  # bytes, the reference implementation's limit
 MAX_DIMENSIONS = 64  # torch's own limit
@@ -118,8 +119,14 @@ def encode_header(
         position += nbytes
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-(len(text) + 8) % ALIGNMENT)
-    if len(text) > MAX_HEADER:
-        raise WorkError(f"the header would take {len(text)} bytes; readers accept {MAX_HEADER}")
+    if len(text) > MAX_HEADER or memory(text) > BUDGET:
+        count = len(content) - bool(metadata)
+        raise WorkError(
+            f"the header of {count:,} tensors would take {len(text):,} bytes and "
+            f"{format_bytes(memory(text))} to read; {MAX_HEADER:,} and {format_bytes(BUDGET)} are "
+            "allowed",
+            fix="write more files, each with fewer tensors",
+        )
     return struct.pack("<Q", len(text)) + text
 
 

@@ -17,6 +17,7 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.dialect.dialect import Dialect
 from tfcli.checkpoints.dialect.ranks import join
+from tfcli.checkpoints.hf.index import read_index
 from tfcli.checkpoints.hf.read import as_stored
 from tfcli.checkpoints.hf.source import (
     INDEX,
@@ -26,7 +27,6 @@ from tfcli.checkpoints.hf.source import (
     TensorSource,
     open_file,
     open_tensors,
-    read_index,
 )
 from tfcli.checkpoints.meta.params import PARAMS
 from tfcli.checkpoints.meta.tokenizer import write_tokenizer

@@ -10,10 +10,11 @@ from pathlib import Path
 from tfcli.checkpoints.container import WriteOptions
 from tfcli.checkpoints.dialect.dialect import Dialect
 from tfcli.checkpoints.dialect.ranks import divide
+from tfcli.checkpoints.hf.index import index_text
 from tfcli.checkpoints.hf.source import PICKLED_INDEX
 from tfcli.checkpoints.plan import Plan
 from tfcli.checkpoints.torch.serialize import write_torch_shards
-from tfcli.files import write_json
+from tfcli.files import write_text
 
 _IN_ONE = 1 << 62
 
@@ -42,6 +43,6 @@ def write_original(
     if len(files) == 1:  # Google's code looks for an index in every folder
         homes = {item.name: files[0].name for item in pending}
         total = sum(item.nbytes for item in pending)
-        index = {"metadata": {"total_size": total}, "weight_map": homes}
-        write_json(folder / PICKLED_INDEX, index)
+        path = folder / PICKLED_INDEX
+        write_text(path, index_text(homes, total, path))
     return files

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfcli.checkpoints.hf.index import index_text
 from tfcli.checkpoints.hf.safetensors import PendingTensor, bytes_of
 from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, plan_shards
 from tfcli.checkpoints.hf.source import PICKLED, PICKLED_INDEX
@@ -43,7 +44,7 @@ from tfcli.checkpoints.torch.zip_directory import (
     LOCATOR64_LAYOUT,
 )
 from tfcli.errors import WorkError
-from tfcli.files import write_json
+from tfcli.files import write_text
 
 if TYPE_CHECKING:
     import torch
@@ -126,12 +127,12 @@ def write_torch_shards(
     count = len(shards)
     names = [f"pytorch_model-{number:05d}-of-{count:05d}.bin" for number in range(1, count + 1)]
     names = names if count > 1 else [PICKLED]
+    homes = {t.name: name for name, shard in zip(names, shards, strict=True) for t in shard}
+    index = index_text(homes, total, folder / PICKLED_INDEX) if count > 1 else None
     for name, shard in zip(names, shards, strict=True):
         write_torch(folder / name, shard)
-    if count > 1:
-        homes = {t.name: name for name, shard in zip(names, shards, strict=True) for t in shard}
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(homes.items()))}
-        write_json(folder / PICKLED_INDEX, index)
+    if index is not None:
+        write_text(folder / PICKLED_INDEX, index)
     return [folder / name for name in names]
 
 

@@ -1,0 +1,72 @@
+"""What a model on the hub consists of, where its files are in the hub's cache.
+
+The commit stands for all of them, as long as they are what the hub has under it: the cache names a
+file after its hash, so that a damaged or edited one is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfcli.errors import WorkError
+from tfcli.hub import Located, cached_files
+from tfcli.recipe.content import Content, observe, table_digest
+
+# SHA-256, or git's hash of a file that the hub does not keep apart: those are small.
+_HASH = re.compile("[0-9a-f]{64}|[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class HubContent(Content):
+    """The files of a model on the hub; none, until all of them are in the cache.
+
+    Args:
+        located: what was asked for, and what it means.
+    """
+
+    located: Located
+
+    @property
+    def is_here(self) -> bool:
+        return bool(self.files)
+
+    def digest(self, *, anew: bool = False) -> str:
+        """The commit, and the file that is meant where it is one; also the SHA-256 where the cache
+        does not name files after their hashes.
+
+        Args:
+            anew: as of `Content`.
+
+        Raises:
+            WorkError: a file is not what the cache calls it, or not what it was.
+        """
+        opened = self.located.choice.opened
+        text = f"commit {self.located.commit}" + (f", {opened}" if opened else "")
+        unnamed = {}
+        for name, digest in self.table(anew=anew).items():
+            path = self.files[name]
+            blob = path.resolve()
+            if blob.parent.name != "blobs" or not _HASH.fullmatch(blob.name):
+                unnamed[name] = digest
+            elif blob.name != (digest if len(blob.name) == len(digest) else _git_hash(blob)):
+                raise WorkError(
+                    "is not what the hub has: the file in the cache is damaged or was edited",
+                    where=str(path),
+                    fix=f"delete {blob} and run it again, or name a folder of your own",
+                )
+        return f"{text}, sha256 {table_digest(unnamed)}" if unnamed else text
+
+
+def look_at_hub(located: Located) -> HubContent:
+    """Find the files of a model on the hub in the cache. Nothing is fetched."""
+    seen = observe(lambda: cached_files(located))
+    return HubContent(seen.list_files, seen.files, seen.found, located)
+
+
+def _git_hash(path: Path) -> str:
+    """The hash that git has for a file's content, in hex."""
+    data = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
