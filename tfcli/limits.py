@@ -67,3 +67,6 @@ CHAT_MEMORY = Limit(300_000_000, "bytes of memory", "one rendering, beside the c
 
 MAX_RECIPE = Limit(1_000_000, "bytes", "a recipe")
 MAX_RECIPE_KEYS = Limit(20_000, "keys", "a recipe, once its aliases are expanded")
+MAX_PIPE = Limit(1 << 32, "bytes", "text that comes through a pipe")
+MAX_TABLE = Limit(1 << 28, "bytes", "the texts of a .parquet file, beside what follows")
+MAX_TABLE_GROWTH = Limit(64, "times", "the texts of a .parquet file, beside its own size")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError, hint
+from tfcli.limits import MAX_PIPE
 
 SPLITS = ("train", "validation", "test")
 
@@ -165,14 +167,28 @@ def read_text(path: Path) -> str:
     """The text of a file, without a byte order mark.
 
     Raises:
-        WorkError: not UTF-8, or not readable.
+        WorkError: not UTF-8, not readable, a device, or a pipe without end.
     """
     try:
         # Bytes are decoded as they are: universal newlines would change the text that is measured.
-        return path.read_bytes().decode("utf-8").removeprefix(MARK)
+        return _bytes(path).decode("utf-8").removeprefix(MARK)
     except UnicodeDecodeError as error:
         raise WorkError(
             f"not UTF-8 text (byte {error.start})", where=str(path), fix="convert it to UTF-8"
         ) from error
     except OSError as error:
         raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def _bytes(path: Path) -> bytes:
+    """What is in a file, or comes through a pipe until it is closed."""
+    kind = path.stat().st_mode
+    if stat.S_ISREG(kind):
+        return path.read_bytes()
+    if not stat.S_ISFIFO(kind):
+        raise WorkError("is no file of text", where=str(path), fix="give a file, or a pipe")
+    with path.open("rb") as pipe:
+        data = pipe.read(MAX_PIPE + 1)
+    if len(data) > MAX_PIPE:
+        raise WorkError(f"more than {MAX_PIPE:,} bytes came through the pipe", where=str(path))
+    return data
