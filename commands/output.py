@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from tfcli.console import Console
+from tfcli.console import Console, shown
 from tfcli.errors import Problem, SeveralProblemsError
 
 if TYPE_CHECKING:
@@ -25,9 +25,12 @@ def finish(result: Result, show: Show, console: Console) -> None:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One JSON object, on one line, on stdout."""
+    """One JSON object, on one line, on stdout; characters that are commands are escaped."""
     ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
-    print(json.dumps(value, ensure_ascii=ascii, allow_nan=False))  # noqa: T201 - stdout is the product
+    text = json.dumps(value, ensure_ascii=ascii, allow_nan=False)
+    if not text.isprintable():
+        text = "".join(c if shown(c) else json.dumps(c)[1:-1] for c in text)
+    print(text)  # noqa: T201 - stdout is the product
 
 
 def print_table(

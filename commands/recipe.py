@@ -10,7 +10,7 @@ import typer
 from tfcli.commands.help import Command, Group
 from tfcli.commands.options import AllowCode, Debug, Json, Quiet, Sets, Verbose, json_fields
 from tfcli.commands.output import finish, print_table
-from tfcli.console import Console
+from tfcli.console import Console, visible
 from tfcli.families import load_family_file
 from tfcli.recipe.document import Document, read_document
 from tfcli.recipe.overrides import parse_set
@@ -79,7 +79,7 @@ def show(
     resolved = load_recipe(path, sets=parse_set(set_ or []))
 
     def say(_: RecipeResult, console: Console) -> None:
-        print(path.read_text(encoding="utf-8"), end="")  # noqa: T201
+        print(visible(path.read_text(encoding="utf-8"), kept="\n\t"), end="")  # noqa: T201
         for step, file in resolved.family_files.items():
             console.note(f"{step}: has a family_file, which is run with the step: {file}")
 

@@ -81,8 +81,12 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def check_type(key: str, value: Any, annotation: str) -> None:
-    """Check a value of a JSON file against a field's annotation (`int | None`, `list[str]`)."""
+def check_type(key: str, value: Any, annotation: str, what: str = "") -> None:
+    """Check a value of a JSON file against a field's annotation (`int | None`, `list[str]`).
+
+    Args:
+        what: what the value is called; the key, where nothing is given.
+    """
     parts = _split_union(annotation)
     options = [part.split("[")[0].strip() for part in parts]
     for option, part in zip(options, parts, strict=True):
@@ -94,12 +98,12 @@ def check_type(key: str, value: Any, annotation: str) -> None:
             continue
         if isinstance(value, list) and option == "list" and "[" in part:
             for one in value:
-                check_type(f"{key}: an entry", one, part[part.index("[") + 1 : -1])
+                check_type(key, one, part[part.index("[") + 1 : -1], f"an entry of {key}")
         if isinstance(value, _TYPES[option]):
             return
     shown = repr(value) if len(repr(value)) < 60 else type(value).__name__
     raise ModelError(
-        f"{key} must be {' or '.join(options)}, not {shown}", where=f"{WHERE}, key {key}"
+        f"{what or key} must be {' or '.join(options)}, not {shown}", where=f"{WHERE}, key {key}"
     )
 
 

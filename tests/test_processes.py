@@ -18,12 +18,30 @@ def test_a_launcher_says_which_process_is_the_first(monkeypatch, rank, size, fir
     assert is_first_process() is first
 
 
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK"])
 @pytest.mark.parametrize("rank", ["1", "abc", "-1"])
-def test_a_rank_without_a_launcher_is_refused(monkeypatch, rank):
+def test_a_rank_without_a_launcher_is_refused(monkeypatch, name, rank):
     """A command must not do its work in silence because a variable was left over."""
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    monkeypatch.setenv("RANK", rank)
-    with pytest.raises(UsageError, match="no launcher"):
+    monkeypatch.setenv(name, rank)
+    with pytest.raises(UsageError, match="no launcher") as error:
+        is_first_process()
+    assert error.value.where == name
+
+
+def test_a_number_of_processes_that_nothing_started_is_refused(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="no launcher such as torchrun has set RANK"):
+        is_first_process()
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK"])
+def test_a_rank_beyond_the_processes_is_refused(monkeypatch, name):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(UsageError, match=f"{name} is 2, but 2 processes were started"):
         is_first_process()
 
 

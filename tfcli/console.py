@@ -97,10 +97,11 @@ def visible(text: str, kept: str = "\n") -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if _shown(c) or c in kept else repr(c)[1:-1] for c in text)
+    return "".join(c if shown(c) or c in kept else repr(c)[1:-1] for c in text)
 
 
-def _shown(char: str) -> bool:
+def shown(char: str) -> bool:
+    """Whether a character is one to look at, and no command to whatever shows it."""
     return char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs"
 
 

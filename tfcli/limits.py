@@ -56,6 +56,7 @@ MAX_STEP_TEXT = Limit(1_000, "characters", "a text that a step puts in or looks 
 MAX_STEP_GROWTH = Limit(1 << 20, "times", "what steps make of a text that is made for it")
 MAX_GROWTH = Limit(64, "times", "what steps make of single letters and of what they look for")
 MAX_AROUND = Limit(1_000, "ids", "what stands before and after each text")
+MAX_MAPPED = Limit(256, "bytes", "what a character map puts for a few letters")
 MAX_AFFIX = Limit(64, "characters", "what a vocabulary puts to each part of a word")
 MAX_WORD = Limit(2_000, "characters", "a word that a WordPiece vocabulary divides")
 
@@ -67,3 +68,6 @@ CHAT_MEMORY = Limit(300_000_000, "bytes of memory", "one rendering, beside the c
 
 MAX_RECIPE = Limit(1_000_000, "bytes", "a recipe")
 MAX_RECIPE_KEYS = Limit(20_000, "keys", "a recipe, once its aliases are expanded")
+MAX_PIPE = Limit(1 << 32, "bytes", "text that comes through a pipe")
+MAX_TABLE = Limit(1 << 28, "bytes", "the texts of a .parquet file, beside what follows")
+MAX_TABLE_GROWTH = Limit(64, "times", "the texts of a .parquet file, beside its own size")

@@ -36,12 +36,31 @@ def refuse_launcher(command: str) -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this process stages, records and prints. True unless a launcher says otherwise."""
-    rank = os.environ.get("RANK", "0")
-    if not rank.isdecimal() or (int(rank) and "WORLD_SIZE" not in os.environ):
+    """Whether this process stages, records and prints. True unless a launcher says otherwise.
+
+    Raises:
+        UsageError: variables of a launcher that contradict each other, or are left over.
+    """
+    started = "WORLD_SIZE" in os.environ
+    processes = started_processes()
+    for name in ("RANK", "LOCAL_RANK"):
+        rank = os.environ.get(name, "0")
+        if not rank.isdecimal() or (int(rank) and not started):
+            raise UsageError(
+                f"{name} is {rank!r}, but no launcher such as torchrun has started this process",
+                where=name,
+                fix=f"unset {name}",
+            )
+        if int(rank) >= processes:
+            raise UsageError(
+                f"{name} is {rank}, but {processes} processes were started, counted from 0",
+                where=name,
+                fix=f"unset {name} and WORLD_SIZE, or use a launcher such as torchrun",
+            )
+    if processes > 1 and "RANK" not in os.environ:
         raise UsageError(
-            f"RANK is {rank!r}, but no launcher such as torchrun has started this process",
-            where="RANK",
-            fix="unset RANK",
+            f"WORLD_SIZE is {processes}, but no launcher such as torchrun has set RANK",
+            where="WORLD_SIZE",
+            fix="unset WORLD_SIZE",
         )
-    return int(rank) == 0
+    return int(os.environ.get("RANK", "0")) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from tfcli.commands.app import run
-from tfcli.commands.output import print_facts, print_problem, print_table
+from tfcli.commands.output import print_facts, print_json, print_problem, print_table
 from tfcli.console import Console
 from tfcli.errors import WorkError
 
@@ -27,6 +28,18 @@ def test_names_from_files_are_shown_without_control_characters_or_markup(
     out, err = capfd.readouterr()
     assert "\x1b[2J" not in out + err and "\r" not in out + err
     assert out.count(SHOWN) == 3 and err.count(SHOWN) == 3
+
+
+def test_json_and_recipes_hold_no_commands_to_a_terminal_either(tmp_path, capsys) -> None:
+    value = {"name": "\x9b\u202e\U000e0041 é 中"}
+    print_json(value)
+    out = capsys.readouterr().out
+    assert json.loads(out) == value and "é 中" in out
+    assert not any(char in out for char in "\x9b\u202e\U000e0041")
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"command: data\nsource: {tmp_path}  # \u202ehidden\noutput: o\n")
+    assert run(["recipe", "show", str(recipe)]) == 0
+    assert r"# \u202ehidden" in capsys.readouterr().out
 
 
 def test_brackets_in_names_are_printed_as_they_are(tmp_path, capsys) -> None:

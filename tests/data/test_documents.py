@@ -174,3 +174,31 @@ def test_what_is_not_text_is_an_error(write, tmp_path):
         read_documents(tmp_path / "none.txt")
     with pytest.raises(WorkError, match=r"the folder holds no \.txt"):
         read_documents(write("empty/x.pdf", "x").parent)
+
+
+def test_a_device_is_no_text(tmp_path):
+    for name in ("x.txt", "x.jsonl", "x.csv"):
+        (tmp_path / name).symlink_to("/dev/zero")
+        with pytest.raises(WorkError, match="is no file of text"):
+            read_documents(tmp_path / name)
+
+
+def test_a_small_table_of_many_long_texts_is_refused_before_they_are_made(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "bomb.parquet"
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), ["z" * 100_000])
+    pq.write_table(pa.table({"text": text}), path, compression="zstd")
+    assert path.stat().st_size < 200_000
+    with pytest.raises(WorkError, match="its texts take more than"):
+        read_documents(path)
+
+
+def test_a_value_that_stands_in_many_rows_is_read_as_often(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"n": [1] * 3000, "text": ["a", "b", "a"] * 1000}), path)
+    assert read_documents(path) == ["a", "b", "a"] * 1000

@@ -37,6 +37,8 @@ def deep(levels):
         ({"rope_theta": 10**400}, "rope_theta has a number of 401 digits"),
         ({"num_hidden_layers": MAX_LAYERS + 1}, "num_hidden_layers is 1,001, more than 1,000"),
         ({"id2label": {"9" * 5000: "x"}}, "id2label must count its labels from 0"),
+        ({"eos_token_id": [1, True]}, "an entry of eos_token_id must be int, not True"),
+        ({"id2label": {"0": []}, "label2id": None}, "id2label must have a text for each label"),
         ({"hidden_size": True}, "hidden_size must be int, not True"),
         ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 1e308}}, "1e30"),
     ],

@@ -57,6 +57,15 @@ def test_damage_is_seen(charsmap):
         assert error.value.where == name
 
 
+def test_a_map_to_long_texts_is_refused(charsmap):
+    units, text = split(charsmap)
+    check_charsmap(join(units, text + b"z" * 256 + b"\0"), "here")
+    for long in (text + b"z" * 257 + b"\0", text + b"z" * 1_000_000):
+        with pytest.raises(WorkError, match="puts a text of") as error:
+            check_charsmap(join(units, long), "here")
+        assert error.value.where == "here"
+
+
 def test_that_of_a_tokenizer_json_is_checked_too(charsmap, tmp_path):
     tokenizer = load_tokenizer(make(tmp_path / "t5", "t5"))
     content = json.loads(tokenizer.backend.to_str())

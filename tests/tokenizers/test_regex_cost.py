@@ -28,6 +28,11 @@ IN_USE = {
 TOO_SLOW = {
     "exponential": [r"(a+)+$", r"(a|a)*b", r"(a|aa)+$", r"(\w+\s?)*x", r"(?i)(a|A)*x"],
     "exponential inside": [r"(?:(a+)+b)*", r"(?=(a+)+b)", r"(?>(a+)+b)", r"(?:\w|\d)+\z"],
+    "of letters that no sample has": [
+        r"(?:\p{Ethiopic}+)+x",
+        r"[\x{1200}-\x{137F}]+[\x{1200}-\x{137F}]+x",
+        r"\p{Ethiopic}+\p{Ethiopic}+x",
+    ],
     "counted": [r"(?:a?){30}a{30}b", r"(a+){2,10}b", r"((a{1,100}){1,100}){1,100}"],
     "cubic": [r"a*a*b", r"\s*\s+x", r"(?:a*){3}b", r"\s+\s++x", r"\s+(?=\s*x)", r"\s+(?>\s+)x"],
     "from every place": [r".*x", r"[\s\S]+[\x00-\x01]", r"(?=.*x)", r"(?:x|.*y)+", r".++\x00"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.io.snapshot import is_source
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError, hint
+from tfcli.limits import MAX_PIPE
 
 SPLITS = ("train", "validation", "test")
 
@@ -101,7 +103,8 @@ def _read_file(path: Path, name: str, field: str) -> Iterator[Document]:
             where=str(path),
             fix=f"give a {_kinds()} file, or a folder of them",
         )
-    is_source([path])
+    if path.is_file():  # a pipe changes as it is read
+        is_source([path])
     return reader(path, name, field)
 
 
@@ -168,15 +171,33 @@ def read_text(path: Path) -> str:
     """The text of a file, without a byte order mark.
 
     Raises:
-        WorkError: not UTF-8, not readable, or changed while it was read.
+        WorkError: not UTF-8, not readable, a device, a pipe without end, or changed while it was
+            read.
     """
     try:
-        file = OpenedFile(path)
-        with file.reading() as reader:
-            data = reader.bytes(0, file.size)
         # Bytes are decoded as they are: universal newlines would change the text that is measured.
-        return data.decode("utf-8").removeprefix(MARK)
+        return _bytes(path).decode("utf-8").removeprefix(MARK)
     except UnicodeDecodeError as error:
         raise WorkError(
             f"not UTF-8 text (byte {error.start})", where=str(path), fix="convert it to UTF-8"
         ) from error
+    except OSError as error:
+        raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def _bytes(path: Path) -> bytes | bytearray:
+    """What is in a file, or comes through a pipe until it is closed."""
+    kind = path.stat().st_mode
+    if stat.S_ISREG(kind):
+        file = OpenedFile(path)
+        data = bytearray(file.size)
+        with file.reading() as reader:
+            reader.into(0, memoryview(data))
+        return data
+    if not stat.S_ISFIFO(kind):
+        raise WorkError("is no file of text", where=str(path), fix="give a file, or a pipe")
+    with path.open("rb") as pipe:
+        text = pipe.read(MAX_PIPE + 1)
+    if len(text) > MAX_PIPE:
+        raise WorkError(f"more than {MAX_PIPE:,} bytes came through the pipe", where=str(path))
+    return text

@@ -13,6 +13,9 @@ from typing import Any
 from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.data.documents import read_text
 from tfcli.errors import WorkError, hint
+from tfcli.limits import MAX_TABLE, MAX_TABLE_GROWTH
+
+_ROWS = 1_024  # of a table at once
 
 
 def read_table(path: Path, column: str) -> list[str]:
@@ -68,12 +71,43 @@ def _parquet(path: Path, column: str) -> list[str]:
             fix="pip install 'tfcli[data]'",
         ) from error
     try:
-        with OpenedFile(path).reading(), pq.ParquetFile(path) as file:
-            _place(path, column, file.schema_arrow.names)
-            values: list[Any] = file.read(columns=[column]).column(column).to_pylist()
+        schema = pq.read_schema(path)
+        kind = schema.field(_place(path, column, schema.names)).type
+        texts = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        left = MAX_TABLE + MAX_TABLE_GROWTH * path.stat().st_size
+        values: list[Any] = []
+        # A value that stands in many rows is there once until its sizes are added up.
+        with (
+            OpenedFile(path).reading(),
+            pq.ParquetFile(path, read_dictionary=[column] if texts else []) as file,
+        ):
+            for batch in file.iter_batches(batch_size=_ROWS, columns=[column]):
+                left -= _size(batch.column(0))
+                _check_room(left, path)
+                values += batch.column(0).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise WorkError(f"not readable as a table: {error}", where=str(path)) from error
     return [_text(value, row, path, column) for row, value in enumerate(values, 1)]
+
+
+def _size(values: Any) -> int:
+    """The bytes of all values, each as often as it stands there."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(values.type):
+        return int(values.nbytes)
+    each = pc.binary_length(values.dictionary).cast(pa.int64())
+    return int(pc.sum(each.take(values.indices)).as_py() or 0)
+
+
+def _check_room(left: int, path: Path) -> None:
+    if left < 0:
+        raise WorkError(
+            f"its texts take more than {MAX_TABLE:,} bytes and {MAX_TABLE_GROWTH} times the file",
+            where=str(path),
+            fix="get it from a source you trust, or give it as .jsonl",
+        )
 
 
 def _text(value: Any, row: int, path: Path, column: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tfcli.data.documents import read_documents
+from tfcli.data.documents import read_documents, read_text
 from tfcli.errors import UsageError
 from tfcli.generate.spec import GenerateSpec
 
@@ -30,15 +30,8 @@ def read_prompts(spec: GenerateSpec) -> list[str]:
     if path.suffix in (".jsonl", ".csv", ".parquet"):
         return read_documents(path, FIELD)
     # Only "\n" ends a line: a prompt may hold the other characters that splitlines() splits at.
-    lines = _text(path).split("\n")
+    lines = read_text(path).split("\n")
     found = [line.removesuffix("\r") for line in lines if line.strip()]
     if not found:
         raise UsageError("there is no prompt in it", where=str(path))
     return found
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise UsageError("the file is not UTF-8", where=str(path)) from error

@@ -10,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from tfcli.errors import WorkError
+from tfcli.limits import MAX_MAPPED
 
 
 def check_charsmap(charsmap: bytes, where: str) -> None:
-    """Refuse a map in which some text could lead outside of it.
+    """Refuse a map in which some text could lead outside of it, or become far longer.
 
     Args:
         charsmap: 4 bytes with the length of the array in bytes, the array, the replacements.
@@ -39,3 +40,11 @@ def check_charsmap(charsmap: bytes, where: str) -> None:
     value = units[leaves] & ~(1 << 31)
     if not (value < len(text)).all() or ((text[value] & 0xC0) == 0x80).any():
         raise damaged
+    ends_at = np.flatnonzero(np.append(text, 0) == 0)
+    longest = int(np.diff(ends_at, prepend=-1).max()) - 1
+    if longest > MAX_MAPPED:
+        raise WorkError(
+            f"its character map puts a text of {longest:,} bytes for a few letters; at most "
+            f"{MAX_MAPPED} are taken",
+            where=where,
+        )

@@ -38,6 +38,7 @@ from tfcli.tokenizers.regex_syntax import (
 _ANY = frozenset(ALPHABET)
 _PROSE = frozenset("e ")  # a set that has both goes on for a whole text
 _LOOP = 8  # a range of counts that is wider is taken for one without end
+_PAIRS = 100_000  # steps of two paths through a repetition that are looked at
 _CHAINS = 64  # ways to have come to a place that are told apart
 
 
@@ -331,10 +332,17 @@ def _divides(body: Node) -> bool:
             if found.chars[x] & found.chars[y]
         ]
 
+    looked = sum(len(some) ** 2 for some in after.values())
+    if looked > _PAIRS:
+        raise Unclear("repeats a part that is too large to be looked at")
     waiting = [pair for at in after for pair in steps(at, at) if pair[0] < pair[1]]
     seen = set(waiting)
     while waiting:
-        for x, y in steps(*waiting.pop()):
+        one, other = waiting.pop()
+        looked += len(after.get(one, ())) * len(after.get(other, ()))
+        if looked > _PAIRS:
+            raise Unclear("repeats a part that is too large to be looked at")
+        for x, y in steps(one, other):
             if x == y:
                 return True
             pair = (min(x, y), max(x, y))

@@ -85,6 +85,8 @@ _INTERVAL = re.compile(r"\{(\d*)(,?)(\d*)\}")
 _FLAGS = re.compile(r"\(\?([a-zA-Z]*)(?:-([a-zA-Z]*))?([:)])")
 _NAMED = re.compile(r"\(\?(?:<([A-Za-z_]\w*)>|'([A-Za-z_]\w*)')")
 _CODED = re.compile(r"\\(?:x\{[0-9A-Fa-f]{1,8}\}|x[0-9A-Fa-f]{1,2}|u[0-9A-Fa-f]{4}|[pP]\{[^}]*\})")
+_POINTS = re.compile(r"\\[xu]\{?([0-9A-Fa-f]{1,6})")
+_UNSEEN = frozenset({"unseen"})  # of classes that take no character of the sample: they may be one
 _GROUPS = {"(?:": None, "(?=": Look, "(?!": Look, "(?<=": Look, "(?<!": Look, "(?>": Atomic}
 
 
@@ -107,7 +109,9 @@ def parse_pattern(pattern: str) -> Node:
 class _Parser:
     def __init__(self, pattern: str) -> None:
         self.text, self.at = pattern, 0
-        self.sample = "".join(dict.fromkeys(ALPHABET + pattern))
+        points = [int(one, 16) for one in _POINTS.findall(pattern)]
+        coded = [chr(one) for one in points if one < 0xD800 or 0xDFFF < one < 0x110000]
+        self.sample = "".join(dict.fromkeys([*ALPHABET, *pattern, *coded]))
         self._known: dict[tuple[str, bool], frozenset[str]] = {}
 
     def alternatives(self, depth: int, folded: bool) -> Node:
@@ -222,7 +226,8 @@ class _Parser:
                 left = asked.normalize_str(self.sample)
             except Exception as error:  # noqa: BLE001 - the library raises no other
                 raise Unclear(f"is not one: {str(error)[:200]}") from None
-            known = self._known[text, folded] = frozenset(self.sample) - frozenset(left)
+            taken = frozenset(self.sample) - frozenset(left)
+            known = self._known[text, folded] = taken or _UNSEEN
         return known
 
     def _repeated(self, node: Node) -> Node:

@@ -81,7 +81,7 @@ def test_yarn_takes_part_in_deepseeks_scale():
         ("mixtral", {"sliding_window": 0}, "sliding_window must be at least 1"),
         ("mixtral", {"router_aux_loss_coef": -1.0}, "router_aux_loss_coef is negative"),
         ("qwen2_moe", {"decoder_sparse_step": 0}, "decoder_sparse_step must be at least 1"),
-        ("qwen2_moe", {"mlp_only_layers": ["a"]}, "mlp_only_layers must be a list of layer"),
+        ("qwen2_moe", {"mlp_only_layers": ["a"]}, "an entry of mlp_only_layers must be int"),
         ("qwen2_moe", {"shared_expert_intermediate_size": 0}, "shared_expert_intermediate_size"),
         ("qwen2_moe", {"layer_types": ["full_attention"]}, "layer_types has 1 entries"),
         ("qwen3_moe", {"moe_intermediate_size": -3}, "moe_intermediate_size must be at least 1"),
