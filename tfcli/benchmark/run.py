@@ -62,7 +62,7 @@ def prompt_length(spec: BenchmarkSpec) -> int:
     Raises:
         UsageError: a model has too few positions.
     """
-    limits = {ref: open_model(ref).model_config.longest_input for ref in spec.models}
+    limits = {ref: open_model(ref).model_config.longest_text for ref in spec.models}
     ref, limit = min(limits.items(), key=lambda item: item[1])
     wanted = spec.prompt_tokens or min(PROMPT_TOKENS, limit - spec.new_tokens)
     if wanted < 1 or wanted + spec.new_tokens > limit:
