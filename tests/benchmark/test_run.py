@@ -69,6 +69,15 @@ def test_a_model_without_a_limit_takes_any_prompt(benchmark, tmp_path):
     assert result["rows"][0]["prefill_tokens_per_second"] > 0
 
 
+@pytest.mark.parametrize(
+    ("model_type", "what"),
+    [("t5", "t5 reads its prompt with an encoder"), ("bert", "bert cannot generate text")],
+)
+def test_a_model_that_continues_no_text_is_refused(benchmark, tmp_path, model_type, what):
+    save_model(tiny_model(model_type), tmp_path / "m")
+    assert what in benchmark(tmp_path / "m", code=2)["error"]["what"]
+
+
 def test_no_model_is_refused(benchmark):
     assert "'models' is required" in benchmark(code=2)["error"]["what"]
 
