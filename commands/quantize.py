@@ -30,11 +30,11 @@ def show(result: QuantizeResult, console: Console) -> None:
         facts["mean output error"] = f"{result.mean_output_error:.3g}"
     if result.calibration is not None:
         data = result.calibration
+        before = f", a prefix of {data.prefix_per_window} before each"
         facts["calibration"] = (
             f"{data.tokens:,} tokens in {plural(data.windows, 'window')} of "
-            f"{data.sequence_length}, "
-            f"from {plural(data.documents, 'document')} with {data.bos_per_document} BOS each"
-            + (f", a prefix of {data.prefix_per_window} in each" if data.prefix_per_window else "")
+            f"{data.sequence_length}{before if data.prefix_per_window else ''}, "
+            f"from {plural(data.documents, 'document')}"
         )
     print_facts(console, f"{result.method}: {result.output}", facts)
 

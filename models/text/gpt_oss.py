@@ -83,6 +83,8 @@ class GptOssModel(BalancedModel):
             config.swiglu_limit,
         )
 
-    def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
-        """Sinks start at a score of 0."""
-        return torch.zeros(shape) if name.endswith(".sinks") else None
+    def drawn(self, name: str, shape: torch.Size, random: torch.Generator) -> torch.Tensor | None:
+        """Sinks are drawn as matrices are."""
+        if not name.endswith(".sinks"):
+            return None
+        return torch.empty(shape).normal_(0.0, self.init_std(name), generator=random)

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from tests.conftest import make_tiny_llama
+from tests.models.tiny import tiny_model
 from tfcli.benchmark.memory import peak_memory, private_memory
+from tfcli.checkpoints.folder import save_model
 from tfcli.commands.app import run
 
 
@@ -58,6 +60,22 @@ def test_more_tokens_than_positions_are_refused(benchmark, tiny_llama, flags, wh
     error = benchmark(tiny_llama, *flags, code=2)["error"]
     assert "has 128 positions" in error["what"]
     assert error["where"] == where
+
+
+def test_a_model_without_a_limit_takes_any_prompt(benchmark, tmp_path):
+    """RWKV was trained on texts of some length; its state does not grow."""
+    save_model(tiny_model("rwkv", context_length=16), tmp_path / "m")
+    result = benchmark(tmp_path / "m", "--prompt-tokens", 40, "--new-tokens", 2)
+    assert result["rows"][0]["prefill_tokens_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    ("model_type", "what"),
+    [("t5", "t5 reads its prompt with an encoder"), ("bert", "bert cannot generate text")],
+)
+def test_a_model_that_continues_no_text_is_refused(benchmark, tmp_path, model_type, what):
+    save_model(tiny_model(model_type), tmp_path / "m")
+    assert what in benchmark(tmp_path / "m", code=2)["error"]["what"]
 
 
 def test_no_model_is_refused(benchmark):

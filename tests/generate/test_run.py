@@ -311,9 +311,17 @@ def test_an_empty_prompt_needs_a_bos(generate, tiny_llama, tmp_path):
     assert generate("--max-new-tokens", 2, prompt="")["prompt_ids"] == [0]
     bare = tmp_path / "bare"
     shutil.copytree(tiny_llama, bare)
-    content = json.loads((bare / "tokenizer.json").read_text())
-    (bare / "tokenizer.json").write_text(json.dumps({**content, "post_processor": None}))
+    change(bare / "tokenizer.json", post_processor=None)
+    for name in ("tokenizer_config.json", "config.json"):
+        # A BOS that stands before no other text, by the tokenizer or by the model.
+        assert generate("--max-new-tokens", 2, model=bare, prompt="")["prompt_ids"] == [0]
+        assert generate("--max-new-tokens", 2, model=bare)["prompt_ids"][0] != 0
+        change(bare / name, bos_token=None, bos_token_id=None)
     assert "no tokens" in generate(model=bare, prompt="", code=2)["error"]["what"]
+
+
+def change(path, **keys):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
 
 
 def test_a_model_of_another_task_is_refused(generate, tmp_path, tiny_tokenizer):

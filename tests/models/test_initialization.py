@@ -81,6 +81,15 @@ def test_every_family_draws_its_first_weights_as_transformers_does(case):
         assert our.std(correction=0).item() == pytest.approx(spread, abs=error), name
 
 
+def test_sinks_are_drawn_as_matrices_are():
+    heads = {"num_attention_heads": 256, "num_key_value_heads": 2, "head_dim": 2}
+    made = transformers.GptOssConfig(**DRAWN["GptOssConfig"].settings | heads)
+    ours, theirs = both(made)
+    name = "model.layers.0.self_attn.sinks"
+    assert theirs[name].std().item() == pytest.approx(made.initializer_range, rel=0.2)
+    assert ours[name].std().item() == pytest.approx(made.initializer_range, rel=0.2)
+
+
 STATE = {"num_hidden_layers": 3, "hidden_size": 64, "vocab_size": 300}
 
 

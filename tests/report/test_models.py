@@ -54,7 +54,7 @@ def test_an_eval_of_an_earlier_version_of_a_model_is_told(tmp_path):
     steps = load(dense, eval_)
     models = Models(steps)
     assert measures_of(steps, models)[0].model.label == "dense"
-    assert "eval-train used an earlier version of train" in models.warnings[0]
+    assert "eval-train used another version of train" in models.warnings[0]
 
 
 def test_a_model_made_elsewhere_is_listed_without_a_size(tmp_path):
@@ -63,6 +63,20 @@ def test_a_model_made_elsewhere_is_listed_without_a_size(tmp_path):
     models = Models(steps)
     measures_of(steps, models)
     assert [(model.label, model.bytes) for model in models.all] == [("train", None)]
+
+
+def test_a_model_made_elsewhere_is_one_model_as_long_as_it_stays_as_it_is(tmp_path):
+    dense = make.train(tmp_path)
+    first = make.evaluate(tmp_path, dense, 1.6).rename(tmp_path / "first")
+    again = make.evaluate(tmp_path, dense, 1.6, divergence=0.0).rename(tmp_path / "again")
+    shutil.rmtree(dense)
+    make.train(tmp_path, size=1_700_000)
+    later = make.evaluate(tmp_path, dense, 1.6)
+    for folders, told in (((first, again), 0), ((first, again, later), 1)):
+        steps = load(*folders)
+        models = Models(steps)
+        measures_of(steps, models)
+        assert (len(models.all), len(models.warnings)) == (1, told)
 
 
 def test_a_folder_without_a_record_is_named(tmp_path):

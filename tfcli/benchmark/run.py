@@ -15,6 +15,8 @@ from tfcli.benchmark.worker import Task
 from tfcli.checkpoints.folder import open_model
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError, WorkError
+from tfcli.generate.tasks import CONTINUES, text_task
+from tfcli.models.config import ModelConfig
 from tfcli.recipe.job import Job
 
 PROMPT_TOKENS = 512
@@ -60,9 +62,9 @@ def prompt_length(spec: BenchmarkSpec) -> int:
     """The tokens of the prompt: as asked for, or what every model has room for.
 
     Raises:
-        UsageError: a model has too few positions.
+        UsageError: a model has too few positions, or continues no text.
     """
-    limits = {ref: open_model(ref).model_config.longest_input for ref in spec.models}
+    limits = {ref: _continuing(ref).longest_text for ref in spec.models}
     ref, limit = min(limits.items(), key=lambda item: item[1])
     wanted = spec.prompt_tokens or min(PROMPT_TOKENS, limit - spec.new_tokens)
     if wanted < 1 or wanted + spec.new_tokens > limit:
@@ -73,6 +75,22 @@ def prompt_length(spec: BenchmarkSpec) -> int:
             fix="ask for fewer",
         )
     return wanted
+
+
+def _continuing(ref: str) -> ModelConfig:
+    """The config of a model that continues texts: what is timed is a prompt and its continuation.
+
+    Raises:
+        UsageError: the model makes no text, or reads its prompt with an encoder.
+    """
+    config = open_model(ref).model_config
+    if text_task(config) != CONTINUES:
+        raise UsageError(
+            f"{config.model_type} reads its prompt with an encoder, which is not timed",
+            where=ref,
+            fix="give models that continue a text",
+        )
+    return config
 
 
 def measure_apart(task: Task) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     check_fits(tokenizer, config, spec.model)
     if tokenizer.chat_template is not None and not spec.chat:
         job.console.note("the model has a chat template: with --chat it answers the prompt")
-    read = [prompt_ids(prompt, spec, folder, tokenizer, task) for prompt in prompts]
+    read = [prompt_ids(prompt, spec, checkpoint, tokenizer, task) for prompt in prompts]
     lengths = [new_length(spec, task, ids, config) for ids in read]
     _warn_of_short_texts(spec, lengths, job.console)
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
@@ -110,7 +110,7 @@ def answer_one(
     folder, config = checkpoint.beside, checkpoint.model_config
     task = text_task(config)
     assert spec.prompt is not None, "the caller gives a prompt"
-    ids = prompt_ids(spec.prompt, spec, folder, tokenizer, task)
+    ids = prompt_ids(spec.prompt, spec, checkpoint, tokenizer, task)
     length = new_length(spec, task, ids, config)
     silent = Console.silent()
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, silent)
@@ -256,15 +256,21 @@ def text_settings(
 
 
 def prompt_ids(
-    prompt: str, spec: GenerateSpec, folder: Path, tokenizer: Tokenizer, task: str
+    prompt: str, spec: GenerateSpec, checkpoint: Checkpoint, tokenizer: Tokenizer, task: str
 ) -> list[int]:
-    """What the model reads: the prompt itself, or the conversation that it begins."""
+    """What the model reads: the prompt itself, or the conversation that it begins.
+
+    A continuation of nothing begins with the BOS, as in transformers, where a tokenizer puts none
+    before other texts too.
+    """
     if spec.chat:
-        return _conversation_ids(prompt, spec, folder, tokenizer)
+        return _conversation_ids(prompt, spec, checkpoint.beside, tokenizer)
     ids = tokenizer.encode(prompt)
     if task == ANSWERS:
         return ids
-    return ids[: len(ids) - len(tokenizer.suffix)]  # an EOS would end it before it began
+    ids = ids[: len(ids) - len(tokenizer.suffix)]  # an EOS would end it before it began
+    declared = (tokenizer.bos_id, checkpoint.model_config.bos_token_id)
+    return ids or [bos for bos in declared if bos is not None][:1]
 
 
 def _conversation_ids(

@@ -55,7 +55,7 @@ def room_after(task: str, prompt: Sequence[int], config: ModelConfig) -> int:
         return config.max_position_embeddings
     if not prompt:
         raise UsageError(
-            "the prompt has no tokens, and this tokenizer adds none",
+            "the prompt has no tokens, and the model has no BOS to begin with",
             where="prompt",
             fix="give a text to continue",
         )

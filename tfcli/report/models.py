@@ -83,12 +83,14 @@ class Models:
             folder = self._digests[digest]
         elif folder in self._models:
             self.warnings.append(
-                f"{step.name} used an earlier version of {self._models[folder].source}; "
+                f"{step.name} used another version of {self._models[folder].source}; "
                 "its figures are of that version"
             )
         if folder not in self._models:
             name = PurePath(reference).name or reference
             self._models[folder] = Model(name, reference, "", color=5)
+            if digest is not None:
+                self._digests[digest] = folder
         return self._models[folder]
 
 
