@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tfcli.errors import WorkError
+from tfcli.stand_ins import refuse_stand_in
 
 _WRITTEN: dict[tuple[int, int, int, int], str] = {}  # a file's identity -> SHA-256, told once
 _MAX_NAME = 255  # bytes of a name in a folder, on Linux's file systems
@@ -38,7 +39,8 @@ def read_bounded(path: Path, limit: int) -> bytes:
     """The bytes of a regular file, for files of which nobody vouches for the size.
 
     Raises:
-        WorkError: missing, unreadable, no regular file, or longer than `limit` bytes.
+        WorkError: missing, unreadable, no regular file, longer than `limit` bytes, or another file
+            in its place.
     """
     try:
         found = path.stat()
@@ -51,11 +53,13 @@ def read_bounded(path: Path, limit: int) -> bytes:
                 fix="it is not what its name says, or it is damaged; get it again",
             )
         with path.open("rb") as file:
-            return file.read(found.st_size)
+            data = file.read(found.st_size)
     except FileNotFoundError:
         raise WorkError(f"there is no {path.name}", where=str(path.parent)) from None
     except OSError as error:
         raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    refuse_stand_in(path, data)
+    return data
 
 
 def sync_folder(folder: Path) -> None:

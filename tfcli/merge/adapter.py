@@ -15,6 +15,7 @@ from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import UsageError, WorkError
 from tfcli.hub import resolve
+from tfcli.stand_ins import refuse_stand_in
 
 CONFIG = "adapter_config.json"
 
@@ -128,6 +129,14 @@ def open_adapter(ref: str) -> Adapter:
     from tfcli.merge.peft import open_peft
 
     folder = resolve(ref)
+    if folder.is_file():
+        refuse_stand_in(folder)
+        raise UsageError(
+            f"{folder} is a file: adapters are folders, with {CONFIG} beside the weights",
+            where="adapter",
+            fix="name the folder that PEFT's save_pretrained or mlx_lm.lora wrote; adapters in "
+            "GGUF files are not merged",
+        )
     if not folder.is_dir() or not (folder / CONFIG).exists():
         raise UsageError(
             f"{folder} holds no {CONFIG}",
