@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfcli.checkpoints.strict_json import kind
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError, hint
 
@@ -123,7 +124,7 @@ def _lines(path: Path, name: str, field: str) -> Iterator[Document]:
         if field not in value:
             raise WorkError(f"the line has no {field!r}", where=where, fix=hint(field, value))
         if not isinstance(value[field], str):
-            raise WorkError(f"{field!r} is not text", where=where)
+            raise WorkError(f"{field!r} is not text, but {kind(value[field])}", where=where)
         yield Document(str(value.get("id", f"{name}:{number}")), _whole(value[field], where))
 
 
@@ -158,21 +159,35 @@ def _whole(text: str, where: str) -> str:
 
 
 MARK = "\ufeff"
-"""The byte order mark that some editors write before a text. It says UTF-8 and is no part of it."""
+"""The byte order mark that some editors write before a text. It is no part of it."""
+# What the mark is in bytes, which tells how the rest is written. Four bytes come before two.
+_ENCODINGS = {
+    b"\xef\xbb\xbf": "utf-8",
+    b"\xff\xfe\0\0": "utf-32-le",
+    b"\0\0\xfe\xff": "utf-32-be",
+    b"\xff\xfe": "utf-16-le",
+    b"\xfe\xff": "utf-16-be",
+}
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, without a byte order mark.
+    """The text of a file, without a byte order mark: UTF-8, or what the mark says.
 
     Raises:
-        WorkError: not UTF-8, or not readable.
+        WorkError: in another encoding, or not readable.
     """
     try:
-        # Bytes are decoded as they are: universal newlines would change the text that is measured.
-        return path.read_bytes().decode("utf-8").removeprefix(MARK)
-    except UnicodeDecodeError as error:
-        raise WorkError(
-            f"not UTF-8 text (byte {error.start})", where=str(path), fix="convert it to UTF-8"
-        ) from error
+        data = path.read_bytes()
     except OSError as error:
         raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    encoding = next((name for mark, name in _ENCODINGS.items() if data.startswith(mark)), "utf-8")
+    try:
+        # Bytes are decoded as they are: universal newlines would change the text that is measured.
+        return data.decode(encoding).removeprefix(MARK)
+    except UnicodeDecodeError as error:
+        raise WorkError(
+            f"not {encoding.upper()} text (byte {error.start})",
+            where=str(path),
+            fix="convert it to UTF-8; of a file that Windows wrote without a byte order mark: "
+            "iconv -f WINDOWS-1252 -t UTF-8",
+        ) from error
