@@ -144,7 +144,17 @@ def open_adapter(ref: str) -> Adapter:
             fix="name the folder that PEFT's save_pretrained or mlx_lm.lora wrote",
         )
     config = read_object(folder, CONFIG)
-    return (open_mlx if is_mlx(config) else open_peft)(folder, config)
+    adapter = (open_mlx if is_mlx(config) else open_peft)(folder, config)
+    if not adapter.source.nbytes:
+        raise WorkError(
+            f"the adapter holds {_COUNTS[bool(len(adapter.source))]}: its training did not save it",
+            where=str(adapter.files[0]),
+            fix="save it again, with the weights gathered where they are spread over processes",
+        )
+    return adapter
+
+
+_COUNTS = {False: "no tensors", True: "empty tensors alone"}
 
 
 def number(value: Any, key: str) -> Any:

@@ -73,6 +73,7 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
         files=adapter.files,
         max_shard_bytes=parse_bytes(spec.shard_size),
     )
+    _warn_of_no_change(plan, outcomes, job)
     with freed_at_once():
         if spec.merge_base is not None and unmerged is not None:
             apart = divergences(unmerged, open_checkpoint(job.output), job.console)
@@ -128,6 +129,14 @@ def _say_shape(plan: Plan, job: Job) -> None:
     if plan.made.task is not None:
         gone = f"; {', '.join(plan.left_out)} left out" if plan.left_out else ""
         job.console.note(f"the result is for {plan.made.task}, as the adapter's head is{gone}")
+
+
+def _warn_of_no_change(plan: Plan, outcomes: dict[str, Outcome], job: Job) -> None:
+    changed = any(outcome.moved for outcome in outcomes.values())
+    if not changed and all(item.whole is None for item in plan.tensors.values()):
+        job.console.warn(
+            "the adapter changes nothing: all of its changes are 0, as before any training"
+        )
 
 
 def _open(ref: str) -> Checkpoint:
