@@ -53,7 +53,8 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
             f"{', '.join(plan.untied)}: the adapter changes one side of a tie; written untied"
         )
     _say_shape(plan, job)
-    beside = beside_merged(dense, adapter.folder, job.console)
+    vocabulary = None if plan.made is None else plan.made.vocabulary
+    beside = beside_merged(dense, adapter.folder, vocabulary, job.console)
     unmerged, unknown = _unmerged(spec, base, plan)
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     outcomes: dict[str, Outcome] = {}
@@ -100,7 +101,7 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
         merged=actions.count("merged"),
         replaced=actions.count("replaced") + actions.count("added"),
         copied=actions.count("copied"),
-        vocabulary=None if plan.made is None else plan.made.vocabulary,
+        vocabulary=vocabulary,
         task=None if plan.made is None else plan.made.task,
         left_out=plan.left_out,
         untied=plan.untied,
