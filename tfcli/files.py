@@ -14,6 +14,7 @@ from typing import Any
 
 from tfcli.digest_cache import DigestCache, Identity, identity_of, own_cache
 from tfcli.errors import WorkError
+from tfcli.stand_ins import refuse_stand_in
 
 _TRIES = 3  # readings of a file that is written to meanwhile
 UNREAD = (".git", ".cache")
@@ -50,7 +51,8 @@ def read_bounded(path: Path, limit: int) -> bytes:
     """The bytes of a regular file, for files of which nobody vouches for the size.
 
     Raises:
-        WorkError: missing, unreadable, no regular file, or longer than `limit` bytes.
+        WorkError: missing, unreadable, no regular file, longer than `limit` bytes, or another file
+            in its place.
     """
     try:
         found = path.stat()
@@ -63,11 +65,13 @@ def read_bounded(path: Path, limit: int) -> bytes:
                 fix="it is not what its name says, or it is damaged; get it again",
             )
         with path.open("rb") as file:
-            return file.read(found.st_size)
+            data = file.read(found.st_size)
     except FileNotFoundError:
         raise WorkError(f"there is no {path.name}", where=str(path.parent)) from None
     except OSError as error:
         raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    refuse_stand_in(path, data)
+    return data
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,10 +13,7 @@ class LlamaConfig(RotaryConfig):
     """Llama 1 to 3.3 and the many checkpoints of their shape."""
 
     model_type: ClassVar[str] = "llama"
-    fixed: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "pretraining_tp": (1, None),
-        "partial_rotary_factor": (1.0, None),
-    }
+    fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"partial_rotary_factor": (1.0, None)}
     names_head_dim: ClassVar[bool] = True
 
     vocab_size: int = 32000

@@ -21,7 +21,7 @@ from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.io import tensor_pieces as pieces
 from tfcli.checkpoints.write import verify_written
 from tfcli.console import Console
-from tfcli.errors import UsageError, WorkError
+from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
 
@@ -317,3 +317,14 @@ def test_two_spellings_of_one_config_are_one_and_another_value_is_not(tmp_path: 
     (one / "config.json").write_text(json.dumps({**old, "rope_theta": 500000.0}))
     with pytest.raises(WorkError, match="rope"):
         average(tmp_path / "bad", one, other)
+
+
+def test_a_config_that_cannot_be_read_is_told_from_one_of_another_model(tmp_path: Path) -> None:
+    one, other = finetune(tmp_path / "one", 1), finetune(tmp_path / "other", 2)
+    config = json.loads((other / "config.json").read_text())
+    odd = {**config, "rope_scaling": {"type": "unheard"}, "rope_parameters": None}
+    (other / "config.json").write_text(json.dumps(odd))
+    for number, pair in enumerate(((one, other), (other, one))):
+        with pytest.raises(ModelError, match="rope_type 'unheard' is not supported") as error:
+            average(tmp_path / f"out{number}", *pair)
+        assert str(other) in str(error.value.where)

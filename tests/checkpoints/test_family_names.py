@@ -105,6 +105,9 @@ def test_names_and_axes_of_mlx(model_type):
         lambda name: f"model.{name}",
         lambda name: f"_forward_module.model.{name}",
         lambda name: f"anything.of.mine.{name}",
+        lambda name: f"net.model.{name}",
+        lambda name: name.replace(".mlp.", ".mlp.module."),
+        lambda name: re.sub(r"^(model|transformer)\.", r"\1.language_model.", name),
         lambda name: name.replace(".mlp.", ".mlp._checkpoint_wrapped_module."),
         lambda name: name.replace(".0.", ".0._fsdp_wrapped_module._orig_mod."),
         lambda name: re.sub(r"\.(q_proj|c_attn)\.", r".\1.base_layer.", name),
@@ -146,6 +149,22 @@ def test_biases_of_zeros_that_the_model_lacks_go_and_others_stay():
     assert found.unused == {bias: "zeros: the model has no such bias"}
     other = {**tensors, bias: torch.eye(32)[0]}
     assert_same(in_family_names(held(config, other)), other)
+
+
+@pytest.mark.parametrize("prefix", ["", "pretrained_model."])
+def test_the_value_head_of_a_trainer_is_left_out(prefix):
+    config, tensors = written(tiny())
+    head = {"v_head.summary.weight": torch.ones(1, 32), "v_head.summary.bias": torch.ones(1)}
+    found = in_family_names(held(config, {**{prefix + n: t for n, t in tensors.items()}, **head}))
+    assert_same(found, tensors)
+    assert found.unused == dict.fromkeys(head, "the value head of a trainer")
+
+
+def test_a_name_that_only_some_of_the_odd_ones_explain_stays():
+    config, tensors = written(tiny())
+    odd = {name.replace(".mlp.", ".other.mlp."): t for name, t in tensors.items()}
+    odd["model.layers.0.more.weight"] = torch.ones(2)
+    assert_same(in_family_names(held(config, odd)), odd)
 
 
 def test_two_spellings_of_one_tensor_and_an_adapter_inside_are_refused():

@@ -106,6 +106,38 @@ def test_a_byte_order_mark_is_no_part_of_a_text(write, name, data):
     assert read_documents(write(name, b"\xef\xbb\xbf" + data.encode())) == ["one"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-be"])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("t.txt", "größe 😀"), ("t.jsonl", '{"text": "größe 😀"}\n'), ("t.csv", "text\ngröße 😀\n")],
+)
+def test_a_byte_order_mark_says_how_a_file_is_written(write, name, data, encoding):
+    """As Windows' editors and shells write files."""
+    mark = "" if encoding != "utf-16-be" else "\ufeff"
+    assert read_documents(write(name, (mark + data).encode(encoding))) == ["größe 😀"]
+
+
+def test_a_file_that_lacks_its_mark_is_told_how_to_convert_it(write):
+    with pytest.raises(WorkError, match=r"not UTF-8 text \(byte 2\)") as error:
+        read_documents(write("t.txt", "Größe".encode("cp1252")))
+    assert "iconv -f WINDOWS-1252" in error.value.fix
+    with pytest.raises(WorkError, match="not UTF-16-LE text"):
+        read_documents(write("t.txt", "Größe".encode("utf-16")[:-1]))
+
+
+def test_bytes_in_a_table_are_texts_whose_kind_was_left_unsaid(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    for values in (["größe".encode(), b"two"], [b"one", b"\xff"]):
+        table = pyarrow.table({"text": pyarrow.array(values, pyarrow.binary())})
+        pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+        if values[1] == b"two":
+            assert read_documents(tmp_path / "t.parquet") == ["größe", "two"]
+    with pytest.raises(WorkError, match="row 2 of 'text' is not text, but bytes that are no UTF-8"):
+        read_documents(tmp_path / "t.parquet")
+
+
 def test_a_cell_may_hold_commas_quotes_line_breaks_and_any_length(write):
     long = "word " * 100_000
     path = write("t.csv", f'text,n\n"a ""b"", c\nd",1\n\n{long},2\n')
@@ -130,7 +162,7 @@ def test_what_is_missing_in_a_table_is_not_taken_for_text(tmp_path):
     from datasets import Dataset
 
     Dataset.from_dict({"text": ["one", None]}).to_parquet(str(tmp_path / "t.parquet"))
-    with pytest.raises(WorkError, match="row 2 of 'text' is not text"):
+    with pytest.raises(WorkError, match="row 2 of 'text' is not text, but null"):
         read_documents(tmp_path / "t.parquet")
 
 
@@ -147,7 +179,7 @@ def test_a_missing_library_names_the_extra(write, monkeypatch):
         ('{"text": "a"}\n{"txet": "b"}', "no 'text'", 2),
         ('{"text": "a"}\n\n["b"]', "not a JSON object", 3),
         ('{"text": "a"', "not JSON", 1),
-        ('{"text": null}', "'text' is not text", 1),
+        ('{"text": null}', "'text' is not text, but null", 1),
         ('{"text": ["a"]}', "'text' is not text", 1),
         ('{"text": "\\ud800"}', "half of a surrogate pair", 1),
         ("[" * 100_000, "not JSON", 1),

@@ -177,8 +177,8 @@ def test_a_tied_tensor_is_compared_with_what_it_is_tied_to(tmp_path: Path) -> No
 
 
 def test_keys_of_the_config(tmp_path: Path) -> None:
-    a = {"same": [1], "deep": {"x": 1, "y": {}}, "gone": None, "kind": 1}
-    b = {"same": [1], "deep": {"x": 2, "y": {}}, "new": 3, "kind": True}
+    a = {"same": [1], "theta": 10000.0, "deep": {"x": 1, "y": {}}, "gone": None, "kind": 1}
+    b = {"same": [1], "theta": 10000, "deep": {"x": 2, "y": {}}, "new": 3, "kind": True}
     found = [(item.key, item.only, item.a, item.b) for item in compare_configs(a, b)]
     assert found == [
         ("deep.x", None, 1, 2),

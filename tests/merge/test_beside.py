@@ -6,11 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
+from tokenizers import Tokenizer
 
 from tests.checkpoints.gguf.convert import to_gguf
 from tests.merge.adapters import by_hand, merge
 from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.commands.app import run
 from tfcli.tokenizers.load import load_tokenizer
 
 Q = "model.layers.0.self_attn.q_proj"
@@ -51,6 +54,26 @@ def test_the_adapter_s_tokenizer_takes_the_place_of_the_base_s(
     # What ended a text of the base still does, and so does what ended those of the training.
     said = json.loads((tmp_path / "out/generation_config.json").read_text())
     assert said == {"eos_token_id": [0, end], "temperature": 0.5}
+
+
+def test_tokens_that_the_merged_model_has_no_rows_for_are_told_and_end_nothing(
+    tiny_llama: Path, tiny_tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tokens were added to the tokenizer, and the table was not resized, or not saved."""
+    adapter = adapter_of(tmp_path / "adapter")
+    for file in tiny_tokenizer.iterdir():
+        shutil.copyfile(file, adapter / file.name)
+    tokens = Tokenizer.from_file(str(adapter / "tokenizer.json"))
+    tokens.add_special_tokens(["<|im_end|>"])
+    tokens.save(str(adapter / "tokenizer.json"))
+    change(adapter / "tokenizer_config.json", eos_token="<|im_end|>")
+    assert load_tokenizer(adapter).eos_id == 320
+    words = ["merge", str(tiny_llama), str(adapter), str(tmp_path / "out")]
+    assert run(words) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "beyond the 320 rows of the model, up to 320, the end of text (320) among them" in said
+    generation = tmp_path / "out/generation_config.json"
+    assert not generation.exists() or 320 not in json.loads(generation.read_text())["eos_token_id"]
 
 
 def test_a_chat_template_alone_goes_with_the_base_s_tokenizer(

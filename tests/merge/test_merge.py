@@ -17,6 +17,7 @@ from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.io import tensor_pieces as pieces
+from tfcli.commands.app import run as run_app
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.merge.arithmetic import Edit, apply_edits
@@ -154,6 +155,9 @@ def test_tensors_that_fit_nothing_are_named(base: Path, tmp_path: Path) -> None:
             {"use_dora": True},
             "are the same part",
         ),
+        ({}, {}, "the adapter holds no tensors"),
+        ({name: torch.zeros(0) for name in lora()}, {}, "the adapter holds empty tensors alone"),
+        ({**lora(), f"{Q}.lora_A.weight": torch.zeros(0)}, {}, "a factor is empty"),
         (lora(), {"peft_type": "VERA"}, "'VERA' is not merged"),
         (lora(), {"use_qalora": True}, "use_qalora: True changes what the adapter computes"),
         (lora(), {"a_key_of_tomorrow": 1}, "a_key_of_tomorrow: 1 changes"),
@@ -177,6 +181,25 @@ def test_adapters_that_are_refused(
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_an_adapter_as_before_any_training_is_merged_with_a_warning(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    untrained = {name: t * 0 if "lora_B" in name else t for name, t in lora().items()}
+    for name, tensors in {"untrained": untrained, "trained": lora()}.items():
+        output = tmp_path / f"{name}-out"
+        adapter = by_hand(tmp_path / name, tensors)
+        assert run_app(["merge", str(base), str(adapter), str(output)]) == 0
+        warned = "the adapter changes nothing" in capsys.readouterr().err
+        assert warned == (name == "untrained")
+
+
+def test_a_bias_beside_none_is_not_called_another_model_s(base: Path, tmp_path: Path) -> None:
+    adapter = by_hand(tmp_path / "adapter", {**lora(), f"{Q}.lora_B.bias": torch.ones(32)})
+    with pytest.raises(WorkError, match="fit nothing in the base") as error:
+        merge(base, adapter, tmp_path / "out")
+    assert "lora_bias adds to biases, and the base has none" in str(error.value.fix)
+
+
 def test_what_is_no_adapter(base: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no adapter_config\.json"):
         merge(base, base, tmp_path / "a")
@@ -184,6 +207,9 @@ def test_what_is_no_adapter(base: Path, tmp_path: Path) -> None:
     (adapter / "adapter_model.safetensors").unlink()
     with pytest.raises(WorkError, match=r"has no adapter_model\.safetensors"):
         merge(base, adapter, tmp_path / "b")
+    (tmp_path / "adapter.gguf").write_bytes(b"GGUF\3")
+    with pytest.raises(UsageError, match="is a file: adapters are folders"):
+        merge(base, tmp_path / "adapter.gguf", tmp_path / "c")
 
 
 def test_integer_weights_cannot_be_changed(base: Path, tmp_path: Path) -> None:

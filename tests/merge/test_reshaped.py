@@ -119,6 +119,16 @@ def test_a_head_of_another_task_makes_a_model_for_that_task(
         assert torch.allclose(merged.eval()(ids).logits, model(ids).logits, atol=1e-4)
 
 
+def test_of_heads_that_fit_the_one_that_is_all_there_is_made(tmp_path: Path) -> None:
+    """Of an adapter that does not say its task, and whose base has no pooler."""
+    base = base_folder(tmp_path / "base", BERT, architectures=["BertForMaskedLM"])
+    model = transformers.AutoModelForTokenClassification.from_pretrained(base, num_labels=5)
+    config = peft.LoraConfig(r=2, target_modules=["query"], modules_to_save=["classifier"])
+    trained(model, tmp_path / "adapter", config)
+    result = merge(base, tmp_path / "adapter", tmp_path / "out", verify="logits")
+    assert result.task == "token-classification"
+
+
 def test_a_head_whose_rest_is_nowhere_is_refused(tmp_path: Path) -> None:
     base = base_folder(tmp_path / "base", BERT)
     head = {"classifier.weight": torch.ones(3, 32), "classifier.bias": torch.ones(3)}

@@ -105,6 +105,12 @@ def test_labels_of_a_classifier():
     assert read_config({"model_type": "bert", "id2label": named}).label2id == {"no": 0, "yes": 1}
 
 
+def test_slices_of_a_linear_change_nothing_and_are_passed_over():
+    """As the first files of Llama 2 13B ask for: each is computed in two."""
+    config = read_config({"model_type": "llama", "pretraining_tp": 2})
+    assert config.to_dict()["pretraining_tp"] == 2
+
+
 REFUSED = {
     # what is wrong -> (config, the key that the error names, a word of the help)
     "width over heads": ("llama", {"hidden_size": 30, "num_attention_heads": 4}, "hidden_size"),
@@ -113,7 +119,6 @@ REFUSED = {
     "odd head": ("llama", {"head_dim": 15}, "head_dim"),
     "activation": ("llama", {"hidden_act": "silly"}, "did you mean 'silu'"),
     "gpt2 activation": ("gpt2", {"activation_function": "gelu_nwe"}, "did you mean 'gelu_new'"),
-    "tensor parallel": ("llama", {"pretraining_tp": 2}, "pretraining_tp"),
     "partial rope": ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
     "partial rope inside": (
         "llama",

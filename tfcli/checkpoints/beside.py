@@ -28,12 +28,18 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
     """
     path = inside(folder, name)
     if not path.exists():
-        raise WorkError(
-            f"the folder has no {name}",
-            where=str(folder),
-            fix="name a Hugging Face checkpoint folder" if name == CONFIG else None,
-        )
+        fix = _where_else(folder) if name == CONFIG else None
+        raise WorkError(f"the folder has no {name}", where=str(folder), fix=fix)
     return parse_object(read_bounded(path, MAX_SIDE), where=str(path), numbers="infinite")
+
+
+def _where_else(folder: Path) -> str:
+    """What to name where a folder has no config.json; trainers leave a folder for each save."""
+    inner = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+    if not inner:
+        return "name a Hugging Face checkpoint folder"
+    some = ", ".join(inner[:3]) + (", ..." if len(inner) > 3 else "")
+    return f"name one of the folders in it that have one: {some}"
 
 
 def load_generation_config(folder: Path) -> dict[str, Any]:

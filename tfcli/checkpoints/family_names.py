@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.expected import Expected, expected
@@ -31,6 +31,7 @@ Tensors = dict[str, TensorEntry]
 _STACK = re.compile(r"(.*)\.(?:experts|switch_mlp)\.(gate_up|gate|up|down)_proj(?:\.weight)?")
 _LEAVES = {"gate": ("gate_proj", "w1"), "up": ("up_proj", "w3"), "down": ("down_proj", "w2")}
 _LATENT = (".embed_q.weight", ".unembed_out.weight")  # how MLX cuts DeepSeek's kv_b_proj
+_VALUES = re.compile(r"v_head\.(summary\.)?(weight|bias)")  # trl's, beside a language model
 _ADAPTER = re.compile(r"\.(lora_[AB]|lora_embedding_[AB]|lora_magnitude_vector|ia3_l)\b")
 
 
@@ -43,14 +44,17 @@ def in_family_names(checkpoint: Checkpoint) -> Checkpoint:
     shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
     if not checkpoint.config or is_plain_decoder(checkpoint.config, shapes):
         return checkpoint
-    tensors = _renamed(checkpoint.tensors, unwrap(checkpoint.tensors, checkpoint.config).get)
+    tensors = _unwrapped(checkpoint.tensors, checkpoint.config)
     try:
         known = expected(checkpoint.config, shapes.values())
     except TooLargeError:  # one part of many, such as a shard: the names stay as they are
         known = None
     if known is None:
         return replace(checkpoint, tensors=tensors)
-    tensors = _without_outer_modules(tensors, known)
+    values = [name for name in tensors if _VALUES.fullmatch(name)]
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in values}
+    tensors = _without_outer_modules(_without_inner_module(tensors, known), known)
+    tensors = _unwrapped(tensors, checkpoint.config)
     _refuse_adapter(tensors, checkpoint)
     tensors = _renamed(tensors, known.spelt)
     tensors = _single_experts(tensors, known)
@@ -58,7 +62,7 @@ def in_family_names(checkpoint: Checkpoint) -> Checkpoint:
     tensors = _turned_back(tensors, known)
     tensors = _one_table(tensors, known)
     tensors = _with_group_order(tensors, checkpoint, known)
-    unused = dict(checkpoint.unused)
+    unused = {**checkpoint.unused, **dict.fromkeys(values, "the value head of a trainer")}
     for name in _zero_biases(tensors, known):
         del tensors[name]
         unused[name] = "zeros: the model has no such bias"
@@ -85,6 +89,35 @@ def _without_outer_modules(tensors: Tensors, known: Expected) -> Tensors:
             return tensors
         names = {stored: name.partition(".")[2] for stored, name in names.items()}
     return _renamed(tensors, names.get)
+
+
+def _without_inner_module(tensors: Tensors, known: Expected) -> Tensors:
+    """Take away a module that stands inside of names, whatever it is called, such as the
+    `language_model` of a model that sees. Every name that is not the family's must have it, and be
+    one of the family's without it.
+    """
+    odd = [n for n in tensors if not _is_known(n, known) and not known.reason_to_ignore(n)]
+    if not odd:
+        return tensors
+    for module in odd[0].split(".")[:-1]:
+        names = {name: _without(name, module) for name in odd}
+        new = set(names.values()) - tensors.keys()
+        if len(new) == len(odd) and all(_is_known(name, known) for name in new):
+            return _renamed(tensors, names.get)
+    return tensors
+
+
+def _without(name: str, module: str) -> str:
+    parts = name.split(".")
+    return ".".join(part for part in parts if part != module)
+
+
+def _is_known(name: str, known: Expected) -> bool:
+    return known.place(known.spelt(name)) is not None
+
+
+def _unwrapped(tensors: Mapping[str, TensorEntry], config: Mapping[str, Any]) -> Tensors:
+    return _renamed(tensors, unwrap(tensors, config).get)
 
 
 def _any_known(names: Iterable[str], known: Expected) -> bool:

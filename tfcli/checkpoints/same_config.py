@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.located import located
 from tfcli.errors import ModelError, WorkError
 
 # What may differ between finetunes of one model: names, types, special tokens and switches that
@@ -35,7 +36,10 @@ def require_same_config(
 
     Raises:
         WorkError: names the key and both values.
+        ModelError: one of the two can be read, and the other says what its family has not.
     """
+    if first.config.get("model_type") == other.config.get("model_type"):
+        _require_both_readable(first, other, free)
     ours, theirs = meaning(first.config, free), meaning(other.config, free)
     for key in sorted({*ours, *theirs} - FREE - free):
         if ours.get(key) != theirs.get(key):
@@ -45,6 +49,20 @@ def require_same_config(
                 where=str(other.path),
                 fix="take checkpoints of one architecture and one set of settings",
             )
+
+
+def _require_both_readable(first: Checkpoint, other: Checkpoint, free: frozenset[str]) -> None:
+    """Compared key by key, what can be read differs from what cannot in all of its defaults."""
+    from tfcli.models.registry import read_config
+
+    errors = []
+    for checkpoint in (first, other):
+        try:
+            read_config({k: v for k, v in checkpoint.config.items() if k not in free})
+        except ModelError as error:
+            errors.append(located(error, checkpoint.path))
+    if len(errors) == 1:
+        raise errors[0]
 
 
 def meaning(config: Mapping[str, Any], free: frozenset[str] = frozenset()) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def parse_json(
         )
     try:
         value = json.loads(
-            data.decode("utf-8"),
+            data.decode("utf-8-sig"),  # editors put a byte order mark before it
             object_pairs_hook=_unique,
             parse_constant=_CONSTANTS[numbers],
             parse_float=None if numbers == "any" else _finite,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.io.snapshot import is_source
+from tfcli.checkpoints.strict_json import kind
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError, hint
 from tfcli.limits import MAX_PIPE
@@ -129,7 +130,7 @@ def _lines(path: Path, name: str, field: str) -> Iterator[Document]:
         if field not in value:
             raise WorkError(f"the line has no {field!r}", where=where, fix=hint(field, value))
         if not isinstance(value[field], str):
-            raise WorkError(f"{field!r} is not text", where=where)
+            raise WorkError(f"{field!r} is not text, but {kind(value[field])}", where=where)
         yield Document(str(value.get("id", f"{name}:{number}")), _whole(value[field], where))
 
 
@@ -164,37 +165,51 @@ def _whole(text: str, where: str) -> str:
 
 
 MARK = "\ufeff"
-"""The byte order mark that some editors write before a text. It says UTF-8 and is no part of it."""
+"""The byte order mark that some editors write before a text. It is no part of it."""
+# What the mark is in bytes, which tells how the rest is written. Four bytes come before two.
+_ENCODINGS = {
+    b"\xef\xbb\xbf": "utf-8",
+    b"\xff\xfe\0\0": "utf-32-le",
+    b"\0\0\xfe\xff": "utf-32-be",
+    b"\xff\xfe": "utf-16-le",
+    b"\xfe\xff": "utf-16-be",
+}
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, without a byte order mark.
+    """The text of a file, without a byte order mark: UTF-8, or what the mark says.
 
     Raises:
-        WorkError: not UTF-8, not readable, a device, a pipe without end, or changed while it was
-            read.
+        WorkError: in another encoding, not readable, a device, a pipe without end, or changed while
+            it was read.
     """
     try:
-        # Bytes are decoded as they are: universal newlines would change the text that is measured.
-        return _bytes(path).decode("utf-8").removeprefix(MARK)
-    except UnicodeDecodeError as error:
-        raise WorkError(
-            f"not UTF-8 text (byte {error.start})", where=str(path), fix="convert it to UTF-8"
-        ) from error
+        data = _bytes(path)
     except OSError as error:
         raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    encoding = next((name for mark, name in _ENCODINGS.items() if data.startswith(mark)), "utf-8")
+    try:
+        # Bytes are decoded as they are: universal newlines would change the text that is measured.
+        return data.decode(encoding).removeprefix(MARK)
+    except UnicodeDecodeError as error:
+        raise WorkError(
+            f"not {encoding.upper()} text (byte {error.start})",
+            where=str(path),
+            fix="convert it to UTF-8; of a file that Windows wrote without a byte order mark: "
+            "iconv -f WINDOWS-1252 -t UTF-8",
+        ) from error
 
 
 def _bytes(path: Path) -> bytes | bytearray:
     """What is in a file, or comes through a pipe until it is closed."""
-    kind = path.stat().st_mode
-    if stat.S_ISREG(kind):
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
         file = OpenedFile(path)
         data = bytearray(file.size)
         with file.reading() as reader:
             reader.into(0, memoryview(data))
         return data
-    if not stat.S_ISFIFO(kind):
+    if not stat.S_ISFIFO(mode):
         raise WorkError("is no file of text", where=str(path), fix="give a file, or a pipe")
     with path.open("rb") as pipe:
         text = pipe.read(MAX_PIPE + 1)

@@ -111,11 +111,18 @@ def _check_room(left: int, path: Path) -> None:
 
 
 def _text(value: Any, row: int, path: Path, column: str) -> str:
-    if isinstance(value, str):
+    if isinstance(value, bytes):  # as libraries write texts that leave their kind unsaid
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            found = "bytes that are no UTF-8"
+    elif isinstance(value, str):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    raise WorkError(f"row {row} of {column!r} is not text", where=str(path))
+    else:
+        found = "null" if value is None else f"a {type(value).__name__}"
+    raise WorkError(f"row {row} of {column!r} is not text, but {found}", where=str(path))
 
 
 def _place(path: Path, column: str, names: list[str]) -> int:

@@ -126,10 +126,16 @@ def compare_configs(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[ConfigDi
     for key in dict.fromkeys([*first, *second]):
         one, other = first.get(key), second.get(key)
         only = "b" if key not in first else "a" if key not in second else None
-        # As JSON, so that 1, 1.0 and true are three values.
-        if only or json.dumps(one, sort_keys=True) != json.dumps(other, sort_keys=True):
+        if only or _spelt(one) != _spelt(other):
             found.append(ConfigDifference(key=key, only=only, a=one, b=other))
     return found
+
+
+def _spelt(value: Any) -> str:
+    """A value as JSON, in which true is not 1; a whole number is one however it is written."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value, sort_keys=True)
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

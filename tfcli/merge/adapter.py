@@ -16,6 +16,7 @@ from tfcli.checkpoints.io.tensor_pieces import same_bits
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import UsageError, WorkError
 from tfcli.hub import resolve
+from tfcli.stand_ins import refuse_stand_in
 
 CONFIG = "adapter_config.json"
 
@@ -129,6 +130,14 @@ def open_adapter(ref: str) -> Adapter:
     from tfcli.merge.peft import open_peft
 
     folder = resolve(ref)
+    if folder.is_file():
+        refuse_stand_in(folder)
+        raise UsageError(
+            f"{folder} is a file: adapters are folders, with {CONFIG} beside the weights",
+            where="adapter",
+            fix="name the folder that PEFT's save_pretrained or mlx_lm.lora wrote; adapters in "
+            "GGUF files are not merged",
+        )
     if not folder.is_dir() or not (folder / CONFIG).exists():
         raise UsageError(
             f"{folder} holds no {CONFIG}",
@@ -138,4 +147,13 @@ def open_adapter(ref: str) -> Adapter:
     config = read_object(folder, CONFIG)
     adapter = (open_mlx if is_mlx(config) else open_peft)(folder, config)
     is_source(adapter.files)
+    if not adapter.source.nbytes:
+        raise WorkError(
+            f"the adapter holds {_COUNTS[bool(len(adapter.source))]}: its training did not save it",
+            where=str(adapter.files[0]),
+            fix="save it again, with the weights gathered where they are spread over processes",
+        )
     return adapter
+
+
+_COUNTS = {False: "no tensors", True: "empty tensors alone"}

@@ -53,11 +53,19 @@ class Beside:
     home: tempfile.TemporaryDirectory[str] | None = None
 
 
-def beside_merged(base: Checkpoint, adapter: Path, console: Console) -> Beside:
+def beside_merged(
+    base: Checkpoint, adapter: Path, vocabulary: int | None, console: Console
+) -> Beside:
     """Join the files beside a base with those that its adapter was trained with.
 
     A vocabulary of the adapter's comes with all that belongs to it, and nothing of the base's
     tokenizer stays; a chat template or settings alone take the place of the base's.
+
+    Args:
+        base: what is merged into.
+        adapter: the adapter's folder.
+        vocabulary: the tokens of the merged model, where they are others than the base's.
+        console: hears whose files they are, and which tokens the model has no rows for.
     """
     home = tempfile.TemporaryDirectory(prefix="tfcli-")
     own, joined = Path(home.name, "adapter"), Path(home.name, "joined")
@@ -81,23 +89,31 @@ def beside_merged(base: Checkpoint, adapter: Path, console: Console) -> Beside:
     else:
         console.note(f"{', '.join(brought)}: the adapter's, the other files the base's")
     checkpoint = dataclasses.replace(base, companions=joined, carry=None)
-    _stop_too(checkpoint, joined, console)
+    _stop_too(checkpoint, joined, vocabulary, console)
     return Beside(checkpoint, "adapter" if whole else "base", home)
 
 
-def _stop_too(base: Checkpoint, folder: Path, console: Console) -> None:
+def _stop_too(base: Checkpoint, folder: Path, vocabulary: int | None, console: Console) -> None:
     """Let the token that ends a text of the adapter's tokenizer end one of the merged model."""
     from tfcli.generate.settings import stop_ids
     from tfcli.tokenizers.load import load_tokenizer
 
     try:
-        end = load_tokenizer(folder).eos_id
+        tokenizer = load_tokenizer(folder)
+        end, rows = tokenizer.eos_id, vocabulary or base.model_config.vocab_size
         said = load_generation_config(folder)
         known = stop_ids(said, base.model_config)
     except Problem as error:
         console.note(f"whether its end of text is the base's is not known: {error.what}")
         return
-    if end is None or not known or end in known:
+    if tokenizer.vocab_size > rows:
+        last = "" if end is None or end < rows else f", the end of text ({end}) among them"
+        console.warn(
+            f"the adapter's tokenizer has tokens beyond the {rows:,} rows of the model, up to "
+            f"{tokenizer.vocab_size - 1:,}{last}: the adapter does not hold their embeddings, and "
+            "texts with them cannot be read or written"
+        )
+    if end is None or end >= rows or not known or end in known:
         return
     write_json(folder / GENERATION_CONFIG, {**said, "eos_token_id": [*sorted(known), end]})
     console.note(f"token {end}, the end of text of the adapter's tokenizer, ends a text too")

@@ -268,6 +268,13 @@ def _same_values(whole: torch.Tensor, stored: Values) -> bool:
 
 
 def _require_rank(adapter: Adapter, module: str, left: torch.Tensor, right: torch.Tensor) -> None:
+    if not left.numel() or not right.numel():
+        raise WorkError(
+            f"{module}: a factor is empty ({list(left.shape)} and {list(right.shape)})",
+            where=str(adapter.folder),
+            fix="save the adapter again, with the weights gathered where they are spread over "
+            "processes",
+        )
     rank = adapter.rank(module) or left.shape[-1]
     found = [left.shape[-1], right.shape[0]] if left.dim() == right.dim() == 2 else []
     if found != [rank, rank]:
@@ -315,6 +322,8 @@ def _unused(names: list[str], adapter: Adapter) -> WorkError:
     fix = "merge into the base that it was trained on"
     if adapter.base:
         fix += f"; the adapter names {short(adapter.base)}"
+    if all(".lora_B." in name and name.endswith(".bias") for name in names):
+        fix = "lora_bias adds to biases, and the base has none there: it cannot be merged"
     if set(names) <= set(adapter.unknown):
         fix = f"they are no tensors of a kind that is merged; let {adapter.wrote} merge it"
     return WorkError(

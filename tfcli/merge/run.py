@@ -53,7 +53,8 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
             f"{', '.join(plan.untied)}: the adapter changes one side of a tie; written untied"
         )
     _say_shape(plan, job)
-    beside = beside_merged(dense, adapter.folder, job.console)
+    vocabulary = None if plan.made is None else plan.made.vocabulary
+    beside = beside_merged(dense, adapter.folder, vocabulary, job.console)
     unmerged, unknown = _unmerged(spec, base, plan)
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     outcomes: dict[str, Outcome] = {}
@@ -71,6 +72,7 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
         job.console,
         max_shard_bytes=parse_bytes(spec.shard_size),
     )
+    _warn_of_no_change(plan, outcomes, job)
     with freed_at_once():
         if spec.merge_base is not None and unmerged is not None:
             apart = divergences(unmerged, open_checkpoint(job.output), job.console)
@@ -97,7 +99,7 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
         merged=actions.count("merged"),
         replaced=actions.count("replaced") + actions.count("added"),
         copied=actions.count("copied"),
-        vocabulary=None if plan.made is None else plan.made.vocabulary,
+        vocabulary=vocabulary,
         task=None if plan.made is None else plan.made.task,
         left_out=plan.left_out,
         untied=plan.untied,
@@ -126,6 +128,14 @@ def _say_shape(plan: Plan, job: Job) -> None:
     if plan.made.task is not None:
         gone = f"; {', '.join(plan.left_out)} left out" if plan.left_out else ""
         job.console.note(f"the result is for {plan.made.task}, as the adapter's head is{gone}")
+
+
+def _warn_of_no_change(plan: Plan, outcomes: dict[str, Outcome], job: Job) -> None:
+    changed = any(outcome.moved for outcome in outcomes.values())
+    if not changed and all(item.whole is None for item in plan.tensors.values()):
+        job.console.warn(
+            "the adapter changes nothing: all of its changes are 0, as before any training"
+        )
 
 
 def _open(ref: str) -> Checkpoint:

@@ -49,19 +49,31 @@ class Reshaped:
 
 def reshaped(base: Checkpoint, adapter: Adapter, names: Names) -> Reshaped | None:
     """The model whose places the adapter's whole tensors fit; None where the base's own has them,
-    or where none is found.
+    or where none is found. Of several, the first that has all of its values.
     """
     odd = _odd(base, adapter, names)
     if not odd:
         return None
+    first = None
     for config, vocabulary, task in _candidates(base, adapter, odd):
         made = _built(config, vocabulary, task)
         if made is None:
             continue
         places = {name: made.place(name) for name in odd}
         if all(name is not None and made.shapes[name] == odd[own] for own, name in places.items()):
-            return made
-    return None
+            if _is_whole(made, adapter, names):
+                return made
+            first = first or made
+    return first
+
+
+def _is_whole(made: Reshaped, adapter: Adapter, names: Names) -> bool:
+    """Whether each tensor of a model is in the adapter or the base."""
+    brought = {made.place(name) for name in adapter.whole}
+    return all(
+        parameter in brought or names.place(parameter) is not None
+        for parameter in made.tensors.values()
+    )
 
 
 def _odd(base: Checkpoint, adapter: Adapter, names: Names) -> Shapes:

@@ -214,6 +214,24 @@ def test_the_pattern_of_o200k_is_gpt_4o_however_it_is_applied(behaviour, invert)
     assert name_of(lambda text: [1], {"pre_tokenizer": spec}) is None
 
 
+@pytest.mark.parametrize("contractions", ["'s|'t|'re|'ve|'m|'ll|'d", "'(?:[sdmt]|ll|ve|re)"])
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        ([], "gpt-2"),
+        ([{"type": "Digits", "individual_digits": True}], "starcoder"),
+        ([{"type": "Digits", "individual_digits": False}], None),
+    ],
+)
+def test_gpt_2_s_pattern_may_be_spelt_out(before, name, contractions):
+    """Instead of a ByteLevel that cuts by itself."""
+    pattern = contractions + r"| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"}
+    last = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+    steps = {"type": "Sequence", "pretokenizers": [*before, {**split, "invert": False}, last]}
+    assert name_of(lambda text: [1], {"pre_tokenizer": steps}) == name
+
+
 CUTS = (
     "it's IT'S 12345 1,234.5 a1b2",
     "HelloWorld XMLHttp fooBar/baz\n\n  x\t y",

@@ -70,6 +70,34 @@ def test_a_folder_of_gguf_files_is_told_from_one_without_weights(tmp_path):
         open_tensors(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "whose"),
+    [("tf_model.h5", "TensorFlow's"), ("flax_model.msgpack", "Flax's"), ("model.onnx", "ONNX")],
+)
+def test_weights_of_other_frameworks_are_told_from_none(tmp_path, name, whose):
+    (tmp_path / name).write_bytes(b"something")
+    with pytest.raises(WorkError, match=f"{whose}, which are not read: {name}"):
+        open_tensors(tmp_path)
+
+
+def test_the_folders_of_a_run_are_named_where_the_run_itself_is_given(tmp_path):
+    for step in (20, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}/config.json").write_text("{}")
+    with pytest.raises(WorkError) as refused:
+        open_checkpoint(tmp_path)
+    assert "checkpoint-100, checkpoint-20" in str(refused.value.fix)
+
+
+def test_a_config_with_a_byte_order_mark_is_read(tmp_path):
+    config, tensors = written(tiny())
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8-sig")
+    write_safetensors(
+        tmp_path / "model.safetensors", [PendingTensor.of(*item) for item in tensors.items()]
+    )
+    assert open_checkpoint(tmp_path).config == config
+
+
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("file", ["model", "gptq_model-4bit-32g", "of-another-name"])
 def test_settings_and_file_of_weights_as_autogptq_writes_them(tmp_path, file, named):

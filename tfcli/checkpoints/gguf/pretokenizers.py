@@ -142,6 +142,12 @@ PATTERNS: dict[str, tuple[str, ...]] = {
 """Name -> the patterns that cut one after the other, before a ByteLevel that cuts no further."""
 PLAIN, DIGITS = "gpt-2", "starcoder"
 """A ByteLevel with its own pattern; the same after cutting digits apart."""
+# How that pattern is written where a step of its own cuts by it; what nothing fits is cut out too.
+_AS_BYTE_LEVEL = {
+    contractions + _GPT_2.removeprefix("'s|'t|'re|'ve|'m|'ll|'d") + rest
+    for contractions in ("'s|'t|'re|'ve|'m|'ll|'d", "'(?:[sdmt]|ll|ve|re)")
+    for rest in ("", r"|\s+")
+}
 _LIKE: dict[str, tuple[str, ...]] = {
     "llama-bpe": (
         *("llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"),
@@ -193,6 +199,9 @@ def _by_rules(spec: dict[str, Any]) -> str | None:
         digits = {"type": "Digits", "individual_digits": True}
         return DIGITS if before == [digits] else None
     patterns = tuple(map(_pattern, before))
+    if patterns and patterns[-1] in _AS_BYTE_LEVEL:
+        known: dict[tuple[str | None, ...], str] = {(): PLAIN, (r"\p{N}",): DIGITS}
+        return known.get(patterns[:-1])
     return next((name for name, own in PATTERNS.items() if _escaped(own) == patterns), None)
 
 

@@ -14,6 +14,7 @@ from tfcli.checkpoints.io.header import TensorInfo
 from tfcli.checkpoints.torch.file import is_torch_file
 from tfcli.checkpoints.trainer_folders import find_config
 from tfcli.errors import WorkError
+from tfcli.stand_ins import refuse_stand_in
 
 
 def read(path: Path, asked: Reading) -> Checkpoint:
@@ -22,6 +23,8 @@ def read(path: Path, asked: Reading) -> Checkpoint:
     Raises:
         WorkError: no config.json although one is required, or no weights that are read.
     """
+    if path.is_file():
+        refuse_stand_in(path)
     config, companions = _config(path, asked)
     if asked.config_required:
         _refuse_part(path)

@@ -15,6 +15,7 @@ from tfcli.checkpoints.strict_json import MAX_BYTES, parse_object, short
 from tfcli.checkpoints.torch.file import TorchFile, is_torch_file
 from tfcli.errors import WorkError
 from tfcli.files import inside, read_bounded
+from tfcli.stand_ins import refuse_stand_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +30,19 @@ _INCOMPLETE = "get the checkpoint again: its index and its files do not belong t
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # Files of torch.save that trainers leave beside the weights.
 _TRAINING = ("training_args", "optimizer", "scheduler", "scaler", "rng_state", "random_states")
+
+
+# What other frameworks keep weights in, by the ends of names.
+_NOT_READ = {
+    ".h5": "TensorFlow's",
+    ".msgpack": "Flax's",
+    ".ckpt.index": "TensorFlow's",
+    ".onnx": "a graph of ONNX",
+    ".ot": "those of rust-bert",
+    ".npz": "arrays of NumPy",
+    ".nemo": "an archive of NeMo",
+    ".engine": "an engine of TensorRT",
+}
 
 
 class TensorFile(Protocol):
@@ -158,8 +172,10 @@ def open_file(path: Path) -> TensorFile:
     """Open one file of weights of the kind that its first bytes tell.
 
     Raises:
-        WorkError: a broken file, or one of torch.save that holds no tensors.
+        WorkError: a broken file, another file in its place, or one of torch.save that holds no
+            tensors.
     """
+    refuse_stand_in(path)
     if not is_torch_file(path):
         return SafetensorsFile(path)
     file = TorchFile(path)
@@ -296,6 +312,8 @@ def _no_weights(folder: Path, pickles: list[str]) -> WorkError:
             where=str(folder),
             fix="name one of the files",
         )
+    for path in sorted(folder.glob("*.gguf")):
+        refuse_stand_in(path)
     quantized = sorted(path.name for path in folder.glob("*.gguf"))
     if quantized:
         return WorkError(
@@ -309,6 +327,14 @@ def _no_weights(folder: Path, pickles: list[str]) -> WorkError:
             f"neither {SINGLE} nor {INDEX} is here, but {others[0]}",
             where=str(folder),
             fix=f"name the file itself, or rename it to {SINGLE}",
+        )
+    theirs = sorted(p.name for p in folder.iterdir() if p.name.endswith(tuple(_NOT_READ)))
+    if theirs:
+        kind = next(kind for ending, kind in _NOT_READ.items() if theirs[0].endswith(ending))
+        return WorkError(
+            f"the only weights here are {kind}, which are not read: {', '.join(theirs[:3])}",
+            where=str(folder),
+            fix="get the safetensors, or load the model with the library that wrote it and save it",
         )
     return WorkError(
         f"no weights are here: neither {SINGLE} nor {PICKLED}, nor an index of shards",
