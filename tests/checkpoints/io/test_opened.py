@@ -35,6 +35,20 @@ def test_bytes_and_memory(path: Path) -> None:
     assert memory == DATA[300:310]
 
 
+def test_much_is_read_by_several_threads_each_byte_in_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    data = b"".join(number.to_bytes(4, "little") for number in range(5_000_000))
+    path.write_bytes(data)
+    memory = bytearray(len(data) - 7)
+    with OpenedFile(path).reading() as reader:
+        reader.into(7, memoryview(memory))
+    assert memory == data[7:]
+    with pytest.raises(WorkError, match="changed") as error, OpenedFile(path).reading() as reader:
+        os.truncate(path, len(data) - 1)
+        reader.into(7, memoryview(memory))
+    assert error.value.where == str(path)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_between_opening_and_reading(path: Path, change: Callable[[Path], None]) -> None:
     file = OpenedFile(path)

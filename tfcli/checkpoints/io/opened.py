@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tfcli.checkpoints.io.pin import Pin
 from tfcli.errors import WorkError
 
 _FIX = "let what writes the file finish, or copy it first, and run it again"
+_PIECE = 4 << 20  # bytes that a thread reads at once
+_READERS = min(4, os.cpu_count() or 1)
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK  # to open a pipe would wait for ever
 Identity = tuple[int, int, int, int]
 
@@ -113,11 +116,21 @@ class Reader:
     def into(self, start: int, memory: memoryview) -> None:
         """Fill `memory`, of bytes, with those from the place `start` on.
 
-        Other threads of the process go on meanwhile.
+        Other threads of the process go on meanwhile. Much is read by several at once: the system
+        takes longer to give new memory its pages than to copy, and does it for each thread.
 
         Raises:
             WorkError: the file became shorter, or cannot be read.
         """
+        if memory.nbytes < 2 * _PIECE:
+            self._fill(start, memory)
+            return
+        with ThreadPoolExecutor(_READERS) as pool:
+            places = range(0, memory.nbytes, _PIECE)
+            for _ in pool.map(lambda at: self._fill(start + at, memory[at : at + _PIECE]), places):
+                pass  # an error of a thread is raised here
+
+    def _fill(self, start: int, memory: memoryview) -> None:
         at = 0
         while at < memory.nbytes:  # one call moves at most 2 GiB on Linux
             try:
