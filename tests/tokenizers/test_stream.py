@@ -77,3 +77,13 @@ def test_a_character_of_byte_pieces_appears_with_its_last_one(tmp_path):
     assert names == ["▁", "<0xF0>", "<0x9D>", "<0x84>", "<0x9E>"]
     assert pieces(tokenizer, ids) == ["", "", "", "", "𝄞", ""]
     assert pieces(tokenizer, ids[:3]) == ["", "", "", "\ufffd\ufffd"]
+
+
+def test_half_a_character_of_byte_pieces_spoils_none_before_it(tmp_path):
+    """Decoded together, a run of bytes is all U+FFFD where its end is missing."""
+    tokenizer = load_tokenizer(make(tmp_path, "llama"))
+    ids = tokenizer.encode("𝄞𝄞", add_special_tokens=False)[:-2]
+    assert tokenizer.decode(ids) == "\ufffd" * 6
+    assert "".join(pieces(tokenizer, ids)) == "𝄞\ufffd\ufffd"
+    more = tokenizer.encode("one", add_special_tokens=False)
+    assert "".join(pieces(tokenizer, [*ids, *more])) == "𝄞\ufffd\ufffd one"

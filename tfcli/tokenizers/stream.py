@@ -46,4 +46,9 @@ class StreamDecoder:
     def _pending(self) -> str:
         decode = self._tokenizer.decode
         before = decode(self._ids[self._context : self._printed])
-        return decode(self._ids[self._context :])[len(before) :]
+        whole = decode(self._ids[self._context :])
+        if whole.startswith(before):
+            return whole[len(before) :]
+        # Tokens of one byte each are decoded as a run, and one byte that is no character makes
+        # U+FFFD of all of it, of what is printed too.
+        return decode(self._ids[self._printed :])
