@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tfcli.data.documents import read_documents
+from tfcli.data.documents import read_documents, read_text
 from tfcli.errors import UsageError
 from tfcli.generate.spec import GenerateSpec
 
@@ -19,7 +19,7 @@ def read_prompts(spec: GenerateSpec) -> list[str]:
 
     Raises:
         UsageError: a folder, or a file without a prompt.
-        WorkError: not UTF-8, or a row without the field `prompt`.
+        WorkError: no UTF-8 text, or a row without the field `prompt`.
     """
     if spec.prompts is None:
         assert spec.prompt is not None, "the spec has one of both"
@@ -27,18 +27,11 @@ def read_prompts(spec: GenerateSpec) -> list[str]:
     path = Path(spec.prompts)
     if path.is_dir():
         raise UsageError("prompts are read from a file, not a folder", where="prompts")
-    if path.suffix in (".jsonl", ".csv", ".parquet"):
+    if path.suffix.lower() in (".jsonl", ".csv", ".parquet"):
         return read_documents(path, FIELD)
     # Only "\n" ends a line: a prompt may hold the other characters that splitlines() splits at.
-    lines = _text(path).split("\n")
+    lines = read_text(path).split("\n")
     found = [line.removesuffix("\r") for line in lines if line.strip()]
     if not found:
         raise UsageError("there is no prompt in it", where=str(path))
     return found
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise UsageError("the file is not UTF-8", where=str(path)) from error
