@@ -51,6 +51,9 @@ def refuse_stand_in(path: Path, head: bytes | None = None) -> None:
 
 
 def _read(path: Path) -> bytes:
+    """The first bytes; none of what is no file, as a pipe that no one writes to."""
+    if not path.is_file():
+        return b""
     try:
         with path.open("rb") as file:
             return file.read(_HEAD)
