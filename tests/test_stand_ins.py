@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,5 @@ def test_what_is_what_its_name_says_passes(tmp_path: Path) -> None:
     for name, content in {"a.gguf": b"GGUF\3", "b.json": b"{}", "c.html": b"<p>", "d": b""}.items():
         (tmp_path / name).write_bytes(content)
         refuse_stand_in(tmp_path / name)
+    os.mkfifo(tmp_path / "pipe")  # to open it would wait for someone who writes
+    refuse_stand_in(tmp_path / "pipe")

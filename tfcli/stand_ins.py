@@ -23,8 +23,7 @@ def refuse_stand_in(path: Path, head: bytes | None = None) -> None:
         WorkError: a pointer of Git LFS, a web page, a GGML file of before GGUF, or nothing at all
             of what a name that ends in .gguf says.
     """
-    if head is None:
-        head = _read(path)
+    head = _read(path) if head is None else head[:_HEAD]  # of a large file no copy is made
     if head.startswith(_POINTER):
         raise WorkError(
             "is a pointer of Git LFS, which stands for the file, and not the file itself",
@@ -52,6 +51,9 @@ def refuse_stand_in(path: Path, head: bytes | None = None) -> None:
 
 
 def _read(path: Path) -> bytes:
+    """The first bytes; none of what is no file, as a pipe that no one writes to."""
+    if not path.is_file():
+        return b""
     try:
         with path.open("rb") as file:
             return file.read(_HEAD)

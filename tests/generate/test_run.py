@@ -11,6 +11,7 @@ import pytest
 from tfcli.commands.app import run
 from tfcli.console import Console
 from tfcli.generate.display import printable
+from tfcli.generate.prompts import read_prompts
 from tfcli.generate.spec import GenerateSpec
 from tfcli.recipe.execute import execute
 from tfcli.tokenizers.load import load_tokenizer
@@ -236,6 +237,16 @@ def test_a_file_of_prompts_gives_each_its_own_answer(
     assert run(command) == 0
     shown = "".join(f"{one['prompt']}{one['text']}\n" for one in alone)
     assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("name", "content"), [("p.txt", "A class\r\n"), ("P.JSONL", '{"prompt": "A class"}\r\n')]
+)
+def test_the_byte_order_mark_of_a_file_is_no_part_of_a_prompt(tmp_path, name, content, encoding):
+    (tmp_path / name).write_bytes(content.encode(encoding))
+    spec = GenerateSpec(model="m", prompts=str(tmp_path / name))
+    assert read_prompts(spec) == ["A class"]
 
 
 def test_a_prompt_or_a_file_of_them_is_needed(tiny_llama, tmp_path, capsys):

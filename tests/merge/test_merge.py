@@ -119,6 +119,33 @@ def test_a_family_that_is_not_known(tmp_path: Path, first: bool) -> None:
     assert torch.equal(open_tensors(tmp_path / "out")["x.weight"], torch.full(shape, 2.0))
 
 
+@pytest.mark.parametrize("stored", ["language_model.model.x", "model.language_model.x"])
+@pytest.mark.parametrize("named", ["language_model.model.x", "model.language_model.x"])
+def test_a_language_model_inside_of_another_under_either_of_its_names(
+    tmp_path: Path, stored: str, named: str
+) -> None:
+    """Versions of transformers call it differently, in checkpoints as in adapters."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    pending = [PendingTensor.of(f"{stored}.weight", torch.zeros(4, 3))]
+    write_safetensors(folder / "model.safetensors", pending)
+    (folder / "config.json").write_text('{"model_type": "other"}')
+    merge(folder, by_hand(tmp_path / "adapter", lora(named, 4, 3)), tmp_path / "out")
+    found = open_tensors(tmp_path / "out")
+    assert torch.equal(found[f"{stored}.weight"], torch.full((4, 3), 2.0))
+
+
+@pytest.mark.parametrize("around", ["model.language_model.", "language_model.model."])
+def test_an_adapter_of_a_language_model_inside_of_another_and_the_model_alone(
+    base: Path, tmp_path: Path, around: str
+) -> None:
+    inner = {name.replace("model.", around, 1): tensor for name, tensor in lora().items()}
+    merge(base, by_hand(tmp_path / "inner", inner), tmp_path / "a")
+    merge(base, by_hand(tmp_path / "plain", lora()), tmp_path / "b")
+    found, wanted = open_tensors(tmp_path / "a"), open_tensors(tmp_path / "b")
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
 def test_tensors_that_fit_nothing_are_named(base: Path, tmp_path: Path) -> None:
     adapter = by_hand(
         tmp_path / "adapter",

@@ -19,7 +19,7 @@ def read_prompts(spec: GenerateSpec) -> list[str]:
 
     Raises:
         UsageError: a folder, or a file without a prompt.
-        WorkError: not UTF-8, or a row without the field `prompt`.
+        WorkError: no UTF-8 text, or a row without the field `prompt`.
     """
     if spec.prompts is None:
         assert spec.prompt is not None, "the spec has one of both"
@@ -27,7 +27,7 @@ def read_prompts(spec: GenerateSpec) -> list[str]:
     path = Path(spec.prompts)
     if path.is_dir():
         raise UsageError("prompts are read from a file, not a folder", where="prompts")
-    if path.suffix in (".jsonl", ".csv", ".parquet"):
+    if path.suffix.lower() in (".jsonl", ".csv", ".parquet"):
         return read_documents(path, FIELD)
     # Only "\n" ends a line: a prompt may hold the other characters that splitlines() splits at.
     lines = read_text(path).split("\n")

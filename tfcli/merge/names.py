@@ -6,6 +6,8 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.family_rules import family_rules
 from tfcli.models.rules import Place, current_name, place_of
 
+_TEXT = "language_model"
+
 
 class Names:
     """The names of one base checkpoint.
@@ -42,8 +44,12 @@ class Names:
         return next((name for name in self._spellings(parameter) if name in self.ties), None)
 
     def _spellings(self, parameter: str) -> list[str]:
-        return list(
-            dict.fromkeys(
-                [parameter, self._prefix + parameter, parameter.removeprefix(self._prefix)]
-            )
-        )
+        found = [parameter, self._prefix + parameter, parameter.removeprefix(self._prefix)]
+        parts = parameter.split(".")
+        if (
+            _TEXT in parts
+        ):  # inside of a model that sees; where, the versions of a library differ in
+            plain = ".".join(part for part in parts if part != _TEXT)
+            body = plain.removeprefix("model.")
+            found += [plain, body, f"{_TEXT}.{plain}", f"model.{_TEXT}.{body}"]
+        return list(dict.fromkeys(found))
