@@ -88,6 +88,20 @@ def test_a_chat_template_alone_goes_with_the_base_s_tokenizer(
     assert merged.encode("a text") == base.encode("a text")
 
 
+def test_an_adapter_s_rules_of_generating_take_the_place_of_the_base_s(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_llama, base)
+    change(base / "generation_config.json", eos_token_id=0, temperature=0.5)
+    adapter = adapter_of(tmp_path / "adapter")
+    rules = {"eos_token_id": [0, 7], "repetition_penalty": 1.1}
+    change(adapter / "generation_config.json", **rules)
+    result = merge(base, adapter, tmp_path / "out")
+    assert result.tokenizer_of == "base"
+    assert json.loads((tmp_path / "out/generation_config.json").read_text()) == rules
+
+
 def test_a_base_of_another_container_with_its_tokenizer_inside(
     tiny_llama: Path, tmp_path: Path
 ) -> None:

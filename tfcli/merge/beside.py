@@ -23,10 +23,10 @@ _AROUND = (
     "added_tokens.json",
     "chat_template.*",
     "additional_chat_templates/*",
+    GENERATION_CONFIG,
 )
-# What goes along with a checkpoint and is no part of its tokenizer.
+# What goes along with a checkpoint and is none of what an adapter was trained with.
 _MODEL = (
-    "generation_config.json",
     "quantize_config.json",
     "*processor_config.json",
     "audio_tokenizer_config.json",
@@ -59,7 +59,8 @@ def beside_merged(
     """Join the files beside a base with those that its adapter was trained with.
 
     A vocabulary of the adapter's comes with all that belongs to it, and nothing of the base's
-    tokenizer stays; a chat template or settings alone take the place of the base's.
+    tokenizer stays; a chat template, settings or rules of generating alone take the place of the
+    base's.
 
     Args:
         base: what is merged into.
@@ -77,7 +78,7 @@ def beside_merged(
     there = base.carry_along(joined)
     whole = any(not _fits(name, _AROUND) for name in brought)
     for name in there:
-        replaced = whole and not _fits(name, _MODEL)
+        replaced = whole and not _fits(name, (*_MODEL, GENERATION_CONFIG))
         # Where the adapter's settings hold its template, a file of the base's would hide it.
         if replaced or _fits(name, ("chat_template.*", "additional_chat_templates/*")):
             (joined / name).unlink()
