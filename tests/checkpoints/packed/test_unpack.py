@@ -55,6 +55,7 @@ def eight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensors]:
 
 
 def folder(path: Path, config: dict[str, Any], tensors: Tensors, settings: dict[str, Any]) -> Path:
+    path.mkdir(exist_ok=True)
     pending = [PendingTensor.of(name, tensor.contiguous()) for name, tensor in tensors.items()]
     write_safetensors(path / "model.safetensors", pending)
     (path / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
@@ -181,7 +182,7 @@ def test_8_bit_floats_without_scales_are_plain_values(tmp_path):
         name: tensor.to(torch.float8_e5m2) if name.endswith("proj.weight") else tensor
         for name, tensor in tensors.items()
     }
-    source = folder(tmp_path, config, eight, {})
+    source = folder(tmp_path / "s", config, eight, {})
     (source / "config.json").write_text(json.dumps(config))
     model = load_model(source)
     for name, tensor in eight.items():

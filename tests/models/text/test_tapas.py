@@ -84,7 +84,11 @@ def test_token_types_that_do_not_fit():
 
 @pytest.mark.parametrize(
     ("sizes", "problem"),
-    [([3, 0, 4], "from 1 to"), ([3, "4", 4], "from 1 to"), ([3, 4], "must have columns and rows")],
+    [
+        ([3, 0, 4], "from 1 to"),
+        ([3, "4", 4], "must be int, not '4'"),
+        ([3, 4], "must have columns and rows"),
+    ],
 )
 def test_configs_that_are_refused(sizes, problem):
     with pytest.raises(ModelError, match=f"type_vocab_sizes must .*{problem}|{problem}"):
