@@ -9,6 +9,7 @@ import torch
 
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import load_model
+from tfcli.checkpoints.io.memory import freed_is_kept
 from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_dtype
 from tfcli.units import format_bytes
@@ -42,6 +43,7 @@ def load_ready(
         many_rows: the model will see hundreds of tokens at once and never one alone, as in an
             evaluation: kernels for packed weights are of no use then.
     """
+    freed_is_kept()
     quantization = checkpoint.model_config.quantization
     chosen = pick_dtype(dtype, None if many_rows else quantization, device.type)
     model = load_model(checkpoint, task=task, dtype=chosen, device=device, attention=attention)

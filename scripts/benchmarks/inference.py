@@ -23,14 +23,19 @@ Decode = Callable[[list[int]], Iterator[int]]
 
 def tfcli_side(folder: str, dtype: torch.dtype) -> Callable[[], Decode]:
     """What loads a model and gives a function from a prompt to new tokens."""
-    from tfcli.checkpoints.folder import load_model
+    from tfcli.checkpoints.folder import open_model
+    from tfcli.console import Console
+    from tfcli.devices import dtype_name
     from tfcli.generate.loop import generate
     from tfcli.models.registry import get_family
+    from tfcli.ready import load_ready
 
     get_family("llama").model_class("causal-lm")  # imported before the clock
+    here = torch.device("cpu")
 
     def load() -> Decode:
-        model = load_model(folder, dtype=dtype)
+        checkpoint = open_model(folder)
+        model = load_ready(checkpoint, Console.silent(), dtype=dtype_name(dtype), device=here)
         return lambda prompt: generate(model, prompt, max_new_tokens=NEW)
 
     return load

@@ -175,8 +175,10 @@ def build_model(spec: TrainSpec, config: ModelConfig | None, start: Checkpoint |
     values anyway.
     """
     from tfcli.checkpoints.folder import load_model
+    from tfcli.checkpoints.io.memory import freed_is_kept
     from tfcli.models.loading import build, initialize
 
+    freed_is_kept()
     if config is not None:
         model = build(config, "causal-lm", attention=spec.attention)
         initialize(model, spec.seed)

@@ -1,4 +1,4 @@
-"""Memory of freed tensors goes back to the system at once."""
+"""Whether memory of freed tensors goes back to the system or is kept for the next ones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_MMAP_THRESHOLD = -3  # glibc's number of the option, from malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers of the options, from malloc.h
 _FROM = 1 << 20  # bytes
 _LARGEST = 1 << 25  # bytes: what glibc raises the threshold to by itself
+_KEPT = 1 << 28  # bytes
 
 
 @contextmanager
@@ -24,12 +25,25 @@ def freed_at_once() -> Iterator[None]:
     Afterwards the limit is where glibc ends up by itself: small tensors of training and inference
     are faster from the heap.
     """
-    if platform.libc_ver()[0] != "glibc":
-        yield
-        return
-    libc = ctypes.CDLL(None)
-    libc.mallopt(_MMAP_THRESHOLD, _FROM)
+    _set(_MMAP_THRESHOLD, _FROM)
     try:
         yield
     finally:
-        libc.mallopt(_MMAP_THRESHOLD, _LARGEST)
+        _set(_MMAP_THRESHOLD, _LARGEST)
+
+
+def freed_is_kept() -> None:
+    """Have glibc keep up to 256 MB of what is freed, from now on, for the tensors that come next.
+
+    A model makes and frees the same tensors in each layer and step. By itself glibc gives them back
+    to the system whenever twice the largest one lies free, and the system then takes longer to give
+    the pages again, zeroed one by one, than many an operation takes. With other C libraries nothing
+    is done.
+    """
+    _set(_MMAP_THRESHOLD, _LARGEST)
+    _set(_TRIM_THRESHOLD, _KEPT)
+
+
+def _set(option: int, value: int) -> None:
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(option, value)
