@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tfcli.checkpoints.checkpoint import TensorEntry
 
 Read = Callable[[], "Tensor"]
+_PART = 1 << 23  # bytes of a tensor in a file that are read at once, at most
 
 
 @runtime_checkable
@@ -91,20 +92,25 @@ def entry_of(read: Read, number: int) -> Read:
 
 def in_turn(tensor: TensorEntry) -> Iterator[Tensor]:
     """The values of a tensor in parts of whole rows, one after the other."""
-    for read in _by_rows(tensor):
+    for read, _ in _by_rows(tensor):
         yield read()
 
 
 def largest_part(tensor: TensorEntry) -> int:
     """The bytes of the largest part that `in_turn` gives."""
-    read, reads = tensor.read, _by_rows(tensor)
-    if isinstance(read, Pieces) and len(reads) > 1:
-        return tensor.nbytes * max(read.lengths) // sum(read.lengths)
-    return tensor.nbytes
+    lengths = [length for _, length in _by_rows(tensor)]
+    return tensor.nbytes * max(lengths) // max(sum(lengths), 1)
 
 
-def _by_rows(tensor: TensorEntry) -> tuple[Read, ...]:
+def _by_rows(tensor: TensorEntry) -> Iterator[tuple[Read, int]]:
+    """What makes each part, and how long it is along the first dimension."""
     read = tensor.read
-    if isinstance(read, Pieces) and read.dim == 0 and len(tensor.shape) > 1:
-        return read.reads
-    return (read,)
+    if len(tensor.shape) > 1 and isinstance(read, Pieces) and read.dim == 0:
+        yield from zip(read.reads, read.lengths, strict=True)
+    elif len(tensor.shape) > 1 and isinstance(read, FileTensor) and read.nbytes > _PART:
+        rows = max(_PART * len(read) // read.nbytes, 1)
+        for first in range(0, len(read), rows):
+            last = min(first + rows, len(read))
+            yield read.rows(first, last), last - first
+    else:
+        yield read, 1
