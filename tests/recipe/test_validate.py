@@ -98,6 +98,12 @@ def test_an_output_needs_a_name(output):
         build_spec(Work, {"data": ["x"], "output": output})
 
 
+@pytest.mark.parametrize("key", ["data", "output"])
+def test_a_name_with_a_nul_is_refused_whatever_it_names(key):
+    error = check({"data": 'data: ["a", "b\\0c"]', "output": 'data: [a]\noutput: "o\\0"'}[key])
+    assert key in error.what and "NUL" in error.what
+
+
 class Draw(Spec):
     verb = "draw"
     seed: Seed = Field(0, description="A seed.")

@@ -49,6 +49,10 @@ nothing; what a checkpoint, or a tokenizer, takes from beside it; the record of 
 modules that a Python file imports from beside it."""
 
 
+RoleKind = Literal["input", "model", "output"]
+ROLES: tuple[RoleKind, ...] = get_args(RoleKind)
+
+
 @dataclass(frozen=True)
 class Role:
     """What a string field stands for, so that inputs can be checked and hashed before the work.
@@ -60,7 +64,7 @@ class Role:
         unset: what is read where the key has an effect and no value.
     """
 
-    kind: Literal["input", "model", "output"]
+    kind: RoleKind
     reads: Reads = "file"
     words: tuple[Word, ...] = ()
     unset: Word | None = None
@@ -152,6 +156,15 @@ class Spec(Section):
     scratch: ClassVar[tuple[str, ...]] = ()
     distributed: ClassVar[bool] = False
     loads_first: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _names_are_names(self) -> Self:
+        """No file has a name with a NUL in it, and the calls that are given one fail variously."""
+        for kind in ROLES:
+            for key, value in paths_with_role(self, kind):
+                if "\0" in value:
+                    raise ValueError(f"{key}: {value!r} holds a NUL character, as no name does")
+        return self
 
     def target(self) -> str | None:
         """The folder that the step makes; None where it makes none."""
