@@ -35,6 +35,12 @@ def test_what_begins_a_terminals_commands_does_not_get_through_a_pipe_either():
     assert piped("\x1b[31mred\x9b2J").decode() == "\ufffd[31mred\ufffd2J"
 
 
+def test_an_output_that_takes_text_alone_as_a_notebook_s_gets_the_text():
+    out = io.StringIO()
+    writer(out)("é\t\x1b[2J")
+    assert out.getvalue() == "é\t\ufffd[2J"
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_terminal_shows_every_character_that_is_no_control(text):
     assert printable(text) == text

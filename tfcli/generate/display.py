@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from typing import Protocol, TextIO
+from typing import BinaryIO, Protocol, TextIO
 
 _ESCAPES = re.compile("[\x1b\x9b]")
 """What begins a command to a terminal, where the reader of a pipe may show the text later."""
@@ -29,16 +29,19 @@ def writer(out: TextIO) -> Write:
     commands; on a terminal every control character is replaced.
     """
     terminal = out.isatty()
+    binary: BinaryIO | None = getattr(out, "buffer", None)  # a notebook's output has none
     colors = terminal and not os.environ.get("NO_COLOR")
 
     def write(text: str, *, dim: bool = False) -> None:
         if terminal:
             grey = dim and colors and text
             out.write(f"\x1b[2m{printable(text)}\x1b[22m" if grey else printable(text))
+        elif binary is None:
+            out.write(_ESCAPES.sub("\ufffd", text))
         else:
             out.flush()
-            out.buffer.write(_ESCAPES.sub("\ufffd", text).encode())
-            out.buffer.flush()
+            binary.write(_ESCAPES.sub("\ufffd", text).encode())
+            binary.flush()
         out.flush()
 
     return write
