@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -288,12 +290,29 @@ def test_a_skip_that_matches_nothing_is_an_error(dense, tmp_path):
         quantize(dense, tmp_path / "q", skip=["lm_head"])
 
 
-def test_rounding_maps_the_checkpoint_and_never_loads_a_model(dense, tmp_path, monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("the model was loaded")
+GROWTH = """
+import sys
+from tests.convert.memory import peak_growth
+from tfcli.console import Console
+from tfcli.quantize.spec import QuantizeSpec
+from tfcli.recipe.execute import execute
 
-    monkeypatch.setattr("tfcli.quantize.run.load_weights", refuse)
-    quantize(dense, tmp_path / "q")
+def quantize(source, output):
+    execute(QuantizeSpec(model=source, output=output, method="rtn"), Console.silent())
+
+quantize(sys.argv[1], sys.argv[3])  # imports, and what torch keeps at its first use
+print(peak_growth(lambda: quantize(sys.argv[2], sys.argv[4])))
+"""
+
+
+def test_rounding_never_holds_the_model(dense, tmp_path):
+    wide = LLAMA | {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 16}
+    large = write_checkpoint(tmp_path / "large", wide)
+    words = [str(dense), str(large), str(tmp_path / "q"), str(tmp_path / "large q")]
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH, *words], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < open_tensors(large).nbytes / 3
 
 
 @pytest.mark.parametrize("options", ["rtn", "gptq"])
