@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -187,7 +188,8 @@ def test_text_that_comes_with_python_counts(tmp_path, path, monkeypatch):
     topics.write_text("topics = {'a': 'text'}\n")
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("pydoc_data", "pydoc_data.topics"):
-        monkeypatch.delitem(__import__("sys").modules, name, raising=False)
+        monkeypatch.setitem(sys.modules, name, None)  # remembered, also where it is not there yet
+        monkeypatch.delitem(sys.modules, name)
     specs = [
         DataSpec(source="python-docs", output="o"),
         QuantizeSpec(model=str(path), output="o", method="gptq"),
