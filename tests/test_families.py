@@ -209,8 +209,9 @@ def test_files_that_register_nothing(tmp_path, text, message):
         load_family_file(str(file))
 
 
-def test_a_missing_file_is_refused_before_the_work(tmp_path, capsys):
-    missing = str(tmp_path / "no.py")
+@pytest.mark.parametrize("missing", ["{here}/no.py", "~nobody-of-this-name/no.py"])
+def test_a_missing_file_is_refused_before_the_work(tmp_path, capsys, missing):
+    missing = missing.format(here=tmp_path)
     assert run(["inspect", "anything", "--family-file", missing]) == 2
     assert "there is no file" in capsys.readouterr().err
 

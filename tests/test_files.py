@@ -10,7 +10,15 @@ import pytest
 
 from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import WorkError
-from tfcli.files import digest_file, inside, sync_folder, write_json, write_text
+from tfcli.files import (
+    digest_file,
+    expanded,
+    git_digest,
+    inside,
+    sync_folder,
+    write_json,
+    write_text,
+)
 
 
 def test_a_text_is_replaced_in_one_step(tmp_path: Path) -> None:
@@ -105,3 +113,17 @@ def test_only_hub_snapshots_may_link_to_blobs(tmp_path: Path) -> None:
         inside(snapshot, "config")
     with pytest.raises(WorkError):
         inside(other, "weights")
+
+
+def test_a_home_that_nobody_has_is_a_name_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expanded("~/m") == tmp_path / "m"
+    assert expanded("~nobody-of-this-name/m") == Path("~nobody-of-this-name/m")
+
+
+def test_a_hash_of_gits_is_what_git_says(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"what is up, doc?")
+    # Of the book "Pro Git", chapter 10.2.
+    assert git_digest(tmp_path / "a") == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"

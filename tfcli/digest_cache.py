@@ -42,6 +42,11 @@ class Identity(NamedTuple):
         return self.size, self.modified, self.changed
 
     @property
+    def version(self) -> tuple[int, int, int, int]:
+        """All but the last: a further link to a file, or other rights to it, leave this alone."""
+        return self.device, self.inode, self.size, self.modified
+
+    @property
     def settles_in(self) -> float:
         """Seconds from now until a change would get another time than the last one has; at most a
         tick of the clock, also where a clock was set back."""

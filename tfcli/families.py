@@ -16,6 +16,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from tfcli.errors import UsageError
+from tfcli.files import expanded
 from tfcli.recipe.spec import Role
 
 NAME = "FAMILIES"
@@ -31,7 +32,7 @@ def load_family_file(path: str) -> str:
     """
     from tfcli.models.registry import register
 
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not file.is_file():
         raise UsageError(f"there is no file {path}", where="family_file")
     if has_run(path):
@@ -56,7 +57,7 @@ def has_run(path: str) -> bool:
 
 
 def _module_name(path: str) -> str:
-    file = Path(path).expanduser()
+    file = expanded(path)
     return f"tfcli_family_{file.stem}_{abs(hash(file.resolve()))}"
 
 
@@ -126,7 +127,7 @@ def _line_in(error: BaseException, file: Path) -> str:
 
 
 def _must_exist(path: str) -> str:
-    if not Path(path).expanduser().is_file():
+    if not expanded(path).is_file():
         raise ValueError(f"there is no file {path}")
     return path
 

@@ -22,6 +22,14 @@ UNREAD = (".git", ".cache")
 _MAX_NAME = 255  # bytes of a name in a folder, on Linux's file systems
 
 
+def expanded(path: Path | str) -> Path:
+    """A path as a user spells it, a leading `~` resolved where there is such a user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~name of nobody
+        return Path(path)
+
+
 def beside(path: Path) -> Path:
     """A free name beside a file, for what takes the file's name when it is whole."""
     # A process's number would not do: a container gives it again, after a kill too.
@@ -128,6 +136,12 @@ def read_digest(path: Path, *, anew: bool = False) -> tuple[Identity, str]:
     raise WorkError(
         "is written to while it is read", where=str(path), fix="run it again when that has ended"
     )
+
+
+def git_digest(path: Path) -> str:
+    """The hash that git, and so the hub, has for a small file's content, in hex."""
+    data = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def remember_digest(path: Path, digest: str) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfcli.errors import UsageError, WorkError
+from tfcli.files import expanded
 from tfcli.hub_choice import Choice, HubRef, choose, parse_ref
 
 _FILE_ENDINGS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".json", ".yaml", ".yml")
@@ -56,9 +57,9 @@ def resolve(ref: str | Path) -> Path:
 def local_path(ref: str | Path) -> Path | None:
     """What a reference means here, a leading `~` resolved; None: nothing here."""
     try:
-        path = Path(ref).expanduser()
+        path = expanded(ref)
         return path if str(ref).strip() and path.exists() else None
-    except (RuntimeError, ValueError):  # ~name of nobody; a name that no file can have
+    except ValueError:  # a name that no file can have
         return None
 
 

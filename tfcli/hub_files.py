@@ -7,14 +7,13 @@ the hub has already is not sent again.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfcli.errors import UsageError, WorkError
-from tfcli.files import digest_file, inside
+from tfcli.files import digest_file, git_digest, inside
 from tfcli.hub import explained
 from tfcli.hub_results import HubDownloadResult, HubFile, HubListResult, HubUploadResult
 from tfcli.recipe.record import RECORD
@@ -133,8 +132,7 @@ def _is(path: Path, item: RepoFile) -> bool:
         return False
     if item.lfs is not None:
         return digest_file(path) == item.lfs.sha256
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == item.blob_id
+    return git_digest(path) == item.blob_id
 
 
 def upload_folder(

@@ -170,18 +170,6 @@ def test_links_in_a_circle_and_to_nothing_end(tmp_path: Path) -> None:
     assert look(path, {"model"}).files.keys() == before
 
 
-def test_what_a_step_makes_inside_its_input_is_no_part_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = model(tmp_path)
-    before = look(path, {"model"}, [path / "out"]).files
-    write(path / "out/model.safetensors")
-    write(path / ".out.partial/deep/out/model.safetensors")
-    monkeypatch.chdir(tmp_path)
-    own = [Path("m/out"), Path("m/.out.partial")]
-    assert look(path, {"model"}, own).files == before
-
-
 def test_a_pipe_is_not_opened_and_not_hashed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert is_stream(tmp_path / "pipe")

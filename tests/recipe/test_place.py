@@ -23,6 +23,8 @@ MARK = {"key": "k", "command": "train", "resumable": True, "replaces": None}
         json.dumps(MARK | {"key": 1}),
         json.dumps(MARK | {"replaces": ["x"]}),
         json.dumps(MARK | {"command": "dance"}),
+        json.dumps(MARK | {"command": []}),
+        json.dumps(MARK | {"command": {"a": 1}}),
         json.dumps(MARK | {"more": 1}),
     ],
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from tfcli.checkpoints.io.header import MAX_HEADER
 from tfcli.console import Console
 from tfcli.errors import WorkError
-from tfcli.hub import download, explained, hub_ref, names_of, resolve
+from tfcli.hub import download, explained, hub_ref, local_path, names_of, resolve
 from tfcli.hub_choice import Choice, HubRef, choose
 from tfcli.inspect.ranges import BLOCK, RemoteFile
 
@@ -36,7 +36,7 @@ def open_remote(ref: str, home: Path, console: Console) -> Path:
         UsageError: as `resolve`.
         WorkError: as `resolve`.
     """
-    asked = None if Path(ref).expanduser().exists() else hub_ref(ref)
+    asked = hub_ref(ref) if local_path(ref) is None else None
     if asked is None:
         return resolve(ref)
     from huggingface_hub import constants

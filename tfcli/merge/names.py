@@ -46,9 +46,8 @@ class Names:
     def _spellings(self, parameter: str) -> list[str]:
         found = [parameter, self._prefix + parameter, parameter.removeprefix(self._prefix)]
         parts = parameter.split(".")
-        if (
-            _TEXT in parts
-        ):  # inside of a model that sees; where, the versions of a library differ in
+        # Inside of a model that sees; where, the versions of a library differ in.
+        if _TEXT in parts:
             plain = ".".join(part for part in parts if part != _TEXT)
             body = plain.removeprefix("model.")
             found += [plain, body, f"{_TEXT}.{plain}", f"model.{_TEXT}.{body}"]

@@ -11,8 +11,8 @@ from tfcli.recipe.shared_keys import PYTHON_DOCS, Device, Seed
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Role, Spec
 
 CALIBRATED = Only(method=("gptq",))
-CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 """For keys that only a method with calibration looks at."""
+CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 
 
 class QuantizeSpec(Spec):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tfcli.errors import UsageError, raise_found
+from tfcli.files import expanded
 from tfcli.hub_choice import parse_ref
 from tfcli.recipe.place import Place
 from tfcli.recipe.spec import Spec, paths_with_role
@@ -113,10 +114,7 @@ def _reached(value: str) -> Iterator[Path]:
 
 def _local(value: str) -> Path | None:
     """Where an input lies on this machine; for a model of the hub, the cache's folder of it."""
-    try:
-        path = Path(value).expanduser()
-    except RuntimeError:  # ~name of nobody
-        path = Path(value)
+    path = expanded(value)
     if os.path.lexists(path):
         return path
     asked = parse_ref(value)

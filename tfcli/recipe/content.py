@@ -109,16 +109,15 @@ def is_stream(path: Path) -> bool:
     return absolute.startswith(_STREAMS) or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def look(path: Path, reads: Collection[Reads], leave_out: Collection[Path] = ()) -> Content:
+def look(path: Path, reads: Collection[Reads]) -> Content:
     """Find the files of an input. Nothing of them is read.
 
     Args:
         path: a file or a folder.
         reads: how it is read; as several things if there are several.
-        leave_out: folders whose content is no part of it.
     """
-    kinds, left = frozenset(reads), frozenset(folder.resolve() for folder in leave_out)
-    return observe(lambda: _files(path, kinds, left))
+    kinds = frozenset(reads)
+    return observe(lambda: _files(path, kinds))
 
 
 def observe(list_files: Callable[[], dict[str, Path]]) -> Content:
@@ -130,8 +129,8 @@ def observe(list_files: Callable[[], dict[str, Path]]) -> Content:
     return Content(list_files, {name: files[name] for name in found}, found)
 
 
-def _files(path: Path, reads: Collection[Reads], leave_out: Collection[Path]) -> dict[str, Path]:
-    files = dict(_below(path, leave_out)) if path.is_dir() else {"": path}
+def _files(path: Path, reads: Collection[Reads]) -> dict[str, Path]:
+    files = dict(_below(path)) if path.is_dir() else {"": path}
     if path.is_dir() and "run" not in reads and read_record(path) is not None:
         # What made a folder is no part of what it holds: made again, it is the same.
         del files[RECORD]
@@ -172,13 +171,12 @@ def _outside(path: Path, reads: Collection[Reads]) -> Iterator[Path]:
         yield from modules_beside(path)
 
 
-def _below(folder: Path, leave_out: Collection[Path]) -> Iterator[tuple[str, Path]]:
+def _below(folder: Path) -> Iterator[tuple[str, Path]]:
     """Every file in a folder, hidden ones and those of linked folders too.
 
     A folder that links lead to several times counts once, and one that may not be listed is empty,
     as it is for whoever reads it.
     """
-    own = {each.name for each in leave_out}
     seen = set()
     waiting = [folder]
     while waiting:
@@ -195,7 +193,6 @@ def _below(folder: Path, leave_out: Collection[Path]) -> Iterator[tuple[str, Pat
             if entry.name in UNREAD:
                 continue
             if entry.is_dir():
-                if entry.name not in own or entry.resolve() not in leave_out:
-                    waiting.append(entry)
+                waiting.append(entry)
             elif entry.is_file():  # a pipe or a device has no end, a link may lead nowhere
                 yield entry.relative_to(folder).as_posix(), entry

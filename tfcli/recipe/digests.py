@@ -18,7 +18,6 @@ from pathlib import Path
 from tfcli.hub import HubRef, local_path, locate
 from tfcli.recipe.content import READ_ONCE, Content, has_changed, is_stream, look, look_at_word
 from tfcli.recipe.hub_content import look_at_hub
-from tfcli.recipe.place import Place
 from tfcli.recipe.spec import Input, Reads, Spec, inputs_of
 
 
@@ -40,7 +39,7 @@ class InputDigests(Mapping[str, str]):
         self._weights: set[str] = set()
         self._read: set[str] = set()  # those that the step has in memory
         for name, uses in _by_name(spec).items():
-            self._look(name, uses, _own_folders(spec))
+            self._look(name, uses)
         # Weights come last: text is soon in memory, and then its hash is asked for.
         order = sorted(self._contents, key=self._weights.__contains__)
         self._hashed = {name: threading.Event() for name in order}
@@ -94,7 +93,7 @@ class InputDigests(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._contents.keys() | self._found.keys())
 
-    def _look(self, name: str, uses: list[Input], own: list[Path]) -> None:
+    def _look(self, name: str, uses: list[Input]) -> None:
         word = uses[0].word
         if word is not None:
             self._contents[name] = look_at_word(word)
@@ -111,7 +110,7 @@ class InputDigests(Mapping[str, str]):
             # Its content is not here to be hashed, and no later step can read it again.
             self._found[name] = f"{READ_ONCE} ({uuid.uuid4().hex})"
         else:
-            self._contents[name] = _look_settled(path, {each.reads for each in uses}, own)
+            self._contents[name] = _look_settled(path, {each.reads for each in uses})
 
     def _require_same(self, name: str) -> bool:
         """Whether an input was written to and has the same content.
@@ -145,9 +144,9 @@ class InputDigests(Mapping[str, str]):
                 done.set()
 
 
-def _look_settled(path: Path, reads: Collection[Reads], own: Collection[Path]) -> Content:
+def _look_settled(path: Path, reads: Collection[Reads]) -> Content:
     """Look at an input when any further change of it would show in its files' times."""
-    content = look(path, reads, own)
+    content = look(path, reads)
     wait = max((identity.settles_in for identity in content.found.values()), default=0)
     if not wait:
         return content
@@ -161,12 +160,3 @@ def _by_name(spec: Spec) -> dict[str, list[Input]]:
     for each in inputs_of(spec):
         found.setdefault(each.name, []).append(each)
     return found
-
-
-def _own_folders(spec: Spec) -> list[Path]:
-    """What the step itself makes, where that lies in one of its inputs."""
-    target = spec.target()
-    if target is None:
-        return []
-    place = Place.of(target)
-    return [place.output, place.partial, place.old]

@@ -6,12 +6,11 @@ file after its hash, so that a damaged or edited one is noticed.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from tfcli.errors import WorkError
+from tfcli.files import git_digest
 from tfcli.hub import Located, cached_files
 from tfcli.recipe.content import Content, observe, table_digest
 
@@ -51,7 +50,7 @@ class HubContent(Content):
             blob = path.resolve()
             if blob.parent.name != "blobs" or not _HASH.fullmatch(blob.name):
                 unnamed[name] = digest
-            elif blob.name != (digest if len(blob.name) == len(digest) else _git_hash(blob)):
+            elif blob.name != (digest if len(blob.name) == len(digest) else git_digest(blob)):
                 raise WorkError(
                     "is not what the hub has: the file in the cache is damaged or was edited",
                     where=str(path),
@@ -64,9 +63,3 @@ def look_at_hub(located: Located) -> HubContent:
     """Find the files of a model on the hub in the cache. Nothing is fetched."""
     seen = observe(lambda: cached_files(located))
     return HubContent(seen.list_files, seen.files, seen.found, located)
-
-
-def _git_hash(path: Path) -> str:
-    """The hash that git has for a file's content, in hex."""
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from pydantic import ConfigDict, StrictBool, TypeAdapter, ValidationError, with_config
+
 from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import write_json
@@ -42,6 +44,7 @@ class Place:
         return self.output.with_name(f".{self.output.name}.old")
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Mark:
     """What the hidden file of an unfinished folder says.
@@ -55,28 +58,27 @@ class Mark:
 
     command: str
     key: str | None
-    resumable: bool
+    resumable: StrictBool
     replaces: str | None
-
-    def is_valid(self) -> bool:
-        """Whether a mark that was read is one that tfcli writes."""
-        texts = all(isinstance(text, str | None) for text in (self.key, self.replaces))
-        return texts and self.command in VERBS and isinstance(self.resumable, bool)
 
     def write(self, folder: Path) -> None:
         """Mark a folder as one that is being made."""
         write_json(folder / STAGED, asdict(self))
 
 
+_MARK = TypeAdapter(Mark)
+
+
 def read_mark(folder: Path, name: str = STAGED) -> Mark | None:
     """The mark of a folder; None without one, and for one that a machine cut short as it went
     off."""
-    try:
-        values = read_json(folder / name) if (folder / name).is_file() else None
-        mark = Mark(**values) if isinstance(values, dict) else None
-    except (WorkError, TypeError):
+    if not (folder / name).is_file():
         return None
-    return mark if mark is not None and mark.is_valid() else None
+    try:
+        mark = _MARK.validate_python(read_json(folder / name))
+    except (WorkError, ValidationError):
+        return None
+    return mark if mark.command in VERBS else None
 
 
 def completed(place: Place) -> RunRecord | None:

@@ -25,7 +25,7 @@ from typing_extensions import TypedDict  # pydantic cannot read Python 3.11's ow
 import tfcli
 from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import UsageError, WorkError, raise_found
-from tfcli.files import digest_file, inside
+from tfcli.files import digest_file, expanded, inside
 from tfcli.recipe.spec import Spec, inputs_of, paths_with_role, without_inputs
 
 RECORD = "run.json"
@@ -199,7 +199,7 @@ def missing_inputs(
     """
     inputs = [(key, value, Path(value)) for key, value in paths_with_role(spec, "input", cls)]
     models = paths_with_role(spec, "model", cls)
-    inputs += [(key, value, _home(value)) for key, value in models if is_local(value)]
+    inputs += [(key, value, expanded(value)) for key, value in models if is_local(value)]
     for key, value, path in inputs:
         if any(path.is_relative_to(folder) for folder in coming):
             continue
@@ -214,13 +214,6 @@ def missing_inputs(
                 fix="check its permissions",
                 code="input.unreadable",
             )
-
-
-def _home(value: str) -> Path:
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:  # ~name of nobody
-        return Path(value)
 
 
 def is_local(model: str) -> bool:

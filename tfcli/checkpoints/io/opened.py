@@ -1,9 +1,9 @@
 """A file that is read piece by piece, and must stay meanwhile what it was when it was opened.
 
-Bytes are copied into memory of this process and never mapped: a map of a file that becomes shorter
-ends the process without a word, and one of a file that is written over gives a part of each
-version. Every read looks at the file before and after, so what comes out of several reads is of one
-version, the one that was opened.
+Bytes are copied into memory of this process and never read from a map: that of a file that becomes
+shorter ends the process without a word, and that of a file that is written over gives a part of
+each version. Every read looks at the file before and after, so what comes out of several reads is
+of one version, the one that was opened.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tfcli.checkpoints.io.pin import Pin
+from tfcli.digest_cache import identity_of
 from tfcli.errors import WorkError
 
 _FIX = "let what writes the file finish, or copy it first, and run it again"
 _PIECE = 4 << 20  # bytes that a thread reads at once
 _READERS = min(4, os.cpu_count() or 1)
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK  # to open a pipe would wait for ever
-Identity = tuple[int, int, int, int]
 
 
 class OpenedFile:
@@ -57,7 +57,7 @@ class OpenedFile:
         if not stat.S_ISREG(found.st_mode):
             raise WorkError("not a file", where=str(path))
         self.size = found.st_size
-        self._identity = identity(found)
+        self._version = identity_of(found).version
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
@@ -87,7 +87,7 @@ class OpenedFile:
             os.close(descriptor)
 
     def _require(self, descriptor: int) -> None:
-        if identity(os.fstat(descriptor)) != self._identity:
+        if identity_of(os.fstat(descriptor)).version != self._version:
             raise changed(self.path)
 
 
@@ -140,11 +140,6 @@ class Reader:
             if not count:
                 raise changed(self._path)
             at += count
-
-
-def identity(found: os.stat_result) -> Identity:
-    """What tells a file and its version from others: device, inode, size, time of last change."""
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def changed(path: Path, error: OSError | None = None) -> WorkError:

@@ -12,7 +12,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfcli.checkpoints.io.opened import Identity, changed, identity
+from tfcli.checkpoints.io.opened import changed
+from tfcli.digest_cache import identity_of
 from tfcli.errors import WorkError
 
 
@@ -21,10 +22,10 @@ class Snapshot:
     """What files were at one moment.
 
     Args:
-        files: each path, and what identifies the file that it led to and its version.
+        files: each path, and the `version` of the file that it led to.
     """
 
-    files: dict[Path, Identity]
+    files: dict[Path, tuple[int, int, int, int]]
 
     @classmethod
     def of(cls, paths: Iterable[Path]) -> Snapshot:
@@ -36,7 +37,7 @@ class Snapshot:
         found = {}
         for path in paths:
             try:
-                found[path] = identity(path.stat())
+                found[path] = identity_of(path.stat()).version
             except OSError as error:
                 raise WorkError(f"cannot be read: {error.strerror}", where=str(path)) from error
         return cls(found)
@@ -51,7 +52,7 @@ class Snapshot:
         """
         for path, before in self.files.items():
             try:
-                now = identity(path.stat())
+                now = identity_of(path.stat()).version
             except OSError as error:
                 raise changed(path, error) from error
             if now != before:
