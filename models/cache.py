@@ -16,7 +16,7 @@ from tfcli.models.caches.stores import (
     Store,
     held,
 )
-from tfcli.models.config import ModelConfig
+from tfcli.models.configs.text import TextConfig
 
 
 class Cache:
@@ -72,7 +72,7 @@ class DynamicCache(Cache):
             every layer is.
     """
 
-    def __init__(self, config: ModelConfig | None = None) -> None:
+    def __init__(self, config: TextConfig | None = None) -> None:
         super().__init__(lambda layer: _windowed(config, layer) or GrowingStore())
 
 
@@ -84,7 +84,7 @@ class StaticCache(Cache):
         config: says which layers see a window only, and so need no more than that.
     """
 
-    def __init__(self, max_length: int, config: ModelConfig | None = None) -> None:
+    def __init__(self, max_length: int, config: TextConfig | None = None) -> None:
         self.max_length = max_length
         super().__init__(
             lambda layer: _windowed(config, layer, max_length) or FixedStore(max_length)
@@ -108,7 +108,7 @@ class QuantizedCache(Cache):
 
     def __init__(
         self,
-        config: ModelConfig | None = None,
+        config: TextConfig | None = None,
         bits: int = 8,
         group_size: int = 64,
         residual: int = 128,
@@ -130,13 +130,13 @@ class OffloadedCache(Cache):
     """
 
     def __init__(
-        self, config: ModelConfig | None = None, device: torch.device | str = "cpu"
+        self, config: TextConfig | None = None, device: torch.device | str = "cpu"
     ) -> None:
         super().__init__(lambda layer: _windowed(config, layer) or OffloadedStore(device))
 
 
 def _windowed(
-    config: ModelConfig | None, layer: int, max_length: int | None = None
+    config: TextConfig | None, layer: int, max_length: int | None = None
 ) -> SlidingStore | None:
     window = None if config is None else config.window(layer)
     if window is None or (max_length is not None and window >= max_length):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tfcli.models.config_values import (
     WHERE,
@@ -19,6 +20,9 @@ from tfcli.models.config_values import (
 )
 from tfcli.models.errors import ModelError, hint
 from tfcli.models.limits import LIMIT, MAX_LABELS, MAX_LAYERS
+
+if TYPE_CHECKING:
+    from tfcli.models.configs.text import TextConfig
 
 ACTIVATIONS = (
     "gelu",
@@ -42,8 +46,8 @@ DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The numbers that define a model. Field names and defaults are those of Hugging Face.
+class BaseConfig:
+    """What the configs of every modality share. Field names and defaults are Hugging Face's.
 
     A family's config lists its own fields after these and checks them in `check`. Keys that no
     field claims are kept in `extra` and written back by `to_dict`.
@@ -54,22 +58,17 @@ class ModelConfig:
             (gpt2's `n_embd` is `hidden_size`). Both are read, the file spelling is written.
         fixed: keys of config.json that change the computation in a way that is not built, with
             the values under which they change nothing.
+        nested: field -> the model_type of a config in it that names none. Such a field holds the
+            config of a part; config.json has it as an object, which may leave out what is default.
     """
 
     model_type: ClassVar[str]
     aliases: ClassVar[dict[str, str]] = {}
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    nested: ClassVar[dict[str, str]] = {}
 
-    vocab_size: int
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    max_position_embeddings: int
     initializer_range: float = 0.02
-    tie_word_embeddings: bool = True
-    pad_token_id: int | None = None
-    bos_token_id: int | None = None
-    eos_token_id: int | list[int] | None = None
+    tie_word_embeddings: bool = False
     architectures: list[str] | None = None
     dtype: str | None = None
     id2label: dict[str, str] | None = None
@@ -80,73 +79,29 @@ class ModelConfig:
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
-    def num_key_value_heads(self) -> int:
-        """Heads of keys and values. Families with grouped queries have a field instead."""
-        return self.num_attention_heads
+    def text(self) -> TextConfig:
+        """The config of what reads and writes tokens: this one, or the one nested in it.
+
+        Raises:
+            ModelError: the model has no vocabulary.
+        """
+        nested = getattr(self, "text_config", None)
+        if isinstance(nested, BaseConfig):
+            return nested.text
+        raise ModelError(
+            f"{self.model_type} has no vocabulary: it neither reads nor writes text", where=WHERE
+        )
 
     @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.hidden_size // self.num_attention_heads
+    def has_text(self) -> bool:
+        """Whether there is a `text` config."""
+        return isinstance(getattr(self, "text_config", None), BaseConfig)
 
     @property
-    def longest_input(self) -> int:
-        """How many tokens the model can take at once: more than it was trained with, where its
-        positions have no limit or are stretched for it."""
-        rope = self._rope
-        kind, factor = rope.get("rope_type"), rope.get("factor", 1.0)
-        trained = self.max_position_embeddings
-        if kind in ("linear", "dynamic"):
-            return min(LIMIT, max(trained, int(trained * factor)))
-        if kind == "yarn":
-            original = rope.get("original_max_position_embeddings", trained)
-            return min(LIMIT, max(trained, int(original * factor)))
-        return trained
-
-    @property
-    def trained_length(self) -> int:
-        """How many tokens the config names: what a length is by default."""
-        return min(self.longest_input, self.max_position_embeddings)
-
-    @property
-    def rotation_switch(self) -> int | None:
-        """The length past which all positions are turned otherwise, earlier ones too."""
-        rope = self._rope
-        if rope.get("rope_type") != "longrope":
-            return None
-        length: int = rope["original_max_position_embeddings"]
-        return length
-
-    @property
-    def _rope(self) -> Mapping[str, Any]:
-        """The rotary settings, where all layers share them."""
-        rope = getattr(self, "rope_parameters", None)
-        return rope if isinstance(rope, Mapping) else {}
-
-    @property
-    def longest_text(self) -> int:
-        """How many tokens a text may have that is read and written with a cache."""
-        return self.longest_input
-
-    @property
-    def both_ways(self) -> bool:
-        """Whether a decoder's tokens see those after them; then it makes vectors and no text."""
-        return False
-
-    @property
-    def cached_layers(self) -> int:
-        """How many layers a cache has; one that looks at an encoder's states counts twice."""
-        return self.num_hidden_layers
-
-    @property
-    def cached_per_position(self) -> int:
-        """Numbers that a position adds to one layer's cache."""
-        return 2 * self.num_key_value_heads * self.head_dim
-
-    @property
-    def token_id_limit(self) -> int:
-        """Ids from here on have no embedding row."""
-        return self.vocab_size
+    def width(self) -> int:
+        """Size of the states that the family's body gives."""
+        size: int = getattr(self, "hidden_size", 0) or self.text.hidden_size
+        return size
 
     @property
     def num_labels(self) -> int:
@@ -157,10 +112,6 @@ class ModelConfig:
     def head_dropout(self) -> float:
         """Dropout before a classifier's last linear."""
         return 0.1 if self.classifier_dropout is None else self.classifier_dropout
-
-    def window(self, layer: int) -> int | None:
-        """How many keys a query of this layer sees, itself among them; None: all before it."""
-        return None
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
@@ -187,6 +138,9 @@ class ModelConfig:
                 data[field] = value
         read_labels(data)
         data = cls.read_keys(data)
+        for field, model_type in cls.nested.items():
+            if field in data:
+                data[field] = read_nested(field, data[field], model_type)
         values = {f.name: data.pop(f.name) for f in _own_fields(cls) if f.name in data}
         missing = [cls.spelling(f.name) for f in _own_fields(cls) if _required(f, values)]
         if missing:
@@ -204,7 +158,9 @@ class ModelConfig:
         for field in _own_fields(type(self)):
             value = getattr(self, field.name)
             default_none = field.default is None
-            if not (value is None and default_none):  # a default that is not None hides otherwise
+            if isinstance(value, BaseConfig):
+                out[self.spelling(field.name)] = value.to_dict()
+            elif not (value is None and default_none):  # a default that is not None hides otherwise
                 out[self.spelling(field.name)] = copy.deepcopy(value)
         quantization = out.pop("quantization", None)
         if quantization is not None:
@@ -236,7 +192,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for field in _own_fields(type(self)):
-            check_type(self.spelling(field.name), getattr(self, field.name), str(field.type))
+            if field.name not in self.nested:  # `read_nested` has checked these
+                check_type(self.spelling(field.name), getattr(self, field.name), str(field.type))
         self.complete()
         self.check()
 
@@ -245,19 +202,10 @@ class ModelConfig:
 
     def check(self) -> None:
         """Refuse values that contradict each other. Families add their own checks."""
-        for name in ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings"):
-            require(getattr(self, name) >= 1, self.spelling(name), "must be at least 1")
         for field in _own_fields(type(self)):
-            value = getattr(self, field.name)
+            value, key = getattr(self, field.name), self.spelling(field.name)
             if isinstance(value, int) and field.type in ("int", "int | None"):
-                key = self.spelling(field.name)
                 require(value <= LIMIT, key, f"is {value:,}, more than {LIMIT:,}")
-        require(self.num_hidden_layers >= 0, self.spelling("num_hidden_layers"), "is negative")
-        require(
-            self.num_hidden_layers <= MAX_LAYERS,
-            self.spelling("num_hidden_layers"),
-            f"is {self.num_hidden_layers:,}, more than {MAX_LAYERS:,}",
-        )
         require(self.initializer_range >= 0, "initializer_range", "is negative")
         require(
             self.dtype is None or self.dtype in DTYPES,
@@ -270,12 +218,17 @@ class ModelConfig:
             f"is {self.problem_type!r}; known: {', '.join(PROBLEM_TYPES)}",
         )
         require(0 <= (self.classifier_dropout or 0) < 1, "classifier_dropout", "must be in [0, 1)")
-        if self.pad_token_id is not None:
-            require(
-                self.pad_token_id < self.vocab_size,
-                "pad_token_id",
-                f"is {self.pad_token_id}, but vocab_size is {self.vocab_size}",
-            )
+
+    def check_sizes(self, *names: str) -> None:
+        """Refuse fields that count something and are below 1."""
+        for name in names:
+            require(getattr(self, name) >= 1, self.spelling(name), "must be at least 1")
+
+    def check_layers(self, name: str = "num_hidden_layers") -> None:
+        """Refuse a number of layers that no model has."""
+        count = getattr(self, name)
+        require(count >= 0, self.spelling(name), "is negative")
+        require(count <= MAX_LAYERS, self.spelling(name), f"is {count:,}, more than {MAX_LAYERS:,}")
 
     @classmethod
     def _refuse_fixed(cls, data: Mapping[str, Any]) -> None:
@@ -341,7 +294,40 @@ def require_activation(name: str, key: str) -> None:
         )
 
 
-def config_from_recipe(data: Mapping[str, Any]) -> ModelConfig:
+def read_nested(field: str, value: Any, model_type: str) -> BaseConfig:
+    """The config of a part, from an object in config.json or as it is.
+
+    Args:
+        field: the key of the object.
+        model_type: what it is where it does not say so.
+
+    Raises:
+        ModelError: no object, or a config that cannot be read; the key is named with its path.
+    """
+    from tfcli.models.registry import read_config  # the registry's configs import this module
+
+    if isinstance(value, BaseConfig):
+        return value
+    content = {} if value is None else value
+    require(isinstance(content, Mapping), field, f"must be an object, not {value!r}")
+    with in_part(field):
+        return read_config({"model_type": model_type, **content})
+
+
+@contextmanager
+def in_part(field: str) -> Iterator[None]:
+    """Within the block, errors that name a key name it below the key of a part."""
+    try:
+        yield
+    except ModelError as error:
+        key = f"{WHERE}, key "
+        where = error.where or WHERE
+        inner = where.removeprefix(key) if where.startswith(key) else None
+        where = f"{key}{field}" + ("" if inner is None else f".{inner}")
+        raise type(error)(error.what, where=where, fix=error.fix, code=error.code) from error
+
+
+def config_from_recipe(data: Mapping[str, Any]) -> BaseConfig:
     """The config of a new model as a recipe describes it: strict where config.json is lenient.
 
     Args:
@@ -350,24 +336,31 @@ def config_from_recipe(data: Mapping[str, Any]) -> ModelConfig:
     Raises:
         ModelError: an unknown model_type or key (with the nearest known one), or a bad value.
     """
-    from tfcli.models.registry import get_family  # the registry's configs import this module
-
     if "model_type" not in data:
         raise ModelError("model_type is missing", where="config", fix="for example: llama")
+    return _known_keys_only(data, "config").from_dict(data)
+
+
+def _known_keys_only(data: Mapping[str, Any], path: str) -> type[BaseConfig]:
+    """The class of a recipe's config, all of whose keys it knows, those of parts too."""
+    from tfcli.models.registry import get_family
+
     family = get_family(str(data["model_type"]))
     config_class = family.config_class()
     known = (*config_class.keys(), "model_type")
-    for key in data:
+    for key, value in data.items():
         if key not in known:
             raise ModelError(
                 f"unknown key {key!r} for model_type {family.model_type}",
-                where=f"config.{key}",
+                where=f"{path}.{key}",
                 fix=hint(key, known),
             )
-    return config_class.from_dict(data)
+        if key in config_class.nested and isinstance(value, Mapping):
+            _known_keys_only({"model_type": config_class.nested[key], **value}, f"{path}.{key}")
+    return config_class
 
 
-def _own_fields(cls: type[ModelConfig]) -> list[dataclasses.Field[Any]]:
+def _own_fields(cls: type[BaseConfig]) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(cls) if field.name != "extra"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -34,7 +34,8 @@ class Context:
     """Handed to every block beside its input.
 
     Args:
-        positions (Tensor): [b or 1, s], the positions of the new tokens.
+        positions (Tensor): [b or 1, s], the positions of the new tokens; [b or 1, k, s] where the
+            family has k positions a token (GLM's blanks, the time, height and width of M-RoPE).
         sight: makes the masks that layers ask for.
         cache: earlier keys and values; layers add theirs.
         checkpointing: blocks are computed again in the backward pass.
@@ -45,6 +46,7 @@ class Context:
         router_logits: where each mixture of experts appends its router's scores, or None.
         aux_loss (Tensor): what the backbone adds to the loss of its task, [], or None.
         placed: the caller gave the positions, which may be any numbers.
+        inputs: what the backbone was given beside these, by name, such as `token_type_ids`.
     """
 
     positions: torch.Tensor
@@ -58,6 +60,7 @@ class Context:
     router_logits: list[torch.Tensor] | None = None
     aux_loss: torch.Tensor | None = None
     placed: bool = False
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     _made: dict[Hashable, Any] = field(default_factory=dict)
     _seen: set[object] = field(default_factory=set)
 
@@ -110,8 +113,9 @@ class Context:
 
 
 def begin(
-    tokens: torch.Tensor,
+    x: torch.Tensor,
     *,
+    inputs: Mapping[str, Any] | None = None,
     attention_mask: torch.Tensor | None = None,
     position_ids: torch.Tensor | None = None,
     segment_ids: torch.Tensor | None = None,
@@ -123,7 +127,8 @@ def begin(
     """The context of one forward pass.
 
     Args:
-        tokens (Tensor): ids [b, s] or embeddings [b, s, d]; only the shape is read.
+        x (Tensor): [b, s, d], the embeddings; only the shape is read.
+        inputs: what the backbone was given beside these, by name.
         attention_mask (Tensor): [b, cached + s], 1 for a token, 0 for padding on either side.
         position_ids (Tensor): [b or 1, s]; by default counted from each row's first token.
         segment_ids (Tensor): [b, s], the number of the text that a token belongs to, where rows
@@ -136,11 +141,11 @@ def begin(
     Raises:
         ModelError: shapes that do not fit together, or segments with a cache.
     """
-    if tokens.ndim not in (2, 3) or 0 in tokens.shape:
+    if x.ndim != 3 or 0 in x.shape[:2]:
         raise ModelError(
-            f"the input has shape {tuple(tokens.shape)}, expected rows of at least one token"
+            f"the input has shape {tuple(x.shape[:-1])}, expected rows of at least one token"
         )
-    batch, length = tokens.shape[:2]
+    batch, length = x.shape[:2]
     past = 0 if cache is None else cache.length
     if segment_ids is not None:
         if cache is not None:
@@ -152,18 +157,19 @@ def begin(
     padding = attention_mask if has_padding(attention_mask, batch, past + length) else None
     placed = position_ids is not None
     if position_ids is None:
-        position_ids = position_ids_of(length, past, tokens.device, padding, segment_ids)
+        position_ids = position_ids_of(length, past, x.device, padding, segment_ids)
     elif position_ids.shape[-1] != length or position_ids.shape[0] not in (1, batch):
         raise ModelError(
             f"position_ids has shape {tuple(position_ids.shape)}, expected {(batch, length)}"
         )
     return Context(
         positions=position_ids,
-        sight=Sight(length, past, tokens.device, padding, segment_ids),
+        sight=Sight(length, past, x.device, padding, segment_ids),
         cache=cache,
         # A block that is computed again would add its keys and values to the cache again.
         checkpointing=checkpointing and torch.is_grad_enabled() and cache is None,
         hidden_states=[] if output_hidden_states else None,
         attentions=[] if output_attentions else None,
         placed=placed,
+        inputs=inputs or {},
     )

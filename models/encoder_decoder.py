@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import nn
 
-from tfcli.models.backbone import Backbone
-from tfcli.models.config import WHERE, ModelConfig
+from tfcli.models.backbone import Backbone, C
+from tfcli.models.config import WHERE, BaseConfig
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
 from tfcli.models.losses import IGNORED
 
 
-class EncoderDecoder(Backbone):
-    """Two stacks of blocks; each is called with `(input_ids, inputs_embeds, context)`.
+class EncoderDecoder(Backbone[C]):
+    """Two stacks of blocks, each of which is a backbone.
+
+    By itself it is its encoder, for tasks that need no decoder; `Seq2Seq` runs both.
 
     Class attributes, beside those of `Backbone`:
         lists: paths of the encoder's and the decoder's blocks.
@@ -34,44 +35,48 @@ class EncoderDecoder(Backbone):
     }
     logits_bias: ClassVar[bool] = False
 
-    encoder: nn.Module
-    decoder: nn.Module
+    encoder: Backbone[Any]
+    decoder: Backbone[Any]
 
     @classmethod
-    def tied(cls, config: ModelConfig, ties: Mapping[str, str]) -> dict[str, str]:
+    def tied(cls, config: BaseConfig, ties: Mapping[str, str]) -> dict[str, str]:
         """Which of a model's ties a config asks for."""
         return dict(ties) if config.tie_word_embeddings else {}
 
-    def encode(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-    ) -> torch.Tensor:
-        """The encoder's states after its final norm, [b, k, d]. Arguments as in `forward`."""
-        return self.encoder(input_ids, inputs_embeds, context)
+    def embed(self, **inputs: Any) -> torch.Tensor:
+        """The encoder's embeddings; see `Backbone.embed`."""
+        return self.encoder.embed(**inputs)
 
-    def decode(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-    ) -> torch.Tensor:
-        """The decoder's states after its final norm, [b, s, d].
+    def mask_of(
+        self, attention_mask: torch.Tensor | None, inputs: Mapping[str, Any], x: torch.Tensor
+    ) -> torch.Tensor | None:
+        return self.encoder.mask_of(attention_mask, inputs, x)
 
-        Arguments as in `forward`; `context.memory` holds what the encoder gave.
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """Run the encoder alone: x (Tensor): [b, k, d] -> [b, k, d]; see `Backbone.forward`."""
+        return self.encoder(x, context)
+
+    def block_lists(self) -> tuple[str, ...]:
+        there = ("encoder", "decoder") if hasattr(self, "decoder") else ("encoder",)
+        return tuple(path for path in self.lists if path.startswith(there))
+
+    def states_mask(
+        self,
+        attention_mask: torch.Tensor | None,
+        states: torch.Tensor | None,
+        inputs: Mapping[str, Any],
+    ) -> torch.Tensor | None:
+        """Which of the encoder's states the decoder may see.
+
+        Args:
+            attention_mask (Tensor): of the encoder's input, or None.
+            states (Tensor): [b, k, d]; None where a cache holds what is made of them.
+            inputs: of the forward pass.
+
+        Returns:
+            [b, k] of 0/1, or None for all
         """
-        return self.decoder(input_ids, inputs_embeds, context)
-
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Run the encoder alone, for tasks that need no decoder; see `Backbone.forward`."""
-        return self.encode(input_ids, inputs_embeds, context)
+        return attention_mask
 
     def drop_decoder(self) -> None:
         """Go without a decoder, in tasks that need none."""
@@ -96,7 +101,7 @@ class EncoderDecoder(Backbone):
         Raises:
             ModelError: the config does not name the tokens that are needed.
         """
-        padding = self.config.pad_token_id
+        padding = self.config.text.pad_token_id
         if padding is None:
             raise _lacks("pad_token_id")
         ids = ids.masked_fill(ids == IGNORED, padding)

@@ -13,7 +13,7 @@ from tfcli.models.errors import ModelError, hint
 
 if TYPE_CHECKING:
     from tfcli.models.backbone import Backbone
-    from tfcli.models.config import ModelConfig
+    from tfcli.models.config import BaseConfig
     from tfcli.models.model import Model
 
 
@@ -38,7 +38,7 @@ class Family:
 
     model_type: str
     kind: str
-    config: str | type[ModelConfig]
+    config: str | type[BaseConfig]
     backbone: str | type[Backbone]
     heads: Mapping[str, str | type[Model]]
     names: Mapping[str, str]
@@ -46,7 +46,7 @@ class Family:
     features: tuple[str, ...] = ()
     keep_fp32: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def config_class(self) -> type[ModelConfig]:
+    def config_class(self) -> type[BaseConfig]:
         """Import the config class."""
         return _load(self.config)
 
@@ -92,7 +92,8 @@ class Family:
 
 @functools.cache
 def _joined(name: str, head: Any, backbone: Any) -> type[Model]:
-    return type(name, (head,), {"body_class": backbone, "__doc__": head.__doc__})
+    own = {"body_class": backbone, "__doc__": head.__doc__, "__module__": "tfcli.models.classes"}
+    return type(name, (head,), own)
 
 
 def _load(target: str | type) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.config_values import WHERE
 from tfcli.models.errors import ModelError, TooLargeError
 from tfcli.models.initialization import random_values
@@ -24,7 +24,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def build(
-    config: ModelConfig,
+    config: BaseConfig,
     task: str | None = None,
     *,
     attention: str = "sdpa",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from tfcli.models import parts
 from tfcli.models.backbone import Backbone
-from tfcli.models.cache import Cache
 from tfcli.models.calibration import CalibrationWalk
-from tfcli.models.config import ModelConfig
-from tfcli.models.context import Context, begin
-from tfcli.models.errors import ModelError, hint
+from tfcli.models.config import BaseConfig
+from tfcli.models.context import Context
+from tfcli.models.errors import ModelError
+from tfcli.models.losses import token_loss
 from tfcli.models.output import ModelOutput
 from tfcli.models.rules import Rule
 
@@ -26,6 +28,8 @@ class Model(nn.Module):
         body_class: the family's backbone.
         pools: the head asks for the backbone's pooled state.
         headless: there is no head, and checkpoints leave the backbone's prefix out.
+        takes: keywords of `forward` that are options of `context.begin`.
+        keywords: those that only the head looks at.
 
     Args:
         config: the family's config.
@@ -33,24 +37,33 @@ class Model(nn.Module):
     """
 
     task: ClassVar[str]
-    body_class: ClassVar[type[Backbone]]
+    body_class: ClassVar[type[Backbone[Any]]]
     pools: ClassVar[bool] = False
     headless: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = (
+        "attention_mask",
+        "position_ids",
+        "segment_ids",
+        "output_hidden_states",
+        "output_attentions",
+    )
+    keywords: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, config: ModelConfig, attention: str = "sdpa") -> None:
+    config: BaseConfig
+
+    def __init__(self, config: BaseConfig, attention: str = "sdpa") -> None:
         super().__init__()
         self.config = config
         self.attention = attention
         self.checkpointing = False
         body = self.body_class(config, attention)
-        body.config = config
         if self.pools:
-            body.add_pooler(config)
+            body.add_pooler()
         setattr(self, self.base(), body)
-        self.add_head(config)
+        self.add_head()
         self.tie_weights()
 
-    def add_head(self, config: ModelConfig) -> None:
+    def add_head(self) -> None:
         """Make the head's parameters."""
 
     @classmethod
@@ -64,47 +77,80 @@ class Model(nn.Module):
         return cls.headless or cls.body_class.bare
 
     @classmethod
-    def rules(cls) -> tuple[Rule, ...]:
-        """How checkpoints differ from the model's parameters."""
-        return cls.body_class.rules
+    def rules_of(cls, config: BaseConfig) -> tuple[Rule, ...]:
+        """How checkpoints differ from the parameters of a model with this config."""
+        return parts.rules_of(cls.body_class, config)
 
     @classmethod
-    def ignorable(cls) -> dict[str, str]:
+    def ignorable_of(cls, config: BaseConfig) -> dict[str, str]:
         """Regular expression on a checkpoint's name -> why the tensor is not needed."""
-        return cls.body_class.ignorable
+        return parts.ignorable_of(cls.body_class, config)
 
     @classmethod
-    def ties(cls) -> dict[str, str]:
+    def possible_ties(cls, config: BaseConfig) -> dict[str, str]:
         """Parameter -> the one that it shares when config.tie_word_embeddings is set."""
         return {}
 
+    @classmethod
+    def ties_of(cls, config: BaseConfig) -> dict[str, str]:
+        """The ties that a config asks for."""
+        return cls.possible_ties(config) if config.tie_word_embeddings else {}
+
+    def rules(self) -> tuple[Rule, ...]:
+        """How checkpoints differ from the model's parameters."""
+        return self.rules_of(self.config)
+
+    def ignorable(self) -> dict[str, str]:
+        """Regular expression on a checkpoint's name -> why the tensor is not needed."""
+        return self.ignorable_of(self.config)
+
+    def active_ties(self) -> dict[str, str]:
+        """The ties that this model's config asks for."""
+        return self.ties_of(self.config)
+
     @property
-    def body(self) -> Backbone:
+    def body(self) -> Backbone[Any]:
         """The backbone."""
-        body: Backbone = getattr(self, self.base())
+        body: Backbone[Any] = getattr(self, self.base())
         return body
 
     @property
+    def walks(self) -> tuple[CalibrationWalk, ...]:
+        """The chains of blocks whose linears can be quantized, one a part that has one."""
+        return tuple(
+            replace(walk, blocks=f"{self.base()}.{walk.blocks}")
+            for walk in parts.walks_of(self.body)
+        )
+
+    @property
     def calibration(self) -> CalibrationWalk:
-        """The blocks and linears, for quantization.
+        """The one chain of blocks of a model that has one.
+
+        Raises:
+            ModelError: the family declares none, or several parts have one.
+        """
+        walks = self.walks
+        if len(walks) == 1:
+            return walks[0]
+        several = "several chains of blocks" if walks else "no calibration walk"
+        raise ModelError(
+            f"{self.config.model_type} declares {several}, so it cannot be quantized",
+            where=type(self).__name__,
+        )
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The repeated blocks of all parts, the units of sharding.
 
         Raises:
             ModelError: the family declares none.
         """
-        walk = getattr(self.body, "walk", None)
-        if walk is None:
+        paths = parts.block_lists_of(self.body)
+        if not paths:
             raise ModelError(
-                f"{self.config.model_type} declares no calibration walk, so it cannot be quantized",
-                where=type(self).__name__,
+                f"{self.config.model_type} declares no list of blocks", where=type(self).__name__
             )
-        return replace(walk, blocks=f"{self.base()}.{walk.blocks}")
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The repeated blocks, the units of sharding and of calibration."""
-        blocks = self.get_submodule(self.calibration.blocks)
-        assert isinstance(blocks, nn.ModuleList)
-        return blocks
+        return [block for path in paths for block in self.body.get_submodule(path).children()]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -115,15 +161,6 @@ class Model(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.parameters()).device
-
-    @classmethod
-    def ties_of(cls, config: ModelConfig) -> dict[str, str]:
-        """The ties that a config asks for."""
-        return cls.ties() if config.tie_word_embeddings else {}
-
-    def active_ties(self) -> dict[str, str]:
-        """The ties that this model's config asks for."""
-        return self.ties_of(self.config)
 
     def tie_weights(self) -> None:
         """Make each tied parameter the very object that it shares."""
@@ -146,67 +183,113 @@ class Model(nn.Module):
     def default(self, name: str) -> torch.Tensor | None:
         """The value of a buffer that checkpoints may leave out; None if it must be there."""
         inner = name.removeprefix(f"{self.base()}.")
-        return None if inner == name else self.body.default(inner)
+        if inner == name:
+            return None
+        owner, inner = parts.owner_of(self.body, inner)
+        return owner.default(inner)
 
     def may_be_new(self, name: str) -> bool:
         """Whether a parameter may start at random when a checkpoint gets a new head."""
         inner = name.removeprefix(f"{self.base()}.")
-        return inner == name or bool(inner.startswith(self.body_class.optional))
+        if inner == name:
+            return True
+        owner, inner = parts.owner_of(self.body, inner)
+        return bool(inner.startswith(owner.optional))
 
-    def run(
+    def forward(
         self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        *,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        segment_ids: torch.Tensor | None = None,
-        cache: Cache | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-        inputs: dict[str, Any] | None = None,
-    ) -> tuple[torch.Tensor, ModelOutput]:
+        *,
+        labels: torch.Tensor | None = None,
+        num_target_tokens: int | torch.Tensor | None = None,
+        **inputs: Any,
+    ) -> ModelOutput:
+        """Answer the task's question.
+
+        Args:
+            input_ids (Tensor): [b, s], of families that read tokens.
+            attention_mask (Tensor): [b, cached + s], 1 for a token, 0 for padding on either side.
+            labels (Tensor): what the task's loss takes, see the head.
+            num_target_tokens: divides the summed loss, where targets are tokens; see
+                `losses.token_loss`.
+            position_ids (Tensor): [b or 1, s]; by default counted from each row's first token.
+            segment_ids (Tensor): [b, s], for several texts packed into a row; see `Sight`.
+            inputs_embeds (Tensor): [b, s, d], in place of the family's main input, before
+                positions are added.
+            output_hidden_states: return them.
+            output_attentions: return attention weights, which forgoes the fused backends.
+            inputs: these, and what else the head (`takes`, `keywords`) and the backbone
+                (`Backbone.inputs`) take by name.
+
+        Returns:
+            the logits of the task, the loss if labels were given, and what was asked for
+
+        Raises:
+            ModelError: inputs that do not fit together, or are too long.
+            TypeError: a name that neither the head nor the family takes.
+        """
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, **inputs}
+        x, output = self.run(given)
+        self.finish(x, output, given, labels, num_target_tokens)
+        return output
+
+    def finish(
+        self,
+        x: torch.Tensor,
+        output: ModelOutput,
+        inputs: Mapping[str, Any],
+        labels: torch.Tensor | None,
+        num_target_tokens: int | torch.Tensor | None,
+    ) -> None:
+        """Put the logits into the output, and the loss if there are labels.
+
+        Args:
+            x (Tensor): [b, s, d], the backbone's states.
+            output: of the forward pass.
+            inputs: every other keyword that `forward` was given.
+            labels: as `forward` was given them.
+            num_target_tokens: the same.
+        """
+        output.logits = self.answer(x, inputs)
+        if labels is not None:
+            more = {} if num_target_tokens is None else {"num_target_tokens": num_target_tokens}
+            output.loss = self.loss(output.logits, labels, **more)
+
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
+        """The logits.
+
+        Args:
+            x (Tensor): [b, s, d], the backbone's states.
+            inputs: see `finish`.
+        """
+        raise TypeError(f"{type(self).__name__} defines no answer")
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor, **more: Any) -> torch.Tensor:
+        """The loss of the task, []."""
+        return token_loss(logits, labels, **more)
+
+    def run(self, inputs: Mapping[str, Any]) -> tuple[torch.Tensor, ModelOutput]:
         """Run the backbone.
 
         Args:
-            input_ids (Tensor): [b, s]
-            inputs_embeds (Tensor): [b, s, d], in place of input_ids.
-            inputs: what else the caller was given by name; the backbone must know it.
-
-        The others are those of `context.begin`.
+            inputs: what `forward` was given by name, of the head and of the backbone.
 
         Returns:
             the states [b, s, d], and an output with what else was asked for
 
         Raises:
-            TypeError: a name in `inputs` that the family does not take.
+            TypeError: a name that the family does not take.
             ModelError: inputs that do not fit together.
         """
-        inputs = {} if inputs is None else inputs
-        for name in inputs:
-            if name not in self.body_class.inputs:
-                # As Python says it of a function's arguments.
-                known = hint(name, (*self.body_class.inputs, "attention_mask", "labels"))
-                raise TypeError(f"{type(self).__name__} takes no argument {name!r} ({known})")
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ModelError("give exactly one of input_ids and inputs_embeds")
-        if segment_ids is not None and not self.body_class.packs:
-            raise ModelError(f"{self.config.model_type} takes no packed texts (segment_ids)")
-        tokens = inputs_embeds if input_ids is None else input_ids
-        assert tokens is not None
-        context = begin(
-            tokens,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            segment_ids=segment_ids,
-            cache=cache,
-            checkpointing=self.checkpointing,
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
-        )
-        x = self.body(input_ids, inputs_embeds, context, **inputs)
-        if cache is not None:
-            cache.length += tokens.shape[1]
+        options = {name: value for name, value in inputs.items() if name in self.takes}
+        known = (*self.takes, *self.keywords)
+        others = {name: value for name, value in inputs.items() if name not in known}
+        x, context = self.body.begin(others, checkpointing=self.checkpointing, **options)
+        length = x.shape[1]
+        x = self.body(x, context)
+        if context.cache is not None:
+            context.cache.length += length
         return x, recorded(context)
 
 
@@ -220,4 +303,5 @@ def recorded(context: Context) -> ModelOutput:
         cross_attentions=None if crossed is None else tuple(crossed),
         cache=context.cache,
         aux_loss=context.aux_loss,
+        image_hidden_states=context.inputs.get("image_features"),
     )

@@ -29,6 +29,18 @@ class ModelOutput(Mapping[str, Any]):
         encoder_attentions (tuple[Tensor, ...]): as `attentions`.
         cache (Cache): the key/value cache that was given, now longer.
         aux_loss (Tensor): [], what the backbone adds to the loss, in families with one.
+        last_hidden_state (Tensor): [b, s, d], the states after the final norm, of a tower.
+        pooler_output (Tensor): [b, d], one state for each image or text, of a tower.
+        feature_maps (tuple[Tensor, ...]): [b, d, h, w] each, of the layers in `out_features`.
+        image_embeds (Tensor): [images, d], in the space that two towers share, of length 1.
+        text_embeds (Tensor): [texts, d], the same.
+        logits_per_image (Tensor): [images, texts], how well each image fits each text.
+        logits_per_text (Tensor): [texts, images], the same the other way round.
+        image_hidden_states (Tensor): [n, d], the features put among the tokens.
+        video_hidden_states (Tensor): the same of videos.
+        audio_hidden_states (Tensor): the same of sounds.
+        pred_boxes (Tensor): [b, queries, 4], centre and size of what was found, of the image's 1.
+        pred_masks (Tensor): [b, queries, h, w], logits of what was found.
     """
 
     loss: torch.Tensor | None = None
@@ -41,6 +53,18 @@ class ModelOutput(Mapping[str, Any]):
     encoder_attentions: tuple[torch.Tensor, ...] | None = None
     cache: Cache | None = None
     aux_loss: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    feature_maps: tuple[torch.Tensor, ...] | None = None
+    image_embeds: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+    logits_per_image: torch.Tensor | None = None
+    logits_per_text: torch.Tensor | None = None
+    image_hidden_states: torch.Tensor | None = None
+    video_hidden_states: torch.Tensor | None = None
+    audio_hidden_states: torch.Tensor | None = None
+    pred_boxes: torch.Tensor | None = None
+    pred_masks: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         # accelerate rebuilds mappings as type(x)({...}) when it converts outputs to float32.

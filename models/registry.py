@@ -12,19 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from tfcli.models.config_values import WHERE
 from tfcli.models.errors import ModelError, hint
-from tfcli.models.families import (
-    decoders,
-    earlier,
-    encoders,
-    flagai,
-    mixtures,
-    recurrent,
-    seq2seq,
-)
+from tfcli.models.families import FAMILIES as BUILT_IN
 from tfcli.models.family import Family
 
 if TYPE_CHECKING:
-    from tfcli.models.config import ModelConfig
+    from tfcli.models.config import BaseConfig
 
 FAMILIES: dict[str, Family] = {}
 
@@ -53,9 +45,8 @@ def register(family: Family) -> Family:
     return family
 
 
-for _group in (decoders, mixtures, earlier, recurrent, encoders, seq2seq, flagai):
-    for _family in _group.FAMILIES:
-        register(_family)
+for _family in BUILT_IN:
+    register(_family)
 
 
 def _installed(model_type: str) -> Family | None:
@@ -87,7 +78,7 @@ def get_family(model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
-def read_config(data: Mapping[str, Any]) -> ModelConfig:
+def read_config(data: Mapping[str, Any]) -> BaseConfig:
     """The family's config from the content of a config.json.
 
     Raises:

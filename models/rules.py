@@ -1,8 +1,8 @@
 """How a checkpoint's tensors differ from the model's parameters, as data that works both ways.
 
-Parameter names are those of Hugging Face, so most families need no rule. The first of a family's
-rules that knows a parameter says where a checkpoint keeps it (its `Place`); from that, reading and
-writing both follow.
+Parameter names are those of Hugging Face, so most families need no rule. A family's rules are
+applied to a parameter's name one after the other and say where a checkpoint keeps it (its `Place`);
+from that, reading and writing both follow.
 """
 
 from __future__ import annotations
@@ -107,7 +107,40 @@ class OldName:
         return place
 
 
-Rule = Transpose | Rename | Stack | OldName
+@dataclass(frozen=True)
+class Scoped:
+    """A rule of a part, which sees names as they are where the part is a model of its own.
+
+    Args:
+        scope: how the part's names begin in the whole, such as `model.language_model.`.
+        own: how they begin where it is by itself, such as `model.`.
+        rule: of the part's family.
+    """
+
+    scope: str
+    own: str
+    rule: Rule
+
+    def apply(self, place: Place) -> Place:
+        if not place.name.startswith(self.scope):
+            return place
+        inner = self.rule.apply(replace(place, name=self._inside(place.name)))
+        return replace(inner, name=self._outside(inner.name))
+
+    def current(self, stored: str) -> str:
+        """See `current_name`."""
+        if not stored.startswith(self.scope):
+            return stored
+        return self._outside(current_name((self.rule,), self._inside(stored)))
+
+    def _inside(self, name: str) -> str:
+        return self.own + name.removeprefix(self.scope)
+
+    def _outside(self, name: str) -> str:
+        return self.scope + name.removeprefix(self.own)
+
+
+Rule = Transpose | Rename | Stack | OldName | Scoped
 
 
 def place_of(rules: Sequence[Rule], name: str) -> Place:
@@ -123,6 +156,8 @@ def current_name(rules: Sequence[Rule], stored: str) -> str:
     for rule in rules:
         if isinstance(rule, OldName):
             stored = re.sub(rule.old, rule.new, stored)
+        elif isinstance(rule, Scoped):
+            stored = rule.current(stored)
     return stored
 
 

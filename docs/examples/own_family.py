@@ -6,7 +6,7 @@ tfcli eval CHECKPOINT --data DATA --family-file docs/examples/own_family.py
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from torch import nn
 from tfcli.models.config import require
 from tfcli.models.configs.llama import LlamaConfig
 from tfcli.models.context import Context
-from tfcli.models.families.heads import DECODER_HEADS
+from tfcli.models.families import DECODER_HEADS
 from tfcli.models.family import Family
 from tfcli.models.rules import Rename
 from tfcli.models.text.llama import LlamaModel
@@ -51,15 +51,17 @@ class ParallelBlock(nn.Module):
 class ParallelModel(LlamaModel):
     """Llama's embeddings, layers and final norm, with another block."""
 
+    config: ParallelConfig
+
     # Its checkpoints say `tok_embeddings` where the model says `embed_tokens`.
     rules = (Rename(r"\bembed_tokens\.", "tok_embeddings."),)
 
-    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_block(self, layer: int) -> nn.Module:
         return ParallelBlock(
-            self.make_attention(config, layer, attention),
-            self.make_mlp(config, layer),
-            self.make_norm(config),
-            config.residual_scale,
+            self.make_attention(layer),
+            self.make_mlp(layer),
+            self.make_norm(),
+            self.config.residual_scale,
         )
 
 

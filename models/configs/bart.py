@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_activation, require_divides
+from tfcli.models.config import require, require_activation, require_divides
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.limits import MAX_LAYERS
 
 _DROPOUTS = (
@@ -18,7 +19,7 @@ _DROPOUTS = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Seq2SeqConfig(ModelConfig):
+class Seq2SeqConfig(TextConfig):
     """An encoder-decoder of BART's shape. The common fields are the encoder's."""
 
     aliases: ClassVar[dict[str, str]] = {

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_activation, require_divides
+from tfcli.models.config import require, require_activation, require_divides
+from tfcli.models.configs.text import TextConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EncoderConfig(ModelConfig):
+class EncoderConfig(TextConfig):
     """Encoders of BERT's shape: learned positions, post-norm blocks."""
 
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_divides
+from tfcli.models.config import require, require_divides
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.limits import LIMIT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BloomConfig(ModelConfig):
+class BloomConfig(TextConfig):
     """BLOOM and BLOOMZ. `seq_length` is the trained length; positions have no limit."""
 
     model_type: ClassVar[str] = "bloom"

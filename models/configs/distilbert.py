@@ -38,7 +38,7 @@ class DistilBertConfig(EncoderConfig):
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """See `ModelConfig.from_dict`. Beside DistilBERT's own keys, BERT's mean nothing."""
+        """See `TextConfig.from_dict`. Beside DistilBERT's own keys, BERT's mean nothing."""
         same = ("hidden_size", "num_hidden_layers", "num_attention_heads")  # in transformers too
         idle = {
             name: content[name]

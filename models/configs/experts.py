@@ -34,6 +34,11 @@ class ExpertsConfig(RotaryConfig):
         """Width of an expert."""
         return self.intermediate_size
 
+    @property
+    def norm_topk_prob(self) -> bool:
+        """Whether the chosen experts' shares add up to 1. Most families have a field instead."""
+        return True
+
     def sparse(self, layer: int) -> bool:
         """Whether a layer has experts in place of one mlp."""
         return True

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_activation, require_divides
+from tfcli.models.config import require, require_activation, require_divides
 from tfcli.models.configs.rope import check_rope, read_rope, write_rope
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.limits import LIMIT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FalconConfig(ModelConfig):
+class FalconConfig(TextConfig):
     """Falcon 7B (parallel, one key head), Falcon-RW (ALiBi) and 40B (the new architecture)."""
 
     model_type: ClassVar[str] = "falcon"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_divides
+from tfcli.models.config import require, require_divides
+from tfcli.models.configs.text import TextConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GLMConfig(ModelConfig):
+class GLMConfig(TextConfig):
     """GLM with two position tables. FlagAI's config.json has no model_type; see tfcli/flagai."""
 
     model_type: ClassVar[str] = "glm"

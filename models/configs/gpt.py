@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_activation, require_divides
+from tfcli.models.config import require, require_activation, require_divides
+from tfcli.models.configs.text import TextConfig
 
 # What config.json calls the sizes.
 SIZES = {
@@ -17,7 +18,7 @@ SIZES = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GPTConfig(ModelConfig):
+class GPTConfig(TextConfig):
     """Sizes under GPT-2's names, which are read and written, dropouts, norms."""
 
     aliases: ClassVar[dict[str, str]] = SIZES
@@ -36,6 +37,10 @@ class GPTConfig(ModelConfig):
     def intermediate_size(self) -> int:
         """Width of the mlp."""
         return 4 * self.hidden_size if self.n_inner is None else self.n_inner
+
+    def attention_scale(self, layer: int) -> float:
+        """The factor on one layer's attention scores."""
+        return self.head_dim**-0.5
 
     def check(self) -> None:
         super().check()

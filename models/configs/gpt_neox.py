@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_activation, require_divides
+from tfcli.models.config import require, require_activation, require_divides
 from tfcli.models.configs.rope import check_rope, read_rope, write_rope
+from tfcli.models.configs.text import TextConfig
 
 # Today's rotary keys -> those that checkpoints and other tools have.
 OLDER = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GPTNeoXConfig(ModelConfig):
+class GPTNeoXConfig(TextConfig):
     """GPT-NeoX, Pythia and checkpoints of their shape."""
 
     model_type: ClassVar[str] = "gpt_neox"

@@ -6,12 +6,13 @@ import dataclasses
 import math
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_activation, require_divides
+from tfcli.models.config import require, require_activation, require_divides
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.limits import LIMIT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StateSpaceConfig(ModelConfig):
+class StateSpaceConfig(TextConfig):
     """What both have. They have no heads of attention and take inputs of any length."""
 
     num_attention_heads: ClassVar[int] = 1  # type: ignore[misc]

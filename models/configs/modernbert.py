@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_activation, require_divides
+from tfcli.models.config import require, require_activation, require_divides
 from tfcli.models.configs.rope import check_rope, read_layer_rope, write_layer_rope
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.configs.windows import FULL, SLIDING
 from tfcli.models.limits import MAX_LAYERS
 
@@ -16,7 +17,7 @@ POOLINGS = ("cls", "mean")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModernBertConfig(ModelConfig):
+class ModernBertConfig(TextConfig):
     """ModernBERT.
 
     Args:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_activation, require_divides
+from tfcli.models.config import require, require_activation, require_divides
+from tfcli.models.configs.text import TextConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OPTConfig(ModelConfig):
+class OPTConfig(TextConfig):
     """OPT, Galactica and checkpoints of their shape."""
 
     model_type: ClassVar[str] = "opt"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_activation, require_divides
+from tfcli.models.config import require, require_activation, require_divides
 from tfcli.models.configs.rope import check_rope, read_rope, write_rope
+from tfcli.models.configs.text import TextConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RotaryConfig(ModelConfig):
+class RotaryConfig(TextConfig):
     """Sizes, heads and positions, without biases and norms, whose keys differ.
 
     A subclass gives every size a default.
@@ -37,6 +38,21 @@ class RotaryConfig(ModelConfig):
     rope_parameters: dict[str, Any] = dataclasses.field(
         default_factory=lambda: {"rope_type": "default", "rope_theta": 10000.0}
     )
+
+    @property
+    def rms_norm_eps(self) -> float:
+        """Added to the mean of squares in norms. Most families have a field instead."""
+        return 1e-6
+
+    @property
+    def attention_bias(self) -> bool:
+        """Whether attention's linears have biases. Many families have a field instead."""
+        return False
+
+    @property
+    def mlp_bias(self) -> bool:
+        """Whether the mlp's linears have biases. Some families have a field instead."""
+        return False
 
     @classmethod
     def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:

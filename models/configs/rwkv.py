@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from tfcli.models.config import ModelConfig, require
+from tfcli.models.config import require
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.limits import LIMIT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RwkvConfig(ModelConfig):
+class RwkvConfig(TextConfig):
     """RWKV 4. `rescale_every` keeps float16 activations small; see `text/rwkv.py`."""
 
     model_type: ClassVar[str] = "rwkv"

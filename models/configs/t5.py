@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import ModelConfig, require, require_activation
+from tfcli.models.config import require, require_activation
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.limits import LIMIT, MAX_LAYERS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class T5LikeConfig(ModelConfig):
+class T5LikeConfig(TextConfig):
     """What T5 and mT5 share. Positions are relative, so that there may be any number of them."""
 
     aliases: ClassVar[dict[str, str]] = {

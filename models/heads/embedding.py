@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,13 +10,13 @@ import torch.nn.functional as F
 
 from tfcli.models.backbone import first_states, last_states
 from tfcli.models.errors import ModelError, hint
-from tfcli.models.heads.plain import PlainHead
 from tfcli.models.heads.sequence_classification import whole
+from tfcli.models.model import Model
 
 POOLINGS = ("mean", "cls", "last")
 
 
-class Embedding(PlainHead):
+class Embedding(Model):
     """The backbone alone. Logits [b, d] are the pooled states.
 
     Attributes:
@@ -38,8 +39,8 @@ class Embedding(PlainHead):
             raise ModelError(f"unknown pooling {pooling!r}", fix=hint(pooling, POOLINGS))
         self.pooling, self.normalize = pooling, normalize
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        vectors = pool(x, whole(inputs)["attention_mask"], self.pooling)
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
+        vectors = pool(x, whole(inputs).get("attention_mask"), self.pooling)
         return F.normalize(vectors, dim=-1) if self.normalize else vectors
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, **more: Any) -> torch.Tensor:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tfcli.models.heads.plain import PlainHead
+from tfcli.models.model import Model
 
 
-class MaskedLM(PlainHead):
+class MaskedLM(Model):
     """Base of the families' masked-language-model heads. Logits [b, s, vocab].
 
     A family adds its head's layers and `answer`. `labels` are [b, s]: the word at masked

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.errors import ModelError
 from tfcli.models.heads.sequence_classification import SequenceClassification
 from tfcli.models.losses import classification_loss
@@ -23,11 +23,11 @@ class MultipleChoice(SequenceClassification):
     task = "multiple-choice"
 
     @staticmethod
-    def outputs(config: ModelConfig) -> int:
+    def outputs(config: BaseConfig) -> int:
         return 1
 
     def forward(self, **inputs: Any) -> ModelOutput:  # type: ignore[override]
-        """Arguments as in `PlainHead.forward`, with the choices as second dimension."""
+        """Arguments as in `Model.forward`, with the choices as second dimension."""
         questions, choices = choices_of(inputs)
         labels = inputs.pop("labels", None)
         rows: dict[str, Any] = {

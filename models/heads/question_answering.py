@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from tfcli.models.config import ModelConfig
-from tfcli.models.heads.plain import PlainHead
 from tfcli.models.layers.linear import linear
 from tfcli.models.losses import span_loss
+from tfcli.models.model import Model
 
 
-class QuestionAnswering(PlainHead):
+class QuestionAnswering(Model):
     """One linear, `qa_outputs`. Logits [b, s, 2]: of the first and of the last token.
 
     `labels` are [b, 2]: both positions. A position past the input counts for nothing.
@@ -20,10 +20,10 @@ class QuestionAnswering(PlainHead):
 
     task = "question-answering"
 
-    def add_head(self, config: ModelConfig) -> None:
+    def add_head(self) -> None:
         self.qa_outputs = linear(self.body.width(), 2, bias=True)
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         return self.qa_outputs(x)
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, **more: Any) -> torch.Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 
-from tfcli.models.cache import Cache
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.heads.seq2seq import Seq2Seq
 from tfcli.models.layers.linear import linear
 from tfcli.models.losses import last_positions, token_loss
@@ -15,11 +17,17 @@ BIAS = "final_logits_bias"
 
 
 class Seq2SeqLM(Seq2Seq):
-    """An encoder-decoder and `lm_head`."""
+    """An encoder-decoder and `lm_head`.
+
+    `labels` are [b, s]: the target itself, with -100 where nothing is to be learned. Without
+    decoder inputs, the decoder sees it shifted right by one place. `logits_to_keep` is that of
+    `CausalLM`.
+    """
 
     task = "seq2seq-lm"
+    keywords: ClassVar[tuple[str, ...]] = (*Seq2Seq.keywords, "logits_to_keep")
 
-    def add_head(self, config: ModelConfig) -> None:
+    def add_head(self) -> None:
         rows, width = self.body.get_parameter("decoder.embed_tokens.weight").shape
         self.lm_head = linear(width, rows, bias=False)
         if self.body_class.logits_bias:
@@ -31,59 +39,41 @@ class Seq2SeqLM(Seq2Seq):
         return super().default(name)
 
     @classmethod
-    def ties(cls) -> dict[str, str]:
-        return {**super().ties(), "lm_head.weight": f"{cls.base()}.{cls.body_class.tokens}.weight"}
+    def possible_ties(cls, config: BaseConfig) -> dict[str, str]:
+        table = f"{cls.base()}.{cls.body_class.tokens_of(config)}.weight"
+        return {**super().possible_ties(config), "lm_head.weight": table}
 
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.Tensor | None = None,
-        decoder_attention_mask: torch.Tensor | None = None,
-        encoder_states: torch.Tensor | None = None,
-        cache: Cache | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        decoder_inputs_embeds: torch.Tensor | None = None,
+        *,
         labels: torch.Tensor | None = None,
         num_target_tokens: int | torch.Tensor | None = None,
-        logits_to_keep: int = 0,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
+        **inputs: Any,
     ) -> ModelOutput:
-        """Predict the next token of the target at each of its positions.
-
-        Args:
-            labels (Tensor): [b, s], the target itself, with -100 where nothing is to be learned.
-                Without decoder inputs, the decoder sees it shifted right by one place.
-            num_target_tokens: divides the summed loss; see `losses.token_loss`.
-            logits_to_keep: give logits of this many last positions only; 0 gives all.
-
-        The others are those of `Seq2Seq.run_both`.
-
-        Returns:
-            logits [b, s, vocab], and what was asked for
-
-        Raises:
-            ModelError: see `Seq2Seq.run_both`.
-        """
-        if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
-            decoder_input_ids = self.body.shifted(labels)
-        x, output = self.run_both(
+        targets = ("decoder_input_ids", "decoder_inputs_embeds")
+        if labels is not None and all(inputs.get(name) is None for name in targets):
+            inputs["decoder_input_ids"] = self.body.shifted(labels)
+        return super().forward(
             input_ids,
-            inputs_embeds,
-            decoder_input_ids,
-            decoder_inputs_embeds,
-            attention_mask=attention_mask,
-            decoder_attention_mask=decoder_attention_mask,
-            encoder_states=encoder_states,
-            cache=cache,
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
+            attention_mask,
+            labels=labels,
+            num_target_tokens=num_target_tokens,
+            **inputs,
         )
-        x = self.body.before_logits(last_positions(x, logits_to_keep, labels))
+
+    def finish(
+        self,
+        x: torch.Tensor,
+        output: ModelOutput,
+        inputs: Mapping[str, Any],
+        labels: torch.Tensor | None,
+        num_target_tokens: int | torch.Tensor | None,
+    ) -> None:
+        x = self.body.before_logits(last_positions(x, inputs.get("logits_to_keep", 0), labels))
         output.logits = self.lm_head(x)
         if self.body_class.logits_bias:
             output.logits = output.logits + self.get_buffer(BIAS).to(x.dtype)
         if labels is not None:
             output.loss = token_loss(output.logits, labels, num_target_tokens)
-        return output

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.errors import ModelError
 from tfcli.models.heads.embedding import Embedding
-from tfcli.models.heads.plain import PlainHead
 from tfcli.models.heads.question_answering import QuestionAnswering
 from tfcli.models.heads.seq2seq import Seq2Seq
 from tfcli.models.heads.sequence_classification import SequenceClassification
 from tfcli.models.layers.linear import linear
+from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
 
 _LM_HEAD = {r"^(lm_head\.weight|final_logits_bias)$": "part of the language-model head"}
@@ -23,75 +25,65 @@ _LM_HEAD = {r"^(lm_head\.weight|final_logits_bias)$": "part of the language-mode
 class EncoderHead(Seq2Seq):
     """The base of a head on the encoder alone. The decoder is left out."""
 
-    parts = ("encoder",)
+    stacks = ("encoder",)
+    takes = Model.takes
+    keywords = Model.keywords
+    run = Model.run
 
-    def add_head(self, config: ModelConfig) -> None:
-        super().add_head(config)
+    def add_head(self) -> None:
+        super().add_head()
         self.body.drop_decoder()
 
     @classmethod
-    def ignorable(cls) -> dict[str, str]:
+    def ignorable_of(cls, config: BaseConfig) -> dict[str, str]:
         decoder = {r"^(\w+\.)?decoder\.": f"{cls.task} does not use the decoder"}
-        return super().ignorable() | _LM_HEAD | decoder
+        return super().ignorable_of(config) | _LM_HEAD | decoder
 
 
-class Seq2SeqPlain(Seq2Seq, PlainHead):
+class Seq2SeqPlain(Seq2Seq):
     """A head that is computed from the decoder's states.
 
     Without decoder inputs, the decoder sees the source, shifted right by one place.
     """
 
     @classmethod
-    def ignorable(cls) -> dict[str, str]:
-        return super().ignorable() | _LM_HEAD
+    def ignorable_of(cls, config: BaseConfig) -> dict[str, str]:
+        return super().ignorable_of(config) | _LM_HEAD
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.Tensor | None = None,
-        decoder_attention_mask: torch.Tensor | None = None,
-        encoder_states: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        decoder_inputs_embeds: torch.Tensor | None = None,
+        *,
         labels: torch.Tensor | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
+        num_target_tokens: int | torch.Tensor | None = None,
+        **inputs: Any,
     ) -> ModelOutput:
-        """Answer the task's question.
-
-        Args:
-            labels (Tensor): what the task's loss takes.
-
-        The others are those of `Seq2Seq.run_both`.
-
-        Returns:
-            the logits of the task, the loss if labels were given, and what was asked for
-
-        Raises:
-            ModelError: see `Seq2Seq.run_both`.
-        """
-        if decoder_input_ids is None and decoder_inputs_embeds is None:
+        targets = ("decoder_input_ids", "decoder_inputs_embeds")
+        if all(inputs.get(name) is None for name in targets):
             if input_ids is None:
                 raise ModelError(f"{self.task} needs input_ids, or inputs of the decoder")
-            decoder_input_ids = self.body.shifted(input_ids, attention_mask)
-            decoder_attention_mask = attention_mask
-        x, output = self.run_both(
+            inputs["decoder_input_ids"] = self.body.shifted(input_ids, attention_mask)
+            inputs["decoder_attention_mask"] = attention_mask
+        return super().forward(
             input_ids,
-            inputs_embeds,
-            decoder_input_ids,
-            decoder_inputs_embeds,
-            attention_mask=attention_mask,
-            decoder_attention_mask=decoder_attention_mask,
-            encoder_states=encoder_states,
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
+            attention_mask,
+            labels=labels,
+            num_target_tokens=num_target_tokens,
+            **inputs,
         )
-        given = {"input_ids": input_ids, "attention_mask": decoder_attention_mask}
-        output.logits = self.answer(x, {**given, "segment_ids": None})
-        if labels is not None:
-            output.loss = self.loss(output.logits, labels)
-        return output
+
+    def finish(
+        self,
+        x: torch.Tensor,
+        output: ModelOutput,
+        inputs: Mapping[str, Any],
+        labels: torch.Tensor | None,
+        num_target_tokens: int | torch.Tensor | None,
+    ) -> None:
+        # The states are the decoder's, and so is the mask that an answer looks at.
+        own = {**inputs, "attention_mask": inputs.get("decoder_attention_mask")}
+        super().finish(x, output, own, labels, num_target_tokens)
 
 
 class Seq2SeqQuestionAnswering(Seq2SeqPlain, QuestionAnswering):
@@ -107,21 +99,21 @@ class Seq2SeqClassification(Seq2SeqPlain, SequenceClassification):
 
     pools = False
 
-    def add_head(self, config: ModelConfig) -> None:
-        self.classification_head = ClassificationHead(config)
+    def add_head(self) -> None:
+        self.classification_head = ClassificationHead(self.config)
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        return self.classification_head(end_states(x, inputs["input_ids"], self.config))
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
+        return self.classification_head(end_states(x, inputs.get("input_ids"), self.config.text))
 
 
 class ClassificationHead(nn.Module):
     """Linear, tanh, linear, with dropout before both."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: BaseConfig) -> None:
         super().__init__()
-        self.dense = linear(config.hidden_size, config.hidden_size, bias=True)
+        self.dense = linear(config.width, config.width, bias=True)
         self.dropout = nn.Dropout(config.head_dropout)
-        self.out_proj = linear(config.hidden_size, config.num_labels, bias=True)
+        self.out_proj = linear(config.width, config.num_labels, bias=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, d] -> [b, labels]"""
@@ -129,9 +121,7 @@ class ClassificationHead(nn.Module):
         return self.out_proj(self.dropout(x))
 
 
-def end_states(
-    x: torch.Tensor, input_ids: torch.Tensor | None, config: ModelConfig
-) -> torch.Tensor:
+def end_states(x: torch.Tensor, input_ids: torch.Tensor | None, config: TextConfig) -> torch.Tensor:
     """The state at the place of each row's last end-of-text token.
 
     Args:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from tfcli.models.backbone import last_states
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.errors import ModelError
-from tfcli.models.heads.plain import PlainHead
 from tfcli.models.layers.linear import linear
 from tfcli.models.losses import classification_loss
+from tfcli.models.model import Model
 
 
-class SequenceClassification(PlainHead):
+class SequenceClassification(Model):
     """An encoder's classifier: the pooled state, dropout, one linear. Logits [b, labels].
 
     `labels` are those of `losses.classification_loss`.
@@ -25,16 +26,16 @@ class SequenceClassification(PlainHead):
     pools = True
 
     @staticmethod
-    def outputs(config: ModelConfig) -> int:
+    def outputs(config: BaseConfig) -> int:
         """How many numbers the last linear gives for a row."""
         return config.num_labels
 
-    def add_head(self, config: ModelConfig) -> None:
-        self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = linear(self.body.width(), self.outputs(config), bias=True)
+    def add_head(self) -> None:
+        self.dropout = nn.Dropout(self.config.head_dropout)
+        self.classifier = linear(self.body.width(), self.outputs(self.config), bias=True)
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        pooled = self.body.pooled(x, whole(inputs)["attention_mask"])
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
+        pooled = self.body.pooled(x, whole(inputs).get("attention_mask"))
         return self.classifier(self.dropout(pooled))
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, **more: Any) -> torch.Tensor:
@@ -50,22 +51,23 @@ class LastTokenClassification(SequenceClassification):
 
     pools = False
 
-    def add_head(self, config: ModelConfig) -> None:
-        self.score = linear(self.body.width(), config.num_labels, bias=False)
+    def add_head(self) -> None:
+        self.score = linear(self.body.width(), self.config.num_labels, bias=False)
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        mask, ids = whole(inputs)["attention_mask"], inputs["input_ids"]
-        if mask is None and ids is not None and self.config.pad_token_id is not None:
-            mask = ids != self.config.pad_token_id
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
+        mask, ids = whole(inputs).get("attention_mask"), inputs.get("input_ids")
+        padding = self.config.text.pad_token_id
+        if mask is None and ids is not None and padding is not None:
+            mask = ids != padding
         return self.score(last_states(x, mask))
 
 
-def whole(inputs: dict[str, Any]) -> dict[str, Any]:
+def whole(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
     """The inputs of a head that looks at a row as one text.
 
     Raises:
         ModelError: rows are several texts.
     """
-    if inputs["segment_ids"] is not None:
+    if inputs.get("segment_ids") is not None:
         raise ModelError("a classifier of whole inputs takes no packed texts (segment_ids)")
     return inputs

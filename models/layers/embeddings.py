@@ -19,7 +19,10 @@ class Embedding(nn.Embedding):
 
 
 def embed_inputs(
-    table: nn.Embedding, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
+    table: nn.Embedding,
+    input_ids: torch.Tensor | None = None,
+    inputs_embeds: torch.Tensor | None = None,
+    where: str = "input_ids",
 ) -> torch.Tensor:
     """Look up ids, or take embeddings that the caller made.
 
@@ -27,6 +30,7 @@ def embed_inputs(
         table: [vocab, d]
         input_ids (Tensor): [b, s]
         inputs_embeds (Tensor): [b, s, d]
+        where: name of the ids, for errors.
 
     Returns:
         [b, s, d]
@@ -36,11 +40,12 @@ def embed_inputs(
             of another width.
     """
     if (input_ids is None) == (inputs_embeds is None):
-        raise ModelError("give exactly one of input_ids and inputs_embeds")
+        embeds = where.replace("input_ids", "inputs_embeds")
+        raise ModelError(f"give exactly one of {where} and {embeds}")
     if inputs_embeds is not None:
         return check_width(inputs_embeds, table)
     assert input_ids is not None
-    check_ids(input_ids, table.num_embeddings)
+    check_ids(input_ids, table.num_embeddings, where)
     return table(input_ids)
 
 

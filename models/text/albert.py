@@ -5,6 +5,7 @@ Reference: transformers `modeling_albert.py`; names of modules and parameters ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from tfcli.models.backbone import first_states
 from tfcli.models.blocks.encoder import SelfAttention
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.configs.albert import AlbertConfig
 from tfcli.models.configs.bert import EncoderConfig
 from tfcli.models.context import Context
@@ -101,11 +102,12 @@ class AlbertEncoder(nn.Module):
 class AlbertModel(BertModel):
     """Embeddings, shared blocks, and a pooler for classifiers of whole inputs."""
 
+    config: AlbertConfig
+
     prefix = "albert"
 
-    def __init__(self, config: EncoderConfig, attention: str) -> None:
+    def __init__(self, config: AlbertConfig, attention: str) -> None:
         super().__init__(config, attention)
-        assert isinstance(config, AlbertConfig)
         inner = [f"albert_layers.{i}" for i in range(config.inner_group_num)]
         self.walk = CalibrationWalk(
             blocks="encoder.albert_layer_groups",
@@ -122,12 +124,11 @@ class AlbertModel(BertModel):
             chained=config.num_hidden_layers == config.num_hidden_groups,
         )
 
-    def make_encoder(self, config: EncoderConfig, attention: str) -> nn.Module:
-        assert isinstance(config, AlbertConfig)
-        return AlbertEncoder(config, attention)
+    def make_encoder(self) -> nn.Module:
+        return AlbertEncoder(self.config, self.attention)
 
-    def add_pooler(self, config: ModelConfig) -> None:
-        self.pooler = linear(config.hidden_size, config.hidden_size, bias=True)
+    def add_pooler(self) -> None:
+        self.pooler = linear(self.config.hidden_size, self.config.hidden_size, bias=True)
 
     def pooled(self, x: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         return torch.tanh(self.pooler(first_states(x, attention_mask)))
@@ -149,21 +150,22 @@ class AlbertPredictions(BertTransform):
 class AlbertMaskedLM(MaskedLM):
     """ALBERT's masked-language-model head."""
 
-    def add_head(self, config: ModelConfig) -> None:
-        assert isinstance(config, EncoderConfig)
-        self.predictions = AlbertPredictions(config)
+    config: EncoderConfig
+
+    def add_head(self) -> None:
+        self.predictions = AlbertPredictions(self.config)
 
     @classmethod
-    def ignorable(cls) -> dict[str, str]:
+    def ignorable_of(cls, config: BaseConfig) -> dict[str, str]:
         sentence_order = {r"^sop_classifier\.": "the sentence-order head is not part of it"}
-        return super().ignorable() | sentence_order
+        return super().ignorable_of(config) | sentence_order
 
     @classmethod
-    def ties(cls) -> dict[str, str]:
+    def possible_ties(cls, config: BaseConfig) -> dict[str, str]:
         return {
-            "predictions.decoder.weight": f"{cls.base()}.{cls.body_class.tokens}.weight",
+            "predictions.decoder.weight": f"{cls.base()}.{cls.body_class.tokens_of(config)}.weight",
             "predictions.decoder.bias": "predictions.bias",
         }
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         return self.predictions(x)

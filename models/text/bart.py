@@ -7,17 +7,18 @@ Reference: transformers `modeling_bart.py`; names of modules and parameters are 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.cross_decoder import TransformerBlock
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.configs.bart import Seq2SeqConfig
 from tfcli.models.context import Context
 from tfcli.models.encoder_decoder import EncoderDecoder
-from tfcli.models.layers.embeddings import Embedding, check_ids, check_length, check_width
+from tfcli.models.layers.embeddings import Embedding, check_length, embed_inputs
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.layers.sinusoidal import SinusoidalPositions
 
@@ -42,7 +43,7 @@ class LearnedPositions(Embedding):
         return super().forward(position_ids + self.offset)
 
 
-class BartStack(nn.Module):
+class BartStack(Backbone[Seq2SeqConfig]):
     """The encoder or the decoder: embeddings, blocks and norms.
 
     Args:
@@ -55,10 +56,10 @@ class BartStack(nn.Module):
     def __init__(
         self, config: Seq2SeqConfig, body: type[BartModel], attention: str, *, decoder: bool
     ) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         size = config.hidden_size
         self.body = body
-        self.inputs = "decoder_input_ids" if decoder else "input_ids"
+        self.called = "decoder_input_ids" if decoder else "input_ids"
         self.scale = math.sqrt(size) if config.scale_embedding else 1.0
         self.limit = config.max_position_embeddings
         self.padding = config.pad_token_id
@@ -86,28 +87,23 @@ class BartStack(nn.Module):
         self.layer_norm = layer_norm(size, _EPS) if body.norm_first else None
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-    ) -> torch.Tensor:
-        """Arguments as in `EncoderDecoder.encode`. Returns [b, s, d]"""
+    def embed(self, **inputs: Any) -> torch.Tensor:
+        """Rows of the table times the scale. Embeddings of the caller are taken as they are."""
+        x = embed_inputs(self.embed_tokens, **inputs, where=self.called)
+        return x if inputs.get("inputs_embeds") is not None else x * self.scale
+
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
         check_length(context, self.limit)
-        if inputs_embeds is None:
-            assert input_ids is not None
-            check_ids(input_ids, self.embed_tokens.num_embeddings, self.inputs)
-            inputs_embeds = self.embed_tokens(input_ids) * self.scale
-        check_width(inputs_embeds, self.embed_tokens)
-        places = self.body.places(input_ids, context, self.padding)
-        x = inputs_embeds + self.embed_positions(places).to(inputs_embeds.dtype)
+        places = self.body.places(context.inputs.get("input_ids"), context, self.padding)
+        x = x + self.embed_positions(places).to(x.dtype)
         if self.layernorm_embedding is not None:
             x = self.layernorm_embedding(x)
         x = run_blocks(self.layers, self.dropout(x), context, layer_drop=self.layer_drop)
         return context.finished(x if self.layer_norm is None else self.layer_norm(x))
 
 
-class BartModel(EncoderDecoder):
+class BartModel(EncoderDecoder[Seq2SeqConfig]):
     """A token table, an encoder and a decoder.
 
     Class attributes:
@@ -126,13 +122,14 @@ class BartModel(EncoderDecoder):
     norms_embeddings: ClassVar[bool] = True
 
     def __init__(self, config: Seq2SeqConfig, attention: str) -> None:
-        super().__init__()
-        self.add_table(config)
+        super().__init__(config, attention)
+        self.add_table()
         self.encoder = BartStack(config, type(self), attention, decoder=False)
         self.decoder = BartStack(config, type(self), attention, decoder=True)
 
-    def add_table(self, config: Seq2SeqConfig) -> None:
+    def add_table(self) -> None:
         """Make the table that both stacks share."""
+        config = self.config
         self.shared = Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
 
     @classmethod

@@ -5,6 +5,7 @@ Reference: transformers `modeling_bert.py`; names of modules and parameters are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -14,17 +15,12 @@ from tfcli.models.backbone import Backbone, first_states
 from tfcli.models.blocks.encoder import EncoderBlock
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.configs.bert import EncoderConfig
 from tfcli.models.context import Context
 from tfcli.models.heads.masked_lm import MaskedLM
 from tfcli.models.layers.activations import activation
-from tfcli.models.layers.embeddings import (
-    Embedding,
-    check_ids,
-    check_length,
-    embed_inputs,
-)
+from tfcli.models.layers.embeddings import Embedding, check_ids, check_length
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.rules import OldName
@@ -116,12 +112,14 @@ class BertPooler(nn.Module):
         return torch.tanh(self.dense(x))
 
 
-class BertModel(Backbone):
+class BertModel(Backbone[EncoderConfig]):
     """Embeddings, blocks, and a pooler for classifiers of whole inputs.
 
     Attributes:
         first_position: row of the position table that a text's first token takes.
     """
+
+    config: EncoderConfig
 
     prefix = "bert"
     tokens = "embeddings.word_embeddings"
@@ -145,50 +143,33 @@ class BertModel(Backbone):
     )
 
     def __init__(self, config: EncoderConfig, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         self.first_position = 0
-        self.embeddings = self.make_embeddings(config)
-        self.encoder = self.make_encoder(config, attention)
+        self.embeddings = self.make_embeddings()
+        self.encoder = self.make_encoder()
 
-    def make_embeddings(self, config: EncoderConfig) -> BertEmbeddings:
+    def make_embeddings(self) -> BertEmbeddings:
         """The tables."""
-        return BertEmbeddings(config)
+        return BertEmbeddings(self.config)
 
-    def make_encoder(self, config: EncoderConfig, attention: str) -> nn.Module:
+    def make_encoder(self) -> nn.Module:
         """The blocks, with what is around them."""
-        return BertEncoder(config, attention)
+        return BertEncoder(self.config, self.attention)
 
-    def add_pooler(self, config: ModelConfig) -> None:
+    def add_pooler(self) -> None:
         """See `Backbone.add_pooler`."""
-        assert isinstance(config, EncoderConfig)
-        self.pooler: nn.Module = BertPooler(config)
+        self.pooler: nn.Module = BertPooler(self.config)
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`; `inputs` are those of `embed`."""
-        words = embed_inputs(self.embeddings.word_embeddings, input_ids, inputs_embeds)
-        x = self.embed(words, context, **inputs)
-        return context.finished(self.encoder(x, context))
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
+        return context.finished(self.encoder(self.placed(x, context), context))
 
-    def embed(
-        self,
-        words: torch.Tensor,
-        context: Context,
-        *,
-        token_type_ids: torch.Tensor | None = None,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
+    def placed(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """Add to the words what else is known of each token.
 
         Args:
-            words (Tensor): [b, s, d]
-            context: of the forward pass.
-            token_type_ids (Tensor): [b, s], the segment of each token; 0 by default.
+            x (Tensor): [b, s, d], the words.
+            context: of the forward pass; may have `token_type_ids` [b, s], which are 0 by default.
 
         Returns:
             [b, s, d]
@@ -196,8 +177,8 @@ class BertModel(Backbone):
         Raises:
             ModelError: the input is too long, or an id is outside of its table.
         """
-        types = self.embeddings.of_types(token_type_ids)
-        return self.embeddings(words, self.position_ids(context), types)
+        types = self.embeddings.of_types(context.inputs.get("token_type_ids"))
+        return self.embeddings(x, self.position_ids(context), types)
 
     def position_ids(self, context: Context) -> torch.Tensor:
         """Which row of the position table each token takes, [b or 1, s]."""
@@ -246,21 +227,23 @@ class BertPredictions(nn.Module):
 class BertMaskedLM(MaskedLM):
     """BERT's masked-language-model head."""
 
-    def add_head(self, config: ModelConfig) -> None:
-        assert isinstance(config, EncoderConfig)
-        self.cls = nn.ModuleDict({"predictions": BertPredictions(config)})
+    config: EncoderConfig
+
+    def add_head(self) -> None:
+        self.cls = nn.ModuleDict({"predictions": BertPredictions(self.config)})
 
     @classmethod
-    def ignorable(cls) -> dict[str, str]:
+    def ignorable_of(cls, config: BaseConfig) -> dict[str, str]:
         next_sentence = {r"^cls\.seq_relationship\.": "the next-sentence head is not part of it"}
-        return super().ignorable() | next_sentence
+        return super().ignorable_of(config) | next_sentence
 
     @classmethod
-    def ties(cls) -> dict[str, str]:
+    def possible_ties(cls, config: BaseConfig) -> dict[str, str]:
+        table = f"{cls.base()}.{cls.body_class.tokens_of(config)}.weight"
         return {
-            "cls.predictions.decoder.weight": f"{cls.base()}.{cls.body_class.tokens}.weight",
+            "cls.predictions.decoder.weight": table,
             "cls.predictions.decoder.bias": "cls.predictions.bias",
         }
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         return self.cls["predictions"](x)

@@ -8,11 +8,14 @@ from __future__ import annotations
 from torch import nn
 
 from tfcli.models.configs.bart import Seq2SeqConfig
+from tfcli.models.configs.blenderbot import BlenderbotConfig
 from tfcli.models.text.bart import BartModel, LearnedPositions
 
 
 class BlenderbotModel(BartModel):
     """See the file's head."""
+
+    config: BlenderbotConfig
 
     norm_first = True
     norms_embeddings = False

@@ -16,7 +16,7 @@ from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.bloom import BloomConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.alibi import Alibi
-from tfcli.models.layers.embeddings import Embedding, embed_inputs
+from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.fused_attention import GroupedAttention
 from tfcli.models.layers.mlp import PlainMLP
 from tfcli.models.layers.norms import layer_norm
@@ -57,7 +57,7 @@ class BloomBlock(nn.Module):
         return residual + self.dropout(self.mlp(normed))
 
 
-class BloomModel(Backbone):
+class BloomModel(Backbone[BloomConfig]):
     """Embeddings and their norm, blocks, final norm."""
 
     prefix = "transformer"
@@ -76,7 +76,7 @@ class BloomModel(Backbone):
     )
 
     def __init__(self, config: BloomConfig, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         heads = config.num_attention_heads
         alibi = Alibi(heads)
         self.word_embeddings = Embedding(config.vocab_size, config.hidden_size)
@@ -101,14 +101,7 @@ class BloomModel(Backbone):
         )
         self.ln_f = layer_norm(config.hidden_size, config.layer_norm_epsilon)
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`."""
-        words = embed_inputs(self.word_embeddings, input_ids, inputs_embeds)
-        x = run_blocks(self.h, self.word_embeddings_layernorm(words), context)
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
+        x = run_blocks(self.h, self.word_embeddings_layernorm(x), context)
         return context.finished(self.ln_f(x))

@@ -13,9 +13,7 @@ from torch import nn
 
 from tfcli.models.blocks.parallel import ParallelBlock
 from tfcli.models.configs.cohere import CohereConfig
-from tfcli.models.layers.mlp import GatedMLP
 from tfcli.models.layers.norms import layer_norm
-from tfcli.models.layers.rotary import Rotary
 from tfcli.models.text.llama import LlamaModel
 
 
@@ -43,19 +41,15 @@ class CohereModel(LlamaModel):
     """Llama's body with Cohere's norms, positions and blocks."""
 
     config: CohereConfig
+    interleaved = True
 
-    def make_rotary(self, config: Any) -> Rotary:
-        """See `LlamaModel.make_rotary`."""
-        return Rotary(
-            config.rope_parameters, config.head_dim, config.max_position_embeddings, neighbours=True
-        )
-
-    def make_norm(self, config: Any) -> nn.Module:
+    def make_norm(self) -> nn.Module:
         """See `LlamaModel.make_norm`."""
-        return layer_norm(config.hidden_size, config.layer_norm_eps, bias=False)
+        return layer_norm(self.config.hidden_size, self.config.layer_norm_eps, bias=False)
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
+        config = self.config
 
         def norm(heads: int) -> nn.Module | None:
             if not config.use_qk_norm:
@@ -68,16 +62,12 @@ class CohereModel(LlamaModel):
             "k_norm": norm(config.num_key_value_heads),
         }
 
-    def make_mlp(self, config: Any, layer: int) -> nn.Module:
-        """See `LlamaModel.make_mlp`."""
-        return GatedMLP(config.hidden_size, config.intermediate_size, config.hidden_act, bias=False)
-
-    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_block(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_block`."""
         return ParallelBlock(
-            self.make_attention(config, layer, attention),
-            self.make_mlp(config, layer),
-            self.make_norm(config),
+            self.make_attention(layer),
+            self.make_mlp(layer),
+            self.make_norm(),
         )
 
     def adjust_logits(self, logits: torch.Tensor) -> torch.Tensor:

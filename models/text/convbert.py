@@ -7,6 +7,7 @@ convolutions see padding, and so what a text gives depends on how it is padded; 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,8 +17,6 @@ from torch import nn
 from tfcli.models.blocks.encoder import EncoderBlock
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
-from tfcli.models.config import ModelConfig
-from tfcli.models.configs.bert import EncoderConfig
 from tfcli.models.configs.convbert import ConvBertConfig
 from tfcli.models.context import Context
 from tfcli.models.heads.embedding import pool
@@ -151,11 +150,12 @@ class ConvBertEncoder(nn.Module):
 class ConvBertModel(ElectraModel):
     """Embeddings, a linear that widens them, blocks."""
 
+    config: ConvBertConfig
+
     prefix = "convbert"
 
-    def __init__(self, config: EncoderConfig, attention: str) -> None:
+    def __init__(self, config: ConvBertConfig, attention: str) -> None:
         super().__init__(config, attention)
-        assert isinstance(config, ConvBertConfig)
         inner = "attention.self"
         groups: tuple[tuple[str, ...], ...] = (
             tuple(f"{inner}.{name}" for name in ("query", "key", "value", "conv_out_layer")),
@@ -166,24 +166,25 @@ class ConvBertModel(ElectraModel):
             groups = (*groups, ("intermediate.dense",), ("output.dense",))
         self.walk = CalibrationWalk("encoder.layer", groups)
 
-    def make_encoder(self, config: EncoderConfig, attention: str) -> nn.Module:
-        assert isinstance(config, ConvBertConfig)
-        return ConvBertEncoder(config, attention)
+    def make_encoder(self) -> nn.Module:
+        return ConvBertEncoder(self.config, self.attention)
 
 
 class ConvBertClassification(RobertaClassification):
     """RoBERTa's classifier with the config's activation."""
 
-    def add_head(self, config: ModelConfig) -> None:
-        assert isinstance(config, ConvBertConfig)
-        self.classifier = RobertaClassifier(config, config.hidden_act)
+    config: ConvBertConfig
+
+    def add_head(self) -> None:
+        self.classifier = RobertaClassifier(self.config, self.config.hidden_act)
 
 
 class ConvBertMultipleChoice(ElectraMultipleChoice):
     """ELECTRA's, on the state that the config names; the last one by default."""
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        assert isinstance(self.config, ConvBertConfig)
+    config: ConvBertConfig
+
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         kind = {"first": "cls"}.get(self.config.summary_type, self.config.summary_type)
-        state = pool(x, whole(inputs)["attention_mask"], kind)
+        state = pool(x, whole(inputs).get("attention_mask"), kind)
         return self.classifier(self.sequence_summary(state))

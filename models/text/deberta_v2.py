@@ -5,6 +5,7 @@ Reference: transformers `modeling_deberta_v2.py`; names of modules and parameter
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.encoder import EncoderBlock
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.configs.deberta_v2 import DebertaV2Config
 from tfcli.models.context import Context
 from tfcli.models.heads.multiple_choice import MultipleChoice
@@ -22,7 +23,7 @@ from tfcli.models.heads.sequence_classification import SequenceClassification, w
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.convolution import convolve, without_padding
 from tfcli.models.layers.disentangled import DisentangledAttention, Relative, relative_rows
-from tfcli.models.layers.embeddings import Embedding, check_ids, check_length, embed_inputs
+from tfcli.models.layers.embeddings import Embedding, check_ids, check_length
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.text.bert import BertMaskedLM, BertTransform
@@ -49,14 +50,17 @@ class DebertaEmbeddings(nn.Module):
         self.LayerNorm = layer_norm(config.hidden_size, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(
-        self, x: torch.Tensor, context: Context, token_type_ids: torch.Tensor | None
-    ) -> torch.Tensor:
-        """x (Tensor): [b, s, embedding_size] -> [b, s, d], zeros at padding"""
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, embedding_size] -> [b, s, d], zeros at padding
+
+        The segment of each token is 0 by default. Tokenizers make `token_type_ids` for checkpoints
+        without segments too (type_vocab_size 0), where they change nothing.
+        """
         if self.position_embeddings is not None:
             check_length(context, self.position_embeddings.num_embeddings)
             x = x + self.position_embeddings(context.positions)
         if self.token_type_embeddings is not None:
+            token_type_ids = context.inputs.get("token_type_ids")
             if token_type_ids is None:
                 token_type_ids = torch.zeros_like(context.positions)
             check_ids(token_type_ids, self.token_type_embeddings.num_embeddings, "token_type_ids")
@@ -146,7 +150,7 @@ def make_block(config: DebertaV2Config, attention: str) -> EncoderBlock:
     )
 
 
-class DebertaV2Model(Backbone):
+class DebertaV2Model(Backbone[DebertaV2Config]):
     """Embeddings and blocks."""
 
     prefix = "deberta"
@@ -158,7 +162,7 @@ class DebertaV2Model(Backbone):
     }
 
     def __init__(self, config: DebertaV2Config, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         self.embeddings = DebertaEmbeddings(config)
         self.encoder = DebertaEncoder(config, attention)
         inner, terms = "attention.self", config.own_projections
@@ -175,23 +179,9 @@ class DebertaV2Model(Backbone):
             chained=config.kernel == 0,  # the convolution stands between the first two
         )
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        token_type_ids: torch.Tensor | None = None,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`.
-
-        Args:
-            token_type_ids (Tensor): [b, s], the segment of each token; 0 by default. Tokenizers
-                make them for checkpoints without segments too (type_vocab_size 0), where they
-                change nothing.
-        """
-        words = embed_inputs(self.embeddings.word_embeddings, input_ids, inputs_embeds)
-        x = self.embeddings(words, context, token_type_ids)
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
+        x = self.embeddings(x, context)
         return context.finished(self.encoder(x, context))
 
 
@@ -210,29 +200,34 @@ class DebertaScores(BertTransform):
 class DebertaMaskedLM(BertMaskedLM):
     """One of two heads: BERT's, which the config calls `legacy`, and the authors' own."""
 
-    def add_head(self, config: ModelConfig) -> None:
-        assert isinstance(config, DebertaV2Config)
-        self.legacy = config.legacy
+    config: DebertaV2Config
+
+    def add_head(self) -> None:
+        self.legacy = self.config.legacy
         if self.legacy:
-            super().add_head(config)
+            super().add_head()
         else:
-            self.lm_predictions = nn.ModuleDict({"lm_head": DebertaScores(config)})
+            self.lm_predictions = nn.ModuleDict({"lm_head": DebertaScores(self.config)})
 
     @classmethod
-    def ignorable(cls) -> dict[str, str]:
-        return super().ignorable() | {r"^mask_predictions\.": "another pretraining task's head"}
+    def ignorable_of(cls, config: BaseConfig) -> dict[str, str]:
+        return super().ignorable_of(config) | {
+            r"^mask_predictions\.": "another pretraining task's head"
+        }
 
     @classmethod
-    def ties_of(cls, config: ModelConfig) -> dict[str, str]:
+    def ties_of(cls, config: BaseConfig) -> dict[str, str]:
         assert isinstance(config, DebertaV2Config)
         return super().ties_of(config) if config.legacy else {}
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         if self.legacy:
             return super().answer(x, inputs)
         head = self.lm_predictions["lm_head"]
         assert isinstance(head, DebertaScores)
-        return head.scores(x, self.body.get_parameter(f"{self.body_class.tokens}.weight"))
+        return head.scores(
+            x, self.body.get_parameter(f"{self.body_class.tokens_of(self.config)}.weight")
+        )
 
 
 class ContextPooler(nn.Module):
@@ -252,14 +247,15 @@ class ContextPooler(nn.Module):
 class DebertaSequenceClassification(SequenceClassification):
     """Checkpoints keep the pooler beside the backbone, so it belongs to the head."""
 
-    def add_head(self, config: ModelConfig) -> None:
-        assert isinstance(config, DebertaV2Config)
-        super().add_head(config)
-        self.pooler = ContextPooler(config)
-        self.dropout = nn.Dropout(config.pooled_dropout)
+    config: DebertaV2Config
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        first = self.body.pooled(x, whole(inputs)["attention_mask"])
+    def add_head(self) -> None:
+        super().add_head()
+        self.pooler = ContextPooler(self.config)
+        self.dropout = nn.Dropout(self.config.pooled_dropout)
+
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
+        first = self.body.pooled(x, whole(inputs).get("attention_mask"))
         return self.classifier(self.dropout(self.pooler(first)))
 
 

@@ -7,12 +7,13 @@ that predict further tokens, which some checkpoints hold, are not built.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.configs.deepseek_v3 import DeepseekV3Config
 from tfcli.models.context import Context
 from tfcli.models.layers.latent_attention import LatentAttention
 from tfcli.models.layers.mlp import GatedMLP
@@ -43,6 +44,8 @@ class SharedMixture(MixtureOfExperts):
 class DeepseekV3Model(SparseModel):
     """Llama's body with latent attention, and mixtures after the first layers."""
 
+    config: DeepseekV3Config
+
     ignorable: ClassVar[dict[str, str]] = {
         **SparseModel.ignorable,
         # transformers skips the same number: both know V3's depth only.
@@ -63,8 +66,9 @@ class DeepseekV3Model(SparseModel):
         varies=True,
     )
 
-    def make_rotary(self, config: Any) -> Rotary:
+    def make_rotary(self) -> Rotary:
         """See `LlamaModel.make_rotary`."""
+        config = self.config
         return Rotary(
             config.rope_parameters,
             config.qk_rope_head_dim,
@@ -72,8 +76,9 @@ class DeepseekV3Model(SparseModel):
             neighbours=config.rope_interleave,
         )
 
-    def make_attention(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_attention(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_attention`."""
+        config = self.config
         return LatentAttention(
             config.hidden_size,
             config.num_attention_heads,
@@ -84,14 +89,15 @@ class DeepseekV3Model(SparseModel):
             value_dim=config.v_head_dim,
             layer=layer,
             rotary=self.rotary,
-            backend=attention,
+            backend=self.attention,
             scale=config.attention_scale,
             bias=config.attention_bias,
             dropout=config.attention_dropout,
         )
 
-    def make_router(self, config: Any) -> nn.Module:
+    def make_router(self) -> nn.Module:
         """See `SparseModel.make_router`."""
+        config = self.config
         return GroupedRouter(
             config.hidden_size,
             config.num_experts,
@@ -102,12 +108,13 @@ class DeepseekV3Model(SparseModel):
             scale=config.routed_scaling_factor,
         )
 
-    def make_mixture(self, config: Any) -> nn.Module:
+    def make_mixture(self) -> nn.Module:
         """See `SparseModel.make_mixture`."""
+        config = self.config
         width = config.n_shared_experts * config.expert_size
         return SharedMixture(
-            self.make_router(config),
-            (self.make_expert(config) for _ in range(config.num_experts)),
+            self.make_router(),
+            (self.make_expert() for _ in range(config.num_experts)),
             GatedMLP(config.hidden_size, width, config.hidden_act, bias=False),
         )
 

@@ -5,6 +5,7 @@ Reference: transformers `modeling_distilbert.py`; names of modules and parameter
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from tfcli.models.backbone import Backbone, first_states
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.configs.distilbert import DistilBertConfig
 from tfcli.models.context import Context
 from tfcli.models.heads.masked_lm import MaskedLM
@@ -22,7 +23,7 @@ from tfcli.models.heads.question_answering import QuestionAnswering
 from tfcli.models.heads.sequence_classification import SequenceClassification, whole
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import Attend, split_heads
-from tfcli.models.layers.embeddings import check_length, embed_inputs
+from tfcli.models.layers.embeddings import check_length
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.text.bert import BertEmbeddings, BertModel
@@ -81,8 +82,10 @@ class DistilBertBlock(nn.Module):
         return self.output_layer_norm(x + self.ffn(x))
 
 
-class DistilBertModel(Backbone):
+class DistilBertModel(Backbone[DistilBertConfig]):
     """Word and position embeddings, and blocks."""
+
+    config: DistilBertConfig
 
     prefix = "distilbert"
     tokens = "embeddings.word_embeddings"
@@ -99,28 +102,20 @@ class DistilBertModel(Backbone):
     )
 
     def __init__(self, config: DistilBertConfig, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         self.embeddings = BertEmbeddings(config)
         blocks = (DistilBertBlock(config, attention) for _ in range(config.num_hidden_layers))
         self.transformer = nn.ModuleDict({"layer": nn.ModuleList(blocks)})
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`."""
-        words = embed_inputs(self.embeddings.word_embeddings, input_ids, inputs_embeds)
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
         check_length(context, self.embeddings.position_embeddings.num_embeddings)
-        x = self.embeddings(words, context.positions)
+        x = self.embeddings(x, context.positions)
         blocks = self.transformer["layer"]
         assert isinstance(blocks, nn.ModuleList)
         return context.finished(run_blocks(blocks, x, context))
 
     def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
-        assert isinstance(self.config, DistilBertConfig)
         if name == "embeddings.position_embeddings.weight" and self.config.sinusoidal_pos_embds:
             return interleaved_sinusoids(*shape)
         return None
@@ -137,8 +132,10 @@ def interleaved_sinusoids(positions: int, size: int) -> torch.Tensor:
 class DistilBertMaskedLM(MaskedLM):
     """DistilBERT's masked-language-model head."""
 
-    def add_head(self, config: ModelConfig) -> None:
-        assert isinstance(config, DistilBertConfig)
+    config: DistilBertConfig
+
+    def add_head(self) -> None:
+        config = self.config
         size = config.hidden_size
         self.vocab_transform = linear(size, size, bias=True)
         self.act = activation(config.hidden_act)
@@ -146,10 +143,10 @@ class DistilBertMaskedLM(MaskedLM):
         self.vocab_projector = linear(size, config.vocab_size, bias=True)
 
     @classmethod
-    def ties(cls) -> dict[str, str]:
-        return {"vocab_projector.weight": f"{cls.base()}.{cls.body_class.tokens}.weight"}
+    def possible_ties(cls, config: BaseConfig) -> dict[str, str]:
+        return {"vocab_projector.weight": f"{cls.base()}.{cls.body_class.tokens_of(config)}.weight"}
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         x = self.vocab_layer_norm(self.act(self.vocab_transform(x)))
         return self.vocab_projector(x)
 
@@ -157,16 +154,18 @@ class DistilBertMaskedLM(MaskedLM):
 class DistilBertClassification(SequenceClassification):
     """The first token's state through a linear and relu, dropout, one linear."""
 
+    config: DistilBertConfig
+
     pools = False
 
-    def add_head(self, config: ModelConfig) -> None:
-        assert isinstance(config, DistilBertConfig)
+    def add_head(self) -> None:
+        config = self.config
         self.pre_classifier = linear(config.hidden_size, config.hidden_size, bias=True)
         self.dropout = nn.Dropout(config.seq_classif_dropout)
         self.classifier = linear(config.hidden_size, self.outputs(config), bias=True)
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        first = first_states(x, whole(inputs)["attention_mask"])
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
+        first = first_states(x, whole(inputs).get("attention_mask"))
         return self.classifier(self.dropout(self.pre_classifier(first).relu()))
 
 
@@ -179,10 +178,11 @@ class DistilBertMultipleChoice(DistilBertClassification, MultipleChoice):
 class DistilBertQuestionAnswering(QuestionAnswering):
     """With dropout before the linear."""
 
-    def add_head(self, config: ModelConfig) -> None:
-        assert isinstance(config, DistilBertConfig)
-        super().add_head(config)
-        self.dropout = nn.Dropout(config.qa_dropout)
+    config: DistilBertConfig
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def add_head(self) -> None:
+        super().add_head()
+        self.dropout = nn.Dropout(self.config.qa_dropout)
+
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         return super().answer(self.dropout(x), inputs)

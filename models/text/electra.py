@@ -6,13 +6,14 @@ discriminator's head, which tells replaced words, is not built: its checkpoints 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from tfcli.models.backbone import first_states
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.configs.bert import EncoderConfig
 from tfcli.models.configs.electra import ElectraConfig
 from tfcli.models.context import Context
@@ -28,6 +29,8 @@ from tfcli.models.text.roberta import RobertaClassification
 class ElectraModel(BertModel):
     """Embeddings, a linear that widens them, blocks. There is no pooler."""
 
+    config: ElectraConfig
+
     prefix = "electra"
     optional = ()
 
@@ -38,26 +41,28 @@ class ElectraModel(BertModel):
             linear(config.embedding_size, config.hidden_size, bias=True) if narrow else None
         )
 
-    def embed(
-        self, words: torch.Tensor, context: Context, **inputs: torch.Tensor | None
-    ) -> torch.Tensor:
-        x = super().embed(words, context, **inputs)
+    def placed(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        x = super().placed(x, context)
         return x if self.embeddings_project is None else self.embeddings_project(x)
 
 
 class ElectraMaskedLM(MaskedLM):
     """The generator's head."""
 
-    def add_head(self, config: ModelConfig) -> None:
-        assert isinstance(config, EncoderConfig)
+    config: EncoderConfig
+
+    def add_head(self) -> None:
+        config = self.config
         self.generator_predictions = BertTransform(config, act="gelu")
         self.generator_lm_head = linear(config.embedding_size, config.vocab_size, bias=True)
 
     @classmethod
-    def ties(cls) -> dict[str, str]:
-        return {"generator_lm_head.weight": f"{cls.base()}.{cls.body_class.tokens}.weight"}
+    def possible_ties(cls, config: BaseConfig) -> dict[str, str]:
+        return {
+            "generator_lm_head.weight": f"{cls.base()}.{cls.body_class.tokens_of(config)}.weight"
+        }
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         return self.generator_lm_head(self.generator_predictions(x))
 
 
@@ -85,13 +90,14 @@ class ElectraSummary(nn.Module):
 class ElectraMultipleChoice(MultipleChoice):
     """A summary of the first token's state, and one linear."""
 
+    config: ElectraConfig
+
     pools = False
 
-    def add_head(self, config: ModelConfig) -> None:
-        assert isinstance(config, ElectraConfig)
-        self.sequence_summary = ElectraSummary(config)
-        self.classifier = linear(config.hidden_size, 1, bias=True)
+    def add_head(self) -> None:
+        self.sequence_summary = ElectraSummary(self.config)
+        self.classifier = linear(self.config.hidden_size, 1, bias=True)
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        first = first_states(x, whole(inputs)["attention_mask"])
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
+        first = first_states(x, whole(inputs).get("attention_mask"))
         return self.classifier(self.sequence_summary(first))

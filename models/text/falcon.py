@@ -16,7 +16,7 @@ from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.falcon import FalconConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.alibi import Alibi
-from tfcli.models.layers.embeddings import Embedding, embed_inputs
+from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.fused_attention import GroupedAttention
 from tfcli.models.layers.mlp import PlainMLP
 from tfcli.models.layers.norms import layer_norm
@@ -68,7 +68,7 @@ class FalconBlock(nn.Module):
         return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
 
 
-class FalconModel(Backbone):
+class FalconModel(Backbone[FalconConfig]):
     """Embeddings, blocks, final norm."""
 
     prefix = "transformer"
@@ -85,7 +85,7 @@ class FalconModel(Backbone):
     )
 
     def __init__(self, config: FalconConfig, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         rope, head_dim = config.rope_parameters, config.head_dim
         heads, alibi, rotary = config.num_attention_heads, None, None
         if config.alibi:
@@ -115,13 +115,6 @@ class FalconModel(Backbone):
         )
         self.ln_f = layer_norm(config.hidden_size, config.layer_norm_epsilon)
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`."""
-        x = embed_inputs(self.word_embeddings, input_ids, inputs_embeds)
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
         return context.finished(self.ln_f(run_blocks(self.h, x, context)))

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from tfcli.models.layers.mlp import GatedMLP
 from tfcli.models.layers.norms import OffsetRMSNorm
 from tfcli.models.text.llama import LlamaModel
 
@@ -20,20 +19,14 @@ class GemmaModel(LlamaModel):
 
     prefixes: ClassVar[dict[str, str]] = {}
 
-    def make_norm(self, config: Any) -> nn.Module:
+    def make_norm(self) -> nn.Module:
         """See `LlamaModel.make_norm`."""
-        return OffsetRMSNorm(config.hidden_size, config.rms_norm_eps)
+        return OffsetRMSNorm(self.config.hidden_size, self.config.rms_norm_eps)
 
-    def make_mlp(self, config: Any, layer: int) -> nn.Module:
-        """See `LlamaModel.make_mlp`."""
-        return GatedMLP(config.hidden_size, config.intermediate_size, config.hidden_act, bias=False)
-
-    def embed(
-        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
-    ) -> torch.Tensor:
+    def embed(self, **inputs: Any) -> torch.Tensor:
         """Rows of the table times sqrt(d). Embeddings of the caller are taken as they are."""
-        x = super().embed(input_ids, inputs_embeds)
-        if input_ids is None:
+        x = super().embed(**inputs)
+        if inputs.get("inputs_embeds") is not None:
             return x
         # The factor is rounded to the dtype of the table, as in the reference.
         return x * torch.tensor(self.config.hidden_size**0.5, dtype=x.dtype)

@@ -20,20 +20,21 @@ class Gemma2Model(GemmaModel):
 
     config: Gemma2Config
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
+        config = self.config
         return {
             "bias": config.attention_bias,
             "scale": config.query_pre_attn_scalar**-0.5,
             "softcap": config.attn_logit_softcapping,
         }
 
-    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_block(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_block`."""
         return SandwichBlock(
-            self.make_attention(config, layer, attention),
-            self.make_mlp(config, layer),
-            *(self.make_norm(config) for _ in range(4)),
+            self.make_attention(layer),
+            self.make_mlp(layer),
+            *(self.make_norm() for _ in range(4)),
         )
 
     def adjust_logits(self, logits: torch.Tensor) -> torch.Tensor:

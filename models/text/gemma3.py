@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfcli.models.configs.gemma3 import Gemma3Config
 from tfcli.models.layers.norms import OffsetRMSNorm
 from tfcli.models.layers.rotary import Rotary
 from tfcli.models.text.gemma2 import Gemma2Model
@@ -17,17 +18,21 @@ from tfcli.models.text.gemma2 import Gemma2Model
 class Gemma3Model(Gemma2Model):
     """Gemma 2's body with two sets of positions and norms on queries and keys."""
 
-    def make_rotary(self, config: Any) -> dict[str, Rotary]:
+    config: Gemma3Config
+
+    def make_rotary(self) -> dict[str, Rotary]:
         """One for each type of layer."""
+        config = self.config
         return {
             kind: Rotary(rope, config.head_dim, config.max_position_embeddings)
             for kind, rope in config.rope_parameters.items()
         }
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
+        config = self.config
         return {
-            **super().attention_options(config, layer),
+            **super().attention_options(layer),
             "rotary": self.rotary[config.kind(layer)],
             "both_ways": config.both_ways,
             "q_norm": OffsetRMSNorm(config.head_dim, config.rms_norm_eps),

@@ -7,7 +7,7 @@ the published checkpoints.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,19 +16,18 @@ from torch import nn
 from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
-from tfcli.models.config import ModelConfig
 from tfcli.models.configs.glm import GLMConfig
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
-from tfcli.models.heads.plain import PlainHead
 from tfcli.models.heads.sequence_classification import whole
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import Attend, split_heads
-from tfcli.models.layers.embeddings import Embedding, check_ids, embed_inputs
+from tfcli.models.layers.embeddings import Embedding, check_ids
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.masks import AttentionMask, open_empty_rows
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.losses import classification_loss
+from tfcli.models.model import Model
 from tfcli.models.rules import OldName
 
 
@@ -126,7 +125,7 @@ class GLMStack(nn.Module):
         self.final_layernorm = layer_norm(config.hidden_size, config.layernorm_epsilon)
 
 
-class GLMModel(Backbone):
+class GLMModel(Backbone[GLMConfig]):
     """Word and position embeddings, blocks, final norm."""
 
     prefix = "glm"
@@ -145,24 +144,15 @@ class GLMModel(Backbone):
     )
 
     def __init__(self, config: GLMConfig, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         self.blocks_counted = config.block_position_encoding
         self.word_embeddings = Embedding(config.vocab_size, config.hidden_size)
         self.transformer = GLMStack(config, attention)
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        prefix_lengths: Any = None,
-        visible: torch.Tensor | None = None,
-        mems: Any = None,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`.
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]
 
-        Args:
+        The context may have:
             prefix_lengths (Tensor): [b] or one number; keys before it are seen by every query, the
                 rest only by later ones. FlagAI calls it `sep`.
             visible (Tensor): [b or 1, 1, s, m + cached + s] of 0/1, a mask to use as it is, in
@@ -170,7 +160,8 @@ class GLMModel(Backbone):
             mems: the embeddings and each layer's outputs of earlier tokens, [b, m, d] each. They
                 are seen by every query. (A cache does the same, and computes less.)
         """
-        x = embed_inputs(self.word_embeddings, input_ids, inputs_embeds)
+        prefix_lengths, visible = (context.inputs.get(n) for n in ("prefix_lengths", "visible"))
+        mems: Sequence[torch.Tensor] | None = context.inputs.get("mems")
         x = self.transformer.embedding_dropout(x + self.positions(context))
         memory = self.memory_length(context, mems)
         if visible is None:
@@ -263,23 +254,24 @@ class GLMModel(Backbone):
         return std
 
 
-class GLMSequenceClassification(PlainHead):
+class GLMSequenceClassification(Model):
     """A linear, tanh and a linear on one state of each row. Logits [b, labels].
 
     config.pool_token says which state: `cls` the first token's, `pad` the last token's of the
     prefix, `start` that of the token after the prefix.
     """
 
+    config: GLMConfig
     task = "sequence-classification"
 
-    def add_head(self, config: ModelConfig) -> None:
+    def add_head(self) -> None:
+        config = self.config
         self.pool_layer = linear(config.hidden_size, config.hidden_size, bias=True)
         self.multichoice_dropout = nn.Dropout(config.head_dropout)
         self.multichoice_head = linear(config.hidden_size, config.num_labels, bias=True)
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         config = self.config
-        assert isinstance(config, GLMConfig)
         lengths = whole(inputs).get("prefix_lengths")
         if config.pool_token == "cls":
             state = x[:, 0]

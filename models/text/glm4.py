@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.configs.glm4 import Glm4Config
 from tfcli.models.context import Context
 from tfcli.models.layers.mlp import FusedGatedMLP
 from tfcli.models.layers.norms import RMSNorm
-from tfcli.models.layers.rotary import Rotary
 from tfcli.models.text.llama import LlamaModel
 
 
@@ -48,6 +48,10 @@ class Glm4Block(nn.Module):
 class Glm4Model(LlamaModel):
     """Llama's body with GLM-4's positions and blocks."""
 
+    interleaved = True
+
+    config: Glm4Config
+
     walk = CalibrationWalk(
         blocks="layers",
         groups=(
@@ -58,30 +62,25 @@ class Glm4Model(LlamaModel):
         ),
     )
 
-    def make_rotary(self, config: Any) -> Rotary:
-        """See `LlamaModel.make_rotary`."""
-        return Rotary(
-            config.rope_parameters, config.head_dim, config.max_position_embeddings, neighbours=True
-        )
-
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
         return {
-            "bias": config.attention_bias,
+            "bias": self.config.attention_bias,
             "out_bias": False,
         }
 
-    def make_mlp(self, config: Any, layer: int) -> nn.Module:
+    def make_mlp(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_mlp`."""
+        config = self.config
         return FusedGatedMLP(
             config.hidden_size, config.intermediate_size, config.hidden_act, bias=False
         )
 
-    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_block(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_block`."""
         return Glm4Block(
-            self.make_attention(config, layer, attention),
-            self.make_mlp(config, layer),
-            config.hidden_size,
-            config.rms_norm_eps,
+            self.make_attention(layer),
+            self.make_mlp(layer),
+            self.config.hidden_size,
+            self.config.rms_norm_eps,
         )

@@ -8,7 +8,7 @@ view of the stored tensor, so that nothing is copied and quantization treats the
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -17,10 +17,9 @@ from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.gpt import GPTConfig
-from tfcli.models.configs.gpt2 import GPT2Config
 from tfcli.models.context import Context
 from tfcli.models.layers.attention import Attend, split_heads
-from tfcli.models.layers.embeddings import Embedding, check_length, embed_inputs
+from tfcli.models.layers.embeddings import Embedding, check_length
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.mlp import PlainMLP
 from tfcli.models.layers.norms import layer_norm
@@ -30,7 +29,7 @@ from tfcli.models.rules import OldName, Rule, Transpose
 class GPT2Attention(nn.Module):
     """Multi-head attention; queries, keys and values come from one linear."""
 
-    def __init__(self, config: GPT2Config, layer: int, attention: str) -> None:
+    def __init__(self, config: GPTConfig, layer: int, attention: str) -> None:
         super().__init__()
         self.head_dim = config.head_dim
         self.layer = layer
@@ -72,7 +71,7 @@ class GPT2Block(nn.Module):
         return x + self.dropout(self.mlp(self.ln_2(x)))
 
 
-class GPT2Model(Backbone):
+class GPT2Model(Backbone[GPTConfig]):
     """Token and position embeddings, blocks, final norm.
 
     Families that differ from GPT-2 in their attention or block override what makes these.
@@ -93,41 +92,32 @@ class GPT2Model(Backbone):
     )
 
     def __init__(self, config: GPTConfig, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         self.wte = Embedding(config.vocab_size, config.hidden_size)
-        self.add_positions(config)
+        self.add_positions()
         self.drop = nn.Dropout(config.embd_pdrop)
-        self.h = nn.ModuleList(
-            self.make_block(config, layer, attention) for layer in range(config.num_hidden_layers)
-        )
+        self.h = nn.ModuleList(self.make_block(layer) for layer in range(config.num_hidden_layers))
         self.ln_f = layer_norm(config.hidden_size, config.layer_norm_epsilon)
 
-    def add_positions(self, config: Any) -> None:
+    def add_positions(self) -> None:
         """Make what tells positions apart."""
-        self.wpe = Embedding(config.max_position_embeddings, config.hidden_size)
+        self.wpe = Embedding(self.config.max_position_embeddings, self.config.hidden_size)
 
-    def make_attention(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_attention(self, layer: int) -> nn.Module:
         """One layer's attention."""
-        return GPT2Attention(config, layer, attention)
+        return GPT2Attention(self.config, layer, self.attention)
 
-    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_block(self, layer: int) -> nn.Module:
         """One layer."""
-        return GPT2Block(self.make_attention(config, layer, attention), config)
+        return GPT2Block(self.make_attention(layer), self.config)
 
     def positioned(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """Add position embeddings. x (Tensor): [b, s, d] -> [b, s, d]"""
         check_length(context, self.wpe.num_embeddings)
         return x + self.wpe(context.positions)
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`."""
-        x = embed_inputs(self.wte, input_ids, inputs_embeds)
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
         x = run_blocks(self.h, self.drop(self.positioned(x, context)), context)
         return context.finished(self.ln_f(x))
 

@@ -5,10 +5,9 @@ Reference: transformers `modeling_gpt_bigcode.py`; names of modules and paramete
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
+from tfcli.models.configs.gpt_bigcode import GPTBigCodeConfig
 from tfcli.models.layers.fused_attention import GroupedAttention
 from tfcli.models.text.gpt2 import GPT2Model
 
@@ -23,10 +22,13 @@ class GPTBigCodeAttention(GroupedAttention):
 class GPTBigCodeModel(GPT2Model):
     """GPT-2's body with multi-query attention. Its checkpoints transpose nothing."""
 
+    config: GPTBigCodeConfig
+
     rules = ()
 
-    def make_attention(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_attention(self, layer: int) -> nn.Module:
         """See `GPT2Model.make_attention`."""
+        config = self.config
         return GPTBigCodeAttention(
             config.hidden_size,
             config.num_attention_heads,
@@ -34,7 +36,7 @@ class GPTBigCodeModel(GPT2Model):
             config.head_dim,
             layer=layer,
             rotary=None,
-            backend=attention,
+            backend=self.attention,
             bias=True,
             dropout=config.attn_pdrop,
             scale=None if config.scale_attn_weights else 1.0,

@@ -5,12 +5,13 @@ Reference: transformers `modeling_gpt_neo.py`; names of modules and parameters a
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.configs.gpt_neo import GPTNeoConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.attention import RotaryAttention
 from tfcli.models.text.gpt2 import GPT2Model
@@ -37,6 +38,8 @@ class GPTNeoAttention(nn.Module):
 class GPTNeoModel(GPT2Model):
     """GPT-2's body with GPT-Neo's attention."""
 
+    config: GPTNeoConfig
+
     rules = ()
     ignorable: ClassVar[dict[str, str]] = {
         r"\.attn\.attention\.(masked_)?bias$": "a causal mask, which is computed here"
@@ -51,8 +54,9 @@ class GPTNeoModel(GPT2Model):
         ),
     )
 
-    def make_attention(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_attention(self, layer: int) -> nn.Module:
         """See `GPT2Model.make_attention`."""
+        config = self.config
         heads = config.num_attention_heads
         return GPTNeoAttention(
             GPTNeoSelfAttention(
@@ -62,7 +66,7 @@ class GPTNeoModel(GPT2Model):
                 config.head_dim,
                 layer=layer,
                 rotary=None,
-                backend=attention,
+                backend=self.attention,
                 out_bias=True,
                 dropout=config.attn_pdrop,
                 scale=1.0,

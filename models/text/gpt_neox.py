@@ -16,7 +16,7 @@ from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.gpt_neox import GPTNeoXConfig
 from tfcli.models.context import Context
-from tfcli.models.layers.embeddings import Embedding, embed_inputs
+from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.fused_attention import GroupedAttention
 from tfcli.models.layers.mlp import PlainMLP
 from tfcli.models.layers.norms import layer_norm
@@ -54,7 +54,7 @@ class GPTNeoXBlock(nn.Module):
         return attended + self.dropout(self.mlp(self.post_attention_layernorm(seen)))
 
 
-class GPTNeoXModel(Backbone):
+class GPTNeoXModel(Backbone[GPTNeoXConfig]):
     """Embeddings, blocks, final norm."""
 
     prefix = "gpt_neox"
@@ -80,7 +80,7 @@ class GPTNeoXModel(Backbone):
     )
 
     def __init__(self, config: GPTNeoXConfig, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         rotary = Rotary(config.rope_parameters, config.head_dim, config.max_position_embeddings)
         self.embed_in = Embedding(config.vocab_size, config.hidden_size)
         self.emb_dropout = nn.Dropout(config.hidden_dropout)
@@ -103,13 +103,7 @@ class GPTNeoXModel(Backbone):
         )
         self.final_layer_norm = layer_norm(config.hidden_size, config.layer_norm_eps)
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`."""
-        x = self.emb_dropout(embed_inputs(self.embed_in, input_ids, inputs_embeds))
-        return context.finished(self.final_layer_norm(run_blocks(self.layers, x, context)))
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
+        x = run_blocks(self.layers, self.emb_dropout(x), context)
+        return context.finished(self.final_layer_norm(x))

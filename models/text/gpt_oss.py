@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.configs.gpt_oss import GptOssConfig
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.routing import SoftmaxRouter
 from tfcli.models.rules import Rename, Stack, Transpose
@@ -49,6 +50,8 @@ class ClampedExpert(nn.Module):
 class GptOssModel(BalancedModel):
     """Llama's body with sinks and gpt-oss's mixtures."""
 
+    config: GptOssConfig
+
     rules = (
         Rename(r"\.mlp\.gate\.", ".mlp.router."),
         Stack(r"\.(?P<index>\d+)\.(gate_up_proj|down_proj)\.weight$", r".\2"),
@@ -60,12 +63,13 @@ class GptOssModel(BalancedModel):
         groups=(*ATTENTION, ("mlp.experts.*.gate_up_proj",), ("mlp.experts.*.down_proj",)),
     )
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
-        return {"bias": config.attention_bias, "sinks": True}
+        return {"bias": self.config.attention_bias, "sinks": True}
 
-    def make_router(self, config: Any) -> nn.Module:
+    def make_router(self) -> nn.Module:
         """See `SparseModel.make_router`."""
+        config = self.config
         return SoftmaxRouter(
             config.hidden_size,
             config.num_experts,
@@ -74,8 +78,9 @@ class GptOssModel(BalancedModel):
             bias=True,
         )
 
-    def make_expert(self, config: Any) -> nn.Module:
+    def make_expert(self) -> nn.Module:
         """See `SparseModel.make_expert`."""
+        config = self.config
         return ClampedExpert(
             config.hidden_size,
             config.intermediate_size,

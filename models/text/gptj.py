@@ -5,13 +5,12 @@ Reference: transformers `modeling_gptj.py`; names of modules and parameters are 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from tfcli.models.calibration import CalibrationWalk
-from tfcli.models.config import ModelConfig
 from tfcli.models.configs.gptj import GPTJConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.attention import RotaryAttention
@@ -57,6 +56,8 @@ class GPTJBlock(nn.Module):
 class GPTJModel(GPT2Model):
     """GPT-2's body with GPT-J's positions and blocks."""
 
+    config: GPTJConfig
+
     attention_class: ClassVar[type[RotaryAttention]] = GPTJAttention
     rules = ()
     ignorable: ClassVar[dict[str, str]] = {
@@ -73,19 +74,20 @@ class GPTJModel(GPT2Model):
         ),
     )
 
-    def add_positions(self, config: Any) -> None:
+    def add_positions(self) -> None:
         """See `GPT2Model.add_positions`: one rotary for all layers."""
         rope = {"rope_type": "default", "rope_theta": 10000.0}
         self.rotary = Rotary(
-            rope, config.rotary_dim, config.max_position_embeddings, neighbours=True
+            rope, self.config.rotary_dim, self.config.max_position_embeddings, neighbours=True
         )
 
     def positioned(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """See `GPT2Model.positioned`: attention turns queries and keys instead."""
         return x
 
-    def make_attention(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_attention(self, layer: int) -> nn.Module:
         """See `GPT2Model.make_attention`."""
+        config = self.config
         return self.attention_class(
             config.hidden_size,
             config.num_attention_heads,
@@ -93,16 +95,15 @@ class GPTJModel(GPT2Model):
             config.head_dim,
             layer=layer,
             rotary=self.rotary,
-            backend=attention,
+            backend=self.attention,
             dropout=config.attn_pdrop,
         )
 
-    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_block(self, layer: int) -> nn.Module:
         """See `GPT2Model.make_block`."""
-        return GPTJBlock(self.make_attention(config, layer, attention), config)
+        return GPTJBlock(self.make_attention(layer), self.config)
 
-    @classmethod
-    def head_bias(cls, config: ModelConfig) -> bool:
+    def head_bias(self) -> bool:
         """See `Backbone.head_bias`."""
         return True
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.configs.granite import GraniteConfig
+from tfcli.models.context import Context
 from tfcli.models.text.llama import LlamaModel
 
 
@@ -20,28 +21,26 @@ class GraniteModel(LlamaModel):
 
     config: GraniteConfig
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
         return {
-            "bias": config.attention_bias,
-            "scale": config.attention_multiplier,
+            "bias": self.config.attention_bias,
+            "scale": self.config.attention_multiplier,
         }
 
-    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_block(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_block`."""
         return DecoderBlock(
-            self.make_attention(config, layer, attention),
-            self.make_mlp(config, layer),
-            self.make_norm(config),
-            self.make_norm(config),
-            scale=config.residual_multiplier,
+            self.make_attention(layer),
+            self.make_mlp(layer),
+            self.make_norm(),
+            self.make_norm(),
+            scale=self.config.residual_multiplier,
         )
 
-    def embed(
-        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
-    ) -> torch.Tensor:
-        """See `LlamaModel.embed`."""
-        return super().embed(input_ids, inputs_embeds) * self.config.embedding_multiplier
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings, which a factor scales -> [b, s, d]"""
+        return super().forward(x * self.config.embedding_multiplier, context)
 
     def adjust_logits(self, logits: torch.Tensor) -> torch.Tensor:
         """See `Backbone.adjust_logits`."""

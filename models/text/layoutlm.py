@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 
-from tfcli.models.config import ModelConfig
 from tfcli.models.configs.bert import EncoderConfig
 from tfcli.models.configs.layoutlm import LayoutLMConfig
 from tfcli.models.context import Context
@@ -43,43 +42,36 @@ class LayoutLMEmbeddings(BertEmbeddings):
 class LayoutLMModel(BertModel):
     """Embeddings, blocks, and a pooler, which transformers makes for every task."""
 
+    config: LayoutLMConfig
+
     prefix = "layoutlm"
     inputs = ("token_type_ids", "bbox")
 
     def __init__(self, config: EncoderConfig, attention: str) -> None:
         super().__init__(config, attention)
-        super().add_pooler(config)
+        super().add_pooler()
 
-    def add_pooler(self, config: ModelConfig) -> None:
+    def add_pooler(self) -> None:
         """It is there already."""
 
-    def make_embeddings(self, config: EncoderConfig) -> BertEmbeddings:
-        assert isinstance(config, LayoutLMConfig)
-        return LayoutLMEmbeddings(config)
+    def make_embeddings(self) -> BertEmbeddings:
+        return LayoutLMEmbeddings(self.config)
 
-    def embed(
-        self,
-        words: torch.Tensor,
-        context: Context,
-        *,
-        token_type_ids: torch.Tensor | None = None,
-        bbox: torch.Tensor | None = None,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `BertModel.embed`.
+    def placed(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """Arguments and result as in `BertModel.placed`.
 
-        Args:
-            bbox (Tensor): [b, s, 4], left, top, right and bottom of each token's word on a page
-                that is 1000 wide and high; 0 by default.
+        The context may have `bbox` [b, s, 4]: left, top, right and bottom of each token's word on
+        a page that is 1000 wide and high; 0 by default.
         """
+        bbox: torch.Tensor | None = context.inputs.get("bbox")
         tables = self.embeddings
         assert isinstance(tables, LayoutLMEmbeddings)
         if bbox is None:
-            bbox = torch.zeros(1, 1, 4, dtype=torch.long, device=words.device)
+            bbox = torch.zeros(1, 1, 4, dtype=torch.long, device=x.device)
         else:
-            check_boxes(bbox, words.shape[:2], tables.x_position_embeddings.num_embeddings)
-        types, boxes = tables.of_types(token_type_ids), tables.of_boxes(bbox)
-        return tables(words, self.position_ids(context), types, boxes)
+            check_boxes(bbox, x.shape[:2], tables.x_position_embeddings.num_embeddings)
+        types, boxes = tables.of_types(context.inputs.get("token_type_ids")), tables.of_boxes(bbox)
+        return tables(x, self.position_ids(context), types, boxes)
 
 
 def check_boxes(bbox: torch.Tensor, shape: torch.Size, limit: int) -> None:

@@ -17,20 +17,25 @@ from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.rotary import RotaryConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.attention import RotaryAttention
-from tfcli.models.layers.embeddings import Embedding, embed_inputs
+from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.mlp import GatedMLP
 from tfcli.models.layers.norms import RMSNorm
 from tfcli.models.layers.rotary import Rotary
 
 
-class LlamaModel(Backbone):
+class LlamaModel(Backbone[RotaryConfig]):
     """Embeddings, blocks, final norm.
 
     Families that differ from Llama in their attention, mlp, norms or block override what makes
     these.
+
+    Class attributes:
+        attention_class: of every layer.
+        interleaved: rotary positions turn neighbouring dimensions, and not those of two halves.
     """
 
     attention_class: ClassVar[type[RotaryAttention]] = RotaryAttention
+    interleaved: ClassVar[bool] = False
     prefixes: ClassVar[dict[str, str]] = {"question-answering": "transformer"}
     ignorable: ClassVar[dict[str, str]] = {r"rotary_emb\.inv_freq$": "computed from the config"}
     walk = CalibrationWalk(
@@ -44,68 +49,63 @@ class LlamaModel(Backbone):
     )
 
     def __init__(self, config: RotaryConfig, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
-        self.rotary = self.make_rotary(config)
+        self.rotary = self.make_rotary()
         self.layers = nn.ModuleList(
-            self.make_block(config, layer, attention) for layer in range(config.num_hidden_layers)
+            self.make_block(layer) for layer in range(config.num_hidden_layers)
         )
-        self.norm = self.make_norm(config)
+        self.norm = self.make_norm()
 
-    def make_rotary(self, config: Any) -> Any:
+    def make_rotary(self) -> Any:
         """Shared by all layers, unless `attention_options` chooses another for some."""
-        return Rotary(config.rope_parameters, config.head_dim, config.max_position_embeddings)
+        config = self.config
+        return Rotary(
+            config.rope_parameters,
+            config.head_dim,
+            config.max_position_embeddings,
+            neighbours=self.interleaved,
+        )
 
-    def make_norm(self, config: Any) -> nn.Module:
+    def make_norm(self) -> nn.Module:
         """The norm of the residual stream."""
-        return RMSNorm(config.hidden_size, config.rms_norm_eps)
+        return RMSNorm(self.config.hidden_size, self.config.rms_norm_eps)
 
-    def make_attention(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_attention(self, layer: int) -> nn.Module:
         """One layer's attention."""
+        config = self.config
         return self.attention_class(
             config.hidden_size,
             config.num_attention_heads,
             config.num_key_value_heads,
             config.head_dim,
             layer=layer,
-            backend=attention,
+            backend=self.attention,
             dropout=config.attention_dropout,
             window=config.window(layer),
-            **{"rotary": self.rotary, **self.attention_options(config, layer)},
+            **{"rotary": self.rotary, **self.attention_options(layer)},
         )
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """Further arguments of `RotaryAttention`: biases, norms, caps, a rotary of its own."""
-        return {"bias": config.attention_bias}
+        return {"bias": self.config.attention_bias}
 
-    def make_mlp(self, config: Any, layer: int) -> nn.Module:
+    def make_mlp(self, layer: int) -> nn.Module:
         """One layer's mlp."""
+        config = self.config
         return GatedMLP(
             config.hidden_size, config.intermediate_size, config.hidden_act, config.mlp_bias
         )
 
-    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_block(self, layer: int) -> nn.Module:
         """One layer."""
         return DecoderBlock(
-            self.make_attention(config, layer, attention),
-            self.make_mlp(config, layer),
-            self.make_norm(config),
-            self.make_norm(config),
+            self.make_attention(layer),
+            self.make_mlp(layer),
+            self.make_norm(),
+            self.make_norm(),
         )
 
-    def embed(
-        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
-    ) -> torch.Tensor:
-        """What the first block gets: [b, s, d]."""
-        return embed_inputs(self.embed_tokens, input_ids, inputs_embeds)
-
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`."""
-        x = run_blocks(self.layers, self.embed(input_ids, inputs_embeds), context)
-        return context.finished(self.norm(x))
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
+        return context.finished(self.norm(run_blocks(self.layers, x, context)))

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tfcli.models.configs.bart import Seq2SeqConfig
+from tfcli.models.configs.m2m_100 import M2M100Config
 from tfcli.models.context import Context
 from tfcli.models.layers.sinusoidal import SinusoidalPositions, fairseq_sines
 from tfcli.models.text.bart import BartModel
@@ -35,6 +36,8 @@ class FairseqPositions(SinusoidalPositions):
 
 class M2M100Model(BartModel):
     """See the file's head."""
+
+    config: M2M100Config
 
     logits_bias = False
     norm_first = True

@@ -6,7 +6,7 @@ Reference: transformers `modeling_mamba.py`; names of modules and parameters are
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.mamba import MambaConfig, StateSpaceConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.activations import activation
-from tfcli.models.layers.embeddings import Embedding, embed_inputs
+from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import RMSNorm
 from tfcli.models.layers.state_space import CausalConv, selective_scan
@@ -78,40 +78,30 @@ class MambaBlock(nn.Module):
         return (x.float() if self.wide else x) + out
 
 
-class MambaModel(Backbone):
+class MambaModel(Backbone[StateSpaceConfig]):
     """Embeddings, blocks, final norm."""
 
     prefix = "backbone"
     tokens = "embeddings"
     rules = (OldName(r"\bembedding\.weight$", "embeddings.weight"),)
     packs = False  # the state runs through the whole row
+    mixer_class: ClassVar[type[nn.Module]] = MambaMixer
     walk = CalibrationWalk(
         blocks="layers",
         groups=(("mixer.in_proj",), ("mixer.x_proj",), ("mixer.dt_proj",), ("mixer.out_proj",)),
     )
 
     def __init__(self, config: StateSpaceConfig, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         self.embeddings = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
-            MambaBlock(self.make_mixer(config, layer), config)
+            MambaBlock(self.mixer_class(config, layer), config)
             for layer in range(config.num_hidden_layers)
         )
         self.norm_f = RMSNorm(config.hidden_size, config.layer_norm_epsilon)
 
-    def make_mixer(self, config: Any, layer: int) -> nn.Module:
-        """One layer's state space."""
-        return MambaMixer(config, layer)
-
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`."""
-        x = embed_inputs(self.embeddings, input_ids, inputs_embeds)
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
         x = run_blocks(self.layers, x, context)
         return context.finished(self.norm_f(x.to(self.norm_f.weight.dtype)))
 
@@ -126,7 +116,6 @@ class MambaModel(Backbone):
     def drawn(self, name: str, shape: torch.Size, random: torch.Generator) -> torch.Tensor | None:
         """Steps of 0.001 to 0.1, and matrices that neither blow these up nor the stream."""
         config = self.config
-        assert isinstance(config, StateSpaceConfig)
         if name.endswith(("dt_proj.bias", "dt_bias")):
             # Alike on a logarithmic scale, and unrelated to the decays.
             low, high = math.log(config.time_step_min), math.log(config.time_step_max)

@@ -5,8 +5,6 @@ Reference: transformers `modeling_mamba2.py`; names of modules and parameters ar
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -83,7 +81,8 @@ class Mamba2Mixer(nn.Module):
 class Mamba2Model(MambaModel):
     """Mamba's embeddings, block and norm around another state space."""
 
+    config: Mamba2Config
+
     walk = CalibrationWalk(blocks="layers", groups=(("mixer.in_proj",), ("mixer.out_proj",)))
 
-    def make_mixer(self, config: Any, layer: int) -> nn.Module:
-        return Mamba2Mixer(config, layer)
+    mixer_class = Mamba2Mixer

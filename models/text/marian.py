@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.configs.bart import Seq2SeqConfig
 from tfcli.models.configs.marian import MarianConfig
 from tfcli.models.layers.sinusoidal import SinusoidalPositions
@@ -20,19 +20,20 @@ from tfcli.models.text.bart import BartModel
 class MarianModel(BartModel):
     """See the file's head."""
 
+    config: MarianConfig
+
     norms_embeddings: ClassVar[bool] = False
 
-    def add_table(self, config: Seq2SeqConfig) -> None:
-        assert isinstance(config, MarianConfig)
-        if config.share_encoder_decoder_embeddings:
-            super().add_table(config)
+    def add_table(self) -> None:
+        if self.config.share_encoder_decoder_embeddings:
+            super().add_table()
 
     @classmethod
     def make_positions(cls, config: Seq2SeqConfig) -> nn.Module:
         return SinusoidalPositions(config.max_position_embeddings, config.hidden_size)
 
     @classmethod
-    def tied(cls, config: ModelConfig, ties: Mapping[str, str]) -> dict[str, str]:
+    def tied(cls, config: BaseConfig, ties: Mapping[str, str]) -> dict[str, str]:
         """With two vocabularies, only the head shares a table: the decoder's."""
         assert isinstance(config, MarianConfig)
         if config.share_encoder_decoder_embeddings or not config.tie_word_embeddings:

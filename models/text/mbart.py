@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import torch
 
+from tfcli.models.configs.mbart import MBartConfig
 from tfcli.models.text.bart import BartModel
 
 
 class MBartModel(BartModel):
     """See the file's head."""
+
+    config: MBartConfig
 
     norm_first = True
 

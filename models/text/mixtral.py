@@ -5,12 +5,11 @@ Reference: transformers `modeling_mixtral.py`; for the names of modules see `spa
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.configs.mixtral import MixtralConfig
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.moe import MixtureOfExperts
@@ -43,6 +42,8 @@ class MixtralExpert(nn.Module):
 class MixtralModel(BalancedModel):
     """Llama's body with Mixtral's mixtures."""
 
+    config: MixtralConfig
+
     mixture = "block_sparse_moe"
     rules = (OldName(r"\.mlp\.(?=gate\.|experts\.)", ".block_sparse_moe."),)  # transformers 5's
     walk = CalibrationWalk(
@@ -54,12 +55,9 @@ class MixtralModel(BalancedModel):
         ),
     )
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
-        """See `LlamaModel.attention_options`."""
-        return {"bias": False}
-
-    def make_mixture(self, config: Any) -> nn.Module:
+    def make_mixture(self) -> nn.Module:
         """See `SparseModel.make_mixture`."""
+        config = self.config
         size, width = config.hidden_size, config.intermediate_size
         return MixtureOfExperts(
             SoftmaxRouter(size, config.num_experts, config.num_experts_per_tok, normalize=True),

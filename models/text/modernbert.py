@@ -6,6 +6,7 @@ Reference: transformers `modeling_modernbert.py`; names of modules and parameter
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.configs.modernbert import ModernBertConfig
 from tfcli.models.context import Context
 from tfcli.models.heads.embedding import pool
@@ -25,7 +26,7 @@ from tfcli.models.heads.sequence_classification import SequenceClassification, w
 from tfcli.models.heads.token_classification import TokenClassification
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import Attend, split_heads
-from tfcli.models.layers.embeddings import Embedding, embed_inputs
+from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.layers.rotary import Rotary
@@ -45,11 +46,9 @@ class ModernBertEmbeddings(nn.Module):
         self.norm = make_norm(config)
         self.drop = nn.Dropout(config.embedding_dropout)
 
-    def forward(
-        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
-    ) -> torch.Tensor:
-        """input_ids (Tensor): [b, s], or inputs_embeds (Tensor): [b, s, d] -> [b, s, d]"""
-        return self.drop(self.norm(embed_inputs(self.tok_embeddings, input_ids, inputs_embeds)))
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, s, d], rows of the table -> [b, s, d]"""
+        return self.drop(self.norm(x))
 
 
 class ModernBertAttention(nn.Module):
@@ -121,7 +120,7 @@ class ModernBertBlock(nn.Module):
         return x + self.mlp(self.mlp_norm(x))
 
 
-class ModernBertModel(Backbone):
+class ModernBertModel(Backbone[ModernBertConfig]):
     """Embeddings, blocks, final norm."""
 
     tokens = "embeddings.tok_embeddings"
@@ -131,7 +130,7 @@ class ModernBertModel(Backbone):
     )
 
     def __init__(self, config: ModernBertConfig, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         self.pooling = config.classifier_pooling
         self.init_cutoff = config.initializer_cutoff_factor or 3.0
         self.embeddings = ModernBertEmbeddings(config)
@@ -145,15 +144,9 @@ class ModernBertModel(Backbone):
         )
         self.final_norm = make_norm(config)
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`."""
-        x = run_blocks(self.layers, self.embeddings(input_ids, inputs_embeds), context)
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
+        x = run_blocks(self.layers, self.embeddings(x), context)
         return context.finished(self.final_norm(x))
 
     def pooled(self, x: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
@@ -172,9 +165,8 @@ class ModernBertModel(Backbone):
 class PredictionHead(nn.Module):
     """Linear, activation, norm: what comes before the last linear of every task."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
-        assert isinstance(config, ModernBertConfig)
         self.dense = linear(config.hidden_size, config.hidden_size, bias=config.classifier_bias)
         self.act = activation(config.classifier_activation)
         self.norm = make_norm(config)
@@ -187,28 +179,32 @@ class PredictionHead(nn.Module):
 class ModernBertMaskedLM(MaskedLM):
     """The masked-language-model head; its decoder is tied to the word embeddings."""
 
-    def add_head(self, config: ModelConfig) -> None:
-        assert isinstance(config, ModernBertConfig)
+    config: ModernBertConfig
+
+    def add_head(self) -> None:
+        config = self.config
         self.head = PredictionHead(config)
         self.decoder = linear(config.hidden_size, config.vocab_size, bias=config.decoder_bias)
 
     @classmethod
-    def ties(cls) -> dict[str, str]:
-        return {"decoder.weight": f"{cls.base()}.{cls.body_class.tokens}.weight"}
+    def possible_ties(cls, config: BaseConfig) -> dict[str, str]:
+        return {"decoder.weight": f"{cls.base()}.{cls.body_class.tokens_of(config)}.weight"}
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         return self.decoder(self.head(x))
 
 
 class ModernBertClassification(SequenceClassification):
     """The shared head with a linear, an activation and a norm before it."""
 
-    def add_head(self, config: ModelConfig) -> None:
-        super().add_head(config)
-        self.head = PredictionHead(config)
+    config: ModernBertConfig
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        pooled = self.body.pooled(x, whole(inputs)["attention_mask"])
+    def add_head(self) -> None:
+        super().add_head()
+        self.head = PredictionHead(self.config)
+
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
+        pooled = self.body.pooled(x, whole(inputs).get("attention_mask"))
         return self.classifier(self.dropout(self.head(pooled)))
 
 
@@ -219,21 +215,26 @@ class ModernBertMultipleChoice(ModernBertClassification, MultipleChoice):
 class ModernBertTokenClassification(TokenClassification):
     """The shared head with a linear, an activation and a norm before it."""
 
-    def add_head(self, config: ModelConfig) -> None:
-        super().add_head(config)
-        self.head = PredictionHead(config)
+    config: ModernBertConfig
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def add_head(self) -> None:
+        super().add_head()
+        self.head = PredictionHead(self.config)
+
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         return super().answer(self.head(x), inputs)
 
 
 class ModernBertQuestionAnswering(QuestionAnswering):
     """The head of token classification, whose two labels are the first and the last token."""
 
-    def add_head(self, config: ModelConfig) -> None:
+    config: ModernBertConfig
+
+    def add_head(self) -> None:
+        config = self.config
         self.head = PredictionHead(config)
         self.dropout = nn.Dropout(config.head_dropout)
         self.classifier = linear(config.hidden_size, 2, bias=True)
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         return self.classifier(self.dropout(self.head(x)))

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from tfcli.models.configs.olmo2 import Olmo2Config
 from tfcli.models.context import Context
-from tfcli.models.layers.mlp import GatedMLP
 from tfcli.models.layers.norms import RMSNorm
 from tfcli.models.text.llama import LlamaModel
 
@@ -48,8 +48,11 @@ class Olmo2Block(nn.Module):
 class Olmo2Model(LlamaModel):
     """Llama's body with OLMo 2's blocks."""
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    config: Olmo2Config
+
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
+        config = self.config
         heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
         return {
             "bias": config.attention_bias,
@@ -58,15 +61,11 @@ class Olmo2Model(LlamaModel):
             "norm_whole": True,
         }
 
-    def make_mlp(self, config: Any, layer: int) -> nn.Module:
-        """See `LlamaModel.make_mlp`."""
-        return GatedMLP(config.hidden_size, config.intermediate_size, config.hidden_act, bias=False)
-
-    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_block(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_block`."""
         return Olmo2Block(
-            self.make_attention(config, layer, attention),
-            self.make_mlp(config, layer),
-            self.make_norm(config),
-            self.make_norm(config),
+            self.make_attention(layer),
+            self.make_mlp(layer),
+            self.make_norm(),
+            self.make_norm(),
         )

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.configs.olmoe import OlmoeConfig
 from tfcli.models.layers.attention import RotaryAttention
 from tfcli.models.layers.norms import RMSNorm
 from tfcli.models.text.sparse import ATTENTION, EXPERTS, BalancedModel
@@ -41,10 +42,13 @@ class ClippedAttention(RotaryAttention):
 class OlmoeModel(BalancedModel):
     """Llama's body with OLMoE's attention, and mixtures in every layer."""
 
+    config: OlmoeConfig
+
     walk = CalibrationWalk(blocks="layers", groups=(*ATTENTION, *EXPERTS))
 
-    def make_attention(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_attention(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_attention`."""
+        config = self.config
         heads, kv_heads, width = (
             config.num_attention_heads,
             config.num_key_value_heads,
@@ -58,7 +62,7 @@ class OlmoeModel(BalancedModel):
             clip=config.clip_qkv,
             layer=layer,
             rotary=self.rotary,
-            backend=attention,
+            backend=self.attention,
             bias=config.attention_bias,
             dropout=config.attention_dropout,
             q_norm=RMSNorm(heads * width, config.rms_norm_eps),

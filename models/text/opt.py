@@ -15,7 +15,7 @@ from tfcli.models.configs.opt import OPTConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import RotaryAttention
-from tfcli.models.layers.embeddings import Embedding, check_length, embed_inputs
+from tfcli.models.layers.embeddings import Embedding, check_length
 from tfcli.models.layers.linear import linear
 
 OFFSET = 2  # rows of the position table that no position uses
@@ -102,7 +102,7 @@ class OPTDecoder(nn.Module):
         return x if self.project_out is None else self.project_out(x)
 
 
-class OPTModel(Backbone):
+class OPTModel(Backbone[OPTConfig]):
     """The decoder."""
 
     tokens = "decoder.embed_tokens"
@@ -117,19 +117,12 @@ class OPTModel(Backbone):
     )
 
     def __init__(self, config: OPTConfig, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         self.decoder = OPTDecoder(config, attention)
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`."""
-        words = embed_inputs(self.decoder.embed_tokens, input_ids, inputs_embeds)
-        return context.finished(self.decoder(words, context))
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
+        return context.finished(self.decoder(x, context))
 
     def width(self) -> int:
         """See `Backbone.width`."""

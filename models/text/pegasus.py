@@ -8,12 +8,15 @@ from __future__ import annotations
 from torch import nn
 
 from tfcli.models.configs.bart import Seq2SeqConfig
+from tfcli.models.configs.pegasus import PegasusConfig
 from tfcli.models.layers.sinusoidal import SinusoidalPositions
 from tfcli.models.text.bart import BartModel
 
 
 class PegasusModel(BartModel):
     """See the file's head."""
+
+    config: PegasusConfig
 
     norm_first = True
     norms_embeddings = False

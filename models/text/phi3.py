@@ -5,19 +5,20 @@ Reference: transformers `modeling_phi3.py`; names of modules and parameters are 
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.configs.phi3 import Phi3Config
 from tfcli.models.layers.attention import FusedRotaryAttention
 from tfcli.models.layers.mlp import FusedGatedMLP
-from tfcli.models.text.mistral import MistralModel
+from tfcli.models.text.llama import LlamaModel
 
 
-class Phi3Model(MistralModel):
+class Phi3Model(LlamaModel):
     """Mistral's body, with queries, keys and values in one linear, and gate and up in another."""
+
+    config: Phi3Config
 
     attention_class = FusedRotaryAttention
     walk = CalibrationWalk(
@@ -30,18 +31,19 @@ class Phi3Model(MistralModel):
         ),
     )
 
-    def make_mlp(self, config: Any, layer: int) -> nn.Module:
+    def make_mlp(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_mlp`."""
+        config = self.config
         return FusedGatedMLP(
             config.hidden_size, config.intermediate_size, config.hidden_act, bias=False
         )
 
-    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_block(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_block`."""
         return DecoderBlock(
-            self.make_attention(config, layer, attention),
-            self.make_mlp(config, layer),
-            self.make_norm(config),
-            self.make_norm(config),
-            dropout=config.resid_pdrop,
+            self.make_attention(layer),
+            self.make_mlp(layer),
+            self.make_norm(),
+            self.make_norm(),
+            dropout=self.config.resid_pdrop,
         )

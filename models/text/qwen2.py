@@ -5,16 +5,14 @@ Reference: transformers `modeling_qwen2.py`; names of modules and parameters are
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from tfcli.models.text.mistral import MistralModel
+from tfcli.models.text.llama import LlamaModel
 
 
-class Qwen2Model(MistralModel):
-    """Mistral's body with Qwen's biases."""
+class Qwen2Model(LlamaModel):
+    """Llama's body with Qwen's biases."""
 
-    prefixes: ClassVar[dict[str, str]] = {"question-answering": "transformer"}
-
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
         return {"bias": True, "out_bias": False}

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.configs.qwen2_moe import Qwen2MoeConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.mlp import GatedMLP
 from tfcli.models.layers.moe import MixtureOfExperts
@@ -45,6 +46,8 @@ class SharedMixture(MixtureOfExperts):
 class Qwen2MoeModel(BalancedModel):
     """Llama's body with Qwen2-MoE's mixtures in some layers or all."""
 
+    config: Qwen2MoeConfig
+
     walk = CalibrationWalk(
         blocks="layers",
         groups=(
@@ -57,16 +60,17 @@ class Qwen2MoeModel(BalancedModel):
         varies=True,
     )
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
-        return {"bias": config.qkv_bias, "out_bias": False}
+        return {"bias": self.config.qkv_bias, "out_bias": False}
 
-    def make_mixture(self, config: Any) -> nn.Module:
+    def make_mixture(self) -> nn.Module:
         """See `SparseModel.make_mixture`."""
+        config = self.config
         size, width = config.hidden_size, config.shared_expert_intermediate_size
         return SharedMixture(
-            self.make_router(config),
-            (self.make_expert(config) for _ in range(config.num_experts)),
+            self.make_router(),
+            (self.make_expert() for _ in range(config.num_experts)),
             GatedMLP(size, width, config.hidden_act, bias=False),
             size,
         )

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfcli.models.configs.qwen3 import Qwen3Config
 from tfcli.models.layers.norms import RMSNorm
-from tfcli.models.text.qwen2 import Qwen2Model
+from tfcli.models.text.llama import LlamaModel
 
 
-class Qwen3Model(Qwen2Model):
-    """Qwen2's body with norms in place of biases."""
+class Qwen3Model(LlamaModel):
+    """Llama's body with norms on the heads of queries and keys."""
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    config: Qwen3Config
+
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
+        config = self.config
         return {
             "bias": config.attention_bias,
             "q_norm": RMSNorm(config.head_dim, config.rms_norm_eps),

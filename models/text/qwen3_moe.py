@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.configs.qwen3_moe import Qwen3MoeConfig
 from tfcli.models.layers.norms import RMSNorm
 from tfcli.models.text.sparse import ATTENTION, DENSE, EXPERTS, BalancedModel
 
@@ -15,11 +16,14 @@ from tfcli.models.text.sparse import ATTENTION, DENSE, EXPERTS, BalancedModel
 class Qwen3MoeModel(BalancedModel):
     """Llama's body with Qwen3's attention, and mixtures in some layers or all."""
 
+    config: Qwen3MoeConfig
+
     prefixes: ClassVar[dict[str, str]] = {"question-answering": "transformer"}
     walk = CalibrationWalk(blocks="layers", groups=(*ATTENTION, *EXPERTS, *DENSE), varies=True)
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
+        config = self.config
         return {
             "bias": config.attention_bias,
             "q_norm": RMSNorm(config.head_dim, config.rms_norm_eps),

@@ -7,13 +7,14 @@ the padding id in the input marks padding; here, as everywhere, the attention ma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from tfcli.models.backbone import first_states
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.configs.bert import EncoderConfig
 from tfcli.models.heads.masked_lm import MaskedLM
 from tfcli.models.heads.sequence_classification import SequenceClassification, whole
@@ -47,8 +48,8 @@ class RobertaModel(BertModel):
         assert config.pad_token_id is not None  # the config has checked it
         self.first_position = config.pad_token_id + 1
 
-    def make_embeddings(self, config: EncoderConfig) -> BertEmbeddings:
-        return RobertaEmbeddings(config)
+    def make_embeddings(self) -> BertEmbeddings:
+        return RobertaEmbeddings(self.config)
 
 
 class RobertaPredictions(nn.Module):
@@ -70,18 +71,19 @@ class RobertaPredictions(nn.Module):
 class RobertaMaskedLM(MaskedLM):
     """RoBERTa's masked-language-model head."""
 
-    def add_head(self, config: ModelConfig) -> None:
-        assert isinstance(config, EncoderConfig)
-        self.lm_head = RobertaPredictions(config)
+    config: EncoderConfig
+
+    def add_head(self) -> None:
+        self.lm_head = RobertaPredictions(self.config)
 
     @classmethod
-    def ties(cls) -> dict[str, str]:
+    def possible_ties(cls, config: BaseConfig) -> dict[str, str]:
         return {
-            "lm_head.decoder.weight": f"{cls.base()}.{cls.body_class.tokens}.weight",
+            "lm_head.decoder.weight": f"{cls.base()}.{cls.body_class.tokens_of(config)}.weight",
             "lm_head.decoder.bias": "lm_head.bias",
         }
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         return self.lm_head(x)
 
 
@@ -93,7 +95,7 @@ class RobertaClassifier(nn.Module):
         act: name of the activation between them.
     """
 
-    def __init__(self, config: ModelConfig, act: str) -> None:
+    def __init__(self, config: EncoderConfig, act: str) -> None:
         super().__init__()
         self.dense = linear(config.hidden_size, config.hidden_size, bias=True)
         self.act = activation(act)
@@ -112,11 +114,12 @@ class RobertaClassification(SequenceClassification):
         act: name of the activation between its linears.
     """
 
+    config: EncoderConfig
     pools = False
     act: ClassVar[str] = "tanh"
 
-    def add_head(self, config: ModelConfig) -> None:
-        self.classifier = RobertaClassifier(config, self.act)
+    def add_head(self) -> None:
+        self.classifier = RobertaClassifier(self.config, self.act)
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        return self.classifier(first_states(x, whole(inputs)["attention_mask"]))
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
+        return self.classifier(first_states(x, whole(inputs).get("attention_mask")))

@@ -14,10 +14,11 @@ from torch import nn
 from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.config import BaseConfig
 from tfcli.models.configs.rwkv import RwkvConfig
 from tfcli.models.context import Context
 from tfcli.models.heads.causal_lm import CausalLM
-from tfcli.models.layers.embeddings import Embedding, embed_inputs
+from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.layers.recurrence import Tensors, recur
@@ -176,7 +177,7 @@ class RwkvBlock(nn.Module):
         return x / 2 if self.halves and not self.training else x
 
 
-class RwkvModel(Backbone):
+class RwkvModel(Backbone[RwkvConfig]):
     """Embeddings, blocks, final norm."""
 
     prefix = "rwkv"
@@ -196,22 +197,15 @@ class RwkvModel(Backbone):
     )
 
     def __init__(self, config: RwkvConfig, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         self.embeddings = Embedding(config.vocab_size, config.hidden_size)
         self.blocks = nn.ModuleList(
             RwkvBlock(config, layer) for layer in range(config.num_hidden_layers)
         )
         self.ln_out = layer_norm(config.hidden_size, config.layer_norm_epsilon)
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`."""
-        x = embed_inputs(self.embeddings, input_ids, inputs_embeds)
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
         return context.finished(self.ln_out(run_blocks(self.blocks, x, context)))
 
     def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
@@ -248,5 +242,5 @@ class RwkvCausalLM(CausalLM):
     """The language-model head, which checkpoints call `head`."""
 
     @classmethod
-    def rules(cls) -> tuple[Rule, ...]:
-        return (*super().rules(), Rename(r"^lm_head\.", "head."))
+    def rules_of(cls, config: BaseConfig) -> tuple[Rule, ...]:
+        return (*super().rules_of(config), Rename(r"^lm_head\.", "head."))

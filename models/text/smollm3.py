@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfcli.models.configs.smollm3 import SmolLM3Config
 from tfcli.models.text.llama import LlamaModel
 
 
 class SmolLM3Model(LlamaModel):
     """Positions are left out as in NoPE (Yang et al. 2025, "RoPE to NoPE and back again")."""
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    config: SmolLM3Config
+
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
-        options = super().attention_options(config, layer)
-        return options if config.rotates(layer) else {**options, "rotary": None}
+        options = super().attention_options(layer)
+        return options if self.config.rotates(layer) else {**options, "rotary": None}

@@ -6,12 +6,13 @@ memory only.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from tfcli.models.blocks.sparse import SparseBlock
+from tfcli.models.configs.experts import BalancedConfig, ExpertsConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.mlp import GatedMLP
 from tfcli.models.layers.moe import MixtureOfExperts
@@ -39,15 +40,13 @@ class SparseModel(LlamaModel):
         mixture: what checkpoints call the mixture in a block.
     """
 
+    config: ExpertsConfig
     prefixes: ClassVar[dict[str, str]] = {}
     mixture: ClassVar[str] = "mlp"
 
-    def make_mlp(self, config: Any, layer: int) -> nn.Module:
-        """See `LlamaModel.make_mlp`."""
-        return GatedMLP(config.hidden_size, config.intermediate_size, config.hidden_act, bias=False)
-
-    def make_router(self, config: Any) -> nn.Module:
+    def make_router(self) -> nn.Module:
         """What chooses the experts."""
+        config = self.config
         return SoftmaxRouter(
             config.hidden_size,
             config.num_experts,
@@ -55,24 +54,25 @@ class SparseModel(LlamaModel):
             normalize=config.norm_topk_prob,
         )
 
-    def make_expert(self, config: Any) -> nn.Module:
+    def make_expert(self) -> nn.Module:
         """One expert."""
+        config = self.config
         return GatedMLP(config.hidden_size, config.expert_size, config.hidden_act, bias=False)
 
-    def make_mixture(self, config: Any) -> nn.Module:
+    def make_mixture(self) -> nn.Module:
         """What takes the place of the mlp in a layer with experts."""
-        experts = (self.make_expert(config) for _ in range(config.num_experts))
-        return MixtureOfExperts(self.make_router(config), experts)
+        experts = (self.make_expert() for _ in range(self.config.num_experts))
+        return MixtureOfExperts(self.make_router(), experts)
 
-    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_block(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_block`."""
-        if not config.sparse(layer):
-            return super().make_block(config, layer, attention)
+        if not self.config.sparse(layer):
+            return super().make_block(layer)
         return SparseBlock(
-            self.make_attention(config, layer, attention),
-            self.make_mixture(config),
-            self.make_norm(config),
-            self.make_norm(config),
+            self.make_attention(layer),
+            self.make_mixture(),
+            self.make_norm(),
+            self.make_norm(),
             name=self.mixture,
         )
 
@@ -80,18 +80,14 @@ class SparseModel(LlamaModel):
 class BalancedModel(SparseModel):
     """The same where the config is a `BalancedConfig`: its loss can balance the experts."""
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `Backbone.forward`."""
-        config: Any = self.config
+    config: BalancedConfig
+
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
+        config = self.config
         if config.output_router_logits:
             context.router_logits = []
-        x = super().forward(input_ids, inputs_embeds, context, **inputs)
+        x = super().forward(x, context)
         if context.router_logits:
             padding = context.sight.padding
             padding = None if padding is None else padding[:, -x.shape[1] :]

@@ -14,6 +14,7 @@ from torch import nn
 
 from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.blocks.parallel import ParallelBlock
+from tfcli.models.configs.stablelm import StableLmConfig
 from tfcli.models.layers.mlp import GatedMLP
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.rules import Rename
@@ -43,14 +44,17 @@ class HeadNorms(nn.Module):
 class StableLmModel(LlamaModel):
     """Llama's body with StableLM's norms and blocks."""
 
+    config: StableLmConfig
+
     rules = (Rename(r"\.self_attn\.([qk])_norm\.", r".self_attn.\1_layernorm."),)
 
-    def make_norm(self, config: Any) -> nn.Module:
+    def make_norm(self) -> nn.Module:
         """See `LlamaModel.make_norm`."""
-        return layer_norm(config.hidden_size, config.layer_norm_eps)
+        return layer_norm(self.config.hidden_size, self.config.layer_norm_eps)
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
+        config = self.config
 
         def norms(heads: int) -> nn.Module | None:
             if not config.qk_layernorm:
@@ -64,8 +68,9 @@ class StableLmModel(LlamaModel):
             "k_norm": norms(config.num_key_value_heads),
         }
 
-    def make_mlp(self, config: Any, layer: int) -> nn.Module:
+    def make_mlp(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_mlp`."""
+        config = self.config
         return GatedMLP(
             config.hidden_size,
             config.intermediate_size,
@@ -74,9 +79,9 @@ class StableLmModel(LlamaModel):
             dropout=config.hidden_dropout,
         )
 
-    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_block(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_block`."""
-        attend, mlp = self.make_attention(config, layer, attention), self.make_mlp(config, layer)
-        if config.use_parallel_residual:
-            return ParallelBlock(attend, mlp, self.make_norm(config))
-        return DecoderBlock(attend, mlp, self.make_norm(config), self.make_norm(config))
+        attend, mlp = self.make_attention(layer), self.make_mlp(layer)
+        if self.config.use_parallel_residual:
+            return ParallelBlock(attend, mlp, self.make_norm())
+        return DecoderBlock(attend, mlp, self.make_norm(), self.make_norm())

@@ -13,6 +13,7 @@ from torch import nn
 from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.starcoder2 import Starcoder2Config
+from tfcli.models.context import Context
 from tfcli.models.layers.mlp import PlainMLP
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.text.llama import LlamaModel
@@ -20,6 +21,8 @@ from tfcli.models.text.llama import LlamaModel
 
 class Starcoder2Model(LlamaModel):
     """Llama's body with StarCoder2's norms, mlp and dropout."""
+
+    config: Starcoder2Config
 
     walk = CalibrationWalk(
         blocks="layers",
@@ -35,34 +38,33 @@ class Starcoder2Model(LlamaModel):
         super().__init__(config, attention)
         self.dropout = nn.Dropout(config.embedding_dropout)
 
-    def make_norm(self, config: Any) -> nn.Module:
+    def make_norm(self) -> nn.Module:
         """See `LlamaModel.make_norm`."""
-        return layer_norm(config.hidden_size, config.norm_epsilon)
+        return layer_norm(self.config.hidden_size, self.config.norm_epsilon)
 
-    def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
+    def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
         return {
-            "bias": config.use_bias,
+            "bias": self.config.use_bias,
         }
 
-    def make_mlp(self, config: Any, layer: int) -> nn.Module:
+    def make_mlp(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_mlp`."""
+        config = self.config
         return PlainMLP(
             config.hidden_size, config.intermediate_size, config.hidden_act, config.use_bias
         )
 
-    def make_block(self, config: Any, layer: int, attention: str) -> nn.Module:
+    def make_block(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_block`."""
         return DecoderBlock(
-            self.make_attention(config, layer, attention),
-            self.make_mlp(config, layer),
-            self.make_norm(config),
-            self.make_norm(config),
-            dropout=config.residual_dropout,
+            self.make_attention(layer),
+            self.make_mlp(layer),
+            self.make_norm(),
+            self.make_norm(),
+            dropout=self.config.residual_dropout,
         )
 
-    def embed(
-        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
-    ) -> torch.Tensor:
-        """See `LlamaModel.embed`."""
-        return self.dropout(super().embed(input_ids, inputs_embeds))
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings, after which there is dropout -> [b, s, d]"""
+        return super().forward(self.dropout(x), context)

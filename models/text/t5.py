@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
 
+from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.cross_decoder import Attention, CrossAttention, bounded
 from tfcli.models.blocks.run import run_blocks
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.configs.t5 import T5LikeConfig
 from tfcli.models.context import Context
 from tfcli.models.encoder_decoder import EncoderDecoder
@@ -23,7 +24,7 @@ from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
 from tfcli.models.heads.seq2seq_plain import EncoderHead, Seq2SeqClassification
 from tfcli.models.heads.token_classification import TokenClassification
 from tfcli.models.layers.activations import activation
-from tfcli.models.layers.embeddings import Embedding, check_ids, check_width
+from tfcli.models.layers.embeddings import Embedding, embed_inputs
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.masks import AttentionMask
 from tfcli.models.layers.norms import RMSNorm
@@ -172,12 +173,12 @@ class T5Block(nn.Module):
         return x
 
 
-class T5Stack(nn.Module):
+class T5Stack(Backbone[T5LikeConfig]):
     """The encoder or the decoder."""
 
     def __init__(self, config: T5LikeConfig, attention: str, *, decoder: bool) -> None:
-        super().__init__()
-        self.inputs = "decoder_input_ids" if decoder else "input_ids"
+        super().__init__(config, attention)
+        self.called = "decoder_input_ids" if decoder else "input_ids"
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         layers = config.num_decoder_layers if decoder else config.num_hidden_layers
         self.block = nn.ModuleList(
@@ -186,23 +187,16 @@ class T5Stack(nn.Module):
         self.final_layer_norm = RMSNorm(config.hidden_size, config.layer_norm_epsilon)
         self.dropout = nn.Dropout(config.dropout_rate)
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-    ) -> torch.Tensor:
-        """Arguments as in `EncoderDecoder.encode`. Returns [b, s, d]"""
-        if inputs_embeds is None:
-            assert input_ids is not None
-            check_ids(input_ids, self.embed_tokens.num_embeddings, self.inputs)
-            inputs_embeds = self.embed_tokens(input_ids)
-        check_width(inputs_embeds, self.embed_tokens)
-        x = run_blocks(self.block, self.dropout(inputs_embeds), context, SharedMask())
+    def embed(self, **inputs: Any) -> torch.Tensor:
+        return embed_inputs(self.embed_tokens, **inputs, where=self.called)
+
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
+        x = run_blocks(self.block, self.dropout(x), context, SharedMask())
         return context.finished(self.dropout(self.final_layer_norm(x)))
 
 
-class T5Model(EncoderDecoder):
+class T5Model(EncoderDecoder[T5LikeConfig]):
     """A token table, an encoder and a decoder."""
 
     prefix = "transformer"
@@ -213,7 +207,7 @@ class T5Model(EncoderDecoder):
     }
 
     def __init__(self, config: T5LikeConfig, attention: str) -> None:
-        super().__init__()
+        super().__init__(config, attention)
         self.scale = config.hidden_size**-0.5 if config.scales_states else 1.0
         self.deviations = _deviations(config)
         self.shared = Embedding(config.vocab_size, config.hidden_size)
@@ -221,7 +215,7 @@ class T5Model(EncoderDecoder):
         self.decoder = T5Stack(config, attention, decoder=True)
 
     @classmethod
-    def tied(cls, config: ModelConfig, ties: Mapping[str, str]) -> dict[str, str]:
+    def tied(cls, config: BaseConfig, ties: Mapping[str, str]) -> dict[str, str]:
         """Both stacks share the table in any case; the head only where the config says so."""
         head = config.tie_word_embeddings
         return {name: ties[name] for name in ties if head or not name.startswith("lm_head.")}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tfcli.models.configs.bert import EncoderConfig
 from tfcli.models.configs.tapas import TapasConfig
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
@@ -40,29 +39,20 @@ class TapasModel(BertModel):
     prefix = "tapas"
     config: TapasConfig
 
-    def make_embeddings(self, config: EncoderConfig) -> BertEmbeddings:
-        assert isinstance(config, TapasConfig)
-        return TapasEmbeddings(config)
+    def make_embeddings(self) -> BertEmbeddings:
+        return TapasEmbeddings(self.config)
 
-    def embed(
-        self,
-        words: torch.Tensor,
-        context: Context,
-        *,
-        token_type_ids: torch.Tensor | None = None,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `BertModel.embed`.
+    def placed(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """Arguments and result as in `BertModel.placed`.
 
-        Args:
-            token_type_ids (Tensor): [b, s, kinds], one id for each of config.type_vocab_sizes;
-                0 by default.
+        `token_type_ids` are [b, s, kinds], one id for each of config.type_vocab_sizes.
         """
+        token_type_ids: torch.Tensor | None = context.inputs.get("token_type_ids")
         tables, kinds = self.embeddings, len(self.config.type_vocab_sizes)
         assert isinstance(tables, TapasEmbeddings)
-        expected = (*words.shape[:2], kinds)
+        expected = (*x.shape[:2], kinds)
         if token_type_ids is None:
-            token_type_ids = torch.zeros(expected, dtype=torch.long, device=words.device)
+            token_type_ids = torch.zeros(expected, dtype=torch.long, device=x.device)
         if token_type_ids.shape != expected:
             raise ModelError(
                 f"token_type_ids has shape {tuple(token_type_ids.shape)}, expected {expected}",
@@ -75,7 +65,7 @@ class TapasModel(BertModel):
             positions = (context.positions - first).clamp(max=last_row)
         else:
             positions = self.position_ids(context)
-        return tables(words, positions, *types)
+        return tables(x, positions, *types)
 
 
 def first_in_cell(token_type_ids: torch.Tensor, context: Context) -> torch.Tensor:

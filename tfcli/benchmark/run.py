@@ -16,7 +16,7 @@ from tfcli.checkpoints.folder import open_model
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError, WorkError
 from tfcli.generate.tasks import CONTINUES, text_task
-from tfcli.models.config import ModelConfig
+from tfcli.models.configs.text import TextConfig
 from tfcli.recipe.job import Job
 
 PROMPT_TOKENS = 512
@@ -77,7 +77,7 @@ def prompt_length(spec: BenchmarkSpec) -> int:
     return wanted
 
 
-def _continuing(ref: str) -> ModelConfig:
+def _continuing(ref: str) -> TextConfig:
     """The config of a model that continues texts: what is timed is a prompt and its continuation.
 
     Raises:
@@ -90,7 +90,7 @@ def _continuing(ref: str) -> ModelConfig:
             where=ref,
             fix="give models that continue a text",
         )
-    return config
+    return config.text
 
 
 def measure_apart(task: Task) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _run(model: Model, prompt: list[int], task: Task) -> tuple[float, float]:
 
 def _prompt(model: Model, length: int) -> list[int]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(model.config.vocab_size, (length,), generator=generator).tolist()
+    return torch.randint(model.config.text.vocab_size, (length,), generator=generator).tolist()
 
 
 def _wait(device: str) -> None:

@@ -26,7 +26,7 @@ from tfcli.errors import ModelError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tfcli.models.config import ModelConfig
+    from tfcli.models.config import BaseConfig
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Checkpoint:
         return [name for name in self.tensors if name not in self.tied]
 
     @cached_property
-    def model_config(self) -> ModelConfig:
+    def model_config(self) -> BaseConfig:
         """The config as its family's dataclass.
 
         Raises:

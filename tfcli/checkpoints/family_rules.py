@@ -25,4 +25,4 @@ def family_rules(config: Mapping[str, Any]) -> tuple[Sequence[Rule], str] | None
         model_class = family.model_class(family.task_of(parsed.architectures))
     except ModelError:
         return None
-    return tuple(model_class.rules()), f"{model_class.base()}."
+    return model_class.rules_of(parsed), f"{model_class.base()}."

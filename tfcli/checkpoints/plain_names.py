@@ -39,7 +39,7 @@ def are_plain(config: Mapping[str, Any], names: Collection[str]) -> bool:
     if not isinstance(family.backbone, str) or not family.backbone.startswith(_BUILT_IN):
         return False
     try:
-        parsed = read_config(config)
+        parsed = read_config(config).text
     except ModelError:
         return False
     if parsed.tie_word_embeddings and any(name.endswith(_HEADS) for name in names):

@@ -16,8 +16,10 @@ from tfcli.errors import ModelError, WorkError
 
 if TYPE_CHECKING:
     from tfcli.checkpoints.checkpoint import Checkpoint
-    from tfcli.models.config import ModelConfig
+    from tfcli.models.config import BaseConfig
     from tfcli.models.model import Model
+
+    Known = tuple[type[Model], BaseConfig]
 
 
 def config_ties(config: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, str]:
@@ -37,9 +39,9 @@ def config_ties(config: Mapping[str, Any], names: Iterable[str] | None = None) -
     model_class, parsed = found
     ties = model_class.ties_of(parsed)
     if names is None:
-        return {_written(model_class, n): _written(model_class, o) for n, o in ties.items()}
-    spelt = _spellings(model_class, names)
-    pairs = ((_held(model_class, n, spelt), _held(model_class, o, spelt)) for n, o in ties.items())
+        return {_written(found, n): _written(found, o) for n, o in ties.items()}
+    spelt = _spellings(found, names)
+    pairs = ((_held(found, n, spelt), _held(found, o, spelt)) for n, o in ties.items())
     return {name: origin for name, origin in pairs if name is not None and origin is not None}
 
 
@@ -71,37 +73,40 @@ def surplus(config: Mapping[str, Any], names: Iterable[str]) -> set[str]:
         return set()
     from tfcli.models.rules import current_name
 
-    model_class, _ = found
-    rules, patterns = model_class.rules(), list(model_class.ignorable())
+    model_class, parsed = found
+    rules, patterns = model_class.rules_of(parsed), list(model_class.ignorable_of(parsed))
     ignored = {n for n in names if any(re.search(p, current_name(rules, n)) for p in patterns)}
     return ignored | config_ties(config, names).keys()
 
 
-def _written(model_class: type[Model], name: str) -> str:
+def _written(known: Known, name: str) -> str:
     """How a checkpoint that is written today calls a parameter."""
+    model_class, parsed = known
     from tfcli.models.rules import place_of
 
-    stored = place_of(model_class.rules(), name).name
+    stored = place_of(model_class.rules_of(parsed), name).name
     return stored.removeprefix(f"{model_class.base()}.") if model_class.bare() else stored
 
 
-def _held(model_class: type[Model], name: str, spelt: Mapping[str, str]) -> str | None:
+def _held(known: Known, name: str, spelt: Mapping[str, str]) -> str | None:
     """What a checkpoint calls a parameter; None if it does not hold it."""
+    model_class, parsed = known
     from tfcli.models.rules import place_of
 
-    stored = place_of(model_class.rules(), name).name
+    stored = place_of(model_class.rules_of(parsed), name).name
     # Checkpoints of base models leave the prefix out.
     return spelt.get(stored) or spelt.get(stored.removeprefix(f"{model_class.base()}."))
 
 
-def _spellings(model_class: type[Model], names: Iterable[str]) -> dict[str, str]:
+def _spellings(known: Known, names: Iterable[str]) -> dict[str, str]:
     """Today's spelling of each name -> the checkpoint's."""
+    model_class, parsed = known
     from tfcli.models.rules import current_name
 
-    return {current_name(model_class.rules(), name): name for name in names}
+    return {current_name(model_class.rules_of(parsed), name): name for name in names}
 
 
-def _understood(config: Mapping[str, Any]) -> tuple[type[Model], ModelConfig] | None:
+def _understood(config: Mapping[str, Any]) -> Known | None:
     """The class that a checkpoint is loaded as, and its config; None if it is not known."""
     from tfcli.models.registry import get_family, read_config
 

@@ -8,7 +8,7 @@ import torch
 
 from tfcli.errors import UsageError
 from tfcli.generate.settings import TextSettings
-from tfcli.models.config import ModelConfig
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model
 from tfcli.tokenizers.load import Tokenizer
 
@@ -27,7 +27,7 @@ TASKS = {
 PASSES = 7  # of a masked window: one token in seven is masked at a time, about BERT's 15%
 
 
-def predictor(task: str, tokenizer: Tokenizer, config: ModelConfig, begin: Begin) -> Predict:
+def predictor(task: str, tokenizer: Tokenizer, config: TextConfig, begin: Begin) -> Predict:
     """The predictor of a model's task.
 
     Args:
@@ -60,7 +60,7 @@ def predictor(task: str, tokenizer: Tokenizer, config: ModelConfig, begin: Begin
 
 
 def decoder_begin(
-    settings: TextSettings, config: ModelConfig, target_prefix: Sequence[int]
+    settings: TextSettings, config: TextConfig, target_prefix: Sequence[int]
 ) -> Begin:
     """What a decoder saw before every target that it was trained on: its start, and the tokens
     that the target's tokenizer puts before a text, such as <s> or its language.

@@ -19,7 +19,8 @@ from tfcli.evaluate.score import Scores, score
 from tfcli.evaluate.spec import EvalResult, EvalSpec
 from tfcli.evaluate.windows import Plan, plan_windows, unscored
 from tfcli.generate.settings import read_settings
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
 from tfcli.ready import load_ready
@@ -47,8 +48,8 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
     texts = read_documents(spec.data, spec.text_field, split="test", console=job.console)
     text_hash = digest_input(_file_read(spec.data), "file")
     job.has_read(spec.data)
-    config = checkpoint.model_config
-    task = model_task(spec, config)
+    task = model_task(spec, checkpoint.model_config)
+    config = checkpoint.model_config.text
     settings = read_settings(load_generation_config(checkpoint.beside), config)
     begin = decoder_begin(settings, config, tokenizer.prefix) if task == "seq2seq-lm" else ()
     predict = predictor(task, tokenizer, config, begin)
@@ -66,7 +67,7 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         other = open_model(spec.reference)
         _require_same_tokens(tokenizer, load_tokenizer(other.beside), spec)
         reference = load_ready(other, job.console, **options)
-        _require_room(plan, room(reference.config, task, plan.prefix, tokenizer, begin), spec)
+        _require_room(plan, room(reference.config.text, task, plan.prefix, tokenizer, begin), spec)
 
     prefix = tokenizer.prefix if plan.prefix else ()
     documents = tokenizer.encode_batch(texts, add_special_tokens=False)
@@ -125,7 +126,7 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
     )
 
 
-def model_task(spec: EvalSpec, config: ModelConfig) -> str:
+def model_task(spec: EvalSpec, config: BaseConfig) -> str:
     """The head that the spec's task needs.
 
     Raises:
@@ -149,7 +150,7 @@ def model_task(spec: EvalSpec, config: ModelConfig) -> str:
 
 
 def plan_of(
-    spec: EvalSpec, task: str, tokenizer: Tokenizer, config: ModelConfig, begin: Begin = ()
+    spec: EvalSpec, task: str, tokenizer: Tokenizer, config: TextConfig, begin: Begin = ()
 ) -> Plan:
     """How documents are cut, with the defaults that depend on the model.
 
@@ -189,7 +190,7 @@ def plan_of(
 
 
 def room(
-    config: ModelConfig, task: str, prefix: int, tokenizer: Tokenizer, begin: Begin = ()
+    config: TextConfig, task: str, prefix: int, tokenizer: Tokenizer, begin: Begin = ()
 ) -> int:
     """The longest window that a model takes beside what it sees around one; see `plan_of`."""
     if task == "causal-lm":
@@ -273,10 +274,10 @@ def _require_room(plan: Plan, limit: int, spec: EvalSpec) -> None:
 def _require_known(documents: Sequence[Sequence[int]], model: Model, name: str) -> None:
     """Refuse ids that a model has no embedding for."""
     largest = max((max(ids) for ids in documents if ids), default=-1)
-    if largest >= model.config.token_id_limit:
+    if largest >= model.config.text.token_id_limit:
         raise WorkError(
             f"the tokenizer gives id {largest}, but the model has "
-            f"{model.config.token_id_limit:,} tokens",
+            f"{model.config.text.token_id_limit:,} tokens",
             where=name,
             fix="the tokenizer and the weights belong to different models",
         )

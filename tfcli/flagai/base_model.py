@@ -20,7 +20,7 @@ from tfcli.checkpoints.torch.serialize import write_torch
 from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.files import write_json
 from tfcli.flagai.fetch import CONFIG, local_folder
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.loading import initialize, load_weights
 from tfcli.models.matching import LoadAccount
 from tfcli.models.model import Model
@@ -89,7 +89,7 @@ class BaseModel(nn.Module):
         """The core's class: that of the registry, unless a subclass has another."""
         return get_family(cls.kind).model_class(cls.task)
 
-    def _core(self, config: ModelConfig, attention: str) -> Model:
+    def _core(self, config: BaseConfig, attention: str) -> Model:
         with torch.device("meta"):
             core = self.core_class()(config, attention)
         core.set_activation_checkpointing(bool(self.config.get("checkpoint_activations", False)))

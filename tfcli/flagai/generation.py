@@ -45,7 +45,7 @@ def fill_ids(
         UsageError: no mask, or a text that is too long for the model.
     """
     places = [at for at, index in enumerate(ids) if index in tokens.masks]
-    config = model.core.config
+    config = model.core.config.text
     if not places:
         raise UsageError(
             "the text has no blank", where="text", fix="put [MASK], [sMASK] or [gMASK] into it"

@@ -40,7 +40,7 @@ class GPT2Model(BaseModel):
             `logits` [b, s, vocab], `hidden_states` (the embeddings and each layer's), and `loss`
             with labels
         """
-        padding = self.core.config.pad_token_id
+        padding = self.core.config.text.pad_token_id
         if attention_mask is None and padding is not None and cache is None:
             attention_mask = input_ids != padding
         if position_ids is None:

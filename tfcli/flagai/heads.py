@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from tfcli.models.context import Context
-from tfcli.models.heads.plain import PlainHead
 from tfcli.models.layers.masks import AttentionMask, Sight, open_empty_rows
+from tfcli.models.model import Model
 from tfcli.models.text.bert import BertMaskedLM, BertModel
 
 
@@ -17,18 +18,12 @@ class MaskedBert(BertModel):
 
     inputs = ("token_type_ids", "visible")
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        context: Context,
-        visible: torch.Tensor | None = None,
-        **inputs: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Arguments and result as in `BertModel.forward`."""
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
+        visible: torch.Tensor | None = context.inputs.get("visible")
         if visible is not None:
             context.sight = GivenSight(context.sight, visible)
-        return super().forward(input_ids, inputs_embeds, context, **inputs)
+        return super().forward(x, context)
 
 
 class GivenSight(Sight):
@@ -43,7 +38,7 @@ class GivenSight(Sight):
         return self.given
 
 
-class BertStates(PlainHead):
+class BertStates(Model):
     """The states themselves. Logits [b, s, d]; with them comes a pooler, see `pool`."""
 
     task = "embedding"
@@ -51,7 +46,7 @@ class BertStates(PlainHead):
     pools = True
     body_class = MaskedBert
 
-    def answer(self, x: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         return x
 
     def pool(self, x: torch.Tensor) -> torch.Tensor:

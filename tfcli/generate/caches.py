@@ -9,11 +9,11 @@ import torch
 
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.cache import Cache, DynamicCache, OffloadedCache, QuantizedCache, StaticCache
-from tfcli.models.config import ModelConfig
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model
 from tfcli.units import format_bytes
 
-CACHES: dict[str, Callable[[int, ModelConfig], Cache]] = {
+CACHES: dict[str, Callable[[int, TextConfig], Cache]] = {
     "dynamic": lambda length, config: DynamicCache(config),
     "static": StaticCache,
     "quantized8": lambda length, config: QuantizedCache(config, bits=8),
@@ -37,19 +37,20 @@ def make_cache(kind: str, length: int, model: Model) -> Cache:
     """
     if kind == "static":
         _require_room(length, model)
-    width = model.config.head_dim
-    if kind == "quantized4" and model.config.cached_per_position and width % 2:
+    config = model.config.text
+    width = config.head_dim
+    if kind == "quantized4" and config.cached_per_position and width % 2:
         raise UsageError(
             f"the model's heads have {width} dimensions, and in 4 bits only an even number fits",
             where="cache",
             fix="--cache quantized8",
         )
-    return CACHES[kind](length, model.config)
+    return CACHES[kind](length, config)
 
 
 def _require_room(length: int, model: Model) -> None:
     """Refuse to allocate more at once than there is: texts may be as long as one likes."""
-    config = model.config
+    config = model.config.text
     layers = range(config.num_hidden_layers)
     positions = sum(min(config.window(layer) or length, length) for layer in layers)
     needed = positions * config.cached_per_position * model.dtype.itemsize

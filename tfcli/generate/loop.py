@@ -40,9 +40,9 @@ def generate(
     """
     if cache is None:
         # The last token is chosen and never fed back, so it needs no place.
-        cache = StaticCache(len(prompt) + max_new_tokens - 1, model.config)
+        cache = StaticCache(len(prompt) + max_new_tokens - 1, model.config.text)
     ids = list(prompt)
-    switch = model.config.rotation_switch
+    switch = model.config.text.rotation_switch
     for _ in range(max_new_tokens):
         if switch is not None and cache.length <= switch < len(ids):
             cache.reset()

@@ -21,7 +21,7 @@ from tfcli.generate.sampling import Choose, greedy, sampler
 from tfcli.generate.settings import TextSettings, read_settings
 from tfcli.generate.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
 from tfcli.generate.tasks import ANSWERS, new_tokens, room_after, text_task
-from tfcli.models.config import ModelConfig
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model
 from tfcli.ready import load_ready
 from tfcli.recipe.job import Job
@@ -46,8 +46,8 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     checkpoint = open_model(spec.model)
     for note in checkpoint.notes:
         job.console.note(note)
-    folder, config = checkpoint.beside, checkpoint.model_config
-    task = text_task(config)
+    task = text_task(checkpoint.model_config)
+    folder, config = checkpoint.beside, checkpoint.model_config.text
     tokenizer = load_tokenizer(folder)
     check_fits(tokenizer, config, spec.model)
     if tokenizer.chat_template is not None and not spec.chat:
@@ -107,8 +107,8 @@ def answer_one(
     Raises:
         UsageError, WorkError: as `run`.
     """
-    folder, config = checkpoint.beside, checkpoint.model_config
-    task = text_task(config)
+    task = text_task(checkpoint.model_config)
+    folder, config = checkpoint.beside, checkpoint.model_config.text
     assert spec.prompt is not None, "the caller gives a prompt"
     ids = prompt_ids(spec.prompt, spec, checkpoint, tokenizer, task)
     length = new_length(spec, task, ids, config)
@@ -118,7 +118,7 @@ def answer_one(
     return writing.answer(spec.prompt, ids, length, _nowhere, lambda count: None)
 
 
-def new_length(spec: GenerateSpec, task: str, ids: Sequence[int], config: ModelConfig) -> int:
+def new_length(spec: GenerateSpec, task: str, ids: Sequence[int], config: TextConfig) -> int:
     """How many new tokens come after a prompt at most: what is asked for, as far as there is room.
 
     A text mostly ends before, so that asking for more than fits is no reason to make none.
@@ -228,7 +228,7 @@ def _screen(job: Job, total: int) -> Iterator[tuple[Write, Callable[[int], None]
 def text_settings(
     spec: GenerateSpec,
     generation_config: Mapping[str, Any],
-    config: ModelConfig,
+    config: TextConfig,
     tokenizer: Tokenizer,
     console: Console,
 ) -> TextSettings:
@@ -269,7 +269,7 @@ def prompt_ids(
     if task == ANSWERS:
         return ids
     ids = ids[: len(ids) - len(tokenizer.suffix)]  # an EOS would end it before it began
-    declared = (tokenizer.bos_id, checkpoint.model_config.bos_token_id)
+    declared = (tokenizer.bos_id, checkpoint.model_config.text.bos_token_id)
     return ids or [bos for bos in declared if bos is not None][:1]
 
 

@@ -11,7 +11,7 @@ from tfcli.generate.loop import processed
 from tfcli.generate.rules import Process
 from tfcli.generate.sampling import Choose, greedy
 from tfcli.models.cache import Cache, StaticCache
-from tfcli.models.config import ModelConfig
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
 
 
@@ -47,7 +47,7 @@ def generate_seq2seq(
     states: torch.Tensor | None = model.encode(_row(source_ids, model.device))
     if cache is None:
         # The start takes a place; the last token is chosen and never fed back.
-        cache = StaticCache(max_new_tokens, model.config)
+        cache = StaticCache(max_new_tokens, model.config.text)
     for _ in range(max_new_tokens):
         new = _row(target[cache.length :], model.device)
         # Every layer keeps what it made of the states, so they are given once.
@@ -61,7 +61,7 @@ def generate_seq2seq(
         target.append(token)
 
 
-def check_source(source_ids: Sequence[int], config: ModelConfig) -> None:
+def check_source(source_ids: Sequence[int], config: TextConfig) -> None:
     """Refuse a source that is longer than the model's positions, or empty.
 
     Raises:

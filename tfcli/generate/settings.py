@@ -12,7 +12,7 @@ from typing import Any
 
 from tfcli.errors import WorkError
 from tfcli.generate.rules import NEVER, Rules
-from tfcli.models.config import ModelConfig
+from tfcli.models.configs.text import TextConfig
 
 WHERE = "generation_config.json"
 UNLESS: dict[str, tuple[Any, ...]] = {
@@ -61,7 +61,7 @@ class TextSettings:
         return self.rules.forced_bos
 
 
-def read_settings(generation_config: Mapping[str, Any], config: ModelConfig) -> TextSettings:
+def read_settings(generation_config: Mapping[str, Any], config: TextConfig) -> TextSettings:
     """The settings of a checkpoint.
 
     Args:
@@ -102,7 +102,7 @@ def read_settings(generation_config: Mapping[str, Any], config: ModelConfig) -> 
     )
 
 
-def stop_ids(generation_config: Mapping[str, Any], config: ModelConfig) -> set[int]:
+def stop_ids(generation_config: Mapping[str, Any], config: TextConfig) -> set[int]:
     """The ids that end a text: generation_config.json's, else config.json's."""
     key = "eos_token_id"
     found = generation_config.get(key, config.eos_token_id)

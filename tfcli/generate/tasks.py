@@ -11,7 +11,8 @@ from tfcli.generate.rules import processes
 from tfcli.generate.sampling import Choose
 from tfcli.generate.seq2seq import check_source, generate_seq2seq
 from tfcli.generate.settings import TextSettings
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
@@ -20,18 +21,19 @@ CONTINUES, ANSWERS = "causal-lm", "seq2seq-lm"
 """A text is continued; or it is read, and another one is written."""
 
 
-def text_task(config: ModelConfig) -> str:
+def text_task(config: BaseConfig) -> str:
     """The head that a model makes text with.
 
     Raises:
         UsageError: its family has none, or the config takes from it what texts are made with.
     """
     heads = get_family(config.model_type).heads
+    both_ways = config.has_text and config.text.both_ways
     for task in (CONTINUES, ANSWERS):
-        if task in heads and not config.both_ways:
+        if task in heads and not both_ways:
             return task
     can = ", ".join(task for task in heads if task != CONTINUES)
-    reason = " with tokens that see those after them" if config.both_ways else ""
+    reason = " with tokens that see those after them" if both_ways else ""
     raise UsageError(
         f"{config.model_type}{reason} cannot generate text",
         where="model",
@@ -39,7 +41,7 @@ def text_task(config: ModelConfig) -> str:
     )
 
 
-def room_after(task: str, prompt: Sequence[int], config: ModelConfig) -> int:
+def room_after(task: str, prompt: Sequence[int], config: TextConfig) -> int:
     """How many new tokens the model has positions for, at least one.
 
     Args:

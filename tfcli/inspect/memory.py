@@ -20,7 +20,7 @@ from collections.abc import Mapping
 
 from tfcli.checkpoints.io.dtypes import BITS, FLOATS, TORCH_NAMES
 from tfcli.inspect.spec import Memory
-from tfcli.models.config import ModelConfig
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.limits import LIMIT
 
 DEFAULT_CONTEXT = 4096
@@ -28,7 +28,7 @@ _TRAIN_BYTES = 4 + 4 + 8
 
 
 def estimate(
-    config: ModelConfig | None,
+    config: TextConfig | None,
     task: str | None,
     *,
     nbytes: int,
@@ -64,13 +64,13 @@ def estimate(
     )
 
 
-def longest(config: ModelConfig) -> int:
+def longest(config: TextConfig) -> int:
     """Tokens of the config's longest sequence."""
     return config.longest_input if config.longest_input < LIMIT else DEFAULT_CONTEXT
 
 
 def while_running(
-    config: ModelConfig, task: str | None, context: int, size: float
+    config: TextConfig, task: str | None, context: int, size: float
 ) -> tuple[int, int]:
     """Bytes of the key/value cache and of the activations of one sequence.
 

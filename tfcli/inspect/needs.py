@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from tfcli.inspect.memory import longest, while_running
 from tfcli.inspect.spec import DeviceMemory, Need, TensorLine
-from tfcli.models.config import ModelConfig
+from tfcli.models.configs.text import TextConfig
 
 RANK = 16
 GROUP = 128
@@ -28,7 +28,7 @@ _IN_A_BLOCK = re.compile(r"(^|\.)\d+\.")
 
 
 def needs(
-    config: ModelConfig | None,
+    config: TextConfig | None,
     task: str | None,
     parameters: int,
     tensors: Sequence[TensorLine],
@@ -73,7 +73,7 @@ def needs(
     return found
 
 
-def _linears(config: ModelConfig | None, tensors: Iterable[TensorLine]) -> list[tuple[int, int]]:
+def _linears(config: TextConfig | None, tensors: Iterable[TensorLine]) -> list[tuple[int, int]]:
     """Rows and columns of every linear in the blocks; each of a stack of experts counts."""
     vocabulary = None if config is None else config.vocab_size
     found = []

@@ -22,7 +22,7 @@ from tfcli.inspect.remote import open_remote
 from tfcli.inspect.spec import InspectResult, InspectSpec
 from tfcli.inspect.stored import Stored
 from tfcli.inspect.tokenizer import find_tokenizer
-from tfcli.models.config import ModelConfig
+from tfcli.models.config import BaseConfig
 from tfcli.models.registry import get_family, read_config
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.chat_folder import find_templates
@@ -54,6 +54,7 @@ def describe(stored: Stored, context: int | None = None) -> InspectResult:
     """
     config = stored.config or {}
     parsed, task, problem = _understood(stored)
+    text = parsed.text if parsed is not None and parsed.has_text else None
     home, tokenizer, template = stored.companions, stored.tokenizer, stored.chat_template
     if home is not None:
         tokenizer, template = find_tokenizer(home), bool(find_templates(home))
@@ -76,7 +77,7 @@ def describe(stored: Stored, context: int | None = None) -> InspectResult:
         tokenizer=tokenizer,
         chat_template=template,
         memory=estimate(
-            parsed,
+            text,
             task,
             nbytes=stored.nbytes,
             parameters=stored.parameters,
@@ -85,7 +86,7 @@ def describe(stored: Stored, context: int | None = None) -> InspectResult:
         ),
         needs=[]
         if stored.adapter is not None
-        else needs(parsed, task, stored.parameters, stored.tensors, here, context),
+        else needs(text, task, stored.parameters, stored.tensors, here, context),
         machine=here,
         adapter=stored.adapter,
         gguf=stored.gguf,
@@ -94,7 +95,7 @@ def describe(stored: Stored, context: int | None = None) -> InspectResult:
     )
 
 
-def _understood(stored: Stored) -> tuple[ModelConfig | None, str | None, str | None]:
+def _understood(stored: Stored) -> tuple[BaseConfig | None, str | None, str | None]:
     """The family's config, the task, and why there is none of one or the other."""
     config: Mapping[str, Any] | None = stored.config
     if config is None:

@@ -101,9 +101,9 @@ def _stop_too(base: Checkpoint, folder: Path, vocabulary: int | None, console: C
 
     try:
         tokenizer = load_tokenizer(folder)
-        end, rows = tokenizer.eos_id, vocabulary or base.model_config.vocab_size
+        end, rows = tokenizer.eos_id, vocabulary or base.model_config.text.vocab_size
         said = load_generation_config(folder)
-        known = stop_ids(said, base.model_config)
+        known = stop_ids(said, base.model_config.text)
     except Problem as error:
         console.note(f"whether its end of text is the base's is not known: {error.what}")
         return

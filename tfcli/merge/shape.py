@@ -107,7 +107,7 @@ def _candidates(
     counts = sorted({shape[0] for shape in odd.values() if shape})
     for task in tasks:
         other = None if task == own else task
-        for size in (None, *(count for count in counts if count != config.vocab_size)):
+        for size in (None, *(count for count in counts if count != config.text.vocab_size)):
             for labels in (None, *counts):
                 content = dict(base.config)
                 if other is not None:

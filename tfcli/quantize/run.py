@@ -176,8 +176,8 @@ def _calibration(
     spec: QuantizeSpec, job: Job, checkpoint: Checkpoint
 ) -> tuple[Tensor, Calibration]:
     """Token windows, [windows, sequence_length], and what to report of them."""
-    positions = checkpoint.model_config.longest_input
-    length = spec.sequence_length or min(512, checkpoint.model_config.trained_length)
+    positions = checkpoint.model_config.text.longest_input
+    length = spec.sequence_length or min(512, checkpoint.model_config.text.trained_length)
     if length > positions:
         raise UsageError(
             f"{length} is more than the model's {positions} positions",

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from tfcli.errors import WorkError
 
 if TYPE_CHECKING:
-    from tfcli.models.config import ModelConfig
+    from tfcli.models.configs.text import TextConfig
     from tfcli.tokenizers.load import Tokenizer
 
 
-def check_fits(tokenizer: Tokenizer, config: ModelConfig, where: str) -> None:
+def check_fits(tokenizer: Tokenizer, config: TextConfig, where: str) -> None:
     """Refuse a tokenizer whose ids go past the embedding table of a model.
 
     Added tokens may: some checkpoints have tokens of another modality that their text model
@@ -33,7 +33,7 @@ def check_fits(tokenizer: Tokenizer, config: ModelConfig, where: str) -> None:
         )
 
 
-def check_ids(ids: Sequence[int], config: ModelConfig, where: str) -> None:
+def check_ids(ids: Sequence[int], config: TextConfig, where: str) -> None:
     """Refuse ids that a model has no embedding for.
 
     Raises:

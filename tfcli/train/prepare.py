@@ -17,7 +17,8 @@ from tfcli.console import Console
 from tfcli.data.documents import read_documents
 from tfcli.data.tokens import token_stream
 from tfcli.errors import ModelError, UsageError, WorkError
-from tfcli.models.config import ModelConfig, config_from_recipe
+from tfcli.models.config import config_from_recipe
+from tfcli.models.configs.text import TextConfig
 from tfcli.train.batches import Stream, derive_seed
 from tfcli.train.optimizer import require_optimizer
 from tfcli.train.spec import TrainSpec
@@ -66,7 +67,7 @@ def tokenizer_folder(spec: TrainSpec, start: Checkpoint | None) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def new_config(values: dict[str, Any], tokenizer: Tokenizer) -> ModelConfig:
+def new_config(values: dict[str, Any], tokenizer: Tokenizer) -> TextConfig:
     """The config of a new model; the tokenizer fills in what it leaves open of the vocabulary."""
     means_more = tokenizer.pad_id in (tokenizer.bos_id, tokenizer.eos_id)
     ids = {
@@ -78,12 +79,12 @@ def new_config(values: dict[str, Any], tokenizer: Tokenizer) -> ModelConfig:
         "pad_token_id": None if means_more else tokenizer.pad_id,
     }
     try:
-        return config_from_recipe({**ids, **values})
+        return config_from_recipe({**ids, **values}).text
     except ModelError as error:
         raise UsageError(error.what, where=f"config: {error.where}", fix=error.fix) from error
 
 
-def check_config(config: ModelConfig, spec: TrainSpec, tokenizer: Tokenizer) -> None:
+def check_config(config: TextConfig, spec: TrainSpec, tokenizer: Tokenizer) -> None:
     """Refuse a model that the tokenizer or the windows do not fit.
 
     Raises:
@@ -167,7 +168,7 @@ def _require_window(stream: torch.Tensor, key: str, length: int) -> None:
         )
 
 
-def build_model(spec: TrainSpec, config: ModelConfig | None, start: Checkpoint | None) -> Model:
+def build_model(spec: TrainSpec, config: TextConfig | None, start: Checkpoint | None) -> Model:
     """The model to train, float32, on the CPU: new where there is a config, else loaded.
 
     No row of its token table is frozen. A model's pad_token_id may be a token that texts use, as

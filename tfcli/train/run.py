@@ -68,7 +68,7 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
     dtype = DTYPES[spec.dtype] if spec.dtype else start_dtype(start)
     model = build_model(spec, config, start)
     if config is None:
-        check_config(model.config, spec, tokenizer)
+        check_config(model.config.text, spec, tokenizer)
 
     feed = Feed(
         stream=text.stream,
@@ -252,8 +252,8 @@ def _write(
 def _generation_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:
     """What tools that generate need to know of a new model: where a text begins and ends."""
     ids = {
-        "bos_token_id": model.config.bos_token_id,
-        "eos_token_id": model.config.eos_token_id,
+        "bos_token_id": model.config.text.bos_token_id,
+        "eos_token_id": model.config.text.eos_token_id,
         "pad_token_id": tokenizer.pad_id,
     }
     return {name: value for name, value in ids.items() if value is not None}

@@ -15,7 +15,7 @@ HEADS = (1, 6, 8, 12, 32, 71, 112)
 
 
 def context(length: int, **more: torch.Tensor) -> Context:
-    return begin(torch.zeros(1, length, dtype=torch.long), **more)
+    return begin(torch.zeros(1, length, 1), **more)
 
 
 @pytest.mark.parametrize("heads", HEADS)
@@ -48,7 +48,7 @@ def test_a_cached_step_has_the_last_row_of_the_whole():
     alibi, cache = Alibi(2), DynamicCache()
     cache.update(0, torch.zeros(1, 2, 5, 4), torch.zeros(1, 2, 5, 4))
     cache.length = 5
-    step = begin(torch.zeros(1, 1, dtype=torch.long), cache=cache)
+    step = begin(torch.zeros(1, 1, 1), cache=cache)
     assert torch.equal(alibi.bias(step, 0), alibi.bias(context(6), 0)[:, :, -1:])
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tfcli.errors import UsageError, WorkError
-from tfcli.models.config import ModelConfig
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.errors import hint
 from tfcli.models.registry import get_family, read_config
 
@@ -93,7 +93,7 @@ def is_flagai(data: Mapping[str, Any]) -> bool:
     )
 
 
-def to_core(data: Mapping[str, Any], kind: str) -> ModelConfig:
+def to_core(data: Mapping[str, Any], kind: str) -> TextConfig:
     """The core's config for a config.json.
 
     One with a model_type is Hugging Face's and means what it means there. One without is FlagAI's:
@@ -108,7 +108,7 @@ def to_core(data: Mapping[str, Any], kind: str) -> ModelConfig:
             out.update(_labels(data["class_num"]))
         elif "class_num" in data:
             out["class_num"] = data["class_num"]
-        return read_config(out)
+        return read_config(out).text
     out = {**data, "model_type": kind}
     if kind == "bert":
         epsilon = out.pop("layernorm_epsilon", None)
@@ -125,7 +125,7 @@ def to_core(data: Mapping[str, Any], kind: str) -> ModelConfig:
         out["tie_word_embeddings"] = False  # its head is always apart, and nothing is scaled
     if kind != "glm" and "class_num" in out:
         out.update(_labels(out.pop("class_num")))
-    return read_config(out)
+    return read_config(out).text
 
 
 def to_flagai(data: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _labels(count: Any) -> dict[str, Any]:
     return {"num_labels": count, "id2label": None, "label2id": None}
 
 
-def _require_same(config: ModelConfig, key: str, value: Any) -> None:
+def _require_same(config: TextConfig, key: str, value: Any) -> None:
     if getattr(config, key) != value:
         raise WorkError(
             f"FlagAI's class takes {key} to be {value!r}, here it is {getattr(config, key)!r}: "

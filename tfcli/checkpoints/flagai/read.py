@@ -12,7 +12,7 @@ from tfcli.checkpoints.flagai.configs import kind_of, to_core
 from tfcli.checkpoints.flagai.folders import task_of
 from tfcli.checkpoints.flagai.tensors import differ, from_flagai
 from tfcli.checkpoints.flagai.weights import is_weights, open_weights
-from tfcli.models.config import ModelConfig
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.registry import get_family
 
 
@@ -38,7 +38,7 @@ def read(path: Path, asked: Reading) -> Checkpoint:
     )
 
 
-def _with_labels(core: ModelConfig, tensors: Mapping[str, TensorEntry]) -> ModelConfig:
+def _with_labels(core: TextConfig, tensors: Mapping[str, TensorEntry]) -> TextConfig:
     """The config with as many classes as the head has rows."""
     for name in ("classifier.weight", "multichoice_head.weight"):
         if name in tensors and not core.id2label:

@@ -20,7 +20,7 @@ from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError, hint
 
 if TYPE_CHECKING:
-    from tfcli.models.config import ModelConfig
+    from tfcli.models.configs.text import TextConfig
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ _MISSING = {
 _READ_AS = {("gpt2", "intermediate_size"): "n_inner"}
 
 
-def write_hparams(config: ModelConfig, dialect: GGUFDialect) -> dict[str, Value]:
+def write_hparams(config: TextConfig, dialect: GGUFDialect) -> dict[str, Value]:
     """The GGUF keys of a config, without the tokenizer's."""
     arch = dialect.arch
     found = {"general.architecture": Value("string", arch)}

@@ -17,7 +17,7 @@ from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
 if TYPE_CHECKING:
-    from tfcli.models.config import ModelConfig
+    from tfcli.models.configs.text import TextConfig
 
 _LINEAR = {"factor": "factor"}
 _YARN = {
@@ -43,7 +43,7 @@ def rotated(config: Any) -> int:
     return int(config.head_dim * rope.get("partial_rotary_factor", 1.0))
 
 
-def write_positions(config: ModelConfig, model_type: str) -> dict[str, Value]:
+def write_positions(config: TextConfig, model_type: str) -> dict[str, Value]:
     """The keys of a config's rotary settings, without the architecture."""
     rope = rope_of(config)
     if rope is None:
@@ -110,7 +110,7 @@ def _longrope_scale(rope: Mapping[str, Any], length: int, original: int) -> floa
     return math.sqrt(1 + math.log(ratio) / math.log(original))
 
 
-def write_tables(config: ModelConfig) -> dict[str, list[float]]:
+def write_tables(config: TextConfig) -> dict[str, list[float]]:
     """The rotary tensors of a config: name -> values, float32 in the file."""
     rope = rope_of(config)
     if rope is None:

@@ -27,7 +27,7 @@ from tfcli.errors import ModelError, WorkError, hint
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tfcli.models.config import ModelConfig
+    from tfcli.models.configs.text import TextConfig
 
 QUANTIZATION_VERSION = 2
 _TOKENIZERS = ("tokenizer*.json", "vocab.*", "*.model", "*.spm", "*.tiktoken")
@@ -70,7 +70,7 @@ def plan_to_gguf(
             fix=hint(model_type, BY_MODEL_TYPE),
         )
     try:
-        config = read_config(content)
+        config = read_config(content).text
     except ModelError as error:
         raise located(error, str(view.path)) from error
     require_suitable(config, where)
@@ -120,7 +120,7 @@ def _table(name: str, values: list[float]) -> Target:
     return Target(name, "F32", (len(values),), (), "F32", "made", "from config.json", "", 0, parts)
 
 
-def _late(view: Checkpoint, config: ModelConfig, plan: Plan, tokenizer: bool) -> dict[str, Value]:
+def _late(view: Checkpoint, config: TextConfig, plan: Plan, tokenizer: bool) -> dict[str, Value]:
     """What depends on values, and the tokenizer where the plan was made without it."""
     if plan.tied:
         require_ties(view)

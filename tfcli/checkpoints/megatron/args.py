@@ -18,9 +18,9 @@ from tfcli.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from tfcli.models.config import ModelConfig
     from tfcli.models.configs.gpt2 import GPT2Config
     from tfcli.models.configs.llama import LlamaConfig
+    from tfcli.models.configs.text import TextConfig
 
 DIVISIBLE_BY = 128
 """The vocabulary of each part is filled up to a multiple of this, as Megatron does by itself."""
@@ -38,7 +38,7 @@ def padded_rows(vocab: int, parts: int) -> int:
     return -(-vocab // multiple) * multiple
 
 
-def model_arguments(config: ModelConfig) -> dict[str, Any]:
+def model_arguments(config: TextConfig) -> dict[str, Any]:
     """The arguments that say what a model is.
 
     Raises:
@@ -68,7 +68,7 @@ def model_arguments(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def file_arguments(config: ModelConfig, parts: int, dtype: torch.dtype, tied: bool) -> Namespace:
+def file_arguments(config: TextConfig, parts: int, dtype: torch.dtype, tied: bool) -> Namespace:
     """All arguments, for a checkpoint in `parts` files.
 
     Args:

@@ -65,7 +65,7 @@ def dialect(family: str, version: float, parts: int) -> Dialect:
 def _facts(config: Mapping[str, Any], parts: int) -> Facts:
     from tfcli.models.registry import read_config
 
-    parsed = read_config(config)
+    parsed = read_config(config).text
     heads, head_dim = parsed.num_attention_heads, parsed.head_dim
     groups = parsed.num_key_value_heads or heads
     sizes = {

@@ -31,7 +31,7 @@ from tfcli.checkpoints.torch.serialize import write_torch
 from tfcli.files import write_text
 
 if TYPE_CHECKING:
-    from tfcli.models.config import ModelConfig
+    from tfcli.models.configs.text import TextConfig
 
 VERSION = 3.0
 TAG = "release"
@@ -98,10 +98,10 @@ def _ranks(plan: Plan, parts: int) -> list[list[PendingTensor]]:
     return divide(plan.tensors, names, plan.config, parts)
 
 
-def _config(view: Checkpoint) -> ModelConfig:
+def _config(view: Checkpoint) -> TextConfig:
     from tfcli.models.registry import read_config
 
-    return read_config(view.config)
+    return read_config(view.config).text
 
 
 def _main_type(items: list[Planned]) -> str:

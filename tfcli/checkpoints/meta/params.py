@@ -199,7 +199,7 @@ def params_of(config: RotaryConfig) -> dict[str, Any]:
         "n_heads": config.num_attention_heads,
         "n_kv_heads": config.num_key_value_heads,
         "vocab_size": config.vocab_size,
-        "norm_eps": config.rms_norm_eps,  # type: ignore[attr-defined]
+        "norm_eps": config.rms_norm_eps,
         "rope_theta": rope["rope_theta"],
     }
     if kind == "mistral":

@@ -64,7 +64,7 @@ def dialect(vocab: int) -> Dialect:
 def _facts(config: Mapping[str, Any]) -> Facts:
     from tfcli.models.registry import read_config
 
-    parsed = read_config(config)
+    parsed = read_config(config).text
     sizes = {
         "dim": parsed.hidden_size,
         "heads": parsed.num_attention_heads * parsed.head_dim,

@@ -24,7 +24,7 @@ _ANGLES = {r"(?:local_|global_)?freqs_cis": "rotary angles, computed from the co
 def _facts(config: Mapping[str, Any]) -> Facts:
     from tfcli.models.registry import read_config
 
-    parsed = read_config(config)
+    parsed = read_config(config).text
     heads, groups = parsed.num_attention_heads, parsed.num_key_value_heads
     head_dim = parsed.head_dim
     sizes = {"heads": heads * head_dim, "kv": groups * head_dim}

@@ -39,7 +39,7 @@ def batch(model: Model, shape: Shape, seed: int) -> Inputs:
     ids, target = found.pop("input_ids"), found.pop("decoder_input_ids", None)
     mask = torch.ones_like(ids)
     rows, masks = ids.view(-1, ids.shape[-1]), mask.view(-1, ids.shape[-1])
-    padding = 0 if model.config.pad_token_id is None else model.config.pad_token_id
+    padding = model.config.text.pad_token_id or 0
     if shape.left:
         rows[0, : shape.left], masks[0, : shape.left] = padding, 0
     if shape.right:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tfcli.models.config import ModelConfig
+from tfcli.models.configs.text import TextConfig
 from tfcli.models.heads.seq2seq import Seq2Seq
 from tfcli.models.model import Model
 
@@ -26,7 +26,7 @@ def sample_inputs(model: Model, seed: int, rows: int, length: int) -> dict[str, 
         length: tokens of a text; fewer where the model takes fewer.
     """
     generator = torch.Generator().manual_seed(seed)
-    config = model.config
+    config = model.config.text
     shape = (rows, min(length, config.longest_input))
     if model.task == "multiple-choice":
         shape = (rows * CHOICES, shape[1])
@@ -38,7 +38,7 @@ def sample_inputs(model: Model, seed: int, rows: int, length: int) -> dict[str, 
         )
         if end is not None and end < config.token_id_limit:
             ids[:, -1] = end  # where classifiers look
-        if "decoder" in model.parts:
+        if "decoder" in model.stacks:
             words = model.body.get_parameter("decoder.embed_tokens.weight").shape[0]
             inputs["decoder_input_ids"] = _ids(shape, words, config, generator)
     else:
@@ -51,7 +51,7 @@ def sample_inputs(model: Model, seed: int, rows: int, length: int) -> dict[str, 
 
 
 def _ids(
-    shape: tuple[int, int], limit: int, config: ModelConfig, generator: torch.Generator
+    shape: tuple[int, int], limit: int, config: TextConfig, generator: torch.Generator
 ) -> Tensor:
     """Ids below a limit, but for that of padding: [b, s]."""
     padding = config.pad_token_id

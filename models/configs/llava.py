@@ -1,0 +1,60 @@
+"""LLaVA's config (transformers: LlavaConfig)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from tfcli.models.config import require, require_activation
+from tfcli.models.configs.multimodal import VisionLanguageConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LlavaConfig(VisionLanguageConfig):
+    """LLaVA 1.5 and the checkpoints of its shape."""
+
+    model_type: ClassVar[str] = "llava"
+    aliases: ClassVar[dict[str, str]] = {"image_token_index": "image_token_id"}
+
+    image_token_id: int = 32000
+    image_seq_length: int = 576
+    projector_hidden_act: str = "gelu"
+    vision_feature_select_strategy: str = "default"
+    vision_feature_layer: int | list[int] = -2
+    multimodal_projector_bias: bool = True
+
+    @classmethod
+    def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:
+        for field in cls.nested:  # both are there by default
+            data.setdefault(field, {})
+        text = data["text_config"]
+        if isinstance(text, dict) and text.get("tie_word_embeddings") and text.get("model_type"):
+            # Earlier checkpoints say so of the part.
+            data["tie_word_embeddings"] = data.get("tie_word_embeddings") or True
+        return data
+
+    @property
+    def image_token(self) -> int:
+        return self.image_token_id
+
+    @property
+    def feature_layers(self) -> list[int]:
+        """Whose states are the features of an image, side by side."""
+        layers = self.vision_feature_layer
+        return layers if isinstance(layers, list) else [layers]
+
+    def check(self) -> None:
+        super().check()
+        require_activation(self.projector_hidden_act, "projector_hidden_act")
+        require(
+            self.vision_feature_select_strategy in ("default", "full"),
+            "vision_feature_select_strategy",
+            f"is {self.vision_feature_select_strategy!r}; supported: 'default', 'full'",
+        )
+        depth = getattr(self.vision_config, "num_hidden_layers", 0)
+        for layer in self.feature_layers:
+            require(
+                -depth - 1 <= layer <= depth,
+                "vision_feature_layer",
+                f"is {layer}, but the tower has {depth} layers",
+            )

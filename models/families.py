@@ -1,0 +1,629 @@
+"""The families that are built in, as data. Importing this imports no torch.
+
+By convention a family's config is `configs/<module>.py: <Stem>Config` and its backbone
+`<room>/<module>.py: <Stem>Model`, where the module is its model_type; an entry says only what
+differs from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tfcli.models.family import Family
+
+# Types that some parameters are not cast to: those whose numbers end at 65504, or all of two bytes.
+NOT_FP16 = ("float16",)
+NOT_HALF = ("float16", "bfloat16")
+# task -> how the names of its classes end in `architectures`
+SUFFIXES = {
+    "causal-lm": "ForCausalLM",
+    "masked-lm": "ForMaskedLM",
+    "seq2seq-lm": "ForConditionalGeneration",
+    "sequence-classification": "ForSequenceClassification",
+    "token-classification": "ForTokenClassification",
+    "question-answering": "ForQuestionAnswering",
+    "multiple-choice": "ForMultipleChoice",
+    "embedding": "Model",
+    "pretraining": "ForPreTraining",
+    "image-classification": "ForImageClassification",
+    "feature-maps": "Backbone",
+    "contrastive": "Model",
+    "image-text-to-text": "ForConditionalGeneration",
+    "speech-seq2seq": "ForConditionalGeneration",
+    "ctc": "ForCTC",
+}
+_HEADS = "tfcli.models.heads"
+DECODER_HEADS = {
+    "causal-lm": f"{_HEADS}.causal_lm:CausalLM",
+    "sequence-classification": f"{_HEADS}.sequence_classification:LastTokenClassification",
+    "token-classification": f"{_HEADS}.token_classification:TokenScore",
+    "question-answering": f"{_HEADS}.question_answering:QuestionAnswering",
+    "embedding": f"{_HEADS}.embedding:Embedding",
+}
+ENCODER_HEADS = {
+    "sequence-classification": f"{_HEADS}.sequence_classification:SequenceClassification",
+    "token-classification": f"{_HEADS}.token_classification:TokenClassification",
+    "question-answering": f"{_HEADS}.question_answering:QuestionAnswering",
+    "multiple-choice": f"{_HEADS}.multiple_choice:MultipleChoice",
+    "embedding": f"{_HEADS}.embedding:Embedding",
+}
+# Where the modules of a family's own are, by its kind.
+ROOMS = {
+    "decoder": "text",
+    "recurrent": "text",
+    "encoder": "text",
+    "encoder-decoder": "text",
+    "vision": "vision",
+    "audio": "audio",
+    "dual encoder": "multimodal",
+    "vision-language": "multimodal",
+}
+
+
+def but(heads: Mapping[str, str], *tasks: str) -> dict[str, str]:
+    """The heads but those of some tasks."""
+    return {task: heads[task] for task in heads if task not in tasks}
+
+
+def only(heads: Mapping[str, str], *tasks: str) -> dict[str, str]:
+    """The heads of some tasks."""
+    return {task: heads[task] for task in tasks}
+
+
+def family(
+    model_type: str,
+    stem: str,
+    kind: str,
+    heads: Mapping[str, str],
+    *features: str,
+    config: str | None = None,
+    backbone: str | None = None,
+    names: Mapping[str, str] | None = None,
+    aliases: Mapping[str, str] | None = None,
+    keep_fp32: Mapping[str, tuple[str, ...]] | None = None,
+) -> Family:
+    """A family whose class names are a stem and a suffix, such as `Qwen3ForCausalLM`.
+
+    Args:
+        stem: how its class names begin.
+        heads: task -> `module:Class`; those of its own below `tfcli.models`.
+        features: what it has that others lack, for the documentation.
+        config: `module:Class` below `tfcli.models.configs`, where it is not the convention's.
+        backbone: the same below the room of its kind.
+        names: task -> class name, where it is not the stem and the task's suffix.
+
+    The others are those of `Family`.
+    """
+    module = model_type.replace("-", "_")
+    return Family(
+        model_type=model_type,
+        kind=kind,
+        config=f"tfcli.models.configs.{config or f'{module}:{stem}Config'}",
+        backbone=f"tfcli.models.{ROOMS[kind]}.{backbone or f'{module}:{stem}Model'}",
+        heads={task: _whole_path(head) for task, head in heads.items()},
+        names={task: stem + SUFFIXES[task] for task in heads if task in SUFFIXES}
+        | dict(names or {}),
+        aliases=aliases or {},
+        features=features,
+        keep_fp32=keep_fp32 or {},
+    )
+
+
+def _whole_path(head: str) -> str:
+    return head if head.startswith("tfcli.") else f"tfcli.models.{head}"
+
+
+_LM_ALONE = only(DECODER_HEADS, "causal-lm", "embedding")
+_NO_SPANS = but(DECODER_HEADS, "question-answering")
+_NO_TOKENS = but(DECODER_HEADS, "token-classification")
+_TEXTS = only(DECODER_HEADS, "causal-lm", "sequence-classification", "embedding")
+# Earlier decoders call the linear of a token's label `classifier`, as encoders do.
+_EARLIER = DECODER_HEADS | only(ENCODER_HEADS, "token-classification")
+
+_DECODERS = (
+    family(
+        "llama",
+        "Llama",
+        "decoder",
+        DECODER_HEADS,
+        "rotary in all scalings",
+        "grouped queries",
+        aliases={"LLaMAForCausalLM": "causal-lm"},
+    ),
+    family("mistral", "Mistral", "decoder", DECODER_HEADS, "sliding window"),
+    family(
+        "qwen2",
+        "Qwen2",
+        "decoder",
+        DECODER_HEADS,
+        "biases on queries, keys and values",
+        "windows in the upper layers",
+    ),
+    family(
+        "qwen3",
+        "Qwen3",
+        "decoder",
+        DECODER_HEADS,
+        "norms of queries and keys",
+        "windows in the upper layers",
+    ),
+    family("gemma", "Gemma", "decoder", _NO_SPANS, "scaled embeddings", "norms stored less 1"),
+    family(
+        "gemma2",
+        "Gemma2",
+        "decoder",
+        _NO_SPANS,
+        "capped scores and logits",
+        "windows by layer",
+        "norms before and after",
+    ),
+    family(
+        "gemma3_text",
+        "Gemma3Text",
+        "decoder",
+        _TEXTS,
+        "windows and positions by layer",
+        "norms of queries and keys",
+        "both directions",
+        config="gemma3:Gemma3Config",
+        backbone="gemma3:Gemma3Model",
+        names={"causal-lm": "Gemma3ForCausalLM"},
+    ),
+    family("phi3", "Phi3", "decoder", _NO_SPANS, "fused linears", "LongRoPE", "sliding window"),
+    family(
+        "smollm3",
+        "SmolLM3",
+        "decoder",
+        DECODER_HEADS,
+        "layers without positions",
+        "windows by layer",
+    ),
+    family(
+        "stablelm",
+        "StableLm",
+        "decoder",
+        _NO_SPANS,
+        "rotary in a part of each head",
+        "layer norms",
+        "parallel residual",
+    ),
+    family(
+        "cohere",
+        "Cohere",
+        "decoder",
+        _LM_ALONE,
+        "parallel blocks",
+        "interleaved rotary",
+        "norms of queries and keys",
+    ),
+    family(
+        "olmo2",
+        "Olmo2",
+        "decoder",
+        _TEXTS,
+        "norms after attention and mlp",
+        "norms of queries and keys",
+    ),
+    family(
+        "glm4",
+        "Glm4",
+        "decoder",
+        _NO_SPANS,
+        "norms before and after",
+        "interleaved rotary in a part of each head",
+    ),
+    family(
+        "granite",
+        "Granite",
+        "decoder",
+        _LM_ALONE,
+        "factors on embeddings, scores, residuals and logits",
+    ),
+    family("starcoder2", "Starcoder2", "decoder", _NO_SPANS, "layer norms", "sliding window"),
+)
+
+_MIXTURES = (
+    family(
+        "mixtral",
+        "Mixtral",
+        "decoder",
+        DECODER_HEADS,
+        "mixture of experts",
+        "sliding window",
+    ),
+    family(
+        "qwen2_moe",
+        "Qwen2Moe",
+        "decoder",
+        DECODER_HEADS,
+        "mixture of experts in some layers",
+        "gated shared expert",
+        "sliding window",
+    ),
+    family(
+        "qwen3_moe",
+        "Qwen3Moe",
+        "decoder",
+        DECODER_HEADS,
+        "mixture of experts in some layers",
+        "norms of queries and keys",
+    ),
+    family(
+        "olmoe",
+        "Olmoe",
+        "decoder",
+        _LM_ALONE,
+        "mixture of experts",
+        "norms of queries and keys",
+        "clipped attention",
+    ),
+    family(
+        "deepseek_v3",
+        "DeepseekV3",
+        "decoder",
+        _NO_SPANS,
+        "latent attention",
+        "mixture of experts in groups",
+        "shared experts",
+        keep_fp32={r"e_score_correction_bias$": NOT_HALF},
+    ),
+    family(
+        "gpt_oss",
+        "GptOss",
+        "decoder",
+        _NO_SPANS,
+        "mixture of experts",
+        "attention sinks",
+        "alternating windows",
+        keep_fp32={r"norm\.weight$": NOT_FP16},
+    ),
+)
+
+_EARLIER_DECODERS = (
+    family(
+        "gpt2",
+        "GPT2",
+        "decoder",
+        _EARLIER,
+        "learned positions",
+        names={"causal-lm": "GPT2LMHeadModel"},
+    ),
+    family(
+        "gpt_neo",
+        "GPTNeo",
+        "decoder",
+        _EARLIER,
+        "learned positions",
+        "a window in every second layer",
+    ),
+    family(
+        "gptj",
+        "GPTJ",
+        "decoder",
+        _NO_TOKENS,
+        "interleaved rotary in a part of each head",
+        "parallel blocks",
+    ),
+    family(
+        "gpt_neox",
+        "GPTNeoX",
+        "decoder",
+        _EARLIER,
+        "rotary in a part of each head",
+        "parallel residual",
+    ),
+    family(
+        "gpt_bigcode",
+        "GPTBigCode",
+        "decoder",
+        but(_EARLIER, "question-answering"),
+        "learned positions",
+        "one key head",
+        aliases={"GPTBigCodeLMHeadModel": "causal-lm"},
+    ),
+    family(
+        "codegen",
+        "CodeGen",
+        "decoder",
+        _LM_ALONE,
+        "interleaved rotary in a part of each head",
+        "parallel blocks",
+    ),
+    family("bloom", "Bloom", "decoder", _EARLIER, "ALiBi", "norm of embeddings"),
+    family(
+        "opt",
+        "OPT",
+        "decoder",
+        _NO_TOKENS,
+        "learned positions",
+        "norms before or after",
+        "narrow embeddings",
+    ),
+    family(
+        "falcon",
+        "Falcon",
+        "decoder",
+        _EARLIER,
+        "rotary or ALiBi",
+        "few key heads",
+        "parallel blocks",
+    ),
+)
+
+_RECURRENT = (
+    family("mamba", "Mamba", "recurrent", _LM_ALONE, "selective state space"),
+    family(
+        "mamba2",
+        "Mamba2",
+        "recurrent",
+        _LM_ALONE,
+        "state space with one decay a head",
+        config="mamba:Mamba2Config",
+    ),
+    family(
+        "rwkv",
+        "Rwkv",
+        "recurrent",
+        _LM_ALONE | {"causal-lm": "text.rwkv:RwkvCausalLM"},
+        "attention as a running average",
+        keep_fp32={r"time_(decay|first)$": NOT_FP16},
+    ),
+)
+
+_BERT_LM = {"masked-lm": "text.bert:BertMaskedLM"}
+_ROBERTA = {
+    "masked-lm": "text.roberta:RobertaMaskedLM",
+    **ENCODER_HEADS,
+    "sequence-classification": "text.roberta:RobertaClassification",
+}
+_ENCODERS = (
+    family(
+        "bert",
+        "Bert",
+        "encoder",
+        _BERT_LM | ENCODER_HEADS,
+        "learned positions",
+        "segments",
+        aliases={"BertForPreTraining": "masked-lm"},
+    ),
+    *(
+        family(
+            model_type,
+            stem,
+            "encoder",
+            _ROBERTA,
+            "learned positions after the padding id",
+            "segments",
+            config=f"roberta:{stem}Config",
+            backbone="roberta:RobertaModel",
+        )
+        for model_type, stem in (
+            ("roberta", "Roberta"),
+            ("xlm-roberta", "XLMRoberta"),
+            ("camembert", "Camembert"),
+        )
+    ),
+    family(
+        "distilbert",
+        "DistilBert",
+        "encoder",
+        {
+            "masked-lm": "text.distilbert:DistilBertMaskedLM",
+            **ENCODER_HEADS,
+            "sequence-classification": "text.distilbert:DistilBertClassification",
+            "question-answering": "text.distilbert:DistilBertQuestionAnswering",
+            "multiple-choice": "text.distilbert:DistilBertMultipleChoice",
+        },
+        "learned or sinusoidal positions",
+    ),
+    family(
+        "albert",
+        "Albert",
+        "encoder",
+        {"masked-lm": "text.albert:AlbertMaskedLM", **ENCODER_HEADS},
+        "learned positions",
+        "segments",
+        "narrow embeddings",
+        "shared layers",
+        aliases={"AlbertForPreTraining": "masked-lm"},
+    ),
+    family(
+        "electra",
+        "Electra",
+        "encoder",
+        {
+            "masked-lm": "text.electra:ElectraMaskedLM",
+            **ENCODER_HEADS,
+            "sequence-classification": "text.electra:ElectraClassification",
+            "multiple-choice": "text.electra:ElectraMultipleChoice",
+        },
+        "learned positions",
+        "segments",
+        "narrow embeddings",
+        # The discriminator has no head for words: what it is good for is its states.
+        aliases={"ElectraForPreTraining": "embedding"},
+    ),
+    family(
+        "layoutlm",
+        "LayoutLM",
+        "encoder",
+        _BERT_LM | but(ENCODER_HEADS, "multiple-choice"),
+        "learned positions",
+        "segments",
+        "boxes on a page",
+    ),
+    family(
+        "tapas",
+        "Tapas",
+        "encoder",
+        _BERT_LM | only(ENCODER_HEADS, "sequence-classification", "embedding"),
+        "learned positions in each cell",
+        "columns and rows of a table",
+        # The heads that select cells and aggregate them are not built.
+        aliases={"TapasForQuestionAnswering": "embedding"},
+    ),
+    family(
+        "deberta-v2",
+        "DebertaV2",
+        "encoder",
+        {
+            "masked-lm": "text.deberta_v2:DebertaMaskedLM",
+            **ENCODER_HEADS,
+            "sequence-classification": "text.deberta_v2:DebertaSequenceClassification",
+            "multiple-choice": "text.deberta_v2:DebertaMultipleChoice",
+        },
+        "disentangled attention",
+        "position buckets",
+        "convolution",
+    ),
+    family(
+        "convbert",
+        "ConvBert",
+        "encoder",
+        {
+            "masked-lm": "text.electra:ElectraMaskedLM",
+            **ENCODER_HEADS,
+            "sequence-classification": "text.convbert:ConvBertClassification",
+            "multiple-choice": "text.convbert:ConvBertMultipleChoice",
+        },
+        "convolving heads",
+        "grouped linears",
+        "narrow embeddings",
+        "segments",
+    ),
+    family(
+        "modernbert",
+        "ModernBert",
+        "encoder",
+        {
+            "masked-lm": "text.modernbert:ModernBertMaskedLM",
+            "sequence-classification": "text.modernbert:ModernBertClassification",
+            "token-classification": "text.modernbert:ModernBertTokenClassification",
+            "question-answering": "text.modernbert:ModernBertQuestionAnswering",
+            "multiple-choice": "text.modernbert:ModernBertMultipleChoice",
+            **only(ENCODER_HEADS, "embedding"),
+        },
+        "rotary",
+        "alternating windows on both sides",
+        "gated mlp",
+    ),
+)
+
+_PLAIN = f"{_HEADS}.seq2seq_plain"
+_ANSWERS = {"question-answering": f"{_PLAIN}:Seq2SeqQuestionAnswering"}
+_TRANSLATOR = {
+    "seq2seq-lm": f"{_HEADS}.seq2seq_lm:Seq2SeqLM",
+    "embedding": f"{_PLAIN}:Seq2SeqEmbedding",
+}
+_BART = {
+    **only(_TRANSLATOR, "seq2seq-lm"),
+    "sequence-classification": f"{_PLAIN}:Seq2SeqClassification",
+    **_ANSWERS,
+    **only(_TRANSLATOR, "embedding"),
+}
+_T5 = {
+    "seq2seq-lm": "text.t5:T5ForConditionalGeneration",
+    "sequence-classification": "text.t5:T5ForSequenceClassification",
+    "token-classification": "text.t5:T5ForTokenClassification",
+    **_ANSWERS,
+    "embedding": "text.t5:T5EncoderModel",
+}
+_ENCODER_DECODERS = (
+    family(
+        "t5",
+        "T5",
+        "encoder-decoder",
+        _T5,
+        "relative position bias",
+        "plain and gated mlps",
+        names={"embedding": "T5EncoderModel"},
+        aliases={"T5Model": "seq2seq-lm", "T5WithLMHeadModel": "seq2seq-lm"},
+        keep_fp32={r"\.wo\.weight$": NOT_FP16},
+    ),
+    family(
+        "mt5",
+        "MT5",
+        "encoder-decoder",
+        _T5,
+        "relative position bias",
+        "plain and gated mlps",
+        config="t5:MT5Config",
+        backbone="t5:T5Model",
+        names={"embedding": "MT5EncoderModel"},
+        aliases={"MT5Model": "seq2seq-lm"},
+        keep_fp32={r"\.wo\.weight$": NOT_FP16},
+    ),
+    family("bart", "Bart", "encoder-decoder", _BART, "learned positions"),
+    family(
+        "mbart",
+        "MBart",
+        "encoder-decoder",
+        _BART,
+        "learned positions",
+        "targets begin with their language",
+    ),
+    family("pegasus", "Pegasus", "encoder-decoder", _TRANSLATOR, "sinusoidal positions"),
+    family(
+        "marian",
+        "Marian",
+        "encoder-decoder",
+        _TRANSLATOR,
+        "sinusoidal positions",
+        "one vocabulary or two",
+        names={"seq2seq-lm": "MarianMTModel"},
+    ),
+    family("m2m_100", "M2M100", "encoder-decoder", _TRANSLATOR, "sinusoidal positions"),
+    family("blenderbot", "Blenderbot", "encoder-decoder", _TRANSLATOR, "learned positions"),
+)
+
+_FLAGAI = (
+    family(
+        "glm",
+        "GLM",
+        "decoder",
+        {
+            **only(DECODER_HEADS, "causal-lm"),
+            "sequence-classification": "text.glm:GLMSequenceClassification",
+        },
+        "bidirectional prefix",
+        "two position tables",
+        "blank infilling",
+        names={"causal-lm": "GLMForConditionalGeneration"},
+        aliases={"GLMModel": "causal-lm", "GLMForSeq2Seq": "causal-lm"},
+    ),
+)
+
+_VISION = (
+    family(
+        "clip_vision_model",
+        "CLIPVision",
+        "vision",
+        {"embedding": f"{_HEADS}.embedding:Embedding"},
+        "class token",
+        "learned positions",
+        config="clip:CLIPVisionConfig",
+        backbone="clip:CLIPVisionModel",
+    ),
+)
+
+_VISION_LANGUAGE = (
+    family(
+        "llava",
+        "Llava",
+        "vision-language",
+        {"image-text-to-text": f"{_HEADS}.image_text_to_text:ImageTextToText"},
+        "any tower and decoder",
+    ),
+)
+
+FAMILIES: tuple[Family, ...] = (
+    *_DECODERS,
+    *_MIXTURES,
+    *_EARLIER_DECODERS,
+    *_RECURRENT,
+    *_ENCODERS,
+    *_ENCODER_DECODERS,
+    *_FLAGAI,
+    *_VISION,
+    *_VISION_LANGUAGE,
+)

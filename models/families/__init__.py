@@ -1,1 +1,0 @@
-"""The table of the families that are built in."""

@@ -1,0 +1,112 @@
+"""Images to patches, and the positions of patches."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tfcli.models.errors import ModelError
+
+
+def check_image(pixel_values: torch.Tensor, channels: int) -> None:
+    """Refuse what is no batch of images.
+
+    Args:
+        pixel_values (Tensor): expected [b, c, h, w].
+        channels: c.
+
+    Raises:
+        ModelError: another number of dimensions or channels.
+    """
+    if pixel_values.ndim != 4 or pixel_values.shape[1] != channels or 0 in pixel_values.shape:
+        raise ModelError(
+            f"pixel_values has shape {tuple(pixel_values.shape)}, "
+            f"expected [images, {channels}, height, width]",
+            where="pixel_values",
+            fix="prepare images with the model's own image processor",
+        )
+
+
+def require_size(pixel_values: torch.Tensor, size: int, patch: int) -> None:
+    """Refuse images of another size than a model has positions for.
+
+    Args:
+        pixel_values (Tensor): [b, c, h, w]
+        size: pixels a side.
+        patch: pixels of a patch's side.
+
+    Raises:
+        ModelError: names both sizes.
+    """
+    height, width = pixel_values.shape[-2:]
+    if (height, width) != (size, size):
+        raise ModelError(
+            f"images are {height} x {width} pixels, but the model takes {size} x {size}, "
+            f"in patches of {patch}",
+            where="pixel_values",
+            fix="prepare images with the model's own image processor, or ask for "
+            "interpolate_pos_encoding",
+        )
+
+
+class PatchEmbedding(nn.Conv2d):
+    """A linear over the pixels of each patch.
+
+    Args:
+        channels: of an image.
+        size: d.
+        patch: pixels of a patch's side.
+        bias: whether there is one.
+    """
+
+    def __init__(self, channels: int, size: int, patch: int, *, bias: bool = True) -> None:
+        super().__init__(channels, size, kernel_size=patch, stride=patch, bias=bias)
+
+    def reset_parameters(self) -> None:
+        """Random values, except on the meta device: there torch would import its compiler."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """pixel_values (Tensor): [b, c, h, w] -> [b, h / patch * w / patch, d], row by row"""
+        check_image(pixel_values, self.in_channels)
+        return super().forward(pixel_values.to(self.weight.dtype)).flatten(2).transpose(1, 2)
+
+
+def resized_positions(
+    table: torch.Tensor, rows: int, columns: int, *, antialias: bool = False
+) -> torch.Tensor:
+    """Position embeddings of a square of patches for another number of them, bicubic.
+
+    Args:
+        table (Tensor): [n * n, d]
+        rows: of patches.
+        columns: of patches.
+        antialias: smooth while shrinking.
+
+    Returns:
+        [rows * columns, d]
+    """
+    side = int(len(table) ** 0.5)
+    if (rows, columns) == (side, side):
+        return table
+    square = table.unflatten(0, (side, side)).permute(2, 0, 1)[None]
+    resized = F.interpolate(
+        square.float(), (rows, columns), mode="bicubic", align_corners=False, antialias=antialias
+    )
+    return resized[0].permute(1, 2, 0).flatten(0, 1).to(table.dtype)
+
+
+def image_or_embeds(
+    pixel_values: torch.Tensor | None, inputs_embeds: torch.Tensor | None
+) -> torch.Tensor:
+    """The one of the two that is given.
+
+    Raises:
+        ModelError: both or neither are.
+    """
+    given = [each for each in (pixel_values, inputs_embeds) if each is not None]
+    if len(given) != 1:
+        raise ModelError("give exactly one of pixel_values and inputs_embeds")
+    return given[0]
