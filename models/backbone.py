@@ -36,7 +36,7 @@ class Backbone(nn.Module, Generic[C]):
         main: the input that `embed` cannot do without, unless `inputs_embeds` are given.
         inputs: further inputs beside `main` that `embed` or the context's readers take, such as
             `token_type_ids`.
-        parts: child that is a Backbone -> the field with its config; see `parts.py`.
+        parts: child that is a Backbone -> the field of the config with its own; see `parts.py`.
         rules: how checkpoints differ from the model's parameters.
         ignorable: regular expression on a checkpoint's name -> why the tensor is not needed.
         optional: prefixes of its parameters that not every task has, such as a pooler's. They
@@ -213,6 +213,12 @@ class Backbone(nn.Module, Generic[C]):
             [b, d]; the state of the first token, unless the family has a pooler
         """
         return first_states(x, attention_mask)
+
+    @classmethod
+    def part_configs(cls, config: BaseConfig) -> dict[str, BaseConfig]:
+        """Path of each child that is a backbone -> its config."""
+        found = {name: getattr(config, field, None) for name, field in cls.parts.items()}
+        return {name: nested for name, nested in found.items() if nested is not None}
 
     @classmethod
     def tokens_of(cls, config: BaseConfig) -> str:

@@ -614,6 +614,15 @@ _VISION_LANGUAGE = (
         {"image-text-to-text": f"{_HEADS}.image_text_to_text:ImageTextToText"},
         "any tower and decoder",
     ),
+    family(
+        "multimodal",
+        "Multimodal",
+        "vision-language",
+        {"image-text-to-text": "multimodal.modular:MultimodalLM"},
+        "any encoders and decoder, put together by tfcli compose",
+        config="modular:MultimodalConfig",
+        backbone="modular:ModularModel",
+    ),
 )
 
 FAMILIES: tuple[Family, ...] = (

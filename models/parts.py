@@ -23,10 +23,17 @@ def part_classes(
     body: type[AnyBackbone], config: BaseConfig
 ) -> Iterator[tuple[str, type[AnyBackbone], BaseConfig]]:
     """Each part's name, class and config. Nothing is built."""
-    for name, field in body.parts.items():
-        nested = getattr(config, field, None)
-        if nested is not None:
-            yield name, get_family(nested.model_type).backbone_class(), nested
+    for name, nested in body.part_configs(config).items():
+        yield name, get_family(nested.model_type).backbone_class(), nested
+
+
+def part_backbones(body: AnyBackbone) -> Iterator[tuple[str, AnyBackbone]]:
+    """Each part's name and module, of those that are there: a task may leave some out."""
+    modules = dict(body.named_modules())
+    for name in body.part_configs(body.config):
+        child = modules.get(name)
+        if isinstance(child, Backbone):
+            yield name, child
 
 
 def rules_of(body: type[AnyBackbone], config: BaseConfig) -> tuple[Rule, ...]:
@@ -53,9 +60,9 @@ def ignorable_of(body: type[AnyBackbone], config: BaseConfig) -> dict[str, str]:
 
 def owner_of(body: AnyBackbone, name: str) -> tuple[AnyBackbone, str]:
     """The innermost part that has a parameter, and the parameter's name in it."""
-    for part in body.parts:
+    for part, child in part_backbones(body):
         inner = name.removeprefix(f"{part}.")
-        if inner != name and isinstance(child := getattr(body, part, None), Backbone):
+        if inner != name:
             return owner_of(child, inner)
     return body, name
 
@@ -64,16 +71,14 @@ def walks_of(body: AnyBackbone) -> list[CalibrationWalk]:
     """The chains of blocks with linears that can be quantized, paths from the backbone."""
     own = getattr(body, "walk", None)
     found = [] if own is None else [own]
-    for name in body.parts:
-        if isinstance(child := getattr(body, name, None), Backbone):
-            found += [replace(w, blocks=f"{name}.{w.blocks}") for w in walks_of(child)]
+    for name, child in part_backbones(body):
+        found += [replace(walk, blocks=f"{name}.{walk.blocks}") for walk in walks_of(child)]
     return found
 
 
 def block_lists_of(body: AnyBackbone) -> list[str]:
     """Paths of the lists of repeated blocks, from the backbone."""
     found = list(body.block_lists())
-    for name in body.parts:
-        if isinstance(child := getattr(body, name, None), Backbone):
-            found += [f"{name}.{path}" for path in block_lists_of(child)]
+    for name, child in part_backbones(body):
+        found += [f"{name}.{path}" for path in block_lists_of(child)]
     return found
