@@ -12,7 +12,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from tests.models.tiny import settings, tiny_model
+from tests.models.tiny import TEXT, settings, tiny_model
 from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
@@ -51,7 +51,7 @@ WIDER: dict[str, dict[str, Any]] = {
 }
 pytestmark = pytest.mark.families
 
-every_family = pytest.mark.parametrize("model_type", FAMILIES)
+every_family = pytest.mark.parametrize("model_type", TEXT)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.models.tiny import settings, tiny_model
+from tests.models.tiny import TEXT, settings, tiny_model
 from tfcli.models.errors import ModelError
 from tfcli.models.loading import build
 from tfcli.models.registry import FAMILIES, read_config
 
 LEARNED = "learned positions"
-every_family = pytest.mark.parametrize("model_type", FAMILIES)
+every_family = pytest.mark.parametrize("model_type", TEXT)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_what_is_no_row_of_ids_is_refused(model_of, model_type):
 
 
 @pytest.mark.parametrize(
-    "model_type", [name for name in FAMILIES if FAMILIES[name].kind != "encoder-decoder"]
+    "model_type", [name for name in TEXT if FAMILIES[name].kind != "encoder-decoder"]
 )
 def test_positions_of_another_shape_or_past_a_table_are_named(model_of, model_type):
     model = model_of(model_type)
@@ -108,7 +108,7 @@ def config_of(model_type, **changes):
 
 def impossible():
     """Every size and count of the families' tiny configs, with values that none can have."""
-    for model_type in FAMILIES:
+    for model_type in TEXT:
         for key, value in settings(model_type).items():
             # Padding may have an id below 0, and CodeGen's n_ctx says nothing.
             if type(value) is not int or key.endswith("_token_id") or key == "n_ctx":
@@ -137,7 +137,7 @@ def test_a_billion_layers_are_refused_before_one_is_made(model_type):
     ("model_type", "key"),
     [
         (name, key)
-        for name in FAMILIES
+        for name in TEXT
         for key in HEADS
         if key in settings(name) and name not in ("t5", "mt5")  # theirs need not fill the width
     ],

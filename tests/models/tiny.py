@@ -8,13 +8,17 @@ import transformers
 
 from tests.models.case import Case
 from tests.models.cases import decoders, earlier, encoders, mixtures, recurrent, seq2seq
+from tests.models.media_case import MediaCase
+from tests.models.media_cases import CASES as MEDIA
+from tests.models.media_cases.llava import CLIP, IMAGE, LLAMA
+from tfcli.models.families import ROOMS
 from tfcli.models.loading import build, initialize
 from tfcli.models.model import Model
-from tfcli.models.registry import read_config
+from tfcli.models.registry import FAMILIES, read_config
 
 _GROUPS = (decoders, mixtures, earlier, recurrent, encoders, seq2seq)
-FIRST: dict[str, Case] = {}
-for _case in (case for group in _GROUPS for case in group.CASES):
+FIRST: dict[str, Case | MediaCase] = {}
+for _case in [*(case for group in _GROUPS for case in group.CASES), *MEDIA]:
     FIRST.setdefault(getattr(transformers, _case.config).model_type, _case)
 
 # Families that transformers does not have.
@@ -26,8 +30,14 @@ OWN: dict[str, dict[str, Any]] = {
         "num_attention_heads": 4,
         "max_sequence_length": 32,
         "initializer_range": 0.2,
-    }
+    },
+    "multimodal": {
+        "text_config": LLAMA,
+        "encoders": {"vision": {"encoder_config": CLIP, "token_id": IMAGE}},
+    },
 }
+# Families whose input is a text's ids.
+TEXT = [name for name, family in FAMILIES.items() if ROOMS[family.kind] == "text"]
 
 
 def settings(model_type: str) -> dict[str, Any]:

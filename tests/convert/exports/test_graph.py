@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.models.tiny import tiny_model
+from tests.models.tiny import TEXT, tiny_model
 from tfcli.convert.exports import executorch
 from tfcli.convert.exports.graph import Graph, refusals, trace
 from tfcli.convert.exports.inputs import Shape, batch, described
 from tfcli.errors import WorkError
-from tfcli.models.registry import FAMILIES
 
 pytestmark = pytest.mark.families
 
@@ -47,7 +46,7 @@ def test_a_source_and_its_target_have_lengths_of_their_own():
 
 def test_every_input_that_a_family_takes_can_be_given():
     known = set(Graph.forward.__annotations__)
-    for model_type in FAMILIES:
+    for model_type in TEXT:
         assert batch(tiny_model(model_type), Shape(2, 5), seed=0).keys() <= known
 
 
