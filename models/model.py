@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tfcli.models.backbone import Backbone
-from tfcli.models.cache import Cache
+from tfcli.models.cache import Cache, make_cache
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.config import ModelConfig
 from tfcli.models.context import Context, begin
@@ -143,6 +143,12 @@ class Model(nn.Module):
         """Trade time for memory: recompute each block in the backward pass."""
         self.checkpointing = enabled
 
+    def make_cache(
+        self, kind: str = "dynamic", length: int | None = None, **settings: Any
+    ) -> Cache:
+        """An empty cache for this model; see `cache.make_cache`."""
+        return make_cache(self, kind, length, **settings)
+
     def default(self, name: str) -> torch.Tensor | None:
         """The value of a buffer that checkpoints may leave out; None if it must be there."""
         inner = name.removeprefix(f"{self.base()}.")
@@ -206,7 +212,7 @@ class Model(nn.Module):
         )
         x = self.body(input_ids, inputs_embeds, context, **inputs)
         if cache is not None:
-            cache.length += tokens.shape[1]
+            cache.advance(tokens.shape[1])
         return x, recorded(context)
 
 

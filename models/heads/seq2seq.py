@@ -129,8 +129,8 @@ class Seq2Seq(Model):
             "decoder_input_ids", decoder_input_ids, "decoder_inputs_embeds", decoder_inputs_embeds
         )
         encoded = ModelOutput()
-        known = next(iter(cache.crossed.values())) if cache is not None and cache.crossed else None
-        if encoder_states is None and known is None:
+        known = () if cache is None else cache.source
+        if encoder_states is None and not known:
             encoder_states, encoded = self.run_encoder(
                 input_ids,
                 inputs_embeds,
@@ -139,7 +139,7 @@ class Seq2Seq(Model):
                 output_attentions=output_attentions,
             )
         batch, length = tokens.shape[:2]
-        if known is not None:
+        if known:
             rows, places = known[0].shape[0], known[0].shape[2]
         else:
             assert encoder_states is not None
@@ -159,7 +159,7 @@ class Seq2Seq(Model):
         context.cross_attentions = [] if output_attentions else None
         x = self.body.decode(decoder_input_ids, decoder_inputs_embeds, context)
         if cache is not None:
-            cache.length += length
+            cache.advance(length)
         output = recorded(context)
         output.encoder_last_hidden_state = encoder_states
         output.encoder_hidden_states = encoded.hidden_states

@@ -13,6 +13,7 @@ from torch import nn
 
 from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.run import run_blocks
+from tfcli.models.caches.layers import RecurrentLayer
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.rwkv import RwkvConfig
 from tfcli.models.context import Context
@@ -22,7 +23,6 @@ from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.layers.recurrence import Tensors, recur
 from tfcli.models.rules import Rename, Rule
-from tfcli.models.text.mamba import carried_state, carry_on
 
 _NEVER = -1e38  # the logarithm of a sum of nothing
 
@@ -41,7 +41,7 @@ def shifted(x: torch.Tensor, last: torch.Tensor | None, context: Context) -> tor
     return before * earlier[:, :, None].to(x.dtype)
 
 
-class RwkvAttention(nn.Module):
+class RwkvAttention(RecurrentLayer):
     """Keys weigh values; the weights decay from token to token."""
 
     def __init__(self, config: RwkvConfig, layer: int) -> None:
@@ -61,13 +61,13 @@ class RwkvAttention(nn.Module):
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        carried = carried_state(context, self.layer)
-        before = shifted(x, carried.get("attention_last"), context)
+        carried = self.carried(context)
+        before = shifted(x, carried.get("last"), context)
         key = self.key(mixed(x, before, self.time_mix_key))
         value = self.value(mixed(x, before, self.time_mix_value))
         receptance = torch.sigmoid(self.receptance(mixed(x, before, self.time_mix_receptance)))
         average, state = self.average(key.float(), value.float(), carried, context)
-        carry_on(context, self.layer, **(carried | state | {"attention_last": x[:, -1]}))
+        self.carry_on(context, last=x[:, -1], **state)
         return self.output(receptance * average.to(x.dtype))
 
     def average(
@@ -117,8 +117,10 @@ class RwkvAttention(nn.Module):
         return outputs, {"top": top, "total": total, "weight": weight}
 
 
-class RwkvFeedForward(nn.Module):
+class RwkvFeedForward(RecurrentLayer):
     """The mlp, gated by a receptance of its own."""
+
+    slot = "mlp"
 
     def __init__(self, config: RwkvConfig, layer: int) -> None:
         super().__init__()
@@ -133,11 +135,11 @@ class RwkvFeedForward(nn.Module):
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        carried = carried_state(context, self.layer)
-        before = shifted(x, carried.get("mlp_last"), context)
+        carried = self.carried(context)
+        before = shifted(x, carried.get("last"), context)
         inner = torch.relu(self.key(mixed(x, before, self.time_mix_key))).square()
         gate = torch.sigmoid(self.receptance(mixed(x, before, self.time_mix_receptance)))
-        carry_on(context, self.layer, **(carried | {"mlp_last": x[:, -1]}))
+        self.carry_on(context, last=x[:, -1])
         return gate * self.value(inner)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from tfcli.generate.rules import Process
 from tfcli.generate.sampling import Choose, greedy
-from tfcli.models.cache import Cache, StaticCache
+from tfcli.models.cache import Cache
 from tfcli.models.model import Model
 
 
@@ -36,17 +36,18 @@ def generate(
         choose: from logits [vocab] to a token.
         stop: after one of these ids, which is yielded too, nothing more comes.
         process: what changes the logits before a token is chosen, one after another.
-        cache: an empty one; None makes a `StaticCache` of the right length.
+        cache: an empty one; None makes one that grows.
     """
     if cache is None:
-        # The last token is chosen and never fed back, so it needs no place.
-        cache = StaticCache(len(prompt) + max_new_tokens - 1, model.config)
-    ids = list(prompt)
+        cache = model.make_cache()
+    ids, fed = list(prompt), 0
     switch = model.config.rotation_switch
     for _ in range(max_new_tokens):
-        if switch is not None and cache.length <= switch < len(ids):
+        if switch is not None and fed <= switch < len(ids):
             cache.reset()
-        new = torch.tensor([ids[cache.length :]], device=model.device)
+            fed = 0
+        new = torch.tensor([ids[fed:]], device=model.device)
+        fed = len(ids)
         logits = model(input_ids=new, cache=cache, logits_to_keep=1).logits[0, -1]
         token = choose(processed(logits, ids, process))
         yield token
