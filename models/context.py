@@ -114,6 +114,12 @@ class Context:
         """Where in the rows the new tokens stand, padding counted: int64 [s]."""
         return self.past + torch.arange(self.sight.queries, device=self.sight.device)
 
+    @property
+    def padding(self) -> torch.Tensor | None:
+        """Which of the new tokens are no padding, [b, s] of 0/1; None where nothing is padded."""
+        whole = self.sight.padding
+        return None if whole is None else whole.index_select(1, self.places)
+
     def key_places(self, layer: int) -> torch.Tensor:
         """The same of the keys that a layer sees, before it has remembered the new ones: [k]."""
         store, queries = self.store(layer), self.sight.queries

@@ -150,7 +150,5 @@ class MambaModel(Backbone):
 
 def without_padding(x: torch.Tensor, context: Context) -> torch.Tensor:
     """Zeros where a new token is padding. x (Tensor): [b, s, d] -> the same"""
-    padding = context.sight.padding
-    if padding is None:
-        return x
-    return x * padding[:, -x.shape[1] :, None].to(x.dtype)
+    padding = context.padding
+    return x if padding is None else x * padding[:, :, None].to(x.dtype)

@@ -37,7 +37,7 @@ def shifted(x: torch.Tensor, last: torch.Tensor | None, context: Context) -> tor
     padding = context.sight.padding
     if padding is None:
         return before
-    earlier = nn.functional.pad(padding, (1, 0))[:, -x.shape[1] - 1 : -1]
+    earlier = nn.functional.pad(padding, (1, 0)).index_select(1, context.places)
     return before * earlier[:, :, None].to(x.dtype)
 
 
@@ -94,10 +94,10 @@ class RwkvAttention(RecurrentLayer):
         top = carried.get("top", torch.full_like(key[:, 0], _NEVER))
         total = carried.get("total", torch.zeros_like(top))
         weight = carried.get("weight", torch.zeros_like(top))
-        padding = context.sight.padding
+        padding = context.padding
         inputs: Tensors = (key, value)
         if padding is not None:
-            inputs = (key, value, padding[:, -key.shape[1] :].bool())
+            inputs = (key, value, padding.bool())
 
         def step(state: Tensors, token: Tensors) -> tuple[Tensors, torch.Tensor]:
             (top, total, weight), (own, seen) = state, token[:2]
