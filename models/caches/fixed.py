@@ -168,7 +168,7 @@ class FixedSlidingStore(FixedStore):
         self._new = ()
 
     def why_not(self, length: int, past: int) -> str | None:
-        if length == past or past <= self.window:
+        if length in (0, past) or past <= self.window:
             return None
         return f"a layer that sees {self.window} positions no longer has those before that"
 

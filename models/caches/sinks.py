@@ -85,9 +85,7 @@ class SinkStore(Store):
 
     def why_not(self, length: int, past: int) -> str | None:
         sinks = self._sinks
-        if length <= sinks:
-            return None if self._rest.first_kept == 0 else "what followed the sinks is gone"
-        return self._rest.why_not(length - sinks, past - sinks)
+        return self._rest.why_not(max(0, length - sinks), past - sinks)
 
     def crop(self, length: int, past: int) -> None:
         sinks = self._sinks

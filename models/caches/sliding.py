@@ -77,11 +77,12 @@ class SlidingStore(Store):
 
     def why_not(self, length: int, past: int) -> str | None:
         end = length - self._first
-        if length == past or self._first == 0 or end >= self.window - 1:
+        if length in (0, past) or self._first == 0 or end >= self.window - 1:
             return None
         return f"a layer that sees {self.window} positions no longer has those before that"
 
     def crop(self, length: int, past: int) -> None:
+        self._first = self._first if length else 0
         self._end = length - self._first
         self._settle()
 
