@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from tests.models.tiny import tiny_model
 from tfcli.errors import UsageError, WorkError
@@ -52,6 +53,13 @@ def test_exact_caches_change_nothing(llama, kind):
     cache = make_cache(kind, 310, llama)
     found = list(generate(llama, PROMPT, max_new_tokens=300, cache=cache))
     assert found == list(generate(llama, PROMPT, max_new_tokens=300))
+
+
+def test_compiled_steps_change_nothing(mistral):
+    torch._dynamo.reset()
+    cache = make_cache("static", 40, mistral)
+    found = generate(mistral, PROMPT, max_new_tokens=30, cache=cache, compile_with="eager")
+    assert list(found) == list(generate(mistral, PROMPT, max_new_tokens=30))
 
 
 def test_fewer_bits_take_less_memory(llama):

@@ -24,7 +24,11 @@ def plain_step(model: Model, cache: Cache) -> Step:
 
 
 def compiled_step(
-    model: Model, cache: Cache, *, backend: str | Callable[..., object] = "inductor"
+    model: Model,
+    cache: Cache,
+    *,
+    backend: str | Callable[..., object] = "inductor",
+    fullgraph: bool = True,
 ) -> Step:
     """The same for one new id a row, [b, 1], in a graph that serves every position.
 
@@ -35,10 +39,13 @@ def compiled_step(
         model: in eval mode.
         cache: of kind `static`, not empty.
         backend: torch.compile's.
+        fullgraph: refuse a model with a layer that cannot be part of the graph; otherwise the
+            graph ends before it, and another one begins after it.
 
     Raises:
-        torch._dynamo.exc.Unsupported: at the first step, if a layer of the model cannot be part of
-            a graph.
+        torch._dynamo.exc.Unsupported: at the first step, with `fullgraph`.
     """
     assert cache.capacity is not None, "only a cache of fixed shape serves every position"
-    return torch.compile(plain_step(model, cache), fullgraph=True, dynamic=False, backend=backend)
+    return torch.compile(
+        plain_step(model, cache), fullgraph=fullgraph, dynamic=False, backend=backend
+    )
