@@ -2,143 +2,236 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from pathlib import Path
+from typing import Any, Self
 
 import torch
+from torch import nn
 
-from tfcli.models.caches.offloaded import OffloadedStore
-from tfcli.models.caches.quantized import QuantizedStore, check_settings
-from tfcli.models.caches.stores import (
-    FixedStore,
-    GrowingStore,
-    Pair,
-    SlidingStore,
-    Store,
-    held,
-)
-from tfcli.models.configs.text import TextConfig
+from tfcli.models.caches.files import read_cache, write_cache
+from tfcli.models.caches.kinds import Static, make_kind
+from tfcli.models.caches.layers import CachingLayer
+from tfcli.models.caches.recurrent import SourceStore
+from tfcli.models.caches.stores import Store, held
+from tfcli.models.errors import ModelError
+
+Slot = tuple[int, str]
+"""Number of the block, and which of its stores; see `CachingLayer`."""
 
 
 class Cache:
-    """Earlier keys and values, the encoder's, and the state of recurrent layers.
+    """The stores of a model, and how many positions they have seen. `make_cache` makes one.
 
     Args:
-        store: makes the store of a layer, counted from 0, when the layer first asks.
-
-    Attributes:
-        length: positions seen so far. The head moves it on after each forward pass.
-        crossed: layer -> keys and values of the encoder's states, which stay the same.
-        states: layer -> named tensors that a recurrent layer carries on.
-    """
-
-    def __init__(self, store: Callable[[int], Store]) -> None:
-        self._store = store
-        self.length = 0
-        self.stores: dict[int, Store] = {}
-        self.crossed: dict[int, Pair] = {}
-        self.states: dict[int, dict[str, torch.Tensor]] = {}
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that it holds, of all layers."""
-        crossed = [tensor for pair in self.crossed.values() for tensor in pair]
-        states = [tensor for layer in self.states.values() for tensor in layer.values()]
-        return sum(store.nbytes for store in self.stores.values()) + held([*crossed, *states])
-
-    def kept(self, layer: int) -> int:
-        """How many earlier positions a layer still holds."""
-        return self.stores[layer].kept if layer in self.stores else 0
-
-    def update(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> Pair:
-        """Store new positions of one layer; see `Store.update`."""
-        if layer not in self.stores:
-            self.stores[layer] = self._store(layer)
-        return self.stores[layer].update(key, value)
-
-    def reset(self) -> None:
-        """Forget everything, keep the memory of the stores."""
-        self.length = 0
-        self.crossed.clear()
-        self.states.clear()
-        for store in self.stores.values():
-            store.reset()
-
-
-class DynamicCache(Cache):
-    """Grows with each call.
-
-    Args:
-        config: says which layers see a window only, and so need not be kept whole. Without it
-            every layer is.
-    """
-
-    def __init__(self, config: TextConfig | None = None) -> None:
-        super().__init__(lambda layer: _windowed(config, layer) or GrowingStore())
-
-
-class StaticCache(Cache):
-    """Allocated once; new positions are written in place, so a step copies nothing old.
-
-    Args:
-        max_length: positions that fit.
-        config: says which layers see a window only, and so need no more than that.
-    """
-
-    def __init__(self, max_length: int, config: TextConfig | None = None) -> None:
-        self.max_length = max_length
-        super().__init__(
-            lambda layer: _windowed(config, layer, max_length) or FixedStore(max_length)
-        )
-
-
-class QuantizedCache(Cache):
-    """Grows with each call; old positions take 8 or 4 bits for each number.
-
-    Layers that see a window only are kept exactly: they hold little.
-
-    Args:
-        config: as in `DynamicCache`.
-        bits: 8 or 4.
-        group_size: dimensions of a head that share a scale.
-        residual: so many of the newest positions are exact; see `QuantizedStore`.
-
-    Raises:
-        ModelError: a setting that cannot be.
+        stores: where each layer finds its own.
+        device: where the model computes.
+        position (Tensor): int64 [], which stores of fixed shape share; None where a number will do.
+        capacity: positions that fit; None: any number.
     """
 
     def __init__(
         self,
-        config: TextConfig | None = None,
-        bits: int = 8,
-        group_size: int = 64,
-        residual: int = 128,
+        stores: dict[Slot, Store],
+        device: torch.device,
+        position: torch.Tensor | None = None,
+        capacity: int | None = None,
     ) -> None:
-        check_settings(bits, group_size, residual)
-        super().__init__(
-            lambda layer: _windowed(config, layer) or QuantizedStore(bits, group_size, residual)
-        )
+        self.stores = stores
+        self.device = device
+        self.capacity = capacity
+        self.past: int | torch.Tensor = 0 if position is None else position
+
+    @property
+    def length(self) -> int:
+        """Positions seen so far. Of a static cache it is read from the device."""
+        return int(self.past)
+
+    @property
+    def rows(self) -> int | None:
+        """How many texts it holds; None while it is empty."""
+        return next((x.shape[0] for each in self.stores.values() for x in each.tensors()), None)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds, of all layers."""
+        return held(x for store in self.stores.values() for x in store.tensors())
+
+    @property
+    def source(self) -> tuple[torch.Tensor, ...]:
+        """Keys and values [b, heads, k, width] that a layer made of the encoder's states, if any
+        has."""
+        stores = (store for store in self.stores.values() if isinstance(store, SourceStore))
+        return next((store.pair for store in stores), ())
+
+    def store(self, layer: int, slot: str = "attention") -> Store:
+        """A layer's store.
+
+        Raises:
+            ModelError: the cache was made for another model.
+        """
+        found = self.stores.get((layer, slot))
+        if found is None:
+            raise ModelError(
+                f"the cache has no {slot} of layer {layer}: it was made for another model",
+                fix="make it with model.make_cache",
+            )
+        return found
+
+    def kept(self, layer: int) -> int:
+        """How many earlier positions a layer still holds."""
+        return self.store(layer).kept
+
+    def advance(self, new: int) -> None:
+        """End a forward pass of so many positions: what its layers gave counts from now on.
+
+        A head calls it as its last step. A pass that fails before leaves the cache as it was.
+        """
+        for store in self.stores.values():
+            store.commit()
+        if isinstance(self.past, torch.Tensor):
+            self.past.add_(new)
+        else:
+            self.past += new
+
+    def reset(self) -> None:
+        """Forget everything, and the sources too."""
+        for store in self.stores.values():
+            store.reset()
+        self._set(0)
+
+    def crop(self, length: int) -> None:
+        """Forget what came after the first `length` positions, as after a draft that was refused.
+
+        Raises:
+            ModelError: there are fewer, or a layer no longer has what it needs for that. Nothing
+                is forgotten then.
+        """
+        past = self.length
+        if not 0 <= length <= past:
+            raise ModelError(f"the cache holds {past} positions and cannot be cropped to {length}")
+        for (layer, _), store in self.stores.items():
+            reason = store.why_not(length, past)
+            if reason is not None:
+                raise ModelError(
+                    f"the cache cannot be cropped from {past} to {length} positions: {reason}",
+                    where=f"layer {layer}",
+                    fix="keep a copy of the cache from before",
+                )
+        for store in self.stores.values():
+            store.crop(length, past)
+        self._set(length)
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep these rows in this order; they may repeat, and be more or fewer than before.
+
+        Args:
+            rows (Tensor): int64 [n]
+
+        Raises:
+            ModelError: a row that there is not.
+        """
+        self._check_rows(rows)
+        for store in self.stores.values():
+            store.select(rows)
+
+    def reorder(self, rows: torch.Tensor) -> None:
+        """The same for as many rows as there are, for beams: a static cache stays in its place.
+
+        Raises:
+            ModelError: a row that there is not, or another number of rows.
+        """
+        self._check_rows(rows)
+        if self.rows is not None and len(rows) != self.rows:
+            raise ModelError(
+                f"{len(rows)} rows cannot be a new order of {self.rows}", fix="use select"
+            )
+        for store in self.stores.values():
+            store.reorder(rows)
+
+    def copy(self) -> Self:
+        """Another cache with the same content, which goes its own way."""
+        other = copy.copy(self)
+        other.stores = {slot: store.copy() for slot, store in self.stores.items()}
+        if isinstance(self.past, torch.Tensor):
+            other.past = self.past.clone()
+            for store in other.stores.values():
+                if hasattr(store, "position"):
+                    store.position = other.past
+        return other
+
+    def save(self, path: Path, **notes: str) -> None:
+        """Write the content to a safetensors file.
+
+        Args:
+            path: of the file.
+            notes: what else the file says, such as the text or the model's name. A cache knows
+                nothing of weights: that a file belongs to these is the caller's to see.
+        """
+        write_cache(path, self.stores, self.length, notes)
+
+    def load(self, path: Path) -> dict[str, str]:
+        """Take the content of a file in place of the own; the kind of cache may be another one.
+
+        Returns:
+            the notes that it was written with
+
+        Raises:
+            ModelError: no such file, one of another model's layers, or one that holds less than
+                this kind of cache needs.
+        """
+        content = read_cache(path, self.stores, self.capacity, self.device)
+        self.reset()
+        for slot, tensors in content.tensors.items():
+            self.stores[slot].restore(tensors, content.length)
+        self.advance(content.length)
+        return content.notes
+
+    def _set(self, length: int) -> None:
+        if isinstance(self.past, torch.Tensor):
+            self.past.fill_(length)
+        else:
+            self.past = length
+
+    def _check_rows(self, rows: torch.Tensor) -> None:
+        have = self.rows
+        if rows.ndim != 1 or rows.dtype not in (torch.int64, torch.int32) or not len(rows):
+            raise ModelError("rows must be a list of row numbers, int64 [n]")
+        if have is not None and not 0 <= int(rows.min()) <= int(rows.max()) < have:
+            raise ModelError(f"the cache has rows 0 to {have - 1}, but {rows.tolist()} are asked")
 
 
-class OffloadedCache(Cache):
-    """Grows with each call, on another device; each layer's part is brought back when it runs.
-
-    Layers that see a window only stay where they are computed: they hold little.
+def make_cache(
+    model: nn.Module, kind: str = "dynamic", length: int | None = None, **settings: Any
+) -> Cache:
+    """An empty cache, in which each layer has the store that it asks for.
 
     Args:
-        config: as in `DynamicCache`.
-        device: where keys and values stay.
+        model: or a part of one.
+        kind: `dynamic` grows by doubling. `static` is allocated once and has a fixed shape, so
+            that a step can be compiled. `quantized` keeps old positions in few bits, `offloaded`
+            keeps them on another device. `sink` keeps the beginning and the last positions.
+            A layer that sees a window only keeps no more than that.
+        length: positions that the text will have; needed by `static`, of no use to the others.
+        settings: those of the kind, see `caches.kinds`: `bits`, `group_size` and `residual` of
+            quantized ones, `device` of offloaded ones, `window` and `sinks` of sink caches.
+
+    Raises:
+        ModelError: a kind, a length or a setting that cannot be, or a layer that goes with no
+            cache or not with this one.
     """
-
-    def __init__(
-        self, config: TextConfig | None = None, device: torch.device | str = "cpu"
-    ) -> None:
-        super().__init__(lambda layer: _windowed(config, layer) or OffloadedStore(device))
-
-
-def _windowed(
-    config: TextConfig | None, layer: int, max_length: int | None = None
-) -> SlidingStore | None:
-    window = None if config is None else config.window(layer)
-    if window is None or (max_length is not None and window >= max_length):
-        return None
-    return SlidingStore(window)
+    parameter = next(model.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    made = make_kind(kind, length, device, settings)
+    stores: dict[Slot, Store] = {}
+    for layer in model.modules():
+        if isinstance(layer, CachingLayer):
+            store = layer.make_store(made)
+            if store is not None:
+                slot = (layer.layer, layer.slot)
+                if slot in stores:
+                    raise TypeError(f"two layers want to be {slot} in the cache")
+                stores[slot] = store
+    if isinstance(made, Static):
+        return Cache(stores, device, made.position, made.length)
+    return Cache(stores, device)

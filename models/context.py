@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 
 from tfcli.models.cache import Cache
+from tfcli.models.caches.masks import fixed_positions, placed_mask, widened
+from tfcli.models.caches.stores import Store
 from tfcli.models.errors import ModelError
 from tfcli.models.layers.masks import AttentionMask, Sight, has_padding, position_ids_of
 from tfcli.models.layers.rotary import Rotary, Rotation
@@ -83,21 +85,65 @@ class Context:
         self, layer: int, *, window: int | None = None, chunk: int | None = None
     ) -> AttentionMask:
         """The mask of a decoder layer; see `Sight.causal`."""
-        kept = 0 if self.cache is None else self.cache.kept(layer)
-        return self.sight.causal(kept, window=window, chunk=chunk)
+        store = self.store(layer)
+        if store is None:
+            return self.sight.causal(window=window, chunk=chunk)
+        places = store.places(self.past, self.sight.queries)
+        if places is None:
+            return self.sight.causal(store.kept, window=window, chunk=chunk)
+        return self.once(
+            (placed_mask, store.form, len(places), window, chunk),
+            lambda: placed_mask(
+                self.places,
+                places,
+                window=window,
+                chunk=chunk,
+                always=store.always,
+                padding=self.sight.padding,
+            ),
+        )
+
+    def store(self, layer: int, slot: str = "attention") -> Store | None:
+        """A layer's store; None without a cache."""
+        return None if self.cache is None else self.cache.store(layer, slot)
+
+    @property
+    def past(self) -> int | torch.Tensor:
+        """Earlier positions; a tensor [] in a cache of fixed shape."""
+        return 0 if self.cache is None else self.cache.past
+
+    @property
+    def places(self) -> torch.Tensor:
+        """Where in the rows the new tokens stand, padding counted: int64 [s]."""
+        return self.past + torch.arange(self.sight.queries, device=self.sight.device)
+
+    @property
+    def padding(self) -> torch.Tensor | None:
+        """Which of the new tokens are no padding, [b, s] of 0/1; None where nothing is padded."""
+        whole = self.sight.padding
+        return None if whole is None else whole.index_select(1, self.places)
+
+    def key_places(self, layer: int) -> torch.Tensor:
+        """The same of the keys that a layer sees, before it has remembered the new ones: [k]."""
+        store, queries = self.store(layer), self.sight.queries
+        found = None if store is None else store.places(self.past, queries)
+        if found is not None:
+            return found
+        assert not isinstance(self.past, torch.Tensor)
+        kept = 0 if store is None else store.kept
+        return torch.arange(self.past - kept, self.past + queries, device=self.sight.device)
 
     def full(self, *, radius: int | None = None) -> AttentionMask:
         """The mask of an encoder layer; see `Sight.full`."""
         return self.sight.full(radius=radius)
 
-    def remember(
-        self, layer: int, key: torch.Tensor, value: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def remember(self, layer: int, *new: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Add new keys and values to the cache and return all that the layer needs; see `Store`.
 
         Ask for the layer's mask first: it depends on what the cache held before.
         """
-        return (key, value) if self.cache is None else self.cache.update(layer, key, value)
+        store = self.store(layer)
+        return new if store is None else store.update(*new)
 
     def first_time(self, module: object) -> bool:
         """Whether a module asks for the first time: a block that is computed again asks again."""
@@ -146,7 +192,7 @@ def begin(
             f"the input has shape {tuple(x.shape[:-1])}, expected rows of at least one token"
         )
     batch, length = x.shape[:2]
-    past = 0 if cache is None else cache.length
+    past = 0 if cache is None else cache.past
     if segment_ids is not None:
         if cache is not None:
             raise ModelError("segment_ids and a cache do not go together", fix="leave one out")
@@ -154,17 +200,25 @@ def begin(
             raise ModelError(
                 f"segment_ids has shape {tuple(segment_ids.shape)}, expected {(batch, length)}"
             )
-    padding = attention_mask if has_padding(attention_mask, batch, past + length) else None
     placed = position_ids is not None
+    if isinstance(past, torch.Tensor):
+        assert cache is not None and cache.capacity is not None
+        padding = widened(attention_mask, batch, cache.capacity)
+        seen = 0  # only the device knows; masks follow from `Store.places`
+        if position_ids is None:
+            position_ids = fixed_positions(past, length, padding)
+    else:
+        padding = attention_mask if has_padding(attention_mask, batch, past + length) else None
+        seen = past
     if position_ids is None:
-        position_ids = position_ids_of(length, past, x.device, padding, segment_ids)
+        position_ids = position_ids_of(length, seen, x.device, padding, segment_ids)
     elif position_ids.shape[-1] != length or position_ids.shape[0] not in (1, batch):
         raise ModelError(
             f"position_ids has shape {tuple(position_ids.shape)}, expected {(batch, length)}"
         )
     return Context(
         positions=position_ids,
-        sight=Sight(length, past, x.device, padding, segment_ids),
+        sight=Sight(length, seen, x.device, padding, segment_ids),
         cache=cache,
         # A block that is computed again would add its keys and values to the cache again.
         checkpointing=checkpointing and torch.is_grad_enabled() and cache is None,

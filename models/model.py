@@ -11,6 +11,7 @@ from torch import nn
 
 from tfcli.models import parts
 from tfcli.models.backbone import Backbone
+from tfcli.models.cache import Cache, make_cache
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.config import BaseConfig
 from tfcli.models.context import Context
@@ -180,6 +181,12 @@ class Model(nn.Module):
         """Trade time for memory: recompute each block in the backward pass."""
         self.checkpointing = enabled
 
+    def make_cache(
+        self, kind: str = "dynamic", length: int | None = None, **settings: Any
+    ) -> Cache:
+        """An empty cache for this model; see `cache.make_cache`."""
+        return make_cache(self, kind, length, **settings)
+
     def default(self, name: str) -> torch.Tensor | None:
         """The value of a buffer that checkpoints may leave out; None if it must be there."""
         inner = name.removeprefix(f"{self.base()}.")
@@ -289,7 +296,7 @@ class Model(nn.Module):
         length = x.shape[1]
         x = self.body(x, context)
         if context.cache is not None:
-            context.cache.length += length
+            context.cache.advance(length)
         return x, recorded(context)
 
 

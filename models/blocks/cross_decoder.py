@@ -7,7 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from tfcli.models.caches.stores import Pair
+from tfcli.models.caches.kinds import Dynamic
+from tfcli.models.caches.layers import KeyValueLayer
+from tfcli.models.caches.recurrent import SourceStore
+from tfcli.models.caches.stores import Store
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
 from tfcli.models.layers.activations import activation
@@ -17,7 +20,7 @@ from tfcli.models.layers.masks import AttentionMask
 from tfcli.models.layers.norms import layer_norm
 
 
-class Attention(nn.Module):
+class Attention(KeyValueLayer):
     """Multi-head attention within a text.
 
     Args:
@@ -57,11 +60,14 @@ class Attention(nn.Module):
         self.add_module(names[3], linear(heads * head_dim, hidden_size, bias))
         self.attend = Attend(backend, head_dim**-0.5 if scale is None else scale, dropout)
 
+    def make_store(self, kind: Dynamic) -> Store | None:
+        return super().make_store(kind) if self.causal else None
+
     def query(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, heads, s, head_dim]"""
         return split_heads(getattr(self, self.names[0])(x), self.head_dim)
 
-    def keys_and_values(self, x: torch.Tensor) -> Pair:
+    def keys_and_values(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x (Tensor): [b, k, d] -> two of [b, heads, k, head_dim]"""
         key, value = (getattr(self, name)(x) for name in self.names[1:3])
         return split_heads(key, self.head_dim), split_heads(value, self.head_dim)
@@ -88,6 +94,11 @@ class Attention(nn.Module):
 class CrossAttention(Attention):
     """Multi-head attention from a decoder to the encoder's states."""
 
+    slot = "source"
+
+    def make_store(self, kind: Dynamic) -> Store | None:
+        return kind.source()
+
     def forward(
         self, x: torch.Tensor, context: Context, mask: AttentionMask | None = None
     ) -> torch.Tensor:
@@ -95,27 +106,22 @@ class CrossAttention(Attention):
         memory = context.memory
         if memory is None:
             raise ModelError("a decoder with cross-attention needs the encoder's states")
-        key, value = recalled(context, self.layer, self.keys_and_values)
+        key, value = self.recalled(context)
         mask = memory.mask if mask is None else mask
         attended = self.attend(self.query(x), key, value, mask, context.cross_attentions)
         return self.output(attended)
 
-
-def recalled(context: Context, layer: int, make: Callable[[torch.Tensor], Pair]) -> Pair:
-    """A layer's keys and values of the encoder's states: made once, then kept in the cache.
-
-    Args:
-        context: of the decoder.
-        layer: index of the layer in the cache.
-        make: states [b, k, d] -> keys and values.
-    """
-    crossed = {} if context.cache is None else context.cache.crossed
-    if layer not in crossed:
+    def recalled(self, context: Context) -> tuple[torch.Tensor, ...]:
+        """Keys and values of the encoder's states: made once, then kept in the cache."""
+        store = context.store(self.layer, self.slot)
+        assert store is None or isinstance(store, SourceStore)
+        if store is not None and store.pair:
+            return store.pair
         memory = context.memory
         if memory is None or memory.states is None:
             raise ModelError("the cache holds nothing of the source", fix="give encoder_states")
-        crossed[layer] = make(memory.states)
-    return crossed[layer]
+        made = self.keys_and_values(memory.states)
+        return made if store is None else store.update(*made)
 
 
 class TransformerBlock(nn.Module):

@@ -7,11 +7,12 @@ never again, whatever comes after it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from tfcli.models.caches.stores import Pair, held, require_no_gradient
+from tfcli.models.caches.stores import Change, Store, lanes_of, require_no_gradient
 from tfcli.models.errors import ModelError
 
 BITS = (8, 4)
@@ -95,7 +96,7 @@ def group_of(width: int, group_size: int) -> int:
     return next(size for size in range(min(width, group_size), 0, -1) if width % size == 0)
 
 
-class QuantizedStore:
+class QuantizedStore(Store):
     """Keeps everything: the newest positions exactly, those before them in few bits.
 
     Keys and values are unpacked at each update, for one layer at a time. There is no gradient.
@@ -112,61 +113,123 @@ class QuantizedStore:
 
     def __init__(self, bits: int = 8, group_size: int = 64, residual: int = 128) -> None:
         check_settings(bits, group_size, residual)
-        self._lanes = tuple(_Lane(bits, group_size, residual) for _ in ("keys", "values"))
+        self.settings = bits, group_size, residual
+        self.form = f"{bits} bits, groups of {group_size}"
+        self._lanes: tuple[_Lane, ...] = ()
 
     @property
     def kept(self) -> int:
-        return self._lanes[0].length
+        return self._lanes[0].held.length if self._lanes else 0
 
-    @property
-    def nbytes(self) -> int:
-        return held(tensor for lane in self._lanes for tensor in lane.tensors())
+    def update(self, *new: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        require_no_gradient(new, "a quantized cache")
+        if not self._lanes:
+            self._lanes = tuple(_Lane(*self.settings) for _ in new)
+        return tuple(lane.update(x) for lane, x in zip(self._lanes, new, strict=True))
 
-    def update(self, key: torch.Tensor, value: torch.Tensor) -> Pair:
-        require_no_gradient(key, value, "a quantized cache")
-        keys, values = self._lanes
-        return keys.update(key), values.update(value)
+    def commit(self) -> None:
+        for lane in self._lanes:
+            lane.held = lane.next
 
     def reset(self) -> None:
-        for lane in self._lanes:
-            lane.packed = lane.recent = None
+        self._lanes = ()
+
+    def tensors(self) -> list[torch.Tensor]:
+        return [tensor for lane in self._lanes for tensor in lane.held.named().values()]
+
+    def apply(self, change: Change) -> None:
+        self._hold(
+            [
+                _Held.of({name: change(tensor) for name, tensor in lane.held.named().items()})
+                for lane in self._lanes
+            ]
+        )
+
+    def crop(self, length: int, past: int) -> None:
+        self._hold([lane.held.cropped(length) for lane in self._lanes])
+
+    def content(self) -> dict[str, torch.Tensor]:
+        return {
+            f"{number}.{name}": tensor
+            for number, lane in enumerate(self._lanes)
+            for name, tensor in lane.held.named().items()
+        }
+
+    def restore(self, content: Mapping[str, torch.Tensor], length: int) -> None:
+        self.reset()
+        if not any("." in name for name in content):  # of a store that keeps positions exactly
+            self.update(*lanes_of(content))
+            return
+        parts: dict[str, dict[str, torch.Tensor]] = {}
+        for name, tensor in content.items():
+            number, _, part = name.partition(".")
+            parts.setdefault(number, {})[part] = tensor
+        self._hold([_Held.of(parts[str(number)]) for number in range(len(parts))])
+
+    def _hold(self, lanes: Sequence[_Held]) -> None:
+        # New lanes, as those of a copy are not its own.
+        self._lanes = tuple(_Lane(*self.settings, one) for one in lanes)
 
 
-class _Lane:
-    """The keys, or the values, of a layer."""
+@dataclass(frozen=True)
+class _Held:
+    """What a lane holds: positions in few bits, then exact ones [b, heads, s, width]."""
 
-    def __init__(self, bits: int, group_size: int, residual: int) -> None:
-        self.bits, self.group_size, self.residual = bits, group_size, residual
-        self.packed: Packed | None = None
-        self.recent: torch.Tensor | None = None
+    packed: Packed | None = None
+    recent: torch.Tensor | None = None
 
     @property
     def length(self) -> int:
-        """How many positions it holds."""
+        """How many positions."""
         old = 0 if self.packed is None else self.packed.length
         return old + (0 if self.recent is None else self.recent.shape[2])
 
-    def tensors(self) -> list[torch.Tensor]:
-        """All that it holds."""
-        packed = [] if self.packed is None else [*vars(self.packed).values()]
-        return packed if self.recent is None else [*packed, self.recent]
+    def named(self) -> dict[str, torch.Tensor]:
+        """All tensors by name."""
+        packed = {} if self.packed is None else dict(vars(self.packed))
+        return packed if self.recent is None else {**packed, "recent": self.recent}
+
+    @classmethod
+    def of(cls, named: Mapping[str, torch.Tensor]) -> _Held:
+        """The inverse of `named`."""
+        packed = {name: tensor for name, tensor in named.items() if name != "recent"}
+        return cls(Packed(**packed) if packed else None, named.get("recent"))
+
+    def cropped(self, length: int) -> _Held:
+        """The first positions."""
+        packed, recent = self.packed, self.recent
+        old = 0 if packed is None else packed.length
+        if packed is not None and length < old:
+            packed = Packed(*(tensor[:, :, :length] for tensor in vars(packed).values()))
+        if recent is not None:
+            recent = recent[:, :, : length - old] if length > old else None
+        return _Held(packed, recent)
+
+
+class _Lane:
+    """The keys, or the values, of a layer; `next` is what it holds after `commit`."""
+
+    def __init__(self, bits: int, group_size: int, residual: int, held: _Held = _Held()) -> None:
+        self.bits, self.group_size, self.residual = bits, group_size, residual
+        self.held = self.next = held
 
     def update(self, x: torch.Tensor) -> torch.Tensor:
         """Add positions. x (Tensor): [b, heads, s, width] -> [b, heads, kept + s, width]"""
+        packed, recent = self.held.packed, self.held.recent
         # A copy, because x may be a view that keeps much more than itself in memory.
-        recent = x.clone() if self.recent is None else torch.cat((self.recent, x), dim=2)
+        recent = x.clone() if recent is None else torch.cat((recent, x), dim=2)
         whole = recent
-        if self.packed is not None:
-            old = self.packed.length
+        if packed is not None:
+            old = packed.length
             whole = x.new_empty(*x.shape[:2], old + recent.shape[2], x.shape[3])
-            unpack(self.packed, self.bits, whole[:, :, :old])
+            unpack(packed, self.bits, whole[:, :, :old])
             whole[:, :, old:] = recent
         moved = (recent.shape[2] // self.residual - 1) * self.residual
         if moved > 0:
-            packed = pack(recent[:, :, :moved], self.bits, self.group_size)
-            self.packed = packed if self.packed is None else self.packed.joined(packed)
+            more = pack(recent[:, :, :moved], self.bits, self.group_size)
+            packed = more if packed is None else packed.joined(more)
             recent = recent[:, :, moved:].clone()
-        self.recent = recent
+        self.next = _Held(packed, recent)
         return whole
 
 

@@ -99,11 +99,11 @@ class Seq2Seq(Model):
         tokens = one_of("decoder_input_ids", target, "decoder_inputs_embeds", embeds)
         states: torch.Tensor | None = inputs.get("encoder_states")
         encoded = ModelOutput()
-        known = next(iter(cache.crossed.values())) if cache is not None and cache.crossed else None
-        if states is None and known is None:
+        known = () if cache is None else cache.source
+        if states is None and not known:
             states, encoded = self.run_encoder(inputs)
         batch, length = tokens.shape[:2]
-        if known is not None:
+        if known:
             rows, places = known[0].shape[0], known[0].shape[2]
         else:
             assert states is not None
@@ -124,7 +124,7 @@ class Seq2Seq(Model):
         context.cross_attentions = [] if inputs.get("output_attentions") else None
         x = self.body.decoder(x, context)
         if cache is not None:
-            cache.length += length
+            cache.advance(length)
         output = recorded(context)
         output.encoder_last_hidden_state = states
         output.encoder_hidden_states = encoded.hidden_states

@@ -53,13 +53,15 @@ class Alibi:
         keys of a query share, so that every query may count from its own position: rounded to a
         narrow dtype, the bias is then most exact where it matters, nearby.
         """
-        sight = context.sight
-        kept = 0 if context.cache is None else context.cache.kept(layer)
-        at = position_ids_of(
-            sight.past + sight.queries, 0, sight.device, sight.padding, sight.segments
-        )
-        heights = self.heights(at)
-        keys, queries = heights[..., -kept - sight.queries :], heights[..., -sight.queries :]
+        sight, keys_at = context.sight, context.key_places(layer)
+        whole = sight.segments if sight.padding is None else sight.padding
+        if whole is None:
+            keys, queries = self.heights(keys_at[None]), self.heights(context.places[None])
+        else:
+            at = position_ids_of(whole.shape[1], 0, sight.device, sight.padding, sight.segments)
+            heights = self.heights(at)
+            keys = heights.index_select(-1, keys_at.clamp(min=0))
+            queries = heights.index_select(-1, context.places)
         return (keys[:, :, None, :] - queries[:, :, :, None]) * self.scale
 
     def heights(self, positions: torch.Tensor) -> torch.Tensor:

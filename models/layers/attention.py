@@ -7,6 +7,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from tfcli.models.caches.kinds import Dynamic
+from tfcli.models.caches.layers import KeyValueLayer
+from tfcli.models.caches.stores import Store
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
 from tfcli.models.layers.backends import (
@@ -82,7 +85,7 @@ class Attend(nn.Module):
         return merge_heads(weights @ repeat_heads(value, query.shape[1]))
 
 
-class RotaryAttention(nn.Module):
+class RotaryAttention(KeyValueLayer):
     """Grouped-query attention with rotary positions (Ainslie et al. 2023).
 
     Args:
@@ -187,20 +190,34 @@ class RotaryAttention(nn.Module):
         out = getattr(self, self.out)
         return out(self.attend(query, key, value, mask, context.attentions, self.sinks))
 
+    def make_store(self, kind: Dynamic) -> Store | None:
+        """Keys and values.
+
+        Raises:
+            ModelError: queries see later keys, which a cache cannot hold yet.
+        """
+        if self.both_ways:
+            raise _no_use_for_a_cache()
+        return super().make_store(kind)
+
     def mask(self, context: Context) -> AttentionMask:
         """Which keys each query sees.
 
         Raises:
-            ModelError: a cache, where queries see later keys, which it cannot hold yet.
+            ModelError: a cache, where queries see later keys.
         """
         if not self.both_ways:
             return context.causal(self.layer, window=self.window)
         if context.cache is not None:
-            raise ModelError(
-                "attention in both directions has no use for a cache",
-                fix="leave out cache; such a model makes vectors, not text",
-            )
+            raise _no_use_for_a_cache()
         return context.full(radius=None if self.window is None else self.window - 1)
+
+
+def _no_use_for_a_cache() -> ModelError:
+    return ModelError(
+        "attention in both directions has no use for a cache",
+        fix="leave out cache; such a model makes vectors, not text",
+    )
 
 
 class FusedRotaryAttention(RotaryAttention):

@@ -91,7 +91,9 @@ def check_length(context: Context, limit: int) -> None:
     """Refuse positions that a learned position table has no rows for."""
     if context.placed:
         check_ids(context.positions, limit, "position_ids")
-    length = context.sight.past + context.sight.queries
+    if isinstance(context.past, torch.Tensor):
+        return  # its value is on the device; the table itself refuses a row that it has not
+    length = context.past + context.sight.queries
     if context.sight.segments is not None and not torch.compiler.is_compiling():
         length = int(context.positions.max()) + 1  # each packed text begins anew
     if length > limit:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
+from tfcli.models.caches.kinds import Dynamic
+from tfcli.models.caches.layers import KeyValueLayer
+from tfcli.models.caches.stores import Store
 from tfcli.models.context import Context
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.linear import Linear, linear
@@ -15,12 +17,12 @@ from tfcli.models.layers.rotary import Rotary
 _EPS = 1e-6  # of the norms inside, whatever the config says of the others
 
 
-class LatentAttention(nn.Module):
+class LatentAttention(KeyValueLayer):
     """Attention over latent states (DeepSeek-AI 2024, "DeepSeek-V2", section 2.1).
 
     A head of queries and keys has two parts: one without a position, made from a latent state, and
     one that is turned, which all heads of keys share. A cache keeps the latent state and the turned
-    part only: for DeepSeek-V3 576 numbers a position in place of 40,960.
+    part only, side by side: for DeepSeek-V3 576 numbers a position in place of 40,960.
 
     Args:
         hidden_size: d.
@@ -37,6 +39,8 @@ class LatentAttention(nn.Module):
         bias: whether the projections to latent states and the output have one.
         dropout: on the attention weights.
     """
+
+    rotary: Rotary
 
     def __init__(
         self,
@@ -73,6 +77,9 @@ class LatentAttention(nn.Module):
         self.o_proj = linear(heads * value_dim, hidden_size, bias)
         self.attend = Attend(backend, scale, dropout)
 
+    def make_store(self, kind: Dynamic) -> Store | None:
+        return kind.keys(rotary=self.rotary, plain=self.rank)
+
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """Attend from the new positions to all positions. x (Tensor): [b, s, d] -> [b, s, d]"""
         query = self.q_proj(x) if self.query_rank is None else self.q_a_proj(x)
@@ -86,9 +93,9 @@ class LatentAttention(nn.Module):
         turned = self.rotary.turn(turned[:, None], rotation)
         mask = context.causal(self.layer)
         latent = self.kv_a_layernorm(latent)[:, None]
-        latent, turned = context.remember(self.layer, latent, turned)
+        (joined,) = context.remember(self.layer, torch.cat((latent, turned), dim=-1))
         run = self.absorbed if self.absorbs(x.shape[1], context) else self.expanded
-        return self.o_proj(run(plain, moved, latent, turned, mask, context.attentions))
+        return self.o_proj(run(plain, moved, joined, mask, context.attentions))
 
     def absorbs(self, queries: int, context: Context) -> bool:
         """Whether to look at latent states as they are: for a few queries on a cache.
@@ -106,8 +113,7 @@ class LatentAttention(nn.Module):
         self,
         plain: torch.Tensor,
         moved: torch.Tensor,
-        latent: torch.Tensor,
-        turned: torch.Tensor,
+        joined: torch.Tensor,
         mask: AttentionMask,
         attentions: list[torch.Tensor] | None,
     ) -> torch.Tensor:
@@ -116,14 +122,14 @@ class LatentAttention(nn.Module):
         Args:
             plain (Tensor): [b, heads, q, plain_dim], queries.
             moved (Tensor): [b, heads, q, turned_dim], queries.
-            latent (Tensor): [b, 1, k, rank]
-            turned (Tensor): [b, 1, k, turned_dim]
+            joined (Tensor): [b, 1, k, rank + turned_dim], latent states and the turned parts.
             mask: which keys each query sees.
             attentions: see `Attend.forward`.
 
         Returns:
             [b, q, heads * value_dim]
         """
+        latent, turned = joined.split((self.rank, self.turned_dim), dim=-1)
         made = split_heads(self.kv_b_proj(latent[:, 0]), self.plain_dim + self.value_dim)
         key, value = made.split((self.plain_dim, self.value_dim), dim=-1)
         key = torch.cat((key, turned.expand(-1, self.heads, -1, -1)), dim=-1)
@@ -133,8 +139,7 @@ class LatentAttention(nn.Module):
         self,
         plain: torch.Tensor,
         moved: torch.Tensor,
-        latent: torch.Tensor,
-        turned: torch.Tensor,
+        joined: torch.Tensor,
         mask: AttentionMask,
         attentions: list[torch.Tensor] | None,
     ) -> torch.Tensor:
@@ -145,7 +150,6 @@ class LatentAttention(nn.Module):
         query = torch.cat((plain @ to_key, moved), dim=-1)
         # Values are the latent states. The turned parts behind them are mixed too and left out
         # again: fused kernels want values as wide as keys.
-        key = torch.cat((latent, turned), dim=-1)
-        mixed = split_heads(self.attend(query, key, key, mask, attentions), key.shape[-1])
+        mixed = split_heads(self.attend(query, joined, joined, mask, attentions), joined.shape[-1])
         mixed = mixed[..., : self.rank]
         return (mixed @ to_value.transpose(1, 2)).transpose(1, 2).flatten(2)

@@ -36,9 +36,7 @@ class RelativeBias(Embedding):
         """
         if torch.compiler.is_exporting():  # a graph has no windows of a width that is not known
             key_at = torch.arange(keys, device=self.weight.device)
-            distances = key_at - key_at[keys - queries :, None]
-            found = bucket_of(distances, self.num_embeddings, self.max_distance, self.bidirectional)
-            return super().forward(found).permute(2, 0, 1)[None]
+            return self.between(key_at[keys - queries :], key_at)
         # Along a diagonal all is alike, so each distance is looked up once, from the nearest end of
         # the first key to the farthest of the last. The rows are windows of that list. They are
         # made in float32 because their gradients add up along the diagonals.
@@ -47,6 +45,20 @@ class RelativeBias(Embedding):
         values = super().forward(found).t().float()
         rows = values.unfold(-1, keys, 1).flip(1)
         return rows[None].to(self.weight.dtype)
+
+    def between(self, query_at: torch.Tensor, key_at: torch.Tensor) -> torch.Tensor:
+        """The bias of places that may be any.
+
+        Args:
+            query_at (Tensor): int64 [q]
+            key_at (Tensor): int64 [k]
+
+        Returns:
+            [1, heads, q, k]
+        """
+        distances = key_at - query_at[:, None]
+        found = bucket_of(distances, self.num_embeddings, self.max_distance, self.bidirectional)
+        return super().forward(found).permute(2, 0, 1)[None]
 
 
 def bucket_of(

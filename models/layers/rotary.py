@@ -103,7 +103,7 @@ class Rotary:
         the rotation they got.
         """
         rope, length = self.rope, None
-        if rope["rope_type"] in ("dynamic", "longrope") and torch.compiler.is_exporting():
+        if rope["rope_type"] in ("dynamic", "longrope") and torch.compiler.is_compiling():
             return self._in_graph(position_ids)
         if rope["rope_type"] == "dynamic":
             longest = int(position_ids.max()) + 1
@@ -119,7 +119,7 @@ class Rotary:
         return self._cached[key]
 
     def _in_graph(self, position_ids: torch.Tensor) -> torch.Tensor:
-        """The same for an exported graph, which cannot branch on the longest position."""
+        """The same for a graph, which cannot branch on the longest position."""
         longest, device = position_ids.max() + 1, position_ids.device
         if self.rope["rope_type"] == "dynamic":
             return self._compute(longest.clamp(min=self.max_position_embeddings).double(), device)

@@ -15,6 +15,7 @@ from torch import nn
 
 from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.run import run_blocks
+from tfcli.models.caches.layers import KeyValueLayer
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.glm import GLMConfig
 from tfcli.models.context import Context
@@ -31,7 +32,7 @@ from tfcli.models.model import Model
 from tfcli.models.rules import OldName
 
 
-class GLMAttention(nn.Module):
+class GLMAttention(KeyValueLayer):
     """Multi-head attention; queries, keys and values come from one linear."""
 
     def __init__(self, config: GLMConfig, layer: int, attention: str) -> None:
@@ -209,9 +210,8 @@ class GLMModel(Backbone[GLMConfig]):
         self, context: Context, batch: int, visible: torch.Tensor, memory: int
     ) -> AttentionMask:
         """The caller's own mask, cut to the last keys where it has more columns than there are."""
-        kept = 0 if context.cache is None else context.cache.kept(0)
         queries = context.sight.queries
-        keys = memory + kept + queries
+        keys = memory + len(context.key_places(0))
         shape = tuple(visible.shape)
         if len(shape) != 4 or shape[:3] not in ((batch, 1, queries), (1, 1, queries)):
             raise ModelError(f"visible has shape {shape}, expected {(batch, 1, queries, keys)}")
@@ -227,8 +227,8 @@ class GLMModel(Backbone[GLMConfig]):
         plain = context.causal(0)
         if prefix_lengths is None and memory == 0:
             return plain
-        kept = 0 if context.cache is None else context.cache.kept(0)
-        keys = kept + queries
+        places = context.key_places(0)
+        keys = len(places)
         dense = plain.visible(queries, keys, device)
         if dense is None:
             dense = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=device)
@@ -236,8 +236,7 @@ class GLMModel(Backbone[GLMConfig]):
             lengths = torch.as_tensor(prefix_lengths, device=device).reshape(-1, 1)
             if lengths.shape[0] not in (1, batch):
                 raise ModelError(f"prefix_lengths has {lengths.shape[0]} numbers, expected {batch}")
-            first = context.sight.past - kept
-            prefix = torch.arange(first, first + keys, device=device) < lengths
+            prefix = places < lengths
             padding = context.sight.padding
             if padding is not None:
                 prefix = prefix & padding[:, -keys:].bool()

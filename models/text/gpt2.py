@@ -15,6 +15,7 @@ from torch import nn
 
 from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.run import run_blocks
+from tfcli.models.caches.layers import KeyValueLayer
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.gpt import GPTConfig
 from tfcli.models.context import Context
@@ -26,7 +27,7 @@ from tfcli.models.layers.norms import layer_norm
 from tfcli.models.rules import OldName, Rule, Transpose
 
 
-class GPT2Attention(nn.Module):
+class GPT2Attention(KeyValueLayer):
     """Multi-head attention; queries, keys and values come from one linear."""
 
     def __init__(self, config: GPTConfig, layer: int, attention: str) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.run import run_blocks
+from tfcli.models.caches.layers import RecurrentLayer
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.mamba import MambaConfig, StateSpaceConfig
 from tfcli.models.context import Context
@@ -25,7 +26,7 @@ from tfcli.models.layers.state_space import CausalConv, selective_scan
 from tfcli.models.rules import OldName
 
 
-class MambaMixer(nn.Module):
+class MambaMixer(RecurrentLayer):
     """The selective state space of one layer."""
 
     def __init__(self, config: MambaConfig, layer: int) -> None:
@@ -44,7 +45,7 @@ class MambaMixer(nn.Module):
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        carried = carried_state(context, self.layer)
+        carried = self.carried(context)
         inner, gate = self.in_proj(x).chunk(2, dim=-1)
         inner, conv = self.conv1d(without_padding(inner, context), carried.get("conv"))
         # The bias of the convolution makes padding something again.
@@ -53,7 +54,7 @@ class MambaMixer(nn.Module):
         step = F.softplus(self.dt_proj(rank).float())
         decay = -torch.exp(self.A_log.float())
         out, state = selective_scan(inner, step, decay, write, read, carried.get("state"))
-        carry_on(context, self.layer, conv=conv, state=state)
+        self.carry_on(context, conv=conv, state=state)
         out = (out + inner * self.D.float()) * F.silu(gate)
         return self.out_proj(out.to(x.dtype))
 
@@ -138,18 +139,5 @@ class MambaModel(Backbone[StateSpaceConfig]):
 
 def without_padding(x: torch.Tensor, context: Context) -> torch.Tensor:
     """Zeros where a new token is padding. x (Tensor): [b, s, d] -> the same"""
-    padding = context.sight.padding
-    if padding is None:
-        return x
-    return x * padding[:, -x.shape[1] :, None].to(x.dtype)
-
-
-def carried_state(context: Context, layer: int) -> dict[str, torch.Tensor]:
-    """What a recurrent layer left in the cache; empty at the start and without a cache."""
-    return {} if context.cache is None else context.cache.states.get(layer, {})
-
-
-def carry_on(context: Context, layer: int, **state: torch.Tensor) -> None:
-    """Leave a recurrent layer's state for the next tokens."""
-    if context.cache is not None:
-        context.cache.states[layer] = state
+    padding = context.padding
+    return x if padding is None else x * padding[:, :, None].to(x.dtype)

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tfcli.models.caches.layers import RecurrentLayer
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.mamba import Mamba2Config
 from tfcli.models.context import Context
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.state_space import CausalConv, chunked_scan
-from tfcli.models.text.mamba import MambaModel, carried_state, carry_on, without_padding
+from tfcli.models.text.mamba import MambaModel, without_padding
 
 
 class GatedGroupNorm(nn.Module):
@@ -34,7 +35,7 @@ class GatedGroupNorm(nn.Module):
         return self.weight * wide.flatten(-2).to(gate.dtype)
 
 
-class Mamba2Mixer(nn.Module):
+class Mamba2Mixer(RecurrentLayer):
     """The state space of one layer."""
 
     def __init__(self, config: Mamba2Config, layer: int) -> None:
@@ -56,7 +57,7 @@ class Mamba2Mixer(nn.Module):
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        config, carried = self.config, carried_state(context, self.layer)
+        config, carried = self.config, self.carried(context)
         gate, mixed, step = self.in_proj(x).split(self.sizes, dim=-1)
         mixed, conv = self.conv1d(without_padding(mixed, context), carried.get("conv"))
         mixed = without_padding(self.act(mixed), context)
@@ -73,7 +74,7 @@ class Mamba2Mixer(nn.Module):
             carried.get("state"),
             config.chunk_size,
         )
-        carry_on(context, self.layer, conv=conv, state=state)
+        self.carry_on(context, conv=conv, state=state)
         out = out + inner * self.D.float()[:, None]
         return self.out_proj(self.norm(out.flatten(-2), gate))
 

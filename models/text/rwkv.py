@@ -13,6 +13,7 @@ from torch import nn
 
 from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.run import run_blocks
+from tfcli.models.caches.layers import RecurrentLayer
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.rwkv import RwkvConfig
@@ -23,7 +24,6 @@ from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.layers.recurrence import Tensors, recur
 from tfcli.models.rules import Rename, Rule
-from tfcli.models.text.mamba import carried_state, carry_on
 
 _NEVER = -1e38  # the logarithm of a sum of nothing
 
@@ -38,11 +38,11 @@ def shifted(x: torch.Tensor, last: torch.Tensor | None, context: Context) -> tor
     padding = context.sight.padding
     if padding is None:
         return before
-    earlier = nn.functional.pad(padding, (1, 0))[:, -x.shape[1] - 1 : -1]
+    earlier = nn.functional.pad(padding, (1, 0)).index_select(1, context.places)
     return before * earlier[:, :, None].to(x.dtype)
 
 
-class RwkvAttention(nn.Module):
+class RwkvAttention(RecurrentLayer):
     """Keys weigh values; the weights decay from token to token."""
 
     def __init__(self, config: RwkvConfig, layer: int) -> None:
@@ -62,13 +62,13 @@ class RwkvAttention(nn.Module):
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        carried = carried_state(context, self.layer)
-        before = shifted(x, carried.get("attention_last"), context)
+        carried = self.carried(context)
+        before = shifted(x, carried.get("last"), context)
         key = self.key(mixed(x, before, self.time_mix_key))
         value = self.value(mixed(x, before, self.time_mix_value))
         receptance = torch.sigmoid(self.receptance(mixed(x, before, self.time_mix_receptance)))
         average, state = self.average(key.float(), value.float(), carried, context)
-        carry_on(context, self.layer, **(carried | state | {"attention_last": x[:, -1]}))
+        self.carry_on(context, last=x[:, -1], **state)
         return self.output(receptance * average.to(x.dtype))
 
     def average(
@@ -95,10 +95,10 @@ class RwkvAttention(nn.Module):
         top = carried.get("top", torch.full_like(key[:, 0], _NEVER))
         total = carried.get("total", torch.zeros_like(top))
         weight = carried.get("weight", torch.zeros_like(top))
-        padding = context.sight.padding
+        padding = context.padding
         inputs: Tensors = (key, value)
         if padding is not None:
-            inputs = (key, value, padding[:, -key.shape[1] :].bool())
+            inputs = (key, value, padding.bool())
 
         def step(state: Tensors, token: Tensors) -> tuple[Tensors, torch.Tensor]:
             (top, total, weight), (own, seen) = state, token[:2]
@@ -118,8 +118,10 @@ class RwkvAttention(nn.Module):
         return outputs, {"top": top, "total": total, "weight": weight}
 
 
-class RwkvFeedForward(nn.Module):
+class RwkvFeedForward(RecurrentLayer):
     """The mlp, gated by a receptance of its own."""
+
+    slot = "mlp"
 
     def __init__(self, config: RwkvConfig, layer: int) -> None:
         super().__init__()
@@ -134,11 +136,11 @@ class RwkvFeedForward(nn.Module):
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        carried = carried_state(context, self.layer)
-        before = shifted(x, carried.get("mlp_last"), context)
+        carried = self.carried(context)
+        before = shifted(x, carried.get("last"), context)
         inner = torch.relu(self.key(mixed(x, before, self.time_mix_key))).square()
         gate = torch.sigmoid(self.receptance(mixed(x, before, self.time_mix_receptance)))
-        carry_on(context, self.layer, **(carried | {"mlp_last": x[:, -1]}))
+        self.carry_on(context, last=x[:, -1])
         return gate * self.value(inner)
 
 

@@ -89,8 +89,7 @@ class BalancedModel(SparseModel):
             context.router_logits = []
         x = super().forward(x, context)
         if context.router_logits:
-            padding = context.sight.padding
-            padding = None if padding is None else padding[:, -x.shape[1] :]
-            balance = load_balance(context.router_logits, config.num_experts_per_tok, padding)
+            routed = context.router_logits
+            balance = load_balance(routed, config.num_experts_per_tok, context.padding)
             context.aux_loss = config.router_aux_loss_coef * balance
         return x

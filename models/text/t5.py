@@ -46,9 +46,11 @@ class T5SelfAttention(Attention):
     def biased(self, context: Context, shared: SharedMask) -> AttentionMask:
         """The mask with its bias; the first block makes it anew whenever it runs."""
         if self.relative_attention_bias is not None:
-            queries = context.sight.queries
-            kept = 0 if context.cache is None else context.cache.kept(self.layer)
-            bias = self.relative_attention_bias(queries, kept + queries)
+            table, keys = self.relative_attention_bias, context.key_places(self.layer)
+            if isinstance(context.past, torch.Tensor):
+                bias = table.between(context.places, keys)
+            else:
+                bias = table(context.sight.queries, len(keys))
             shared.mask = self.mask(context).with_bias(bias)
         assert shared.mask is not None
         return shared.mask

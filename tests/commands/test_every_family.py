@@ -208,7 +208,7 @@ def test_generate_makes_text_or_says_that_it_cannot(tfcli, folder_of, model_type
         assert "masked-lm" in error["fix"]
         return
     found = tfcli(*command)
-    assert (found["task"], found["cache"]) == (task, "static")
+    assert (found["task"], found["cache"]) == (task, "dynamic")
     assert 1 <= len(found["token_ids"]) <= 3
     for cache in ("dynamic", "offloaded", "quantized8"):  # 8 bits come after many tokens
         assert tfcli(*command, "--cache", cache)["token_ids"] == found["token_ids"]

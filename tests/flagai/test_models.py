@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from tests.flagai.folders import ALL, make
 from tfcli.errors import ModelError
 from tfcli.flagai import models
-from tfcli.models.cache import DynamicCache
 
 
 @pytest.fixture(autouse=True)
@@ -262,7 +261,7 @@ def test_gpt2_predicts_what_comes_next():
     positions = torch.arange(15)[None].sub(3).clamp(min=0)
     moved = model(left, position_ids=positions)["logits"][:, 3:]
     torch.testing.assert_close(moved, out["logits"], atol=2e-5, rtol=1e-4)
-    cache = DynamicCache()
+    cache = model.core.make_cache()
     parts = [model(ids[:, :5], cache=cache), model(ids[:, 5:], cache=cache)]
     both = torch.cat([part["logits"] for part in parts], 1)
     torch.testing.assert_close(both, out["logits"], atol=2e-5, rtol=1e-4)

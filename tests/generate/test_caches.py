@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from tests.models.tiny import tiny_model
 from tfcli.errors import UsageError, WorkError
 from tfcli.generate import caches
 from tfcli.generate.caches import CACHES, make_cache
 from tfcli.generate.loop import generate
-from tfcli.models.cache import DynamicCache, OffloadedCache, QuantizedCache, StaticCache
-from tfcli.models.caches.stores import SlidingStore
+from tfcli.models.caches.fixed import FixedSlidingStore, FixedStore
+from tfcli.models.caches.growing import GrowingStore, OffloadedStore
+from tfcli.models.caches.quantized import QuantizedStore
+from tfcli.models.caches.sliding import SlidingStore
 
 PROMPT = [4, 12, 33, 50, 5]
 
@@ -28,8 +31,12 @@ def llama():
 
 def test_each_name_is_a_cache_of_its_own():
     model = tiny_model("llama")
-    kinds = [type(make_cache(kind, 10, model)) for kind in CACHES]
-    assert kinds == [DynamicCache, StaticCache, QuantizedCache, QuantizedCache, OffloadedCache]
+    kinds = [type(make_cache(kind, 10, model).store(0)) for kind in CACHES]
+    assert kinds == [GrowingStore, FixedStore, QuantizedStore, QuantizedStore, OffloadedStore]
+    assert [make_cache(f"quantized{bits}", 10, model).store(0).settings[0] for bits in (8, 4)] == [
+        8,
+        4,
+    ]
 
 
 @pytest.mark.parametrize("kind", CACHES)
@@ -37,14 +44,22 @@ def test_windows_are_kept_no_longer_than_they_are(mistral, kind):
     cache = make_cache(kind, 40, mistral)
     found = list(generate(mistral, PROMPT, max_new_tokens=36, cache=cache))
     assert found == list(generate(mistral, PROMPT, max_new_tokens=36))
-    assert all(isinstance(store, SlidingStore) for store in cache.stores.values())
+    kept = FixedSlidingStore if kind == "static" else SlidingStore
+    assert all(isinstance(store, kept) for store in cache.stores.values())
 
 
-@pytest.mark.parametrize("kind", ["dynamic", "offloaded"])
+@pytest.mark.parametrize("kind", ["static", "offloaded"])
 def test_exact_caches_change_nothing(llama, kind):
-    cache = make_cache(kind, 0, llama)
+    cache = make_cache(kind, 310, llama)
     found = list(generate(llama, PROMPT, max_new_tokens=300, cache=cache))
     assert found == list(generate(llama, PROMPT, max_new_tokens=300))
+
+
+def test_compiled_steps_change_nothing(mistral):
+    torch._dynamo.reset()
+    cache = make_cache("static", 40, mistral)
+    found = generate(mistral, PROMPT, max_new_tokens=30, cache=cache, compile_with="eager")
+    assert list(found) == list(generate(mistral, PROMPT, max_new_tokens=30))
 
 
 def test_fewer_bits_take_less_memory(llama):

@@ -14,7 +14,7 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from tests.models.case import Case
 from tests.models.cases import decoders, earlier, encoders, mixtures, recurrent
-from tfcli.models.cache import Cache, DynamicCache, OffloadedCache, StaticCache
+from tfcli.models.cache import Cache
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
 from tfcli.models.registry import read_config
@@ -43,11 +43,9 @@ WAYS = [(name, mask) for name in ("flash", "flex") for mask in ("whole", "padded
 """The backends beside sdpa, each with rows of one length and of several."""
 # Caches that give what one pass over the whole input gives.
 CACHES: dict[str, Callable[[Model, int], Cache]] = {
-    "dynamic": lambda model, length: DynamicCache(),
-    "dynamic-windows": lambda model, length: DynamicCache(model.config),
-    "static": lambda model, length: StaticCache(length),
-    "static-windows": lambda model, length: StaticCache(length, model.config),
-    "offloaded": lambda model, length: OffloadedCache(model.config),
+    "dynamic": lambda model, length: model.make_cache(),
+    "static": lambda model, length: model.make_cache("static", length),
+    "offloaded": lambda model, length: model.make_cache("offloaded"),
 }
 
 

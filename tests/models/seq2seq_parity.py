@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.models.cases.seq2seq import CASES, Seq2SeqCase
 from tests.models.parity import labels_for
-from tfcli.models.cache import Cache, DynamicCache, StaticCache
+from tfcli.models.cache import Cache
 from tfcli.models.model import Model
 
 SOURCE, TARGET = 17, 11  # tokens
@@ -24,8 +24,8 @@ AUTO = {
 }
 WHOLE = ("sequence-classification", "embedding")  # one answer for a row
 CACHES: dict[str, Callable[[Model], Cache]] = {
-    "dynamic": lambda model: DynamicCache(model.config),
-    "static": lambda model: StaticCache(TARGET, model.config),
+    "dynamic": lambda model: model.make_cache(),
+    "static": lambda model: model.make_cache("static", TARGET),
 }
 PAIRS = [(case, task) for case in CASES for task in case.tasks]
 LM = [(case, task) for case, task in PAIRS if task == "seq2seq-lm"]

@@ -9,7 +9,6 @@ from tests.models.cases.seq2seq import CASES
 from tests.models.seq2seq_parity import reference
 from tfcli.models.blocks.cross_decoder import bounded
 from tfcli.models.blocks.run import run_blocks
-from tfcli.models.cache import DynamicCache
 from tfcli.models.config import config_from_recipe
 from tfcli.models.context import begin
 from tfcli.models.errors import ModelError
@@ -221,7 +220,7 @@ def test_inputs_that_do_not_fit_are_refused(given, what):
 
 def test_a_used_cache_needs_the_mask_of_its_own_source():
     model, _ = checkpoint("bart")
-    cache = DynamicCache()
+    cache = model.make_cache()
     model(input_ids=IDS, decoder_input_ids=IDS[:, :1], cache=cache)
     with pytest.raises(ModelError, match=r"\(1, 4\), expected \(1, 5\)"):
         model(decoder_input_ids=IDS[:, :1], attention_mask=torch.ones(1, 4), cache=cache)

@@ -10,7 +10,6 @@ from accelerate.utils.operations import convert_to_fp32
 from torch.utils import _pytree
 
 from tests.models.test_loading import IDS, TINY, checkpoint, config
-from tfcli.models.cache import DynamicCache, StaticCache
 from tfcli.models.errors import ModelError
 from tfcli.models.loading import build, load_weights
 from tfcli.models.output import ModelOutput
@@ -84,14 +83,14 @@ def test_a_row_of_padding_alone_is_finite(model_type, attention):
 def test_checkpointing_leaves_a_cache_alone(model_type):
     model, _ = checkpoint(model_type)
     model.set_activation_checkpointing(True)
-    cache = DynamicCache()
+    cache = model.make_cache()
     model(IDS, cache=cache).logits.sum().backward()
     assert cache.length == 8 and cache.kept(1) == 8
 
 
 def test_a_mask_of_another_length_is_refused():
     model, _ = checkpoint("llama")
-    cache = DynamicCache()
+    cache = model.make_cache()
     model(IDS, cache=cache)
     with pytest.raises(ModelError, match=r"attention_mask has shape \(1, 1\), expected \(1, 9\)"):
         model(IDS[:, :1], cache=cache, attention_mask=torch.ones(1, 1))
@@ -106,7 +105,7 @@ def test_too_long_for_learned_positions(model_type):
 
 def test_static_cache_is_full():
     model, _ = checkpoint("llama")
-    cache = StaticCache(8)
+    cache = model.make_cache("static", 8)
     with torch.no_grad():
         first = model(IDS, cache=cache).logits
         with pytest.raises(ModelError, match="holds 8 positions, but 9"):

@@ -16,7 +16,6 @@ from tests.models.media_case import MediaCase
 from tests.models.media_cases import CASES
 from tests.models.parity import assert_close, our_gradients, pair_id
 from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.models.cache import DynamicCache
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
 from tfcli.models.registry import read_config
@@ -94,7 +93,7 @@ def test_loss_and_gradients(case):
 @pytest.mark.parametrize("case", [c for c in CASES if c.cached], ids=pair_id)
 def test_a_cache_gives_what_one_pass_gives(case):
     ours, inputs = twin(case, reference(case)), batch(case)
-    ids, cache = inputs["input_ids"], DynamicCache()
+    ids, cache = inputs["input_ids"], ours.make_cache()
     with torch.no_grad():
         whole = ours(**inputs).logits
         prompt = {**inputs, "input_ids": ids[:, :-3]}

@@ -31,7 +31,6 @@ from tests.models.parity import (
     their_labels,
     twin,
 )
-from tfcli.models.cache import DynamicCache
 from tfcli.models.errors import ModelError
 from tfcli.models.loading import build, load_weights
 from tfcli.models.registry import read_config
@@ -187,7 +186,7 @@ def test_cached_decoding_with_left_padding(case, task):
     ids = inputs(case, task)["input_ids"]
     mask = torch.ones_like(ids)
     mask[0, :4] = 0
-    cache = DynamicCache(ours.config)
+    cache = ours.make_cache()
     with torch.no_grad():
         parts = [ours(ids[:, :9], attention_mask=mask[:, :9], cache=cache).logits]
         for at in range(9, ids.shape[1]):
@@ -202,7 +201,7 @@ def test_cached_decoding_equals_theirs(case, task):
     """Also where the rotation changes on the way, past the trained length."""
     theirs = reference(case, task)
     ours, batch = twin(theirs, task), inputs(case, task)
-    ids, cache, past = batch["input_ids"], DynamicCache(), None
+    ids, cache, past = batch["input_ids"], ours.make_cache(), None
     with torch.no_grad():
         for part in ids.split([9] + [1] * (ids.shape[1] - 9), dim=1):
             output = theirs(part, **{case.carries: past}, use_cache=True)

@@ -37,7 +37,6 @@ from tests.models.seq2seq_parity import (
     labels_of,
     reference,
 )
-from tfcli.models.cache import DynamicCache, StaticCache
 from tfcli.models.errors import ModelError
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
@@ -217,11 +216,12 @@ def test_cached_decoding_equals_one_pass(case, task, kind):
         states = ours.encode(batch["input_ids"], mask)
         parts = []
         for part in target.split(steps, dim=1):
-            given = {} if cache.crossed else {"encoder_states": states}  # needed once
+            given = {} if cache.source else {"encoder_states": states}  # needed once
             step = ours(decoder_input_ids=part, attention_mask=mask, cache=cache, **given)
             parts.append(step.logits)
     assert cache.length == TARGET
-    assert len(cache.crossed) == len(ours.body.get_submodule(ours.body.lists[1]))
+    layers = len(ours.body.get_submodule(ours.body.lists[1]))
+    assert [slot for _, slot in cache.stores] == ["attention", "source"] * layers
     assert_close(torch.cat(parts, dim=1), whole)
 
 
@@ -230,7 +230,7 @@ def test_cached_decoding_equals_theirs(case, task):
     theirs = reference(case, task)
     ours, batch = twin(theirs, task), inputs(case, task)
     target, mask = batch.pop("decoder_input_ids"), masked_source(ours, batch)
-    cache = DynamicCache()
+    cache = ours.make_cache()
     past = EncoderDecoderCache(transformers.DynamicCache(), transformers.DynamicCache())
     with torch.no_grad():
         for part in target.split([3] + [1] * (TARGET - 3), dim=1):
@@ -243,7 +243,7 @@ def test_cached_decoding_equals_theirs(case, task):
 def test_a_cache_can_be_used_again(case, task):
     ours, batch = twin(reference(case, task), task), inputs(case, task)
     other = {**batch, "input_ids": batch["input_ids"].flip(1)}
-    cache = StaticCache(TARGET)
+    cache = ours.make_cache("static", TARGET)
     with torch.no_grad():
         ours(**batch, cache=cache)
         cache.reset()

@@ -13,7 +13,6 @@ import torch
 from tfcli.errors import UsageError
 from tfcli.flagai.blanks import BlankTokens
 from tfcli.generate.sampling import Choose, greedy
-from tfcli.models.cache import StaticCache
 
 if TYPE_CHECKING:
     from tfcli.flagai.glm_model import GLM
@@ -62,7 +61,7 @@ def fill_ids(
             where="text",
             fix="shorten the text, or take a smaller max_new_tokens",
         )
-    cache = StaticCache(len(ids) + len(places) * (max_new_tokens + 1), config)
+    cache = model.core.make_cache()
     core, device = model.core, model.core.device
     at = torch.arange(len(ids), device=device)
     core(

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from tfcli.errors import UsageError, WorkError
-from tfcli.models.cache import Cache, DynamicCache, OffloadedCache, QuantizedCache, StaticCache
-from tfcli.models.configs.text import TextConfig
+from tfcli.models.cache import Cache
 from tfcli.models.model import Model
 from tfcli.units import format_bytes
 
-CACHES: dict[str, Callable[[int, TextConfig], Cache]] = {
-    "dynamic": lambda length, config: DynamicCache(config),
-    "static": StaticCache,
-    "quantized8": lambda length, config: QuantizedCache(config, bits=8),
-    "quantized4": lambda length, config: QuantizedCache(config, bits=4),
-    "offloaded": lambda length, config: OffloadedCache(config),
+CACHES: dict[str, tuple[str, dict[str, Any]]] = {
+    "dynamic": ("dynamic", {}),
+    "static": ("static", {}),
+    "quantized8": ("quantized", {"bits": 8}),
+    "quantized4": ("quantized", {"bits": 4}),
+    "offloaded": ("offloaded", {}),
 }
-"""Kind -> from the positions that the text will have and the model's config to the cache."""
+"""What a user names -> the kind and the settings of `Model.make_cache`."""
 
 
 def make_cache(kind: str, length: int, model: Model) -> Cache:
@@ -45,7 +44,8 @@ def make_cache(kind: str, length: int, model: Model) -> Cache:
             where="cache",
             fix="--cache quantized8",
         )
-    return CACHES[kind](length, config)
+    name, settings = CACHES[kind]
+    return model.make_cache(name, length, **settings)
 
 
 def _require_room(length: int, model: Model) -> None:

@@ -8,7 +8,8 @@ import torch
 
 from tfcli.generate.rules import Process
 from tfcli.generate.sampling import Choose, greedy
-from tfcli.models.cache import Cache, StaticCache
+from tfcli.generate.step import compiled_step, plain_step
+from tfcli.models.cache import Cache
 from tfcli.models.model import Model
 
 
@@ -22,6 +23,7 @@ def generate(
     stop: Collection[int] = (),
     process: Sequence[Process] = (),
     cache: Cache | None = None,
+    compile_with: str | None = None,
 ) -> Iterator[int]:
     """Yield new tokens one by one.
 
@@ -36,18 +38,24 @@ def generate(
         choose: from logits [vocab] to a token.
         stop: after one of these ids, which is yielded too, nothing more comes.
         process: what changes the logits before a token is chosen, one after another.
-        cache: an empty one; None makes a `StaticCache` of the right length.
+        cache: an empty one; None makes one that grows.
+        compile_with: a backend of torch.compile, for the steps after the prompt; the cache must be
+            a static one. None: they run as they are.
     """
     if cache is None:
-        # The last token is chosen and never fed back, so it needs no place.
-        cache = StaticCache(len(prompt) + max_new_tokens - 1, model.config.text)
-    ids = list(prompt)
+        cache = model.make_cache()
+    ids, fed = list(prompt), 0
+    read = step = plain_step(model, cache)
+    if compile_with is not None:
+        step = compiled_step(model, cache, backend=compile_with, fullgraph=False)
     switch = model.config.text.rotation_switch
     for _ in range(max_new_tokens):
-        if switch is not None and cache.length <= switch < len(ids):
+        if switch is not None and fed <= switch < len(ids):
             cache.reset()
-        new = torch.tensor([ids[cache.length :]], device=model.device)
-        logits = model(input_ids=new, cache=cache, logits_to_keep=1).logits[0, -1]
+            fed = 0
+        new = torch.tensor([ids[fed:]], device=model.device)
+        logits = (step if fed else read)(new)[0]
+        fed = len(ids)
         token = choose(processed(logits, ids, process))
         yield token
         if token in stop:

@@ -10,7 +10,7 @@ from tfcli.errors import UsageError
 from tfcli.generate.loop import processed
 from tfcli.generate.rules import Process
 from tfcli.generate.sampling import Choose, greedy
-from tfcli.models.cache import Cache, StaticCache
+from tfcli.models.cache import Cache
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
 
@@ -38,7 +38,7 @@ def generate_seq2seq(
         process: what changes the logits before a token is chosen, one after another.
         start: what the decoder sees before the first token, and which is not yielded; None takes
             the config's decoder_start_token_id.
-        cache: an empty one; None makes a `StaticCache` of the right length.
+        cache: an empty one; None makes one that grows.
 
     Raises:
         ModelError: no start is given and the config names none.
@@ -46,10 +46,11 @@ def generate_seq2seq(
     target = [model.body.start_id() if start is None else start]
     states: torch.Tensor | None = model.encode(_row(source_ids, model.device))
     if cache is None:
-        # The start takes a place; the last token is chosen and never fed back.
-        cache = StaticCache(max_new_tokens, model.config.text)
+        cache = model.make_cache()
+    fed = 0
     for _ in range(max_new_tokens):
-        new = _row(target[cache.length :], model.device)
+        new = _row(target[fed:], model.device)
+        fed = len(target)
         # Every layer keeps what it made of the states, so they are given once.
         logits = model(
             decoder_input_ids=new, encoder_states=states, cache=cache, logits_to_keep=1

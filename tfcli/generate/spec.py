@@ -95,10 +95,11 @@ class GenerateSpec(Spec):
     dtype: ComputeDtype = "auto"
     device: Device = "auto"
     attention: Attention = "sdpa"
-    cache: Literal["static", "dynamic", "quantized8", "quantized4", "offloaded"] = Field(
-        "static",
-        description="How keys and values of earlier tokens are kept: allocated once, growing, in "
-        "8 or 4 bits, or in the processor's memory. Recurrent models have a state in their place.",
+    cache: Literal["dynamic", "static", "quantized8", "quantized4", "offloaded"] = Field(
+        "dynamic",
+        description="How keys and values of earlier tokens are kept: growing, allocated once in a "
+        "fixed shape (on a GPU the step is then compiled), in 8 or 4 bits, or in the processor's "
+        "memory. Recurrent models have a state in their place.",
     )
     family_file: FamilyFile = None
 

@@ -121,4 +121,6 @@ def new_tokens(
         stop=settings.stop,
         process=rules,
         cache=kept,
+        # On a CPU, compiling takes longer than most texts.
+        compile_with="inductor" if cache == "static" and model.device.type == "cuda" else None,
     )

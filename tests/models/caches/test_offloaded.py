@@ -5,22 +5,22 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.models.caches.feeding import give
 from tests.models.caches.test_quantized import tiny
-from tfcli.models.cache import DynamicCache, OffloadedCache
-from tfcli.models.caches.offloaded import OffloadedStore
-from tfcli.models.caches.stores import SlidingStore
+from tfcli.models.caches.growing import OffloadedStore
+from tfcli.models.caches.sliding import SlidingStore
 from tfcli.models.errors import ModelError
 
 
 def test_what_is_brought_back_is_a_copy():
     store, x = OffloadedStore(), torch.randn(1, 2, 5, 4)
     first = x.clone()
-    store.update(first, first)
+    give(store, first, first)
     first.zero_()  # the computing device is free to use its memory again
-    keys, values = store.update(x[:, :, :1], x[:, :, :1])
+    keys, values = give(store, x[:, :, :1], x[:, :, :1])
     keys.zero_()
     values.zero_()
-    again, _ = store.update(x[:, :, :1], x[:, :, :1])
+    again, _ = give(store, x[:, :, :1], x[:, :, :1])
     assert torch.equal(again[:, :, :5], x)
     assert torch.equal(again[:, :, 5:], x[:, :, :1].expand(-1, -1, 2, -1))
 
@@ -29,7 +29,7 @@ def test_room_grows_in_steps_and_not_with_every_position():
     store, x = OffloadedStore(), torch.randn(1, 2, 1, 4)
     rooms = set()
     for _ in range(2000):
-        store.update(x, x)
+        give(store, x, x)
         rooms.add(store.nbytes)
     assert store.kept == 2000
     assert len(rooms) <= 4
@@ -39,8 +39,8 @@ def test_room_grows_in_steps_and_not_with_every_position():
 def test_keys_and_values_may_be_of_different_widths():
     store = OffloadedStore()
     key, value = torch.randn(1, 2, 3, 6), torch.randn(1, 2, 3, 4)
-    store.update(key, value)
-    keys, values = store.update(key, value)
+    give(store, key, value)
+    keys, values = give(store, key, value)
     assert torch.equal(keys, torch.cat((key, key), dim=2))
     assert torch.equal(values, torch.cat((value, value), dim=2))
 
@@ -54,21 +54,22 @@ def test_gradients_are_refused():
 
 
 def test_a_cache_is_used_again_after_a_reset():
-    model, cache = tiny(), OffloadedCache()
+    model = tiny()
+    cache = model.make_cache("offloaded")
     ids = torch.arange(3, 30)[None]
     with torch.no_grad():
         model(ids.flip(1), cache=cache)
         cache.reset()
         assert cache.length == cache.nbytes == 0
         parts = [model(part, cache=cache).logits for part in ids.split([20] + [1] * 7, dim=1)]
-        dynamic = DynamicCache()
+        dynamic = model.make_cache()
         expected = [model(part, cache=dynamic).logits for part in ids.split([20] + [1] * 7, dim=1)]
     assert torch.equal(torch.cat(parts, 1), torch.cat(expected, 1))
 
 
 def test_layers_with_a_window_stay_where_they_are_computed():
     model = tiny(model_type="mistral", sliding_window=6)
-    cache = OffloadedCache(model.config)
+    cache = model.make_cache("offloaded")
     with torch.no_grad():
         model(torch.arange(20)[None], cache=cache)
     assert all(isinstance(store, SlidingStore) for store in cache.stores.values())

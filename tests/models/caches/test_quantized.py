@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tfcli.models.cache import DynamicCache, QuantizedCache
+from tests.models.caches.feeding import give
+from tfcli.models.cache import make_cache
 from tfcli.models.caches.quantized import QuantizedStore, group_of, pack, unpack
-from tfcli.models.caches.stores import SlidingStore
+from tfcli.models.caches.sliding import SlidingStore
 from tfcli.models.config import config_from_recipe
 from tfcli.models.errors import ModelError
 from tfcli.models.loading import build, initialize
@@ -71,9 +72,9 @@ def test_the_newest_positions_are_exact_and_older_ones_near(bits):
     keys, values = states(20), states(20, 8)
     store = QuantizedStore(bits, group_size=8, residual=4)
     for at in range(19):
-        store.update(keys[:, :, at : at + 1], values[:, :, at : at + 1])
+        give(store, keys[:, :, at : at + 1], values[:, :, at : at + 1])
     assert store.kept == 19
-    found = store.update(keys[:, :, 19:], values[:, :, 19:])
+    found = give(store, keys[:, :, 19:], values[:, :, 19:])
     assert store.kept == 20
     for got, given in zip(found, (keys, values), strict=True):
         assert torch.equal(got[:, :, 12:], given[:, :, 12:])  # 19 = 3 * 4 packed, 7 recent; 1 new
@@ -86,12 +87,12 @@ def test_hundreds_of_single_steps_leave_what_one_long_prompt_leaves(bits):
     keys, values = states(401), states(401, 8)
     slow, fast = (QuantizedStore(bits, group_size=8, residual=16) for _ in range(2))
     for at in range(400):
-        slow.update(keys[:, :, at : at + 1], values[:, :, at : at + 1])
-    given = fast.update(keys[:, :, :400], values[:, :, :400])
+        give(slow, keys[:, :, at : at + 1], values[:, :, at : at + 1])
+    given = give(fast, keys[:, :, :400], values[:, :, :400])
     assert torch.equal(given[0], keys[:, :, :400])  # a prompt sees itself exactly
     assert slow.kept == fast.kept == 400
     last = keys[:, :, 400:], values[:, :, 400:]
-    for one, other in zip(slow.update(*last), fast.update(*last), strict=True):
+    for one, other in zip(give(slow, *last), give(fast, *last), strict=True):
         assert one.shape[2] == 401
         assert torch.equal(one, other)
 
@@ -110,33 +111,33 @@ def test_the_memory_that_is_held_is_smaller(bits, dtype, most):
     fused = torch.cat((keys, keys), dim=-1)  # views of one tensor, as some families give them
     store, end = QuantizedStore(bits, residual=16), 0
     for part in fused.split([1900] + [1] * 100, dim=2):
-        store.update(part[..., :64], part[..., 64:])
+        give(store, part[..., :64], part[..., 64:])
         end += part.shape[2]
         assert store.nbytes <= most * fused[:, :, :end].nbytes
 
 
 def test_a_short_prompt_is_held_by_itself_and_not_with_what_it_is_a_view_of():
     fused, store = states(20, 64), QuantizedStore()
-    store.update(fused[..., :8], fused[..., 8:16])
+    give(store, fused[..., :8], fused[..., 8:16])
     assert store.nbytes == fused[..., :16].nbytes
 
 
 @every_width
 def test_a_store_is_new_after_a_reset(bits):
     store, x = QuantizedStore(bits, 8, 2), states(9)
-    store.update(x, x)
+    give(store, x, x)
     store.reset()
     assert store.kept == store.nbytes == 0
-    assert torch.equal(store.update(x[:1], x[:1])[0], x[:1])
+    assert torch.equal(give(store, x[:1], x[:1])[0], x[:1])
 
 
 def test_what_cannot_be_is_refused_before_anything_is_stored():
     with pytest.raises(ModelError, match="a cache of 2 bits is not built"):
-        QuantizedCache(bits=2)
+        make_cache(tiny(), "quantized", bits=2)
     with pytest.raises(ModelError, match="group_size must be at least 1"):
-        QuantizedCache(group_size=0)
+        make_cache(tiny(), "quantized", group_size=0)
     with pytest.raises(ModelError, match="residual must be at least 1"):
-        QuantizedCache(residual=0)
+        make_cache(tiny(), "quantized", residual=0)
     key = torch.zeros(1, 1, 1, 4, requires_grad=True)
     with pytest.raises(ModelError, match="a quantized cache keeps no gradients"):
         QuantizedStore().update(key, key)
@@ -163,7 +164,10 @@ def test_logits_stay_near(bits, most, dtype):
     model = tiny().to(dtype)
     ids = torch.randint(0, 61, (2, 120), generator=torch.Generator().manual_seed(0))
     outputs = []
-    for cache in (DynamicCache(), QuantizedCache(bits=bits, group_size=8, residual=4)):
+    for cache in (
+        model.make_cache(),
+        model.make_cache("quantized", bits=bits, group_size=8, residual=4),
+    ):
         with torch.no_grad():
             parts = [model(part, cache=cache).logits for part in ids.split([30] + [1] * 90, 1)]
         outputs.append(torch.cat(parts, 1).float())
@@ -178,7 +182,7 @@ def test_padding_on_the_left_stays_out_of_sight():
     model = tiny()
     ids = torch.randint(0, 61, (1, 40), generator=torch.Generator().manual_seed(0))
     mask = (torch.arange(40) >= 9).long()[None]
-    alone, beside = QuantizedCache(residual=4), QuantizedCache(residual=4)
+    alone, beside = (model.make_cache("quantized", residual=4) for _ in range(2))
     with torch.no_grad():
         model(ids[:, 9:39], cache=alone)
         model(ids[:, :39], attention_mask=mask[:, :39], cache=beside)
@@ -195,9 +199,9 @@ def test_layers_with_a_window_are_kept_exactly():
         sliding_window=6,
         layer_types=["sliding_attention", "full_attention"],
     )
-    cache = QuantizedCache(model.config, bits=4, residual=4)
+    cache = model.make_cache("quantized", bits=4, residual=4)
     with torch.no_grad():
         model(torch.arange(20)[None], cache=cache)
-    assert isinstance(cache.stores[0], SlidingStore)
-    assert isinstance(cache.stores[1], QuantizedStore)
-    assert cache.nbytes == cache.stores[0].nbytes + cache.stores[1].nbytes > 0
+    assert isinstance(cache.store(0), SlidingStore)
+    assert isinstance(cache.store(1), QuantizedStore)
+    assert cache.nbytes == cache.store(0).nbytes + cache.store(1).nbytes > 0

@@ -7,20 +7,24 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tfcli.models.cache import DynamicCache, StaticCache
-from tfcli.models.caches.offloaded import OffloadedStore
-from tfcli.models.caches.stores import FixedStore, GrowingStore, SlidingStore, Store
+from tests.models.caches.feeding import give
+from tfcli.models.caches.fixed import FixedSlidingStore
+from tfcli.models.caches.growing import GrowingStore, OffloadedStore
+from tfcli.models.caches.sliding import SlidingStore
+from tfcli.models.caches.stores import Store
 from tfcli.models.config import config_from_recipe
 from tfcli.models.errors import ModelError
 from tfcli.models.loading import build, initialize
 
 LENGTH = 700  # longer than the room that a sliding store has behind its window, twice over
-STORES: dict[str, Callable[[], Store]] = {
-    "growing": GrowingStore,
-    "fixed": lambda: FixedStore(LENGTH),
-    "offloaded": OffloadedStore,
-}
+STORES: dict[str, Callable[[], Store]] = {"growing": GrowingStore, "offloaded": OffloadedStore}
 every_store = pytest.mark.parametrize("make", STORES.values(), ids=STORES)
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
 
 
 def states(length: int = LENGTH, key_dim: int = 4, value_dim: int = 6) -> tuple:
@@ -37,7 +41,7 @@ def feed(store: Store, keys: torch.Tensor, values: torch.Tensor, sizes: list[int
         kept = store.kept
         assert kept == (end if window is None else min(end, window - 1))
         part = slice(end, end + size)
-        given = store.update(keys[:, :, part], values[:, :, part])
+        given = give(store, keys[:, :, part], values[:, :, part])
         end += size
         for got, whole in zip(given, (keys, values), strict=True):
             assert torch.equal(got, whole[:, :, end - size - kept : end])
@@ -70,42 +74,70 @@ def test_a_store_is_new_after_a_reset(make):
     feed(store, -keys, -values, [3] + [1] * 17)
 
 
-def test_a_fixed_store_says_when_it_is_full():
-    store, (keys, values) = FixedStore(10), states(11)
-    store.update(keys[:, :, :9], values[:, :, :9])
-    with pytest.raises(ModelError, match="holds 10 positions, but 11 are needed"):
-        store.update(keys[:, :, 9:], values[:, :, 9:])
+def test_room_doubles():
+    store, (keys, values), rooms = GrowingStore(), states(1), []
+    for _ in range(5000):
+        give(store, keys, values)
+        rooms.append(store.tensors()[0].shape[2])
+    assert sorted(set(rooms)) == [257, 514, 1028, 2056, 4112, 8224]
+    assert store.nbytes == 8224 * (keys.nbytes + values.nbytes)
 
 
-def test_bytes_are_those_of_the_memory_that_is_held():
-    keys, values = states(100, 4, 4)
-    each = 2 * 3 * 4 * 4  # bytes of a position's keys
-    growing, fixed, sliding = GrowingStore(), FixedStore(250), SlidingStore(9)
-    for store in (growing, fixed, sliding):
-        assert store.nbytes == 0
-        store.update(keys[:, :, :60], values[:, :, :60])
-        store.update(keys[:, :, 60:], values[:, :, 60:])
-    assert growing.nbytes == 2 * 100 * each
-    assert fixed.nbytes == 2 * 250 * each
-    before = sliding.nbytes
-    assert before == 2 * (8 + 256) * each
+def test_a_step_copies_nothing_old():
+    store, (keys, values) = GrowingStore(), states(9)
+    give(store, keys, values)
+    one = keys[:, :, :1], values[:, :, :1]
+    places = {x.data_ptr() for _ in range(100) for x in give(store, *one)}
+    assert places == {room.data_ptr() for room in store.tensors()}
+
+
+def test_a_sliding_store_takes_the_same_memory_for_any_text():
+    store, (keys, values) = SlidingStore(9), states(100, 4, 4)
+    give(store, keys, values)
+    before = store.nbytes
+    assert before == 2 * (8 + 256) * keys[:, :, :1].nbytes
     for _ in range(400):
-        sliding.update(keys[:, :, :1], values[:, :, :1])
-    assert sliding.nbytes == before
+        give(store, keys[:, :, :1], values[:, :, :1])
+    assert store.nbytes == before
 
 
-def test_a_view_counts_as_all_that_it_keeps_in_memory():
-    fused = torch.zeros(1, 2, 5, 30)
-    store = GrowingStore()
-    store.update(fused[..., :10], fused[..., 10:20])
-    assert store.nbytes == fused.nbytes
+@pytest.mark.parametrize("make", [GrowingStore, lambda: SlidingStore(4)])
+@torch.enable_grad()
+def test_gradients_reach_what_was_stored(make):
+    """Nothing that a backward pass needs is written to, also where only queries have a gradient."""
+    store, (keys, values) = make(), states(6)
+    keys.requires_grad_()
+    query = torch.randn(2, 3, 1, 4, requires_grad=True)
+    scores = []
+    for at in range(6):
+        key, value = give(store, keys[:, :, at : at + 1], values[:, :, at : at + 1])
+        scores.append((query @ key.transpose(2, 3) @ value).sum())
+    torch.stack(scores).sum().backward()
+    assert bool((keys.grad != 0).any()) and bool((query.grad != 0).any())
+
+
+@pytest.mark.parametrize("make", [GrowingStore, OffloadedStore, lambda: SlidingStore(4)])
+def test_what_was_stored_in_inference_mode_goes_on_outside(make):
+    store, (keys, values) = make(), states(9)
+    with torch.inference_mode():
+        give(store, keys[:, :, :5].clone(), values[:, :, :5].clone())
+    found, _ = give(store, keys[:, :, 5:], values[:, :, 5:])
+    assert torch.equal(found, keys[:, :, 9 - found.shape[2] :])
+
+
+@pytest.mark.parametrize("make", [GrowingStore, OffloadedStore, lambda: SlidingStore(4)])
+def test_positions_of_another_batch_are_refused(make):
+    store, (keys, values) = make(), states(3)
+    give(store, keys, values)
+    with pytest.raises(ModelError, match=r"holds 2 rows, .* but 1 rows"):
+        store.update(keys[:1], values[:1])
 
 
 @pytest.mark.parametrize("prompt", [5, 300])
 @pytest.mark.parametrize(
-    "cache", [DynamicCache, lambda config: StaticCache(660, config)], ids=["dynamic", "static"]
+    ("kind", "store"), [("dynamic", SlidingStore), ("static", FixedSlidingStore)]
 )
-def test_windows_in_the_cache_equal_windows_in_the_mask(prompt, cache):
+def test_windows_in_the_cache_equal_windows_in_the_mask(prompt, kind, store):
     """Many rounds of a sliding store, against keys that are all kept and hidden by masks."""
     config = config_from_recipe(
         {
@@ -122,19 +154,19 @@ def test_windows_in_the_cache_equal_windows_in_the_mask(prompt, cache):
     )
     model = initialize(build(config), seed=1).eval()
     ids = torch.randint(0, 31, (1, 640), generator=torch.Generator().manual_seed(0))
-    sliding = cache(config)
+    sliding = model.make_cache(kind, 660)
     with torch.no_grad():
         sizes = [prompt] + [1] * (640 - prompt)
         parts = [model(part, cache=sliding).logits for part in ids.split(sizes, dim=1)]
         whole = model(ids).logits
-    assert isinstance(sliding.stores[0], SlidingStore)
+    assert isinstance(sliding.store(0), store)
     assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-4)
 
 
-@pytest.mark.parametrize("make", [lambda: FixedStore(LENGTH), lambda: SlidingStore(5)])
+@pytest.mark.parametrize("make", [GrowingStore, lambda: SlidingStore(5)])
 def test_after_a_reset_a_batch_may_have_another_size(make):
     store = make()
-    store.update(torch.ones(2, 1, 3, 4), torch.ones(2, 1, 3, 4))
+    give(store, torch.ones(2, 1, 3, 4), torch.ones(2, 1, 3, 4))
     store.reset()
-    key, _ = store.update(torch.ones(3, 1, 2, 4), torch.ones(3, 1, 2, 4))
+    key, _ = give(store, torch.ones(3, 1, 2, 4), torch.ones(3, 1, 2, 4))
     assert key.shape == (3, 1, 2, 4)

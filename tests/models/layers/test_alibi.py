@@ -7,7 +7,8 @@ import torch
 from transformers.models.bloom import modeling_bloom
 from transformers.models.falcon import modeling_falcon
 
-from tfcli.models.cache import DynamicCache
+from tfcli.models.cache import Cache
+from tfcli.models.caches.growing import GrowingStore
 from tfcli.models.context import Context, begin
 from tfcli.models.layers.alibi import Alibi, slopes
 
@@ -45,9 +46,9 @@ def test_a_query_counts_back_from_itself():
 
 
 def test_a_cached_step_has_the_last_row_of_the_whole():
-    alibi, cache = Alibi(2), DynamicCache()
-    cache.update(0, torch.zeros(1, 2, 5, 4), torch.zeros(1, 2, 5, 4))
-    cache.length = 5
+    alibi, cache = Alibi(2), Cache({(0, "attention"): GrowingStore()}, torch.device("cpu"))
+    cache.store(0).update(torch.zeros(1, 2, 5, 4), torch.zeros(1, 2, 5, 4))
+    cache.advance(5)
     step = begin(torch.zeros(1, 1, 1), cache=cache)
     assert torch.equal(alibi.bias(step, 0), alibi.bias(context(6), 0)[:, :, -1:])
 

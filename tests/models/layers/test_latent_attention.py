@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tfcli.models.cache import DynamicCache
+from tfcli.models.cache import make_cache
 from tfcli.models.context import begin
 from tfcli.models.layers.latent_attention import LatentAttention
 from tfcli.models.layers.linear import Linear
@@ -35,10 +35,10 @@ def attention(query_rank=6):
 
 
 def in_steps(layer, x, steps):
-    cache, parts = DynamicCache(), []
+    cache, parts = make_cache(layer), []
     for part in x.split(steps, dim=1):
         parts.append(layer(part, begin(part, cache=cache)))
-        cache.length += part.shape[1]
+        cache.advance(part.shape[1])
     return torch.cat(parts, dim=1), cache
 
 
@@ -61,8 +61,8 @@ def test_a_long_prompt_is_not_folded():
     layer = attention()
     x = torch.randn(1, 40, 16)  # 40 * (24 - 14) is more than 12 * 14
     with torch.no_grad():
-        assert not layer.absorbs(40, begin(x, cache=DynamicCache()))
-        assert layer.absorbs(10, begin(x, cache=DynamicCache()))
+        assert not layer.absorbs(40, begin(x, cache=make_cache(layer)))
+        assert layer.absorbs(10, begin(x, cache=make_cache(layer)))
 
 
 def test_a_linear_that_was_replaced_is_called():
@@ -79,11 +79,24 @@ def test_a_linear_that_was_replaced_is_called():
         torch.testing.assert_close(stepwise, layer(x, begin(x)))
 
 
-def test_the_cache_holds_latent_states():
+def test_the_cache_holds_latent_states_and_turned_parts_side_by_side():
     with torch.no_grad():
         _, cache = in_steps(attention(), torch.randn(2, 9, 16), [9])
-    latent, turned = cache.stores[0]._pair
-    assert latent.shape == (2, 1, 9, 12) and turned.shape == (2, 1, 9, 4)
+    (joined,) = cache.store(0).content().values()
+    assert joined.shape == (2, 1, 9, 12 + 4)
+
+
+def test_a_step_copies_nothing_of_the_past():
+    """What attention gets is the store's own memory."""
+    layer, x = attention(), torch.randn(1, 9, 16)
+    with torch.no_grad():
+        _, cache = in_steps(layer, x[:, :8], [8])
+        given = []
+        attend = layer.attend.forward
+        layer.attend.forward = lambda *a: given.append(a[1]) or attend(*a)
+        layer(x[:, 8:], begin(x[:, 8:], cache=cache))
+    (key,), (room,) = given, cache.store(0).tensors()
+    assert key.shape[2] == 9 and key.data_ptr() == room.data_ptr()
 
 
 def test_the_config_says_what_the_cache_holds():

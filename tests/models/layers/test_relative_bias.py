@@ -53,6 +53,13 @@ def test_the_bias_of_a_pair_follows_from_its_distance(queries, keys, bidirection
             assert torch.equal(bias[0, :, row, key], expected)
 
 
+def test_places_may_be_any():
+    layer = RelativeBias(8, 3, 20, False)
+    query_at, key_at = torch.tensor([7, 8]), torch.tensor([0, 3, 7, 8, 2])
+    whole = layer(9, 9)
+    assert torch.equal(layer.between(query_at, key_at), whole[:, :, query_at][..., key_at])
+
+
 def test_the_gradient_counts_every_pair():
     layer = RelativeBias(8, 2, 20, True)
     bias = layer(5, 5)

@@ -11,7 +11,6 @@ from torch import nn
 
 from tests.models.media_cases.llava import CLIP, IMAGE, LLAMA
 from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.models.cache import DynamicCache
 from tfcli.models.configs.modular import PROJECTORS
 from tfcli.models.errors import ModelError
 from tfcli.models.loading import build, initialize
@@ -140,7 +139,7 @@ def test_media_come_with_the_prompt_and_the_cache_keeps_them(clip, llama):
     whole = MultimodalModel({"vision": ModalEncoderModule(clip)}, llama, token_ids=IDS).eval()
     with torch.no_grad():
         expected = whole(input_ids=TEXT, pixel_values=PIXELS).logits[:, -1]
-        cache = DynamicCache()
+        cache = whole.make_cache()
         whole(input_ids=TEXT[:, :-1], pixel_values=PIXELS, cache=cache)
         torch.testing.assert_close(
             whole(input_ids=TEXT[:, -1:], cache=cache).logits[:, -1], expected

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tests.models.parity import CASES, inputs, reference, twin
-from tfcli.models.cache import DynamicCache
 from tfcli.models.errors import ModelError
 from tfcli.models.loading import build, initialize
 from tfcli.models.registry import read_config
@@ -48,4 +47,7 @@ def test_attention_in_both_directions_takes_no_cache():
     config = read_config({"model_type": "gemma3_text", "use_bidirectional_attention": True, **TINY})
     model = initialize(build(config, "causal-lm"))
     with pytest.raises(ModelError, match="no use for a cache"):
-        model(torch.tensor([[4, 5, 6]]), cache=DynamicCache(config))
+        model.make_cache()
+    others = initialize(build(read_config({"model_type": "gemma3_text", **TINY}), "causal-lm"))
+    with pytest.raises(ModelError, match="no use for a cache"):
+        model(torch.tensor([[4, 5, 6]]), cache=others.make_cache())

@@ -7,7 +7,6 @@ import torch
 
 from tests.models.cases.recurrent import CASES
 from tests.models.parity import assert_close, inputs, reference, twin
-from tfcli.models.cache import DynamicCache
 
 PLAIN = next(case for case in CASES if case.name == "rwkv-plain")
 
@@ -32,7 +31,7 @@ def test_rescaled_layers(every):
 
 def test_decoding_a_row_equals_theirs():
     theirs, ours, batch = pair()
-    cache, state = DynamicCache(), None
+    cache, state = ours.make_cache(), None
     with torch.no_grad():
         for part in batch["input_ids"].split([9] + [1] * 8, dim=1):
             output = theirs(part, state=state, use_cache=True)
