@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tokenizers import Tokenizer as Backend
+from tokenizers import models
+
 from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import WorkError
 from tfcli.files import write_json, write_text
@@ -45,6 +48,31 @@ def save_tokenizer_json(tokenizer: Tokenizer, folder: Path) -> None:
     if tokenizer.chat_templates:
         config["chat_template"] = written_templates(tokenizer.chat_templates)
     write_json(path, config)
+
+
+def save_vocabulary(backend: Backend, folder: Path) -> list[str]:
+    """Write a vocabulary in its own files, which tools without a reader of tokenizer.json take.
+
+    They are vocab.json and merges.txt of a byte-level BPE, vocab.txt of a WordPiece. A Unigram's is
+    a SentencePiece model, which a tokenizer.json does not give back.
+
+    Returns:
+        the names of the files; none where the tokenizer has no such files
+
+    Raises:
+        WorkError: ids with holes, where a file numbers its tokens by lines.
+    """
+    model = backend.model
+    bytewise = isinstance(model, models.BPE) and not model.byte_fallback
+    if not bytewise and not isinstance(model, models.WordPiece):
+        return []
+    if isinstance(model, models.WordPiece):
+        ids = sorted(backend.get_vocab(with_added_tokens=False).values())
+        if ids != list(range(len(ids))):
+            raise WorkError(
+                "its ids have holes, which the lines of a vocab.txt cannot have", where=str(folder)
+            )
+    return [Path(name).name for name in model.save(str(folder))]
 
 
 def written_templates(templates: Mapping[str, str]) -> str | list[dict[str, str]]:
