@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tokenizers import AddedToken, models
 from tokenizers import Tokenizer as Backend
-from tokenizers import models
 
 from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import WorkError
@@ -42,12 +42,24 @@ def save_tokenizer_json(tokenizer: Tokenizer, folder: Path) -> None:
             for role, index in tokenizer.special_ids.items()
         },
     }
+    older = [folder / name for name in ("special_tokens_map.json", "added_tokens.json")]
+    if "added_tokens_decoder" in config or any(file.exists() for file in older):
+        # Complete, so that what these files said before counts no more.
+        config["added_tokens_decoder"] = {
+            str(index): _written_token(token)
+            for index, token in sorted(tokenizer.backend.get_added_tokens_decoder().items())
+        }
     config.setdefault("clean_up_tokenization_spaces", False)
     if tokenizer.backend.encode_special_tokens:
         config["split_special_tokens"] = True
     if tokenizer.chat_templates:
         config["chat_template"] = written_templates(tokenizer.chat_templates)
     write_json(path, config)
+
+
+def _written_token(token: AddedToken) -> dict[str, Any]:
+    flags = ("lstrip", "rstrip", "single_word", "normalized", "special")
+    return {"content": token.content, **{flag: getattr(token, flag) for flag in flags}}
 
 
 def save_vocabulary(backend: Backend, folder: Path) -> list[str]:
