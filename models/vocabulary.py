@@ -65,7 +65,6 @@ def resize_vocabulary(
             done[id(old)] = _fitted(old, shape, start, std, generator)
         setattr(owner, leaf, done[id(old)])
     _follow(model, before, after)
-    model.tie_weights()
     return model
 
 

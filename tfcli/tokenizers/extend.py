@@ -58,7 +58,7 @@ def extend_tokenizer(
     before = backend.get_vocab(with_added_tokens=True)
     plain = [token for token in dict.fromkeys(tokens) if token not in special]
     backend.add_tokens([AddedToken(token, special=False, normalized=True) for token in plain])
-    backend.add_special_tokens([AddedToken(token, special=True) for token in special])
+    backend.add_special_tokens(list(special))
     after = backend.get_vocab(with_added_tokens=True)
     taken = set(before.values())
     lost = next((token for token in after.keys() - before.keys() if after[token] in taken), None)
