@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from tfcli.models.attention_heads import prune_as_declared
 from tfcli.models.config import BaseConfig
 from tfcli.models.config_values import WHERE
 from tfcli.models.errors import ModelError, TooLargeError
@@ -50,6 +51,7 @@ def build(
     model_class = family.model_class(task)
     with torch.device("meta"), _counted(at_most):
         model = model_class(config, attention)
+        prune_as_declared(model)
         if config.quantization is not None:
             from tfcli.models.quantized import swap_quantized
 

@@ -467,9 +467,9 @@ def test_a_bad_message_is_named(messages, where, what):
 @pytest.mark.parametrize("key", ["tools", "documents"])
 def test_tools_and_documents_are_mappings(key):
     with pytest.raises(
-        WorkError, match="expected a mapping, not a value of type function"
+        WorkError, match="expected a mapping, not a value of type builtin_function_or_method"
     ) as caught:
-        render("x", [user("a")], **{key: [{}, user]})
+        render("x", [user("a")], **{key: [{}, len]})
     assert caught.value.where == f"{key}[1]"
 
 

@@ -52,7 +52,9 @@ VERBS = {
     "benchmark": Verb("Time loading, prefill and decoding.", "tfcli.benchmark", "Benchmark"),
     "generate": Verb("Continue a prompt.", "tfcli.generate", "Generate"),
     "data": Verb("Prepare text: drop repeats, split by document.", "tfcli.data", "Data"),
-    "tokenizer": Verb("Train a byte-level BPE tokenizer.", "tfcli.tokenizers", "Tokenizer"),
+    "tokenizer": Verb(
+        "Train a tokenizer: byte-level BPE, WordPiece or Unigram.", "tfcli.tokenizers", "Tokenizer"
+    ),
     "dequantize": Verb(
         "Unpack a quantized checkpoint into dense weights.", "tfcli.dequantize", "Dequantize"
     ),

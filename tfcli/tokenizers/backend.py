@@ -152,14 +152,22 @@ def run(encode: Callable[..., Any], given: Any, file: str | None = None, **optio
     try:
         return encode(given, **options)
     except TypeError:
-        texts = [given] if isinstance(given, str) else [text for one in given for text in one]
-        if any(isinstance(text, str) and not is_unicode(text) for text in texts):
+        if not all(map(is_unicode, _texts(given))):
             raise WorkError("the text has half a surrogate pair, which no encoding has") from None
         raise
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the library is no Exception
         raise WorkError(f"the tokenizer cannot encode the text: {error}", where=file) from error
+
+
+def _texts(given: Any) -> Iterator[str]:
+    """The texts in lists of lists."""
+    if isinstance(given, str):
+        yield given
+    elif isinstance(given, list | tuple):
+        for one in given:
+            yield from _texts(one)
 
 
 def decode(

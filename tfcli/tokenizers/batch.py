@@ -14,6 +14,8 @@ from tfcli.tokenizers.backend import run
 
 Side = Literal["left", "right"]
 SIDES = ("left", "right")
+Text = str | Sequence[str]
+"""A text, or the words that it was split into."""
 
 
 @dataclass(frozen=True)
@@ -25,49 +27,82 @@ class Batch:
         attention_mask: 1 for an id of the text or around it, 0 for one that fills up.
         token_type_ids: 0, and 1 for the second text of a pair where the tokenizer says so.
         overflow: whether ids of the text were left out.
-        offsets: first character and the one after the last, in the text that the id is from;
-            (0, 0) for special tokens around it. None when not asked for.
+        offsets: first character and the one after the last, in the text that the id is from, or in
+            its word where texts were given as words; (0, 0) for special tokens around it. None
+            when not asked for.
+        word_ids: number of the word that the id is from, counted in each text of a pair anew; None
+            for special tokens. None when not asked for.
+        sequence_ids: 0 for an id of the first text, 1 of the second, None for special tokens. They
+            come with `word_ids`.
     """
 
     ids: list[list[int]]
     attention_mask: list[list[int]]
     token_type_ids: list[list[int]]
     overflow: list[bool]
-    offsets: list[list[tuple[int, int]]] | None
+    offsets: list[list[tuple[int, int]]] | None = None
+    word_ids: list[list[int | None]] | None = None
+    sequence_ids: list[list[int | None]] | None = None
 
 
 def encodings(
     backend: Backend,
-    texts: Sequence[str],
-    pairs: Sequence[str] | None,
+    texts: Sequence[Text],
+    pairs: Sequence[Text] | None,
+    *,
+    words: bool,
     add_special_tokens: bool,
-    with_offsets: bool,
+    with_places: bool,
     file: str | None = None,
 ) -> list[Encoding]:
     """What the library says of each text or pair; `file` is the tokenizer's, for errors.
 
+    Args:
+        words: each text is a list of words.
+        with_places: offsets and word ids are asked for.
+
     Raises:
-        UsageError: not as many second texts as first ones.
+        UsageError: not as many second texts as first ones, words where texts are expected, or the
+            other way round.
     """
-    if isinstance(texts, str) or isinstance(pairs, str):
-        raise UsageError("one text was given where a list of texts is expected", where="texts")
-    given: list[Any] = list(texts)
+    for name, every in (("texts", texts), ("pairs", pairs or ())):
+        _check_texts(name, every, words)
+    given: list[Any] = list(map(list, texts)) if words else list(texts)
     if pairs is not None:
         if len(pairs) != len(given):
             raise UsageError(
                 f"there are {len(given):,} first texts, but {len(pairs):,} second ones",
                 where="pairs",
             )
-        given = list(zip(given, pairs, strict=True))
-    encode = backend.encode_batch if with_offsets else backend.encode_batch_fast
-    return run(encode, given, file, add_special_tokens=add_special_tokens)
+        given = list(zip(given, map(list, pairs) if words else pairs, strict=True))
+    encode = backend.encode_batch if with_places else backend.encode_batch_fast
+    options = {"add_special_tokens": add_special_tokens, "is_pretokenized": words}
+    return run(encode, given, file, **options)
+
+
+def _check_texts(name: str, texts: Sequence[Text], words: bool) -> None:
+    if isinstance(texts, str):
+        raise UsageError("one text was given where a list of texts is expected", where=name)
+    for number, text in enumerate(texts):
+        if words and (isinstance(text, str) or not all(isinstance(word, str) for word in text)):
+            raise UsageError(
+                "no list of words, which is_split_into_words expects", where=f"{name}[{number}]"
+            )
+        if not words and isinstance(text, list | tuple):
+            raise UsageError(
+                "a list of words where a text is expected",
+                where=f"{name}[{number}]",
+                fix="say is_split_into_words=True",
+            )
 
 
 def cut(
     found: Sequence[Encoding],
     max_length: int | None,
     side: Side | None,
+    *,
     with_offsets: bool,
+    with_words: bool,
 ) -> Batch:
     """Leave out ids of the texts until each entry has `max_length` at most.
 
@@ -97,6 +132,8 @@ def cut(
         token_type_ids=picked("type_ids"),
         overflow=[places is not None for places in kept],
         offsets=picked("offsets") if with_offsets else None,
+        word_ids=picked("word_ids") if with_words else None,
+        sequence_ids=picked("sequence_ids") if with_words else None,
     )
 
 
@@ -175,6 +212,8 @@ def fill(
         token_type_ids=filled(batch.token_type_ids, 0),
         overflow=batch.overflow,
         offsets=None if batch.offsets is None else filled(batch.offsets, (0, 0)),
+        word_ids=None if batch.word_ids is None else filled(batch.word_ids, None),
+        sequence_ids=None if batch.sequence_ids is None else filled(batch.sequence_ids, None),
     )
 
 

@@ -16,6 +16,7 @@ from tfcli.errors import UsageError, WorkError
 from tfcli.limits import MAX_CHAT_TEMPLATE
 from tfcli.tokenizers.chat_messages import conversation, copy, cut_final, mappings, mark_final
 from tfcli.tokenizers.chat_sandbox import SANDBOX, Limits
+from tfcli.tokenizers.chat_tools import Function, tool_schemas
 from tfcli.tokenizers.load import Tokenizer
 
 # Twice what the longest known template has; it bounds compiling.
@@ -55,7 +56,7 @@ def render_chat(
     template: str,
     messages: Sequence[Mapping[str, Any]],
     *,
-    tools: Sequence[Mapping[str, Any]] | None = None,
+    tools: Sequence[Mapping[str, Any] | Function] | None = None,
     documents: Sequence[Mapping[str, Any]] | None = None,
     add_generation_prompt: bool = False,
     continue_final_message: bool = False,
@@ -69,7 +70,7 @@ def render_chat(
     Args:
         template: the Jinja source.
         messages: each has `role`, and `content`: a text, or a list of parts.
-        tools: JSON schemas of the functions that the model may call.
+        tools: the functions that the model may call, or their JSON schemas.
         documents: texts to answer from, such as `{"title": ..., "text": ...}`.
         add_generation_prompt: end with the beginning of the assistant's turn.
         continue_final_message: end with the last message's content, for the model to go on.
@@ -81,7 +82,7 @@ def render_chat(
     Raises:
         UsageError: both ways to end at once.
         WorkError: messages of the wrong form; a template that cannot be compiled, refuses the
-            messages, fails, or does what it may not.
+            messages, fails, or does what it may not; a function without what a schema needs.
     """
     if add_generation_prompt and continue_final_message:
         raise UsageError(
@@ -93,7 +94,7 @@ def render_chat(
     values = {
         **copy(dict(special_tokens), "special_tokens"),
         **copy(dict(variables or {}), "variables"),
-        "tools": mappings(tools, "tools"),
+        "tools": mappings(tool_schemas(tools), "tools"),
         "documents": mappings(documents, "documents"),
         "add_generation_prompt": add_generation_prompt,
         "messages": chat,

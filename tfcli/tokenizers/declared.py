@@ -83,6 +83,7 @@ SAME_CLASS = {
     "LongformerTokenizer": "RobertaTokenizer",
     "MT5Tokenizer": "T5Tokenizer",
     "MobileBertTokenizer": "BertTokenizer",
+    "TapexTokenizer": "RobertaTokenizer",
 }
 """Classes that tokenize as another one does."""
 

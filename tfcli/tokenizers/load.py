@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer as Backend
 
 from tfcli.tokenizers.backend import decode, fingerprint, literal_backend, run, surroundings
-from tfcli.tokenizers.batch import Batch, Side, cut, encodings, fill
+from tfcli.tokenizers.batch import Batch, Side, Text, cut, encodings, fill
 from tfcli.tokenizers.chat_folder import find_templates
 from tfcli.tokenizers.declared import read_declared
 from tfcli.tokenizers.formats import open_files
@@ -102,14 +102,16 @@ class Tokenizer:
 
     def batch(
         self,
-        texts: Sequence[str],
-        pairs: Sequence[str] | None = None,
+        texts: Sequence[Text],
+        pairs: Sequence[Text] | None = None,
         *,
+        is_split_into_words: bool = False,
         max_length: int | None = None,
         truncation: Side | None = None,
         padding: Side | None = None,
         pad_to_multiple_of: int | None = None,
         return_offsets: bool = False,
+        return_word_ids: bool = False,
         add_special_tokens: bool = True,
         allow_special: bool = True,
     ) -> Batch:
@@ -118,21 +120,35 @@ class Tokenizer:
         Args:
             texts: first texts.
             pairs: second texts, one for each first.
+            is_split_into_words: each text is a list of words, as for tagging. A byte-level BPE
+                without `add_prefix_space` sees no space between them.
             max_length: the most ids of one entry, with its special tokens; needs `truncation`.
             truncation: the side on which too long texts lose ids. Of a pair the longer one loses.
             padding: the side on which shorter entries are filled up to the longest.
             pad_to_multiple_of: the common length is a multiple of this; needs `padding`.
             return_offsets: also say which characters each id stands for.
+            return_word_ids: also say which word each id is from, and which text. Words are those
+                that were given, or those that the tokenizer splits a text into.
             add_special_tokens: as in `encode`.
             allow_special: as in `encode`.
 
         Raises:
-            UsageError: arguments that contradict each other.
+            UsageError: arguments that contradict each other; texts that are not split into words
+                where they should be, or the other way round.
             WorkError: padding without a pad token.
         """
         backend = self.backend if allow_special else self._literal
-        found = encodings(backend, texts, pairs, add_special_tokens, return_offsets, self.file)
-        batch = cut(found, max_length, truncation, return_offsets)
+        found = encodings(
+            backend,
+            texts,
+            pairs,
+            words=is_split_into_words,
+            add_special_tokens=add_special_tokens,
+            with_places=return_offsets or return_word_ids,
+            file=self.file,
+        )
+        places = {"with_offsets": return_offsets, "with_words": return_word_ids}
+        batch = cut(found, max_length, truncation, **places)
         return fill(batch, self.pad_id, padding, pad_to_multiple_of, max_length)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:

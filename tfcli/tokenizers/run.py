@@ -1,43 +1,74 @@
-"""The work of `tfcli tokenizer`: a byte-level BPE (Sennrich et al. 2016; Radford et al. 2019)."""
+"""The work of `tfcli tokenizer`: a vocabulary learnt from text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer
 
 from tfcli.data.documents import read_documents
-from tfcli.files import write_json
+from tfcli.files import write_json, write_text
 from tfcli.recipe.job import Job
+from tfcli.tokenizers.chatml import CHATML, IM_END
+from tfcli.tokenizers.save import save_vocabulary
 from tfcli.tokenizers.spec import TokenizerResult, TokenizerSpec
+from tfcli.tokenizers.training import END_OF_TEXT, train_bpe, train_unigram, train_wordpiece
 from tfcli.units import plural
 
-END_OF_TEXT = "<|endoftext|>"
+BPE = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "bos_token": END_OF_TEXT,
+    "eos_token": END_OF_TEXT,
+    "pad_token": END_OF_TEXT,
+}
+"""One token begins a document, ends it and pads: where one ends the next one begins."""
+WORDPIECE = {
+    "tokenizer_class": "BertTokenizer",
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
+UNIGRAM = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "pad_token": "<pad>",
+}
 
 
 def run(spec: TokenizerSpec, job: Job) -> TokenizerResult:
     """Train a tokenizer and write it as a folder that transformers loads.
 
     Raises:
+        UsageError: a vocabulary too small for the letters of the text.
         WorkError: no text, or text that cannot be read.
     """
     documents = read_documents(spec.data, spec.text_field, console=job.console)
     job.has_read(spec.data)
     job.console.note(f"training on {plural(len(documents), 'document')}")
-    tokenizer = train_bpe(documents, spec.vocab_size)
+    tokenizer, config, model = _train(spec, documents)
     if tokenizer.get_vocab_size() < spec.vocab_size:
         job.console.warn(
-            f"the text has merges for {tokenizer.get_vocab_size():,} tokens only, "
+            f"the text has merges or pieces for {tokenizer.get_vocab_size():,} tokens only, "
             f"not {spec.vocab_size:,}"
         )
-    write_tokenizer(tokenizer, job.output)
+    write_tokenizer(tokenizer, job.output, config, CHATML if spec.chat_template else None)
+    if spec.vocabulary_files and model is None:
+        save_vocabulary(tokenizer, job.output)
+    elif spec.vocabulary_files and model is not None:
+        (job.output / "spiece.model").write_bytes(model)
     encoded = tokenizer.encode_batch_fast(documents, add_special_tokens=False)
     tokens = sum(len(one.ids) for one in encoded)
     size = sum(len(text.encode()) for text in documents)
+    added = tokenizer.get_added_tokens_decoder()
     return TokenizerResult(
+        algorithm=spec.algorithm,
         vocab_size=tokenizer.get_vocab_size(),
-        special_tokens={END_OF_TEXT: tokenizer.token_to_id(END_OF_TEXT)},
+        special_tokens={added[index].content: index for index in sorted(added)},
+        chat_template=spec.chat_template,
         documents=len(documents),
         bytes=size,
         tokens=tokens,
@@ -45,40 +76,29 @@ def run(spec: TokenizerSpec, job: Job) -> TokenizerResult:
     )
 
 
-def train_bpe(documents: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Learn merges of bytes. Every text has an encoding, and decoding gives it back exactly.
-
-    `<|endoftext|>` has id 0 and stands before every document.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(documents, trainer, length=len(documents))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{END_OF_TEXT} $A",
-        pair=f"{END_OF_TEXT} $A {END_OF_TEXT} $B",
-        special_tokens=[(END_OF_TEXT, tokenizer.token_to_id(END_OF_TEXT))],
-    )
-    return tokenizer
+def _train(
+    spec: TokenizerSpec, documents: list[str]
+) -> tuple[Tokenizer, dict[str, Any], bytes | None]:
+    """The tokenizer, its tokenizer_config.json, and the SentencePiece model of a Unigram."""
+    size, further = spec.vocab_size, spec.further_tokens
+    if spec.algorithm == "wordpiece":
+        tokenizer = train_wordpiece(documents, size, further, lowercase=spec.lowercase)
+        return tokenizer, {**WORDPIECE, "do_lower_case": spec.lowercase}, None
+    if spec.algorithm == "unigram":
+        tokenizer, model = train_unigram(documents, size, further)
+        return tokenizer, UNIGRAM, model
+    end = {"eos_token": IM_END} if spec.chat_template else {}
+    return train_bpe(documents, size, further), {**BPE, **end}, None
 
 
-def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write tokenizer.json and the tokenizer_config.json that names its special tokens.
-
-    One token begins a document, ends it and pads: where one document ends the next one begins.
-    """
-    tokenizer.save(str(folder / "tokenizer.json"))
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": END_OF_TEXT,
-        "eos_token": END_OF_TEXT,
-        "pad_token": END_OF_TEXT,
-        "clean_up_tokenization_spaces": False,
-    }
-    write_json(folder / "tokenizer_config.json", config)
+def write_tokenizer(
+    tokenizer: Tokenizer,
+    folder: Path,
+    config: dict[str, Any] = BPE,
+    chat_template: str | None = None,
+) -> None:
+    """Write tokenizer.json and the tokenizer_config.json that names its special tokens."""
+    write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True))
+    if chat_template is not None:
+        write_text(folder / "chat_template.jinja", chat_template)
+    write_json(folder / "tokenizer_config.json", {**config, "clean_up_tokenization_spaces": False})

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from tokenizers import AddedToken, models
+from tokenizers import Tokenizer as Backend
 
 from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import WorkError
@@ -39,12 +42,49 @@ def save_tokenizer_json(tokenizer: Tokenizer, folder: Path) -> None:
             for role, index in tokenizer.special_ids.items()
         },
     }
+    older = [folder / name for name in ("special_tokens_map.json", "added_tokens.json")]
+    if "added_tokens_decoder" in config or any(file.exists() for file in older):
+        # Complete, so that what these files said before counts no more.
+        config["added_tokens_decoder"] = {
+            str(index): _written_token(token)
+            for index, token in sorted(tokenizer.backend.get_added_tokens_decoder().items())
+        }
     config.setdefault("clean_up_tokenization_spaces", False)
     if tokenizer.backend.encode_special_tokens:
         config["split_special_tokens"] = True
     if tokenizer.chat_templates:
         config["chat_template"] = written_templates(tokenizer.chat_templates)
     write_json(path, config)
+
+
+def _written_token(token: AddedToken) -> dict[str, Any]:
+    flags = ("lstrip", "rstrip", "single_word", "normalized", "special")
+    return {"content": token.content, **{flag: getattr(token, flag) for flag in flags}}
+
+
+def save_vocabulary(backend: Backend, folder: Path) -> list[str]:
+    """Write a vocabulary in its own files, which tools without a reader of tokenizer.json take.
+
+    They are vocab.json and merges.txt of a byte-level BPE, vocab.txt of a WordPiece. A Unigram's is
+    a SentencePiece model, which a tokenizer.json does not give back.
+
+    Returns:
+        the names of the files; none where the tokenizer has no such files
+
+    Raises:
+        WorkError: ids with holes, where a file numbers its tokens by lines.
+    """
+    model = backend.model
+    bytewise = isinstance(model, models.BPE) and not model.byte_fallback
+    if not bytewise and not isinstance(model, models.WordPiece):
+        return []
+    if isinstance(model, models.WordPiece):
+        ids = sorted(backend.get_vocab(with_added_tokens=False).values())
+        if ids != list(range(len(ids))):
+            raise WorkError(
+                "its ids have holes, which the lines of a vocab.txt cannot have", where=str(folder)
+            )
+    return [Path(name).name for name in model.save(str(folder))]
 
 
 def written_templates(templates: Mapping[str, str]) -> str | list[dict[str, str]]:

@@ -21,7 +21,7 @@ from tfcli.tokenizers.special import (
 )
 
 FURTHER = {"BertTokenizer": (), "TapasTokenizer": ("[EMPTY]",)}
-"""Class -> special tokens beside those of Bert. TAPAS: questions only, not tables."""
+"""Class -> special tokens beside those of Bert."""
 
 
 def load_wordpiece(file: Path, declared: Declared) -> tuple[Backend, dict[str, int]]:
