@@ -170,6 +170,6 @@ def _follow(model: Model, before: nn.Module, after: nn.Module) -> None:
             if isinstance(value, int) and value != new:
                 setattr(module, key, new)
     for module in model.modules():
-        old = vars(module).get("config")
-        if id(old) in new_of:
-            module.config = new_of[id(old)]
+        own = vars(module)
+        if id(own.get("config")) in new_of:
+            own["config"] = new_of[id(own["config"])]

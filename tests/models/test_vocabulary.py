@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.models import parity, seq2seq_parity
-from tests.models.tiny import FIRST, tiny_model
+from tests.models.tiny import FIRST, TEXT, tiny_model
 from tfcli.models.errors import ModelError
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
@@ -17,7 +17,7 @@ from tfcli.models.saving import export_config, export_tensors
 from tfcli.models.vocabulary import resize_vocabulary
 
 LM = ("causal-lm", "masked-lm", "seq2seq-lm")
-FAMILIES = [name for name, case in FIRST.items() if case.tasks[0] in LM]
+FAMILIES = [name for name in TEXT if name in FIRST and FIRST[name].tasks[0] in LM]
 
 
 def pair(model_type: str) -> tuple[torch.nn.Module, Model, dict[str, Any]]:
