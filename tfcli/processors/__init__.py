@@ -1,0 +1,1 @@
+"""Images, audio and video to the tensors that models take."""
