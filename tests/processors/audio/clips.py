@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import tempfile
+from pathlib import Path
 
 import av
 import numpy as np
@@ -32,8 +34,14 @@ def ffmpeg_file(
     samples, rate: int = RATE, kind: str = "ipod", codec: str = "aac", **options
 ) -> bytes:
     """A file that FFmpeg writes: mono."""
-    out = io.BytesIO()
-    with av.open(out, "w", format=kind, options=options) as container:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "audio")
+        _encode(path, samples, rate, kind, codec, options)
+        return path.read_bytes()
+
+
+def _encode(path, samples, rate, kind, codec, options) -> None:
+    with av.open(str(path), "w", format=kind, options=options) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.layout = "mono"
         resampler = av.AudioResampler(format=stream.format.name, layout="mono", rate=rate)
@@ -43,4 +51,3 @@ def ffmpeg_file(
             for part in resampler.resample(given):
                 container.mux(stream.encode(part))
         container.mux(stream.encode(None))
-    return out.getvalue()

@@ -74,7 +74,7 @@ def _sndfile(file: BinaryIO, name: str) -> AudioBlocks | None:
             "this file needs the package soundfile", where=name, fix="pip install 'tfcli[media]'"
         ) from error
     try:
-        audio = soundfile.SoundFile(file)
+        audio = soundfile.SoundFile(_Seekable(file))
     except soundfile.LibsndfileError as error:
         if error.code in _NOT_ITS_KIND:
             return None
@@ -83,6 +83,23 @@ def _sndfile(file: BinaryIO, name: str) -> AudioBlocks | None:
     return AudioBlocks(
         audio.samplerate, audio.channels, audio.frames if known else None, _read(audio, name)
     )
+
+
+class _Seekable:
+    """A file in which a damaged header's places are looked for in vain, but without a word.
+
+    soundfile is called back by C code, where Python prints an exception and nobody catches it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read, self.readinto, self.tell = file.read, file.readinto, file.tell  # type: ignore[attr-defined]
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (ValueError, OSError):
+            return self._file.tell()
 
 
 def _read(audio: Any, name: str) -> Iterator[np.ndarray]:
