@@ -111,6 +111,9 @@ def test_settings_inside_a_processors_file_count_first(tmp_path) -> None:
     nested = {"feature_extractor": {"feature_size": 128}, "processor_class": "WhisperProcessor"}
     (tmp_path / "processor_config.json").write_text(json.dumps(nested))
     assert WhisperFeatureExtractor.from_pretrained(tmp_path).settings.feature_size == 128
+    pair(feature_size=64)[0].save_pretrained(tmp_path)
+    assert WhisperFeatureExtractor.from_pretrained(tmp_path).settings.feature_size == 64
+    assert Oracle.from_pretrained(tmp_path).feature_size == 64
 
 
 def test_filters_of_an_old_file_are_not_read_and_other_keys_are_kept() -> None:

@@ -99,9 +99,15 @@ class Settings:
         return dict(sorted({**self.extra, **own, "feature_extractor_type": self.kind}.items()))
 
     def save(self, folder: Path) -> None:
-        """Write preprocessor_config.json into a folder, which is made where there is none."""
+        """Write preprocessor_config.json into a folder, which is made where there is none.
+
+        Where the folder has settings in processor_config.json, which count first, they change too.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / FILE, self.to_dict())
+        nested = folder / NESTED_FILE
+        if nested.exists() and NESTED_KEY in (content := _object(nested)):
+            write_json(nested, {**content, NESTED_KEY: self.to_dict()})
 
 
 def check_samples(samples: int, what: str, where: str | None) -> None:
