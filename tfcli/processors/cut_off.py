@@ -13,7 +13,7 @@ _UNKNOWN = 0x7FFF_F000  # from here on a size stands for "to the end", as progra
 
 
 def refuse_cut_off(file: BinaryIO, name: str) -> None:
-    """Refuse a WAV, AIFF or MP4 file whose last chunk is not all there.
+    """Refuse a WAV, AIFF, AVI or MP4 file whose samples or frames are not all there.
 
     Other formats say nothing of their length, or their decoders see by themselves that something
     lacks. The file is at its start afterwards.
@@ -26,9 +26,11 @@ def refuse_cut_off(file: BinaryIO, name: str) -> None:
     head = file.read(12)
     lacking = 0
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        lacking = _chunks(file, size, "<I")
+        lacking = _chunks(file, size, "<I", b"data")
+    elif head[:4] == b"RIFF" and head[8:] == b"AVI ":
+        lacking = _chunks(file, size, "<I", b"LIST")
     elif head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
-        lacking = _chunks(file, size, ">I")
+        lacking = _chunks(file, size, ">I", b"SSND")
     elif head[4:8] == b"ftyp":
         lacking = _boxes(file, size)
     file.seek(0)
@@ -40,8 +42,8 @@ def refuse_cut_off(file: BinaryIO, name: str) -> None:
         )
 
 
-def _chunks(file: BinaryIO, size: int, length_format: str) -> int:
-    """Bytes that the chunk of samples lacks; chunks are a name, a length of 4 bytes, padding."""
+def _chunks(file: BinaryIO, size: int, length_format: str, wanted: bytes) -> int:
+    """Bytes that chunks of a name lack; chunks are a name, a length of 4 bytes, padding."""
     at = 12
     for _ in range(_MOST):
         file.seek(at)
@@ -49,10 +51,10 @@ def _chunks(file: BinaryIO, size: int, length_format: str) -> int:
         if len(header) < 8:
             break
         (length,) = struct.unpack(length_format, header[4:])
-        audio = header[:4] in (b"data", b"SSND")
-        if audio and (length == 0 or length >= _UNKNOWN):
+        found = header[:4] == wanted
+        if found and (length == 0 or length >= _UNKNOWN):
             break
-        if audio and at + 8 + length > size:
+        if found and at + 8 + length > size:
             return at + 8 + length - size
         at += 8 + length + length % 2
     return 0

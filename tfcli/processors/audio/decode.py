@@ -61,6 +61,8 @@ def open_audio(source: Source) -> Iterator[tuple[AudioBlocks, str]]:
             if not container.streams.audio:
                 raise WorkError("there is no audio in it", where=name)
             stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise WorkError("its audio is of a kind that FFmpeg cannot decode", where=name)
             frames = _frames(container, stream, name)
             yield AudioBlocks(stream.rate or 0, stream.channels or 0, None, frames), name
 

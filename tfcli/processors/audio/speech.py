@@ -54,7 +54,7 @@ class SpeechProcessor(Generic[Extractor, Words]):
         )
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write preprocessor_config.json and the files of the tokenizer, with the processor's name."""
+        """Write preprocessor_config.json and the tokenizer's files, with the processor's name."""
         folder = Path(folder)
         name = {"processor_class": type(self).__name__}
         settings = self.feature_extractor.settings
