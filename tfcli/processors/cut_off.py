@@ -11,6 +11,8 @@ from tfcli.errors import WorkError
 _MOST = 100_000  # chunks that are looked at; a day of fragments of two seconds has 90,000
 _UNKNOWN = 0x7FFF_F000  # from here on a size stands for "to the end", as programs write into pipes
 
+_CONTENT = (b"moov", b"mdat", b"moof")  # boxes of an MP4 that nothing can be read without
+
 
 def refuse_cut_off(file: BinaryIO, name: str) -> None:
     """Refuse a WAV, AIFF, AVI or MP4 file whose samples or frames are not all there.
@@ -31,7 +33,7 @@ def refuse_cut_off(file: BinaryIO, name: str) -> None:
         lacking = _chunks(file, size, "<I", b"LIST")
     elif head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
         lacking = _chunks(file, size, ">I", b"SSND")
-    elif head[4:8] == b"ftyp":
+    elif head[4:8] in (b"ftyp", b"wide", b"free", *_CONTENT):
         lacking = _boxes(file, size)
     file.seek(0)
     if lacking:
@@ -71,7 +73,7 @@ def _boxes(file: BinaryIO, size: int) -> int:
             length = int.from_bytes(header[8:], "big")
         if len(header) < 8 or length < 8:  # 0 stands for "to the end"
             break
+        if at + length > size and header[4:8] in _CONTENT:
+            return at + length - size
         at += length
-        if at > size:
-            return at - size
     return 0

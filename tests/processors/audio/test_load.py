@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -147,6 +148,13 @@ def test_a_file_that_is_cut_off(kind: str, share: float) -> None:
     refused(whole[: int(len(whole) * share)], "cut off|cannot be read as audio")
 
 
+def test_a_chunk_of_an_odd_length_before_the_samples() -> None:
+    whole = sound_file(sine(), subtype="PCM_16")
+    chunked = whole[:12] + b"note\x03\x00\x00\x00abc\x00" + whole[12:]
+    assert len(load_audio(chunked, RATE)) == len(sine())
+    refused(chunked[:-10], "is cut off: 10 bytes")
+
+
 @pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}])
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_an_mp4_that_is_cut_off(options, share: float) -> None:
@@ -275,6 +283,16 @@ def test_files_with_changed_bytes_are_read_or_refused(kind: str, capfd) -> None:
             continue
         assert found.isfinite().all() and 0 < len(found) < 500_000
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("package", ["soundfile", "av", "soxr"])
+def test_a_package_that_lacks_is_named(monkeypatch, package: str) -> None:
+    file = {"soundfile": sound_file(sine()), "av": ffmpeg_file(sine()),
+            "soxr": sound_file(sine(rate=8_000), 8_000)}[package]  # fmt: skip
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(WorkError, match=f"needs the package {package}") as error:
+        load_audio(file, RATE)
+    assert error.value.fix == "pip install 'tfcli[media]'"
 
 
 def test_arguments_that_contradict_each_other() -> None:

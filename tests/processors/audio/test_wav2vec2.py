@@ -105,6 +105,8 @@ def test_settings_are_read_and_written_as_transformers_does(tmp_path) -> None:
         ({"padding": "up"}, "padding is 'up'"),
         ({"padding": True, "pad_to_multiple_of": 0}, "pad_to_multiple_of is 0"),
         ({"truncation": True, "max_length": 0}, "max_length is 0"),
+        ({"padding": "max_length", "max_length": 10**12}, "1,000,000,000,000 samples, more than"),
+        ({"padding": True, "pad_to_multiple_of": 10**12}, "1,000,000,000,000 samples, more than"),
     ],
 )
 def test_arguments_that_contradict_each_other(options, message: str) -> None:

@@ -22,9 +22,23 @@ def picture(value: int, size=SIZE) -> np.ndarray:
 
 
 def clip(
-    frames: int = 30, fps: int = 10, name="a.mp4", codec="libx264", times=None, size=SIZE, **options
+    frames: int = 30,
+    fps: int = 10,
+    name="a.mp4",
+    codec="libx264",
+    times=None,
+    size=SIZE,
+    half=False,
+    **options,
 ) -> bytes:
-    """A video file; `times` are milliseconds, where frames are not equally long."""
+    """A video file.
+
+    Args:
+        times: milliseconds, where frames are not equally long.
+        half: the right half is white.
+    """
+    # Key frames where they are asked for, not wherever a picture changes.
+    options.setdefault("sc_threshold", "0")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
         muxer = {"movflags": options.pop("movflags")} if "movflags" in options else {}
@@ -35,7 +49,10 @@ def clip(
             if times is not None:
                 stream.codec_context.time_base = Fraction(1, 1000)
             for index in range(frames):
-                frame = av.VideoFrame.from_ndarray(picture(grey(index), size), format="rgb24")
+                pixels = picture(grey(index), size)
+                if half:
+                    pixels[:, size[0] // 2 :] = 255
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                 if times is not None:
                     frame.pts, frame.time_base = times[index], Fraction(1, 1000)
                 container.mux(stream.encode(frame))

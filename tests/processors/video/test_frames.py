@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
 
+import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 from transformers.video_utils import load_video
 
-from tests.processors.audio.clips import ffmpeg_file, sine, sound_file
-from tests.processors.video.clips import SIZE, clip, grey, shown
+from tests.processors.audio.clips import RATE, ffmpeg_file, sine, sound_file
+from tests.processors.video.clips import SIZE, clip, grey, picture, shown
 from tfcli.errors import UsageError, WorkError
 from tfcli.processors.video import frames as module
 from tfcli.processors.video.frames import read_frames
@@ -92,9 +96,57 @@ def test_only_what_follows_a_key_frame_is_decoded(monkeypatch) -> None:
     assert len(decoded) == 2  # the first, and one at the third key frame
 
 
-def test_one_frame_has_no_rate() -> None:
-    found = read_frames(clip(1))
+def turned(data: bytes, *matrix: int) -> bytes:
+    """An MP4 whose header says how to turn its frames; a quarter turn is a 1 of 16.16 bits."""
+    at = data.index(b"tkhd") + 44
+    numbers = [number << 16 for number in matrix]
+    rows = [*numbers[:2], 0, *numbers[2:], 0, 0, 0, 1 << 30]
+    return data[:at] + struct.pack(">9i", *rows) + data[at + 36 :]
+
+
+def test_frames_are_turned_as_players_show_them() -> None:
+    data = clip(2, half=True)  # the left half is dark
+    plain = read_frames(data).frames
+    assert plain[0, :, :20].max() < 60 and plain[0, :, 28:].min() > 180
+    clockwise = read_frames(turned(data, 0, 1, -1, 0)).frames
+    assert clockwise.shape == (2, SIZE[0], SIZE[1], 3)
+    assert torch.equal(clockwise, torch.rot90(plain, -1, (1, 2)))
+    assert clockwise[0, :20].max() < 60  # what was left is above
+    around = read_frames(turned(data, -1, 0, 0, -1)).frames
+    assert torch.equal(around, torch.rot90(plain, 2, (1, 2)))
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.h264"])
+def test_one_frame_has_no_rate(name: str) -> None:
+    found = read_frames(clip(1, name=name))
     assert (found.total, found.fps, found.timestamps) == (1, None, [0.0])
+    assert shown(found.frames) == [0]
+
+
+def test_frames_that_an_edit_cuts_off_do_not_count() -> None:
+    data = bytearray(clip(12, g="4", bf="0"))
+    at = data.index(b"elst") + 12  # duration and beginning of what is shown
+    data[at : at + 8] = struct.pack(">Ii", 700, 5 * 1024)
+    found = read_frames(bytes(data))
+    assert shown(found.frames) == list(range(5, 12))
+    assert found.timestamps[:2] == pytest.approx([0, 0.1])
+
+
+def test_the_cover_of_an_album_is_no_video() -> None:
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp3") as container:
+        audio = container.add_stream("libmp3lame", rate=RATE, layout="mono")
+        cover = container.add_stream("mjpeg")
+        cover.width, cover.height = SIZE
+        cover.pix_fmt = "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        image = av.VideoFrame.from_ndarray(picture(9), format="rgb24")
+        sound = av.AudioFrame.from_ndarray(sine()[None], format="fltp", layout="mono")
+        sound.rate = RATE
+        for stream, frame in ((cover, image), (audio, sound)):
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    refused(out.getvalue(), "there is no video in it")
 
 
 def refused(source, message: str, error=WorkError, **options) -> None:
@@ -139,6 +191,21 @@ def test_a_video_without_frames() -> None:
     whole = clip(1, name="a.mkv")
     at = whole.index(b"\x1f\x43\xb6\x75")  # the first cluster
     refused(whole[:at], "no frames|cannot be read")
+
+
+def test_damaged_frames_are_not_passed_off_as_whole() -> None:
+    whole = clip(12, name="a.mkv", size=(96, 96), half=True, g="8")
+    draw = np.random.default_rng(0)
+    said = []
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for at in draw.integers(len(whole) // 3, len(whole), size=3):
+            damaged[at] = draw.integers(256)
+        try:
+            read_frames(bytes(damaged))
+        except WorkError as error:
+            said.append(error.what)
+    assert any(what.startswith("frame ") and what.endswith("is damaged") for what in said)
 
 
 def test_absurd_sizes(monkeypatch) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tfcli.errors import UsageError
+from tfcli.limits import MAX_AUDIO_SAMPLES
 
 Padding = bool | Literal["longest", "max_length", "do_not_pad"]
 
@@ -63,6 +64,11 @@ def pad_waves(
             f"the waves have {min(lengths):,} to {common:,} samples and stay different",
             where="padding",
             fix="pad them to the longest, or truncate them",
+        )
+    if common > MAX_AUDIO_SAMPLES:
+        raise UsageError(
+            f"the waves would get {common:,} samples, more than {MAX_AUDIO_SAMPLES:,}",
+            where="max_length",
         )
     batch = torch.full((len(waves), common), value, dtype=torch.float32)
     mask = torch.zeros(len(waves), common, dtype=torch.int32)

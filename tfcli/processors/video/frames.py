@@ -161,7 +161,7 @@ def _scan(file: BinaryIO, name: str) -> _Scan:
 def _decoded(
     container: Any, stream: Any, scan: _Scan, indices: Sequence[int], name: str
 ) -> np.ndarray:
-    """The frames of indices, ascending: [n, height, width, 3]."""
+    """The frames of indices, ascending, turned as players show them: [n, height, width, 3]."""
     width, height = stream.width, stream.height
     size = len(indices) * height * width * 3
     if size > MAX_FRAME_BYTES:
@@ -171,8 +171,8 @@ def _decoded(
             where=name,
             fix="take fewer frames",
         )
-    out = np.empty((len(indices), height, width, 3), dtype=np.uint8)
     seeker = _Seeker(container, stream, scan, name)
+    out = np.empty(0)
     for place, index in enumerate(indices):
         if place and index == indices[place - 1]:
             out[place] = out[place - 1]
@@ -184,7 +184,13 @@ def _decoded(
                 f"the header says {width} x {height}",
                 where=name,
             )
-        out[place] = frame.to_ndarray(format="rgb24")
+        # A telephone that is held upright writes how far to turn what it saw, against the clock.
+        picture = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+        if not place:
+            out = np.empty((len(indices), *picture.shape), dtype=np.uint8)
+        if picture.shape != out.shape[1:]:
+            raise WorkError(f"frame {index:,} is turned otherwise than the first", where=name)
+        out[place] = picture
     return out
 
 
