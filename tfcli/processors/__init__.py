@@ -1,1 +1,1 @@
-"""Images, audio and video to the tensors that models take."""
+"""What a model is given, made from media: images, audio, video, and text beside them."""

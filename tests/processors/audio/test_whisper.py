@@ -146,6 +146,8 @@ def test_arrays_say_their_rate_and_something_is_given() -> None:
     own, _ = pair(**SMALL)
     with pytest.raises(UsageError, match="without their sampling rate"):
         own(sine())
+    with pytest.raises(UsageError, match="max_length is 0"):
+        own(sine(), RATE, max_length=0)
     with pytest.raises(UsageError, match="no audio was given"):
         own([], RATE)
     with pytest.raises(WorkError, match="no samples"):

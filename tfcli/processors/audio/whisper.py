@@ -141,7 +141,7 @@ class WhisperFeatureExtractor:
         waves, mask = pad_waves(
             as_waves(audio, own.sampling_rate, sampling_rate),
             padding=padding,
-            max_length=max_length or own.n_samples,
+            max_length=own.n_samples if max_length is None else max_length,
             truncation=truncation,
             pad_to_multiple_of=pad_to_multiple_of,
             value=own.padding_value,
