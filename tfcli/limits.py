@@ -71,3 +71,12 @@ MAX_RECIPE_KEYS = Limit(20_000, "keys", "a recipe, once its aliases are expanded
 MAX_PIPE = Limit(1 << 32, "bytes", "text that comes through a pipe")
 MAX_TABLE = Limit(1 << 28, "bytes", "the texts of a .parquet file, beside what follows")
 MAX_TABLE_GROWTH = Limit(64, "times", "the texts of a .parquet file, beside its own size")
+
+MAX_MEDIA = Limit(1 << 35, "bytes", "a file of audio or video")
+MAX_SAMPLING_RATE = Limit(768_000, "Hz", "the sampling rate of audio")
+MAX_CHANNELS = Limit(64, "channels", "audio")
+MAX_AUDIO_SAMPLES = Limit(1 << 28, "samples", "audio, at the rate of the model (4.6 h at 16 kHz)")
+MAX_VIDEO_FRAMES = Limit(1 << 22, "frames", "a video (38 h at 30 a second)")
+MAX_FRAME_PIXELS = Limit(1 << 25, "pixels", "a frame of a video (8K has 33,177,600)")
+MAX_FRAME_BYTES = Limit(1 << 32, "bytes of memory", "the frames that are taken from a video")
+MAX_DECODED_SAMPLES = Limit(1 << 31, "samples", "audio as it is stored, all channels together")

@@ -27,6 +27,9 @@ QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_START = "{<|startoftranscript|>} {<|notimestamps|>}"
+LIKE_WHISPER = (f"{_START} $A {{eos_token}}", f"{_START} $A $B:1 {{eos_token}}")
+"""What stands around a text; `tfcli.processors.audio.whisper_tokenizer` adds language and task."""
 GPT2 = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
 
 
@@ -81,6 +84,7 @@ CLASSES: Mapping[str, ByteLevel] = {
         prefix_space=True,
     ),
     "DebertaTokenizer": ByteLevel(CLS_SEP, around=LIKE_ROBERTA),
+    "WhisperTokenizer": ByteLevel(GPT2, around=LIKE_WHISPER),
 }
 
 

@@ -70,6 +70,7 @@ CLASS_OF_MODEL_TYPE = {
     "starcoder2": "GPT2Tokenizer",
     "t5": "T5Tokenizer",
     "tapas": "TapasTokenizer",
+    "whisper": "WhisperTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
 }
 
