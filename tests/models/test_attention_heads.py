@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.models import parity, seq2seq_parity
-from tests.models.tiny import FIRST, content, tiny_model
+from tests.models.tiny import FIRST, TEXT, content, tiny_model
 from tfcli.models.attention_heads import head_mask, prune_heads
 from tfcli.models.errors import ModelError
 from tfcli.models.layers.attention import Attend
@@ -28,7 +28,7 @@ SPLIT = {
 """Family -> an output linear, and the name of its attention."""
 FUSED = ("gpt2", "gpt_neox", "bloom", "falcon", "codegen", "phi3", "modernbert", "gpt_bigcode")
 OTHER = ("olmo2", "gpt_oss", "deepseek_v3", "convbert", "t5", "olmoe")
-ATTENDS = [name for name in FIRST if name not in ("mamba", "mamba2", "rwkv")]
+ATTENDS = [name for name in TEXT if name in FIRST and name not in ("mamba", "mamba2", "rwkv")]
 
 
 def made(model_type: str):
@@ -98,11 +98,9 @@ def test_several_calls_add_up_and_keep_the_first_numbers():
 
 
 def test_a_cache_holds_the_heads_that_are_left():
-    from tfcli.models.cache import DynamicCache
-
     model, batch = made("gptj")
     prune_heads(model, {0: [0]})
-    ids, cache = batch["input_ids"], DynamicCache()
+    ids, cache = batch["input_ids"], model.make_cache()
     model(ids[:, :9], cache=cache)
     rest = model(ids[:, 9:], cache=cache).logits
     torch.testing.assert_close(rest, model(ids).logits[:, 9:], rtol=1e-4, atol=1e-4)

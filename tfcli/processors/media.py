@@ -77,7 +77,10 @@ def open_container(file: BinaryIO, name: str) -> Iterator[InputContainer]:
         ) from error
     try:
         with av.open(
-            file, container_options={"format_whitelist": _FORMATS}, metadata_errors="replace"
+            file,
+            mode="r",
+            container_options={"format_whitelist": _FORMATS},
+            metadata_errors="replace",
         ) as container:
             yield container
     except av.FFmpegError as error:
