@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tfcli.models import processor
 from tfcli.models.config import ModelConfig
 from tfcli.models.errors import ModelError
 from tfcli.models.heads.embedding import Embedding
@@ -153,7 +154,7 @@ def end_states(
         )
     # Not torch.isin, which ONNX does not have.
     found = (input_ids[..., None] == torch.tensor(ends, device=input_ids.device)).any(-1)
-    if not torch.compiler.is_compiling() and not bool(found.any(-1).all()):
+    if processor.can_read(found) and not bool(found.any(-1).all()):
         raise ModelError(
             f"a text has no end-of-text token (id {ends[0]})",
             where="input_ids",
