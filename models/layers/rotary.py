@@ -151,7 +151,7 @@ class Rotary:
         return torch.where(is_long, self._kept(device, long=True), self._kept(device, long=False))
 
     def _kept(self, device: torch.device, long: bool) -> torch.Tensor:
-        """Frequencies that follow from the config: those of LongRoPE's long inputs, or the others."""
+        """Frequencies that follow from the config alone; LongRoPE has others for long inputs."""
         found = self._cached.get((device, long))
         if found is None:
             limit = self.rope.get("original_max_position_embeddings", 0)
