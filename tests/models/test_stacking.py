@@ -1,4 +1,4 @@
-"""Stacked experts compute what single ones do, on every way to multiply, and go back bit for bit."""
+"""Stacked experts compute what single ones do, in every way, and go back bit for bit."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from tests.models.cases.mixtures import CASES
 from tests.models.parity import assert_close, assert_same_weights, inputs, reference, twin
 from tfcli.models.cache import DynamicCache
 from tfcli.models.errors import ModelError
-from tfcli.models.layers import stacked_experts
-from tfcli.models.layers.stacked_experts import StackedLinear
+from tfcli.models.layers.stacked_experts import StackedExperts, StackedLinear
 from tfcli.models.saving import export_tensors
 from tfcli.models.stacking import is_stacked, stack_experts, unstack_experts
 
@@ -21,17 +20,14 @@ FIRST = {case.config: case for case in reversed(CASES)}
 FAMILIES = [
     FIRST[f"{name}Config"] for name in ("Mixtral", "Qwen2Moe", "DeepseekV3", "Olmoe", "GptOss")
 ]
-WAYS = ("one by one", "gathered", "grouped")
+WAYS = ("counted", "gathered", "grouped", "masked")
 each_family = pytest.mark.parametrize("case", FAMILIES, ids=lambda case: case.name)
 each_way = pytest.mark.parametrize("way", WAYS)
 
 
 def choose(monkeypatch, way):
-    """Take a way that a device takes, on the CPU."""
-    if way != "one by one":
-        monkeypatch.setattr(stacked_experts.processor, "can_read", lambda x: False)
-        most = 10**6 if way == "gathered" else 0
-        monkeypatch.setattr(stacked_experts, "MOST_GATHERED", most)
+    """Take a way that a device or a graph takes, on the CPU."""
+    monkeypatch.setattr(StackedExperts, "way", lambda self, x, rows: way)
 
 
 def pair(case):
@@ -101,6 +97,24 @@ def _is_list(module: nn.Module) -> bool:
     return hasattr(module, "experts")
 
 
+@pytest.mark.parametrize(
+    ("way", "dtype", "tokens"),
+    [
+        ("gathered", torch.bfloat16, 1),
+        ("gathered", torch.float32, 32),
+        ("grouped", torch.bfloat16, 33),
+        ("counted", torch.float32, 33),
+    ],
+)
+def test_the_way_to_multiply_on_a_device(monkeypatch, way, dtype, tokens):
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device_type: False)
+    _, stacked = pair(FAMILIES[0])
+    experts = stacked.blocks[0].block_sparse_moe.experts.to(dtype)
+    x = torch.empty(tokens, 16, dtype=dtype)
+    assert experts.way(x.to("meta"), rows=2 * tokens) == way
+    assert experts.way(x, rows=2 * tokens) == "counted"
+
+
 def test_a_model_with_stacked_experts_is_not_saved():
     _, stacked = pair(FAMILIES[0])
     with pytest.raises(ModelError, match="stacked experts have other names") as caught:
@@ -129,7 +143,7 @@ def test_experts_that_are_no_plain_linears_are_refused_by_name():
     with pytest.raises(ModelError, match="some are frozen") as caught:
         stack_experts(single)
     assert caught.value.where == "model.layers.0.block_sparse_moe.experts"
-    experts[0].w1 = nn.Linear(experts[0].w1.in_features, experts[0].w1.out_features, bias=False)
+    experts[1].w1 = nn.Linear(experts[0].w1.in_features, experts[0].w1.out_features, bias=False)
     with pytest.raises(ModelError, match=r"experts with w1\.weight cannot be stacked"):
         stack_experts(single)
     assert not is_stacked(single)
