@@ -121,7 +121,9 @@ def test_a_group_does_not_see_padding_or_other_texts():
 
 def test_groups_of_a_later_call_leave_what_a_cache_holds_alone():
     groups = torch.tensor([[0, 0, -1]])
-    assert rows(Sight(3, 2, CPU, groups=groups).causal(2), 3, 5) == ["xxxx.", "xxxx.", "xxxxx"]
+    sight = Sight(3, 2, CPU, groups=groups)
+    assert rows(sight.causal(2), 3, 5) == ["xxxx.", "xxxx.", "xxxxx"]
+    assert rows(sight.causal(2, window=1), 3, 5) == ["..xx.", "..xx.", "....x"]
     assert not Sight(1, 4, CPU, groups=groups[:, :1]).causal(4).limited  # one token sees it all
 
 
