@@ -116,6 +116,13 @@ class Backbone(nn.Module, Generic[C]):
         """
         return attention_mask
 
+    def groups_of(self, inputs: Mapping[str, Any], x: torch.Tensor) -> torch.Tensor | None:
+        """Which of the embeddings see each other whatever their order; see `context.begin`.
+
+        Arguments are those of `mask_of`. Returns int64 [b, s], or None for none.
+        """
+        return None
+
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """Run the blocks.
 
@@ -150,7 +157,8 @@ class Backbone(nn.Module, Generic[C]):
         given = self.prepare(given)
         x = self.embed(**given)
         mask = self.mask_of(options.pop("attention_mask", None), given, x)
-        return x, begin(x, attention_mask=mask, inputs=given, **options)
+        groups = self.groups_of(given, x)
+        return x, begin(x, attention_mask=mask, groups=groups, inputs=given, **options)
 
     def encode(self, **inputs: Any) -> torch.Tensor:
         """Embed, begin and forward: what a tower is called with.

@@ -165,6 +165,7 @@ def begin(
     attention_mask: torch.Tensor | None = None,
     position_ids: torch.Tensor | None = None,
     segment_ids: torch.Tensor | None = None,
+    groups: torch.Tensor | None = None,
     cache: Cache | None = None,
     checkpointing: bool = False,
     output_hidden_states: bool = False,
@@ -179,6 +180,8 @@ def begin(
         position_ids (Tensor): [b or 1, s]; by default counted from each row's first token.
         segment_ids (Tensor): [b, s], the number of the text that a token belongs to, where rows
             are several texts packed together. Texts do not see each other.
+        groups (Tensor): int64 [b, s]; tokens of one number of 0 and more see each other whatever
+            their order, as those of an image do. -1: none.
         cache: earlier keys and values.
         checkpointing: whether blocks are computed again in the backward pass, if there is one.
         output_hidden_states: record them.
@@ -218,7 +221,7 @@ def begin(
         )
     return Context(
         positions=position_ids,
-        sight=Sight(length, seen, x.device, padding, segment_ids),
+        sight=Sight(length, seen, x.device, padding, segment_ids, groups),
         cache=cache,
         # A block that is computed again would add its keys and values to the cache again.
         checkpointing=checkpointing and torch.is_grad_enabled() and cache is None,

@@ -70,3 +70,12 @@ def may_choose(*tensors: Tensor) -> bool:
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
     )
+
+
+def can_read(x: Tensor) -> bool:
+    """Whether looking at a tensor's values costs nothing: it lies in the host's memory.
+
+    To read from a device is to wait for it, in every forward pass; a graph that is being traced
+    has no values.
+    """
+    return not torch.compiler.is_compiling() and x.device.type == "cpu"

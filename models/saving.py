@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from tfcli.models.errors import ModelError
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
 from tfcli.models.rules import Place, place_of, stacked
+from tfcli.models.stacking import is_stacked
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,15 @@ def plan_export(model: Model, *, dtype: torch.dtype | None = None) -> list[Expor
     Args:
         model: whose tensors are on any device.
         dtype: of floating-point parameters; None keeps theirs.
+
+    Raises:
+        ModelError: the model's experts are stacked.
     """
+    if is_stacked(model):
+        raise ModelError(
+            "stacked experts have other names than checkpoints",
+            fix="call unstack_experts(model) before saving",
+        )
     leave_out = {} if diverged_ties(model) else model.active_ties()
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     tensors = {name: t.detach() for name, t in model.state_dict().items() if name not in leave_out}

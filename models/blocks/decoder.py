@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from tfcli.models.context import Context
+from tfcli.models.layers.dropout import dropout_of
 
 
 class DecoderBlock(nn.Module):
@@ -35,7 +36,7 @@ class DecoderBlock(nn.Module):
         self.mlp = mlp
         self.input_layernorm = input_norm
         self.post_attention_layernorm = post_attention_norm
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout_of(dropout)
         self.scale = scale
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:

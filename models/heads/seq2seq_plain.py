@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tfcli.models import processor
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.errors import ModelError
@@ -143,7 +144,7 @@ def end_states(x: torch.Tensor, input_ids: torch.Tensor | None, config: TextConf
         )
     # Not torch.isin, which ONNX does not have.
     found = (input_ids[..., None] == torch.tensor(ends, device=input_ids.device)).any(-1)
-    if not torch.compiler.is_compiling() and not bool(found.any(-1).all()):
+    if processor.can_read(found) and not bool(found.any(-1).all()):
         raise ModelError(
             f"a text has no end-of-text token (id {ends[0]})",
             where="input_ids",

@@ -40,6 +40,7 @@ class Alibi:
         self.heads = heads
         self.scale = scale
         self.rounded = rounded
+        self._slopes: dict[torch.device, torch.Tensor] = {}
 
     def mask(self, context: Context, layer: int) -> AttentionMask:
         """The mask of a decoder layer with the bias; layers whose caches hold as much share it."""
@@ -66,7 +67,11 @@ class Alibi:
 
     def heights(self, positions: torch.Tensor) -> torch.Tensor:
         """Slope times position. positions (Tensor): [b or 1, s] -> float32 [b or 1, heads, s]"""
-        steep = slopes(self.heads).to(positions.device)[:, None]
+        steep = self._slopes.get(positions.device)
+        if steep is None:
+            steep = slopes(self.heads).to(positions.device)[:, None]
+            if not torch.compiler.is_exporting():  # there it would be no tensor of ours
+                self._slopes[positions.device] = steep
         if not self.rounded:
             return steep * positions[:, None]
         return (steep.bfloat16() * positions[:, None]).float()

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention.bias import causal_lower_right
 
 from tfcli.models import processor
 from tfcli.models.errors import ModelError, hint
@@ -24,6 +25,9 @@ from tfcli.models.layers.masks import AttentionMask
 
 _FEW_QUERIES = 4
 """As many as this: decoding, with a draft at most."""
+
+_WIDEST_FLASH = 256
+"""Numbers of a head that CUDA's flash kernel takes."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,12 @@ def sdpa(
 ) -> torch.Tensor:
     """torch's scaled_dot_product_attention, which picks the best kernel it has, or tiles.
 
-    It has none for capped scores and for sinks: those are computed step by step.
+    It has none for capped scores and for sinks: those are computed step by step, with all scores
+    in memory. On an accelerator that is said once, because flex has a kernel there.
     """
     if not scores.plain:
+        if query.device.type != "cpu" and not torch.compiler.is_compiling():
+            _say_step_by_step("capped scores" if scores.sinks is None else "attention sinks")
         return eager(query, key, value, mask, scores)
     if _is_faster_in_tiles(query, key, value, mask, scores):
         return tiles.attend(query, key, value, scores.scale, mask.causal)
@@ -116,23 +123,71 @@ def _fused(
     if _is_faster_in_float32(query):
         wide = _fused(query.float(), key.float(), value.float(), mask, scores)
         return wide.to(query.dtype)
-    bias = mask.additive()
-    width, narrower = value.shape[-1], query.shape[-1] - value.shape[-1]
+    attn_mask, is_causal = _limits(query, key, mask)
+    shape, width, narrower = query.shape, value.shape[-1], query.shape[-1] - value.shape[-1]
     # Fused kernels want values as wide as keys. On a CPU the other kernel takes twice the time
     # (1024 positions, widths 192 and 128), and the memory of all scores.
+    value = F.pad(value, (0, narrower)) if narrower > 0 else value
+    form = grouping(query, key, masked=type(attn_mask) is torch.Tensor)
+    if form == "folded":
+        query = query.reshape(shape[0], key.shape[1], -1, shape[3])
+        if attn_mask is not None and attn_mask.shape[1] > 1:
+            attn_mask = attn_mask.reshape(attn_mask.shape[0], key.shape[1], -1, key.shape[2])
+    elif form == "repeated":
+        key, value = repeat_heads(key, shape[1]), repeat_heads(value, shape[1])
     out = F.scaled_dot_product_attention(
         query,
         key,
-        F.pad(value, (0, narrower)) if narrower > 0 else value,
-        attn_mask=mask.dense if bias is None else bias.to(query.dtype),
+        value,
+        attn_mask=attn_mask,
         dropout_p=scores.dropout,
-        is_causal=mask.causal and bias is None,
+        is_causal=is_causal,
         scale=scores.scale,
-        # Without it, keys would be repeated: at 4096 positions that copy costs a decoding step
-        # thirty times the attention itself.
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    return out[..., :width]
+        enable_gqa=form == "shared",
+    )[..., :width]
+    return out.reshape(*shape[:3], width) if form == "folded" else out
+
+
+def _limits(
+    query: torch.Tensor, key: torch.Tensor, mask: AttentionMask
+) -> tuple[torch.Tensor | None, bool]:
+    """A mask as torch's function takes it: `attn_mask` and `is_causal`."""
+    if mask.bias is not None:
+        return mask.additive(query.dtype), False
+    queries, keys = query.shape[2], key.shape[2]
+    if mask.causal and queries == keys:
+        return None, True
+    # torch's flag means the first keys; where the queries are the last, this says so. Without a
+    # kernel torch would write it out in each layer, and compiled code takes no tensor subclass.
+    if mask.causal and query.device.type == "cuda" and not torch.compiler.is_compiling():
+        return causal_lower_right(queries, keys), False
+    return mask.visible(queries, keys, query.device), False
+
+
+def grouping(query: torch.Tensor, key: torch.Tensor, masked: bool) -> str:
+    """How query heads that share a key head are given to torch's function.
+
+    Args:
+        query (Tensor): [b, heads, q, head_dim]
+        key (Tensor): [b, kv_heads, k, head_dim]
+        masked: whether a mask or bias [.., q, k] goes with them.
+
+    Returns:
+        "single": each has its own. "shared": the kernel finds the key head of each query head. Of
+        CUDA's kernels only flash does, which takes no mask, no float32 and no wide heads; with any
+        of these torch would take the formula, and hold all scores in float32. "folded": a single
+        query's heads are given as the queries of their key head, which copies nothing.
+        "repeated": keys and values are copied for each query head.
+    """
+    if query.shape[1] == key.shape[1]:
+        return "single"
+    # On a CPU: at 4096 positions the copy costs a decoding step thirty times the attention itself.
+    if query.device.type == "cpu":
+        return "shared"
+    half = query.dtype in (torch.bfloat16, torch.float16)
+    if half and not masked and query.shape[-1] <= _WIDEST_FLASH:
+        return "shared"
+    return "folded" if query.shape[2] == 1 else "repeated"
 
 
 def _is_faster_in_tiles(
@@ -144,7 +199,8 @@ def _is_faster_in_tiles(
 ) -> bool:
     """Whether many queries see all keys, or all up to their own, and nothing is to be trained."""
     return (
-        mask.dense is None
+        not mask.limited
+        and not (mask.causal and query.shape[2] != key.shape[2])
         and mask.bias is None
         and not scores.dropout
         and not torch.is_grad_enabled()
@@ -182,10 +238,10 @@ def flash(
 
     if not scores.plain:
         raise _refused("flash", "neither capped scores nor sinks", "use attention=sdpa")
-    if query.device.type != "cpu" and (mask.dense is not None or mask.bias is not None):
+    if query.device.type != "cpu" and (mask.limited or mask.bias is not None):
         raise _refused(
             "flash",
-            "no padding, no window, no bias and no cached prefix",
+            "no padding, no window, no groups and no bias",
             "use attention=sdpa or attention=flex",
         )
     if query.device.type == "cpu" and scores.dropout > 0:
@@ -210,28 +266,43 @@ def flex(
         raise _refused(
             "flex", "no dropout", "use attention=sdpa, or set the attention dropout to 0"
         )
-    if scores.sinks is not None:
-        raise _refused("flex", "no sinks", "use attention=sdpa")
     if query.device.type == "cpu" and torch.is_grad_enabled() and query.requires_grad:
         raise _refused("flex", "no backward pass on a CPU", "train with attention=sdpa")
     options: dict[str, Any] = {
         "scale": scores.scale,
         "enable_gqa": query.shape[1] != key.shape[1],
-        "score_mod": _score_function(mask, scores.softcap),
+        "score_mod": _score_function(mask.bias, scores.softcap),
+        "block_mask": mask.block_mask(query.shape[2], key.shape[2], query.device),
     }
-    if not mask.causal and mask.dense is not None:
-        options["block_mask"] = mask.flex_block_mask
-    return _flex_function(query.device.type)(query, key, value, **options)
+    attend = _flex_function(query.device.type)
+    if scores.sinks is None:
+        return attend(query, key, value, **options)
+    from torch.nn.attention.flex_attention import AuxRequest
+
+    out, more = attend(query, key, value, **options, return_aux=AuxRequest(lse=True))
+    # What a sink takes is taken off: the keys' share is exp(lse) of exp(lse) + exp(sink).
+    share = torch.sigmoid(more.lse - scores.sinks.float()[:, None])
+    return (out * share[..., None]).to(query.dtype)
+
+
+@cache
+def _say_step_by_step(what: str) -> None:
+    warnings.warn(
+        f"sdpa attention has no kernel for {what}: they are computed step by step, with all scores "
+        "in memory. attention=flex has one on an accelerator.",
+        stacklevel=2,
+    )
 
 
 def _refused(backend: str, lacks: str, fix: str) -> ModelError:
     return ModelError(f"{backend} attention has {lacks}", where=f"attention={backend}", fix=fix)
 
 
-def _score_function(mask: AttentionMask, softcap: float | None) -> Callable[..., Any] | None:
+def _score_function(
+    bias: torch.Tensor | None, softcap: float | None
+) -> Callable[..., torch.Tensor] | None:
     """flex_attention's hook on one score, or None where scores stay as they are."""
-    bias, causal = mask.bias, mask.causal
-    if bias is None and softcap is None and not causal:
+    if bias is None and softcap is None:
         return None
 
     def change(
@@ -239,26 +310,32 @@ def _score_function(mask: AttentionMask, softcap: float | None) -> Callable[...,
     ) -> torch.Tensor:
         if softcap is not None:
             score = softcap * torch.tanh(score / softcap)
-        if bias is not None:
-            score = score + bias[b if bias.shape[0] > 1 else 0, h, q, k]
-        return torch.where(q >= k, score, float("-inf")) if causal else score
+        return score if bias is None else score + bias[b if bias.shape[0] > 1 else 0, h, q, k]
 
     return change
 
 
-@cache
-def _flex_function(device_type: str) -> Callable[..., torch.Tensor]:
+def _flex_function(device_type: str) -> Callable[..., Any]:
     from torch.nn.attention.flex_attention import flex_attention
 
-    if device_type != "cpu":
-        return torch.compile(flex_attention, dynamic=True)
+    if torch.compiler.is_compiling():
+        return flex_attention
+    return _compiled_flex() if device_type != "cpu" else _reference_flex
 
-    def reference(*args: Any, **options: Any) -> torch.Tensor:
-        with warnings.catch_warnings():  # it warns that it is not compiled, which is meant here
-            warnings.simplefilter("ignore", UserWarning)
-            return flex_attention(*args, **options)
 
-    return reference
+@cache
+def _compiled_flex() -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)
+
+
+def _reference_flex(*args: Any, **options: Any) -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    with warnings.catch_warnings():  # it warns that it is not compiled, which is meant here
+        warnings.simplefilter("ignore", UserWarning)
+        return flex_attention(*args, **options)
 
 
 def repeat_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
@@ -269,6 +346,7 @@ def repeat_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
 BACKENDS: dict[str, Backend] = {"sdpa": sdpa, "eager": eager, "flex": flex, "flash": flash}
 
 
+@cache
 def available_backends() -> tuple[str, ...]:
     """The backends that this torch has."""
     has_flex = importlib.util.find_spec("torch.nn.attention.flex_attention") is not None

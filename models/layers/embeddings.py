@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from tfcli.models import processor
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
 
@@ -64,7 +65,11 @@ def check_width(inputs_embeds: torch.Tensor, table: nn.Embedding) -> torch.Tenso
 
 
 def check_ids(ids: torch.Tensor, rows: int, where: str = "input_ids") -> None:
-    """Refuse ids that a table has no row for: on an accelerator they would end the process.
+    """Refuse ids that a table has no row for.
+
+    They are looked at where that costs nothing, in the host's memory. On a device that would wait
+    for it in every forward pass; there the lookup itself fails, and ends the process. Commands
+    check a prompt, and a tokenizer against the table, before they move anything.
 
     Args:
         ids (Tensor): of any shape.
@@ -76,7 +81,7 @@ def check_ids(ids: torch.Tensor, rows: int, where: str = "input_ids") -> None:
     """
     if ids.is_floating_point():
         raise ModelError(f"{where} has floating-point numbers and no ids", where=where)
-    if torch.compiler.is_compiling() or ids.numel() == 0:
+    if ids.numel() == 0 or not processor.can_read(ids):
         return
     low, high = (int(value) for value in ids.aminmax())
     if low < 0 or high >= rows:
@@ -94,8 +99,10 @@ def check_length(context: Context, limit: int) -> None:
     if isinstance(context.past, torch.Tensor):
         return  # its value is on the device; the table itself refuses a row that it has not
     length = context.past + context.sight.queries
-    if context.sight.segments is not None and not torch.compiler.is_compiling():
-        length = int(context.positions.max()) + 1  # each packed text begins anew
+    if context.sight.segments is not None:  # each packed text begins anew
+        if not processor.can_read(context.positions):
+            return
+        length = int(context.positions.max()) + 1
     if length > limit:
         raise ModelError(
             f"the input has {length} positions, but the model has {limit}",

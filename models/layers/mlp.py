@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from tfcli.models.layers.activations import activation
+from tfcli.models.layers.dropout import dropout_of
 from tfcli.models.layers.linear import linear
 
 
@@ -34,7 +35,7 @@ class GatedMLP(nn.Module):
         self.up_proj = linear(hidden_size, intermediate_size, bias)
         self.down_proj = linear(intermediate_size, hidden_size, bias)
         self.act = activation(act)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout_of(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
@@ -90,7 +91,7 @@ class PlainMLP(nn.Module):
         self.add_module(names[0], linear(hidden_size, intermediate_size, bias))
         self.add_module(names[1], linear(intermediate_size, hidden_size, bias))
         self.act = activation(act)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout_of(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""

@@ -9,6 +9,7 @@ from torch import nn
 
 from tfcli.models.context import Context
 from tfcli.models.layers.routing import Routing
+from tfcli.models.layers.stacked_experts import StackedExperts, count_of
 
 
 class MixtureOfExperts(nn.Module):
@@ -32,7 +33,7 @@ class MixtureOfExperts(nn.Module):
     ) -> None:
         super().__init__()
         self.gate = router
-        self.experts = nn.ModuleList(experts)
+        self.experts: nn.ModuleList | StackedExperts = nn.ModuleList(experts)
         self.jitter = jitter
         self.expert_tokens: torch.Tensor | None = None
 
@@ -48,6 +49,8 @@ class MixtureOfExperts(nn.Module):
         routing: Routing = self.gate(rows)
         if context.first_time(self):
             self.record(routing, context)
+        if isinstance(self.experts, StackedExperts):
+            return self.experts(rows, routing).view_as(x)
         return mix(rows, routing, self.experts).view_as(x)
 
     def record(self, routing: Routing, context: Context) -> None:
@@ -55,14 +58,16 @@ class MixtureOfExperts(nn.Module):
         if context.router_logits is not None:
             context.router_logits.append(routing.logits)
         if self.expert_tokens is not None:
-            counts = routing.chosen.flatten().bincount(minlength=len(self.experts))
+            counts = count_of(routing.chosen, len(self.experts))
             self.expert_tokens = self.expert_tokens.to(counts.device) + counts
 
 
 def mix(x: torch.Tensor, routing: Routing, experts: nn.ModuleList) -> torch.Tensor:
     """Send each token to its experts and add up what they give.
 
-    Tokens are sorted by expert, so that each expert runs once, on all of its rows.
+    Tokens are sorted by expert, so that each expert runs once, on all of its rows. The host has to
+    know how many those are: on a device that is one wait a layer, and a compiler breaks its graph
+    there. `stack_experts` takes both away.
 
     Args:
         x (Tensor): [n, d]
@@ -82,7 +87,7 @@ def mix(x: torch.Tensor, routing: Routing, experts: nn.ModuleList) -> torch.Tens
         return (weights.float() @ parts.float()).to(x.dtype)
     flat = chosen.flatten()
     order = flat.argsort()
-    shares = flat.bincount(minlength=len(experts)).tolist()
+    shares = count_of(flat, len(experts)).tolist()
     tokens, weights = (order // k).split(shares), weights.flatten()[order, None].split(shares)
     # Gathered at once, the rows have one gradient; one by one they stay in the processor's cache.
     rows = x.index_select(0, order // k).split(shares) if learning else None

@@ -15,6 +15,8 @@ from tfcli.models.layers.linear import Linear, product
 
 _CHUNK = 1 << 20
 """Weights that are unpacked at a time: their temporaries then stay in the processor's cache."""
+_DEVICE_CHUNK = 1 << 24
+"""The same on a device, which waits for every piece to begin: 64 MB of temporaries in float32."""
 
 
 class QuantizedLinear(nn.Module):
@@ -85,7 +87,8 @@ class QuantizedLinear(nn.Module):
         )
         zeros = unpack_zeros(self.qzeros, self.bits, checkpoint_format=self.checkpoint_format)
         zeros, scales = zeros.to(torch.int16), self.scales.float()
-        rows = max(1, _CHUNK // (PACK * self.out_features)) * PACK
+        chunk = _CHUNK if self.qweight.device.type == "cpu" else _DEVICE_CHUNK
+        rows = max(1, chunk // (PACK * self.out_features)) * PACK
         if self.has_contiguous_groups:
             unit = max(self.group_size, PACK)
             rows = max(1, rows // unit) * unit

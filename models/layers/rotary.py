@@ -6,9 +6,13 @@ Frequencies and attention factors are those of transformers 5 (`modeling_rope_ut
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+
+from tfcli.models import processor
+from tfcli.models.errors import ModelError
 
 Rotation = tuple[torch.Tensor, torch.Tensor]
 
@@ -55,6 +59,14 @@ class Rotary:
         head_dim: width of a head.
         max_position_embeddings: the config's, which `dynamic` and `longrope` compare with.
         neighbours: pairs are (2i, 2i + 1), as in GPT-J and Cohere, not (i, i + width/2).
+        sections: pairs that turn by the time, the height and the width of a position that has
+            three numbers (M-RoPE; Wang et al. 2024, "Qwen2-VL"), `mrope_section` in configs. They
+            sum to the pairs of a head. None where a position is one number.
+        interleaved: the pairs of the three take turns, as in Qwen3-VL; those of height and width
+            stop after their number, and time has the rest. Otherwise each has one block.
+
+    Raises:
+        ModelError: sections that do not sum to the pairs.
     """
 
     def __init__(
@@ -64,25 +76,30 @@ class Rotary:
         max_position_embeddings: int,
         *,
         neighbours: bool = False,
+        sections: Sequence[int] | None = None,
+        interleaved: bool = False,
     ) -> None:
         self.rope = rope
         self.width = int(head_dim * rope.get("partial_rotary_factor", 1.0))
         self.max_position_embeddings = max_position_embeddings
         self.neighbours = neighbours
         self.attention_factor = attention_factor(rope, max_position_embeddings)
+        self.numbers = None if sections is None else numbers_of(sections, self.width, interleaved)
         self._cached: dict[tuple[torch.device, bool], torch.Tensor] = {}
 
     def __call__(self, position_ids: torch.Tensor, dtype: torch.dtype) -> Rotation:
         """The pair that `turn` takes.
 
         Args:
-            position_ids (Tensor): [b or 1, s], integers from 0.
+            position_ids (Tensor): [b or 1, s], integers from 0; with `sections` also [b or 1, 3,
+                s]: time, height and width.
             dtype: of the queries and keys to rotate.
 
         Returns:
             cos, sin, each [b or 1, 1, s, width]
         """
-        angles = position_ids[:, None, :, None].float() * self.frequencies(position_ids)
+        at = position_ids[:, :, None] if position_ids.ndim == 2 else self.by_pair(position_ids)
+        angles = at[:, None].float() * self.frequencies(position_ids)
         cos = angles.cos() * self.attention_factor
         sin = angles.sin() * self.attention_factor
         if self.neighbours:
@@ -95,6 +112,15 @@ class Rotary:
         """x (Tensor): [b, heads, s, head_dim], queries or keys -> the same, rotated"""
         return (rotate_neighbours if self.neighbours else rotate)(x, *rotation)
 
+    def by_pair(self, position_ids: torch.Tensor) -> torch.Tensor:
+        """The number of a position that each pair turns by. [b or 1, 3, s] -> [b or 1, s, pairs]"""
+        if self.numbers is None:
+            shape = tuple(position_ids.shape)
+            raise ModelError(f"position_ids has shape {shape}, expected [b, s]")
+        # Taken apart: a list of indices would be copied to the device in each forward pass.
+        rows = position_ids.unbind(1)
+        return torch.stack([rows[number] for number in self.numbers], dim=-1)
+
     def frequencies(self, position_ids: torch.Tensor) -> torch.Tensor:
         """[width / 2], in radians a position.
 
@@ -102,36 +128,63 @@ class Rotary:
         transformers on a fresh model. Keys that were cached before the limit was crossed keep
         the rotation they got.
         """
-        rope, length = self.rope, None
-        if rope["rope_type"] in ("dynamic", "longrope") and torch.compiler.is_compiling():
+        rope, device = self.rope, position_ids.device
+        if rope["rope_type"] not in ("dynamic", "longrope"):
+            return self._kept(device, long=False)
+        if not processor.can_read(position_ids):
             return self._in_graph(position_ids)
-        if rope["rope_type"] == "dynamic":
-            longest = int(position_ids.max()) + 1
-            if longest > self.max_position_embeddings:
-                return self._compute(longest, position_ids.device)
-        elif rope["rope_type"] == "longrope":
-            longest = int(position_ids.max()) + 1
-            if longest > rope["original_max_position_embeddings"]:
-                length = longest
-        key = (position_ids.device, length is not None)
-        if key not in self._cached:
-            self._cached[key] = self._compute(length, position_ids.device)
-        return self._cached[key]
+        longest = int(position_ids.max()) + 1
+        if rope["rope_type"] == "longrope":
+            return self._kept(device, long=longest > rope["original_max_position_embeddings"])
+        if longest > self.max_position_embeddings:
+            return self._compute(longest, device)
+        return self._kept(device, long=False)
 
     def _in_graph(self, position_ids: torch.Tensor) -> torch.Tensor:
-        """The same for a graph, which cannot branch on the longest position."""
+        """The same where values are not to be read: it is chosen on the device."""
         longest, device = position_ids.max() + 1, position_ids.device
         if self.rope["rope_type"] == "dynamic":
-            return self._compute(longest.clamp(min=self.max_position_embeddings).double(), device)
-        limit = self.rope["original_max_position_embeddings"]
-        return torch.where(
-            longest > limit, self._compute(limit + 1, device), self._compute(None, device)
-        )
+            longest = longest.clamp(min=self.max_position_embeddings)
+            wide = torch.float32 if device.type == "mps" else torch.float64
+            return self._compute(longest.to(wide), device)
+        is_long = longest > self.rope["original_max_position_embeddings"]
+        return torch.where(is_long, self._kept(device, long=True), self._kept(device, long=False))
+
+    def _kept(self, device: torch.device, long: bool) -> torch.Tensor:
+        """Frequencies that follow from the config alone; LongRoPE has others for long inputs."""
+        found = self._cached.get((device, long))
+        if found is None:
+            limit = self.rope.get("original_max_position_embeddings", 0)
+            found = self._compute(limit + 1 if long else None, device)
+            if not torch.compiler.is_exporting():  # there it would be no tensor of ours
+                self._cached[device, long] = found
+        return found
 
     def _compute(self, length: int | torch.Tensor | None, device: torch.device) -> torch.Tensor:
         return inverse_frequencies(self.rope, self.width, self.max_position_embeddings, length).to(
             device
         )
+
+
+def numbers_of(sections: Sequence[int], width: int, interleaved: bool) -> tuple[int, ...]:
+    """Which number of a position each pair of a head turns by: 0 time, 1 height, 2 width.
+
+    Args:
+        sections: pairs of each.
+        width: of a head's part that is turned.
+        interleaved: see `Rotary`.
+
+    Raises:
+        ModelError: there are not three sections, or they do not sum to the pairs.
+    """
+    if len(sections) != 3 or sum(sections) != width // 2:
+        raise ModelError(
+            f"mrope_section is {list(sections)}: three numbers that sum to {width // 2} are needed"
+        )
+    if not interleaved:
+        return tuple(n for n, count in enumerate(sections) for _ in range(count))
+    turns = ((pair // 3, pair % 3) for pair in range(width // 2))
+    return tuple(number if turn < sections[number] else 0 for turn, number in turns)
 
 
 def inverse_frequencies(
@@ -160,7 +213,8 @@ def inverse_frequencies(
         ratio = length / max_position_embeddings
         grown = rope["factor"] * ratio - (rope["factor"] - 1)
         base = base * grown ** (head_dim / (head_dim - 2))
-    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim
+    device = length.device if isinstance(length, torch.Tensor) else "cpu"
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim
     plain = 1.0 / (base**exponents)
     if rope_type == "linear":
         return plain / rope["factor"]

@@ -148,13 +148,14 @@ def load_balance(
     Returns:
         []
     """
-    experts = router_logits[0].shape[-1]
-    probabilities = torch.stack([logits.float().softmax(-1) for logits in router_logits])
-    chosen = torch.zeros_like(probabilities)
-    chosen.scatter_(-1, probabilities.topk(k, dim=-1).indices, 1.0)
-    if padding is None:
-        used, likely = chosen.mean((0, 1)), probabilities.mean((0, 1))
-    else:
-        real = padding.flatten().float() / (padding.sum() * len(router_logits))
-        used, likely = (torch.einsum("lne,n->e", each, real) for each in (chosen, probabilities))
-    return experts * (used * likely).sum()
+    tokens, experts = router_logits[0].shape
+    device = router_logits[0].device
+    real = torch.ones(tokens, device=device) if padding is None else padding.flatten().float()
+    used, likely = torch.zeros(2, experts, device=device).unbind()
+    for logits in router_logits:  # one by one: a stack would hold all probabilities twice
+        probabilities = logits.float().softmax(-1)
+        chosen = probabilities.topk(k, dim=-1).indices
+        used = used.scatter_add(0, chosen.flatten(), real.repeat_interleave(k))
+        likely = likely + real @ probabilities
+    count = real.sum() * len(router_logits)
+    return experts * (used / count * (likely / count)).sum()

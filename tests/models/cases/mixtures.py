@@ -87,7 +87,7 @@ def _gpt_oss(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: Any)
         _COMMON | own | changes,
         tasks,
         attention="eager",
-        refuses=("flash", "flex"),
+        refuses=("flash",),
     )
 
 

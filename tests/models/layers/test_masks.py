@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from transformers import Gemma3TextConfig
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
-from tfcli.models.layers.masks import AttentionMask, Sight, cross_mask, position_ids_of
+from tfcli.models.layers.masks import (
+    AttentionMask,
+    Sight,
+    cross_mask,
+    has_padding,
+    position_ids_of,
+)
 
 CPU = torch.device("cpu")
 
@@ -26,13 +35,13 @@ def test_a_window_counts_the_query_itself():
 
 
 def test_a_window_that_holds_everything_costs_no_mask():
-    assert Sight(4, 0, CPU).causal(window=4).dense is None
+    assert not Sight(4, 0, CPU).causal(window=4).limited
 
 
 def test_a_window_over_a_cache_that_kept_only_the_window():
     # Five positions are past, two of them are kept: keys 3, 4 and the new 5, 6.
     assert rows(Sight(2, 5, CPU).causal(2, window=3), 2, 4) == ["xxx.", ".xxx"]
-    assert Sight(1, 5, CPU).causal(2, window=3).dense is None
+    assert not Sight(1, 5, CPU).causal(2, window=3).limited
 
 
 def test_chunks_do_not_look_back_over_their_border():
@@ -69,7 +78,7 @@ def test_layers_that_ask_alike_share_a_mask():
 def test_a_decoder_sees_the_encoder_s_tokens():
     mask = cross_mask(torch.tensor([[1, 1, 0]]), 2)
     assert rows(mask, 2, 3) == ["xx.", "xx."]
-    assert cross_mask(None, 2).dense is None
+    assert not cross_mask(None, 2).limited
 
 
 def test_positions():
@@ -83,6 +92,99 @@ def test_positions():
 
 def test_bias_and_mask_in_one_tensor():
     bias = torch.arange(4.0).view(1, 1, 2, 2)
-    additive = Sight(2, 0, CPU).causal().with_bias(bias).additive()
-    assert additive.tolist() == [[[[0.0, float("-inf")], [2.0, 3.0]]]]
-    assert AttentionMask(causal=True).additive() is None
+    mask = Sight(2, 0, CPU).causal().with_bias(bias)
+    for dtype in (torch.float32, torch.bfloat16):  # each is made once
+        assert mask.additive(dtype).dtype == dtype
+        assert mask.additive(dtype) is mask.additive(dtype)
+        assert mask.additive(dtype).tolist() == [[[[0.0, float("-inf")], [2.0, 3.0]]]]
+    assert AttentionMask(causal=True).additive(torch.float32) is None
+
+
+def test_tokens_of_a_group_see_each_other():
+    groups = torch.tensor([[-1, 0, 0, 1, 1, -1]])
+    sight = Sight(6, 0, CPU, groups=groups)
+    expected = ["x.....", "xxx...", "xxx...", "xxxxx.", "xxxxx.", "xxxxxx"]
+    assert rows(sight.causal(), 6, 6) == expected
+    expected = ["x.....", ".xx...", ".xx...", "...xx.", "...xx.", ".....x"]
+    assert rows(sight.causal(window=1), 6, 6) == expected
+    assert rows(sight.full(radius=0), 6, 6) == expected
+    assert not sight.full().limited
+
+
+def test_a_group_does_not_see_padding_or_other_texts():
+    groups = torch.zeros(1, 4, dtype=torch.long)
+    padded = Sight(4, 0, CPU, padding=torch.tensor([[0, 1, 1, 1]]), groups=groups)
+    assert rows(padded.causal(), 4, 4) == [".xxx"] * 4
+    packed = Sight(4, 0, CPU, segments=torch.tensor([[0, 0, 1, 1]]), groups=groups)
+    assert rows(packed.causal(), 4, 4) == ["xx..", "xx..", "..xx", "..xx"]
+
+
+def test_groups_of_a_later_call_leave_what_a_cache_holds_alone():
+    groups = torch.tensor([[0, 0, -1]])
+    sight = Sight(3, 2, CPU, groups=groups)
+    assert rows(sight.causal(2), 3, 5) == ["xxxx.", "xxxx.", "xxxxx"]
+    assert rows(sight.causal(2, window=1), 3, 5) == ["..xx.", "..xx.", "....x"]
+    assert not Sight(1, 4, CPU, groups=groups[:, :1]).causal(4).limited  # one token sees it all
+
+
+def test_groups_equal_theirs():
+    """The masks of Gemma 3's images, as transformers makes them."""
+    config = Gemma3TextConfig(sliding_window=3, attn_implementation="eager", num_hidden_layers=1)
+    groups = torch.tensor([[-1, 0, 0, 0, 0, 0, -1, 1, 1], [-1, -1, -1, 0, 0, 0, 0, -1, -1]])
+    padding = torch.tensor([[1] * 9, [0, 0] + [1] * 7])
+    given = {
+        "config": config,
+        "inputs_embeds": torch.zeros(2, 9, 4),
+        "attention_mask": padding,
+        "past_key_values": None,
+        "block_sequence_ids": groups,
+    }
+    sight, real = Sight(9, 0, CPU, padding, groups=groups), padding.bool()
+    for ours, make in (
+        (sight.causal(), create_causal_mask),
+        (sight.causal(window=3), create_sliding_window_causal_mask),
+    ):
+        theirs = make(**given)[:, 0] == 0
+        assert torch.equal(ours.visible(9, 9, CPU)[:, 0][real], theirs[real])
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+@pytest.mark.parametrize("limits", [{}, {"window": 4}, {"chunk": 4}], ids=str)
+def test_the_rule_asked_one_by_one_is_the_rule_written_out(kept, limits):
+    """flex_attention asks for a pair at a time; queries that see nothing get zeros there."""
+    draw = torch.Generator().manual_seed(0)
+    padding = torch.tensor([[0] * 2 + [1] * (kept + 4), [1] * (kept + 6)])
+    groups = torch.randint(-1, 2, (2, 6), generator=draw)
+    mask = Sight(6, kept, CPU, padding, groups=groups).causal(kept, **limits)
+    matrix, ask = mask.visible(6, kept + 6, CPU), mask.rule.mask_mod()
+    numbers = [torch.arange(n) for n in (2, 6, kept + 6)]
+    b, q, k = torch.meshgrid(*numbers, indexing="ij")
+    asked = ask(b, 0, q, k)
+    filled = asked.any(-1)
+    assert filled.sum() >= 10
+    assert torch.equal(asked[filled], matrix[:, 0][filled])
+
+
+def test_flex_needs_no_matrix(monkeypatch):
+    monkeypatch.setattr(AttentionMask, "visible", None)
+    for mask in (Sight(4, 0, CPU).causal(), Sight(4, 0, CPU).causal(window=2)):
+        assert mask.block_mask(4, 4, CPU) is mask.block_mask(4, 4, CPU)  # and makes it once
+    assert AttentionMask().block_mask(4, 4, CPU) is None
+
+
+def test_a_matrix_is_made_once():
+    mask = Sight(4, 0, CPU).causal(window=2)
+    assert mask.visible(4, 4, CPU) is mask.visible(4, 4, CPU)
+
+
+def test_a_second_part_of_a_prompt_is_causal_without_a_matrix():
+    mask = Sight(2, 3, CPU).causal(3)
+    assert mask.causal and not mask.limited
+    assert rows(mask, 2, 5) == ["xxxx.", "xxxxx"]
+
+
+def test_a_mask_on_a_device_counts_as_padding_unread():
+    ones = torch.ones(2, 5, dtype=torch.long)
+    assert not has_padding(ones, 2, 5)
+    assert has_padding(ones.index_fill(1, torch.tensor([0]), 0), 2, 5)
+    assert has_padding(ones.to("meta"), 2, 5)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import transformers
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.models.qwen2_vl import modeling_qwen2_vl
+from transformers.models.qwen3_vl import modeling_qwen3_vl
 
+from tfcli.models import processor
 from tfcli.models.configs.rope import read_rope
+from tfcli.models.errors import ModelError
 from tfcli.models.layers.rotary import Rotary, attention_factor, inverse_frequencies
 
 HEAD_DIM, LENGTH, TRAINED = 64, 4096, 512
@@ -93,3 +99,62 @@ def test_a_longer_input_leaves_no_trace():
     first = rotary.frequencies(short)
     assert not torch.equal(rotary.frequencies(torch.tensor([[2 * LENGTH]])), first)
     assert torch.equal(rotary.frequencies(short), first)
+
+
+@pytest.mark.parametrize("length", [TRAINED, TRAINED + 1, LENGTH + 100])
+@pytest.mark.parametrize("name", ["dynamic", "longrope"])
+def test_frequencies_of_positions_that_are_not_to_be_read(monkeypatch, name, length):
+    rope, _ = ours_and_theirs(name)
+    rotary, positions = Rotary(rope, HEAD_DIM, LENGTH), torch.arange(length)[None]
+    expected = rotary.frequencies(positions)
+    monkeypatch.setattr(processor, "can_read", lambda x: False)
+    torch.testing.assert_close(rotary.frequencies(positions), expected, rtol=1e-6, atol=0)
+    assert Rotary(rope, HEAD_DIM, LENGTH).frequencies(positions.to("meta")).is_meta
+
+
+SECTIONS = (16, 10, 6)
+THREE = torch.randint(0, 50, (2, 3, 7), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("interleaved", "theirs"),
+    [
+        (False, modeling_qwen2_vl.Qwen2VLRotaryEmbedding),
+        (True, modeling_qwen3_vl.Qwen3VLTextRotaryEmbedding),
+    ],
+    ids=["qwen2_vl", "qwen3_vl"],
+)
+def test_positions_of_three_numbers_equal_theirs(interleaved, theirs):
+    settings = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": list(SECTIONS)}
+    config = SimpleNamespace(
+        rope_parameters=settings,
+        head_dim=HEAD_DIM,
+        hidden_size=2 * HEAD_DIM,
+        num_attention_heads=2,
+        max_position_embeddings=LENGTH,
+    )
+    cos, sin = theirs(config)(torch.zeros(1), THREE.transpose(0, 1))
+    rotary = Rotary(settings, HEAD_DIM, LENGTH, sections=SECTIONS, interleaved=interleaved)
+    ours = rotary(THREE, torch.float32)
+    torch.testing.assert_close(ours[0][:, 0], cos)
+    half = HEAD_DIM // 2
+    torch.testing.assert_close(ours[1][:, 0], torch.cat((-sin[..., :half], sin[..., half:]), -1))
+
+
+def test_text_has_one_number_three_times():
+    rope = {"rope_type": "default", "rope_theta": 1e6}
+    rotary = Rotary(rope, HEAD_DIM, LENGTH, sections=SECTIONS)
+    positions = torch.arange(5)[None]
+    thrice = positions[:, None].expand(1, 3, 5)
+    for one, other in zip(
+        rotary(positions, torch.float32), rotary(thrice, torch.float32), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_sections_that_do_not_fit_a_head_are_refused():
+    rope = {"rope_type": "default", "rope_theta": 1e6}
+    with pytest.raises(ModelError, match=r"mrope_section is \[16, 16\]: three numbers .* 32"):
+        Rotary(rope, HEAD_DIM, LENGTH, sections=(16, 16))
+    with pytest.raises(ModelError, match=r"position_ids has shape \(2, 3, 7\)"):
+        Rotary(rope, HEAD_DIM, LENGTH)(THREE, torch.float32)
