@@ -17,7 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.models import seq2seq_parity
 from tests.models.parity import CASES, MAIN, WHOLE, inputs, pair_id, rotated
-from tfcli.models.cache import DynamicCache
 from tfcli.models.loading import build
 from tfcli.models.registry import read_config
 from tfcli.models.stacking import stack_experts
@@ -84,7 +83,7 @@ def test_a_forward_pass_reads_nothing_from_a_device(case, task, way):
     elif way == "packed" and model.body_class.packs and task not in WHOLE:
         check(model, batch, segment_ids=torch.ones_like(ids))
     elif way == "cached" and task == "causal-lm":
-        cache = DynamicCache()
+        cache = model.make_cache()
         with torch.no_grad():
             model(input_ids=ids, cache=cache)
         check(model, {"input_ids": ids[:, :1]}, cache=cache)

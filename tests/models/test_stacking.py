@@ -10,7 +10,6 @@ from torch import nn
 
 from tests.models.cases.mixtures import CASES
 from tests.models.parity import assert_close, assert_same_weights, inputs, reference, twin
-from tfcli.models.cache import DynamicCache
 from tfcli.models.errors import ModelError
 from tfcli.models.layers.stacked_experts import StackedExperts, StackedLinear
 from tfcli.models.saving import export_tensors
@@ -71,7 +70,7 @@ def test_decoding_a_token_is_that_of_single_experts(case, way, monkeypatch):
     choose(monkeypatch, way)
     found = []
     for model in (single, stacked):
-        cache = DynamicCache()
+        cache = model.make_cache()
         with torch.no_grad():
             model(input_ids=ids[:, :5], cache=cache)
             found.append(model(input_ids=ids[:, 5:6], cache=cache).logits)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tfcli.models.cache import Cache, DynamicCache
-from tfcli.models.caches.stores import SlidingStore
+from tfcli.models.cache import make_cache
 from tfcli.models.context import begin
 from tfcli.models.layers.attention import RotaryAttention
 from tfcli.models.layers.rotary import Rotary
@@ -20,7 +19,7 @@ def run(layer, x, groups=None, cache=None, attention_mask=None):
     context.sight.groups = groups
     out = layer(x, context)
     if cache is not None:
-        cache.length += x.shape[1]
+        cache.advance(x.shape[1])
     return out
 
 
@@ -39,7 +38,7 @@ def test_a_prompt_with_groups_then_single_tokens(window, backend, padded):
     with torch.no_grad():
         text = torch.full((2, 3), -1)
         whole = run(layer, x, torch.cat((GROUPS, text), 1), attention_mask=mask)
-        cache = DynamicCache() if window is None else Cache(lambda layer: SlidingStore(window))
+        cache = make_cache(layer)
         parts = [run(layer, x[:, :8], GROUPS, cache, mask[:, :8])]
         for at in range(8, 11):
             parts.append(run(layer, x[:, at : at + 1], None, cache, mask[:, : at + 1]))
