@@ -71,3 +71,9 @@ MAX_RECIPE_KEYS = Limit(20_000, "keys", "a recipe, once its aliases are expanded
 MAX_PIPE = Limit(1 << 32, "bytes", "text that comes through a pipe")
 MAX_TABLE = Limit(1 << 28, "bytes", "the texts of a .parquet file, beside what follows")
 MAX_TABLE_GROWTH = Limit(64, "times", "the texts of a .parquet file, beside its own size")
+
+MAX_IMAGE_FILE = Limit(1 << 28, "bytes", "an image file")
+MAX_PIXELS = Limit(1 << 27, "pixels", "an image")
+MAX_SMALL_PIXELS = Limit(1 << 25, "pixels", "an image of a small file")
+MAX_PIXEL_GROWTH = Limit(64, "pixels a byte", "an image of a file that is larger")
+MAX_MADE_PIXELS = Limit(1 << 25, "pixels", "what is made of one image for a model")
