@@ -18,7 +18,7 @@ from tfcli.processors.images.pixels import flat_images, to_pixels
 from tfcli.processors.images.resize import resize
 from tfcli.processors.images.scale import normalize, rescale
 from tfcli.processors.images.settings import ImageSettings
-from tfcli.processors.images.size import exact, resized
+from tfcli.processors.images.size import check_made, exact, resized
 
 CONFIG = "preprocessor_config.json"
 
@@ -125,6 +125,15 @@ def usual_steps(image: Tensor, settings: ImageSettings) -> Tensor:
     if settings.do_center_crop and settings.crop_size is not None:
         image = center_crop(image, exact(settings.crop_size, "crop_size"))
     return scaled(image, settings)
+
+
+def steps_of_parts(parts: Sequence[Tensor], settings: ImageSettings) -> list[Tensor]:
+    """`usual_steps` of each of several parts of one image, within the limits of one."""
+    made: list[Tensor] = []
+    for part in parts:
+        made.append(usual_steps(part, settings))
+        check_made(made[-1][0].numel() * len(parts), f"processing {len(parts)} parts")
+    return made
 
 
 def scaled(image: Tensor, settings: ImageSettings) -> Tensor:

@@ -105,9 +105,7 @@ class ImageSettings:
         for key in _SIZES:
             if key in values:
                 values[key] = read_size(values[key], key, square=key != "size" or bool(square))
-        return {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
+        return {key: _hashable(value) for key, value in values.items()}
 
     def written(self) -> dict[str, Any]:
         """Every setting that is not None, as a preprocessor_config.json has it."""
@@ -167,7 +165,7 @@ class ImageSettings:
 
 
 @cache
-def _adapter(hint: object) -> TypeAdapter[Any]:
+def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint)
 
 
@@ -175,7 +173,11 @@ def _names(cls: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(cls))
 
 
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Size):
         return value.written()
-    return list(value) if isinstance(value, tuple) else value
+    return list(map(_plain, value)) if isinstance(value, tuple) else value
