@@ -111,7 +111,7 @@ def test_a_file_is_written_back_with_the_keys_that_are_unknown(tmp_path):
     ours = CLIPImageProcessor.from_config(
         {**file, "feature_extractor_type": "CLIPFeatureExtractor"}
     )
-    ours.save(tmp_path)
+    ours.save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
     assert saved["mine"] == {"a": [1]} and saved["processor_class"] == "CLIPProcessor"
     assert saved["image_processor_type"] == "CLIPImageProcessor"

@@ -103,7 +103,7 @@ def test_settings_of_the_file_and_of_the_call(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_saved_files_are_read_by_both(name, tmp_path):
     ours, other = made(name, **VARIANTS.get(name, [{}])[0])
-    ours.save(tmp_path)
+    ours.save_pretrained(tmp_path)
     assert_same(ours, type(other).from_pretrained(tmp_path), drawn(90, 50))
     assert type(ours).from_config(ours.config()).settings == ours.settings
     assert type(ours).from_config(other.to_dict()).settings == ours.settings
