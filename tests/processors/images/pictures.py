@@ -35,6 +35,7 @@ def colourful() -> dict[str, Image.Image]:
         "odd": drawn(97, 131),
         "tall": drawn(40, 410),
         "wide": drawn(530, 37),
+        "long": drawn(95, 35),
         "small": drawn(15, 11),
         "square": drawn(64, 64),
         "digit": digit(3).convert("RGB"),

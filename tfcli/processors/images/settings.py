@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, ClassVar, Self, get_type_hints
+from typing import Any, ClassVar
 
-from pydantic import TypeAdapter
-
-from tfcli.checkpoints.typed_json import fitting
-from tfcli.errors import UsageError, WorkError, hint
+from tfcli.errors import WorkError
 from tfcli.processors.images.pixels import LAYOUTS
 from tfcli.processors.images.resize import BILINEAR, HAMMING, NEAREST
 from tfcli.processors.images.size import Size, read_size
+from tfcli.processors.settings import Settings
 
 _SIZES = ("size", "crop_size", "pad_size")
-# Keys of other processors that change the picture. transformers ignores them where they stand
-# beside a processor that has not got them; whoever wrote them expects something of them.
-_NOT_BUILT = (
-    "crop_pct",
-    "do_affine_transform",
-    "do_align_long_axis",
-    "do_flip_channel_order",
-    "do_image_splitting",
-    "do_reduce_labels",
-    "do_thumbnail",
-    "size_divisor",
-    "use_square_size",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSettings:
+class ImageSettings(Settings):
     """The keys that every image processor has. Values of None are as False, or not given.
 
     Args:
@@ -64,16 +46,24 @@ class ImageSettings:
     pad_size: Size | None = None
     input_data_format: str | None = None
 
+    # transformers ignores these where they stand beside a processor that has not got them; whoever
+    # wrote them expects something of them.
+    not_built: ClassVar[tuple[str, ...]] = (
+        "crop_pct",
+        "do_affine_transform",
+        "do_align_long_axis",
+        "do_flip_channel_order",
+        "do_image_splitting",
+        "do_reduce_labels",
+        "do_thumbnail",
+        "size_divisor",
+        "use_square_size",
+    )
     needs_size: ClassVar[bool] = True
     """Resizing follows `size`; else the processor finds it from the image."""
     needs_pad_size: ClassVar[bool] = True
 
     def check(self) -> None:
-        """Refuse values that contradict each other; a family's own come after these.
-
-        Raises:
-            WorkError: naming the key.
-        """
         needed = {
             "size": self.do_resize and self.needs_size,
             "resample": self.do_resize,
@@ -100,84 +90,8 @@ class ImageSettings:
             )
 
     def spelled(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Values as the fields have them, from any of the spellings that files and calls use."""
         square = values.get("default_to_square", self.default_to_square)
         for key in _SIZES:
             if key in values:
                 values[key] = read_size(values[key], key, square=key != "size" or bool(square))
-        return {key: _hashable(value) for key, value in values.items()}
-
-    def written(self) -> dict[str, Any]:
-        """Every setting that is not None, as a preprocessor_config.json has it."""
-        found = {key: getattr(self, key) for key in _names(type(self))}
-        return {key: _plain(value) for key, value in found.items() if value is not None}
-
-    def read(self, values: Mapping[str, Any], where: str) -> tuple[Self, dict[str, Any]]:
-        """These settings with those of a file, and the file's keys that are none.
-
-        Args:
-            values: the file's content; a null says nothing.
-            where: the file, for errors.
-
-        Raises:
-            WorkError: a value of the wrong type, values that contradict each other, or a key that
-                changes images in a way that is not built.
-        """
-        names = _names(type(self))
-        for key in _NOT_BUILT:
-            if values.get(key) and key not in names:
-                raise WorkError(
-                    f"{key} changes images in a way that this processor does not have",
-                    where=where,
-                    fix="process images with a processor that has it, or take the key out",
-                )
-        own = {key: one for key, one in values.items() if key in names and one is not None}
-        others = {key: one for key, one in values.items() if key not in names}
-        try:
-            return self._with(own), others
-        except WorkError as error:
-            raise WorkError(error.what, where=f"{where}, {error.where}", fix=error.fix) from error
-
-    def changed(self, given: Mapping[str, Any]) -> Self:
-        """These settings with those of a call, of which None counts too.
-
-        Raises:
-            UsageError: no such setting, or a value that does not fit.
-        """
-        names = _names(type(self))
-        for key in given:
-            if key not in names:
-                raise UsageError(f"there is no setting {key!r}", fix=hint(key, names))
-        try:
-            return self._with(dict(given)) if given else self
-        except WorkError as error:
-            raise UsageError(error.what, where=error.where, fix=error.fix) from error
-
-    def _with(self, values: dict[str, Any]) -> Self:
-        hints = get_type_hints(type(self))
-        values = {
-            key: fitting(_adapter(hints[key]), value, where=key)
-            for key, value in self.spelled(values).items()
-        }
-        made = dataclasses.replace(self, **values)
-        made.check()
-        return made
-
-
-@cache
-def _adapter(hint: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(hint)
-
-
-def _names(cls: type[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(cls))
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Size):
-        return value.written()
-    return list(map(_plain, value)) if isinstance(value, tuple) else value
+        return super().spelled(values)
