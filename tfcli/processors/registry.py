@@ -17,6 +17,14 @@ ENTRY_POINTS = "tfcli.processors"
 # What files call a processor -> its module below `tfcli.processors`, and its class there.
 _BUILT_IN = {
     "BitImageProcessor": "images.bit:BitImageProcessor",
+    "CLIPProcessor": "clip:CLIPProcessor",
+    "Gemma3Processor": "gemma3:Gemma3Processor",
+    "LlavaNextProcessor": "llava_next:LlavaNextProcessor",
+    "LlavaProcessor": "llava:LlavaProcessor",
+    "PaliGemmaProcessor": "paligemma:PaliGemmaProcessor",
+    "Qwen2VLProcessor": "qwen2_vl:Qwen2VLProcessor",
+    "Siglip2Processor": "siglip:Siglip2Processor",
+    "SiglipProcessor": "siglip:SiglipProcessor",
     "CLIPFeatureExtractor": "images.clip:CLIPImageProcessor",
     "CLIPImageProcessor": "images.clip:CLIPImageProcessor",
     "DeiTFeatureExtractor": "images.deit:DeiTImageProcessor",
@@ -46,6 +54,18 @@ IMAGES_OF_MODEL_TYPE = {
     "vit": "ViTImageProcessor",
 }
 """model_type in config.json -> the image processor of files that do not say theirs."""
+
+JOINT_OF_MODEL_TYPE = {
+    "clip": "CLIPProcessor",
+    "gemma3": "Gemma3Processor",
+    "llava": "LlavaProcessor",
+    "llava_next": "LlavaNextProcessor",
+    "paligemma": "PaliGemmaProcessor",
+    "qwen2_vl": "Qwen2VLProcessor",
+    "siglip": "SiglipProcessor",
+    "siglip2": "Siglip2Processor",
+}
+"""The same, for the joint processor."""
 
 _own: dict[str, type[Any]] = {}
 

@@ -28,13 +28,17 @@ class Settings:
             WorkError: `where` is the key.
         """
 
+    def names(self) -> tuple[str, ...]:
+        """The names of all settings."""
+        return tuple(field.name for field in dataclasses.fields(self))
+
     def spelled(self, values: dict[str, Any]) -> dict[str, Any]:
         """Values as the fields have them, from any of the spellings that files and calls use."""
         return {key: _hashable(value) for key, value in values.items()}
 
     def written(self) -> dict[str, Any]:
         """Every setting that is not None, as a file has it."""
-        found = {key: getattr(self, key) for key in _names(type(self))}
+        found = {key: getattr(self, key) for key in self.names()}
         return {key: _plain(value) for key, value in found.items() if value is not None}
 
     def read(self, values: Mapping[str, Any], where: str) -> tuple[Self, dict[str, Any]]:
@@ -48,7 +52,7 @@ class Settings:
             WorkError: a value of the wrong type, values that contradict each other, or a key that
                 changes the result in a way that is not built.
         """
-        names = _names(type(self))
+        names = self.names()
         for key in self.not_built:
             if values.get(key) and key not in names:
                 raise WorkError(
@@ -69,7 +73,7 @@ class Settings:
         Raises:
             UsageError: no such setting, or a value that does not fit.
         """
-        names = _names(type(self))
+        names = self.names()
         for key in given:
             if key not in names:
                 raise UsageError(f"there is no setting {key!r}", fix=hint(key, names))
@@ -92,10 +96,6 @@ class Settings:
 @cache
 def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint)
-
-
-def _names(cls: type[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(cls))
 
 
 def _hashable(value: Any) -> Any:

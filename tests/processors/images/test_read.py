@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import subprocess
@@ -212,9 +213,21 @@ def test_what_is_no_file(tmp_path):
         read_image(tmp_path / "picture.png")
     with pytest.raises(WorkError, match="not a regular file"):
         read_image(tmp_path)
-    for address in ("https://example.org/a.png", "data:image/png;base64,AAAA"):
-        with pytest.raises(WorkError, match="not fetched"):
+    with pytest.raises(WorkError, match="not fetched"):
+        read_image("https://example.org/a.png")
+    for address in (
+        "data:image/png,AAAA",
+        "data:image/png;base64,AAA",
+        "data:image/png;base64,AA?A",
+    ):
+        with pytest.raises(WorkError, match="holds no image"):
             read_image(address)
+
+
+def test_an_address_that_holds_its_image():
+    text = base64.b64encode(FILES["jpeg"]).decode()
+    found = np.asarray(read_image(f"data:image/jpeg;base64,{text}"))
+    assert np.array_equal(found, np.asarray(read_image(FILES["jpeg"])))
 
 
 def test_an_open_image_is_taken_as_it_is():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import write_json
+from tfcli.processors.features import Features
 from tfcli.processors.folder import SINGLE, Part, find_part
 from tfcli.processors.images.pixels import flat_images, to_pixels
 from tfcli.processors.images.settings import ImageSettings
@@ -33,6 +34,9 @@ class VisionProcessor:
     """What has its settings: a part of processor_config.json, or a file by itself."""
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     """The names of what it gives."""
+
+    __call__: Callable[..., Features]
+    """`(images or videos, **settings) -> Features`"""
 
     settings: Any  # of the type of `defaults`
     others: dict[str, Any]

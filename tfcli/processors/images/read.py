@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def read_image(source: Path | str | bytes) -> Image.Image:
     Pillow's own conversion makes everything but the darkest white.
 
     Args:
-        source: a path, or a file's bytes.
+        source: a path, a file's bytes, or those in an address `data:image/...;base64,...`.
 
     Raises:
         WorkError: not an image of a format in `FORMATS`, damaged, or larger than the limits.
@@ -42,9 +43,9 @@ def read_image(source: Path | str | bytes) -> Image.Image:
     if isinstance(source, bytes):
         data, where = source, "an image given as bytes"
     else:
-        _refuse_address(str(source))
-        where = str(source)
-        data = read_bounded(expanded(source), MAX_IMAGE_FILE)
+        where = str(source)[:200]
+        held = _from_address(str(source))
+        data = read_bounded(expanded(source), MAX_IMAGE_FILE) if held is None else held
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_pixels(image, where, len(data))
@@ -126,13 +127,33 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _refuse_address(text: str) -> None:
-    if text.startswith(("http:/", "https:/", "data:")):
+def _from_address(text: str) -> bytes | None:
+    """The bytes that a `data:` address holds; None for a path.
+
+    Raises:
+        WorkError: no base64, or an address of another kind: nothing is fetched.
+    """
+    if text.startswith(("http:/", "https:/")):
         raise WorkError(
             "images are not fetched from addresses",
-            where=text[:80],
+            where=text[:200],
             fix="download the file, and give its path or its bytes",
         )
+    if not text.startswith("data:"):
+        return None
+    kind, _, content = text.partition(",")
+    try:
+        if not kind.endswith(";base64"):
+            raise ValueError("it is not marked as base64")
+        if len(content) > MAX_IMAGE_FILE:
+            raise ValueError(f"it has more than {MAX_IMAGE_FILE:,} characters")
+        return base64.b64decode(content, validate=True)
+    except ValueError as error:  # binascii.Error is one
+        raise WorkError(
+            f"the address holds no image: {error}",
+            where=text[:40],
+            fix='"data:image/png;base64,..."',
+        ) from error
 
 
 def _too_large(what: str, where: str) -> WorkError:

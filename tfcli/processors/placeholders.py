@@ -1,0 +1,85 @@
+"""Placeholders in a text: as many as there are media, each made as long as its medium is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tfcli.errors import UsageError, WorkError
+
+
+@dataclass(frozen=True)
+class Placeholder:
+    """How one kind of media stands in a text.
+
+    Args:
+        token: where a medium belongs, in the text that is given.
+        feature: one of its features, in the text that the model reads.
+        around: tokens that surround the features there.
+    """
+
+    token: str
+    feature: str
+    around: tuple[str, ...] = ()
+
+
+def check_counts(texts: Sequence[str], token: str, media: Sequence[int], medium: str) -> None:
+    """Refuse a placeholder without its medium, and a medium without its placeholder.
+
+    Args:
+        texts: the texts. token: the placeholder. medium: its name, for errors.
+        media: how many media belong to each text; one number: to all together.
+
+    Raises:
+        UsageError: naming both counts.
+    """
+    found = [text.count(token) for text in texts]
+    if len(media) == 1:
+        found = [sum(found)]
+    for at, (placeholders, given) in enumerate(zip(found, media, strict=True)):
+        if placeholders != given:
+            raise UsageError(
+                f"there are {placeholders} placeholders {token} in the text, "
+                f"and {given} {medium}s are given",
+                where=f"text[{at}]" if len(media) > 1 else "text",
+                fix=f"put one {token} where each {medium} belongs",
+            )
+
+
+def expand(texts: Sequence[str], runs: Mapping[str, Sequence[str]]) -> list[str]:
+    """Texts with every placeholder replaced, in order.
+
+    Args:
+        texts: the texts.
+        runs: placeholder -> what stands for each medium, over all texts.
+    """
+    if not runs:
+        return list(texts)
+    waiting: dict[str, Iterator[str]] = {token: iter(each) for token, each in runs.items()}
+    pattern = re.compile("|".join(map(re.escape, waiting)))
+    return [pattern.sub(lambda found: next(waiting[found[0]]), text) for text in texts]
+
+
+def refuse_cut_runs(
+    whole: Sequence[Sequence[int]], cut: Sequence[Sequence[int]], ids: Mapping[int, str]
+) -> None:
+    """Refuse a text that was cut within the features of a medium, or that lost a medium.
+
+    Args:
+        whole, cut: the ids of each text before and after.
+        ids: those that stand for features or surround them -> their medium, for errors.
+
+    Raises:
+        WorkError: naming the first such text.
+    """
+    for at, (before, after) in enumerate(zip(whole, cut, strict=True)):
+        for token, medium in ids.items():
+            needed, left = list(before).count(token), list(after).count(token)
+            if needed != left:
+                raise WorkError(
+                    f"a text of {len(before):,} ids, {needed:,} of which stand for {medium}s, "
+                    f"would be cut to {len(after):,} and keep {left:,} of these",
+                    where=f"text[{at}]",
+                    fix=f"raise max_length, shorten the text, or give smaller or fewer {medium}s",
+                )
