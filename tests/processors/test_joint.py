@@ -182,6 +182,31 @@ def test_llava_counts_features_as_its_settings_say(tmp_path):
     assert caught.value.where == "patch_size"
 
 
+def test_settings_of_a_call_count_for_features_too(pairs):
+    ours, _, _ = pairs["Qwen2VL"]
+    found = ours(images=drawn(50, 50), text="<|image_pad|>", merge_size=1)
+    assert (found.mm_token_type_ids == 1).sum() == found.image_grid_thw.prod()
+    ours, _, _ = pairs["LlavaNext"]
+    found = ours(images=drawn(50, 50), text="<image>", image_grid_pinpoints=[[28, 28]])
+    features = found.input_ids == ours.text.id_of("<image>")
+    assert features.sum() == 16 + 16 + 4  # the whole image, its one tile, an end for each row
+
+
+def test_features_without_end_are_refused(pairs):
+    from tfcli.processors.gemma3 import Gemma3Processor
+    from tfcli.processors.llava import LlavaProcessor
+
+    for processor, kind, settings in (
+        (Gemma3Processor, "Gemma3", {"image_seq_length": 1 << 40}),
+        (LlavaProcessor, "Llava", {"patch_size": 7, "num_additional_image_tokens": 1 << 40}),
+        (LlavaProcessor, "Llava", {"patch_size": 99}),
+    ):
+        ours = pairs[kind][0]
+        made = processor(ours.image_processor, ours.text, **settings)
+        with pytest.raises(WorkError, match=r"would stand for one medium, not 1\.\.1,048,576"):
+            made(images=drawn(9, 9), text=token(kind))
+
+
 def test_qwen_videos_and_images_in_one_text(pairs):
     ours, _, _ = pairs["Qwen2VL"]
     video = [drawn(40, 40), drawn(40, 40).rotate(90)]

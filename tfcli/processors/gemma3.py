@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from tfcli.errors import WorkError
 from tfcli.processors.features import Features
 from tfcli.processors.joint import JointProcessor
-from tfcli.processors.placeholders import Placeholder
+from tfcli.processors.placeholders import Placeholder, repeated
 from tfcli.processors.settings import Settings
 
 _TOKENS = {
@@ -26,8 +26,8 @@ class Gemma3Settings(Settings):
     image_seq_length: int = 256
 
     def check(self) -> None:
-        if not 0 < self.image_seq_length < 1 << 20:
-            raise WorkError(f"{self.image_seq_length:,} is too many", where="image_seq_length")
+        if self.image_seq_length < 1:
+            raise WorkError("must be at least 1", where="image_seq_length")
 
 
 class Gemma3Processor(JointProcessor):
@@ -53,10 +53,11 @@ class Gemma3Processor(JointProcessor):
         begin, feature, end = (self.text.tokens.get(key, _TOKENS[key]) for key in _TOKENS)
         return {"image": Placeholder(begin, feature, (begin, end))}
 
-    def run(self, medium: str, features: Features, at: int) -> str:
+    def run(self, medium: str, features: Features, at: int, settings: Any) -> str:
         own = self.placeholders[medium]
-        one = f"\n\n{own.token}{own.feature * self.settings.image_seq_length}{own.around[1]}\n\n"
         crops = int(features.num_crops[at])
+        soft = repeated(own.feature, self.settings.image_seq_length, crops + 1)
+        one = f"\n\n{own.token}{soft}{own.around[1]}\n\n"
         if not crops:
             return one
         return (

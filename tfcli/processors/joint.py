@@ -102,11 +102,12 @@ class JointProcessor:
         """`image`, `video` -> how it stands in a text; empty where text and media stay apart."""
         return {}
 
-    def run(self, medium: str, features: Features, at: int) -> str:
+    def run(self, medium: str, features: Features, at: int, settings: Any) -> str:
         """What a placeholder becomes.
 
         Args:
             medium: `image` or `video`. features: what was made of all of them. at: which of them.
+            settings: those that they were made with.
         """
         raise NotImplementedError
 
@@ -159,12 +160,13 @@ class JointProcessor:
         ):
             if media is None or processor is None:
                 continue
-            made = processor(media, return_tensors=return_tensors, **asked[f"{medium}s"])
+            options = asked[f"{medium}s"]
+            made = processor(media, return_tensors=return_tensors, **options)
             found |= made
             if texts is not None and medium in self.placeholders:
-                token = self.placeholders[medium].token
+                token, used = self.placeholders[medium].token, processor.settings.changed(options)
                 total = sum(each.count(token) for each in texts)
-                runs[token] = [self.run(medium, made, at) for at in range(total)]
+                runs[token] = [self.run(medium, made, at, used) for at in range(total)]
         inputs: dict[str, Tensor] = {}
         if texts is not None:
             inputs = self.text_inputs(expand(texts, runs), asked["text"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tfcli.errors import UsageError, WorkError
 from tfcli.processors.features import Features
 from tfcli.processors.joint import JointProcessor
-from tfcli.processors.placeholders import Placeholder
+from tfcli.processors.placeholders import Placeholder, repeated
 from tfcli.processors.settings import Settings
 
 STRATEGIES = ("default", "full")
@@ -51,11 +52,10 @@ class LlavaProcessor(JointProcessor):
         token = self.text.tokens.get("image_token", self.settings.image_token)
         return {"image": Placeholder(token, token)}
 
-    def run(self, medium: str, features: Features, at: int) -> str:
-        token: str = self.placeholders[medium].token
-        return token * self.count(features, at)
+    def run(self, medium: str, features: Features, at: int, settings: Any) -> str:
+        return repeated(self.placeholders[medium].feature, self.count(features, at, settings))
 
-    def count(self, features: Features, at: int) -> int:
+    def count(self, features: Features, at: int, settings: Any) -> int:
         """How many features the tower and the projector make of an image."""
         rows, columns = self.patches(*features.pixel_values.shape[-2:])
         return rows * columns + self.extra

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tfcli.processors.features import Features
 from tfcli.processors.images.tiles import best_resolution
 from tfcli.processors.llava import LlavaProcessor
@@ -12,15 +14,14 @@ class LlavaNextProcessor(LlavaProcessor):
 
     names = ("LlavaNextProcessor",)
 
-    def count(self, features: Features, at: int) -> int:
+    def count(self, features: Features, at: int, settings: Any) -> int:
         """The whole image, then the tiles without their border, and the end of each row of these.
 
         As transformers' `_get_number_of_features`, whose roundings the model shares.
         """
         height, width = features.image_sizes[at].tolist()
         side = features.pixel_values.shape[-2:]
-        pinpoints = self.image_processor.settings.image_grid_pinpoints
-        best = best_resolution(height, width, pinpoints)
+        best = best_resolution(height, width, settings.image_grid_pinpoints)
         rows, columns = self.patches(*side)
         whole = rows * columns + self.extra
         rows, columns = rows * (best[0] // side[0]), columns * (best[1] // side[1])

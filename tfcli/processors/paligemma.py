@@ -14,7 +14,7 @@ from tfcli.errors import UsageError, WorkError
 from tfcli.processors.features import Features
 from tfcli.processors.images.base import VisionProcessor
 from tfcli.processors.joint import TEXT_KEYS, JointProcessor, as_rows
-from tfcli.processors.placeholders import Placeholder
+from tfcli.processors.placeholders import Placeholder, repeated
 from tfcli.processors.text import TextSide
 from tfcli.tokenizers.backend import copy_backend
 from tfcli.tokenizers.load import Tokenizer
@@ -55,15 +55,15 @@ class PaliGemmaProcessor(JointProcessor):
         token = self.text.tokens.get("image_token", IMAGE)
         return {"image": Placeholder(token, token)}
 
-    def run(self, medium: str, features: Features, at: int) -> str:
+    def run(self, medium: str, features: Features, at: int, settings: Any) -> str:
         length = self.image_processor.others.get("image_seq_length")
-        if not isinstance(length, int) or not 0 < length < 1 << 20:
+        if not isinstance(length, int) or isinstance(length, bool):
             raise WorkError(
                 f"image_seq_length is {str(length)[:40]}, not the number of an image's features",
                 where="preprocessor_config.json",
                 fix="set it as the model has it, such as 256",
             )
-        return self.placeholders[medium].token * length
+        return repeated(self.placeholders[medium].feature, length)
 
     def texts(self, texts: Sequence[str] | None, counts: Sequence[int]) -> list[str] | None:
         if not counts:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfcli.errors import UsageError, WorkError
+from tfcli.limits import MAX_FEATURES
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,24 @@ def check_counts(texts: Sequence[str], token: str, media: Sequence[int], medium:
                 where=f"text[{at}]" if len(media) > 1 else "text",
                 fix=f"put one {token} where each {medium} belongs",
             )
+
+
+def repeated(token: str, count: int, times: int = 1) -> str:
+    """A token for each feature of a medium.
+
+    Args:
+        token: of one feature. count: of them. times: how often the run will stand in the text.
+
+    Raises:
+        WorkError: none, or more than any model reads.
+    """
+    if not 0 < count * times <= MAX_FEATURES:
+        raise WorkError(
+            f"{count * times:,} tokens {token} would stand for one medium, not 1..{MAX_FEATURES:,}",
+            where="text",
+            fix="the processor's settings and the image do not fit together",
+        )
+    return token * count
 
 
 def expand(texts: Sequence[str], runs: Mapping[str, Sequence[str]]) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tfcli.processors.features import Features
 from tfcli.processors.joint import JointProcessor
-from tfcli.processors.placeholders import Placeholder
+from tfcli.processors.placeholders import Placeholder, repeated
 
 
 class Qwen2VLProcessor(JointProcessor):
@@ -21,9 +23,6 @@ class Qwen2VLProcessor(JointProcessor):
         tokens = {each: self.text.tokens.get(f"{each}_token", f"<|{each}_pad|>") for each in media}
         return {medium: Placeholder(token, token) for medium, token in tokens.items()}
 
-    def run(self, medium: str, features: Features, at: int) -> str:
-        processor = self.image_processor if medium == "image" else self.video_processor
-        assert processor is not None  # there are features of it
-        merge = processor.settings.merge_size
-        count = int(features[f"{medium}_grid_thw"][at].prod()) // merge**2
-        return self.placeholders[medium].token * count
+    def run(self, medium: str, features: Features, at: int, settings: Any) -> str:
+        count = int(features[f"{medium}_grid_thw"][at].prod()) // settings.merge_size**2
+        return repeated(self.placeholders[medium].feature, count)

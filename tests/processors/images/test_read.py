@@ -234,5 +234,7 @@ def test_an_open_image_is_taken_as_it_is():
     """As transformers does, which turns what it reads and not what it is given."""
     image = Image.open(io.BytesIO(turned(6)))
     assert to_pixels(image, convert_rgb=True).shape == (3, 24, 40)
+    with pytest.raises(WorkError, match="damaged"):
+        to_pixels(Image.open(io.BytesIO(HOSTILE["cut png"][0])), convert_rgb=True)
     with pytest.raises(UsageError, match="mode 'I;16'"):
         to_pixels(Image.new("I;16", (3, 3)), convert_rgb=False)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from tfcli.errors import UsageError
-from tfcli.processors.images.read import check_pixels, read_image, to_rgb
+from tfcli.processors.images.read import check_pixels, damage_is_an_error, read_image, to_rgb
 
 CHANNELS = (1, 3, 4)
 LAYOUTS = ("channels_first", "channels_last")
@@ -72,6 +72,8 @@ def to_pixels(image: Any, *, convert_rgb: bool, layout: str | None = None) -> Te
         return _from_pillow(read_image(image))
     if isinstance(image, Image.Image):
         check_pixels(image, "an image of Pillow")
+        with damage_is_an_error("an image of Pillow"):
+            image.load()  # one that was opened, and not read yet
         if convert_rgb:
             return _from_pillow(to_rgb(image))
         if image.mode not in _PLAIN_MODES:

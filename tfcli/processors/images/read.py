@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +48,20 @@ def read_image(source: Path | str | bytes) -> Image.Image:
         where = str(source)[:200]
         held = _from_address(str(source))
         data = read_bounded(expanded(source), MAX_IMAGE_FILE) if held is None else held
+    with (
+        damage_is_an_error(where),
+        Image.open(io.BytesIO(data), formats=FORMATS) as image,
+    ):
+        check_pixels(image, where, len(data))
+        image.load()
+        return to_rgb(_upright(image), where, blend=False)
+
+
+@contextmanager
+def damage_is_an_error(where: str) -> Iterator[None]:
+    """Within the block, what Pillow fails over is an error that names the image."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            check_pixels(image, where, len(data))
-            image.load()
-            return to_rgb(_upright(image), where, blend=False)
+        yield
     except (WorkError, MemoryError):
         raise
     except UnidentifiedImageError:
