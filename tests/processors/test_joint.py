@@ -303,6 +303,35 @@ def test_lengths(pairs):
         assert_same(ours(text=texts, **options), expected)
 
 
+def test_one_of_your_own(pairs, tmp_path, monkeypatch):
+    """An installed package offers it by an entry point."""
+    from importlib.metadata import EntryPoint
+
+    from tfcli.processors import registry
+    from tfcli.processors.placeholders import Placeholder
+
+    class Mine(JointProcessor):
+        names = ("MyProcessor",)
+
+        def media(self):
+            return {"image": Placeholder("<image>", "<image>")}
+
+        def run(self, medium, features, at, settings):
+            return "<image>" * 3
+
+    ours = pairs["Llava"][0]
+    Mine(ours.image_processor, ours.text).save_pretrained(tmp_path)
+    monkeypatch.setattr(registry, "_own", {})
+    with pytest.raises(WorkError, match="no processor 'MyProcessor'"):
+        load_processor(tmp_path)
+    point = EntryPoint("MyProcessor", "tests.processors.joint:Mine", registry.ENTRY_POINTS)
+    monkeypatch.setattr("tests.processors.joint.Mine", Mine, raising=False)
+    asked = {"group": registry.ENTRY_POINTS, "name": "MyProcessor"}
+    monkeypatch.setattr(registry, "entry_points", lambda **given: [point] if given == asked else [])
+    found = load_processor(tmp_path)(images=drawn(9, 9), text="a <image>")
+    assert (found.input_ids == ours.text.id_of("<image>")).sum() == 3
+
+
 def test_load_processor_gives_what_a_folder_has(pairs, tmp_path):
     from tfcli.processors.images.clip import CLIPImageProcessor
     from tfcli.processors.images.vit import ViTImageProcessor
