@@ -14,12 +14,17 @@ from tfcli.processors.arguments import sort_arguments
 from tfcli.processors.conversations import take_media
 from tfcli.processors.features import Features
 from tfcli.processors.images.base import VisionProcessor
-from tfcli.processors.images.pixels import flat_images
 from tfcli.processors.images.qwen2_vl_video import each_video
 from tfcli.processors.joint_files import JointFiles, read_joint, write_joint
-from tfcli.processors.placeholders import Placeholder, check_counts, expand, refuse_cut_runs
+from tfcli.processors.placeholders import (
+    Placeholder,
+    check_counts,
+    expand,
+    image_counts,
+    refuse_cut_runs,
+)
 from tfcli.processors.settings import Settings
-from tfcli.processors.text import TextSide
+from tfcli.processors.text import TextSide, as_rows
 from tfcli.tokenizers.batch import Batch
 from tfcli.tokenizers.chat import render_chat
 from tfcli.tokenizers.chat_folder import choose_template
@@ -332,29 +337,3 @@ class JointProcessor:
             self.others,
         )
         write_joint(Path(folder), parts, self.names[0])
-
-
-def image_counts(images: Any, texts: Sequence[str] | None) -> list[int]:
-    """How many images each text has, where they come as a list for each; else how many in all."""
-    nested = isinstance(images, list | tuple) and all(
-        isinstance(each, list | tuple) for each in images
-    )
-    if nested and (texts is None or len(images) == len(texts)):
-        return [len(flat_images(each)) if each else 0 for each in images]
-    return [len(flat_images(images))]
-
-
-def as_rows(entries: Sequence[Sequence[int]]) -> Tensor:
-    """Lists of one length as a tensor [b, s].
-
-    Raises:
-        UsageError: their lengths differ.
-    """
-    lengths = {len(each) for each in entries}
-    if len(lengths) > 1:
-        raise UsageError(
-            f"the texts have {min(lengths)} to {max(lengths)} ids, and are not filled up",
-            where="padding",
-            fix="give padding=True",
-        )
-    return torch.tensor(entries, dtype=torch.int64)

@@ -13,9 +13,9 @@ from torch import Tensor
 from tfcli.errors import UsageError, WorkError
 from tfcli.processors.features import Features
 from tfcli.processors.images.base import VisionProcessor
-from tfcli.processors.joint import TEXT_KEYS, JointProcessor, as_rows
+from tfcli.processors.joint import TEXT_KEYS, JointProcessor
 from tfcli.processors.placeholders import Placeholder, repeated
-from tfcli.processors.text import TextSide
+from tfcli.processors.text import TextSide, as_rows
 from tfcli.tokenizers.backend import copy_backend
 from tfcli.tokenizers.load import Tokenizer
 

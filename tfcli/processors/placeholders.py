@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tfcli.errors import UsageError, WorkError
 from tfcli.limits import MAX_FEATURES
+from tfcli.processors.images.pixels import flat_images
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,16 @@ class Placeholder:
     token: str
     feature: str
     around: tuple[str, ...] = ()
+
+
+def image_counts(images: Any, texts: Sequence[str] | None) -> list[int]:
+    """How many images each text has, where they come as a list for each; else how many in all."""
+    nested = isinstance(images, list | tuple) and all(
+        isinstance(each, list | tuple) for each in images
+    )
+    if nested and (texts is None or len(images) == len(texts)):
+        return [len(flat_images(each)) if each else 0 for each in images]
+    return [len(flat_images(images))]
 
 
 def check_counts(texts: Sequence[str], token: str, media: Sequence[int], medium: str) -> None:

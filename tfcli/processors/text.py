@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+from torch import Tensor
+
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import write_json
 from tfcli.tokenizers.batch import SIDES, Batch, Side
@@ -133,6 +136,22 @@ class TextSide:
         sides = {"padding_side": self.padding_side, "truncation_side": self.truncation_side}
         write_json(folder / CONFIG, {**self.config, **self.tokens, **sides, **limit})
         save_tokenizer_json(self.tokenizer, folder)
+
+
+def as_rows(entries: Sequence[Sequence[int]]) -> Tensor:
+    """Lists of one length as a tensor [b, s].
+
+    Raises:
+        UsageError: their lengths differ.
+    """
+    lengths = {len(each) for each in entries}
+    if len(lengths) > 1:
+        raise UsageError(
+            f"the texts have {min(lengths)} to {max(lengths)} ids, and are not filled up",
+            where="padding",
+            fix="give padding=True",
+        )
+    return torch.tensor(entries, dtype=torch.int64)
 
 
 def _tokens(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
