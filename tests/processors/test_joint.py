@@ -243,6 +243,35 @@ def test_paligemma_prompts_and_answers(pairs):
         ours(text="caption")
 
 
+def test_paligemma_tokens_that_the_tokenizer_lacks(pairs, tmp_path):
+    from transformers import PaliGemmaProcessor as Theirs
+
+    from tests.processors.joint import tokenizer
+    from tfcli.processors.paligemma import PaliGemmaProcessor
+    from tfcli.tokenizers.load import load_tokenizer
+
+    ours, other, _ = pairs["PaliGemma"]
+    plain = tokenizer({}, False, "right")
+    plain.save_pretrained(tmp_path)
+    other = Theirs(other.image_processor, plain)
+    ours = PaliGemmaProcessor(ours.image_processor, load_tokenizer(tmp_path))
+    text, image = "detect <loc0003><seg127> <image>", drawn(9, 9)
+    assert_same(ours(images=image, text=text), other(images=image, text=text, return_tensors="pt"))
+    assert load_tokenizer(tmp_path).backend.token_to_id("<loc0003>") is None
+
+
+def test_a_chat_template_in_processor_config_counts_first(pairs, tmp_path):
+    ours, _, _ = pairs["Llava"]
+    ours.save_pretrained(tmp_path)
+    config = tmp_path / "processor_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"chat_template": "hello"}))
+    talk = [{"role": "user", "content": "a name"}]
+    again = load_processor(tmp_path)
+    assert again.apply_chat_template(talk) == "hello" and "chat_template" not in again.others
+    assert AutoProcessor.from_pretrained(tmp_path).apply_chat_template(talk) == "hello"
+    assert again.apply_chat_template(talk, "{{ messages[0].role }}") == "user"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_written_files_are_read_by_both(kind, pairs, tmp_path):
     ours, other, _ = pairs[kind]
