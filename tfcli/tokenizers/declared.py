@@ -249,9 +249,11 @@ def _refuse_twice(added: Mapping[int, AddedToken], where: str) -> None:
 
 
 def _family(config: Mapping[str, Any], model: Mapping[str, Any]) -> str | None:
+    model_type = model.get("model_type")
+    if model_type == "siglip2":  # released folders name Gemma's, which keeps capitals
+        return "Siglip2Tokenizer"
     for name in (config.get("tokenizer_class"), model.get("tokenizer_class")):
         plain = name.removesuffix("Fast") if isinstance(name, str) else None
         if plain and plain not in GENERIC:
             return SAME_CLASS.get(plain, plain)
-    model_type = model.get("model_type")
     return CLASS_OF_MODEL_TYPE.get(model_type) if isinstance(model_type, str) else None

@@ -140,6 +140,9 @@ def _check_ids(backend: Backend, file: Path) -> None:
 def _apply_options(backend: Backend, declared: Declared) -> None:
     """What tokenizer_config.json says counts, also where tokenizer.json was written before it."""
     normalizer, words = backend.normalizer, backend.pre_tokenizer
+    if declared.family == "Siglip2Tokenizer":  # Gemma's file, with which capitals stay
+        steps = [normalizers.Lowercase(), *([normalizer] if normalizer is not None else [])]
+        backend.normalizer = normalizers.Sequence(steps)
     options = (
         ("do_lower_case", "lowercase"),
         ("strip_accents", "strip_accents"),

@@ -6,6 +6,8 @@ ids are those of transformers; the sentencepiece library's own may differ from t
 
 from __future__ import annotations
 
+import re
+import string
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -60,6 +62,23 @@ def t5(model: SpmModel, declared: Declared) -> Parts:
     set_words(backend, "always", split_first=True)
     extra = [*own_tokens(model), *special_tokens(sentinels)]
     return Parts(backend, specials, extra, ("$A {eos_token}", "$A {eos_token} $B {eos_token}"))
+
+
+def siglip(model: SpmModel, declared: Declared) -> Parts:
+    """Zhai et al. 2023: small letters, no punctuation of ASCII's; one token ends and pads."""
+    token = {
+        role: AddedToken(text, lstrip=True, rstrip=True, normalized=False, special=True)
+        for role, text in (("eos_token", "</s>"), ("unk_token", "<unk>"), ("pad_token", "</s>"))
+    }
+    backend = Backend(unigram(model, model.pieces, role_text(declared, token, "unk_token")))
+    small = [normalizers.Lowercase()] if declared.flag("do_lower_case", True) else []
+    plain = Regex(f"[{re.escape(string.punctuation)}]")
+    steps = [*small, normalizers.Replace(plain, ""), normalizers.Replace(Regex(r"\s+"), " ")]
+    if model.charsmap:
+        steps.append(normalizers.Precompiled(model.charsmap))
+    backend.normalizer = normalizers.Sequence(steps)
+    set_words(backend, "always", split_first=True)
+    return Parts(backend, token, (), ("$A {eos_token}", "$A {eos_token} $B {eos_token}"))
 
 
 def xlm_roberta(model: SpmModel, declared: Declared) -> Parts:
@@ -213,6 +232,7 @@ CLASSES: Mapping[str, Callable[[SpmModel, Declared], Parts]] = {
     "MBart50Tokenizer": mbart50,
     "MBartTokenizer": mbart,
     "PegasusTokenizer": pegasus,
+    "SiglipTokenizer": siglip,
     "T5Tokenizer": t5,
     "XLMRobertaTokenizer": xlm_roberta,
 }

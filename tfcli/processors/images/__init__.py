@@ -1,0 +1,1 @@
+"""Images as the tensors that vision models take."""
