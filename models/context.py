@@ -92,7 +92,7 @@ class Context:
         if places is None:
             return self.sight.causal(store.kept, window=window, chunk=chunk)
         return self.once(
-            (placed_mask, store.form, len(places), window, chunk),
+            (placed_mask, store.form, places.shape[0], window, chunk),
             lambda: placed_mask(
                 self.places,
                 places,

@@ -211,7 +211,7 @@ class GLMModel(Backbone[GLMConfig]):
     ) -> AttentionMask:
         """The caller's own mask, cut to the last keys where it has more columns than there are."""
         queries = context.sight.queries
-        keys = memory + len(context.key_places(0))
+        keys = memory + context.key_places(0).shape[0]
         shape = tuple(visible.shape)
         if len(shape) != 4 or shape[:3] not in ((batch, 1, queries), (1, 1, queries)):
             raise ModelError(f"visible has shape {shape}, expected {(batch, 1, queries, keys)}")
@@ -228,7 +228,7 @@ class GLMModel(Backbone[GLMConfig]):
         if prefix_lengths is None and memory == 0:
             return plain
         places = context.key_places(0)
-        keys = len(places)
+        keys = places.shape[0]
         dense = plain.visible(queries, keys, device)
         if dense is None:
             dense = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=device)

@@ -50,7 +50,7 @@ class T5SelfAttention(Attention):
             if isinstance(context.past, torch.Tensor):
                 bias = table.between(context.places, keys)
             else:
-                bias = table(context.sight.queries, len(keys))
+                bias = table(context.sight.queries, keys.shape[0])
             shared.mask = self.mask(context).with_bias(bias)
         assert shared.mask is not None
         return shared.mask

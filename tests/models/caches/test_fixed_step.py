@@ -36,6 +36,11 @@ def ready(model, ids, kind, **given):
     return cache
 
 
+def where(cache):
+    """Where all that a cache holds lies in memory."""
+    return [x.data_ptr() for store in cache.stores.values() for x in store.tensors()]
+
+
 @pytest.mark.parametrize("case", CASES, ids=pair_id)
 def test_a_compiled_step_serves_every_position(case):
     model = twin(reference(case, "causal-lm"), "causal-lm")
@@ -44,11 +49,13 @@ def test_a_compiled_step_serves_every_position(case):
     # That what is written in place becomes operations of a graph is looked at where it is unlike.
     counter = CompileCounterWithBackend("aot_eager" if case in CASES[:2] else "eager")
     step, expected = compiled_step(model, fixed, backend=counter), plain_step(model, growing)
+    places = where(fixed)
     for at in range(PROMPT, 17):
         one = ids[:, at : at + 1]
         assert_close(step(one), expected(one))
     assert counter.frame_count == 1  # fullgraph: no break; and never compiled again
     assert fixed.length == growing.length == 17
+    assert where(fixed) == places  # a CUDA graph finds everything where it was
     calls = {str(node.target) for graph in counter.graphs for node in graph.graph.nodes}
     assert not calls & {"item", "tolist", "nonzero", "cpu", "aten._local_scalar_dense.default"}
 
