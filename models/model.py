@@ -153,6 +153,25 @@ class Model(nn.Module):
         inner = name.removeprefix(f"{self.base()}.")
         return inner == name or bool(inner.startswith(self.body_class.optional))
 
+    def logits_of(self, states: torch.Tensor) -> torch.Tensor:
+        """The scores of words at some states, in heads that predict words: what `forward` makes
+        of its states, for those who want them a few at a time.
+
+        Args:
+            states (Tensor): [..., d], such as `ModelOutput.last_hidden_state`.
+
+        Returns:
+            [..., vocab]
+
+        Raises:
+            ModelError: the head predicts no words.
+        """
+        raise ModelError(
+            f"a {self.task} model has no scores of words, so its loss needs its logits",
+            where=type(self).__name__,
+            fix="leave out return_logits",
+        )
+
     def run(
         self,
         input_ids: torch.Tensor | None,

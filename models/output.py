@@ -19,6 +19,8 @@ class ModelOutput(Mapping[str, Any]):
     Args:
         loss (Tensor): [], the mean over targets, when labels were given.
         logits (Tensor): [b, s, vocab] of a language model, [b, labels] of a classifier.
+        last_hidden_state (Tensor): [b, s, d], what the logits are computed from, where they were
+            not asked for (`return_logits=False`).
         hidden_states (tuple[Tensor, ...]): the embeddings, then each block's output, the last one
             after the final norm; each [b, s, d].
         attentions (tuple[Tensor, ...]): each block's attention weights, [b, heads, q, k].
@@ -33,6 +35,7 @@ class ModelOutput(Mapping[str, Any]):
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
     cross_attentions: tuple[torch.Tensor, ...] | None = None

@@ -6,8 +6,10 @@ import torch
 
 from tfcli.models.cache import Cache
 from tfcli.models.config import ModelConfig
+from tfcli.models.errors import ModelError
+from tfcli.models.heads.words import answer_words
 from tfcli.models.layers.linear import linear
-from tfcli.models.losses import causal_lm_loss, last_positions
+from tfcli.models.losses import last_positions, next_labels, with_aux_loss
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
 
@@ -34,8 +36,10 @@ class CausalLM(Model):
         cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        targets: torch.Tensor | None = None,
         num_target_tokens: int | torch.Tensor | None = None,
         logits_to_keep: int = 0,
+        return_logits: bool = True,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         **inputs: torch.Tensor,
@@ -50,14 +54,18 @@ class CausalLM(Model):
             cache: earlier keys and values; the new ones are added to it.
             inputs_embeds (Tensor): [b, s, d], in place of input_ids, before positions are added.
             labels (Tensor): [b, s], the input itself with -100 where nothing is to be learned.
+            targets (Tensor): [b, s], in place of labels: what each position predicts, -100 for
+                nothing. They are not shifted, and `aux_loss` is not added to their loss.
             num_target_tokens: divides the summed loss; see `losses.token_loss`.
             logits_to_keep: give logits of this many last positions only; 0 gives all.
+            return_logits: without, the output has `last_hidden_state` in their place, for
+                `logits_of`, and the loss is computed without having all logits in memory.
             output_hidden_states: return them.
             output_attentions: return attention weights, which forgoes the fused backends.
             inputs: what else the family's backbone takes, see `Backbone.inputs`.
 
         Returns:
-            logits [b, s, vocab], and what was asked for
+            logits [b, s, vocab], or None without `return_logits`, and what was asked for
 
         Raises:
             ModelError: inputs that do not fit together, or are longer than the positions that the
@@ -74,10 +82,16 @@ class CausalLM(Model):
             output_attentions=output_attentions,
             inputs=inputs,
         )
-        x = last_positions(x, logits_to_keep, labels)
-        output.logits = self.body.adjust_logits(self.lm_head(x))
+        added = None
         if labels is not None:
-            output.loss = causal_lm_loss(
-                output.logits, labels, num_target_tokens, segment_ids, output.aux_loss
-            )
+            if targets is not None:
+                raise ModelError("give labels or targets, not both")
+            targets, added = next_labels(labels, segment_ids), output.aux_loss
+        x = last_positions(x, logits_to_keep, targets)
+        answer_words(self, output, x, targets, num_target_tokens, return_logits=return_logits)
+        if output.loss is not None and targets is not None:
+            output.loss = with_aux_loss(output.loss, added, targets, num_target_tokens)
         return output
+
+    def logits_of(self, states: torch.Tensor) -> torch.Tensor:
+        return self.body.adjust_logits(self.lm_head(states))

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from tfcli.models.chunked_loss import chunked_token_loss
 from tfcli.models.losses import token_loss
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
@@ -36,6 +37,7 @@ class PlainHead(Model):
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         num_target_tokens: int | torch.Tensor | None = None,
+        return_logits: bool = True,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         **inputs: torch.Tensor,
@@ -51,6 +53,8 @@ class PlainHead(Model):
             labels (Tensor): what the task's loss takes.
             num_target_tokens: divides the summed loss, where targets are tokens; see
                 `losses.token_loss`.
+            return_logits: without, the output has `last_hidden_state` in their place. A head that
+                predicts words makes them a few at a time, by `logits_of`, also for its loss.
             output_hidden_states: return them.
             output_attentions: return attention weights, which forgoes the fused backends.
             inputs: what else the family's backbone takes, see `Backbone.inputs`.
@@ -71,9 +75,14 @@ class PlainHead(Model):
             output_attentions=output_attentions,
             inputs=inputs,
         )
+        more = {} if num_target_tokens is None else {"num_target_tokens": num_target_tokens}
+        if not return_logits:
+            output.last_hidden_state = x
+            if labels is not None:
+                output.loss = chunked_token_loss(self.logits_of, x, labels, **more)
+            return output
         given = {"input_ids": input_ids, "attention_mask": attention_mask}
         output.logits = self.answer(x, {**given, "segment_ids": segment_ids, **inputs})
         if labels is not None:
-            more = {} if num_target_tokens is None else {"num_target_tokens": num_target_tokens}
             output.loss = self.loss(output.logits, labels, **more)
         return output

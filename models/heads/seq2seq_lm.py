@@ -7,8 +7,9 @@ import torch
 from tfcli.models.cache import Cache
 from tfcli.models.config import ModelConfig
 from tfcli.models.heads.seq2seq import Seq2Seq
+from tfcli.models.heads.words import answer_words
 from tfcli.models.layers.linear import linear
-from tfcli.models.losses import last_positions, token_loss
+from tfcli.models.losses import last_positions
 from tfcli.models.output import ModelOutput
 
 BIAS = "final_logits_bias"
@@ -47,6 +48,7 @@ class Seq2SeqLM(Seq2Seq):
         labels: torch.Tensor | None = None,
         num_target_tokens: int | torch.Tensor | None = None,
         logits_to_keep: int = 0,
+        return_logits: bool = True,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> ModelOutput:
@@ -57,11 +59,13 @@ class Seq2SeqLM(Seq2Seq):
                 Without decoder inputs, the decoder sees it shifted right by one place.
             num_target_tokens: divides the summed loss; see `losses.token_loss`.
             logits_to_keep: give logits of this many last positions only; 0 gives all.
+            return_logits: without, the output has `last_hidden_state` in their place, for
+                `logits_of`, and the loss is computed without having all logits in memory.
 
         The others are those of `Seq2Seq.run_both`.
 
         Returns:
-            logits [b, s, vocab], and what was asked for
+            logits [b, s, vocab], or None without `return_logits`, and what was asked for
 
         Raises:
             ModelError: see `Seq2Seq.run_both`.
@@ -80,10 +84,11 @@ class Seq2SeqLM(Seq2Seq):
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
         )
-        x = self.body.before_logits(last_positions(x, logits_to_keep, labels))
-        output.logits = self.lm_head(x)
+        x = last_positions(x, logits_to_keep, labels)
+        return answer_words(self, output, x, labels, num_target_tokens, return_logits=return_logits)
+
+    def logits_of(self, states: torch.Tensor) -> torch.Tensor:
+        logits = self.lm_head(self.body.before_logits(states))
         if self.body_class.logits_bias:
-            output.logits = output.logits + self.get_buffer(BIAS).to(x.dtype)
-        if labels is not None:
-            output.loss = token_loss(output.logits, labels, num_target_tokens)
-        return output
+            logits = logits + self.get_buffer(BIAS).to(states.dtype)
+        return logits
