@@ -106,7 +106,8 @@ def load_weights(
         model: from `build`.
         source: names as in the checkpoint; read once each, in its order.
         dtype: of the parameters; None keeps the checkpoint's, and where parameters differ, gives
-            all of them the one that most bytes have.
+            all of them the one that most bytes have. In a type of 16 bits, those that the family
+            keeps in fp32 are in fp32; see `Family.cast_to`.
         device: where the model goes.
         new_head: give the task's head new random values where the checkpoint lacks it.
         seed: of these values.
@@ -141,7 +142,9 @@ def load_weights(
     if dtype is None:
         dtype = _one_dtype(model, account)
     for name in fresh:
-        _assign(model, name, random_values(model, name, seed).to(device, dtype))
+        _assign(
+            model, name, random_values(model, name, seed).to(device, _cast_to(model, name, dtype))
+        )
         account.initialized.append(name)
     for name, value in defaults.items():
         _assign(model, name, value.to(device))
@@ -169,7 +172,7 @@ def initialize(
     Args:
         model: from `build`.
         seed: equal seeds give equal weights.
-        dtype: of the parameters.
+        dtype: of the parameters, but those that the family keeps in fp32.
         device: where the model goes.
 
     Returns:
@@ -177,7 +180,8 @@ def initialize(
     """
     with torch.no_grad():
         for name, _ in list(model.named_parameters()):
-            _assign(model, name, random_values(model, name, seed).to(device, dtype))
+            values = random_values(model, name, seed)
+            _assign(model, name, values.to(device, _cast_to(model, name, dtype)))
     for name, value in {**_first_buffers(model), **_defaults(model)}.items():
         _assign(model, name, value.to(device))
     model.tie_weights()
@@ -229,7 +233,9 @@ def _fill(
         if problem:
             wrong.append(f"{place.name} {problem}")
             continue
-        target = dtype if dtype is not None and isinstance(expected[name], nn.Parameter) else None
+        target = None
+        if dtype is not None and isinstance(expected[name], nn.Parameter):
+            target = _cast_to(model, name, dtype)
         _assign(model, name, _placed(name, tensor, target, device, account))
         account.loaded.append(name)
     if wrong:
@@ -268,19 +274,30 @@ def _placed(
     return tensor.to(device)
 
 
+def _cast_to(model: Model, name: str, dtype: torch.dtype) -> torch.dtype:
+    """The type that a parameter has in a model of the type `dtype`."""
+    family = get_family(model.config.model_type)
+    wanted: torch.dtype = getattr(torch, family.cast_to(name, str(dtype).removeprefix("torch.")))
+    return wanted
+
+
 def _one_dtype(model: Model, account: LoadAccount) -> torch.dtype:
-    """Give all parameters the dtype that most of their bytes have, so that they can be mixed."""
+    """Give all parameters the dtype that most of their bytes have, so that they can be mixed.
+
+    Those that are fp32 among halves in any case are not asked.
+    """
     held: Counter[torch.dtype] = Counter()
-    for parameter in model.parameters():
-        if not parameter.is_meta:
+    for name, parameter in model.named_parameters():
+        if not parameter.is_meta and _cast_to(model, name, torch.float16) == torch.float16:
             held[parameter.dtype] += parameter.nbytes
     if not held:
         return torch.float32
     dtype = held.most_common(1)[0][0]
     for name, parameter in list(model.named_parameters()):
-        if parameter.dtype != dtype and not parameter.is_meta:
+        wanted = _cast_to(model, name, dtype)
+        if parameter.dtype != wanted and not parameter.is_meta:
             account.cast[name] = parameter.dtype
-            _assign(model, name, parameter.detach().to(dtype))
+            _assign(model, name, parameter.detach().to(wanted))
     model.tie_weights()
     return dtype
 

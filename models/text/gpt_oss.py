@@ -14,6 +14,7 @@ from torch import nn
 
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.layers.linear import linear
+from tfcli.models.layers.norms import RMSNormRoundedLast
 from tfcli.models.layers.routing import SoftmaxRouter
 from tfcli.models.rules import Rename, Stack, Transpose
 from tfcli.models.text.sparse import ATTENTION, BalancedModel
@@ -59,6 +60,10 @@ class GptOssModel(BalancedModel):
         blocks="layers",
         groups=(*ATTENTION, ("mlp.experts.*.gate_up_proj",), ("mlp.experts.*.down_proj",)),
     )
+
+    def make_norm(self, config: Any) -> nn.Module:
+        """See `LlamaModel.make_norm`."""
+        return RMSNormRoundedLast(config.hidden_size, config.rms_norm_eps)
 
     def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""

@@ -12,7 +12,7 @@ from torch import nn
 
 from tfcli.models.context import Context
 from tfcli.models.layers.mlp import GatedMLP
-from tfcli.models.layers.norms import RMSNorm
+from tfcli.models.layers.norms import RMSNormRoundedLast
 from tfcli.models.text.llama import LlamaModel
 
 
@@ -48,13 +48,17 @@ class Olmo2Block(nn.Module):
 class Olmo2Model(LlamaModel):
     """Llama's body with OLMo 2's blocks."""
 
+    def make_norm(self, config: Any) -> nn.Module:
+        """See `LlamaModel.make_norm`."""
+        return RMSNormRoundedLast(config.hidden_size, config.rms_norm_eps)
+
     def attention_options(self, config: Any, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
         heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
         return {
             "bias": config.attention_bias,
-            "q_norm": RMSNorm(heads * config.head_dim, config.rms_norm_eps),
-            "k_norm": RMSNorm(kv_heads * config.head_dim, config.rms_norm_eps),
+            "q_norm": RMSNormRoundedLast(heads * config.head_dim, config.rms_norm_eps),
+            "k_norm": RMSNormRoundedLast(kv_heads * config.head_dim, config.rms_norm_eps),
             "norm_whole": True,
         }
 
