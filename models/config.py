@@ -16,6 +16,7 @@ from tfcli.models.config_values import (
     check_values,
     decode_floats,
     encode_floats,
+    field_types,
 )
 from tfcli.models.errors import ModelError, hint
 from tfcli.models.limits import LIMIT, MAX_LABELS, MAX_LAYERS
@@ -235,8 +236,9 @@ class ModelConfig:
         return tuple(sorted({*own, "num_labels"} - {"quantization", "architectures"}))
 
     def __post_init__(self) -> None:
+        types = _types(self)
         for field in _own_fields(type(self)):
-            check_type(self.spelling(field.name), getattr(self, field.name), str(field.type))
+            check_type(self.spelling(field.name), getattr(self, field.name), types[field.name])
         self.complete()
         self.check()
 
@@ -247,9 +249,10 @@ class ModelConfig:
         """Refuse values that contradict each other. Families add their own checks."""
         for name in ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings"):
             require(getattr(self, name) >= 1, self.spelling(name), "must be at least 1")
+        types = _types(self)
         for field in _own_fields(type(self)):
             value = getattr(self, field.name)
-            if isinstance(value, int) and field.type in ("int", "int | None"):
+            if isinstance(value, int) and types[field.name] in (int, int | None):
                 key = self.spelling(field.name)
                 require(value <= LIMIT, key, f"is {value:,}, more than {LIMIT:,}")
         require(self.num_hidden_layers >= 0, self.spelling("num_hidden_layers"), "is negative")
@@ -369,6 +372,11 @@ def config_from_recipe(data: Mapping[str, Any]) -> ModelConfig:
 
 def _own_fields(cls: type[ModelConfig]) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(cls) if field.name != "extra"]
+
+
+def _types(config: ModelConfig) -> dict[str, Any]:
+    kind: Any = type(config)
+    return field_types(kind)
 
 
 def _required(field: dataclasses.Field[Any], values: Mapping[str, Any]) -> bool:
