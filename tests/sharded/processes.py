@@ -1,0 +1,28 @@
+"""Scripts in two processes, as torchrun starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def in_two_processes(script: str, *arguments: object) -> list[dict[str, Any]]:
+    """Run a script of this folder in two processes.
+
+    Returns:
+        what each printed, a line of JSON
+    """
+    command = [
+        *[sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+        *[str(Path(__file__).with_name(script)), *map(str, arguments)],
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}  # noqa: PTH109
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(lines) == 2, done.stdout
+    return sorted(lines, key=lambda line: line["rank"])
