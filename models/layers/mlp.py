@@ -20,6 +20,8 @@ class GatedMLP(nn.Module):
         dropout: on the output.
     """
 
+    divides = True  # each inner value by itself, see `tensor_parallel`
+
     def __init__(
         self,
         hidden_size: int,
@@ -74,6 +76,8 @@ class PlainMLP(nn.Module):
         dropout: on the output.
         names: what checkpoints call the two linears.
     """
+
+    divides = True
 
     def __init__(
         self,
