@@ -102,7 +102,7 @@ def _pairs(model: Model) -> Iterator[tuple[str, tuple[Group, Group]]]:
         stages = [stage.groups for stage in walk.stages(block)]
         for firsts, seconds in zip(stages[::2], stages[1::2], strict=False):
             if len(firsts) != len(seconds):
-                raise _whole(model, f"{path}.{firsts[0][0]}", "not one linear takes what each of them gives")
+                raise _whole(model, f"{path}.{firsts[0][0]}", "not every one has a next")
             for pair in zip(firsts, seconds, strict=True):
                 _require_divides(model, path, block, pair)
                 yield path, pair
