@@ -1,10 +1,12 @@
 """Run by torchrun: load a folder cut for tensor parallelism, and compare logits and gradients.
 
-Arguments: the folder, and a file with token ids, logits and gradients that one process computes.
+Arguments: the folder, a file with token ids, logits and gradients that one process computes,
+and the folder of what is found.
 """
 
 import json
 import sys
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -16,7 +18,7 @@ from tfcli.models.cache import DynamicCache
 from tfcli.models.tensor_parallel import parallelize
 
 
-def main(folder: str, expected: str) -> None:
+def main(folder: str, expected: str, results: str) -> None:
     dist.init_process_group("gloo")
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     model = load_model(folder, task=None, spread=lambda model: parallelize(model, mesh))
@@ -32,13 +34,12 @@ def main(folder: str, expected: str) -> None:
         whole = whole.full_tensor() if isinstance(whole, DTensor) else whole
         apart = max(apart, float((whole - gradients[name]).abs().max()))
     result = {
-        "rank": dist.get_rank(),
         "difference": float((found - logits).abs().max()),
         "with a cache": float((torch.cat(steps, 1) - logits).abs().max()),
         "gradients": apart,
         "cut": sum(isinstance(parameter, DTensor) for parameter in model.parameters()),
     }
-    print(json.dumps(result), flush=True)
+    Path(results, f"{dist.get_rank()}.json").write_text(json.dumps(result))
     dist.destroy_process_group()
 
 

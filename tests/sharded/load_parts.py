@@ -1,10 +1,12 @@
 """Run by torchrun: load a folder into a model that is fully sharded, and compare its logits.
 
-Arguments: the folder, and a file with token ids and the logits that one process computes.
+Arguments: the folder, a file with token ids and the logits that one process computes,
+and the folder of what is found.
 """
 
 import json
 import sys
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -16,7 +18,7 @@ from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.io.opened import Reader
 
 
-def main(folder: str, expected: str) -> None:
+def main(folder: str, expected: str, results: str) -> None:
     dist.init_process_group("gloo")
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     read = 0
@@ -43,7 +45,6 @@ def main(folder: str, expected: str) -> None:
     model(ids, labels=ids, return_logits=False).loss.backward()
     gradients = all(isinstance(parameter.grad, DTensor) for parameter in model.parameters())
     result = {
-        "rank": dist.get_rank(),
         "read": read,
         "held": held,
         "difference": float((found - logits).abs().max()),
@@ -52,7 +53,7 @@ def main(folder: str, expected: str) -> None:
         ),
         "gradients": gradients,
     }
-    print(json.dumps(result), flush=True)
+    Path(results, f"{dist.get_rank()}.json").write_text(json.dumps(result))
     dist.destroy_process_group()
 
 
