@@ -17,6 +17,7 @@ from tfcli.models.config_values import (
     check_values,
     decode_floats,
     encode_floats,
+    field_types,
 )
 from tfcli.models.errors import ModelError, hint
 from tfcli.models.limits import LIMIT, MAX_LABELS, MAX_LAYERS
@@ -202,9 +203,9 @@ class BaseConfig:
         return tuple(sorted({*own, "num_labels"} - {"quantization", "architectures"}))
 
     def __post_init__(self) -> None:
+        types = _types(self)
         for field in _own_fields(type(self)):
-            if field.name not in self.nested:  # `read_nested` has checked these
-                check_type(self.spelling(field.name), getattr(self, field.name), str(field.type))
+            check_type(self.spelling(field.name), getattr(self, field.name), types[field.name])
         self.complete()
         self.check()
 
@@ -213,9 +214,10 @@ class BaseConfig:
 
     def check(self) -> None:
         """Refuse values that contradict each other. Families add their own checks."""
+        types = _types(self)
         for field in _own_fields(type(self)):
             value, key = getattr(self, field.name), self.spelling(field.name)
-            if isinstance(value, int) and field.type in ("int", "int | None"):
+            if isinstance(value, int) and types[field.name] in (int, int | None):
                 require(value <= LIMIT, key, f"is {value:,}, more than {LIMIT:,}")
         require(self.initializer_range >= 0, "initializer_range", "is negative")
         require(
@@ -373,6 +375,11 @@ def _known_keys_only(data: Mapping[str, Any], path: str) -> type[BaseConfig]:
 
 def _own_fields(cls: type[BaseConfig]) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(cls) if field.name != "extra"]
+
+
+def _types(config: BaseConfig) -> dict[str, Any]:
+    kind: Any = type(config)
+    return field_types(kind)
 
 
 def _required(field: dataclasses.Field[Any], values: Mapping[str, Any]) -> bool:

@@ -1,13 +1,17 @@
-"""Values of a config.json: numbers that JSON lacks, and values checked against annotations.
+"""Values of a config.json: numbers that JSON lacks, and values checked against types.
 
 Nothing here imports torch.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, Union
 
 from tfcli.models.errors import ModelError
 from tfcli.models.limits import MAX_CONFIG_DEPTH, MAX_CONFIG_TEXT, MAX_POWER
@@ -69,50 +73,121 @@ def encode_floats(value: Any) -> Any:
     return [encode_floats(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "int": int,
-    "float": (int, float),
-    "bool": bool,
-    "str": str,
-    "None": type(None),
-    "list": list,
-    "dict": dict,
-    "Any": object,
-}
+_PLAIN = (int, float, bool, str, NoneType, list, dict)
 
 
-def check_type(key: str, value: Any, annotation: str, what: str = "") -> None:
-    """Check a value of a JSON file against a field's annotation (`int | None`, `list[str]`).
+@cache
+def field_types(config: type[Any]) -> dict[str, Any]:
+    """Field of a config class -> the type that its annotation stands for.
+
+    Raises:
+        ModelError: a name that its module does not have, or a type that no value of a config.json
+            is checked against.
+    """
+    try:
+        hints = typing.get_type_hints(config)
+    except NameError as error:
+        raise ModelError(
+            f"the types of its fields cannot be told: {error}",
+            where=config.__name__,
+            fix="import what the annotations name, outside of `if TYPE_CHECKING`",
+        ) from error
+    found = {field.name: hints[field.name] for field in dataclasses.fields(config)}
+    for name, hint in found.items():
+        unknown = next((one for one in _parts(hint) if not _is_known(one)), None)
+        if unknown is not None:
+            raise ModelError(
+                f"the field {name} has the type {_named(unknown)}, which no value is checked for",
+                where=config.__name__,
+                fix="known are int, float, bool, str, None, list, tuple, dict, Literal, Any, "
+                "configs, and unions of these",
+            )
+    return found
+
+
+def check_type(key: str, value: Any, hint: Any, what: str = "") -> None:
+    """Check a value of a JSON file against a field's type (`int | None`, `list[str]`).
+
+    JSON has no tuples: a list takes the place of one.
 
     Args:
+        hint: as `field_types` gives it.
         what: what the value is called; the key, where nothing is given.
+
+    Raises:
+        ModelError: it is of none of the types, or an entry of it is not.
     """
-    parts = _split_union(annotation)
-    options = [part.split("[")[0].strip() for part in parts]
-    for option, part in zip(options, parts, strict=True):
-        if isinstance(value, bool) and option != "bool":
-            continue  # True is an int for Python, not for a reader of config.json
-        if option == "float" and isinstance(value, int) and abs(value) > _LARGEST:
-            continue  # no float is as large
-        if isinstance(value, float) and math.isnan(value):
-            continue
-        if isinstance(value, list) and option == "list" and "[" in part:
-            for one in value:
-                check_type(key, one, part[part.index("[") + 1 : -1], f"an entry of {key}")
-        if isinstance(value, _TYPES[option]):
-            return
+    options = _options(hint)
+    if any(_fits(key, value, option) for option in options):
+        return
     shown = repr(value) if len(repr(value)) < 60 else type(value).__name__
-    raise ModelError(
-        f"{what or key} must be {' or '.join(options)}, not {shown}", where=f"{WHERE}, key {key}"
-    )
+    wanted = " or ".join(map(_named, options))
+    raise ModelError(f"{what or key} must be {wanted}, not {shown}", where=f"{WHERE}, key {key}")
 
 
-def _split_union(annotation: str) -> list[str]:
-    """Split `int | dict[str, int | None]` at its outer bars."""
-    parts, depth, start = [], 0, 0
-    for index, char in enumerate(annotation):
-        depth += (char == "[") - (char == "]")
-        if char == "|" and depth == 0:
-            parts.append(annotation[start:index])
-            start = index + 1
-    return [part.strip() for part in (*parts, annotation[start:])]
+def _fits(key: str, value: Any, option: Any) -> bool:
+    """Whether a value is of a type that is no union; its entries are checked where it is."""
+    kind, entries = typing.get_origin(option) or option, typing.get_args(option)
+    if kind in (Any, object):
+        return True
+    if kind is Literal:
+        return any(type(value) is type(one) and value == one for one in entries)
+    if isinstance(value, bool) and kind is not bool:
+        return False  # True is an int for Python, not for a reader of config.json
+    if kind is float:
+        return isinstance(value, (int, float)) and abs(value) <= math.inf and not _too_large(value)
+    if kind is tuple:
+        return isinstance(value, (list, tuple)) and _fill(key, value, entries)
+    if not isinstance(value, kind):
+        return False
+    if kind is list and entries:
+        for one in value:
+            check_type(key, one, entries[0], f"an entry of {key}")
+    return True
+
+
+def _too_large(value: float) -> bool:
+    """Whether it is an integer that no float is as large as."""
+    return isinstance(value, int) and abs(value) > _LARGEST
+
+
+def _fill(key: str, value: Sequence[Any], entries: tuple[Any, ...]) -> bool:
+    """Whether a tuple has as many entries as its type says; each is checked."""
+    if len(entries) == 2 and entries[1] is Ellipsis:
+        entries = (entries[0],) * len(value)
+    if entries and len(entries) != len(value):
+        return False
+    for one, hint in zip(value, entries, strict=False):
+        check_type(key, one, hint, f"an entry of {key}")
+    return True
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; the type itself where it is none."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """The types that a type is made of, without unions."""
+    for option in _options(hint):
+        yield option
+        if typing.get_origin(option) is not Literal:
+            for inner in typing.get_args(option):
+                yield from () if inner is Ellipsis else _parts(inner)
+
+
+def _is_known(hint: Any) -> bool:
+    kind = typing.get_origin(hint) or hint
+    return kind in (*_PLAIN, tuple, Literal, Any, object) or dataclasses.is_dataclass(kind)
+
+
+def _named(hint: Any) -> str:
+    """What a type is called in an error."""
+    kind = typing.get_origin(hint) or hint
+    if kind is NoneType:
+        return "None"
+    if kind is Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
+    if kind is tuple and Ellipsis not in typing.get_args(hint):
+        return f"a list of {len(typing.get_args(hint))}" if typing.get_args(hint) else "list"
+    return "list" if kind is tuple else getattr(kind, "__name__", str(kind))

@@ -67,9 +67,13 @@ class Family:
             )
         return _joined(self.names[task], _load(self.heads[task]), _load(self.backbone))
 
-    def stays_fp32(self, name: str, dtype: str) -> bool:
-        """Whether the parameter `name` stays in fp32 when the weights are cast to `dtype`."""
-        return any(re.search(part, name) and dtype in kept for part, kept in self.keep_fp32.items())
+    def cast_to(self, name: str, dtype: str) -> str:
+        """The type that a parameter gets when a model's weights are cast to `dtype`: the one rule
+        for files that are written and for weights in memory. Types as torch names them."""
+        for part, refused in self.keep_fp32.items():
+            if dtype in refused and re.search(part, name):
+                return "float32"
+        return dtype
 
     def task_of(self, architectures: list[str] | None) -> str:
         """The task that a checkpoint was saved for; the family's first where it does not say.

@@ -19,6 +19,14 @@ from tfcli.models.matching import LoadAccount, check_ties, match_names, some
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
 from tfcli.models.rules import Place, stacked
+from tfcli.models.sharding import (
+    Unread,
+    fitted,
+    is_spread,
+    part_of,
+    read_part,
+    spread_like,
+)
 
 _FEW = 1_000  # parameters: as many are made in a tenth of a second
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -104,11 +112,15 @@ def load_weights(
 ) -> LoadAccount:
     """Put the tensors of a checkpoint in place. Tensors of the right dtype are not copied.
 
+    Where the model is spread over processes, each fills what it holds; see `sharding`.
+
     Args:
         model: from `build`.
-        source: names as in the checkpoint; read once each, in its order.
+        source: names as in the checkpoint; read once each, in its order, and only in part where it
+            can (`PartlyRead`) and a process holds no more.
         dtype: of the parameters; None keeps the checkpoint's, and where parameters differ, gives
-            all of them the one that most bytes have.
+            all of them the one that most bytes have. In a type of 16 bits, those that the family
+            keeps in fp32 are in fp32; see `Family.cast_to`.
         device: where the model goes.
         new_head: give the task's head new random values where the checkpoint lacks it.
         seed: of these values.
@@ -143,7 +155,9 @@ def load_weights(
     if dtype is None:
         dtype = _one_dtype(model, account)
     for name in fresh:
-        _assign(model, name, random_values(model, name, seed).to(device, dtype))
+        _assign(
+            model, name, random_values(model, name, seed).to(device, _cast_to(model, name, dtype))
+        )
         account.initialized.append(name)
     for name, value in defaults.items():
         _assign(model, name, value.to(device))
@@ -171,7 +185,7 @@ def initialize(
     Args:
         model: from `build`.
         seed: equal seeds give equal weights.
-        dtype: of the parameters.
+        dtype: of the parameters, but those that the family keeps in fp32.
         device: where the model goes.
 
     Returns:
@@ -179,7 +193,8 @@ def initialize(
     """
     with torch.no_grad():
         for name, _ in list(model.named_parameters()):
-            _assign(model, name, random_values(model, name, seed).to(device, dtype))
+            values = random_values(model, name, seed)
+            _assign(model, name, values.to(device, _cast_to(model, name, dtype)))
     for name, value in {**_first_buffers(model), **_defaults(model)}.items():
         _assign(model, name, value.to(device))
     model.tie_weights()
@@ -219,20 +234,30 @@ def _fill(
     left = Counter(place.name for place in plan.values())
     held: dict[str, torch.Tensor] = {}  # stacks, read once for all that are in them
     for name, place in plan.items():
-        stored = held.pop(place.name) if place.name in held else source[place.name]
+        slot = expected[name]
+        stored: torch.Tensor | Unread | None = _unread(source, place.name, slot)
+        if stored is None:
+            stored = held.pop(place.name) if place.name in held else source[place.name]
         left[place.name] -= 1
-        if left[place.name]:
+        if left[place.name] and isinstance(stored, torch.Tensor):
             held[place.name] = stored
         if place.index is not None and stored.shape[0] != stacks[place.name]:
             wrong.append(f"{place.name} stacks {stored.shape[0]}, not {stacks[place.name]}")
             continue
-        tensor = place.read(stored)
-        problem = _mismatch(expected[name], tensor)
+        problem = _mismatch(slot, place.shape(stored.shape), stored.dtype)
         if problem:
             wrong.append(f"{place.name} {problem}")
             continue
-        target = dtype if dtype is not None and isinstance(expected[name], nn.Parameter) else None
-        _assign(model, name, _placed(name, tensor, target, device, account))
+        target = None
+        if dtype is not None and isinstance(slot, nn.Parameter):
+            target = _cast_to(model, name, dtype)
+        if isinstance(stored, torch.Tensor):
+            tensor = _placed(name, place.read(stored), target, device, account)
+        else:
+            assert is_spread(slot), "only then are parts read"
+            part = read_part(stored, place, part_of(slot))
+            tensor = spread_like(slot, _placed(name, part, target, device, account))
+        _assign(model, name, tensor)
         account.loaded.append(name)
     if wrong:
         raise ModelError(
@@ -242,18 +267,24 @@ def _fill(
         )
 
 
-def _mismatch(slot: torch.Tensor, tensor: torch.Tensor) -> str | None:
+def _unread(source: object, name: str, slot: torch.Tensor) -> Unread | None:
+    """A stored tensor of which only this process's part is to be read."""
+    unread = getattr(source, "unread", None)
+    return unread(name) if unread is not None and is_spread(slot) else None
+
+
+def _mismatch(slot: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> str | None:
     """What keeps a tensor from filling a slot of the model, or None."""
-    if tensor.shape != slot.shape:
-        return f"has shape {list(tensor.shape)}, the config asks for {list(slot.shape)}"
+    if shape != slot.shape:
+        return f"has shape {list(shape)}, the config asks for {list(slot.shape)}"
     if slot.dtype in _FLOATS:
-        fits = tensor.dtype in _FLOATS
+        fits = dtype in _FLOATS
     else:
-        fits = tensor.dtype == slot.dtype
+        fits = dtype == slot.dtype
     if fits:
         return None
     wanted = "a float dtype" if slot.dtype in _FLOATS else str(slot.dtype).removeprefix("torch.")
-    return f"is {str(tensor.dtype).removeprefix('torch.')}, the model needs {wanted}"
+    return f"is {str(dtype).removeprefix('torch.')}, the model needs {wanted}"
 
 
 def _placed(
@@ -270,19 +301,30 @@ def _placed(
     return tensor.to(device)
 
 
+def _cast_to(model: Model, name: str, dtype: torch.dtype) -> torch.dtype:
+    """The type that a parameter has in a model of the type `dtype`."""
+    family = get_family(model.config.model_type)
+    wanted: torch.dtype = getattr(torch, family.cast_to(name, str(dtype).removeprefix("torch.")))
+    return wanted
+
+
 def _one_dtype(model: Model, account: LoadAccount) -> torch.dtype:
-    """Give all parameters the dtype that most of their bytes have, so that they can be mixed."""
+    """Give all parameters the dtype that most of their bytes have, so that they can be mixed.
+
+    Those that are fp32 among halves in any case are not asked.
+    """
     held: Counter[torch.dtype] = Counter()
-    for parameter in model.parameters():
-        if not parameter.is_meta:
+    for name, parameter in model.named_parameters():
+        if not parameter.is_meta and _cast_to(model, name, torch.float16) == torch.float16:
             held[parameter.dtype] += parameter.nbytes
     if not held:
         return torch.float32
     dtype = held.most_common(1)[0][0]
     for name, parameter in list(model.named_parameters()):
-        if parameter.dtype != dtype and not parameter.is_meta:
+        wanted = _cast_to(model, name, dtype)
+        if parameter.dtype != wanted and not parameter.is_meta:
             account.cast[name] = parameter.dtype
-            _assign(model, name, parameter.detach().to(dtype))
+            _assign(model, name, parameter.detach().to(wanted))
     model.tie_weights()
     return dtype
 
@@ -290,10 +332,7 @@ def _one_dtype(model: Model, account: LoadAccount) -> torch.dtype:
 def _assign(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
-    slot = getattr(module, leaf)
-    if isinstance(slot, nn.Parameter):
-        tensor = nn.Parameter(tensor, requires_grad=slot.requires_grad)
-    setattr(module, leaf, tensor)
+    setattr(module, leaf, fitted(getattr(module, leaf), tensor))
 
 
 def _require_filled(model: nn.Module) -> None:

@@ -44,35 +44,37 @@ def token_loss(
     Returns:
         []
     """
-    reduction = "mean" if num_target_tokens is None else "sum"
-    loss = F.cross_entropy(
+    summed = F.cross_entropy(
         logits.flatten(0, -2).float(),
         labels.flatten(),
         ignore_index=IGNORED,
-        reduction=reduction,
+        reduction="sum",
     )
-    return loss if num_target_tokens is None else loss / num_target_tokens
+    return mean_over(summed, labels, num_target_tokens)
 
 
-def causal_lm_loss(
-    logits: torch.Tensor,
+def mean_over(
+    summed: torch.Tensor,
     labels: torch.Tensor,
     num_target_tokens: int | torch.Tensor | None = None,
-    segment_ids: torch.Tensor | None = None,
-    aux_loss: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Each position predicts the label one place on. Arguments as in `token_loss`.
+    """A summed loss over the labels that count, or over `num_target_tokens`; see `token_loss`."""
+    if num_target_tokens is None:
+        num_target_tokens = (labels != IGNORED).sum()
+    return summed / num_target_tokens
 
-    With `segment_ids` [b, s], the last token of a packed text predicts nothing. `aux_loss` is added
-    as `with_aux_loss` says.
+
+def next_labels(labels: torch.Tensor, segment_ids: torch.Tensor | None = None) -> torch.Tensor:
+    """What each position is to predict: the label one place on, and -100 at the end. [b, s]
+
+    With `segment_ids` [b, s], the last token of a packed text predicts nothing.
     """
     # The labels move, not the logits: a slice of the logits would be a large copy.
     shifted = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
     if segment_ids is not None:
         next_text = F.pad(segment_ids[:, 1:] != segment_ids[:, :-1], (0, 1), value=True)
         shifted = shifted.masked_fill(next_text, IGNORED)
-    loss = token_loss(logits, shifted, num_target_tokens)
-    return with_aux_loss(loss, aux_loss, shifted, num_target_tokens)
+    return shifted
 
 
 def with_aux_loss(

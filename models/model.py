@@ -13,6 +13,7 @@ from tfcli.models import parts
 from tfcli.models.backbone import Backbone
 from tfcli.models.cache import Cache, make_cache
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.chunked_loss import chunked_token_loss
 from tfcli.models.config import BaseConfig
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
@@ -48,7 +49,7 @@ class Model(nn.Module):
         "output_hidden_states",
         "output_attentions",
     )
-    keywords: ClassVar[tuple[str, ...]] = ()
+    keywords: ClassVar[tuple[str, ...]] = ("return_logits",)
 
     config: BaseConfig
 
@@ -203,6 +204,25 @@ class Model(nn.Module):
         owner, inner = parts.owner_of(self.body, inner)
         return bool(inner.startswith(owner.optional))
 
+    def logits_of(self, states: torch.Tensor) -> torch.Tensor:
+        """The scores of words at some states, in heads that predict words: what `forward` makes
+        of its states, for those who want them a few at a time.
+
+        Args:
+            states (Tensor): [..., d], such as `ModelOutput.last_hidden_state`.
+
+        Returns:
+            [..., vocab]
+
+        Raises:
+            ModelError: the head predicts no words.
+        """
+        raise ModelError(
+            f"a {self.task} model has no scores of words, so its loss needs its logits",
+            where=type(self).__name__,
+            fix="leave out return_logits",
+        )
+
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
@@ -224,6 +244,8 @@ class Model(nn.Module):
             segment_ids (Tensor): [b, s], for several texts packed into a row; see `Sight`.
             inputs_embeds (Tensor): [b, s, d], in place of the family's main input, before
                 positions are added.
+            return_logits: without, the output has `last_hidden_state` in their place. A head that
+                predicts words makes them a few at a time, by `logits_of`, also for its loss.
             output_hidden_states: return them.
             output_attentions: return attention weights, which forgoes the fused backends.
             inputs: these, and what else the head (`takes`, `keywords`) and the backbone
@@ -258,9 +280,14 @@ class Model(nn.Module):
             labels: as `forward` was given them.
             num_target_tokens: the same.
         """
+        more = {} if num_target_tokens is None else {"num_target_tokens": num_target_tokens}
+        if not inputs.get("return_logits", True):
+            output.last_hidden_state = x
+            if labels is not None:
+                output.loss = chunked_token_loss(self.logits_of, x, labels, **more)
+            return
         output.logits = self.answer(x, inputs)
         if labels is not None:
-            more = {} if num_target_tokens is None else {"num_target_tokens": num_target_tokens}
             output.loss = self.loss(output.logits, labels, **more)
 
     def answer(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:

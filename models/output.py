@@ -29,7 +29,8 @@ class ModelOutput(Mapping[str, Any]):
         encoder_attentions (tuple[Tensor, ...]): as `attentions`.
         cache (Cache): the key/value cache that was given, now longer.
         aux_loss (Tensor): [], what the backbone adds to the loss, in families with one.
-        last_hidden_state (Tensor): [b, s, d], the states after the final norm, of a tower.
+        last_hidden_state (Tensor): [b, s, d], the states after the final norm: of a tower, or what
+            the logits are computed from, where these were not asked for (`return_logits=False`).
         pooler_output (Tensor): [b, d], one state for each image or text, of a tower.
         feature_maps (tuple[Tensor, ...]): [b, d, h, w] each, of the layers in `out_features`.
         image_embeds (Tensor): [images, d], in the space that two towers share, of length 1.

@@ -33,6 +33,11 @@ class Place:
         part = stored if self.index is None else stored[self.index]
         return part.t() if self.transposed else part
 
+    def shape(self, stored: Sequence[int]) -> tuple[int, ...]:
+        """The parameter's shape from that of the stored tensor."""
+        part = tuple(stored) if self.index is None else tuple(stored[1:])
+        return part[::-1] if self.transposed else part
+
     def write(self, tensor: torch.Tensor) -> torch.Tensor:
         """The inverse of `read`, for one element of a stack where it is one."""
         return tensor.t() if self.transposed else tensor

@@ -42,7 +42,8 @@ def plan_export(model: Model, *, dtype: torch.dtype | None = None) -> list[Expor
 
     Args:
         model: whose tensors are on any device.
-        dtype: of floating-point parameters; None keeps theirs.
+        dtype: of floating-point parameters, but those that the family keeps in fp32; None keeps
+            theirs.
 
     Raises:
         ModelError: the model's experts are stacked.
@@ -52,6 +53,7 @@ def plan_export(model: Model, *, dtype: torch.dtype | None = None) -> list[Expor
             "stacked experts have other names than checkpoints",
             fix="call unstack_experts(model) before saving",
         )
+    family = get_family(model.config.model_type)
     leave_out = {} if diverged_ties(model) else model.active_ties()
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     tensors = {name: t.detach() for name, t in model.state_dict().items() if name not in leave_out}
@@ -59,7 +61,10 @@ def plan_export(model: Model, *, dtype: torch.dtype | None = None) -> list[Expor
     found = []
     for stored_name, names in stacked(places).items():
         first = tensors[names[0]]
-        target = dtype if dtype is not None and names[0] in parameters else first.dtype
+        target = first.dtype
+        if dtype is not None and names[0] in parameters and target != dtype:
+            wanted = family.cast_to(stored_name, str(dtype).removeprefix("torch."))
+            target = getattr(torch, wanted)
         shape = tuple(places[names[0]].write(torch.empty_like(first, device="meta")).shape)
         if places[names[0]].index is not None:
             shape = (len(names), *shape)

@@ -35,7 +35,8 @@ class MultipleChoice(SequenceClassification):
             for name, value in inputs.items()
         }
         output = super().forward(**rows)
-        assert output.logits is not None
+        if output.logits is None:
+            raise ModelError("choices are compared by their logits", fix="leave out return_logits")
         output.logits = output.logits.view(questions, choices)
         if labels is not None:
             output.loss = classification_loss(output.logits, labels, "single_label_classification")

@@ -38,6 +38,7 @@ class Seq2Seq(Model):
     stacks: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
     takes: ClassVar[tuple[str, ...]] = ("output_hidden_states", "output_attentions")
     keywords: ClassVar[tuple[str, ...]] = (
+        *Model.keywords,
         "attention_mask",
         "decoder_input_ids",
         "decoder_inputs_embeds",

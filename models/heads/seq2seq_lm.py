@@ -9,8 +9,9 @@ import torch
 
 from tfcli.models.config import BaseConfig
 from tfcli.models.heads.seq2seq import Seq2Seq
+from tfcli.models.heads.words import answer_words
 from tfcli.models.layers.linear import linear
-from tfcli.models.losses import last_positions, token_loss
+from tfcli.models.losses import last_positions
 from tfcli.models.output import ModelOutput
 
 BIAS = "final_logits_bias"
@@ -71,9 +72,12 @@ class Seq2SeqLM(Seq2Seq):
         labels: torch.Tensor | None,
         num_target_tokens: int | torch.Tensor | None,
     ) -> None:
-        x = self.body.before_logits(last_positions(x, inputs.get("logits_to_keep", 0), labels))
-        output.logits = self.lm_head(x)
+        x = last_positions(x, inputs.get("logits_to_keep", 0), labels)
+        chunks = not inputs.get("return_logits", True)
+        answer_words(self, output, x, labels, num_target_tokens, return_logits=not chunks)
+
+    def logits_of(self, states: torch.Tensor) -> torch.Tensor:
+        logits = self.lm_head(self.body.before_logits(states))
         if self.body_class.logits_bias:
-            output.logits = output.logits + self.get_buffer(BIAS).to(x.dtype)
-        if labels is not None:
-            output.loss = token_loss(output.logits, labels, num_target_tokens)
+            logits = logits + self.get_buffer(BIAS).to(states.dtype)
+        return logits

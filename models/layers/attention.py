@@ -154,6 +154,13 @@ class RotaryAttention(KeyValueLayer):
             backend, head_dim**-0.5 if scale is None else scale, dropout, softcap=softcap
         )
 
+    @property
+    def divides(self) -> bool:
+        """Whether each head is computed by itself once it is projected, for `tensor_parallel`."""
+        norms = [norm for norm in (self.q_norm, self.k_norm) if norm is not None]
+        each = all(p.shape == (self.head_dim,) for norm in norms for p in norm.parameters())
+        return each and not self.norm_whole and self.sinks is None
+
     def add_projections(self, hidden_size: int, width: int, kv_width: int, bias: bool) -> None:
         """Make what `project` uses."""
         self.q_proj = linear(hidden_size, width, bias)

@@ -21,6 +21,8 @@ class GatedMLP(nn.Module):
         dropout: on the output.
     """
 
+    divides = True  # each inner value by itself, see `tensor_parallel`
+
     def __init__(
         self,
         hidden_size: int,
@@ -75,6 +77,8 @@ class PlainMLP(nn.Module):
         dropout: on the output.
         names: what checkpoints call the two linears.
     """
+
+    divides = True
 
     def __init__(
         self,

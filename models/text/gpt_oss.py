@@ -15,6 +15,7 @@ from torch import nn
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.gpt_oss import GptOssConfig
 from tfcli.models.layers.linear import linear
+from tfcli.models.layers.norms import RMSNormRoundedLast
 from tfcli.models.layers.routing import SoftmaxRouter
 from tfcli.models.rules import Rename, Stack, Transpose
 from tfcli.models.text.sparse import ATTENTION, BalancedModel
@@ -62,6 +63,10 @@ class GptOssModel(BalancedModel):
         blocks="layers",
         groups=(*ATTENTION, ("mlp.experts.*.gate_up_proj",), ("mlp.experts.*.down_proj",)),
     )
+
+    def make_norm(self) -> nn.Module:
+        """See `LlamaModel.make_norm`."""
+        return RMSNormRoundedLast(self.config.hidden_size, self.config.rms_norm_eps)
 
     def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""

@@ -27,6 +27,8 @@ class MixtralExpert(nn.Module):
         act: name of the activation.
     """
 
+    divides = True  # as a `GatedMLP` does
+
     def __init__(self, hidden_size: int, intermediate_size: int, act: str) -> None:
         super().__init__()
         self.w1 = linear(hidden_size, intermediate_size, bias=False)

@@ -12,7 +12,7 @@ from torch import nn
 
 from tfcli.models.configs.olmo2 import Olmo2Config
 from tfcli.models.context import Context
-from tfcli.models.layers.norms import RMSNorm
+from tfcli.models.layers.norms import RMSNormRoundedLast
 from tfcli.models.text.llama import LlamaModel
 
 
@@ -50,14 +50,18 @@ class Olmo2Model(LlamaModel):
 
     config: Olmo2Config
 
+    def make_norm(self) -> nn.Module:
+        """See `LlamaModel.make_norm`."""
+        return RMSNormRoundedLast(self.config.hidden_size, self.config.rms_norm_eps)
+
     def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
         config = self.config
         heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
         return {
             "bias": config.attention_bias,
-            "q_norm": RMSNorm(heads * config.head_dim, config.rms_norm_eps),
-            "k_norm": RMSNorm(kv_heads * config.head_dim, config.rms_norm_eps),
+            "q_norm": RMSNormRoundedLast(heads * config.head_dim, config.rms_norm_eps),
+            "k_norm": RMSNormRoundedLast(kv_heads * config.head_dim, config.rms_norm_eps),
             "norm_whole": True,
         }
 

@@ -27,7 +27,7 @@ from tfcli.models.layers.activations import activation
 from tfcli.models.layers.embeddings import Embedding, embed_inputs
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.masks import AttentionMask
-from tfcli.models.layers.norms import RMSNorm
+from tfcli.models.layers.norms import RMSNormOfWeight
 from tfcli.models.layers.relative_bias import RelativeBias
 
 
@@ -94,7 +94,10 @@ class T5MLP(nn.Module):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         first, *gated = (getattr(self, name)(x) for name in self.names)
         inner = self.act(first)
-        return self.wo(self.dropout(inner * gated[0] if gated else inner))
+        inner = self.dropout(inner * gated[0] if gated else inner)
+        if isinstance(self.wo, nn.Linear):  # in fp32 among float16: its products are too large
+            inner = inner.to(self.wo.weight.dtype)
+        return self.wo(inner)
 
 
 class T5Part(nn.Module):
@@ -102,7 +105,7 @@ class T5Part(nn.Module):
 
     def __init__(self, config: T5LikeConfig) -> None:
         super().__init__()
-        self.layer_norm = RMSNorm(config.hidden_size, config.layer_norm_epsilon)
+        self.layer_norm = RMSNormOfWeight(config.hidden_size, config.layer_norm_epsilon)
         self.dropout = nn.Dropout(config.dropout_rate)
 
     def add(self, x: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
@@ -186,7 +189,7 @@ class T5Stack(Backbone[T5LikeConfig]):
         self.block = nn.ModuleList(
             T5Block(config, layer, attention, decoder=decoder) for layer in range(layers or 0)
         )
-        self.final_layer_norm = RMSNorm(config.hidden_size, config.layer_norm_epsilon)
+        self.final_layer_norm = RMSNormOfWeight(config.hidden_size, config.layer_norm_epsilon)
         self.dropout = nn.Dropout(config.dropout_rate)
 
     def embed(self, **inputs: Any) -> torch.Tensor:

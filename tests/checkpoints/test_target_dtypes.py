@@ -9,13 +9,19 @@ import pytest
 import torch
 import transformers
 
+from tests.dequantize.test_dequantize import dequantize, quantized
+from tests.merge.adapters import by_hand, merge
 from tests.models.tiny import FIRST, content, tiny_model
+from tests.quantize.test_run import MIXTURES
+from tfcli.average.spec import AverageSpec
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.folder import save_model
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.target_dtypes import target_dtypes
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec
+from tfcli.models.loading import build, initialize
+from tfcli.models.registry import read_config
 from tfcli.recipe.execute import execute
 
 TYPES = {"F16": torch.float16, "BF16": torch.bfloat16}
@@ -79,6 +85,57 @@ def test_of_other_families_nothing_is_kept(model_type):
     held = view({"model_type": model_type}, {"norm.weight": "F32"})
     assert target_dtypes(held, "F16") == {"norm.weight": "F16"}
     assert target_dtypes(held, None) == {"norm.weight": "F32"}
+
+
+T5 = {
+    "model_type": "t5",
+    "vocab_size": 48,
+    "d_model": 32,
+    "d_kv": 16,
+    "d_ff": 64,
+    "num_layers": 1,
+    "num_heads": 2,
+}
+
+
+def t5_folder(folder: Path, seed: int) -> Path:
+    save_model(initialize(build(read_config(T5)), seed), folder)
+    return folder
+
+
+def written(folder: Path, ending: str = ".wo.weight") -> tuple[set[str], set[str]]:
+    """The types of the tensors that end so, and of the others."""
+    infos = list(open_tensors(folder).infos())
+    kept = {info.dtype for info in infos if info.name.endswith(ending)}
+    return kept, {info.dtype for info in infos if not info.name.endswith(ending)}
+
+
+def test_averaging_keeps_them(tmp_path):
+    sources = [str(t5_folder(tmp_path / name, seed)) for seed, name in enumerate("ab")]
+    spec = AverageSpec(sources=sources, output=str(tmp_path / "out"), dtype="fp16")
+    execute(spec, Console.silent())
+    assert written(tmp_path / "out") == ({"F32"}, {"F16"})
+
+
+def test_merging_keeps_them(tmp_path):
+    base = t5_folder(tmp_path / "base", 0)
+    factors = {
+        f"{module}.lora_{side}.weight": torch.ones(size)
+        for module, rows, columns in (
+            ("encoder.block.0.layer.0.SelfAttention.q", 32, 32),
+            ("encoder.block.0.layer.1.DenseReluDense.wo", 32, 64),
+        )
+        for side, size in (("A", (2, columns)), ("B", (rows, 2)))
+    }
+    result = merge(base, by_hand(tmp_path / "lora", factors), tmp_path / "out", dtype="fp16")
+    assert result.merged == 2
+    assert written(tmp_path / "out") == ({"F32"}, {"F16"})
+
+
+def test_dequantizing_keeps_them(tmp_path):
+    source = quantized(tmp_path / "q", MIXTURES["gpt_oss"])
+    dequantize(source, tmp_path / "out", dtype="fp16")
+    assert written(tmp_path / "out", "norm.weight") == ({"F32"}, {"F16"})
 
 
 def test_a_converted_folder_has_them_in_fp32(tmp_path):

@@ -58,7 +58,7 @@ def test_each_token_is_masked_once():
     ids = torch.randint(4, 320, (2, 12), generator=torch.Generator().manual_seed(0))
     scored = 9
     rows = torch.cat((torch.full((2, 1), CLS), ids), 1)
-    found = masked_tokens(MASK, [SEP])(bert, rows, scored).view(2, scored, -1)
+    found = bert.logits_of(masked_tokens(MASK, [SEP])(bert, rows, scored)).view(2, scored, -1)
     for token in range(scored):
         whole = torch.cat((rows, torch.full((2, 1), SEP)), 1)
         hidden = [at for at in range(scored) if at % PASSES == token % PASSES]
@@ -72,7 +72,7 @@ def test_each_token_is_masked_once():
 def test_a_decoder_goes_on_from_what_the_encoder_reads():
     t5 = model(T5)
     ids = torch.randint(4, 320, (2, 8), generator=torch.Generator().manual_seed(0))
-    found = decoded_tokens((START,), [SEP])(t5, ids, 3).view(2, 3, -1)
+    found = t5.logits_of(decoded_tokens((START,), [SEP])(t5, ids, 3)).view(2, 3, -1)
     source = torch.cat((ids[:, :5], torch.full((2, 1), SEP)), 1)
     for token in range(3):
         target = torch.cat((torch.full((2, 1), START), ids[:, 5 : 5 + token]), 1)

@@ -77,7 +77,19 @@ def test_scores_do_not_depend_on_how_logits_are_cut(model, monkeypatch):
     windows = plan_windows([len(ids) for ids in DOCUMENTS], Plan(16, 8))
     whole = score(model, DOCUMENTS, windows)
     monkeypatch.setattr("tfcli.evaluate.score._CHUNK", 3 * 320)
-    assert torch.equal(score(model, DOCUMENTS, windows).loss, whole.loss)
+    cut = score(model, DOCUMENTS, windows)
+    assert torch.allclose(cut.loss, whole.loss, atol=1e-6)
+
+
+def test_no_more_logits_are_made_at_a_time_than_are_held(model, monkeypatch):
+    made = []
+    real = model.logits_of
+    monkeypatch.setattr(model, "logits_of", lambda states: made.append(len(states)) or real(states))
+    monkeypatch.setattr("tfcli.evaluate.score._CHUNK", 3 * 320)
+    windows = plan_windows([len(ids) for ids in DOCUMENTS], Plan(16, 8))
+    score(model, DOCUMENTS, windows)
+    assert max(made) == 3
+    assert sum(made) == sum(len(ids) - 1 for ids in DOCUMENTS)
 
 
 def test_progress_counts_every_scored_token(model):

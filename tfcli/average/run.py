@@ -15,6 +15,7 @@ from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.containers import open_ref
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.io.dtypes import FLOATS, USER_NAMES, torch_dtype
+from tfcli.checkpoints.target_dtypes import target_dtype
 from tfcli.checkpoints.write import write_verified
 from tfcli.convert.containers import with_dtype
 from tfcli.files import write_text
@@ -52,7 +53,8 @@ def run(spec: AverageSpec, job: Job) -> AverageResult:
     pending = []
     for name in first.distinct:
         info = first.tensors[name]
-        code = wanted if wanted and info.dtype in FLOATS else info.dtype
+        cast_to = wanted if info.dtype in FLOATS else None
+        code = target_dtype(first.config, name, info.dtype, cast_to)
         pending.append(PendingTensor(name, code, info.shape, partial(make, name, code)))
     written = write_verified(
         job.output,

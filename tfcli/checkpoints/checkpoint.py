@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.bound import most_values
 from tfcli.checkpoints.dialect.pieces import entry_of
-from tfcli.checkpoints.io.file_tensor import Values, values_from
+from tfcli.checkpoints.io.file_tensor import FileTensor, Values, values_from
 from tfcli.checkpoints.io.header import data_bytes
 from tfcli.checkpoints.located import located
 from tfcli.checkpoints.ties import config_ties
@@ -205,6 +205,11 @@ class Weights(Mapping[str, "Tensor"]):
     def entry(self, name: str, number: int) -> Tensor:
         """One entry of a tensor's first dimension; no more is read where that can be told."""
         return entry_of(self.tensors[name].read, number)()
+
+    def unread(self, name: str) -> FileTensor | None:
+        """A tensor of which parts can be read; None where all of it must be made."""
+        read = self.tensors[name].read
+        return read if isinstance(read, FileTensor) else None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensors)

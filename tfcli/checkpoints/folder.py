@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ def load_model(
     attention: str = "sdpa",
     new_head: bool = False,
     seed: int = 0,
+    spread: Callable[[Model], object] | None = None,
 ) -> Model:
     """Load a model; tensors of the right dtype are read into the memory that they stay in.
 
@@ -54,6 +56,8 @@ def load_model(
         attention: name of the attention backend.
         new_head: give the task's head new random values where the checkpoint lacks it.
         seed: of these values.
+        spread: called with the model before it has memory, to spread its parameters over processes
+            (`fully_shard`, `parallelize_module`). Each process then reads what it holds.
 
     Returns:
         The model, in eval mode.
@@ -69,6 +73,8 @@ def load_model(
     config = source.model_config
     try:
         model = build(config, task, attention=attention, at_most=source.most_values)
+        if spread is not None:
+            spread(model)
         load_weights(
             model, source.weights, dtype=dtype, device=device, new_head=new_head, seed=seed
         )

@@ -1,4 +1,4 @@
-"""Which type each tensor of a conversion is to have."""
+"""Which type a tensor gets when the weights of a checkpoint are cast: one rule for every verb."""
 
 from __future__ import annotations
 
@@ -16,23 +16,35 @@ _CAST = (*FLOATS, "F8_E4M3", "F8_E5M2")
 
 
 def target_dtypes(source: Checkpoint, wanted: str | None) -> dict[str, str]:
-    """The dtype code that each tensor is to have.
-
-    Floating-point tensors are cast, but those to fp32 that the family keeps in it. Integers and
-    booleans stay, and so do types below 8 bits, which are packed.
+    """The dtype code that each tensor is to have; see `target_dtype`.
 
     Args:
         source: the view of the checkpoint, dense where a type is wanted.
         wanted: a code such as `BF16`, or None to keep every type.
     """
-    family = _family(source.config)
-    targets = {}
-    for info in source:
-        targets[info.name] = info.dtype
-        if info.dtype in _CAST and wanted is not None and info.dtype != wanted:
-            stays = family is not None and family.stays_fp32(info.name, TORCH_NAMES[wanted])
-            targets[info.name] = "F32" if stays else wanted
-    return targets
+    return {
+        info.name: target_dtype(source.config, info.name, info.dtype, wanted) for info in source
+    }
+
+
+def target_dtype(config: Mapping[str, Any], name: str, code: str, wanted: str | None) -> str:
+    """The dtype code that a tensor of the type `code` gets when weights are cast to `wanted`.
+
+    Floating-point tensors are cast, but to fp32 those that the family keeps in it; one that has the
+    type already stays. Integers and booleans stay, and so do types below 8 bits, which are packed.
+
+    Args:
+        config: content of config.json.
+        name: of the tensor.
+        code: such as `F32`.
+        wanted: such as `BF16`, or None to keep every type.
+    """
+    if wanted is None or code not in _CAST or code == wanted:
+        return code
+    family = _family(config)
+    if family is None or family.cast_to(name, TORCH_NAMES[wanted]) != "float32":
+        return wanted
+    return "F32"
 
 
 def _family(config: Mapping[str, Any]) -> Family | None:

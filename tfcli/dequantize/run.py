@@ -13,8 +13,9 @@ from tfcli.checkpoints.containers import open_ref
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.source import GPTQ_SETTINGS
 from tfcli.checkpoints.io.casting import cast
-from tfcli.checkpoints.io.dtypes import FLOATS, TORCH_NAMES, USER_NAMES, torch_dtype
+from tfcli.checkpoints.io.dtypes import TORCH_NAMES, USER_NAMES, torch_dtype
 from tfcli.checkpoints.packed.unpack import Unpacked, find_unpacked, method_of, with_unpacked
+from tfcli.checkpoints.target_dtypes import target_dtype
 from tfcli.checkpoints.ties import require_ties
 from tfcli.checkpoints.write import write_verified
 from tfcli.convert.containers import with_dtype
@@ -47,7 +48,7 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
     wanted = None if spec.dtype is None else USER_NAMES[spec.dtype]
     named = wanted or _named(dense.config)
     pending = [
-        _pending(dense.tensors[name], named if name in found.tensors else wanted)
+        _pending(dense, dense.tensors[name], named if name in found.tensors else wanted)
         for name in dense.distinct
     ]
     written = write_verified(
@@ -93,8 +94,8 @@ def _card(
     return card_text("dequantized", [Origin("source", spec.source, method)], job.inputs, facts)
 
 
-def _pending(tensor: TensorEntry, wanted: str | None) -> PendingTensor:
-    code = wanted if wanted and tensor.dtype in FLOATS else tensor.dtype
+def _pending(dense: Checkpoint, tensor: TensorEntry, wanted: str | None) -> PendingTensor:
+    code = target_dtype(dense.config, tensor.name, tensor.dtype, wanted)
     return PendingTensor(tensor.name, code, tensor.shape, partial(_cast, tensor, code))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -13,8 +14,9 @@ from tfcli.models.model import Model
 from tfcli.tokenizers.load import Tokenizer
 
 Predict = Callable[[Model, torch.Tensor, int], torch.Tensor]
-"""From a model, ids [rows, s] and how many last tokens of each row are scored to the logits that
-predict them, [rows * scored, vocab]. What the tokenizer puts before a text is in the rows."""
+"""From a model, ids [rows, s] and how many last tokens of each row are scored to the states that
+predict them, [rows * scored, d], for `Model.logits_of`. What the tokenizer puts before a text is in
+the rows."""
 Begin = tuple[int, ...]
 """Ids that a decoder sees before a target; empty for other models."""
 
@@ -81,8 +83,8 @@ def decoder_begin(
 
 def next_tokens(model: Model, ids: torch.Tensor, scored: int) -> torch.Tensor:
     """From left to right: each token from those before it."""
-    logits = model(input_ids=ids, logits_to_keep=scored + 1).logits
-    return logits[:, :-1].flatten(0, 1)
+    states = _states(model, input_ids=ids, logits_to_keep=scored + 1)
+    return states[:, :-1].flatten(0, 1)
 
 
 def masked_tokens(mask: int, suffix: Sequence[int]) -> Predict:
@@ -99,15 +101,15 @@ def masked_tokens(mask: int, suffix: Sequence[int]) -> Predict:
         rows = len(ids)
         whole = torch.cat((ids, ids.new_tensor(list(suffix)).expand(rows, -1)), dim=1)
         first = whole.shape[1] - len(suffix) - scored
-        logits = None
+        states = None
         for at in range(min(PASSES, scored)):
             hidden = torch.arange(first + at, first + scored, PASSES, device=ids.device)
-            found = model(input_ids=whole.index_fill(1, hidden, mask)).logits[:, hidden]
-            if logits is None:
-                logits = found.new_empty(rows, scored, found.shape[-1])
-            logits[:, at::PASSES] = found
-        assert logits is not None
-        return logits.flatten(0, 1)
+            found = _states(model, input_ids=whole.index_fill(1, hidden, mask))[:, hidden]
+            if states is None:
+                states = found.new_empty(rows, scored, found.shape[-1])
+            states[:, at::PASSES] = found
+        assert states is not None
+        return states.flatten(0, 1)
 
     return predict
 
@@ -125,7 +127,14 @@ def decoded_tokens(begin: Begin, suffix: Sequence[int]) -> Predict:
         source = torch.cat((ids[:, :-scored], end), dim=1)
         before = ids.new_tensor(list(begin)).expand(len(ids), -1)
         target = torch.cat((before, ids[:, -scored:][:, :-1]), dim=1)
-        logits = model(input_ids=source, decoder_input_ids=target, logits_to_keep=scored).logits
-        return logits.flatten(0, 1)
+        words = {"input_ids": source, "decoder_input_ids": target}
+        return _states(model, **words, logits_to_keep=scored).flatten(0, 1)
 
     return predict
+
+
+def _states(model: Model, **inputs: Any) -> torch.Tensor:
+    """What a model's logits are computed from, [rows, s, d]."""
+    states = model(**inputs, return_logits=False).last_hidden_state
+    assert isinstance(states, torch.Tensor), "without logits a model gives states"
+    return states

@@ -30,7 +30,7 @@ from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.tokenizers.widths import token_bytes
 
 LONGEST_DEFAULT = 2048
-"""Windows beyond this are asked for: at 128k positions the logits alone would fill the memory."""
+"""Windows beyond this are asked for: the states of 128k positions alone would fill the memory."""
 
 
 def run(spec: EvalSpec, job: Job) -> EvalResult:

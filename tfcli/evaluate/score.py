@@ -13,7 +13,7 @@ from tfcli.evaluate.windows import Window, batches
 from tfcli.models.model import Model
 
 _CHUNK = 1 << 24
-"""Float32 logits held at a time, 64 MiB, beside what the model itself returns for a batch."""
+"""Logits made at a time: 64 MiB in float32."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ def score(
     Raises:
         WorkError: logits that are not finite.
     """
-    device = next(model.parameters()).device
+    device = model.device
+    models = [model] if reference is None else [model, reference]
+    step = max(1, _CHUNK // max(each.config.text.vocab_size for each in models))
     columns: list[tuple[torch.Tensor, ...]] = []
     for batch in batches(windows, batch_size):
         rows = [
@@ -69,12 +71,11 @@ def score(
         ]
         ids = torch.tensor(rows, device=device)
         targets = ids[:, -batch[0].scored :].reshape(-1)
-        models = [model] if reference is None else [model, reference]
-        logits = [predict(each, ids, batch[0].scored) for each in models]
-        step = max(1, _CHUNK // max(each.shape[-1] for each in logits))
+        states = [predict(each, ids, batch[0].scored) for each in models]
         for start in range(0, len(targets), step):
             part = slice(start, start + step)
-            columns.append(_figures([each[part] for each in logits], targets[part]))
+            logits = [each.logits_of(rows[part]) for each, rows in zip(models, states, strict=True)]
+            columns.append(_figures(logits, targets[part]))
         advance(len(targets))
     joined = [torch.cat(column).double() for column in zip(*columns, strict=True)]
     if not all(bool(column.isfinite().all()) for column in joined):

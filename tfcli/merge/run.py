@@ -13,9 +13,10 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.containers import open_checkpoint, open_ref
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.io.casting import cast
-from tfcli.checkpoints.io.dtypes import FLOATS, USER_NAMES, torch_dtype
+from tfcli.checkpoints.io.dtypes import USER_NAMES, torch_dtype
 from tfcli.checkpoints.io.memory import freed_at_once
 from tfcli.checkpoints.same_config import require_same_config
+from tfcli.checkpoints.target_dtypes import target_dtype
 from tfcli.checkpoints.ties import require_ties
 from tfcli.checkpoints.write import write_verified
 from tfcli.convert.containers import with_dtype
@@ -60,7 +61,7 @@ def run(spec: MergeSpec, job: Job) -> MergeResult:
     outcomes: dict[str, Outcome] = {}
     pending = []
     for item in plan.tensors.values():
-        code = wanted if wanted and item.dtype in FLOATS else item.dtype
+        code = target_dtype(plan.config, item.name, item.dtype, wanted)
         make = partial(_make, plan, item, code, outcomes)
         pending.append(PendingTensor(item.name, code, item.shape, make))
     apart: dict[str, float] = {}

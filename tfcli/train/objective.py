@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from tfcli.models.losses import token_loss, with_aux_loss
+from tfcli.models.losses import with_aux_loss
 from tfcli.models.output import ModelOutput
 from tfcli.train.batches import Batch
 
@@ -25,12 +25,16 @@ class Objective(Protocol):
 def next_token(
     model: Callable[..., ModelOutput], batch: Batch, targets: int | torch.Tensor
 ) -> torch.Tensor:
-    """Cross entropy of each window's next tokens, in float32.
+    """Cross entropy of each window's next tokens, in float32, without all logits in memory.
 
     With gradients it is what training makes smaller, with the part that some families add.
     """
-    output = model(input_ids=batch.input_ids)
-    assert output.logits is not None, "a causal language model gives logits"
-    loss = token_loss(output.logits, batch.labels, targets)
+    output = model(
+        input_ids=batch.input_ids,
+        targets=batch.labels,
+        num_target_tokens=targets,
+        return_logits=False,
+    )
+    assert output.loss is not None, "a causal language model has a loss"
     added = output.aux_loss if torch.is_grad_enabled() else None
-    return with_aux_loss(loss, added, batch.labels, targets)
+    return with_aux_loss(output.loss, added, batch.labels, targets)

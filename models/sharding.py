@@ -1,0 +1,112 @@
+"""Parameters that are spread over processes: which part is this process's, and reading only that.
+
+A model is spread while it is on the meta device, by torch's `fully_shard` or `parallelize_module`;
+its parameters are `DTensor` from then on, and loading fills the part that each process holds.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+
+import torch
+from torch import Tensor, nn
+
+from tfcli.models.errors import ModelError
+from tfcli.models.rules import Place
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+Part = tuple[slice, ...]
+"""A range of each dimension of a tensor."""
+
+
+class Unread(Protocol):
+    """A stored tensor of which parts can be read; in commands a `FileTensor`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As it is stored."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the values."""
+
+    def select(self, number: int) -> Unread:
+        """One entry of the first dimension; nothing is read."""
+
+    def narrow(self, dim: int, start: int, length: int) -> Tensor:
+        """The values of a part of one dimension."""
+
+
+class PartlyRead(Protocol):
+    """A mapping of names to tensors that can also read a part of one."""
+
+    def unread(self, name: str) -> Unread | None:
+        """The tensor `name`, which is not read yet; None where it can only be made whole."""
+
+
+def is_spread(tensor: object) -> TypeGuard[DTensor]:
+    """Whether a tensor is spread over processes."""
+    # Without its module, which takes long to import, there is no such tensor.
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def part_of(slot: DTensor) -> Part:
+    """The part of a spread parameter that this process holds.
+
+    Raises:
+        ModelError: it lies in several pieces.
+    """
+    chunks: list[Any] = slot.__create_chunk_list__()
+    if len(chunks) != 1:
+        raise ModelError(f"a parameter is spread in {len(chunks)} pieces a process, not in one")
+    begins, sizes = chunks[0].offsets, chunks[0].sizes
+    return tuple(slice(at, at + size) for at, size in zip(begins, sizes, strict=True))
+
+
+def read_part(stored: Unread, place: Place, part: Part) -> Tensor:
+    """The part of a parameter, read from where a checkpoint keeps it. Contiguous.
+
+    Bytes are read of the first dimension that is cut; a further cut is made in memory.
+    """
+    view = stored if place.index is None else stored.select(place.index)
+    ranges = [
+        (dim, each.start, each.stop - each.start)
+        for dim, each in enumerate(reversed(part) if place.transposed else part)
+    ]
+    (first, *others) = [each for each in ranges if each[2] < view.shape[each[0]]] or ranges[:1]
+    tensor = view.narrow(*first)
+    for each in others:
+        tensor = tensor.narrow(*each)
+    return (tensor.t() if place.transposed else tensor).contiguous()
+
+
+def spread_like(slot: DTensor, local: Tensor) -> DTensor:
+    """A tensor that is spread as `slot` is, from the part that this process holds."""
+    from torch.distributed.tensor import DTensor
+
+    return DTensor.from_local(
+        local,
+        slot.device_mesh,
+        slot.placements,
+        run_check=False,
+        shape=slot.shape,
+        stride=slot.stride(),
+    )
+
+
+def fitted(slot: Tensor | None, tensor: Tensor) -> Tensor:
+    """A tensor for a parameter's or buffer's place: spread where what is there is spread.
+
+    Args:
+        slot (Tensor): what is there.
+        tensor (Tensor): whole, or spread already.
+    """
+    if is_spread(slot) and not is_spread(tensor):
+        tensor = spread_like(slot, tensor[part_of(slot)].clone())
+    if isinstance(slot, nn.Parameter):
+        return nn.Parameter(tensor, requires_grad=slot.requires_grad)
+    return tensor
