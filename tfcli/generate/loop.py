@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 
@@ -23,6 +23,7 @@ def generate(
     stop: Collection[int] = (),
     process: Sequence[Process] = (),
     cache: Cache | None = None,
+    media: Mapping[str, torch.Tensor] | None = None,
     compile_with: str | None = None,
 ) -> Iterator[int]:
     """Yield new tokens one by one.
@@ -39,13 +40,15 @@ def generate(
         stop: after one of these ids, which is yielded too, nothing more comes.
         process: what changes the logits before a token is chosen, one after another.
         cache: an empty one; None makes one that grows.
+        media: what goes along with the prompt, by the names that the model takes it under.
         compile_with: a backend of torch.compile, for the steps after the prompt; the cache must be
             a static one. None: they run as they are.
     """
     if cache is None:
         cache = model.make_cache()
     ids, fed = list(prompt), 0
-    read = step = plain_step(model, cache)
+    step = plain_step(model, cache)
+    read = step if not media else plain_step(model, cache, moved(media, model))
     if compile_with is not None:
         step = compiled_step(model, cache, backend=compile_with, fullgraph=False)
     switch = model.config.text.rotation_switch
@@ -61,6 +64,14 @@ def generate(
         if token in stop:
             return
         ids.append(token)
+
+
+def moved(media: Mapping[str, torch.Tensor], model: Model) -> dict[str, torch.Tensor]:
+    """Tensors on the model's device, and numbers with fractions in its type."""
+    return {
+        name: value.to(model.device, model.dtype if value.is_floating_point() else None)
+        for name, value in media.items()
+    }
 
 
 def processed(logits: torch.Tensor, ids: Sequence[int], process: Sequence[Process]) -> torch.Tensor:

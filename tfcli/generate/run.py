@@ -16,6 +16,7 @@ from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_device
 from tfcli.generate.display import Write, writer
 from tfcli.generate.ending import Ending
+from tfcli.generate.media import Prompt, given_media, read_media, require_media_model
 from tfcli.generate.prompts import read_prompts
 from tfcli.generate.sampling import Choose, greedy, sampler
 from tfcli.generate.settings import TextSettings, read_settings
@@ -52,8 +53,10 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     check_fits(tokenizer, config, spec.model)
     if tokenizer.chat_template is not None and not spec.chat:
         job.console.note("the model has a chat template: with --chat it answers the prompt")
-    read = [prompt_ids(prompt, spec, checkpoint, tokenizer, task) for prompt in prompts]
-    lengths = [new_length(spec, task, ids, config) for ids in read]
+    require_media_model(spec, task, checkpoint.model_config.model_type)
+    read = [read_prompt(prompt, spec, checkpoint, tokenizer, task) for prompt in prompts]
+    job.has_read("image")
+    lengths = [new_length(spec, task, prompt.ids, config) for prompt in read]
     _warn_of_short_texts(spec, lengths, job.console)
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
     model = load_ready(
@@ -70,9 +73,9 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     began = perf_counter()
     with _screen(job, sum(lengths)) as (write, advance):
         answers = []
-        for prompt, ids, length in zip(prompts, read, lengths, strict=True):
-            write(shown_before(prompt, answers_it) if echo else "", dim=True)
-            answers.append(writing.answer(prompt, ids, length, write, advance))
+        for prompt, length in zip(read, lengths, strict=True):
+            write(shown_before(prompt.text, answers_it) if echo else "", dim=True)
+            answers.append(writing.answer(prompt, length, write, advance))
             write("\n")
     seconds = perf_counter() - began
     single = answers[0].model_dump() if spec.prompts is None else dict.fromkeys(Answer.model_fields)
@@ -110,12 +113,13 @@ def answer_one(
     task = text_task(checkpoint.model_config)
     folder, config = checkpoint.beside, checkpoint.model_config.text
     assert spec.prompt is not None, "the caller gives a prompt"
-    ids = prompt_ids(spec.prompt, spec, checkpoint, tokenizer, task)
-    length = new_length(spec, task, ids, config)
+    require_media_model(spec, task, checkpoint.model_config.model_type)
+    prompt = read_prompt(spec.prompt, spec, checkpoint, tokenizer, task)
+    length = new_length(spec, task, prompt.ids, config)
     silent = Console.silent()
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, silent)
     writing = Writing(model, tokenizer, task, spec, settings)
-    return writing.answer(spec.prompt, ids, length, _nowhere, lambda count: None)
+    return writing.answer(prompt, length, _nowhere, lambda count: None)
 
 
 def new_length(spec: GenerateSpec, task: str, ids: Sequence[int], config: TextConfig) -> int:
@@ -153,8 +157,7 @@ class Writing:
 
     def answer(
         self,
-        prompt: str,
-        ids: Sequence[int],
+        prompt: Prompt,
         length: int,
         write: Write,
         advance: Callable[[int], None],
@@ -162,13 +165,13 @@ class Writing:
         """Make the text of one prompt.
 
         Args:
-            prompt: the text.
-            ids: what the model reads of it.
+            prompt: what the model reads.
             length: new tokens at most; there is room for them.
             write: is given the text piece by piece.
             advance: is told of each token.
         """
         # What an encoder reads is another text.
+        ids = prompt.ids
         decoder = StreamDecoder(self.tokenizer, () if self.task == ANSWERS else ids)
         ending = Ending(self.settings.stop_strings)
         pieces: list[str] = []
@@ -186,6 +189,7 @@ class Writing:
             choose=choice(self.spec),
             settings=self.settings,
             cache=self.spec.cache,
+            media=prompt.media,
         ):
             tokens.append(token)
             advance(1)
@@ -197,7 +201,7 @@ class Writing:
             show(ending.finish())
         ended = ending.ended or tokens[-1] in self.settings.stop
         return Answer(
-            prompt=prompt,
+            prompt=prompt.text,
             prompt_ids=list(ids),
             token_ids=tokens,
             text="".join(pieces),
@@ -253,6 +257,15 @@ def text_settings(
     # A special token is not in the text that is looked at, so it stops as an id.
     ids = {special[stop] for stop in stops if stop in special}
     return replace(settings, rules=rules, stop_strings=stops, stop=settings.stop | ids)
+
+
+def read_prompt(
+    prompt: str, spec: GenerateSpec, checkpoint: Checkpoint, tokenizer: Tokenizer, task: str
+) -> Prompt:
+    """What the model reads of a prompt: its ids, and media where there are any."""
+    if given_media(spec):
+        return read_media(prompt, spec, checkpoint)
+    return Prompt(prompt, prompt_ids(prompt, spec, checkpoint, tokenizer, task))
 
 
 def prompt_ids(

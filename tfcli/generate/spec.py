@@ -38,6 +38,12 @@ class GenerateSpec(Spec):
         description="A file of prompts in place of one: a .jsonl file with the key prompt, or a "
         "text file with one prompt a line.",
     )
+    image: list[InputPath] = Field(
+        [],
+        description="An image that the prompt is about, of models that look at images. Can be "
+        "repeated. Where the prompt does not say by the model's placeholder where it belongs, it "
+        "comes first.",
+    )
     chat: bool = Field(
         False, description="Take the prompt as a user's message, in the model's chat template."
     )
@@ -117,6 +123,8 @@ class GenerateSpec(Spec):
     def _has_a_prompt(self) -> Self:
         if (self.prompt is None) == (self.prompts is None):
             raise ValueError("give either prompt, a text, or prompts, a file of them")
+        if self.image and self.prompts is not None:
+            raise ValueError("image goes with prompt, one text, and not with a file of prompts")
         return self
 
 
@@ -139,8 +147,9 @@ class GenerateResult(Result):
     schema_name: ClassVar[str] = "tfcli.generate/1"
 
     model: str = Field(description="The model.")
-    task: Literal["causal-lm", "seq2seq-lm"] = Field(
-        description="Whether the prompt was continued, or read by an encoder and answered."
+    task: Literal["causal-lm", "seq2seq-lm", "image-text-to-text"] = Field(
+        description="Whether the prompt was continued, read by an encoder and answered, or "
+        "continued by a model that looks at images."
     )
     prompt: str | None = Field(description="The text that was given, or the user's message.")
     chat: bool = Field(description="Whether it was put into the model's chat template.")

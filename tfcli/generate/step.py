@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -12,11 +12,15 @@ from tfcli.models.model import Model
 Step = Callable[[torch.Tensor], torch.Tensor]
 
 
-def plain_step(model: Model, cache: Cache) -> Step:
-    """From new ids [b, s] to the logits after the last of them, [b, vocab]; the cache grows."""
+def plain_step(model: Model, cache: Cache, media: Mapping[str, torch.Tensor] | None = None) -> Step:
+    """From new ids [b, s] to the logits after the last of them, [b, vocab]; the cache grows.
+
+    `media` goes along with the ids, by the names that the model takes it under.
+    """
+    more = dict(media or {})
 
     def step(ids: torch.Tensor) -> torch.Tensor:
-        logits = model(input_ids=ids, cache=cache, logits_to_keep=1).logits
+        logits = model(input_ids=ids, cache=cache, logits_to_keep=1, **more).logits
         assert logits is not None
         return logits[:, -1]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import Tensor
 
 from tfcli.errors import UsageError
 from tfcli.generate.caches import make_cache
 from tfcli.generate.loop import generate
+from tfcli.generate.media import LOOKS
 from tfcli.generate.rules import processes
 from tfcli.generate.sampling import Choose
 from tfcli.generate.seq2seq import check_source, generate_seq2seq
@@ -19,6 +22,7 @@ from tfcli.models.registry import get_family
 
 CONTINUES, ANSWERS = "causal-lm", "seq2seq-lm"
 """A text is continued; or it is read, and another one is written."""
+TASKS = (CONTINUES, ANSWERS, LOOKS)
 
 
 def text_task(config: BaseConfig) -> str:
@@ -29,7 +33,7 @@ def text_task(config: BaseConfig) -> str:
     """
     heads = get_family(config.model_type).heads
     both_ways = config.has_text and config.text.both_ways
-    for task in (CONTINUES, ANSWERS):
+    for task in TASKS:
         if task in heads and not both_ways:
             return task
     can = ", ".join(task for task in heads if task != CONTINUES)
@@ -80,6 +84,7 @@ def new_tokens(
     choose: Choose,
     settings: TextSettings,
     cache: str,
+    media: Mapping[str, Tensor] | None = None,
 ) -> Iterator[int]:
     """Yield the tokens of the text that a model makes of a prompt.
 
@@ -90,6 +95,7 @@ def new_tokens(
         choose: from logits [vocab] to a token.
         settings: of the checkpoint.
         cache: one of `caches.CACHES`.
+        media: what goes along with the prompt, by name.
     """
     # The last token is chosen and never fed back. A decoder that reads its prompt elsewhere
     # begins with one token of its own.
@@ -121,6 +127,7 @@ def new_tokens(
         stop=settings.stop,
         process=rules,
         cache=kept,
+        media=media,
         # On a CPU, compiling takes longer than most texts.
         compile_with="inductor" if cache == "static" and model.device.type == "cuda" else None,
     )
