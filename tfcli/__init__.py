@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfcli.loaded import Loaded, load
+    from tfcli.loaded import Loaded, generate, load, load_processor, load_tokenizer
 
 __version__ = "0.1.0"
-__all__ = ["Loaded", "load"]
+__all__ = ["Loaded", "generate", "load", "load_processor", "load_tokenizer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -34,6 +34,7 @@ The last column counts the tiny configurations with which a family is compared w
 logits, hidden states, loss and gradients, padding, packing, caches, backends, and loading and
 saving both ways, for each of its heads. Where it is not a number, the comparison is another one.
 
+A family's name leads to the page of what its models are made of.
 A family of your own: [own-families.md](own-families.md).
 """
 
@@ -61,4 +62,5 @@ def _name(family: Family) -> str:
 def _row(family: Family, cases: Mapping[str, int], others: Mapping[str, str]) -> str:
     tasks = ", ".join(TASKS.get(task, task) for task in family.heads)
     compared = cases.get(family.model_type) or others[family.model_type]
-    return f"| `{family.model_type}` | {tasks} | {', '.join(family.features)} | {compared} |"
+    name = f"[`{family.model_type}`](families/{family.model_type}.md)"
+    return f"| {name} | {tasks} | {', '.join(family.features)} | {compared} |"

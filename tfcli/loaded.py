@@ -1,4 +1,4 @@
-"""tfcli from Python: load a model of any container, make text, make vectors."""
+"""tfcli from Python: load a model of any container and what belongs to it, make text, vectors."""
 
 from __future__ import annotations
 
@@ -41,12 +41,23 @@ class Loaded:
 
         return load_tokenizer(self.checkpoint.beside)
 
+    @cached_property
+    def processor(self) -> Any:
+        """What makes a model's inputs of text and media; see docs/processors.md.
+
+        Raises:
+            WorkError: the checkpoint has none, or a broken one.
+        """
+        from tfcli.processors.load import load_processor
+
+        return load_processor(self.checkpoint.beside)
+
     def generate(self, prompt: str, **options: Any) -> str:
         """The text that the model makes of a prompt, without the prompt.
 
         Args:
             prompt: the text to continue, or with `chat=True` a user's message.
-            options: keys of `tfcli generate`, such as `max_new_tokens` or `temperature`.
+            options: keys of `tfcli generate`, such as `max_new_tokens`, `temperature` or `image`.
 
         Raises:
             ValueError: an option that there is not, or that has no effect.
@@ -118,3 +129,47 @@ def load(
     if isinstance(model, Embedding) and pooling is not None:
         model.set_pooling(pooling.modes[0] if pooling.modes else "mean", pooling.normalizes)
     return Loaded(checkpoint, model)
+
+
+def load_tokenizer(source: str | Path) -> Tokenizer:
+    """The tokenizer of a model, of which nothing else is read.
+
+    Args:
+        source: as in `load`.
+
+    Raises:
+        UsageError: no such model.
+        WorkError: it has no tokenizer, or a broken one.
+    """
+    from tfcli.checkpoints.folder import open_model
+    from tfcli.tokenizers.load import load_tokenizer as read
+
+    return read(open_model(str(source)).beside)
+
+
+def load_processor(source: str | Path) -> Any:
+    """What makes a model's inputs: of text and media, of media alone, or a tokenizer.
+
+    Args:
+        source: as in `load`.
+
+    Raises:
+        UsageError: no such model.
+        WorkError: it has none, or a broken one.
+    """
+    from tfcli.checkpoints.folder import open_model
+    from tfcli.processors.load import load_processor as read
+
+    return read(open_model(str(source)).beside)
+
+
+def generate(model: str | Path | Loaded, prompt: str, **options: Any) -> str:
+    """The text that a model makes of a prompt, without the prompt; see `Loaded.generate`.
+
+    Args:
+        model: what `load` takes, or what it gave, which is quicker for more than one prompt.
+        prompt: the text to continue, or with `chat=True` a user's message.
+        options: keys of `tfcli generate`, such as `max_new_tokens`, `temperature` or `image`.
+    """
+    loaded = model if isinstance(model, Loaded) else load(model)
+    return loaded.generate(prompt, **options)

@@ -156,8 +156,11 @@ class Rotary:
         if found is None:
             limit = self.rope.get("original_max_position_embeddings", 0)
             found = self._compute(limit + 1 if long else None, device)
-            if not torch.compiler.is_exporting():  # there it would be no tensor of ours
+            # In a graph it would be no tensor of ours, and one more entry another graph.
+            if not torch.compiler.is_compiling():
                 self._cached[device, long] = found
+                if self.rope["rope_type"] == "longrope":
+                    self._kept(device, long=not long)
         return found
 
     def _compute(self, length: int | torch.Tensor | None, device: torch.device) -> torch.Tensor:

@@ -14,7 +14,6 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
 from tfcli.checkpoints.folder import load_model
-from tfcli.models.cache import DynamicCache
 from tfcli.models.tensor_parallel import parallelize
 
 
@@ -25,7 +24,7 @@ def main(folder: str, expected: str, results: str) -> None:
     ids, logits, gradients = torch.load(expected, weights_only=True)
     with torch.no_grad():
         found = model(ids).logits
-        cache = DynamicCache(model.config)
+        cache = model.make_cache()
         steps = [model(part, cache=cache).logits for part in ids.split([5, 1, ids.shape[1] - 6], 1)]
     model(ids, labels=ids).loss.backward()
     apart = 0.0
