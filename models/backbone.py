@@ -214,6 +214,18 @@ class Backbone(nn.Module, Generic[C]):
         """
         return first_states(x, attention_mask)
 
+    def pooler_output(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor | None:
+        """What transformers' model of the family gives under this name; None: it has no pooler.
+
+        Args:
+            x (Tensor): [b, s, d]
+            inputs: of the forward pass.
+
+        Returns:
+            [b, d]
+        """
+        return self.pooled(x, inputs.get("attention_mask"))
+
     @classmethod
     def tokens_of(cls, config: BaseConfig) -> str:
         """Path of the token table, which may be a part's."""

@@ -593,16 +593,45 @@ _FLAGAI = (
     ),
 )
 
+_TOWER = {"embedding": f"{_HEADS}.tower:Tower"}
 _VISION = (
     family(
         "clip_vision_model",
         "CLIPVision",
         "vision",
-        {"embedding": f"{_HEADS}.embedding:Embedding"},
+        {**_TOWER, "projection": "vision.clip:CLIPVisionProjection"},
         "class token",
-        "learned positions",
+        "learned positions, resized for other images",
         config="clip:CLIPVisionConfig",
         backbone="clip:CLIPVisionModel",
+        names={"projection": "CLIPVisionModelWithProjection"},
+    ),
+)
+
+_TEXT_TOWERS = (
+    family(
+        "clip_text_model",
+        "CLIPText",
+        "encoder",
+        {**_TOWER, "projection": "text.clip:CLIPTextProjection"},
+        "causal",
+        "learned positions",
+        "pooled where the text ends",
+        config="clip:CLIPTextConfig",
+        backbone="clip:CLIPTextModel",
+        names={"projection": "CLIPTextModelWithProjection"},
+    ),
+)
+
+_CONTRASTIVE = {"contrastive": f"{_HEADS}.contrastive:Contrastive"}
+_DUAL_ENCODERS = (
+    family(
+        "clip",
+        "CLIP",
+        "dual encoder",
+        {**_CONTRASTIVE, "image-classification": "multimodal.clip:CLIPImageClassification"},
+        "two towers into one space",
+        "cross entropy over pairs",
     ),
 )
 
@@ -625,5 +654,7 @@ FAMILIES: tuple[Family, ...] = (
     *_ENCODER_DECODERS,
     *_FLAGAI,
     *_VISION,
+    *_TEXT_TOWERS,
+    *_DUAL_ENCODERS,
     *_VISION_LANGUAGE,
 )
