@@ -606,6 +606,16 @@ _VISION = (
         backbone="clip:CLIPVisionModel",
         names={"projection": "CLIPVisionModelWithProjection"},
     ),
+    family(
+        "siglip_vision_model",
+        "SiglipVision",
+        "vision",
+        _TOWER,
+        "learned positions, resized for other images",
+        "pooled by attention",
+        config="siglip:SiglipVisionConfig",
+        backbone="siglip:SiglipVisionModel",
+    ),
 )
 
 _TEXT_TOWERS = (
@@ -621,6 +631,16 @@ _TEXT_TOWERS = (
         backbone="clip:CLIPTextModel",
         names={"projection": "CLIPTextModelWithProjection"},
     ),
+    family(
+        "siglip_text_model",
+        "SiglipText",
+        "encoder",
+        _TOWER,
+        "learned positions",
+        "pooled at the last token",
+        config="siglip:SiglipTextConfig",
+        backbone="siglip:SiglipTextModel",
+    ),
 )
 
 _CONTRASTIVE = {"contrastive": f"{_HEADS}.contrastive:Contrastive"}
@@ -632,6 +652,14 @@ _DUAL_ENCODERS = (
         {**_CONTRASTIVE, "image-classification": "multimodal.clip:CLIPImageClassification"},
         "two towers into one space",
         "cross entropy over pairs",
+    ),
+    family(
+        "siglip",
+        "Siglip",
+        "dual encoder",
+        {**_CONTRASTIVE, "image-classification": "multimodal.siglip:SiglipImageClassification"},
+        "two towers into one space",
+        "a yes or no for each pair",
     ),
 )
 

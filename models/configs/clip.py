@@ -11,7 +11,7 @@ from tfcli.models.configs.dual_encoder import (
     VisionTowerConfig,
 )
 from tfcli.models.configs.text import TextConfig
-from tfcli.models.configs.vision import VisionConfig
+from tfcli.models.configs.vision import PatchConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class CLIPConfig(DualEncoderConfig):
         "vision_config": "clip_vision_model",
     }
     text_kind: ClassVar[type[TextConfig]] = CLIPTextConfig
-    vision_kind: ClassVar[type[VisionConfig]] = CLIPVisionConfig
+    vision_kind: ClassVar[type[PatchConfig]] = CLIPVisionConfig
 
     projection_dim: int = 512
     logit_scale_init_value: float = 2.6592

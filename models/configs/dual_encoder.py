@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tfcli.models.config import BaseConfig, require, require_activation, require_divides
 from tfcli.models.configs.text import TextConfig
-from tfcli.models.configs.vision import VisionConfig
+from tfcli.models.configs.vision import PatchConfig, VisionConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,11 @@ class DualEncoderConfig(BaseConfig):
     """Two towers, whose vectors are compared."""
 
     text_config: TextConfig
-    vision_config: VisionConfig
+    vision_config: PatchConfig
     initializer_factor: float = 1.0
 
     text_kind: ClassVar[type[TextConfig]] = TextTowerConfig
-    vision_kind: ClassVar[type[VisionConfig]] = VisionTowerConfig
+    vision_kind: ClassVar[type[PatchConfig]] = VisionTowerConfig
 
     @classmethod
     def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:

@@ -92,26 +92,31 @@ class Contrastive(Model):
             `last_hidden_state` [images, s, d] and `pooler_output` [images, width], the vectors
             that are compared before they are scaled to length 1; and what was asked for
         """
-        output = self._of_tower(self.body.vision_model, inputs)
-        assert output.pooler_output is not None
-        output.pooler_output = self.body.projected_image(output.pooler_output)
+        output, pooled = self._of_tower(self.body.vision_model, inputs)
+        output.pooler_output = self.body.projected_image(pooled)
         return output
 
     def get_text_features(self, **inputs: Any) -> ModelOutput:
         """The same of the tower for texts."""
-        output = self._of_tower(self.body.text_model, inputs)
-        assert output.pooler_output is not None
-        output.pooler_output = self.body.projected_text(output.pooler_output)
+        output, pooled = self._of_tower(self.body.text_model, inputs)
+        output.pooler_output = self.body.projected_text(pooled)
         return output
 
-    def _of_tower(self, tower: Backbone[Any], inputs: Mapping[str, Any]) -> ModelOutput:
+    def _of_tower(
+        self, tower: Backbone[Any], inputs: Mapping[str, Any]
+    ) -> tuple[ModelOutput, torch.Tensor]:
+        """What a tower gives, and its pooled states [b, d]."""
         options = {name: value for name, value in inputs.items() if name in self.takes}
         others = {name: value for name, value in inputs.items() if name not in self.takes}
         x, context = tower.begin(others, checkpointing=self.checkpointing, **options)
         x = tower(x, context)
         output = recorded(context)
-        output.last_hidden_state, output.pooler_output = x, tower.pooler_output(x, inputs)
-        return output
+        pooled = tower.pooler_output(x, inputs)
+        if pooled is None:
+            kind = tower.config.model_type
+            raise ModelError(f"this {kind} has no pooling head, so it gives nothing to compare")
+        output.last_hidden_state, output.pooler_output = x, pooled
+        return output, pooled
 
 
 def has_any(inputs: Mapping[str, Any]) -> bool:

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, TypeVar
 import torch
 
 from tfcli.models.backbone import Backbone
-from tfcli.models.configs.vision import VisionConfig
+from tfcli.models.configs.vision import PatchConfig
 
-V = TypeVar("V", bound=VisionConfig)
+V = TypeVar("V", bound=PatchConfig)
 
 
 class VisionBackbone(Backbone[V]):
