@@ -26,6 +26,7 @@ SUFFIXES = {
     "embedding": "Model",
     "pretraining": "ForPreTraining",
     "image-classification": "ForImageClassification",
+    "masked-image-modeling": "ForMaskedImageModeling",
     "feature-maps": "Backbone",
     "contrastive": "Model",
     "image-text-to-text": "ForConditionalGeneration",
@@ -594,7 +595,61 @@ _FLAGAI = (
 )
 
 _TOWER = {"embedding": f"{_HEADS}.tower:Tower"}
+_CLASSIFIER = {"image-classification": f"{_HEADS}.image_classification:ImageClassification"}
+_FILLS_IN = {"masked-image-modeling": f"{_HEADS}.masked_image_modeling:MaskedImageModeling"}
+_MAPS = {"feature-maps": f"{_HEADS}.feature_maps:FeatureMaps"}
 _VISION = (
+    family(
+        "vit",
+        "ViT",
+        "vision",
+        _TOWER | _CLASSIFIER | _FILLS_IN | _MAPS,
+        "class token",
+        "learned positions, resized for other images",
+        "feature maps",
+    ),
+    family(
+        "deit",
+        "DeiT",
+        "vision",
+        {
+            **_TOWER,
+            **_CLASSIFIER,
+            "distilled-image-classification": (
+                f"{_HEADS}.image_classification:DistilledImageClassification"
+            ),
+            **_FILLS_IN,
+            **_MAPS,
+        },
+        "a token that learns from a teacher",
+        config="vit:DeiTConfig",
+        backbone="vit:DeiTModel",
+        names={
+            "distilled-image-classification": "DeiTForImageClassificationWithTeacher",
+        },
+    ),
+    family(
+        "dinov2",
+        "Dinov2",
+        "vision",
+        _TOWER | _CLASSIFIER | _MAPS,
+        "scaled branches",
+        "gated mlp",
+        "positions resized for every image",
+        "feature maps",
+    ),
+    family(
+        "dinov2_with_registers",
+        "Dinov2WithRegisters",
+        "vision",
+        _TOWER | _CLASSIFIER | _MAPS,
+        "registers",
+        "scaled branches",
+        "positions resized for every image",
+        "feature maps",
+        config="dinov2:Dinov2WithRegistersConfig",
+        backbone="dinov2:Dinov2WithRegistersModel",
+    ),
     family(
         "clip_vision_model",
         "CLIPVision",

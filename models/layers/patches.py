@@ -52,7 +52,16 @@ def require_size(pixel_values: torch.Tensor, size: int, patch: int) -> None:
         )
 
 
-class PatchEmbedding(nn.Conv2d):
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d`, which is made without values on the meta device."""
+
+    def reset_parameters(self) -> None:
+        """Random values, except on the meta device: there torch would import its compiler."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
+class PatchEmbedding(Conv2d):
     """A linear over the pixels of each patch.
 
     Args:
@@ -64,11 +73,6 @@ class PatchEmbedding(nn.Conv2d):
 
     def __init__(self, channels: int, size: int, patch: int, *, bias: bool = True) -> None:
         super().__init__(channels, size, kernel_size=patch, stride=patch, bias=bias)
-
-    def reset_parameters(self) -> None:
-        """Random values, except on the meta device: there torch would import its compiler."""
-        if not self.weight.is_meta:
-            super().reset_parameters()
 
     @property
     def patch(self) -> int:
@@ -149,6 +153,39 @@ def image_positions(
     """
     patches = resized_positions(table[leading:], *grid, antialias=antialias)
     return torch.cat((table[:leading], patches)) if leading else patches
+
+
+def masked_patches(
+    patches: torch.Tensor, hidden: torch.Tensor | None, token: torch.Tensor | None
+) -> torch.Tensor:
+    """Put the mask token in the places of hidden patches.
+
+    Args:
+        patches (Tensor): [b, n, d]
+        hidden (Tensor): [b, n] of 0/1; None: no patch is hidden.
+        token (Tensor): [..., d]; None: the model has none.
+
+    Returns:
+        [b, n, d]
+
+    Raises:
+        ModelError: patches to hide and no token, or another number of them than there are.
+    """
+    if hidden is None:
+        return patches
+    if token is None:
+        raise ModelError(
+            "this model has no mask token, so it takes no bool_masked_pos",
+            where="bool_masked_pos",
+            fix="load it for the task masked-image-modeling, where the family has it",
+        )
+    if hidden.shape != patches.shape[:2]:
+        raise ModelError(
+            f"bool_masked_pos has shape {tuple(hidden.shape)}, but the images have "
+            f"{tuple(patches.shape[:2])} patches",
+            where="bool_masked_pos",
+        )
+    return torch.where(hidden.bool()[..., None], token.reshape(-1), patches)
 
 
 def image_or_embeds(
