@@ -671,6 +671,16 @@ _VISION = (
         config="siglip:SiglipVisionConfig",
         backbone="siglip:SiglipVisionModel",
     ),
+    family(
+        "siglip2_vision_model",
+        "Siglip2Vision",
+        "vision",
+        _TOWER,
+        "images of any shape, as patches",
+        "pooled by attention",
+        config="siglip2:Siglip2VisionConfig",
+        backbone="siglip2:Siglip2VisionModel",
+    ),
 )
 
 _TEXT_TOWERS = (
@@ -696,6 +706,16 @@ _TEXT_TOWERS = (
         config="siglip:SiglipTextConfig",
         backbone="siglip:SiglipTextModel",
     ),
+    family(
+        "siglip2_text_model",
+        "Siglip2Text",
+        "encoder",
+        _TOWER,
+        "learned positions",
+        "pooled at the last token",
+        config="siglip2:Siglip2TextConfig",
+        backbone="siglip:SiglipTextModel",
+    ),
 )
 
 _CONTRASTIVE = {"contrastive": f"{_HEADS}.contrastive:Contrastive"}
@@ -715,6 +735,15 @@ _DUAL_ENCODERS = (
         {**_CONTRASTIVE, "image-classification": "multimodal.siglip:SiglipImageClassification"},
         "two towers into one space",
         "a yes or no for each pair",
+    ),
+    family(
+        "siglip2",
+        "Siglip2",
+        "dual encoder",
+        {**_CONTRASTIVE, "image-classification": "multimodal.siglip:Siglip2ImageClassification"},
+        "two towers into one space",
+        "images of any shape, as patches",
+        backbone="siglip:Siglip2Model",
     ),
 )
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.configs.dual_encoder import (
-    DualEncoderConfig,
-    TextTowerConfig,
-    VisionTowerConfig,
-)
+from tfcli.models.config import require
+from tfcli.models.configs.dual_encoder import DualEncoderConfig, TextTowerConfig
 from tfcli.models.configs.text import TextConfig
-from tfcli.models.configs.vision import PatchConfig
+from tfcli.models.configs.vision import PatchConfig, VisionConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +34,7 @@ class CLIPTextConfig(TextTowerConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CLIPVisionConfig(VisionTowerConfig):
+class CLIPVisionConfig(VisionConfig):
     """CLIP's tower for images. `projection_dim` counts where the tower stands alone."""
 
     model_type: ClassVar[str] = "clip_vision_model"
@@ -45,12 +42,14 @@ class CLIPVisionConfig(VisionTowerConfig):
     hidden_act: str = "quick_gelu"
     layer_norm_eps: float = 1e-5
     patch_size: int = 32
+    attention_dropout: float = 0.0
     projection_dim: int = 512
     initializer_factor: float = 1.0
 
     def check(self) -> None:
         super().check()
         self.check_sizes("projection_dim")
+        require(0 <= self.attention_dropout < 1, "attention_dropout", "must be in [0, 1)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tfcli.models.config import BaseConfig, require, require_activation, require_divides
 from tfcli.models.configs.text import TextConfig
-from tfcli.models.configs.vision import PatchConfig, VisionConfig
+from tfcli.models.configs.vision import PatchConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,26 +33,20 @@ class TextTowerConfig(TextConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VisionTowerConfig(VisionConfig):
-    """A tower for images."""
-
-    attention_dropout: float = 0.0
-
-    def check(self) -> None:
-        super().check()
-        require(0 <= self.attention_dropout < 1, "attention_dropout", "must be in [0, 1)")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class DualEncoderConfig(BaseConfig):
-    """Two towers, whose vectors are compared."""
+    """Two towers, whose vectors are compared.
+
+    Class attributes:
+        text_kind: class of text_config.
+        vision_kind: class of vision_config.
+    """
 
     text_config: TextConfig
     vision_config: PatchConfig
     initializer_factor: float = 1.0
 
-    text_kind: ClassVar[type[TextConfig]] = TextTowerConfig
-    vision_kind: ClassVar[type[PatchConfig]] = VisionTowerConfig
+    text_kind: ClassVar[type[TextConfig]]
+    vision_kind: ClassVar[type[PatchConfig]]
 
     @classmethod
     def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,9 @@ import dataclasses
 from typing import ClassVar
 
 from tfcli.models.config import require
-from tfcli.models.configs.dual_encoder import (
-    DualEncoderConfig,
-    TextTowerConfig,
-    VisionTowerConfig,
-)
+from tfcli.models.configs.dual_encoder import DualEncoderConfig, TextTowerConfig
 from tfcli.models.configs.text import TextConfig
-from tfcli.models.configs.vision import PatchConfig
+from tfcli.models.configs.vision import PatchConfig, VisionConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,14 +38,24 @@ class SiglipTextConfig(TextTowerConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SiglipVisionConfig(VisionTowerConfig):
-    """SigLIP's tower for images. `vision_use_head`: whether it pools."""
-
-    model_type: ClassVar[str] = "siglip_vision_model"
+class PooledVisionConfig(PatchConfig):
+    """A tower for images whose states are pooled by attention, if `vision_use_head`."""
 
     hidden_act: str = "gelu_pytorch_tanh"
     layer_norm_eps: float = 1e-6
+    attention_dropout: float = 0.0
     vision_use_head: bool = True
+
+    def check(self) -> None:
+        super().check()
+        require(0 <= self.attention_dropout < 1, "attention_dropout", "must be in [0, 1)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SiglipVisionConfig(PooledVisionConfig, VisionConfig):
+    """SigLIP's tower for images."""
+
+    model_type: ClassVar[str] = "siglip_vision_model"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

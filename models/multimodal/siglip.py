@@ -13,6 +13,7 @@ from tfcli.models.configs.siglip import SiglipConfig
 from tfcli.models.heads.image_classification import ImageClassification
 from tfcli.models.multimodal.dual_encoder import DualEncoder
 from tfcli.models.vision.siglip import SiglipVisionModel
+from tfcli.models.vision.siglip2 import Siglip2VisionModel
 
 
 class SiglipModel(DualEncoder[SiglipConfig]):
@@ -38,8 +39,21 @@ class SiglipModel(DualEncoder[SiglipConfig]):
         return torch.zeros(shape) if name in ("logit_scale", "logit_bias") else None
 
 
+class Siglip2Model(SiglipModel):
+    """The same with SigLIP 2's towers."""
+
+    prefix = "siglip2"
+
+
 class SiglipImageClassification(ImageClassification):
     """A classifier on SigLIP's tower for images; the one for texts is left out."""
 
     body_class = SiglipVisionModel
+    body_field = "vision_config"
+
+
+class Siglip2ImageClassification(ImageClassification):
+    """The same with SigLIP 2's tower."""
+
+    body_class = Siglip2VisionModel
     body_field = "vision_config"

@@ -13,7 +13,7 @@ from torch import nn
 
 from tfcli.models.blocks.attention_pool import AttentionPool
 from tfcli.models.blocks.clip import CLIP_WALK, CLIPEncoder
-from tfcli.models.configs.siglip import SiglipVisionConfig
+from tfcli.models.configs.siglip import PooledVisionConfig, SiglipVisionConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.norms import layer_norm
@@ -58,7 +58,7 @@ class SiglipVisionEmbeddings(nn.Module):
         return patches + image_positions(self.position_embedding.weight, grid, leading=0)
 
 
-S = TypeVar("S", bound=SiglipVisionConfig)
+S = TypeVar("S", bound=PooledVisionConfig)
 
 
 class SiglipVisionTower(VisionBackbone[S]):
@@ -87,25 +87,11 @@ class SiglipVisionTower(VisionBackbone[S]):
 
     def make_embeddings(self) -> nn.Module:
         """What makes vectors of images."""
-        return SiglipVisionEmbeddings(self.config)
+        raise TypeError(f"{type(self).__name__} makes no embeddings")
 
     @property
     def leading(self) -> int:
         return 0
-
-    def embed(
-        self,
-        *,
-        pixel_values: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        interpolate_pos_encoding: bool = False,
-        **inputs: Any,
-    ) -> torch.Tensor:
-        """pixel_values (Tensor): [b, c, h, w] -> [b, patches, d]"""
-        x = image_or_embeds(pixel_values, inputs_embeds)
-        if x is inputs_embeds:
-            return x
-        return self.embeddings(x, interpolate=interpolate_pos_encoding)
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
@@ -127,6 +113,23 @@ class SiglipVisionTower(VisionBackbone[S]):
 
 class SiglipVisionModel(SiglipVisionTower[SiglipVisionConfig]):
     """See `SiglipVisionTower`."""
+
+    def make_embeddings(self) -> nn.Module:
+        return SiglipVisionEmbeddings(self.config)
+
+    def embed(
+        self,
+        *,
+        pixel_values: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        **inputs: Any,
+    ) -> torch.Tensor:
+        """pixel_values (Tensor): [b, c, h, w] -> [b, patches, d]"""
+        x = image_or_embeds(pixel_values, inputs_embeds)
+        if x is inputs_embeds:
+            return x
+        return self.embeddings(x, interpolate=interpolate_pos_encoding)
 
 
 def siglip_values(name: str, shape: torch.Size, random: torch.Generator) -> torch.Tensor | None:
