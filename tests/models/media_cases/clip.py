@@ -21,7 +21,7 @@ VISION = {
 }
 TEXT = {
     "vocab_size": 61,
-    "hidden_size": 20,
+    "hidden_size": 32,
     "intermediate_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
@@ -90,8 +90,8 @@ def _text(name: str, **changes: Any) -> MediaCase:
 CASES = [
     _vision("plain", pixels(16)),
     _vision("resized", larger, hidden_act="gelu", num_channels=3),
-    _text("plain"),
     _text("old-end", eos_token_id=2),
+    _text("plain"),
     MediaCase(
         "clip-vision-projection",
         "projection",

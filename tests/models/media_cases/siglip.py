@@ -19,7 +19,7 @@ VISION = {
 }
 TEXT = {
     "vocab_size": 61,
-    "hidden_size": 20,
+    "hidden_size": 32,
     "intermediate_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
