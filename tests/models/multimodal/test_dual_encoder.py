@@ -100,8 +100,8 @@ def test_a_text_ends_where_the_config_says():
         model(input_ids=torch.tensor([[5, 60, 1], [5, 6, 7]]))
     with pytest.raises(ModelError, match="needs input_ids to know where each text ends"):
         model(inputs_embeds=torch.zeros(1, 3, 32))
-    with pytest.raises(ModelError, match="the input has 17 positions, but the model has 16"):
-        model(input_ids=torch.full((1, 17), 60))
+    with pytest.raises(ModelError, match="the input has 25 positions, but the model has 24"):
+        model(input_ids=torch.full((1, 25), 60))
 
 
 def test_several_tokens_may_end_a_text():
