@@ -81,6 +81,19 @@ def test_what_no_tower_takes_is_refused(case):
 
 
 @every_whole
+def test_earlier_checkpoints_of_a_tower_have_its_prefix_and_counted_positions(case):
+    whole = twin(case, reference(case))
+    for part in (whole.body.text_model, whole.body.vision_model):
+        tower = build(part.config, "embedding")
+        prefix = f"{tower.base()}."
+        stored = {prefix + name: value for name, value in part.state_dict().items()}
+        stored[f"{prefix}embeddings.position_ids"] = torch.arange(9)[None]
+        account = load_weights(tower, stored)
+        assert list(account.skipped) == [f"{prefix}embeddings.position_ids"]
+        assert len(account.loaded) == len(stored) - 1
+
+
+@every_whole
 def test_a_classifier_takes_its_tower_from_the_whole(case):
     """As fine-tuning begins: the tower for texts is skipped, the classifier is new."""
     whole = twin(case, reference(case))
