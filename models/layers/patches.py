@@ -152,8 +152,9 @@ def image_positions(
 def positions_of_shapes(table: torch.Tensor, shapes: torch.Tensor, length: int) -> torch.Tensor:
     """Position embeddings of a square of patches for images of several shapes, bilinear.
 
-    The same as `F.interpolate` with antialiasing for each image, as one product: nothing is read
-    back from the device, and a compiled graph serves all shapes.
+    What `F.interpolate` with antialiasing gives each image, as one product: nothing is read back
+    from the device, and a compiled graph serves all shapes. An image one patch wide gets what it
+    should, where torch 2.13, and transformers with it, give all its rows the same position.
 
     Args:
         table (Tensor): [n * n, d]
