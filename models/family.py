@@ -25,7 +25,7 @@ class Family:
 
     Args:
         model_type: its name in config.json.
-        kind: `decoder`, `encoder`, `encoder-decoder` or `recurrent`; groups the documentation.
+        kind: such as `decoder` or `vision`, see `families.ROOMS`; groups the documentation.
         config: its config class.
         backbone: its body.
         heads: task -> head class. The first task is the default.
@@ -96,7 +96,11 @@ class Family:
 
 @functools.cache
 def _joined(name: str, head: Any, backbone: Any) -> type[Model]:
-    own = {"body_class": backbone, "__doc__": head.__doc__, "__module__": "tfcli.models.classes"}
+    own = {
+        "body_class": getattr(head, "body_class", backbone),
+        "__doc__": head.__doc__,
+        "__module__": "tfcli.models.classes",
+    }
     return type(name, (head,), own)
 
 
