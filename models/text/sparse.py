@@ -6,12 +6,11 @@ memory only.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from tfcli.models.blocks.sparse import SparseBlock
 from tfcli.models.configs.experts import BalancedConfig, ExpertsConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.mlp import GatedMLP
@@ -64,17 +63,14 @@ class SparseModel(LlamaModel):
         experts = (self.make_expert() for _ in range(self.config.num_experts))
         return MixtureOfExperts(self.make_router(), experts)
 
-    def make_block(self, layer: int) -> nn.Module:
-        """See `LlamaModel.make_block`."""
-        if not self.config.sparse(layer):
-            return super().make_block(layer)
-        return SparseBlock(
-            self.make_attention(layer),
-            self.make_mixture(),
-            self.make_norm(),
-            self.make_norm(),
-            name=self.mixture,
-        )
+    def make_mlp(self, layer: int) -> nn.Module:
+        """See `LlamaModel.make_mlp`."""
+        return self.make_mixture() if self.config.sparse(layer) else super().make_mlp(layer)
+
+    def block_options(self, layer: int) -> dict[str, Any]:
+        """See `LlamaModel.block_options`."""
+        options = super().block_options(layer)
+        return {**options, "mlp_name": self.mixture} if self.config.sparse(layer) else options
 
 
 class BalancedModel(SparseModel):
