@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from tfcli.models.config import require
+from tfcli.models.configs.rope import check_rope, read_layer_rope, write_layer_rope
 from tfcli.models.configs.rotary import RotaryConfig
 from tfcli.models.errors import ModelError, hint
 from tfcli.models.limits import MAX_LAYERS
@@ -71,3 +74,53 @@ class WindowedConfig(RotaryConfig):
             "layer_types",
             f"names {SLIDING}, but there is no window: see sliding_window and use_sliding_window",
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PatternConfig(WindowedConfig):
+    """Every so many layers, one sees all keys. Newer files spell it out in `layer_types`.
+
+    Class attributes:
+        default_pattern: every how many, where a file does not say.
+    """
+
+    default_pattern: ClassVar[int]
+
+    sliding_window_pattern: int | None = None
+
+    def slides(self, layer: int) -> bool:
+        given = self.sliding_window_pattern
+        pattern = self.default_pattern if given is None else given
+        require(pattern >= 1, "sliding_window_pattern", "must be at least 1")
+        return (layer + 1) % pattern != 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerRopeConfig(WindowedConfig):
+    """Each type of layer has positions of its own: `rope_parameters` has one mapping for each.
+
+    A subclass that has another base too names this one last: of a field that both have, the default
+    of the base that is named first counts.
+
+    Class attributes:
+        bases: see `read_layer_rope`.
+    """
+
+    bases: ClassVar[Mapping[str, tuple[str | None, float]]]
+
+    @classmethod
+    def read_positions(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return read_layer_rope(data, cls.bases)
+
+    def write_positions(self) -> dict[str, Any]:
+        return write_layer_rope(self.rope_parameters, self.bases)
+
+    def check_positions(self) -> None:
+        for rope in self.rope_parameters.values():
+            check_rope(rope, self.head_dim)
+            partial = rope.get("partial_rotary_factor", 1.0)
+            require(partial == 1.0, "partial_rotary_factor", f"is {partial}; supported: 1.0")
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        return tuple(sorted({*super().keys(), *(key for key, _ in cls.bases.values() if key)}))

@@ -103,6 +103,8 @@ class RotaryAttention(nn.Module):
         k_norm: the same for keys.
         norm_whole: `q_norm` and `k_norm` are applied to all heads together, [b, s, heads *
             head_dim], as in OLMo 2.
+        norm_turned: they are applied to heads that have been turned.
+        sub_norm: applied to all heads together before the output projection.
         both_ways: queries see later keys too, `window - 1` to each side. No cache fits that.
         sinks: each head has a learned score for no key; see `Scores`.
 
@@ -131,6 +133,8 @@ class RotaryAttention(nn.Module):
         q_norm: nn.Module | None = None,
         k_norm: nn.Module | None = None,
         norm_whole: bool = False,
+        norm_turned: bool = False,
+        sub_norm: nn.Module | None = None,
         both_ways: bool = False,
         sinks: bool = False,
     ) -> None:
@@ -144,7 +148,8 @@ class RotaryAttention(nn.Module):
         self.add_module(self.out, linear(heads * head_dim, hidden_size, out_bias))
         self.q_norm = q_norm
         self.k_norm = k_norm
-        self.norm_whole = norm_whole
+        self.norm_whole, self.norm_turned = norm_whole, norm_turned
+        self.attn_sub_norm = sub_norm
         self.both_ways = both_ways
         self.sinks = nn.Parameter(torch.zeros(heads)) if sinks else None
         self.attend = Attend(
@@ -167,7 +172,7 @@ class RotaryAttention(nn.Module):
         if self.norm_whole:
             query, key = self.normed(query, key)
         query, key, value = (split_heads(part, self.head_dim) for part in (query, key, value))
-        if not self.norm_whole:
+        if not (self.norm_whole or self.norm_turned):
             query, key = self.normed(query, key)
         return query, key, value
 
@@ -179,13 +184,22 @@ class RotaryAttention(nn.Module):
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """Attend from the new positions to all positions. x (Tensor): [b, s, d] -> [b, s, d]"""
         query, key, value = self.heads(x)
+        query, key = self.turned(query, key, context)
+        mask = self.mask(context)
+        key, value = context.remember(self.layer, key, value)
+        attended = self.attend(query, key, value, mask, context.attentions, self.sinks)
+        if self.attn_sub_norm is not None:
+            attended = self.attn_sub_norm(attended)
+        return getattr(self, self.out)(attended)
+
+    def turned(
+        self, query: torch.Tensor, key: torch.Tensor, context: Context
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries and keys at their positions, [b, heads, s, head_dim] each."""
         if self.rotary is not None:
             rotation = context.rotation(self.rotary, query.dtype)
             query, key = self.rotary.turn(query, rotation), self.rotary.turn(key, rotation)
-        mask = self.mask(context)
-        key, value = context.remember(self.layer, key, value)
-        out = getattr(self, self.out)
-        return out(self.attend(query, key, value, mask, context.attentions, self.sinks))
+        return self.normed(query, key) if self.norm_turned else (query, key)
 
     def mask(self, context: Context) -> AttentionMask:
         """Which keys each query sees.

@@ -18,6 +18,7 @@ class GatedMLP(nn.Module):
         act: name of the activation.
         bias: whether the three projections have one.
         dropout: on the output.
+        sub_norm: applied before `down`.
     """
 
     def __init__(
@@ -28,17 +29,22 @@ class GatedMLP(nn.Module):
         bias: bool,
         *,
         dropout: float = 0.0,
+        sub_norm: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.gate_proj = linear(hidden_size, intermediate_size, bias)
         self.up_proj = linear(hidden_size, intermediate_size, bias)
         self.down_proj = linear(intermediate_size, hidden_size, bias)
         self.act = activation(act)
+        self.ffn_sub_norm = sub_norm
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        return self.dropout(self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x)))
+        inner = self.act(self.gate_proj(x)) * self.up_proj(x)
+        if self.ffn_sub_norm is not None:
+            inner = self.ffn_sub_norm(inner)
+        return self.dropout(self.down_proj(inner))
 
 
 class FusedGatedMLP(nn.Module):

@@ -81,6 +81,14 @@ class OffsetRMSNorm(RMSNorm):
         return rms_norm(x.float(), 1 + self.weight.float(), self.eps).to(x.dtype)
 
 
+class OffsetLayerNorm(nn.LayerNorm):
+    """Layer norm that multiplies by 1 + weight (Nemotron)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        return F.layer_norm(x, self.normalized_shape, 1 + self.weight, self.bias, self.eps)
+
+
 def layer_norm(size: int, eps: float, bias: bool = True) -> nn.LayerNorm:
     """Layer norm with a weight, and usually a bias, over the last dimension."""
     return nn.LayerNorm(size, eps=eps, bias=bias)

@@ -100,6 +100,21 @@ class LlamaModel(Backbone[RotaryConfig]):
         """Further arguments of `RotaryAttention`: biases, norms, caps."""
         return {"bias": self.config.attention_bias}
 
+    def head_norms(self) -> dict[str, Any]:
+        """The options of attention whose heads of queries and keys have RMS norms."""
+        width, eps = self.config.head_dim, self.config.rms_norm_eps
+        return {"q_norm": RMSNorm(width, eps), "k_norm": RMSNorm(width, eps)}
+
+    def whole_norms(self) -> dict[str, Any]:
+        """The same where a norm is applied to all heads together."""
+        config = self.config
+        width, eps = config.head_dim, config.rms_norm_eps
+        return {
+            "q_norm": RMSNorm(config.num_attention_heads * width, eps),
+            "k_norm": RMSNorm(config.num_key_value_heads * width, eps),
+            "norm_whole": True,
+        }
+
     def make_mlp(self, layer: int) -> nn.Module:
         """One layer's mlp."""
         config = self.config

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from tfcli.models.configs.olmo2 import Olmo2Config
-from tfcli.models.layers.norms import RMSNorm
 from tfcli.models.text.llama import LlamaModel
 
 
@@ -20,11 +19,4 @@ class Olmo2Model(LlamaModel):
 
     def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
-        config = self.config
-        heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-        return {
-            "bias": config.attention_bias,
-            "q_norm": RMSNorm(heads * config.head_dim, config.rms_norm_eps),
-            "k_norm": RMSNorm(kv_heads * config.head_dim, config.rms_norm_eps),
-            "norm_whole": True,
-        }
+        return {**super().attention_options(layer), **self.whole_norms()}
