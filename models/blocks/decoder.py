@@ -25,7 +25,8 @@ class DecoderBlock(nn.Module):
         mlp: [b, s, d] -> [b, s, d]; a `MixtureOfExperts` is given the context too.
         make_norm: makes one norm.
         norms: which there are, and their names.
-        mlp_name: what checkpoints call the mlp.
+        attention_name: what checkpoints call the attention.
+        mlp_name: what they call the mlp.
         dropout: on what both halves add to the residual stream.
         scale: factor on what both halves add.
     """
@@ -37,18 +38,19 @@ class DecoderBlock(nn.Module):
         make_norm: Callable[[], nn.Module],
         *,
         norms: NormNames = PRE_NORMS,
+        attention_name: str = "self_attn",
         mlp_name: str = "mlp",
         dropout: float = 0.0,
         scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.self_attn = attention
+        self.add_module(attention_name, attention)
         self.add_module(mlp_name, mlp)
         for name in norms:
             if name is not None:
                 self.add_module(name, make_norm())
         self.norms = norms
-        self.mlp_name = mlp_name
+        self.attention_name, self.mlp_name = attention_name, mlp_name
         self.routes = isinstance(mlp, MixtureOfExperts)
         self.dropout = nn.Dropout(dropout)
         self.scale = scale
@@ -56,11 +58,16 @@ class DecoderBlock(nn.Module):
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         before, after, before_mlp, after_mlp = self.norms
-        added = self.normed(self.self_attn(self.normed(x, before), context), after)
+        attention = getattr(self, self.attention_name)
+        added = self.normed(attention(self.normed(x, before), context), after)
         x = torch.add(x, self.dropout(added), alpha=self.scale)
-        mlp, inner = getattr(self, self.mlp_name), self.normed(x, before_mlp)
-        added = self.normed(mlp(inner, context) if self.routes else mlp(inner), after_mlp)
+        added = self.normed(self.feed(self.normed(x, before_mlp), context), after_mlp)
         return torch.add(x, self.dropout(added), alpha=self.scale)
+
+    def feed(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """What the mlp makes of x. x (Tensor): [b, s, d] -> [b, s, d]"""
+        mlp = getattr(self, self.mlp_name)
+        return mlp(x, context) if self.routes else mlp(x)
 
     def normed(self, x: torch.Tensor, norm: str | None) -> torch.Tensor:
         """x (Tensor): [b, s, d] after the norm of a name, or as it is -> the same"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from tfcli.models.layers.backends import (
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.masks import AttentionMask
 from tfcli.models.layers.rotary import Rotary
+
+if TYPE_CHECKING:
+    from tfcli.models.layers.alibi import Alibi
 
 
 def split_heads(x: torch.Tensor, head_dim: int) -> torch.Tensor:
@@ -105,6 +108,9 @@ class RotaryAttention(nn.Module):
             head_dim], as in OLMo 2.
         norm_turned: they are applied to heads that have been turned.
         sub_norm: applied to all heads together before the output projection.
+        clip: the largest absolute value of queries, keys and values, before they are turned.
+        alibi: positions as a bias on the scores.
+        chunk: a query sees only keys of its own stretch of so many positions.
         both_ways: queries see later keys too, `window - 1` to each side. No cache fits that.
         sinks: each head has a learned score for no key; see `Scores`.
 
@@ -135,6 +141,9 @@ class RotaryAttention(nn.Module):
         norm_whole: bool = False,
         norm_turned: bool = False,
         sub_norm: nn.Module | None = None,
+        clip: float | None = None,
+        alibi: Alibi | None = None,
+        chunk: int | None = None,
         both_ways: bool = False,
         sinks: bool = False,
     ) -> None:
@@ -150,6 +159,7 @@ class RotaryAttention(nn.Module):
         self.k_norm = k_norm
         self.norm_whole, self.norm_turned = norm_whole, norm_turned
         self.attn_sub_norm = sub_norm
+        self.clip, self.alibi, self.chunk = clip, alibi, chunk
         self.both_ways = both_ways
         self.sinks = nn.Parameter(torch.zeros(heads)) if sinks else None
         self.attend = Attend(
@@ -184,6 +194,9 @@ class RotaryAttention(nn.Module):
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """Attend from the new positions to all positions. x (Tensor): [b, s, d] -> [b, s, d]"""
         query, key, value = self.heads(x)
+        if self.clip is not None:
+            parts = (query, key, value)
+            query, key, value = (part.clamp(-self.clip, self.clip) for part in parts)
         query, key = self.turned(query, key, context)
         mask = self.mask(context)
         key, value = context.remember(self.layer, key, value)
@@ -207,8 +220,10 @@ class RotaryAttention(nn.Module):
         Raises:
             ModelError: a cache, where queries see later keys, which it cannot hold yet.
         """
+        if self.alibi is not None:
+            return self.alibi.mask(context, self.layer)
         if not self.both_ways:
-            return context.causal(self.layer, window=self.window)
+            return context.causal(self.layer, window=self.window, chunk=self.chunk)
         if context.cache is not None:
             raise ModelError(
                 "attention in both directions has no use for a cache",
@@ -218,13 +233,19 @@ class RotaryAttention(nn.Module):
 
 
 class FusedRotaryAttention(RotaryAttention):
-    """The same with one linear, `qkv_proj`: the rows of queries, then keys, then values."""
+    """The same with one linear: the rows of queries, then keys, then values.
+
+    Class attributes:
+        fused: what checkpoints call the linear.
+    """
+
+    fused: ClassVar[str] = "qkv_proj"
 
     def add_projections(self, hidden_size: int, width: int, kv_width: int, bias: bool) -> None:
         """See `RotaryAttention.add_projections`."""
         self.widths = (width, kv_width, kv_width)
-        self.qkv_proj = linear(hidden_size, sum(self.widths), bias)
+        self.add_module(self.fused, linear(hidden_size, sum(self.widths), bias))
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """See `RotaryAttention.project`."""
-        return self.qkv_proj(x).split(self.widths, dim=-1)
+        return getattr(self, self.fused)(x).split(self.widths, dim=-1)

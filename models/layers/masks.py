@@ -102,7 +102,7 @@ class Sight:
         Args:
             kept: earlier positions that the layer's cache still holds; the last ones of `past`.
             window: keys that a query sees at most, its own among them.
-            chunk: a query sees only keys of its own stretch of so many positions.
+            chunk: a query sees only keys of its own stretch of so many positions of its text.
         """
         return self._once(("causal", kept, window, chunk), self._causal, kept, window, chunk)
 
@@ -132,9 +132,15 @@ class Sight:
         dense = query_at >= key_at
         if window is not None:
             dense = dense & (query_at - key_at < window)
+        dense = dense[None, None]
         if chunk is not None:
-            dense = dense & (query_at // chunk == key_at // chunk)
-        return AttentionMask(self._limited(dense[None, None], keys))
+            # Stretches begin with the text, wherever that is in a padded or packed row.
+            at = position_ids_of(
+                self.past + self.queries, 0, self.device, self.padding, self.segments
+            )
+            of_keys, of_queries = at[:, None, None, -keys:], at[:, None, -self.queries :, None]
+            dense = dense & (of_queries // chunk == of_keys // chunk)
+        return AttentionMask(self._limited(dense, keys))
 
     def _full(self, radius: int | None) -> AttentionMask:
         if self.padding is None and self.segments is None and radius is None:

@@ -65,6 +65,22 @@ class RMSNorm(nn.Module):
         return f"{self.weight.shape[0]}, eps={self.eps}"
 
 
+class UnitRMSNorm(nn.Module):
+    """Root mean square norm without a weight, computed in float32.
+
+    Args:
+        eps: added to the mean square.
+    """
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [..., d] -> [..., d]"""
+        return F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype)
+
+
 class OffsetRMSNorm(RMSNorm):
     """RMS norm that multiplies by 1 + weight, in float32 (Gemma).
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tfcli.models.configs.granite import GraniteConfig
+from tfcli.models.configs.granite import GraniteFactors
 from tfcli.models.context import Context
 from tfcli.models.text.llama import LlamaModel
 
@@ -17,7 +17,7 @@ from tfcli.models.text.llama import LlamaModel
 class GraniteModel(LlamaModel):
     """Llama's body with Granite's factors."""
 
-    config: GraniteConfig
+    config: GraniteFactors
 
     def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
