@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from tfcli.models.config import require
 from tfcli.models.configs.windows import SLIDING, PatternConfig
+from tfcli.models.limits import LIMIT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,12 @@ class Exaone4Config(PatternConfig):
     def rotates(self, layer: int) -> bool:
         """Whether a layer has positions."""
         return self.sliding_window is None or self.kind(layer) == SLIDING
+
+    def check(self) -> None:
+        super().check()
+        pattern = self.sliding_window_pattern
+        within = not isinstance(pattern, int) or pattern <= LIMIT
+        require(within, "sliding_window_pattern", f"is {pattern}, more than {LIMIT:,}")
 
     def slides(self, layer: int) -> bool:
         pattern = self.sliding_window_pattern
