@@ -1,22 +1,33 @@
-"""The pre-norm decoder block of Llama and its descendants."""
+"""The decoder block of Llama and its descendants: attention, then an mlp, each with a residual."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from tfcli.models.context import Context
 from tfcli.models.layers.dropout import dropout_of
+from tfcli.models.layers.moe import MixtureOfExperts
+
+NormNames = tuple[str | None, str | None, str | None, str | None]
+"""What checkpoints call the norms before and after attention, before and after the mlp; None where
+there is none."""
+PRE_NORMS: NormNames = ("input_layernorm", None, "post_attention_layernorm", None)
+"""Llama's, which have their names by where they stand and not by what they are applied to."""
 
 
 class DecoderBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)).
+    """x + norm(attention(norm(x))), then x + norm(mlp(norm(x))), with any of the four norms.
 
     Args:
         attention: [b, s, d] and the context -> [b, s, d], such as `RotaryAttention`.
-        mlp: [b, s, d] -> [b, s, d]
-        input_norm: before attention.
-        post_attention_norm: before the mlp.
+        mlp: [b, s, d] -> [b, s, d]; a `MixtureOfExperts` is given the context too.
+        make_norm: makes one norm.
+        norms: which there are, and their names.
+        attention_name: what checkpoints call the attention.
+        mlp_name: what they call the mlp.
         dropout: on what both halves add to the residual stream.
         scale: factor on what both halves add.
     """
@@ -25,23 +36,40 @@ class DecoderBlock(nn.Module):
         self,
         attention: nn.Module,
         mlp: nn.Module,
-        input_norm: nn.Module,
-        post_attention_norm: nn.Module,
+        make_norm: Callable[[], nn.Module],
         *,
+        norms: NormNames = PRE_NORMS,
+        attention_name: str = "self_attn",
+        mlp_name: str = "mlp",
         dropout: float = 0.0,
         scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.self_attn = attention
-        self.mlp = mlp
-        self.input_layernorm = input_norm
-        self.post_attention_layernorm = post_attention_norm
+        self.add_module(attention_name, attention)
+        self.add_module(mlp_name, mlp)
+        for name in norms:
+            if name is not None:
+                self.add_module(name, make_norm())
+        self.norms = norms
+        self.attention_name, self.mlp_name = attention_name, mlp_name
+        self.routes = isinstance(mlp, MixtureOfExperts)
         self.dropout = dropout_of(dropout)
         self.scale = scale
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        added = self.dropout(self.self_attn(self.input_layernorm(x), context))
-        x = torch.add(x, added, alpha=self.scale)
-        added = self.dropout(self.mlp(self.post_attention_layernorm(x)))
-        return torch.add(x, added, alpha=self.scale)
+        before, after, before_mlp, after_mlp = self.norms
+        attention = getattr(self, self.attention_name)
+        added = self.normed(attention(self.normed(x, before), context), after)
+        x = torch.add(x, self.dropout(added), alpha=self.scale)
+        added = self.normed(self.feed(self.normed(x, before_mlp), context), after_mlp)
+        return torch.add(x, self.dropout(added), alpha=self.scale)
+
+    def feed(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """What the mlp makes of x. x (Tensor): [b, s, d] -> [b, s, d]"""
+        mlp = getattr(self, self.mlp_name)
+        return mlp(x, context) if self.routes else mlp(x)
+
+    def normed(self, x: torch.Tensor, norm: str | None) -> torch.Tensor:
+        """x (Tensor): [b, s, d] after the norm of a name, or as it is -> the same"""
+        return x if norm is None else getattr(self, norm)(x)

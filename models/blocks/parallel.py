@@ -15,15 +15,20 @@ class ParallelBlock(nn.Module):
         attention: [b, s, d] and the context -> [b, s, d], such as `RotaryAttention`.
         mlp: [b, s, d] -> [b, s, d]
         norm: before both.
+        dropout: on what each of the two adds.
     """
 
-    def __init__(self, attention: nn.Module, mlp: nn.Module, norm: nn.Module) -> None:
+    def __init__(
+        self, attention: nn.Module, mlp: nn.Module, norm: nn.Module, *, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.self_attn = attention
         self.mlp = mlp
         self.input_layernorm = norm
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         normed = self.input_layernorm(x)
-        return x + self.self_attn(normed, context) + self.mlp(normed)
+        attended = self.dropout(self.self_attn(normed, context))
+        return x + attended + self.dropout(self.mlp(normed))

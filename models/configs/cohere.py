@@ -9,10 +9,9 @@ from tfcli.models.configs.rotary import RotaryConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CohereConfig(RotaryConfig):
-    """Command R and Aya 23."""
+class CommandConfig(RotaryConfig):
+    """What the configs of Cohere's models share."""
 
-    model_type: ClassVar[str] = "cohere"
     default_theta: ClassVar[float] = 500000.0
 
     vocab_size: int = 256000
@@ -24,8 +23,21 @@ class CohereConfig(RotaryConfig):
     tie_word_embeddings: bool = True
     layer_norm_eps: float = 1e-5
     attention_bias: bool = False
-    use_qk_norm: bool = False
     logit_scale: float = 0.0625
     pad_token_id: int | None = 0
     bos_token_id: int | None = 5
     eos_token_id: int | list[int] | None = 255001
+
+    @property
+    def use_qk_norm(self) -> bool:
+        """Whether heads of queries and keys have norms."""
+        return False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CohereConfig(CommandConfig):
+    """Command R and Aya 23."""
+
+    model_type: ClassVar[str] = "cohere"
+
+    use_qk_norm: bool = False

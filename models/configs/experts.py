@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
-from tfcli.models.config import require
+from tfcli.models.config import require, require_divides
 from tfcli.models.configs.rotary import RotaryConfig
 from tfcli.models.limits import MAX_EXPERTS, MAX_LAYERS
 
@@ -35,6 +35,11 @@ class ExpertsConfig(RotaryConfig):
         return self.intermediate_size
 
     @property
+    def shared_size(self) -> int:
+        """Width of what all tokens go through beside their experts; 0: nothing."""
+        return 0
+
+    @property
     def norm_topk_prob(self) -> bool:
         """Whether the chosen experts' shares add up to 1. Most families have a field instead."""
         return True
@@ -55,7 +60,7 @@ class ExpertsConfig(RotaryConfig):
         )
         require(
             1 <= self.num_experts_per_tok <= self.num_experts,
-            "num_experts_per_tok",
+            self.spelling("num_experts_per_tok"),
             f"is {self.num_experts_per_tok}, but there are {self.num_experts} experts",
         )
 
@@ -112,3 +117,70 @@ class StepsConfig(BalancedConfig):
             "mlp_only_layers",
             "must be a list of layer numbers, counted from 0",
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SharedExpertsConfig(ExpertsConfig):
+    """DeepSeek's pattern: the first layers have one mlp, the others shared experts beside many.
+
+    `routed_scaling_factor` is the factor on the weights of the chosen experts.
+    """
+
+    aliases: ClassVar[dict[str, str]] = {"n_routed_experts": "num_experts"}
+
+    moe_intermediate_size: int
+    n_shared_experts: int = 1
+    first_k_dense_replace: int = 0
+    norm_topk_prob: bool = False
+    routed_scaling_factor: float = 1.0
+
+    @property
+    def expert_size(self) -> int:
+        return self.moe_intermediate_size
+
+    @property
+    def shared_size(self) -> int:
+        return self.n_shared_experts * self.moe_intermediate_size
+
+    def sparse(self, layer: int) -> bool:
+        return layer >= self.first_k_dense_replace
+
+    def check(self) -> None:
+        super().check()
+        self.check_sizes("moe_intermediate_size", "n_shared_experts")
+        require(self.first_k_dense_replace >= 0, "first_k_dense_replace", "is negative")
+
+    def check_groups(self, groups: int, kept: int, speakers: int) -> None:
+        """Refuse groups of experts that do not fit.
+
+        Args:
+            groups: how many there are.
+            kept: how many of them a token can go to.
+            speakers: so many of a group speak for it.
+        """
+        require_divides(groups, self.num_experts, "n_group", self.spelling("num_experts"))
+        members = self.num_experts // groups
+        require(
+            members >= speakers,
+            "n_group",
+            f"leaves {members} expert a group; {speakers} speak for a group",
+        )
+        require(1 <= kept <= groups, "topk_group", f"is {kept}, but there are {groups} groups")
+        require(
+            self.num_experts_per_tok <= kept * members,
+            "num_experts_per_tok",
+            f"is {self.num_experts_per_tok}, more than topk_group groups hold",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GroupedConfig(SharedExpertsConfig):
+    """Families with DeepSeek-V3's router: the two best of a group of experts speak for it."""
+
+    n_group: int = 1
+    topk_group: int = 1
+    norm_topk_prob: bool = True
+
+    def check(self) -> None:
+        super().check()
+        self.check_groups(self.n_group, self.topk_group, speakers=2)

@@ -98,7 +98,7 @@ def write_rope(rope: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_layer_rope(
-    data: dict[str, Any], bases: Mapping[str, tuple[str, float]]
+    data: dict[str, Any], bases: Mapping[str, tuple[str | None, float]]
 ) -> dict[str, dict[str, Any]]:
     """The same for a family whose types of layers have rotary settings of their own (Gemma 3).
 
@@ -107,7 +107,8 @@ def read_layer_rope(
 
     Args:
         data: the config dict.
-        bases: type of layer -> the older key of its base, and the base where there is none.
+        bases: type of layer -> the older key of its base, and the base where there is none. Key
+            None: it shares `rope_theta`, without the scaling.
 
     Returns:
         type of layer -> normalised settings
@@ -126,12 +127,12 @@ def read_layer_rope(
                 where=f"{WHERE}, key rope_parameters.{kind}",
                 fix=hint(str(kind), bases),
             )
-    rope = {}
+    rope, theta = {}, data.pop("rope_theta", None)
     for kind, (key, base) in bases.items():
         own = _mapping(given.get(kind), f"rope_parameters.{kind}")
         settings = {
             "rope_parameters": {**own, **scaling} if key == "rope_theta" else own,
-            "rope_theta": data.pop(key, None),
+            "rope_theta": theta if key in ("rope_theta", None) else data.pop(key, None),
             "max_position_embeddings": data.get("max_position_embeddings"),
         }
         rope[kind] = read_rope(settings, default_theta=base)
@@ -148,11 +149,13 @@ def _mapping(value: Any, key: str) -> dict[str, Any]:
 
 
 def write_layer_rope(
-    rope: Mapping[str, dict[str, Any]], bases: Mapping[str, tuple[str, float]]
+    rope: Mapping[str, dict[str, Any]], bases: Mapping[str, tuple[str | None, float]]
 ) -> dict[str, Any]:
     """The inverse of `read_layer_rope`, in both spellings."""
     written: dict[str, Any] = {"rope_parameters": {kind: dict(own) for kind, own in rope.items()}}
     for kind, (key, _) in bases.items():
+        if key is None:
+            continue
         old = write_rope(rope[kind])
         written[key] = old["rope_theta"]
         if key == "rope_theta":

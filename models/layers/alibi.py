@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from tfcli.models.context import Context
 
 
-def slopes(heads: int) -> torch.Tensor:
+def slopes(heads: int, largest: int = 8) -> torch.Tensor:
     """How fast each head's scores fall, float32 [heads].
 
-    For a power of two, the geometric series from 2^(-8/heads) to 2^-8. Otherwise that of the power
-    below, and every second one of the power above.
+    For a power of two, the geometric series from 2^(-largest/heads) to 2^-largest. Otherwise that
+    of the power below, and every second one of the power above.
     """
     below = 2 ** math.floor(math.log2(heads))
-    found = [2.0 ** (-8 * i / below) for i in range(1, below + 1)]
-    found += [2.0 ** (-4 * i / below) for i in range(1, 2 * (heads - below), 2)]
+    found = [2.0 ** (-largest * i / below) for i in range(1, below + 1)]
+    found += [2.0 ** (-largest * i / (2 * below)) for i in range(1, 2 * (heads - below), 2)]
     return torch.tensor(found, dtype=torch.float32, device="cpu")
 
 
@@ -33,12 +33,16 @@ class Alibi:
     Args:
         heads: query heads.
         scale: factor on the bias.
+        largest: see `slopes`.
         rounded: slope times position is rounded to bfloat16, as the models were trained (Falcon).
     """
 
-    def __init__(self, heads: int, *, scale: float = 1.0, rounded: bool = False) -> None:
+    def __init__(
+        self, heads: int, *, scale: float = 1.0, largest: int = 8, rounded: bool = False
+    ) -> None:
         self.heads = heads
         self.scale = scale
+        self.largest = largest
         self.rounded = rounded
         self._slopes: dict[torch.device, torch.Tensor] = {}
 
@@ -69,7 +73,7 @@ class Alibi:
         """Slope times position. positions (Tensor): [b or 1, s] -> float32 [b or 1, heads, s]"""
         steep = self._slopes.get(positions.device)
         if steep is None:
-            steep = slopes(self.heads).to(positions.device)[:, None]
+            steep = slopes(self.heads, self.largest).to(positions.device)[:, None]
             if not torch.compiler.is_exporting():  # there it would be no tensor of ours
                 self._slopes[positions.device] = steep
         if not self.rounded:

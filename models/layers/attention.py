@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import nn
@@ -22,6 +22,9 @@ from tfcli.models.layers.backends import (
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.masks import AttentionMask
 from tfcli.models.layers.rotary import Rotary
+
+if TYPE_CHECKING:
+    from tfcli.models.layers.alibi import Alibi
 
 
 def split_heads(x: torch.Tensor, head_dim: int) -> torch.Tensor:
@@ -106,6 +109,11 @@ class RotaryAttention(KeyValueLayer):
         k_norm: the same for keys.
         norm_whole: `q_norm` and `k_norm` are applied to all heads together, [b, s, heads *
             head_dim], as in OLMo 2.
+        norm_turned: they are applied to heads that have been turned.
+        sub_norm: applied to all heads together before the output projection.
+        clip: the largest absolute value of queries, keys and values, before they are turned.
+        alibi: positions as a bias on the scores.
+        chunk: a query sees only keys of its own stretch of so many positions.
         both_ways: queries see later keys too, `window - 1` to each side. No cache fits that.
         sinks: each head has a learned score for no key; see `Scores`.
 
@@ -134,6 +142,11 @@ class RotaryAttention(KeyValueLayer):
         q_norm: nn.Module | None = None,
         k_norm: nn.Module | None = None,
         norm_whole: bool = False,
+        norm_turned: bool = False,
+        sub_norm: nn.Module | None = None,
+        clip: float | None = None,
+        alibi: Alibi | None = None,
+        chunk: int | None = None,
         both_ways: bool = False,
         sinks: bool = False,
     ) -> None:
@@ -147,7 +160,9 @@ class RotaryAttention(KeyValueLayer):
         self.add_module(self.out, linear(heads * head_dim, hidden_size, out_bias))
         self.q_norm = q_norm
         self.k_norm = k_norm
-        self.norm_whole = norm_whole
+        self.norm_whole, self.norm_turned = norm_whole, norm_turned
+        self.attn_sub_norm = sub_norm
+        self.clip, self.alibi, self.chunk = clip, alibi, chunk
         self.both_ways = both_ways
         self.sinks = nn.Parameter(torch.zeros(heads)) if sinks else None
         self.attend = Attend(
@@ -177,7 +192,7 @@ class RotaryAttention(KeyValueLayer):
         if self.norm_whole:
             query, key = self.normed(query, key)
         query, key, value = (split_heads(part, self.head_dim) for part in (query, key, value))
-        if not self.norm_whole:
+        if not (self.norm_whole or self.norm_turned):
             query, key = self.normed(query, key)
         return query, key, value
 
@@ -189,13 +204,25 @@ class RotaryAttention(KeyValueLayer):
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """Attend from the new positions to all positions. x (Tensor): [b, s, d] -> [b, s, d]"""
         query, key, value = self.heads(x)
+        if self.clip is not None:
+            parts = (query, key, value)
+            query, key, value = (part.clamp(-self.clip, self.clip) for part in parts)
+        query, key = self.turned(query, key, context)
+        mask = self.mask(context)
+        key, value = context.remember(self.layer, key, value)
+        attended = self.attend(query, key, value, mask, context.attentions, self.sinks)
+        if self.attn_sub_norm is not None:
+            attended = self.attn_sub_norm(attended)
+        return getattr(self, self.out)(attended)
+
+    def turned(
+        self, query: torch.Tensor, key: torch.Tensor, context: Context
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries and keys at their positions, [b, heads, s, head_dim] each."""
         if self.rotary is not None:
             rotation = context.rotation(self.rotary, query.dtype)
             query, key = self.rotary.turn(query, rotation), self.rotary.turn(key, rotation)
-        mask = self.mask(context)
-        key, value = context.remember(self.layer, key, value)
-        out = getattr(self, self.out)
-        return out(self.attend(query, key, value, mask, context.attentions, self.sinks))
+        return self.normed(query, key) if self.norm_turned else (query, key)
 
     def make_store(self, kind: Dynamic) -> Store | None:
         """Keys and values.
@@ -213,8 +240,10 @@ class RotaryAttention(KeyValueLayer):
         Raises:
             ModelError: a cache, where queries see later keys.
         """
+        if self.alibi is not None:
+            return self.alibi.mask(context, self.layer)
         if not self.both_ways:
-            return context.causal(self.layer, window=self.window)
+            return context.causal(self.layer, window=self.window, chunk=self.chunk)
         if context.cache is not None:
             raise _no_use_for_a_cache()
         return context.full(radius=None if self.window is None else self.window - 1)
@@ -228,13 +257,19 @@ def _no_use_for_a_cache() -> ModelError:
 
 
 class FusedRotaryAttention(RotaryAttention):
-    """The same with one linear, `qkv_proj`: the rows of queries, then keys, then values."""
+    """The same with one linear: the rows of queries, then keys, then values.
+
+    Class attributes:
+        fused: what checkpoints call the linear.
+    """
+
+    fused: ClassVar[str] = "qkv_proj"
 
     def add_projections(self, hidden_size: int, width: int, kv_width: int, bias: bool) -> None:
         """See `RotaryAttention.add_projections`."""
         self.widths = (width, kv_width, kv_width)
-        self.qkv_proj = linear(hidden_size, sum(self.widths), bias)
+        self.add_module(self.fused, linear(hidden_size, sum(self.widths), bias))
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """See `RotaryAttention.project`."""
-        return self.qkv_proj(x).split(self.widths, dim=-1)
+        return getattr(self, self.fused)(x).split(self.widths, dim=-1)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
-from tfcli.models.context import Context
-from tfcli.models.layers.alibi import Alibi
 from tfcli.models.layers.attention import RotaryAttention
 from tfcli.models.layers.linear import linear
-from tfcli.models.layers.masks import AttentionMask
 
 
 class GroupedAttention(RotaryAttention):
@@ -19,21 +16,12 @@ class GroupedAttention(RotaryAttention):
     With as many key heads as heads, each head has its query, key and value side by side; with
     one, all queries come first.
 
-    Args:
-        alibi: positions as a bias on the scores, or None.
-
-    The others are those of `RotaryAttention`.
-
     Class attributes:
         fused: what checkpoints call the linear.
     """
 
     fused: ClassVar[str] = "query_key_value"
     out = "dense"
-
-    def __init__(self, *sizes: int, alibi: Alibi | None = None, **options: Any) -> None:
-        super().__init__(*sizes, **options)
-        self.alibi = alibi
 
     def add_projections(self, hidden_size: int, width: int, kv_width: int, bias: bool) -> None:
         """See `RotaryAttention.add_projections`."""
@@ -47,7 +35,3 @@ class GroupedAttention(RotaryAttention):
         query = groups[..., :-2, :].flatten(2, 3)
         key, value = groups[..., -2, :], groups[..., -1, :]
         return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-
-    def mask(self, context: Context) -> AttentionMask:
-        """See `RotaryAttention.mask`."""
-        return super().mask(context) if self.alibi is None else self.alibi.mask(context, self.layer)

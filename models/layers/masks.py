@@ -29,6 +29,7 @@ class Place(NamedTuple):
     at: torch.Tensor
     segment: torch.Tensor | None
     group: torch.Tensor | None
+    stretch: torch.Tensor | None
 
 
 @dataclass(eq=False)
@@ -43,7 +44,7 @@ class Rule:
         causal: a query sees itself and what came before.
         window: with `causal`, keys that a query sees at most, its own among them.
         radius: a query sees nothing that is farther away.
-        chunk: a query sees only keys of its own stretch of so many positions.
+        stretches (Tensor): [b or 1, keys]; a query sees only keys of its own stretch of the text.
         padding (Tensor): [b, keys] of 0/1, 0 for what nobody sees.
         segments (Tensor): [b, keys]; texts do not see each other.
         groups (Tensor): [b, keys]; tokens of one number, 0 or more, see each other whatever order,
@@ -57,7 +58,7 @@ class Rule:
     causal: bool = False
     window: int | None = None
     radius: int | None = None
-    chunk: int | None = None
+    stretches: torch.Tensor | None = None
     padding: torch.Tensor | None = None
     segments: torch.Tensor | None = None
     groups: torch.Tensor | None = None
@@ -70,8 +71,8 @@ class Rule:
             seen = seen & (distance < self.window)
         if self.radius is not None:
             seen = seen & (distance.abs() <= self.radius)
-        if self.chunk is not None:
-            seen = seen & (query.at // self.chunk == key.at // self.chunk)
+        if query.stretch is not None and key.stretch is not None:
+            seen = seen & (query.stretch == key.stretch)
         if query.group is not None and key.group is not None:
             seen = seen | ((query.group == key.group) & (query.group >= 0))
         if query.segment is not None and key.segment is not None:
@@ -81,7 +82,7 @@ class Rule:
     def matrix(self) -> torch.Tensor:
         """The rule written out, bool [b or 1, 1, queries, keys]; no row of it is empty."""
         skipped = self.keys - self.queries
-        given = (self.segments, self.groups)
+        given = (self.segments, self.groups, self.stretches)
         at = torch.arange(self.first + skipped, self.first + self.keys, device=self.device)
         rows = (None if each is None else each[:, None, skipped:, None] for each in given)
         query = Place(at[None, None, :, None], *rows)
@@ -97,11 +98,13 @@ class Rule:
         A query that may see nothing gets zeros there; see `open_empty_rows`.
         """
         skipped = self.keys - self.queries
-        given = (self.segments, self.groups)
+        given = (self.segments, self.groups, self.stretches)
         padding = None if self.padding is None else self.padding.bool()
 
         def place(b: torch.Tensor, at: torch.Tensor) -> Place:
-            found = (None if each is None else each[b, at] for each in given)
+            found = (
+                None if each is None else each[b if each.shape[0] > 1 else 0, at] for each in given
+            )
             return Place(self.first + at, *found)
 
         def seen(
@@ -115,7 +118,8 @@ class Rule:
     @property
     def batch(self) -> int | None:
         """Rows of the batch that differ in what they see; None where all see alike."""
-        given = [each for each in (self.padding, self.segments, self.groups) if each is not None]
+        each_row = (self.padding, self.segments, self.groups)
+        given = [each for each in each_row if each is not None]
         return given[0].shape[0] if given else None
 
 
@@ -256,7 +260,7 @@ class Sight:
         Args:
             kept: earlier positions that the layer's cache still holds; the last ones of `past`.
             window: keys that a query sees at most, its own among them.
-            chunk: a query sees only keys of its own stretch of so many positions.
+            chunk: a query sees only keys of its own stretch of so many positions of its text.
         """
         return self._once(("causal", kept, window, chunk), self._causal, kept, window, chunk)
 
@@ -282,6 +286,13 @@ class Sight:
             return AttentionMask(causal=self.queries > 1)
         if groups is not None and kept:
             groups = torch.nn.functional.pad(groups, (kept, 0), value=-1)
+        stretches = None
+        if chunk is not None:
+            # Stretches begin with the text, wherever that is in a padded or packed row.
+            at = position_ids_of(
+                self.past + self.queries, 0, self.device, self.padding, self.segments
+            )
+            stretches = at[:, -keys:] // chunk
         return AttentionMask(
             rule=Rule(
                 self.queries,
@@ -290,7 +301,7 @@ class Sight:
                 first=self.past - kept,
                 causal=True,
                 window=window,
-                chunk=chunk,
+                stretches=stretches,
                 padding=None if self.padding is None else self.padding[:, -keys:],
                 segments=self.segments,
                 groups=groups,

@@ -19,6 +19,7 @@ class GatedMLP(nn.Module):
         act: name of the activation.
         bias: whether the three projections have one.
         dropout: on the output.
+        sub_norm: applied before `down`.
     """
 
     divides = True  # each inner value by itself, see `tensor_parallel`
@@ -31,39 +32,55 @@ class GatedMLP(nn.Module):
         bias: bool,
         *,
         dropout: float = 0.0,
+        sub_norm: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.gate_proj = linear(hidden_size, intermediate_size, bias)
         self.up_proj = linear(hidden_size, intermediate_size, bias)
         self.down_proj = linear(intermediate_size, hidden_size, bias)
         self.act = activation(act)
+        self.ffn_sub_norm = sub_norm
         self.dropout = dropout_of(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        return self.dropout(self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x)))
+        inner = self.act(self.gate_proj(x)) * self.up_proj(x)
+        if self.ffn_sub_norm is not None:
+            inner = self.ffn_sub_norm(inner)
+        return self.dropout(self.down_proj(inner))
 
 
 class FusedGatedMLP(nn.Module):
-    """The same with gate and up in one linear, `gate_up_proj`, the gate's rows first.
+    """The same with gate and up in one linear, the gate's rows first.
 
     Args:
         hidden_size: d.
         intermediate_size: width in between.
         act: name of the activation.
         bias: whether the two projections have one.
+        names: what checkpoints call them.
     """
 
-    def __init__(self, hidden_size: int, intermediate_size: int, act: str, bias: bool) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        act: str,
+        bias: bool,
+        *,
+        names: tuple[str, str] = ("gate_up_proj", "down_proj"),
+    ) -> None:
         super().__init__()
-        self.gate_up_proj = linear(hidden_size, 2 * intermediate_size, bias)
-        self.down_proj = linear(intermediate_size, hidden_size, bias)
+        self.names = names
+        self.add_module(names[0], linear(hidden_size, 2 * intermediate_size, bias))
+        self.add_module(names[1], linear(intermediate_size, hidden_size, bias))
         self.act = activation(act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
-        return self.down_proj(self.act(gate) * up)
+        first, last = (getattr(self, name) for name in self.names)
+        gate, up = first(x).chunk(2, dim=-1)
+        return last(self.act(gate) * up)
 
 
 class PlainMLP(nn.Module):

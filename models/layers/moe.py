@@ -22,6 +22,9 @@ class MixtureOfExperts(nn.Module):
         router: [n, d] -> `Routing`.
         experts: each [n, d] -> [n, d].
         jitter: in training, states are multiplied by random numbers from 1 - jitter to 1 + jitter.
+        shared: [b, s, d] -> [b, s, d], what all tokens go through beside their experts, or None.
+        shared_name: what checkpoints call it.
+        inside: the router's weights multiply what experts are given, not what they give (Llama 4).
 
     Attributes:
         expert_tokens (Tensor): int64 [experts], the tokens that each expert has got since
@@ -29,12 +32,21 @@ class MixtureOfExperts(nn.Module):
     """
 
     def __init__(
-        self, router: nn.Module, experts: Iterable[nn.Module], *, jitter: float = 0.0
+        self,
+        router: nn.Module,
+        experts: Iterable[nn.Module],
+        *,
+        jitter: float = 0.0,
+        shared: nn.Module | None = None,
+        shared_name: str = "shared_experts",
+        inside: bool = False,
     ) -> None:
         super().__init__()
         self.gate = router
         self.experts: nn.ModuleList | StackedExperts = nn.ModuleList(experts)
-        self.jitter = jitter
+        self.add_module(shared_name, shared)
+        self.shared_name = shared_name
+        self.jitter, self.inside = jitter, inside
         self.expert_tokens: torch.Tensor | None = None
 
     def count_tokens(self, enabled: bool) -> None:
@@ -50,8 +62,11 @@ class MixtureOfExperts(nn.Module):
         if context.first_time(self):
             self.record(routing, context)
         if isinstance(self.experts, StackedExperts):
-            return self.experts(rows, routing).view_as(x)
-        return mix(rows, routing, self.experts).view_as(x)
+            mixed = self.experts(rows, routing).view_as(x)
+        else:
+            mixed = mix(rows, routing, self.experts, self.inside).view_as(x)
+        shared = getattr(self, self.shared_name)
+        return mixed if shared is None else mixed + shared(x)
 
     def record(self, routing: Routing, context: Context) -> None:
         """Keep of a routing what was asked for."""
@@ -62,7 +77,9 @@ class MixtureOfExperts(nn.Module):
             self.expert_tokens = self.expert_tokens.to(counts.device) + counts
 
 
-def mix(x: torch.Tensor, routing: Routing, experts: nn.ModuleList) -> torch.Tensor:
+def mix(
+    x: torch.Tensor, routing: Routing, experts: nn.ModuleList, inside: bool = False
+) -> torch.Tensor:
     """Send each token to its experts and add up what they give.
 
     Tokens are sorted by expert, so that each expert runs once, on all of its rows. The host has to
@@ -73,18 +90,21 @@ def mix(x: torch.Tensor, routing: Routing, experts: nn.ModuleList) -> torch.Tens
         x (Tensor): [n, d]
         routing: of these tokens.
         experts: each [n, d] -> [n, d].
+        inside: see `MixtureOfExperts`.
 
     Returns:
         [n, d], added up in float32 and given in x's dtype
     """
     if torch.compiler.is_exporting():
-        return _mix_in_graph(x, routing, experts)
+        return _mix_in_graph(x, routing, experts, inside)
     weights, chosen = routing.weights, routing.chosen
     count, k = chosen.shape
     learning = torch.is_grad_enabled()
     if count == 1 and not learning:  # one new token: nothing to sort
-        parts = torch.cat([experts[expert](x) for expert in chosen[0].tolist()])
-        return (weights.float() @ parts.float()).to(x.dtype)
+        given = (x * weights.t()).to(x.dtype) if inside else x.expand(k, -1)
+        pairs = zip(chosen[0].tolist(), given.split(1), strict=True)
+        parts = torch.cat([experts[expert](row) for expert, row in pairs]).float()
+        return (parts.sum(0, keepdim=True) if inside else weights.float() @ parts).to(x.dtype)
     flat = chosen.flatten()
     order = flat.argsort()
     shares = count_of(flat, len(experts)).tolist()
@@ -96,20 +116,31 @@ def mix(x: torch.Tensor, routing: Routing, experts: nn.ModuleList) -> torch.Tens
         # An expert without a token is left out. When learning it runs on no rows instead, for a
         # gradient of zeros: data-parallel training waits for one of every parameter.
         if rows is not None:
-            out.index_add_(0, at, expert(rows[number]) * weight)
+            out.index_add_(0, at, _weighed(expert, rows[number], weight, inside))
         elif len(at):
-            out.index_add_(0, at, expert(x.index_select(0, at)) * weight)
+            out.index_add_(0, at, _weighed(expert, x.index_select(0, at), weight, inside))
     return out.to(x.dtype)
 
 
-def _mix_in_graph(x: torch.Tensor, routing: Routing, experts: nn.ModuleList) -> torch.Tensor:
+def _weighed(
+    expert: nn.Module, x: torch.Tensor, weight: torch.Tensor, inside: bool
+) -> torch.Tensor:
+    """What an expert gives for rows [n, d] of weights [n, 1], float32 or wider."""
+    if inside:
+        return expert((x * weight).to(x.dtype)) * torch.ones_like(weight)
+    return expert(x) * weight
+
+
+def _mix_in_graph(
+    x: torch.Tensor, routing: Routing, experts: nn.ModuleList, inside: bool
+) -> torch.Tensor:
     """The same for an exported graph, in which every expert is, also where it gets no token."""
     out = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
     for number, expert in enumerate(experts):
         mine = routing.chosen == number
         at = mine.any(-1).nonzero().flatten()
         weight = (routing.weights * mine).sum(-1, keepdim=True).index_select(0, at)
-        part = expert(x.index_select(0, at)) * weight
+        part = _weighed(expert, x.index_select(0, at), weight, inside)
         out = out.index_add(0, at, part.to(out.dtype))
     return out.to(x.dtype)
 

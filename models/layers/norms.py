@@ -114,6 +114,22 @@ class RMSNormOfWeight(RMSNorm):
         return rms_norm(x, self.weight, self.eps, self.weight.dtype, self.weight.dtype)
 
 
+class UnitRMSNorm(nn.Module):
+    """Root mean square norm without a weight, computed in float32.
+
+    Args:
+        eps: added to the mean square.
+    """
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [..., d] -> [..., d]"""
+        return F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype)
+
+
 class OffsetRMSNorm(RMSNorm):
     """RMS norm that multiplies by 1 + weight, in float32 (Gemma).
 
@@ -128,6 +144,14 @@ class OffsetRMSNorm(RMSNorm):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         wide, single = 1 + self.weight.float(), torch.float32
         return rms_norm(x.float(), wide, self.eps, single, single).to(x.dtype)
+
+
+class OffsetLayerNorm(nn.LayerNorm):
+    """Layer norm that multiplies by 1 + weight (Nemotron)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        return F.layer_norm(x, self.normalized_shape, 1 + self.weight, self.bias, self.eps)
 
 
 def layer_norm(size: int, eps: float, bias: bool = True) -> nn.LayerNorm:

@@ -6,7 +6,7 @@ Frequencies and attention factors are those of transformers 5 (`modeling_rope_ut
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -86,6 +86,13 @@ class Rotary:
         self.attention_factor = attention_factor(rope, max_position_embeddings)
         self.numbers = None if sections is None else numbers_of(sections, self.width, interleaved)
         self._cached: dict[tuple[torch.device, bool], torch.Tensor] = {}
+
+    @classmethod
+    def by_kind(
+        cls, ropes: Mapping[str, dict[str, Any]], head_dim: int, max_position_embeddings: int
+    ) -> dict[str, Rotary]:
+        """One for each type of layer, where they have settings of their own."""
+        return {kind: cls(rope, head_dim, max_position_embeddings) for kind, rope in ropes.items()}
 
     def __call__(self, position_ids: torch.Tensor, dtype: torch.dtype) -> Rotation:
         """The pair that `turn` takes.

@@ -74,11 +74,11 @@ class SoftmaxRouter(Gate):
 
 
 class GroupedRouter(Gate):
-    """DeepSeek-V3's router (DeepSeek-AI 2024, section 2.1.2), in float32 throughout.
+    """DeepSeek's routers (2024, V2 section 2.1.2 and V3 section 2.1.2), in float32 throughout.
 
-    Scores are sigmoids. A bias that balances the load without a loss moves the choice and not the
-    weights. Experts come in groups of neighbours; the two best of each group speak for it, and
-    only experts of the best groups can be chosen.
+    Scores are sigmoids, or the softmax. A bias that balances the load without a loss moves the
+    choice and not the weights. Experts come in groups of neighbours; the best of each group speak
+    for it, and only experts of the best groups can be chosen.
 
     Args:
         hidden_size: d.
@@ -88,9 +88,10 @@ class GroupedRouter(Gate):
         kept_groups: how many of them a token can go to.
         normalize: scale the chosen scores to sum to 1.
         scale: factor on the weights.
+        softmax: scores are the softmax, as in V2.
+        balanced: there is the bias, as in V3.
+        speakers: so many of a group speak for it.
     """
-
-    e_score_correction_bias: torch.Tensor
 
     def __init__(
         self,
@@ -98,37 +99,70 @@ class GroupedRouter(Gate):
         experts: int,
         k: int,
         *,
-        groups: int,
-        kept_groups: int,
+        groups: int = 1,
+        kept_groups: int = 1,
         normalize: bool,
-        scale: float,
+        scale: float = 1.0,
+        softmax: bool = False,
+        balanced: bool = True,
+        speakers: int = 2,
     ) -> None:
         super().__init__(hidden_size, experts)
         self.k, self.groups, self.kept_groups = k, groups, kept_groups
         self.normalize, self.scale = normalize, scale
+        self.softmax, self.speakers = softmax, speakers
         # A buffer: training moves it by the load of each expert, not by a gradient. It keeps
         # float32 where the weights are bfloat16.
-        self.register_buffer("e_score_correction_bias", torch.zeros(experts, dtype=torch.float32))
+        self.e_score_correction_bias: torch.Tensor | None
+        bias = torch.zeros(experts, dtype=torch.float32) if balanced else None
+        self.register_buffer("e_score_correction_bias", bias)
 
     def forward(self, x: torch.Tensor) -> Routing:
         """x (Tensor): [n, d]"""
         with torch.autocast(x.device.type, enabled=False):
             logits = F.linear(x.float(), self.weight.float())
-        scores = logits.sigmoid()
-        chosen = self.choose(scores + self.e_score_correction_bias.float())
+        scores = logits.softmax(-1) if self.softmax else logits.sigmoid()
+        bias = self.e_score_correction_bias
+        chosen = self.choose(scores if bias is None else scores + bias.float())
         weights = scores.gather(1, chosen)
         if self.normalize:
-            weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
+            weights = self.normalized(weights)
         return Routing(logits, weights * self.scale, chosen)
+
+    def normalized(self, weights: torch.Tensor) -> torch.Tensor:
+        """The chosen scores [n, k], to sum to 1."""
+        return weights / (weights.sum(-1, keepdim=True) + 1e-20)
 
     def choose(self, ranked: torch.Tensor) -> torch.Tensor:
         """The best experts of the best groups. ranked (Tensor): [n, experts] -> int64 [n, k]"""
-        grouped = ranked.unflatten(1, (self.groups, -1))
-        best = grouped.topk(2, dim=-1).values.sum(-1).topk(self.kept_groups, dim=-1).indices
-        hidden = torch.ones(grouped.shape[:2], dtype=torch.bool, device=ranked.device)
-        hidden.scatter_(1, best, False)
-        ranked = grouped.masked_fill(hidden[:, :, None], float("-inf")).flatten(1)
+        if self.kept_groups < self.groups:
+            grouped = ranked.unflatten(1, (self.groups, -1))
+            spoken = grouped.topk(self.speakers, dim=-1).values.sum(-1)
+            best = spoken.topk(self.kept_groups, dim=-1).indices
+            hidden = torch.ones(grouped.shape[:2], dtype=torch.bool, device=ranked.device)
+            hidden.scatter_(1, best, False)
+            ranked = grouped.masked_fill(hidden[:, :, None], float("-inf")).flatten(1)
         return ranked.topk(self.k, dim=-1).indices
+
+
+class SigmoidRouter(Gate):
+    """The k experts of the highest scores, whose sigmoids are the weights (Llama 4).
+
+    Args:
+        hidden_size: d.
+        experts: how many there are.
+        k: how many a token goes to.
+    """
+
+    def __init__(self, hidden_size: int, experts: int, k: int) -> None:
+        super().__init__(hidden_size, experts)
+        self.k = k
+
+    def forward(self, x: torch.Tensor) -> Routing:
+        """x (Tensor): [n, d]"""
+        logits = self.scores(x)
+        best, chosen = logits.topk(self.k, dim=-1)
+        return Routing(logits, best.float().sigmoid(), chosen)
 
 
 def load_balance(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tfcli.models.blocks.parallel import ParallelBlock
-from tfcli.models.configs.cohere import CohereConfig
+from tfcli.models.configs.cohere import CommandConfig
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.text.llama import LlamaModel
 
@@ -40,7 +40,7 @@ class HeadsNorm(nn.Module):
 class CohereModel(LlamaModel):
     """Llama's body with Cohere's norms, positions and blocks."""
 
-    config: CohereConfig
+    config: CommandConfig
     interleaved = True
 
     def make_norm(self) -> nn.Module:

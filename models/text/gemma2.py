@@ -8,9 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
-from tfcli.models.blocks.sandwich import SandwichBlock
 from tfcli.models.configs.gemma2 import Gemma2Config
 from tfcli.models.text.gemma import GemmaModel
 
@@ -19,6 +17,12 @@ class Gemma2Model(GemmaModel):
     """Gemma's body with Gemma 2's blocks."""
 
     config: Gemma2Config
+    norms = (
+        "input_layernorm",
+        "post_attention_layernorm",
+        "pre_feedforward_layernorm",
+        "post_feedforward_layernorm",
+    )
 
     def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
@@ -28,14 +32,6 @@ class Gemma2Model(GemmaModel):
             "scale": config.query_pre_attn_scalar**-0.5,
             "softcap": config.attn_logit_softcapping,
         }
-
-    def make_block(self, layer: int) -> nn.Module:
-        """See `LlamaModel.make_block`."""
-        return SandwichBlock(
-            self.make_attention(layer),
-            self.make_mlp(layer),
-            *(self.make_norm() for _ in range(4)),
-        )
 
     def adjust_logits(self, logits: torch.Tensor) -> torch.Tensor:
         """See `Backbone.adjust_logits`."""

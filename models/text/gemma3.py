@@ -21,19 +21,22 @@ class Gemma3Model(Gemma2Model):
     config: Gemma3Config
 
     def make_rotary(self) -> dict[str, Rotary]:
-        """One for each type of layer."""
+        """See `LlamaModel.make_rotary`."""
         config = self.config
-        return {
-            kind: Rotary(rope, config.head_dim, config.max_position_embeddings)
-            for kind, rope in config.rope_parameters.items()
-        }
+        return Rotary.by_kind(
+            config.rope_parameters, config.head_dim, config.max_position_embeddings
+        )
+
+    def rotary_of(self, layer: int) -> Rotary | None:
+        """See `LlamaModel.rotary_of`."""
+        rotary: Rotary = self.rotary[self.config.kind(layer)]
+        return rotary
 
     def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
         config = self.config
         return {
             **super().attention_options(layer),
-            "rotary": self.rotary[config.kind(layer)],
             "both_ways": config.both_ways,
             "q_norm": OffsetRMSNorm(config.head_dim, config.rms_norm_eps),
             "k_norm": OffsetRMSNorm(config.head_dim, config.rms_norm_eps),

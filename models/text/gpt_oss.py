@@ -64,9 +64,7 @@ class GptOssModel(BalancedModel):
         groups=(*ATTENTION, ("mlp.experts.*.gate_up_proj",), ("mlp.experts.*.down_proj",)),
     )
 
-    def make_norm(self) -> nn.Module:
-        """See `LlamaModel.make_norm`."""
-        return RMSNormRoundedLast(self.config.hidden_size, self.config.rms_norm_eps)
+    norm_class = RMSNormRoundedLast
 
     def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""

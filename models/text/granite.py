@@ -8,10 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
-from tfcli.models.blocks.decoder import DecoderBlock
-from tfcli.models.configs.granite import GraniteConfig
+from tfcli.models.configs.granite import GraniteFactors
 from tfcli.models.context import Context
 from tfcli.models.text.llama import LlamaModel
 
@@ -19,7 +17,7 @@ from tfcli.models.text.llama import LlamaModel
 class GraniteModel(LlamaModel):
     """Llama's body with Granite's factors."""
 
-    config: GraniteConfig
+    config: GraniteFactors
 
     def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
@@ -28,15 +26,9 @@ class GraniteModel(LlamaModel):
             "scale": self.config.attention_multiplier,
         }
 
-    def make_block(self, layer: int) -> nn.Module:
-        """See `LlamaModel.make_block`."""
-        return DecoderBlock(
-            self.make_attention(layer),
-            self.make_mlp(layer),
-            self.make_norm(),
-            self.make_norm(),
-            scale=self.config.residual_multiplier,
-        )
+    def block_options(self, layer: int) -> dict[str, Any]:
+        """See `LlamaModel.block_options`."""
+        return {"scale": self.config.residual_multiplier}
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d], the embeddings, which a factor scales -> [b, s, d]"""

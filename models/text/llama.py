@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tfcli.models.backbone import Backbone
-from tfcli.models.blocks.decoder import DecoderBlock
+from tfcli.models.blocks.decoder import PRE_NORMS, DecoderBlock, NormNames
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.rotary import RotaryConfig
@@ -31,10 +31,16 @@ class LlamaModel(Backbone[RotaryConfig]):
 
     Class attributes:
         attention_class: of every layer.
+        mlp_class: of every layer.
+        norms: of a block; see `DecoderBlock`.
+        norm_class: of the residual stream, and of queries and keys.
         interleaved: rotary positions turn neighbouring dimensions, and not those of two halves.
     """
 
     attention_class: ClassVar[type[RotaryAttention]] = RotaryAttention
+    mlp_class: ClassVar[type[nn.Module]] = GatedMLP
+    norms: ClassVar[NormNames] = PRE_NORMS
+    norm_class: ClassVar[type[RMSNorm]] = RMSNorm
     interleaved: ClassVar[bool] = False
     prefixes: ClassVar[dict[str, str]] = {"question-answering": "transformer"}
     ignorable: ClassVar[dict[str, str]] = {r"rotary_emb\.inv_freq$": "computed from the config"}
@@ -58,7 +64,7 @@ class LlamaModel(Backbone[RotaryConfig]):
         self.norm = self.make_norm()
 
     def make_rotary(self) -> Any:
-        """Shared by all layers, unless `attention_options` chooses another for some."""
+        """What `rotary_of` chooses from."""
         config = self.config
         return Rotary(
             config.rope_parameters,
@@ -67,9 +73,14 @@ class LlamaModel(Backbone[RotaryConfig]):
             neighbours=self.interleaved,
         )
 
+    def rotary_of(self, layer: int) -> Rotary | None:
+        """What turns the queries and keys of a layer; None where it has no positions."""
+        rotary: Rotary = self.rotary
+        return rotary
+
     def make_norm(self) -> nn.Module:
         """The norm of the residual stream."""
-        return RMSNorm(self.config.hidden_size, self.config.rms_norm_eps)
+        return self.norm_class(self.config.hidden_size, self.config.rms_norm_eps)
 
     def make_attention(self, layer: int) -> nn.Module:
         """One layer's attention."""
@@ -83,17 +94,33 @@ class LlamaModel(Backbone[RotaryConfig]):
             backend=self.attention,
             dropout=config.attention_dropout,
             window=config.window(layer),
-            **{"rotary": self.rotary, **self.attention_options(layer)},
+            rotary=self.rotary_of(layer),
+            **self.attention_options(layer),
         )
 
     def attention_options(self, layer: int) -> dict[str, Any]:
-        """Further arguments of `RotaryAttention`: biases, norms, caps, a rotary of its own."""
+        """Further arguments of `RotaryAttention`: biases, norms, caps."""
         return {"bias": self.config.attention_bias}
+
+    def head_norms(self) -> dict[str, Any]:
+        """The options of attention whose heads of queries and keys have RMS norms."""
+        width, eps = self.config.head_dim, self.config.rms_norm_eps
+        return {"q_norm": self.norm_class(width, eps), "k_norm": self.norm_class(width, eps)}
+
+    def whole_norms(self) -> dict[str, Any]:
+        """The same where a norm is applied to all heads together."""
+        config = self.config
+        width, eps = config.head_dim, config.rms_norm_eps
+        return {
+            "q_norm": self.norm_class(config.num_attention_heads * width, eps),
+            "k_norm": self.norm_class(config.num_key_value_heads * width, eps),
+            "norm_whole": True,
+        }
 
     def make_mlp(self, layer: int) -> nn.Module:
         """One layer's mlp."""
         config = self.config
-        return GatedMLP(
+        return self.mlp_class(
             config.hidden_size, config.intermediate_size, config.hidden_act, config.mlp_bias
         )
 
@@ -102,9 +129,13 @@ class LlamaModel(Backbone[RotaryConfig]):
         return DecoderBlock(
             self.make_attention(layer),
             self.make_mlp(layer),
-            self.make_norm(),
-            self.make_norm(),
+            self.make_norm,
+            **{"norms": self.norms, **self.block_options(layer)},
         )
+
+    def block_options(self, layer: int) -> dict[str, Any]:
+        """Further arguments of `DecoderBlock`: dropout, a factor, the name of the mlp."""
+        return {}
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""

@@ -7,36 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import nn
-
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.olmoe import OlmoeConfig
-from tfcli.models.layers.attention import RotaryAttention
-from tfcli.models.layers.norms import RMSNorm
 from tfcli.models.text.sparse import ATTENTION, EXPERTS, BalancedModel
-
-
-class ClippedAttention(RotaryAttention):
-    """Attention whose queries, keys and values are clipped.
-
-    Args:
-        sizes: see `RotaryAttention`.
-        clip: the largest absolute value, or None.
-        options: see `RotaryAttention`.
-    """
-
-    def __init__(self, *sizes: int, clip: float | None, **options: Any) -> None:
-        super().__init__(*sizes, **options)
-        self.clip = clip
-
-    def heads(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """See `RotaryAttention.heads`."""
-        query, key, value = super().heads(x)
-        if self.clip is None:
-            return query, key, value
-        low, high = -self.clip, self.clip
-        return query.clamp(low, high), key.clamp(low, high), value.clamp(low, high)
 
 
 class OlmoeModel(BalancedModel):
@@ -46,26 +19,7 @@ class OlmoeModel(BalancedModel):
 
     walk = CalibrationWalk(blocks="layers", groups=(*ATTENTION, *EXPERTS))
 
-    def make_attention(self, layer: int) -> nn.Module:
-        """See `LlamaModel.make_attention`."""
-        config = self.config
-        heads, kv_heads, width = (
-            config.num_attention_heads,
-            config.num_key_value_heads,
-            config.head_dim,
-        )
-        return ClippedAttention(
-            config.hidden_size,
-            heads,
-            kv_heads,
-            width,
-            clip=config.clip_qkv,
-            layer=layer,
-            rotary=self.rotary,
-            backend=self.attention,
-            bias=config.attention_bias,
-            dropout=config.attention_dropout,
-            q_norm=RMSNorm(heads * width, config.rms_norm_eps),
-            k_norm=RMSNorm(kv_heads * width, config.rms_norm_eps),
-            norm_whole=True,
-        )
+    def attention_options(self, layer: int) -> dict[str, Any]:
+        """See `LlamaModel.attention_options`."""
+        options = super().attention_options(layer)
+        return {**options, **self.whole_norms(), "clip": self.config.clip_qkv}

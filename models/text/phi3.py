@@ -5,9 +5,8 @@ Reference: transformers `modeling_phi3.py`; names of modules and parameters are 
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
 
-from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.phi3 import Phi3Config
 from tfcli.models.layers.attention import FusedRotaryAttention
@@ -19,8 +18,8 @@ class Phi3Model(LlamaModel):
     """Mistral's body, with queries, keys and values in one linear, and gate and up in another."""
 
     config: Phi3Config
-
     attention_class = FusedRotaryAttention
+    mlp_class = FusedGatedMLP
     walk = CalibrationWalk(
         blocks="layers",
         groups=(
@@ -31,19 +30,6 @@ class Phi3Model(LlamaModel):
         ),
     )
 
-    def make_mlp(self, layer: int) -> nn.Module:
-        """See `LlamaModel.make_mlp`."""
-        config = self.config
-        return FusedGatedMLP(
-            config.hidden_size, config.intermediate_size, config.hidden_act, bias=False
-        )
-
-    def make_block(self, layer: int) -> nn.Module:
-        """See `LlamaModel.make_block`."""
-        return DecoderBlock(
-            self.make_attention(layer),
-            self.make_mlp(layer),
-            self.make_norm(),
-            self.make_norm(),
-            dropout=self.config.resid_pdrop,
-        )
+    def block_options(self, layer: int) -> dict[str, Any]:
+        """See `LlamaModel.block_options`."""
+        return {"dropout": self.config.resid_pdrop}

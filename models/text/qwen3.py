@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from tfcli.models.configs.qwen3 import Qwen3Config
-from tfcli.models.layers.norms import RMSNorm
 from tfcli.models.text.llama import LlamaModel
 
 
@@ -19,9 +18,4 @@ class Qwen3Model(LlamaModel):
 
     def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
-        config = self.config
-        return {
-            "bias": config.attention_bias,
-            "q_norm": RMSNorm(config.head_dim, config.rms_norm_eps),
-            "k_norm": RMSNorm(config.head_dim, config.rms_norm_eps),
-        }
+        return {**super().attention_options(layer), **self.head_norms()}

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.qwen3_moe import Qwen3MoeConfig
-from tfcli.models.layers.norms import RMSNorm
 from tfcli.models.text.sparse import ATTENTION, DENSE, EXPERTS, BalancedModel
 
 
@@ -23,9 +22,4 @@ class Qwen3MoeModel(BalancedModel):
 
     def attention_options(self, layer: int) -> dict[str, Any]:
         """See `LlamaModel.attention_options`."""
-        config = self.config
-        return {
-            "bias": config.attention_bias,
-            "q_norm": RMSNorm(config.head_dim, config.rms_norm_eps),
-            "k_norm": RMSNorm(config.head_dim, config.rms_norm_eps),
-        }
+        return {**super().attention_options(layer), **self.head_norms()}

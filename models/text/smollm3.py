@@ -5,9 +5,8 @@ Reference: transformers `modeling_smollm3.py`; names of modules and parameters a
 
 from __future__ import annotations
 
-from typing import Any
-
 from tfcli.models.configs.smollm3 import SmolLM3Config
+from tfcli.models.layers.rotary import Rotary
 from tfcli.models.text.llama import LlamaModel
 
 
@@ -16,7 +15,6 @@ class SmolLM3Model(LlamaModel):
 
     config: SmolLM3Config
 
-    def attention_options(self, layer: int) -> dict[str, Any]:
-        """See `LlamaModel.attention_options`."""
-        options = super().attention_options(layer)
-        return options if self.config.rotates(layer) else {**options, "rotary": None}
+    def rotary_of(self, layer: int) -> Rotary | None:
+        """See `LlamaModel.rotary_of`."""
+        return self.rotary if self.config.rotates(layer) else None

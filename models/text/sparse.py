@@ -6,17 +6,16 @@ memory only.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from tfcli.models.blocks.sparse import SparseBlock
-from tfcli.models.configs.experts import BalancedConfig, ExpertsConfig
+from tfcli.models.configs.experts import BalancedConfig, ExpertsConfig, GroupedConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.mlp import GatedMLP
 from tfcli.models.layers.moe import MixtureOfExperts
-from tfcli.models.layers.routing import SoftmaxRouter, load_balance
+from tfcli.models.layers.routing import GroupedRouter, SoftmaxRouter, load_balance
 from tfcli.models.text.llama import LlamaModel
 
 ATTENTION = (
@@ -29,6 +28,11 @@ EXPERTS = (
     ("mlp.experts.*.down_proj",),
 )
 """Those of the experts."""
+SHARED = (
+    ("mlp.shared_experts.gate_proj", "mlp.shared_experts.up_proj"),
+    ("mlp.shared_experts.down_proj",),
+)
+"""Those of what all tokens go through beside their experts."""
 DENSE = (("mlp.gate_proj", "mlp.up_proj"), ("mlp.down_proj",))
 """Those of an mlp, in layers without experts."""
 
@@ -62,19 +66,46 @@ class SparseModel(LlamaModel):
     def make_mixture(self) -> nn.Module:
         """What takes the place of the mlp in a layer with experts."""
         experts = (self.make_expert() for _ in range(self.config.num_experts))
-        return MixtureOfExperts(self.make_router(), experts)
+        return MixtureOfExperts(self.make_router(), experts, shared=self.make_shared())
 
-    def make_block(self, layer: int) -> nn.Module:
-        """See `LlamaModel.make_block`."""
-        if not self.config.sparse(layer):
-            return super().make_block(layer)
-        return SparseBlock(
-            self.make_attention(layer),
-            self.make_mixture(),
-            self.make_norm(),
-            self.make_norm(),
-            name=self.mixture,
+    def make_shared(self) -> nn.Module | None:
+        """What all tokens go through beside their experts: one mlp as wide as all of these."""
+        config = self.config
+        if config.shared_size == 0:
+            return None
+        return GatedMLP(config.hidden_size, config.shared_size, config.hidden_act, config.mlp_bias)
+
+    def make_mlp(self, layer: int) -> nn.Module:
+        """See `LlamaModel.make_mlp`."""
+        return self.make_mixture() if self.config.sparse(layer) else super().make_mlp(layer)
+
+    def block_options(self, layer: int) -> dict[str, Any]:
+        """See `LlamaModel.block_options`."""
+        options = super().block_options(layer)
+        return {**options, "mlp_name": self.mixture} if self.config.sparse(layer) else options
+
+
+class GroupedModel(SparseModel):
+    """The same where the config is a `GroupedConfig`: DeepSeek-V3's routers."""
+
+    config: GroupedConfig
+
+    def make_router(self) -> nn.Module:
+        """See `SparseModel.make_router`."""
+        config = self.config
+        return GroupedRouter(
+            config.hidden_size,
+            config.num_experts,
+            config.num_experts_per_tok,
+            groups=config.n_group,
+            kept_groups=config.topk_group,
+            normalize=config.norm_topk_prob,
+            scale=config.routed_scaling_factor,
         )
+
+    def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
+        """The bias that balances the load starts at 0."""
+        return torch.zeros(shape) if name.endswith(".e_score_correction_bias") else None
 
 
 class BalancedModel(SparseModel):

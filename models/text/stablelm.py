@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.blocks.parallel import ParallelBlock
 from tfcli.models.configs.stablelm import StableLmConfig
 from tfcli.models.layers.mlp import GatedMLP
@@ -81,7 +80,6 @@ class StableLmModel(LlamaModel):
 
     def make_block(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_block`."""
-        attend, mlp = self.make_attention(layer), self.make_mlp(layer)
-        if self.config.use_parallel_residual:
-            return ParallelBlock(attend, mlp, self.make_norm())
-        return DecoderBlock(attend, mlp, self.make_norm(), self.make_norm())
+        if not self.config.use_parallel_residual:
+            return super().make_block(layer)
+        return ParallelBlock(self.make_attention(layer), self.make_mlp(layer), self.make_norm())

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.starcoder2 import Starcoder2Config
 from tfcli.models.context import Context
@@ -55,15 +54,9 @@ class Starcoder2Model(LlamaModel):
             config.hidden_size, config.intermediate_size, config.hidden_act, config.use_bias
         )
 
-    def make_block(self, layer: int) -> nn.Module:
-        """See `LlamaModel.make_block`."""
-        return DecoderBlock(
-            self.make_attention(layer),
-            self.make_mlp(layer),
-            self.make_norm(),
-            self.make_norm(),
-            dropout=self.config.residual_dropout,
-        )
+    def block_options(self, layer: int) -> dict[str, Any]:
+        """See `LlamaModel.block_options`."""
+        return {"dropout": self.config.residual_dropout}
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d], the embeddings, after which there is dropout -> [b, s, d]"""

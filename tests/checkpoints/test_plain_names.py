@@ -18,7 +18,9 @@ DECODERS = [name for name, f in FAMILIES.items() if f.kind in ("decoder", "recur
 # One name for every pattern of a decoder's tensors that are no parameters.
 BUFFERS = [
     "model.layers.0.self_attn.rotary_emb.inv_freq",
+    "model.layers.46.mlp.up_proj.weight",
     "model.layers.61.mlp.up_proj.weight",
+    "model.mtp_linear_proj.0.weight",
     "transformer.h.0.attn.bias",
     "transformer.h.0.attn.masked_bias",
     "transformer.h.0.attn.causal_mask",

@@ -30,21 +30,23 @@ GENERATES = ("causal-lm", "seq2seq-lm")
 PACK = 32  # what can be quantized has multiples of it for sizes
 SIZES = (
     "intermediate_size",
+    "intermediate_size_mlp",
     "moe_intermediate_size",
+    "shared_intermediate_size",
     "shared_expert_intermediate_size",
     "hidden_dim",
     "ffn_dim",
 )
 # What else a family needs to be packed.
+_LATENT = {"q_lora_rank": 32, "kv_lora_rank": 32, "qk_rope_head_dim": 32, "qk_nope_head_dim": 8}
 WIDER: dict[str, dict[str, Any]] = {
-    "deepseek_v3": {
-        "q_lora_rank": 32,
-        "kv_lora_rank": 32,
-        "qk_rope_head_dim": 32,
-        "qk_nope_head_dim": 8,
-    },
+    "deepseek_v2": _LATENT,
+    "deepseek_v3": _LATENT,
     "falcon": {"hidden_size": 64},
+    # Every token goes to every expert: where two are all but tied, a rounding may exchange them.
+    "glm4_moe": {"num_experts_per_tok": 8, "n_group": 1, "topk_group": 1},
     "gpt_bigcode": {"n_embd": 64},
+    "llama4_text": {"num_experts_per_tok": 4},
     "mamba": {"state_size": 16, "time_step_rank": 32},
     "mamba2": {"num_heads": 32, "head_dim": 2},
     "olmo2": {"hidden_size": 64},

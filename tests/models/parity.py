@@ -91,7 +91,7 @@ def reference(case: Case, task: str, attention: str | None = None) -> nn.Module:
     buffers = [each for name, each in model.named_buffers() if name in stored]
     with torch.no_grad():
         for value in (*model.parameters(), *(each for each in buffers if each.is_floating_point())):
-            if value.ndim == 1 or bool((value == 1).all()):
+            if value.ndim == 1 or bool((value == value.flatten()[0]).all()):
                 value.add_(torch.randn_like(value) * 0.1)
     return model.eval()
 
@@ -190,7 +190,9 @@ def their_labels(task: str, labels: torch.Tensor) -> dict[str, torch.Tensor]:
 def their_gradients(model: nn.Module) -> dict[str, torch.Tensor]:
     """Each stored tensor's gradient by name; of a tied one under each of its names."""
     named = model.named_parameters(remove_duplicate=False)
-    grads = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in named}
+    grads = {
+        n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in named if p.requires_grad
+    }
     return revert_weight_conversion(model, grads)
 
 

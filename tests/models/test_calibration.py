@@ -36,11 +36,27 @@ MIXTURES = {
         "v_head_dim": 8,
     },
     "gpt_oss": {"head_dim": 8},
+    "deepseek_v2": {
+        "moe_intermediate_size": 8,
+        "first_k_dense_replace": 1,
+        "kv_lora_rank": 8,
+        "q_lora_rank": 8,
+        "qk_rope_head_dim": 4,
+        "qk_nope_head_dim": 4,
+        "v_head_dim": 8,
+    },
+    "glm4_moe": {"moe_intermediate_size": 8, "first_k_dense_replace": 1},
+    "ernie4_5_moe": {"moe_intermediate_size": 8},
+    "granitemoe": {},
+    "granitemoeshared": {"shared_intermediate_size": 8},
+    "llama4_text": {"head_dim": 8, "intermediate_size_mlp": 8, "interleave_moe_layer_step": 2},
 }
+SPELT = {"ernie4_5_moe": {"num_experts": "moe_num_experts", "num_experts_per_tok": "moe_k"}}
 
 
 def mixture(model_type, **changes):
-    data = {"model_type": model_type, **EXPERTS, "num_key_value_heads": 2}
+    spelt = {SPELT.get(model_type, {}).get(key, key): value for key, value in EXPERTS.items()}
+    data = {"model_type": model_type, **spelt, "num_key_value_heads": 2}
     config = config_from_recipe(data | MIXTURES[model_type] | changes)
     return initialize(build(config), seed=1).eval()
 

@@ -293,3 +293,75 @@ CASES += [
         tie_word_embeddings=False,
     ),
 ]
+
+_TEXTS = ("causal-lm", "sequence-classification", "embedding")
+_WINDOWS = {"num_hidden_layers": 3, "sliding_window": 6}
+_LAYER_TYPES = {"layer_types": [_SLIDING, _FULL, _SLIDING]}
+CASES += [
+    _like(
+        "Cohere2Config",
+        "cohere2",
+        ("causal-lm", "embedding"),
+        **_WINDOWS,
+        sliding_window_pattern=2,
+        logit_scale=0.5,
+    ),
+    _like(
+        "Cohere2Config",
+        "cohere2-layer-types",
+        **_WINDOWS,
+        **_LAYER_TYPES,
+        attention_bias=True,
+        tie_word_embeddings=False,
+    ),
+    _like("Olmo3Config", "olmo3", _TEXTS, num_hidden_layers=4, sliding_window=6),
+    _like(
+        "Olmo3Config",
+        "olmo3-stretched",
+        **_WINDOWS,
+        **_LAYER_TYPES,
+        attention_bias=True,
+        rope_parameters={
+            _SLIDING: {"rope_type": "default", "rope_theta": 20.0},
+            _FULL: {
+                "rope_type": "yarn",
+                "rope_theta": 5e3,
+                "factor": 4.0,
+                "original_max_position_embeddings": 8,
+            },
+        },
+    ),
+    _like("PhiConfig", "phi", _NO_SPANS, hidden_size=64, resid_pdrop=0.2, embd_pdrop=0.1),
+    _like("PhiConfig", "phi-norms", qk_layernorm=True, partial_rotary_factor=1.0),
+    _like("NemotronConfig", "nemotron", DECODER_TASKS, hidden_size=64),
+    _like(
+        "NemotronConfig",
+        "nemotron-biases",
+        head_dim=16,
+        attention_bias=True,
+        mlp_bias=True,
+        norm_eps=1e-3,
+        tie_word_embeddings=True,
+    ),
+    _like("Exaone4Config", "exaone4", DECODER_TASKS, **_WINDOWS, sliding_window_pattern=2),
+    _like(
+        "Exaone4Config",
+        "exaone4-whole",
+        sliding_window=None,
+        layer_types=[_FULL] * 2,
+        head_dim=16,
+        tie_word_embeddings=True,
+    ),
+    _like("Ernie4_5Config", "ernie4_5", ("causal-lm", "embedding"), head_dim=16),
+    _like("Ernie4_5Config", "ernie4_5-biases", head_dim=8, use_bias=True),
+    _like("HunYuanDenseV1Config", "hunyuan_v1_dense", _TEXTS, head_dim=8),
+    _like(
+        "HunYuanDenseV1Config",
+        "hunyuan_v1_dense-alpha",
+        head_dim=16,
+        attention_bias=True,
+        rope_parameters={"rope_type": "dynamic", "rope_theta": 50.0, "alpha": 30.0, "factor": 1.0},
+    ),
+    _like("BitNetConfig", "bitnet", ("causal-lm", "embedding")),
+    _like("BitNetConfig", "bitnet-biases", attention_bias=True, tie_word_embeddings=True),
+]

@@ -244,3 +244,27 @@ CASES = [
         _FALCON | {"parallel_attn": False, "hidden_dropout": 0.2},
     ),
 ]
+
+_MPT = {
+    "vocab_size": 61,
+    "d_model": 32,
+    "n_heads": 4,
+    "n_layers": 2,
+    "max_seq_len": 32,
+    "initializer_range": 0.2,
+}
+CASES += [
+    Case("mpt", "MptConfig", _MPT, DECODER_TASKS, attention="eager"),
+    Case(
+        "mpt-clipped",
+        "MptConfig",
+        _MPT
+        | {
+            "d_model": 48,
+            "n_heads": 6,
+            "attn_config": {"clip_qkv": 0.7, "softmax_scale": 0.2},
+            "tie_word_embeddings": False,
+        },
+        attention="eager",
+    ),
+]

@@ -127,3 +127,130 @@ CASES: list[Case] = [
     _gpt_oss("full", layer_types=["full_attention"] * 2, attention_bias=False),
     _gpt_oss("alternating", num_hidden_layers=4, swiglu_alpha=1.0, swiglu_limit=7.0, **_BALANCED),
 ]
+
+
+def _like(
+    config: str, name: str, tasks: tuple[str, ...] = ("causal-lm", "embedding"), **changes: Any
+) -> Case:
+    """A family's config at the sizes that all share."""
+    return Case(name, config, _COMMON | changes, tasks)
+
+
+_DEEPSEEK2 = {
+    "num_key_value_heads": 4,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 12,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 6,
+    "v_head_dim": 8,
+    "routed_scaling_factor": 1.5,
+}
+_LIMITED = {"topk_method": "group_limited_greedy", "n_group": 4, "topk_group": 2}
+_GLM4 = {
+    "hidden_size": 64,  # a head is to have parts that are turned and that are not
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+}
+_ERNIE = {
+    "num_hidden_layers": 3,
+    "moe_num_experts": 4,
+    "moe_k": 2,
+    "moe_intermediate_size": 24,
+}
+_GRANITE = {
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "embedding_multiplier": 3.0,
+    "attention_multiplier": 0.2,
+    "residual_multiplier": 0.4,
+    "logits_scaling": 1.7,
+}
+_LLAMA4 = {
+    "num_hidden_layers": 4,
+    "head_dim": 8,
+    "intermediate_size_mlp": 40,
+    "num_local_experts": 4,
+    "no_rope_layer_interval": 2,
+    "attention_chunk_size": 5,
+    "floor_scale": 4,
+}
+CASES += [
+    _like(
+        "DeepseekV2Config",
+        "deepseek_v2-plain",
+        ("causal-lm", "sequence-classification", "embedding"),
+        **_DEEPSEEK2,
+        **_LIMITED,
+    ),
+    _like(
+        "DeepseekV2Config",
+        "deepseek_v2-greedy",
+        ("causal-lm",),
+        **_DEEPSEEK2 | {"q_lora_rank": None, "attention_bias": True, "mlp_bias": True},
+        rope_parameters=_YARN | _MSCALE,
+    ),
+    _like("Glm4MoeConfig", "glm4_moe-plain", **_GLM4, n_group=4, topk_group=2),
+    _like(
+        "Glm4MoeConfig",
+        "glm4_moe-norms",
+        ("causal-lm",),
+        **_GLM4,
+        head_dim=8,
+        use_qk_norm=True,
+        attention_bias=True,
+        first_k_dense_replace=0,
+        n_shared_experts=2,
+        norm_topk_prob=False,
+        routed_scaling_factor=1.5,
+        partial_rotary_factor=1.0,
+    ),
+    _like("Ernie4_5_MoeConfig", "ernie4_5_moe-plain", **_ERNIE),
+    _like(
+        "Ernie4_5_MoeConfig",
+        "ernie4_5_moe-alone",
+        ("causal-lm",),
+        **_ERNIE,
+        **_BALANCED,
+        moe_num_shared_experts=0,
+        moe_layer_start_index=0,
+        moe_layer_end_index=1,
+        moe_layer_interval=2,
+        moe_norm_min=0.9,  # large enough to count
+        use_bias=True,
+        tie_word_embeddings=False,
+    ),
+    _like("GraniteMoeConfig", "granitemoe-plain", **_GRANITE),
+    _like(
+        "GraniteMoeConfig",
+        "granitemoe-balanced",
+        ("causal-lm",),
+        **_GRANITE,
+        **_BALANCED,
+        attention_bias=True,
+        tie_word_embeddings=True,
+    ),
+    _like(
+        "GraniteMoeSharedConfig",
+        "granitemoeshared-plain",
+        **_GRANITE,
+        shared_intermediate_size=20,
+    ),
+    _like("Llama4TextConfig", "llama4_text-plain", **_LLAMA4),
+    _like(
+        "Llama4TextConfig",
+        "llama4_text-some",
+        ("causal-lm",),
+        **_LLAMA4,
+        interleave_moe_layer_step=2,
+        num_experts_per_tok=2,
+        use_qk_norm=False,
+        attn_temperature_tuning=False,
+        attention_bias=True,
+        layer_types=["chunked_attention", "chunked_attention", "full_attention", "full_attention"],
+    ),
+]

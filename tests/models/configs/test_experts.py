@@ -9,7 +9,20 @@ from tfcli.models.config import config_from_recipe
 from tfcli.models.errors import ModelError
 from tfcli.models.registry import read_config
 
-FAMILIES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v3", "gpt_oss")
+FAMILIES = (
+    "mixtral",
+    "qwen2_moe",
+    "qwen3_moe",
+    "olmoe",
+    "deepseek_v3",
+    "gpt_oss",
+    "deepseek_v2",
+    "glm4_moe",
+    "ernie4_5_moe",
+    "granitemoe",
+    "granitemoeshared",
+    "llama4_text",
+)
 FIRST = {
     family: next(case.settings for case in CASES if case.name.startswith(f"{family}-"))
     for family in FAMILIES
@@ -49,6 +62,12 @@ def test_layers_with_experts():
     assert [steps.sparse(layer) for layer in range(4)] == [False, True, False, False]
     first = config("deepseek_v3", num_hidden_layers=4, first_k_dense_replace=3)
     assert [first.sparse(layer) for layer in range(4)] == [False, False, False, True]
+    bounds = {"moe_layer_start_index": 1, "moe_layer_end_index": 4, "moe_layer_interval": 2}
+    within = config("ernie4_5_moe", num_hidden_layers=6, **bounds)
+    assert [within.sparse(layer) for layer in range(6)] == [False, True, False, True, False, False]
+    assert config("ernie4_5_moe", num_hidden_layers=6).moe_layer_end_index == 5
+    assert config("llama4_text", interleave_moe_layer_step=3).moe_layers == [2]
+    assert config("llama4_text", moe_layers=[0, 3]).sparse(3)
 
 
 def test_windows_of_layers():
@@ -94,6 +113,18 @@ def test_yarn_takes_part_in_deepseeks_scale():
         ("deepseek_v3", {"topk_group": 1, "num_experts_per_tok": 3}, "more than topk_group groups"),
         ("deepseek_v3", {"kv_lora_rank": 0}, "kv_lora_rank must be at least 1"),
         ("deepseek_v3", {"qk_rope_head_dim": 3}, "of which 3 are rotated"),
+        ("deepseek_v2", {"topk_method": "noaux_tc"}, "topk_method is 'noaux_tc'; supported"),
+        ("deepseek_v2", {"n_group": 3}, "n_routed_experts .8. is not a multiple of n_group"),
+        ("deepseek_v2", {"norm_topk_prob": True}, "norm_topk_prob=True is not supported"),
+        ("glm4_moe", {"n_shared_experts": 0}, "n_shared_experts must be at least 1"),
+        ("ernie4_5_moe", {"moe_layer_interval": 0}, "moe_layer_interval must be at least 1"),
+        ("ernie4_5_moe", {"moe_norm_min": 0.0}, "moe_norm_min must be above 0"),
+        ("granitemoe", {"logits_scaling": 0}, "logits_scaling divides the logits"),
+        ("granitemoeshared", {"shared_intermediate_size": -1}, "shared_intermediate_size is neg"),
+        ("llama4_text", {"moe_layers": [4]}, "moe_layers must have numbers of layers, 0 to 3"),
+        ("llama4_text", {"interleave_moe_layer_step": 0}, "interleave_moe_layer_step must be at"),
+        ("llama4_text", {"attention_chunk_size": None}, "there is no window: see attention_chunk"),
+        ("llama4_text", {"layer_types": ["sliding_attention"] * 4}, "which llama4_text does not"),
         ("gpt_oss", {"swiglu_limit": 0.0}, "swiglu_limit must be above 0"),
         ("gpt_oss", {"hidden_act": "gelu"}, "hidden_act='gelu' is not supported for gpt_oss"),
     ],

@@ -50,6 +50,13 @@ def test_chunks_do_not_look_back_over_their_border():
     assert rows(Sight(1, 4, CPU).causal(4, chunk=2), 1, 5) == ["....x"]
 
 
+def test_chunks_begin_with_the_text():
+    padded = Sight(5, 0, CPU, padding=torch.tensor([[0, 1, 1, 1, 1]])).causal(chunk=2)
+    assert rows(padded, 5, 5)[1:] == [".x...", ".xx..", "...x.", "...xx"]
+    packed = Sight(5, 0, CPU, segments=torch.tensor([[0, 0, 0, 1, 1]])).causal(chunk=2)
+    assert rows(packed, 5, 5) == ["x....", "xx...", "..x..", "...x.", "...xx"]
+
+
 def test_encoders_see_both_sides():
     assert rows(Sight(3, 0, CPU).full(), 3, 3) == ["xxx", "xxx", "xxx"]
     assert rows(Sight(4, 0, CPU).full(radius=1), 4, 4) == ["xx..", "xxx.", ".xxx", "..xx"]

@@ -1,0 +1,14 @@
+"""ERNIE 4.5 (Baidu 2025), dense: Llama whose positions turn neighbours.
+
+Reference: transformers `modeling_ernie4_5.py`; names of modules and parameters are the same.
+"""
+
+from __future__ import annotations
+
+from tfcli.models.text.llama import LlamaModel
+
+
+class Ernie45Model(LlamaModel):
+    """Biases are the config's, see `RotaryConfig.attention_bias`."""
+
+    interleaved = True
