@@ -370,6 +370,19 @@ _RECURRENT = (
     ),
 )
 
+_HYBRIDS = (
+    family(
+        "qwen3_next",
+        "Qwen3Next",
+        "decoder",
+        DECODER_HEADS,
+        "gated delta networks",
+        "gated attention",
+        "mixture of experts in some layers",
+        "gated shared expert",
+    ),
+)
+
 _BERT_LM = {"masked-lm": "text.bert:BertMaskedLM"}
 _ROBERTA = {
     "masked-lm": "text.roberta:RobertaMaskedLM",
@@ -630,6 +643,7 @@ FAMILIES: tuple[Family, ...] = (
     *_MIXTURES,
     *_EARLIER_DECODERS,
     *_RECURRENT,
+    *_HYBRIDS,
     *_ENCODERS,
     *_ENCODER_DECODERS,
     *_FLAGAI,

@@ -77,6 +77,17 @@ class BalancedConfig(ExpertsConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SharedConfig(BalancedConfig):
+    """Families with one more expert in each mixture, for all tokens."""
+
+    shared_expert_intermediate_size: int
+
+    def check(self) -> None:
+        super().check()
+        self.check_sizes("shared_expert_intermediate_size")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StepsConfig(BalancedConfig):
     """Families that mix layers with experts and layers with one mlp.
 

@@ -22,7 +22,7 @@ from tfcli.models.layers.activations import activation
 from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import RMSNorm
-from tfcli.models.layers.state_space import CausalConv, selective_scan
+from tfcli.models.layers.state_space import CausalConv, selective_scan, without_padding
 from tfcli.models.rules import OldName
 
 
@@ -135,9 +135,3 @@ class MambaModel(Backbone[StateSpaceConfig]):
                 bound /= math.sqrt(config.num_hidden_layers)
             return torch.empty(shape).uniform_(-bound, bound, generator=random)
         return None
-
-
-def without_padding(x: torch.Tensor, context: Context) -> torch.Tensor:
-    """Zeros where a new token is padding. x (Tensor): [b, s, d] -> the same"""
-    padding = context.padding
-    return x if padding is None else x * padding[:, :, None].to(x.dtype)

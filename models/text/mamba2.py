@@ -15,8 +15,8 @@ from tfcli.models.configs.mamba import Mamba2Config
 from tfcli.models.context import Context
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.linear import linear
-from tfcli.models.layers.state_space import CausalConv, chunked_scan
-from tfcli.models.text.mamba import MambaModel, without_padding
+from tfcli.models.layers.state_space import CausalConv, chunked_scan, without_padding
+from tfcli.models.text.mamba import MambaModel
 
 
 class GatedGroupNorm(nn.Module):

@@ -27,6 +27,7 @@ BUFFERS = [
     "transformer.h.0.attn.attention.bias",
     "transformer.h.0.self_attention.bias",
     "gpt_neox.layers.0.attention.bias",
+    "mtp.layers.0.mlp.up_proj.weight",
 ]
 
 

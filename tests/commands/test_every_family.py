@@ -48,6 +48,7 @@ WIDER: dict[str, dict[str, Any]] = {
     "mamba": {"state_size": 16, "time_step_rank": 32},
     "mamba2": {"num_heads": 32, "head_dim": 2},
     "olmo2": {"hidden_size": 64},
+    "qwen3_next": {"linear_key_head_dim": 16, "linear_value_head_dim": 16},
 }
 pytestmark = pytest.mark.families
 

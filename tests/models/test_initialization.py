@@ -8,7 +8,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from tests.models.cases import decoders, earlier, mixtures, recurrent
+from tests.models.cases import decoders, earlier, hybrids, mixtures, recurrent
 from tests.models.test_loading import TINY, config
 from tfcli.models.config import config_from_recipe
 from tfcli.models.loading import build, initialize
@@ -54,7 +54,7 @@ def test_the_padding_row_is_zero_and_dtype_is_kept():
 
 
 DRAWN = {case.config: case for case in (*decoders.CASES, *earlier.CASES, *mixtures.CASES)}
-DRAWN |= {case.name: case for case in recurrent.CASES}
+DRAWN |= {case.name: case for case in (*recurrent.CASES, *hybrids.CASES)}
 
 
 def both(settings: transformers.PretrainedConfig) -> tuple[dict, dict]:

@@ -16,8 +16,9 @@ _BUILT_IN = "tfcli.models."
 _KINDS = ("decoder", "recurrent")
 # What a head that may share the token table is called in checkpoints.
 _HEADS = ("lm_head.weight", "embed_out.weight")
-# Masks that old checkpoints hold have names as biases have, of a module that has none.
-_PARAMETER = re.compile(r"(?:.*[.])?(?:weight|(?<!attn\.)(?<!attention\.)bias)")
+# Masks that old checkpoints hold have names as biases have, of a module that has none; and layers
+# that predict further tokens are no part of a decoder.
+_PARAMETER = re.compile(r"(?!mtp[.])(?:.*[.])?(?:weight|(?<!attn\.)(?<!attention\.)bias)")
 _LAYER = re.compile(r"\d+")
 
 

@@ -1,0 +1,57 @@
+"""Decoders in which some layers attend and others carry a state or convolve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.models.case import DECODER_TASKS, Case
+
+_COMMON = {
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "initializer_range": 0.2,
+    "pad_token_id": None,
+}
+_BALANCED = {"output_router_logits": True, "router_aux_loss_coef": 0.5}
+_BOTH = ["linear_attention", "full_attention"]
+_DELTA = {
+    "head_dim": 16,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 12,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "layer_types": _BOTH,
+}
+_EXPERTS = {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    "shared_expert_intermediate_size": 20,
+}
+
+
+def _next(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: Any) -> Case:
+    settings = _COMMON | _DELTA | _EXPERTS | changes
+    return Case(f"qwen3_next-{name}", "Qwen3NextConfig", settings, tasks)
+
+
+CASES: list[Case] = [
+    _next("plain", DECODER_TASKS),
+    _next(
+        "dense-between",
+        num_hidden_layers=3,
+        layer_types=None,
+        full_attention_interval=2,
+        mlp_only_layers=[1],
+        initializer_range=0.1,
+        linear_num_key_heads=4,
+        linear_key_head_dim=16,
+        linear_conv_kernel_dim=2,
+        **_BALANCED,
+    ),
+]
