@@ -381,6 +381,30 @@ _HYBRIDS = (
         "mixture of experts in some layers",
         "gated shared expert",
     ),
+    family(
+        "qwen3_5_text",
+        "Qwen3_5Text",
+        "decoder",
+        _TEXTS,
+        "gated delta networks",
+        "gated attention",
+        config="qwen3_5:Qwen35TextConfig",
+        backbone="qwen3_5:Qwen35TextModel",
+        names={"causal-lm": "Qwen3_5ForCausalLM"},
+    ),
+    family(
+        "qwen3_5_moe_text",
+        "Qwen3_5MoeText",
+        "decoder",
+        _LM_ALONE,
+        "gated delta networks",
+        "gated attention",
+        "mixture of experts",
+        "gated shared expert",
+        config="qwen3_5:Qwen35MoeTextConfig",
+        backbone="qwen3_5:Qwen35MoeTextModel",
+        names={"causal-lm": "Qwen3_5MoeForCausalLM"},
+    ),
 )
 
 _BERT_LM = {"masked-lm": "text.bert:BertMaskedLM"}

@@ -16,9 +16,10 @@ _BUILT_IN = "tfcli.models."
 _KINDS = ("decoder", "recurrent")
 # What a head that may share the token table is called in checkpoints.
 _HEADS = ("lm_head.weight", "embed_out.weight")
-# Masks that old checkpoints hold have names as biases have, of a module that has none; and layers
-# that predict further tokens are no part of a decoder.
-_PARAMETER = re.compile(r"(?!mtp[.])(?:.*[.])?(?:weight|(?<!attn\.)(?<!attention\.)bias)")
+# Masks that old checkpoints hold have names as biases have, of a module that has none.
+_PARAMETER = re.compile(r"(?:.*[.])?(?:weight|(?<!attn\.)(?<!attention\.)bias)")
+# What predicts further tokens, and what reads images: no part of a decoder.
+_BESIDE = re.compile(r"mtp[.]|model[.]visual[.]")
 _LAYER = re.compile(r"\d+")
 
 
@@ -47,7 +48,9 @@ def are_plain(config: Mapping[str, Any], names: Collection[str]) -> bool:
         return False
     layers = parsed.num_hidden_layers
     return all(
-        _PARAMETER.fullmatch(name) and all(int(n) < layers for n in _LAYER.findall(name)[:1])
+        _PARAMETER.fullmatch(name)
+        and not _BESIDE.match(name)
+        and all(int(n) < layers for n in _LAYER.findall(name)[:1])
         for name in names
     )
 

@@ -18,6 +18,7 @@ _COMMON = {
     "pad_token_id": None,
 }
 _BALANCED = {"output_router_logits": True, "router_aux_loss_coef": 0.5}
+_TEXTS = ("causal-lm", "sequence-classification", "embedding")
 _BOTH = ["linear_attention", "full_attention"]
 _DELTA = {
     "head_dim": 16,
@@ -40,6 +41,16 @@ def _next(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: Any) ->
     return Case(f"qwen3_next-{name}", "Qwen3NextConfig", settings, tasks)
 
 
+def _qwen3_5(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: Any) -> Case:
+    return Case(f"qwen3_5-{name}", "Qwen3_5TextConfig", _COMMON | _DELTA | changes, tasks)
+
+
+def _qwen3_5_moe(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: Any) -> Case:
+    common = {key: value for key, value in _COMMON.items() if key != "intermediate_size"}
+    settings = common | _DELTA | _EXPERTS | changes
+    return Case(f"qwen3_5_moe-{name}", "Qwen3_5MoeTextConfig", settings, tasks)
+
+
 CASES: list[Case] = [
     _next("plain", DECODER_TASKS),
     _next(
@@ -54,4 +65,19 @@ CASES: list[Case] = [
         linear_conv_kernel_dim=2,
         **_BALANCED,
     ),
+    _qwen3_5("plain", _TEXTS),
+    _qwen3_5(
+        "media",  # positions as those that read images have them
+        attention_bias=True,
+        linear_num_key_heads=4,
+        rope_parameters={
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "partial_rotary_factor": 0.5,
+            "mrope_section": [2, 1, 1],
+            "mrope_interleaved": True,
+        },
+    ),
+    _qwen3_5_moe("plain", ("causal-lm", "embedding")),
+    _qwen3_5_moe("balanced", num_experts_per_tok=1, **_BALANCED),
 ]
