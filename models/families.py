@@ -405,6 +405,14 @@ _HYBRIDS = (
         backbone="qwen3_5:Qwen35MoeTextModel",
         names={"causal-lm": "Qwen3_5MoeForCausalLM"},
     ),
+    family(
+        "lfm2",
+        "Lfm2",
+        "decoder",
+        _LM_ALONE,
+        "short convolutions in some layers",
+        "norms of queries and keys",
+    ),
 )
 
 _BERT_LM = {"masked-lm": "text.bert:BertMaskedLM"}

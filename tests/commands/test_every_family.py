@@ -35,7 +35,7 @@ SIZES = (
     "hidden_dim",
     "ffn_dim",
 )
-# A first token reads (q k) v, and the norm of that is +-1 however little it is, unless eps is large.
+# A first token reads (q k) v, whose norm has the sign of q k however small that is: eps helps.
 DELTA = {"linear_key_head_dim": 16, "linear_value_head_dim": 16, "rms_norm_eps": 0.01}
 # What else a family needs to be packed.
 WIDER: dict[str, dict[str, Any]] = {
@@ -47,6 +47,7 @@ WIDER: dict[str, dict[str, Any]] = {
     },
     "falcon": {"hidden_size": 64},
     "gpt_bigcode": {"n_embd": 64},
+    "lfm2": {"block_multiple_of": 32},
     "mamba": {"state_size": 16, "time_step_rank": 32},
     "mamba2": {"num_heads": 32, "head_dim": 2},
     "olmo2": {"hidden_size": 64},

@@ -51,6 +51,11 @@ def _qwen3_5_moe(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: 
     return Case(f"qwen3_5_moe-{name}", "Qwen3_5MoeTextConfig", settings, tasks)
 
 
+def _lfm2(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: Any) -> Case:
+    own = {"layer_types": ["conv", "full_attention"], "block_multiple_of": 16}
+    return Case(f"lfm2-{name}", "Lfm2Config", _COMMON | own | changes, tasks)
+
+
 CASES: list[Case] = [
     _next("plain", DECODER_TASKS),
     _next(
@@ -80,4 +85,17 @@ CASES: list[Case] = [
     ),
     _qwen3_5_moe("plain", ("causal-lm", "embedding")),
     _qwen3_5_moe("balanced", num_experts_per_tok=1, **_BALANCED),
+    _lfm2("plain", ("causal-lm", "embedding")),
+    # Theirs gate the bias of the first linear at padding too, and convolve it.
+    _lfm2(
+        "biases",
+        num_hidden_layers=3,
+        layer_types=None,
+        full_attn_idxs=[1],
+        conv_bias=True,
+        conv_L_cache=4,
+        block_ffn_dim_multiplier=1.3,
+        tie_word_embeddings=False,
+    ),
+    _lfm2("plain-width", block_auto_adjust_ff_dim=False, layer_types=["full_attention", "conv"]),
 ]
