@@ -14,6 +14,7 @@ from tfcli.models.caches.layers import RecurrentLayer
 from tfcli.models.context import Context
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.linear import linear
+from tfcli.models.layers.norms import GatedRMSNorm
 from tfcli.models.layers.recurrence import Tensors, recur
 from tfcli.models.layers.routing import Gate
 from tfcli.models.layers.state_space import CausalConv, without_padding
@@ -95,27 +96,6 @@ def _chunk(columns: list[torch.Tensor], state: torch.Tensor) -> tuple[torch.Tens
     return out, state
 
 
-class NormedGate(nn.Module):
-    """RMS norm of each head in float32, times silu(gate).
-
-    Args:
-        size: width of a head.
-        eps: added to the mean square.
-    """
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    def forward(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-        """x and gate (Tensor): [..., size] -> [..., size], in gate's dtype"""
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        normed = self.weight * wide.to(gate.dtype)
-        return (normed * F.silu(gate.float())).to(gate.dtype)
-
-
 class GatedDeltaNet(RecurrentLayer):
     """The delta rule in place of attention: project, convolve, remember, norm, project.
 
@@ -155,7 +135,7 @@ class GatedDeltaNet(RecurrentLayer):
         self.dt_bias = nn.Parameter(torch.empty(value_heads))
         self.A_log = nn.Parameter(torch.empty(value_heads))
         self.add_projections(hidden_size)
-        self.norm = NormedGate(value_dim, eps)
+        self.norm = GatedRMSNorm(value_dim, eps, gate_first=False)
         self.out_proj = linear(values, hidden_size, bias=False)
 
     def add_projections(self, hidden_size: int) -> None:
