@@ -413,6 +413,23 @@ _HYBRIDS = (
         "short convolutions in some layers",
         "norms of queries and keys",
     ),
+    family(
+        "granitemoehybrid",
+        "GraniteMoeHybrid",
+        "decoder",
+        _LM_ALONE,
+        "state spaces in most layers",
+        "mixture of experts beside an mlp",
+        "factors on embeddings, scores, residuals and logits",
+    ),
+    family(
+        "falcon_h1",
+        "FalconH1",
+        "decoder",
+        _LM_ALONE,
+        "state spaces beside attention",
+        "factors on inputs, outputs and logits",
+    ),
 )
 
 _BERT_LM = {"masked-lm": "text.bert:BertMaskedLM"}

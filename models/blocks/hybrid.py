@@ -52,8 +52,12 @@ class HybridBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        mixer, mlp, mixer_norm, mlp_norm = (getattr(self, name) for name in self.names)
+        mixer, mixer_norm = getattr(self, self.names.mixer), getattr(self, self.names.mixer_norm)
         x = torch.add(x, mixer(mixer_norm(x), context), alpha=self.scale)
-        normed = mlp_norm(x)
-        added = mlp(normed, context) if self.sparse else mlp(normed)
-        return torch.add(x, added, alpha=self.scale)
+        normed = getattr(self, self.names.mlp_norm)(x)
+        return torch.add(x, self.feed(normed, context), alpha=self.scale)
+
+    def feed(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """What the mlp makes of normed states. x (Tensor): [b, s, d] -> [b, s, d]"""
+        mlp = getattr(self, self.names.mlp)
+        return mlp(x, context) if self.sparse else mlp(x)

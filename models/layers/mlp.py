@@ -42,25 +42,36 @@ class GatedMLP(nn.Module):
 
 
 class FusedGatedMLP(nn.Module):
-    """The same with gate and up in one linear, `gate_up_proj`, the gate's rows first.
+    """The same with gate and up in one linear, the gate's rows first.
 
     Args:
         hidden_size: d.
         intermediate_size: width in between.
         act: name of the activation.
         bias: whether the two projections have one.
+        names: what checkpoints call the two linears.
     """
 
-    def __init__(self, hidden_size: int, intermediate_size: int, act: str, bias: bool) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        act: str,
+        bias: bool,
+        *,
+        names: tuple[str, str] = ("gate_up_proj", "down_proj"),
+    ) -> None:
         super().__init__()
-        self.gate_up_proj = linear(hidden_size, 2 * intermediate_size, bias)
-        self.down_proj = linear(intermediate_size, hidden_size, bias)
+        self.names = names
+        self.add_module(names[0], linear(hidden_size, 2 * intermediate_size, bias))
+        self.add_module(names[1], linear(intermediate_size, hidden_size, bias))
         self.act = activation(act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
-        return self.down_proj(self.act(gate) * up)
+        first, last = (getattr(self, name) for name in self.names)
+        gate, up = first(x).chunk(2, dim=-1)
+        return last(self.act(gate) * up)
 
 
 class PlainMLP(nn.Module):

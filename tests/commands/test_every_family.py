@@ -32,6 +32,7 @@ SIZES = (
     "intermediate_size",
     "moe_intermediate_size",
     "shared_expert_intermediate_size",
+    "shared_intermediate_size",
     "hidden_dim",
     "ffn_dim",
 )
@@ -45,6 +46,8 @@ WIDER: dict[str, dict[str, Any]] = {
         "qk_rope_head_dim": 32,
         "qk_nope_head_dim": 8,
     },
+    "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 32, "mamba_d_state": 16},
+    "granitemoehybrid": {"mamba_n_heads": 32, "mamba_d_state": 16},
     "falcon": {"hidden_size": 64},
     "gpt_bigcode": {"n_embd": 64},
     "lfm2": {"block_multiple_of": 32},

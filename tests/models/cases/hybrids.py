@@ -56,6 +56,39 @@ def _lfm2(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: Any) ->
     return Case(f"lfm2-{name}", "Lfm2Config", _COMMON | own | changes, tasks)
 
 
+def _granite(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: Any) -> Case:
+    own = {
+        "layer_types": _BOTH,
+        "mamba_n_heads": 4,
+        "mamba_d_state": 8,
+        "num_local_experts": 4,
+        "shared_intermediate_size": 40,
+        "embedding_multiplier": 1.5,
+        "residual_multiplier": 0.7,
+        "attention_multiplier": 0.3,
+        "logits_scaling": 2.0,
+    }
+    return Case(
+        f"granitemoehybrid-{name}", "GraniteMoeHybridConfig", _COMMON | own | changes, tasks
+    )
+
+
+def _falcon_h1(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: Any) -> Case:
+    own = {"mamba_d_ssm": 48, "mamba_n_heads": 4, "mamba_d_state": 8, "pad_token_id": 0}
+    return Case(f"falcon_h1-{name}", "FalconH1Config", _COMMON | own | changes, tasks)
+
+
+_FACTORS = {
+    "lm_head_multiplier": 0.7,
+    "embedding_multiplier": 1.5,
+    "mlp_multipliers": [0.8, 1.2],
+    "key_multiplier": 1.4,
+    "attention_in_multiplier": 0.9,
+    "attention_out_multiplier": 1.1,
+    "ssm_multipliers": [0.8, 1.1, 0.9, 1.2, 0.7],
+    "ssm_in_multiplier": 1.3,
+    "ssm_out_multiplier": 0.6,
+}
 CASES: list[Case] = [
     _next("plain", DECODER_TASKS),
     _next(
@@ -98,4 +131,26 @@ CASES: list[Case] = [
         tie_word_embeddings=False,
     ),
     _lfm2("plain-width", block_auto_adjust_ff_dim=False, layer_types=["full_attention", "conv"]),
+    _granite("plain", ("causal-lm", "embedding")),
+    _granite(
+        "rotary",
+        position_embedding_type="rope",
+        attention_bias=True,
+        mamba_n_groups=2,
+        mamba_chunk_size=5,
+        mamba_proj_bias=True,
+        **_BALANCED,
+    ),
+    _granite("dense", num_local_experts=0, num_experts_per_tok=0, mamba_conv_bias=False),
+    _falcon_h1("plain", ("causal-lm", "embedding")),
+    _falcon_h1("normed", mamba_rms_norm=True, mamba_n_groups=2, attention_bias=True, **_FACTORS),
+    _falcon_h1(
+        "gated-first",
+        mamba_rms_norm=True,
+        mamba_norm_before_gate=False,
+        mamba_d_ssm=None,
+        projectors_bias=True,
+        mlp_bias=True,
+        mamba_chunk_size=5,
+    ),
 ]
