@@ -430,6 +430,15 @@ _HYBRIDS = (
         "state spaces beside attention",
         "factors on inputs, outputs and logits",
     ),
+    family(
+        "jamba",
+        "Jamba",
+        "decoder",
+        _TEXTS,
+        "selective state spaces in most layers",
+        "mixture of experts in some layers",
+        "no positions",
+    ),
 )
 
 _BERT_LM = {"masked-lm": "text.bert:BertMaskedLM"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 from tfcli.models.config import require
 from tfcli.models.configs.rotary import RotaryConfig
@@ -16,12 +16,7 @@ class ExpertsConfig(RotaryConfig):
 
     transformers takes `num_local_experts` for `num_experts` in most families; here it is read in
     all of them.
-
-    Class attributes:
-        least_experts: 0 where models of the family may have none.
     """
-
-    least_experts: ClassVar[int] = 1
 
     num_experts: int
     num_experts_per_tok: int
@@ -44,6 +39,11 @@ class ExpertsConfig(RotaryConfig):
         """Whether the chosen experts' shares add up to 1. Most families have a field instead."""
         return True
 
+    @property
+    def has_experts(self) -> bool:
+        """Whether there are mixtures at all. Some families have a number of experts for none."""
+        return True
+
     def sparse(self, layer: int) -> bool:
         """Whether a layer has experts in place of one mlp."""
         return True
@@ -51,8 +51,9 @@ class ExpertsConfig(RotaryConfig):
     def check(self) -> None:
         super().check()
         key = self.spelling("num_experts")
-        least = self.least_experts
-        require(self.num_experts >= least, key, f"must be at least {least}")
+        if not self.has_experts:
+            return
+        require(self.num_experts >= 1, key, "must be at least 1")
         require(
             self.num_experts * max(self.num_hidden_layers, 1) <= MAX_EXPERTS,
             key,
@@ -60,7 +61,7 @@ class ExpertsConfig(RotaryConfig):
             f"more than {MAX_EXPERTS:,} experts in all",
         )
         require(
-            1 <= self.num_experts_per_tok <= self.num_experts or self.num_experts == 0,
+            1 <= self.num_experts_per_tok <= self.num_experts,
             "num_experts_per_tok",
             f"is {self.num_experts_per_tok}, but there are {self.num_experts} experts",
         )

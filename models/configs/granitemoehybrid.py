@@ -16,7 +16,6 @@ class GraniteMoeHybridConfig(BalancedConfig, Mamba2LayersConfig, HybridConfig):
 
     model_type: ClassVar[str] = "granitemoehybrid"
     aliases: ClassVar[dict[str, str]] = {"num_local_experts": "num_experts"}
-    least_experts: ClassVar[int] = 0
 
     vocab_size: int = 32000
     hidden_size: int = 4096
@@ -41,6 +40,10 @@ class GraniteMoeHybridConfig(BalancedConfig, Mamba2LayersConfig, HybridConfig):
     def rotates(self) -> bool:
         """Whether attention has positions; the state spaces know the order without."""
         return self.position_embedding_type == "rope"
+
+    @property
+    def has_experts(self) -> bool:
+        return self.num_experts != 0
 
     @classmethod
     def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class GraniteMoeHybridModel(StateSpaceLayersModel, BalancedModel):
             self.make_norm(),
             Names("self_attn" if attends else "mamba", "shared_mlp"),
             scale=self.config.residual_multiplier,
-            mixture=self.make_mixture() if self.config.num_experts else None,
+            mixture=self.make_mixture() if self.config.has_experts else None,
         )
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:

@@ -50,6 +50,7 @@ WIDER: dict[str, dict[str, Any]] = {
     "granitemoehybrid": {"mamba_n_heads": 32, "mamba_d_state": 16},
     "falcon": {"hidden_size": 64},
     "gpt_bigcode": {"n_embd": 64},
+    "jamba": {"mamba_d_state": 16, "mamba_dt_rank": 32},
     "lfm2": {"block_multiple_of": 32},
     "mamba": {"state_size": 16, "time_step_rank": 32},
     "mamba2": {"num_heads": 32, "head_dim": 2},

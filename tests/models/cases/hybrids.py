@@ -19,6 +19,17 @@ _COMMON = {
 }
 _BALANCED = {"output_router_logits": True, "router_aux_loss_coef": 0.5}
 _TEXTS = ("causal-lm", "sequence-classification", "embedding")
+_FACTORS = {
+    "lm_head_multiplier": 0.7,
+    "embedding_multiplier": 1.5,
+    "mlp_multipliers": [0.8, 1.2],
+    "key_multiplier": 1.4,
+    "attention_in_multiplier": 0.9,
+    "attention_out_multiplier": 1.1,
+    "ssm_multipliers": [0.8, 1.1, 0.9, 1.2, 0.7],
+    "ssm_in_multiplier": 1.3,
+    "ssm_out_multiplier": 0.6,
+}
 _BOTH = ["linear_attention", "full_attention"]
 _DELTA = {
     "head_dim": 16,
@@ -78,17 +89,16 @@ def _falcon_h1(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: An
     return Case(f"falcon_h1-{name}", "FalconH1Config", _COMMON | own | changes, tasks)
 
 
-_FACTORS = {
-    "lm_head_multiplier": 0.7,
-    "embedding_multiplier": 1.5,
-    "mlp_multipliers": [0.8, 1.2],
-    "key_multiplier": 1.4,
-    "attention_in_multiplier": 0.9,
-    "attention_out_multiplier": 1.1,
-    "ssm_multipliers": [0.8, 1.1, 0.9, 1.2, 0.7],
-    "ssm_in_multiplier": 1.3,
-    "ssm_out_multiplier": 0.6,
-}
+def _jamba(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: Any) -> Case:
+    own = {
+        "num_experts": 4,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "mamba_d_state": 8,
+    }
+    return Case(f"jamba-{name}", "JambaConfig", _COMMON | own | changes, tasks)
+
+
 CASES: list[Case] = [
     _next("plain", DECODER_TASKS),
     _next(
@@ -152,5 +162,16 @@ CASES: list[Case] = [
         projectors_bias=True,
         mlp_bias=True,
         mamba_chunk_size=5,
+    ),
+    _jamba("plain", _TEXTS),
+    _jamba("biases", mamba_proj_bias=True, mamba_conv_bias=False, mamba_dt_rank=3, num_experts=1),
+    _jamba(
+        "experts-first",
+        num_hidden_layers=3,
+        expert_layer_offset=0,
+        attn_layer_period=3,
+        mamba_expand=3,
+        mamba_d_conv=2,
+        **_BALANCED,
     ),
 ]
