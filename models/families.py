@@ -439,6 +439,15 @@ _HYBRIDS = (
         "mixture of experts in some layers",
         "no positions",
     ),
+    family(
+        "minimax",
+        "MiniMax",
+        "decoder",
+        DECODER_HEADS,
+        "lightning attention in some layers",
+        "mixture of experts",
+        "factors on residuals",
+    ),
 )
 
 _BERT_LM = {"masked-lm": "text.bert:BertMaskedLM"}

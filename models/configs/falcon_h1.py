@@ -57,6 +57,8 @@ class FalconH1Config(Mamba2LayersConfig):
                 object.__setattr__(self, key, [1.0] * count)
 
     def check(self) -> None:
+        size = self.mamba_d_ssm
+        require(size is None or size >= 1, "mamba_d_ssm", "must be at least 1")
         super().check()
         for key, count in (("mlp_multipliers", 2), ("ssm_multipliers", 5)):
             factors: list[Any] = getattr(self, key)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -71,6 +72,7 @@ def both(settings: transformers.PretrainedConfig) -> tuple[dict, dict]:
 def test_every_family_draws_its_first_weights_as_transformers_does(case):
     """Means and deviations, tensor by tensor, within five standard errors of each."""
     ours, theirs = both(getattr(transformers, case.config)(**case.settings))
+    theirs = {name: x for name, x in theirs.items() if not re.search(case.derived, name)}
     assert set(theirs) <= set(ours)
     for name, their in theirs.items():
         our, their = ours[name].double(), their.double()

@@ -99,6 +99,21 @@ def _jamba(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: Any) -
     return Case(f"jamba-{name}", "JambaConfig", _COMMON | own | changes, tasks)
 
 
+def _minimax(name: str, tasks: tuple[str, ...] = ("causal-lm",), **changes: Any) -> Case:
+    settings = _COMMON | {"num_local_experts": 4} | changes
+    # Decoding step by step theirs count positions by the first layer's keys: it may have none.
+    counts = settings.get("layer_types", ["full_attention"])[0] == "full_attention"
+    return Case(
+        f"minimax-{name}",
+        "MiniMaxConfig",
+        settings,
+        tasks,
+        attends=False,  # theirs record the states of lightning attention as weights
+        their_cache=counts,
+        derived=r"slope_rate|_decay",
+    )
+
+
 CASES: list[Case] = [
     _next("plain", DECODER_TASKS),
     _next(
@@ -172,6 +187,21 @@ CASES: list[Case] = [
         attn_layer_period=3,
         mamba_expand=3,
         mamba_d_conv=2,
+        **_BALANCED,
+    ),
+    _minimax("plain", DECODER_TASKS),
+    _minimax(
+        "factors",
+        num_hidden_layers=3,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+        block_size=5,
+        head_dim=16,
+        full_attn_alpha_factor=1.2,
+        full_attn_beta_factor=0.8,
+        linear_attn_alpha_factor=1.4,
+        linear_attn_beta_factor=0.7,
+        mlp_alpha_factor=0.9,
+        mlp_beta_factor=1.3,
         **_BALANCED,
     ),
 ]
