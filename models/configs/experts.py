@@ -44,6 +44,11 @@ class ExpertsConfig(RotaryConfig):
         """Whether the chosen experts' shares add up to 1. Most families have a field instead."""
         return True
 
+    @property
+    def has_experts(self) -> bool:
+        """Whether there are mixtures at all. Some families have a number of experts for none."""
+        return True
+
     def sparse(self, layer: int) -> bool:
         """Whether a layer has experts in place of one mlp."""
         return True
@@ -51,6 +56,8 @@ class ExpertsConfig(RotaryConfig):
     def check(self) -> None:
         super().check()
         key = self.spelling("num_experts")
+        if not self.has_experts:
+            return
         require(self.num_experts >= 1, key, "must be at least 1")
         require(
             self.num_experts * max(self.num_hidden_layers, 1) <= MAX_EXPERTS,
@@ -79,6 +86,17 @@ class BalancedConfig(ExpertsConfig):
     def check(self) -> None:
         super().check()
         require(self.router_aux_loss_coef >= 0, "router_aux_loss_coef", "is negative")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SharedConfig(BalancedConfig):
+    """Families with one more expert in each mixture, for all tokens."""
+
+    shared_expert_intermediate_size: int
+
+    def check(self) -> None:
+        super().check()
+        self.check_sizes("shared_expert_intermediate_size")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

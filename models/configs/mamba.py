@@ -125,14 +125,18 @@ class Mamba2Config(StateSpaceConfig):
         )
         require_divides(self.n_groups, self.num_heads, "n_groups", "num_heads")
         require(self.chunk_size >= 1, "chunk_size", "must be at least 1")
-        limit = self.time_step_limit
-        require(
-            len(limit) == 2 and all(isinstance(end, (int, float)) for end in limit),
-            "time_step_limit",
-            "must be two numbers",
-        )
-        require(
-            0 <= limit[0] < limit[1],
-            "time_step_limit",
-            "must be two numbers, the smaller first",
-        )
+        check_step_limit(self.time_step_limit)
+
+
+def check_step_limit(limit: list[float]) -> None:
+    """Refuse what is not the least and the largest step of a state space."""
+    require(
+        len(limit) == 2 and all(isinstance(end, (int, float)) for end in limit),
+        "time_step_limit",
+        "must be two numbers",
+    )
+    require(
+        0 <= limit[0] < limit[1],
+        "time_step_limit",
+        "must be two numbers, the smaller first",
+    )

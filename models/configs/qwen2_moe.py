@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import require
-from tfcli.models.configs.experts import StepsConfig
+from tfcli.models.configs.experts import SharedConfig, StepsConfig
 from tfcli.models.configs.windows import WindowedConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Qwen2MoeConfig(StepsConfig, WindowedConfig):
+class Qwen2MoeConfig(StepsConfig, SharedConfig, WindowedConfig):
     """Qwen 1.5 and 2 with experts. With `use_sliding_window` every other layer has a window."""
 
     model_type: ClassVar[str] = "qwen2_moe"
@@ -44,11 +43,3 @@ class Qwen2MoeConfig(StepsConfig, WindowedConfig):
 
     def slides(self, layer: int) -> bool:
         return self.has_windows and layer % 2 == 0 and layer < self.max_window_layers
-
-    def check(self) -> None:
-        super().check()
-        require(
-            self.shared_expert_intermediate_size >= 1,
-            "shared_expert_intermediate_size",
-            "must be at least 1",
-        )

@@ -102,7 +102,7 @@ class RotaryConfig(TextConfig):
 
     def check(self) -> None:
         super().check()
-        require(self.intermediate_size >= 1, "intermediate_size", "must be at least 1")
+        self.check_sizes("intermediate_size")
         require(self.head_dim >= 1, "head_dim", "must be at least 1")
         require_divides(
             self.num_key_value_heads,

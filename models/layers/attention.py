@@ -188,7 +188,12 @@ class RotaryAttention(KeyValueLayer):
 
     def heads(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """x (Tensor): [b, s, d] -> queries, keys and values, each [b, heads, s, head_dim]"""
-        query, key, value = self.project(x)
+        return self.split(*self.project(x))
+
+    def split(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values by heads and after their norms; from `project`, to `heads`."""
         if self.norm_whole:
             query, key = self.normed(query, key)
         query, key, value = (split_heads(part, self.head_dim) for part in (query, key, value))
@@ -203,7 +208,12 @@ class RotaryAttention(KeyValueLayer):
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """Attend from the new positions to all positions. x (Tensor): [b, s, d] -> [b, s, d]"""
-        query, key, value = self.heads(x)
+        return getattr(self, self.out)(self.attended(*self.heads(x), context))
+
+    def attended(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, context: Context
+    ) -> torch.Tensor:
+        """Turn, remember and attend; what `heads` gives -> [b, s, heads * head_dim]"""
         if self.clip is not None:
             parts = (query, key, value)
             query, key, value = (part.clamp(-self.clip, self.clip) for part in parts)
@@ -211,9 +221,7 @@ class RotaryAttention(KeyValueLayer):
         mask = self.mask(context)
         key, value = context.remember(self.layer, key, value)
         attended = self.attend(query, key, value, mask, context.attentions, self.sinks)
-        if self.attn_sub_norm is not None:
-            attended = self.attn_sub_norm(attended)
-        return getattr(self, self.out)(attended)
+        return attended if self.attn_sub_norm is None else self.attn_sub_norm(attended)
 
     def turned(
         self, query: torch.Tensor, key: torch.Tensor, context: Context
@@ -273,3 +281,22 @@ class FusedRotaryAttention(RotaryAttention):
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """See `RotaryAttention.project`."""
         return getattr(self, self.fused)(x).split(self.widths, dim=-1)
+
+
+class GatedRotaryAttention(RotaryAttention):
+    """The same with a gate on what each head gives, before the output projection.
+
+    `q_proj` has the rows of a head's query, then those of its gate, then the next head's.
+    """
+
+    def add_projections(self, hidden_size: int, width: int, kv_width: int, bias: bool) -> None:
+        """See `RotaryAttention.add_projections`."""
+        super().add_projections(hidden_size, width, kv_width, bias)
+        self.q_proj = linear(hidden_size, 2 * width, bias)
+
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        both, key, value = self.project(x)
+        query, gate = both.unflatten(-1, (-1, 2, self.head_dim)).unbind(-2)
+        mixed = self.attended(*self.split(query.flatten(-2), key, value), context)
+        return getattr(self, self.out)(mixed * gate.flatten(-2).sigmoid())

@@ -154,6 +154,33 @@ class OffsetLayerNorm(nn.LayerNorm):
         return F.layer_norm(x, self.normalized_shape, 1 + self.weight, self.bias, self.eps)
 
 
+class GatedRMSNorm(nn.Module):
+    """RMS norm over each of several groups of channels, and silu of a gate, in float32.
+
+    Args:
+        size: d, the last dimension of the input.
+        eps: added to the mean square.
+        groups: of neighbouring channels; each has a mean square of its own.
+        gate_first: norm x times the gate, and do not multiply what is normed by it.
+    """
+
+    def __init__(self, size: int, eps: float, *, groups: int = 1, gate_first: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+        self.groups = groups
+        self.gate_first = gate_first
+
+    def forward(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        """x and gate (Tensor): [..., d] -> [..., d], in gate's dtype"""
+        opened = F.silu(gate.float())
+        wide = x.float() * opened if self.gate_first else x.float()
+        wide = wide.unflatten(-1, (self.groups, -1))
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        normed = self.weight * wide.flatten(-2).to(gate.dtype)
+        return normed if self.gate_first else (normed * opened).to(gate.dtype)
+
+
 def layer_norm(size: int, eps: float, bias: bool = True) -> nn.LayerNorm:
     """Layer norm with a weight, and usually a bias, over the last dimension."""
     return nn.LayerNorm(size, eps=eps, bias=bias)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tfcli.models.context import Context
 from tfcli.models.layers.recurrence import Tensors, recur
 
 
@@ -135,3 +136,9 @@ def chunked_scan(
         state = state * fallen[..., -1, None, None].exp() + (moved * left).transpose(-1, -2) @ keys
         outputs.append(out.transpose(1, 2))
     return torch.cat(outputs, dim=1), state
+
+
+def without_padding(x: torch.Tensor, context: Context) -> torch.Tensor:
+    """Zeros where a new token is padding. x (Tensor): [b, s, d] -> the same"""
+    padding = context.padding
+    return x if padding is None else x * padding[:, :, None].to(x.dtype)

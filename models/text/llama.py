@@ -35,6 +35,7 @@ class LlamaModel(Backbone[RotaryConfig]):
         norms: of a block; see `DecoderBlock`.
         norm_class: of the residual stream, and of queries and keys.
         interleaved: rotary positions turn neighbouring dimensions, and not those of two halves.
+        final_norm: what checkpoints call the norm after the last block.
     """
 
     attention_class: ClassVar[type[RotaryAttention]] = RotaryAttention
@@ -42,6 +43,7 @@ class LlamaModel(Backbone[RotaryConfig]):
     norms: ClassVar[NormNames] = PRE_NORMS
     norm_class: ClassVar[type[RMSNorm]] = RMSNorm
     interleaved: ClassVar[bool] = False
+    final_norm: ClassVar[str] = "norm"
     prefixes: ClassVar[dict[str, str]] = {"question-answering": "transformer"}
     ignorable: ClassVar[dict[str, str]] = {r"rotary_emb\.inv_freq$": "computed from the config"}
     walk = CalibrationWalk(
@@ -61,7 +63,7 @@ class LlamaModel(Backbone[RotaryConfig]):
         self.layers = nn.ModuleList(
             self.make_block(layer) for layer in range(config.num_hidden_layers)
         )
-        self.norm = self.make_norm()
+        self.add_module(self.final_norm, self.make_norm())
 
     def make_rotary(self) -> Any:
         """What `rotary_of` chooses from."""
@@ -139,4 +141,5 @@ class LlamaModel(Backbone[RotaryConfig]):
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
-        return context.finished(self.norm(run_blocks(self.layers, x, context)))
+        norm = getattr(self, self.final_norm)
+        return context.finished(norm(run_blocks(self.layers, x, context)))

@@ -6,57 +6,19 @@ Reference: transformers `modeling_mamba.py`; names of modules and parameters are
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.run import run_blocks
-from tfcli.models.caches.layers import RecurrentLayer
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.mamba import MambaConfig, StateSpaceConfig
 from tfcli.models.context import Context
-from tfcli.models.layers.activations import activation
 from tfcli.models.layers.embeddings import Embedding
-from tfcli.models.layers.linear import linear
+from tfcli.models.layers.mamba import MambaMixer
 from tfcli.models.layers.norms import RMSNorm
-from tfcli.models.layers.state_space import CausalConv, selective_scan
 from tfcli.models.rules import OldName
-
-
-class MambaMixer(RecurrentLayer):
-    """The selective state space of one layer."""
-
-    def __init__(self, config: MambaConfig, layer: int) -> None:
-        super().__init__()
-        inner, rank = config.intermediate_size, int(config.time_step_rank)
-        self.layer = layer
-        self.sizes = (rank, config.state_size, config.state_size)
-        self.in_proj = linear(config.hidden_size, 2 * inner, config.use_bias)
-        self.conv1d = CausalConv(inner, config.conv_kernel, config.use_conv_bias)
-        self.act = activation(config.hidden_act)
-        self.x_proj = linear(inner, sum(self.sizes), bias=False)
-        self.dt_proj = linear(rank, inner, bias=True)
-        self.A_log = nn.Parameter(torch.empty(inner, config.state_size))
-        self.D = nn.Parameter(torch.empty(inner))
-        self.out_proj = linear(inner, config.hidden_size, config.use_bias)
-
-    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
-        """x (Tensor): [b, s, d] -> [b, s, d]"""
-        carried = self.carried(context)
-        inner, gate = self.in_proj(x).chunk(2, dim=-1)
-        inner, conv = self.conv1d(without_padding(inner, context), carried.get("conv"))
-        # The bias of the convolution makes padding something again.
-        inner = without_padding(self.act(inner), context)
-        rank, write, read = self.x_proj(inner).split(self.sizes, dim=-1)
-        step = F.softplus(self.dt_proj(rank).float())
-        decay = -torch.exp(self.A_log.float())
-        out, state = selective_scan(inner, step, decay, write, read, carried.get("state"))
-        self.carry_on(context, conv=conv, state=state)
-        out = (out + inner * self.D.float()) * F.silu(gate)
-        return self.out_proj(out.to(x.dtype))
 
 
 class MambaBlock(nn.Module):
@@ -86,7 +48,6 @@ class MambaModel(Backbone[StateSpaceConfig]):
     tokens = "embeddings"
     rules = (OldName(r"\bembedding\.weight$", "embeddings.weight"),)
     packs = False  # the state runs through the whole row
-    mixer_class: ClassVar[type[nn.Module]] = MambaMixer
     walk = CalibrationWalk(
         blocks="layers",
         groups=(("mixer.in_proj",), ("mixer.x_proj",), ("mixer.dt_proj",), ("mixer.out_proj",)),
@@ -96,10 +57,25 @@ class MambaModel(Backbone[StateSpaceConfig]):
         super().__init__(config, attention)
         self.embeddings = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
-            MambaBlock(self.mixer_class(config, layer), config)
-            for layer in range(config.num_hidden_layers)
+            MambaBlock(self.make_mixer(layer), config) for layer in range(config.num_hidden_layers)
         )
         self.norm_f = RMSNorm(config.hidden_size, config.layer_norm_epsilon)
+
+    def make_mixer(self, layer: int) -> nn.Module:
+        """One layer's state space."""
+        config = self.config
+        assert isinstance(config, MambaConfig)
+        return MambaMixer(
+            config.hidden_size,
+            config.intermediate_size,
+            int(config.time_step_rank),
+            config.state_size,
+            kernel=config.conv_kernel,
+            bias=config.use_bias,
+            conv_bias=config.use_conv_bias,
+            act=config.hidden_act,
+            layer=layer,
+        )
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
@@ -135,9 +111,3 @@ class MambaModel(Backbone[StateSpaceConfig]):
                 bound /= math.sqrt(config.num_hidden_layers)
             return torch.empty(shape).uniform_(-bound, bound, generator=random)
         return None
-
-
-def without_padding(x: torch.Tensor, context: Context) -> torch.Tensor:
-    """Zeros where a new token is padding. x (Tensor): [b, s, d] -> the same"""
-    padding = context.padding
-    return x if padding is None else x * padding[:, :, None].to(x.dtype)

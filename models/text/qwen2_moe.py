@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.configs.experts import SharedConfig
 from tfcli.models.configs.qwen2_moe import Qwen2MoeConfig
 from tfcli.models.context import Context
 from tfcli.models.layers.mlp import GatedMLP
@@ -43,10 +44,10 @@ class SharedMixture(MixtureOfExperts):
         return mixed + self.shared_expert_gate.scores(x).sigmoid() * self.shared_expert(x)
 
 
-class Qwen2MoeModel(BalancedModel):
-    """Llama's body with Qwen2-MoE's mixtures in some layers or all."""
+class SharedModel(BalancedModel):
+    """Llama's body with such mixtures; the config is a `SharedConfig`."""
 
-    config: Qwen2MoeConfig
+    config: SharedConfig
 
     walk = CalibrationWalk(
         blocks="layers",
@@ -60,10 +61,6 @@ class Qwen2MoeModel(BalancedModel):
         varies=True,
     )
 
-    def attention_options(self, layer: int) -> dict[str, Any]:
-        """See `LlamaModel.attention_options`."""
-        return {"bias": self.config.qkv_bias, "out_bias": False}
-
     def make_mixture(self) -> nn.Module:
         """See `SparseModel.make_mixture`."""
         config = self.config
@@ -74,3 +71,13 @@ class Qwen2MoeModel(BalancedModel):
             GatedMLP(size, width, config.hidden_act, bias=False),
             size,
         )
+
+
+class Qwen2MoeModel(SharedModel):
+    """The body with Qwen2's biases, and mixtures in some layers or all."""
+
+    config: Qwen2MoeConfig
+
+    def attention_options(self, layer: int) -> dict[str, Any]:
+        """See `LlamaModel.attention_options`."""
+        return {"bias": self.config.qkv_bias, "out_bias": False}

@@ -29,6 +29,9 @@ BUFFERS = [
     "transformer.h.0.attn.attention.bias",
     "transformer.h.0.self_attention.bias",
     "gpt_neox.layers.0.attention.bias",
+    "model.layers.0.self_attn.slope_rate",
+    "model.visual.blocks.0.norm1.weight",
+    "mtp.layers.0.mlp.up_proj.weight",
 ]
 
 

@@ -34,22 +34,32 @@ SIZES = (
     "moe_intermediate_size",
     "shared_intermediate_size",
     "shared_expert_intermediate_size",
+    "shared_intermediate_size",
     "hidden_dim",
     "ffn_dim",
 )
+# A first token reads (q k) v, whose norm has the sign of q k however small that is: eps helps.
+DELTA = {"linear_key_head_dim": 16, "linear_value_head_dim": 16, "rms_norm_eps": 0.01}
 # What else a family needs to be packed.
 _LATENT = {"q_lora_rank": 32, "kv_lora_rank": 32, "qk_rope_head_dim": 32, "qk_nope_head_dim": 8}
 WIDER: dict[str, dict[str, Any]] = {
     "deepseek_v2": _LATENT,
     "deepseek_v3": _LATENT,
+    "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 32, "mamba_d_state": 16},
+    "granitemoehybrid": {"mamba_n_heads": 32, "mamba_d_state": 16},
     "falcon": {"hidden_size": 64},
     # Every token goes to every expert: where two are all but tied, a rounding may exchange them.
     "glm4_moe": {"num_experts_per_tok": 8, "n_group": 1, "topk_group": 1},
     "gpt_bigcode": {"n_embd": 64},
+    "jamba": {"mamba_d_state": 16, "mamba_dt_rank": 32},
+    "lfm2": {"block_multiple_of": 32},
     "llama4_text": {"num_experts_per_tok": 4},
     "mamba": {"state_size": 16, "time_step_rank": 32},
     "mamba2": {"num_heads": 32, "head_dim": 2},
     "olmo2": {"hidden_size": 64},
+    "qwen3_5_moe_text": DELTA,
+    "qwen3_5_text": DELTA,
+    "qwen3_next": DELTA,
 }
 pytestmark = pytest.mark.families
 

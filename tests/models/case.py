@@ -46,6 +46,8 @@ class Case:
         extra: inputs beside token ids, from `parity.EXTRA_INPUTS`.
         leaks: whether padding changes what transformers computes, so that padded rows cannot be
             compared with theirs. Ours must not change all the same.
+        derived: regular expression found in the names of tensors that transformers stores though
+            they follow from the config. Ours are neither stored nor needed.
     """
 
     name: str
@@ -64,3 +66,4 @@ class Case:
     drops_alike: bool = True
     extra: tuple[str, ...] = ()
     leaks: bool = False
+    derived: str = "(?!)"  # none

@@ -13,7 +13,7 @@ from torch import nn
 from transformers.core_model_loading import revert_weight_conversion
 
 from tests.models.case import Case
-from tests.models.cases import decoders, earlier, encoders, mixtures, recurrent
+from tests.models.cases import decoders, earlier, encoders, hybrids, mixtures, recurrent
 from tfcli.models.cache import Cache
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
@@ -31,7 +31,9 @@ AUTO = {
     "embedding": transformers.AutoModel,
 }
 CASES = [
-    case for group in (decoders, mixtures, earlier, recurrent, encoders) for case in group.CASES
+    case
+    for group in (decoders, mixtures, earlier, recurrent, hybrids, encoders)
+    for case in group.CASES
 ]
 MAIN = [(case, case.tasks[0]) for case in CASES]
 PAIRS = [(case, task) for case in CASES for task in case.tasks]

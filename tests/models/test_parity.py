@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import Any
 
 import pytest
@@ -218,8 +219,10 @@ def test_transformers_loads_the_bits_that_we_save(case, task, tmp_path):
     again, info = type(theirs).from_pretrained(
         tmp_path, output_loading_info=True, attn_implementation=theirs.config._attn_implementation
     )
-    missing = {name for name in info["missing_keys"] if "pooler" not in name}
-    assert not (missing if task == "embedding" else info["missing_keys"])
+    missing = {name for name in info["missing_keys"] if not re.search(case.derived, name)}
+    if task == "embedding":
+        missing = {name for name in missing if "pooler" not in name}
+    assert not missing
     assert not info["unexpected_keys"] and not info["mismatched_keys"]
     assert again.config.architectures == [type(theirs).__name__]
     assert_same_weights(again, theirs, but=set(info["missing_keys"]))
@@ -237,7 +240,8 @@ def test_we_load_what_transformers_saves(case, task, tmp_path):
     account = load_weights(ours, load_file(tmp_path / "model.safetensors"))
     assert ours.task == task
     assert set(account.loaded) | set(account.tied) == set(ours.state_dict())
-    assert not account.skipped and not account.initialized and not account.cast
+    assert all(re.search(case.derived, name) for name in account.skipped)
+    assert not account.initialized and not account.cast
     batch = inputs(case, task)
     if task == "embedding":
         ours.set_pooling("mean", normalize=False)

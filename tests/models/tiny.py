@@ -7,7 +7,7 @@ from typing import Any
 import transformers
 
 from tests.models.case import Case
-from tests.models.cases import decoders, earlier, encoders, mixtures, recurrent, seq2seq
+from tests.models.cases import decoders, earlier, encoders, hybrids, mixtures, recurrent, seq2seq
 from tests.models.media_case import MediaCase
 from tests.models.media_cases import CASES as MEDIA
 from tests.models.media_cases.llava import CLIP, IMAGE, LLAMA
@@ -16,7 +16,7 @@ from tfcli.models.loading import build, initialize
 from tfcli.models.model import Model
 from tfcli.models.registry import FAMILIES, read_config
 
-_GROUPS = (decoders, mixtures, earlier, recurrent, encoders, seq2seq)
+_GROUPS = (decoders, mixtures, earlier, recurrent, hybrids, encoders, seq2seq)
 FIRST: dict[str, Case | MediaCase] = {}
 for _case in [*(case for group in _GROUPS for case in group.CASES), *MEDIA]:
     FIRST.setdefault(getattr(transformers, _case.config).model_type, _case)

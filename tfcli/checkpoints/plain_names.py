@@ -16,9 +16,11 @@ _BUILT_IN = "tfcli.models."
 _KINDS = ("decoder", "recurrent")
 # What a head that may share the token table is called in checkpoints.
 _HEADS = ("lm_head.weight", "embed_out.weight")
-# Masks that old checkpoints hold have names as biases have, of a module that has none. ERNIE's
-# predict further tokens with modules beside the layers.
-_PARAMETER = re.compile(r"(?!.*\bmtp_)(?:.*[.])?(?:weight|(?<!attn\.)(?<!attention\.)bias)")
+# Masks that old checkpoints hold have names as biases have, of a module that has none.
+_PARAMETER = re.compile(r"(?:.*[.])?(?:weight|(?<!attn\.)(?<!attention\.)bias)")
+# What predicts further tokens (ERNIE's beside the layers), and what reads images: no part of a
+# decoder.
+_BESIDE = re.compile(r"mtp[.]|.*\bmtp_|model[.]visual[.]")
 _LAYER = re.compile(r"\d+")
 
 
@@ -47,7 +49,9 @@ def are_plain(config: Mapping[str, Any], names: Collection[str]) -> bool:
         return False
     layers = parsed.num_hidden_layers
     return all(
-        _PARAMETER.fullmatch(name) and all(int(n) < layers for n in _LAYER.findall(name)[:1])
+        _PARAMETER.fullmatch(name)
+        and not _BESIDE.match(name)
+        and all(int(n) < layers for n in _LAYER.findall(name)[:1])
         for name in names
     )
 

@@ -51,7 +51,7 @@ def make_cache(kind: str, length: int, model: Model) -> Cache:
 def _require_room(length: int, model: Model) -> None:
     """Refuse to allocate more at once than there is: texts may be as long as one likes."""
     config = model.config.text
-    layers = range(config.num_hidden_layers)
+    layers = range(config.cached_layers)
     positions = sum(min(config.window(layer) or length, length) for layer in layers)
     needed = positions * config.cached_per_position * model.dtype.itemsize
     there = memory_of(model.device)
