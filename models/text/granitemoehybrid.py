@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from tfcli.models.blocks.hybrid import HybridBlock, Names
+from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.granitemoehybrid import GraniteMoeHybridConfig
 from tfcli.models.configs.windows import FULL
@@ -23,13 +23,13 @@ from tfcli.models.text.sparse import ATTENTION, BalancedModel
 from tfcli.models.text.state_space_layers import StateSpaceLayersModel
 
 
-class GraniteHybridBlock(HybridBlock):
-    """A hybrid block whose dense mlp has a mixture of experts beside it, or not.
+class GraniteHybridBlock(DecoderBlock):
+    """A block whose dense mlp has a mixture of experts beside it, or not.
 
     Args:
-        parts: those of `HybridBlock`.
+        parts: those of `DecoderBlock`.
         mixture: [b, s, d] and the context -> [b, s, d], or None.
-        options: those of `HybridBlock`.
+        options: those of `DecoderBlock`.
     """
 
     def __init__(self, *parts: Any, mixture: nn.Module | None, **options: Any) -> None:
@@ -37,7 +37,7 @@ class GraniteHybridBlock(HybridBlock):
         self.block_sparse_moe = mixture
 
     def feed(self, x: torch.Tensor, context: Context) -> torch.Tensor:
-        """See `HybridBlock.feed`."""
+        """See `DecoderBlock.feed`."""
         mixed = None if self.block_sparse_moe is None else self.block_sparse_moe(x, context)
         dense = super().feed(x, context)
         return dense if mixed is None else mixed + dense
@@ -95,9 +95,9 @@ class GraniteMoeHybridModel(StateSpaceLayersModel, BalancedModel):
         return GraniteHybridBlock(
             self.make_attention(layer) if attends else self.make_state_space(layer),
             self.make_mlp(layer),
-            self.make_norm(),
-            self.make_norm(),
-            Names("self_attn" if attends else "mamba", "shared_mlp"),
+            self.make_norm,
+            attention_name="self_attn" if attends else "mamba",
+            mlp_name="shared_mlp",
             scale=self.config.residual_multiplier,
             mixture=self.make_mixture() if self.config.has_experts else None,
         )

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from tfcli.models.blocks.hybrid import HybridBlock, Names
+from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.jamba import JambaConfig
 from tfcli.models.layers.mamba import MambaMixer
@@ -64,14 +64,14 @@ class JambaModel(BalancedModel):
 
     def make_block(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_block`."""
-        attends, sparse = self.config.attends(layer), self.config.sparse(layer)
-        return HybridBlock(
+        attends = self.config.attends(layer)
+        return DecoderBlock(
             self.make_attention(layer) if attends else self.make_state_space(layer),
-            self.make_mixture() if sparse else self.make_mlp(layer),
-            self.make_norm(),
-            self.make_norm(),
-            Names("self_attn" if attends else "mamba", "feed_forward", mlp_norm="pre_ff_layernorm"),
-            sparse=sparse,
+            self.make_mlp(layer),
+            self.make_norm,
+            norms=("input_layernorm", None, "pre_ff_layernorm", None),
+            attention_name="self_attn" if attends else "mamba",
+            mlp_name="feed_forward",
         )
 
     def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:

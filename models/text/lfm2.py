@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tfcli.models.blocks.hybrid import HybridBlock, Names
+from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.lfm2 import Lfm2Config
 from tfcli.models.configs.windows import FULL
@@ -72,10 +72,11 @@ class Lfm2Model(LlamaModel):
         else:
             conv = ShortConv(config.hidden_size, config.conv_width, config.conv_bias, layer=layer)
             name, mixer = "conv", conv
-        return HybridBlock(
+        return DecoderBlock(
             mixer,
             self.make_mlp(layer),
-            self.make_norm(),
-            self.make_norm(),
-            Names(name, "feed_forward", "operator_norm", "ffn_norm"),
+            self.make_norm,
+            norms=("operator_norm", None, "ffn_norm", None),
+            attention_name=name,
+            mlp_name="feed_forward",
         )

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import nn
-
 from tfcli.models.calibration import CalibrationWalk, Group
 from tfcli.models.configs.qwen3_5 import Qwen35MoeTextConfig, Qwen35TextConfig
 from tfcli.models.rules import OldName
@@ -43,7 +41,3 @@ class Qwen35MoeTextModel(Qwen35TextModel, SharedModel):
     config: Qwen35MoeTextConfig
 
     walk = CalibrationWalk(blocks="layers", groups=(*_DELTA, *SharedModel.walk.groups), varies=True)
-
-    def make_feed_forward(self, layer: int) -> tuple[nn.Module, bool]:
-        """See `DeltaModel.make_feed_forward`."""
-        return self.make_mixture(), True

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from tfcli.models.blocks.hybrid import HybridBlock, Names
+from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.qwen3_next import DeltaConfig, Qwen3NextConfig
 from tfcli.models.configs.windows import FULL
@@ -67,21 +67,14 @@ class DeltaModel(LlamaModel):
             layer=layer,
         )
 
-    def make_feed_forward(self, layer: int) -> tuple[nn.Module, bool]:
-        """One layer's mlp or mixture, and whether it is a mixture."""
-        return self.make_mlp(layer), False
-
     def make_block(self, layer: int) -> nn.Module:
         """See `LlamaModel.make_block`."""
         attends = self.config.kind(layer) == FULL
-        mlp, sparse = self.make_feed_forward(layer)
-        return HybridBlock(
+        return DecoderBlock(
             self.make_attention(layer) if attends else self.make_delta(layer),
-            mlp,
-            self.make_norm(),
-            self.make_norm(),
-            Names(mixer="self_attn" if attends else "linear_attn"),
-            sparse=sparse,
+            self.make_mlp(layer),
+            self.make_norm,
+            attention_name="self_attn" if attends else "linear_attn",
         )
 
     def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
@@ -114,9 +107,3 @@ class Qwen3NextModel(DeltaModel, SharedModel):
         ),
         varies=True,
     )
-
-    def make_feed_forward(self, layer: int) -> tuple[nn.Module, bool]:
-        """See `DeltaModel.make_feed_forward`."""
-        if self.config.sparse(layer):
-            return self.make_mixture(), True
-        return self.make_mlp(layer), False

@@ -24,6 +24,8 @@ YARDSTICKS = {
     "chosen experts": ("qwen3_moe", {}),
     "a scan": ("rwkv", {}),
     "chunks of a scan": ("mamba2", {}),
+    "a memory that corrects itself": ("qwen3_next", {}),
+    "gated convolutions": ("lfm2", {}),
     "distances": ("mt5", {}),
     "two tables of frequencies": (
         "phi3",

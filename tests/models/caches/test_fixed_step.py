@@ -17,7 +17,7 @@ from tfcli.models.errors import ModelError
 FAMILIES = ("Mistral", "Mamba", "Llama", "Gemma3Text", "GPTNeo", "Bloom", "GPT2", "OPT", "Mamba2")
 FIRST = {case.config.removesuffix("Config"): case for case, _ in reversed(STEADY)}
 STRETCHED = ("llama-rope-dynamic", "phi3-long")  # their rotation depends on the longest position
-CASES = [FIRST[name] for name in (*FAMILIES, "Rwkv")]
+CASES = [FIRST[name] for name in (*FAMILIES, "Rwkv", "Qwen3_5Text", "Lfm2", "FalconH1")]
 CASES += [case for case, _ in CAUSAL if case.name in STRETCHED]
 PROMPT = 8
 

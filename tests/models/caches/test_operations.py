@@ -26,7 +26,19 @@ SETTINGS = {
     "offloaded": {},
     "quantized": {"residual": 64},  # all positions are recent ones, and so exact
 }
-UNLIKE = ("Llama", "Mistral", "Gemma3Text", "DeepseekV3", "Bloom", "GPT2", "Mamba", "Rwkv")
+UNLIKE = (
+    "Llama",
+    "Mistral",
+    "Gemma3Text",
+    "DeepseekV3",
+    "Bloom",
+    "GPT2",
+    "Mamba",
+    "Rwkv",
+    "Qwen3Next",
+    "Lfm2",
+    "FalconH1",
+)
 OPERATIONS = ("crop", "select", "reorder", "copy", "save")
 FIRST = {case.config.removesuffix("Config"): case for case, _ in reversed(STEADY)}
 
