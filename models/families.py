@@ -507,6 +507,14 @@ _ENCODERS = (
         "alternating windows on both sides",
         "gated mlp",
     ),
+    family(
+        "mpnet",
+        "MPNet",
+        "encoder",
+        _ROBERTA,
+        "learned positions after the padding id",
+        "relative position bias",
+    ),
 )
 
 _PLAIN = f"{_HEADS}.seq2seq_plain"

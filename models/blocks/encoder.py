@@ -11,6 +11,7 @@ from tfcli.models.context import Context
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.linear import linear
+from tfcli.models.layers.masks import AttentionMask
 from tfcli.models.layers.norms import layer_norm
 
 
@@ -32,12 +33,15 @@ class SelfAttention(nn.Module):
         self.value = linear(hidden_size, hidden_size, bias=True)
         self.attend = Attend(backend, self.head_dim**-0.5, dropout)
 
-    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
-        """x (Tensor): [b, s, d] -> [b, s, d]"""
+    def forward(
+        self, x: torch.Tensor, context: Context, mask: AttentionMask | None = None
+    ) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]. `mask` is taken in place of an encoder's."""
         query = split_heads(self.query(x), self.head_dim)
         key = split_heads(self.key(x), self.head_dim)
         value = split_heads(self.value(x), self.head_dim)
-        return self.attend(query, key, value, context.full(), context.attentions)
+        mask = context.full() if mask is None else mask
+        return self.attend(query, key, value, mask, context.attentions)
 
 
 class ResidualOutput(nn.Module):

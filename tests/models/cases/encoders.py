@@ -266,3 +266,16 @@ CASES += [
     ),
     _modernbert("-mean", "sequence-classification", classifier_pooling="mean", num_labels=3),
 ]
+
+_MPNET = _ROBERTA | {"max_position_embeddings": 80}
+CASES += [
+    Case("mpnet", "MPNetConfig", _MPNET, ENCODER_TASKS, attention="eager"),
+    Case(
+        "mpnet-far",
+        "MPNetConfig",
+        _MPNET | {"tie_word_embeddings": False, "hidden_act": "relu"},
+        ("masked-lm",),
+        attention="eager",
+        length=78,
+    ),
+]
