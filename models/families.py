@@ -515,6 +515,39 @@ _ENCODERS = (
         "learned positions after the padding id",
         "relative position bias",
     ),
+    family(
+        "esm",
+        "Esm",
+        "encoder",
+        {
+            "masked-lm": "text.esm:EsmMaskedLM",
+            "sequence-classification": "text.roberta:RobertaClassification",
+            **only(ENCODER_HEADS, "token-classification", "embedding"),
+        },
+        "proteins",
+        "rotary or learned positions",
+        "norms before attention and mlp",
+    ),
+    family(
+        "nomic_bert",
+        "NomicBert",
+        "encoder",
+        _BERT_LM
+        | only(ENCODER_HEADS, "sequence-classification", "token-classification", "embedding"),
+        "rotary",
+        "segments",
+        "gated mlp",
+    ),
+    family(
+        "ernie",
+        "Ernie",
+        "encoder",
+        _BERT_LM | ENCODER_HEADS,
+        "learned positions",
+        "segments",
+        "tasks",
+        aliases={"ErnieForPreTraining": "masked-lm"},
+    ),
 )
 
 _PLAIN = f"{_HEADS}.seq2seq_plain"
@@ -582,6 +615,19 @@ _ENCODER_DECODERS = (
     ),
     family("m2m_100", "M2M100", "encoder-decoder", _TRANSLATOR, "sinusoidal positions"),
     family("blenderbot", "Blenderbot", "encoder-decoder", _TRANSLATOR, "learned positions"),
+    family(
+        "umt5",
+        "UMT5",
+        "encoder-decoder",
+        _T5,
+        "relative position bias in each layer",
+        "plain and gated mlps",
+        config="t5:UMT5Config",
+        backbone="t5:T5Model",
+        names={"embedding": "UMT5EncoderModel"},
+        aliases={"UMT5Model": "seq2seq-lm"},
+        keep_fp32={r"\.wo\.weight$": NOT_FP16},
+    ),
 )
 
 _FLAGAI = (

@@ -18,8 +18,9 @@ from tfcli.models.cache import Cache
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
 from tfcli.models.registry import read_config
-from tfcli.models.rules import stacked
+from tfcli.models.rules import current_name, stacked
 from tfcli.models.saving import stored_place
+from tfcli.models.text.bert import BertModel
 
 AUTO = {
     "causal-lm": transformers.AutoModelForCausalLM,
@@ -142,8 +143,14 @@ def boxes(case: Case, shape: tuple[int, int], generator: torch.Generator) -> tor
     return corners.sort(dim=-2).values.flatten(-2)
 
 
+def task_types(case: Case, shape: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    """The task that each token is read for."""
+    return torch.randint(0, 3, shape, generator=generator)
+
+
 EXTRA_INPUTS: dict[str, Callable[..., torch.Tensor]] = {
     "token_type_ids": token_types,
+    "task_type_ids": task_types,
     "bbox": boxes,
 }
 
@@ -188,10 +195,14 @@ def their_labels(task: str, labels: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def their_gradients(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Each stored tensor's gradient by name; of a tied one under each of its names."""
+    """Each stored tensor's gradient by name; of a tied one under each of its names.
+
+    Where they write a norm's first names (`gamma`), it is by today's.
+    """
     named = model.named_parameters(remove_duplicate=False)
     grads = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in named}
-    return revert_weight_conversion(model, grads)
+    stored = revert_weight_conversion(model, grads)
+    return {current_name(BertModel.rules, name): grad for name, grad in stored.items()}
 
 
 def our_gradients(model: Model) -> dict[str, torch.Tensor]:

@@ -279,3 +279,42 @@ CASES += [
         length=78,
     ),
 ]
+
+_ESM = _ROBERTA | {"mask_token_id": 7}
+_ESM_HEADS = ("masked-lm", "sequence-classification", "token-classification", "embedding")
+_NOMIC = _BERT | {"layer_norm_eps": 1e-5}
+CASES += [
+    Case(
+        "esm",
+        "EsmConfig",
+        _ESM | {"position_embedding_type": "rotary", "token_dropout": True},
+        _ESM_HEADS,
+    ),
+    Case(
+        "esm-learned",
+        "EsmConfig",
+        _ESM | {"emb_layer_norm_before": True, "tie_word_embeddings": False},
+        ("masked-lm",),
+    ),
+    Case("nomic-bert", "NomicBertConfig", _NOMIC, _ESM_HEADS, extra=_TYPES),
+    Case(
+        "nomic-bert-narrow",
+        "NomicBertConfig",
+        _NOMIC
+        | {
+            "head_dim": 6,
+            "hidden_act": "gelu",
+            "hidden_dropout_prob": 0.1,
+            "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 500.0},
+        },
+        ("masked-lm",),
+    ),
+    Case("ernie", "ErnieConfig", _BERT, ENCODER_TASKS, extra=_TYPES),
+    Case(
+        "ernie-tasks",
+        "ErnieConfig",
+        _BERT | {"use_task_id": True},
+        ("masked-lm",),
+        extra=(*_TYPES, "task_type_ids"),
+    ),
+]
