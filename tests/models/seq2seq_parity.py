@@ -36,7 +36,7 @@ def reference(case: Seq2SeqCase, task: str, attention: str = "sdpa") -> nn.Modul
     torch.manual_seed(0)
     config = getattr(transformers, case.config)(**case.settings)
     auto = AUTO[task]
-    if task == "embedding" and config.model_type in ("t5", "mt5"):
+    if task == "embedding" and config.model_type in ("t5", "mt5", "umt5"):
         auto = transformers.AutoModelForTextEncoding
     model = auto.from_config(config, attn_implementation=attention)
     if case.parts and hasattr(model, "lm_head"):
@@ -71,7 +71,7 @@ def inputs(case: Seq2SeqCase, task: str, rows: int = 2) -> dict[str, torch.Tenso
 
 def reads_itself(case: Seq2SeqCase) -> bool:
     """Whether their base model makes the decoder's input from the source, or has no decoder."""
-    return case.config in ("T5Config", "MT5Config", "BartConfig", "MBartConfig")
+    return case.config in ("T5Config", "MT5Config", "UMT5Config", "BartConfig", "MBartConfig")
 
 
 def decodes_other_words(case: Seq2SeqCase) -> bool:

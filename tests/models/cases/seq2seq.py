@@ -75,6 +75,8 @@ CASES = [
     _t5("t5-regression", tasks=("sequence-classification",), num_labels=1),
     _t5("mt5", "MT5", _T5_TASKS, parts=True),
     _t5("mt5-relu", "MT5", feed_forward_proj="relu", d_kv=8),
+    _t5("umt5", "UMT5", _T5_TASKS, parts=True),
+    _t5("umt5-relu", "UMT5", feed_forward_proj="relu", d_kv=8),
     _bart("bart", "Bart", _BART_TASKS),
     _bart("bart-scaled", "Bart", scale_embedding=True, activation_function="gelu_new"),
     _bart("bart-untied", "Bart", tie_word_embeddings=False),
