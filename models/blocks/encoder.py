@@ -11,8 +11,8 @@ from tfcli.models.context import Context
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.linear import linear
-from tfcli.models.layers.masks import AttentionMask
 from tfcli.models.layers.norms import layer_norm
+from tfcli.models.layers.rotary import Rotary
 
 
 class SelfAttention(nn.Module):
@@ -23,25 +23,35 @@ class SelfAttention(nn.Module):
         heads: attention heads.
         dropout: on the attention weights.
         backend: name of an attention backend.
+        rotary: turns queries and keys; None leaves them.
     """
 
-    def __init__(self, hidden_size: int, heads: int, dropout: float, backend: str) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        heads: int,
+        dropout: float,
+        backend: str,
+        *,
+        rotary: Rotary | None = None,
+    ) -> None:
         super().__init__()
+        self.rotary = rotary
         self.head_dim = hidden_size // heads
         self.query = linear(hidden_size, hidden_size, bias=True)
         self.key = linear(hidden_size, hidden_size, bias=True)
         self.value = linear(hidden_size, hidden_size, bias=True)
         self.attend = Attend(backend, self.head_dim**-0.5, dropout)
 
-    def forward(
-        self, x: torch.Tensor, context: Context, mask: AttentionMask | None = None
-    ) -> torch.Tensor:
-        """x (Tensor): [b, s, d] -> [b, s, d]. `mask` is taken in place of an encoder's."""
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
         query = split_heads(self.query(x), self.head_dim)
         key = split_heads(self.key(x), self.head_dim)
         value = split_heads(self.value(x), self.head_dim)
-        mask = context.full() if mask is None else mask
-        return self.attend(query, key, value, mask, context.attentions)
+        if self.rotary is not None:
+            rotation = context.rotation(self.rotary, query.dtype)
+            query, key = self.rotary.turn(query, rotation), self.rotary.turn(key, rotation)
+        return self.attend(query, key, value, context.full(), context.attentions)
 
 
 class ResidualOutput(nn.Module):

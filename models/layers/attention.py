@@ -221,13 +221,19 @@ def _no_use_for_a_cache() -> ModelError:
 
 
 class FusedRotaryAttention(RotaryAttention):
-    """The same with one linear, `qkv_proj`: the rows of queries, then keys, then values."""
+    """The same with one linear: the rows of queries, then keys, then values.
+
+    Class attributes:
+        fused: what checkpoints call it.
+    """
+
+    fused: ClassVar[str] = "qkv_proj"
 
     def add_projections(self, hidden_size: int, width: int, kv_width: int, bias: bool) -> None:
         """See `RotaryAttention.add_projections`."""
         self.widths = (width, kv_width, kv_width)
-        self.qkv_proj = linear(hidden_size, sum(self.widths), bias)
+        self.add_module(self.fused, linear(hidden_size, sum(self.widths), bias))
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """See `RotaryAttention.project`."""
-        return self.qkv_proj(x).split(self.widths, dim=-1)
+        return getattr(self, self.fused)(x).split(self.widths, dim=-1)

@@ -18,6 +18,7 @@ class GatedMLP(nn.Module):
         act: name of the activation.
         bias: whether the three projections have one.
         dropout: on the output.
+        names: what checkpoints call the linears of the gate, of what it multiplies, and the last.
     """
 
     def __init__(
@@ -28,17 +29,20 @@ class GatedMLP(nn.Module):
         bias: bool,
         *,
         dropout: float = 0.0,
+        names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
     ) -> None:
         super().__init__()
-        self.gate_proj = linear(hidden_size, intermediate_size, bias)
-        self.up_proj = linear(hidden_size, intermediate_size, bias)
-        self.down_proj = linear(intermediate_size, hidden_size, bias)
+        self.names = names
+        for name in names[:2]:
+            self.add_module(name, linear(hidden_size, intermediate_size, bias))
+        self.add_module(names[2], linear(intermediate_size, hidden_size, bias))
         self.act = activation(act)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        return self.dropout(self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x)))
+        gate, up, down = (getattr(self, name) for name in self.names)
+        return self.dropout(down(self.act(gate(x)) * up(x)))
 
 
 class FusedGatedMLP(nn.Module):

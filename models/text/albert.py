@@ -22,7 +22,6 @@ from tfcli.models.context import Context
 from tfcli.models.heads.masked_lm import MaskedLM
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.linear import linear
-from tfcli.models.layers.masks import AttentionMask
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.text.bert import BertModel, BertTransform
 
@@ -41,11 +40,9 @@ class AlbertAttention(SelfAttention):
         self.LayerNorm = layer_norm(config.hidden_size, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(
-        self, x: torch.Tensor, context: Context, mask: AttentionMask | None = None
-    ) -> torch.Tensor:
-        """See `SelfAttention.forward`."""
-        return self.LayerNorm(x + self.dropout(self.dense(super().forward(x, context, mask))))
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        return self.LayerNorm(x + self.dropout(self.dense(super().forward(x, context))))
 
 
 class AlbertLayer(nn.Module):

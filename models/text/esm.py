@@ -1,7 +1,6 @@
 """ESM-1b and ESM-2 (Rives et al. 2021, Lin et al. 2023): pre-norm encoders of proteins.
 
-Reference: transformers `modeling_esm.py`. Modules are named as elsewhere here, and `rules` has the
-names that checkpoints use.
+Reference: transformers `modeling_esm.py`; names of modules and parameters are the same.
 """
 
 from __future__ import annotations
@@ -12,19 +11,17 @@ import torch
 from torch import nn
 
 from tfcli.models.backbone import Backbone
-from tfcli.models.blocks.decoder import DecoderBlock
+from tfcli.models.blocks.encoder import Intermediate, SelfAttention
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.esm import EsmConfig
 from tfcli.models.context import Context
-from tfcli.models.layers.attention import RotaryAttention
 from tfcli.models.layers.embeddings import Embedding, check_length
 from tfcli.models.layers.linear import linear
-from tfcli.models.layers.mlp import PlainMLP
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.layers.rotary import Rotary, Rotation
-from tfcli.models.rules import OldName, Rename
+from tfcli.models.rules import OldName
 from tfcli.models.text.bert import BertModel
 from tfcli.models.text.roberta import RobertaMaskedLM, RobertaPredictions
 
@@ -109,6 +106,52 @@ def share_of(masked: torch.Tensor, context: Context) -> torch.Tensor:
     return masked.sum(-1, keepdim=True) / length
 
 
+class EsmOutput(nn.Module):
+    """A linear and dropout: the end of both halves of a block."""
+
+    def __init__(self, in_size: int, config: EsmConfig) -> None:
+        super().__init__()
+        self.dense = linear(in_size, config.hidden_size, bias=True)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, s, in_size] -> [b, s, d]"""
+        return self.dropout(self.dense(x))
+
+
+class EsmAttention(nn.Module):
+    """x + attention(norm(x))."""
+
+    def __init__(self, config: EsmConfig, rotary: EsmRotary | None, attention: str) -> None:
+        super().__init__()
+        size, dropout = config.hidden_size, config.attention_probs_dropout_prob
+        heads = config.num_attention_heads
+        self.self = SelfAttention(size, heads, dropout, attention, rotary=rotary)
+        self.output = EsmOutput(size, config)
+        self.LayerNorm = layer_norm(size, config.layer_norm_eps)
+
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        return x + self.output(self.self(self.LayerNorm(x), context))
+
+
+class EsmBlock(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: EsmConfig, rotary: EsmRotary | None, attention: str) -> None:
+        super().__init__()
+        size, inner = config.hidden_size, config.intermediate_size
+        self.attention = EsmAttention(config, rotary, attention)
+        self.LayerNorm = layer_norm(size, config.layer_norm_eps)
+        self.intermediate = Intermediate(size, inner, "gelu")
+        self.output = EsmOutput(inner, config)
+
+    def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        x = self.attention(x, context)
+        return x + self.output(self.intermediate(self.LayerNorm(x)))
+
+
 class EsmContactHead(nn.Module):
     """Which residues touch, by a regression on the attention weights of all layers."""
 
@@ -136,13 +179,6 @@ class EsmModel(Backbone[EsmConfig]):
         *BertModel.rules,
         # Every layer of an older file has the same frequencies.
         OldName(r"encoder\.layer\.(0|\*)\.attention\.self\.rotary_embed", "rotary_embed"),
-        Rename(r"self_attn\.q_proj", "attention.self.query"),
-        Rename(r"self_attn\.k_proj", "attention.self.key"),
-        Rename(r"self_attn\.v_proj", "attention.self.value"),
-        Rename(r"self_attn\.o_proj", "attention.output.dense"),
-        Rename(r"\.input_layernorm", ".attention.LayerNorm"),
-        Rename(r"\.post_attention_layernorm", ".LayerNorm"),
-        Rename(r"\.mlp\.(intermediate|output)", r".\1.dense"),
     )
     ignorable: ClassVar[dict[str, str]] = BertModel.ignorable | {
         r"layer\.[1-9]\d*\.attention\.self\.rotary_embeddings\.": "the first layer has the same",
@@ -151,10 +187,10 @@ class EsmModel(Backbone[EsmConfig]):
     walk = CalibrationWalk(
         blocks="encoder.layer",
         groups=(
-            ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-            ("self_attn.o_proj",),
-            ("mlp.intermediate",),
-            ("mlp.output",),
+            ("attention.self.query", "attention.self.key", "attention.self.value"),
+            ("attention.output.dense",),
+            ("intermediate.dense",),
+            ("output.dense",),
         ),
     )
 
@@ -164,35 +200,10 @@ class EsmModel(Backbone[EsmConfig]):
         self.rotary_embeddings = EsmFrequencies(config) if config.rotary else None
         stored = self.rotary_embeddings
         self.rotary = None if stored is None else EsmRotary(config, stored)
-        blocks = (self.make_block(layer) for layer in range(config.num_hidden_layers))
+        blocks = (EsmBlock(config, self.rotary, attention) for _ in range(config.num_hidden_layers))
         norm = layer_norm(config.hidden_size, config.layer_norm_eps)
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(blocks), "emb_layer_norm_after": norm})
         self.contact_head = EsmContactHead(config)
-
-    def make_block(self, layer: int) -> nn.Module:
-        """One layer."""
-        config = self.config
-        size, heads = config.hidden_size, config.num_attention_heads
-        return DecoderBlock(
-            RotaryAttention(
-                size,
-                heads,
-                heads,
-                config.head_dim,
-                layer=layer,
-                rotary=self.rotary,
-                backend=self.attention,
-                bias=True,
-                dropout=config.attention_probs_dropout_prob,
-                both_ways=True,
-            ),
-            PlainMLP(
-                size, config.intermediate_size, "gelu", True, names=("intermediate", "output")
-            ),
-            layer_norm(size, config.layer_norm_eps),
-            layer_norm(size, config.layer_norm_eps),
-            dropout=config.hidden_dropout_prob,
-        )
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""

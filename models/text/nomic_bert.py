@@ -1,7 +1,6 @@
 """Nomic BERT (Nussbaum et al. 2024): BERT with rotary positions, a gated mlp and few biases.
 
-Reference: transformers `modeling_nomic_bert.py`. Modules are named as elsewhere here, and `rules`
-has the names that checkpoints use.
+Reference: transformers `modeling_nomic_bert.py`. Names are those of checkpoints, which are not its.
 """
 
 from __future__ import annotations
@@ -25,13 +24,20 @@ from tfcli.models.rules import Rename
 from tfcli.models.text.bert import BertPooler
 
 
+class NomicBertAttention(FusedRotaryAttention):
+    """Attention under the names of its checkpoints."""
+
+    fused = "Wqkv"
+    out = "out_proj"
+
+
 class NomicBertBlock(nn.Module):
     """norm(x + attention(x)), then norm(x + mlp(x))."""
 
     def __init__(self, config: NomicBertConfig, layer: int, rotary: Rotary, attention: str) -> None:
         super().__init__()
         size, heads = config.hidden_size, config.num_attention_heads
-        self.attn = FusedRotaryAttention(
+        self.attn = NomicBertAttention(
             size,
             heads,
             heads,
@@ -43,7 +49,8 @@ class NomicBertBlock(nn.Module):
             both_ways=True,
         )
         self.norm1 = layer_norm(size, config.layer_norm_eps)
-        self.mlp = GatedMLP(size, config.intermediate_size, config.hidden_act, bias=False)
+        inner, names = config.intermediate_size, ("fc12", "fc11", "fc2")
+        self.mlp = GatedMLP(size, inner, config.hidden_act, bias=False, names=names)
         self.norm2 = layer_norm(size, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
@@ -60,24 +67,17 @@ class NomicBertModel(Backbone[NomicBertConfig]):
     tokens = "embeddings.word_embeddings"
     inputs = ("token_type_ids",)
     optional = ("pooler.",)
-    rules = (
-        Rename(r"\.attn\.qkv_proj", ".attn.Wqkv"),
-        Rename(r"\.attn\.o_proj", ".attn.out_proj"),
-        Rename(r"\.mlp\.up_proj", ".mlp.fc11"),
-        Rename(r"\.mlp\.gate_proj", ".mlp.fc12"),
-        Rename(r"\.mlp\.down_proj", ".mlp.fc2"),
-        Rename(r"^(cls\.predictions\.transform)\.LayerNorm", r"\1.layer_norm"),
-    )
+    rules = (Rename(r"^(cls\.predictions\.transform)\.LayerNorm", r"\1.layer_norm"),)
     ignorable: ClassVar[dict[str, str]] = {
         r"(rotary_emb\.|^)(original_)?inv_freq$": "computed from the config"
     }
     walk = CalibrationWalk(
         blocks="encoder.layers",
         groups=(
-            ("attn.qkv_proj",),
-            ("attn.o_proj",),
-            ("mlp.gate_proj", "mlp.up_proj"),
-            ("mlp.down_proj",),
+            ("attn.Wqkv",),
+            ("attn.out_proj",),
+            ("mlp.fc12", "mlp.fc11"),
+            ("mlp.fc2",),
         ),
     )
 
