@@ -54,6 +54,28 @@ def token_loss(
     return loss if num_target_tokens is None else loss / num_target_tokens
 
 
+def binary_token_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    num_target_tokens: int | torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Cross entropy of a yes or no for each token whose label is not -100, in float32.
+
+    Args:
+        logits (Tensor): [b, s]
+        labels (Tensor): [b, s] of 0, 1 and -100.
+        num_target_tokens: as in `token_loss`.
+
+    Returns:
+        []
+    """
+    counted = labels != IGNORED
+    total = F.binary_cross_entropy_with_logits(
+        logits.float(), labels.clamp(min=0).float(), weight=counted.float(), reduction="sum"
+    )
+    return total / (counted.sum() if num_target_tokens is None else num_target_tokens)
+
+
 def causal_lm_loss(
     logits: torch.Tensor,
     labels: torch.Tensor,
