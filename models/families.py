@@ -436,12 +436,11 @@ _ENCODERS = (
             **ENCODER_HEADS,
             "sequence-classification": "text.electra:ElectraClassification",
             "multiple-choice": "text.electra:ElectraMultipleChoice",
+            "pretraining": "text.electra:ElectraPretraining",
         },
         "learned positions",
         "segments",
         "narrow embeddings",
-        # The discriminator has no head for words: what it is good for is its states.
-        aliases={"ElectraForPreTraining": "embedding"},
     ),
     family(
         "layoutlm",
@@ -456,11 +455,14 @@ _ENCODERS = (
         "tapas",
         "Tapas",
         "encoder",
-        _BERT_LM | only(ENCODER_HEADS, "sequence-classification", "embedding"),
+        {
+            **_BERT_LM,
+            **only(ENCODER_HEADS, "sequence-classification", "embedding"),
+            "table-question-answering": f"{_HEADS}.table_question_answering:TableQuestionAnswering",
+        },
         "learned positions in each cell",
         "columns and rows of a table",
-        # The heads that select cells and aggregate them are not built.
-        aliases={"TapasForQuestionAnswering": "embedding"},
+        names={"table-question-answering": "TapasForQuestionAnswering"},
     ),
     family(
         "deberta-v2",

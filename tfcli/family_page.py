@@ -22,6 +22,8 @@ TASKS = {
     "question-answering": "question answering",
     "multiple-choice": "multiple choice",
     "embedding": "embedding",
+    "pretraining": "pretraining",
+    "table-question-answering": "table question answering",
 }
 _HEADER = "| model_type | tasks | features | compared |\n|---|---|---|---|"
 _HEAD = """\

@@ -17,10 +17,9 @@ from tests.models.cases import decoders, earlier, encoders, mixtures, recurrent
 from tfcli.models.cache import Cache
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
-from tfcli.models.registry import read_config
+from tfcli.models.registry import get_family, read_config
 from tfcli.models.rules import current_name, stacked
 from tfcli.models.saving import stored_place
-from tfcli.models.text.bert import BertModel
 
 AUTO = {
     "causal-lm": transformers.AutoModelForCausalLM,
@@ -30,6 +29,8 @@ AUTO = {
     "question-answering": transformers.AutoModelForQuestionAnswering,
     "multiple-choice": transformers.AutoModelForMultipleChoice,
     "embedding": transformers.AutoModel,
+    "pretraining": transformers.AutoModelForPreTraining,
+    "table-question-answering": transformers.AutoModelForTableQuestionAnswering,
 }
 CASES = [
     case for group in (decoders, mixtures, earlier, recurrent, encoders) for case in group.CASES
@@ -99,7 +100,14 @@ def reference(case: Case, task: str, attention: str | None = None) -> nn.Module:
 
 def checkpoint_of(model: nn.Module) -> dict[str, torch.Tensor]:
     """The tensors as transformers would store them, which is not always how it holds them."""
-    return revert_weight_conversion(model, {k: v.clone() for k, v in model.state_dict().items()})
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    return spelt_today(model, revert_weight_conversion(model, tensors))
+
+
+def spelt_today(model: nn.Module, stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """By today's names: theirs give ESM's norms the first ones that BERT's had."""
+    rules = get_family(model.config.model_type).backbone_class().rules
+    return {current_name(rules, name): tensor for name, tensor in stored.items()}
 
 
 def twin(model: nn.Module, task: str, attention: str = "sdpa", **load: Any) -> Model:
@@ -182,6 +190,8 @@ def labels_for(case: Case, task: str, batch: dict[str, Any]) -> torch.Tensor:
             return torch.randint(0, 2, (len(ids), count), generator=generator).float()
         return torch.randint(0, count, (len(ids),), generator=generator)
     unlabelled = torch.rand(ids.shape, generator=generator) < 0.3
+    if task in ("pretraining", "table-question-answering"):  # yes or no
+        return torch.randint(0, 2, ids.shape, generator=generator)
     if task == "token-classification":
         ids = torch.randint(0, count, ids.shape, generator=generator)
     return ids.masked_fill(unlabelled, -100)
@@ -195,14 +205,10 @@ def their_labels(task: str, labels: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def their_gradients(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Each stored tensor's gradient by name; of a tied one under each of its names.
-
-    Where they write a norm's first names (`gamma`), it is by today's.
-    """
+    """Each stored tensor's gradient by name; of a tied one under each of its names."""
     named = model.named_parameters(remove_duplicate=False)
     grads = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in named}
-    stored = revert_weight_conversion(model, grads)
-    return {current_name(BertModel.rules, name): grad for name, grad in stored.items()}
+    return spelt_today(model, revert_weight_conversion(model, grads))
 
 
 def our_gradients(model: Model) -> dict[str, torch.Tensor]:

@@ -144,7 +144,7 @@ CASES += [
         },
         ("masked-lm",),
     ),
-    Case("electra", "ElectraConfig", _ALBERT, ENCODER_TASKS, extra=_TYPES),
+    Case("electra", "ElectraConfig", _ALBERT, (*ENCODER_TASKS, "pretraining"), extra=_TYPES),
     Case(
         "electra-same-width",
         "ElectraConfig",
@@ -172,6 +172,15 @@ CASES += [
         ("masked-lm", "sequence-classification", "embedding"),
         attention="eager",
         extra=_TYPES,
+    ),
+    Case(
+        "tapas-answers",
+        "TapasConfig",
+        _TAPAS | {"max_num_rows": 3, "max_num_columns": 2, "allow_empty_column_selection": True},
+        ("masked-lm", "table-question-answering"),
+        attention="eager",
+        extra=_TYPES,
+        leaks=True,
     ),
     Case("tapas-no-table", "TapasConfig", _TAPAS, ("masked-lm",), attention="eager"),
     Case(
