@@ -550,6 +550,18 @@ _ENCODERS = (
         "tasks",
         aliases={"ErnieForPreTraining": "masked-lm"},
     ),
+    family(
+        "deberta",
+        "Deberta",
+        "encoder",
+        {
+            "masked-lm": "text.deberta_v2:DebertaMaskedLM",
+            **but(ENCODER_HEADS, "multiple-choice"),
+            "sequence-classification": "text.deberta_v2:DebertaSequenceClassification",
+        },
+        "disentangled attention",
+        "fused linears",
+    ),
 )
 
 _PLAIN = f"{_HEADS}.seq2seq_plain"

@@ -91,11 +91,13 @@ class DebertaConvolution(nn.Module):
 class DebertaEncoder(nn.Module):
     """The blocks, the table of relative positions that they share, and the convolution."""
 
-    def __init__(self, config: DebertaV2Config, attention: str) -> None:
+    def __init__(
+        self, config: DebertaV2Config, kind: type[DisentangledAttention], attention: str
+    ) -> None:
         super().__init__()
         self.config = config
         self.layer = nn.ModuleList(
-            make_block(config, attention) for _ in range(config.num_hidden_layers)
+            make_block(config, kind, attention) for _ in range(config.num_hidden_layers)
         )
         if config.relative_attention:
             self.rel_embeddings = Embedding(2 * config.span, config.hidden_size)
@@ -123,7 +125,9 @@ class DebertaEncoder(nn.Module):
         return run_blocks(blocks[1:], x, context, relative)
 
 
-def make_block(config: DebertaV2Config, attention: str) -> EncoderBlock:
+def make_block(
+    config: DebertaV2Config, kind: type[DisentangledAttention], attention: str
+) -> EncoderBlock:
     """One layer."""
     terms = config.pos_att_type or ()
     heads, dropout = config.num_attention_heads, config.attention_probs_dropout_prob
@@ -136,7 +140,7 @@ def make_block(config: DebertaV2Config, attention: str) -> EncoderBlock:
         attention_dropout=dropout,
         eps=config.layer_norm_eps,
         backend=attention,
-        attention=DisentangledAttention(
+        attention=kind(
             config.hidden_size,
             heads,
             dropout,
@@ -151,8 +155,13 @@ def make_block(config: DebertaV2Config, attention: str) -> EncoderBlock:
 
 
 class DebertaV2Model(Backbone[DebertaV2Config]):
-    """Embeddings and blocks."""
+    """Embeddings and blocks.
 
+    Class attributes:
+        attention_class: of every layer.
+    """
+
+    attention_class: ClassVar[type[DisentangledAttention]] = DisentangledAttention
     prefix = "deberta"
     tokens = "embeddings.word_embeddings"
     inputs = ("token_type_ids",)
@@ -164,13 +173,15 @@ class DebertaV2Model(Backbone[DebertaV2Config]):
     def __init__(self, config: DebertaV2Config, attention: str) -> None:
         super().__init__(config, attention)
         self.embeddings = DebertaEmbeddings(config)
-        self.encoder = DebertaEncoder(config, attention)
+        kind = self.attention_class
+        self.encoder = DebertaEncoder(config, kind, attention)
         inner, terms = "attention.self", config.own_projections
-        of_table = [tuple(f"{inner}.pos_{name}_proj" for name in terms)] if terms else []
+        named = dict(zip(("c2p", "p2c"), kind.of_table, strict=True))
+        of_table = [tuple(f"{inner}.{named[term]}" for term in terms)] if terms else []
         self.walk = CalibrationWalk(
             blocks="encoder.layer",
             groups=(
-                tuple(f"{inner}.{name}_proj" for name in ("query", "key", "value")),
+                tuple(f"{inner}.{name}" for name in kind.projections),
                 *of_table,
                 ("attention.output.dense",),
                 ("intermediate.dense",),

@@ -327,3 +327,26 @@ CASES += [
         extra=(*_TYPES, "task_type_ids"),
     ),
 ]
+
+_DEBERTA_HEADS = tuple(task for task in ENCODER_TASKS if task != "multiple-choice")
+
+
+def _first_deberta(name: str, changes: dict[str, Any], *tasks: str, **more: Any) -> Case:
+    settings, tasks = _DEBERTA | changes, tasks or ("masked-lm",)
+    return Case(f"first-deberta{name}", "DebertaConfig", settings, tasks, attention="eager", **more)
+
+
+CASES += [
+    _first_deberta("", {"max_relative_positions": 6}, *_DEBERTA_HEADS),
+    _first_deberta(
+        "-segments",
+        {"pos_att_type": "c2p", "type_vocab_size": 2, "position_biased_input": False},
+        extra=_TYPES,
+        drops_alike=False,  # theirs draws for the rows of the table that the input needs
+    ),
+    _first_deberta(
+        "-authors-head",
+        {"pos_att_type": ["p2c"], "legacy": False, "max_relative_positions": 8},
+    ),
+    _first_deberta("-absolute", {"relative_attention": False}),
+]
