@@ -61,7 +61,8 @@ class Backbone(nn.Module, Generic[C]):
     rules: ClassVar[tuple[Rule, ...]] = ()
     ignorable: ClassVar[dict[str, str]] = {}
     optional: ClassVar[tuple[str, ...]] = ()
-    walk: CalibrationWalk  # of the class, or of the object where it follows from the config
+    # Of the class, or of the object where it follows from the config.
+    walk: CalibrationWalk | None = None
     packs: ClassVar[bool] = True
     init_cutoff: float | None = None
 

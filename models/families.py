@@ -562,6 +562,20 @@ _ENCODERS = (
         "disentangled attention",
         "fused linears",
     ),
+    family(
+        "longformer",
+        "Longformer",
+        "encoder",
+        {
+            **_ROBERTA,
+            "sequence-classification": "text.longformer:LongformerClassification",
+            "question-answering": "text.longformer:LongformerQuestionAnswering",
+            "multiple-choice": "text.longformer:LongformerMultipleChoice",
+        },
+        "windows and chosen tokens",
+        "learned positions after the padding id",
+        "segments",
+    ),
 )
 
 _PLAIN = f"{_HEADS}.seq2seq_plain"
@@ -641,6 +655,14 @@ _ENCODER_DECODERS = (
         names={"embedding": "UMT5EncoderModel"},
         aliases={"UMT5Model": "seq2seq-lm"},
         keep_fp32={r"\.wo\.weight$": NOT_FP16},
+    ),
+    family(
+        "led",
+        "LED",
+        "encoder-decoder",
+        {**only(_TRANSLATOR, "seq2seq-lm"), **_ANSWERS, **only(_TRANSLATOR, "embedding")},
+        "learned positions",
+        "windows and chosen tokens in the encoder",
     ),
 )
 

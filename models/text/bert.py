@@ -132,7 +132,7 @@ class BertModel(Backbone[EncoderConfig]):
     ignorable: ClassVar[dict[str, str]] = {
         r"embeddings\.position_ids$": "counted, not stored",
     }
-    walk = CalibrationWalk(
+    walk: CalibrationWalk | None = CalibrationWalk(
         blocks="encoder.layer",
         groups=(
             ("attention.self.query", "attention.self.key", "attention.self.value"),

@@ -156,7 +156,13 @@ def task_types(case: Case, shape: tuple[int, int], generator: torch.Generator) -
     return torch.randint(0, 3, shape, generator=generator)
 
 
+def chosen(case: Case, shape: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    """The tokens that see all and that all see: some, not as many in each row, and maybe none."""
+    return (torch.rand(shape, generator=generator) < 0.2).long()
+
+
 EXTRA_INPUTS: dict[str, Callable[..., torch.Tensor]] = {
+    "global_attention_mask": chosen,
     "token_type_ids": token_types,
     "task_type_ids": task_types,
     "bbox": boxes,

@@ -350,3 +350,19 @@ CASES += [
     ),
     _first_deberta("-absolute", {"relative_attention": False}),
 ]
+
+LONGFORMER = _ROBERTA | {"attention_window": 6, "max_position_embeddings": 50}
+
+
+def _longformer(name: str, changes: dict[str, Any], *tasks: str, **more: Any) -> Case:
+    """Theirs gives weights in another form, and draws dropout for it."""
+    settings, tasks = LONGFORMER | changes, tasks or ("masked-lm",)
+    more |= {"attention": "eager", "attends": False, "drops_alike": False}
+    return Case(f"longformer{name}", "LongformerConfig", settings, tasks, **more)
+
+
+CASES += [
+    _longformer("", {}, *ENCODER_TASKS, extra=(*_TYPES, "global_attention_mask")),
+    _longformer("-windows", {"attention_window": [4, 10]}, extra=("global_attention_mask",)),
+    _longformer("-local", {"attention_window": 4, "tie_word_embeddings": False}),
+]

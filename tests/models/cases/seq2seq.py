@@ -67,6 +67,14 @@ def _bart(name: str, config: str, tasks: tuple[str, ...] = _LM, **more: Any) -> 
     return Seq2SeqCase(name, f"{config}Config", _BART | more, tasks)
 
 
+def _led(name: str, tasks: tuple[str, ...] = _LM, **more: Any) -> Seq2SeqCase:
+    """Theirs gives the encoder's weights in another form."""
+    positions = {"max_encoder_position_embeddings": 24, "max_decoder_position_embeddings": 20}
+    settings = {key: _BART[key] for key in _BART if key != "max_position_embeddings"} | positions
+    settings |= {"attention_window": 4} | more
+    return Seq2SeqCase(name, "LEDConfig", settings, tasks, attention="eager", attends=False)
+
+
 CASES = [
     _t5("t5", tasks=_T5_TASKS),
     _t5("t5-gated", feed_forward_proj="gated-gelu", tie_word_embeddings=False),
@@ -109,6 +117,8 @@ CASES = [
     ),
     _bart("m2m-100", "M2M100", (*_LM, "embedding")),
     _bart("m2m-100-plain", "M2M100", scale_embedding=False, activation_function="gelu"),
+    _led("led", (*_LM, "question-answering", "embedding")),
+    _led("led-windows", attention_window=[4, 10], activation_function="relu"),
     _bart("blenderbot", "Blenderbot", (*_LM, "embedding")),
     _bart("blenderbot-scaled", "Blenderbot", scale_embedding=True, decoder_layers=1),
 ]
