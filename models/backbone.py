@@ -216,6 +216,11 @@ class Backbone(nn.Module, Generic[C]):
         return first_states(x, attention_mask)
 
     @classmethod
+    def ignorable_for(cls, config: BaseConfig) -> dict[str, str]:
+        """`ignorable`, where some of it follows from the config: no name of a parameter matches."""
+        return cls.ignorable
+
+    @classmethod
     def part_configs(cls, config: BaseConfig) -> dict[str, BaseConfig]:
         """Path of each child that is a backbone -> its config."""
         found = {name: getattr(config, field, None) for name, field in cls.parts.items()}

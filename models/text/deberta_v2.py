@@ -167,7 +167,6 @@ class DebertaV2Model(Backbone[DebertaV2Config]):
     inputs = ("token_type_ids",)
     ignorable: ClassVar[dict[str, str]] = {
         r"embeddings\.position_ids$": "counted, not stored",
-        r"embeddings\.position_embeddings\.": "the config adds no positions to the input",
     }
 
     def __init__(self, config: DebertaV2Config, attention: str) -> None:
@@ -189,6 +188,14 @@ class DebertaV2Model(Backbone[DebertaV2Config]):
             ),
             chained=config.kernel == 0,  # the convolution stands between the first two
         )
+
+    @classmethod
+    def ignorable_for(cls, config: BaseConfig) -> dict[str, str]:
+        assert isinstance(config, DebertaV2Config)
+        if config.position_biased_input:
+            return cls.ignorable
+        unused = "the config adds no positions to the input"
+        return cls.ignorable | {r"embeddings\.position_embeddings\.": unused}
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""

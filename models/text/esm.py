@@ -182,7 +182,6 @@ class EsmModel(Backbone[EsmConfig]):
     )
     ignorable: ClassVar[dict[str, str]] = BertModel.ignorable | {
         r"layer\.[1-9]\d*\.attention\.self\.rotary_embeddings\.": "the first layer has the same",
-        r"embeddings\.position_embeddings\.": "positions are rotary",
     }
     walk = CalibrationWalk(
         blocks="encoder.layer",
@@ -204,6 +203,13 @@ class EsmModel(Backbone[EsmConfig]):
         norm = layer_norm(config.hidden_size, config.layer_norm_eps)
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(blocks), "emb_layer_norm_after": norm})
         self.contact_head = EsmContactHead(config)
+
+    @classmethod
+    def ignorable_for(cls, config: BaseConfig) -> dict[str, str]:
+        assert isinstance(config, EsmConfig)
+        if not config.rotary:
+            return cls.ignorable
+        return cls.ignorable | {r"embeddings\.position_embeddings\.": "positions are rotary"}
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""

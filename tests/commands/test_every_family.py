@@ -44,6 +44,7 @@ WIDER: dict[str, dict[str, Any]] = {
         "qk_nope_head_dim": 8,
     },
     "falcon": {"hidden_size": 64},
+    "fsmt": {"src_vocab_size": WORDS},
     "gpt_bigcode": {"n_embd": 64},
     "mamba": {"state_size": 16, "time_step_rank": 32},
     "mamba2": {"num_heads": 32, "head_dim": 2},

@@ -60,10 +60,10 @@ def inputs(case: Seq2SeqCase, task: str, rows: int = 2) -> dict[str, torch.Tenso
         ids[:, -1] = getattr(transformers, case.config)(**case.settings).eos_token_id
         return ids
 
-    words = case.settings["vocab_size"]
+    words = case.settings.get("src_vocab_size") or case.settings["vocab_size"]
     batch = {"input_ids": text(words, SOURCE)}
-    if task == "seq2seq-lm" or decodes_other_words(case):
-        batch["decoder_input_ids"] = text(case.settings.get("decoder_vocab_size", words), TARGET)
+    if task == "seq2seq-lm" or decoder_words(case):
+        batch["decoder_input_ids"] = text(decoder_words(case) or words, TARGET)
     elif task == "embedding" and not reads_itself(case):
         batch["decoder_input_ids"] = batch["input_ids"]
     return batch
@@ -75,8 +75,9 @@ def reads_itself(case: Seq2SeqCase) -> bool:
     return case.config.removesuffix("Config") in names
 
 
-def decodes_other_words(case: Seq2SeqCase) -> bool:
-    return "decoder_vocab_size" in case.settings
+def decoder_words(case: Seq2SeqCase) -> int | None:
+    """Words of the target, where it has a vocabulary of its own."""
+    return case.settings.get("decoder_vocab_size") or case.settings.get("tgt_vocab_size")
 
 
 def labels_of(case: Seq2SeqCase, task: str, batch: dict[str, Any]) -> torch.Tensor:

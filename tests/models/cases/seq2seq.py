@@ -19,10 +19,13 @@ class Seq2SeqCase(Case):
     Args:
         parts: the language-model head gets a table of its own, where the config says that it
             shares one: so transformers 5 describes T5 v1.1.
+        whole: theirs makes a target from labels, takes embeddings, has a causal mask while it has
+            a cache, and trains no computed positions.
     """
 
     tasks: tuple[str, ...] = _LM
     parts: bool = False
+    whole: bool = True
 
 
 _T5 = {
@@ -75,6 +78,15 @@ def _led(name: str, tasks: tuple[str, ...] = _LM, **more: Any) -> Seq2SeqCase:
     return Seq2SeqCase(name, "LEDConfig", settings, tasks, attention="eager", attends=False)
 
 
+def _fsmt(name: str, **more: Any) -> Seq2SeqCase:
+    settings = {key: _BART[key] for key in _BART if key != "vocab_size"} | {
+        "src_vocab_size": 61,
+        "tgt_vocab_size": 61,
+        "use_cache": False,
+    }
+    return Seq2SeqCase(name, "FSMTConfig", settings | more, attention="eager", whole=False)
+
+
 CASES = [
     _t5("t5", tasks=_T5_TASKS),
     _t5("t5-gated", feed_forward_proj="gated-gelu", tie_word_embeddings=False),
@@ -119,6 +131,8 @@ CASES = [
     _bart("m2m-100-plain", "M2M100", scale_embedding=False, activation_function="gelu"),
     _led("led", (*_LM, "question-answering", "embedding")),
     _led("led-windows", attention_window=[4, 10], activation_function="relu"),
+    _fsmt("fsmt", tgt_vocab_size=53),
+    _fsmt("fsmt-tied", tie_word_embeddings=True, scale_embedding=False, activation_function="gelu"),
     _bart("blenderbot", "Blenderbot", (*_LM, "embedding")),
     _bart("blenderbot-scaled", "Blenderbot", scale_embedding=True, decoder_layers=1),
 ]
