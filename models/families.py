@@ -348,6 +348,15 @@ _EARLIER_DECODERS = (
         "few key heads",
         "parallel blocks",
     ),
+    family(
+        "ctrl",
+        "CTRL",
+        "decoder",
+        _TEXTS,
+        "sinusoidal positions",
+        "codes in front of a text",
+        names={"causal-lm": "CTRLLMHeadModel"},
+    ),
 )
 
 _RECURRENT = (
@@ -663,6 +672,15 @@ _ENCODER_DECODERS = (
         {**only(_TRANSLATOR, "seq2seq-lm"), **_ANSWERS, **only(_TRANSLATOR, "embedding")},
         "learned positions",
         "windows and chosen tokens in the encoder",
+    ),
+    family(
+        "fsmt",
+        "FSMT",
+        "encoder-decoder",
+        only(_TRANSLATOR, "seq2seq-lm"),
+        "sinusoidal positions",
+        "two vocabularies",
+        aliases={"FSMTModel": "seq2seq-lm"},
     ),
 )
 

@@ -244,3 +244,15 @@ CASES = [
         _FALCON | {"parallel_attn": False, "hidden_dropout": 0.2},
     ),
 ]
+
+_CTRL = {name: _GPT2[name] for name in _GPT2 if not name.endswith("token_id")} | {"dff": 64}
+CASES += [
+    Case(
+        "ctrl",
+        "CTRLConfig",
+        _CTRL,
+        ("causal-lm", "sequence-classification", "embedding"),
+        extra=("token_type_ids",),
+    ),
+    Case("ctrl-untied", "CTRLConfig", _CTRL | {"tie_word_embeddings": False, "n_head": 2}),
+]
