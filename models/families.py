@@ -585,6 +585,24 @@ _ENCODERS = (
         "learned positions after the padding id",
         "segments",
     ),
+    family(
+        "xlnet",
+        "XLNet",
+        "encoder",
+        {
+            "permutation-lm": "text.xlnet:XLNetLM",
+            **ENCODER_HEADS,
+            "sequence-classification": "text.xlnet:XLNetClassification",
+            "multiple-choice": "text.xlnet:XLNetMultipleChoice",
+        },
+        "relative positions",
+        "two streams",
+        "remembered states",
+        names={
+            "permutation-lm": "XLNetLMHeadModel",
+            "question-answering": "XLNetForQuestionAnsweringSimple",
+        },
+    ),
 )
 
 _PLAIN = f"{_HEADS}.seq2seq_plain"

@@ -23,6 +23,7 @@ TASKS = {
     "multiple-choice": "multiple choice",
     "embedding": "embedding",
     "pretraining": "pretraining",
+    "permutation-lm": "permutation LM",
     "table-question-answering": "table question answering",
 }
 _HEADER = "| model_type | tasks | features | compared |\n|---|---|---|---|"

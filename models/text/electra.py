@@ -15,6 +15,7 @@ from tfcli.models.backbone import first_states
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.bert import EncoderConfig
 from tfcli.models.configs.electra import ElectraConfig
+from tfcli.models.configs.xlnet import XLNetConfig
 from tfcli.models.context import Context
 from tfcli.models.heads.masked_lm import MaskedLM
 from tfcli.models.heads.multiple_choice import MultipleChoice
@@ -119,7 +120,7 @@ class ElectraClassification(RobertaClassification):
 class ElectraSummary(nn.Module):
     """Linear, activation, dropout; the first two only where the config asks for them."""
 
-    def __init__(self, config: ElectraConfig) -> None:
+    def __init__(self, config: ElectraConfig | XLNetConfig) -> None:
         super().__init__()
         size, act = config.hidden_size, config.summary_activation
         self.summary = linear(size, size, bias=True) if config.summary_use_proj else nn.Identity()

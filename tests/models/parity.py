@@ -30,6 +30,7 @@ AUTO = {
     "multiple-choice": transformers.AutoModelForMultipleChoice,
     "embedding": transformers.AutoModel,
     "pretraining": transformers.AutoModelForPreTraining,
+    "permutation-lm": transformers.AutoModelForCausalLM,
     "table-question-answering": transformers.AutoModelForTableQuestionAnswering,
 }
 CASES = [

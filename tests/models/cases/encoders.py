@@ -366,3 +366,37 @@ CASES += [
     _longformer("-windows", {"attention_window": [4, 10]}, extra=("global_attention_mask",)),
     _longformer("-local", {"attention_window": 4, "tie_word_embeddings": False}),
 ]
+
+_XLNET = {
+    "vocab_size": 61,
+    "d_model": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "d_inner": 48,
+    "initializer_range": 0.2,
+}
+
+
+def _xlnet(name: str, changes: dict[str, Any], *tasks: str, **more: Any) -> Case:
+    """Theirs draws dropout in another order, and summarizes padding."""
+    settings, tasks = _XLNET | changes, tasks or ("permutation-lm",)
+    more = {"attention": "eager", "drops_alike": False} | more
+    return Case(f"xlnet{name}", "XLNetConfig", settings, tasks, **more)
+
+
+CASES += [
+    _xlnet("", {}, "permutation-lm", "token-classification", "question-answering", "embedding"),
+    _xlnet(
+        "-segments",
+        {"clamp_len": 6, "tie_word_embeddings": False, "ff_activation": "relu"},
+        extra=_TYPES,
+    ),
+    _xlnet(
+        "-summary",
+        {"num_labels": 3},
+        "permutation-lm",
+        "sequence-classification",
+        "multiple-choice",
+        leaks=True,
+    ),
+]
