@@ -61,7 +61,8 @@ class Backbone(nn.Module, Generic[C]):
     rules: ClassVar[tuple[Rule, ...]] = ()
     ignorable: ClassVar[dict[str, str]] = {}
     optional: ClassVar[tuple[str, ...]] = ()
-    walk: CalibrationWalk  # of the class, or of the object where it follows from the config
+    # Of the class, or of the object where it follows from the config.
+    walk: CalibrationWalk | None = None
     packs: ClassVar[bool] = True
     init_cutoff: float | None = None
 
@@ -233,6 +234,11 @@ class Backbone(nn.Module, Generic[C]):
             [b, d]
         """
         return self.pooled(x, inputs.get("attention_mask"))
+
+    @classmethod
+    def ignorable_for(cls, config: BaseConfig) -> dict[str, str]:
+        """`ignorable`, where some of it follows from the config: no name of a parameter matches."""
+        return cls.ignorable
 
     @classmethod
     def part_configs(cls, config: BaseConfig) -> dict[str, BaseConfig]:

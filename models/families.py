@@ -472,6 +472,15 @@ _EARLIER_DECODERS = (
         "parallel blocks",
     ),
     family("mpt", "Mpt", "decoder", _EARLIER, "ALiBi", "no biases"),
+    family(
+        "ctrl",
+        "CTRL",
+        "decoder",
+        _TEXTS,
+        "sinusoidal positions",
+        "codes in front of a text",
+        names={"causal-lm": "CTRLLMHeadModel"},
+    ),
 )
 
 _RECURRENT = (
@@ -640,12 +649,11 @@ _ENCODERS = (
             **ENCODER_HEADS,
             "sequence-classification": "text.electra:ElectraClassification",
             "multiple-choice": "text.electra:ElectraMultipleChoice",
+            "pretraining": "text.electra:ElectraPretraining",
         },
         "learned positions",
         "segments",
         "narrow embeddings",
-        # The discriminator has no head for words: what it is good for is its states.
-        aliases={"ElectraForPreTraining": "embedding"},
     ),
     family(
         "layoutlm",
@@ -660,11 +668,14 @@ _ENCODERS = (
         "tapas",
         "Tapas",
         "encoder",
-        _BERT_LM | only(ENCODER_HEADS, "sequence-classification", "embedding"),
+        {
+            **_BERT_LM,
+            **only(ENCODER_HEADS, "sequence-classification", "embedding"),
+            "table-question-answering": f"{_HEADS}.table_question_answering:TableQuestionAnswering",
+        },
         "learned positions in each cell",
         "columns and rows of a table",
-        # The heads that select cells and aggregate them are not built.
-        aliases={"TapasForQuestionAnswering": "embedding"},
+        names={"table-question-answering": "TapasForQuestionAnswering"},
     ),
     family(
         "deberta-v2",
@@ -710,6 +721,91 @@ _ENCODERS = (
         "rotary",
         "alternating windows on both sides",
         "gated mlp",
+    ),
+    family(
+        "mpnet",
+        "MPNet",
+        "encoder",
+        _ROBERTA,
+        "learned positions after the padding id",
+        "relative position bias",
+    ),
+    family(
+        "esm",
+        "Esm",
+        "encoder",
+        {
+            "masked-lm": "text.esm:EsmMaskedLM",
+            "sequence-classification": "text.roberta:RobertaClassification",
+            **only(ENCODER_HEADS, "token-classification", "embedding"),
+        },
+        "proteins",
+        "rotary or learned positions",
+        "norms before attention and mlp",
+    ),
+    family(
+        "nomic_bert",
+        "NomicBert",
+        "encoder",
+        _BERT_LM
+        | only(ENCODER_HEADS, "sequence-classification", "token-classification", "embedding"),
+        "rotary",
+        "segments",
+        "gated mlp",
+    ),
+    family(
+        "ernie",
+        "Ernie",
+        "encoder",
+        _BERT_LM | ENCODER_HEADS,
+        "learned positions",
+        "segments",
+        "tasks",
+        aliases={"ErnieForPreTraining": "masked-lm"},
+    ),
+    family(
+        "deberta",
+        "Deberta",
+        "encoder",
+        {
+            "masked-lm": "text.deberta_v2:DebertaMaskedLM",
+            **but(ENCODER_HEADS, "multiple-choice"),
+            "sequence-classification": "text.deberta_v2:DebertaSequenceClassification",
+        },
+        "disentangled attention",
+        "fused linears",
+    ),
+    family(
+        "longformer",
+        "Longformer",
+        "encoder",
+        {
+            **_ROBERTA,
+            "sequence-classification": "text.longformer:LongformerClassification",
+            "question-answering": "text.longformer:LongformerQuestionAnswering",
+            "multiple-choice": "text.longformer:LongformerMultipleChoice",
+        },
+        "windows and chosen tokens",
+        "learned positions after the padding id",
+        "segments",
+    ),
+    family(
+        "xlnet",
+        "XLNet",
+        "encoder",
+        {
+            "permutation-lm": "text.xlnet:XLNetLM",
+            **ENCODER_HEADS,
+            "sequence-classification": "text.xlnet:XLNetClassification",
+            "multiple-choice": "text.xlnet:XLNetMultipleChoice",
+        },
+        "relative positions",
+        "two streams",
+        "remembered states",
+        names={
+            "permutation-lm": "XLNetLMHeadModel",
+            "question-answering": "XLNetForQuestionAnsweringSimple",
+        },
     ),
 )
 
@@ -778,6 +874,36 @@ _ENCODER_DECODERS = (
     ),
     family("m2m_100", "M2M100", "encoder-decoder", _TRANSLATOR, "sinusoidal positions"),
     family("blenderbot", "Blenderbot", "encoder-decoder", _TRANSLATOR, "learned positions"),
+    family(
+        "umt5",
+        "UMT5",
+        "encoder-decoder",
+        _T5,
+        "relative position bias in each layer",
+        "plain and gated mlps",
+        config="t5:UMT5Config",
+        backbone="t5:T5Model",
+        names={"embedding": "UMT5EncoderModel"},
+        aliases={"UMT5Model": "seq2seq-lm"},
+        keep_fp32={r"\.wo\.weight$": NOT_FP16},
+    ),
+    family(
+        "led",
+        "LED",
+        "encoder-decoder",
+        {**only(_TRANSLATOR, "seq2seq-lm"), **_ANSWERS, **only(_TRANSLATOR, "embedding")},
+        "learned positions",
+        "windows and chosen tokens in the encoder",
+    ),
+    family(
+        "fsmt",
+        "FSMT",
+        "encoder-decoder",
+        only(_TRANSLATOR, "seq2seq-lm"),
+        "sinusoidal positions",
+        "two vocabularies",
+        aliases={"FSMTModel": "seq2seq-lm"},
+    ),
 )
 
 _FLAGAI = (

@@ -53,6 +53,28 @@ def token_loss(
     return mean_over(summed, labels, num_target_tokens)
 
 
+def binary_token_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    num_target_tokens: int | torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Cross entropy of a yes or no for each token whose label is not -100, in float32.
+
+    Args:
+        logits (Tensor): [b, s]
+        labels (Tensor): [b, s] of 0, 1 and -100.
+        num_target_tokens: as in `token_loss`.
+
+    Returns:
+        []
+    """
+    counted = labels != IGNORED
+    summed = F.binary_cross_entropy_with_logits(
+        logits.float(), labels.clamp(min=0).float(), weight=counted.float(), reduction="sum"
+    )
+    return mean_over(summed, labels, num_target_tokens)
+
+
 def mean_over(
     summed: torch.Tensor,
     labels: torch.Tensor,

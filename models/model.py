@@ -348,4 +348,5 @@ def recorded(context: Context) -> ModelOutput:
         cache=context.cache,
         aux_loss=context.aux_loss,
         image_hidden_states=context.inputs.get("image_features"),
+        mems=context.inputs.get("new_mems"),
     )

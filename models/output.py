@@ -45,6 +45,8 @@ class ModelOutput(Mapping[str, Any]):
         audio_hidden_states (Tensor): the same of sounds.
         pred_boxes (Tensor): [b, queries, 4], centre and size of what was found, of the image's 1.
         pred_masks (Tensor): [b, queries, h, w], logits of what was found.
+        mems (list[Tensor]): the states that XLNet remembers, [b, m, d] for each layer.
+        logits_aggregation (Tensor): [b, functions], what is done with a table's selected cells.
     """
 
     loss: torch.Tensor | None = None
@@ -72,6 +74,8 @@ class ModelOutput(Mapping[str, Any]):
     audio_hidden_states: torch.Tensor | None = None
     pred_boxes: torch.Tensor | None = None
     pred_masks: torch.Tensor | None = None
+    logits_aggregation: torch.Tensor | None = None
+    mems: list[torch.Tensor] | None = None
 
     def __post_init__(self) -> None:
         # accelerate rebuilds mappings as type(x)({...}) when it converts outputs to float32.

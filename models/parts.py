@@ -55,7 +55,7 @@ def ignorable_of(body: type[AnyBackbone], config: BaseConfig) -> dict[str, str]:
         # A pattern of a part that is anchored to the beginning is searched after the part's name.
         inner = ignorable_of(part, nested)
         found |= {pattern.replace("^", r"(?:^|\.)", 1): why for pattern, why in inner.items()}
-    return found | body.ignorable
+    return found | body.ignorable_for(config)
 
 
 def owner_of(body: AnyBackbone, name: str) -> tuple[AnyBackbone, str]:

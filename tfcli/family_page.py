@@ -32,6 +32,9 @@ TASKS = {
     "projection": "projection",
     "contrastive": "image-text similarity",
     "image-text-to-text": "image and text to text",
+    "pretraining": "pretraining",
+    "permutation-lm": "permutation LM",
+    "table-question-answering": "table question answering",
 }
 _HEADER = "| model_type | tasks | features | compared |\n|---|---|---|---|"
 _HEAD = """\

@@ -12,6 +12,7 @@ from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
+from tfcli.models.layers.rotary import Rotary
 
 
 class SelfAttention(nn.Module):
@@ -22,10 +23,20 @@ class SelfAttention(nn.Module):
         heads: attention heads.
         dropout: on the attention weights.
         backend: name of an attention backend.
+        rotary: turns queries and keys; None leaves them.
     """
 
-    def __init__(self, hidden_size: int, heads: int, dropout: float, backend: str) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        heads: int,
+        dropout: float,
+        backend: str,
+        *,
+        rotary: Rotary | None = None,
+    ) -> None:
         super().__init__()
+        self.rotary = rotary
         self.head_dim = hidden_size // heads
         self.query = linear(hidden_size, hidden_size, bias=True)
         self.key = linear(hidden_size, hidden_size, bias=True)
@@ -37,6 +48,9 @@ class SelfAttention(nn.Module):
         query = split_heads(self.query(x), self.head_dim)
         key = split_heads(self.key(x), self.head_dim)
         value = split_heads(self.value(x), self.head_dim)
+        if self.rotary is not None:
+            rotation = context.rotation(self.rotary, query.dtype)
+            query, key = self.rotary.turn(query, rotation), self.rotary.turn(key, rotation)
         return self.attend(query, key, value, context.full(), context.attentions)
 
 

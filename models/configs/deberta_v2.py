@@ -103,11 +103,11 @@ class DebertaV2Config(EncoderConfig):
 
     @property
     def own_projections(self) -> tuple[str, ...]:
-        """What the table of relative positions is projected to by linears of its own."""
+        """The terms for which the table of relative positions has linears of its own."""
         if not self.relative_attention or self.share_att_key:
             return ()
         terms = self.pos_att_type or ()
-        return tuple(name for name, term in (("key", "c2p"), ("query", "p2c")) if term in terms)
+        return tuple(term for term in _TERMS if term in terms)
 
     @property
     def norms_table(self) -> bool:

@@ -1,4 +1,4 @@
-"""The configs of T5 and mT5 (transformers: T5Config, MT5Config)."""
+"""The configs of T5, mT5 and UMT5 (transformers: T5Config, MT5Config, UMT5Config)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfcli.models.limits import LIMIT, MAX_LAYERS
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class T5LikeConfig(TextConfig):
-    """What T5 and mT5 share. Positions are relative, so that there may be any number of them."""
+    """What the three share. Positions are relative, so that there may be any number of them."""
 
     aliases: ClassVar[dict[str, str]] = {
         "d_model": "hidden_size",
@@ -48,6 +48,11 @@ class T5LikeConfig(TextConfig):
     @property
     def scales_states(self) -> bool:
         """The decoder's states are scaled down before the language-model head."""
+        return False
+
+    @property
+    def bias_in_each_layer(self) -> bool:
+        """Each layer has a bias of its own, else all of a stack share the first one's."""
         return False
 
     @property
@@ -129,3 +134,18 @@ class MT5Config(T5LikeConfig):
     num_attention_heads: int = 6
     feed_forward_proj: str = "gated-gelu"
     decoder_start_token_id: int | None = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UMT5Config(MT5Config):
+    """UMT5. Its states are always scaled."""
+
+    model_type: ClassVar[str] = "umt5"
+
+    @property
+    def scales_states(self) -> bool:
+        return True
+
+    @property
+    def bias_in_each_layer(self) -> bool:
+        return True

@@ -6,6 +6,7 @@ Reference: transformers `modeling_deberta_v2.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -48,7 +49,14 @@ class DisentangledAttention(nn.Module):
             count in the scale.
         shared: K and Q are the projections of keys and queries.
         table_dropout: on the table.
+
+    Class attributes:
+        projections: names of what makes queries, keys and values.
+        of_table: names of what makes K and Q.
     """
+
+    projections: ClassVar[tuple[str, ...]] = ("query_proj", "key_proj", "value_proj")
+    of_table: ClassVar[tuple[str, str]] = ("pos_key_proj", "pos_query_proj")
 
     def __init__(
         self,
@@ -68,24 +76,34 @@ class DisentangledAttention(nn.Module):
         self.to_position = to_position
         self.from_position = from_position
         self.shared = shared
-        self.query_proj = linear(hidden_size, hidden_size, bias=True)
-        self.key_proj = linear(hidden_size, hidden_size, bias=True)
-        self.value_proj = linear(hidden_size, hidden_size, bias=True)
-        if relative and to_position and not shared:
-            self.pos_key_proj = linear(hidden_size, hidden_size, bias=True)
-        if relative and from_position and not shared:
-            self.pos_query_proj = linear(hidden_size, hidden_size, bias=True)
+        self.add_projections(hidden_size)
+        if relative and not shared:
+            for name, there in zip(self.of_table, (to_position, from_position), strict=True):
+                if there:
+                    self.add_module(name, linear(hidden_size, hidden_size, self.biased(name)))
         self.pos_dropout = nn.Dropout(table_dropout)
         terms = 1 + to_position + from_position
         self.attend = Attend(backend, (self.head_dim * terms) ** -0.5, dropout)
+
+    def add_projections(self, size: int) -> None:
+        """Make what `heads` uses, for states of this width."""
+        for name in self.projections:
+            self.add_module(name, linear(size, size, bias=True))
+
+    def biased(self, name: str) -> bool:
+        """Whether a linear of `of_table` has a bias."""
+        return True
+
+    def heads(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """x (Tensor): [b, s, d] -> queries, keys and values, each [b, heads, s, head_dim]"""
+        made = (getattr(self, name)(x) for name in self.projections)
+        return tuple(split_heads(each, self.head_dim) for each in made)
 
     def forward(
         self, x: torch.Tensor, context: Context, relative: Relative | None = None
     ) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        query = split_heads(self.query_proj(x), self.head_dim)
-        key = split_heads(self.key_proj(x), self.head_dim)
-        value = split_heads(self.value_proj(x), self.head_dim)
+        query, key, value = self.heads(x)
         mask = context.full()
         if relative is not None and (self.to_position or self.from_position):
             mask = mask.with_bias(self.bias(query, key, relative))
@@ -104,14 +122,13 @@ class DisentangledAttention(nn.Module):
         """
         table = self.pos_dropout(relative.table)
         index = relative.index.expand(*query.shape[:2], -1, -1)
+        names = (self.projections[1], self.projections[0]) if self.shared else self.of_table
         parts = []
         if self.to_position:
-            projected = (self.key_proj if self.shared else self.pos_key_proj)(table)
-            rows = split_heads(projected, self.head_dim)
+            rows = split_heads(getattr(self, names[0])(table), self.head_dim)
             parts.append((query @ rows.transpose(-1, -2)).gather(-1, index))
         if self.from_position:
-            projected = (self.query_proj if self.shared else self.pos_query_proj)(table)
-            rows = split_heads(projected, self.head_dim)
+            rows = split_heads(getattr(self, names[1])(table), self.head_dim)
             parts.append((rows @ key.transpose(-1, -2)).gather(-2, index))
         return sum(parts[1:], parts[0]) * self.attend.scale
 

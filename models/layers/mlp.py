@@ -19,7 +19,8 @@ class GatedMLP(nn.Module):
         act: name of the activation.
         bias: whether the three projections have one.
         dropout: on the output.
-        sub_norm: applied before `down`.
+        sub_norm: applied before the last linear.
+        names: what checkpoints call the linears of the gate, of what it multiplies, and the last.
     """
 
     divides = True  # each inner value by itself, see `tensor_parallel`
@@ -33,21 +34,24 @@ class GatedMLP(nn.Module):
         *,
         dropout: float = 0.0,
         sub_norm: nn.Module | None = None,
+        names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
     ) -> None:
         super().__init__()
-        self.gate_proj = linear(hidden_size, intermediate_size, bias)
-        self.up_proj = linear(hidden_size, intermediate_size, bias)
-        self.down_proj = linear(intermediate_size, hidden_size, bias)
+        self.names = names
+        for name in names[:2]:
+            self.add_module(name, linear(hidden_size, intermediate_size, bias))
+        self.add_module(names[2], linear(intermediate_size, hidden_size, bias))
         self.act = activation(act)
         self.ffn_sub_norm = sub_norm
         self.dropout = dropout_of(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        inner = self.act(self.gate_proj(x)) * self.up_proj(x)
+        gate, up, down = (getattr(self, name) for name in self.names)
+        inner = self.act(gate(x)) * up(x)
         if self.ffn_sub_norm is not None:
             inner = self.ffn_sub_norm(inner)
-        return self.dropout(self.down_proj(inner))
+        return self.dropout(down(inner))
 
 
 class FusedGatedMLP(nn.Module):

@@ -110,6 +110,7 @@ class BartModel(EncoderDecoder[Seq2SeqConfig]):
         norm_first: each part of a block is normed before it runs, and the stack at the end; else
             each part is normed after what it has added.
         norms_embeddings: the sum of words and positions is normed too.
+        stack_class: of the encoder and the decoder.
     """
 
     prefix = "model"
@@ -120,12 +121,13 @@ class BartModel(EncoderDecoder[Seq2SeqConfig]):
     }
     norm_first: ClassVar[bool] = False
     norms_embeddings: ClassVar[bool] = True
+    stack_class: ClassVar[type[BartStack]] = BartStack
 
     def __init__(self, config: Seq2SeqConfig, attention: str) -> None:
         super().__init__(config, attention)
         self.add_table()
-        self.encoder = BartStack(config, type(self), attention, decoder=False)
-        self.decoder = BartStack(config, type(self), attention, decoder=True)
+        self.encoder = self.stack_class(config, type(self), attention, decoder=False)
+        self.decoder = self.stack_class(config, type(self), attention, decoder=True)
 
     def add_table(self) -> None:
         """Make the table that both stacks share."""

@@ -23,7 +23,7 @@ from tfcli.models.layers.activations import activation
 from tfcli.models.layers.embeddings import Embedding, check_ids, check_length
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
-from tfcli.models.rules import OldName
+from tfcli.models.rules import OldName, Rule
 
 
 class BertEmbeddings(nn.Module):
@@ -125,14 +125,14 @@ class BertModel(Backbone[EncoderConfig]):
     tokens = "embeddings.word_embeddings"
     inputs: ClassVar[tuple[str, ...]] = ("token_type_ids",)
     optional: ClassVar[tuple[str, ...]] = ("pooler.",)
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         OldName(r"LayerNorm\.gamma$", "LayerNorm.weight"),
         OldName(r"LayerNorm\.beta$", "LayerNorm.bias"),
     )
     ignorable: ClassVar[dict[str, str]] = {
         r"embeddings\.position_ids$": "counted, not stored",
     }
-    walk = CalibrationWalk(
+    walk: CalibrationWalk | None = CalibrationWalk(
         blocks="encoder.layer",
         groups=(
             ("attention.self.query", "attention.self.key", "attention.self.value"),

@@ -91,11 +91,13 @@ class DebertaConvolution(nn.Module):
 class DebertaEncoder(nn.Module):
     """The blocks, the table of relative positions that they share, and the convolution."""
 
-    def __init__(self, config: DebertaV2Config, attention: str) -> None:
+    def __init__(
+        self, config: DebertaV2Config, kind: type[DisentangledAttention], attention: str
+    ) -> None:
         super().__init__()
         self.config = config
         self.layer = nn.ModuleList(
-            make_block(config, attention) for _ in range(config.num_hidden_layers)
+            make_block(config, kind, attention) for _ in range(config.num_hidden_layers)
         )
         if config.relative_attention:
             self.rel_embeddings = Embedding(2 * config.span, config.hidden_size)
@@ -123,7 +125,9 @@ class DebertaEncoder(nn.Module):
         return run_blocks(blocks[1:], x, context, relative)
 
 
-def make_block(config: DebertaV2Config, attention: str) -> EncoderBlock:
+def make_block(
+    config: DebertaV2Config, kind: type[DisentangledAttention], attention: str
+) -> EncoderBlock:
     """One layer."""
     terms = config.pos_att_type or ()
     heads, dropout = config.num_attention_heads, config.attention_probs_dropout_prob
@@ -136,7 +140,7 @@ def make_block(config: DebertaV2Config, attention: str) -> EncoderBlock:
         attention_dropout=dropout,
         eps=config.layer_norm_eps,
         backend=attention,
-        attention=DisentangledAttention(
+        attention=kind(
             config.hidden_size,
             heads,
             dropout,
@@ -151,26 +155,32 @@ def make_block(config: DebertaV2Config, attention: str) -> EncoderBlock:
 
 
 class DebertaV2Model(Backbone[DebertaV2Config]):
-    """Embeddings and blocks."""
+    """Embeddings and blocks.
 
+    Class attributes:
+        attention_class: of every layer.
+    """
+
+    attention_class: ClassVar[type[DisentangledAttention]] = DisentangledAttention
     prefix = "deberta"
     tokens = "embeddings.word_embeddings"
     inputs = ("token_type_ids",)
     ignorable: ClassVar[dict[str, str]] = {
         r"embeddings\.position_ids$": "counted, not stored",
-        r"embeddings\.position_embeddings\.": "the config adds no positions to the input",
     }
 
     def __init__(self, config: DebertaV2Config, attention: str) -> None:
         super().__init__(config, attention)
         self.embeddings = DebertaEmbeddings(config)
-        self.encoder = DebertaEncoder(config, attention)
+        kind = self.attention_class
+        self.encoder = DebertaEncoder(config, kind, attention)
         inner, terms = "attention.self", config.own_projections
-        of_table = [tuple(f"{inner}.pos_{name}_proj" for name in terms)] if terms else []
+        named = dict(zip(("c2p", "p2c"), kind.of_table, strict=True))
+        of_table = [tuple(f"{inner}.{named[term]}" for term in terms)] if terms else []
         self.walk = CalibrationWalk(
             blocks="encoder.layer",
             groups=(
-                tuple(f"{inner}.{name}_proj" for name in ("query", "key", "value")),
+                tuple(f"{inner}.{name}" for name in kind.projections),
                 *of_table,
                 ("attention.output.dense",),
                 ("intermediate.dense",),
@@ -178,6 +188,14 @@ class DebertaV2Model(Backbone[DebertaV2Config]):
             ),
             chained=config.kernel == 0,  # the convolution stands between the first two
         )
+
+    @classmethod
+    def ignorable_for(cls, config: BaseConfig) -> dict[str, str]:
+        assert isinstance(config, DebertaV2Config)
+        if config.position_biased_input:
+            return cls.ignorable
+        unused = "the config adds no positions to the input"
+        return cls.ignorable | {r"embeddings\.position_embeddings\.": unused}
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""

@@ -34,8 +34,8 @@ class ScaledMLP(GatedMLP):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         inner, outer = self.factors
-        gate = self.act(self.gate_proj(x) * inner)
-        return self.down_proj(gate * self.up_proj(x)) * outer
+        gate, up, down = (getattr(self, name) for name in self.names)
+        return down(self.act(gate(x) * inner) * up(x)) * outer
 
 
 class FalconH1Block(nn.Module):

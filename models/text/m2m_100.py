@@ -24,10 +24,11 @@ class FairseqPositions(SinusoidalPositions):
         positions: how many there are.
         size: d.
         padding: id of the padding token.
+        stored: whether checkpoints that are written hold the table.
     """
 
-    def __init__(self, positions: int, size: int, padding: int) -> None:
-        super().__init__(positions + padding + 1, size, stored=False)
+    def __init__(self, positions: int, size: int, padding: int, *, stored: bool = False) -> None:
+        super().__init__(positions + padding + 1, size, stored=stored)
         self.padding = padding
 
     def table(self) -> torch.Tensor:

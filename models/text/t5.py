@@ -1,4 +1,4 @@
-"""T5 (Raffel et al. 2020), T5 v1.1 and mT5: pre-norm encoder-decoder with relative positions.
+"""T5 (Raffel et al. 2020), T5 v1.1, mT5 and UMT5: pre-norm encoder-decoder with relative positions.
 
 Reference: transformers `modeling_t5.py`; names of modules and parameters are the same.
 """
@@ -33,18 +33,18 @@ from tfcli.models.layers.relative_bias import RelativeBias
 
 @dataclasses.dataclass
 class SharedMask:
-    """What the first block of a stack makes for all of them: the mask with its bias."""
+    """What a block with a table makes for those after it: the mask with its bias."""
 
     mask: AttentionMask | None = None
 
 
 class T5SelfAttention(Attention):
-    """Attention within a text. In the first block it has the table of the bias."""
+    """Attention within a text. The first block, or each, has the table of the bias."""
 
     relative_attention_bias: RelativeBias | None
 
     def biased(self, context: Context, shared: SharedMask) -> AttentionMask:
-        """The mask with its bias; the first block makes it anew whenever it runs."""
+        """The mask with its bias, made anew by each block that has a table."""
         if self.relative_attention_bias is not None:
             table, keys = self.relative_attention_bias, context.key_places(self.layer)
             if isinstance(context.past, torch.Tensor):
@@ -120,7 +120,7 @@ class T5SelfPart(T5Part):
         super().__init__(config)
         own = make_attention(T5SelfAttention, config, layer, attention, causal=decoder)
         own.relative_attention_bias = None
-        if layer == 0:
+        if layer == 0 or config.bias_in_each_layer:
             own.relative_attention_bias = RelativeBias(
                 config.relative_attention_num_buckets,
                 config.num_attention_heads,

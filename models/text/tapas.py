@@ -14,6 +14,7 @@ from tfcli.models.errors import ModelError
 from tfcli.models.layers.embeddings import Embedding, check_ids
 from tfcli.models.text.bert import BertEmbeddings, BertModel
 
+SELECTION = ("output_weights", "column_output_weights")  # of the head that selects cells
 COLUMN, ROW = 1, 2  # which of a token's types say where in the table it stands; 0 is outside
 
 
@@ -66,6 +67,16 @@ class TapasModel(BertModel):
         else:
             positions = self.position_ids(context)
         return tables(x, positions, *types)
+
+    def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
+        if name in SELECTION and self.config.init_cell_selection_weights_to_zero:
+            return torch.zeros(shape)
+        return None
+
+    def drawn(self, name: str, shape: torch.Size, random: torch.Generator) -> torch.Tensor | None:
+        if name not in SELECTION:
+            return None
+        return torch.empty(shape).normal_(0.0, self.config.initializer_range, generator=random)
 
 
 def first_in_cell(token_type_ids: torch.Tensor, context: Context) -> torch.Tensor:

@@ -50,6 +50,7 @@ WIDER: dict[str, dict[str, Any]] = {
     "falcon": {"hidden_size": 64},
     # Every token goes to every expert: where two are all but tied, a rounding may exchange them.
     "glm4_moe": {"num_experts_per_tok": 8, "n_group": 1, "topk_group": 1},
+    "fsmt": {"src_vocab_size": WORDS},
     "gpt_bigcode": {"n_embd": 64},
     "jamba": {"mamba_d_state": 16, "mamba_dt_rank": 32},
     "lfm2": {"block_multiple_of": 32},

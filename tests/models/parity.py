@@ -17,8 +17,8 @@ from tests.models.cases import decoders, earlier, encoders, hybrids, mixtures, r
 from tfcli.models.cache import Cache
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
-from tfcli.models.registry import read_config
-from tfcli.models.rules import stacked
+from tfcli.models.registry import get_family, read_config
+from tfcli.models.rules import current_name, stacked
 from tfcli.models.saving import stored_place
 
 AUTO = {
@@ -29,6 +29,9 @@ AUTO = {
     "question-answering": transformers.AutoModelForQuestionAnswering,
     "multiple-choice": transformers.AutoModelForMultipleChoice,
     "embedding": transformers.AutoModel,
+    "pretraining": transformers.AutoModelForPreTraining,
+    "permutation-lm": transformers.AutoModelForCausalLM,
+    "table-question-answering": transformers.AutoModelForTableQuestionAnswering,
 }
 CASES = [
     case
@@ -100,7 +103,14 @@ def reference(case: Case, task: str, attention: str | None = None) -> nn.Module:
 
 def checkpoint_of(model: nn.Module) -> dict[str, torch.Tensor]:
     """The tensors as transformers would store them, which is not always how it holds them."""
-    return revert_weight_conversion(model, {k: v.clone() for k, v in model.state_dict().items()})
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    return spelt_today(model, revert_weight_conversion(model, tensors))
+
+
+def spelt_today(model: nn.Module, stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """By today's names: theirs give ESM's norms the first ones that BERT's had."""
+    rules = get_family(model.config.model_type).backbone_class().rules
+    return {current_name(rules, name): tensor for name, tensor in stored.items()}
 
 
 def twin(model: nn.Module, task: str, attention: str = "sdpa", **load: Any) -> Model:
@@ -144,8 +154,20 @@ def boxes(case: Case, shape: tuple[int, int], generator: torch.Generator) -> tor
     return corners.sort(dim=-2).values.flatten(-2)
 
 
+def task_types(case: Case, shape: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    """The task that each token is read for."""
+    return torch.randint(0, 3, shape, generator=generator)
+
+
+def chosen(case: Case, shape: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    """The tokens that see all and that all see: some, not as many in each row, and maybe none."""
+    return (torch.rand(shape, generator=generator) < 0.2).long()
+
+
 EXTRA_INPUTS: dict[str, Callable[..., torch.Tensor]] = {
+    "global_attention_mask": chosen,
     "token_type_ids": token_types,
+    "task_type_ids": task_types,
     "bbox": boxes,
 }
 
@@ -177,6 +199,8 @@ def labels_for(case: Case, task: str, batch: dict[str, Any]) -> torch.Tensor:
             return torch.randint(0, 2, (len(ids), count), generator=generator).float()
         return torch.randint(0, count, (len(ids),), generator=generator)
     unlabelled = torch.rand(ids.shape, generator=generator) < 0.3
+    if task in ("pretraining", "table-question-answering"):  # yes or no
+        return torch.randint(0, 2, ids.shape, generator=generator)
     if task == "token-classification":
         ids = torch.randint(0, count, ids.shape, generator=generator)
     return ids.masked_fill(unlabelled, -100)
@@ -195,7 +219,7 @@ def their_gradients(model: nn.Module) -> dict[str, torch.Tensor]:
     grads = {
         n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in named if p.requires_grad
     }
-    return revert_weight_conversion(model, grads)
+    return spelt_today(model, revert_weight_conversion(model, grads))
 
 
 def our_gradients(model: Model) -> dict[str, torch.Tensor]:

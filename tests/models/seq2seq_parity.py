@@ -31,14 +31,14 @@ PAIRS = [(case, task) for case in CASES for task in case.tasks]
 LM = [(case, task) for case, task in PAIRS if task == "seq2seq-lm"]
 
 
-def reference(case: Seq2SeqCase, task: str, attention: str = "sdpa") -> nn.Module:
+def reference(case: Seq2SeqCase, task: str, attention: str | None = None) -> nn.Module:
     """The transformers model, in eval mode, with no value left at 0 or 1 that could be another."""
     torch.manual_seed(0)
     config = getattr(transformers, case.config)(**case.settings)
     auto = AUTO[task]
-    if task == "embedding" and config.model_type in ("t5", "mt5"):
+    if task == "embedding" and config.model_type in ("t5", "mt5", "umt5"):
         auto = transformers.AutoModelForTextEncoding
-    model = auto.from_config(config, attn_implementation=attention)
+    model = auto.from_config(config, attn_implementation=attention or case.attention)
     if case.parts and hasattr(model, "lm_head"):
         model.lm_head.weight = nn.Parameter(torch.randn_like(model.lm_head.weight))
     with torch.no_grad():
@@ -60,10 +60,10 @@ def inputs(case: Seq2SeqCase, task: str, rows: int = 2) -> dict[str, torch.Tenso
         ids[:, -1] = getattr(transformers, case.config)(**case.settings).eos_token_id
         return ids
 
-    words = case.settings["vocab_size"]
+    words = case.settings.get("src_vocab_size") or case.settings["vocab_size"]
     batch = {"input_ids": text(words, SOURCE)}
-    if task == "seq2seq-lm" or decodes_other_words(case):
-        batch["decoder_input_ids"] = text(case.settings.get("decoder_vocab_size", words), TARGET)
+    if task == "seq2seq-lm" or decoder_words(case):
+        batch["decoder_input_ids"] = text(decoder_words(case) or words, TARGET)
     elif task == "embedding" and not reads_itself(case):
         batch["decoder_input_ids"] = batch["input_ids"]
     return batch
@@ -71,11 +71,13 @@ def inputs(case: Seq2SeqCase, task: str, rows: int = 2) -> dict[str, torch.Tenso
 
 def reads_itself(case: Seq2SeqCase) -> bool:
     """Whether their base model makes the decoder's input from the source, or has no decoder."""
-    return case.config in ("T5Config", "MT5Config", "BartConfig", "MBartConfig")
+    names = ("T5", "MT5", "UMT5", "Bart", "MBart", "LED")
+    return case.config.removesuffix("Config") in names
 
 
-def decodes_other_words(case: Seq2SeqCase) -> bool:
-    return "decoder_vocab_size" in case.settings
+def decoder_words(case: Seq2SeqCase) -> int | None:
+    """Words of the target, where it has a vocabulary of its own."""
+    return case.settings.get("decoder_vocab_size") or case.settings.get("tgt_vocab_size")
 
 
 def labels_of(case: Seq2SeqCase, task: str, batch: dict[str, Any]) -> torch.Tensor:

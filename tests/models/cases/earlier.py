@@ -253,6 +253,7 @@ _MPT = {
     "max_seq_len": 32,
     "initializer_range": 0.2,
 }
+_CTRL = {name: _GPT2[name] for name in _GPT2 if not name.endswith("token_id")} | {"dff": 64}
 CASES += [
     Case("mpt", "MptConfig", _MPT, DECODER_TASKS, attention="eager"),
     Case(
@@ -267,4 +268,12 @@ CASES += [
         },
         attention="eager",
     ),
+    Case(
+        "ctrl",
+        "CTRLConfig",
+        _CTRL,
+        ("causal-lm", "sequence-classification", "embedding"),
+        extra=("token_type_ids",),
+    ),
+    Case("ctrl-untied", "CTRLConfig", _CTRL | {"tie_word_embeddings": False, "n_head": 2}),
 ]

@@ -144,7 +144,7 @@ CASES += [
         },
         ("masked-lm",),
     ),
-    Case("electra", "ElectraConfig", _ALBERT, ENCODER_TASKS, extra=_TYPES),
+    Case("electra", "ElectraConfig", _ALBERT, (*ENCODER_TASKS, "pretraining"), extra=_TYPES),
     Case(
         "electra-same-width",
         "ElectraConfig",
@@ -172,6 +172,15 @@ CASES += [
         ("masked-lm", "sequence-classification", "embedding"),
         attention="eager",
         extra=_TYPES,
+    ),
+    Case(
+        "tapas-answers",
+        "TapasConfig",
+        _TAPAS | {"max_num_rows": 3, "max_num_columns": 2, "allow_empty_column_selection": True},
+        ("masked-lm", "table-question-answering"),
+        attention="eager",
+        extra=_TYPES,
+        leaks=True,
     ),
     Case("tapas-no-table", "TapasConfig", _TAPAS, ("masked-lm",), attention="eager"),
     Case(
@@ -265,4 +274,129 @@ CASES += [
         tie_word_embeddings=False,
     ),
     _modernbert("-mean", "sequence-classification", classifier_pooling="mean", num_labels=3),
+]
+
+_MPNET = _ROBERTA | {"max_position_embeddings": 80}
+CASES += [
+    Case("mpnet", "MPNetConfig", _MPNET, ENCODER_TASKS, attention="eager"),
+    Case(
+        "mpnet-far",
+        "MPNetConfig",
+        _MPNET | {"tie_word_embeddings": False, "hidden_act": "relu"},
+        ("masked-lm",),
+        attention="eager",
+        length=78,
+    ),
+]
+
+_ESM = _ROBERTA | {"mask_token_id": 7}
+_ESM_HEADS = ("masked-lm", "sequence-classification", "token-classification", "embedding")
+_NOMIC = _BERT | {"layer_norm_eps": 1e-5}
+CASES += [
+    Case(
+        "esm",
+        "EsmConfig",
+        _ESM | {"position_embedding_type": "rotary", "token_dropout": True},
+        _ESM_HEADS,
+    ),
+    Case(
+        "esm-learned",
+        "EsmConfig",
+        _ESM | {"emb_layer_norm_before": True, "tie_word_embeddings": False},
+        ("masked-lm",),
+    ),
+    Case("nomic-bert", "NomicBertConfig", _NOMIC, _ESM_HEADS, extra=_TYPES),
+    Case(
+        "nomic-bert-narrow",
+        "NomicBertConfig",
+        _NOMIC
+        | {
+            "head_dim": 6,
+            "hidden_act": "gelu",
+            "hidden_dropout_prob": 0.1,
+            "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 500.0},
+        },
+        ("masked-lm",),
+    ),
+    Case("ernie", "ErnieConfig", _BERT, ENCODER_TASKS, extra=_TYPES),
+    Case(
+        "ernie-tasks",
+        "ErnieConfig",
+        _BERT | {"use_task_id": True},
+        ("masked-lm",),
+        extra=(*_TYPES, "task_type_ids"),
+    ),
+]
+
+_DEBERTA_HEADS = tuple(task for task in ENCODER_TASKS if task != "multiple-choice")
+
+
+def _first_deberta(name: str, changes: dict[str, Any], *tasks: str, **more: Any) -> Case:
+    settings, tasks = _DEBERTA | changes, tasks or ("masked-lm",)
+    return Case(f"first-deberta{name}", "DebertaConfig", settings, tasks, attention="eager", **more)
+
+
+CASES += [
+    _first_deberta("", {"max_relative_positions": 6}, *_DEBERTA_HEADS),
+    _first_deberta(
+        "-segments",
+        {"pos_att_type": "c2p", "type_vocab_size": 2, "position_biased_input": False},
+        extra=_TYPES,
+        drops_alike=False,  # theirs draws for the rows of the table that the input needs
+    ),
+    _first_deberta(
+        "-authors-head",
+        {"pos_att_type": ["p2c"], "legacy": False, "max_relative_positions": 8},
+    ),
+    _first_deberta("-absolute", {"relative_attention": False}),
+]
+
+LONGFORMER = _ROBERTA | {"attention_window": 6, "max_position_embeddings": 50}
+
+
+def _longformer(name: str, changes: dict[str, Any], *tasks: str, **more: Any) -> Case:
+    """Theirs gives weights in another form, and draws dropout for it."""
+    settings, tasks = LONGFORMER | changes, tasks or ("masked-lm",)
+    more |= {"attention": "eager", "attends": False, "drops_alike": False}
+    return Case(f"longformer{name}", "LongformerConfig", settings, tasks, **more)
+
+
+CASES += [
+    _longformer("", {}, *ENCODER_TASKS, extra=(*_TYPES, "global_attention_mask")),
+    _longformer("-windows", {"attention_window": [4, 10]}, extra=("global_attention_mask",)),
+    _longformer("-local", {"attention_window": 4, "tie_word_embeddings": False}),
+]
+
+_XLNET = {
+    "vocab_size": 61,
+    "d_model": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "d_inner": 48,
+    "initializer_range": 0.2,
+}
+
+
+def _xlnet(name: str, changes: dict[str, Any], *tasks: str, **more: Any) -> Case:
+    """Theirs draws dropout in another order, and summarizes padding."""
+    settings, tasks = _XLNET | changes, tasks or ("permutation-lm",)
+    more = {"attention": "eager", "drops_alike": False} | more
+    return Case(f"xlnet{name}", "XLNetConfig", settings, tasks, **more)
+
+
+CASES += [
+    _xlnet("", {}, "permutation-lm", "token-classification", "question-answering", "embedding"),
+    _xlnet(
+        "-segments",
+        {"clamp_len": 6, "tie_word_embeddings": False, "ff_activation": "relu"},
+        extra=_TYPES,
+    ),
+    _xlnet(
+        "-summary",
+        {"num_labels": 3},
+        "permutation-lm",
+        "sequence-classification",
+        "multiple-choice",
+        leaks=True,
+    ),
 ]

@@ -19,10 +19,13 @@ class Seq2SeqCase(Case):
     Args:
         parts: the language-model head gets a table of its own, where the config says that it
             shares one: so transformers 5 describes T5 v1.1.
+        whole: theirs makes a target from labels, takes embeddings, has a causal mask while it has
+            a cache, and trains no computed positions.
     """
 
     tasks: tuple[str, ...] = _LM
     parts: bool = False
+    whole: bool = True
 
 
 _T5 = {
@@ -67,6 +70,23 @@ def _bart(name: str, config: str, tasks: tuple[str, ...] = _LM, **more: Any) -> 
     return Seq2SeqCase(name, f"{config}Config", _BART | more, tasks)
 
 
+def _led(name: str, tasks: tuple[str, ...] = _LM, **more: Any) -> Seq2SeqCase:
+    """Theirs gives the encoder's weights in another form."""
+    positions = {"max_encoder_position_embeddings": 24, "max_decoder_position_embeddings": 20}
+    settings = {key: _BART[key] for key in _BART if key != "max_position_embeddings"} | positions
+    settings |= {"attention_window": 4} | more
+    return Seq2SeqCase(name, "LEDConfig", settings, tasks, attention="eager", attends=False)
+
+
+def _fsmt(name: str, **more: Any) -> Seq2SeqCase:
+    settings = {key: _BART[key] for key in _BART if key != "vocab_size"} | {
+        "src_vocab_size": 61,
+        "tgt_vocab_size": 61,
+        "use_cache": False,
+    }
+    return Seq2SeqCase(name, "FSMTConfig", settings | more, attention="eager", whole=False)
+
+
 CASES = [
     _t5("t5", tasks=_T5_TASKS),
     _t5("t5-gated", feed_forward_proj="gated-gelu", tie_word_embeddings=False),
@@ -75,6 +95,8 @@ CASES = [
     _t5("t5-regression", tasks=("sequence-classification",), num_labels=1),
     _t5("mt5", "MT5", _T5_TASKS, parts=True),
     _t5("mt5-relu", "MT5", feed_forward_proj="relu", d_kv=8),
+    _t5("umt5", "UMT5", _T5_TASKS, parts=True),
+    _t5("umt5-relu", "UMT5", feed_forward_proj="relu", d_kv=8),
     _bart("bart", "Bart", _BART_TASKS),
     _bart("bart-scaled", "Bart", scale_embedding=True, activation_function="gelu_new"),
     _bart("bart-untied", "Bart", tie_word_embeddings=False),
@@ -107,6 +129,10 @@ CASES = [
     ),
     _bart("m2m-100", "M2M100", (*_LM, "embedding")),
     _bart("m2m-100-plain", "M2M100", scale_embedding=False, activation_function="gelu"),
+    _led("led", (*_LM, "question-answering", "embedding")),
+    _led("led-windows", attention_window=[4, 10], activation_function="relu"),
+    _fsmt("fsmt", tgt_vocab_size=53),
+    _fsmt("fsmt-tied", tie_word_embeddings=True, scale_embedding=False, activation_function="gelu"),
     _bart("blenderbot", "Blenderbot", (*_LM, "embedding")),
     _bart("blenderbot-scaled", "Blenderbot", scale_embedding=True, decoder_layers=1),
 ]

@@ -5,6 +5,7 @@ import torch
 import transformers
 
 from tests.models.heads.test_masked_lm import TINY
+from tests.models.parity import assert_close, twin
 from tfcli.models.errors import ModelError
 from tfcli.models.loading import build, load_weights
 from tfcli.models.registry import read_config
@@ -12,23 +13,17 @@ from tfcli.models.registry import read_config
 IDS = torch.arange(4, 12)[None]
 
 
-def test_a_discriminator_loads_as_its_states():
-    """What tells replaced words is named among the tensors that are left out."""
+def test_padding_and_ignored_labels_do_not_count():
     theirs = transformers.ElectraForPreTraining(transformers.ElectraConfig(**TINY)).eval()
-    config = read_config(theirs.config.to_dict() | {"architectures": ["ElectraForPreTraining"]})
-    model = build(config)
-    account = load_weights(model, theirs.state_dict())
-    assert model.task == "embedding"
-    assert sorted(account.skipped) == [
-        "discriminator_predictions.dense.bias",
-        "discriminator_predictions.dense.weight",
-        "discriminator_predictions.dense_prediction.bias",
-        "discriminator_predictions.dense_prediction.weight",
-    ]
-    model.set_pooling("cls", normalize=False)
+    ours = twin(theirs, "pretraining")
+    labels, mask = torch.tensor([[0, 1, 0, 0, 1, 1, 0, 1]]), torch.ones_like(IDS)
+    mask[:, 6:] = 0
     with torch.no_grad():
-        expected = theirs.electra(IDS).last_hidden_state[:, 0]
-        assert torch.allclose(model.eval()(IDS).logits, expected, atol=1e-5)
+        expected = theirs(IDS, attention_mask=mask, labels=labels).loss
+        assert_close(ours(IDS, mask, labels=labels).loss, expected)
+        assert_close(ours(IDS, mask, labels=labels, num_target_tokens=12).loss, expected / 2)
+        ignored = labels.masked_fill(mask == 0, -100)
+        assert_close(ours(IDS, mask, labels=ignored).loss, expected)
 
 
 def test_a_discriminator_is_no_generator():

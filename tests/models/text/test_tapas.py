@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-import transformers
 
 from tests.models.heads.test_masked_lm import TINY
 from tfcli.models.config import config_from_recipe
 from tfcli.models.context import begin
 from tfcli.models.errors import ModelError
-from tfcli.models.loading import build, initialize, load_weights
-from tfcli.models.registry import read_config
+from tfcli.models.loading import build, initialize
 from tfcli.models.text.tapas import first_in_cell
 
 IDS = torch.arange(4, 12)[None]
@@ -49,29 +47,6 @@ def test_cells_may_lie_past_the_last_position():
     assert model(IDS, token_type_ids=types).logits.shape == (1, 8, 23)
     with pytest.raises(ModelError, match="8 positions, but the model has 4"):
         tapas(max_position_embeddings=4, reset_position_index_per_cell=False)(IDS)
-
-
-def test_a_checkpoint_that_selects_cells_loads_as_its_states():
-    theirs = transformers.TapasForQuestionAnswering(
-        transformers.TapasConfig(**TINY, num_aggregation_labels=4)
-    )
-    model = build(
-        read_config(
-            theirs.config.to_dict()
-            | {"type_vocab_sizes": [3, 256, 256, 2, 256, 256, 10]}
-            | {"architectures": ["TapasForQuestionAnswering"]}
-        )
-    )
-    account = load_weights(model, theirs.state_dict())
-    assert model.task == "embedding"
-    assert {name for name in account.skipped if "pooler" not in name} == {
-        "output_weights",
-        "output_bias",
-        "column_output_weights",
-        "column_output_bias",
-        "aggregation_classifier.weight",
-        "aggregation_classifier.bias",
-    }
 
 
 def test_token_types_that_do_not_fit():
