@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from tfcli.models import processor
 from tfcli.models.context import Context
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.linear import linear
@@ -63,14 +64,13 @@ class LocalGlobalAttention(nn.Module):
         Returns:
             [b, s, d]
         """
-        # A compiled graph cannot count them, and computes as if all were chosen.
-        compiling = torch.compiler.is_compiling()
-        most = x.shape[1] if compiling else int(chosen.sum(1).max())
+        # Where they cannot be counted without waiting, it is computed as if all were chosen.
+        most = int(chosen.sum(1).max()) if processor.can_read(chosen) else x.shape[1]
         if most == 0:
             return near
         places = chosen.long().argsort(dim=1, descending=True, stable=True)[:, :most]
         rows = places[..., None].expand(-1, -1, x.shape[-1])
-        visible = context.full().dense
+        visible = context.full().visible(x.shape[1], x.shape[1], x.device)
         if visible is not None:
             index = places[:, None, :, None].expand(-1, -1, -1, x.shape[1])
             visible = visible.gather(2, index)
