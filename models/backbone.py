@@ -222,6 +222,18 @@ class Backbone(nn.Module, Generic[C]):
         """
         return first_states(x, attention_mask)
 
+    def pooler_output(self, x: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor | None:
+        """What transformers' model of the family gives under this name; None: it has no pooler.
+
+        Args:
+            x (Tensor): [b, s, d]
+            inputs: of the forward pass.
+
+        Returns:
+            [b, d]
+        """
+        return self.pooled(x, inputs.get("attention_mask"))
+
     @classmethod
     def part_configs(cls, config: BaseConfig) -> dict[str, BaseConfig]:
         """Path of each child that is a backbone -> its config."""

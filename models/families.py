@@ -26,6 +26,7 @@ SUFFIXES = {
     "embedding": "Model",
     "pretraining": "ForPreTraining",
     "image-classification": "ForImageClassification",
+    "masked-image-modeling": "ForMaskedImageModeling",
     "feature-maps": "Backbone",
     "contrastive": "Model",
     "image-text-to-text": "ForConditionalGeneration",
@@ -593,16 +594,156 @@ _FLAGAI = (
     ),
 )
 
+_TOWER = {"embedding": f"{_HEADS}.tower:Tower"}
+_CLASSIFIER = {"image-classification": f"{_HEADS}.image_classification:ImageClassification"}
+_FILLS_IN = {"masked-image-modeling": f"{_HEADS}.masked_image_modeling:MaskedImageModeling"}
+_MAPS = {"feature-maps": f"{_HEADS}.feature_maps:FeatureMaps"}
 _VISION = (
+    family(
+        "vit",
+        "ViT",
+        "vision",
+        _TOWER | _CLASSIFIER | _FILLS_IN | _MAPS,
+        "class token",
+        "learned positions, resized for other images",
+        "feature maps",
+    ),
+    family(
+        "deit",
+        "DeiT",
+        "vision",
+        {
+            **_TOWER,
+            **_CLASSIFIER,
+            "distilled-image-classification": (
+                f"{_HEADS}.image_classification:DistilledImageClassification"
+            ),
+            **_FILLS_IN,
+            **_MAPS,
+        },
+        "a token that learns from a teacher",
+        config="vit:DeiTConfig",
+        backbone="vit:DeiTModel",
+        names={
+            "distilled-image-classification": "DeiTForImageClassificationWithTeacher",
+        },
+    ),
+    family(
+        "dinov2",
+        "Dinov2",
+        "vision",
+        _TOWER | _CLASSIFIER | _MAPS,
+        "scaled branches",
+        "gated mlp",
+        "positions resized for every image",
+        "feature maps",
+    ),
+    family(
+        "dinov2_with_registers",
+        "Dinov2WithRegisters",
+        "vision",
+        _TOWER | _CLASSIFIER | _MAPS,
+        "registers",
+        "scaled branches",
+        "positions resized for every image",
+        "feature maps",
+        config="dinov2:Dinov2WithRegistersConfig",
+        backbone="dinov2:Dinov2WithRegistersModel",
+    ),
     family(
         "clip_vision_model",
         "CLIPVision",
         "vision",
-        {"embedding": f"{_HEADS}.embedding:Embedding"},
+        {**_TOWER, "projection": "vision.clip:CLIPVisionProjection"},
         "class token",
-        "learned positions",
+        "learned positions, resized for other images",
         config="clip:CLIPVisionConfig",
         backbone="clip:CLIPVisionModel",
+        names={"projection": "CLIPVisionModelWithProjection"},
+    ),
+    family(
+        "siglip_vision_model",
+        "SiglipVision",
+        "vision",
+        _TOWER,
+        "learned positions, resized for other images",
+        "pooled by attention",
+        config="siglip:SiglipVisionConfig",
+        backbone="siglip:SiglipVisionModel",
+    ),
+    family(
+        "siglip2_vision_model",
+        "Siglip2Vision",
+        "vision",
+        _TOWER,
+        "images of any shape, as patches",
+        "pooled by attention",
+        config="siglip2:Siglip2VisionConfig",
+        backbone="siglip2:Siglip2VisionModel",
+    ),
+)
+
+_TEXT_TOWERS = (
+    family(
+        "clip_text_model",
+        "CLIPText",
+        "encoder",
+        {**_TOWER, "projection": "text.clip:CLIPTextProjection"},
+        "causal",
+        "learned positions",
+        "pooled where the text ends",
+        config="clip:CLIPTextConfig",
+        backbone="clip:CLIPTextModel",
+        names={"projection": "CLIPTextModelWithProjection"},
+    ),
+    family(
+        "siglip_text_model",
+        "SiglipText",
+        "encoder",
+        _TOWER,
+        "learned positions",
+        "pooled at the last token",
+        config="siglip:SiglipTextConfig",
+        backbone="siglip:SiglipTextModel",
+    ),
+    family(
+        "siglip2_text_model",
+        "Siglip2Text",
+        "encoder",
+        _TOWER,
+        "learned positions",
+        "pooled at the last token",
+        config="siglip2:Siglip2TextConfig",
+        backbone="siglip:SiglipTextModel",
+    ),
+)
+
+_CONTRASTIVE = {"contrastive": f"{_HEADS}.contrastive:Contrastive"}
+_DUAL_ENCODERS = (
+    family(
+        "clip",
+        "CLIP",
+        "dual encoder",
+        {**_CONTRASTIVE, "image-classification": "multimodal.clip:CLIPImageClassification"},
+        "two towers into one space",
+        "cross entropy over pairs",
+    ),
+    family(
+        "siglip",
+        "Siglip",
+        "dual encoder",
+        {**_CONTRASTIVE, "image-classification": "multimodal.siglip:SiglipImageClassification"},
+        "two towers into one space",
+        "a yes or no for each pair",
+    ),
+    family(
+        "siglip2",
+        "Siglip2",
+        "dual encoder",
+        {**_CONTRASTIVE, "image-classification": "multimodal.siglip:Siglip2ImageClassification"},
+        "two towers into one space",
+        "images of any shape, as patches",
+        backbone="siglip:Siglip2Model",
     ),
 )
 
@@ -634,5 +775,7 @@ FAMILIES: tuple[Family, ...] = (
     *_ENCODER_DECODERS,
     *_FLAGAI,
     *_VISION,
+    *_TEXT_TOWERS,
+    *_DUAL_ENCODERS,
     *_VISION_LANGUAGE,
 )

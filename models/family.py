@@ -92,7 +92,11 @@ class Family:
 
 @functools.cache
 def _joined(name: str, head: Any, backbone: Any) -> type[Model]:
-    own = {"body_class": backbone, "__doc__": head.__doc__, "__module__": "tfcli.models.classes"}
+    own = {
+        "body_class": getattr(head, "body_class", backbone),
+        "__doc__": head.__doc__,
+        "__module__": "tfcli.models.classes",
+    }
     return type(name, (head,), own)
 
 

@@ -17,6 +17,7 @@ from tfcli.models.errors import ModelError, TooLargeError
 from tfcli.models.initialization import random_values
 from tfcli.models.matching import LoadAccount, check_ties, match_names, some
 from tfcli.models.model import Model
+from tfcli.models.parts import owner_of
 from tfcli.models.registry import get_family
 from tfcli.models.rules import Place, stacked
 
@@ -191,7 +192,8 @@ def _first_buffers(model: Model) -> dict[str, torch.Tensor]:
     """Values of the buffers of a new model that training moves, by their names in the model."""
     found = {}
     for name, buffer in model.named_buffers():
-        value = model.body.initial(name.removeprefix(f"{model.base()}."), buffer.shape)
+        body, inner = owner_of(model.body, name.removeprefix(f"{model.base()}."))
+        value = body.initial(inner, buffer.shape)
         if value is not None:
             found[name] = value
     return found

@@ -26,7 +26,8 @@ class Model(nn.Module):
 
     Class attributes:
         task: the registry's name of the head.
-        body_class: the family's backbone.
+        body_class: the family's backbone. A head on a part of it names the part's itself.
+        body_field: the field of the config that has that part's; None: the backbone is whole.
         pools: the head asks for the backbone's pooled state.
         headless: there is no head, and checkpoints leave the backbone's prefix out.
         takes: keywords of `forward` that are options of `context.begin`.
@@ -39,6 +40,7 @@ class Model(nn.Module):
 
     task: ClassVar[str]
     body_class: ClassVar[type[Backbone[Any]]]
+    body_field: ClassVar[str | None] = None
     pools: ClassVar[bool] = False
     headless: ClassVar[bool] = False
     takes: ClassVar[tuple[str, ...]] = (
@@ -57,7 +59,7 @@ class Model(nn.Module):
         self.config = config
         self.attention = attention
         self.checkpointing = False
-        body = self.body_class(config, attention)
+        body = self.body_class(self.body_config(config), attention)
         if self.pools:
             body.add_pooler()
         setattr(self, self.base(), body)
@@ -73,6 +75,14 @@ class Model(nn.Module):
         return cls.body_class.prefixes.get(cls.task, cls.body_class.prefix)
 
     @classmethod
+    def body_config(cls, config: BaseConfig) -> BaseConfig:
+        """The backbone's part of a model's config."""
+        if cls.body_field is None:
+            return config
+        part: BaseConfig = getattr(config, cls.body_field)
+        return part
+
+    @classmethod
     def bare(cls) -> bool:
         """Whether checkpoints store the backbone's parameters without its prefix."""
         return cls.headless or cls.body_class.bare
@@ -80,12 +90,12 @@ class Model(nn.Module):
     @classmethod
     def rules_of(cls, config: BaseConfig) -> tuple[Rule, ...]:
         """How checkpoints differ from the parameters of a model with this config."""
-        return parts.rules_of(cls.body_class, config)
+        return parts.rules_of(cls.body_class, cls.body_config(config))
 
     @classmethod
     def ignorable_of(cls, config: BaseConfig) -> dict[str, str]:
         """Regular expression on a checkpoint's name -> why the tensor is not needed."""
-        return parts.ignorable_of(cls.body_class, config)
+        return parts.ignorable_of(cls.body_class, cls.body_config(config))
 
     @classmethod
     def possible_ties(cls, config: BaseConfig) -> dict[str, str]:

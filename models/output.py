@@ -32,6 +32,9 @@ class ModelOutput(Mapping[str, Any]):
         last_hidden_state (Tensor): [b, s, d], the states after the final norm, of a tower.
         pooler_output (Tensor): [b, d], one state for each image or text, of a tower.
         feature_maps (tuple[Tensor, ...]): [b, d, h, w] each, of the layers in `out_features`.
+        cls_logits (Tensor): [b, labels], of the token for the labels, where another has a teacher.
+        distillation_logits (Tensor): [b, labels], of the token that learned from a teacher.
+        reconstruction (Tensor): [b, c, h, w], an image whose hidden patches are filled in.
         image_embeds (Tensor): [images, d], in the space that two towers share, of length 1.
         text_embeds (Tensor): [texts, d], the same.
         logits_per_image (Tensor): [images, texts], how well each image fits each text.
@@ -56,6 +59,9 @@ class ModelOutput(Mapping[str, Any]):
     last_hidden_state: torch.Tensor | None = None
     pooler_output: torch.Tensor | None = None
     feature_maps: tuple[torch.Tensor, ...] | None = None
+    cls_logits: torch.Tensor | None = None
+    distillation_logits: torch.Tensor | None = None
+    reconstruction: torch.Tensor | None = None
     image_embeds: torch.Tensor | None = None
     text_embeds: torch.Tensor | None = None
     logits_per_image: torch.Tensor | None = None

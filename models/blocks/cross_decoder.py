@@ -31,6 +31,7 @@ class Attention(KeyValueLayer):
         causal: a decoder's.
         backend: name of an attention backend.
         bias: whether the projections have one.
+        out_bias: whether the output's has one; None: as the others.
         scale: factor on the scores; None: head_dim ** -0.5.
         dropout: on the attention weights.
         names: what checkpoints call the projections of queries, keys, values and of the output.
@@ -46,6 +47,7 @@ class Attention(KeyValueLayer):
         causal: bool,
         backend: str,
         bias: bool = True,
+        out_bias: bool | None = None,
         scale: float | None = None,
         dropout: float = 0.0,
         names: tuple[str, str, str, str] = ("q_proj", "k_proj", "v_proj", "out_proj"),
@@ -57,7 +59,9 @@ class Attention(KeyValueLayer):
         self.names = names
         for name in names[:3]:
             self.add_module(name, linear(hidden_size, heads * head_dim, bias))
-        self.add_module(names[3], linear(heads * head_dim, hidden_size, bias))
+        self.add_module(
+            names[3], linear(heads * head_dim, hidden_size, bias if out_bias is None else out_bias)
+        )
         self.attend = Attend(backend, head_dim**-0.5 if scale is None else scale, dropout)
 
     def make_store(self, kind: Dynamic) -> Store | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -50,7 +52,16 @@ def require_size(pixel_values: torch.Tensor, size: int, patch: int) -> None:
         )
 
 
-class PatchEmbedding(nn.Conv2d):
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d`, which is made without values on the meta device."""
+
+    def reset_parameters(self) -> None:
+        """Random values, except on the meta device: there torch would import its compiler."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
+class PatchEmbedding(Conv2d):
     """A linear over the pixels of each patch.
 
     Args:
@@ -63,39 +74,118 @@ class PatchEmbedding(nn.Conv2d):
     def __init__(self, channels: int, size: int, patch: int, *, bias: bool = True) -> None:
         super().__init__(channels, size, kernel_size=patch, stride=patch, bias=bias)
 
-    def reset_parameters(self) -> None:
-        """Random values, except on the meta device: there torch would import its compiler."""
-        if not self.weight.is_meta:
-            super().reset_parameters()
+    @property
+    def patch(self) -> int:
+        """Pixels of a patch's side."""
+        return self.kernel_size[0]
+
+    def grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
+        """Rows and columns of patches. Pixels beyond the last whole patch are not looked at."""
+        height, width = pixel_values.shape[-2:]
+        return height // self.patch, width // self.patch
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """pixel_values (Tensor): [b, c, h, w] -> [b, h / patch * w / patch, d], row by row"""
+        """Embed patches.
+
+        Args:
+            pixel_values (Tensor): [b, c, h, w]
+
+        Returns:
+            [b, rows * columns, d], row by row
+
+        Raises:
+            ModelError: no images, other channels, or less than a patch.
+        """
         check_image(pixel_values, self.in_channels)
+        if 0 in self.grid(pixel_values):
+            height, width = pixel_values.shape[-2:]
+            raise ModelError(
+                f"images are {height} x {width} pixels, less than one patch of {self.patch} x "
+                f"{self.patch}",
+                where="pixel_values",
+            )
         return super().forward(pixel_values.to(self.weight.dtype)).flatten(2).transpose(1, 2)
 
 
 def resized_positions(
-    table: torch.Tensor, rows: int, columns: int, *, antialias: bool = False
+    table: torch.Tensor,
+    rows: int,
+    columns: int,
+    *,
+    mode: str = "bicubic",
+    antialias: bool = False,
 ) -> torch.Tensor:
-    """Position embeddings of a square of patches for another number of them, bicubic.
+    """Position embeddings of a square of patches for another number of them.
 
     Args:
         table (Tensor): [n * n, d]
         rows: of patches.
         columns: of patches.
+        mode: how it is interpolated, `bicubic` or `bilinear`.
         antialias: smooth while shrinking.
 
     Returns:
         [rows * columns, d]
     """
-    side = int(len(table) ** 0.5)
+    side = math.isqrt(len(table))
     if (rows, columns) == (side, side):
         return table
     square = table.unflatten(0, (side, side)).permute(2, 0, 1)[None]
     resized = F.interpolate(
-        square.float(), (rows, columns), mode="bicubic", align_corners=False, antialias=antialias
+        square.float(), (rows, columns), mode=mode, align_corners=False, antialias=antialias
     )
     return resized[0].permute(1, 2, 0).flatten(0, 1).to(table.dtype)
+
+
+def image_positions(
+    table: torch.Tensor, grid: tuple[int, int], *, leading: int, antialias: bool = False
+) -> torch.Tensor:
+    """Position embeddings of the tokens before the patches, and of a grid of patches.
+
+    Args:
+        table (Tensor): [leading + n * n, d]
+        grid: rows and columns of patches.
+        leading: tokens before the patches.
+        antialias: smooth while shrinking.
+
+    Returns:
+        [leading + rows * columns, d]
+    """
+    patches = resized_positions(table[leading:], *grid, antialias=antialias)
+    return torch.cat((table[:leading], patches)) if leading else patches
+
+
+def masked_patches(
+    patches: torch.Tensor, hidden: torch.Tensor | None, token: torch.Tensor | None
+) -> torch.Tensor:
+    """Put the mask token in the places of hidden patches.
+
+    Args:
+        patches (Tensor): [b, n, d]
+        hidden (Tensor): [b, n] of 0/1; None: no patch is hidden.
+        token (Tensor): [..., d]; None: the model has none.
+
+    Returns:
+        [b, n, d]
+
+    Raises:
+        ModelError: patches to hide and no token, or another number of them than there are.
+    """
+    if hidden is None:
+        return patches
+    if token is None:
+        raise ModelError(
+            "this model has no mask token, so it takes no bool_masked_pos",
+            where="bool_masked_pos",
+            fix="load it for the task masked-image-modeling, where the family has it",
+        )
+    if hidden.shape != patches.shape[:2]:
+        raise ModelError(
+            f"bool_masked_pos has shape {tuple(hidden.shape)}, but the images have "
+            f"{tuple(patches.shape[:2])} patches",
+            where="bool_masked_pos",
+        )
+    return torch.where(hidden.bool()[..., None], token.reshape(-1), patches)
 
 
 def image_or_embeds(

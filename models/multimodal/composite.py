@@ -98,6 +98,10 @@ class VisionLanguage(Backbone[V]):
     def width(self) -> int:
         return self.language_model.width()
 
+    def init_std(self, name: str) -> float:
+        """That of the language model, also of what lies between the parts."""
+        return self.config.text_config.initializer_range
+
 
 def put_features(
     x: torch.Tensor, places: torch.Tensor, features: torch.Tensor, kind: str

@@ -24,6 +24,7 @@ class MediaCase:
         inputs: makes the inputs of a forward pass from a generator and a number of rows.
         outputs: fields of the output to compare, under the names of transformers.
         labels: makes labels for these inputs; None where the task has no loss.
+        asks: keywords with which both give a loss, where they take no labels.
         cached: a text is continued with a cache; the media go with its beginning.
         hidden_states: whether both record the states of each layer alike.
         tolerance: how far outputs may be apart, relative to the largest.
@@ -37,6 +38,7 @@ class MediaCase:
     inputs: Callable[[torch.Generator, int], Inputs] = field(repr=False)
     outputs: tuple[str, ...] = ("logits",)
     labels: Callable[[torch.Generator, Inputs], torch.Tensor] | None = None
+    asks: dict[str, Any] = field(default_factory=dict, repr=False)
     cached: bool = False
     hidden_states: bool = True
     tolerance: float = 1e-5
@@ -48,6 +50,15 @@ def pixels(size: int, channels: int = 3) -> Callable[[torch.Generator, int], Inp
     def make(random: torch.Generator, rows: int) -> Inputs:
         shape = (rows, channels, size, size)
         return {"pixel_values": torch.randn(shape, generator=random)}
+
+    return make
+
+
+def classes(count: int) -> Callable[[torch.Generator, Inputs], torch.Tensor]:
+    """A label for each image."""
+
+    def make(random: torch.Generator, inputs: Inputs) -> torch.Tensor:
+        return torch.randint(0, count, (len(inputs["pixel_values"]),), generator=random)
 
     return make
 

@@ -1,4 +1,4 @@
 from tests.models.media_case import MediaCase
-from tests.models.media_cases import llava
+from tests.models.media_cases import clip, llava, siglip, siglip2, vit
 
-CASES: list[MediaCase] = [*llava.CASES]
+CASES: list[MediaCase] = [*llava.CASES, *clip.CASES, *siglip.CASES, *siglip2.CASES, *vit.CASES]
