@@ -747,14 +747,9 @@ _DUAL_ENCODERS = (
     ),
 )
 
+_ANSWERS_ON_IMAGES = {"image-text-to-text": f"{_HEADS}.image_text_to_text:ImageTextToText"}
 _VISION_LANGUAGE = (
-    family(
-        "llava",
-        "Llava",
-        "vision-language",
-        {"image-text-to-text": f"{_HEADS}.image_text_to_text:ImageTextToText"},
-        "any tower and decoder",
-    ),
+    family("llava", "Llava", "vision-language", _ANSWERS_ON_IMAGES, "any tower and decoder"),
     family(
         "multimodal",
         "Multimodal",
@@ -763,6 +758,14 @@ _VISION_LANGUAGE = (
         "any encoders and decoder, put together by tfcli compose",
         config="modular:MultimodalConfig",
         backbone="modular:ModularModel",
+    ),
+    family(
+        "llava_next",
+        "LlavaNext",
+        "vision-language",
+        _ANSWERS_ON_IMAGES,
+        "any tower and decoder",
+        "images of any resolution, in tiles",
     ),
 )
 

@@ -26,6 +26,16 @@ class VisionLanguageConfig(BaseConfig):
         """The id of the token in whose places features of images are put."""
         raise TypeError(f"{type(self).__name__} names no image token")
 
+    @property
+    def media_tokens(self) -> dict[str, int]:
+        """Medium -> the id of the token that stands for its features."""
+        return {"image": self.image_token}
+
+    @property
+    def marks(self) -> dict[str, int | None]:
+        """Key -> the id of each token that has a meaning of its own, none of which may be two."""
+        return {self.spelling("image_token_id"): self.image_token}
+
     def check(self) -> None:
         super().check()
         require(
@@ -33,4 +43,23 @@ class VisionLanguageConfig(BaseConfig):
             "text_config",
             f"is that of {self.text_config.model_type}, which reads no text",
         )
-        require(self.image_token >= 0, self.spelling("image_token_id"), "is negative")
+        taken: dict[int, str] = {}
+        for key, token in self.marks.items():
+            if token is None:
+                continue
+            require(token >= 0, key, "is negative")
+            other = taken.setdefault(token, key)
+            require(other == key, key, f"is {token}, which is {other} too")
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            for token in _as_list(getattr(self.text_config, name)):
+                require(
+                    token not in taken,
+                    taken.get(token, ""),
+                    f"is {token}, which is text_config.{name} too",
+                )
+
+
+def _as_list(ids: int | list[int] | None) -> list[int]:
+    if ids is None:
+        return []
+    return ids if isinstance(ids, list) else [ids]

@@ -1,4 +1,11 @@
 from tests.models.media_case import MediaCase
-from tests.models.media_cases import clip, llava, siglip, siglip2, vit
+from tests.models.media_cases import clip, llava, llava_next, siglip, siglip2, vit
 
-CASES: list[MediaCase] = [*llava.CASES, *clip.CASES, *siglip.CASES, *siglip2.CASES, *vit.CASES]
+CASES: list[MediaCase] = [
+    *llava.CASES,
+    *clip.CASES,
+    *siglip.CASES,
+    *siglip2.CASES,
+    *vit.CASES,
+    *llava_next.CASES,
+]
