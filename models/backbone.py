@@ -43,6 +43,7 @@ class Backbone(nn.Module, Generic[C]):
             may start at random, and are left out where a task does not use them.
         walk: blocks and linears, for quantization; paths begin at the backbone. A family without
             one cannot be quantized.
+        groups_in_window: tokens that see each other (`groups_of`) do not see past a window.
         packs: several texts can be packed into a row, see `segment_ids`.
         init_cutoff: values of new matrices lie within so many standard deviations; None: anywhere.
 
@@ -62,6 +63,7 @@ class Backbone(nn.Module, Generic[C]):
     ignorable: ClassVar[dict[str, str]] = {}
     optional: ClassVar[tuple[str, ...]] = ()
     walk: CalibrationWalk  # of the class, or of the object where it follows from the config
+    groups_in_window: ClassVar[bool] = False
     packs: ClassVar[bool] = True
     init_cutoff: float | None = None
 
@@ -158,7 +160,10 @@ class Backbone(nn.Module, Generic[C]):
         x = self.embed(**given)
         mask = self.mask_of(options.pop("attention_mask", None), given, x)
         groups = self.groups_of(given, x)
-        return x, begin(x, attention_mask=mask, groups=groups, inputs=given, **options)
+        within = self.groups_in_window
+        return x, begin(
+            x, attention_mask=mask, groups=groups, groups_in_window=within, inputs=given, **options
+        )
 
     def encode(self, **inputs: Any) -> torch.Tensor:
         """Embed, begin and forward: what a tower is called with.

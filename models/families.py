@@ -166,8 +166,6 @@ _DECODERS = (
         "windows and positions by layer",
         "norms of queries and keys",
         "both directions",
-        config="gemma3:Gemma3Config",
-        backbone="gemma3:Gemma3Model",
         names={"causal-lm": "Gemma3ForCausalLM"},
     ),
     family("phi3", "Phi3", "decoder", _NO_SPANS, "fused linears", "LongRoPE", "sliding window"),
@@ -766,6 +764,15 @@ _VISION_LANGUAGE = (
         _ANSWERS_ON_IMAGES,
         "any tower and decoder",
         "images of any resolution, in tiles",
+    ),
+    family(
+        "gemma3",
+        "Gemma3",
+        "vision-language",
+        _ANSWERS_ON_IMAGES,
+        "SigLIP and Gemma 3",
+        "patches are pooled",
+        "features of an image see each other",
     ),
 )
 

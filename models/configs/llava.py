@@ -25,8 +25,7 @@ class LlavaConfig(VisionLanguageConfig):
 
     @classmethod
     def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:
-        for field in cls.nested:  # both are there by default
-            data.setdefault(field, {})
+        data = super().read_keys(data)
         text = data["text_config"]
         if isinstance(text, dict) and text.get("tie_word_embeddings") and text.get("model_type"):
             # Earlier checkpoints say so of the part.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tfcli.models.config import BaseConfig, require
 from tfcli.models.configs.text import TextConfig
@@ -20,6 +20,13 @@ class VisionLanguageConfig(BaseConfig):
 
     text_config: TextConfig
     vision_config: BaseConfig
+
+    @classmethod
+    def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:
+        for field in cls.nested:  # both are there by default
+            if data.get(field) is None:
+                data[field] = {}
+        return data
 
     @property
     def image_token(self) -> int:

@@ -169,3 +169,16 @@ def put_features(
                 fix="prepare text and media with one call of the model's processor",
             )
     return x.masked_scatter(places[..., None], features.to(x))
+
+
+def runs_of(marked: torch.Tensor) -> torch.Tensor:
+    """Numbers of the runs of marked places in each row; see `Backbone.groups_of`.
+
+    Args:
+        marked (Tensor): bool [b, s]
+
+    Returns:
+        int64 [b, s], -1 where nothing is marked
+    """
+    before = torch.nn.functional.pad(marked[:, :-1], (1, 0), value=False)
+    return ((marked & ~before).long().cumsum(-1) - 1).masked_fill(~marked, -1)

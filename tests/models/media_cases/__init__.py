@@ -1,5 +1,5 @@
 from tests.models.media_case import MediaCase
-from tests.models.media_cases import clip, llava, llava_next, siglip, siglip2, vit
+from tests.models.media_cases import clip, gemma3, llava, llava_next, siglip, siglip2, vit
 
 CASES: list[MediaCase] = [
     *llava.CASES,
@@ -8,4 +8,5 @@ CASES: list[MediaCase] = [
     *siglip2.CASES,
     *vit.CASES,
     *llava_next.CASES,
+    *gemma3.CASES,
 ]

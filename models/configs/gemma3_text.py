@@ -1,0 +1,71 @@
+"""Gemma 3's config, of its text model (transformers: Gemma3TextConfig)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from tfcli.models.config import require
+from tfcli.models.configs.gemma2 import Gemma2Config
+from tfcli.models.configs.rope import check_rope, read_layer_rope, write_layer_rope
+from tfcli.models.configs.rotary import RotaryConfig
+from tfcli.models.configs.windows import FULL, SLIDING
+
+# type of layer -> the older key of its base, and the base where a file gives none
+BASES = {SLIDING: ("rope_local_base_freq", 10000.0), FULL: ("rope_theta", 1000000.0)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gemma3TextConfig(Gemma2Config):
+    """Gemma 3 and EmbeddingGemma. Layers with a window have positions of their own.
+
+    With `use_bidirectional_attention` a token sees those after it too, and `sliding_window` counts
+    both sides.
+    """
+
+    model_type: ClassVar[str] = "gemma3_text"
+    fixed: ClassVar[dict[str, tuple[Any, ...]]] = {
+        **RotaryConfig.fixed,
+        "attn_logit_softcapping": (None,),  # transformers has the key and caps nothing
+    }
+
+    vocab_size: int = 262208
+    max_position_embeddings: int = 131072
+    final_logit_softcapping: float | None = None
+    attn_logit_softcapping: float | None = None
+    sliding_window_pattern: int | None = None  # how layer_types was spelt before
+    use_bidirectional_attention: bool | None = False
+    rope_parameters: dict[str, Any] = dataclasses.field(
+        default_factory=lambda: read_layer_rope({}, BASES)
+    )
+
+    @property
+    def both_ways(self) -> bool:
+        """Whether a token sees those after it."""
+        return bool(self.use_bidirectional_attention)
+
+    def slides(self, layer: int) -> bool:
+        pattern = 6 if self.sliding_window_pattern is None else self.sliding_window_pattern
+        require(pattern >= 1, "sliding_window_pattern", "must be at least 1")
+        return (layer + 1) % pattern != 0
+
+    def window(self, layer: int) -> int | None:
+        window = super().window(layer)
+        return window // 2 + 1 if self.both_ways and window is not None else window
+
+    @classmethod
+    def read_positions(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return read_layer_rope(data, BASES)
+
+    def write_positions(self) -> dict[str, Any]:
+        return write_layer_rope(self.rope_parameters, BASES)
+
+    def check_positions(self) -> None:
+        for rope in self.rope_parameters.values():
+            check_rope(rope, self.head_dim)
+            partial = rope.get("partial_rotary_factor", 1.0)
+            require(partial == 1.0, "partial_rotary_factor", f"is {partial}; supported: 1.0")
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        return tuple(sorted({*super().keys(), "rope_local_base_freq"}))
