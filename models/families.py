@@ -774,6 +774,14 @@ _VISION_LANGUAGE = (
         "patches are pooled",
         "features of an image see each other",
     ),
+    family(
+        "paligemma",
+        "PaliGemma",
+        "vision-language",
+        _ANSWERS_ON_IMAGES,
+        "SigLIP and Gemma or Gemma 2",
+        "image and prompt see each other",
+    ),
 )
 
 FAMILIES: tuple[Family, ...] = (

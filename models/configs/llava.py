@@ -16,6 +16,18 @@ class LlavaConfig(VisionLanguageConfig):
     model_type: ClassVar[str] = "llava"
     aliases: ClassVar[dict[str, str]] = {"image_token_index": "image_token_id"}
 
+    whole_parts: ClassVar[dict[str, dict[str, Any]]] = {
+        "vision_config": {
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "image_size": 336,
+            "patch_size": 14,
+            "projection_dim": 768,
+        }
+    }
+
     image_token_id: int = 32000
     image_seq_length: int = 576
     projector_hidden_act: str = "gelu"

@@ -11,12 +11,19 @@ from tfcli.models.configs.text import TextConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VisionLanguageConfig(BaseConfig):
-    """A language model's config, and that of the tower whose features stand among its tokens."""
+    """A language model's config, and that of the tower whose features stand among its tokens.
+
+    Class attributes:
+        whole_parts: field -> what the part is where config.json has none, as far as that differs
+            from the defaults of the part's own class.
+    """
 
     nested: ClassVar[dict[str, str]] = {
         "text_config": "llama",
         "vision_config": "clip_vision_model",
     }
+
+    whole_parts: ClassVar[dict[str, dict[str, Any]]] = {}
 
     text_config: TextConfig
     vision_config: BaseConfig
@@ -25,7 +32,7 @@ class VisionLanguageConfig(BaseConfig):
     def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:
         for field in cls.nested:  # both are there by default
             if data.get(field) is None:
-                data[field] = {}
+                data[field] = cls.whole_parts.get(field, {})
         return data
 
     @property

@@ -1,5 +1,14 @@
 from tests.models.media_case import MediaCase
-from tests.models.media_cases import clip, gemma3, llava, llava_next, siglip, siglip2, vit
+from tests.models.media_cases import (
+    clip,
+    gemma3,
+    llava,
+    llava_next,
+    paligemma,
+    siglip,
+    siglip2,
+    vit,
+)
 
 CASES: list[MediaCase] = [
     *llava.CASES,
@@ -9,4 +18,5 @@ CASES: list[MediaCase] = [
     *vit.CASES,
     *llava_next.CASES,
     *gemma3.CASES,
+    *paligemma.CASES,
 ]
