@@ -125,6 +125,17 @@ class Backbone(nn.Module, Generic[C]):
         """
         return None
 
+    def positions_of(self, context: Context) -> torch.Tensor:
+        """The positions of the new tokens, where the caller gave none.
+
+        Args:
+            context: of the forward pass; its `positions` are counted, [b or 1, s].
+
+        Returns:
+            as `Context.positions`
+        """
+        return context.positions
+
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """Run the blocks.
 
@@ -161,9 +172,12 @@ class Backbone(nn.Module, Generic[C]):
         mask = self.mask_of(options.pop("attention_mask", None), given, x)
         groups = self.groups_of(given, x)
         within = self.groups_in_window
-        return x, begin(
+        context = begin(
             x, attention_mask=mask, groups=groups, groups_in_window=within, inputs=given, **options
         )
+        if not context.placed:
+            context.positions = self.positions_of(context)
+        return x, context
 
     def encode(self, **inputs: Any) -> torch.Tensor:
         """Embed, begin and forward: what a tower is called with.

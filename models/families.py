@@ -679,6 +679,17 @@ _VISION = (
         config="siglip2:Siglip2VisionConfig",
         backbone="siglip2:Siglip2VisionModel",
     ),
+    family(
+        "qwen2_vl_vision",
+        "Qwen2VLVision",
+        "vision",
+        _TOWER,
+        "images and videos of any size, as patches",
+        "rotary over rows and columns",
+        config="qwen2_vl:Qwen2VLVisionConfig",
+        backbone="qwen2_vl:Qwen2VLVisionModel",
+        names={"embedding": "Qwen2VisionTransformerPretrainedModel"},
+    ),
 )
 
 _TEXT_TOWERS = (
@@ -713,6 +724,18 @@ _TEXT_TOWERS = (
         "pooled at the last token",
         config="siglip2:Siglip2TextConfig",
         backbone="siglip:SiglipTextModel",
+    ),
+)
+
+_TEXT_PARTS = (
+    family(
+        "qwen2_vl_text",
+        "Qwen2VLText",
+        "decoder",
+        only(DECODER_HEADS, "embedding"),
+        "positions of time, height and width",
+        config="qwen2_vl:Qwen2VLTextConfig",
+        backbone="qwen2_vl:Qwen2VLTextModel",
     ),
 )
 
@@ -782,6 +805,14 @@ _VISION_LANGUAGE = (
         "SigLIP and Gemma or Gemma 2",
         "image and prompt see each other",
     ),
+    family(
+        "qwen2_vl",
+        "Qwen2VL",
+        "vision-language",
+        _ANSWERS_ON_IMAGES,
+        "images and videos of any size",
+        "positions of time, height and width",
+    ),
 )
 
 FAMILIES: tuple[Family, ...] = (
@@ -794,6 +825,7 @@ FAMILIES: tuple[Family, ...] = (
     *_FLAGAI,
     *_VISION,
     *_TEXT_TOWERS,
+    *_TEXT_PARTS,
     *_DUAL_ENCODERS,
     *_VISION_LANGUAGE,
 )

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from tfcli.models.config import require, require_activation
-from tfcli.models.configs.multimodal import VisionLanguageConfig
+from tfcli.models.configs.multimodal import VisionLanguageConfig, tie_as_the_text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,12 +37,7 @@ class LlavaConfig(VisionLanguageConfig):
 
     @classmethod
     def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:
-        data = super().read_keys(data)
-        text = data["text_config"]
-        if isinstance(text, dict) and text.get("tie_word_embeddings") and text.get("model_type"):
-            # Earlier checkpoints say so of the part.
-            data["tie_word_embeddings"] = data.get("tie_word_embeddings") or True
-        return data
+        return tie_as_the_text(super().read_keys(data), cls.nested["text_config"])
 
     @property
     def image_token(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfcli.models.config import BaseConfig, require
+from tfcli.models.config import BaseConfig, read_nested, require
 from tfcli.models.configs.text import TextConfig
 
 
@@ -71,6 +71,19 @@ class VisionLanguageConfig(BaseConfig):
                     taken.get(token, ""),
                     f"is {token}, which is text_config.{name} too",
                 )
+
+
+def tie_as_the_text(data: dict[str, Any], model_type: str) -> dict[str, Any]:
+    """Say of the whole that it shares the token table, where earlier files say so of the part.
+
+    Args:
+        data: the content of a config.json with `text_config`, which is read.
+        model_type: of the part, where it does not say so.
+    """
+    data["text_config"] = read_nested("text_config", data["text_config"], model_type)
+    if data["text_config"].tie_word_embeddings:
+        data["tie_word_embeddings"] = True
+    return data
 
 
 def _as_list(ids: int | list[int] | None) -> list[int]:

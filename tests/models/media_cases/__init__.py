@@ -5,6 +5,7 @@ from tests.models.media_cases import (
     llava,
     llava_next,
     paligemma,
+    qwen2_vl,
     siglip,
     siglip2,
     vit,
@@ -19,4 +20,5 @@ CASES: list[MediaCase] = [
     *llava_next.CASES,
     *gemma3.CASES,
     *paligemma.CASES,
+    *qwen2_vl.CASES,
 ]
