@@ -74,7 +74,7 @@ class Qwen2VLModel(VisionLanguage[Qwen2VLConfig]):
         grid = inputs.get(f"{medium}_grid_thw")
         if not isinstance(grid, torch.Tensor):
             raise ModelError(
-                f"a {medium} goes with {medium}_grid_thw, which says how its patches lie",
+                f"each {medium} goes with a row of {medium}_grid_thw, the order of its patches",
                 where=f"{medium}_grid_thw",
                 fix="prepare text and media with one call of the model's processor",
             )

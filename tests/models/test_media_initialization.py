@@ -6,14 +6,14 @@ import pytest
 import torch
 import transformers
 
-from tests.models.media_cases import clip, llava, siglip, siglip2, vit
+from tests.models.media_cases import CASES as ALL
 from tests.models.parity import pair_id
 from tests.models.test_media_parity import checkpoint_of
 from tfcli.models.loading import build, initialize
 from tfcli.models.registry import read_config
 from tfcli.models.saving import plan_export
 
-CASES = {case.model: case for group in (clip, llava, siglip, siglip2, vit) for case in group.CASES}
+CASES = {case.model: case for case in ALL}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=pair_id)
