@@ -25,7 +25,7 @@ class Family:
 
     Args:
         model_type: its name in config.json.
-        kind: `decoder`, `encoder`, `encoder-decoder` or `recurrent`; groups the documentation.
+        kind: such as `decoder` or `vision`, see `families.ROOMS`; groups the documentation.
         config: its config class.
         backbone: its body.
         heads: task -> head class. The first task is the default.

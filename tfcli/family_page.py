@@ -12,6 +12,9 @@ KINDS = {
     "recurrent": "Recurrent models",
     "encoder": "Encoders",
     "encoder-decoder": "Encoder-decoders",
+    "vision": "Vision transformers",
+    "dual encoder": "Dual encoders of images and texts",
+    "vision-language": "Language models that look at images",
 }
 TASKS = {
     "causal-lm": "causal LM",
@@ -22,6 +25,13 @@ TASKS = {
     "question-answering": "question answering",
     "multiple-choice": "multiple choice",
     "embedding": "embedding",
+    "image-classification": "image classification",
+    "distilled-image-classification": "image classification with a teacher",
+    "masked-image-modeling": "masked image modeling",
+    "feature-maps": "feature maps",
+    "projection": "projection",
+    "contrastive": "image-text similarity",
+    "image-text-to-text": "image and text to text",
 }
 _HEADER = "| model_type | tasks | features | compared |\n|---|---|---|---|"
 _HEAD = """\

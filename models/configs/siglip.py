@@ -34,7 +34,11 @@ class SiglipTextConfig(TextTowerConfig):
     @property
     def projected(self) -> int:
         """Width of a text's vector."""
-        return self.projection_size or self.hidden_size
+        return self.hidden_size if self.projection_size is None else self.projection_size
+
+    def check(self) -> None:
+        super().check()
+        require(self.projected >= 1, "projection_size", "must be at least 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

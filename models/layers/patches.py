@@ -108,20 +108,14 @@ class PatchEmbedding(Conv2d):
 
 
 def resized_positions(
-    table: torch.Tensor,
-    rows: int,
-    columns: int,
-    *,
-    mode: str = "bicubic",
-    antialias: bool = False,
+    table: torch.Tensor, rows: int, columns: int, *, antialias: bool = False
 ) -> torch.Tensor:
-    """Position embeddings of a square of patches for another number of them.
+    """Position embeddings of a square of patches for another number of them, bicubic.
 
     Args:
         table (Tensor): [n * n, d]
         rows: of patches.
         columns: of patches.
-        mode: how it is interpolated, `bicubic` or `bilinear`.
         antialias: smooth while shrinking.
 
     Returns:
@@ -132,7 +126,7 @@ def resized_positions(
         return table
     square = table.unflatten(0, (side, side)).permute(2, 0, 1)[None]
     resized = F.interpolate(
-        square.float(), (rows, columns), mode=mode, align_corners=False, antialias=antialias
+        square.float(), (rows, columns), mode="bicubic", align_corners=False, antialias=antialias
     )
     return resized[0].permute(1, 2, 0).flatten(0, 1).to(table.dtype)
 
@@ -153,6 +147,49 @@ def image_positions(
     """
     patches = resized_positions(table[leading:], *grid, antialias=antialias)
     return torch.cat((table[:leading], patches)) if leading else patches
+
+
+def positions_of_shapes(table: torch.Tensor, shapes: torch.Tensor, length: int) -> torch.Tensor:
+    """Position embeddings of a square of patches for images of several shapes, bilinear.
+
+    What `F.interpolate` with antialiasing gives each image, as one product: nothing is read back
+    from the device, and a compiled graph serves all shapes. An image one patch wide gets what it
+    should, where torch 2.13, and transformers with it, give all its rows the same position.
+
+    Args:
+        table (Tensor): [n * n, d]
+        shapes (Tensor): [b, 2], rows and columns of patches of each image.
+        length: tokens of a row; those after an image's patches are padding.
+
+    Returns:
+        [b, length, d]; padding has the position of the first patch
+    """
+    side = math.isqrt(len(table))
+    rows, columns = shapes[:, :1], shapes[:, 1:]
+    at = torch.arange(length, device=shapes.device).expand(len(shapes), -1)
+    at = at.masked_fill(at >= rows * columns, 0)
+    down = _triangles(at // columns, rows, side)
+    across = _triangles(at % columns, columns, side)
+    weights = (down[..., :, None] * across[..., None, :]).flatten(2)
+    return (weights @ table.float()).to(table.dtype)
+
+
+def _triangles(at: torch.Tensor, count: torch.Tensor, side: int) -> torch.Tensor:
+    """How much each of `side` places counts for a place among `count` on the same line.
+
+    Args:
+        at (Tensor): [b, s], from 0.
+        count (Tensor): [b, 1]
+        side: of the table.
+
+    Returns:
+        [b, s, side], rows with the sum 1
+    """
+    step = side / count[..., None]
+    centre = (at[..., None] + 0.5) * step
+    apart = (torch.arange(side, device=at.device) + 0.5 - centre).abs()
+    weights = (1 - apart / step.clamp(min=1)).clamp(min=0)
+    return weights / weights.sum(-1, keepdim=True)
 
 
 def masked_patches(

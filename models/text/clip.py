@@ -96,8 +96,9 @@ class CLIPTextModel(TextTower[CLIPTextConfig]):
         end = self.config.eos_token_id
         if end == OLD_END:
             return ids.argmax(-1)  # the highest id of CLIP's vocabulary is the end of a text
-        known = [end] if isinstance(end, int) else end or []
-        here = torch.isin(ids, torch.tensor(known, dtype=ids.dtype, device=ids.device))
+        here = torch.zeros_like(ids, dtype=torch.bool)
+        for known in end if isinstance(end, list) else [end]:
+            here = here | (ids == known)
         # Looking waits for the device, so it is done where that costs nothing.
         if not torch.compiler.is_compiling() and ids.device.type == "cpu":
             missing = (~here.any(-1)).nonzero().flatten().tolist()

@@ -15,7 +15,7 @@ from tfcli.models.configs.siglip2 import Siglip2VisionConfig
 from tfcli.models.errors import ModelError
 from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.linear import linear
-from tfcli.models.layers.patches import image_or_embeds, resized_positions
+from tfcli.models.layers.patches import image_or_embeds, positions_of_shapes
 from tfcli.models.vision.siglip import SiglipVisionTower
 
 
@@ -55,18 +55,32 @@ class Siglip2VisionEmbeddings(nn.Module):
                 f"spatial_shapes has shape {tuple(spatial_shapes.shape)}, expected {(images, 2)}",
                 where="spatial_shapes",
             )
-        table, rows = self.position_embedding.weight, []
-        for height, width in spatial_shapes.tolist():
-            if height < 1 or width < 1 or height * width > patches:
-                raise ModelError(
-                    f"spatial_shapes has an image of {height} x {width} patches, but pixel_values "
-                    f"holds {patches} an image",
-                    where="spatial_shapes",
-                )
-            placed = resized_positions(table, height, width, mode="bilinear", antialias=True)
-            padding = placed[:1].expand(patches - len(placed), -1)
-            rows.append(torch.cat((placed, padding)))
-        return self.patch_embedding(pixel_values.to(table.dtype)) + torch.stack(rows)
+        check_shapes(spatial_shapes, patches)
+        table = self.position_embedding.weight
+        placed = positions_of_shapes(table, spatial_shapes, patches)
+        return self.patch_embedding(pixel_values.to(table.dtype)) + placed
+
+
+def check_shapes(spatial_shapes: torch.Tensor, patches: int) -> None:
+    """Refuse images of no patches, or of more than there are.
+
+    Args:
+        spatial_shapes (Tensor): [b, 2]
+        patches: of a row, padding counted.
+
+    Raises:
+        ModelError: names both numbers.
+    """
+    # Looking waits for the device, so it is done where that costs nothing.
+    if torch.compiler.is_compiling() or spatial_shapes.device.type != "cpu":
+        return
+    for height, width in spatial_shapes.tolist():
+        if height < 1 or width < 1 or height * width > patches:
+            raise ModelError(
+                f"spatial_shapes has an image of {height} x {width} patches, but pixel_values "
+                f"holds {patches} an image",
+                where="spatial_shapes",
+            )
 
 
 class Siglip2VisionModel(SiglipVisionTower[Siglip2VisionConfig]):

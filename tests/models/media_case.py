@@ -45,6 +45,11 @@ class MediaCase:
     tolerance: float = 1e-5
     attention: str = "sdpa"
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Its one head, as `Case` has several."""
+        return (self.task,)
+
 
 def pixels(size: int, channels: int = 3) -> Callable[[torch.Generator, int], Inputs]:
     """Square images of noise."""

@@ -25,7 +25,7 @@ TEXT = {
     "intermediate_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "max_position_embeddings": 16,
+    "max_position_embeddings": 24,
     "projection_dim": 12,
     "bos_token_id": 0,
     "eos_token_id": END,

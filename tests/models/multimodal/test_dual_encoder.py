@@ -81,6 +81,19 @@ def test_what_no_tower_takes_is_refused(case):
 
 
 @every_whole
+def test_earlier_checkpoints_of_a_tower_have_its_prefix_and_counted_positions(case):
+    whole = twin(case, reference(case))
+    for part in (whole.body.text_model, whole.body.vision_model):
+        tower = build(part.config, "embedding")
+        prefix = f"{tower.base()}."
+        stored = {prefix + name: value for name, value in part.state_dict().items()}
+        stored[f"{prefix}embeddings.position_ids"] = torch.arange(9)[None]
+        account = load_weights(tower, stored)
+        assert list(account.skipped) == [f"{prefix}embeddings.position_ids"]
+        assert len(account.loaded) == len(stored) - 1
+
+
+@every_whole
 def test_a_classifier_takes_its_tower_from_the_whole(case):
     """As fine-tuning begins: the tower for texts is skipped, the classifier is new."""
     whole = twin(case, reference(case))
@@ -100,8 +113,8 @@ def test_a_text_ends_where_the_config_says():
         model(input_ids=torch.tensor([[5, 60, 1], [5, 6, 7]]))
     with pytest.raises(ModelError, match="needs input_ids to know where each text ends"):
         model(inputs_embeds=torch.zeros(1, 3, 32))
-    with pytest.raises(ModelError, match="the input has 17 positions, but the model has 16"):
-        model(input_ids=torch.full((1, 17), 60))
+    with pytest.raises(ModelError, match="the input has 25 positions, but the model has 24"):
+        model(input_ids=torch.full((1, 25), 60))
 
 
 def test_several_tokens_may_end_a_text():
