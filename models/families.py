@@ -732,7 +732,7 @@ _TEXT_PARTS = (
         "qwen2_vl_text",
         "Qwen2VLText",
         "decoder",
-        only(DECODER_HEADS, "embedding"),
+        _TOWER,
         "positions of time, height and width",
         config="qwen2_vl:Qwen2VLTextConfig",
         backbone="qwen2_vl:Qwen2VLTextModel",

@@ -39,6 +39,14 @@ VISION = {
     "spatial_merge_size": MERGE,
     "initializer_range": 0.2,
 }
+SETTINGS = {
+    "text_config": TEXT,
+    "vision_config": VISION,
+    "image_token_id": IMAGE,
+    "video_token_id": VIDEO,
+    "vision_start_token_id": START,
+    "vision_end_token_id": END,
+}
 VALUES = 3 * 2 * 4 * 4  # of a patch
 Grid = tuple[int, int, int]
 
@@ -89,20 +97,12 @@ def text(random: torch.Generator, rows: int) -> Inputs:
 
 
 def _qwen2_vl(name: str, inputs: Any, **changes: Any) -> MediaCase:
-    settings = {
-        "text_config": TEXT,
-        "vision_config": VISION,
-        "image_token_id": IMAGE,
-        "video_token_id": VIDEO,
-        "vision_start_token_id": START,
-        "vision_end_token_id": END,
-    }
     return MediaCase(
         f"qwen2_vl-{name}",
         "image-text-to-text",
         "Qwen2VLForConditionalGeneration",
         "Qwen2VLConfig",
-        settings | changes,
+        SETTINGS | changes,
         inputs,
         labels=next_words,
         cached=True,
@@ -120,4 +120,13 @@ CASES = [
     ),
     _qwen2_vl("alike", with_media([[(1, 4, 4)], [(1, 4, 4)]])),
     _qwen2_vl("text", text),
+    MediaCase(
+        "qwen2_vl_text",
+        "embedding",
+        "Qwen2VLTextModel",
+        "Qwen2VLTextConfig",
+        TEXT,
+        text,
+        outputs=("last_hidden_state",),
+    ),
 ]
