@@ -20,7 +20,7 @@ TEXT = {
     "num_key_value_heads": 2,
     "head_dim": 12,
     "max_position_embeddings": 64,
-    "sliding_window": 4,
+    "sliding_window": 3,  # less than an image
     "sliding_window_pattern": 3,
     "query_pre_attn_scalar": 16,
     "initializer_range": 0.2,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.models.media_cases.qwen2_vl import CASES, IMAGE, MERGE, VIDEO, with_media
+from tests.models.media_cases.qwen2_vl import CASES, IMAGE, MERGE, VALUES, VIDEO, with_media
 from tests.models.parity import CACHES, assert_close
 from tests.models.test_media_parity import batch, reference, twin
 from tfcli.models import processor
 from tfcli.models.errors import ModelError
-from tfcli.models.loading import build
+from tfcli.models.loading import build, load_weights
 from tfcli.models.multimodal.mrope import rope_index
 from tfcli.models.registry import read_config
 from tfcli.models.vision.qwen2_vl import layout_of
@@ -157,6 +157,19 @@ def test_where_a_grid_cannot_be_read_frames_are_segments(theirs, case, monkeypat
         monkeypatch.setattr(processor, "can_read", lambda x: False)
         assert layout_of(torch.tensor([[2, 2, 2]]), 8, 2).frames.tolist() == [[0] * 4 + [1] * 4]
         assert_close(ours(**inputs).logits, expected)
+
+
+@pytest.mark.parametrize("grid", [[[2, 4, 6]], [[1, 4, 4], [3, 4, 4]], [[1, 2, 4], [2, 4, 2]]])
+def test_the_tower_alone(theirs, grid):
+    visual = theirs[IMAGES.name].model.visual
+    ours = build(read_config(visual.config.to_dict()), "embedding")
+    load_weights(ours, visual.state_dict())
+    grid = torch.tensor(grid)
+    inputs = {"hidden_states": torch.randn(int(grid.prod(1).sum()), VALUES), "grid_thw": grid}
+    with torch.no_grad():
+        found, expected = ours.eval()(**inputs), visual(**inputs)
+    assert_close(found.last_hidden_state.flatten(0, 1), expected.last_hidden_state)
+    assert_close(found.pooler_output, expected.pooler_output)
 
 
 @pytest.mark.parametrize("case", WHOLE, ids=lambda case: case.name)
