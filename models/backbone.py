@@ -43,6 +43,7 @@ class Backbone(nn.Module, Generic[C]):
             may start at random, and are left out where a task does not use them.
         walk: blocks and linears, for quantization; paths begin at the backbone. A family without
             one cannot be quantized.
+        groups_in_window: tokens that see each other (`groups_of`) do not see past a window.
         packs: several texts can be packed into a row, see `segment_ids`.
         init_cutoff: values of new matrices lie within so many standard deviations; None: anywhere.
 
@@ -63,6 +64,7 @@ class Backbone(nn.Module, Generic[C]):
     optional: ClassVar[tuple[str, ...]] = ()
     # Of the class, or of the object where it follows from the config.
     walk: CalibrationWalk | None = None
+    groups_in_window: ClassVar[bool] = False
     packs: ClassVar[bool] = True
     init_cutoff: float | None = None
 
@@ -124,6 +126,17 @@ class Backbone(nn.Module, Generic[C]):
         """
         return None
 
+    def positions_of(self, context: Context) -> torch.Tensor:
+        """The positions of the new tokens, where the caller gave none.
+
+        Args:
+            context: of the forward pass; its `positions` are counted, [b or 1, s].
+
+        Returns:
+            as `Context.positions`
+        """
+        return context.positions
+
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """Run the blocks.
 
@@ -159,7 +172,13 @@ class Backbone(nn.Module, Generic[C]):
         x = self.embed(**given)
         mask = self.mask_of(options.pop("attention_mask", None), given, x)
         groups = self.groups_of(given, x)
-        return x, begin(x, attention_mask=mask, groups=groups, inputs=given, **options)
+        within = self.groups_in_window
+        context = begin(
+            x, attention_mask=mask, groups=groups, groups_in_window=within, inputs=given, **options
+        )
+        if not context.placed:
+            context.positions = self.positions_of(context)
+        return x, context
 
     def encode(self, **inputs: Any) -> torch.Tensor:
         """Embed, begin and forward: what a tower is called with.

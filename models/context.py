@@ -100,6 +100,8 @@ class Context:
                 chunk=chunk,
                 always=store.always,
                 padding=self.sight.padding,
+                groups=self.sight.groups if self.sight.queries > 1 else None,
+                groups_in_window=self.sight.groups_in_window,
             ),
         )
 
@@ -166,6 +168,7 @@ def begin(
     position_ids: torch.Tensor | None = None,
     segment_ids: torch.Tensor | None = None,
     groups: torch.Tensor | None = None,
+    groups_in_window: bool = False,
     cache: Cache | None = None,
     checkpointing: bool = False,
     output_hidden_states: bool = False,
@@ -182,6 +185,7 @@ def begin(
             are several texts packed together. Texts do not see each other.
         groups (Tensor): int64 [b, s]; tokens of one number of 0 and more see each other whatever
             their order, as those of an image do. -1: none.
+        groups_in_window: they do not see past a layer's window.
         cache: earlier keys and values.
         checkpointing: whether blocks are computed again in the backward pass, if there is one.
         output_hidden_states: record them.
@@ -219,9 +223,13 @@ def begin(
         raise ModelError(
             f"position_ids has shape {tuple(position_ids.shape)}, expected {(batch, length)}"
         )
+    if groups is not None and groups.shape != (batch, length):
+        raise ModelError(
+            f"the groups of tokens have shape {tuple(groups.shape)}, expected {(batch, length)}"
+        )
     return Context(
         positions=position_ids,
-        sight=Sight(length, seen, x.device, padding, segment_ids, groups),
+        sight=Sight(length, seen, x.device, padding, segment_ids, groups, groups_in_window),
         cache=cache,
         # A block that is computed again would add its keys and values to the cache again.
         checkpointing=checkpointing and torch.is_grad_enabled() and cache is None,

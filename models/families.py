@@ -166,8 +166,6 @@ _DECODERS = (
         "windows and positions by layer",
         "norms of queries and keys",
         "both directions",
-        config="gemma3:Gemma3Config",
-        backbone="gemma3:Gemma3Model",
         names={"causal-lm": "Gemma3ForCausalLM"},
     ),
     family("phi3", "Phi3", "decoder", _NO_SPANS, "fused linears", "LongRoPE", "sliding window"),
@@ -1010,6 +1008,17 @@ _VISION = (
         config="siglip2:Siglip2VisionConfig",
         backbone="siglip2:Siglip2VisionModel",
     ),
+    family(
+        "qwen2_vl_vision",
+        "Qwen2VLVision",
+        "vision",
+        _TOWER,
+        "images and videos of any size, as patches",
+        "rotary over rows and columns",
+        config="qwen2_vl:Qwen2VLVisionConfig",
+        backbone="qwen2_vl:Qwen2VLVisionModel",
+        names={"embedding": "Qwen2VisionTransformerPretrainedModel"},
+    ),
 )
 
 _TEXT_TOWERS = (
@@ -1047,6 +1056,18 @@ _TEXT_TOWERS = (
     ),
 )
 
+_TEXT_PARTS = (
+    family(
+        "qwen2_vl_text",
+        "Qwen2VLText",
+        "decoder",
+        _TOWER,
+        "positions of time, height and width",
+        config="qwen2_vl:Qwen2VLTextConfig",
+        backbone="qwen2_vl:Qwen2VLTextModel",
+    ),
+)
+
 _CONTRASTIVE = {"contrastive": f"{_HEADS}.contrastive:Contrastive"}
 _DUAL_ENCODERS = (
     family(
@@ -1076,14 +1097,9 @@ _DUAL_ENCODERS = (
     ),
 )
 
+_ANSWERS_ON_IMAGES = {"image-text-to-text": f"{_HEADS}.image_text_to_text:ImageTextToText"}
 _VISION_LANGUAGE = (
-    family(
-        "llava",
-        "Llava",
-        "vision-language",
-        {"image-text-to-text": f"{_HEADS}.image_text_to_text:ImageTextToText"},
-        "any tower and decoder",
-    ),
+    family("llava", "Llava", "vision-language", _ANSWERS_ON_IMAGES, "any tower and decoder"),
     family(
         "multimodal",
         "Multimodal",
@@ -1092,6 +1108,39 @@ _VISION_LANGUAGE = (
         "any encoders and decoder, put together by tfcli compose",
         config="modular:MultimodalConfig",
         backbone="modular:ModularModel",
+    ),
+    family(
+        "llava_next",
+        "LlavaNext",
+        "vision-language",
+        _ANSWERS_ON_IMAGES,
+        "any tower and decoder",
+        "images of any resolution, in tiles",
+    ),
+    family(
+        "gemma3",
+        "Gemma3",
+        "vision-language",
+        _ANSWERS_ON_IMAGES,
+        "SigLIP and Gemma 3",
+        "patches are pooled",
+        "features of an image see each other",
+    ),
+    family(
+        "paligemma",
+        "PaliGemma",
+        "vision-language",
+        _ANSWERS_ON_IMAGES,
+        "SigLIP and Gemma or Gemma 2",
+        "image and prompt see each other",
+    ),
+    family(
+        "qwen2_vl",
+        "Qwen2VL",
+        "vision-language",
+        _ANSWERS_ON_IMAGES,
+        "images and videos of any size",
+        "positions of time, height and width",
     ),
 )
 
@@ -1106,6 +1155,7 @@ FAMILIES: tuple[Family, ...] = (
     *_FLAGAI,
     *_VISION,
     *_TEXT_TOWERS,
+    *_TEXT_PARTS,
     *_DUAL_ENCODERS,
     *_VISION_LANGUAGE,
 )

@@ -10,7 +10,7 @@ import torch
 from tfcli.models.caches.fixed import FixedSlidingStore, FixedStore
 from tfcli.models.caches.growing import GrowingStore, OffloadedStore
 from tfcli.models.caches.quantized import QuantizedStore, check_settings
-from tfcli.models.caches.recurrent import SourceStore, StateStore
+from tfcli.models.caches.recurrent import ShiftStore, SourceStore, StateStore
 from tfcli.models.caches.sinks import SinkStore
 from tfcli.models.caches.sliding import SlidingStore
 from tfcli.models.caches.stores import Store
@@ -48,6 +48,10 @@ class Dynamic:
         """A store of a recurrent layer's or a convolution's state."""
         return StateStore()
 
+    def shift(self) -> ShiftStore:
+        """A store of how far positions are from the number of tokens."""
+        return ShiftStore()
+
     def source(self) -> SourceStore:
         """A store of keys and values of the encoder's states."""
         return SourceStore()
@@ -78,6 +82,9 @@ class Static(Dynamic):
 
     def state(self) -> StateStore:
         return StateStore(fixed=True)
+
+    def shift(self) -> ShiftStore:
+        return ShiftStore(fixed=True)
 
 
 @dataclass(frozen=True)

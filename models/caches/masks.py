@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from tfcli.models.errors import ModelError
-from tfcli.models.layers.masks import AttentionMask, open_empty_rows
+from tfcli.models.layers.masks import AttentionMask, open_empty_rows, with_groups
 
 
 def placed_mask(
@@ -17,6 +17,8 @@ def placed_mask(
     chunk: int | None = None,
     always: int = 0,
     padding: torch.Tensor | None = None,
+    groups: torch.Tensor | None = None,
+    groups_in_window: bool = False,
 ) -> AttentionMask:
     """A decoder's mask from places alone; see `Sight.causal`.
 
@@ -27,20 +29,42 @@ def placed_mask(
         chunk: a query sees only keys of its own stretch of so many positions.
         always: so many positions of the beginning are seen from everywhere.
         padding (Tensor): [b, any] of 0/1 over places, or None where nothing is padded.
+        groups (Tensor): int [b, q], of the queries; see `Sight`.
+        groups_in_window: see `Rule`.
     """
+    own = None if groups is None else groups[:, None, :, None]
+    theirs = None if groups is None else _groups_of_keys(groups, query_at, key_at)[:, None, None]
     query_at = query_at[:, None]
-    seen = torch.ones_like(key_at, dtype=torch.bool)
+    seen = query_at >= key_at
+    if groups_in_window:
+        seen = with_groups(seen, own, theirs)
     if window is not None:
         seen = seen & (query_at - key_at < window)
     if chunk is not None:
         seen = seen & (query_at // chunk == key_at // chunk)
     if always:
-        seen = seen | (key_at < always)
-    visible = (seen & (query_at >= key_at) & (key_at >= 0))[None, None]
+        seen = seen | ((key_at < always) & (query_at >= key_at))
+    if not groups_in_window:
+        seen = with_groups(seen, own, theirs)
+    visible = seen & (key_at >= 0)
+    visible = visible[None, None] if visible.ndim == 2 else visible
     if padding is None:
         return AttentionMask(visible)
     shown = padding.index_select(1, key_at.clamp(min=0)).bool()
     return AttentionMask(open_empty_rows(visible & shown[:, None, None]))
+
+
+def _groups_of_keys(
+    groups: torch.Tensor, query_at: torch.Tensor, key_at: torch.Tensor
+) -> torch.Tensor:
+    """Numbers of the keys' groups, [b, k]: -1 for those of earlier passes, and of empty places.
+
+    Arguments are those of `placed_mask`.
+    """
+    new = key_at - query_at[0]
+    is_new = (new >= 0) & (new < len(query_at))
+    found = groups.index_select(1, new.clamp(0, len(query_at) - 1))
+    return found.masked_fill(~is_new, -1)
 
 
 def widened(attention_mask: torch.Tensor | None, batch: int, capacity: int) -> torch.Tensor | None:

@@ -105,6 +105,20 @@ def _is_part(x: torch.Tensor) -> bool:
     return x.untyped_storage().nbytes() > x.nbytes
 
 
+class ShiftStore(StateStore):
+    """How far the positions of a text's tokens are from their number, since its media.
+
+    Tensors: `shift`, int64 [b, 1]; `since`, int64 [b, 1], how many positions there were then.
+    """
+
+    form = "a shift of positions"
+
+    def why_not(self, length: int, past: int) -> str | None:
+        if not self.state or length == 0 or length >= int(self.state["since"].max()):
+            return None
+        return "the positions within what came with media are not kept"
+
+
 class SourceStore(Store):
     """Keys and values that a layer made of the encoder's states: made once, and never longer."""
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from tfcli.models.config import require, require_activation
-from tfcli.models.configs.multimodal import VisionLanguageConfig
+from tfcli.models.configs.multimodal import VisionLanguageConfig, tie_as_the_text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,18 @@ class LlavaConfig(VisionLanguageConfig):
 
     model_type: ClassVar[str] = "llava"
     aliases: ClassVar[dict[str, str]] = {"image_token_index": "image_token_id"}
+
+    whole_parts: ClassVar[dict[str, dict[str, Any]]] = {
+        "vision_config": {
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "image_size": 336,
+            "patch_size": 14,
+            "projection_dim": 768,
+        }
+    }
 
     image_token_id: int = 32000
     image_seq_length: int = 576
@@ -25,13 +37,7 @@ class LlavaConfig(VisionLanguageConfig):
 
     @classmethod
     def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:
-        for field in cls.nested:  # both are there by default
-            data.setdefault(field, {})
-        text = data["text_config"]
-        if isinstance(text, dict) and text.get("tie_word_embeddings") and text.get("model_type"):
-            # Earlier checkpoints say so of the part.
-            data["tie_word_embeddings"] = data.get("tie_word_embeddings") or True
-        return data
+        return tie_as_the_text(super().read_keys(data), cls.nested["text_config"])
 
     @property
     def image_token(self) -> int:

@@ -6,7 +6,7 @@ transformers 5 keeps everything in `rope_parameters`; older files have `rope_the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfcli.models.config import WHERE, require
@@ -163,12 +163,13 @@ def write_layer_rope(
     return written
 
 
-def check_rope(rope: dict[str, Any], head_dim: int) -> None:
+def check_rope(rope: dict[str, Any], head_dim: int, *, further: Sequence[str] = ()) -> None:
     """Refuse rotary settings that `layers/rotary.py` cannot compute.
 
     Args:
         rope: from `read_rope`.
         head_dim: width of a head, or of the part of it that is turned.
+        further: keys that the family has beside those of all.
     """
     rope_type = rope["rope_type"]
     if rope_type not in tuple(REQUIRED):  # a file may have a list here, which has no hash
@@ -178,11 +179,11 @@ def check_rope(rope: dict[str, Any], head_dim: int) -> None:
             fix=hint(str(rope_type), REQUIRED),
         )
     for key in rope:
-        if key not in _KNOWN:
+        if key not in (*_KNOWN, *further):
             raise ModelError(
                 f"rope_parameters.{key} is not supported",
                 where=f"{WHERE}, key rope_parameters.{key}",
-                fix=hint(key, _KNOWN),
+                fix=hint(key, (*_KNOWN, *further)),
             )
     for key in REQUIRED[rope_type]:
         require(key in rope, f"rope_parameters.{key}", f"is required by rope_type {rope_type}")
@@ -211,3 +212,21 @@ def check_rope(rope: dict[str, Any], head_dim: int) -> None:
             "rope_parameters.high_freq_factor",
             "must be above low_freq_factor",
         )
+
+
+def check_sections(sections: Any, width: int) -> None:
+    """Refuse sections of M-RoPE that do not share out a head; see `Rotary`.
+
+    Args:
+        sections: pairs that turn by the time, the height and the width.
+        width: of a head, or of the part of it that is turned.
+    """
+    key = "rope_parameters.mrope_section"
+    counts = isinstance(sections, list) and len(sections) == 3
+    counts = counts and all(type(count) is int and count >= 0 for count in sections)
+    require(counts, key, f"must be three numbers of pairs, not {sections!r}")
+    require(
+        sum(sections) == width // 2,
+        key,
+        f"is {sections}, {sum(sections)} pairs in all, but a head of {width} has {width // 2}",
+    )

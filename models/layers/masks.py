@@ -49,6 +49,7 @@ class Rule:
         segments (Tensor): [b, keys]; texts do not see each other.
         groups (Tensor): [b, keys]; tokens of one number, 0 or more, see each other whatever order,
             window and chunk say.
+        groups_in_window: they do whatever order says, but not past the window or the chunk.
     """
 
     queries: int
@@ -62,19 +63,22 @@ class Rule:
     padding: torch.Tensor | None = None
     segments: torch.Tensor | None = None
     groups: torch.Tensor | None = None
+    groups_in_window: bool = False
 
     def allows(self, query: Place, key: Place, real: torch.Tensor | None) -> torch.Tensor:
         """Whether a query may see a key, which is `real` or padding. bool, as they broadcast."""
         distance = query.at - key.at
         seen = distance >= 0 if self.causal else torch.ones_like(distance, dtype=torch.bool)
+        if self.groups_in_window:
+            seen = with_groups(seen, query.group, key.group)
         if self.window is not None:
             seen = seen & (distance < self.window)
         if self.radius is not None:
             seen = seen & (distance.abs() <= self.radius)
         if query.stretch is not None and key.stretch is not None:
             seen = seen & (query.stretch == key.stretch)
-        if query.group is not None and key.group is not None:
-            seen = seen | ((query.group == key.group) & (query.group >= 0))
+        if not self.groups_in_window:
+            seen = with_groups(seen, query.group, key.group)
         if query.segment is not None and key.segment is not None:
             seen = seen & (query.segment == key.segment)
         return seen if real is None else seen & real
@@ -121,6 +125,21 @@ class Rule:
         each_row = (self.padding, self.segments, self.groups)
         given = [each for each in each_row if each is not None]
         return given[0].shape[0] if given else None
+
+
+def with_groups(
+    seen: torch.Tensor, query_group: torch.Tensor | None, key_group: torch.Tensor | None
+) -> torch.Tensor:
+    """What is seen, and what is of the query's own group; bool, as they broadcast.
+
+    Args:
+        seen (Tensor): bool
+        query_group (Tensor): number of the query's group, -1 for none; None: there are no groups.
+        key_group (Tensor): the same of the key.
+    """
+    if query_group is None or key_group is None:
+        return seen
+    return seen | ((query_group == key_group) & (query_group >= 0))
 
 
 class AttentionMask:
@@ -233,6 +252,7 @@ class Sight:
         groups (Tensor): int [b, queries]; new tokens of an equal number, 0 or more, see each other
             in both directions, whatever order and window say (an image's, a prefix's); -1 for a
             token of none. None where there are none. A group lies within one forward pass.
+        groups_in_window: see `Rule`.
     """
 
     def __init__(
@@ -243,6 +263,7 @@ class Sight:
         padding: torch.Tensor | None = None,
         segments: torch.Tensor | None = None,
         groups: torch.Tensor | None = None,
+        groups_in_window: bool = False,
     ) -> None:
         self.queries = queries
         self.past = past
@@ -250,6 +271,7 @@ class Sight:
         self.padding = padding
         self.segments = segments
         self.groups = groups
+        self.groups_in_window = groups_in_window
         self._made: dict[Any, AttentionMask] = {}
 
     def causal(
@@ -305,6 +327,7 @@ class Sight:
                 padding=None if self.padding is None else self.padding[:, -keys:],
                 segments=self.segments,
                 groups=groups,
+                groups_in_window=self.groups_in_window,
             )
         )
 

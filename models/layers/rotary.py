@@ -176,6 +176,26 @@ class Rotary:
         )
 
 
+class AxialRotary(Rotary):
+    """Turns by the row and the column of a patch: a half of the pairs each, of equal frequencies.
+
+    Args:
+        theta: base of the frequencies.
+        head_dim: width of a head, a multiple of 4.
+    """
+
+    def __init__(self, theta: float, head_dim: int) -> None:
+        rope = {"rope_type": "default", "rope_theta": theta}
+        super().__init__(rope, head_dim // 2, max_position_embeddings=1)
+
+    def __call__(self, position_ids: torch.Tensor, dtype: torch.dtype) -> Rotation:
+        """position_ids (Tensor): [b or 1, 2, s], rows and columns; see `Rotary.__call__`."""
+        at = position_ids.transpose(1, 2)[:, None, ..., None].float()
+        angles = (at * self.frequencies(position_ids)).flatten(-2)
+        cos, sin = angles.cos(), angles.sin()
+        return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
+
+
 def numbers_of(sections: Sequence[int], width: int, interleaved: bool) -> tuple[int, ...]:
     """Which number of a position each pair of a head turns by: 0 time, 1 height, 2 width.
 

@@ -12,70 +12,104 @@ from tfcli.models.config import BaseConfig
 from tfcli.models.configs.multimodal import VisionLanguageConfig
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
+from tfcli.models.rules import OldName, Rename
+from tfcli.models.vision.tower import VisionBackbone
 
 V = TypeVar("V", bound=VisionLanguageConfig)
+
+
+# Checkpoints of LLaVA and its descendants have the names that these models had before transformers
+# 4.52, and transformers 5 still writes them.
+_BESIDE = r"(?=vision_tower\.|multi_modal_projector\.|image_newline$)"
+LLAVA_NAMES = (
+    Rename(r"^lm_head\.", "language_model.lm_head."),
+    Rename(r"^model\.language_model\.", "language_model.model."),
+    Rename(rf"^model\.{_BESIDE}", ""),
+    OldName(r"^model\.language_model\.", "language_model.model."),
+    OldName(rf"^model\.{_BESIDE}", ""),
+    OldName(r"^lm_head\.", "language_model.lm_head."),
+    OldName(r"^vision_tower\.vision_model\.", "vision_tower."),
+)
 
 
 class VisionLanguage(Backbone[V]):
     """A tower for images, and a language model. A family says what makes features of its states.
 
     Images come with the prompt only: while a text is continued with a cache there are none.
+
+    Class attributes:
+        pixels: medium -> the input that it comes as. Its features can be given in place of that,
+            as `<medium>_features`.
     """
 
-    inputs = ("pixel_values", "image_features")
+    pixels: ClassVar[dict[str, str]] = {"image": "pixel_values"}
+    inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "image_features")
     parts: ClassVar[dict[str, str]] = {
         "vision_tower": "vision_config",
         "language_model": "text_config",
     }
 
+    vision_tower: VisionBackbone[Any]
+    language_model: Backbone[Any]
+
     def __init__(self, config: V, attention: str = "sdpa") -> None:
         super().__init__(config, attention)
-        self.vision_tower = self.make_part("vision_config")
-        self.language_model = self.make_part("text_config")
+        for name, field in self.parts.items():
+            self.add_module(name, self.make_part(field))
 
-    def features(self, inputs: Mapping[str, Any]) -> torch.Tensor:
-        """Features of all images, in their order: [n, d], d of the language model.
+    def features(self, inputs: Mapping[str, Any], medium: str) -> torch.Tensor:
+        """Features of all images, in their order: [..., d], d of the language model.
 
         Args:
-            inputs: of the forward pass; has `pixel_values`.
+            inputs: of the forward pass; has what the medium comes as.
+            medium: one of `pixels`.
         """
         raise TypeError(f"{type(self).__name__} defines no features")
 
     def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        if inputs.get("pixel_values") is None:
-            return inputs
-        if inputs.get("image_features") is not None:
-            raise ModelError("give one of pixel_values and image_features, not both")
-        return {**inputs, "image_features": self.features(inputs)}
+        made = dict(inputs)
+        for medium, name in self.pixels.items():
+            if inputs.get(name) is None or len(inputs[name]) == 0:
+                continue
+            if inputs.get(f"{medium}_features") is not None:
+                raise ModelError(f"give one of {name} and {medium}_features, not both")
+            made[f"{medium}_features"] = self.features(inputs, medium)
+        return made
 
     def embed(
         self,
         *,
         input_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
         **inputs: Any,
     ) -> torch.Tensor:
-        """Embed tokens, and put features in the places of image tokens.
+        """Embed tokens, and put features in the places of the tokens that stand for them.
 
         Args:
             input_ids (Tensor): [b, s]
             inputs_embeds (Tensor): [b, s, d], in place of input_ids, without images.
-            image_features (Tensor): [n, d], as many as there are image tokens.
+            inputs: `image_features` [..., d], as many as there are image tokens, and the same of
+                other media.
 
         Returns:
             [b, s, d]
 
         Raises:
-            ModelError: features and image tokens differ in number.
+            ModelError: features and their tokens differ in number.
         """
-        if image_features is None:
+        given = {m: inputs[f"{m}_features"] for m in self.pixels if f"{m}_features" in inputs}
+        if not given:
             return self.language_model.embed(input_ids=input_ids, inputs_embeds=inputs_embeds)
         if input_ids is None:
             raise ModelError("images go with input_ids, which say where they are")
-        places = input_ids == self.config.image_token
-        x = self.language_model.embed(input_ids=input_ids.masked_fill(places, 0))
-        return put_features(x, places, image_features, "image")
+        places = {medium: input_ids == self.config.media_tokens[medium] for medium in given}
+        words = input_ids
+        for each in places.values():  # their ids may have no row in the table
+            words = words.masked_fill(each, 0)
+        x = self.language_model.embed(input_ids=words)
+        for medium, features in given.items():
+            x = put_features(x, places[medium], features.flatten(0, -2), medium)
+        return x
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
@@ -135,3 +169,16 @@ def put_features(
                 fix="prepare text and media with one call of the model's processor",
             )
     return x.masked_scatter(places[..., None], features.to(x))
+
+
+def runs_of(marked: torch.Tensor) -> torch.Tensor:
+    """Numbers of the runs of marked places in each row; see `Backbone.groups_of`.
+
+    Args:
+        marked (Tensor): bool [b, s]
+
+    Returns:
+        int64 [b, s], -1 where nothing is marked
+    """
+    before = torch.nn.functional.pad(marked[:, :-1], (1, 0), value=False)
+    return ((marked & ~before).long().cumsum(-1) - 1).masked_fill(~marked, -1)

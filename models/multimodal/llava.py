@@ -14,8 +14,7 @@ from torch import nn
 from tfcli.models.configs.llava import LlavaConfig
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.linear import linear
-from tfcli.models.multimodal.composite import VisionLanguage
-from tfcli.models.rules import OldName, Rename
+from tfcli.models.multimodal.composite import LLAVA_NAMES, VisionLanguage
 
 
 class LlavaProjector(nn.Module):
@@ -37,30 +36,23 @@ class LlavaProjector(nn.Module):
 class LlavaModel(VisionLanguage[LlavaConfig]):
     """A vision tower, a projector, a language model."""
 
-    # Checkpoints have the names that these models had before transformers 4.52, and transformers
-    # 5 still writes them.
-    rules = (
-        Rename(r"^lm_head\.", "language_model.lm_head."),
-        Rename(r"^model\.language_model\.", "language_model.model."),
-        Rename(r"^model\.(?=vision_tower\.|multi_modal_projector\.)", ""),
-        OldName(r"^model\.language_model\.", "language_model.model."),
-        OldName(r"^model\.(?=vision_tower\.|multi_modal_projector\.)", ""),
-        OldName(r"^lm_head\.", "language_model.lm_head."),
-        OldName(r"^vision_tower\.vision_model\.", "vision_tower."),
-    )
+    rules = LLAVA_NAMES
 
     def __init__(self, config: LlavaConfig, attention: str = "sdpa") -> None:
         super().__init__(config, attention)
         self.multi_modal_projector = LlavaProjector(config)
 
-    def features(self, inputs: Mapping[str, Any]) -> torch.Tensor:
+    def features(self, inputs: Mapping[str, Any], medium: str) -> torch.Tensor:
         """All images' features, one after the other: [n, d]"""
         return self.projected(inputs["pixel_values"]).flatten(0, 1)
 
     def projected(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """pixel_values (Tensor): [images, c, h, w] -> [images, patches, d]"""
-        config = self.config
         states = self.vision_tower.states({"pixel_values": pixel_values})
-        first = 1 if config.vision_feature_select_strategy == "default" else 0
-        chosen = [states[layer][:, first:] for layer in config.feature_layers]
+        chosen = [states[layer][:, self.first :] for layer in self.config.feature_layers]
         return self.multi_modal_projector(torch.cat(chosen, dim=-1))
+
+    @property
+    def first(self) -> int:
+        """How many of a tower's states are taken away: one that stands for the whole image."""
+        return 1 if self.config.vision_feature_select_strategy == "default" else 0

@@ -28,6 +28,7 @@ class MediaCase:
         cached: a text is continued with a cache; the media go with its beginning.
         hidden_states: whether both record the states of each layer alike.
         tolerance: how far outputs may be apart, relative to the largest.
+        attention: the backend of theirs.
     """
 
     name: str
@@ -42,6 +43,7 @@ class MediaCase:
     cached: bool = False
     hidden_states: bool = True
     tolerance: float = 1e-5
+    attention: str = "sdpa"
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -29,11 +29,9 @@ SPLIT = {
 """Family -> an output linear, and the name of its attention."""
 FUSED = ("gpt2", "gpt_neox", "bloom", "falcon", "codegen", "phi3", "modernbert", "gpt_bigcode")
 OTHER = ("olmo2", "gpt_oss", "deepseek_v3", "convbert", "t5", "olmoe")
-ATTENDS = [
-    name
-    for name in TEXT
-    if isinstance(FIRST.get(name), Case) and name not in ("mamba", "mamba2", "rwkv")
-]
+RECURRENT = ("mamba", "mamba2", "rwkv")
+# Not the towers for texts, whose cases are those of media.
+ATTENDS = [n for n in TEXT if isinstance(FIRST.get(n), Case) and n not in RECURRENT]
 
 
 def made(model_type: str):

@@ -29,7 +29,8 @@ def reference(case: MediaCase) -> nn.Module:
     """The transformers model, in eval mode; biases and norms are moved off 0 and 1."""
     torch.manual_seed(0)
     config = getattr(transformers, case.config)(**case.settings)
-    model = getattr(transformers, case.model)._from_config(config, attn_implementation="sdpa")
+    their_class = getattr(transformers, case.model)
+    model = their_class._from_config(config, attn_implementation=case.attention)
     with torch.no_grad():
         for value in model.parameters():
             if value.ndim == 1 or bool((value == value.flatten()[0]).all()):
@@ -109,7 +110,10 @@ def test_a_cache_gives_what_one_pass_gives(case):
     ids, cache = inputs["input_ids"], ours.make_cache()
     with torch.no_grad():
         whole = ours(**inputs).logits
-        prompt = {**inputs, "input_ids": ids[:, :-3]}
+        prompt = {
+            name: value[:, :-3] if value.shape == ids.shape else value
+            for name, value in inputs.items()
+        }
         steps = [ours(**prompt, cache=cache).logits]
         for at in range(ids.shape[1] - 3, ids.shape[1]):
             steps.append(ours(input_ids=ids[:, at : at + 1], cache=cache).logits)
@@ -122,10 +126,12 @@ def test_what_transformers_saves_loads_here_and_the_reverse(case, tmp_path):
     theirs.save_pretrained(tmp_path / "theirs")
     ours = load_model(tmp_path / "theirs", task=case.task).eval()
     save_model(ours, tmp_path / "ours")
-    again = getattr(transformers, case.model).from_pretrained(tmp_path / "ours").eval()
+    again = getattr(transformers, case.model).from_pretrained(
+        tmp_path / "ours", attn_implementation=case.attention
+    )
     inputs = batch(case)
     with torch.no_grad():
-        expected, actual, returned = theirs(**inputs), ours(**inputs), again(**inputs)
+        expected, actual, returned = theirs(**inputs), ours(**inputs), again.eval()(**inputs)
     for name in case.outputs:
         if isinstance(expected[name], torch.Tensor):
             assert_close(actual[name], expected[name], case.tolerance)

@@ -11,6 +11,7 @@ from tests.models.cases import decoders, earlier, encoders, hybrids, mixtures, r
 from tests.models.media_case import MediaCase
 from tests.models.media_cases import CASES as MEDIA
 from tests.models.media_cases.llava import CLIP, IMAGE, LLAMA
+from tests.models.media_cases.qwen2_vl import SETTINGS as QWEN2_VL
 from tfcli.models.families import ROOMS
 from tfcli.models.loading import build, initialize
 from tfcli.models.model import Model
@@ -31,6 +32,8 @@ OWN: dict[str, dict[str, Any]] = {
         "max_sequence_length": 32,
         "initializer_range": 0.2,
     },
+    # transformers has it, but no class of it by a name of its own.
+    "qwen2_vl_vision": QWEN2_VL["vision_config"],
     "multimodal": {
         "text_config": LLAMA,
         "encoders": {"vision": {"encoder_config": CLIP, "token_id": IMAGE}},

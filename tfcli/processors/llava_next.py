@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfcli.models.multimodal.anyres import best_resolution
 from tfcli.processors.features import Features
-from tfcli.processors.images.tiles import best_resolution
 from tfcli.processors.llava import LlavaProcessor
 
 

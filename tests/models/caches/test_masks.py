@@ -23,6 +23,19 @@ def test_places_that_follow_each_other_have_the_usual_mask():
         assert rows([5, 6, 7], list(range(8)), **limits) == usual
 
 
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize("limits", [{}, {"window": 2}, {"chunk": 4}], ids=str)
+def test_places_that_follow_each_other_have_the_usual_groups(limits, within):
+    groups = torch.tensor([[-1, 0, 0, 0, 1, 1]])
+    sight = Sight(6, 2, torch.device("cpu"), groups=groups, groups_in_window=within)
+    usual = sight.causal(2, **limits).visible(6, 8, torch.device("cpu"))
+    at = torch.arange(10)
+    found = placed_mask(at[2:8], at, groups=groups, groups_in_window=within, **limits)
+    seen = found.visible(6, 10, torch.device("cpu"))
+    assert torch.equal(seen[..., :8], usual)
+    assert not seen[..., 8:].any()  # room for what is still to come
+
+
 def test_places_of_a_ring_and_places_with_nothing_yet():
     assert rows([6], [6, 4, 5]) == ["xxx"]
     assert rows([1, 2], [-2, -1, 0, 1, 2], window=2) == ["..xx.", "...xx"]

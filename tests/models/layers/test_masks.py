@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import Gemma3TextConfig
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.models.gemma3.modeling_gemma3 import create_masks_for_vision_model
 
 from tfcli.models.layers.masks import (
     AttentionMask,
@@ -134,8 +135,9 @@ def test_groups_of_a_later_call_leave_what_a_cache_holds_alone():
     assert not Sight(1, 4, CPU, groups=groups[:, :1]).causal(4).limited  # one token sees it all
 
 
-def test_groups_equal_theirs():
-    """The masks of Gemma 3's images, as transformers makes them."""
+@pytest.mark.parametrize("within", [False, True], ids=["past windows", "within windows"])
+def test_groups_equal_theirs(within):
+    """The masks of PaliGemma's prefixes and of Gemma 3's images, as transformers makes them."""
     config = Gemma3TextConfig(sliding_window=3, attn_implementation="eager", num_hidden_layers=1)
     groups = torch.tensor([[-1, 0, 0, 0, 0, 0, -1, 1, 1], [-1, -1, -1, 0, 0, 0, 0, -1, -1]])
     padding = torch.tensor([[1] * 9, [0, 0] + [1] * 7])
@@ -146,23 +148,28 @@ def test_groups_equal_theirs():
         "past_key_values": None,
         "block_sequence_ids": groups,
     }
-    sight, real = Sight(9, 0, CPU, padding, groups=groups), padding.bool()
-    for ours, make in (
-        (sight.causal(), create_causal_mask),
-        (sight.causal(window=3), create_sliding_window_causal_mask),
-    ):
-        theirs = make(**given)[:, 0] == 0
+    sight = Sight(9, 0, CPU, padding, groups=groups, groups_in_window=within)
+    if within:
+        masks = create_masks_for_vision_model(position_ids=None, **given)
+        expected = [masks["full_attention"], masks["sliding_attention"]]
+    else:
+        expected = [create_causal_mask(**given), create_sliding_window_causal_mask(**given)]
+    real = padding.bool()
+    for ours, matrix in zip((sight.causal(), sight.causal(window=3)), expected, strict=True):
+        theirs = matrix[:, 0] == 0
         assert torch.equal(ours.visible(9, 9, CPU)[:, 0][real], theirs[real])
 
 
+@pytest.mark.parametrize("within", [False, True])
 @pytest.mark.parametrize("kept", [0, 3])
 @pytest.mark.parametrize("limits", [{}, {"window": 4}, {"chunk": 4}], ids=str)
-def test_the_rule_asked_one_by_one_is_the_rule_written_out(kept, limits):
+def test_the_rule_asked_one_by_one_is_the_rule_written_out(kept, limits, within):
     """flex_attention asks for a pair at a time; queries that see nothing get zeros there."""
     draw = torch.Generator().manual_seed(0)
     padding = torch.tensor([[0] * 2 + [1] * (kept + 4), [1] * (kept + 6)])
     groups = torch.randint(-1, 2, (2, 6), generator=draw)
-    mask = Sight(6, kept, CPU, padding, groups=groups).causal(kept, **limits)
+    sight = Sight(6, kept, CPU, padding, groups=groups, groups_in_window=within)
+    mask = sight.causal(kept, **limits)
     matrix, ask = mask.visible(6, kept + 6, CPU), mask.rule.mask_mod()
     numbers = [torch.arange(n) for n in (2, 6, kept + 6)]
     b, q, k = torch.meshgrid(*numbers, indexing="ij")

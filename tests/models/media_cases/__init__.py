@@ -1,4 +1,24 @@
 from tests.models.media_case import MediaCase
-from tests.models.media_cases import clip, llava, siglip, siglip2, vit
+from tests.models.media_cases import (
+    clip,
+    gemma3,
+    llava,
+    llava_next,
+    paligemma,
+    qwen2_vl,
+    siglip,
+    siglip2,
+    vit,
+)
 
-CASES: list[MediaCase] = [*llava.CASES, *clip.CASES, *siglip.CASES, *siglip2.CASES, *vit.CASES]
+CASES: list[MediaCase] = [
+    *llava.CASES,
+    *clip.CASES,
+    *siglip.CASES,
+    *siglip2.CASES,
+    *vit.CASES,
+    *llava_next.CASES,
+    *gemma3.CASES,
+    *paligemma.CASES,
+    *qwen2_vl.CASES,
+]

@@ -14,10 +14,10 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import (
 )
 
 from tfcli.errors import WorkError
+from tfcli.models.multimodal.anyres import best_resolution
 from tfcli.processors.images.qwen2_vl import Qwen2VLImageProcessor, within_pixels
 from tfcli.processors.images.siglip2 import fitting_size
 from tfcli.processors.images.size import Size, exact, read_size, resized
-from tfcli.processors.images.tiles import best_resolution
 
 
 @pytest.fixture(scope="module")

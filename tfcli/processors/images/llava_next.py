@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tfcli.errors import WorkError
+from tfcli.models.multimodal.anyres import best_resolution
 from tfcli.processors.features import Features
 from tfcli.processors.images.clip import CLIPImageProcessor
 from tfcli.processors.images.pad import pad_around, pad_first
@@ -17,7 +18,7 @@ from tfcli.processors.images.processor import ImageProcessor, stacked, steps_of_
 from tfcli.processors.images.resize import resize
 from tfcli.processors.images.settings import ImageSettings
 from tfcli.processors.images.size import Pair, check_made
-from tfcli.processors.images.tiles import best_resolution, cut_tiles, fitted
+from tfcli.processors.images.tiles import cut_tiles, fitted
 
 
 @dataclass(frozen=True, kw_only=True)

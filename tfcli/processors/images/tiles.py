@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from torch import Tensor
 
 from tfcli.errors import WorkError
 from tfcli.limits import MAX_TILES
 from tfcli.processors.images.size import Pair
-
-
-def best_resolution(height: int, width: int, choices: Sequence[Pair]) -> Pair:
-    """The resolution in which most of an image's pixels survive; of equals, the smallest.
-
-    Args:
-        height, width: of the image.
-        choices: heights and widths.
-    """
-
-    def quality(choice: Pair) -> tuple[int, int]:
-        scale = min(choice[1] / width, choice[0] / height)
-        kept = min(int(width * scale) * int(height * scale), height * width)
-        return kept, kept - choice[0] * choice[1]
-
-    return max(choices, key=quality)
 
 
 def fitted(height: int, width: int, target: Pair) -> Pair:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfcli.models.configs.gemma3 import Gemma3Config
+from tfcli.models.configs.gemma3_text import Gemma3TextConfig
 from tfcli.models.layers.norms import OffsetRMSNorm
 from tfcli.models.layers.rotary import Rotary
 from tfcli.models.text.gemma2 import Gemma2Model
 
 
-class Gemma3Model(Gemma2Model):
+class Gemma3TextModel(Gemma2Model):
     """Gemma 2's body with two sets of positions and norms on queries and keys."""
 
-    config: Gemma3Config
+    config: Gemma3TextConfig
 
     def make_rotary(self) -> dict[str, Rotary]:
         """See `LlamaModel.make_rotary`."""
