@@ -1,4 +1,4 @@
 from tests.models.media_case import MediaCase
-from tests.models.media_cases import llava
+from tests.models.media_cases import llava, whisper
 
-CASES: list[MediaCase] = [*llava.CASES]
+CASES: list[MediaCase] = [*llava.CASES, *whisper.CASES]
