@@ -638,6 +638,23 @@ _AUDIO = (
         "windows of 30 seconds",
         "convolutions over spectrograms",
         "SpecAugment",
+        aliases={"WhisperModel": "speech-seq2seq"},
+    ),
+    family(
+        "wav2vec2",
+        "Wav2Vec2",
+        "audio",
+        {
+            "ctc": f"{_HEADS}.ctc:CTC",
+            "audio-classification": f"{_HEADS}.audio_classification:AudioClassification",
+            "embedding": f"{_HEADS}.embedding:Embedding",
+        },
+        "convolutions over waves",
+        "convolved positions",
+        "SpecAugment",
+        names={"audio-classification": "Wav2Vec2ForSequenceClassification"},
+        # The quantizer and its loss are not built.
+        aliases={"Wav2Vec2ForPreTraining": "embedding"},
     ),
 )
 
