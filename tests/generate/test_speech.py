@@ -64,18 +64,14 @@ def their_transcript(theirs, features, new=20, **options):
 
 
 def our_windows(ours, theirs, features, new=20, language=None, task=None, timestamps=False):
-    said = {
-        key: value for key, value in theirs.generation_config.to_dict().items() if value is not None
-    }
+    said = theirs.generation_config.to_diff_dict()
     speech = read_speech_settings(said, ours.config)
     language, task = speech.chosen(language, task, timestamps=timestamps)
     begin = speech.begin_ids(
         language,
         task,
         timestamps=timestamps,
-        detect=lambda: language_heard(
-            ours, features, speech.start, list(speech.languages.values())
-        ),
+        detect=lambda: language_heard(ours, features, START, list(speech.languages.values())),
     )
     said.pop("forced_decoder_ids", None)
     settings = read_settings(said, ours.config)

@@ -112,14 +112,8 @@ def transcribe(
     )
     if timestamps:
         assert speech.no_timestamps is not None
-        rules.append(
-            timed(
-                speech.no_timestamps,
-                min(stop, default=speech.no_timestamps),
-                len(begin),
-                speech.max_initial_timestamp,
-            )
-        )
+        eos = min(stop, default=speech.no_timestamps)
+        rules.append(timed(speech.no_timestamps, eos, len(begin), speech.max_initial_timestamp))
     first_time = config.vocab_size if speech.first_time is None else speech.first_time
     seek, total = 0, features.shape[-1]
     while seek < total:
@@ -192,10 +186,8 @@ def cut(
         ends[-1] += 1  # both times stay: they show that something follows
     found = []
     for start, end in zip([0, *ends], ends, strict=False):
-        both = end == ends[-1] and not alone
-        found.append(
-            Segment(seconds(ids[start]), seconds(ids[end - 1 - both]), list(ids[start:end]))
-        )
+        last = end - 2 if end == ends[-1] and not alone else end - 1
+        found.append(Segment(seconds(ids[start]), seconds(ids[last]), list(ids[start:end])))
     moved = frames if alone else (ids[ends[-1] - 2] - first_time) * FRAMES
     return found, moved
 

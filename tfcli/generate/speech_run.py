@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
+import torch
+
 from tfcli.checkpoints.beside import load_generation_config
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import open_model
@@ -18,10 +20,12 @@ from tfcli.generate.spec import GenerateResult, GenerateSpec, SpokenPart, shown_
 from tfcli.generate.speech import Segment, Window, language_heard, transcribe
 from tfcli.generate.speech_settings import read_speech_settings
 from tfcli.generate.tasks import SPOKEN, speech_task
+from tfcli.models.configs.wav2vec2 import Wav2Vec2Config
 from tfcli.models.configs.whisper import WhisperConfig
 from tfcli.models.heads.speech_seq2seq import SpeechSeq2Seq
 from tfcli.models.model import Model
-from tfcli.processors.audio.speech import WhisperProcessor
+from tfcli.processors.audio.ctc_tokenizer import CtcText
+from tfcli.processors.audio.speech import Wav2Vec2Processor, WhisperProcessor
 from tfcli.processors.audio.whisper_timestamps import without_timestamps
 from tfcli.ready import load_ready
 from tfcli.recipe.job import Job
@@ -52,7 +56,8 @@ def run_speech(spec: GenerateSpec, job: Job) -> GenerateResult:
     for note in checkpoint.notes:
         job.console.note(note)
     task = speech_task(checkpoint.model_config)
-    work = (_Whisper if task == SPOKEN else _letters(spec))(spec, job, checkpoint)
+    make = _Whisper if task == SPOKEN else _Letters
+    work: _Whisper | _Letters = make(spec, job, checkpoint)
     job.has_read("audio")
     model = load_ready(
         checkpoint,
@@ -150,9 +155,7 @@ class _Whisper:
         )
         room = limit - len(begin)
         if room < 1:
-            raise UsageError(
-                f"a text begins with {len(begin)} tokens, and there are {limit} places"
-            )
+            raise WorkError(f"{len(begin)} tokens come first, and there are {limit} positions")
         length = min(self.spec.max_new_tokens or room, room)
         windows = transcribe(
             model,
@@ -193,3 +196,66 @@ class _Whisper:
 
     def _text(self, ids: list[int]) -> str:
         return without_timestamps(self.tokenizer.decode(ids))
+
+
+UNUSED = (
+    "language",
+    "speech_task",
+    "max_new_tokens",
+    "temperature",
+    "repetition_penalty",
+    "cache",
+)
+"""Keys of how tokens follow one another, which letters of moments do not."""
+
+
+class _Letters:
+    """A transcript by connectionist temporal classification: the likeliest letter each moment."""
+
+    repetition_penalty = 1.0
+
+    def __init__(self, spec: GenerateSpec, job: Job, checkpoint: Checkpoint) -> None:
+        config = checkpoint.model_config
+        assert isinstance(config, Wav2Vec2Config) and spec.audio is not None
+        for key in UNUSED:
+            if getattr(spec, key) != GenerateSpec.model_fields[key].default:
+                raise UsageError(
+                    f"has no effect: {config.model_type} predicts each moment by itself",
+                    where=key,
+                    fix="leave it out",
+                )
+        self.spec, self.job, self.config = spec, job, config
+        processor = Wav2Vec2Processor.from_pretrained(checkpoint.beside)
+        self.tokenizer = processor.tokenizer
+        if self.tokenizer.pad_id != config.pad_token_id:
+            raise WorkError(
+                f"the tokenizer's blank is {self.tokenizer.pad_id}, but the model's is "
+                f"{config.pad_token_id}",
+                where=spec.model,
+                fix="the tokenizer and the weights belong to different models",
+            )
+        self.rate = processor.feature_extractor.settings.sampling_rate
+        self.wave = processor.feature_extractor(spec.audio)["input_values"]
+        if config.states_of(self.wave.shape[1]) < 1:
+            raise WorkError(f"{self.wave.shape[1]} samples are too few", where=spec.audio)
+
+    def transcript(self, model: Model) -> Transcript:
+        """What is said, in one pass."""
+        with torch.inference_mode():
+            logits = model(input_values=self.wave.to(model.device)).logits
+        if not bool(logits.isfinite().all()):
+            raise WorkError("the model's output is not finite", where=self.spec.model)
+        ids = logits[0].argmax(-1).tolist()
+        found = self.tokenizer.decode(ids, output_word_offsets=True)
+        assert isinstance(found, CtcText) and found.word_offsets is not None
+        step = self.config.samples_per_state / self.rate
+        words = [
+            SpokenPart(
+                start=word["start_offset"] * step, end=word["end_offset"] * step, text=word["word"]
+            )
+            for word in found.word_offsets
+        ]
+        if self.job.out is not None:
+            lines = "".join(shown_part(word, True) for word in words)
+            writer(self.job.out)(lines if self.spec.timestamps else f"{found.text}\n")
+        return Transcript(found.text, ids, segments=words if self.spec.timestamps else None)
