@@ -319,25 +319,19 @@ class Wav2Vec2Model(Backbone[Wav2Vec2Config]):
             x = x.masked_fill(hidden[:, None, :], 0)
         return x
 
-    def _kernel_std(self) -> float:
-        """Standard deviation of the kernel that sees positions."""
-        config = self.config
-        return 2 * (config.num_conv_pos_embeddings * config.hidden_size) ** -0.5
-
     def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
-        """The length of each place of that kernel, of so many normal numbers."""
+        """The length of each place of the kernel that sees positions, as it is drawn below."""
         if not name.endswith("original0"):
             return None
-        config = self.config
-        count = config.hidden_size**2 // config.num_conv_pos_embedding_groups
-        return torch.full(shape, self._kernel_std() * count**0.5)
+        return torch.full(shape, (self.config.hidden_size / (3 * shape[-1])) ** 0.5)
 
     def drawn(self, name: str, shape: torch.Size, random: torch.Generator) -> torch.Tensor | None:
         """As transformers draws them: convolutions by their fan-in, projections in a box."""
         if name == "masked_spec_embed":
             return torch.rand(shape, generator=random)
         if name.endswith("original1"):
-            return torch.empty(shape).normal_(0.0, self._kernel_std(), generator=random)
+            bound = (shape[1] * shape[2]) ** -0.5
+            return torch.empty(shape).uniform_(-bound, bound, generator=random)
         if name.startswith("feature_extractor.") and len(shape) == 3:
             std = math.sqrt(2 / (shape[1] * shape[2]))
             return torch.empty(shape).normal_(0.0, std, generator=random)
