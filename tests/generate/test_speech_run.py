@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -103,6 +104,14 @@ def test_a_short_recording(generate, whisper, recordings, options):
     assert found["prompt"] is None and found["audio"] == str(path)
 
 
+@pytest.mark.parametrize("cache", ["static", "quantized8", "offloaded"])
+def test_every_cache_serves(generate, whisper, recordings, cache):
+    flags = ("--audio", recordings / "short.wav", "--max-new-tokens", 12, "--language", "de")
+    found = generate(whisper, *flags, "--cache", cache)
+    assert found["token_ids"] == generate(whisper, *flags)["token_ids"]
+    assert found["cache"] == cache and len(found["token_ids"]) > 3
+
+
 def test_a_long_recording_has_segments(generate, whisper, recordings):
     path = recordings / "long.wav"
     found = generate(whisper, "--audio", path, "--max-new-tokens", 18, "--language", "fr")
@@ -143,6 +152,13 @@ def test_letters_are_those_of_transformers(generate, wav2vec2, recordings):
     assert [(each["text"], each["start"]) for each in found["segments"]] == times
 
 
+def test_without_a_limit_a_window_has_all_positions(generate, whisper, recordings):
+    found = generate(whisper, "--audio", recordings / "short.wav", "--language", "de")
+    config = json.loads((whisper / "config.json").read_text())
+    written = len(found["prompt_ids"]) + len(found["token_ids"])
+    assert found["finish_reason"] == "stop" or written == config["max_target_positions"]
+
+
 def test_what_cannot_be_is_said_before_weights_are_read(
     generate, whisper, wav2vec2, recordings, tiny_llama, monkeypatch
 ):
@@ -160,4 +176,12 @@ def test_what_cannot_be_is_said_before_weights_are_read(
         (whisper, ["A prompt", "--timestamps"], "audio"),
     ):
         error = generate(folder, *flags, code=2)["error"]
-        assert words in error["what"], error
+        assert words in error["what"] + (error["where"] or ""), error
+
+
+def test_an_extractor_of_other_sizes_is_refused(generate, whisper, recordings, tmp_path):
+    folder = tmp_path / "other"
+    shutil.copytree(whisper, folder)
+    transformers.WhisperFeatureExtractor(chunk_length=1).save_pretrained(folder)
+    error = generate(folder, "--audio", recordings / "short.wav", code=1)["error"]
+    assert "has 80 mel filters, but the model takes 6" in error["what"]

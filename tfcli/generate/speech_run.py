@@ -58,7 +58,7 @@ def run_speech(spec: GenerateSpec, job: Job) -> GenerateResult:
     task = speech_task(checkpoint.model_config)
     make = _Whisper if task == SPOKEN else _Letters
     work: _Whisper | _Letters = make(spec, job, checkpoint)
-    job.has_read("audio")
+    job.has_read(*filter(None, [spec.audio]))
     model = load_ready(
         checkpoint,
         job.console,
