@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from tfcli.models.backbone import Backbone
@@ -25,6 +24,7 @@ from tfcli.models.layers.convolution import Conv1d, without_padding
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
 from tfcli.models.layers.spec_augment import hidden_features, hidden_times
+from tfcli.models.layers.weight_norm import NormedConv
 from tfcli.models.rules import OldName
 
 
@@ -93,47 +93,6 @@ class FeatureProjection(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, conv_dim] -> [b, s, d]"""
         return self.dropout(self.projection(self.layer_norm(x)))
-
-
-class WeightNorm(nn.Module):
-    """A kernel as a length for each of its places and a direction (Salimans and Kingma 2016).
-
-    Names are those of torch's parametrization.
-
-    Args:
-        shape: [out, in, kernel]
-    """
-
-    def __init__(self, *shape: int) -> None:
-        super().__init__()
-        self.original0 = nn.Parameter(torch.empty(1, 1, shape[-1]))
-        self.original1 = nn.Parameter(torch.empty(shape))
-
-    def forward(self) -> torch.Tensor:
-        """The kernel."""
-        return torch._weight_norm(self.original1, self.original0, 2)
-
-
-class NormedConv(nn.Module):
-    """A grouped convolution that keeps the length, with `WeightNorm`.
-
-    Args:
-        size: d.
-        kernel: places.
-        groups: of channels.
-    """
-
-    def __init__(self, size: int, kernel: int, groups: int) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.empty(size))
-        self.parametrizations = nn.ModuleDict({"weight": WeightNorm(size, size // groups, kernel)})
-        self.kernel, self.groups = kernel, groups
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x (Tensor): [b, d, s] -> [b, d, s]"""
-        weight = self.parametrizations["weight"]()
-        out = F.conv1d(x, weight, self.bias, padding=self.kernel // 2, groups=self.groups)
-        return out[..., : x.shape[-1]]  # with an even kernel there is one place more
 
 
 class PositionalConv(nn.Module):
