@@ -72,6 +72,12 @@ def _is_json(path: Path) -> bool:
 
 def _open_folder(folder: Path, declared: Declared, target: bool) -> Opened:
     vocabulary = find_vocabulary(folder, target=target)
+    if vocabulary is None and declared.family == "Wav2Vec2CTCTokenizer":
+        raise WorkError(
+            "its tokenizer has letters and their blank, and reads predictions, not texts",
+            where=str(folder),
+            fix="in Python, CtcTokenizer.from_pretrained of tfcli.processors.audio.ctc_tokenizer",
+        )
     if vocabulary is None:
         raise WorkError(
             "there is no tokenizer.json, nor other files of a tokenizer",

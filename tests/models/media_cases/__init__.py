@@ -9,6 +9,8 @@ from tests.models.media_cases import (
     siglip,
     siglip2,
     vit,
+    wav2vec2,
+    whisper,
 )
 
 CASES: list[MediaCase] = [
@@ -21,4 +23,6 @@ CASES: list[MediaCase] = [
     *gemma3.CASES,
     *paligemma.CASES,
     *qwen2_vl.CASES,
+    *whisper.CASES,
+    *wav2vec2.CASES,
 ]

@@ -12,6 +12,7 @@ from transformers import Wav2Vec2CTCTokenizer as Oracle
 
 from tfcli.errors import UsageError, WorkError
 from tfcli.processors.audio.ctc_tokenizer import CtcText, CtcTokenizer
+from tfcli.tokenizers.load import load_tokenizer
 
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"EHLORDW'", "TH"]
 VOCAB = {token: index for index, token in enumerate(LETTERS)}
@@ -183,3 +184,10 @@ def test_damaged_files_are_named(tmp_path, vocab, config, message: str) -> None:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     with pytest.raises(WorkError, match=message):
         CtcTokenizer.from_pretrained(tmp_path)
+
+
+def test_who_asks_for_a_tokenizer_of_texts_is_told_of_this_one(tmp_path) -> None:
+    pair(tmp_path)
+    with pytest.raises(WorkError, match="has letters and their blank") as error:
+        load_tokenizer(tmp_path)
+    assert "CtcTokenizer.from_pretrained" in (error.value.fix or "")
