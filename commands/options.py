@@ -27,7 +27,7 @@ from tfcli.recipe.execute import execute
 from tfcli.recipe.marks import Also, Only, Placeholder, Spellings, mark_of
 from tfcli.recipe.overrides import overlay, parse_set
 from tfcli.recipe.recipe import SUFFIXES, single_command
-from tfcli.recipe.spec import Result, Spec, reads_standard_input, role_of, walk_fields
+from tfcli.recipe.spec import EACH, Result, Spec, reads_standard_input, role_of, walk_fields
 from tfcli.recipe.validate import build_spec, canonical_key
 from tfcli.recipe.verbs import VERBS
 
@@ -228,7 +228,12 @@ def _takes_many(cls: type[Spec], name: str) -> bool:
 
 def _flags(cls: type[Spec]) -> dict[str, str]:
     """Python parameter name -> dotted key."""
-    return {_identifier(key): key for key, field in walk_fields(cls) if _flag_type(field)}
+    return {_identifier(key): key for key, field in _flagged(cls) if _flag_type(field)}
+
+
+def _flagged(cls: type[Spec]) -> list[tuple[str, FieldInfo]]:
+    """The keys that may be flags: those of a mapping's entries are named by the recipe."""
+    return [(key, field) for key, field in walk_fields(cls) if EACH not in key.split(".")]
 
 
 def _identifier(key: str) -> str:
@@ -245,8 +250,8 @@ def _parameters(cls: type[Spec]) -> list[inspect.Parameter]:
         # missing. Help shows the flag of the same name instead.
         word = typer.Argument(metavar=_word(cls, name), hidden=True)
         listed.append(_parameter(f"word_{name}", Annotated[str | None, word], None))
-    last_parts = Counter(key.rpartition(".")[2] for key, _ in walk_fields(cls))
-    for key, field in walk_fields(cls):
+    last_parts = Counter(key.rpartition(".")[2] for key, _ in _flagged(cls))
+    for key, field in _flagged(cls):
         flag_type = _flag_type(field)
         if flag_type is None:
             continue
