@@ -109,6 +109,11 @@ class BaseConfig:
         return isinstance(getattr(self, "text_config", None), BaseConfig)
 
     @property
+    def media_tokens(self) -> tuple[int, ...]:
+        """Ids in whose places features of media go: they need no row in the token table."""
+        return ()
+
+    @property
     def width(self) -> int:
         """Size of the states that the family's body gives."""
         size: int = getattr(self, "hidden_size", 0) or self.text.hidden_size

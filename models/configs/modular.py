@@ -69,6 +69,10 @@ class MultimodalConfig(BaseConfig):
     text_config: TextConfig
     encoders: dict[str, Any]
 
+    @property
+    def media_tokens(self) -> tuple[int, ...]:
+        return tuple(encoder.token_id for encoder in self.encoders.values())
+
     @classmethod
     def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:
         encoders = data.get("encoders")

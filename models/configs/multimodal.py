@@ -26,6 +26,10 @@ class VisionLanguageConfig(BaseConfig):
         """The id of the token in whose places features of images are put."""
         raise TypeError(f"{type(self).__name__} names no image token")
 
+    @property
+    def media_tokens(self) -> tuple[int, ...]:
+        return (self.image_token,)
+
     def check(self) -> None:
         super().check()
         require(
