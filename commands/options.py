@@ -27,7 +27,15 @@ from tfcli.recipe.execute import execute
 from tfcli.recipe.marks import Also, Only, Placeholder, Spellings, mark_of
 from tfcli.recipe.overrides import overlay, parse_set
 from tfcli.recipe.recipe import SUFFIXES, single_command
-from tfcli.recipe.spec import EACH, Result, Spec, reads_standard_input, role_of, walk_fields
+from tfcli.recipe.spec import (
+    EACH,
+    Result,
+    Spec,
+    needs_recipe,
+    reads_standard_input,
+    role_of,
+    walk_fields,
+)
 from tfcli.recipe.validate import build_spec, canonical_key
 from tfcli.recipe.verbs import VERBS
 
@@ -156,10 +164,13 @@ def _common(cls: type[Spec]) -> dict[str, tuple[Any, Any]]:
 
 def _help(cls: type[Spec]) -> str:
     words = " ".join(_word(cls, name) for name in cls.positional)
-    usage = f"tfcli {cls.verb} {words}, or tfcli" if words else "tfcli"
+    alone, recipe = f"tfcli {cls.verb} {words}", f"tfcli {cls.verb} RECIPE.yaml"
+    if needs_recipe(cls):
+        usage = f"{recipe} {words}".rstrip()
+    else:
+        usage = f"{alone}, or {recipe}" if words else recipe
     return (
-        f"{inspect.getdoc(cls)}\n\n"
-        f"{usage} {cls.verb} RECIPE.yaml. Flags override the recipe; "
+        f"{inspect.getdoc(cls)}\n\n{usage}. Flags override the recipe; "
         "--set reaches the keys that have no flag."
     )
 

@@ -204,6 +204,34 @@ def completed(
     return part
 
 
+def feature_shape(
+    config: EncoderConfig, size: int, inputs: Mapping[str, torch.Tensor]
+) -> tuple[int, ...]:
+    """The shape of the features of a batch's media. Nothing is computed: shapes alone go through.
+
+    Args:
+        config: of the encoder.
+        size: d of the language model.
+        inputs: the encoder's, by name, with the media's shapes.
+
+    Returns:
+        [..., d]
+
+    Raises:
+        ModelError: inputs that the encoder does not take.
+    """
+    with torch.device("meta"), torch.no_grad():
+        part = make_encoder(config, size).eval()
+        features = part({name: value.to("meta") for name, value in inputs.items()})
+    if features is None:
+        raise ModelError(
+            f"the inputs are {', '.join(sorted(inputs))}, but the encoder takes {part.module.main}",
+            where=config.config.model_type,
+            fix="prepare media with a processor of the encoder's family",
+        )
+    return tuple(features.shape)
+
+
 class ModularModel(Backbone[MultimodalConfig]):
     """Encoders by name, each a child `<name>_encoder`, and a language model."""
 

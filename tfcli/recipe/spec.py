@@ -397,6 +397,13 @@ def walk_fields(cls: type[Section], prefix: str = "") -> Iterator[tuple[str, Fie
             yield prefix + name, field
 
 
+def needs_recipe(cls: type[Spec]) -> bool:
+    """Whether a key that no flag gives must be there: that of a mapping's entries."""
+    required = {name for name, field in cls.model_fields.items() if field.is_required()}
+    paths = [key.split(".") for key, _ in walk_fields(cls)]
+    return any(EACH in path and path[0] in required for path in paths)
+
+
 @dataclass(frozen=True)
 class Leaf:
     """A leaf field of a spec that is there.
