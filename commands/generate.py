@@ -7,12 +7,15 @@ import sys
 from tfcli.commands.options import spec_command
 from tfcli.console import Console
 from tfcli.generate.display import writer
-from tfcli.generate.spec import GenerateResult, GenerateSpec, is_answer, shown_before
+from tfcli.generate.spec import GenerateResult, GenerateSpec, is_answer, shown_before, shown_part
 
 
 def show(result: GenerateResult, console: Console) -> None:
     """The new text, and one line of figures."""
     write = writer(sys.stdout)
+    if result.audio is not None:
+        parts = result.segments if result.timestamps else None
+        write("".join(shown_part(part, True) for part in parts or ()) or f"{result.text}\n")
     for answer in result.all():
         if result.echo:
             write(shown_before(answer.prompt, is_answer(result.task, result.chat)), dim=True)
@@ -22,6 +25,11 @@ def show(result: GenerateResult, console: Console) -> None:
 
 def show_figures(result: GenerateResult, console: Console) -> None:
     """What is left to say when the text is written already."""
+    if result.audio is not None:
+        count, rate = len(result.token_ids or ()), result.tokens_per_second
+        spoken = "" if result.language is None else f", language {result.language}"
+        console.note(f"{count} tokens, {rate:.1f} tokens/s{spoken}")
+        return
     answers = result.all()
     count = sum(len(answer.token_ids) for answer in answers)
     ended = sum(answer.finish_reason == "stop" for answer in answers)
@@ -37,5 +45,6 @@ app = spec_command(
     streamed=show_figures,
     epilog="tfcli generate MODEL 'Once upon a time' --temperature 0.8\n\n"
     "tfcli generate MODEL 'Why is the sky blue?' --chat --system 'Be brief.'\n\n"
+    "tfcli generate MODEL --audio speech.flac --language de --timestamps\n\n"
     "tfcli generate MODEL - --stop '###' < prompt.txt",
 )

@@ -31,6 +31,7 @@ SUFFIXES = {
     "image-text-to-text": "ForConditionalGeneration",
     "speech-seq2seq": "ForConditionalGeneration",
     "ctc": "ForCTC",
+    "audio-classification": "ForAudioClassification",
 }
 _HEADS = "tfcli.models.heads"
 DECODER_HEADS = {
@@ -625,6 +626,38 @@ _VISION_LANGUAGE = (
     ),
 )
 
+_AUDIO = (
+    family(
+        "whisper",
+        "Whisper",
+        "audio",
+        {
+            "speech-seq2seq": f"{_HEADS}.speech_seq2seq:SpeechSeq2Seq",
+            "audio-classification": f"{_HEADS}.audio_classification:WhisperClassification",
+        },
+        "windows of 30 seconds",
+        "convolutions over spectrograms",
+        "SpecAugment",
+        aliases={"WhisperModel": "speech-seq2seq"},
+    ),
+    family(
+        "wav2vec2",
+        "Wav2Vec2",
+        "audio",
+        {
+            "ctc": f"{_HEADS}.ctc:CTC",
+            "audio-classification": f"{_HEADS}.audio_classification:AudioClassification",
+            "embedding": f"{_HEADS}.embedding:Embedding",
+        },
+        "convolutions over waves",
+        "convolved positions",
+        "SpecAugment",
+        names={"audio-classification": "Wav2Vec2ForSequenceClassification"},
+        # The quantizer and its loss are not built.
+        aliases={"Wav2Vec2ForPreTraining": "embedding"},
+    ),
+)
+
 FAMILIES: tuple[Family, ...] = (
     *_DECODERS,
     *_MIXTURES,
@@ -635,4 +668,5 @@ FAMILIES: tuple[Family, ...] = (
     *_FLAGAI,
     *_VISION,
     *_VISION_LANGUAGE,
+    *_AUDIO,
 )

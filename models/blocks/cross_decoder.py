@@ -31,6 +31,7 @@ class Attention(KeyValueLayer):
         causal: a decoder's.
         backend: name of an attention backend.
         bias: whether the projections have one.
+        key_bias: whether that of the keys has one; None: as the others.
         scale: factor on the scores; None: head_dim ** -0.5.
         dropout: on the attention weights.
         names: what checkpoints call the projections of queries, keys, values and of the output.
@@ -46,6 +47,7 @@ class Attention(KeyValueLayer):
         causal: bool,
         backend: str,
         bias: bool = True,
+        key_bias: bool | None = None,
         scale: float | None = None,
         dropout: float = 0.0,
         names: tuple[str, str, str, str] = ("q_proj", "k_proj", "v_proj", "out_proj"),
@@ -55,8 +57,9 @@ class Attention(KeyValueLayer):
         self.layer = layer
         self.causal = causal
         self.names = names
-        for name in names[:3]:
-            self.add_module(name, linear(hidden_size, heads * head_dim, bias))
+        of_key = bias if key_bias is None else key_bias
+        for name, has_bias in zip(names, (bias, of_key, bias), strict=False):
+            self.add_module(name, linear(hidden_size, heads * head_dim, has_bias))
         self.add_module(names[3], linear(heads * head_dim, hidden_size, bias))
         self.attend = Attend(backend, head_dim**-0.5 if scale is None else scale, dropout)
 
@@ -134,6 +137,7 @@ class TransformerBlock(nn.Module):
         layer: index of the layer in the cache.
         decoder: a decoder's block.
         norm_first: each part is x + part(norm(x)); else norm(x + part(x)).
+        key_bias: whether projections of keys have a bias, as all others do.
         act: name of the activation.
         dropout: on what each part adds.
         attention_dropout: on the attention weights.
@@ -150,6 +154,7 @@ class TransformerBlock(nn.Module):
         layer: int,
         decoder: bool,
         norm_first: bool,
+        key_bias: bool = True,
         act: str,
         dropout: float,
         attention_dropout: float,
@@ -166,6 +171,7 @@ class TransformerBlock(nn.Module):
                 layer=layer,
                 causal=decoder,
                 backend=backend,
+                key_bias=key_bias,
                 dropout=attention_dropout,
             )
 

@@ -9,6 +9,15 @@ from torch import nn
 from tfcli.models.context import Context
 
 
+class Conv1d(nn.Conv1d):
+    """`nn.Conv1d`."""
+
+    def reset_parameters(self) -> None:
+        """Random values, except on the meta device: there torch would import its compiler."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 def convolve(
     conv: nn.Conv1d, x: torch.Tensor, segments: torch.Tensor | None = None
 ) -> torch.Tensor:

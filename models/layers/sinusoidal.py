@@ -44,13 +44,13 @@ def sines(positions: int, size: int) -> torch.Tensor:
     return torch.cat((angles.sin(), angles.cos()[:, : size // 2]), -1).float()
 
 
-def fairseq_sines(positions: int, size: int, padding: int) -> torch.Tensor:
+def fairseq_sines(positions: int, size: int, padding: int | None = None) -> torch.Tensor:
     """The same with the last wavelength exactly 10000 times the first (tensor2tensor, fairseq).
 
     Args:
         positions: rows.
         size: d, at least 4; with an odd one the last column is 0.
-        padding: the row for padding, which is 0.
+        padding: the row for padding, which is 0; None where there is none.
 
     Returns:
         float32 [positions, size]
@@ -62,5 +62,6 @@ def fairseq_sines(positions: int, size: int, padding: int) -> torch.Tensor:
     angles = torch.arange(positions, dtype=torch.float32, device="cpu")[:, None] * rates
     table = torch.zeros(positions, size, device="cpu")
     table[:, :half], table[:, half : 2 * half] = angles.sin(), angles.cos()
-    table[padding] = 0
+    if padding is not None:
+        table[padding] = 0
     return table

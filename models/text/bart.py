@@ -60,7 +60,7 @@ class BartStack(Backbone[Seq2SeqConfig]):
         size = config.hidden_size
         self.body = body
         self.called = "decoder_input_ids" if decoder else "input_ids"
-        self.scale = math.sqrt(size) if config.scale_embedding else 1.0
+        self.scale = body.scale(config)
         self.limit = config.max_position_embeddings
         self.padding = config.pad_token_id
         self.layer_drop = config.decoder_layerdrop if decoder else config.encoder_layerdrop
@@ -75,6 +75,7 @@ class BartStack(Backbone[Seq2SeqConfig]):
                 layer=layer,
                 decoder=decoder,
                 norm_first=body.norm_first,
+                key_bias=body.key_bias,
                 act=config.activation_function,
                 dropout=config.dropout,
                 attention_dropout=config.attention_dropout,
@@ -110,6 +111,7 @@ class BartModel(EncoderDecoder[Seq2SeqConfig]):
         norm_first: each part of a block is normed before it runs, and the stack at the end; else
             each part is normed after what it has added.
         norms_embeddings: the sum of words and positions is normed too.
+        key_bias: projections of keys have a bias.
     """
 
     prefix = "model"
@@ -120,17 +122,27 @@ class BartModel(EncoderDecoder[Seq2SeqConfig]):
     }
     norm_first: ClassVar[bool] = False
     norms_embeddings: ClassVar[bool] = True
+    key_bias: ClassVar[bool] = True
 
     def __init__(self, config: Seq2SeqConfig, attention: str) -> None:
         super().__init__(config, attention)
         self.add_table()
-        self.encoder = BartStack(config, type(self), attention, decoder=False)
+        self.encoder = self.make_encoder()
         self.decoder = BartStack(config, type(self), attention, decoder=True)
 
     def add_table(self) -> None:
         """Make the table that both stacks share."""
         config = self.config
         self.shared = Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
+
+    def make_encoder(self) -> Backbone[Any]:
+        """The stack that reads."""
+        return BartStack(self.config, type(self), self.attention, decoder=False)
+
+    @classmethod
+    def scale(cls, config: Seq2SeqConfig) -> float:
+        """What rows of the token table are multiplied by."""
+        return math.sqrt(config.hidden_size) if config.scale_embedding else 1.0
 
     @classmethod
     def make_positions(cls, config: Seq2SeqConfig) -> nn.Module:

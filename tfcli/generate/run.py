@@ -41,6 +41,10 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         WorkError: files that cannot be read, a tokenizer of another model, a chat template that
             fails, NaN in the model's output.
     """
+    if spec.audio is not None:
+        from tfcli.generate.speech_run import run_speech
+
+        return run_speech(spec, job)
     device = pick_device(spec.device)
     prompts = read_prompts(spec)
     job.has_read(*filter(None, [spec.prompts]))
@@ -130,11 +134,11 @@ def new_length(spec: GenerateSpec, task: str, ids: Sequence[int], config: BaseCo
     """
     room = room_after(task, ids, config.text)
     check_ids(ids, config, spec.model)
-    return min(spec.max_new_tokens, room)
+    return min(spec.most_new_tokens, room)
 
 
 def _warn_of_short_texts(spec: GenerateSpec, lengths: Sequence[int], console: Console) -> None:
-    least, asked = min(lengths), spec.max_new_tokens
+    least, asked = min(lengths), spec.most_new_tokens
     if least < asked:
         console.warn(
             f"the model's positions end before max_new_tokens does: there is room for {least:,} of "

@@ -43,11 +43,42 @@ def generate_seq2seq(
     Raises:
         ModelError: no start is given and the config names none.
     """
-    target = [model.body.start_id() if start is None else start]
-    states: torch.Tensor | None = model.encode(_row(source_ids, model.device))
+    begin = [model.body.start_id() if start is None else start]
+    yield from generate_target(
+        model,
+        model.encode(_row(source_ids, model.device)),
+        begin,
+        max_new_tokens=max_new_tokens,
+        choose=choose,
+        stop=stop,
+        process=process,
+        cache=cache,
+    )
+
+
+@torch.inference_mode()
+def generate_target(
+    model: Seq2SeqLM,
+    states: torch.Tensor | None,
+    begin: Sequence[int],
+    *,
+    max_new_tokens: int,
+    choose: Choose = greedy,
+    stop: Collection[int] = (),
+    process: Sequence[Process] = (),
+    cache: Cache | None = None,
+) -> Iterator[int]:
+    """Yield the tokens of the target one by one, from what the encoder made of the source.
+
+    Args:
+        states (Tensor): [1, k, d], of `Seq2Seq.encode`.
+        begin: what the decoder sees before the first token, and which is not yielded.
+
+    The others are those of `generate_seq2seq`.
+    """
     if cache is None:
         cache = model.make_cache()
-    fed = 0
+    target, fed = list(begin), 0
     for _ in range(max_new_tokens):
         new = _row(target[fed:], model.device)
         fed = len(target)

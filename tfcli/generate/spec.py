@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from tfcli.families import FamilyFile
-from tfcli.recipe.marks import Above, Only
+from tfcli.recipe.marks import GIVEN, Above, Only
 from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, StandardInput
 
@@ -15,6 +15,10 @@ COLDEST = 1e-6
 """The lowest temperature above 0: logits divided by it are numbers that float32 tells apart."""
 DRAWN = Only(temperature=Above(0))
 """For keys of how tokens are drawn: at temperature 0 none is."""
+SPOKEN = Only(audio=GIVEN)
+"""For keys of how a recording is written down."""
+TEXT_ALONE = ("prompt", "prompts", "chat", "stop", "echo")
+"""What says something of a prompt or of an answer to it, which a recording is not."""
 
 
 class GenerateSpec(Spec):
@@ -38,6 +42,26 @@ class GenerateSpec(Spec):
         description="A file of prompts in place of one: a .jsonl file with the key prompt, or a "
         "text file with one prompt a line.",
     )
+    audio: InputPath | None = Field(
+        None,
+        description="A recording in place of a prompt: what is said in it is written down. An "
+        "audio file, or a film with sound.",
+    )
+    language: Annotated[str | None, SPOKEN] = Field(
+        None,
+        description="The language that is spoken, as a code or an English name. Left out, the "
+        "model hears which it is.",
+    )
+    speech_task: Annotated[Literal["transcribe", "translate"] | None, SPOKEN] = Field(
+        None,
+        description="Whether what is said is written in its language, or in English. Left out, "
+        "generation_config.json decides.",
+    )
+    timestamps: Annotated[bool, SPOKEN] = Field(
+        False,
+        description="Say when each part is said. Whisper writes times of recordings of more than "
+        "one window, whether they are asked for or not.",
+    )
     chat: bool = Field(
         False, description="Take the prompt as a user's message, in the model's chat template."
     )
@@ -45,10 +69,11 @@ class GenerateSpec(Spec):
         None, description="The system message before the user's."
     )
     output: OutputPath | None = Field(None, description="The folder for the record of the result.")
-    max_new_tokens: int = Field(
-        64,
+    max_new_tokens: int | None = Field(
+        None,
         ge=1,
-        description="Stop after this many tokens, or where the model's positions end.",
+        description="Stop after this many tokens, or where the model's positions end. Left out, "
+        "after 64; of a recording, each window has as many as there are positions for.",
     )
     temperature: float = Field(
         0.0,
@@ -115,9 +140,19 @@ class GenerateSpec(Spec):
 
     @model_validator(mode="after")
     def _has_a_prompt(self) -> Self:
+        if self.audio is not None:
+            given = [key for key in TEXT_ALONE if getattr(self, key) not in (None, False, [])]
+            if given:
+                raise ValueError(f"audio is written down as it is: leave out {', '.join(given)}")
+            return self
         if (self.prompt is None) == (self.prompts is None):
             raise ValueError("give either prompt, a text, or prompts, a file of them")
         return self
+
+    @property
+    def most_new_tokens(self) -> int:
+        """How many tokens a text has at most."""
+        return 64 if self.max_new_tokens is None else self.max_new_tokens
 
 
 class Answer(BaseModel):
@@ -130,6 +165,14 @@ class Answer(BaseModel):
     finish_reason: Literal["stop", "length"] = Field(description="Why it ended.")
 
 
+class SpokenPart(BaseModel):
+    """A part of a recording."""
+
+    start: float = Field(description="When it begins, in seconds.")
+    end: float = Field(description="When it ends, in seconds.")
+    text: str = Field(description="What is said.")
+
+
 class GenerateResult(Result):
     """What `tfcli generate` made.
 
@@ -139,8 +182,9 @@ class GenerateResult(Result):
     schema_name: ClassVar[str] = "tfcli.generate/1"
 
     model: str = Field(description="The model.")
-    task: Literal["causal-lm", "seq2seq-lm"] = Field(
-        description="Whether the prompt was continued, or read by an encoder and answered."
+    task: Literal["causal-lm", "seq2seq-lm", "speech-seq2seq", "ctc"] = Field(
+        description="Whether the prompt was continued, or read by an encoder and answered; of a "
+        "recording, whether it was written token by token, or each moment's letter was predicted."
     )
     prompt: str | None = Field(description="The text that was given, or the user's message.")
     chat: bool = Field(description="Whether it was put into the model's chat template.")
@@ -164,6 +208,14 @@ class GenerateResult(Result):
         None,
         description="The same for each prompt of a file, in their order; null for a single one.",
     )
+    audio: str | None = Field(None, description="The recording that was written down.")
+    language: str | None = Field(
+        None, description="The code of its language, as it was said or heard."
+    )
+    timestamps: bool = Field(False, description="Whether times were asked for.")
+    segments: list[SpokenPart] | None = Field(
+        None, description="What is said when; null where no times were written."
+    )
     temperature: float = Field(description="The temperature; 0 took the likeliest token each time.")
     top_k: int | None = Field(description="What was asked for.")
     top_p: float | None = Field(description="What was asked for.")
@@ -183,13 +235,22 @@ class GenerateResult(Result):
     tokens_per_second: float = Field(description="New tokens divided by that time.")
 
     def all(self) -> list[Answer]:
-        """What was made, whether of one prompt or of a file."""
+        """What was made, whether of one prompt or of a file; nothing of a recording."""
+        if self.audio is not None:
+            return []
         return self.answers or [Answer.model_validate(self, from_attributes=True)]
 
 
 def shown_before(prompt: str, answer: bool) -> str:
     """A prompt as it is printed before its text: on a line of its own where that is an answer."""
     return prompt + "\n" * answer
+
+
+def shown_part(part: SpokenPart, timestamps: bool) -> str:
+    """A part of a recording as it is printed: on a line of its own where its times are."""
+    if not timestamps:
+        return part.text
+    return f"[{part.start:.2f} - {part.end:.2f}] {part.text.strip()}\n"
 
 
 def is_answer(task: str, chat: bool) -> bool:

@@ -19,6 +19,8 @@ from tfcli.models.registry import get_family
 
 CONTINUES, ANSWERS = "causal-lm", "seq2seq-lm"
 """A text is continued; or it is read, and another one is written."""
+SPOKEN, LETTERS = "speech-seq2seq", "ctc"
+"""What is said in a recording is written token by token; or a letter is predicted each moment."""
 
 
 def text_task(config: BaseConfig) -> str:
@@ -32,12 +34,35 @@ def text_task(config: BaseConfig) -> str:
     for task in (CONTINUES, ANSWERS):
         if task in heads and not both_ways:
             return task
+    if SPOKEN in heads or LETTERS in heads:
+        raise UsageError(
+            f"{config.model_type} writes down recordings, and reads no text",
+            where="model",
+            fix="give it one with --audio FILE",
+        )
     can = ", ".join(task for task in heads if task != CONTINUES)
     reason = " with tokens that see those after them" if both_ways else ""
     raise UsageError(
         f"{config.model_type}{reason} cannot generate text",
         where="model",
         fix=f"what it can do: {can}",
+    )
+
+
+def speech_task(config: BaseConfig) -> str:
+    """The head that a model writes down recordings with.
+
+    Raises:
+        UsageError: its family has none.
+    """
+    heads = get_family(config.model_type).heads
+    for task in (SPOKEN, LETTERS):
+        if task in heads:
+            return task
+    raise UsageError(
+        f"{config.model_type} cannot hear",
+        where="audio",
+        fix="name a model of speech, such as whisper or wav2vec2",
     )
 
 
