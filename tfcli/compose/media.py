@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from tfcli.compose.parts import Part
 from tfcli.errors import UsageError
@@ -53,11 +54,12 @@ def media_part(name: str, tower: Part, token: str) -> tuple[MediaPart, str | Non
     return MediaPart(kind, processor, token), note
 
 
-def example(part: MediaPart) -> Any:
-    """A medium of no interest: a grey image, or a second of silence."""
+def example(part: MediaPart) -> dict[str, Tensor]:
+    """The encoder's inputs for a medium of no interest: a grey image, or a second of silence."""
     if part.kind == "image_processor":
-        return np.full((_SIDE, _SIDE, 3), 127, dtype=np.uint8)
-    return np.zeros(part.processor.settings.sampling_rate, dtype=np.float32)
+        return part(np.full((_SIDE, _SIDE, 3), 127, dtype=np.uint8))
+    rate = part.processor.settings.sampling_rate
+    return part(part.read(np.zeros(rate, dtype=np.float32), {"sampling_rate": rate}))
 
 
 def _families(tower: Part) -> tuple[str, ...]:

@@ -103,10 +103,7 @@ def composed(spec: ComposeSpec) -> Composed:
         parts[name], note = media_part(name, tower, names[name])
         notes += [] if note is None else [note]
     processor = MultimodalProcessor(parts, tokens.text, config)
-    features = {
-        name: processor.length(name, part(part.read(example(part), {})), 1)
-        for name, part in parts.items()
-    }
+    features = {name: processor.length(name, example(part), 1) for name, part in parts.items()}
     speaks = None
     if processor.chat_templates:
         kinds = {kind: names[name] for kind, name in processor.kinds.items()}
