@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from tfcli.models.configs.modular import PROJECTORS
 from tfcli.models.model import Model
 from tfcli.models.multimodal.modular import ModalEncoderModule, MultimodalModel
 from tfcli.models.saving import export_tensors
+from tfcli.processors.load import load_processor
 from tfcli.recipe.job import Job
 
 
@@ -222,3 +224,17 @@ def test_missing_settings_give_the_family_s_processor_at_the_tower_s_size(llama,
     settings = written["encoders"]["vision"]["image_processor"]
     assert settings["crop_size"] == {"height": 16, "width": 16}
     assert settings["size"] == {"shortest_edge": 16}
+
+
+def test_parts_may_be_of_any_container(llama, clip, tmp_path):
+    """A language model of llama.cpp's, and a tower of PyTorch's pickles."""
+    for source, to in ((llama, "gguf"), (clip, "pt")):
+        (tmp_path / to).mkdir()
+        spec = ConvertSpec(source=str(source), output=str(tmp_path / to), to=to)
+        convert(spec, Job(folder=tmp_path / to))
+    compose(tmp_path / "out", tmp_path / "gguf/gguf.gguf", {"vision": str(tmp_path / "pt")})
+    compose(tmp_path / "same", llama, {"vision": str(clip)})
+    one, other = open_tensors(tmp_path / "out"), open_tensors(tmp_path / "same")
+    assert set(one) == set(other)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert load_processor(tmp_path / "out")(text="<image>", images=np.zeros((9, 9, 3), np.uint8))

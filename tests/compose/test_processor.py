@@ -148,6 +148,12 @@ def edited(folder: Path, target: Path, change: Any) -> Path:
         (lambda parts: parts["vision"].pop("token"), "expected a token"),
         (lambda parts: parts["vision"].update(token="A"), "config.json names 320 for vision"),
         (lambda parts: parts["vision"]["image_processor"].update(size="x"), "is no size"),
+        (
+            lambda parts: parts["vision"]["image_processor"].update(
+                image_processor_type="LlavaProcessor"
+            ),
+            "LlavaProcessor is no image_processor",
+        ),
     ],
 )
 def test_files_that_do_not_belong_together(change, message, one, tmp_path):
@@ -170,3 +176,8 @@ def test_a_plain_chat_template_takes_media(one):
     named = [{"role": "user", "content": [{"type": "vision", "vision": PHOTO}]}]
     found = processor.apply_chat_template(named, tokenize=True, return_dict=True)
     assert found.pixel_values.shape == (1, 3, 16, 16)
+
+
+def test_every_file_has_the_template_that_takes_media(one):
+    written = json.loads((one / "tokenizer_config.json").read_text())["chat_template"]
+    assert written == (one / "chat_template.jinja").read_text() and written.endswith(CHAT)

@@ -110,7 +110,7 @@ def composed(spec: ComposeSpec) -> Composed:
         templates, left = templates_with_media(
             processor.chat_templates, kinds, processor.special_tokens()
         )
-        processor.chat_templates = templates
+        processor.set_chat_templates(templates)
         speaks = "default" not in left
         notes += [
             f"the chat template {name!r} takes no media in messages, and is left as it is: put "

@@ -96,7 +96,7 @@ class ComposeSpec(Spec):
     """Put a language model and encoders of images, audio or other media together.
 
     A recipe names the encoders: model.encoders.NAME is a checkpoint, or a mapping with keys such as
-    model, projector and token (docs/recipes.md has an example). The weights are those of the
+    model, projector and token (docs/weights.md has an example). The weights are those of the
     checkpoints; projectors between them are new and want training. The output is one folder with
     the model, a tokenizer that has the encoders' tokens, and a processor for text and media.
     """

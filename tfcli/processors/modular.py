@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,6 +62,7 @@ class MultimodalProcessor(JointProcessor):
         self.image_processor = self.video_processor = None  # type: ignore[assignment]
         self.placeholders = self.media()
         self.run_ids = {}
+        self._shapes: dict[tuple[Any, ...], tuple[int, ...]] = {}
         if self.parts.keys() != config.encoders.keys():
             raise WorkError(
                 f"the model has the encoders {', '.join(config.encoders)}, the processor "
@@ -78,6 +80,12 @@ class MultimodalProcessor(JointProcessor):
                     fix="the tokenizer and the config belong to different models",
                 )
             self.run_ids[found] = name
+
+    def set_chat_templates(self, templates: Mapping[str, str]) -> None:
+        """Give it other chat templates, and the tokenizer that it writes, too."""
+        self.chat_templates = dict(templates)
+        tokenizer = replace(self.text.tokenizer, chat_templates=dict(templates))
+        self.text = replace(self.text, tokenizer=tokenizer)
 
     def media(self) -> dict[str, Placeholder]:
         return {name: Placeholder(part.token, part.token) for name, part in self.parts.items()}
@@ -169,9 +177,7 @@ class MultimodalProcessor(JointProcessor):
             WorkError: inputs that it does not take, or that do not say where a medium ends.
         """
         try:
-            shape = feature_shape(
-                self.config.encoders[name], self.config.text_config.hidden_size, inputs
-            )
+            shape = self._shape(name, inputs)
         except ModelError as error:
             made = ", ".join(f"{key} {list(value.shape)}" for key, value in inputs.items())
             raise WorkError(
@@ -188,6 +194,14 @@ class MultimodalProcessor(JointProcessor):
                 fix="use an encoder and a processor that give each medium a row of its own",
             )
         return shape[1]
+
+    def _shape(self, name: str, inputs: Mapping[str, torch.Tensor]) -> tuple[int, ...]:
+        """The shape of the features of inputs; asked once for inputs of the same shapes."""
+        key = (name, *((key, value.shape) for key, value in inputs.items()))
+        if key not in self._shapes:
+            size = self.config.text_config.hidden_size
+            self._shapes[key] = feature_shape(self.config.encoders[name], size, inputs)
+        return self._shapes[key]
 
     def take(self, conversation: Sequence[Mapping[str, Any]]) -> Taken:
         keys = {}

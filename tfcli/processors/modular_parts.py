@@ -11,6 +11,9 @@ from torch import Tensor
 
 from tfcli.errors import WorkError
 from tfcli.processors.audio.batch import as_waves
+from tfcli.processors.audio.wav2vec2 import Wav2Vec2FeatureExtractor
+from tfcli.processors.audio.whisper import WhisperFeatureExtractor
+from tfcli.processors.images.base import VisionProcessor
 from tfcli.processors.joint import TEXT_KEYS
 from tfcli.processors.placeholders import image_counts
 from tfcli.processors.registry import find
@@ -21,6 +24,10 @@ MEDIA: dict[Kind, str] = {"image_processor": "image", "feature_extractor": "audi
 _TYPES: dict[Kind, tuple[str, ...]] = {
     "image_processor": ("image_processor_type", "feature_extractor_type"),
     "feature_extractor": ("feature_extractor_type",),
+}
+_BASES: dict[Kind, tuple[type[Any], ...]] = {
+    "image_processor": (VisionProcessor,),
+    "feature_extractor": (WhisperFeatureExtractor, Wav2Vec2FeatureExtractor),
 }
 # A model's own `attention_mask` is that of its tokens.
 _MASK = {"attention_mask": "encoder_attention_mask"}
@@ -123,6 +130,8 @@ def media_processor(kind: Kind, values: Mapping[str, Any], where: str) -> Any:
             f"it does not say which {kind} it is for", where=where, fix=f"add {_TYPES[kind][0]}"
         )
     made = find(name, where)
+    if not issubclass(made, _BASES[kind]):
+        raise WorkError(f"{name} is no {kind}", where=where, fix=f"check {_TYPES[kind][0]}")
     if kind == "image_processor":
         return made.from_config(values, where)
     extractor = made()

@@ -14,7 +14,7 @@ _BEFORE = """\
 {%- set media_tokens = TOKENS %}
 {%- set flat = namespace(messages=[]) %}
 {%- for message in messages %}
-    {%- if message.content is defined and message.content is not string and message.content %}
+    {%- if message.content is iterable and message.content is not string and message.content is not mapping %}
         {%- set content = namespace(text='') %}
         {%- for part in message.content %}
             {%- if part.type in media_tokens %}
