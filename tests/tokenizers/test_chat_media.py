@@ -83,3 +83,12 @@ def test_a_template_that_writes_the_tokens_itself_is_left_alone():
 def test_one_that_takes_no_such_message_is_none():
     assert with_media(REFUSES, TOKENS, {}) is None
     assert with_media("{{ messages[0].role }}", TOKENS, {}) is None
+
+
+def test_a_message_without_content_stays_without():
+    template = (
+        "{% for m in messages %}{{ m.content is defined }}{% endfor %}{{ messages[0].content }}"
+    )
+    extended = with_media(template, {"image": "<image>"}, {})
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+    assert rendered(extended, [TALK[0], call]) == "TrueFalseBe brief."

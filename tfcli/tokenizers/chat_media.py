@@ -14,9 +14,10 @@ _BEFORE = """\
 {%- set media_tokens = TOKENS %}
 {%- set flat = namespace(messages=[]) %}
 {%- for message in messages %}
-    {%- if message.content is iterable and message.content is not string and message.content is not mapping %}
+    {%- set given = message.content %}
+    {%- if given is defined and given is iterable and given is not string and given is not mapping %}
         {%- set content = namespace(text='') %}
-        {%- for part in message.content %}
+        {%- for part in given %}
             {%- if part.type in media_tokens %}
                 {%- set content.text = content.text + media_tokens[part.type] %}
             {%- else %}
