@@ -14,8 +14,8 @@ _BEFORE = """\
 {%- set media_tokens = TOKENS %}
 {%- set flat = namespace(messages=[]) %}
 {%- for message in messages %}
-    {%- set given = message.content %}
-    {%- if given is defined and given is iterable and given is not string and given is not mapping %}
+    {%- set given = message.content | default('') %}
+    {%- if given is iterable and given is not string and given is not mapping %}
         {%- set content = namespace(text='') %}
         {%- for part in given %}
             {%- if part.type in media_tokens %}
