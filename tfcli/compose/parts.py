@@ -27,6 +27,8 @@ from tfcli.models.registry import get_family
 from tfcli.models.rules import Place
 
 HEAD = "causal-lm"
+TEXT = "input_ids"
+AnyBackbone = Backbone[Any]
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def open_language_model(ref: str) -> Part:
             else "name a checkpoint of a language model, such as LlamaForCausalLM",
         )
     assert isinstance(config, TextConfig), "a family with that head reads text"
-    model, plan, skipped = _matched(checkpoint, config, HEAD)
+    model = _built(checkpoint, config, HEAD)
+    plan, skipped = _matched(checkpoint, model)
     slots = model.state_dict(keep_vars=True)
     own = {name for name in slots if name in plan or not _given(model, name)}
     _require(checkpoint, {name: slots[name] for name in own}, plan)
@@ -102,10 +105,11 @@ def open_tower(ref: str, name: str) -> Part:
     where = f"model.encoders.{name}.model"
     checkpoint = _opened(ref, where)
     whole = checkpoint.model_config
-    path, config = _find_tower(ref, whole, where)
     family = get_family(whole.model_type)
     task = _task(family, whole) or next(iter(family.heads))
-    model, plan, skipped = _matched(checkpoint, whole, task)
+    model = _built(checkpoint, whole, task)
+    path, config = _find_tower(ref, type(model.body), model.body.config, where)
+    plan, skipped = _matched(checkpoint, model)
     start = ".".join(filter(None, (model.base(), path))) + "."
     with torch.device("meta"):
         tower = get_family(config.model_type).backbone_class().tower_class()(config)
@@ -123,12 +127,13 @@ def open_tower(ref: str, name: str) -> Part:
     return Part(ref, checkpoint, config, places, skipped, path)
 
 
-def _find_tower(ref: str, config: BaseConfig, where: str) -> tuple[str, BaseConfig]:
+def _find_tower(
+    ref: str, body: type[AnyBackbone], config: BaseConfig, where: str
+) -> tuple[str, BaseConfig]:
     """The path of the tower in a model's backbone, and its config."""
-    body = _body(config)
     parts = body.part_configs(config)
     if not any(_reads_text(part) for part in parts.values()):
-        if not _reads_text(config):
+        if body.main != TEXT:
             return body.tower_path(), config
         parts = {}
     towers = {name: part for name, part in parts.items() if not _reads_text(part)}
@@ -145,16 +150,16 @@ def _find_tower(ref: str, config: BaseConfig, where: str) -> tuple[str, BaseConf
             fix="save the one that is meant by itself, and name that",
         )
     [(name, part)] = towers.items()
-    inner, found = _find_tower(ref, part, where)
+    inner, found = _find_tower(ref, _body(part), part, where)
     return ".".join(filter(None, (name, inner))), found
 
 
-def _body(config: BaseConfig) -> type[Backbone[Any]]:
+def _body(config: BaseConfig) -> type[AnyBackbone]:
     return get_family(config.model_type).backbone_class()
 
 
 def _reads_text(config: BaseConfig) -> bool:
-    return _body(config).main == "input_ids"
+    return _body(config).main == TEXT
 
 
 def _opened(ref: str, where: str) -> Checkpoint:
@@ -177,13 +182,18 @@ def _task(family: Family, config: BaseConfig) -> str | None:
         return None
 
 
-def _matched(
-    checkpoint: Checkpoint, config: BaseConfig, task: str
-) -> tuple[Model, dict[str, Place], dict[str, str]]:
-    """The model without memory, where each of its parameters is, and what is not needed."""
+def _built(checkpoint: Checkpoint, config: BaseConfig, task: str) -> Model:
+    """The model of a checkpoint, without memory."""
+    try:
+        return build(config, task, at_most=checkpoint.most_values)
+    except ModelError as error:
+        raise located(error, checkpoint.path) from error
+
+
+def _matched(checkpoint: Checkpoint, model: Model) -> tuple[dict[str, Place], dict[str, str]]:
+    """Where each of a model's parameters is, and what of the checkpoint is not needed."""
     account = LoadAccount()
     try:
-        model = build(config, task, at_most=checkpoint.most_values)
         slots = model.state_dict(keep_vars=True)
         plan = match_names(model, checkpoint.tensors, slots, account)
     except ModelError as error:
@@ -191,7 +201,7 @@ def _matched(
     twice = {name: f"tied to {origin}" for name, origin in account.tied.items() if name in plan}
     skipped = {**checkpoint.unused, **account.skipped}
     skipped |= {plan[name].name: why for name, why in twice.items()}
-    return model, {n: place for n, place in plan.items() if n not in twice}, skipped
+    return {n: place for n, place in plan.items() if n not in twice}, skipped
 
 
 def _given(model: Model, name: str) -> bool:
