@@ -27,7 +27,15 @@ from tfcli.recipe.execute import execute
 from tfcli.recipe.marks import Also, Only, Placeholder, Spellings, mark_of
 from tfcli.recipe.overrides import overlay, parse_set
 from tfcli.recipe.recipe import SUFFIXES, single_command
-from tfcli.recipe.spec import Result, Spec, reads_standard_input, role_of, walk_fields
+from tfcli.recipe.spec import (
+    EACH,
+    Result,
+    Spec,
+    needs_recipe,
+    reads_standard_input,
+    role_of,
+    walk_fields,
+)
 from tfcli.recipe.validate import build_spec, canonical_key
 from tfcli.recipe.verbs import VERBS
 
@@ -156,10 +164,13 @@ def _common(cls: type[Spec]) -> dict[str, tuple[Any, Any]]:
 
 def _help(cls: type[Spec]) -> str:
     words = " ".join(_word(cls, name) for name in cls.positional)
-    usage = f"tfcli {cls.verb} {words}, or tfcli" if words else "tfcli"
+    alone, recipe = f"tfcli {cls.verb} {words}", f"tfcli {cls.verb} RECIPE.yaml"
+    if needs_recipe(cls):
+        usage = f"{recipe} {words}".rstrip()
+    else:
+        usage = f"{alone}, or {recipe}" if words else recipe
     return (
-        f"{inspect.getdoc(cls)}\n\n"
-        f"{usage} {cls.verb} RECIPE.yaml. Flags override the recipe; "
+        f"{inspect.getdoc(cls)}\n\n{usage}. Flags override the recipe; "
         "--set reaches the keys that have no flag."
     )
 
@@ -228,7 +239,12 @@ def _takes_many(cls: type[Spec], name: str) -> bool:
 
 def _flags(cls: type[Spec]) -> dict[str, str]:
     """Python parameter name -> dotted key."""
-    return {_identifier(key): key for key, field in walk_fields(cls) if _flag_type(field)}
+    return {_identifier(key): key for key, field in _flagged(cls) if _flag_type(field)}
+
+
+def _flagged(cls: type[Spec]) -> list[tuple[str, FieldInfo]]:
+    """The keys that may be flags: those of a mapping's entries are named by the recipe."""
+    return [(key, field) for key, field in walk_fields(cls) if EACH not in key.split(".")]
 
 
 def _identifier(key: str) -> str:
@@ -245,8 +261,8 @@ def _parameters(cls: type[Spec]) -> list[inspect.Parameter]:
         # missing. Help shows the flag of the same name instead.
         word = typer.Argument(metavar=_word(cls, name), hidden=True)
         listed.append(_parameter(f"word_{name}", Annotated[str | None, word], None))
-    last_parts = Counter(key.rpartition(".")[2] for key, _ in walk_fields(cls))
-    for key, field in walk_fields(cls):
+    last_parts = Counter(key.rpartition(".")[2] for key, _ in _flagged(cls))
+    for key, field in _flagged(cls):
         flag_type = _flag_type(field)
         if flag_type is None:
             continue

@@ -266,6 +266,16 @@ class Backbone(nn.Module, Generic[C]):
         return {name: nested for name, nested in found.items() if nested is not None}
 
     @classmethod
+    def tower_class(cls) -> type[Backbone[Any]]:
+        """What of the family is an encoder of a medium by itself; a part where there is more."""
+        return cls
+
+    @classmethod
+    def tower_path(cls) -> str:
+        """Path of the child that `tower_class` is the class of; empty for the backbone itself."""
+        return ""
+
+    @classmethod
     def tokens_of(cls, config: BaseConfig) -> str:
         """Path of the token table, which may be a part's."""
         return cls.tokens

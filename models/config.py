@@ -110,6 +110,11 @@ class BaseConfig:
         return isinstance(getattr(self, "text_config", None), BaseConfig)
 
     @property
+    def media_tokens(self) -> dict[str, int]:
+        """Medium -> the id of the token that stands for its features, which may have no row."""
+        return {}
+
+    @property
     def width(self) -> int:
         """Size of the states that the family's body gives."""
         size: int = getattr(self, "hidden_size", 0) or self.text.hidden_size

@@ -148,6 +148,14 @@ class WhisperModel(BartModel):
     norms_embeddings = False
     key_bias = False
 
+    @classmethod
+    def tower_class(cls) -> type[WhisperEncoder]:
+        return WhisperEncoder
+
+    @classmethod
+    def tower_path(cls) -> str:
+        return "encoder"
+
     def add_table(self) -> None:
         """The decoder alone reads tokens, so its table is its own."""
 

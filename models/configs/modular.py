@@ -69,6 +69,10 @@ class MultimodalConfig(BaseConfig):
     text_config: TextConfig
     encoders: dict[str, Any]
 
+    @property
+    def media_tokens(self) -> dict[str, int]:
+        return {name: encoder.token_id for name, encoder in self.encoders.items()}
+
     @classmethod
     def read_keys(cls, data: dict[str, Any]) -> dict[str, Any]:
         encoders = data.get("encoders")

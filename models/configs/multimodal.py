@@ -42,7 +42,6 @@ class VisionLanguageConfig(BaseConfig):
 
     @property
     def media_tokens(self) -> dict[str, int]:
-        """Medium -> the id of the token that stands for its features."""
         return {"image": self.image_token}
 
     @property

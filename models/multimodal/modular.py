@@ -168,6 +168,70 @@ def backbone_of(model: nn.Module) -> Backbone[Any]:
     return model
 
 
+def make_encoder(config: EncoderConfig, size: int, attention: str = "sdpa") -> ModalEncoderModule:
+    """An encoder and its projector, as a config says.
+
+    Args:
+        config: of the encoder.
+        size: d of the language model.
+        attention: name of the attention backend.
+    """
+    tower = get_family(config.config.model_type).backbone_class().tower_class()
+    return completed(ModalEncoderModule(tower(config.config, attention)), config, size, attention)
+
+
+def completed(
+    part: ModalEncoderModule, config: EncoderConfig, size: int, attention: str
+) -> ModalEncoderModule:
+    """The encoder with a projector, where it has none, and the choice of states of its config.
+
+    Arguments are those of `make_encoder`.
+    """
+    if part.projector.projection is None:
+        part.projector.projection = make_projector(
+            config.projector_type,
+            part.module.width(),
+            size,
+            act=config.activation,
+            queries=config.num_queries,
+            layers=config.projector_layers,
+            attention=attention,
+        )
+    if config.feature_layer != -1 or config.drop_first:
+        part.additional_args["output_hidden_states"] = True
+        own = part.postprocess_module_callback
+        part.postprocess_module_callback = _chosen(config, own)
+    return part
+
+
+def feature_shape(
+    config: EncoderConfig, size: int, inputs: Mapping[str, torch.Tensor]
+) -> tuple[int, ...]:
+    """The shape of the features of a batch's media. Nothing is computed: shapes alone go through.
+
+    Args:
+        config: of the encoder.
+        size: d of the language model.
+        inputs: the encoder's, by name, with the media's shapes.
+
+    Returns:
+        [..., d]
+
+    Raises:
+        ModelError: inputs that the encoder does not take.
+    """
+    with torch.device("meta"), torch.no_grad():
+        part = make_encoder(config, size).eval()
+        features = part({name: value.to("meta") for name, value in inputs.items()})
+    if features is None:
+        raise ModelError(
+            f"the inputs are {', '.join(sorted(inputs))}, but the encoder takes {part.module.main}",
+            where=config.config.model_type,
+            fix="prepare media with a processor of the encoder's family",
+        )
+    return tuple(features.shape)
+
+
 class ModularModel(Backbone[MultimodalConfig]):
     """Encoders by name, each a child `<name>_encoder`, and a language model."""
 
@@ -175,32 +239,11 @@ class ModularModel(Backbone[MultimodalConfig]):
 
     def __init__(self, config: MultimodalConfig, attention: str = "sdpa") -> None:
         super().__init__(config, attention)
+        size = config.text_config.hidden_size
         for name, encoder in config.encoders.items():
-            tower = get_family(encoder.config.model_type).backbone_class()
-            part = ModalEncoderModule(tower(encoder.config, attention))
-            self.add_encoder(name, part, encoder, config.text_config.hidden_size)
+            self.add_module(f"{name}_encoder", make_encoder(encoder, size, attention))
         language = get_family(config.text_config.model_type).backbone_class()
         self.language_model = language(config.text_config, attention)
-
-    def add_encoder(
-        self, name: str, part: ModalEncoderModule, config: EncoderConfig, size: int
-    ) -> None:
-        """Make a child of an encoder, and its projector where it has none."""
-        if part.projector.projection is None:
-            part.projector.projection = make_projector(
-                config.projector_type,
-                part.module.width(),
-                size,
-                act=config.activation,
-                queries=config.num_queries,
-                layers=config.projector_layers,
-                attention=self.attention,
-            )
-        if config.feature_layer != -1 or config.drop_first:
-            part.additional_args["output_hidden_states"] = True
-            own = part.postprocess_module_callback
-            part.postprocess_module_callback = _chosen(config, own)
-        self.add_module(f"{name}_encoder", part)
 
     @property
     def encoders(self) -> dict[str, ModalEncoderModule]:
@@ -228,12 +271,25 @@ class ModularModel(Backbone[MultimodalConfig]):
         return AnyName((*self.language_model.accepted(), "features"))
 
     def prepare(self, inputs: Inputs) -> Inputs:
+        """The language model's inputs, and the features of media.
+
+        An input `<name>.<input>` is the encoder's of that name alone, any other each encoder's.
+        """
         own = self.language_model.accepted()
         media = {name: value for name, value in inputs.items() if name not in own}
-        found = {name: encoder(media) for name, encoder in self.encoders.items()}
+        found = {name: encoder(addressed(media, name)) for name, encoder in self.encoders.items()}
         features = {name: each for name, each in found.items() if each is not None}
         known = [encoder.module.main for encoder in self.encoders.values()]
-        if media and not features and not media.keys() & set(known):
+        for name in media:
+            encoder, dot, _ = name.partition(".")
+            if dot and encoder not in self.encoders:
+                raise ModelError(
+                    f"there is no encoder {encoder!r}",
+                    where=name,
+                    fix=hint(encoder, self.encoders),
+                )
+        shared = {name.rpartition(".")[2] for name in media}
+        if media and not features and not shared & set(known):
             raise ModelError(
                 f"no encoder takes {', '.join(sorted(media))}",
                 fix=f"known: {', '.join(dict.fromkeys(known))}",
@@ -300,6 +356,15 @@ class ModularModel(Backbone[MultimodalConfig]):
         if not name.endswith("query_tokens"):
             return None
         return torch.empty(shape).normal_(0.0, self.config.initializer_range, generator=random)
+
+
+def addressed(inputs: Mapping[str, Any], name: str) -> Inputs:
+    """What an encoder is given of all inputs; see `ModularModel.prepare`."""
+    own = f"{name}."
+    every = {key: value for key, value in inputs.items() if "." not in key}
+    return every | {
+        key.removeprefix(own): value for key, value in inputs.items() if key.startswith(own)
+    }
 
 
 class MultimodalLM(ImageTextToText):
@@ -384,8 +449,9 @@ class MultimodalModel(MultimodalLM):
         Backbone.__init__(body, config, llm.attention)
         fresh = [name for name, part in encoders.items() if part.projector.projection is None]
         for name, part in encoders.items():
-            body.add_encoder(name, part, configs[name], text.hidden_size)
+            completed(part, configs[name], text.hidden_size, llm.attention)
             _check_widths(name, part, text.hidden_size)
+            body.add_module(f"{name}_encoder", part)
         body.language_model = llm.body
         self.model = body
         self.lm_head = llm.lm_head

@@ -120,10 +120,10 @@ def test_media_that_do_not_fit_are_refused_before_weights_are_read(
 
 
 def test_a_model_of_texts_takes_no_image(tiny_llama, photos):
-    with pytest.raises(UsageError, match="llama reads no images: it takes text alone"):
+    with pytest.raises(UsageError, match="llama takes no images beside a text"):
         run(tiny_llama, prompt="x", image=photos)
 
 
 def test_an_image_goes_with_one_prompt(photos):
-    with pytest.raises(ValueError, match="image goes with prompt"):
+    with pytest.raises(ValueError, match="media go with prompt"):
         GenerateSpec(model="m", prompts="p.txt", image=photos)

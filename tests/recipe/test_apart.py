@@ -12,7 +12,8 @@ from huggingface_hub import constants
 
 from tfcli.commands.app import run
 from tfcli.recipe.apart import overlaps
-from tfcli.recipe.spec import role_of, walk_fields
+from tfcli.recipe.overrides import overlay
+from tfcli.recipe.spec import EACH, role_of, walk_fields
 from tfcli.recipe.verbs import VERBS
 
 
@@ -104,9 +105,10 @@ def test_the_hubs_cache_of_a_model_is_no_place_for_what_is_made_of_it(tfcli, tmp
 def test_it_is_so_for_every_input_of_every_command(tfcli, verb):
     cls = VERBS[verb].spec()
     keys = [key for key, field in walk_fields(cls) if role_of(field) in ("input", "model")]
+    keys = [key.replace(EACH, "vision") for key in keys]
     assert keys
     for key in keys:
-        values = dict.fromkeys(keys, "texts") | {key: "run"}
+        values = overlay({}, dict.fromkeys(keys, "texts") | {key: "run"})
         assert [problem.where for problem in overlaps(values, ["run"], cls=cls)] == [key]
 
 

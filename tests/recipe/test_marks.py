@@ -9,7 +9,7 @@ from tfcli.errors import Problem, SeveralProblemsError, UsageError
 from tfcli.recipe.document import parse_document
 from tfcli.recipe.marks import GIVEN, Above, Also, Only, marks
 from tfcli.recipe.shared_keys import ComputeDtype, Device, StoredDtype
-from tfcli.recipe.spec import Section, Spec, section_of
+from tfcli.recipe.spec import Section, Spec, entries_of, section_of
 from tfcli.recipe.validate import build_spec
 from tfcli.recipe.verbs import VERBS
 
@@ -130,7 +130,7 @@ def conditions(cls: type[Section]):
     """Every class of a spec with the keys that have conditions."""
     yield cls, dict(marks(cls.model_fields, Only))
     for field in cls.model_fields.values():
-        section = section_of(field.annotation)
+        section = section_of(field.annotation) or entries_of(field.annotation)
         if section:
             yield from conditions(section)
 

@@ -1,15 +1,25 @@
 """Wrong keys and values are named with their path and the nearest valid key."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
 
 from tfcli.errors import UsageError
 from tfcli.recipe.document import parse_document
+from tfcli.recipe.marks import Only
 from tfcli.recipe.overrides import overlay, parse_set
 from tfcli.recipe.shared_keys import Seed
-from tfcli.recipe.spec import InputPath, OutputPath, Section, Spec, paths_with_role, walk_fields
+from tfcli.recipe.spec import (
+    InputPath,
+    OutputPath,
+    Section,
+    Spec,
+    inputs_of,
+    paths_with_role,
+    walk_fields,
+    without_inputs,
+)
 from tfcli.recipe.validate import build_spec
 
 
@@ -81,6 +91,49 @@ def test_fields_and_roles_are_found_inside_lists_and_options():
     spec = Work(data=["a", "b"], output="o")
     assert paths_with_role(spec, "input") == [("data", "a"), ("data", "b")]
     assert paths_with_role(spec, "output") == [("output", "o")]
+
+
+class Tool(Section):
+    stands_for = "path"
+    path: InputPath = Field(description="What it is.")
+    weight: Annotated[float, Only(kind=("heavy",))] = Field(1.0, description="How heavy it is.")
+    kind: Literal["light", "heavy"] = Field("light", description="How it is.")
+
+
+class Box(Spec):
+    verb = "box"
+    tools: dict[str, Tool] = Field(description="The tools by name.")
+    output: OutputPath = Field("o", description="Where to.")
+
+
+def test_the_entries_of_a_mapping_are_sections_and_a_text_stands_for_one():
+    values = {"tools": {"saw": "a", "axe": {"path": "b", "kind": "heavy", "weight": 3.0}}}
+    keys = ["tools.*.path", "tools.*.weight", "tools.*.kind", "output"]
+    assert [key for key, _ in walk_fields(Box)] == keys
+    spec = build_spec(Box, values)
+    assert (spec.tools["saw"].path, spec.tools["axe"].weight) == ("a", 3.0)
+    found = [("tools.saw.path", "a"), ("tools.axe.path", "b")]
+    assert paths_with_role(spec, "input") == paths_with_role(values, "input", Box) == found
+    assert [(each.key, each.name) for each in inputs_of(spec)] == found
+    left = {"saw": {"kind": "light"}, "axe": {"weight": 3.0, "kind": "heavy"}}
+    assert without_inputs(spec) == {"tools": left}
+    assert build_spec(Box, spec.model_dump()) == spec
+
+
+@pytest.mark.parametrize(
+    ("tool", "message"),
+    [
+        ("{path: a, wieght: 1}", "unknown key 'wieght'"),
+        ("{kind: heavy}", "'path' is required"),
+        ("{path: a, weight: 2}", "weight has no effect with kind: light"),
+        ("3", "should be a valid dictionary"),
+    ],
+)
+def test_what_is_wrong_in_an_entry_is_named_with_its_name(tool, message):
+    document = parse_document(f"tools:\n  saw: {tool}\n", "r.yaml")
+    with pytest.raises(UsageError, match=message) as error:
+        build_spec(Box, document.values, document)
+    assert error.value.where.startswith("r.yaml:2: tools.saw")
 
 
 @pytest.mark.parametrize("value", [True, False])

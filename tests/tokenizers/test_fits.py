@@ -35,6 +35,22 @@ def test_an_added_token_may_lie_outside_until_a_text_has_it(tmp_path):
         check_ids(tokenizer.encode("an <image>"), config(450), "model")
 
 
+def test_an_id_of_features_needs_no_row(tmp_path):
+    """A composed model reads no row of the table where the features of a medium go."""
+    extra = {"extra_special_tokens": ["<image>", "<other>"]}
+    tokenizer = load_tokenizer(make(tmp_path, "gpt2", tokenizer_config=extra))
+    tower = {"encoder_config": {"model_type": "clip_vision_model"}, "token_id": 450}
+    text = {"model_type": "gpt2", "vocab_size": 450}
+    whole = read_config(
+        {"model_type": "multimodal", "text_config": text, "encoders": {"vision": tower}}
+    )
+    assert whole.media_tokens == {"vision": 450}
+    check_fits(tokenizer, whole, "model")
+    check_ids(tokenizer.encode("an <image>"), whole, "model")
+    with pytest.raises(WorkError, match="gives id 451, but the model has 450"):
+        check_ids(tokenizer.encode("an <image> and <other>"), whole, "model")
+
+
 def test_what_surrounds_every_text_must_have_an_embedding(tmp_path):
     bos = {"bos_token": "<bos>", "add_bos_token": True}
     tokenizer = load_tokenizer(make(tmp_path, "gpt2", tokenizer_config=bos))

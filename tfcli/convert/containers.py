@@ -116,6 +116,8 @@ def with_dtype(config: dict[str, Any], code: str | None) -> dict[str, Any]:
                 value = name
             elif key.endswith("_config") and key != "quantization_config":
                 value = update(value) if isinstance(value, dict) else value
+            elif key == "encoders" and isinstance(value, dict):  # of a composed model, by name
+                value = {k: update(v) if isinstance(v, dict) else v for k, v in value.items()}
             out[key] = value
         return out
 

@@ -36,7 +36,8 @@ class Prompt:
 
 def given_media(spec: GenerateSpec) -> dict[str, list[str]]:
     """Argument of a processor's call -> the files that were given for it."""
-    named = {"images": spec.image}
+    audio = [] if spec.audio is None or spec.transcribes else [spec.audio]
+    named = {"images": spec.image, "audio": audio}
     return {name: list(files) for name, files in named.items() if files}
 
 
@@ -50,7 +51,7 @@ def require_media_model(spec: GenerateSpec, task: str, model_type: str) -> None:
         if task != LOOKS:
             key = name.removesuffix("s")
             raise UsageError(
-                f"{model_type} reads no {name}: it takes text alone",
+                f"{model_type} takes no {name} beside a text: it reads text alone",
                 where=key,
                 fix=f"leave out {key}, or give a model that takes {name}",
             )
@@ -104,8 +105,10 @@ def _conversation(
 
 def _placed(processor: JointProcessor, prompt: str, given: Mapping[str, list[str]]) -> str:
     """The prompt with a placeholder for each medium: before the text, where it names none."""
+    before = ""
     for name, files in given.items():
-        placeholder = processor.placeholders.get(name.removesuffix("s"))
+        medium = name.removesuffix("s")
+        placeholder = processor.placeholders.get(processor.kinds.get(medium, medium))
         if placeholder is not None and placeholder.token not in prompt:
-            prompt = f"{placeholder.token * len(files)}{prompt}"
-    return prompt
+            before += placeholder.token * len(files)
+    return before + prompt

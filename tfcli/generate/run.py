@@ -22,6 +22,7 @@ from tfcli.generate.sampling import Choose, greedy, sampler
 from tfcli.generate.settings import TextSettings, read_settings
 from tfcli.generate.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
 from tfcli.generate.tasks import ANSWERS, new_tokens, room_after, text_task
+from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model
 from tfcli.ready import load_ready
@@ -60,7 +61,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     require_media_model(spec, task, checkpoint.model_config.model_type)
     read = [read_prompt(prompt, spec, checkpoint, tokenizer, task) for prompt in prompts]
     job.has_read("image", "audio")
-    lengths = [new_length(spec, task, prompt.ids, config) for prompt in read]
+    lengths = [new_length(spec, task, prompt.ids, checkpoint.model_config) for prompt in read]
     _warn_of_short_texts(spec, lengths, job.console)
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
     model = load_ready(
@@ -119,14 +120,14 @@ def answer_one(
     assert spec.prompt is not None, "the caller gives a prompt"
     require_media_model(spec, task, checkpoint.model_config.model_type)
     prompt = read_prompt(spec.prompt, spec, checkpoint, tokenizer, task)
-    length = new_length(spec, task, prompt.ids, config)
+    length = new_length(spec, task, prompt.ids, checkpoint.model_config)
     silent = Console.silent()
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, silent)
     writing = Writing(model, tokenizer, task, spec, settings)
     return writing.answer(prompt, length, _nowhere, lambda count: None)
 
 
-def new_length(spec: GenerateSpec, task: str, ids: Sequence[int], config: TextConfig) -> int:
+def new_length(spec: GenerateSpec, task: str, ids: Sequence[int], config: BaseConfig) -> int:
     """How many new tokens come after a prompt at most: what is asked for, as far as there is room.
 
     A text mostly ends before, so that asking for more than fits is no reason to make none.
@@ -135,7 +136,7 @@ def new_length(spec: GenerateSpec, task: str, ids: Sequence[int], config: TextCo
         UsageError: the prompt leaves no room.
         WorkError: the model has no embedding for one of the ids.
     """
-    room = room_after(task, ids, config)
+    room = room_after(task, ids, config.text)
     check_ids(ids, config, spec.model)
     return min(spec.most_new_tokens, room)
 

@@ -81,7 +81,7 @@ def while_running(
         size: bytes of a number in the dtype that it computes in.
     """
     cache = 0.0
-    if task in ("causal-lm", "seq2seq-lm"):
+    if task in ("causal-lm", "seq2seq-lm", "image-text-to-text"):
         windows = [config.window(layer) or context for layer in range(config.cached_layers)]
         positions = sum(min(window, context) for window in windows)
         cache = config.cached_per_position * positions * size

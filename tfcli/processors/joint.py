@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tfcli.errors import UsageError
 from tfcli.processors.arguments import sort_arguments
-from tfcli.processors.conversations import take_media
+from tfcli.processors.conversations import Taken, take_media
 from tfcli.processors.features import Features
 from tfcli.processors.images.base import VisionProcessor
 from tfcli.processors.images.qwen2_vl_video import each_video
@@ -102,6 +102,11 @@ class JointProcessor:
     def tokenizer(self) -> Tokenizer:
         """Text to ids and back."""
         return self.text.tokenizer
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """What a call or a message may call a kind of media -> its name in `placeholders`."""
+        return {name: name for name in self.placeholders}
 
     def media(self) -> dict[str, Placeholder]:
         """`image`, `video` -> how it stands in a text; empty where text and media stay apart."""
@@ -235,7 +240,7 @@ class JointProcessor:
             WorkError: as `render_chat` and the call.
         """
         several = bool(conversation) and isinstance(conversation[0], list | tuple)
-        taken = [take_media(each) for each in (conversation if several else [conversation])]
+        taken = [self.take(each) for each in (conversation if several else [conversation])]
         if chat_template is None or chat_template in self.chat_templates:
             named = choose_template(self.chat_templates, chat_template, tools=bool(tools))
             chat_template = named
@@ -247,7 +252,7 @@ class JointProcessor:
                 documents=documents,
                 add_generation_prompt=add_generation_prompt,
                 continue_final_message=continue_final_message,
-                special_tokens=self._special_tokens(),
+                special_tokens=self.special_tokens(),
                 variables=variables,
             ).text
             for each in taken
@@ -255,15 +260,25 @@ class JointProcessor:
         if not tokenize:
             return rendered if several else rendered[0]
         given = dict(processor_kwargs or {})
-        bos = self._special_tokens().get("bos_token")
+        bos = self.special_tokens().get("bos_token")
         if bos and rendered[0].startswith(bos):
             given["add_special_tokens"] = False  # the template has written them
-        images = [each.images for each in taken] if any(each.images for each in taken) else None
-        videos = [video for each in taken for video in each.videos] or None
-        found = self(**{"images": images, "videos": videos, **given}, text=rendered)
+        found = self(**{**self.as_arguments(taken), **given}, text=rendered)
         return found if return_dict else found["input_ids"]
 
-    def _special_tokens(self) -> dict[str, str]:
+    def take(self, conversation: Sequence[Mapping[str, Any]]) -> Taken:
+        """The media of a conversation, and what is left of it."""
+        return take_media(conversation)
+
+    def as_arguments(self, taken: Sequence[Taken]) -> dict[str, Any]:
+        """The arguments of a call for the media of conversations."""
+        return {
+            "images": [each.images for each in taken] if any(e.images for e in taken) else None,
+            "videos": [video for each in taken for video in each.videos] or None,
+        }
+
+    def special_tokens(self) -> dict[str, str]:
+        """The text of each special token, as templates take them."""
         to_text = self.tokenizer.backend.id_to_token
         named = {role: to_text(id) or "" for role, id in self.tokenizer.special_ids.items()}
         return {**named, **self.text.tokens}

@@ -21,6 +21,7 @@ _BUILT_IN = {
     "Gemma3Processor": "gemma3:Gemma3Processor",
     "LlavaNextProcessor": "llava_next:LlavaNextProcessor",
     "LlavaProcessor": "llava:LlavaProcessor",
+    "MultimodalProcessor": "modular:MultimodalProcessor",
     "PaliGemmaProcessor": "paligemma:PaliGemmaProcessor",
     "Qwen2VLProcessor": "qwen2_vl:Qwen2VLProcessor",
     "Siglip2Processor": "siglip:Siglip2Processor",
@@ -59,11 +60,19 @@ IMAGES_OF_MODEL_TYPE = {
 }
 """model_type in config.json -> the image processor of files that do not say theirs."""
 
+AUDIO_OF_MODEL_TYPE = {
+    "hubert": "Wav2Vec2FeatureExtractor",
+    "wav2vec2": "Wav2Vec2FeatureExtractor",
+    "whisper": "WhisperFeatureExtractor",
+}
+"""The same, for feature extractors of audio."""
+
 JOINT_OF_MODEL_TYPE = {
     "clip": "CLIPProcessor",
     "gemma3": "Gemma3Processor",
     "llava": "LlavaProcessor",
     "llava_next": "LlavaNextProcessor",
+    "multimodal": "MultimodalProcessor",
     "paligemma": "PaliGemmaProcessor",
     "qwen2_vl": "Qwen2VLProcessor",
     "siglip": "SiglipProcessor",

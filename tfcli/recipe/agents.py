@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from tfcli.errors import CODES
 from tfcli.recipe.reference import GENERATED
+from tfcli.recipe.spec import needs_recipe
 from tfcli.recipe.verbs import VERBS
 
 HEAD = """\
@@ -116,6 +117,8 @@ def _usage(name: str) -> str:
         return f"{name} {OTHERS[name]}" if name in OTHERS else name
     spec = VERBS[name].spec()
     words = [word.upper() for word in spec.positional]
+    if needs_recipe(spec):
+        return " ".join([name, "RECIPE", *words])
     required = [
         f"--{key.replace('_', '-')} ..."
         for key, field in spec.model_fields.items()

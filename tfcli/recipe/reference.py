@@ -21,7 +21,7 @@ from tfcli.recipe.results import (
     RunPlanResult,
     RunResult,
 )
-from tfcli.recipe.spec import Result, role_of, walk_fields
+from tfcli.recipe.spec import Result, needs_recipe, role_of, walk_fields
 from tfcli.recipe.verbs import VERBS
 
 GENERATED = "<!-- Written by scripts/reference from the classes; edit those. -->"
@@ -38,7 +38,8 @@ def keys_page() -> str:
         "`--group-size`), and a `--set` path. A *model* is a folder or file, or a hub id",
         "`org/name[@revision]`, where `org/name:Q4_K_M` or `org/name:FILE` names one of several; a",
         "*path* must exist; a *folder* is made. A key with *only with* is refused beside other",
-        "values, also when it is given its default.",
+        "values, also when it is given its default. `*` stands for a name of yours: such keys are",
+        "recipe keys and `--set` paths alone.",
         "",
         "One thing has one name, and what people type from habit is taken too:",
         "",
@@ -53,6 +54,7 @@ def keys_page() -> str:
     for name, verb in VERBS.items():
         spec = verb.spec()
         words = " ".join(word.upper() for word in spec.positional) or "RECIPE.yaml"
+        words = f"RECIPE.yaml {words}" if needs_recipe(spec) else words
         lines += [f"## {name}", "", verb.summary, "", f"    tfcli {name} {words}", ""]
         lines += ["| key | type | default | what it does |", "|---|---|---|---|"]
         for key, field in walk_fields(spec):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfcli.recipe.marks import Also, Only, Spellings, marks
-from tfcli.recipe.spec import Section, section_of
+from tfcli.recipe.spec import Section, entries_of, section_of
 from tfcli.recipe.verbs import VERBS
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -96,6 +96,10 @@ def _add_marks(cls: type[Section], schema: dict[str, Any], definitions: dict[str
         for other in also.names:
             properties[other] = properties[name] | {"description": f"Another name of {name}."}
     for field in cls.model_fields.values():
-        section = section_of(field.annotation)
+        section = section_of(field.annotation) or entries_of(field.annotation)
         if section and section.__name__ in definitions:
             _add_marks(section, definitions[section.__name__], definitions)
+            if section.stands_for is not None:
+                text = {"type": "string", "description": f"The same as {section.stands_for} alone."}
+                keys = definitions[section.__name__]
+                definitions[section.__name__] = {"anyOf": [text, keys]}

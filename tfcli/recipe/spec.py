@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
@@ -102,13 +102,18 @@ class Section(BaseModel):
 
     Unknown keys are refused, and so are keys without an effect (`Only`). A key may go by another
     name (`Also`) and a value by another spelling (`Spellings`); the spec holds the one.
+
+    Class attributes:
+        stands_for: the key that a text alone in the section's place gives; None: a text is none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    stands_for: ClassVar[str | None] = None
 
     @model_validator(mode="wrap")
     @classmethod
     def _check_what_is_given(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        data = cls.as_keys(data)
         if not isinstance(data, dict):
             return handler(data)
         data, found = _under_one_name(cls, data)
@@ -127,6 +132,12 @@ class Section(BaseModel):
         if found:
             raise ValidationError.from_exception_data(cls.__name__, found)
         return made
+
+    @classmethod
+    def as_keys(cls, data: Any) -> Any:
+        """What a recipe has in the section's place, a text alone under the key it stands for."""
+        named = isinstance(data, str) and cls.stands_for is not None
+        return {cls.stands_for: data} if named else data
 
     @model_serializer(mode="wrap")
     def _keys_with_effect(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -343,14 +354,99 @@ def section_of(annotation: Any) -> type[Section] | None:
     return None
 
 
+def entries_of(annotation: Any) -> type[Section] | None:
+    """The Section class of the values of a mapping, `dict[str, Section]`; None for other fields."""
+    if get_origin(annotation) is not dict:
+        return None
+    return section_of(get_args(annotation)[1])
+
+
+def section_at(cls: type[Section], path: Sequence[str]) -> type[Section] | None:
+    """The Section class at a path of keys, names of a mapping's entries among them; None if what
+    is there is none."""
+    found: type[Section] | None = cls
+    parts = iter(path)
+    for part in parts:
+        field = found.model_fields.get(part) if found is not None else None
+        if field is None:
+            return None
+        found = section_of(field.annotation)
+        if found is None:
+            found = entries_of(field.annotation)
+            if next(parts, None) is None:
+                return None  # the mapping itself
+    return found
+
+
+EACH = "*"
+"""Stands in a dotted path for the name of a mapping's entry."""
+
+
 def walk_fields(cls: type[Section], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every leaf field of a spec with its dotted path, in order: `optimizer.lr`, ..."""
+    """Every leaf field of a spec with its dotted path, in order: `optimizer.lr`, ...
+
+    Those of a mapping's entries come once, with `*` for the name: `model.encoders.*.token`.
+    """
     for name, field in cls.model_fields.items():
-        section = section_of(field.annotation)
+        section, entry = section_of(field.annotation), entries_of(field.annotation)
         if section:
             yield from walk_fields(section, f"{prefix}{name}.")
+        elif entry:
+            yield from walk_fields(entry, f"{prefix}{name}.{EACH}.")
         else:
             yield prefix + name, field
+
+
+def needs_recipe(cls: type[Spec]) -> bool:
+    """Whether a key that no flag gives must be there: that of a mapping's entries."""
+    required = {name for name, field in cls.model_fields.items() if field.is_required()}
+    paths = [key.split(".") for key, _ in walk_fields(cls)]
+    return any(EACH in path and path[0] in required for path in paths)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A leaf field of a spec that is there.
+
+    Args:
+        path: its keys, with the names of mappings' entries.
+        value: what the spec holds, or what a recipe gives.
+    """
+
+    path: tuple[str, ...]
+    field: FieldInfo
+    value: Any
+
+    @property
+    def key(self) -> str:
+        """The dotted path."""
+        return ".".join(self.path)
+
+
+def leaves(
+    spec: Any,
+    cls: type[Section] | None = None,
+    path: tuple[str, ...] = (),
+) -> Iterator[Leaf]:
+    """The leaves of a spec, or of values that are not one yet, in the order of `walk_fields`.
+
+    Args:
+        spec: the spec, or values; what is no mapping has no leaves with a value.
+        cls: the class of such values.
+    """
+    cls = cls or type(spec)
+    if isinstance(spec, str):
+        spec = cls.as_keys(spec)
+    for name, field in cls.model_fields.items():
+        value = spec.get(name) if isinstance(spec, dict) else getattr(spec, name, None)
+        section, entry = section_of(field.annotation), entries_of(field.annotation)
+        if section:
+            yield from leaves(value, section, (*path, name))
+        elif entry:
+            for each, inner in value.items() if isinstance(value, dict) else ():
+                yield from leaves(inner, entry, (*path, name, str(each)))
+        else:
+            yield Leaf((*path, name), field, value)
 
 
 def paths_with_role(
@@ -363,17 +459,14 @@ def paths_with_role(
         cls: the class of such values.
     """
     found: list[tuple[str, str]] = []
-    for key, field in walk_fields(cls or type(spec)):  # type: ignore[arg-type]
-        role = _role(field)
+    for leaf in leaves(spec, cls):
+        role = _role(leaf.field)
         if role is None or role.kind != kind:
             continue
-        value: Any = spec
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
         words = [word.name for word in role.words]
-        for item in value if isinstance(value, list | tuple) else [value]:
+        for item in _items(leaf.value):
             if isinstance(item, str) and item not in words:
-                found.append((key, item))
+                found.append((leaf.key, item))
     return found
 
 
@@ -398,19 +491,16 @@ def inputs_of(spec: Spec) -> list[Input]:
     """Everything that a step reads, in the order of the keys; of those that have an effect."""
     found: list[Input] = []
     effective = spec.model_dump(mode="json")
-    for key, field in walk_fields(type(spec)):
-        role = _role(field)
-        if role is None or role.kind == "output" or not _holds(effective, key):
+    for leaf in leaves(spec):
+        role, key = _role(leaf.field), leaf.key
+        if role is None or role.kind == "output" or not _holds(effective, leaf.path):
             continue
-        value: Any = spec
-        for part in key.split("."):
-            value = getattr(value, part)
-        if value is None:
+        if leaf.value is None:
             if role.unset is not None:
                 found.append(Input(key, role.unset.name, role.reads, role.unset))
             continue
         words = {word.name: word for word in role.words}
-        for item in value if isinstance(value, list | tuple) else [value]:
+        for item in _items(leaf.value):
             found.append(Input(key, item, role.reads, words.get(item)))
     return found
 
@@ -418,9 +508,9 @@ def inputs_of(spec: Spec) -> list[Input]:
 def without_inputs(spec: Spec) -> dict[str, Any]:
     """The spec's values as they are recorded, but for its output and those that name inputs."""
     values = spec.model_dump(mode="json")
-    for key, field in walk_fields(type(spec)):
-        if _role(field) is not None and _holds(values, key):
-            *sections, last = key.split(".")
+    for leaf in leaves(spec):
+        if _role(leaf.field) is not None and _holds(values, leaf.path):
+            *sections, last = leaf.path
             place = values
             for section in sections:
                 place = place[section]
@@ -428,8 +518,12 @@ def without_inputs(spec: Spec) -> dict[str, Any]:
     return values
 
 
-def _holds(values: Any, key: str) -> bool:
-    for part in key.split("."):
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _holds(values: Any, path: Sequence[str]) -> bool:
+    for part in path:
         if not isinstance(values, dict) or part not in values:
             return False
         values = values[part]

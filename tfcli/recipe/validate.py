@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from tfcli.errors import UsageError, hint, raise_found
 from tfcli.recipe.document import Document
 from tfcli.recipe.marks import Also, marks
-from tfcli.recipe.spec import Section, section_of
+from tfcli.recipe.spec import Section, section_at, section_of
 
 S = TypeVar("S", bound=Section)
 
@@ -106,24 +106,14 @@ def _where(document: Document | None, path: tuple[str, ...], also: tuple[str, ..
 def _also(cls: type[Section], location: tuple[str, ...]) -> tuple[str, ...]:
     """The other names of the field at a location."""
     *outer, name = location or ("",)
-    inner = _section_at(cls, tuple(outer))
+    inner = section_at(cls, tuple(outer))
     if inner is None:
         return ()
     return next((also.names for key, also in marks(inner.model_fields, Also) if key == name), ())
 
 
-def _section_at(cls: type[Section], path: tuple[str, ...]) -> type[Section] | None:
-    for part in path:
-        field = cls.model_fields.get(part)
-        section = section_of(field.annotation) if field else None
-        if section is None:
-            return None
-        cls = section
-    return cls
-
-
 def _keys_at(cls: type[Section], path: tuple[str, ...]) -> list[str]:
-    section = _section_at(cls, path)
+    section = section_at(cls, path)
     return list(section.model_fields) if section else []
 
 

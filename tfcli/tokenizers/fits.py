@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 from tfcli.errors import WorkError
 
 if TYPE_CHECKING:
-    from tfcli.models.configs.text import TextConfig
+    from tfcli.models.config import BaseConfig
     from tfcli.tokenizers.load import Tokenizer
 
 
-def check_fits(tokenizer: Tokenizer, config: TextConfig, where: str) -> None:
+def check_fits(tokenizer: Tokenizer, config: BaseConfig, where: str) -> None:
     """Refuse a tokenizer whose ids go past the embedding table of a model.
 
     Added tokens may: some checkpoints have tokens of another modality that their text model
     lacks. A text with one of these is refused by `check_ids`.
+
+    Args:
+        tokenizer: of the folder.
+        config: of the whole model.
+        where: what the user named.
 
     Raises:
         WorkError: an ordinary token or one that surrounds every text has no embedding.
@@ -24,25 +29,33 @@ def check_fits(tokenizer: Tokenizer, config: TextConfig, where: str) -> None:
     ordinary = tokenizer.backend.get_vocab(with_added_tokens=False).values()
     around = (*tokenizer.prefix, *tokenizer.suffix)
     largest = max((*ordinary, *around), default=-1)
-    if largest >= config.token_id_limit:
+    rows = config.text.token_id_limit
+    if largest >= rows:
         raise WorkError(
-            f"the tokenizer has ids up to {largest:,}, but the model has "
-            f"{config.token_id_limit:,} embeddings",
+            f"the tokenizer has ids up to {largest:,}, but the model has {rows:,} embeddings",
             where=where,
             fix="the tokenizer and the weights belong to different models",
         )
 
 
-def check_ids(ids: Sequence[int], config: TextConfig, where: str) -> None:
+def check_ids(ids: Sequence[int], config: BaseConfig, where: str) -> None:
     """Refuse ids that a model has no embedding for.
+
+    The ids of a medium's features may lie past the table: no row of it is read for them.
+
+    Args:
+        ids: of a text.
+        config: of the whole model.
+        where: what the user named.
 
     Raises:
         WorkError: there is such an id.
     """
-    largest = max(ids, default=-1)
-    if largest >= config.token_id_limit:
+    rows, features = config.text.token_id_limit, config.media_tokens.values()
+    largest = max((id for id in ids if id not in features), default=-1)
+    if largest >= rows:
         raise WorkError(
-            f"the tokenizer gives id {largest}, but the model has {config.token_id_limit:,}",
+            f"the tokenizer gives id {largest}, but the model has {rows:,}",
             where=where,
             fix="the tokenizer and the weights belong to different models",
         )

@@ -19,6 +19,7 @@ from tfcli.models.multimodal.modular import (
     ModalEncoderModule,
     MultimodalModel,
     MultimodalProjector,
+    feature_shape,
 )
 from tfcli.models.registry import read_config
 
@@ -124,6 +125,35 @@ def test_a_modality_that_is_not_there_is_passed_over(clip, llama):
         assert torch.equal(whole(input_ids=words).logits, llama(words).logits)
         empty = whole(input_ids=words, pixel_values=PIXELS[:0]).logits
         assert torch.equal(empty, llama(words).logits)
+
+
+def test_an_input_may_be_addressed_to_one_encoder(clip, llama):
+    other = made(CLIP | {"hidden_size": 16}, "embedding")
+    parts = {"left": ModalEncoderModule(clip), "right": ModalEncoderModule(other)}
+    whole = MultimodalModel(parts, llama, token_ids={"left": 60, "right": 61}).eval()
+    words = TEXT.masked_fill(TEXT == IMAGE, 60)
+    both = torch.cat((words, words.masked_fill(words == 60, 61)), dim=1)
+    with torch.no_grad():
+        alone = whole(input_ids=words, **{"left.pixel_values": PIXELS}).logits
+        same = whole(input_ids=both, pixel_values=PIXELS).logits
+        named = {"left.pixel_values": PIXELS, "right.pixel_values": PIXELS}
+        assert torch.equal(whole(input_ids=both, **named).logits, same)
+        torch.testing.assert_close(same[:, : words.shape[1]], alone)
+        mixed = {"pixel_values": PIXELS, "right.pixel_values": PIXELS + 1}  # its own counts
+        assert not torch.equal(whole(input_ids=both, **mixed).logits, same)
+    with pytest.raises(ModelError, match="there is no encoder 'lefd'"):
+        whole(input_ids=words, **{"lefd.pixel_values": PIXELS})
+
+
+@pytest.mark.parametrize("kind", PROJECTORS)
+def test_how_many_features_there_are_is_known_without_computing_them(kind):
+    encoder = {"encoder_config": CLIP, "token_id": 60, "projector_type": kind, "drop_first": True}
+    content = {"model_type": "multimodal", "text_config": LLAMA, "encoders": {"vision": encoder}}
+    found = read_config(content).encoders["vision"]
+    number = 4 if kind in ("linear", "mlp") else 32
+    assert feature_shape(found, 32, {"pixel_values": PIXELS}) == (1, number, 32)
+    with pytest.raises(ModelError, match="the encoder takes pixel_values"):
+        feature_shape(found, 32, {"input_values": PIXELS})
 
 
 def test_the_places_of_features_are_not_learnt(clip, llama):

@@ -52,7 +52,7 @@ def test_padding_on_the_left_moves_nothing(case):
         ({"projection_dim": 24}, "projection_dim is 24, but text_config.hidden_size is 32"),
         ({"image_token_index": -1}, "image_token_index is negative"),
         ({"image_token_index": 1}, "is 1, which is text_config.eos_token_id too"),
-        ({"text_config": SETTINGS["vision_config"]}, "reads no text"),
+        ({"text_config": SETTINGS["vision_config"]}, "must be TextConfig, not SiglipVisionConfig"),
     ],
 )
 def test_configs_that_contradict_themselves(changes, message):
