@@ -28,7 +28,8 @@ SPLIT = {
 """Family -> an output linear, and the name of its attention."""
 FUSED = ("gpt2", "gpt_neox", "bloom", "falcon", "codegen", "phi3", "modernbert", "gpt_bigcode")
 OTHER = ("olmo2", "gpt_oss", "deepseek_v3", "convbert", "t5", "olmoe")
-ATTENDS = [name for name in FIRST if name not in ("mamba", "mamba2", "rwkv")]
+# The projections of XLNet are no modules.
+ATTENDS = [name for name in FIRST if name not in ("mamba", "mamba2", "rwkv", "xlnet")]
 
 
 def made(model_type: str):
