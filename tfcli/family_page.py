@@ -22,6 +22,7 @@ TASKS = {
     "question-answering": "question answering",
     "multiple-choice": "multiple choice",
     "embedding": "embedding",
+    "pooled-embedding": "pooled embedding",
     "pretraining": "pretraining",
     "permutation-lm": "permutation LM",
     "table-question-answering": "table question answering",
