@@ -65,6 +65,11 @@ class FunnelConfig(TextConfig):
         return self.d_head
 
     @property
+    def type_vocab_size(self) -> int:
+        """Two segments, and that of the first token."""
+        return 3
+
+    @property
     def head_dropout(self) -> float:
         return self.hidden_dropout
 
