@@ -165,6 +165,8 @@ def _attentions(model: Model) -> dict[str, _Attention]:
         linears = tuple(child for child in module.children() if hasattr(child, "in_features"))
         parent = model.get_submodule(path.rpartition(".")[0])
         beside = getattr(getattr(parent, "output", None), "dense", None)
+        if beside is None and not linears:
+            continue  # XLNet's projections are parameters of the attention itself
         output = linears[-1] if beside is None else beside  # of BERT, it is beside the attention
         found[path] = _Attention(
             path, module, linears if beside is None else (*linears, beside), output
@@ -181,6 +183,11 @@ def _named(found: Mapping[str, _Attention], layer: Layer, model: Model) -> tuple
         for number, (path, one) in enumerate(found.items())
     }
     if name not in known:
+        if not known:
+            raise ModelError(
+                f"{model.config.model_type} has no attention whose heads can be told apart",
+                where=type(model).__name__,
+            )
         names = known if not numbered else (f"0 to {len(known) - 1}",)
         raise ModelError(f"there is no attention {name!r}", where="layer", fix=hint(name, names))
     return name, known[name]

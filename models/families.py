@@ -806,6 +806,22 @@ _ENCODERS = (
             "question-answering": "XLNetForQuestionAnsweringSimple",
         },
     ),
+    family(
+        "funnel",
+        "Funnel",
+        "encoder",
+        {
+            "masked-lm": "text.funnel:FunnelMaskedLM",
+            **ENCODER_HEADS,
+            "sequence-classification": "text.funnel:FunnelClassification",
+            "multiple-choice": "text.funnel:FunnelMultipleChoice",
+            "pretraining": "text.electra:ElectraPretraining",
+            "pooled-embedding": "text.funnel:FunnelBaseModel",
+        },
+        "relative positions",
+        "pooled states",
+        names={"pooled-embedding": "FunnelBaseModel"},
+    ),
 )
 
 _PLAIN = f"{_HEADS}.seq2seq_plain"

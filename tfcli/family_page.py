@@ -32,6 +32,7 @@ TASKS = {
     "projection": "projection",
     "contrastive": "image-text similarity",
     "image-text-to-text": "image and text to text",
+    "pooled-embedding": "pooled embedding",
     "pretraining": "pretraining",
     "permutation-lm": "permutation LM",
     "table-question-answering": "table question answering",

@@ -27,6 +27,11 @@ class CTRLConfig(TextConfig):
     embd_pdrop: float = 0.1
     layer_norm_epsilon: float = 1e-6
 
+    @property
+    def type_vocab_size(self) -> int:
+        """The types of its tokens are words."""
+        return self.vocab_size
+
     def check(self) -> None:
         super().check()
         require_divides(self.num_attention_heads, self.hidden_size, "n_head", "n_embd")

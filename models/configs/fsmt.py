@@ -34,9 +34,9 @@ class FSMTConfig(Seq2SeqConfig):
         return self.decoder_vocab_size
 
     def check(self) -> None:
+        require(self.decoder_vocab_size >= 1, "tgt_vocab_size", "must be at least 1")
         super().check()
         require(self.pad_token_id is not None, "pad_token_id", "is needed: positions follow it")
-        require(self.decoder_vocab_size >= 1, "tgt_vocab_size", "must be at least 1")
         require(
             not self.tie_word_embeddings or self.decoder_vocab_size == self.vocab_size,
             "tgt_vocab_size",

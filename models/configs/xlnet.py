@@ -66,6 +66,11 @@ class XLNetConfig(TextConfig):
     eos_token_id: int | list[int] | None = 2
 
     @property
+    def type_vocab_size(self) -> int:
+        """Segments; there may be more, which are only told apart."""
+        return 2
+
+    @property
     def head_dropout(self) -> float:
         return 0.0  # its classifier of tokens has none
 

@@ -21,9 +21,9 @@ class FSMTModel(M2M100Model):
     """An encoder and a decoder, each with its table."""
 
     norm_first: ClassVar[bool] = False
-    tokens = "decoder.embed_tokens"
+    tokens = "encoder.embed_tokens"
     shares: ClassVar[dict[str, str]] = {
-        "encoder.embed_tokens.weight": "decoder.embed_tokens.weight",
+        "decoder.embed_tokens.weight": "encoder.embed_tokens.weight",
     }
     ignorable = BartModel.ignorable
     rules = (Rename(r"^lm_head\.", "model.decoder.output_projection."),)

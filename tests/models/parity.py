@@ -86,6 +86,9 @@ def reference(case: Case, task: str, attention: str | None = None) -> nn.Module:
     options: dict[str, Any] = {"attn_implementation": attention or case.attention}
     if task == "embedding":
         body = transformers.AutoModel._model_mapping[type(config)]
+        if isinstance(body, tuple):  # several, told apart by their names
+            body = body[0]
+            config.architectures = [body.__name__]
         if "add_pooling_layer" in inspect.signature(body.__init__).parameters:
             options["add_pooling_layer"] = False
     auto = AUTO[task]

@@ -30,8 +30,10 @@ SPLIT = {
 FUSED = ("gpt2", "gpt_neox", "bloom", "falcon", "codegen", "phi3", "modernbert", "gpt_bigcode")
 OTHER = ("olmo2", "gpt_oss", "deepseek_v3", "convbert", "t5", "olmoe")
 RECURRENT = ("mamba", "mamba2", "rwkv")
-# Not the towers for texts, whose cases are those of media.
-ATTENDS = [n for n in TEXT if isinstance(FIRST.get(n), Case) and n not in RECURRENT]
+# Not the towers for texts, whose cases are those of media; XLNet's projections are no modules.
+ATTENDS = [
+    name for name in TEXT if isinstance(FIRST.get(name), Case) and name not in (*RECURRENT, "xlnet")
+]
 
 
 def made(model_type: str):

@@ -372,7 +372,7 @@ _XLNET = {
     "d_model": 32,
     "n_layer": 2,
     "n_head": 4,
-    "d_inner": 48,
+    "d_inner": 64,
     "initializer_range": 0.2,
 }
 
@@ -398,5 +398,36 @@ CASES += [
         "sequence-classification",
         "multiple-choice",
         leaks=True,
+    ),
+]
+
+_FUNNEL = {
+    "vocab_size": 61,
+    "block_sizes": [1, 2, 1],
+    "num_decoder_layers": 2,
+    "d_model": 32,
+    "n_head": 4,
+    "d_head": 6,
+    "d_inner": 64,
+    "pad_token_id": 0,
+}
+
+
+def _funnel(name: str, changes: dict[str, Any], *tasks: str, **more: Any) -> Case:
+    """Padding is pooled with the text, and theirs draws dropout for other distances."""
+    settings, tasks = _FUNNEL | changes, tasks or ("masked-lm",)
+    more |= {"attention": "eager", "steady": False, "drops_alike": False}
+    return Case(f"funnel{name}", "FunnelConfig", settings, tasks, **more)
+
+
+CASES += [
+    _funnel("", {}, *ENCODER_TASKS, "pretraining", extra=_TYPES),
+    _funnel("-factorized", {"attention_type": "factorized", "pooling_type": "max"}, extra=_TYPES),
+    _funnel("-whole-rows", {"truncate_seq": False, "tie_word_embeddings": False, "d_head": 8}),
+    _funnel("-pooled-keys", {"separate_cls": False, "pool_q_only": False}, extra=_TYPES),
+    _funnel(
+        "-repeats",
+        {"block_sizes": [2, 1], "block_repeats": [2, 1], "attention_type": "factorized"},
+        passes=2,
     ),
 ]

@@ -8,6 +8,7 @@ import transformers
 
 from tests.models.cases.encoders import CASES
 from tests.models.parity import assert_close, our_gradients, their_gradients, twin
+from tfcli.models.attention_heads import head_mask
 from tfcli.models.errors import ModelError
 
 SETTINGS = next(case for case in CASES if case.name == "xlnet").settings
@@ -112,3 +113,12 @@ def test_mems_of_another_model():
     _, ours = pair()
     with pytest.raises(ModelError, match="2 layers, but 1 mems"):
         ours(torch.ones(1, 3, dtype=torch.long), mems=[torch.zeros(1, 4, 32)])
+
+
+def test_heads_cannot_be_masked():
+    _, ours = pair()
+    with (
+        pytest.raises(ModelError, match="no attention whose heads can be told apart"),
+        head_mask(ours, {0: torch.ones(4)}),
+    ):
+        pass
