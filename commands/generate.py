@@ -6,8 +6,8 @@ import sys
 
 from tfcli.commands.options import spec_command
 from tfcli.console import Console
-from tfcli.generate.display import writer
-from tfcli.generate.spec import GenerateResult, GenerateSpec, is_answer, shown_before, shown_part
+from tfcli.generation.display import writer
+from tfcli.generation.spec import GenerateResult, GenerateSpec, is_answer, shown_before, shown_part
 
 
 def show(result: GenerateResult, console: Console) -> None:

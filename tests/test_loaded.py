@@ -32,7 +32,7 @@ def test_the_lines_of_the_page_run_on_any_model(tiny_llama: Path, capsys) -> Non
 
 def test_a_text_and_a_vector_are_those_of_the_commands(tiny_llama: Path, tmp_path: Path) -> None:
     from tfcli.console import Console
-    from tfcli.generate.spec import GenerateSpec
+    from tfcli.generation.spec import GenerateSpec
     from tfcli.recipe.execute import execute
 
     spec = GenerateSpec(model=str(tiny_llama), prompt="A class", max_new_tokens=8)

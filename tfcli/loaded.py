@@ -64,8 +64,8 @@ class Loaded:
             UsageError: a model that makes no text, or a prompt that is too long for it.
             WorkError: NaN in the model's output.
         """
-        from tfcli.generate.run import answer_one
-        from tfcli.generate.spec import GenerateSpec
+        from tfcli.generation.run import answer_one
+        from tfcli.generation.spec import GenerateSpec
 
         spec = GenerateSpec(model=str(self.checkpoint.path), prompt=prompt, **options)
         return answer_one(spec, self.checkpoint, self.model, self.tokenizer).text
@@ -112,7 +112,7 @@ def load(
     from tfcli.checkpoints.pooling import read_pooling
     from tfcli.console import Console
     from tfcli.devices import pick_device
-    from tfcli.generate.tasks import text_task
+    from tfcli.generation.tasks import text_task
     from tfcli.models.heads.embedding import Embedding
     from tfcli.ready import load_ready
 

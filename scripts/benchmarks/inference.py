@@ -26,7 +26,7 @@ def tfcli_side(folder: str, dtype: torch.dtype) -> Callable[[], Decode]:
     from tfcli.checkpoints.folder import open_model
     from tfcli.console import Console
     from tfcli.devices import dtype_name
-    from tfcli.generate.loop import generate
+    from tfcli.generation.loop import generate
     from tfcli.models.registry import get_family
     from tfcli.ready import load_ready
 

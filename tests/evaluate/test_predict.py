@@ -19,8 +19,8 @@ from tfcli.evaluate.predict import (
 )
 from tfcli.evaluate.score import score
 from tfcli.evaluate.windows import Plan, plan_windows
-from tfcli.generate.rules import Rules
-from tfcli.generate.settings import TextSettings
+from tfcli.generation.rules import Rules
+from tfcli.generation.settings import TextSettings
 from tfcli.models.config import config_from_recipe
 from tfcli.models.loading import build, initialize
 from tfcli.tokenizers.load import load_tokenizer

@@ -10,7 +10,7 @@ from tfcli.errors import UsageError
 from tfcli.flagai import models
 from tfcli.flagai.blanks import BlankTokens
 from tfcli.flagai.generation import fill, fill_ids
-from tfcli.generate.sampling import sampler
+from tfcli.generation.sampling import sampler
 from tfcli.tokenizers.load import load_tokenizer
 
 SPECIAL = ["[PAD]", "[CLS]", "[MASK]", "[sMASK]", "[gMASK]", "<|startofpiece|>", "<|endofpiece|>"]

@@ -14,7 +14,7 @@ from tfcli.convert.spec import ConvertSpec
 from tfcli.data.spec import DataSpec
 from tfcli.errors import WorkError
 from tfcli.evaluate.spec import EvalSpec
-from tfcli.generate.spec import GenerateSpec
+from tfcli.generation.spec import GenerateSpec
 from tfcli.quantize.spec import QuantizeSpec
 from tfcli.recipe import content
 from tfcli.recipe.digests import InputDigests

@@ -12,7 +12,7 @@ from tests.checkpoints.gguf.llama_cpp import LlamaCpp
 from tests.released.conftest import GGUF
 from tests.tokenizers.texts import NASTY
 from tfcli.checkpoints.folder import load_model
-from tfcli.generate.loop import generate
+from tfcli.generation.loop import generate
 from tfcli.tokenizers.chat import encode_chat
 from tfcli.tokenizers.chat_folder import choose_template, find_templates
 from tfcli.tokenizers.load import load_tokenizer

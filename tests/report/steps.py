@@ -14,7 +14,7 @@ from typing import Any
 from tfcli.benchmark.spec import BenchmarkResult, BenchmarkRow, BenchmarkSpec
 from tfcli.evaluate.spec import EvalResult, EvalSpec
 from tfcli.files import write_json
-from tfcli.generate.spec import GenerateResult, GenerateSpec
+from tfcli.generation.spec import GenerateResult, GenerateSpec
 from tfcli.quantize.spec import QuantizeResult, QuantizeSpec
 from tfcli.recipe.digests import InputDigests
 from tfcli.recipe.record import RECORD, make_record, step_key

@@ -15,7 +15,7 @@ from tfcli.benchmark.worker import Task
 from tfcli.checkpoints.folder import open_model
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError, WorkError
-from tfcli.generate.tasks import CONTINUES, text_task
+from tfcli.generation.tasks import CONTINUES, text_task
 from tfcli.models.configs.text import TextConfig
 from tfcli.recipe.job import Job
 

@@ -21,7 +21,7 @@ from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.devices import dtype_name
 from tfcli.errors import Problem
-from tfcli.generate.loop import generate
+from tfcli.generation.loop import generate
 from tfcli.models.model import Model
 from tfcli.models.quantized import packed_linears
 from tfcli.ready import load_ready

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tfcli.errors import UsageError
-from tfcli.generate.settings import TextSettings
+from tfcli.generation.settings import TextSettings
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model
 from tfcli.tokenizers.load import Tokenizer

@@ -18,7 +18,7 @@ from tfcli.evaluate.predict import TASKS, Begin, decoder_begin, predictor
 from tfcli.evaluate.score import Scores, score
 from tfcli.evaluate.spec import EvalResult, EvalSpec
 from tfcli.evaluate.windows import Plan, plan_windows, unscored
-from tfcli.generate.settings import read_settings
+from tfcli.generation.settings import read_settings
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model

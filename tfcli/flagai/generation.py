@@ -12,7 +12,7 @@ import torch
 
 from tfcli.errors import UsageError
 from tfcli.flagai.blanks import BlankTokens
-from tfcli.generate.sampling import Choose, greedy
+from tfcli.generation.sampling import Choose, greedy
 
 if TYPE_CHECKING:
     from tfcli.flagai.glm_model import GLM

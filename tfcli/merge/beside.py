@@ -96,7 +96,7 @@ def beside_merged(
 
 def _stop_too(base: Checkpoint, folder: Path, vocabulary: int | None, console: Console) -> None:
     """Let the token that ends a text of the adapter's tokenizer end one of the merged model."""
-    from tfcli.generate.settings import stop_ids
+    from tfcli.generation.settings import stop_ids
     from tfcli.tokenizers.load import load_tokenizer
 
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tfcli.generate.spec import Answer, GenerateResult
+from tfcli.generation.spec import Answer, GenerateResult
 from tfcli.report.models import Models
 from tfcli.report.page import Sample, Section
 from tfcli.report.steps import Step

@@ -11,7 +11,7 @@ from tests.models.seq2seq_parity import LM, TARGET
 from tests.models.seq2seq_parity import inputs as seq2seq_inputs
 from tests.models.seq2seq_parity import reference as seq2seq_reference
 from tests.models.tiny import tiny_model
-from tfcli.generate.step import compiled_step, plain_step
+from tfcli.generation.step import compiled_step, plain_step
 from tfcli.models.errors import ModelError
 
 FAMILIES = ("Mistral", "Mamba", "Llama", "Gemma3Text", "GPTNeo", "Bloom", "GPT2", "OPT", "Mamba2")

@@ -9,9 +9,9 @@ from tests.models.tiny import tiny_model
 from tfcli.errors import UsageError
 from tfcli.evaluate.run import plan_of
 from tfcli.evaluate.spec import EvalSpec
-from tfcli.generate.caches import CACHES, make_cache
-from tfcli.generate.loop import generate
-from tfcli.generate.tasks import room_after
+from tfcli.generation.caches import CACHES, make_cache
+from tfcli.generation.loop import generate
+from tfcli.generation.tasks import room_after
 from tfcli.models.limits import LIMIT
 from tfcli.tokenizers.load import load_tokenizer
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tfcli.generate.display import printable, writer
+from tfcli.generation.display import printable, writer
 
 TEXTS = (
     "all:\n\tcc -o x x.c",

@@ -10,9 +10,9 @@ import pytest
 
 from tfcli.commands.app import run
 from tfcli.console import Console
-from tfcli.generate.display import printable
-from tfcli.generate.prompts import read_prompts
-from tfcli.generate.spec import GenerateSpec
+from tfcli.generation.display import printable
+from tfcli.generation.prompts import read_prompts
+from tfcli.generation.spec import GenerateSpec
 from tfcli.recipe.execute import execute
 from tfcli.tokenizers.load import load_tokenizer
 

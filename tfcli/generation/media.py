@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.errors import UsageError
-from tfcli.generate.spec import GenerateSpec
+from tfcli.generation.spec import GenerateSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

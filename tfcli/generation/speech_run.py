@@ -13,13 +13,13 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import open_model
 from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError, WorkError
-from tfcli.generate.caches import make_cache
-from tfcli.generate.display import Write, writer
-from tfcli.generate.run import choice, text_settings
-from tfcli.generate.spec import GenerateResult, GenerateSpec, SpokenPart, shown_part
-from tfcli.generate.speech import Segment, Window, language_heard, transcribe
-from tfcli.generate.speech_settings import read_speech_settings
-from tfcli.generate.tasks import SPOKEN, speech_task
+from tfcli.generation.caches import make_cache
+from tfcli.generation.display import Write, writer
+from tfcli.generation.run import choice, text_settings
+from tfcli.generation.spec import GenerateResult, GenerateSpec, SpokenPart, shown_part
+from tfcli.generation.speech import Segment, Window, language_heard, transcribe
+from tfcli.generation.speech_settings import read_speech_settings
+from tfcli.generation.tasks import SPOKEN, speech_task
 from tfcli.models.configs.wav2vec2 import Wav2Vec2Config
 from tfcli.models.configs.whisper import WhisperConfig
 from tfcli.models.heads.speech_seq2seq import SpeechSeq2Seq

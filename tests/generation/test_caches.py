@@ -7,9 +7,9 @@ import torch
 
 from tests.models.tiny import tiny_model
 from tfcli.errors import UsageError, WorkError
-from tfcli.generate import caches
-from tfcli.generate.caches import CACHES, make_cache
-from tfcli.generate.loop import generate
+from tfcli.generation import caches
+from tfcli.generation.caches import CACHES, make_cache
+from tfcli.generation.loop import generate
 from tfcli.models.caches.fixed import FixedSlidingStore, FixedStore
 from tfcli.models.caches.growing import GrowingStore, OffloadedStore
 from tfcli.models.caches.quantized import QuantizedStore

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tfcli.errors import WorkError
-from tfcli.generate.rules import NEVER, Rules
-from tfcli.generate.settings import TextSettings, read_settings, stop_ids
+from tfcli.generation.rules import NEVER, Rules
+from tfcli.generation.settings import TextSettings, read_settings, stop_ids
 from tfcli.models.registry import read_config
 
 BART = {"model_type": "bart", "vocab_size": 61, "decoder_start_token_id": 3}

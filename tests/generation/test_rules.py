@@ -8,11 +8,11 @@ import transformers
 
 from tests.models.tiny import tiny_model
 from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.generate.loop import generate
-from tfcli.generate.rules import processes
-from tfcli.generate.sampling import greedy
-from tfcli.generate.settings import read_settings
-from tfcli.generate.tasks import new_tokens
+from tfcli.generation.loop import generate
+from tfcli.generation.rules import processes
+from tfcli.generation.sampling import greedy
+from tfcli.generation.settings import read_settings
+from tfcli.generation.tasks import new_tokens
 
 PROMPT = [0, 12, 77, 130, 5, 12, 77]
 NEW = 14

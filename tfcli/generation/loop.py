@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 
-from tfcli.generate.rules import Process
-from tfcli.generate.sampling import Choose, greedy
-from tfcli.generate.step import compiled_step, plain_step
+from tfcli.generation.rules import Process
+from tfcli.generation.sampling import Choose, greedy
+from tfcli.generation.step import compiled_step, plain_step
 from tfcli.models.cache import Cache
 from tfcli.models.model import Model
 

@@ -12,9 +12,9 @@ from tests.models.tiny import tiny_model
 from tfcli.checkpoints.folder import save_model
 from tfcli.commands.app import run
 from tfcli.errors import UsageError
-from tfcli.generate.sampling import greedy
-from tfcli.generate.settings import TextSettings
-from tfcli.generate.tasks import new_tokens, room_after, text_task
+from tfcli.generation.sampling import greedy
+from tfcli.generation.settings import TextSettings
+from tfcli.generation.tasks import new_tokens, room_after, text_task
 from tfcli.models.config import config_from_recipe
 from tfcli.models.registry import read_config
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tfcli.generate.ending import Ending
+from tfcli.generation.ending import Ending
 
 
 def passed(stops, pieces):

@@ -14,14 +14,14 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_device
-from tfcli.generate.display import Write, writer
-from tfcli.generate.ending import Ending
-from tfcli.generate.media import Prompt, given_media, read_media, require_media_model
-from tfcli.generate.prompts import read_prompts
-from tfcli.generate.sampling import Choose, greedy, sampler
-from tfcli.generate.settings import TextSettings, read_settings
-from tfcli.generate.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
-from tfcli.generate.tasks import ANSWERS, new_tokens, room_after, text_task
+from tfcli.generation.display import Write, writer
+from tfcli.generation.ending import Ending
+from tfcli.generation.media import Prompt, given_media, read_media, require_media_model
+from tfcli.generation.prompts import read_prompts
+from tfcli.generation.sampling import Choose, greedy, sampler
+from tfcli.generation.settings import TextSettings, read_settings
+from tfcli.generation.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
+from tfcli.generation.tasks import ANSWERS, new_tokens, room_after, text_task
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model
@@ -43,7 +43,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
             fails, NaN in the model's output.
     """
     if spec.transcribes:
-        from tfcli.generate.speech_run import run_speech
+        from tfcli.generation.speech_run import run_speech
 
         return run_speech(spec, job)
     device = pick_device(spec.device)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import torch
 
-from tfcli.generate.rules import NEVER, Process, processes
-from tfcli.generate.sampling import Choose
-from tfcli.generate.seq2seq import generate_target
-from tfcli.generate.settings import TextSettings
-from tfcli.generate.speech_settings import SpeechSettings
+from tfcli.generation.rules import NEVER, Process, processes
+from tfcli.generation.sampling import Choose
+from tfcli.generation.seq2seq import generate_target
+from tfcli.generation.settings import TextSettings
+from tfcli.generation.speech_settings import SpeechSettings
 from tfcli.models.cache import Cache
 from tfcli.models.configs.whisper import WhisperConfig
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM

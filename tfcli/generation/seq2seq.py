@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 import torch
 
 from tfcli.errors import UsageError
-from tfcli.generate.loop import processed
-from tfcli.generate.rules import Process
-from tfcli.generate.sampling import Choose, greedy
+from tfcli.generation.loop import processed
+from tfcli.generation.rules import Process
+from tfcli.generation.sampling import Choose, greedy
 from tfcli.models.cache import Cache
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tfcli.data.documents import read_documents, read_text
 from tfcli.errors import UsageError
-from tfcli.generate.spec import GenerateSpec
+from tfcli.generation.spec import GenerateSpec
 
 FIELD = "prompt"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tfcli.errors import WorkError
-from tfcli.generate.sampling import distribution, greedy, sampler
+from tfcli.generation.sampling import distribution, greedy, sampler
 
 LOGITS = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()[torch.tensor([2, 0, 3, 1])]  # .15 .5 .1 .25
 

@@ -162,8 +162,8 @@ def test_without_a_limit_a_window_has_all_positions(generate, whisper, recording
 def test_what_cannot_be_is_said_before_weights_are_read(
     generate, whisper, wav2vec2, recordings, tiny_llama, monkeypatch
 ):
-    monkeypatch.setattr("tfcli.generate.speech_run.load_ready", None)
-    monkeypatch.setattr("tfcli.generate.run.load_ready", None)
+    monkeypatch.setattr("tfcli.generation.speech_run.load_ready", None)
+    monkeypatch.setattr("tfcli.generation.run.load_ready", None)
     audio = ("--audio", recordings / "short.wav")
     for folder, flags, words in (
         (tiny_llama, audio, "llama cannot hear"),

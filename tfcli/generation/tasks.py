@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from torch import Tensor
 
 from tfcli.errors import UsageError
-from tfcli.generate.caches import make_cache
-from tfcli.generate.loop import generate
-from tfcli.generate.media import LOOKS
-from tfcli.generate.rules import processes
-from tfcli.generate.sampling import Choose
-from tfcli.generate.seq2seq import check_source, generate_seq2seq
-from tfcli.generate.settings import TextSettings
+from tfcli.generation.caches import make_cache
+from tfcli.generation.loop import generate
+from tfcli.generation.media import LOOKS
+from tfcli.generation.rules import processes
+from tfcli.generation.sampling import Choose
+from tfcli.generation.seq2seq import check_source, generate_seq2seq
+from tfcli.generation.settings import TextSettings
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM

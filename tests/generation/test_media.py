@@ -14,7 +14,7 @@ from tests.models.media_cases.llava import LLAMA
 from tests.processors.joint import build, save
 from tfcli.console import Console
 from tfcli.errors import Problem, UsageError
-from tfcli.generate.spec import GenerateSpec
+from tfcli.generation.spec import GenerateSpec
 from tfcli.recipe.execute import execute
 
 TOWER = {
@@ -114,7 +114,7 @@ def theirs_of_text(folder: Path, text: str) -> list[int]:
 def test_media_that_do_not_fit_are_refused_before_weights_are_read(
     given, message, llava, photos, monkeypatch
 ):
-    monkeypatch.setattr("tfcli.generate.run.load_ready", None)
+    monkeypatch.setattr("tfcli.generation.run.load_ready", None)
     with pytest.raises(Problem, match=message):
         run(llava, **{"image": photos[:1], **given})
 

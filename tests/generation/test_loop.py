@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tfcli.checkpoints.folder import load_model
-from tfcli.generate.loop import generate
+from tfcli.generation.loop import generate
 
 PROMPT = [0, 12, 77, 130, 5]
 

@@ -8,9 +8,9 @@ import torch
 from tests.models.parity import pair_id, twin
 from tests.models.seq2seq_parity import LM, reference
 from tfcli.errors import ModelError, UsageError
-from tfcli.generate.rules import Rules, processes
-from tfcli.generate.seq2seq import check_source, generate_seq2seq
-from tfcli.generate.tasks import room_after
+from tfcli.generation.rules import Rules, processes
+from tfcli.generation.seq2seq import check_source, generate_seq2seq
+from tfcli.generation.tasks import room_after
 
 SOURCE = [12, 33, 7, 50, 5, 41, 2]
 NEW = 20

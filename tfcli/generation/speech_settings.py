@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tfcli.errors import UsageError, WorkError, hint
-from tfcli.generate.settings import WHERE
+from tfcli.generation.settings import WHERE
 from tfcli.models.configs.whisper import WhisperConfig
 from tfcli.processors.audio.whisper_languages import language_code
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tfcli.errors import WorkError
-from tfcli.generate.rules import NEVER, Rules
+from tfcli.generation.rules import NEVER, Rules
 from tfcli.models.configs.text import TextConfig
 
 WHERE = "generation_config.json"

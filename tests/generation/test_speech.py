@@ -11,10 +11,10 @@ import transformers
 from tests.models.media_cases.whisper import FRAMES, MELS, SETTINGS
 from tests.models.parity import twin
 from tfcli.errors import UsageError, WorkError
-from tfcli.generate.sampling import greedy
-from tfcli.generate.settings import read_settings
-from tfcli.generate.speech import cut, language_heard, silent, timed, transcribe
-from tfcli.generate.speech_settings import SpeechSettings, read_speech_settings
+from tfcli.generation.sampling import greedy
+from tfcli.generation.settings import read_settings
+from tfcli.generation.speech import cut, language_heard, silent, timed, transcribe
+from tfcli.generation.speech_settings import SpeechSettings, read_speech_settings
 
 EOS, START, NO_TIMES = 40, 41, 49
 ZERO = NO_TIMES + 1
