@@ -207,7 +207,7 @@ def check_rope(rope: dict[str, Any], head_dim: int) -> None:
             )
     if rope_type == "llama3":
         require(
-            rope["high_freq_factor"] > rope["low_freq_factor"],
+            rope["high_freq_factor"] >= rope["low_freq_factor"],
             "rope_parameters.high_freq_factor",
-            "must be above low_freq_factor",
+            "is below low_freq_factor",
         )
