@@ -208,9 +208,9 @@ def check_rope(rope: dict[str, Any], head_dim: int, *, further: Sequence[str] = 
             )
     if rope_type == "llama3":
         require(
-            rope["high_freq_factor"] > rope["low_freq_factor"],
+            rope["high_freq_factor"] >= rope["low_freq_factor"],
             "rope_parameters.high_freq_factor",
-            "must be above low_freq_factor",
+            "is below low_freq_factor",
         )
 
 

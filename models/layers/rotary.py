@@ -309,6 +309,8 @@ def _llama3(rope: dict[str, Any], plain: torch.Tensor) -> torch.Tensor:
     trained, factor = rope["original_max_position_embeddings"], rope["factor"]
     wavelengths = 2 * math.pi / plain
     scaled = torch.where(wavelengths > trained / low, plain / factor, plain)
+    if high == low:  # no passage (Llama 4 Scout)
+        return scaled
     smooth = (trained / wavelengths - low) / (high - low)
     between = (1 - smooth) * scaled / factor + smooth * scaled
     medium = (wavelengths >= trained / high) & (wavelengths <= trained / low)

@@ -14,7 +14,9 @@ from tfcli.generation.tasks import room_after
 
 SOURCE = [12, 33, 7, 50, 5, 41, 2]
 NEW = 20
-every_lm = pytest.mark.parametrize(("case", "task"), LM, ids=pair_id)
+# Theirs fills a source up to their widest window, and then asks for the first layer's.
+GENERATING = [pair for pair in LM if pair[0].name != "led-windows"]
+every_lm = pytest.mark.parametrize(("case", "task"), GENERATING, ids=pair_id)
 
 
 def models(case, task):

@@ -251,6 +251,14 @@ CASES += [
         use_qk_norm=False,
         attn_temperature_tuning=False,
         attention_bias=True,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 5e3,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 1.0,  # Scout's have no passage either
+            "original_max_position_embeddings": 8,
+        },
         layer_types=["chunked_attention", "chunked_attention", "full_attention", "full_attention"],
     ),
 ]

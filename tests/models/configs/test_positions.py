@@ -11,6 +11,8 @@ from tfcli.models.layers.alibi import slopes
 from tfcli.models.registry import read_config
 
 SLIDING, FULL = "sliding_attention", "full_attention"
+THETA = {"rope_theta": 1e5}
+_LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 0.5}
 
 
 def config(model_type, **changes):
@@ -47,13 +49,10 @@ def test_older_files_of_olmo3_stretch_the_layers_that_see_all_keys():
     yarn = {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 8192}
     older = {"model_type": "olmo3", "rope_theta": 1e5, "rope_scaling": yarn}
     rope = read_config(older).rope_parameters
-    assert rope == {FULL: yarn | {"rope_theta": 1e5}, SLIDING: {"rope_type": "default"} | THETA}
+    assert rope == {FULL: yarn | THETA, SLIDING: {"rope_type": "default"} | THETA}
     written = read_config(older).to_dict()
     assert written["rope_theta"] == 1e5 and written["rope_scaling"] == yarn
     assert read_config(written).rope_parameters == rope
-
-
-THETA = {"rope_theta": 1e5}
 
 
 def test_hunyuans_alpha_stretches_the_base_whatever_the_length():
@@ -85,6 +84,7 @@ def test_mpts_steepest_slope_is_the_configs():
         ("hunyuan_v1_dense", {"use_cla": True}, "use_cla=True is not supported"),
         ("ernie4_5", {"attention_dropout": 0.1}, "attention_dropout=0.1 is not supported"),
         ("bitnet", {"head_dim": 16}, "head_dim times num_attention_heads is 64"),
+        ("llama4_text", {"rope_scaling": _LLAMA3}, "high_freq_factor is below low_freq_factor"),
         ("phi", {"embd_pdrop": 1.0}, "embd_pdrop must be in"),
         ("mpt", {"attn_config": {"qk_ln": True}}, "attn_config.qk_ln is True; supported: False"),
         ("mpt", {"attn_config": {"alibi": False}}, "attn_config.alibi is False"),
