@@ -31,7 +31,7 @@ class Qwen35TextConfig(DeltaConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Qwen35MoeTextConfig(SharedConfig, Qwen35TextConfig):
+class Qwen35MoeTextConfig(Qwen35TextConfig, SharedConfig):
     """Qwen3.5's models with experts, in every layer."""
 
     model_type: ClassVar[str] = "qwen3_5_moe_text"

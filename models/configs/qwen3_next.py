@@ -54,7 +54,7 @@ class DeltaConfig(HybridConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Qwen3NextConfig(StepsConfig, SharedConfig, DeltaConfig):
+class Qwen3NextConfig(DeltaConfig, StepsConfig, SharedConfig):
     """Qwen3-Next."""
 
     model_type: ClassVar[str] = "qwen3_next"

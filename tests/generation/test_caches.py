@@ -87,6 +87,14 @@ def test_a_recurrent_model_needs_no_room():
     make_cache("static", 2**40, tiny_model("mamba"))
 
 
+def test_of_a_hybrid_only_layers_that_attend_need_room(monkeypatch):
+    model = tiny_model("lfm2")  # one layer of two: 2 heads of 8, keys and values, 4 bytes
+    monkeypatch.setattr(caches, "memory_of", lambda device: 100 * 128)
+    make_cache("static", 100, model)
+    with pytest.raises(WorkError):
+        make_cache("static", 101, model)
+
+
 def test_four_bits_hold_no_odd_heads():
     model = tiny_model("t5", d_kv=5)
     make_cache("quantized8", 10, model)

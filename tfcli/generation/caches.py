@@ -51,7 +51,8 @@ def make_cache(kind: str, length: int, model: Model) -> Cache:
 def _require_room(length: int, model: Model) -> None:
     """Refuse to allocate more at once than there is: texts may be as long as one likes."""
     config = model.config.text
-    layers = range(config.cached_layers)
+    # Of an encoder-decoder's only the text's own: the source is as long as it is.
+    layers = range(min(config.cached_layers, config.num_hidden_layers))
     positions = sum(min(config.window(layer) or length, length) for layer in layers)
     needed = positions * config.cached_per_position * model.dtype.itemsize
     there = memory_of(model.device)
