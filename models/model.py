@@ -321,4 +321,5 @@ def recorded(context: Context) -> ModelOutput:
         cache=context.cache,
         aux_loss=context.aux_loss,
         image_hidden_states=context.inputs.get("image_features"),
+        video_hidden_states=context.inputs.get("video_features"),
     )
