@@ -349,4 +349,5 @@ def recorded(context: Context) -> ModelOutput:
         aux_loss=context.aux_loss,
         image_hidden_states=context.inputs.get("image_features"),
         mems=context.inputs.get("new_mems"),
+        video_hidden_states=context.inputs.get("video_features"),
     )

@@ -35,7 +35,7 @@ LLAVA_NAMES = (
 class VisionLanguage(Backbone[V]):
     """A tower for images, and a language model. A family says what makes features of its states.
 
-    Images come with the prompt only: while a text is continued with a cache there are none.
+    Images come in the pass of the tokens that stand for them, of a prompt or of what follows it.
 
     Class attributes:
         pixels: medium -> the input that it comes as. Its features can be given in place of that,

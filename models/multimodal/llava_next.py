@@ -42,7 +42,7 @@ class LlavaNextModel(LlavaModel):
         Args:
             inputs: `pixel_values` [images, tiles, c, h, w], where the tiles of images with fewer
                 are filled up, or those of all images in a row [tiles, c, h, w]; `image_sizes`
-                [images, 2].
+                [images, 2], which are read: left in the host's memory, nothing waits for them.
             medium: image.
         """
         config, pixels, sizes = self.config, inputs["pixel_values"], inputs.get("image_sizes")
