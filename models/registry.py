@@ -100,11 +100,11 @@ def read_config(data: Mapping[str, Any]) -> BaseConfig:
             "(docs/own-families.md)",
         )
     family = get_family(model_type)
-    _refuse_both_ways(family, data)
+    _refuse_bidirectional(family, data)
     return family.config_class().from_dict(data)
 
 
-def _refuse_both_ways(family: Family, data: Mapping[str, Any]) -> None:
+def _refuse_bidirectional(family: Family, data: Mapping[str, Any]) -> None:
     """Refuse a decoder whose config takes its causal mask away, as one of transformers 5 can.
 
     In an encoder the key says nothing new. A family that builds it has a field of that name.

@@ -158,7 +158,7 @@ def test_with_a_word_validating_checks_the_config_of_an_own_family(recipe, forge
     assert "did you mean 'residual_scale'" in capsys.readouterr().err
 
 
-def test_its_rule_holds_both_ways(checkpoint):
+def test_its_rule_holds_bidirectional(checkpoint):
     assert "model.tok_embeddings.weight" in open_tensors(checkpoint)
     load_family_file(str(EXAMPLE))
     model = load_model(checkpoint)

@@ -41,10 +41,10 @@ class Gemma3TextConfig(Gemma2Config, LayerRopeConfig, PatternConfig):
     )
 
     @property
-    def both_ways(self) -> bool:
+    def bidirectional(self) -> bool:
         """Whether a token sees those after it."""
         return bool(self.use_bidirectional_attention)
 
     def window(self, layer: int) -> int | None:
         window = super().window(layer)
-        return window // 2 + 1 if self.both_ways and window is not None else window
+        return window // 2 + 1 if self.bidirectional and window is not None else window

@@ -82,7 +82,7 @@ class TextConfig(BaseConfig):
         return self.longest_input
 
     @property
-    def both_ways(self) -> bool:
+    def bidirectional(self) -> bool:
         """Whether a decoder's tokens see those after them; then it makes vectors and no text."""
         return False
 

@@ -114,7 +114,7 @@ class RotaryAttention(KeyValueLayer):
         clip: the largest absolute value of queries, keys and values, before they are turned.
         alibi: positions as a bias on the scores.
         chunk: a query sees only keys of its own stretch of so many positions.
-        both_ways: queries see later keys too, `window - 1` to each side. No cache fits that.
+        bidirectional: queries see later keys too, `window - 1` to each side. No cache fits that.
         sinks: each head has a learned score for no key; see `Scores`.
 
     Class attributes:
@@ -147,7 +147,7 @@ class RotaryAttention(KeyValueLayer):
         clip: float | None = None,
         alibi: Alibi | None = None,
         chunk: int | None = None,
-        both_ways: bool = False,
+        bidirectional: bool = False,
         sinks: bool = False,
     ) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class RotaryAttention(KeyValueLayer):
         self.norm_whole, self.norm_turned = norm_whole, norm_turned
         self.attn_sub_norm = sub_norm
         self.clip, self.alibi, self.chunk = clip, alibi, chunk
-        self.both_ways = both_ways
+        self.bidirectional = bidirectional
         self.sinks = nn.Parameter(torch.zeros(heads)) if sinks else None
         self.attend = Attend(
             backend, head_dim**-0.5 if scale is None else scale, dropout, softcap=softcap
@@ -238,7 +238,7 @@ class RotaryAttention(KeyValueLayer):
         Raises:
             ModelError: queries see later keys, which a cache cannot hold yet.
         """
-        if self.both_ways:
+        if self.bidirectional:
             raise _no_use_for_a_cache()
         return super().make_store(kind)
 
@@ -250,7 +250,7 @@ class RotaryAttention(KeyValueLayer):
         """
         if self.alibi is not None:
             return self.alibi.mask(context, self.layer)
-        if not self.both_ways:
+        if not self.bidirectional:
             return context.causal(self.layer, window=self.window, chunk=self.chunk)
         if context.cache is not None:
             raise _no_use_for_a_cache()

@@ -37,7 +37,7 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
 
-def rotate_neighbours(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+def rotate_interleaved(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Turn each pair (x[2i], x[2i + 1]). Arguments as in `rotate`, laid out in that order."""
     width = cos.shape[-1]
     turned, rest = x[..., :width], x[..., width:]
@@ -58,12 +58,12 @@ class Rotary:
             fraction of a head that is turned.
         head_dim: width of a head.
         max_position_embeddings: the config's, which `dynamic` and `longrope` compare with.
-        neighbours: pairs are (2i, 2i + 1), as in GPT-J and Cohere, not (i, i + width/2).
+        interleaved: pairs are (2i, 2i + 1), as in GPT-J and Cohere, not (i, i + width/2).
         sections: pairs that turn by the time, the height and the width of a position that has
             three numbers (M-RoPE; Wang et al. 2024, "Qwen2-VL"), `mrope_section` in configs. They
             sum to the pairs of a head. None where a position is one number.
-        interleaved: the pairs of the three take turns, as in Qwen3-VL; those of height and width
-            stop after their number, and time has the rest. Otherwise each has one block.
+        sections_interleaved: the pairs of the three take turns, as in Qwen3-VL; those of height and
+            width stop after their number, and time has the rest. Otherwise each has one block.
 
     Raises:
         ModelError: sections that do not sum to the pairs.
@@ -75,16 +75,18 @@ class Rotary:
         head_dim: int,
         max_position_embeddings: int,
         *,
-        neighbours: bool = False,
-        sections: Sequence[int] | None = None,
         interleaved: bool = False,
+        sections: Sequence[int] | None = None,
+        sections_interleaved: bool = False,
     ) -> None:
         self.rope = rope
         self.width = int(head_dim * rope.get("partial_rotary_factor", 1.0))
         self.max_position_embeddings = max_position_embeddings
-        self.neighbours = neighbours
+        self.interleaved = interleaved
         self.attention_factor = attention_factor(rope, max_position_embeddings)
-        self.numbers = None if sections is None else numbers_of(sections, self.width, interleaved)
+        self.numbers = (
+            None if sections is None else numbers_of(sections, self.width, sections_interleaved)
+        )
         self._cached: dict[tuple[torch.device, bool], torch.Tensor] = {}
 
     @classmethod
@@ -109,7 +111,7 @@ class Rotary:
         angles = at[:, None].float() * self.frequencies(position_ids)
         cos = angles.cos() * self.attention_factor
         sin = angles.sin() * self.attention_factor
-        if self.neighbours:
+        if self.interleaved:
             cos = cos.repeat_interleave(2, -1)
             sin = torch.stack((-sin, sin), -1).flatten(-2)
             return cos.to(dtype), sin.to(dtype)
@@ -117,7 +119,7 @@ class Rotary:
 
     def turn(self, x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
         """x (Tensor): [b, heads, s, head_dim], queries or keys -> the same, rotated"""
-        return (rotate_neighbours if self.neighbours else rotate)(x, *rotation)
+        return (rotate_interleaved if self.interleaved else rotate)(x, *rotation)
 
     def by_pair(self, position_ids: torch.Tensor) -> torch.Tensor:
         """The number of a position that each pair turns by. [b or 1, 3, s] -> [b or 1, s, pairs]"""

@@ -1,4 +1,4 @@
-"""Cohere's Command R (2024): attention and mlp side by side, positions turn neighbours.
+"""Cohere's Command R (2024): attention and mlp side by side, interleaved rotary positions.
 
 Reference: transformers `modeling_cohere.py`; names of modules and parameters are the same.
 """

@@ -1,4 +1,4 @@
-"""ERNIE 4.5 (Baidu 2025), dense: Llama whose positions turn neighbours.
+"""ERNIE 4.5 (Baidu 2025), dense: Llama with interleaved rotary positions.
 
 Reference: transformers `modeling_ernie4_5.py`; names of modules and parameters are the same.
 """

@@ -38,7 +38,7 @@ class ErnieRouter(GroupedRouter):
 
 
 class Ernie45MoeModel(BalancedModel):
-    """Llama's body, whose positions turn neighbours, with mixtures in some layers or all."""
+    """Llama's body, with interleaved rotary positions, with mixtures in some layers or all."""
 
     config: Ernie45MoeConfig
     interleaved = True

@@ -37,7 +37,7 @@ class Gemma3TextModel(Gemma2Model):
         config = self.config
         return {
             **super().attention_options(layer),
-            "both_ways": config.both_ways,
+            "bidirectional": config.bidirectional,
             "q_norm": OffsetRMSNorm(config.head_dim, config.rms_norm_eps),
             "k_norm": OffsetRMSNorm(config.head_dim, config.rms_norm_eps),
         }

@@ -1,4 +1,4 @@
-"""GPT-J (Wang and Komatsuzaki 2021): attention and mlp side by side, positions turn neighbours.
+"""GPT-J (Wang and Komatsuzaki 2021): attention and mlp side by side, interleaved rotary positions.
 
 Reference: transformers `modeling_gptj.py`; names of modules and parameters are the same.
 """
@@ -78,7 +78,7 @@ class GPTJModel(GPT2Model):
         """See `GPT2Model.add_positions`: one rotary for all layers."""
         rope = {"rope_type": "default", "rope_theta": 10000.0}
         self.rotary = Rotary(
-            rope, self.config.rotary_dim, self.config.max_position_embeddings, neighbours=True
+            rope, self.config.rotary_dim, self.config.max_position_embeddings, interleaved=True
         )
 
     def positioned(self, x: torch.Tensor, context: Context) -> torch.Tensor:

@@ -42,7 +42,7 @@ class LatentModel(SparseModel):
             config.rope_parameters,
             config.qk_rope_head_dim,
             config.max_position_embeddings,
-            neighbours=config.rope_interleave,
+            interleaved=config.rope_interleave,
         )
 
     def make_attention(self, layer: int) -> nn.Module:

@@ -72,7 +72,7 @@ class LlamaModel(Backbone[RotaryConfig]):
             config.rope_parameters,
             config.head_dim,
             config.max_position_embeddings,
-            neighbours=self.interleaved,
+            interleaved=self.interleaved,
         )
 
     def rotary_of(self, layer: int) -> Rotary | None:

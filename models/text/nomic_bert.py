@@ -46,7 +46,7 @@ class NomicBertBlock(nn.Module):
             rotary=rotary,
             backend=attention,
             dropout=config.attention_probs_dropout_prob,
-            both_ways=True,
+            bidirectional=True,
         )
         self.norm1 = layer_norm(size, config.layer_norm_eps)
         inner, names = config.intermediate_size, ("fc12", "fc11", "fc2")

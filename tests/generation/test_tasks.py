@@ -130,7 +130,7 @@ def test_beginning_and_forbidden_tokens_come_from_the_generation_config(generate
     assert generate(folder)["token_ids"] == result["token_ids"]
 
 
-def test_a_model_that_looks_both_ways_makes_no_text():
+def test_a_model_that_looks_bidirectional_makes_no_text():
     config = read_config(
         {"model_type": "gemma3_text", "num_hidden_layers": 2, "use_bidirectional_attention": True}
     )

@@ -34,9 +34,9 @@ def text_task(config: BaseConfig) -> str:
         UsageError: its family has none, or the config takes from it what texts are made with.
     """
     heads = get_family(config.model_type).heads
-    both_ways = config.has_text and config.text.both_ways
+    bidirectional = config.has_text and config.text.bidirectional
     for task in TASKS:
-        if task in heads and not both_ways:
+        if task in heads and not bidirectional:
             return task
     if SPOKEN in heads or LETTERS in heads:
         raise UsageError(
@@ -45,7 +45,7 @@ def text_task(config: BaseConfig) -> str:
             fix="give it one with --audio FILE, and no prompt",
         )
     can = ", ".join(task for task in heads if task != CONTINUES)
-    reason = " with tokens that see those after them" if both_ways else ""
+    reason = " with tokens that see those after them" if bidirectional else ""
     raise UsageError(
         f"{config.model_type}{reason} cannot generate text",
         where="model",

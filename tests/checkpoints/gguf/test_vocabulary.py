@@ -172,7 +172,7 @@ def test_special_tokens_that_no_key_names_are_those_that_llama_cpp_takes(family,
 NAMED = {"default": "D", "tool_use": "T{{ tools }}", "rag": "R"}
 
 
-def test_named_chat_templates_go_along_both_ways(tmp_path):
+def test_named_chat_templates_go_along_bidirectional(tmp_path):
     named = [{"name": name, "template": text} for name, text in NAMED.items()]
     declared = {"chat_template": named}
     folder = tokenizers.make(tmp_path / "gpt2", "gpt2", tokenizer_config=declared)

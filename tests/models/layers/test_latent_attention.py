@@ -26,7 +26,7 @@ def attention(query_rank=6):
         turned_dim=4,
         value_dim=8,
         layer=0,
-        rotary=Rotary(ROPE, 4, 32, neighbours=True),
+        rotary=Rotary(ROPE, 4, 32, interleaved=True),
         backend="sdpa",
         scale=0.3,
         bias=False,

@@ -134,7 +134,7 @@ def test_positions_of_three_numbers_equal_theirs(interleaved, theirs):
         max_position_embeddings=LENGTH,
     )
     cos, sin = theirs(config)(torch.zeros(1), THREE.transpose(0, 1))
-    rotary = Rotary(settings, HEAD_DIM, LENGTH, sections=SECTIONS, interleaved=interleaved)
+    rotary = Rotary(settings, HEAD_DIM, LENGTH, sections=SECTIONS, sections_interleaved=interleaved)
     ours = rotary(THREE, torch.float32)
     torch.testing.assert_close(ours[0][:, 0], cos)
     half = HEAD_DIM // 2

@@ -66,7 +66,7 @@ def _own(config: Any) -> str | None:
             return "norm_topk_prob=false"
         if not all(config.sparse(layer) for layer in range(config.num_hidden_layers)):
             return "layers without experts (mlp_only_layers, decoder_sparse_step)"
-    if kind == "gemma3_text" and config.both_ways:
+    if kind == "gemma3_text" and config.bidirectional:
         return "use_bidirectional_attention"
     if kind in LAYERS_27B:
         return _gemma(config)
