@@ -149,9 +149,9 @@ def bench_startup(folder: Path, options: argparse.Namespace) -> dict[str, dict[s
 
 
 def bench_families(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Five families of about 100 M parameters, forward and backward."""
+    """Nine families of about 100 M parameters, forward and backward."""
     found = {}
-    for name in ("llama", "qwen3", "gemma2", "bert", "t5"):
+    for name in ("llama", "qwen3", "gemma2", "bert", "t5", "vit", "clip", "whisper", "llava"):
         say(name)
         result = side("families.py", name, str(max(options.rounds, 7)))
         found[f"{name}, {result['parameters'] / 1e6:.0f} M"] = result["sides"]

@@ -9,7 +9,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from tests.models.media_cases import gemma3, llava_next, paligemma, qwen2_vl
 from tests.models.parity import assert_close
 from tests.models.test_media_parity import batch, reference, twin
-from tfcli.generate.step import compiled_step, plain_step
+from tfcli.generation.step import compiled_step, plain_step
 
 pytestmark = pytest.mark.families
 CASES = [group.CASES[0] for group in (llava_next, gemma3, paligemma, qwen2_vl)]
