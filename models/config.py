@@ -109,6 +109,11 @@ class BaseConfig:
         """Whether there is a `text` config."""
         return isinstance(getattr(self, "text_config", None), BaseConfig)
 
+    def with_text(self, text: TextConfig) -> Self:
+        """A copy with another one in place of `text`, at whatever depth that is."""
+        nested: BaseConfig = getattr(self, "text_config", self)
+        return self.replace(text_config=nested.with_text(text))
+
     @property
     def media_tokens(self) -> dict[str, int]:
         """Medium -> the id of the token that stands for its features, which may have no row."""

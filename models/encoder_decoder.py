@@ -20,7 +20,7 @@ class EncoderDecoder(Backbone[C]):
     By itself it is its encoder, for tasks that need no decoder; `Seq2Seq` runs both.
 
     Class attributes, beside those of `Backbone`:
-        lists: paths of the encoder's and the decoder's blocks.
+        lists: paths of the encoder's and the decoder's blocks, unless these are `parts`.
         shares: parameter -> the one that it shares with tied word embeddings. Paths begin at the
             backbone.
         logits_bias: the language-model head has the buffer `final_logits_bias`.
@@ -28,7 +28,7 @@ class EncoderDecoder(Backbone[C]):
 
     tokens = "shared"
     packs = False
-    lists: ClassVar[tuple[str, str]]
+    lists: ClassVar[tuple[str, ...]] = ()
     shares: ClassVar[dict[str, str]] = {
         "encoder.embed_tokens.weight": "shared.weight",
         "decoder.embed_tokens.weight": "shared.weight",
@@ -121,7 +121,7 @@ class EncoderDecoder(Backbone[C]):
         Raises:
             ModelError: the config names none.
         """
-        start = getattr(self.config, "decoder_start_token_id", None)
+        start = getattr(self.config.text, "decoder_start_token_id", None)
         if start is None:
             raise _lacks("decoder_start_token_id")
         return int(start)

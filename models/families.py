@@ -911,6 +911,17 @@ _ENCODER_DECODERS = (
         "windows and chosen tokens in the encoder",
     ),
     family(
+        "t5gemma",
+        "T5Gemma",
+        "encoder-decoder",
+        only(_TRANSLATOR, "seq2seq-lm"),
+        "two stacks of any sizes",
+        "capped scores and logits",
+        "windows by layer",
+        "norms before and after",
+        aliases={"T5GemmaModel": "seq2seq-lm"},
+    ),
+    family(
         "fsmt",
         "FSMT",
         "encoder-decoder",
@@ -1208,4 +1219,16 @@ FAMILIES: tuple[Family, ...] = (
     *_DUAL_ENCODERS,
     *_VISION_LANGUAGE,
     *_AUDIO,
+)
+# Found in other families' configs only: they have no task of their own, and no page.
+PARTS: tuple[Family, ...] = (
+    family(
+        "t5_gemma_module",
+        "T5GemmaModule",
+        "encoder-decoder",
+        {},
+        "a stack of T5Gemma",
+        config="t5gemma:T5GemmaModuleConfig",
+        backbone="t5gemma:T5GemmaModuleModel",
+    ),
 )

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from tfcli.models.config_values import WHERE
 from tfcli.models.errors import ModelError, hint
 from tfcli.models.families import FAMILIES as BUILT_IN
+from tfcli.models.families import PARTS as BUILT_IN_PARTS
 from tfcli.models.family import Family
 
 if TYPE_CHECKING:
     from tfcli.models.config import BaseConfig
 
 FAMILIES: dict[str, Family] = {}
+PARTS = {part.model_type: part for part in BUILT_IN_PARTS}
 
 
 ENTRY_POINTS = "tfcli.families"
@@ -69,6 +71,8 @@ def get_family(model_type: str) -> Family:
     Raises:
         ModelError: it is not known; the message lists those that are, and the nearest.
     """
+    if model_type in PARTS:
+        return PARTS[model_type]
     if model_type not in FAMILIES and _installed(model_type) is None:
         raise ModelError(
             f"unknown model_type {model_type!r}",

@@ -7,7 +7,6 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.errors import ModelError, hint
 from tfcli.models.model import Model
@@ -52,7 +51,7 @@ def resize_vocabulary(
             f"unknown start {start!r}", where="start", fix=hint(start, get_args(Start))
         )
     text = _resized(model.config.text, rows, decoder_rows, pad_to_multiple_of)
-    config = _with_text(model.config, text)
+    config = model.config.with_text(text)
     # The family's own code says which tensors a vocabulary's size is in.
     with torch.device("meta"):
         before, after = (type(model)(each, model.attention) for each in (model.config, config))
@@ -97,14 +96,6 @@ def _resized(
                 fix="keep it, or give the config another token for this first",
             )
     return config.replace(**sizes)
-
-
-def _with_text(config: BaseConfig, text: TextConfig) -> BaseConfig:
-    """The config with another one of its text, which may be nested in it."""
-    if config.text is config:
-        return text
-    nested: BaseConfig = config.text_config  # type: ignore[attr-defined]
-    return config.replace(text_config=_with_text(nested, text))
 
 
 def _resized_tensors(before: nn.Module, after: nn.Module) -> dict[str, torch.Size]:

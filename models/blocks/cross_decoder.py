@@ -35,6 +35,9 @@ class Attention(KeyValueLayer):
         key_bias: whether that of the keys has one; None: as the others.
         scale: factor on the scores; None: head_dim ** -0.5.
         dropout: on the attention weights.
+        softcap: see `Scores`.
+        kv_heads: key and value heads, a divisor of `heads`; None: as many.
+        source_size: width of what keys and values are made of; None: d.
         names: what checkpoints call the projections of queries, keys, values and of the output.
     """
 
@@ -52,6 +55,9 @@ class Attention(KeyValueLayer):
         key_bias: bool | None = None,
         scale: float | None = None,
         dropout: float = 0.0,
+        softcap: float | None = None,
+        kv_heads: int | None = None,
+        source_size: int | None = None,
         names: tuple[str, str, str, str] = ("q_proj", "k_proj", "v_proj", "out_proj"),
     ) -> None:
         super().__init__()
@@ -61,10 +67,14 @@ class Attention(KeyValueLayer):
         self.names = names
         of_key = bias if key_bias is None else key_bias
         of_output = bias if out_bias is None else out_bias
-        for name, has_bias in zip(names[:3], (bias, of_key, bias), strict=True):
-            self.add_module(name, linear(hidden_size, heads * head_dim, has_bias))
+        self.add_module(names[0], linear(hidden_size, heads * head_dim, bias))
+        source, kv_width = source_size or hidden_size, (kv_heads or heads) * head_dim
+        for name, has_bias in zip(names[1:3], (of_key, bias), strict=True):
+            self.add_module(name, linear(source, kv_width, has_bias))
         self.add_module(names[3], linear(heads * head_dim, hidden_size, of_output))
-        self.attend = Attend(backend, head_dim**-0.5 if scale is None else scale, dropout)
+        self.attend = Attend(
+            backend, head_dim**-0.5 if scale is None else scale, dropout, softcap=softcap
+        )
 
     def make_store(self, kind: Dynamic) -> Store | None:
         return super().make_store(kind) if self.causal else None
@@ -74,7 +84,7 @@ class Attention(KeyValueLayer):
         return split_heads(getattr(self, self.names[0])(x), self.head_dim)
 
     def keys_and_values(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x (Tensor): [b, k, d] -> two of [b, heads, k, head_dim]"""
+        """x (Tensor): [b, k, source_size] -> two of [b, kv_heads, k, head_dim]"""
         key, value = (getattr(self, name)(x) for name in self.names[1:3])
         return split_heads(key, self.head_dim), split_heads(value, self.head_dim)
 

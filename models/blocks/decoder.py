@@ -58,11 +58,19 @@ class DecoderBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
-        before, after, before_mlp, after_mlp = self.norms
+        return self.add_mlp(self.add_attention(x, context), context)
+
+    def add_attention(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """The first half. x (Tensor): [b, s, d] -> [b, s, d]"""
+        before, after, _, _ = self.norms
         attention = getattr(self, self.attention_name)
         added = self.normed(attention(self.normed(x, before), context), after)
-        x = torch.add(x, self.dropout(added), alpha=self.scale)
-        added = self.normed(self.feed(self.normed(x, before_mlp), context), after_mlp)
+        return torch.add(x, self.dropout(added), alpha=self.scale)
+
+    def add_mlp(self, x: torch.Tensor, context: Context) -> torch.Tensor:
+        """The second half. x (Tensor): [b, s, d] -> [b, s, d]"""
+        _, _, before, after = self.norms
+        added = self.normed(self.feed(self.normed(x, before), context), after)
         return torch.add(x, self.dropout(added), alpha=self.scale)
 
     def feed(self, x: torch.Tensor, context: Context) -> torch.Tensor:

@@ -32,6 +32,9 @@ class TextConfig(BaseConfig):
     def has_text(self) -> bool:
         return True
 
+    def with_text(self, text: TextConfig) -> Any:
+        return text
+
     @property
     def num_key_value_heads(self) -> int:
         """Heads of keys and values. Families with grouped queries have a field instead."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from tfcli.models.cache import Cache
+from tfcli.models.cache import Cache, make_cache
 from tfcli.models.config import BaseConfig
 from tfcli.models.context import Memory
 from tfcli.models.encoder_decoder import EncoderDecoder
@@ -24,7 +24,7 @@ class Seq2Seq(Model):
         decoder_input_ids (Tensor): [b, s], the target.
         decoder_inputs_embeds (Tensor): [b, s, d], in place of decoder_input_ids. As for the
             encoder, they are taken as they are: a family that scales its table does not scale
-            them.
+            them, but for T5Gemma.
         decoder_attention_mask (Tensor): [b, cached + s], 1 for a token of the target.
         encoder_states (Tensor): [b, k, d], from `encode`, in place of the encoder's inputs.
         cache: of the decoder; also keeps what its layers made of the encoder's states. With one
@@ -61,6 +61,12 @@ class Seq2Seq(Model):
         """The backbone."""
         body: EncoderDecoder[Any] = getattr(self, self.base())
         return body
+
+    def make_cache(
+        self, kind: str = "dynamic", length: int | None = None, **settings: Any
+    ) -> Cache:
+        """An empty cache for the decoder; see `cache.make_cache`."""
+        return make_cache(self.body.decoder, kind, length, **settings)
 
     def encode(
         self,

@@ -80,4 +80,4 @@ class Seq2SeqLM(Seq2Seq):
         logits = self.lm_head(self.body.before_logits(states))
         if self.body_class.logits_bias:
             logits = logits + self.get_buffer(BIAS).to(states.dtype)
-        return logits
+        return self.body.adjust_logits(logits)

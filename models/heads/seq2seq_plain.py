@@ -30,6 +30,7 @@ class EncoderHead(Seq2Seq):
     takes = Model.takes
     keywords = Model.keywords
     run = Model.run
+    make_cache = Model.make_cache
 
     def add_head(self) -> None:
         super().add_head()

@@ -26,9 +26,10 @@ class GemmaModel(LlamaModel):
     def embed(self, **inputs: Any) -> torch.Tensor:
         """Rows of the table times sqrt(d). Embeddings of the caller are taken as they are."""
         x = super().embed(**inputs)
-        if inputs.get("inputs_embeds") is not None:
-            return x
-        # The factor is rounded to the dtype of the table, as in the reference.
+        return x if inputs.get("inputs_embeds") is not None else self.scaled(x)
+
+    def scaled(self, x: torch.Tensor) -> torch.Tensor:
+        """x (Tensor): [b, s, d] times sqrt(d), which the reference rounds to the same dtype."""
         return x * torch.tensor(self.config.hidden_size**0.5, dtype=x.dtype)
 
     def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:

@@ -91,7 +91,7 @@ def test_pruned_heads_are_heads_that_give_nothing(model_type):
 def test_several_calls_add_up_and_keep_the_first_numbers():
     torch.manual_seed(0)
     model, batch = made("bert")
-    heads = model.config.num_attention_heads
+    heads = model.config.text.num_attention_heads
     mask = [1.0] * heads
     mask[0] = mask[heads - 1] = 0.0
     with head_mask(model, {0: mask, 1: [0.0] + [1.0] * (heads - 1)}):
@@ -123,7 +123,7 @@ def test_heads_of_every_family_can_be_masked(model_type):
     )
     numbered = FIRST[model_type].tasks[0] != "seq2seq-lm"
     layer = 0 if numbered else path.removeprefix(f"{model.base()}.")
-    heads = model.config.num_attention_heads
+    heads = model.config.text.num_attention_heads
     if model_type == "convbert":
         heads //= 2  # the others are convolutions
     ones = torch.ones(heads, requires_grad=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.models.tiny import TEXT, settings, tiny_model
+from tests.models.tiny import TEXT, settings, tiny_model, whole
 from tfcli.models.errors import ModelError
 from tfcli.models.loading import build
 from tfcli.models.registry import FAMILIES, read_config
@@ -80,7 +80,7 @@ def test_an_unknown_keyword_is_named(model_of, model_type):
 @every_family
 def test_ids_or_embeddings_are_given_and_not_both(model_of, model_type):
     model = model_of(model_type)
-    states = torch.zeros(1, 6, model.config.hidden_size)
+    states = torch.zeros(1, 6, model.config.width)
     match = "exactly one of input_ids and inputs_embeds"
     refused(model, match, inputs_embeds=states)
     refused(model, match, input_ids=None)
@@ -104,7 +104,8 @@ HEADS = (
 
 
 def config_of(model_type, **changes):
-    return read_config({"model_type": model_type, **settings(model_type), **changes})
+    content = whole(model_type, settings(model_type) | changes)
+    return read_config({"model_type": model_type, **content})
 
 
 def impossible():

@@ -127,7 +127,7 @@ def test_padding_of_the_source_changes_nothing(case, task, side):
     if "decoder_input_ids" in long:
         short["decoder_input_ids"] = long["decoder_input_ids"][:1]
     ends = (pad, 0) if side == "left" else (0, pad)
-    padded = F.pad(short["input_ids"], ends, value=ours.config.pad_token_id)
+    padded = F.pad(short["input_ids"], ends, value=ours.config.text.pad_token_id)
     mask = torch.ones(2, SOURCE, dtype=torch.long)
     mask[0] = F.pad(torch.ones(1, SOURCE - pad, dtype=torch.long), ends, value=0)
     both = {**long, "input_ids": torch.cat((padded, long["input_ids"][1:]))}
@@ -148,7 +148,7 @@ def test_padding_of_the_target_changes_nothing(case, task, side):
     batch, pad = inputs(case, task), 4
     target = batch["decoder_input_ids"][:1, pad:].clone()
     ends = (pad, 0) if side == "left" else (0, pad)
-    batch["decoder_input_ids"][:1] = F.pad(target, ends, value=ours.config.pad_token_id)
+    batch["decoder_input_ids"][:1] = F.pad(target, ends, value=ours.config.text.pad_token_id)
     mask = torch.ones(2, TARGET, dtype=torch.long)
     mask[:1] = F.pad(torch.ones_like(target), ends, value=0)
     with torch.no_grad():
@@ -208,7 +208,7 @@ def masked_source(ours: Model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Cut the first row of the source short, and return the mask that says so."""
     mask = torch.ones_like(batch["input_ids"])
     mask[0, -4:] = 0
-    batch["input_ids"] = batch["input_ids"].masked_fill(mask == 0, ours.config.pad_token_id)
+    batch["input_ids"] = batch["input_ids"].masked_fill(mask == 0, ours.config.text.pad_token_id)
     return mask
 
 
@@ -228,7 +228,7 @@ def test_cached_decoding_equals_one_pass(case, task, kind):
             step = ours(decoder_input_ids=part, attention_mask=mask, cache=cache, **given)
             parts.append(step.logits)
     assert cache.length == TARGET
-    layers = len(ours.body.get_submodule(ours.body.lists[1]))
+    layers = ours.config.text.cached_layers // 2
     assert [slot for _, slot in cache.stores] == ["attention", "source"] * layers
     assert_close(torch.cat(parts, dim=1), whole)
 

@@ -43,14 +43,26 @@ OWN: dict[str, dict[str, Any]] = {
 TEXT = [name for name, family in FAMILIES.items() if ROOMS[family.kind] == "text"]
 
 
+# Families whose config has one for each of two stacks; they are alike in the first case.
+STACKED = ("t5gemma",)
+
+
 def settings(model_type: str) -> dict[str, Any]:
-    """The keys that make the family's first case tiny."""
-    return OWN[model_type] if model_type in OWN else FIRST[model_type].settings
+    """The keys that make the family's first case tiny; those of a stack, where it has two."""
+    found = OWN[model_type] if model_type in OWN else FIRST[model_type].settings
+    return found["decoder"] if model_type in STACKED else found
+
+
+def whole(model_type: str, flat: dict[str, Any]) -> dict[str, Any]:
+    """Such keys as a config.json has them."""
+    if model_type not in STACKED:
+        return flat
+    return {"vocab_size": flat["vocab_size"], "encoder": flat, "decoder": flat}
 
 
 def content(model_type: str, **changes: Any) -> dict[str, Any]:
     """A whole config.json, as transformers writes it where it has the family."""
-    tiny = settings(model_type) | changes
+    tiny = whole(model_type, settings(model_type) | changes)
     if model_type in OWN:
         return {"model_type": model_type, **tiny}
     return getattr(transformers, FIRST[model_type].config)(**tiny).to_dict()

@@ -13,7 +13,7 @@ from typing import Any
 
 from tfcli.console import Console
 
-OVERFLOWING = frozenset({"gemma", "gemma2", "gemma3_text", "t5", "mt5"})
+OVERFLOWING = frozenset({"gemma", "gemma2", "gemma3_text", "t5", "mt5", "t5gemma"})
 """model_type of those that are known to."""
 
 

@@ -59,6 +59,24 @@ _BART = {
 }
 
 
+_T5GEMMA = {
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 6,
+    "max_position_embeddings": 24,
+    "sliding_window": 5,
+    "query_pre_attn_scalar": 8,
+    "initializer_range": 0.2,
+    "pad_token_id": 1,
+    "bos_token_id": 3,
+    "eos_token_id": 2,
+}
+
+
 def _t5(
     name: str, config: str = "T5", tasks: tuple[str, ...] = _LM, *, parts: bool = False, **more: Any
 ) -> Seq2SeqCase:
@@ -68,6 +86,14 @@ def _t5(
 
 def _bart(name: str, config: str, tasks: tuple[str, ...] = _LM, **more: Any) -> Seq2SeqCase:
     return Seq2SeqCase(name, f"{config}Config", _BART | more, tasks)
+
+
+def _t5gemma(name: str, decoder: dict[str, Any], **more: Any) -> Seq2SeqCase:
+    # Theirs has no fused attention for capped scores, and flash has none of ours.
+    stacks = {"encoder": _T5GEMMA | more, "decoder": _T5GEMMA | more | decoder}
+    settings = {"vocab_size": 61, **stacks}
+    refuses = () if more else ("flash",)
+    return Seq2SeqCase(name, "T5GemmaConfig", settings, attention="eager", refuses=refuses)
 
 
 def _led(name: str, tasks: tuple[str, ...] = _LM, **more: Any) -> Seq2SeqCase:
@@ -97,6 +123,13 @@ CASES = [
     _t5("mt5-relu", "MT5", feed_forward_proj="relu", d_kv=8),
     _t5("umt5", "UMT5", _T5_TASKS, parts=True),
     _t5("umt5-relu", "UMT5", feed_forward_proj="relu", d_kv=8),
+    _t5gemma("t5gemma", {}),
+    _t5gemma(
+        "t5gemma-unbalanced",
+        {"hidden_size": 24, "num_hidden_layers": 3, "num_key_value_heads": 4, "head_dim": 8},
+        attn_logit_softcapping=None,
+        final_logit_softcapping=None,
+    ),
     _bart("bart", "Bart", _BART_TASKS),
     _bart("bart-scaled", "Bart", scale_embedding=True, activation_function="gelu_new"),
     _bart("bart-untied", "Bart", tie_word_embeddings=False),

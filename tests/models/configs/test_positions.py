@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.models.tiny import settings
+from tests.models.tiny import settings, whole
 from tfcli.models.config import config_from_recipe
 from tfcli.models.errors import ModelError
 from tfcli.models.layers.alibi import slopes
@@ -16,7 +16,8 @@ _LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_f
 
 
 def config(model_type, **changes):
-    return config_from_recipe({"model_type": model_type, **settings(model_type), **changes})
+    content = whole(model_type, settings(model_type) | changes)
+    return config_from_recipe({"model_type": model_type, **content})
 
 
 def test_older_files_give_a_pattern_in_place_of_the_types_of_layers():
