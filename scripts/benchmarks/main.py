@@ -28,6 +28,8 @@ INFERENCE = {
     "first_token_seconds": "load + first token, s",
     "prefill_tokens_per_second": "prefill, tok/s",
     "decode_tokens_per_second": "decode, tok/s",
+    "row_tokens_per_second": "one row a step, tok/s",
+    "rows_tokens_per_second": "4 rows a step, tok/s",
     "peak_memory_bytes": "peak memory, GB",
 }
 SHAPES = {"1b": "Llama-3.2-1B", "135m": "SmolLM2-135M"}
