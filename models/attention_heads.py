@@ -164,10 +164,13 @@ def _attentions(model: Model) -> dict[str, _Attention]:
             continue
         linears = tuple(child for child in module.children() if hasattr(child, "in_features"))
         parent = model.get_submodule(path.rpartition(".")[0])
-        beside = getattr(getattr(parent, "output", None), "dense", None)
+        after = getattr(parent, "output", None)
+        beside = getattr(after, "dense", after if isinstance(after, nn.Linear) else None)
         if beside is None and not linears:
             continue  # XLNet's projections are parameters of the attention itself
-        output = linears[-1] if beside is None else beside  # of BERT, it is beside the attention
+        output = (
+            linears[-1] if beside is None else beside
+        )  # of BERT and LED, it is beside the attention
         found[path] = _Attention(
             path, module, linears if beside is None else (*linears, beside), output
         )

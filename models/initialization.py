@@ -14,6 +14,9 @@ from tfcli.models.parts import owner_of
 def random_values(model: Model, name: str, seed: int) -> torch.Tensor:
     """Random values for one parameter, float32 on the CPU."""
     shape = model.get_parameter(name).shape
+    own = model.initial(name, shape)
+    if own is not None:
+        return own
     body, inner = owner_of(model.body, name.removeprefix(f"{model.base()}."))
     special = body.initial(inner, shape)
     if special is not None:

@@ -206,6 +206,11 @@ class Model(nn.Module):
         owner, inner = parts.owner_of(self.body, inner)
         return owner.default(inner)
 
+    def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
+        """Values of a new parameter of the head that is neither a matrix, a bias nor a norm; None
+        if it is."""
+        return None
+
     def may_be_new(self, name: str) -> bool:
         """Whether a parameter may start at random when a checkpoint gets a new head."""
         inner = name.removeprefix(f"{self.base()}.")

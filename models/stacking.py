@@ -23,19 +23,13 @@ def stack_experts(model: nn.Module) -> int:
         how many mixtures were stacked
 
     Raises:
-        ModelError: experts that are no plain linears, or whose inputs are scaled, naming their
-            mixture. None is stacked then that comes after it.
+        ModelError: experts that are no plain linears, naming their mixture. None is stacked then
+            that comes after it.
     """
     count = 0
     for name, mixture in _mixtures(model):
         if isinstance(mixture.experts, StackedExperts):
             continue
-        if mixture.inside:
-            raise ModelError(
-                "experts get inputs that their shares have scaled, which stacks do not",
-                where=f"{name}.experts",
-                fix="leave this family's experts single",
-            )
         try:
             mixture.experts = StackedExperts(mixture.experts)
         except ModelError as error:

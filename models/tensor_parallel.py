@@ -16,6 +16,7 @@ from torch import nn
 from tfcli.models.calibration import Group
 from tfcli.models.errors import ModelError
 from tfcli.models.model import Model
+from tfcli.models.parts import walks_of
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -94,7 +95,7 @@ def _sum_gradients(part: nn.Module, mesh: DeviceMesh) -> None:
 
 def _pairs(model: Model) -> Iterator[tuple[str, tuple[Group, Group]]]:
     """The path of each block, with two groups of its linears: one takes what the other gives."""
-    if not hasattr(model.body, "walk"):
+    if not walks_of(model.body):
         raise _whole(model, model.base(), "the family declares no calibration walk")
     walk = model.calibration
     for number, block in model.get_submodule(walk.blocks).named_children():

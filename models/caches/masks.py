@@ -26,7 +26,7 @@ def placed_mask(
         query_at (Tensor): int64 [q], where in the text queries stand.
         key_at (Tensor): int64 [k], the same of keys; below 0 there is none.
         window: keys that a query sees at most, its own among them.
-        chunk: a query sees only keys of its own stretch of so many positions.
+        chunk: a query sees only keys of its own stretch of so many positions of its text.
         always: so many positions of the beginning are seen from everywhere.
         padding (Tensor): [b, any] of 0/1 over places, or None where nothing is padded.
         groups (Tensor): int [b, q], of the queries; see `Sight`.
@@ -41,7 +41,8 @@ def placed_mask(
     if window is not None:
         seen = seen & (query_at - key_at < window)
     if chunk is not None:
-        seen = seen & (query_at // chunk == key_at // chunk)
+        own_at, their_at = (_in_text(at, padding) // chunk for at in (query_at[:, 0], key_at))
+        seen = seen & (own_at[..., :, None] == their_at[..., None, :])
     if always:
         seen = seen | ((key_at < always) & (query_at >= key_at))
     if not groups_in_window:
@@ -52,6 +53,18 @@ def placed_mask(
         return AttentionMask(visible)
     shown = padding.index_select(1, key_at.clamp(min=0)).bool()
     return AttentionMask(open_empty_rows(visible & shown[:, None, None]))
+
+
+def _in_text(at: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
+    """Places [n] counted from where each text begins, behind its padding: [n], or [b, 1, n]."""
+    if padding is None:
+        return at
+    return _counted(padding).index_select(1, at.clamp(min=0))[:, None]
+
+
+def _counted(padding: torch.Tensor) -> torch.Tensor:
+    """The position of each place, [b, any] of 0/1 -> the same; 0 in front of a text."""
+    return (padding.long().cumsum(-1) - 1).clamp(min=0)
 
 
 def _groups_of_keys(
@@ -105,4 +118,4 @@ def fixed_positions(past: torch.Tensor, queries: int, padding: torch.Tensor | No
     at = past + torch.arange(queries, device=past.device)
     if padding is None:
         return at[None]
-    return (padding.long().cumsum(-1) - 1).clamp(min=0).index_select(1, at)
+    return _counted(padding).index_select(1, at)

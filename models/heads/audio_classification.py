@@ -38,6 +38,9 @@ class AudioClassification(Model):
         self.projector = linear(self.body.width(), config.classifier_proj_size, bias=True)
         self.classifier = linear(config.classifier_proj_size, config.num_labels, bias=True)
 
+    def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:
+        return torch.full(shape, 1 / shape[0]) if name == "layer_weights" else None
+
     def run(self, inputs: Mapping[str, Any]) -> tuple[torch.Tensor, ModelOutput]:
         if not self.config.use_weighted_layer_sum:
             return super().run(inputs)

@@ -62,7 +62,7 @@ class MixtureOfExperts(nn.Module):
         if context.first_time(self):
             self.record(routing, context)
         if isinstance(self.experts, StackedExperts):
-            mixed = self.experts(rows, routing).view_as(x)
+            mixed = self.experts(rows, routing, self.inside).view_as(x)
         else:
             mixed = mix(rows, routing, self.experts, self.inside).view_as(x)
         shared = getattr(self, self.shared_name)

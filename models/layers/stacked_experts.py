@@ -143,12 +143,13 @@ class StackedExperts(nn.Module):
             return "grouped"
         return "masked" if torch.compiler.is_compiling() else "counted"
 
-    def forward(self, x: torch.Tensor, routing: Routing) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, routing: Routing, inside: bool = False) -> torch.Tensor:
         """Send each token to its experts and add up what they give.
 
         Args:
             x (Tensor): [n, d]
             routing: of these tokens.
+            inside: see `MixtureOfExperts`.
 
         Returns:
             [n, d], added up in float32 and given in x's dtype
@@ -162,13 +163,18 @@ class StackedExperts(nn.Module):
         stacks = [each for each in self.expert.modules() if isinstance(each, StackedLinear)]
         for each in stacks:
             each.shares = shares
+        rows = x.repeat_interleave(k, 0)
+        if inside:
+            rows = (rows * routing.weights.reshape(-1, 1)).to(x.dtype)
         if order is None:
-            parts = self.expert(x.repeat_interleave(k, 0))
+            parts = self.expert(rows)
         else:
-            parts = self.expert(x.index_select(0, order // k)).index_select(0, order.argsort())
+            parts = self.expert(rows.index_select(0, order)).index_select(0, order.argsort())
         for each in stacks:
             each.shares = None
         weights = routing.weights.float()[:, None]
+        if inside:
+            weights = torch.ones_like(weights)
         return (weights @ parts.unflatten(0, (-1, k)).float())[:, 0].to(x.dtype)
 
     def unstacked(self) -> Iterator[nn.Module]:

@@ -280,15 +280,16 @@ class FunnelModel(Backbone[FunnelConfig]):
             else:
                 far = (2 * counts[0][:, None] - counts[1]) * 2 ** (block - 1)
                 far = far - (2 ** (block - 1) if config.separate_cls else 0)
-        low = far.min()
-        table = self.distances(torch.arange(int(low), int(far.max()) + 1, device=x.device), x)
+        # No two are farther apart, and no value has to be read for that.
+        reach = max(len(queries.places), len(keys.places)) << block
+        table = self.distances(torch.arange(-reach, reach + 1, device=x.device), x)
         one, other = queries.types[:, :, None], keys.types[:, None]
         alike = ((one == other) | (one == _FIRST) | (other == _FIRST))[:, None]
         visible = None
         if keys.real is not None:
             visible = (keys.real > 0)[:, None, None].expand(-1, -1, len(queries.places), -1)
             visible = visible | ~visible.any(-1, keepdim=True)
-        return View(table, far - low, alike, AttentionMask(visible), config if pools else None)
+        return View(table, far + reach, alike, AttentionMask(visible), config if pools else None)
 
     def distances(self, places: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Sines and cosines of distances [n], of x's type: [n, d]"""

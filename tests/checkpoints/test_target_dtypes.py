@@ -37,8 +37,12 @@ def theirs(model_type: str) -> tuple[list[str], transformers.PreTrainedModel]:
     config = transformers.AutoConfig.for_model(**content(model_type))
     autos = ("CausalLM", "Seq2SeqLM", "MaskedLM")
     known = [getattr(transformers, f"AutoModelFor{name}")._model_mapping for name in autos]
+    known.append(transformers.AutoModel._model_mapping)
     mapping = next((one for one in known if type(config) in one), None)
-    model_class = (mapping or transformers.AutoModel._model_mapping)[type(config)]
+    # No auto class knows SigLIP's tower for texts.
+    model_class = (
+        mapping[type(config)] if mapping else getattr(transformers, FIRST[model_type].model)
+    )
     with torch.device("meta"):
         model = model_class(config)
     return list(model.state_dict()), model

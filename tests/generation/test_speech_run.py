@@ -172,7 +172,7 @@ def test_what_cannot_be_is_said_before_weights_are_read(
         (whisper, [*audio, "--language", "klingon"], "no language 'klingon'"),
         (wav2vec2, [*audio, "--language", "de"], "has no effect"),
         (wav2vec2, [*audio, "--max-new-tokens", "3"], "has no effect"),
-        (whisper, [*audio, "A prompt"], "leave out prompt"),
+        (whisper, [*audio, "A prompt"], "whisper writes down recordings, and reads no text"),
         (whisper, ["A prompt", "--timestamps"], "audio"),
     ):
         error = generate(folder, *flags, code=2)["error"]

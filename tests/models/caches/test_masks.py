@@ -51,6 +51,12 @@ def test_padding_is_read_at_the_keys_places():
     assert rows([0], [0, 1], padding=padding) == ["xx"]  # a query that sees nothing sees all
 
 
+def test_stretches_begin_behind_the_padding():
+    padding = torch.tensor([[0, 1, 1, 1, 1, 1, 1]])
+    assert rows([4, 5], [5, 2, 3, 4, 1], chunk=2, padding=padding) == ["..xx.", "x...."]
+    assert rows([4, 5], [5, 2, 3, 4, 1], chunk=2) == ["...x.", "x..x."]
+
+
 @pytest.mark.parametrize("padding", [None, torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 0, 1, 1]])])
 def test_positions_after_a_number_that_the_device_knows(padding):
     found = fixed_positions(torch.tensor(3), 2, padding)

@@ -31,6 +31,7 @@ UNLIKE = (
     "Mistral",
     "Gemma3Text",
     "DeepseekV3",
+    "Llama4Text",
     "Bloom",
     "GPT2",
     "Mamba",

@@ -11,6 +11,7 @@ Source: https://github.com/NVIDIA/Megatron-LM, `megatron/training/checkpointing.
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tfcli.errors import UsageError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 DIVISIBLE_BY = 128
 """The vocabulary of each part is filled up to a multiple of this, as Megatron does by itself."""
+_WRITTEN = "gpt2 and llama are written"
 # What Megatron's positions of Llama 3.1 are computed with, whatever its command line says.
 _LLAMA3 = {
     "low_freq_factor": 1.0,
@@ -36,6 +38,21 @@ def padded_rows(vocab: int, parts: int) -> int:
     """Rows of the embedding in all parts together."""
     multiple = DIVISIBLE_BY * parts
     return -(-vocab // multiple) * multiple
+
+
+def text_config(content: Mapping[str, Any]) -> TextConfig:
+    """The config of a model of nothing but text, from config.json's content.
+
+    Raises:
+        UsageError: one of images or sound too, whose text would be written alone.
+    """
+    from tfcli.models.configs.text import TextConfig
+    from tfcli.models.registry import read_config
+
+    config = read_config(content)
+    if not isinstance(config, TextConfig):
+        _refuse("model_type", f"is {config.model_type}; {_WRITTEN}")
+    return config
 
 
 def model_arguments(config: TextConfig) -> dict[str, Any]:
@@ -52,7 +69,7 @@ def model_arguments(config: TextConfig) -> dict[str, Any]:
     elif isinstance(config, LlamaConfig) and config.model_type == "llama":
         own = _llama(config)
     else:
-        _refuse("model_type", f"is {config.model_type}; gpt2 and llama are written")
+        _refuse("model_type", f"is {config.model_type}; {_WRITTEN}")
     return {
         "num_layers": config.num_hidden_layers,
         "hidden_size": config.hidden_size,

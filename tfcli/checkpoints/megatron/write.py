@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import WriteOptions, Writer
@@ -22,16 +22,13 @@ from tfcli.checkpoints.dialect.ranks import divide, require_whole_heads
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.io.disk import require_space
 from tfcli.checkpoints.io.dtypes import FLOATS, torch_dtype
-from tfcli.checkpoints.megatron.args import file_arguments, model_arguments
+from tfcli.checkpoints.megatron.args import file_arguments, model_arguments, text_config
 from tfcli.checkpoints.megatron.read import LATEST, NAME
 from tfcli.checkpoints.megatron.rules import OUTPUT, dialect
 from tfcli.checkpoints.parameters import as_parameters
 from tfcli.checkpoints.plan import Plan, Planned
 from tfcli.checkpoints.torch.serialize import write_torch
 from tfcli.files import write_text
-
-if TYPE_CHECKING:
-    from tfcli.models.configs.text import TextConfig
 
 VERSION = 3.0
 TAG = "release"
@@ -44,7 +41,7 @@ def prepare(view: Checkpoint) -> Checkpoint:
         UsageError: another family or a setting that Megatron has no argument for; names it.
         WorkError: two tensors of one name.
     """
-    config = _config(view)
+    config = text_config(view.config)
     model_arguments(config)
     view = as_parameters(view)
     tensors = dialect(config.model_type, VERSION, 1).with_prefix(view.tensors, view.config)
@@ -70,7 +67,7 @@ def write(plan: Plan, folder: Path, options: WriteOptions) -> list[Path]:
         WorkError: tensors that Megatron has no place for, that are missing, or that do not lie in
             one matrix because of their types or sizes; as `write_torch`.
     """
-    config, parts = _config(plan.view), options.parts
+    config, parts = text_config(plan.view.config), options.parts
     ranks = _ranks(plan, parts)
     require_space(folder, sum(item.nbytes for pending in ranks for item in pending))
     tied = all(item.name != OUTPUT for item in ranks[0])
@@ -91,17 +88,11 @@ def check(plan: Plan, options: WriteOptions) -> None:
 
 
 def _ranks(plan: Plan, parts: int) -> list[list[PendingTensor]]:
-    config = _config(plan.view)
+    config = text_config(plan.view.config)
     heads = config.num_attention_heads
     require_whole_heads(parts, heads, config.num_key_value_heads or heads)
     names = dialect(config.model_type, VERSION, parts)
     return divide(plan.tensors, names, plan.config, parts)
-
-
-def _config(view: Checkpoint) -> TextConfig:
-    from tfcli.models.registry import read_config
-
-    return read_config(view.config).text
 
 
 def _main_type(items: list[Planned]) -> str:
