@@ -38,7 +38,7 @@ def refuse_cut_off(file: BinaryIO, name: str) -> None:
     file.seek(0)
     if lacking:
         raise WorkError(
-            f"is cut off: {lacking:,} bytes that it should have are not there",
+            f"the file is cut off: {lacking:,} bytes that it should have are not there",
             where=name,
             fix="get the file again; the download may not be complete",
         )

@@ -41,12 +41,12 @@ def opened(source: Source) -> Iterator[tuple[BinaryIO, str]]:
     try:
         # Opening a pipe would wait for somebody who writes to it.
         if not stat.S_ISREG(path.stat().st_mode):
-            raise WorkError("is not a regular file", where=name)
+            raise WorkError("the medium is not a regular file", where=name)
         file = path.open("rb")
     except FileNotFoundError:
         raise WorkError(f"there is no {path.name[:80]}", where=name, code="input.missing") from None
     except (OSError, ValueError) as error:
-        raise WorkError(f"cannot be read: {error}", where=name[:200]) from error
+        raise WorkError(f"the medium cannot be read: {error}", where=name[:200]) from error
     with file:
         _check_size(file.seek(0, io.SEEK_END), name)
         file.seek(0)
@@ -57,9 +57,11 @@ def opened(source: Source) -> Iterator[tuple[BinaryIO, str]]:
 
 def _check_size(size: int, name: str) -> None:
     if size == 0:
-        raise WorkError("is empty", where=name)
+        raise WorkError("the medium is empty", where=name)
     if size > MAX_MEDIA:
-        raise WorkError(f"has {size:,} bytes; {MAX_MEDIA:,} at most are read", where=name)
+        raise WorkError(
+            f"the medium has {size:,} bytes; {MAX_MEDIA:,} at most are read", where=name
+        )
 
 
 @contextmanager
@@ -85,7 +87,7 @@ def open_container(file: BinaryIO, name: str) -> Iterator[InputContainer]:
             yield container
     except av.FFmpegError as error:
         raise WorkError(
-            f"cannot be read as audio or video: {error.strerror}",
+            f"the medium cannot be read as audio or video: {error.strerror}",
             where=name,
             fix="it is damaged or cut off, or of another kind; get it again",
         ) from error

@@ -121,7 +121,7 @@ def _read(audio: Any, name: str) -> Iterator[np.ndarray]:
 def _damaged(error: Exception, name: str) -> WorkError:
     said = str(error).partition(": ")[2] or str(error)
     return WorkError(
-        f"cannot be read as audio: {said}", where=name, fix="it is damaged; get it again"
+        f"the file cannot be read as audio: {said}", where=name, fix="it is damaged; get it again"
     )
 
 

@@ -104,12 +104,12 @@ def _check(
     """Refuse what a header or an array says before anything is decoded."""
     if not LOWEST_RATE <= rate <= MAX_SAMPLING_RATE:
         raise WorkError(
-            f"has a sampling rate of {rate:,} Hz, not one of "
+            f"the recording has a sampling rate of {rate:,} Hz, not one of "
             f"{LOWEST_RATE:,}..{MAX_SAMPLING_RATE:,}",
             where=name,
         )
     if not 1 <= channels <= MAX_CHANNELS:
-        raise WorkError(f"has {channels} channels, not 1..{MAX_CHANNELS}", where=name)
+        raise WorkError(f"the recording has {channels} channels, not 1..{MAX_CHANNELS}", where=name)
     if count == 0:
         raise _empty(name)
     if count is not None and total is not None:
@@ -120,7 +120,7 @@ def _check_length(samples: int, decoded: int, name: str) -> None:
     for number, limit in ((samples, MAX_AUDIO_SAMPLES), (decoded, MAX_DECODED_SAMPLES)):
         if number > limit:
             raise WorkError(
-                f"has {number:,} samples, more than {limit:,}",
+                f"the recording has {number:,} samples, more than {limit:,}",
                 where=name,
                 fix="cut the audio into parts",
             )
@@ -167,7 +167,7 @@ def _collect(
         raise _empty(name)
     if declared is not None and read < declared:
         raise WorkError(
-            f"is cut off: it has {read:,} of {declared:,} samples",
+            f"the recording is cut off: it has {read:,} of {declared:,} samples",
             where=name,
             fix="get the file again; the download may not be complete",
         )

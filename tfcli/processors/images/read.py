@@ -66,7 +66,7 @@ def damage_is_an_error(where: str) -> Iterator[None]:
         raise
     except UnidentifiedImageError:
         raise WorkError(
-            "is not an image, or of a format that is not read",
+            "the file is not an image, or of a format that is not read",
             where=where,
             fix=f"formats that are read: {', '.join(FORMATS)}",
         ) from None

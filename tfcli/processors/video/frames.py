@@ -143,13 +143,13 @@ def _scan(file: BinaryIO, name: str) -> _Scan:
             if packet.size == 0 or packet.is_discard:  # the end, or what an edit has cut out
                 continue
             if packet.is_corrupt:
-                raise WorkError(f"is damaged at frame {len(times):,}", where=name)
+                raise WorkError(f"the video is damaged at frame {len(times):,}", where=name)
             unsure |= packet.pts is None
             times.append(packet.pts or 0)
             if packet.is_keyframe:
                 keys.append(packet.pts or 0)
             if len(times) > MAX_VIDEO_FRAMES:
-                raise WorkError(f"has more than {MAX_VIDEO_FRAMES:,} frames", where=name)
+                raise WorkError(f"the video has more than {MAX_VIDEO_FRAMES:,} frames", where=name)
         tick = float(stream.time_base) if stream.time_base else 0.0
     if not times:
         raise WorkError("there are no frames in it", where=name)
