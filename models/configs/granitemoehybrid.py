@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 from tfcli.models.config import require
 from tfcli.models.configs.experts import BalancedConfig
+from tfcli.models.configs.granite import GraniteFactors
 from tfcli.models.configs.hybrid import LINEAR, HybridConfig, Mamba2LayersConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GraniteMoeHybridConfig(BalancedConfig, Mamba2LayersConfig, HybridConfig):
+class GraniteMoeHybridConfig(BalancedConfig, GraniteFactors, Mamba2LayersConfig, HybridConfig):
     """Granite 4. Every layer has a dense mlp, and experts beside it unless there are 0."""
 
     model_type: ClassVar[str] = "granitemoehybrid"
@@ -25,10 +26,6 @@ class GraniteMoeHybridConfig(BalancedConfig, Mamba2LayersConfig, HybridConfig):
     max_position_embeddings: int = 2048
     rms_norm_eps: float = 1e-6
     attention_bias: bool = False
-    embedding_multiplier: float = 1.0
-    logits_scaling: float = 1.0
-    residual_multiplier: float = 1.0
-    attention_multiplier: float = 1.0
     num_experts: int = 8
     num_experts_per_tok: int = 2
     shared_intermediate_size: int = 1024
@@ -57,7 +54,6 @@ class GraniteMoeHybridConfig(BalancedConfig, Mamba2LayersConfig, HybridConfig):
     def check(self) -> None:
         super().check()
         self.check_sizes("shared_intermediate_size")
-        require(self.logits_scaling != 0, "logits_scaling", "divides the logits: it cannot be 0")
         require(
             self.position_embedding_type in (None, "rope", "nope"),
             "position_embedding_type",
