@@ -79,8 +79,14 @@ class Family:
         """The task that a checkpoint was saved for; the family's first where it does not say.
 
         Raises:
-            ModelError: it names classes, and none of them is known.
+            ModelError: it names classes, and none of them is known; or the family has no task.
         """
+        if not self.heads:
+            raise ModelError(
+                f"{self.model_type} is a part of other models and none by itself",
+                where="config.json, key model_type",
+                fix="open the model that it is a part of",
+            )
         known = {name: task for task, name in self.names.items()} | dict(self.aliases)
         for name in architectures or ():
             if isinstance(name, str) and name in known:

@@ -37,7 +37,7 @@ def register(family: Family) -> Family:
             f"only a Family can be registered, not {type(family).__name__}",
             fix="from tfcli.models.family import Family",
         )
-    known = FAMILIES.get(family.model_type)
+    known = FAMILIES.get(family.model_type, PARTS.get(family.model_type))
     if known is not None and known != family:
         raise ModelError(
             f"there is a family {family.model_type!r} already",

@@ -163,13 +163,17 @@ class StackedExperts(nn.Module):
         stacks = [each for each in self.expert.modules() if isinstance(each, StackedLinear)]
         for each in stacks:
             each.shares = shares
-        rows = x.repeat_interleave(k, 0)
-        if inside:
-            rows = (rows * routing.weights.reshape(-1, 1)).to(x.dtype)
         if order is None:
-            parts = self.expert(rows)
+            rows = x.repeat_interleave(k, 0)
         else:
-            parts = self.expert(rows.index_select(0, order)).index_select(0, order.argsort())
+            rows = x.index_select(0, order // k)
+        if inside:
+            factors = routing.weights.flatten()
+            factors = factors if order is None else factors[order]
+            rows = (rows * factors[:, None]).to(x.dtype)
+        parts = self.expert(rows)
+        if order is not None:
+            parts = parts.index_select(0, order.argsort())
         for each in stacks:
             each.shares = None
         weights = routing.weights.float()[:, None]

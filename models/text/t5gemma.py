@@ -148,13 +148,10 @@ class T5GemmaModel(EncoderDecoder[T5GemmaConfig]):
     shares: ClassVar[dict[str, str]] = {}
     rules = (Rename(r"^lm_head\.", "lm_head.out_proj."),)
 
-    encoder: T5GemmaModuleModel
-    decoder: T5GemmaModuleModel
-
     def __init__(self, config: T5GemmaConfig, attention: str) -> None:
         super().__init__(config, attention)
-        self.encoder = T5GemmaModuleModel(config.encoder, attention)
-        self.decoder = T5GemmaModuleModel(config.decoder, attention)
+        self.encoder = self.make_part("encoder")
+        self.decoder = self.make_part("decoder")
 
     def adjust_logits(self, logits: torch.Tensor) -> torch.Tensor:
         return self.decoder.adjust_logits(logits)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tests.models.tiny import content
 from tfcli.models.errors import ModelError
 from tfcli.models.loading import build
-from tfcli.models.registry import FAMILIES, get_family, read_config
+from tfcli.models.registry import FAMILIES, get_family, read_config, register
 
 every_family = pytest.mark.parametrize("model_type", FAMILIES)
 
@@ -32,6 +34,16 @@ def test_a_class_that_is_not_known_needs_a_task(model_type):
     assert error.value.where == "config.json, key architectures"
     for task in names:
         assert build(config, task).task == task
+
+
+def test_a_part_of_other_models_is_no_model_by_itself():
+    with pytest.raises(ModelError, match="t5_gemma_module is a part of other models"):
+        build(read_config({"model_type": "t5_gemma_module"}))
+
+
+def test_the_name_of_a_part_is_taken():
+    with pytest.raises(ModelError, match="there is a family 't5_gemma_module'"):
+        register(dataclasses.replace(get_family("llama"), model_type="t5_gemma_module"))
 
 
 def test_the_nearest_class_is_named():

@@ -19,6 +19,8 @@ FIRST = {case.config: case for case in reversed(CASES)}
 FAMILIES = [
     FIRST[f"{name}Config"] for name in ("Mixtral", "Qwen2Moe", "DeepseekV3", "Olmoe", "GptOss")
 ]
+# Its shares scale what experts are given: of one expert for each token, and of two.
+FAMILIES += [case for case in CASES if case.config == "Llama4TextConfig"]
 WAYS = ("counted", "gathered", "grouped", "masked")
 each_family = pytest.mark.parametrize("case", FAMILIES, ids=lambda case: case.name)
 each_way = pytest.mark.parametrize("way", WAYS)

@@ -106,7 +106,7 @@ def open_tower(ref: str, name: str) -> Part:
     checkpoint = _opened(ref, where)
     whole = checkpoint.model_config
     family = get_family(whole.model_type)
-    task = _task(family, whole) or next(iter(family.heads))
+    task = _task(family, whole) or family.task_of(None)
     model = _built(checkpoint, whole, task)
     path, config = _find_tower(ref, type(model.body), model.body.config, where)
     plan, skipped = _matched(checkpoint, model)
