@@ -11,6 +11,7 @@ import torch
 from tfcli.errors import UsageError
 from tfcli.models import processor
 from tfcli.models.layers import int4_kernel, tiles
+from tfcli.models.layouts.registry import layout_of, runs_packed
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -62,13 +63,9 @@ def pick_dtype(
 
 
 def _has_int4(quantization: Mapping[str, Any], device: str) -> bool:
-    return (
-        device == "cpu"
-        and quantization.get("bits") == 4
-        and quantization.get("sym") is True
-        and quantization.get("group_size") in int4_kernel.GROUP_SIZES
-        and int4_kernel.is_fast()
-    )
+    if device != "cpu" or not runs_packed(quantization.get("quant_method")):
+        return False
+    return int4_kernel.is_fast() and int4_kernel.takes_format(layout_of(quantization).usual.format)
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -8,12 +8,15 @@ processors without AVX2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tfcli.models import processor
+from tfcli.models.layouts.packing import Packing
+from tfcli.models.layouts.values import Affine, Format
 
 GROUP_SIZES = (32, 64, 128, 256)
 OUT_MULTIPLE = 16
@@ -28,9 +31,18 @@ def is_fast() -> bool:
     return processor.is_x86() and "avx2" in processor.features()
 
 
-def fits(out_features: int, group_size: int) -> bool:
-    """Whether the kernel has a symmetric 4-bit layer of this shape."""
-    return group_size in GROUP_SIZES and out_features % OUT_MULTIPLE == 0
+def takes_format(form: Format) -> bool:
+    """Whether the kernel has weights of a format."""
+    return form.bits == 4 and form.symmetric and form.group_size in GROUP_SIZES
+
+
+def fits(out_features: int, packing: Packing, parts: Mapping[str, Tensor]) -> bool:
+    """Whether the kernel has a layer: its format and shape, and groups that are runs of inputs."""
+    return (
+        takes_format(packing.format)
+        and out_features % OUT_MULTIPLE == 0
+        and packing.has_runs(parts)
+    )
 
 
 def takes(x: Tensor) -> bool:
@@ -59,12 +71,13 @@ class Int4Weight:
     group_size: int
 
     @classmethod
-    def of(cls, levels: Tensor, scales: Tensor, group_size: int) -> Int4Weight:
-        """Repack levels, uint8 [n, m], with zero points of 8, and scales, fp16 [groups, m]."""
-        rows = levels.t().to(torch.int32).contiguous()
+    def of(cls, values: Affine) -> Int4Weight:
+        """Repack a weight of 4 bits whose zero points are 8."""
+        rows = values.levels.to(torch.int32).contiguous()
         packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(rows, 1)
-        scale = scales.to(torch.bfloat16)
-        return cls(packed, torch.stack([scale, torch.zeros_like(scale)], dim=-1), group_size)
+        scale = values.scales.t().to(torch.bfloat16)
+        pairs = torch.stack([scale, torch.zeros_like(scale)], dim=-1)
+        return cls(packed, pairs, values.group_size)
 
     def __call__(self, x: Tensor) -> Tensor:
         """x (Tensor): bf16 [..., n] -> bf16 [..., m]"""

@@ -19,7 +19,8 @@ from tfcli.convert.spec import ConvertSpec
 from tfcli.dequantize.run import run
 from tfcli.dequantize.spec import DequantizeResult, DequantizeSpec
 from tfcli.errors import Problem, UsageError, WorkError
-from tfcli.models.layers.gptq_layout import unpack, unpack_zeros
+from tfcli.models.layouts.gptq import unpack_zeros
+from tfcli.models.layouts.words import unpack
 from tfcli.models.loading import build, initialize
 from tfcli.models.registry import read_config
 from tfcli.quantize.run import run as run_quantize
@@ -74,7 +75,7 @@ def test_every_weight_is_what_its_packed_values_say(
     linears = [name.removesuffix(".qweight") for name in packed if name.endswith(".qweight")]
     for name in linears:
         levels = unpack(packed[f"{name}.qweight"], bits).double()
-        zeros = unpack_zeros(packed[f"{name}.qzeros"], bits, checkpoint_format=version).double()
+        zeros = unpack_zeros(packed[f"{name}.qzeros"], bits, version=version).double()
         groups = packed[f"{name}.g_idx"].long()
         weight = (levels - zeros[groups]) * packed[f"{name}.scales"].double()[groups]
         assert torch.equal(dense[f"{name}.weight"].double(), weight.t())
@@ -191,7 +192,7 @@ def test_groups_in_any_order_and_without_an_index(tmp_path: Path) -> None:
         ({"scales": torch.zeros(2, 64, dtype=torch.int32)}, {}, r"scales' is torch.int32"),
         ({"scales": torch.full((2, 64), float("nan")).half()}, {}, "a scale is not finite"),
         ({"g_idx": torch.full((64,), 9, dtype=torch.int32)}, {}, "a group is outside"),
-        ({"qweight": torch.zeros(8, dtype=torch.int32)}, {}, "is no matrix"),
+        ({"qweight": torch.zeros(8, dtype=torch.int32)}, {}, "is no packed matrix"),
         ({"weight": torch.zeros(64, 64)}, {}, "is there packed and dense"),
         ({}, {"quant_method": "awq"}, "quant_method: 'awq' is not supported"),
         ({}, {"bits": 5}, "bits: 5 is not supported"),

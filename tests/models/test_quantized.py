@@ -5,8 +5,9 @@ import torch
 
 from tfcli.models.errors import ModelError
 from tfcli.models.layers.quantized_linear import QuantizedLinear
+from tfcli.models.layouts.registry import layout_of
 from tfcli.models.loading import build
-from tfcli.models.quantized import GPTQLayout, swap_quantized, verify_quantized
+from tfcli.models.quantized import swap_quantized, verify_quantized
 from tfcli.models.registry import read_config
 
 LLAMA = {
@@ -92,8 +93,9 @@ def test_dynamic_leaves_out_and_changes_single_linears():
     )
     assert not any("layers.0.mlp" in name for name in names)
     down = model.model.layers[1].mlp.down_proj
-    assert (down.bits, down.group_size, down.qweight.shape) == (8, 48, (96 // 4, 64))
-    assert model.model.layers[1].self_attn.q_proj.bits == 4
+    assert (down.packing.bits, down.packing.group_size) == (8, 48)
+    assert down.qweight.shape == (96 // 4, 64)
+    assert model.model.layers[1].self_attn.q_proj.packing.bits == 4
 
 
 @pytest.mark.parametrize(
@@ -119,13 +121,13 @@ def test_what_is_not_supported_is_refused_by_name(changes, message):
 
 def test_widths_that_cannot_be_packed_are_refused():
     model = build(read_config(LLAMA | {"intermediate_size": 80}))
-    with pytest.raises(ModelError, match=r"gate_proj has 80 .*multiple of 32"):
+    with pytest.raises(ModelError, match=r"gate_proj has 80 .*multiples of 32"):
         swap_quantized(model, GPTQ)
 
 
 def test_the_older_key_for_the_format_is_read():
-    assert GPTQLayout.from_config(GPTQ | {"format": "gptq_v2"}).checkpoint_format == "gptq_v2"
-    assert GPTQLayout.from_config(GPTQ).checkpoint_format == "gptq"
+    assert layout_of(GPTQ | {"format": "gptq_v2"}).usual.version == "gptq_v2"
+    assert layout_of(GPTQ).usual.version == "gptq"
 
 
 def test_verify_names_the_layer():

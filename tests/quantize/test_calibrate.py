@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from tests.quantize.watching import Watching, walk
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.loading import build, initialize
 from tfcli.models.registry import read_config
-from tfcli.quantize.calibrate import calibrate, token_windows
+from tfcli.quantize.calibrate import token_windows
 
 LLAMA = {
     "model_type": "llama",
@@ -20,18 +21,9 @@ LLAMA = {
 }
 
 
-class Zeroing:
+def zeroing() -> Watching:
     """A method that zeroes every weight, and remembers what it saw."""
-
-    def __init__(self, change=torch.zeros_like):
-        self.seen, self.order, self.change = {}, [], change
-
-    def observe(self, names, inputs):
-        self.seen.setdefault(names[0], []).append(inputs)
-
-    def quantize(self, name, weight):
-        self.order.append(name)
-        return self.change(weight)
+    return Watching(torch.zeros_like)
 
 
 def model(dtype=torch.float32):
@@ -44,8 +36,8 @@ def batches():
 
 
 def test_linears_come_in_execution_order_block_by_block():
-    method = Zeroing()
-    done = list(calibrate(model(), model().calibration, batches(), method))
+    method = zeroing()
+    done = list(walk(model(), batches(), method))
     assert [len(names) for names in done] == [7, 7]
     assert method.order == [name for names in done for name in names]
     assert method.order[:5] == [
@@ -59,7 +51,7 @@ def test_linears_come_in_execution_order_block_by_block():
 
 def test_inputs_are_those_of_the_model_when_nothing_changes():
     """Observed inputs equal what hooks see in a plain forward pass."""
-    method, plain = Zeroing(change=lambda weight: weight), model()
+    method, plain = Watching(), model()
     expected = {}
     for name in ("model.layers.0.mlp.down_proj", "model.layers.1.self_attn.q_proj"):
         plain.get_submodule(name).register_forward_pre_hook(
@@ -69,7 +61,7 @@ def test_inputs_are_those_of_the_model_when_nothing_changes():
         for ids in batches():
             plain(input_ids=ids)
 
-    list(calibrate(model(), plain.calibration, batches(), method))
+    list(walk(model(), batches(), method))
 
     for name, inputs in expected.items():
         torch.testing.assert_close(method.seen[name], inputs)
@@ -84,7 +76,7 @@ def mixture(**changes):
 @pytest.mark.parametrize("at_once", [1, 1 << 28], ids=["one by one", "together"])
 def test_each_expert_sees_its_own_tokens(monkeypatch, at_once):
     monkeypatch.setattr("tfcli.quantize.calibrate._AT_ONCE", at_once)
-    method, plain = Zeroing(change=lambda weight: weight), mixture()
+    method, plain = Watching(), mixture()
     experts = plain.model.layers[0].block_sparse_moe.experts
     expected: dict[str, list[torch.Tensor]] = {}
     for number, expert in enumerate(experts):
@@ -96,7 +88,7 @@ def test_each_expert_sees_its_own_tokens(monkeypatch, at_once):
         for ids in batches():
             plain(input_ids=ids)
 
-    done = list(calibrate(mixture(), plain.calibration, batches(), method))
+    done = list(walk(mixture(), batches(), method))
 
     first = {name for name in method.seen if name.startswith("model.layers.0") and "w1" in name}
     assert first == set(expected)
@@ -117,7 +109,7 @@ def test_experts_run_no_more_often_than_their_statistics_need(monkeypatch):
 
     def count(model):
         model.blocks[0].register_forward_pre_hook(lambda *_: runs.append(1))
-        list(calibrate(model, model.calibration, batches(), Zeroing()))
+        list(walk(model, batches(), zeroing()))
         return len(runs) // len(batches())
 
     assert count(mixture()) == 1 + 4 + 1  # the capture, the stages, the outputs
@@ -128,8 +120,8 @@ def test_experts_run_no_more_often_than_their_statistics_need(monkeypatch):
 
 
 def test_later_linears_see_the_changes_of_earlier_ones():
-    method, plain = Zeroing(), model()
-    list(calibrate(plain, plain.calibration, batches(), method))
+    method, plain = zeroing(), model()
+    list(walk(plain, batches(), method))
     # With v_proj zeroed, attention gives o_proj nothing but zeros.
     assert not torch.stack(method.seen["model.layers.0.self_attn.o_proj"]).any()
     # With every linear zeroed, a block hands on what it was given: the embeddings.
@@ -138,10 +130,10 @@ def test_later_linears_see_the_changes_of_earlier_ones():
 
 
 def test_statistics_are_in_fp32_for_a_checkpoint_in_bf16():
-    method, half = Zeroing(change=lambda weight: weight), model(torch.bfloat16)
-    list(calibrate(half, half.calibration, batches(), method))
-    exact = Zeroing(change=lambda weight: weight)
-    list(calibrate(model(torch.bfloat16).float(), half.calibration, batches(), exact))
+    method, half = Watching(), model(torch.bfloat16)
+    list(walk(half, batches(), method))
+    exact = Watching()
+    list(walk(model(torch.bfloat16).float(), batches(), exact))
     for name, inputs in exact.seen.items():
         assert method.seen[name][0].dtype == torch.float32
         torch.testing.assert_close(method.seen[name], inputs)
@@ -149,25 +141,23 @@ def test_statistics_are_in_fp32_for_a_checkpoint_in_bf16():
 
 def test_blocks_that_are_done_hold_no_memory_and_those_to_come_are_untouched():
     half = model(torch.bfloat16)
-    walk = calibrate(half, half.calibration, batches(), Zeroing())
-    next(walk)
+    steps = walk(half, batches(), zeroing())
+    next(steps)
     first, second = half.blocks
     assert all(parameter.is_meta for parameter in first.parameters())
     assert all(parameter.dtype == torch.bfloat16 for parameter in second.parameters())
 
 
 def test_linears_that_are_not_wanted_are_left_alone():
-    method, plain = Zeroing(), model()
-    done = list(
-        calibrate(plain, plain.calibration, batches(), method, wanted=lambda name: "mlp.up" in name)
-    )
+    method, plain = zeroing(), model()
+    done = list(walk(plain, batches(), method, wanted=lambda name: "mlp.up" in name))
     assert done == [["model.layers.0.mlp.up_proj"], ["model.layers.1.mlp.up_proj"]]
 
 
 def test_gradients_are_off_inside_and_unchanged_outside():
     plain = model()
-    walk = calibrate(plain, plain.calibration, batches(), Zeroing())
-    next(walk)
+    steps = walk(plain, batches(), zeroing())
+    next(steps)
     assert torch.is_grad_enabled()
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from tests.models.tiny import TEXT, tiny_model
+from tests.quantize.watching import Watching, linears_of, walk
 from tfcli.checkpoints.folder import save_model
 from tfcli.errors import ModelError, UsageError
 from tfcli.models.registry import FAMILIES
-from tfcli.quantize.calibrate import calibrate, require_chain
+from tfcli.quantize.calibrate import require_chain
 from tfcli.quantize.run import run
 from tfcli.quantize.spec import QuantizeSpec
 from tfcli.recipe.job import Job
@@ -18,20 +19,6 @@ IDS = torch.randint(4, 61, (2, 17), generator=torch.Generator().manual_seed(0))
 # A walk exists, but blocks are shared by layers, or a convolution stands between two.
 NO_CHAIN = {"albert", "deberta-v2"}
 NO_WALK = {"longformer", "funnel"}  # and encoder-decoders
-
-
-class Watching:
-    """Quantizes nothing and keeps what it sees."""
-
-    def __init__(self):
-        self.seen = {}
-
-    def observe(self, names, inputs):
-        for name in names:
-            self.seen[name] = inputs.clone()
-
-    def quantize(self, name, weight):
-        return weight
 
 
 def seen_in_one_pass(model, names):
@@ -48,15 +35,6 @@ def seen_in_one_pass(model, names):
     return seen
 
 
-def names_of(model):
-    walk = model.calibration
-    return [
-        f"{walk.blocks}.{at}.{name}"
-        for at, block in enumerate(model.blocks)
-        for name in walk.linears(block)
-    ]
-
-
 def chained(model_type):
     try:
         return tiny_model(model_type).calibration.chained
@@ -71,13 +49,13 @@ def test_block_by_block_a_method_sees_what_the_whole_model_does(model_type):
 
 def assert_same(model_type, **changes):
     model = tiny_model(model_type, **changes)
-    expected = seen_in_one_pass(model, names_of(model))
+    expected = seen_in_one_pass(model, linears_of(model))
     model, method = tiny_model(model_type, **changes), Watching()
-    done = [name for names in calibrate(model, model.calibration, [IDS], method) for name in names]
-    assert sorted(done) == sorted(names_of(model))
-    assert method.seen.keys() == expected.keys()
+    done = [name for names in walk(model, [IDS], method) for name in names]
+    assert sorted(done) == sorted(linears_of(model))
+    assert method.all_seen.keys() == expected.keys()
     for name, inputs in expected.items():
-        torch.testing.assert_close(method.seen[name], inputs, msg=name)
+        torch.testing.assert_close(method.all_seen[name], inputs, msg=name)
 
 
 def test_the_families_without_a_chain_are_known():
@@ -96,7 +74,7 @@ def test_gptq_is_refused_before_anything_is_read_and_rounding_is_not(tmp_path, m
         run(QuantizeSpec(method="gptq", **given), Job(folder=tmp_path / "out"))
     assert "rtn" in error.value.fix
     result = run(QuantizeSpec(method="rtn", **given), Job(folder=tmp_path / "out"))
-    assert result.quantized == len(names_of(model))
+    assert result.quantized == len(linears_of(model))
 
 
 @pytest.mark.parametrize(

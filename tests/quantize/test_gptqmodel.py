@@ -14,7 +14,8 @@ from tests.quantize.golden.weights import GOLDEN, OUT, Golden
 from tfcli.checkpoints.folder import load_model
 from tfcli.console import Console
 from tfcli.models.layers.quantized_linear import QuantizedLinear
-from tfcli.quantize.quantized import QuantizedWeight
+from tfcli.models.layouts.gptq import GPTQPacking
+from tfcli.models.layouts.values import Affine
 from tfcli.quantize.spec import QuantizeSpec
 from tfcli.recipe.execute import execute
 
@@ -22,6 +23,10 @@ HELD = load_file(Path(__file__).parent / "golden/gptqmodel.safetensors")
 LAYOUT = ("qweight", "qzeros", "scales", "g_idx")
 PYTHON = Path(__file__).parents[2] / ".gptqmodel/bin/python"
 every_golden = pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
+
+
+def packing(golden: Golden, version: str) -> GPTQPacking:
+    return GPTQPacking(golden.bits, golden.group_size, golden.symmetric, version)
 
 
 def test_every_width_is_held_symmetric_and_not():
@@ -33,12 +38,11 @@ def test_every_width_is_held_symmetric_and_not():
 
 @every_golden
 def test_our_packer_gives_the_tensors_that_gptqmodel_gives(golden: Golden):
-    index = torch.arange(golden.in_features, dtype=torch.int32) // golden.group_size
+    values = Affine(
+        golden.levels(), golden.scales(), golden.zeros(), golden.bits, golden.group_size
+    )
     for version, qzeros in (("gptq", "qzeros"), ("gptq_v2", "qzeros_v2")):
-        made = QuantizedWeight(
-            golden.levels(), golden.scales(), golden.zeros(), index, golden.bits, version
-        ).tensors()
-        for name, ours in made.items():
+        for name, ours in packing(golden, version).pack(values).items():
             theirs = HELD[f"{golden.name}.{qzeros if name == 'qzeros' else name}"]
             assert ours.dtype == theirs.dtype
             assert torch.equal(ours, theirs), name
@@ -47,21 +51,13 @@ def test_our_packer_gives_the_tensors_that_gptqmodel_gives(golden: Golden):
 @pytest.mark.parametrize("version", ["gptq", "gptq_v2"])
 @every_golden
 def test_our_layer_reads_the_weight_that_gptqmodel_reads(golden: Golden, version: str):
-    layer = QuantizedLinear(
-        golden.in_features,
-        OUT,
-        bits=golden.bits,
-        group_size=golden.group_size,
-        bias=False,
-        symmetric=golden.symmetric,
-        checkpoint_format=version,
-    )
+    layer = QuantizedLinear(golden.in_features, OUT, packing(golden, version), bias=False)
     held = {name: HELD[f"{golden.name}.{name}"] for name in LAYOUT}
     if version == "gptq_v2":
         held["qzeros"] = HELD[f"{golden.name}.qzeros_v2"]
     layer.load_state_dict(held)
     layer.verify()
-    assert torch.equal(layer.dequantize(torch.float16), HELD[f"{golden.name}.weight"])
+    assert torch.equal(layer.dequantize(torch.float16).t(), HELD[f"{golden.name}.weight"])
 
 
 THEIRS = """

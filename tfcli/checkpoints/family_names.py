@@ -330,9 +330,9 @@ def _narrow(order: TensorEntry) -> Tensor:
 
 
 def _groups(inputs: int, size: int) -> Tensor:
-    from tfcli.models.layers.gptq_layout import group_index
+    from tfcli.models.layouts.values import runs
 
-    return group_index(inputs, size)
+    return runs(inputs, size)
 
 
 def _zero_biases(tensors: Tensors, known: Expected) -> list[str]:

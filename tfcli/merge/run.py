@@ -28,7 +28,7 @@ from tfcli.merge.beside import beside_merged
 from tfcli.merge.plan import Plan, Planned
 from tfcli.merge.spec import MergedTensor, MergeResult, MergeSpec
 from tfcli.merge.unmerged import adapter_on, divergences
-from tfcli.models.quantized import GPTQLayout
+from tfcli.models.layouts.registry import layout_of
 from tfcli.recipe.job import Job
 from tfcli.units import parse_bytes
 
@@ -177,7 +177,7 @@ def _unmerged(
         return None, None
     try:
         if base.is_quantized:
-            GPTQLayout.from_config(base.config["quantization_config"])
+            layout_of(base.config["quantization_config"])
     except ModelError as error:
         if spec.verify == "logits":
             raise UsageError(

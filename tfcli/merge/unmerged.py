@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
-from tfcli.checkpoints.packed.gptq import by_tensor, find_packed, unpack_tensor
+from tfcli.checkpoints.packed.linears import by_tensor, find_packed, unpack_tensor
 from tfcli.checkpoints.strict_json import short
 from tfcli.console import Console
 from tfcli.diff.compare import distance
@@ -88,7 +88,7 @@ def _dense(base: Checkpoint) -> dict[str, _Held]:
             info = base.tensors[name]
             held[name] = _Held(info.dtype, info.shape, info.read)
     for name, found in by_tensor(linears).items():
-        shape: tuple[int, ...] = found[0].shape(base)
+        shape: tuple[int, ...] = found[0].shape
         if found[0].place.index is not None:
             shape = (len(found), *shape)
         held[name] = _Held("F32", shape, partial(unpack_tensor, found, base, torch.float32))

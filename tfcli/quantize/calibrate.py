@@ -7,10 +7,10 @@ fp32 and to the device when their turn comes, and dropped when they are done.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,28 +18,12 @@ from torch import Tensor, nn
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.calibration import CalibrationWalk, Stage
 from tfcli.models.model import Model
+from tfcli.quantize.methods.method import Method, Quantized
+from tfcli.quantize.plan import LinearPlan
 
 _AT_ONCE = 1 << 28
 """Numbers that the statistics of experts may hold at a time, 1 GiB: a square of each one's inputs.
 More experts than fit take further passes over the block."""
-
-
-class CalibratedMethod(Protocol):
-    """What a quantization method does inside the loop.
-
-    An expert that no token went to is quantized without having been observed.
-    """
-
-    def observe(self, names: Sequence[str], inputs: Tensor) -> None:
-        """See one batch of inputs of the linears `names`, which share them.
-
-        Args:
-            names: full names.
-            inputs (Tensor): fp32 [b, s, n], of an expert [tokens, n].
-        """
-
-    def quantize(self, name: str, weight: Tensor) -> Tensor:
-        """Quantize the weight [m, n] of `name`; return what readers will compute with, [m, n]."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +114,11 @@ def calibrate(
     model: nn.Module,
     walk: CalibrationWalk,
     batches: Sequence[Tensor],
-    method: CalibratedMethod,
+    method: Method,
     *,
-    wanted: Callable[[str], bool] = lambda name: True,
+    wanted: Mapping[str, LinearPlan],
     device: torch.device | str = "cpu",
-) -> Iterator[list[str]]:
+) -> Iterator[list[tuple[LinearPlan, Tensor, Quantized]]]:
     """Run `method` over the linears of a model, block by block.
 
     Within a block the groups of linears that share an input are taken in the order in which they
@@ -149,19 +133,20 @@ def calibrate(
         model: a causal language model with its weights loaded.
         walk: the family's calibration walk.
         batches: token ids, int64 [b, s] each, without padding.
-        method: the hooks.
-        wanted: says of a linear's dotted name whether it is to be quantized.
+        method: calibrated.
+        wanted: full name -> the linear, of those that are to be quantized.
         device: where blocks run.
 
     Yields:
-        The names of the linears of a block, in the order in which they were quantized.
+        The linears of a block in the order in which they were quantized, each with its weight
+        before and what was made of it.
     """
     blocks = model.get_submodule(walk.blocks)
     assert isinstance(blocks, nn.ModuleList)
     states = [_capture(model, blocks[0], ids, device) for ids in batches]
     for position, block in enumerate(blocks):
         block.to(device=device, dtype=torch.float32)
-        done: list[str] = []
+        done = []
         for stage in walk.stages(block):
             see = _all_inputs_of if stage.idles else _inputs_of
             for groups in _parts(stage, model, f"{walk.blocks}.{position}", wanted):
@@ -169,11 +154,12 @@ def calibrate(
                 for inputs in states:
                     for names, found in zip(groups, see(firsts, block, inputs), strict=True):
                         if found is not None:
-                            method.observe(names, found)
-                for name in (name for names in groups for name in names):
-                    weight = model.get_submodule(name).get_parameter("weight")
-                    weight.data = method.quantize(name, weight.data)
-                    done.append(name)
+                            method.observe([wanted[name] for name in names], found)
+                for linear in (wanted[name] for names in groups for name in names):
+                    weight = model.get_submodule(linear.name).get_parameter("weight")
+                    quantized = method.quantize(linear, weight.data)
+                    done.append((linear, weight.data, quantized))
+                    weight.data = quantized.values.dequantize()
         for inputs in states:
             inputs.hidden = _first(block(inputs.hidden, *inputs.args, **inputs.kwargs))
         block.to("meta")
@@ -181,13 +167,13 @@ def calibrate(
 
 
 def _parts(
-    stage: Stage, model: nn.Module, prefix: str, wanted: Callable[[str], bool]
+    stage: Stage, model: nn.Module, prefix: str, wanted: Mapping[str, LinearPlan]
 ) -> Iterator[list[list[str]]]:
     """The full names of a stage's groups, as many groups at a time as `_AT_ONCE` lets through."""
     part: list[list[str]] = []
     numbers = 0
     for group in stage.groups:
-        names = [f"{prefix}.{name}" for name in group if wanted(f"{prefix}.{name}")]
+        names = [f"{prefix}.{name}" for name in group if f"{prefix}.{name}" in wanted]
         if not names:
             continue
         square = model.get_submodule(names[0]).get_parameter("weight").shape[1] ** 2

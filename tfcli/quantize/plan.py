@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
 from tfcli.errors import UsageError, WorkError
-from tfcli.models.layers.gptq_layout import PACK
+from tfcli.models.layouts.layout import Layout, Packed
+from tfcli.models.layouts.packing import Packing
+from tfcli.models.layouts.values import Format
 from tfcli.models.matching import LoadAccount, match_names
 from tfcli.models.model import Model
 from tfcli.models.rules import Place
@@ -28,12 +31,14 @@ class LinearPlan:
         place: where the checkpoint keeps its weight.
         in_features: inputs.
         out_features: outputs.
+        packing: how it will be stored.
     """
 
     name: str
     place: Place
     in_features: int
     out_features: int
+    packing: Packing
 
     @property
     def stored_name(self) -> str:
@@ -59,6 +64,11 @@ class Plan:
     skipped: list[str] = field(default_factory=list)
     blocks: str = ""
 
+    def packed(self, notes: Mapping[str, Any]) -> Packed:
+        """What the config is to say."""
+        packings = {linear.name: linear.packing for linear in self.linears}
+        return Packed(packings, self.skipped, [self.blocks], notes)
+
     @property
     def skips_alike(self) -> bool:
         """Whether every block leaves out the same linears."""
@@ -66,15 +76,14 @@ class Plan:
         left = {name.removeprefix(f"{self.blocks}.") for name in self.skipped}
         return not {_inner(name) for name in done} & {_inner(name) for name in left}
 
-    @property
-    def inner_names(self) -> list[str]:
-        """Names within a block of what is quantized, in execution order."""
-        names = [linear.name.removeprefix(f"{self.blocks}.") for linear in self.linears]
-        return list(dict.fromkeys(_inner(name) for name in names))
-
 
 def make_plan(
-    model: Model, source: Mapping[str, Tensor], *, group_size: int, skip: list[str]
+    model: Model,
+    source: Mapping[str, Tensor],
+    *,
+    format_of: Callable[[str], Format],
+    layout: type[Layout],
+    skip: list[str],
 ) -> Plan:
     """Decide for every tensor whether it is quantized.
 
@@ -83,7 +92,8 @@ def make_plan(
     Args:
         model: on the meta device; only its shapes count.
         source: the checkpoint; only its names count.
-        group_size: inputs that share a scale, -1 for all.
+        format_of: what the method makes of the linear with a full name.
+        layout: that the result is stored in.
         skip: regular expressions on full module names.
 
     Raises:
@@ -103,11 +113,13 @@ def make_plan(
             plan.skipped.append(name)
             reasons[f"{name}.weight"] = f"named by skip: {pattern}"
             continue
-        _require_divisible(name, linear, group_size)
+        packing = _packing(name, linear, format_of(name), layout)
         stored = names.pop(f"{name}.weight", None)
         if stored is None:
             raise WorkError(f"the checkpoint lacks {name}.weight", where=type(model).__name__)
-        plan.linears.append(LinearPlan(name, stored, linear.in_features, linear.out_features))
+        plan.linears.append(
+            LinearPlan(name, stored, linear.in_features, linear.out_features, packing)
+        )
         reasons[f"{name}.bias"] = "a bias"
     if unused:
         raise UsageError(
@@ -168,17 +180,23 @@ def _inner(name: str) -> str:
     return name.partition(".")[2]
 
 
-def _require_divisible(name: str, linear: nn.Linear, group_size: int) -> None:
-    problem = None
-    if group_size != -1 and linear.in_features % group_size:
-        problem = f"has {linear.in_features} inputs, not a multiple of group_size {group_size}"
-    elif linear.in_features % PACK:
-        problem = f"has {linear.in_features} inputs, and only multiples of {PACK} can be packed"
-    elif linear.out_features % PACK:
-        problem = f"has {linear.out_features} outputs, and only multiples of {PACK} can be packed"
+def _packing(name: str, linear: nn.Linear, form: Format, layout: type[Layout]) -> Packing:
+    """How a linear will be stored.
+
+    Raises:
+        UsageError: the layout has no such format, or none for a linear of these sizes.
+    """
+    problem = layout.refusal(form)
+    if problem:
+        raise UsageError(f"{layout.name}: {problem}", where="layout")
+    packing = layout.packing_for(form)
+    problem = packing.misfit(linear.in_features, linear.out_features)
+    if form.group_size != -1 and linear.in_features % form.group_size:
+        problem = f"has {linear.in_features} inputs, not a multiple of group_size {form.group_size}"
     if problem:
         raise UsageError(
             f"{name} {problem}",
             where="group_size",
             fix="choose a group_size that divides it, or name the linear in skip",
         )
+    return packing

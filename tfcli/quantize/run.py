@@ -19,16 +19,16 @@ from tfcli.console import Bar
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError
 from tfcli.files import write_text
+from tfcli.models.layouts.registry import get_layout
 from tfcli.models.loading import build, load_weights
 from tfcli.models.model import Model
 from tfcli.quantize.calibrate import calibrate, require_chain, token_windows
-from tfcli.quantize.calibrated import GPTQMethod
-from tfcli.quantize.gptq import GPTQOptions
-from tfcli.quantize.grid import GridOptions, count_coarse_scales
+from tfcli.quantize.finite import require_finite
+from tfcli.quantize.methods.method import Method
+from tfcli.quantize.methods.registry import get_method
 from tfcli.quantize.plan import DEFAULT_GROUP_SIZES, LinearPlan, Plan, default_group_size, make_plan
-from tfcli.quantize.rtn import round_to_nearest, weight_error
 from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec, TensorOutcome
-from tfcli.quantize.write import LayerResult, QuantizedTensors, layer_bytes, require_finite
+from tfcli.quantize.write import LayerResult, QuantizedTensors
 from tfcli.recipe.job import Job
 from tfcli.units import format_bytes
 
@@ -51,27 +51,29 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     require_fit(checkpoint.config, {t.name: t.shape for t in checkpoint}, checkpoint.path)
     source = checkpoint.weights
     model = build(config, at_most=checkpoint.most_values)
-    if spec.method == "gptq":
+    if get_method(spec.method).calibrated:
         require_chain(model)
     group_size = spec.group_size or _default_group_size(spec, job, model)
-    grid = GridOptions(spec.bits, group_size, spec.symmetric, spec.clip_search)
-    plan = make_plan(model, source, group_size=group_size, skip=spec.skip)
+    method = get_method(spec.method)(spec, group_size)
+    layout = get_layout(method.layouts[0])
+    plan = make_plan(model, source, format_of=method.format, layout=layout, skip=spec.skip)
     for stored in plan.kept:  # before the long work
         require_finite(stored, source[stored])
     calibration = None
     with job.console.progress(f"quantize ({spec.method})", len(plan.linears), "linear") as bar:
-        if spec.method == "rtn":
-            layers = _rtn_layers(plan, source, grid, bar)
+        if not method.calibrated:
+            layers = _weight_by_weight(method, plan, source, bar)
         else:
             windows, calibration = _calibration(spec, job, checkpoint)
             _warn_of_few_tokens(job, plan, calibration)
             load_weights(model, source)
-            layers = _gptq_layers(spec, plan, model, windows, grid, bar)
-        tensors = QuantizedTensors(plan, source, layers, grid)
+            layers = _block_by_block(method, spec, plan, model, windows, bar)
+        tensors = QuantizedTensors(plan, source, layers)
+        settings = layout.of(plan.packed(_notes(spec, method))).to_config()
         written = write_verified(
             job.output,
             tensors.pending(),
-            {**checkpoint.config, "quantization_config": quantization_config(spec, grid, plan)},
+            {**checkpoint.config, "quantization_config": settings},
             checkpoint,
             job.console,
             repeatable=False,
@@ -83,35 +85,14 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
             "skip names linears of some blocks and not of others: transformers cannot say so in a "
             "config and will not load this checkpoint; GPTQModel and vLLM can"
         )
-    result = _result(spec, grid, checkpoint, plan, tensors.outcomes, calibration, written)
-    write_text(job.output / CARD, _card(spec, job, result, grid.checkpoint_format))
+    result = _result(spec, group_size, checkpoint, plan, tensors.outcomes, calibration, written)
+    write_text(job.output / CARD, _card(spec, job, result, layout.name))
     return result
 
 
-def quantization_config(spec: QuantizeSpec, grid: GridOptions, plan: Plan) -> dict[str, Any]:
-    """What config.json says of the quantization, in the words of GPTQModel and transformers."""
-    config: dict[str, Any] = {
-        "quant_method": "gptq",
-        "bits": spec.bits,
-        "group_size": grid.group_size,
-        # Groups are runs of neighbours in either order of quantization: readers need no g_idx.
-        "desc_act": False,
-        "sym": spec.symmetric,
-        "lm_head": False,
-        "checkpoint_format": grid.checkpoint_format,
-        "pack_dtype": "int32",
-        "true_sequential": True,
-        "meta": {"quantizer": [f"tfcli:{tfcli.__version__}"], "method": spec.method},
-    }
-    if spec.method == "gptq":
-        config["damp_percent"] = spec.damping
-        config["static_groups"] = config["meta"]["act_order"] = spec.act_order
-    if plan.skipped:
-        # GPTQModel and vLLM read the first, transformers only the second.
-        config["dynamic"] = {f"-:^{name.replace('.', '[.]')}$": {} for name in plan.skipped}
-        if plan.skips_alike:
-            config["modules_in_block_to_quantize"] = [plan.inner_names]
-    return config
+def _notes(spec: QuantizeSpec, method: Method) -> dict[str, Any]:
+    """What the config says of who quantized, and how."""
+    return {"quantizer": [f"tfcli:{tfcli.__version__}"], "method": spec.method, **method.notes()}
 
 
 def _weight(source: Weights, linear: LinearPlan) -> Tensor:
@@ -122,54 +103,35 @@ def _weight(source: Weights, linear: LinearPlan) -> Tensor:
     return replace(place, index=None).read(source.entry(place.name, place.index))
 
 
-def _rtn_layers(
-    plan: Plan,
-    source: Weights,
-    grid: GridOptions,
-    bar: Bar,
+def _weight_by_weight(
+    method: Method, plan: Plan, source: Weights, bar: Bar
 ) -> Iterator[LayerResult]:
     """Quantize one weight after another, straight from the file."""
     for linear in plan.linears:
         weight = _weight(source, linear)
-        require_finite(linear.stored_name, weight)
-        quantized = round_to_nearest(weight, grid)
-        outcome = TensorOutcome(
-            name=linear.stored_name,
-            outcome="quantized",
-            bits=grid.bits,
-            group_size=grid.group_size,
-            weight_error=weight_error(weight, quantized),
-            coarse_scales=count_coarse_scales(weight, grid, name=linear.stored_name),
-            bytes=layer_bytes(linear.out_features, linear.in_features, grid),
-        )
+        method.check(linear, weight)
         bar.advance()
-        yield LayerResult(linear.name, quantized, outcome)
+        yield LayerResult.of(linear, weight, method.quantize(linear, weight))
 
 
-def _gptq_layers(
-    spec: QuantizeSpec, plan: Plan, model: Model, windows: Tensor, grid: GridOptions, bar: Bar
+def _block_by_block(
+    method: Method, spec: QuantizeSpec, plan: Plan, model: Model, windows: Tensor, bar: Bar
 ) -> Iterator[LayerResult]:
     """Quantize block after block; uses up the model."""
     for linear in plan.linears:  # before the long work
-        weight = model.get_submodule(linear.name).get_parameter("weight")
-        count_coarse_scales(weight, grid, name=linear.stored_name)
-    method = GPTQMethod(
-        grid,
-        GPTQOptions(spec.damping, spec.act_order),
-        {linear.name: linear.stored_name for linear in plan.linears},
-    )
+        method.check(linear, model.get_submodule(linear.name).get_parameter("weight"))
     walk = calibrate(
         model.eval(),
         model.calibration,
         windows.split(spec.batch_size),
         method,
-        wanted=method.stored_names.__contains__,
+        wanted={linear.name: linear for linear in plan.linears},
         device=str(pick_device(spec.device)),
     )
-    for names in walk:
-        for name in names:
+    for done in walk:
+        for linear, weight, quantized in done:
             bar.advance()
-            yield method.results.pop(name)
+            yield LayerResult.of(linear, weight, quantized)
 
 
 def _calibration(
@@ -270,7 +232,7 @@ def _warn_of_damping(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]
 
 def _result(
     spec: QuantizeSpec,
-    grid: GridOptions,
+    group_size: int,
     checkpoint: Checkpoint,
     plan: Plan,
     outcomes: list[TensorOutcome],
@@ -288,7 +250,7 @@ def _result(
         output=spec.output,
         method=spec.method,
         bits=spec.bits,
-        group_size=grid.group_size,
+        group_size=group_size,
         symmetric=spec.symmetric,
         quantized=len(quantized),
         kept=sum(outcome.outcome == "kept" for outcome in outcomes),
@@ -306,14 +268,14 @@ def _result(
     )
 
 
-def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult, checkpoint_format: str) -> str:
+def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult, layout: str) -> str:
     groups = "one group a row" if result.group_size == -1 else f"groups of {result.group_size}"
     error = result.mean_output_error
     seen = result.calibration
     facts = {
         "method": f"{spec.method}, {spec.bits} bits, {groups}, "
         + ("symmetric" if spec.symmetric else "asymmetric"),
-        "layout": f"GPTQ (quant_method: gptq, checkpoint_format: {checkpoint_format})",
+        "layout": layout,
         "tensors": f"{result.quantized} quantized, {result.kept} kept, {result.dropped} dropped",
         "bits a weight": f"{result.bits_per_weight:.2f} with scales, zeros and group indices",
         "size": f"{format_bytes(result.bytes_before)} -> {format_bytes(result.bytes_after)}",

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-import torch
 from torch import Tensor
 
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.io.dtypes import dtype_code
-from tfcli.checkpoints.io.header import data_bytes
-from tfcli.errors import WorkError
-from tfcli.models.layers.gptq_layout import PACK
-from tfcli.models.rules import Place
-from tfcli.quantize.grid import GridOptions
+from tfcli.models.layouts.packing import Part
+from tfcli.models.layouts.values import Values
+from tfcli.quantize.finite import require_finite
+from tfcli.quantize.methods.method import Quantized
 from tfcli.quantize.plan import LinearPlan, Plan
-from tfcli.quantize.quantized import QuantizedWeight
+from tfcli.quantize.solvers.rtn import weight_error
 from tfcli.quantize.spec import TensorOutcome
 
 
@@ -25,14 +24,32 @@ class LayerResult:
     """A quantized linear.
 
     Args:
-        name: full name of the module.
-        weight: what becomes of its weight.
-        outcome: what to report; `bytes` is that of the four tensors.
+        linear: which.
+        values: what becomes of its weight.
+        outcome: what to report.
     """
 
-    name: str
-    weight: QuantizedWeight
+    linear: LinearPlan
+    values: Values
     outcome: TensorOutcome
+
+    @classmethod
+    def of(cls, linear: LinearPlan, weight: Tensor, quantized: Quantized) -> LayerResult:
+        """What a method made of a weight, with what there is to report."""
+        form = linear.packing.format
+        outcome = TensorOutcome(
+            name=linear.stored_name,
+            outcome="quantized",
+            bits=form.bits,
+            group_size=form.group_size,
+            weight_error=weight_error(weight, quantized.values),
+            output_error=quantized.output_error,
+            damping=quantized.damping,
+            dead_inputs=quantized.dead_inputs,
+            coarse_scales=quantized.coarse_scales,
+            bytes=linear.packing.nbytes(linear.in_features, linear.out_features),
+        )
+        return cls(linear, quantized.values, outcome)
 
 
 class QuantizedTensors:
@@ -45,7 +62,6 @@ class QuantizedTensors:
         plan: what becomes of every tensor.
         source: the checkpoint that is read; the tensors that are kept are known to be finite.
         layers: gives the linears of the plan, in any order.
-        grid: the grid's options.
     """
 
     def __init__(
@@ -53,9 +69,8 @@ class QuantizedTensors:
         plan: Plan,
         source: Mapping[str, Tensor],
         layers: Iterator[LayerResult],
-        grid: GridOptions,
     ) -> None:
-        self.plan, self.source, self.layers, self.grid = plan, source, layers, grid
+        self.plan, self.source, self.layers = plan, source, layers
         self.outcomes: list[TensorOutcome] = []
         self._ready: dict[str, Tensor] = {}
 
@@ -80,48 +95,23 @@ class QuantizedTensors:
             )
         for linear in self.plan.linears:
             tensors += [
-                PendingTensor(name, code, shape, lambda name=name: self._take(name))  # type: ignore[misc]
-                for name, (code, shape) in layout_of(linear, self.grid).items()
+                PendingTensor(name, dtype_code(part.dtype), part.shape, partial(self._take, name))
+                for name, part in _parts(linear).items()
             ]
         return tensors
 
     def _take(self, name: str) -> Tensor:
         while name not in self._ready:
             layer = next(self.layers)
-            for suffix, value in layer.weight.tensors().items():
-                require_finite(f"{layer.name}.{suffix}", value)
-                self._ready[f"{layer.name}.{suffix}"] = value
+            for part, value in layer.linear.packing.pack(layer.values.to("cpu")).items():
+                name_of_part = f"{layer.linear.name}.{part}"
+                require_finite(name_of_part, value)
+                self._ready[name_of_part] = value
             self.outcomes.append(layer.outcome)
         return self._ready.pop(name)
 
 
-def layout_of(linear: LinearPlan, grid: GridOptions) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name -> (dtype code, shape) of the tensors that a linear becomes."""
-    n, m = linear.in_features, linear.out_features
-    groups = n // grid.width(n)
-    return {
-        f"{linear.name}.qweight": ("I32", (n * grid.bits // PACK, m)),
-        f"{linear.name}.qzeros": ("I32", (groups, m * grid.bits // PACK)),
-        f"{linear.name}.g_idx": ("I32", (n,)),
-        f"{linear.name}.scales": ("F16", (groups, m)),
-    }
-
-
-def layer_bytes(out_features: int, in_features: int, grid: GridOptions) -> int:
-    """Bytes of the four tensors of a linear."""
-    linear = LinearPlan("", Place(""), in_features, out_features)
-    return sum(data_bytes(code, shape) for code, shape in layout_of(linear, grid).values())
-
-
-def require_finite(name: str, value: Tensor) -> None:
-    """Refuse NaN and infinity.
-
-    Raises:
-        WorkError: names the tensor.
-    """
-    if value.is_floating_point() and not torch.isfinite(value).all():
-        raise WorkError(
-            "holds NaN or infinity",
-            where=name,
-            fix="check the checkpoint: it may come from a run that diverged",
-        )
+def _parts(linear: LinearPlan) -> dict[str, Part]:
+    """Name -> the tensors that a linear becomes."""
+    parts = linear.packing.parts(linear.in_features, linear.out_features)
+    return {f"{linear.name}.{part}": shape for part, shape in parts.items()}

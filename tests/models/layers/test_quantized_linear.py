@@ -1,6 +1,7 @@
 """The packed linear gives what its dequantized weight gives, whatever the groups and the dtype."""
 
 import copy
+import dataclasses
 import io
 
 import pytest
@@ -9,8 +10,10 @@ import torch.nn.functional as F
 
 from tfcli.models.errors import ModelError
 from tfcli.models.layers import int4_kernel
-from tfcli.models.layers.gptq_layout import group_index, pack, pack_zeros
 from tfcli.models.layers.quantized_linear import QuantizedLinear
+from tfcli.models.layouts.gptq import GPTQPacking, pack_zeros
+from tfcli.models.layouts.values import runs
+from tfcli.models.layouts.words import pack
 
 
 def layer(n=96, m=64, bits=4, group_size=32, version="gptq", symmetric=True, shuffle=False, seed=0):
@@ -23,20 +26,12 @@ def layer(n=96, m=64, bits=4, group_size=32, version="gptq", symmetric=True, shu
     if not symmetric:
         zeros = torch.randint(1, 1 << bits, (groups, m), generator=generator)
     scales = (torch.rand(groups, m, generator=generator) + 0.1).half()
-    index = group_index(n, group_size)
+    index = runs(n, group_size)
     if shuffle:
         index = index[torch.randperm(n, generator=generator)]
-    packed = QuantizedLinear(
-        n,
-        m,
-        bits=bits,
-        group_size=group_size,
-        bias=True,
-        symmetric=symmetric,
-        checkpoint_format=version,
-    )
+    packed = QuantizedLinear(n, m, GPTQPacking(bits, group_size, symmetric, version), bias=True)
     packed.qweight = pack(levels, bits)
-    packed.qzeros = pack_zeros(zeros, bits, checkpoint_format=version)
+    packed.qzeros = pack_zeros(zeros, bits, version=version)
     packed.scales, packed.g_idx = scales, index
     packed.bias = torch.randn(m, generator=generator)
     weight = torch.empty(m, n)
@@ -51,21 +46,21 @@ def layer(n=96, m=64, bits=4, group_size=32, version="gptq", symmetric=True, shu
 @pytest.mark.parametrize("group_size", [16, 32, 48, 64, -1])
 def test_dequantizes_by_the_formula(bits, group_size):
     packed, weight = layer(bits=bits, group_size=group_size)
-    assert torch.equal(packed.dequantize().t(), weight)
+    assert torch.equal(packed.dequantize(), weight)
 
 
 @pytest.mark.parametrize("version", ["gptq", "gptq_v2"])
 def test_both_zero_point_conventions_and_any_order_of_groups(version):
     packed, weight = layer(version=version, symmetric=False, shuffle=True)
-    assert not packed.has_contiguous_groups
-    assert torch.equal(packed.dequantize().t(), weight)
+    assert packed.values.group_index is not None
+    assert torch.equal(packed.dequantize(), weight)
 
 
 def test_large_weights_are_unpacked_piece_by_piece(monkeypatch):
-    monkeypatch.setattr("tfcli.models.layers.quantized_linear._CHUNK", 32 * 64)
+    monkeypatch.setattr("tfcli.models.layouts.values._PIECE", 32 * 64)
     for group_size in (16, 64, 96):
         packed, weight = layer(n=192, group_size=group_size, bits=3)
-        assert torch.equal(packed.dequantize().t(), weight)
+        assert torch.equal(packed.dequantize(), weight)
 
 
 def test_forward_is_the_dense_layer():
@@ -129,7 +124,7 @@ def test_a_change_of_dtype_leaves_the_scales_alone():
     packed.to(torch.bfloat16)
     assert packed.scales.dtype == torch.float16
     assert packed.bias.dtype == torch.bfloat16
-    assert torch.equal(packed.dequantize().t(), weight)
+    assert torch.equal(packed.dequantize(), weight)
 
 
 def test_can_be_pickled_after_the_kernel_was_used():
@@ -138,13 +133,13 @@ def test_can_be_pickled_after_the_kernel_was_used():
     file = io.BytesIO()
     torch.save(packed, file)
     file.seek(0)
-    assert torch.equal(torch.load(file, weights_only=False).dequantize().t(), weight)
+    assert torch.equal(torch.load(file, weights_only=False).dequantize(), weight)
 
 
 def test_verify_finds_zero_points_of_the_other_format():
     packed, _ = layer()
     packed.verify("layer")
-    packed.checkpoint_format = "gptq_v2"
+    packed.packing = dataclasses.replace(packed.packing, version="gptq_v2")
     with pytest.raises(ModelError, match=r"zero points are \[7\], not 8.*layer\.qzeros"):
         packed.verify("layer")
 

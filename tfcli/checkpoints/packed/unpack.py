@@ -12,12 +12,13 @@ from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
+from tfcli.models.layouts.registry import runs_packed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PACKINGS = {
-    "gptq": "tfcli.checkpoints.packed.gptq",
+    "gptq": "tfcli.checkpoints.packed.linears",
     "fp8": "tfcli.checkpoints.packed.fp8",
     "fbgemm_fp8": "tfcli.checkpoints.packed.fp8",
     "compressed-tensors": "tfcli.checkpoints.packed.fp8",
@@ -29,7 +30,6 @@ PACKINGS = {
 _SHOWN_BY = {".weight_scale_inv": "fp8", ".weight_scale": "fp8", "_proj_blocks": "mxfp4"}
 _NEEDS_SETTINGS = ".qweight"
 _WIDENED = "8-bit floats without scales widened"
-_UNPACKED_TO_RUN = tuple(method for method in PACKINGS if method != "gptq")
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def runnable(checkpoint: Checkpoint) -> Checkpoint:
     method = method_of(checkpoint)
     if not method:
         return widened(checkpoint)
-    if method not in _UNPACKED_TO_RUN:
+    if method not in PACKINGS or runs_packed(method):
         return checkpoint
     dense = unpacked(checkpoint, lambda name: False)
     said = f"the weights are packed ({method}) and run dequantized, in bfloat16"

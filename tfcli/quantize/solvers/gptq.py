@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from tfcli.errors import WorkError
-from tfcli.models.layers.gptq_layout import group_index
-from tfcli.quantize.grid import Grid, GridOptions, find_grid
-from tfcli.quantize.quantized import QuantizedWeight
+from tfcli.models.layouts.values import Affine, runs
+from tfcli.quantize.solvers.grid import Grid, GridOptions, find_grid
 
 LAZY_COLUMNS = 128
 """Columns between two updates of all the columns to come (the paper's block size)."""
@@ -112,7 +111,7 @@ class GPTQResult:
         dead: inputs that were zero in all of the calibration data.
     """
 
-    weight: QuantizedWeight
+    weight: Affine
     error: float
     damping: float
     dead: int
@@ -137,7 +136,7 @@ def gptq(
     columns, width = original.shape[1], grid.width(original.shape[1])
     prepared = hessian.prepare(options, name=name)
     importance, order = hessian.matrix.diagonal(), prepared.order
-    index = group_index(columns, grid.group_size).to(weight.device)
+    index = runs(columns, grid.group_size).to(weight.device)
     grids: list[Grid] | None = None
     if options.act_order:
         grids = [
@@ -147,13 +146,12 @@ def gptq(
     levels, grids = _sweep(
         original[:, order], prepared.factor, grid, importance[order], index[order], grids
     )
-    result = QuantizedWeight(
+    result = Affine(
         levels=levels[:, torch.argsort(order)],
         scales=torch.cat([group.scale for group in grids], dim=1),
         zeros=torch.cat([group.zero for group in grids], dim=1).to(torch.uint8),
-        group_index=index,
         bits=grid.bits,
-        checkpoint_format=grid.checkpoint_format,
+        group_size=width,
     )
     return GPTQResult(
         weight=result,

@@ -1,16 +1,9 @@
-"""The packing of the GPTQ layout, against bits set by hand and against a slow reference."""
+"""Numbers in words, against bits set by hand and against a slow reference."""
 
 import pytest
 import torch
 
-from tfcli.models.layers.gptq_layout import (
-    BITS,
-    group_index,
-    pack,
-    pack_zeros,
-    unpack,
-    unpack_zeros,
-)
+from tfcli.models.layouts.words import BITS, pack, unpack
 
 
 def signed(word: int) -> int:
@@ -56,43 +49,8 @@ def test_three_bits_straddle_words_as_in_autogptq():
     assert words == [signed(0b01 << 30), 0b1, signed(0b111 << 29 | 0b11)]
 
 
-def test_zero_points_are_stored_minus_one_in_v1_and_as_they_are_in_v2():
-    zeros = torch.full((2, 32), 8)
-    v1, v2 = pack_zeros(zeros, 4), pack_zeros(zeros, 4, checkpoint_format="gptq_v2")
-    assert v1.shape == (2, 4)
-    assert v1[0, 0].item() == 0x77777777
-    assert v2[0, 0].item() == signed(0x88888888)
-    assert torch.equal(unpack_zeros(v1, 4), zeros.to(torch.uint8))
-    assert torch.equal(unpack_zeros(v2, 4, checkpoint_format="gptq_v2"), zeros.to(torch.uint8))
-
-
-@pytest.mark.parametrize("bits", BITS)
-@pytest.mark.parametrize("version", ["gptq", "gptq_v2"])
-def test_zero_points_round_trip(bits, version):
-    lowest = 1 if version == "gptq" else 0
-    generator = torch.Generator().manual_seed(2)
-    zeros = torch.randint(lowest, 1 << bits, (3, 64), generator=generator)
-    packed = pack_zeros(zeros, bits, checkpoint_format=version)
-    back = unpack_zeros(packed, bits, checkpoint_format=version)
-    assert torch.equal(back, zeros.to(torch.uint8))
-
-
-def test_a_zero_point_that_v1_cannot_store_is_refused():
-    with pytest.raises(ValueError, match="zero point of 0"):
-        pack_zeros(torch.zeros(1, 32, dtype=torch.int64), 4)
-
-
-def test_a_v1_field_of_all_ones_wraps_to_zero():
-    assert unpack_zeros(torch.full((1, 4), -1, dtype=torch.int32), 4).unique().tolist() == [0]
-
-
 def test_values_and_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="multiple of 32"):
         pack(torch.zeros(8, 1, dtype=torch.int64), 4)
     with pytest.raises(ValueError, match="does not fit in 3 bits"):
         pack(torch.full((32, 1), 8), 3)
-
-
-def test_group_index():
-    assert group_index(6, 2).tolist() == [0, 0, 1, 1, 2, 2]
-    assert group_index(4, -1).tolist() == [0, 0, 0, 0]

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tfcli.errors import WorkError
-from tfcli.quantize.grid import SMALLEST_SCALE, GridOptions, count_coarse_scales, find_grid
-from tfcli.quantize.rtn import round_to_nearest, weight_error
+from tfcli.quantize.solvers.grid import SMALLEST_SCALE, GridOptions, count_coarse_scales, find_grid
+from tfcli.quantize.solvers.rtn import round_to_nearest, weight_error
 
 
 def random(rows, columns, seed=0):

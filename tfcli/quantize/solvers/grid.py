@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tfcli.errors import WorkError
+from tfcli.models.layouts.values import AffineFormat
 
 SMALLEST_SCALE = 2.0**-24
 """The smallest positive fp16 number: a scale never rounds to zero."""
@@ -26,35 +27,19 @@ SHRINKS = tuple(1 - step / 50 for step in range(31))
 
 
 @dataclass(frozen=True)
-class GridOptions:
-    """How weights become levels.
+class GridOptions(AffineFormat):
+    """How weights become levels: a format, and how its scales are found.
 
     Args:
-        bits: 2, 3, 4 or 8.
-        group_size: how many consecutive inputs share a scale; -1 for all of them.
-        symmetric: the zero point is the middle level; otherwise it is chosen for each group.
         clip_search: try smaller ranges and keep the one with the least squared error.
     """
 
-    bits: int
-    group_size: int = 128
-    symmetric: bool = True
     clip_search: bool = False
 
     @property
-    def top(self) -> int:
-        """The highest level."""
-        return (1 << self.bits) - 1
-
-    @property
-    def checkpoint_format(self) -> str:
-        """The version of the layout that every reader takes: GPTQModel refuses asymmetric weights
-        in the first, whose programs disagreed about zero points, unless it made them itself."""
-        return "gptq" if self.symmetric else "gptq_v2"
-
-    def width(self, in_features: int) -> int:
-        """Inputs in a group of a linear with `in_features` inputs."""
-        return in_features if self.group_size == -1 else self.group_size
+    def format(self) -> AffineFormat:
+        """What is made of a weight."""
+        return AffineFormat(self.bits, self.group_size, self.symmetric)
 
 
 @dataclass(frozen=True)

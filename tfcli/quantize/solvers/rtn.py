@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tfcli.models.layers.gptq_layout import group_index
-from tfcli.quantize.grid import GridOptions, find_grid
-from tfcli.quantize.quantized import QuantizedWeight
+from tfcli.models.layouts.values import Affine, Values
+from tfcli.quantize.solvers.grid import GridOptions, find_grid
 
 
-def round_to_nearest(weight: Tensor, options: GridOptions) -> QuantizedWeight:
+def round_to_nearest(weight: Tensor, options: GridOptions) -> Affine:
     """Quantize one weight by rounding.
 
     Args:
@@ -21,17 +20,16 @@ def round_to_nearest(weight: Tensor, options: GridOptions) -> QuantizedWeight:
     width = options.width(columns)
     grid = find_grid(weight.float().reshape(-1, width), options)
     levels = grid.levels(weight.float().reshape(-1, width))
-    return QuantizedWeight(
+    return Affine(
         levels=levels.reshape(rows, columns).to(torch.uint8),
         scales=grid.scale.reshape(rows, -1),
         zeros=grid.zero.reshape(rows, -1).to(torch.uint8),
-        group_index=group_index(columns, options.group_size).to(weight.device),
         bits=options.bits,
-        checkpoint_format=options.checkpoint_format,
+        group_size=width,
     )
 
 
-def weight_error(weight: Tensor, quantized: QuantizedWeight) -> float:
+def weight_error(weight: Tensor, quantized: Values) -> float:
     """||W - Q||^2 / ||W||^2 over all weights; 0 for a weight that is all zeros."""
     weight = weight.float()
     size = weight.square().sum().item()

@@ -1,4 +1,4 @@
-"""The packed linears of a checkpoint in the GPTQ layout, and the dense tensors that they become."""
+"""The packed linears of a checkpoint, in any layout, and the dense tensors that they become."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from tfcli.checkpoints.io.dtypes import torch_dtype
 from tfcli.checkpoints.packed.unpack import Unpacked, dense_code, sources
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import ModelError, WorkError
-from tfcli.models.layers.gptq_layout import PACK, group_index
-from tfcli.models.layers.quantized_linear import QuantizedLinear
-from tfcli.models.quantized import GPTQLayout
+from tfcli.models.layouts.layout import Layout
+from tfcli.models.layouts.packing import Packing
+from tfcli.models.layouts.registry import layout_of
+from tfcli.models.layouts.values import Values
 from tfcli.models.rules import Place, place_of
-
-PARTS = ("qweight", "qzeros", "scales", "g_idx")
 
 
 @dataclass(frozen=True)
@@ -31,53 +30,53 @@ class PackedLinear:
 
     Args:
         name: full name of the module.
-        layout: its bits, group size and conventions.
+        packing: how.
+        in_features: inputs.
+        out_features: outputs.
         place: where a dense checkpoint keeps its weight.
     """
 
     name: str
-    layout: GPTQLayout
+    packing: Packing
+    in_features: int
+    out_features: int
     place: Place
 
     @property
     def parts(self) -> list[str]:
         """Names of the tensors that it may be packed in."""
-        return [f"{self.name}.{part}" for part in PARTS]
+        parts = self.packing.parts(self.in_features, self.out_features)
+        return [f"{self.name}.{part}" for part in parts]
 
-    def shape(self, checkpoint: Checkpoint) -> tuple[int, int]:
+    @property
+    def shape(self) -> tuple[int, int]:
         """Of the dense weight as it is stored."""
-        rows, out_features = checkpoint.tensors[f"{self.name}.qweight"].shape
-        in_features = rows * PACK // self.layout.bits
-        shape = (in_features, out_features)
+        shape = (self.in_features, self.out_features)
         return shape if self.place.transposed else shape[::-1]
 
-    def open(self, checkpoint: Checkpoint) -> QuantizedLinear:
-        """The module with its tensors; checked against the config.
+    def open(self, checkpoint: Checkpoint) -> Values:
+        """Its values; checked against the config.
 
         Raises:
             WorkError: a part is missing, or has another type or shape.
             ModelError: values that the config does not allow.
         """
-        shape = self.shape(checkpoint)
-        in_features, out_features = shape if self.place.transposed else shape[::-1]
-        with torch.device("meta"):
-            module = QuantizedLinear(
-                in_features,
-                out_features,
-                bits=self.layout.bits,
-                group_size=self.layout.group_size,
-                bias=False,
-                symmetric=self.layout.symmetric,
-                checkpoint_format=self.layout.checkpoint_format,
-            )
-        for part, name in zip(PARTS, self.parts, strict=True):
-            if part == "g_idx" and name not in checkpoint.tensors:
-                found = group_index(in_features, self.layout.group_size)
+        found = {}
+        for part, like in self.packing.parts(self.in_features, self.out_features).items():
+            name = f"{self.name}.{part}"
+            if name in checkpoint.tensors:
+                value = checkpoint.weights[name]
             else:
-                found = _part(checkpoint, name, getattr(module, part))
-            setattr(module, part, found)
-        module.verify(self.name)
-        return module
+                value = self._left_out(part, checkpoint)
+            if not like.takes(value.dtype) or value.shape != like.shape:
+                raise WorkError(
+                    f"{short(name)} is {value.dtype} {list(value.shape)}, "
+                    f"by the config it is {like.dtype} {list(like.shape)}",
+                    where=str(checkpoint.path),
+                )
+            found[part] = value
+        self.packing.verify(found, self.name)
+        return self.packing.unpack(found)
 
     def unpack(self, checkpoint: Checkpoint, dtype: torch.dtype) -> Tensor:
         """The dense weight as it is stored, rounded once to `dtype`.
@@ -86,7 +85,19 @@ class PackedLinear:
             WorkError: as `open`.
         """
         weight = self.open(checkpoint).dequantize(dtype)
-        return weight if self.place.transposed else weight.t().contiguous()
+        return weight.t().contiguous() if self.place.transposed else weight
+
+    def _left_out(self, part: str, checkpoint: Checkpoint) -> Tensor:
+        try:
+            value = self.packing.left_out(part, self.in_features, self.out_features)
+        except ModelError as error:
+            raise WorkError(
+                f"{short(self.name)}: {error.what}", where=str(checkpoint.path), fix=error.fix
+            ) from error
+        if value is None:
+            missing = short(f"{self.name}.{part}")
+            raise WorkError(f"{missing} is missing", where=str(checkpoint.path))
+        return value
 
 
 def find_packed(checkpoint: Checkpoint) -> list[PackedLinear]:
@@ -97,34 +108,22 @@ def find_packed(checkpoint: Checkpoint) -> list[PackedLinear]:
         WorkError: the config and the tensors do not agree on what is packed.
     """
     where = str(checkpoint.path / CONFIG)
-    settings = checkpoint.config["quantization_config"]
-    layout = _layout(settings, where)
-    ordered = bool(settings.get("desc_act")) and layout.group_size != -1
+    layout = _layout(checkpoint.config["quantization_config"], where)
     rules = family_rules(checkpoint.config)
     found = []
     for stored in checkpoint.tensors:
-        name, _, part = stored.rpartition(".")
-        if part != "qweight":
+        name = next((stored.removesuffix(e) for e in layout.shown_by if stored.endswith(e)), None)
+        if name is None:
             continue
-        own = layout.of(name)
-        if own is None:
+        packing = layout.packing_of(name)
+        if packing is None:
             raise WorkError(
                 f"{short(name)} is packed, and the config says that it is not",
-                where=f"{where}, quantization_config.dynamic",
+                where=f"{where}, quantization_config",
             )
         weight = f"{name}.weight"
         place = place_of(rules[0], weight) if rules else Place(weight)
-        linear = PackedLinear(name, own, place)
-        if len(checkpoint.tensors[stored].shape) != 2:
-            raise WorkError(f"{short(stored)} is no matrix", where=str(checkpoint.path))
-        if ordered and f"{name}.g_idx" not in checkpoint.tensors:
-            raise WorkError(
-                f"{short(name)} has no g_idx, and its groups are no runs of inputs: desc_act is "
-                "true",
-                where=str(checkpoint.path),
-                fix="take the checkpoint with its g_idx, or set desc_act to false if it was "
-                "quantized so",
-            )
+        linear = PackedLinear(name, packing, *_features(checkpoint, name, packing), place)
         linear.open(checkpoint)  # every linear is checked before anything is written
         found.append(linear)
     if not found:
@@ -159,37 +158,14 @@ def unpack_tensor(
     """The dense tensor that one linear, or a stack of them, becomes."""
     if linears[0].place.index is None:
         return linears[0].unpack(checkpoint, dtype)
-    shape = (len(linears), *linears[0].shape(checkpoint))
-    stack = torch.empty(shape, dtype=dtype)
+    stack = torch.empty((len(linears), *linears[0].shape), dtype=dtype)
     for target, linear in zip(stack, linears, strict=True):
         target.copy_(linear.unpack(checkpoint, dtype))
     return stack
 
 
-def _part(checkpoint: Checkpoint, name: str, like: Tensor) -> Tensor:
-    if name not in checkpoint.tensors:
-        raise WorkError(f"{short(name)} is missing", where=str(checkpoint.path))
-    found = checkpoint.weights[name]
-    wanted = torch.float16 if name.endswith(".scales") else like.dtype
-    floats = name.endswith(".scales") and found.is_floating_point()
-    if (found.dtype != wanted and not floats) or found.shape != like.shape:
-        raise WorkError(
-            f"{short(name)} is {found.dtype} {list(found.shape)}, "
-            f"by the config it is {like.dtype} {list(like.shape)}",
-            where=str(checkpoint.path),
-        )
-    return found
-
-
-def _layout(config: Mapping[str, Any], where: str) -> GPTQLayout:
-    try:
-        return GPTQLayout.from_config(config)
-    except ModelError as error:
-        raise WorkError(error.what, where=where, fix=error.fix) from error
-
-
 def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
-    """The dense weights of a checkpoint with quant_method gptq.
+    """The dense weights of a checkpoint in one of the layouts of the model core.
 
     Raises:
         WorkError: as `find_packed` and `by_tensor`.
@@ -198,13 +174,34 @@ def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
     parts = {part for linear in linears for part in linear.parts}
     dense, bits = {}, {}
     for name, stack in by_tensor(linears).items():
-        shape: tuple[int, ...] = stack[0].shape(checkpoint)
+        shape: tuple[int, ...] = stack[0].shape
         if stack[0].place.index is not None:
             shape = (len(stack), *shape)
         code = dense_code(name, exact)
         read = partial(unpack_tensor, stack, checkpoint, torch_dtype(code))
         held = [part for linear in stack for part in linear.parts if part in checkpoint.tensors]
-        bits[name] = sorted({linear.layout.bits for linear in stack})
+        bits[name] = sorted({linear.packing.format.bits for linear in stack})
         how = f"{' and '.join(map(str, bits[name]))} bits dequantized"
         dense[name] = TensorEntry(name, code, shape, sources(held, checkpoint), how, read)
     return Unpacked(dense, frozenset(parts), bits)
+
+
+def _features(checkpoint: Checkpoint, name: str, packing: Packing) -> tuple[int, int]:
+    """Inputs and outputs of a linear; its tensors are only compared with them later.
+
+    Raises:
+        WorkError: the tensor with the levels is none.
+    """
+    try:
+        return packing.features(lambda part: checkpoint.tensors[f"{name}.{part}"].shape)
+    except (KeyError, ValueError):
+        raise WorkError(
+            f"{short(f'{name}.{packing.main}')} is no packed matrix", where=str(checkpoint.path)
+        ) from None
+
+
+def _layout(config: Mapping[str, Any], where: str) -> Layout:
+    try:
+        return layout_of(config)
+    except ModelError as error:
+        raise WorkError(error.what, where=where, fix=error.fix) from error

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tfcli.errors import WorkError
-from tfcli.quantize.gptq import GPTQOptions, Hessian, gptq, inverse_factor, output_error
-from tfcli.quantize.grid import GridOptions, find_grid
-from tfcli.quantize.rtn import round_to_nearest
+from tfcli.quantize.solvers.gptq import GPTQOptions, Hessian, gptq, inverse_factor, output_error
+from tfcli.quantize.solvers.grid import GridOptions, find_grid
+from tfcli.quantize.solvers.rtn import round_to_nearest
 
 
 def case(rows=16, columns=64, samples=512, seed=0):
@@ -83,7 +83,7 @@ def test_act_order_rounds_the_most_important_inputs_first():
     )
 
     assert ordered.error < plain.error
-    assert torch.equal(ordered.weight.group_index, plain.weight.group_index)
+    assert ordered.weight.group_index is None  # groups are runs in either order
 
 
 def test_the_hessian_is_the_mean_over_all_batches():

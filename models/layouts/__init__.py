@@ -1,0 +1,1 @@
+"""How checkpoints store quantized weights: one file a layout, and what they have in common."""

@@ -1,0 +1,96 @@
+"""What a quantization_config says of a model: which linears are packed, and how each of them is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import nn
+
+from tfcli.models.layouts.packing import Packing
+from tfcli.models.layouts.values import Format
+
+if TYPE_CHECKING:
+    from tfcli.models.model import Model
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a quantization packs, for the config to say.
+
+    Args:
+        packings: full name of each linear that is packed -> how.
+        kept: full names of the linears that are not.
+        blocks: dotted paths of the block lists.
+        notes: what the method says of itself; readers ignore it.
+    """
+
+    packings: Mapping[str, Packing]
+    kept: Sequence[str]
+    blocks: Sequence[str]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layout(ABC):
+    """A quantization_config, as read and as written.
+
+    `name` is what `--layout` calls it, and `quant_method` what the config does. A tensor whose name
+    ends as in `shown_by` is a part of a packed linear, which has the name before that.
+    """
+
+    name: ClassVar[str]
+    quant_method: ClassVar[str]
+    shown_by: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    @abstractmethod
+    def refusal(cls, form: Format) -> str | None:
+        """Why this layout cannot store values of a format; None where it can."""
+
+    @classmethod
+    @abstractmethod
+    def packing_for(cls, form: Format) -> Packing:
+        """How it stores values of a format that it can store."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, packed: Packed) -> Layout:
+        """The layout of a model that is about to be written."""
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layout:
+        """Read a quantization_config.
+
+        Raises:
+            ModelError: a format or a value that is not supported, by name.
+        """
+
+    @abstractmethod
+    def to_config(self) -> dict[str, Any]:
+        """The quantization_config, in the words that its readers know."""
+
+    @property
+    @abstractmethod
+    def usual(self) -> Packing:
+        """How most linears are packed."""
+
+    @abstractmethod
+    def packing_of(self, name: str) -> Packing | None:
+        """How the linear of a full name is packed; None where it is not."""
+
+    def linears(self, model: Model) -> dict[str, Packing]:
+        """The linears of a model that are packed, by their full names, in its order.
+
+        Raises:
+            ModelError: the config names what the model does not have.
+        """
+        found = {}
+        for name, module in model.named_modules():
+            packing = self.packing_of(name) if isinstance(module, nn.Linear) else None
+            if packing is not None:
+                found[name] = packing
+        return found

@@ -1,0 +1,148 @@
+"""What a quantized weight is, whoever made it and however it is stored.
+
+A method makes one of these, a layout packs it, and unpacking gives it back. Each says what its
+weight is in fp32, exactly: that is what every reader of the checkpoint computes with.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+_PIECE = 1 << 20
+"""Weights that are dequantized at a time: their temporaries then stay in the processor's cache."""
+_DEVICE_PIECE = 1 << 24
+"""The same on a device, which waits for every piece to begin: 64 MB of temporaries in fp32."""
+
+
+@dataclass(frozen=True)
+class AffineFormat:
+    """Levels of whole numbers with a scale and a zero point for each group.
+
+    Args:
+        bits: of a level.
+        group_size: consecutive inputs that share a scale; -1 for all of them.
+        symmetric: every zero point is the middle level.
+    """
+
+    bits: int
+    group_size: int = 128
+    symmetric: bool = True
+
+    @property
+    def top(self) -> int:
+        """The highest level."""
+        return (1 << self.bits) - 1
+
+    def width(self, in_features: int) -> int:
+        """Inputs in a group of a linear with `in_features` inputs."""
+        return in_features if self.group_size == -1 else self.group_size
+
+    def __str__(self) -> str:
+        groups = "one group a row" if self.group_size == -1 else f"groups of {self.group_size}"
+        return f"{self.bits} bits, {groups}, {'symmetric' if self.symmetric else 'asymmetric'}"
+
+
+Format = AffineFormat
+"""What a method makes of a weight, without the weight."""
+
+
+@dataclass(frozen=True)
+class Values(ABC):
+    """A quantized weight of `m` outputs and `n` inputs."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+
+    @abstractmethod
+    def rows(self, start: int, stop: int) -> Tensor:
+        """The weight of the outputs `start` to `stop`, exactly: fp32 [stop - start, n]."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return next(tensor for tensor in vars(self).values() if isinstance(tensor, Tensor)).device
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on a device."""
+        moved = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
+
+    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The weight, [m, n]: computed in fp32 and rounded once to `dtype`."""
+        m, n = self.shape
+        out = torch.empty(m, n, dtype=dtype, device=self.device)
+        piece = _PIECE if self.device.type == "cpu" else _DEVICE_PIECE
+        step = max(1, piece // n)
+        for start in range(0, m, step):
+            stop = min(start + step, m)
+            out[start:stop] = self.rows(start, stop)
+        return out
+
+
+@dataclass(frozen=True)
+class Affine(Values):
+    """weight[o, i] = (levels[o, i] - zeros[o, g]) * scales[o, g], g being the group of input i.
+
+    Args:
+        levels (Tensor): uint8 [m, n].
+        scales (Tensor): [m, groups] in any float type; fp32 has the same values.
+        zeros (Tensor): [m, groups], whole numbers or floats.
+        bits: of a level.
+        group_size: inputs of a group; the last group may have fewer.
+        group_index (Tensor): int32 [n], the group of each input; None where groups are runs of
+            neighbours.
+    """
+
+    levels: Tensor
+    scales: Tensor
+    zeros: Tensor
+    bits: int
+    group_size: int
+    group_index: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        m, n = self.levels.shape
+        return m, n
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """The weight of some outputs, exactly: fp32 [stop - start, n]."""
+        part = slice(start, stop)
+        scales, zeros = self.scales[part].float(), self.zeros[part].float()
+        found = self.levels[part].to(torch.float32, memory_format=torch.contiguous_format)
+        if self.group_index is None and found.shape[1] % self.group_size == 0:
+            groups = found.view(stop - start, -1, self.group_size)
+            groups.sub_(zeros[:, :, None]).mul_(scales[:, :, None])
+            return found
+        index = self.index.long()
+        return found.sub_(zeros[:, index]).mul_(scales[:, index])
+
+    @property
+    def index(self) -> Tensor:
+        """The group of each input: int32 [n]."""
+        if self.group_index is not None:
+            return self.group_index
+        return runs(self.shape[1], self.group_size).to(self.levels.device)
+
+
+def runs(in_features: int, group_size: int) -> Tensor:
+    """The group of each input where groups are runs of neighbours: int32 [in_features].
+
+    Args:
+        in_features: how many inputs.
+        group_size: inputs of a group; -1 is one group for all.
+    """
+    size = in_features if group_size == -1 else group_size
+    return torch.arange(in_features, dtype=torch.int32) // size

@@ -1,0 +1,76 @@
+"""Small whole numbers in 32-bit words: one stream of bits, lowest bit first.
+
+32 levels of `b` bits fill `b` words. A level may straddle two words, which happens at 3 bits only
+(levels 10 and 21 of each 32). AutoGPTQ packed so first; GPTQModel, transformers and vLLM read it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BITS = (2, 3, 4, 8)
+"""The widths that can be packed."""
+
+PACK = 32
+"""Numbers are packed in multiples of this."""
+
+
+def pack(levels: Tensor, bits: int) -> Tensor:
+    """Pack integers along the first dimension.
+
+    Args:
+        levels (Tensor): [n, m], any integer dtype, values in 0 .. 2**bits - 1, n a multiple of 32.
+        bits: 2, 3, 4 or 8.
+
+    Returns:
+        Tensor: int32 [n*bits/32, m].
+
+    Raises:
+        ValueError: n is not a multiple of 32, or a value does not fit in `bits`.
+    """
+    n, m = levels.shape
+    if n % PACK:
+        raise ValueError(f"cannot pack {n} rows: not a multiple of {PACK}")
+    if levels.numel() and not (int(levels.min()) >= 0 and int(levels.max()) < 1 << bits):
+        raise ValueError(f"a level does not fit in {bits} bits")
+    levels = levels.reshape(n // PACK, PACK, m)
+    words = torch.zeros(n // PACK, bits, m, dtype=torch.int64, device=levels.device)
+    for k in range(PACK):
+        word, offset = divmod(k * bits, 32)
+        value = levels[:, k].long() << offset
+        words[:, word] |= value & 0xFFFFFFFF
+        if offset + bits > 32:
+            words[:, word + 1] |= value >> 32
+    # The words are unsigned; int32 holds the same bits.
+    words = torch.where(words >= 1 << 31, words - (1 << 32), words)
+    return words.reshape(-1, m).to(torch.int32)
+
+
+def unpack(packed: Tensor, bits: int) -> Tensor:
+    """Undo `pack`.
+
+    Args:
+        packed (Tensor): int32 [n*bits/32, m].
+        bits: 2, 3, 4 or 8.
+
+    Returns:
+        Tensor: uint8 [n, m], values in 0 .. 2**bits - 1.
+    """
+    rows, m = packed.shape
+    mask = (1 << bits) - 1
+    if 32 % bits == 0:
+        shifts = torch.arange(0, 32, bits, dtype=torch.int32, device=packed.device)
+        levels = (packed[:, None] >> shifts[:, None]).bitwise_and_(mask)
+        return levels.reshape(-1, m).to(torch.uint8)
+    words = packed.reshape(rows // bits, bits, m)
+    starts = torch.arange(0, PACK * bits, bits, dtype=torch.int32, device=packed.device)
+    levels = words[:, (starts // 32).long()] >> (starts % 32)[:, None]
+    for k in range(PACK):
+        word, offset = divmod(k * bits, 32)
+        held = 32 - offset
+        if held < bits:
+            # >> copies the sign: keep the bits that this word holds, then add the next word's.
+            levels[:, k] &= (1 << held) - 1
+            levels[:, k] |= words[:, word + 1] << held
+    return levels.bitwise_and_(mask).reshape(-1, m).to(torch.uint8)

@@ -1,0 +1,22 @@
+"""No NaN or infinity is quantized, kept or written."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tfcli.errors import WorkError
+
+
+def require_finite(name: str, value: Tensor) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        WorkError: names the tensor.
+    """
+    if value.is_floating_point() and not torch.isfinite(value).all():
+        raise WorkError(
+            "holds NaN or infinity",
+            where=name,
+            fix="check the checkpoint: it may come from a run that diverged",
+        )

@@ -1,0 +1,82 @@
+"""What a quantization method is to the walk: what it makes, what it looks at, and how."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from tfcli.models.layouts.values import Format, Values
+from tfcli.quantize.finite import require_finite
+from tfcli.quantize.plan import LinearPlan
+from tfcli.quantize.spec import QuantizeSpec
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A quantized weight and how it went.
+
+    Args:
+        values: the weight, on its device.
+        output_error: ||WX - QX||^2 / ||WX||^2 over the calibration inputs.
+        damping: that was used.
+        dead_inputs: inputs that were zero in all of the calibration data.
+        coarse_scales: groups whose weights are too small for the scales that are stored.
+    """
+
+    values: Values
+    output_error: float | None = None
+    damping: float | None = None
+    dead_inputs: int | None = None
+    coarse_scales: int | None = None
+
+
+class Method(ABC):
+    """A quantization method with its options.
+
+    `calibrated` says whether it must see the inputs of linears before it quantizes them, and
+    `layouts` which layouts its values fit in, the usual one first.
+
+    Args:
+        spec: what was asked for.
+        group_size: inputs that share a scale; -1 for all.
+    """
+
+    calibrated: ClassVar[bool] = False
+    layouts: ClassVar[tuple[str, ...]]
+
+    def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
+        self.spec, self.group_size = spec, group_size
+
+    @abstractmethod
+    def format(self, name: str) -> Format:
+        """What it makes of the linear with this full name."""
+
+    def check(self, linear: LinearPlan, weight: Tensor) -> None:
+        """Refuse, before the long work, a weight that it cannot quantize.
+
+        Raises:
+            WorkError: names the tensor.
+        """
+        require_finite(linear.stored_name, weight)
+
+    def observe(self, linears: Sequence[LinearPlan], inputs: Tensor) -> None:
+        """See one batch of inputs of linears that share them; only if `calibrated`.
+
+        Args:
+            linears: those that share the inputs.
+            inputs (Tensor): fp32 [b, s, n], of an expert [tokens, n].
+        """
+        raise TypeError(f"{type(self).__name__} observes nothing")
+
+    @abstractmethod
+    def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
+        """Quantize the weight [m, n] of a linear. An expert that no token went to has not been
+        observed."""
+
+    def notes(self) -> dict[str, Any]:
+        """What the config says of the method; readers ignore it."""
+        return {}

@@ -1,0 +1,31 @@
+"""Round to nearest, without any data."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from tfcli.quantize.methods.method import Method, Quantized
+from tfcli.quantize.plan import LinearPlan
+from tfcli.quantize.solvers.grid import GridOptions, count_coarse_scales
+from tfcli.quantize.solvers.rtn import round_to_nearest
+
+
+class RTN(Method):
+    """Each weight goes to the nearest level of its group."""
+
+    layouts: ClassVar[tuple[str, ...]] = ("gptq",)
+
+    def format(self, name: str) -> GridOptions:
+        """What it makes of every linear."""
+        spec = self.spec
+        return GridOptions(spec.bits, self.group_size, spec.symmetric, spec.clip_search)
+
+    def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
+        """Quantize the weight of a linear."""
+        grid = self.format(linear.name)
+        return Quantized(
+            round_to_nearest(weight, grid),
+            coarse_scales=count_coarse_scales(weight, grid, name=linear.stored_name),
+        )
