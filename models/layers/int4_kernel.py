@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tfcli.models import processor
 from tfcli.models.layouts.packing import Packing
-from tfcli.models.layouts.values import Affine, Format
+from tfcli.models.layouts.values import Affine, AffineFormat, Format
 
 GROUP_SIZES = (32, 64, 128, 256)
 OUT_MULTIPLE = 16
@@ -33,7 +33,8 @@ def is_fast() -> bool:
 
 def takes_format(form: Format) -> bool:
     """Whether the kernel has weights of a format."""
-    return form.bits == 4 and form.symmetric and form.group_size in GROUP_SIZES
+    affine = isinstance(form, AffineFormat) and form.symmetric
+    return affine and form.bits == 4 and form.group_size in GROUP_SIZES
 
 
 def fits(out_features: int, packing: Packing, parts: Mapping[str, Tensor]) -> bool:

@@ -182,6 +182,8 @@ class GPTQLayout(Layout):
     @classmethod
     def refusal(cls, form: Format) -> str | None:
         """Why this layout cannot store values of a format."""
+        if not isinstance(form, AffineFormat):
+            return "it has levels with scales and zero points alone"
         if form.bits not in BITS:
             return f"it has {', '.join(map(str, BITS[:-1]))} and {BITS[-1]} bits, not {form.bits}"
         return None
@@ -193,6 +195,7 @@ class GPTQLayout(Layout):
         GPTQModel refuses asymmetric weights in the first, whose programs disagreed about zero
         points, unless it made them itself.
         """
+        assert isinstance(form, AffineFormat), "what it refuses does not come here"
         version = "gptq" if form.symmetric else "gptq_v2"
         return GPTQPacking(form.bits, form.group_size, form.symmetric, version)
 

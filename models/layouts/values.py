@@ -20,23 +20,16 @@ _DEVICE_PIECE = 1 << 24
 
 
 @dataclass(frozen=True)
-class AffineFormat:
-    """Levels of whole numbers with a scale and a zero point for each group.
+class Format:
+    """What a method makes of a weight, without the weight: one subclass for each kind of values.
 
     Args:
-        bits: of a level.
+        bits: of a weight, without its share of scales.
         group_size: consecutive inputs that share a scale; -1 for all of them.
-        symmetric: every zero point is the middle level.
     """
 
     bits: int
     group_size: int = 128
-    symmetric: bool = True
-
-    @property
-    def top(self) -> int:
-        """The highest level."""
-        return (1 << self.bits) - 1
 
     def width(self, in_features: int) -> int:
         """Inputs in a group of a linear with `in_features` inputs."""
@@ -44,11 +37,26 @@ class AffineFormat:
 
     def __str__(self) -> str:
         groups = "one group a row" if self.group_size == -1 else f"groups of {self.group_size}"
-        return f"{self.bits} bits, {groups}, {'symmetric' if self.symmetric else 'asymmetric'}"
+        return f"{self.bits} bits, {groups}"
 
 
-Format = AffineFormat
-"""What a method makes of a weight, without the weight."""
+@dataclass(frozen=True)
+class AffineFormat(Format):
+    """Levels of whole numbers with a scale and a zero point for each group.
+
+    Args:
+        symmetric: every zero point is the middle level.
+    """
+
+    symmetric: bool = True
+
+    @property
+    def top(self) -> int:
+        """The highest level."""
+        return (1 << self.bits) - 1
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, {'symmetric' if self.symmetric else 'asymmetric'}"
 
 
 @dataclass(frozen=True)

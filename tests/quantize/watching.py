@@ -50,7 +50,7 @@ class Watching(Method):
     def format(self, name: str) -> AffineFormat:
         return AffineFormat(8, -1)
 
-    def observe(self, linears, inputs) -> None:
+    def observe(self, linears, inputs, dense) -> None:
         self.seen.setdefault(linears[0].name, []).append(inputs)
         self.all_seen.update({linear.name: inputs.clone() for linear in linears})
 

@@ -154,7 +154,7 @@ def calibrate(
                 for inputs in states:
                     for names, found in zip(groups, see(firsts, block, inputs), strict=True):
                         if found is not None:
-                            method.observe([wanted[name] for name in names], found)
+                            method.observe([wanted[name] for name in names], found, None)
                 for linear in (wanted[name] for names in groups for name in names):
                     weight = model.get_submodule(linear.name).get_parameter("weight")
                     quantized = method.quantize(linear, weight.data)

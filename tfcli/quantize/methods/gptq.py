@@ -35,7 +35,7 @@ class GPTQ(Method):
         super().check(linear, weight)
         count_coarse_scales(weight, self.format(linear.name), name=linear.stored_name)
 
-    def observe(self, linears: Sequence[LinearPlan], inputs: Tensor) -> None:
+    def observe(self, linears: Sequence[LinearPlan], inputs: Tensor, dense: Tensor | None) -> None:
         """Add a batch of inputs to the Hessian that the linears share."""
         if linears[0].name not in self._hessians:
             hessian = Hessian.empty(inputs.shape[-1], inputs.device)

@@ -37,8 +37,9 @@ class Quantized:
 class Method(ABC):
     """A quantization method with its options.
 
-    `calibrated` says whether it must see the inputs of linears before it quantizes them, and
-    `layouts` which layouts its values fit in, the usual one first.
+    `calibrated` says whether it must see the inputs of linears before it quantizes them, `drifts`
+    whether it wants those of the dense model beside them, and `layouts` which layouts its values
+    fit in, the usual one first.
 
     Args:
         spec: what was asked for.
@@ -46,6 +47,7 @@ class Method(ABC):
     """
 
     calibrated: ClassVar[bool] = False
+    drifts: bool = False
     layouts: ClassVar[tuple[str, ...]]
 
     def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
@@ -63,12 +65,16 @@ class Method(ABC):
         """
         require_finite(linear.stored_name, weight)
 
-    def observe(self, linears: Sequence[LinearPlan], inputs: Tensor) -> None:
+    def observe(self, linears: Sequence[LinearPlan], inputs: Tensor, dense: Tensor | None) -> None:
         """See one batch of inputs of linears that share them; only if `calibrated`.
 
         Args:
             linears: those that share the inputs.
-            inputs (Tensor): fp32 [b, s, n], of an expert [tokens, n].
+            inputs (Tensor): fp32 [b, s, n], of an expert [tokens, n]: as the blocks before, which
+                are quantized, give them.
+            dense (Tensor): the same tokens as the dense model has them, alike in shape; None
+                where the method does not ask for them (`drifts`), and of experts, whose tokens may
+                be others there.
         """
         raise TypeError(f"{type(self).__name__} observes nothing")
 
