@@ -280,6 +280,12 @@ class Backbone(nn.Module, Generic[C]):
         """Path of the token table, which may be a part's."""
         return cls.tokens
 
+    def own_walks(self) -> tuple[CalibrationWalk, ...]:
+        """The chains of blocks with linears that can be quantized, in the order in which they run,
+        those of parts not among them. Paths begin here."""
+        walk = getattr(self, "walk", None)
+        return () if walk is None else (walk,)
+
     def block_lists(self) -> tuple[str, ...]:
         """Paths of the lists of repeated blocks, those of parts not among them."""
         walk = getattr(self, "walk", None)

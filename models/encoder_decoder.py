@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 
 from tfcli.models.backbone import Backbone, C
+from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.config import WHERE, BaseConfig
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
@@ -55,6 +57,16 @@ class EncoderDecoder(Backbone[C]):
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """Run the encoder alone: x (Tensor): [b, k, d] -> [b, k, d]; see `Backbone.forward`."""
         return self.encoder(x, context)
+
+    def own_walks(self) -> tuple[CalibrationWalk, ...]:
+        """Those of both stacks, if both have one, unless these are parts."""
+        names = [name for name in ("encoder", "decoder") if self.lists and hasattr(self, name)]
+        found = [
+            replace(walk, blocks=f"{name}.{walk.blocks}")
+            for name in names
+            for walk in getattr(self, name).own_walks()
+        ]
+        return tuple(found) if len(found) == len(names) else ()
 
     def block_lists(self) -> tuple[str, ...]:
         there = ("encoder", "decoder") if hasattr(self, "decoder") else ("encoder",)

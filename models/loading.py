@@ -171,6 +171,40 @@ def load_weights(
     return account
 
 
+def load_part(
+    model: Model,
+    source: Mapping[str, torch.Tensor],
+    names: Collection[str],
+    places: Mapping[str, Place],
+    dtype: torch.dtype | None,
+    device: torch.device | str,
+) -> None:
+    """Put some tensors of a model in place, and leave the others on the meta device.
+
+    Args:
+        model: from `build`.
+        source: names as in the checkpoint.
+        names: parameters and buffers of the model.
+        places: where the checkpoint keeps them; of a stack, all that is in it. Of buffers that are
+            not stored, the values follow from the config.
+        dtype: of the parameters; None keeps the checkpoint's.
+        device: where they go.
+
+    Raises:
+        ModelError: a tensor does not fit the config, or there is nothing that gives its values.
+    """
+    account = LoadAccount()
+    expected = {name: _tensor(model, name) for name in names}
+    _fill(model, source, places, expected, account, dtype, device)
+    for name in names:
+        if name in places:
+            continue
+        value = model.default(name)
+        if value is None:
+            raise ModelError(f"no values for {name}", where=type(model).__name__)
+        _assign(model, name, value.to(device))
+
+
 def initialize(
     model: Model,
     seed: int = 0,
@@ -329,6 +363,12 @@ def _one_dtype(model: Model, account: LoadAccount) -> torch.dtype:
             _assign(model, name, parameter.detach().to(wanted))
     model.tie_weights()
     return dtype
+
+
+def _tensor(model: nn.Module, name: str) -> torch.Tensor:
+    path, _, leaf = name.rpartition(".")
+    found: torch.Tensor = getattr(model.get_submodule(path), leaf)
+    return found
 
 
 def _assign(model: nn.Module, name: str, tensor: torch.Tensor) -> None:

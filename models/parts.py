@@ -69,8 +69,7 @@ def owner_of(body: AnyBackbone, name: str) -> tuple[AnyBackbone, str]:
 
 def walks_of(body: AnyBackbone) -> list[CalibrationWalk]:
     """The chains of blocks with linears that can be quantized, paths from the backbone."""
-    own = getattr(body, "walk", None)
-    found = [] if own is None else [own]
+    found = list(body.own_walks())
     for name, child in part_backbones(body):
         found += [replace(walk, blocks=f"{name}.{walk.blocks}") for walk in walks_of(child)]
     return found

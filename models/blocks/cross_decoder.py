@@ -11,6 +11,7 @@ from tfcli.models.caches.kinds import Dynamic
 from tfcli.models.caches.layers import KeyValueLayer
 from tfcli.models.caches.recurrent import SourceStore
 from tfcli.models.caches.stores import Store
+from tfcli.models.calibration import CalibrationWalk, Group
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
 from tfcli.models.layers.activations import activation
@@ -231,3 +232,21 @@ def bounded(x: torch.Tensor) -> torch.Tensor:
         return x
     limit = torch.finfo(x.dtype).max
     return x.clamp(-limit, limit)
+
+
+def walk_of(blocks: str, *, decoder: bool) -> CalibrationWalk:
+    """The linears of a list of `TransformerBlock`.
+
+    Args:
+        blocks: path of the list.
+        decoder: they look at an encoder's states too.
+    """
+    groups: list[Group] = []
+    for attention in ("self_attn", "encoder_attn")[: 1 + decoder]:
+        query, key, value, out = (
+            f"{attention}.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj")
+        )
+        crossed = attention == "encoder_attn"
+        groups += [(query,), (key, value)] if crossed else [(query, key, value)]
+        groups.append((out,))
+    return CalibrationWalk(blocks, (*groups, ("fc1",), ("fc2",)))

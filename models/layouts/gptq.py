@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +29,7 @@ from tfcli.models.layouts.values import Affine, AffineFormat, Format, Values, ru
 from tfcli.models.layouts.words import BITS, PACK, pack, unpack
 
 if TYPE_CHECKING:
+    from tfcli.models.calibration import CalibrationWalk
     from tfcli.models.model import Model
 
 ZERO_OFFSETS = {"gptq": 1, "gptq_v2": 0}
@@ -280,21 +281,27 @@ class GPTQLayout(Layout):
 
     def linears(self, model: Model) -> dict[str, Packing]:
         """The linears of the blocks that are packed: others never are in this layout."""
-        walk = getattr(model, "calibration", None)
-        if walk is None:
+        if not model.walks:
             raise ModelError(f"{type(model).__name__} has no quantized form", where=WHERE)
         found: dict[str, Packing] = {}
-        for position, block in enumerate(model.blocks):
-            known = walk.linears(block)
-            for inner in known if self.modules is None else self.modules:
-                if inner not in known and walk.varies and walk.names(inner):
-                    continue  # a linear of other blocks
-                _require_linear(block, inner, known)
-                name = f"{walk.blocks}.{position}.{inner}"
-                packing = self.packing_of(name)
-                if packing is not None:
-                    found[name] = packing
+        everywhere = {name for walk in model.walks for name in self._named(model, walk)}
+        for walk in model.walks:
+            for path, block in _blocks(model, walk):
+                known = walk.linears(block)
+                for inner in known if self.modules is None else self.modules:
+                    elsewhere = inner in everywhere or (walk.varies and walk.names(inner))
+                    if inner not in known and elsewhere:
+                        continue  # a linear of other blocks
+                    _require_linear(block, inner, known)
+                    packing = self.packing_of(f"{path}.{inner}")
+                    if packing is not None:
+                        found[f"{path}.{inner}"] = packing
         return found
+
+    def _named(self, model: Model, walk: CalibrationWalk) -> set[str]:
+        """The linears of a chain's blocks that `modules` names."""
+        known = {name for _, block in _blocks(model, walk) for name in walk.linears(block)}
+        return known & set(self.modules or ())
 
     def _changed(self, changes: dict[str, Any]) -> GPTQPacking:
         changed = replace(
@@ -342,6 +349,11 @@ def _check(packing: GPTQPacking) -> None:
     size = packing.group_size
     if not isinstance(size, int) or isinstance(size, bool) or (size < 1 and size != -1):
         raise ModelError(f"group_size: {size!r} is neither -1 nor 1 or more", where=WHERE)
+
+
+def _blocks(model: Model, walk: CalibrationWalk) -> Iterator[tuple[str, nn.Module]]:
+    for name, block in model.get_submodule(walk.blocks).named_children():
+        yield f"{walk.blocks}.{name}", block
 
 
 def _require_linear(block: nn.Module, name: str, known: tuple[str, ...]) -> None:

@@ -72,6 +72,20 @@ class Values(ABC):
     def rows(self, start: int, stop: int) -> Tensor:
         """The weight of the outputs `start` to `stop`, exactly: fp32 [stop - start, n]."""
 
+    def equals(self, other: Values) -> bool:
+        """Whether two are the same values, whatever the types that hold them."""
+        if type(self) is not type(other) or self.shape != other.shape:
+            return False
+        for field in fields(self):
+            one, two = getattr(self, field.name), getattr(other, field.name)
+            if isinstance(one, Tensor) and isinstance(two, Tensor):
+                same = one.shape == two.shape and bool((one == two).all())
+            else:
+                same = one is two if isinstance(one, Tensor) else bool(one == two)
+            if not same:
+                return False
+        return True
+
     @property
     def device(self) -> torch.device:
         """Where it lies."""

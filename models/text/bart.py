@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from tfcli.models.backbone import Backbone
-from tfcli.models.blocks.cross_decoder import TransformerBlock
+from tfcli.models.blocks.cross_decoder import TransformerBlock, walk_of
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.configs.bart import Seq2SeqConfig
 from tfcli.models.context import Context
@@ -87,6 +87,7 @@ class BartStack(Backbone[Seq2SeqConfig]):
         self.layernorm_embedding = layer_norm(size, _EPS) if body.norms_embeddings else None
         self.layer_norm = layer_norm(size, _EPS) if body.norm_first else None
         self.dropout = nn.Dropout(config.dropout)
+        self.walk = walk_of("layers", decoder=decoder)
 
     def embed(self, **inputs: Any) -> torch.Tensor:
         """Rows of the table times the scale. Embeddings of the caller are taken as they are."""

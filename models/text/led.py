@@ -51,6 +51,8 @@ class LEDStack(BartStack):
         else:
             for layer, block in enumerate(self.layers):
                 block.self_attn = LEDAttention(config, layer, attention)
+            # Most texts have no token that sees all others: nothing would calibrate its linears.
+            self.walk = None
         self.embed_positions = LearnedPositions(self.limit, config.hidden_size, offset=0)
 
     def embed(self, **inputs: Any) -> torch.Tensor:

@@ -15,6 +15,7 @@ from torch import nn
 from tfcli.models.backbone import Backbone
 from tfcli.models.blocks.cross_decoder import Attention, CrossAttention, bounded
 from tfcli.models.blocks.run import run_blocks
+from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.t5 import T5LikeConfig
 from tfcli.models.context import Context
@@ -191,6 +192,7 @@ class T5Stack(Backbone[T5LikeConfig]):
         )
         self.final_layer_norm = RMSNormOfWeight(config.hidden_size, config.layer_norm_epsilon)
         self.dropout = nn.Dropout(config.dropout_rate)
+        self.walk = _walk(config, decoder=decoder)
 
     def embed(self, **inputs: Any) -> torch.Tensor:
         return embed_inputs(self.embed_tokens, **inputs, where=self.called)
@@ -199,6 +201,18 @@ class T5Stack(Backbone[T5LikeConfig]):
         """x (Tensor): [b, s, d], the embeddings -> [b, s, d]; see `Backbone.forward`."""
         x = run_blocks(self.block, self.dropout(x), context, SharedMask())
         return context.finished(self.dropout(self.final_layer_norm(x)))
+
+
+def _walk(config: T5LikeConfig, *, decoder: bool) -> CalibrationWalk:
+    """The linears of a stack's blocks."""
+    own, cross = "layer.0.SelfAttention", "layer.1.EncDecAttention"
+    mlp = f"layer.{2 if decoder else 1}.DenseReluDense"
+    groups = [tuple(f"{own}.{name}" for name in "qkv"), (f"{own}.o",)]
+    if decoder:
+        groups += [(f"{cross}.q",), (f"{cross}.k", f"{cross}.v"), (f"{cross}.o",)]
+    inner = ("wi_0", "wi_1") if config.is_gated_act else ("wi",)
+    groups += [tuple(f"{mlp}.{name}" for name in inner), (f"{mlp}.wo",)]
+    return CalibrationWalk("block", tuple(groups))
 
 
 class T5Model(EncoderDecoder[T5LikeConfig]):

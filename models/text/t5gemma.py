@@ -7,6 +7,7 @@ an attention mask it takes ids of the padding for padding; here all of them coun
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -82,14 +83,17 @@ class T5GemmaMLP(GatedMLP):
 class T5GemmaModuleModel(Gemma2Model):
     """The encoder or the decoder."""
 
-    # An encoder's states reach every layer of the decoder: there is no one chain.
-    walk = None  # type: ignore[assignment]
     config: T5GemmaModuleConfig
     norm: nn.Module
 
     def __init__(self, config: T5GemmaModuleConfig, attention: str = "sdpa") -> None:
         super().__init__(config, attention)
         self.dropout = dropout_of(config.dropout_rate)
+        if config.is_decoder:
+            own, out, *mlp = self.walk.groups
+            cross = tuple(f"cross_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "o_proj"))
+            groups = (own, out, cross[:1], cross[1:3], cross[3:], *mlp)
+            self.walk = replace(self.walk, groups=groups)
 
     def attention_options(self, layer: int) -> dict[str, Any]:
         options = super().attention_options(layer)

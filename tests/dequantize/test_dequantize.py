@@ -162,7 +162,7 @@ def test_convert_gives_the_same_where_a_type_is_asked_for(tmp_path: Path, to: st
 
 
 def test_linears_that_were_skipped_are_kept(tmp_path: Path) -> None:
-    source = quantized(tmp_path / "q", skip=["down_proj"])
+    source = quantized(tmp_path / "q", exclude=["down_proj"])
     result = dequantize(source, tmp_path / "out")
     dense, out = open_tensors(tmp_path / "q-dense"), open_tensors(tmp_path / "out")
     kept = [t.name for t in result.tensors if t.action == "copied" and "down_proj" in t.name]

@@ -1,20 +1,25 @@
-"""A method that keeps what the walk shows it, and the linears of a model for it."""
+"""A method that keeps what the walk shows it, and a walk for it."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from tfcli.models.layouts.gptq import GPTQPacking
+from tfcli.models.layouts.gptq import GPTQLayout, GPTQPacking
 from tfcli.models.layouts.values import AffineFormat, Values
+from tfcli.models.loading import build
 from tfcli.models.model import Model
-from tfcli.models.rules import Place
-from tfcli.quantize.calibrate import calibrate
+from tfcli.models.saving import export_tensors
 from tfcli.quantize.methods.method import Method, Quantized
-from tfcli.quantize.plan import LinearPlan
+from tfcli.quantize.plan import Choice, make_plan
+from tfcli.quantize.text import inputs_of
+from tfcli.quantize.walk import Walk
+from tfcli.quantize.weights import StreamedWeights
 
 
 @dataclass(frozen=True)
@@ -59,29 +64,47 @@ class Watching(Method):
         return Quantized(Dense(self.change(weight)))
 
 
-def linears_of(model: Model) -> dict[str, LinearPlan]:
-    """Every linear of the blocks, as if all were to be quantized."""
-    walk = model.calibration
-    names = [
-        f"{walk.blocks}.{at}.{name}"
-        for at, block in enumerate(model.blocks)
-        for name in walk.linears(block)
-    ]
-    found = {}
-    for name in names:
-        out_features, in_features = model.get_submodule(name).weight.shape
-        packing = GPTQPacking(8, -1, True, "gptq")
-        found[name] = LinearPlan(name, Place(f"{name}.weight"), in_features, out_features, packing)
-    return found
+class AnySize(GPTQPacking):
+    """Takes linears of every size; nothing is ever packed."""
+
+    def misfit(self, in_features: int, out_features: int) -> str | None:
+        return None
+
+
+class AnyLayout(GPTQLayout):
+    """See `AnySize`."""
+
+    @classmethod
+    def packing_for(cls, form) -> AnySize:
+        return AnySize(form.bits, form.group_size, True, "gptq")
 
 
 def walk(
-    model: Model,
-    batches: list[Tensor],
-    method: Method,
-    wanted: Callable[[str], bool] = lambda name: True,
+    model: Model, batches: list[Tensor], method: Method, *, exclude: tuple[str, ...] = ()
 ) -> Iterator[list[str]]:
-    """The names of the linears of each block, as the walk quantizes them."""
-    linears = {name: plan for name, plan in linears_of(model).items() if wanted(name)}
-    for done in calibrate(model, model.calibration, batches, method, wanted=linears):
-        yield [linear.name for linear, _, _ in done]
+    """The names of the linears of each block, as the walk quantizes them; see `steps`."""
+    _, found = steps(model, batches, method, exclude=exclude)
+    return found
+
+
+def steps(
+    model: Model, batches: list[Tensor], method: Method, *, exclude: tuple[str, ...] = ()
+) -> tuple[Model, Iterator[list[str]]]:
+    """A model on the meta device, and a walk over it that reads weights when it needs them.
+
+    Args:
+        model: whose weights these are.
+        batches: token ids.
+        method: calibrated.
+        exclude: of the linears.
+    """
+    source = {name: tensor.clone() for name, tensor in export_tensors(model)}
+    streamed = build(model.config, model.task).eval()
+    plan = make_plan(
+        streamed, source, format_of=method.format, layout=AnyLayout, choice=Choice((), exclude)
+    )
+    weights = StreamedWeights(streamed, source, plan, "cpu")
+    inputs = [inputs_of(streamed, ids) for ids in batches]
+    folder = Path(tempfile.gettempdir())
+    done = Walk(weights, inputs, method, folder, lambda unit: None).run(plan.units)
+    return streamed, ([found.linear.name for found in linears] for _, linears in done)

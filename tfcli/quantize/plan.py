@@ -46,35 +46,81 @@ class LinearPlan:
         return self.place.name
 
 
+@dataclass(frozen=True)
+class KeptPlan:
+    """A tensor that is copied as it is.
+
+    Args:
+        stored: its name in the checkpoint.
+        written: its name in what is written.
+        reason: why it is not quantized.
+    """
+
+    stored: str
+    written: str
+    reason: str
+
+
+@dataclass
+class Unit:
+    """What one file holds: a block, or everything outside of the blocks.
+
+    Args:
+        path: of the block; empty for what is outside.
+        linears: what will be quantized, in execution order.
+        kept: what will not.
+    """
+
+    path: str
+    linears: list[LinearPlan] = field(default_factory=list)
+    kept: list[KeptPlan] = field(default_factory=list)
+
+
 @dataclass
 class Plan:
     """What will become of every tensor of a checkpoint.
 
     Args:
-        linears: what will be quantized, in execution order.
-        kept: name in the checkpoint -> (name to write, reason).
+        units: one a file: what is outside of the blocks, then the blocks in execution order.
+        places: name in the model -> where the checkpoint keeps it.
+        tied: name in the model -> the name that it shares.
         dropped: name in the checkpoint -> reason.
         skipped: full names of the linears that stay as they are on request.
-        blocks: dotted path of the block list.
+        chains: dotted paths of the lists of blocks.
     """
 
-    linears: list[LinearPlan] = field(default_factory=list)
-    kept: dict[str, tuple[str, str]] = field(default_factory=dict)
-    dropped: dict[str, str] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-    blocks: str = ""
+    units: list[Unit]
+    places: dict[str, Place]
+    tied: dict[str, str]
+    dropped: dict[str, str]
+    skipped: list[str]
+    chains: list[str]
+
+    @property
+    def linears(self) -> list[LinearPlan]:
+        """What will be quantized, in execution order."""
+        return [linear for unit in self.units for linear in unit.linears]
+
+    @property
+    def kept(self) -> list[KeptPlan]:
+        """What will not."""
+        return [tensor for unit in self.units for tensor in unit.kept]
 
     def packed(self, notes: Mapping[str, Any]) -> Packed:
         """What the config is to say."""
         packings = {linear.name: linear.packing for linear in self.linears}
-        return Packed(packings, self.skipped, [self.blocks], notes)
+        return Packed(packings, self.skipped, self.chains, notes)
 
     @property
     def skips_alike(self) -> bool:
-        """Whether every block leaves out the same linears."""
-        done = {linear.name.removeprefix(f"{self.blocks}.") for linear in self.linears}
-        left = {name.removeprefix(f"{self.blocks}.") for name in self.skipped}
-        return not {_inner(name) for name in done} & {_inner(name) for name in left}
+        """Whether every block of a chain leaves out the same linears."""
+        done = {self._inner(linear.name) for linear in self.linears}
+        return not done & {self._inner(name) for name in self.skipped}
+
+    def _inner(self, name: str) -> tuple[str, str]:
+        """`model.layers.3.mlp.up_proj` -> the chain, and `mlp.up_proj`."""
+        chain = next(chain for chain in self.chains if name.startswith(f"{chain}."))
+        return chain, name.removeprefix(f"{chain}.").partition(".")[2]
 
 
 def make_plan(
@@ -83,18 +129,16 @@ def make_plan(
     *,
     format_of: Callable[[str], Format],
     layout: type[Layout],
-    skip: list[str],
+    choice: Choice,
 ) -> Plan:
     """Decide for every tensor whether it is quantized.
-
-    All linears inside the blocks are, unless `skip` names them.
 
     Args:
         model: on the meta device; only its shapes count.
         source: the checkpoint; only its names count.
         format_of: what the method makes of the linear with a full name.
         layout: that the result is stored in.
-        skip: regular expressions on full module names.
+        choice: which linears are quantized.
 
     Raises:
         UsageError: a linear cannot be quantized at this group size, or a pattern matches nothing.
@@ -103,48 +147,85 @@ def make_plan(
     """
     account = LoadAccount()
     names = match_names(model, source, model.state_dict(keep_vars=True), account)
-    plan = Plan(dropped=dict(account.skipped), blocks=model.calibration.blocks)
-    unused = set(skip)
-    reasons: dict[str, str] = {}
-    for name, linear in _linears(model):
-        pattern = next((pattern for pattern in skip if re.search(pattern, name)), None)
-        if pattern is not None:
-            unused.discard(pattern)
-            plan.skipped.append(name)
-            reasons[f"{name}.weight"] = f"named by skip: {pattern}"
+    linears = linears_of(model)
+    reasons = choice.reasons(list(linears))
+    units = {"": Unit("")}
+    for chain in model.walks:
+        for position, _ in enumerate(model.get_submodule(chain.blocks).children()):
+            units[f"{chain.blocks}.{position}"] = Unit(f"{chain.blocks}.{position}")
+    left = dict(names)
+    for name, linear in linears.items():
+        if name in reasons:
             continue
         packing = _packing(name, linear, format_of(name), layout)
-        stored = names.pop(f"{name}.weight", None)
+        stored = left.pop(f"{name}.weight", None)
         if stored is None:
             raise WorkError(f"the checkpoint lacks {name}.weight", where=type(model).__name__)
-        plan.linears.append(
-            LinearPlan(name, stored, linear.in_features, linear.out_features, packing)
-        )
-        reasons[f"{name}.bias"] = "a bias"
-    if unused:
-        raise UsageError(
-            f"skip: {sorted(unused)[0]!r} matches no linear of a block",
-            fix="names look like " + next(name for name, _ in _linears(model)),
-        )
-    if not plan.linears:
-        raise UsageError("skip: leaves nothing to quantize", fix="skip fewer linears")
-    inside = model.calibration.blocks + "."
-    for name, stored in names.items():
-        default = "not a linear" if name.startswith(inside) else "outside of the blocks"
-        plan.kept[stored.name] = (stored_place(model, name).name, reasons.get(name, default))
-    return plan
+        sizes = linear.in_features, linear.out_features
+        _unit_of(name, units).linears.append(LinearPlan(name, stored, *sizes, packing))
+    seen = set()
+    for name, place in left.items():
+        if place.name in seen:
+            continue  # one of a stack, which is written once
+        seen.add(place.name)
+        unit = _unit_of(name, units)
+        reason = reasons.get(name.removesuffix(".weight")) or _reason(name, unit, linears)
+        unit.kept.append(KeptPlan(place.name, stored_place(model, name).name, reason))
+    return Plan(
+        units=list(units.values()),
+        places=names,
+        tied=dict(account.tied),
+        dropped=dict(account.skipped),
+        skipped=list(reasons),
+        chains=[chain.blocks for chain in model.walks],
+    )
 
 
-def default_group_size(model: Model, skip: list[str]) -> tuple[int, str | None]:
+@dataclass(frozen=True)
+class Choice:
+    """Which linears are quantized.
+
+    Args:
+        include: regular expressions on full names; empty for all of them.
+        exclude: regular expressions on full names that are not.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def reasons(self, names: list[str]) -> dict[str, str]:
+        """Full name of each linear that stays as it is -> why.
+
+        Raises:
+            UsageError: a pattern that matches nothing, or no linear is left.
+        """
+        found = {}
+        for name in names:
+            named = next((p for p in self.exclude if re.search(p, name)), None)
+            if named is not None:
+                found[name] = f"named by exclude: {named}"
+            elif self.include and not any(re.search(p, name) for p in self.include):
+                found[name] = "not named by include"
+        for key, patterns in (("exclude", self.exclude), ("include", self.include)):
+            for pattern in patterns:
+                if not any(re.search(pattern, name) for name in names):
+                    raise UsageError(
+                        f"{key}: {pattern!r} matches no linear of a block",
+                        fix=f"names look like {names[0]}",
+                    )
+        if len(found) == len(names):
+            raise UsageError("exclude: leaves nothing to quantize", fix="exclude fewer linears")
+        return found
+
+
+def default_group_size(model: Model, choice: Choice) -> tuple[int, str | None]:
     """The group size where none is asked for, and the linear that keeps it from being larger.
 
     A linear that none of them divides is left to `make_plan`, which refuses it.
     """
-    widths = {
-        name: linear.in_features
-        for name, linear in _linears(model)
-        if not any(re.search(pattern, name) for pattern in skip)
-    }
+    linears = linears_of(model)
+    left_out = choice.reasons(list(linears))
+    widths = {n: linear.in_features for n, linear in linears.items() if n not in left_out}
     culprit = None
     for size in DEFAULT_GROUP_SIZES:
         uneven = next((name for name, width in widths.items() if width % size), None)
@@ -154,30 +235,48 @@ def default_group_size(model: Model, skip: list[str]) -> tuple[int, str | None]:
     return DEFAULT_GROUP_SIZES[0], None
 
 
-def _linears(model: Model) -> list[tuple[str, nn.Linear]]:
-    """Full names and modules of all linears inside the blocks, in execution order."""
-    walk = getattr(model, "calibration", None)
-    if walk is None:
+def linears_of(model: Model) -> dict[str, nn.Linear]:
+    """Full name -> module of every linear inside the blocks, in execution order.
+
+    Raises:
+        WorkError: the family declares no calibration walk, or one that leaves linears out.
+    """
+    if not model.walks:
         raise WorkError(
-            f"{type(model).__name__} declares no calibration walk, so it cannot be quantized"
+            f"{model.config.model_type} declares no calibration walk, so it cannot be quantized"
         )
-    found: list[tuple[str, nn.Linear]] = []
-    for position, block in enumerate(model.blocks):
-        inside = {name: part for name, part in block.named_modules() if isinstance(part, nn.Linear)}
-        named = walk.linears(block)
-        left_out = set(inside) - set(named)
-        if left_out:
-            raise WorkError(
-                f"the calibration walk of {type(model).__name__} leaves out {sorted(left_out)[0]}",
-                where=f"{walk.blocks}.{position}",
-            )
-        found += [(f"{walk.blocks}.{position}.{name}", inside[name]) for name in named]
+    found: dict[str, nn.Linear] = {}
+    for chain in model.walks:
+        for position, block in enumerate(model.get_submodule(chain.blocks).children()):
+            path = f"{chain.blocks}.{position}"
+            inside = {n: part for n, part in block.named_modules() if isinstance(part, nn.Linear)}
+            named = chain.linears(block)
+            left_out = set(inside) - set(named)
+            if left_out:
+                raise WorkError(
+                    f"the calibration walk of {type(model).__name__} leaves out "
+                    f"{sorted(left_out)[0]}",
+                    where=path,
+                )
+            found |= {f"{path}.{name}": inside[name] for name in named}
     return found
 
 
-def _inner(name: str) -> str:
-    """`3.mlp.up_proj` -> `mlp.up_proj`."""
-    return name.partition(".")[2]
+def _unit_of(name: str, units: dict[str, Unit]) -> Unit:
+    """The unit that a parameter or module lies in."""
+    path = name
+    while path:
+        if path in units:
+            return units[path]
+        path = path.rpartition(".")[0]
+    return units[""]
+
+
+def _reason(name: str, unit: Unit, linears: dict[str, nn.Linear]) -> str:
+    """Why a tensor that nobody named is not quantized."""
+    if not unit.path:
+        return "outside of the blocks"
+    return "a bias" if name.removesuffix(".bias") in linears else "not a linear"
 
 
 def _packing(name: str, linear: nn.Linear, form: Format, layout: type[Layout]) -> Packing:
@@ -197,6 +296,6 @@ def _packing(name: str, linear: nn.Linear, form: Format, layout: type[Layout]) -
         raise UsageError(
             f"{name} {problem}",
             where="group_size",
-            fix="choose a group_size that divides it, or name the linear in skip",
+            fix="choose a group_size that divides it, or name the linear in exclude",
         )
     return packing

@@ -10,25 +10,34 @@ from typing import Any
 from torch import Tensor
 
 import tfcli
+from tfcli.checkpoints.beside import CONFIG, warn_of_lost_modules
 from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import Checkpoint, Weights
 from tfcli.checkpoints.fit import require_fit
 from tfcli.checkpoints.folder import open_model
-from tfcli.checkpoints.write import Written, write_verified
+from tfcli.checkpoints.write import Written
 from tfcli.console import Bar
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError
-from tfcli.files import write_text
+from tfcli.files import write_json, write_text
+from tfcli.models.layouts.layout import Layout
 from tfcli.models.layouts.registry import get_layout
-from tfcli.models.loading import build, load_weights
+from tfcli.models.loading import build
 from tfcli.models.model import Model
-from tfcli.quantize.calibrate import calibrate, require_chain, token_windows
 from tfcli.quantize.finite import require_finite
 from tfcli.quantize.methods.method import Method
 from tfcli.quantize.methods.registry import get_method
-from tfcli.quantize.plan import DEFAULT_GROUP_SIZES, LinearPlan, Plan, default_group_size, make_plan
+from tfcli.quantize.plan import (
+    DEFAULT_GROUP_SIZES,
+    Choice,
+    LinearPlan,
+    Plan,
+    Unit,
+    default_group_size,
+    make_plan,
+)
 from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec, TensorOutcome
-from tfcli.quantize.write import LayerResult, QuantizedTensors
+from tfcli.quantize.write import BlockFiles, LayerResult
 from tfcli.recipe.job import Job
 from tfcli.units import format_bytes
 
@@ -49,50 +58,88 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
             fix="quantize the checkpoint that it was made from",
         )
     require_fit(checkpoint.config, {t.name: t.shape for t in checkpoint}, checkpoint.path)
-    source = checkpoint.weights
     model = build(config, at_most=checkpoint.most_values)
-    if get_method(spec.method).calibrated:
-        require_chain(model)
-    group_size = spec.group_size or _default_group_size(spec, job, model)
+    choice = Choice(tuple(spec.include), tuple(spec.exclude))
+    group_size = spec.group_size or _default_group_size(job, model, choice)
     method = get_method(spec.method)(spec, group_size)
-    layout = get_layout(method.layouts[0])
-    plan = make_plan(model, source, format_of=method.format, layout=layout, skip=spec.skip)
-    for stored in plan.kept:  # before the long work
-        require_finite(stored, source[stored])
+    layout = _layout(spec, method)
+    plan = make_plan(
+        model, checkpoint.weights, format_of=method.format, layout=layout, choice=choice
+    )
+    settings = layout.of(plan.packed(_notes(spec, method))).to_config()
+    written_config = {**checkpoint.config, "quantization_config": settings}
+    files = BlockFiles(job.output, plan, checkpoint.weights)
+    shapes = {item.name: item.shape for item in files.pending()}
+    require_fit(written_config, shapes, checkpoint.path)
+    _check(method, plan, checkpoint.weights, files)
+
     calibration = None
     with job.console.progress(f"quantize ({spec.method})", len(plan.linears), "linear") as bar:
-        if not method.calibrated:
-            layers = _weight_by_weight(method, plan, source, bar)
-        else:
-            windows, calibration = _calibration(spec, job, checkpoint)
+        if method.calibrated:
+            from tfcli.quantize.text import calibration_text
+
+            windows, calibration = calibration_text(spec, job, checkpoint)
             _warn_of_few_tokens(job, plan, calibration)
-            load_weights(model, source)
-            layers = _block_by_block(method, spec, plan, model, windows, bar)
-        tensors = QuantizedTensors(plan, source, layers)
-        settings = layout.of(plan.packed(_notes(spec, method))).to_config()
-        written = write_verified(
-            job.output,
-            tensors.pending(),
-            {**checkpoint.config, "quantization_config": settings},
-            checkpoint,
-            job.console,
-            repeatable=False,
-        )
-    _warn_of_damping(spec, job, tensors.outcomes)
-    _warn_of_coarse_scales(job, tensors.outcomes)
+            units = _block_by_block(method, spec, plan, model, windows, checkpoint.weights, files)
+        else:
+            units = _weight_by_weight(method, plan, checkpoint.weights)
+        for unit, layers in units:
+            if files.outcomes(unit) is None:
+                files.write(unit, _counted(layers, bar))
+            else:
+                bar.advance(len(unit.linears))
+    copied = checkpoint.carry_along(job.output)
+    if checkpoint.companions is not None:
+        warn_of_lost_modules(checkpoint.companions, copied, job.console)
+    write_json(job.output / CONFIG, written_config)
+    outcomes = files.close()
+    outcomes += [
+        TensorOutcome(name=stored, outcome="dropped", reason=reason, bytes=0)
+        for stored, reason in plan.dropped.items()
+    ]
+    _warn_of_damping(spec, job, outcomes)
+    _warn_of_coarse_scales(job, outcomes)
     if not plan.skips_alike:
         job.console.warn(
-            "skip names linears of some blocks and not of others: transformers cannot say so in a "
+            "some blocks leave out linears that others do not: transformers cannot say so in a "
             "config and will not load this checkpoint; GPTQModel and vLLM can"
         )
-    result = _result(spec, group_size, checkpoint, plan, tensors.outcomes, calibration, written)
-    write_text(job.output / CARD, _card(spec, job, result, layout.name))
+    written = Written(files.names, copied, sum(o.bytes for o in outcomes), len(shapes))
+    result = _result(spec, group_size, layout, checkpoint, plan, outcomes, calibration, written)
+    write_text(job.output / CARD, _card(spec, job, result))
     return result
+
+
+def _layout(spec: QuantizeSpec, method: Method) -> type[Layout]:
+    """The layout that was asked for, or the method's usual one.
+
+    Raises:
+        UsageError: the method makes nothing that fits into it.
+    """
+    name = spec.layout or method.layouts[0]
+    if name not in method.layouts:
+        raise UsageError(
+            f"{name} cannot hold what {spec.method} makes",
+            where="layout",
+            fix=f"layout: {' or '.join(method.layouts)}",
+        )
+    return get_layout(name)
 
 
 def _notes(spec: QuantizeSpec, method: Method) -> dict[str, Any]:
     """What the config says of who quantized, and how."""
     return {"quantizer": [f"tfcli:{tfcli.__version__}"], "method": spec.method, **method.notes()}
+
+
+def _check(method: Method, plan: Plan, source: Weights, files: BlockFiles) -> None:
+    """Refuse numbers that cannot be kept or quantized, before the long work."""
+    for unit in plan.units:
+        if not (unit.linears or unit.kept) or files.outcomes(unit) is not None:
+            continue
+        for kept in unit.kept:
+            require_finite(kept.stored, source[kept.stored])
+        for linear in unit.linears if method.calibrated else ():
+            method.check(linear, _weight(source, linear))
 
 
 def _weight(source: Weights, linear: LinearPlan) -> Tensor:
@@ -103,94 +150,53 @@ def _weight(source: Weights, linear: LinearPlan) -> Tensor:
     return replace(place, index=None).read(source.entry(place.name, place.index))
 
 
-def _weight_by_weight(
-    method: Method, plan: Plan, source: Weights, bar: Bar
-) -> Iterator[LayerResult]:
+Units = Iterator[tuple[Unit, Iterator[LayerResult]]]
+"""The units of a plan, each with its linears as they are quantized."""
+
+
+def _weight_by_weight(method: Method, plan: Plan, source: Weights) -> Units:
     """Quantize one weight after another, straight from the file."""
-    for linear in plan.linears:
-        weight = _weight(source, linear)
-        method.check(linear, weight)
-        bar.advance()
-        yield LayerResult.of(linear, weight, method.quantize(linear, weight))
+
+    def layers(unit: Unit) -> Iterator[LayerResult]:
+        for linear in unit.linears:
+            weight = _weight(source, linear)
+            method.check(linear, weight)
+            yield LayerResult.of(linear, weight, method.quantize(linear, weight))
+
+    return ((unit, layers(unit)) for unit in plan.units)
 
 
 def _block_by_block(
-    method: Method, spec: QuantizeSpec, plan: Plan, model: Model, windows: Tensor, bar: Bar
-) -> Iterator[LayerResult]:
-    """Quantize block after block; uses up the model."""
-    for linear in plan.linears:  # before the long work
-        method.check(linear, model.get_submodule(linear.name).get_parameter("weight"))
-    walk = calibrate(
-        model.eval(),
-        model.calibration,
-        windows.split(spec.batch_size),
-        method,
-        wanted={linear.name: linear for linear in plan.linears},
-        device=str(pick_device(spec.device)),
-    )
-    for done in walk:
-        for linear, weight, quantized in done:
-            bar.advance()
-            yield LayerResult.of(linear, weight, quantized)
+    method: Method,
+    spec: QuantizeSpec,
+    plan: Plan,
+    model: Model,
+    windows: Tensor,
+    source: Weights,
+    files: BlockFiles,
+) -> Units:
+    """Quantize block after block, each on what those before it give."""
+    from tfcli.quantize.text import inputs_of
+    from tfcli.quantize.walk import Walk
+    from tfcli.quantize.weights import StreamedWeights
+
+    device = str(pick_device(spec.device))
+    weights = StreamedWeights(model.eval(), source, plan, device)
+    batches = [inputs_of(model, ids.to(device)) for ids in windows.split(spec.batch_size)]
+    walk = Walk(weights, batches, method, files.scratch, files.finished)
+    yield plan.units[0], iter(())
+    for unit, done in walk.run(plan.units[1:]):
+        yield unit, (LayerResult.of(d.linear, d.weight, d.quantized) for d in done)
 
 
-def _calibration(
-    spec: QuantizeSpec, job: Job, checkpoint: Checkpoint
-) -> tuple[Tensor, Calibration]:
-    """Token windows, [windows, sequence_length], and what to report of them."""
-    positions = checkpoint.model_config.text.longest_input
-    length = spec.sequence_length or min(512, checkpoint.model_config.text.trained_length)
-    if length > positions:
-        raise UsageError(
-            f"{length} is more than the model's {positions} positions",
-            where="sequence_length",
-            fix=f"use at most {positions}",
-        )
-    # Rounding needs neither: what it loads stays small.
-    from tfcli.data.documents import python_docs, read_documents
-    from tfcli.tokenizers.load import load_tokenizer
-
-    if spec.data is None:
-        job.console.note("no calibration text is given: Python's language reference is used")
-        documents = [document.text for document in python_docs()]
-    else:
-        documents = read_documents(spec.data, console=job.console)
-        job.has_read(spec.data)
-    tokenizer = load_tokenizer(checkpoint.beside)
-    encoded = [tokenizer.encode(document, add_special_tokens=True) for document in documents]
-    windows = token_windows(
-        encoded, length=length, samples=spec.samples, seed=spec.seed, prefix=tokenizer.prefix
-    )
-    count = len(windows.ids)
-    if count < spec.samples:
-        job.console.note(
-            f"the calibration text has {windows.available} windows of {length} "
-            f"tokens, {spec.samples} were asked for; all are used"
-        )
-    first = encoded[0] if encoded else []
-    job.console.detail(f"calibration begins with the ids {first[:8]}")
-    return windows.ids, Calibration(
-        documents=len(documents),
-        windows=count,
-        windows_available=windows.available,
-        sequence_length=length,
-        tokens=windows.ids.numel(),
-        bos_per_document=leading(first, tokenizer.bos_id),
-        prefix_per_window=len(tokenizer.prefix),
-        first_ids=first[:8],
-    )
+def _counted(layers: Iterator[LayerResult], bar: Bar) -> Iterator[LayerResult]:
+    for layer in layers:
+        bar.advance()
+        yield layer
 
 
-def leading(ids: list[int], token: int | None) -> int:
-    """How many times `ids` begins with `token`."""
-    count = 0
-    while token is not None and count < len(ids) and ids[count] == token:
-        count += 1
-    return count
-
-
-def _default_group_size(spec: QuantizeSpec, job: Job, model: Model) -> int:
-    size, culprit = default_group_size(model, spec.skip)
+def _default_group_size(job: Job, model: Model, choice: Choice) -> int:
+    size, culprit = default_group_size(model, choice)
     if culprit is not None:
         job.console.note(
             f"groups of {size} inputs, as {DEFAULT_GROUP_SIZES[0]} does not divide the "
@@ -233,6 +239,7 @@ def _warn_of_damping(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]
 def _result(
     spec: QuantizeSpec,
     group_size: int,
+    layout: type[Layout],
     checkpoint: Checkpoint,
     plan: Plan,
     outcomes: list[TensorOutcome],
@@ -249,6 +256,7 @@ def _result(
         model=spec.model,
         output=spec.output,
         method=spec.method,
+        layout=layout.name,
         bits=spec.bits,
         group_size=group_size,
         symmetric=spec.symmetric,
@@ -268,14 +276,14 @@ def _result(
     )
 
 
-def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult, layout: str) -> str:
+def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult) -> str:
     groups = "one group a row" if result.group_size == -1 else f"groups of {result.group_size}"
     error = result.mean_output_error
     seen = result.calibration
     facts = {
         "method": f"{spec.method}, {spec.bits} bits, {groups}, "
         + ("symmetric" if spec.symmetric else "asymmetric"),
-        "layout": layout,
+        "layout": result.layout,
         "tensors": f"{result.quantized} quantized, {result.kept} kept, {result.dropped} dropped",
         "bits a weight": f"{result.bits_per_weight:.2f} with scales, zeros and group indices",
         "size": f"{format_bytes(result.bytes_before)} -> {format_bytes(result.bytes_after)}",

@@ -16,9 +16,11 @@ CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 
 
 class QuantizeSpec(Spec):
-    """Quantize the linear layers of a checkpoint and write it in the GPTQ layout."""
+    """Quantize the linear layers of a checkpoint."""
 
     verb: ClassVar[str] = "quantize"
+    resumable: ClassVar[bool] = True
+    scratch: ClassVar[tuple[str, ...]] = (".walk",)
     positional: ClassVar[tuple[str, ...]] = ("model", "output")
 
     model: ModelRef = Field(
@@ -41,7 +43,15 @@ class QuantizeSpec(Spec):
     clip_search: bool = Field(
         False, description="Try smaller ranges for each group and keep the least squared error."
     )
-    skip: list[str] = Field(
+    layout: Literal["gptq"] | None = Field(
+        None, description="How the result is stored; left out, as is usual for the method."
+    )
+    include: list[str] = Field(
+        default_factory=list,
+        description="Regular expressions: only linear layers whose full name has a match are "
+        "quantized. Left out, all in the model's blocks.",
+    )
+    exclude: Annotated[list[str], Also("skip")] = Field(
         default_factory=list,
         description="Regular expressions: linear layers whose full name has a match stay as they "
         "are.",
@@ -77,11 +87,13 @@ class QuantizeSpec(Spec):
 
     @model_validator(mode="after")
     def _patterns_are_regular_expressions(self) -> Self:
-        for pattern in self.skip:
-            try:
-                re.compile(pattern)
-            except (re.error, RecursionError, OverflowError) as error:
-                raise ValueError(f"skip: {pattern!r} is no regular expression: {error}") from None
+        for key in ("include", "exclude"):
+            for pattern in getattr(self, key):
+                try:
+                    re.compile(pattern)
+                except (re.error, RecursionError, OverflowError) as error:
+                    message = f"{key}: {pattern!r} is no regular expression: {error}"
+                    raise ValueError(message) from None
         return self
 
 
@@ -151,6 +163,7 @@ class QuantizeResult(Result):
     model: str = Field(description="The checkpoint that was read.")
     output: str = Field(description="The folder that was written.")
     method: str = Field(description="rtn or gptq.")
+    layout: str = Field(description="How the result is stored.")
     bits: int = Field(description="Bits of a weight.")
     group_size: int = Field(description="Inputs that share a scale; -1 is a whole row.")
     symmetric: bool = Field(description="Whether the zero point is the middle level.")

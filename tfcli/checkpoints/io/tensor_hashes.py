@@ -17,6 +17,9 @@ class TensorHashes:
     def __init__(self) -> None:
         self._noted: dict[str, tuple[object, ...]] = {}
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._noted
+
     def noting(self, item: PendingTensor) -> PendingTensor:
         """The same tensor, whose hash is noted when it is read."""
 

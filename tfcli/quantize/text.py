@@ -1,0 +1,153 @@
+"""Calibration text as windows of token ids."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.errors import UsageError, WorkError
+from tfcli.models.encoder_decoder import EncoderDecoder
+from tfcli.models.model import Model
+from tfcli.quantize.spec import Calibration, QuantizeSpec
+from tfcli.recipe.job import Job
+
+
+def calibration_text(
+    spec: QuantizeSpec, job: Job, checkpoint: Checkpoint
+) -> tuple[Tensor, Calibration]:
+    """Token windows, [windows, sequence_length], and what to report of them."""
+    positions = checkpoint.model_config.text.longest_input
+    length = spec.sequence_length or min(512, checkpoint.model_config.text.trained_length)
+    if length > positions:
+        raise UsageError(
+            f"{length} is more than the model's {positions} positions",
+            where="sequence_length",
+            fix=f"use at most {positions}",
+        )
+    # Rounding needs neither: what it loads stays small.
+    from tfcli.data.documents import python_docs, read_documents
+    from tfcli.tokenizers.load import load_tokenizer
+
+    if spec.data is None:
+        job.console.note("no calibration text is given: Python's language reference is used")
+        documents = [document.text for document in python_docs()]
+    else:
+        documents = read_documents(spec.data, console=job.console)
+        job.has_read(spec.data)
+    tokenizer = load_tokenizer(checkpoint.beside)
+    encoded = [tokenizer.encode(document, add_special_tokens=True) for document in documents]
+    windows = token_windows(
+        encoded, length=length, samples=spec.samples, seed=spec.seed, prefix=tokenizer.prefix
+    )
+    count = len(windows.ids)
+    if count < spec.samples:
+        job.console.note(
+            f"the calibration text has {windows.available} windows of {length} "
+            f"tokens, {spec.samples} were asked for; all are used"
+        )
+    first = encoded[0] if encoded else []
+    job.console.detail(f"calibration begins with the ids {first[:8]}")
+    return windows.ids, Calibration(
+        documents=len(documents),
+        windows=count,
+        windows_available=windows.available,
+        sequence_length=length,
+        tokens=windows.ids.numel(),
+        bos_per_document=leading(first, tokenizer.bos_id),
+        prefix_per_window=len(tokenizer.prefix),
+        first_ids=first[:8],
+    )
+
+
+def leading(ids: list[int], token: int | None) -> int:
+    """How many times `ids` begins with `token`."""
+    count = 0
+    while token is not None and count < len(ids) and ids[count] == token:
+        count += 1
+    return count
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Calibration text as token ids.
+
+    Args:
+        ids (Tensor): int64 [windows, length].
+        available: how many windows the text had.
+    """
+
+    ids: Tensor
+    available: int
+
+
+def token_windows(
+    documents: Sequence[Sequence[int]],
+    *,
+    length: int,
+    samples: int,
+    seed: int,
+    prefix: Sequence[int] = (),
+) -> Windows:
+    """Join documents, cut them into windows that do not overlap, and draw some of these.
+
+    Args:
+        documents: token ids of each, with the special tokens that the tokenizer declares.
+        length: tokens of a window.
+        samples: windows to draw; all of them when there are fewer.
+        seed: of the draw.
+        prefix: ids that every window begins with, as every text of the model does. They count into
+            its length.
+
+    Raises:
+        UsageError: no window has room beside the prefix.
+        WorkError: the text has less than one window of tokens.
+    """
+    if length <= len(prefix):
+        raise UsageError(
+            f"a window of {length} has no room beside the {len(prefix)} tokens that the tokenizer "
+            "puts before a text",
+            where="sequence_length",
+            fix=f"sequence_length: {len(prefix) + 1} or more",
+        )
+    ids = [token for document in documents for token in document]
+    every = list(_cut(ids, length, list(prefix)))
+    if not every:
+        raise WorkError(
+            f"the calibration text has {len(ids)} tokens, less than one window of {length}",
+            where="data",
+            fix="give more text, or a smaller sequence_length",
+        )
+    chosen = random.Random(seed).sample(range(len(every)), min(samples, len(every)))
+    return Windows(torch.tensor([every[number] for number in chosen]), len(every))
+
+
+def _cut(ids: Sequence[int], length: int, prefix: list[int]) -> Iterator[list[int]]:
+    """Windows of a stream, each with the prefix once: a document that begins one has its own."""
+    at = 0
+    while True:
+        before = [] if list(ids[at : at + len(prefix)]) == prefix else prefix
+        end = at + length - len(before)
+        if end > len(ids):
+            return
+        yield [*before, *ids[at:end]]
+        at = end
+
+
+def inputs_of(model: Model, ids: Tensor) -> dict[str, Tensor]:
+    """What a model is called with to see windows of text.
+
+    An encoder-decoder reads the first half of each, and writes the second.
+
+    Args:
+        model: any that reads text.
+        ids (Tensor): int64 [b, s].
+    """
+    if not isinstance(model.body, EncoderDecoder) or not hasattr(model.body, "decoder"):
+        return {"input_ids": ids}
+    half = ids.shape[1] // 2
+    return {"input_ids": ids[:, :half], "decoder_input_ids": ids[:, half:]}

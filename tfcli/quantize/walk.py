@@ -1,0 +1,414 @@
+"""The one calibration loop: block by block, each fed by the quantized blocks before it.
+
+A block is read from the checkpoint when its turn comes, in fp32, and freed when its outputs have
+become the inputs of the next one. So memory follows one block; the hidden states are in a file.
+Beside the quantized model the dense one can run, for methods that look at how far the two drift
+apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tfcli.errors import WorkError
+from tfcli.models.calibration import CalibrationWalk, Stage
+from tfcli.models.layouts.values import Values
+from tfcli.models.model import Model
+from tfcli.quantize.methods.method import Method, Quantized
+from tfcli.quantize.plan import LinearPlan, Unit
+from tfcli.quantize.states import States
+from tfcli.quantize.weights import StreamedWeights, free
+
+_AT_ONCE = 1 << 28
+"""Numbers that the statistics of experts may hold at a time, 1 GiB: a square of each one's inputs.
+More experts than fit take further passes over the block."""
+
+Inputs = dict[str, Tensor]
+"""What a model is called with, for one batch of windows."""
+
+
+@dataclass
+class Done:
+    """A linear that was quantized.
+
+    Args:
+        linear: which.
+        weight (Tensor): fp32 [m, n], as it was.
+        quantized: what became of it.
+    """
+
+    linear: LinearPlan
+    weight: Tensor
+    quantized: Quantized
+
+
+Finished = Callable[[Unit], Mapping[str, Values] | None]
+"""What an earlier process made of a unit's linears, by full name; None if it did not get so far."""
+
+
+@dataclass
+class Walk:
+    """One pass over a model.
+
+    Args:
+        weights: of the model.
+        batches: of calibration windows.
+        method: calibrated.
+        scratch: folder for hidden states.
+        finished: what is done already.
+    """
+
+    weights: StreamedWeights
+    batches: Sequence[Inputs]
+    method: Method
+    scratch: Path
+    finished: Finished
+    _ended: dict[str, dict[bool, States]] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def run(self, units: Sequence[Unit]) -> Iterator[tuple[Unit, list[Done]]]:
+        """Quantize the linears of the units, chain after chain.
+
+        Within a block the groups of linears that share an input are taken in the order in which
+        they run, those of experts that run side by side together. For each group the block runs
+        over all batches while the method observes the inputs, which come out of groups and blocks
+        that are quantized already.
+
+        Yields:
+            Each unit that was not finished before, with its linears in the order in which they were
+            quantized.
+        """
+        blocks = {unit.path: unit for unit in units if unit.path}
+        for chain in self._model.walks:
+            paths = [path for path in blocks if path.startswith(f"{chain.blocks}.")]
+            steps = self._chain if chain.chained else self._whole
+            yield from steps(chain, [blocks[path] for path in paths])
+
+    @property
+    def _model(self) -> Model:
+        return self.weights.model
+
+    def _chain(
+        self, chain: CalibrationWalk, units: Sequence[Unit]
+    ) -> Iterator[tuple[Unit, list[Done]]]:
+        """Blocks each of which runs once, on what the one before it gave."""
+        streams = [self._begin(chain, dense=dense) for dense in (False, True)[: 1 + self._drifts]]
+        for unit in units:
+            block = self.weights.fill(unit.path)
+            dense = {linear.name: self._weight(linear).data for linear in unit.linears}
+            values = self.finished(unit)
+            if values is None:
+                yield unit, list(self._block(chain, unit, _Block(block, streams, dense, self)))
+            else:
+                for name, found in values.items():
+                    self._set(name, found)
+            for stream in streams:
+                with self._as_it_was(dense) if stream.dense else _as_it_is():
+                    for number, inputs in enumerate(stream.inputs):
+                        stream.states[number] = _first(inputs.run(block, stream.hidden(number)))
+            free(block)
+        self._ended[chain.blocks] = {stream.dense: stream.states for stream in streams}
+
+    def _whole(
+        self, chain: CalibrationWalk, units: Sequence[Unit]
+    ) -> Iterator[tuple[Unit, list[Done]]]:
+        """Blocks that run more than once, or with something between them: the model stays in
+        memory, and runs as a whole for each group."""
+        self.weights.fill("")
+        for unit in units:
+            values = self.finished(unit)
+            if values is None:
+                yield unit, list(self._block(chain, unit, _WholeModel(self._model, self.batches)))
+            else:
+                for name, found in values.items():
+                    self._set(name, found)
+        free(self._model)
+
+    def _block(
+        self, chain: CalibrationWalk, unit: Unit, runs: _Block | _WholeModel
+    ) -> Iterator[Done]:
+        """Quantize the linears of a block, group by group."""
+        wanted = {linear.name: linear for linear in unit.linears}
+        for stage in chain.stages(self._model.get_submodule(unit.path)):
+            for groups in _parts(stage, self._model, unit.path, wanted):
+                linears = [[self._model.get_submodule(name) for name in names] for names in groups]
+                for seen in runs.observe(linears, idles=stage.idles):
+                    for names, (inputs, dense) in zip(groups, seen, strict=True):
+                        if inputs is not None:
+                            self.method.observe([wanted[name] for name in names], inputs, dense)
+                for linear in (wanted[name] for names in groups for name in names):
+                    weight = self._weight(linear).data
+                    quantized = self.method.quantize(linear, weight)
+                    self._set(linear.name, quantized.values)
+                    yield Done(linear, weight, quantized)
+
+    @property
+    def _drifts(self) -> bool:
+        return self.method.drifts
+
+    def _weight(self, linear: LinearPlan) -> nn.Parameter:
+        return self._model.get_submodule(linear.name).get_parameter("weight")
+
+    def _set(self, name: str, values: Values) -> None:
+        weight = self._model.get_submodule(name).get_parameter("weight")
+        weight.data = values.dequantize().to(weight.device)
+
+    @contextmanager
+    def _as_it_was(self, dense: Mapping[str, Tensor]) -> Iterator[None]:
+        """Within the block, linears have their weights of before."""
+        weights = {n: self._model.get_submodule(n).get_parameter("weight") for n in dense}
+        now = {name: weight.data for name, weight in weights.items()}
+        try:
+            for name, weight in weights.items():
+                weight.data = dense[name]
+            yield
+        finally:
+            for name, weight in weights.items():
+                weight.data = now[name]
+
+    def _begin(self, chain: CalibrationWalk, *, dense: bool) -> _Stream:
+        """What the first block of a chain gets, for each batch.
+
+        Chains that have ended give what they gave at their ends, without running.
+        """
+        first = next(iter(self._model.get_submodule(chain.blocks).children()))
+        inputs, hidden = [], []
+        with self.weights.outside(), self._replaying(dense) as replays:
+            for number, batch in enumerate(self.batches):
+                for replay in replays:
+                    replay.batch = number
+                found = _capture(self._model, first, batch)
+                hidden.append(found[0])
+                inputs.append(found[1])
+        return _Stream(dense, inputs, States(self.scratch, hidden), self.weights.device)
+
+    @contextmanager
+    def _replaying(self, dense: bool) -> Iterator[list[_Replay]]:
+        """Within the block, the first block of every chain that has ended gives its last states,
+        and the others hand them on."""
+        replays, before = [], {}
+        for path, ended in self._ended.items():
+            blocks = self._model.get_submodule(path)
+            assert isinstance(blocks, nn.ModuleList)
+            before[path] = list(blocks)
+            for position in range(len(blocks)):
+                blocks[position] = _Replay(ended[dense] if position == 0 else None)
+            replays += [block for block in blocks if isinstance(block, _Replay)]
+        try:
+            yield replays
+        finally:
+            for path, blocks_before in before.items():
+                blocks = self._model.get_submodule(path)
+                assert isinstance(blocks, nn.ModuleList)
+                for position, block in enumerate(blocks_before):
+                    blocks[position] = block
+
+
+@dataclass
+class _BlockInputs:
+    """What a block is called with beside the hidden states; it stays the same."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def run(self, block: nn.Module, hidden: Tensor) -> Any:
+        """The block's output."""
+        return block(hidden, *self.args, **self.kwargs)
+
+
+@dataclass
+class _Stream:
+    """One of two models that run side by side: the dense one, or the one that is quantized."""
+
+    dense: bool
+    inputs: list[_BlockInputs]
+    states: States
+    device: torch.device | str
+
+    def hidden(self, number: int) -> Tensor:
+        """What the next block gets for a batch."""
+        return self.states[number].to(self.device)
+
+
+Seen = list[tuple[Tensor | None, Tensor | None]]
+"""For each group: what its linears get, and what the dense model's get."""
+
+
+@dataclass
+class _Block:
+    """A block of a chain, to be run by itself."""
+
+    block: nn.Module
+    streams: Sequence[_Stream]
+    dense: Mapping[str, Tensor]
+    walk: Walk
+
+    def observe(self, groups: Sequence[Sequence[nn.Module]], *, idles: bool) -> Iterator[Seen]:
+        """What linears get, batch after batch."""
+        firsts = [group[0] for group in groups]
+        see = _all_inputs_of if idles else _inputs_of
+        own, *others = self.streams
+        for number in range(len(own.states)):
+            found = see(firsts, self.block, own.inputs[number], own.hidden(number))
+            dense: list[Tensor | None] = [None] * len(firsts)
+            for other in () if idles else others:
+                with self.walk._as_it_was(self.dense):
+                    dense = see(firsts, self.block, other.inputs[number], other.hidden(number))
+            yield list(zip(found, dense, strict=True))
+
+
+@dataclass
+class _WholeModel:
+    """A model that is run as a whole."""
+
+    model: Model
+    batches: Sequence[Inputs]
+
+    def observe(self, groups: Sequence[Sequence[nn.Module]], *, idles: bool) -> Iterator[Seen]:
+        """What linears get, batch after batch, as rows: all that a group gets in a forward pass,
+        which runs it once for each layer that it serves."""
+        linears = [linear for group in groups for linear in group]
+        for batch in self.batches:
+            found: dict[nn.Module, list[Tensor]] = {linear: [] for linear in linears}
+            handles = [
+                linear.register_forward_pre_hook(partial(_keep, found)) for linear in linears
+            ]
+            try:
+                self.model(**batch)
+            finally:
+                for handle in handles:
+                    handle.remove()
+            yield [(_shared([found[linear] for linear in group]), None) for group in groups]
+
+
+def _keep(found: dict[nn.Module, list[Tensor]], linear: nn.Module, args: tuple[Any, ...]) -> None:
+    found[linear].append(args[0])
+
+
+def _shared(given: list[list[Tensor]]) -> Tensor | None:
+    """The inputs that all linears of a group got, as rows; not what some read besides."""
+    first, *others = given
+    every = [x for x in first if all(any(x is y for y in other) for other in others)]
+    return torch.cat([x.reshape(-1, x.shape[-1]) for x in every]) if every else None
+
+
+class _Replay(nn.Module):
+    """Stands for a block of a chain that has ended.
+
+    Args:
+        states: what the chain gave at its end; None to give what comes.
+    """
+
+    def __init__(self, states: States | None) -> None:
+        super().__init__()
+        self.states, self.batch = states, 0
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """x (Tensor): [b, s, d] -> [b, s, d]"""
+        return x if self.states is None else self.states[self.batch].to(x.device)
+
+
+def _parts(
+    stage: Stage, model: nn.Module, prefix: str, wanted: Mapping[str, LinearPlan]
+) -> Iterator[list[list[str]]]:
+    """The full names of a stage's groups, as many groups at a time as `_AT_ONCE` lets through."""
+    part: list[list[str]] = []
+    numbers = 0
+    for group in stage.groups:
+        names = [f"{prefix}.{name}" for name in group if f"{prefix}.{name}" in wanted]
+        if not names:
+            continue
+        square = model.get_submodule(names[0]).get_parameter("weight").shape[1] ** 2
+        if part and numbers + square > _AT_ONCE:
+            yield part
+            part, numbers = [], 0
+        part.append(names)
+        numbers += square
+    if part:
+        yield part
+
+
+class _Stop(Exception):  # noqa: N818 - ends a forward pass early, not an error
+    pass
+
+
+@contextmanager
+def _stopping_at(
+    module: nn.Module, take: Callable[[tuple[Any, ...], dict[str, Any]], None]
+) -> Iterator[None]:
+    """Call `take` with the arguments of `module`'s next call, and end the forward pass there."""
+
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        take(args, kwargs)
+        raise _Stop
+
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
+    try:
+        yield
+    except _Stop:
+        return
+    finally:
+        handle.remove()
+    raise WorkError("the forward pass never reached a module that it was to stop at")
+
+
+@contextmanager
+def _as_it_is() -> Iterator[None]:
+    yield
+
+
+def _capture(model: nn.Module, block: nn.Module, batch: Inputs) -> tuple[Tensor, _BlockInputs]:
+    """What the first block of a chain gets for one batch."""
+    found: list[tuple[Tensor, _BlockInputs]] = []
+
+    def take(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if args:
+            found.append((args[0], _BlockInputs(args[1:], kwargs)))
+        else:
+            name, hidden = next(iter(kwargs.items()))
+            others = {key: value for key, value in kwargs.items() if key != name}
+            found.append((hidden, _BlockInputs((), others)))
+
+    with _stopping_at(block, take):
+        model(**batch)
+    return found[0]
+
+
+def _inputs_of(
+    linears: Sequence[nn.Module], block: nn.Module, inputs: _BlockInputs, hidden: Tensor
+) -> list[Tensor | None]:
+    """What the one linear of a stage gets; the block runs up to it."""
+    found: list[Tensor | None] = []
+    with _stopping_at(linears[0], lambda args, _: found.append(args[0])):
+        inputs.run(block, hidden)
+    return found
+
+
+def _all_inputs_of(
+    linears: Sequence[nn.Module], block: nn.Module, inputs: _BlockInputs, hidden: Tensor
+) -> list[Tensor | None]:
+    """What each linear gets in one run of the block; None for one that did not run."""
+    found: dict[nn.Module, Tensor] = {}
+
+    def keep(linear: nn.Module, args: tuple[Any, ...]) -> None:
+        found[linear] = args[0]
+
+    handles = [linear.register_forward_pre_hook(keep) for linear in linears]
+    try:
+        inputs.run(block, hidden)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [found.get(linear) for linear in linears]
+
+
+def _first(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output[0]

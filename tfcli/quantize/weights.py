@@ -1,0 +1,91 @@
+"""A model whose weights are read from the checkpoint when they are needed, and freed after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from tfcli.models.loading import load_part
+from tfcli.models.model import Model
+from tfcli.quantize.plan import Plan
+
+
+class StreamedWeights:
+    """Fills parts of a model on the meta device, in fp32.
+
+    Args:
+        model: on the meta device.
+        source: the checkpoint.
+        plan: where it keeps what.
+        device: where parts go.
+    """
+
+    def __init__(
+        self, model: Model, source: Mapping[str, Tensor], plan: Plan, device: torch.device | str
+    ) -> None:
+        self.model, self.source, self.plan, self.device = model, source, plan, device
+
+    def fill(self, path: str) -> nn.Module:
+        """Give a module and all in it their weights; what has some keeps them. An empty path is
+        the model's."""
+        module = self.model.get_submodule(path)
+        start = f"{path}." if path else ""
+        names = [f"{start}{name}" for name, tensor in _tensors(module) if tensor.is_meta]
+        self._load(names)
+        return module
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Within the block, the backbone has the weights that are in none of its blocks.
+
+        So a forward pass runs up to the first block. Tables stay in the type that they are stored
+        in, give their rows in fp32, and are freed after it: they are what is large here. The others
+        are kept, as blocks may look at them.
+        """
+        base, chains = f"{self.model.base()}.", [f"{walk.blocks}." for walk in self.model.walks]
+        tables = {
+            f"{path}.weight": module
+            for path, module in self.model.named_modules()
+            if isinstance(module, nn.Embedding)
+        }
+        names = [
+            name
+            for name, tensor in _tensors(self.model)
+            if name.startswith(base) and tensor.is_meta and not name.startswith(tuple(chains))
+        ]
+        self._load([name for name in names if name not in tables])
+        self._load([name for name in names if name in tables], dtype=None)
+        handles = [
+            tables[name].register_forward_hook(lambda _, args, rows: rows.float())
+            for name in names
+            if name in tables
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            for name in names:
+                if name in tables:
+                    free(tables[name])
+
+    def _load(self, names: list[str], dtype: torch.dtype | None = torch.float32) -> None:
+        places = {}
+        for name in names:
+            origin = self.plan.tied.get(name, name)
+            if origin in self.plan.places:
+                places[name] = self.plan.places[origin]
+        load_part(self.model, self.source, names, places, dtype, self.device)
+
+
+def free(module: nn.Module) -> None:
+    """Give the memory of a module's weights back."""
+    module.to("meta")
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters(remove_duplicate=False)
+    yield from module.named_buffers(remove_duplicate=False)
