@@ -231,11 +231,7 @@ def test_a_skip_in_every_block_is_told_to_transformers_too(dense, tmp_path, caps
 def test_a_linear_that_does_not_divide_is_an_error_before_the_work(dense, tmp_path):
     with pytest.raises(UsageError, match=r"down_proj has 96 inputs.*group_size 64"):
         quantize(dense, tmp_path / "q", group_size=64)
-    written = sorted(path.name for path in (tmp_path / "q").glob("*.safetensors"))
-    late = options == "rtn" and "layers.1" in name
-    # What is calibrated is looked at as a whole first; without data the blocks before are done.
-    assert written == ([f"model-0000{n}-of-00003.safetensors" for n in (1, 2)] if late else [])
-    assert not (tmp_path / "q" / "config.json").exists()
+    assert not any((tmp_path / "q").iterdir())
     quantize(dense, tmp_path / "skipped", group_size=64, exclude=["down_proj"])
 
 

@@ -20,7 +20,7 @@ class QuantizeSpec(Spec):
 
     verb: ClassVar[str] = "quantize"
     resumable: ClassVar[bool] = True
-    scratch: ClassVar[tuple[str, ...]] = (".walk",)
+    scratch: ClassVar[tuple[str, ...]] = (".walk", ".*.tmp")
     positional: ClassVar[tuple[str, ...]] = ("model", "output")
 
     model: ModelRef = Field(
