@@ -45,7 +45,17 @@ def quantized(folder: Path, settings: dict[str, Any] = LLAMA, **options: Any) ->
     options = {"bits": 4, "group_size": 32, "method": "rtn", **options}
     spec = QuantizeSpec(model=str(dense), output=str(folder), **options)
     run_quantize(spec, Job(folder=folder))
+    join_files(folder)
     return folder
+
+
+def join_files(folder: Path) -> None:
+    """All weights in one file, as other quantizers write them for small models."""
+    source = open_tensors(folder)
+    pending = [PendingTensor.of(name, source[name].clone()) for name in source]
+    for path in [*folder.glob("model-*.safetensors"), folder / "model.safetensors.index.json"]:
+        path.unlink()
+    write_safetensors(folder / "model.safetensors", pending)
 
 
 def change(folder: Path, **tensors: torch.Tensor | None) -> None:

@@ -158,7 +158,7 @@ def test_groups_in_an_order_that_is_lost_are_refused(tmp_path):
     config = json.loads((source / "config.json").read_text())
     config["quantization_config"]["desc_act"] = True
     (source / "config.json").write_text(json.dumps(config))
-    with pytest.raises(WorkError, match="has no g_idx"):
+    with pytest.raises(WorkError, match="there is no g_idx"):
         unpacked(open_checkpoint(source), lambda name: True)
 
 
