@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from tests.models.tiny import settings, whole
 from tfcli.checkpoints.folder import load_model, open_model, save_model
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
@@ -17,9 +18,12 @@ from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.loading import build, initialize
+from tfcli.models.quantized import packed_linears
 from tfcli.models.registry import read_config
+from tfcli.quantize.plan import linears_of
 from tfcli.quantize.run import run
 from tfcli.quantize.spec import QuantizeSpec
+from tfcli.quantize.text import inputs_of
 from tfcli.recipe.job import Job
 
 LLAMA = {
@@ -135,6 +139,33 @@ def test_a_quantized_folder_loads_and_equals_its_dequantized_weights(
     ids = torch.arange(24)[None]
     with torch.no_grad():
         torch.testing.assert_close(packed(input_ids=ids).logits, plain(input_ids=ids).logits)
+
+
+KINDS = {
+    "t5": {"d_kv": 8, "d_ff": 64},
+    "bart": {"encoder_ffn_dim": 64, "decoder_ffn_dim": 64},
+    "bert": {"intermediate_size": 64},
+    "albert": {"intermediate_size": 64},
+    "deberta-v2": {"intermediate_size": 64},
+}
+
+
+@pytest.mark.parametrize("model_type", KINDS)
+def test_encoders_and_both_stacks_are_calibrated(tmp_path, text, model_type):
+    """Whatever runs between blocks and how often: what is quantized from a text errs less on it."""
+    sizes = {"vocab_size": 64, "max_position_embeddings": 64}
+    config = whole(model_type, settings(model_type) | sizes | KINDS[model_type])
+    dense = write_checkpoint(tmp_path / "model", {"model_type": model_type, **config})
+    plain = load_model(dense, task=None)
+    seen = inputs_of(plain, torch.arange(4, 36)[None])
+    errors = {}
+    for method, given in (("rtn", {}), ("gptq", gptq_options(text))):
+        result = quantize(dense, tmp_path / method, bits=3, **given)
+        packed = load_model(tmp_path / method, task=None)
+        assert len(packed_linears(packed)) == result.quantized == len(linears_of(plain))
+        with torch.no_grad():
+            errors[method] = (packed(**seen).logits - plain(**seen).logits).norm().item()
+    assert errors["gptq"] < errors["rtn"]
 
 
 @pytest.mark.parametrize("model_type", MIXTURES)
