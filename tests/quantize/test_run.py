@@ -439,3 +439,21 @@ def test_a_quantized_checkpoint_is_refused(dense, tmp_path):
 def test_windows_longer_than_the_model_are_refused(dense, text, tmp_path):
     with pytest.raises(UsageError, match=r"64 is more than the model's 32"):
         quantize(dense, tmp_path / "q", **gptq_options(text) | {"sequence_length": 64})
+
+
+def test_linears_can_have_bits_and_groups_of_their_own(dense, tmp_path):
+    overrides = [r"layers\.0\.mlp\.down_proj=8bit", r"down_proj=3bit:16"]
+    result = quantize(dense, tmp_path / "q", overrides=overrides)
+    widths = {o.name: (o.bits, o.group_size) for o in result.tensors if o.outcome == "quantized"}
+    assert widths.pop("model.layers.0.mlp.down_proj.weight") == (8, 32)
+    assert widths.pop("model.layers.1.mlp.down_proj.weight") == (3, 16)
+    assert set(widths.values()) == {(4, 32)}
+    packed = packed_linears(load_model(tmp_path / "q"))
+    assert packed["model.layers.0.mlp.down_proj"].packing.bits == 8
+    assert packed["model.layers.1.mlp.down_proj"].packing.format.group_size == 16
+    with pytest.raises(UsageError, match="'lm_head' matches no linear"):
+        quantize(dense, tmp_path / "r", overrides=["lm_head=8bit"])
+    with pytest.raises(ValidationError, match="'down_proj=5bit' is not like"):
+        QuantizeSpec(model="m", output="o", overrides=["down_proj=5bit"])
+    with pytest.raises(ValidationError, match="overrides"):
+        QuantizeSpec(model="m", output="o", overrides=["(=4bit"])

@@ -17,6 +17,7 @@ from tfcli.models.matching import LoadAccount, match_names
 from tfcli.models.model import Model
 from tfcli.models.rules import Place
 from tfcli.models.saving import stored_place
+from tfcli.quantize.spec import QuantizeSpec
 
 DEFAULT_GROUP_SIZES = (128, 64, 32)
 """Tried in this order. 32 divides whatever can be packed."""
@@ -188,10 +189,18 @@ class Choice:
     Args:
         include: regular expressions on full names; empty for all of them.
         exclude: regular expressions on full names that are not.
+        overrides: regular expressions on full names that are quantized otherwise.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, spec: QuantizeSpec) -> Choice:
+        """What was asked for."""
+        patterns = tuple(pattern.pattern for pattern, _, _ in spec.widths())
+        return cls(tuple(spec.include), tuple(spec.exclude), patterns)
 
     def reasons(self, names: list[str]) -> dict[str, str]:
         """Full name of each linear that stays as it is -> why.
@@ -206,8 +215,8 @@ class Choice:
                 found[name] = f"named by exclude: {named}"
             elif self.include and not any(re.search(p, name) for p in self.include):
                 found[name] = "not named by include"
-        for key, patterns in (("exclude", self.exclude), ("include", self.include)):
-            for pattern in patterns:
+        for key in ("exclude", "include", "overrides"):
+            for pattern in getattr(self, key):
                 if not any(re.search(pattern, name) for name in names):
                     raise UsageError(
                         f"{key}: {pattern!r} matches no linear of a block",

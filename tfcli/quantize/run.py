@@ -59,7 +59,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
         )
     require_fit(checkpoint.config, {t.name: t.shape for t in checkpoint}, checkpoint.path)
     model = build(config, at_most=checkpoint.most_values)
-    choice = Choice(tuple(spec.include), tuple(spec.exclude))
+    choice = Choice.of(spec)
     group_size = spec.group_size or _default_group_size(job, model, choice)
     method = get_method(spec.method)(spec, group_size)
     layout = _layout(spec, method)

@@ -12,6 +12,8 @@ from tfcli.recipe.spec import ModelRef, OutputPath, Result, Role, Spec
 
 CALIBRATED = Only(method=("gptq",))
 """For keys that only a method with calibration looks at."""
+OF_GROUPS = ("rtn", "gptq")
+"""The methods whose values are levels of any bits, in groups."""
 CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 
 
@@ -56,6 +58,11 @@ class QuantizeSpec(Spec):
         description="Regular expressions: linear layers whose full name has a match stay as they "
         "are.",
     )
+    overrides: Annotated[list[str], Only(method=OF_GROUPS)] = Field(
+        default_factory=list,
+        description="Linear layers with other bits or groups: `regex=8bit`, `regex=4bit:32`, on "
+        "full names; the first that matches decides.",
+    )
     data: Annotated[CalibrationPath | None, CALIBRATED] = Field(
         None,
         description="Calibration text, best like the text that the model will see. Left out, "
@@ -94,7 +101,30 @@ class QuantizeSpec(Spec):
                 except (re.error, RecursionError, OverflowError) as error:
                     message = f"{key}: {pattern!r} is no regular expression: {error}"
                     raise ValueError(message) from None
+        self.widths()
         return self
+
+    def widths(self) -> list[tuple[re.Pattern[str], int, int | None]]:
+        """What `overrides` says: a pattern on full names, bits, and a group size where it has one.
+
+        Raises:
+            ValueError: one that says nothing of that.
+        """
+        found = []
+        for text in self.overrides:
+            pattern, _, width = text.rpartition("=")
+            match = re.fullmatch(r"([2348])bit(?::(-1|16|32|64|128|256|512|1024))?", width)
+            if not pattern or match is None:
+                raise ValueError(
+                    f"overrides: {text!r} is not like layers\\.0\\.=8bit or down_proj=4bit:32, "
+                    "with 2, 3, 4 or 8 bits"
+                )
+            try:
+                compiled = re.compile(pattern)
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ValueError(f"overrides: {pattern!r}: {error}") from None
+            found.append((compiled, int(match[1]), int(match[2]) if match[2] else None))
+        return found
 
 
 class TensorOutcome(BaseModel):

@@ -27,8 +27,7 @@ class GPTQ(Method):
 
     def format(self, name: str) -> GridOptions:
         """What it makes of every linear."""
-        spec = self.spec
-        return GridOptions(spec.bits, self.group_size, spec.symmetric, spec.clip_search)
+        return GridOptions(*self.width(name), self.spec.symmetric, self.spec.clip_search)
 
     def check(self, linear: LinearPlan, weight: Tensor) -> None:
         """Refuse weights that need scales beyond those of the file."""

@@ -52,6 +52,14 @@ class Method(ABC):
 
     def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
         self.spec, self.group_size = spec, group_size
+        self._overrides = spec.widths()
+
+    def width(self, name: str) -> tuple[int, int]:
+        """Bits and group size of the linear with this full name, as they were asked for."""
+        for pattern, bits, group_size in self._overrides:
+            if pattern.search(name):
+                return bits, group_size or self.group_size
+        return self.spec.bits, self.group_size
 
     @abstractmethod
     def format(self, name: str) -> Format:

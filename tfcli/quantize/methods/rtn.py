@@ -19,8 +19,7 @@ class RTN(Method):
 
     def format(self, name: str) -> GridOptions:
         """What it makes of every linear."""
-        spec = self.spec
-        return GridOptions(spec.bits, self.group_size, spec.symmetric, spec.clip_search)
+        return GridOptions(*self.width(name), self.spec.symmetric, self.spec.clip_search)
 
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear."""
