@@ -22,7 +22,7 @@ from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.model import Model
 from tfcli.models.registry import FAMILIES
 from tfcli.models.saving import export_tensors, stored_place
-from tfcli.quantize.plan import linears_of
+from tfcli.models.walks import linears_of
 
 MASK = "[MASK]"
 WORDS = 328  # of the tokenizer, and some

@@ -7,8 +7,8 @@ import torch
 
 from tests.models.tiny import TEXT, tiny_model
 from tests.quantize.watching import Watching, walk
-from tfcli.errors import WorkError
-from tfcli.quantize.plan import linears_of
+from tfcli.errors import ModelError
+from tfcli.models.walks import linears_of
 from tfcli.quantize.text import inputs_of
 
 IDS = torch.randint(4, 61, (2, 17), generator=torch.Generator().manual_seed(0))
@@ -33,7 +33,7 @@ def seen_in_one_pass(model, names):
 def walks(model_type):
     try:
         return bool(linears_of(tiny_model(model_type)))
-    except WorkError:
+    except ModelError:
         return False
 
 

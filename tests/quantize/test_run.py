@@ -20,7 +20,7 @@ from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.loading import build, initialize
 from tfcli.models.quantized import packed_linears
 from tfcli.models.registry import read_config
-from tfcli.quantize.plan import linears_of
+from tfcli.models.walks import linears_of
 from tfcli.quantize.run import run
 from tfcli.quantize.spec import QuantizeSpec
 from tfcli.quantize.text import inputs_of

@@ -16,6 +16,7 @@ from tfcli.convert.overflow import warn_of_overflow
 from tfcli.convert.spec import ConvertResult, ConvertSpec
 from tfcli.convert.targets import convert, needs_dense
 from tfcli.hub import resolve
+from tfcli.models.layouts.registry import get_layout
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.files import find_companions
 
@@ -39,6 +40,10 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
             job.console.note(note)
         if needs_dense(spec):
             view = unpacked(view, asked.exact) if method_of(view) else widened(view)
+        if spec.to_layout is not None:
+            from tfcli.checkpoints.packed.relayout import relaid
+
+            view = relaid(view, get_layout(spec.to_layout))
         if not spec.tokenizer:
             view = dataclasses.replace(view, companions=None, carry=None)
         if view.companions is not None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.families import FamilyFile
+from tfcli.quantize.spec import LayoutName
 from tfcli.recipe.marks import Also, Only
 from tfcli.recipe.shared_keys import FLOATS, LARGEST_FILE, ShardSize
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
@@ -61,6 +62,11 @@ class ConvertSpec(Spec):
         description="Cast floating-point weights to this type; packed ones (GPTQ, FP8, MXFP4) are "
         "dequantized. Without it every tensor keeps its type. The q types are GGUF's.",
     )
+    to_layout: Annotated[LayoutName | None, Only(to=("hf", "pt"))] = Field(
+        None,
+        description="Store quantized weights in this layout: the same values for other readers. "
+        "Refused where it cannot hold them exactly.",
+    )
     tensor_type: Annotated[list[str], Only(to=("gguf",))] = Field(
         [],
         description="PATTERN=TYPE: a regular expression on GGUF's tensor names, and the type of "
@@ -95,6 +101,8 @@ class ConvertSpec(Spec):
     def _has_output(self) -> Self:
         if self.output is None and not self.dry_run:
             raise ValueError("output is missing: name the folder to write, or ask for a dry_run")
+        if self.to_layout is not None and self.dtype is not None:
+            raise ValueError("to_layout keeps weights quantized, and dtype dequantizes them")
         if self.to == "gguf" and (self.output or "").endswith(".gguf"):
             name = (self.output or "").removesuffix(".gguf")
             raise ValueError(

@@ -17,6 +17,7 @@ from tfcli.models.matching import LoadAccount, match_names
 from tfcli.models.model import Model
 from tfcli.models.rules import Place
 from tfcli.models.saving import stored_place
+from tfcli.models.walks import linears_of
 from tfcli.quantize.spec import QuantizeSpec
 
 DEFAULT_GROUP_SIZES = (128, 64, 32)
@@ -242,33 +243,6 @@ def default_group_size(model: Model, choice: Choice) -> tuple[int, str | None]:
             return size, culprit
         culprit = culprit or uneven
     return DEFAULT_GROUP_SIZES[0], None
-
-
-def linears_of(model: Model) -> dict[str, nn.Linear]:
-    """Full name -> module of every linear inside the blocks, in execution order.
-
-    Raises:
-        WorkError: the family declares no calibration walk, or one that leaves linears out.
-    """
-    if not model.walks:
-        raise WorkError(
-            f"{model.config.model_type} declares no calibration walk, so it cannot be quantized"
-        )
-    found: dict[str, nn.Linear] = {}
-    for chain in model.walks:
-        for position, block in enumerate(model.get_submodule(chain.blocks).children()):
-            path = f"{chain.blocks}.{position}"
-            inside = {n: part for n, part in block.named_modules() if isinstance(part, nn.Linear)}
-            named = chain.linears(block)
-            left_out = set(inside) - set(named)
-            if left_out:
-                raise WorkError(
-                    f"the calibration walk of {type(model).__name__} leaves out "
-                    f"{sorted(left_out)[0]}",
-                    where=path,
-                )
-            found |= {f"{path}.{name}": inside[name] for name in named}
-    return found
 
 
 def _unit_of(name: str, units: dict[str, Unit]) -> Unit:

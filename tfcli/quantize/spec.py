@@ -17,6 +17,10 @@ OF_GROUPS = ("rtn", "gptq")
 CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 
 
+LayoutName = Literal["gptq"]
+"""How quantized weights can be stored; see `models/layouts`."""
+
+
 class QuantizeSpec(Spec):
     """Quantize the linear layers of a checkpoint."""
 
@@ -45,7 +49,7 @@ class QuantizeSpec(Spec):
     clip_search: bool = Field(
         False, description="Try smaller ranges for each group and keep the least squared error."
     )
-    layout: Literal["gptq"] | None = Field(
+    layout: LayoutName | None = Field(
         None, description="How the result is stored; left out, as is usual for the method."
     )
     include: list[str] = Field(
