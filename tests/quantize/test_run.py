@@ -457,3 +457,27 @@ def test_linears_can_have_bits_and_groups_of_their_own(dense, tmp_path):
         QuantizeSpec(model="m", output="o", overrides=["down_proj=5bit"])
     with pytest.raises(ValidationError, match="overrides"):
         QuantizeSpec(model="m", output="o", overrides=["(=4bit"])
+
+
+def test_experts_that_few_tokens_go_to_are_rounded_and_it_is_said(tmp_path, text, capsys):
+    dense = write_checkpoint(tmp_path / "model", MIXTURES["qwen2_moe"])
+    options = gptq_options(text) | {"bits": 3}
+    every = quantize(dense, tmp_path / "every", expert_tokens=0, **options)
+    most = max(o.tokens for o in every.tensors if o.tokens is not None)
+    (tmp_path / "q").mkdir()
+    spec = QuantizeSpec(
+        model=str(dense), output=str(tmp_path / "q"), group_size=32, expert_tokens=most, **options
+    )
+    result = run(spec, Job(Console(), tmp_path / "q"))
+    rounded = quantize(dense, tmp_path / "rtn", bits=3)
+    held, plain = (open_tensors(tmp_path / name) for name in ("q", "rtn"))
+    experts = {o.name: o for o in result.tensors if o.tokens is not None}
+    assert len(experts) == 4 * 3
+    assert sum(o.tokens for name, o in experts.items() if "gate_proj" in name) == 64 * 32 * 2
+    few = {name for name, o in experts.items() if o.tokens < most}
+    assert few and few < set(experts) and rounded.quantized == result.quantized
+    assert {o.name for o in result.tensors if o.fallback} == few
+    for name in experts:
+        part = name.replace(".weight", ".qweight")
+        assert torch.equal(held[part], plain[part]) is (name in few)
+    assert f"{len(few)} linears of experts got fewer than {most}" in capsys.readouterr().err

@@ -51,6 +51,7 @@ class Watching(Method):
         self.seen: dict[str, list[Tensor]] = {}
         self.all_seen: dict[str, Tensor] = {}
         self.order: list[str] = []
+        self.forgotten: list[str] = []
 
     def format(self, name: str) -> AffineFormat:
         return AffineFormat(8, -1)
@@ -58,6 +59,9 @@ class Watching(Method):
     def observe(self, linears, inputs, dense) -> None:
         self.seen.setdefault(linears[0].name, []).append(inputs)
         self.all_seen.update({linear.name: inputs.clone() for linear in linears})
+
+    def forget(self, linear) -> None:
+        self.forgotten.append(linear.name)
 
     def quantize(self, linear, weight) -> Quantized:
         self.order.append(linear.name)

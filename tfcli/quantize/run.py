@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -40,6 +40,9 @@ from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec, Tenso
 from tfcli.quantize.write import BlockFiles, LayerResult
 from tfcli.recipe.job import Job
 from tfcli.units import format_bytes
+
+if TYPE_CHECKING:
+    from tfcli.quantize.walk import Done
 
 
 def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
@@ -99,6 +102,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     ]
     _warn_of_damping(spec, job, outcomes)
     _warn_of_coarse_scales(job, outcomes)
+    _warn_of_idle_experts(spec, job, outcomes)
     if not plan.skips_alike:
         job.console.warn(
             "some blocks leave out linears that others do not: transformers cannot say so in a "
@@ -183,10 +187,16 @@ def _block_by_block(
     device = str(pick_device(spec.device))
     weights = StreamedWeights(model.eval(), source, plan, device)
     batches = [inputs_of(model, ids.to(device)) for ids in windows.split(spec.batch_size)]
-    walk = Walk(weights, batches, method, files.scratch, files.finished)
+    walk = Walk(weights, batches, method, files.scratch, files.finished, spec.expert_tokens)
     yield plan.units[0], iter(())
     for unit, done in walk.run(plan.units[1:]):
-        yield unit, (LayerResult.of(d.linear, d.weight, d.quantized) for d in done)
+        yield unit, (_result_of(each) for each in done)
+
+
+def _result_of(done: Done) -> LayerResult:
+    return LayerResult.of(
+        done.linear, done.weight, done.quantized, tokens=done.tokens, enough=done.enough
+    )
 
 
 def _counted(layers: Iterator[LayerResult], bar: Bar) -> Iterator[LayerResult]:
@@ -223,6 +233,15 @@ def _warn_of_coarse_scales(job: Job, outcomes: list[TensorOutcome]) -> None:
             f"{sum(outcome.coarse_scales or 0 for outcome in coarse):,} groups in {len(coarse)} "
             f"tensors have weights too small for the scales that fp16 holds, and lose most of what "
             f"they say: {most.coarse_scales:,} of them in {most.name}"
+        )
+
+
+def _warn_of_idle_experts(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]) -> None:
+    idle = [outcome for outcome in outcomes if outcome.fallback is not None]
+    if idle:
+        job.console.warn(
+            f"{len(idle)} linears of experts got fewer than {spec.expert_tokens} calibration "
+            f"tokens and are rounded to nearest, such as {idle[0].name}: give more text or samples"
         )
 
 

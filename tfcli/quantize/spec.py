@@ -93,6 +93,12 @@ class QuantizeSpec(Spec):
     act_order: Annotated[bool, CALIBRATED] = Field(
         True, description="Quantize the inputs with the largest activations first."
     )
+    expert_tokens: Annotated[int, CALIBRATED] = Field(
+        32,
+        ge=0,
+        description="An expert of a mixture that fewer calibration tokens go to is rounded to "
+        "nearest.",
+    )
     device: Annotated[Device, CALIBRATED] = "auto"
     family_file: FamilyFile = None
 
@@ -160,6 +166,13 @@ class TensorOutcome(BaseModel):
         None,
         description="Inputs that were zero in all of the calibration data; null without "
         "calibration.",
+    )
+    tokens: int | None = Field(
+        None,
+        description="Calibration tokens that went to an expert; null of linears that get all.",
+    )
+    fallback: str | None = Field(
+        None, description="What was done instead of the method, and why; null where nothing was."
     )
     coarse_scales: int | None = Field(
         None,

@@ -43,11 +43,15 @@ class Done:
         linear: which.
         weight (Tensor): fp32 [m, n], as it was.
         quantized: what became of it.
+        tokens: how many calibration tokens it got; None of one that gets all of them.
+        enough: whether these were enough to go by.
     """
 
     linear: LinearPlan
     weight: Tensor
     quantized: Quantized
+    tokens: int | None
+    enough: bool
 
 
 Finished = Callable[[Unit], Mapping[str, Values] | None]
@@ -64,6 +68,7 @@ class Walk:
         method: calibrated.
         scratch: folder for hidden states.
         finished: what is done already.
+        least_tokens: of an expert that fewer calibration tokens go to, what was seen is forgotten.
     """
 
     weights: StreamedWeights
@@ -71,6 +76,7 @@ class Walk:
     method: Method
     scratch: Path
     finished: Finished
+    least_tokens: int = 0
     _ended: dict[str, dict[bool, States]] = field(default_factory=dict)
 
     @torch.no_grad()
@@ -140,15 +146,22 @@ class Walk:
         for stage in chain.stages(self._model.get_submodule(unit.path)):
             for groups in _parts(stage, self._model, unit.path, wanted):
                 linears = [[self._model.get_submodule(name) for name in names] for names in groups]
+                tokens = dict.fromkeys(wanted, 0)
                 for seen in runs.observe(linears, idles=stage.idles):
                     for names, (inputs, dense) in zip(groups, seen, strict=True):
                         if inputs is not None:
                             self.method.observe([wanted[name] for name in names], inputs, dense)
+                            rows = inputs.numel() // inputs.shape[-1]
+                            tokens |= {name: tokens[name] + rows for name in names}
                 for linear in (wanted[name] for names in groups for name in names):
+                    count = tokens[linear.name] if stage.idles else None
+                    enough = count is None or count >= self.least_tokens
+                    if not enough:
+                        self.method.forget(linear)
                     weight = self._weight(linear).data
                     quantized = self.method.quantize(linear, weight)
                     self._set(linear.name, quantized.values)
-                    yield Done(linear, weight, quantized)
+                    yield Done(linear, weight, quantized, count, enough)
 
     @property
     def _drifts(self) -> bool:

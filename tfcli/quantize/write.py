@@ -55,8 +55,24 @@ class LayerResult:
     outcome: TensorOutcome
 
     @classmethod
-    def of(cls, linear: LinearPlan, weight: Tensor, quantized: Quantized) -> LayerResult:
-        """What a method made of a weight, with what there is to report."""
+    def of(
+        cls,
+        linear: LinearPlan,
+        weight: Tensor,
+        quantized: Quantized,
+        *,
+        tokens: int | None = None,
+        enough: bool = True,
+    ) -> LayerResult:
+        """What a method made of a weight, with what there is to report.
+
+        Args:
+            linear: which.
+            weight (Tensor): [m, n], as it was.
+            quantized: what became of it.
+            tokens: calibration tokens that went to an expert.
+            enough: whether they were enough to go by.
+        """
         form = linear.packing.format
         outcome = TensorOutcome(
             name=linear.stored_name,
@@ -68,6 +84,8 @@ class LayerResult:
             damping=quantized.damping,
             dead_inputs=quantized.dead_inputs,
             coarse_scales=quantized.coarse_scales,
+            tokens=tokens,
+            fallback=None if enough else f"rounded to nearest: {tokens} calibration tokens",
             bytes=linear.packing.nbytes(linear.in_features, linear.out_features),
         )
         return cls(linear, quantized.values, outcome)

@@ -41,6 +41,10 @@ class GPTQ(Method):
             self._hessians.update({linear.name: hessian for linear in linears})
         self._hessians[linears[0].name].add(inputs)
 
+    def forget(self, linear: LinearPlan) -> None:
+        """Without its Hessian a weight is rounded to nearest."""
+        self._hessians.pop(linear.name, None)
+
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear.
 

@@ -86,6 +86,10 @@ class Method(ABC):
         """
         raise TypeError(f"{type(self).__name__} observes nothing")
 
+    def forget(self, linear: LinearPlan) -> None:
+        """Quantize a linear as if it had not been observed: what was seen is too little."""
+        raise TypeError(f"{type(self).__name__} observes nothing")
+
     @abstractmethod
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight [m, n] of a linear. An expert that no token went to has not been
