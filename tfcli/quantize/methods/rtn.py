@@ -20,7 +20,7 @@ class RTN(Method):
     def format(self, name: str) -> GridOptions:
         """What it makes of every linear."""
         spec = self.spec
-        return GridOptions(spec.bits, self.group_size, spec.symmetric, spec.clip_search)
+        return GridOptions(spec.bits, self.group_size, spec.symmetric, spec.scale_search or "max")
 
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear."""
