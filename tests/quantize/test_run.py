@@ -390,9 +390,12 @@ def test_the_same_seed_gives_the_same_bytes(dense, text, tmp_path):
         ("samples", 4),
         ("sequence_length", 16),
         ("damping", 0.5),
-        ("act_order", False),
+        ("order", "natural"),
+        ("order", "activation"),
+        ("refine", 0),
         ("symmetric", False),
-        ("clip_search", True),
+        ("scale_search", "max"),
+        ("scale_search", "mse"),
         ("group_size", 16),
         ("bits", 8),
     ],
@@ -469,7 +472,7 @@ def test_experts_that_few_tokens_go_to_are_rounded_and_it_is_said(tmp_path, text
         model=str(dense), output=str(tmp_path / "q"), group_size=32, expert_tokens=most, **options
     )
     result = run(spec, Job(Console(), tmp_path / "q"))
-    rounded = quantize(dense, tmp_path / "rtn", bits=3)
+    rounded = quantize(dense, tmp_path / "rtn", bits=3, scale_search="mse")
     held, plain = (open_tensors(tmp_path / name) for name in ("q", "rtn"))
     experts = {o.name: o for o in result.tensors if o.tokens is not None}
     assert len(experts) == 4 * 3

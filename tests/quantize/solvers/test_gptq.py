@@ -1,12 +1,18 @@
-"""GPTQ on single weights: against a naive reference, and on the inputs that break it."""
+"""GPTQ on single weights: against a naive reference, what each step is worth, broken inputs."""
+
+from functools import cache
 
 import pytest
 import torch
 
+from tests.quantize.solvers.layers import layer
 from tfcli.errors import WorkError
-from tfcli.quantize.solvers.gptq import GPTQOptions, Hessian, gptq, inverse_factor, output_error
+from tfcli.quantize.solvers.gptq import GPTQOptions, gptq, output_error
 from tfcli.quantize.solvers.grid import GridOptions, find_grid
+from tfcli.quantize.solvers.hessian import Statistics
 from tfcli.quantize.solvers.rtn import round_to_nearest
+
+PLAIN = GPTQOptions(order="natural", drift=0.0, refine=0)
 
 
 def case(rows=16, columns=64, samples=512, seed=0):
@@ -15,25 +21,32 @@ def case(rows=16, columns=64, samples=512, seed=0):
     weight = torch.randn(rows, columns, generator=generator)
     mixing = torch.randn(columns, columns, generator=generator) / columns**0.5
     inputs = torch.randn(samples, columns, generator=generator) @ (mixing + 0.3)
-    hessian = Hessian.empty(columns)
-    hessian.add(inputs)
-    return weight, inputs, hessian
+    return weight, inputs
 
 
-def naive_gptq(weight, matrix, grid, damping):
+def seen(*batches):
+    """Statistics of inputs alone."""
+    statistics = Statistics.empty(batches[0].shape[-1])
+    for batch in batches:
+        statistics.add(batch)
+    return statistics
+
+
+def naive_gptq(weight, inputs, grid, damping):
     """The paper's Algorithm 1 without blocks: one column at a time, H inverted anew each time.
 
     After a column is fixed, the optimal update of the columns to come is
     -(error / [H^-1]_00) * [H^-1]_0: with H restricted to the columns not yet fixed (the paper's
-    equation 2), in float64.
+    equation 2), in float64. The scales are those of the original weight.
     """
-    weight, columns = weight.double(), weight.shape[1]
-    matrix = matrix.double() + damping * matrix.diagonal().mean().double() * torch.eye(columns)
+    original, weight, columns = weight, weight.double(), weight.shape[1]
+    matrix = inputs.double().t() @ inputs.double()
+    matrix = matrix + damping * matrix.diagonal().mean() * torch.eye(columns)
     width = grid.width(columns)
     result = torch.empty_like(weight)
     for column in range(columns):
         if column % width == 0:
-            group = find_grid(weight[:, column : column + width].float(), grid)
+            group = find_grid(original[:, column : column + width], grid)
         inverse = torch.linalg.inv(matrix[column:, column:])
         value = weight[:, column : column + 1]
         result[:, column : column + 1] = group.values(group.levels(value.float()))
@@ -42,26 +55,42 @@ def naive_gptq(weight, matrix, grid, damping):
     return result.float()
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("group_size", [32, 64, 96, 192, -1])
-def test_equals_the_naive_algorithm(group_size):
-    weight, _, hessian = case(rows=4, columns=192)
-    grid = GridOptions(bits=4, group_size=group_size)
+def test_equals_the_naive_algorithm(group_size, symmetric):
+    weight, inputs = case(rows=4, columns=192)
+    grid = GridOptions(bits=4, group_size=group_size, symmetric=symmetric)
+    options = GPTQOptions(damping=0.05, order="natural", drift=0.0, refine=0)
 
-    result = gptq(weight, hessian, grid, GPTQOptions(damping=0.05, act_order=False))
-    found = result.weight.dequantize()
+    found = gptq(weight, seen(inputs), grid, options).weight.dequantize()
 
     # A tie broken by rounding noise would move whole levels; with this seed there is none.
-    torch.testing.assert_close(found, naive_gptq(weight, hessian.matrix, grid, 0.05))
+    torch.testing.assert_close(found, naive_gptq(weight, inputs, grid, 0.05))
+
+
+@pytest.mark.parametrize("order", ["activation", "group"])
+def test_an_order_is_that_of_permuted_inputs(order):
+    """One group a row: then the order of the inputs is all that differs."""
+    weight, inputs = case(rows=4, columns=192)
+    inputs = inputs * torch.rand(192, generator=torch.Generator().manual_seed(1))
+    grid = GridOptions(bits=4, group_size=-1)
+    permutation = inputs.square().sum(0).argsort(descending=True)
+    options = GPTQOptions(damping=0.05, order=order, drift=0.0, refine=0)
+
+    found = gptq(weight, seen(inputs), grid, options).weight.dequantize()
+
+    expected = naive_gptq(weight[:, permutation], inputs[:, permutation], grid, 0.05)
+    torch.testing.assert_close(found[:, permutation], expected)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
-@pytest.mark.parametrize("act_order", [False, True])
+@pytest.mark.parametrize("order", ["natural", "activation", "group"])
 @pytest.mark.parametrize("symmetric", [False, True])
-def test_beats_rounding_on_the_outputs(bits, act_order, symmetric):
-    weight, inputs, hessian = case()
+def test_beats_rounding_on_the_outputs(bits, order, symmetric):
+    weight, inputs = case()
     grid = GridOptions(bits=bits, group_size=32, symmetric=symmetric)
 
-    result = gptq(weight, hessian, grid, GPTQOptions(act_order=act_order))
+    result = gptq(weight, seen(inputs), grid, GPTQOptions(order=order))
     rounded = round_to_nearest(weight, grid).dequantize()
 
     def error(quantized):
@@ -72,92 +101,116 @@ def test_beats_rounding_on_the_outputs(bits, act_order, symmetric):
     assert result.error == pytest.approx(error(result.weight.dequantize()), rel=1e-2)
 
 
-def test_act_order_rounds_the_most_important_inputs_first():
-    weight, _, hessian = case()
-    scale = torch.linspace(0.05, 2, 64)  # the last inputs matter most
-    hessian.matrix *= scale[:, None] * scale
-    grid = GridOptions(bits=3, group_size=32)
-
-    plain, ordered = (
-        gptq(weight, hessian, grid, GPTQOptions(act_order=order)) for order in (False, True)
-    )
-
-    assert ordered.error < plain.error
-    assert ordered.weight.group_index is None  # groups are runs in either order
+STEPS = {
+    "mse": ("mse", GPTQOptions(drift=0.0, refine=0)),
+    "natural": ("mse", GPTQOptions(drift=0.0, refine=0, order="natural")),
+    "hessian": ("hessian", GPTQOptions(drift=0.0, refine=0)),
+    "refine": ("hessian", GPTQOptions(drift=0.0, refine=2)),
+    "drift": ("hessian", GPTQOptions()),
+}
 
 
-def test_the_hessian_is_the_mean_over_all_batches():
-    _, inputs, _ = case()
-    parts = Hessian.empty(64)
-    for part in inputs.split([100, 400, 12]):
-        parts.add(part.reshape(1, -1, 64))
-    assert parts.count == 512
-    torch.testing.assert_close(parts.matrix, 2 * inputs.t() @ inputs / 512)
+@cache
+def held_out_errors(bits):
+    """The error of each row of `STEPS` on tokens that were not calibrated with."""
+    totals = dict.fromkeys(STEPS, 0.0)
+    for seed in range(2):
+        found = layer(drift=0.03, seed=seed)
+        windows = [one.view(-1, 64, 256) for one in (found.drifted, found.dense)]
+        for step, (search, options) in STEPS.items():
+            drift = options.drift != 0
+            statistics = Statistics.empty(256, drift=drift, hold_out=drift)
+            statistics.add(*windows)
+            grid = GridOptions(bits, 64, scale_search=search)
+            quantized = gptq(found.weight, statistics, grid, options).weight
+            totals[step] += found.held_out_error(quantized.dequantize())
+    return totals
+
+
+@pytest.mark.parametrize(
+    ("bits", "better", "worse", "at_most"),
+    [
+        # Seen: 0.75 and 0.70; 0.66 and 0.65; 0.96 and 0.91; 0.71 and 0.98.
+        (4, "mse", "natural", 0.85),
+        (2, "mse", "natural", 0.8),
+        (4, "hessian", "mse", 0.75),
+        (2, "hessian", "mse", 0.75),
+        (4, "refine", "hessian", 0.98),
+        (2, "refine", "hessian", 0.94),
+        (4, "drift", "refine", 0.8),
+        (2, "drift", "refine", 0.995),
+    ],
+)
+def test_every_step_lowers_the_error_on_tokens_not_seen(bits, better, worse, at_most):
+    errors = held_out_errors(bits)
+    assert errors[better] < at_most * errors[worse]
+
+
+def test_linears_that_share_inputs_are_each_as_if_alone():
+    found = layer(rows=32, columns=128, tokens=512)
+    windows = [one.view(-1, 64, 128) for one in (found.drifted, found.dense)]
+    grid = GridOptions(3, 32, scale_search="hessian")
+
+    def statistics():
+        made = Statistics.empty(128, drift=True, hold_out=True)
+        made.add(*windows)
+        return made
+
+    shared = statistics()
+    for weight in found.weight.split(16):
+        together = gptq(weight, shared, grid, GPTQOptions())
+        alone = gptq(weight, statistics(), grid, GPTQOptions())
+        assert torch.equal(together.weight.levels, alone.weight.levels)
+        assert torch.equal(together.weight.scales, alone.weight.scales)
 
 
 def test_dead_inputs_are_counted_and_rounded_to_nearest():
-    weight, inputs, _ = case()
+    weight, inputs = case()
     inputs[:, [3, 40]] = 0
-    hessian = Hessian.empty(64)
-    hessian.add(inputs)
     grid = GridOptions(bits=4, group_size=-1)
 
-    result = gptq(weight, hessian, grid, GPTQOptions(damping=1e-4))
+    result = gptq(weight, seen(inputs), grid, GPTQOptions(damping=1e-4))
 
     assert result.dead == 2
     quantized = result.weight.dequantize()
     assert torch.isfinite(quantized).all()
     step = result.weight.scales
-    assert ((quantized - weight)[:, [3, 40]].abs() <= 0.5 * step + 1e-3).all()
+    within = weight.abs() < 7 * step  # the scale may have left the largest outside
+    error = (quantized - weight).abs()
+    assert (error <= 0.5 * step + 1e-3)[:, [3, 40]][within[:, [3, 40]]].all()
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
 def test_dead_inputs_change_nothing_for_the_live_ones(size):
     """Damping is measured by the live ones, whatever their size beside a constant."""
-    weight, inputs, _ = case()
-    options, grid = GPTQOptions(damping=0.1), GridOptions(bits=4, group_size=-1)
-    alone, beside = Hessian.empty(64), Hessian.empty(128)
-    alone.add(size * inputs)
-    beside.add(torch.cat([size * inputs, torch.zeros_like(inputs)], dim=1))
-    expected = gptq(weight, alone, grid, options).weight.levels
-    found = gptq(torch.cat([weight, 0 * weight], dim=1), beside, grid, options).weight.levels
+    weight, inputs = case()
+    options, grid = GPTQOptions(damping=0.1), GridOptions(bits=4, group_size=64)
+    beside = torch.cat([size * inputs, torch.zeros_like(inputs)], dim=1)
+    expected = gptq(weight, seen(size * inputs), grid, options).weight.levels
+    found = gptq(torch.cat([weight, 0 * weight], dim=1), seen(beside), grid, options).weight.levels
     assert (found[:, :64] != expected).float().mean() < 0.005  # ties by rounding noise
 
 
 def test_inputs_that_were_all_zero_give_plain_rounding():
-    weight, _, _ = case()
-    hessian = Hessian.empty(64)
-    hessian.add(torch.zeros(8, 64))
+    weight, _ = case()
     grid = GridOptions(bits=4, group_size=32)
 
-    result = gptq(weight, hessian, grid, GPTQOptions())
+    result = gptq(weight, seen(torch.zeros(8, 64)), grid, PLAIN)
 
     assert torch.equal(result.weight.levels, round_to_nearest(weight, grid).levels)
     assert result.error == 0.0
 
 
-def test_a_failed_cholesky_raises_the_damping_and_says_so():
-    matrix = torch.eye(4)
-    matrix[0, 1] = matrix[1, 0] = 1.05  # an eigenvalue of -0.05: damping of 0.01 is not enough
-    factor, damping = inverse_factor(matrix, 0.01)
-    assert damping == pytest.approx(0.1)
-    torch.testing.assert_close(
-        factor.t() @ factor, torch.linalg.inv(matrix + damping * torch.eye(4))
-    )
-
-
-def test_a_hopeless_or_non_finite_hessian_is_an_error_that_names_the_weight():
-    with pytest.raises(WorkError, match="no Cholesky factor"):
-        inverse_factor(torch.eye(2) - 100 * torch.ones(2, 2), 0.01, name="blocks.0.q_proj")
-    weight, _, hessian = case()
-    hessian.matrix[0, 0] = float("inf")
+def test_inputs_that_are_not_finite_are_an_error_that_names_the_weight():
+    weight, inputs = case()
+    inputs[0, 0] = float("inf")
     with pytest.raises(WorkError, match=r"not finite.*blocks\.0"):
-        gptq(weight, hessian, GridOptions(bits=4), GPTQOptions(), name="blocks.0")
+        gptq(weight, seen(inputs), GridOptions(bits=4), GPTQOptions(), name="blocks.0")
 
 
 def test_output_error_is_that_of_the_outputs():
-    weight, inputs, hessian = case()
-    quantized = weight + 0.1
-    outputs, changed = inputs @ weight.t(), inputs @ quantized.t()
-    expected = (outputs - changed).square().sum() / outputs.square().sum()
-    assert output_error(weight, quantized, hessian.matrix) == pytest.approx(expected.item())
+    weight, inputs = case()
+    change = 0.1 * torch.randn(16, 64, generator=torch.Generator().manual_seed(1))
+    expected = (inputs @ change.t()).square().sum() / (inputs @ weight.t()).square().sum()
+    found = output_error(weight, change, inputs.t() @ inputs)
+    assert found == pytest.approx(expected.item(), rel=1e-4)

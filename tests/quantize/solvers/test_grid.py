@@ -1,10 +1,19 @@
-"""Grids: what fp16 can store, what is symmetric, and what the clip search is worth."""
+"""Grids: what fp16 can store, what is symmetric, and what a search is worth."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tfcli.errors import WorkError
-from tfcli.quantize.solvers.grid import SMALLEST_SCALE, GridOptions, count_coarse_scales, find_grid
+from tfcli.quantize.solvers import grid as grid_module
+from tfcli.quantize.solvers.grid import (
+    SMALLEST_SCALE,
+    GridOptions,
+    count_coarse_scales,
+    find_grid,
+    find_grids,
+)
 from tfcli.quantize.solvers.rtn import round_to_nearest, weight_error
 
 
@@ -91,22 +100,52 @@ def test_weights_that_need_a_scale_beyond_fp16_are_refused(symmetric):
     assert count_coarse_scales(weight.clamp(max=2e5), options, name="blocks.0.up") == 0
 
 
-def test_clip_search_lowers_the_squared_error():
+def test_a_search_lowers_the_squared_error():
     weight = random(32, 128)
     plain, searched = (
-        weight_error(weight, round_to_nearest(weight, GridOptions(bits=3, clip_search=search)))
-        for search in (False, True)
+        weight_error(weight, round_to_nearest(weight, GridOptions(bits=3, scale_search=search)))
+        for search in ("max", "mse")
     )
     assert searched < 0.85 * plain
 
 
-def test_importance_guides_the_clip_search():
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_importance_guides_the_search_by_hessian(bits, symmetric):
     weight = random(32, 128)
-    importance = torch.linspace(0.01, 1, 128).square()
-    options = GridOptions(bits=3, clip_search=True)
-    plain, guided = find_grid(weight, options), find_grid(weight, options, importance)
+    importance = torch.ones(128)
+    importance[::16] = 100
+    costs = {}
+    for search in ("max", "mse", "hessian"):
+        grid = find_grid(weight, GridOptions(bits, 128, symmetric, search), importance)
+        costs[search] = ((grid.values(grid.levels(weight)) - weight).square() * importance).sum()
+    assert costs["hessian"] < 0.9 * min(costs["mse"], costs["max"])
+
+
+def test_no_other_span_costs_less_than_the_one_that_the_search_found():
+    weight, importance = random(8, 64), random(1, 64, seed=1)[0].square()
+    options = GridOptions(3, 64, scale_search="hessian")
+    found = find_grid(weight, options, importance)
 
     def cost(grid):
-        return ((grid.values(grid.levels(weight)) - weight).square() * importance).sum()
+        error = grid.values(grid.levels(weight)) - weight
+        return (error.square() * importance).sum(dim=1)
 
-    assert cost(guided) < cost(plain)
+    for factor in torch.linspace(0.35, 1.15, 49):
+        scale = (weight.abs().amax(dim=1, keepdim=True) * 2 / 7 * factor).half().float()
+        assert (cost(found) <= cost(replace(found, scale=scale)) * (1 + 1e-5)).all()
+
+
+@pytest.mark.parametrize("search", ["max", "mse", "hessian"])
+@pytest.mark.parametrize("group_size", [32, 96, -1])
+def test_grids_of_a_weight_are_those_of_its_groups(search, group_size, monkeypatch):
+    monkeypatch.setattr(grid_module, "_PIECE", 200)  # several pieces, the last one smaller
+    weight, importance = random(11, 192), random(1, 192, seed=1)[0].square()
+    options = GridOptions(3, group_size, symmetric=False, scale_search=search)
+    scales, zeros = find_grids(weight, options, importance)
+    width = options.width(192)
+    for group, start in enumerate(range(0, 192, width)):
+        part = slice(start, start + width)
+        found = find_grid(weight[:, part], options, importance[part])
+        assert torch.equal(scales[:, group : group + 1], found.scale)
+        assert torch.equal(zeros[:, group : group + 1], found.zero)

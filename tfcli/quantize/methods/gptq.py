@@ -9,25 +9,33 @@ from torch import Tensor
 
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan
-from tfcli.quantize.solvers.gptq import GPTQOptions, Hessian, gptq
+from tfcli.quantize.solvers.gptq import GPTQOptions, gptq
 from tfcli.quantize.solvers.grid import GridOptions, count_coarse_scales
+from tfcli.quantize.solvers.hessian import Statistics
 from tfcli.quantize.spec import QuantizeSpec
 
 
 class GPTQ(Method):
-    """Collects a Hessian for each group of linears that share inputs, and quantizes from it."""
+    """Collects statistics for each group of linears that share inputs, and quantizes from them."""
 
     calibrated: ClassVar[bool] = True
     layouts: ClassVar[tuple[str, ...]] = ("gptq",)
 
     def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
         super().__init__(spec, group_size)
-        self.options = GPTQOptions(spec.damping, spec.act_order)
-        self._hessians: dict[str, Hessian] = {}
+        self.drifts = spec.drift != 0
+        self.options = GPTQOptions(
+            damping=spec.damping,
+            order=spec.order,
+            drift=None if spec.drift == "auto" else spec.drift,
+            refine=spec.refine,
+        )
+        self._statistics: dict[str, Statistics] = {}
 
     def format(self, name: str) -> GridOptions:
         """What it makes of every linear."""
-        return GridOptions(*self.width(name), self.spec.symmetric, self.spec.clip_search)
+        search = self.spec.scale_search or "hessian"
+        return GridOptions(*self.width(name), self.spec.symmetric, search)
 
     def check(self, linear: LinearPlan, weight: Tensor) -> None:
         """Refuse weights that need scales beyond those of the file."""
@@ -35,26 +43,32 @@ class GPTQ(Method):
         count_coarse_scales(weight, self.format(linear.name), name=linear.stored_name)
 
     def observe(self, linears: Sequence[LinearPlan], inputs: Tensor, dense: Tensor | None) -> None:
-        """Add a batch of inputs to the Hessian that the linears share."""
-        if linears[0].name not in self._hessians:
-            hessian = Hessian.empty(inputs.shape[-1], inputs.device)
-            self._hessians.update({linear.name: hessian for linear in linears})
-        self._hessians[linears[0].name].add(inputs)
+        """Add a batch of inputs to the statistics that the linears share."""
+        if linears[0].name not in self._statistics:
+            drift = self.drifts and dense is not None
+            statistics = Statistics.empty(
+                inputs.shape[-1],
+                drift=drift,
+                hold_out=drift and self.options.drift is None,
+                device=inputs.device,
+            )
+            self._statistics.update({linear.name: statistics for linear in linears})
+        self._statistics[linears[0].name].add(inputs, dense)
 
     def forget(self, linear: LinearPlan) -> None:
-        """Without its Hessian a weight is rounded to nearest."""
-        self._hessians.pop(linear.name, None)
+        """Without its statistics a weight is rounded to nearest."""
+        self._statistics.pop(linear.name, None)
 
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear.
 
-        Where nothing was observed every input counts as never active: the weight is rounded to
-        nearest.
+        Where nothing was observed every input counts as never active: all errors cost alike, and
+        each weight goes to its nearest level.
         """
         grid = self.format(linear.name)
-        unseen = Hessian.empty(weight.shape[1], weight.device)
-        hessian = self._hessians.pop(linear.name, unseen)
-        result = gptq(weight, hessian, grid, self.options, name=linear.stored_name)
+        unseen = Statistics.empty(weight.shape[1], device=weight.device)
+        statistics = self._statistics.pop(linear.name, unseen)
+        result = gptq(weight, statistics, grid, self.options, name=linear.stored_name)
         return Quantized(
             result.weight,
             output_error=result.error,
@@ -64,10 +78,12 @@ class GPTQ(Method):
         )
 
     def notes(self) -> dict[str, Any]:
-        """What GPTQModel says of its own."""
-        order = self.options.act_order
+        """What GPTQModel says of its own, and what it has no words for."""
         return {
             "damp_percent": self.options.damping,
-            "static_groups": order,
-            "act_order": order,
+            "static_groups": True,
+            "scale_search": self.spec.scale_search or "hessian",
+            "order": self.options.order,
+            "drift": self.spec.drift,
+            "refine": self.options.refine,
         }

@@ -19,7 +19,8 @@ class RTN(Method):
 
     def format(self, name: str) -> GridOptions:
         """What it makes of every linear."""
-        return GridOptions(*self.width(name), self.spec.symmetric, self.spec.clip_search)
+        search = self.spec.scale_search or "max"
+        return GridOptions(*self.width(name), self.spec.symmetric, search)
 
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear."""

@@ -7,6 +7,7 @@ that is measured is then the error that a reader of the checkpoint sees.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,8 +23,11 @@ SMALLEST_NORMAL = 2.0**-14
 
 LARGEST_SCALE = 65504.0
 
-SHRINKS = tuple(1 - step / 50 for step in range(31))
-"""The fractions of the full range that a clip search tries: 1.00, 0.98, ... 0.40."""
+FACTORS = tuple(1.15 - step / 60 for step in range(49))
+"""The shares of the full range that a search tries: 1.15 to 0.35."""
+
+_PIECE = 1 << 17
+"""Weights that a search takes at a time, so that its temporaries stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,11 @@ class GridOptions(AffineFormat):
     """How weights become levels: a format, and how its scales are found.
 
     Args:
-        clip_search: try smaller ranges and keep the one with the least squared error.
+        scale_search: `max` spans the whole range of a group; `mse` tries other ranges and keeps the
+            one with the least squared error; `hessian` weighs the errors by what each costs.
     """
 
-    clip_search: bool = False
+    scale_search: Literal["max", "mse", "hessian"] = "max"
 
     @property
     def format(self) -> AffineFormat:
@@ -72,16 +77,19 @@ def find_grid(weight: Tensor, options: GridOptions, importance: Tensor | None = 
         weight (Tensor): fp32 [rows, n].
         options: the grid's options.
         importance (Tensor): fp32 [n], what an error on each input costs; all alike when None. Only
-            the clip search looks at it.
+            a search by `hessian` looks at it.
     """
     low, high = _range(weight)
     grid = _grid(low, high, options)
-    if not options.clip_search:
+    if options.scale_search == "max":
         return grid
-    best = _cost(weight, grid, importance)
-    for shrink in SHRINKS[1:]:
-        candidate = _grid(low * shrink, high * shrink, options)
-        cost = _cost(weight, candidate, importance)
+    if importance is None or options.scale_search == "mse":
+        importance = torch.ones_like(weight[0])
+    room = torch.empty_like(weight), torch.empty_like(weight)
+    best = _cost(weight, grid, importance, room)
+    for factor in FACTORS:
+        candidate = _grid(low * factor, high * factor, options)
+        cost = _cost(weight, candidate, importance, room)
         better = cost < best
         best = torch.where(better, cost, best)
         grid = Grid(
@@ -92,9 +100,45 @@ def find_grid(weight: Tensor, options: GridOptions, importance: Tensor | None = 
     return grid
 
 
+def find_grids(
+    weight: Tensor, options: GridOptions, importance: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The grids of all groups of a weight.
+
+    Args:
+        weight (Tensor): fp32 [m, n], n a multiple of the group size.
+        options: the grid's options.
+        importance (Tensor): fp32 [n], see `find_grid`.
+
+    Returns:
+        Scales and zero points, both fp32 [m, groups].
+    """
+    rows, columns = weight.shape
+    width = options.width(columns)
+    shape = (rows, columns // width)
+    if options.scale_search != "hessian" or importance is None:
+        # Groups are all alike: each is a row.
+        found = _in_pieces(weight.reshape(-1, width), options, None)
+        return found[0].view(shape), found[1].view(shape)
+    each = [
+        _in_pieces(weight[:, start : start + width], options, importance[start : start + width])
+        for start in range(0, columns, width)
+    ]
+    return torch.cat([scale for scale, _ in each], 1), torch.cat([zero for _, zero in each], 1)
+
+
+def _in_pieces(
+    weight: Tensor, options: GridOptions, importance: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The grids of many rows, which are groups: scales and zero points, fp32 [rows, 1]."""
+    pieces = weight.split(max(1, _PIECE // weight.shape[1]))
+    grids = [find_grid(piece.contiguous(), options, importance) for piece in pieces]
+    return torch.cat([grid.scale for grid in grids]), torch.cat([grid.zero for grid in grids])
+
+
 def _grid(low: Tensor, high: Tensor, options: GridOptions) -> Grid:
     """The grid that spans low .. high, both fp32 [rows, 1], low <= 0 <= high."""
-    top, scale = options.top, _storable(_exact_scale(low, high, options))
+    top, scale = options.top, storable(_exact_scale(low, high, options))
     if options.symmetric:
         return Grid(scale, torch.full_like(scale, (top + 1) // 2), top)
     # Zero points start at 1: the first version of the layout, in which the weights must fit too,
@@ -102,7 +146,7 @@ def _grid(low: Tensor, high: Tensor, options: GridOptions) -> Grid:
     # it is below 0, loses the lowest level by that. So its scale is made for the others, or its
     # largest weights would be cut off.
     zero = (-low / scale).round_().clamp_(0, top)
-    scale = torch.where(zero < 1, _storable(high / (top - 1)), scale)
+    scale = torch.where(zero < 1, storable(high / (top - 1)), scale)
     return Grid(scale, zero.clamp_(min=1), top)
 
 
@@ -143,10 +187,10 @@ def count_coarse_scales(weight: Tensor, options: GridOptions, *, name: str) -> i
             where=name,
             fix="check the checkpoint: it may come from a run that diverged; or name it in skip",
         )
-    return int(((exact > 0) & (_storable(exact) > 1.25 * exact)).sum())
+    return int(((exact > 0) & (storable(exact) > 1.25 * exact)).sum())
 
 
-def _storable(scale: Tensor) -> Tensor:
+def storable(scale: Tensor) -> Tensor:
     """The nearest scale that fp16 holds; where its numbers are far apart, the one above, so that
     no weight is cut off."""
     sparse = torch.ceil(scale / SMALLEST_SCALE) * SMALLEST_SCALE
@@ -154,8 +198,10 @@ def _storable(scale: Tensor) -> Tensor:
     return stored.clamp_(SMALLEST_SCALE, LARGEST_SCALE)
 
 
-def _cost(weight: Tensor, grid: Grid, importance: Tensor | None) -> Tensor:
-    error = (grid.values(grid.levels(weight)) - weight).square_()
-    if importance is not None:
-        error *= importance
-    return error.sum(dim=1, keepdim=True)
+def _cost(weight: Tensor, grid: Grid, importance: Tensor, room: tuple[Tensor, Tensor]) -> Tensor:
+    """The weighed squared error of a grid, [rows, 1]; `room` is two tensors to work in."""
+    steps, levels = room
+    torch.div(weight, grid.scale, out=steps)
+    steps += grid.zero
+    torch.round(steps, out=levels).clamp_(0, grid.top).sub_(steps).square_()
+    return torch.mv(levels, importance)[:, None].mul_(grid.scale.square())

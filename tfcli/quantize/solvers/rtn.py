@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tfcli.models.layouts.values import Affine, Values
-from tfcli.quantize.solvers.grid import GridOptions, find_grid
+from tfcli.quantize.solvers.grid import GridOptions, find_grids
 
 
 def round_to_nearest(weight: Tensor, options: GridOptions) -> Affine:
@@ -16,16 +16,16 @@ def round_to_nearest(weight: Tensor, options: GridOptions) -> Affine:
         weight (Tensor): [m, n] in any float dtype, n a multiple of the group size.
         options: the grid's options.
     """
-    rows, columns = weight.shape
-    width = options.width(columns)
-    grid = find_grid(weight.float().reshape(-1, width), options)
-    levels = grid.levels(weight.float().reshape(-1, width))
+    original = weight.float()
+    scales, zeros = find_grids(original, options)
+    groups = original.reshape(*scales.shape, -1)
+    levels = (groups / scales[:, :, None] + zeros[:, :, None]).round_().clamp_(0, options.top)
     return Affine(
-        levels=levels.reshape(rows, columns).to(torch.uint8),
-        scales=grid.scale.reshape(rows, -1),
-        zeros=grid.zero.reshape(rows, -1).to(torch.uint8),
+        levels=levels.reshape(original.shape).to(torch.uint8),
+        scales=scales,
+        zeros=zeros.to(torch.uint8),
         bits=options.bits,
-        group_size=width,
+        group_size=options.width(original.shape[1]),
     )
 
 
