@@ -472,15 +472,15 @@ def test_experts_that_few_tokens_go_to_are_rounded_and_it_is_said(tmp_path, text
         model=str(dense), output=str(tmp_path / "q"), group_size=32, expert_tokens=most, **options
     )
     result = run(spec, Job(Console(), tmp_path / "q"))
-    rounded = quantize(dense, tmp_path / "rtn", bits=3, scale_search="mse")
-    held, plain = (open_tensors(tmp_path / name) for name in ("q", "rtn"))
+    quantize(dense, tmp_path / "none", expert_tokens=10**6, **options)
+    held, unseen = (open_tensors(tmp_path / name) for name in ("q", "none"))
     experts = {o.name: o for o in result.tensors if o.tokens is not None}
     assert len(experts) == 4 * 3
     assert sum(o.tokens for name, o in experts.items() if "gate_proj" in name) == 64 * 32 * 2
     few = {name for name, o in experts.items() if o.tokens < most}
-    assert few and few < set(experts) and rounded.quantized == result.quantized
+    assert few and few < set(experts)
     assert {o.name for o in result.tensors if o.fallback} == few
     for name in experts:
         part = name.replace(".weight", ".qweight")
-        assert torch.equal(held[part], plain[part]) is (name in few)
+        assert torch.equal(held[part], unseen[part]) is (name in few)
     assert f"{len(few)} linears of experts got fewer than {most}" in capsys.readouterr().err
