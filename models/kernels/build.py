@@ -11,6 +11,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def compiler() -> list[str]:
     raise BuildError(f"there is no C++ compiler ({looked})")
 
 
-def folder() -> Path:
+def own_folder() -> Path:
     """Where libraries are kept: `tfcli/kernels` in $XDG_CACHE_HOME, or in ~/.cache.
 
     Raises:
@@ -61,12 +62,13 @@ def folder() -> Path:
     return home / "tfcli" / "kernels"
 
 
-def target(sources: Sequence[Path], flags: Sequence[str]) -> Path:
+def target(sources: Sequence[Path], flags: Sequence[str], folder: Path | None = None) -> Path:
     """The path of the library of these sources, whether or not it is there.
 
     Args:
         sources: .cpp files; headers beside them count too.
         flags: beside FLAGS, such as the instructions that may be used.
+        folder: where it is kept, in place of `own_folder`.
 
     Raises:
         BuildError: there is no compiler, or no place for it.
@@ -78,7 +80,7 @@ def target(sources: Sequence[Path], flags: Sequence[str]) -> Path:
     headers = sorted({header for source in sources for header in source.parent.glob("*.h")})
     for part in [*parts, *(path.read_text() for path in [*sources, *headers])]:
         made_of.update(part.encode() + b"\0")
-    return folder() / f"{sources[0].stem}-{made_of.hexdigest()[:24]}.so"
+    return (folder or own_folder()) / f"{sources[0].stem}-{made_of.hexdigest()[:24]}.so"
 
 
 def is_built(path: Path) -> bool:
@@ -93,13 +95,19 @@ def is_built(path: Path) -> bool:
     return True
 
 
-def build(sources: Sequence[Path], flags: Sequence[str], timeout: float = TIMEOUT) -> Path:
+def build(
+    sources: Sequence[Path],
+    flags: Sequence[str],
+    folder: Path | None = None,
+    *,
+    timeout: float = TIMEOUT,
+) -> Path:
     """Compile sources, unless that was done before, and return the path of the library.
 
     Raises:
         BuildError: it cannot be compiled or kept, or not within `timeout` seconds.
     """
-    path = target(sources, flags)
+    path = target(sources, flags, folder)
     if is_built(path):
         return path
     try:
@@ -136,7 +144,10 @@ def _compile(sources: Sequence[Path], flags: Sequence[str], path: Path, ends: fl
     whole = path.with_name(f".{path.stem}.{os.getpid()}.so")
     common = [*compiler(), *FLAGS, *flags]
     try:
-        _run([[*common, "-c", str(s), "-o", str(o)] for s, o in zip(sources, made, strict=True)], ends)
+        _run(
+            [[*common, "-c", str(s), "-o", str(o)] for s, o in zip(sources, made, strict=True)],
+            ends,
+        )
         _run([[*common, *map(str, made), "-o", str(whole)]], ends)
         whole.chmod(0o700)
         with whole.open("rb") as file:
@@ -151,17 +162,7 @@ def _run(commands: Sequence[Sequence[str]], ends: float) -> None:
     running = []
     try:
         for command in commands:
-            running.append(
-                subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    errors="replace",
-                    env={**os.environ, "LC_ALL": "C"},
-                )
-            )
+            running.append(_start(command))
         for process in running:
             try:
                 _, said = process.communicate(timeout=max(0.0, ends - time.monotonic()))
@@ -172,8 +173,24 @@ def _run(commands: Sequence[Sequence[str]], ends: float) -> None:
     finally:
         for process in running:
             if process.poll() is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,  # what a compiler starts ends with it
+        )
+    except OSError as error:
+        raise BuildError(f"{command[0]} cannot be started: {error.strerror}") from error
 
 
 def _reason(said: str) -> str:
@@ -192,7 +209,8 @@ def _check_own(path: Path) -> None:
             _check_own(each.resolve())
             continue
         others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        sticky = each != path and found.st_mode & stat.S_ISVTX
+        # In a sticky folder others can add files, but not replace a folder that is not theirs.
+        sticky = each not in (path, path.parent) and found.st_mode & stat.S_ISVTX
         if found.st_uid not in (0, os.geteuid()) or (others and not sticky):
             raise BuildError(f"others can write {each}: nothing there is run (chmod go-w {each})")
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from tfcli.models import processor
@@ -116,6 +114,30 @@ def forget() -> None:
     _chosen.clear()
 
 
+def is_unwanted() -> bool:
+    """Whether kernels were turned off, or are not made for this system or processor."""
+    try:
+        _level()
+    except build.BuildError:
+        return True
+    return False
+
+
+def try_anew(folder: Path) -> str:
+    """Compile the library in another folder and use it; returns the level.
+
+    Raises:
+        ModelError: why it cannot be.
+    """
+    level = _level()
+    found = _load(level, folder)
+    if isinstance(found, str):
+        raise ModelError(found)
+    forget()
+    _tried[level] = found
+    return level
+
+
 def _level() -> str:
     asked = os.environ.get(VARIABLE) or next(iter(LEVELS))
     if asked == "off":
@@ -133,17 +155,16 @@ def _level() -> str:
     raise build.BuildError("the processor has no AVX2")
 
 
-def _load(level: str) -> ctypes.CDLL | str:
+def _load(level: str, folder: Path | None = None) -> ctypes.CDLL | str:
     """The library, or why there is none. A file that does not load is made once more."""
     flags = LEVELS[level].flags
     try:
-        path = build.build(SOURCES, flags)
+        path = build.build(SOURCES, flags, folder)
         try:
             return _declare(ctypes.CDLL(os.fspath(path)))
-        except OSError:
-            with suppress(FileNotFoundError):
-                path.unlink()
-            return _declare(ctypes.CDLL(os.fspath(build.build(SOURCES, flags))))
+        except (OSError, AttributeError):
+            path.unlink(missing_ok=True)
+            return _declare(ctypes.CDLL(os.fspath(build.build(SOURCES, flags, folder))))
     except (build.BuildError, OSError) as error:
         return str(error)
 

@@ -127,9 +127,7 @@ class PackedRows:
             return _compiled(self, x, bias, exact)
         return self._product(x, bias, exact)
 
-    def dequantize(
-        self, dtype: torch.dtype = torch.float32, rows: slice | None = None
-    ) -> Tensor:
+    def dequantize(self, dtype: torch.dtype = torch.float32, rows: slice | None = None) -> Tensor:
         """The weight, or some of its rows: computed in fp32 and rounded once, [rows, n]."""
         begin, end, step = (rows or slice(None)).indices(self.out_features)
         if step != 1:
@@ -148,6 +146,9 @@ class PackedRows:
         return sum(each.nbytes for each in held)
 
     def _product(self, x: Tensor, bias: Tensor | None, exact: bool) -> Tensor:
+        wrong = self._refuses(x, bias)
+        if wrong:
+            raise ModelError(wrong)
         x = x.contiguous()
         out = x.new_empty((*x.shape[:-1], self.out_features))
         if not out.numel():
@@ -167,6 +168,18 @@ class PackedRows:
         if failed:
             raise MemoryError
         return out
+
+    def _refuses(self, x: Tensor, bias: Tensor | None) -> str:
+        """What is wrong with an input: the kernel reads memory as it is told to."""
+        if x.shape[-1] != self.in_features:
+            return f"the weight has {self.in_features} inputs, not {x.shape[-1]}"
+        if x.dtype not in KINDS or x.device.type != "cpu":
+            return f"there is no kernel for {x.dtype} on {x.device.type}"
+        if bias is not None and (bias.dtype != x.dtype or bias.shape != (self.out_features,)):
+            return f"a bias is {x.dtype} [{self.out_features}] here, not {bias.dtype} {bias.shape}"
+        if x.requires_grad and torch.is_grad_enabled():
+            return "no gradient reaches the input of a packed weight"
+        return ""
 
     @cached_property
     def _struct(self) -> Any:
@@ -235,7 +248,9 @@ def _operator(
     exact: bool,
 ) -> Tensor:
     """The call as a compiler sees it: one operator of tensors."""
-    return PackedRows(levels, scales, zeros, *sizes, middle)._product(x, bias, exact)
+    m, n, group, container, padded = sizes
+    weight = PackedRows(levels, scales, zeros, m, n, group, container, padded, middle)
+    return weight._product(x, bias, exact)
 
 
 @_operator.register_fake

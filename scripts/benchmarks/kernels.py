@@ -81,9 +81,8 @@ def int4pack(levels: Tensor, scales: Tensor) -> Side:
     both = torch.stack([scales.t(), torch.zeros_like(scales.t())], -1).bfloat16().contiguous()
     size = packed.nbytes + both.nbytes
     call = torch.ops.aten._weight_int4pack_mm_for_cpu
-    calls = [
-        lambda x, w=packed.clone(), s=both.clone(): call(x, w, GROUP, s) for _ in range(count(size))
-    ]
+    copies = [(packed.clone(), both.clone()) for _ in range(count(size))]
+    calls = [lambda x, w=w, s=s: call(x, w, GROUP, s) for w, s in copies]
     return "4 bits torch int4pack", size, calls, torch.bfloat16
 
 
@@ -91,7 +90,8 @@ def int8pack(levels: Tensor) -> Side:
     weight = (levels.int() - 128).to(torch.int8)
     scale = torch.rand(len(weight)).bfloat16()
     call = torch.ops.aten._weight_int8pack_mm
-    calls = [lambda x, w=weight.clone(): call(x, w, scale) for _ in range(count(weight.nbytes))]
+    copies = [weight.clone() for _ in range(count(weight.nbytes))]
+    calls = [lambda x, w=w: call(x, w, scale) for w in copies]
     return "8 bits torch int8pack", weight.nbytes, calls, torch.bfloat16
 
 
