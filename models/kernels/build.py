@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-TIMEOUT = 180.0
+TIMEOUT = 300.0
 """Seconds that a compiler may take, and that one process waits for another one's."""
 
 COMPILERS = ("g++", "c++", "clang++")

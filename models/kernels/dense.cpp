@@ -86,14 +86,17 @@ static INLINE void add_inputs(const Call& call, int64_t output, int64_t begin, i
     const auto* x = (const typename T::Input*)call.x + begin * R;
     int64_t i = begin;
     for (; i + SUMS * T::STEP <= end; i += SUMS * T::STEP)
+        UNROLL
         for (int s = 0; s < SUMS; s++, x += R * T::STEP) {
             _mm_prefetch((const char*)(w + i + s * T::STEP + ahead), _MM_HINT_T1);
+            UNROLL
             for (int r = 0; r < R; r++)
                 sums[s][r] = T::multiply(sums[s][r], w + i + s * T::STEP, x + r * T::STEP);
         }
     for (int s = 0; i < end; i += T::STEP, s++, x += R * T::STEP) {
         typename T::Weight rest[T::STEP] = {};
         memcpy(rest, w + i, (end - i < T::STEP ? end - i : T::STEP) * sizeof(rest[0]));
+        UNROLL
         for (int r = 0; r < R; r++) sums[s][r] = T::multiply(sums[s][r], rest, x + r * T::STEP);
     }
 }
@@ -108,22 +111,30 @@ static void some_outputs(const Call& call, int64_t first, int64_t last) {
         const int64_t count = last - first < TOGETHER ? last - first : TOGETHER;
         Floats sums[TOGETHER][SUMS][R];
         for (int64_t o = 0; o < count; o++)
+            UNROLL
             for (int s = 0; s < SUMS; s++)
+                UNROLL
                 for (int r = 0; r < R; r++) sums[o][s][r] = zero();
         for (int64_t begin = 0; begin < call.n; begin += chunk)
             for (int64_t o = 0; o < count; o++) {
                 Floats here[SUMS][R];
+                UNROLL
                 for (int s = 0; s < SUMS; s++)
+                    UNROLL
                     for (int r = 0; r < R; r++) here[s][r] = sums[o][s][r];
                 int64_t end = begin + chunk < call.n ? begin + chunk : call.n;
                 add_inputs<T, R>(call, first + o, begin, end, ahead, here);
+                UNROLL
                 for (int s = 0; s < SUMS; s++)
+                    UNROLL
                     for (int r = 0; r < R; r++) sums[o][s][r] = here[s][r];
             }
         for (int64_t o = 0; o < count; o++) {
             float shift = call.bias ? load_one(call.bias, first + o, call.kind) : 0;
+            UNROLL
             for (int r = 0; r < R; r++) {
                 Floats whole = sums[o][0][r];
+                UNROLL
                 for (int s = 1; s < SUMS; s++) whole = add(whole, sums[o][s][r]);
                 store_one(call.y, r * call.m + first + o, call.kind, sum(whole) + shift);
             }

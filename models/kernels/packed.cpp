@@ -233,7 +233,8 @@ static INLINE Floats finish_group(const Packed& w, int64_t index, Floats total, 
     return fma(scale, minus_product(sum, subtract(zeros, centre), broadcast(inputs)), total);
 }
 
-constexpr int AHEAD = 4096;  // bytes: hardware stops at the end of a page, this does not
+// Bytes: hardware stops at the end of a page, this does not. Below 8 bits it costs more than it gains.
+constexpr int AHEAD = 4096;
 
 // BLOCK is a block's inputs where they are known when this is compiled, else 0.
 template <int BITS, int R, int BLOCK>
@@ -246,29 +247,34 @@ static void rounded(const Packed& w, const Inputs& in, int64_t outputs, int64_t 
     const float* sums = in.sums + row * w.groups;
     const Floats centre = broadcast(Sum<BITS>::CENTRE);
     Floats total[R];
+    UNROLL
     for (int r = 0; r < R; r++) total[r] = zero();
     for (int64_t g = 0; g < w.groups; g++) {
         Floats group[R];
+        UNROLL
         for (int r = 0; r < R; r++) group[r] = zero();
         for (int64_t b = 0; b < blocks; b++, dx += R) {
             Sum<BITS> products[R];
             for (int64_t u = 0; u < block / unit; u++) {
-                for (int64_t line = 0; line < bytes; line += 64)
-                    _mm_prefetch((const char*)from + AHEAD + line, _MM_HINT_T1);
+                if (BITS == 8) _mm_prefetch((const char*)from + AHEAD, _MM_HINT_T1);
                 unpack<BITS>(from, [&](int j, Bytes levels) INLINE_LAMBDA {
+                    UNROLL
                     for (int r = 0; r < R; r++) products[r].add(levels, q + 4 * (j * R + r));
                 });
                 from += bytes;
                 q += unit * R;
             }
+            UNROLL
             for (int r = 0; r < R; r++)
                 group[r] = fma(products[r].floats(), broadcast(dx[r]), group[r]);
         }
         int64_t index = (outputs * w.groups + g) * 16;
         Floats scale = load_sixteen(w.scales, index, w.scale_kind);
+        UNROLL
         for (int r = 0; r < R; r++)
             total[r] = finish_group(w, index, total[r], group[r], sums[g * R + r], centre, scale);
     }
+    UNROLL
     for (int r = 0; r < R; r++) store(out + 16 * r, total[r]);
 }
 
@@ -280,18 +286,22 @@ static void exact(const Packed& w, const Inputs& in, int64_t outputs, int64_t ro
     const float* x = in.wide + row * in.stride;
     const float* sums = in.sums + row * w.groups;
     Floats total[R];
+    UNROLL
     for (int r = 0; r < R; r++) total[r] = zero();
     for (int64_t g = 0; g < w.groups; g++) {
         Floats part[R][4];
+        UNROLL
         for (int r = 0; r < R; r++)
+            UNROLL
             for (int i = 0; i < 4; i++) part[r][i] = zero();
         for (int64_t u = 0; u < w.padded / unit; u++) {
-            for (int64_t line = 0; line < bytes; line += 64)
-                _mm_prefetch((const char*)from + AHEAD + line, _MM_HINT_T1);
+            if (BITS == 8) _mm_prefetch((const char*)from + AHEAD, _MM_HINT_T1);
             unpack<BITS>(from, [&](int j, Bytes levels) INLINE_LAMBDA {
                 Floats four[4] = {byte_of_words<0>(levels), byte_of_words<1>(levels),
                                   byte_of_words<2>(levels), byte_of_words<3>(levels)};
+                UNROLL
                 for (int r = 0; r < R; r++)
+                    UNROLL
                     for (int i = 0; i < 4; i++)
                         part[r][i] = fma(four[i], broadcast(x[(4 * j + i) * R + r]), part[r][i]);
             });
@@ -300,11 +310,13 @@ static void exact(const Packed& w, const Inputs& in, int64_t outputs, int64_t ro
         }
         int64_t index = (outputs * w.groups + g) * 16;
         Floats scale = load_sixteen(w.scales, index, w.scale_kind);
+        UNROLL
         for (int r = 0; r < R; r++) {
             Floats group = add(add(part[r][0], part[r][1]), add(part[r][2], part[r][3]));
             total[r] = finish_group(w, index, total[r], group, sums[g * R + r], zero(), scale);
         }
     }
+    UNROLL
     for (int r = 0; r < R; r++) store(out + 16 * r, total[r]);
 }
 
@@ -320,7 +332,7 @@ using Block = void (*)(const Packed&, const Inputs&, int64_t, int64_t, float*);
 template <int BITS, int R> static Block pick_rows(int64_t rows, const Inputs& in) {
     if constexpr (R > 1)
         if (rows < R) return pick_rows<BITS, R - 1>(rows, in);
-    if (in.q) return in.block == 32 ? rounded<BITS, R, 32> : rounded<BITS, R, 0>;
+    if (in.q) return R > 1 || in.block == 32 ? rounded<BITS, R, 32> : rounded<BITS, 1, 0>;
     if constexpr (R <= MOST_EXACT) return exact<BITS, R>;
     return nullptr;
 }
@@ -343,10 +355,11 @@ extern "C" int packed_product(const Packed* weight, const void* x, const void* b
     const Packed& w = *weight;
     Inputs in{};
     in.rows = rows;
-    in.most = in_full ? MOST_EXACT : MOST_ROUNDED;
     in.stride = w.groups * w.padded;
     in.block = 32;
     while (w.padded % in.block) in.block /= 2;
+    // Smaller blocks are rare: one row at a time.
+    in.most = in_full ? MOST_EXACT : in.block == 32 ? MOST_ROUNDED : 1;
     const int64_t one = threads * in.stride * 4;
     const int64_t sums = rows * w.groups * 4, scales = rows * (in.stride / in.block) * 4;
     char* memory = scratch(one + sums + scales + rows * in.stride * (in_full ? 4 : 1));

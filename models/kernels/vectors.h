@@ -14,6 +14,9 @@
 #define INLINE inline __attribute__((always_inline))
 #define INLINE_LAMBDA __attribute__((always_inline))
 
+// Loops over rows and sums, whose arrays are registers: unrolled whole at any level of optimization.
+#define UNROLL _Pragma("GCC unroll 16")
+
 enum Kind { FP32 = 0, BF16 = 1, FP16 = 2, UINT8 = 3, NONE = 4 };
 
 static INLINE float from_bf16(uint16_t bits) {

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-from collections.abc import Callable
+import json
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -47,18 +49,20 @@ def reader() -> Callable[[], float]:
     return rate
 
 
-def sides(m: int, n: int) -> list[Side]:
-    """Every product of one shape: name, bytes of a weight, one call a copy, type of x."""
-    found: list[Side] = []
+def sides(m: int, n: int) -> Iterator[Side]:
+    """Every product of one shape: name, bytes of a weight, one call a copy, type of x.
+
+    One side at a time, so that the next one's weights are made when these have been let go.
+    """
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         name = str(dtype).removeprefix("torch.")
         one = torch.randn(m, n).to(dtype)
         copies = [one.clone() for _ in range(count(one.nbytes))]
-        found.append((f"{name} ours", one.nbytes, [bound(matvec, w) for w in copies], dtype))
+        yield f"{name} ours", one.nbytes, [bound(matvec, w) for w in copies], dtype
         linear = [lambda x, w=w: torch.nn.functional.linear(x, w) for w in copies]
-        found.append((f"{name} F.linear", one.nbytes, linear, dtype))
+        yield f"{name} F.linear", one.nbytes, linear, dtype
         mv = [lambda x, w=w: torch.mv(w, x.view(-1)) for w in copies]
-        found.append((f"{name} torch.mv", one.nbytes, mv, dtype))
+        yield f"{name} torch.mv", one.nbytes, mv, dtype
     for bits in (8, 4, 3, 2):
         levels = torch.randint(1 << bits, (m, n), dtype=torch.uint8)
         scales = torch.rand(m, n // GROUP).half()
@@ -66,14 +70,13 @@ def sides(m: int, n: int) -> list[Side]:
         packs = [made]
         for _ in range(count(made.nbytes) - 1):
             packs.append(PackedRows.of(levels, scales, None, bits=bits, group_size=GROUP))
-        found.append((f"{bits} bits ours", made.nbytes, list(packs), torch.bfloat16))
+        yield f"{bits} bits ours", made.nbytes, list(packs), torch.bfloat16
         exact = [lambda x, w=w: w(x, exact=True) for w in packs]
-        found.append((f"{bits} bits ours, exact", made.nbytes, exact, torch.bfloat16))
+        yield f"{bits} bits ours, exact", made.nbytes, exact, torch.bfloat16
         if bits == 4:
-            found.append(int4pack(levels, scales))
+            yield int4pack(levels, scales)
         if bits == 8:
-            found.append(int8pack(levels))
-    return found
+            yield int8pack(levels)
 
 
 def int4pack(levels: Tensor, scales: Tensor) -> Side:
@@ -103,6 +106,22 @@ def count(nbytes: int) -> int:
     return max(2, MEMORY // nbytes)
 
 
+def timed(side: Side, x: Tensor, rounds: int, read: Callable[[], float]) -> dict[str, float]:
+    """Medians over the rounds: bytes a second, their share of the loop's, seconds a call."""
+    _, nbytes, calls, _ = side
+    calls[0](x)
+    rates, shares = [], []
+    for _ in range(rounds):
+        before = read()
+        began = clock()
+        for call in calls:
+            call(x)
+        rates.append(nbytes * len(calls) / (clock() - began))
+        shares.append(rates[-1] / ((before + read()) / 2))
+    rate = median(rates)
+    return {"bytes_per_second": rate, "share": median(shares), "seconds": nbytes / rate}
+
+
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -112,31 +131,26 @@ def main() -> None:
     parser.add_argument("--only", default="", help="sides with this in their name")
     options = parser.parse_args()
     read = reader()
-    print(f"{status()}, {torch.get_num_threads()} threads; median GB/s, share of the read loop, ms")
+    found: dict[str, object] = {"kernels": str(status())}
     for shape in options.shapes.split(","):
         m, n = map(int, shape.split("x"))
-        for name, nbytes, calls, dtype in sides(m, n):
+        for side in sides(m, n):
+            name, *_, dtype = side
             if options.only not in name:
                 continue
-            cells = []
+            figures = {}
             for rows in map(int, options.rows.split(",")):
-                if rows > 1 and "mv" in name:
-                    continue
-                x = torch.randn(rows, n).to(dtype)
-                calls[0](x)
-                rates, shares = [], []
-                for _ in range(options.rounds):
-                    limit = read()
-                    began = clock()
-                    for call in calls:
-                        call(x)
-                    rates.append(nbytes * len(calls) / (clock() - began))
-                    shares.append(rates[-1] / ((limit + read()) / 2))
-                rate = median(rates)
-                cells.append(
-                    f"{rows}: {rate / 1e9:5.1f} {median(shares):4.0%} {nbytes / rate * 1e3:6.3f}"
-                )
-            print(f"{shape:>12} {name:<24}" + "   ".join(cells), flush=True)
+                if rows == 1 or "mv" not in name:
+                    x = torch.randn(rows, n).to(dtype)
+                    figures[f"rows: {rows}"] = timed(side, x, options.rounds, read)
+            found[f"{shape} {name}"] = figures
+            cells = [
+                f"{label} {each['bytes_per_second'] / 1e9:6.1f} GB/s {each['share']:5.0%} "
+                f"{each['seconds'] * 1e3:7.3f} ms"
+                for label, each in figures.items()
+            ]
+            print(f"{shape:>12} {name:<22} {'   '.join(cells)}", file=sys.stderr, flush=True)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
