@@ -202,6 +202,7 @@ def _reason(said: str) -> str:
 
 def _check_own(path: Path) -> None:
     """See that only the user and root can write a file or folder, or put another in its place."""
+    kept = (path, path.parent) if path.is_file() else (path,)
     for each in (path, *path.parents):
         found = each.lstat()
         if stat.S_ISLNK(found.st_mode):
@@ -209,8 +210,8 @@ def _check_own(path: Path) -> None:
             _check_own(each.resolve())
             continue
         others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        # In a sticky folder others can add files, but not replace a folder that is not theirs.
-        sticky = each not in (path, path.parent) and found.st_mode & stat.S_ISVTX
+        # In a sticky folder others can add files, but not replace what is not theirs.
+        sticky = each not in kept and found.st_mode & stat.S_ISVTX
         if found.st_uid not in (0, os.geteuid()) or (others and not sticky):
             raise BuildError(f"others can write {each}: nothing there is run (chmod go-w {each})")
 
