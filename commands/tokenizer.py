@@ -28,5 +28,5 @@ app = spec_command(
     show,
     epilog="tfcli tokenizer texts/train.jsonl tok --vocab-size 4096\n\n"
     "tfcli tokenizer texts/train.jsonl tok --algorithm wordpiece\n\n"
-    "tfcli tokenizer chats.jsonl tok --chat-template chatml",
+    "tfcli tokenizer texts/train.jsonl tok --chat-template none",
 )

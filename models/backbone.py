@@ -119,10 +119,15 @@ class Backbone(nn.Module, Generic[C]):
         """
         return attention_mask
 
-    def groups_of(self, inputs: Mapping[str, Any], x: torch.Tensor) -> torch.Tensor | None:
-        """Which of the embeddings see each other whatever their order; see `context.begin`.
+    def groups_of(self, x: torch.Tensor, context: Context) -> torch.Tensor | None:
+        """Which of the embeddings see each other whatever their order.
 
-        Arguments are those of `mask_of`. Returns int64 [b, s], or None for none.
+        Args:
+            x (Tensor): [b, s, d], the embeddings.
+            context: of the forward pass: its inputs, and the places of the new tokens in the rows.
+
+        Returns:
+            as `Context.join` takes it, or None for none
         """
         return None
 
@@ -171,11 +176,10 @@ class Backbone(nn.Module, Generic[C]):
         given = self.prepare(given)
         x = self.embed(**given)
         mask = self.mask_of(options.pop("attention_mask", None), given, x)
-        groups = self.groups_of(given, x)
-        within = self.groups_in_window
-        context = begin(
-            x, attention_mask=mask, groups=groups, groups_in_window=within, inputs=given, **options
-        )
+        context = begin(x, attention_mask=mask, inputs=given, **options)
+        groups = self.groups_of(x, context)
+        if groups is not None:
+            context.join(groups, x.shape[0], in_window=self.groups_in_window)
         if not context.placed:
             context.positions = self.positions_of(context)
         return x, context

@@ -81,6 +81,27 @@ class Context:
             self._made[key] = make()
         return self._made[key]
 
+    def join(self, groups: torch.Tensor, batch: int, *, in_window: bool = False) -> None:
+        """Let new tokens see each other whatever their order, as those of an image do.
+
+        Call it before any layer asks for a mask.
+
+        Args:
+            groups (Tensor): int64 [b or 1, s]; tokens of one number of 0 and more see each other,
+                -1 is for those of no group.
+            batch: b of the input.
+            in_window: they do not see past a layer's window.
+
+        Raises:
+            ModelError: the groups have another shape.
+        """
+        expected = (batch, self.sight.queries)
+        if groups.shape not in (expected, (1, expected[1])):
+            raise ModelError(
+                f"the groups of tokens have shape {tuple(groups.shape)}, expected {expected}"
+            )
+        self.sight.groups, self.sight.groups_in_window = groups, in_window
+
     def causal(
         self, layer: int, *, window: int | None = None, chunk: int | None = None
     ) -> AttentionMask:
@@ -167,8 +188,6 @@ def begin(
     attention_mask: torch.Tensor | None = None,
     position_ids: torch.Tensor | None = None,
     segment_ids: torch.Tensor | None = None,
-    groups: torch.Tensor | None = None,
-    groups_in_window: bool = False,
     cache: Cache | None = None,
     checkpointing: bool = False,
     output_hidden_states: bool = False,
@@ -183,9 +202,6 @@ def begin(
         position_ids (Tensor): [b or 1, s]; by default counted from each row's first token.
         segment_ids (Tensor): [b, s], the number of the text that a token belongs to, where rows
             are several texts packed together. Texts do not see each other.
-        groups (Tensor): int64 [b, s]; tokens of one number of 0 and more see each other whatever
-            their order, as those of an image do. -1: none.
-        groups_in_window: they do not see past a layer's window.
         cache: earlier keys and values.
         checkpointing: whether blocks are computed again in the backward pass, if there is one.
         output_hidden_states: record them.
@@ -223,13 +239,9 @@ def begin(
         raise ModelError(
             f"position_ids has shape {tuple(position_ids.shape)}, expected {(batch, length)}"
         )
-    if groups is not None and groups.shape != (batch, length):
-        raise ModelError(
-            f"the groups of tokens have shape {tuple(groups.shape)}, expected {(batch, length)}"
-        )
     return Context(
         positions=position_ids,
-        sight=Sight(length, seen, x.device, padding, segment_ids, groups, groups_in_window),
+        sight=Sight(length, seen, x.device, padding, segment_ids),
         cache=cache,
         # A block that is computed again would add its keys and values to the cache again.
         checkpointing=checkpointing and torch.is_grad_enabled() and cache is None,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import durations
+from tests import durations, nightly
 
 SENTENCES = (
     "The lexical analyser reads a line of source text and gives a stream of tokens.",
@@ -21,6 +21,11 @@ SENTENCES = (
 def pytest_terminal_summary(terminalreporter) -> None:
     """Says where the time went, so that a run that grows is noticed."""
     durations.show(terminalreporter)
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Says what a nightly run alone takes."""
+    nightly.mark(items)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -27,8 +27,25 @@ def test_blocks_that_are_alike_come_once_with_their_options_and_shapes():
 
 def test_it_says_where_each_class_is():
     lines = page("mixtral")
-    assert "- `MixtralExpert`: models/text/mixtral.py" in lines
     assert any("`BalancedModel` (models/text/sparse.py)" in line for line in lines)
     for line in lines:
         if line.startswith("- `"):
-            assert (ROOT / line.partition(": ")[2]).is_file(), line
+            assert (ROOT / line.partition(": ")[2].partition(", lines ")[0]).is_file(), line
+
+
+def test_lines_are_those_of_the_family_s_own_file():
+    """Also of heads that are the family's own; files that are shared change without the page."""
+    found = {}
+    for line in page("glm"):
+        if line.startswith("- `"):
+            name, _, place = line.removeprefix("- `").partition("`: ")
+            found[name], _, lines = place.partition(", lines ")
+            assert bool(lines) == (found[name] == "models/text/glm.py"), line
+            if lines:
+                first, _, last = lines.partition(" to ")
+                source = (ROOT / found[name]).read_text().splitlines()
+                assert source[int(first) - 1].startswith(f"class {name}(")
+                assert source[int(last) - 1].startswith("  ")  # its last line, and what follows
+                assert not "".join(source[int(last) : int(last) + 2])
+    assert found["Attend"] == "models/layers/attention.py"
+    assert {"GLMModel", "GLMBlock", "GLMSequenceClassification"} <= found.keys()

@@ -32,7 +32,14 @@ def wheel(tmp_path_factory) -> Path:
 def test_the_wheel_holds_files_under_tfcli_only(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"tfcli", "tfcli-0.1.0.dist-info"}
-    for name in ("models/text/llama.py", "commands/app.py", "recipes/quickstart.yaml", "py.typed"):
+    for name in (
+        "models/text/llama.py",
+        "commands/app.py",
+        "recipes/quickstart.yaml",
+        "py.typed",
+        "models/kernels/dense.cpp",
+        "models/kernels/vectors.h",
+    ):
         assert f"tfcli/{name}" in names
 
 

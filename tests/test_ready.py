@@ -10,6 +10,7 @@ from tests.conftest import make_tiny_llama
 from tfcli.checkpoints.folder import load_model, open_model, save_model
 from tfcli.commands.app import run
 from tfcli.console import Console
+from tfcli.models.kernels import library as kernels
 from tfcli.models.layers import int4_kernel
 from tfcli.models.quantized import packed_linears
 from tfcli.ready import load_ready
@@ -89,3 +90,25 @@ def test_a_dense_checkpoint_keeps_its_type(tmp_path, tiny_llama):
     save_model(load_model(tiny_llama), tmp_path / "half", dtype=torch.float16)
     model = load_ready(open_model(tmp_path / "half"), Console.silent(), device=CPU)
     assert model.dtype == torch.float16
+
+
+def test_kernels_are_compiled_at_load_where_the_model_has_a_use_for_them(
+    tiny_llama, tiny_tokenizer, tmp_path, monkeypatch, capsys
+):
+    """Once; a compiler that fails costs speed alone."""
+    if kernels.is_unwanted():
+        pytest.skip(kernels.status().reason)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", "false")
+    larger = make_tiny_llama(tmp_path / "larger", tiny_tokenizer, intermediate_size=1024)
+    kernels.forget()
+    try:
+        for folder, many_rows in ((tiny_llama, False), (larger, True), (larger, False)):
+            load_ready(open_model(folder), Console(), device=CPU, many_rows=many_rows)
+            said = capsys.readouterr().err
+            assert ("compiling kernels" in said) == (folder is larger and not many_rows)
+        assert "decoding is slower: the compiler failed" in said
+        load_ready(open_model(larger), Console(), device=CPU)
+        assert "compiling" not in capsys.readouterr().err
+    finally:
+        kernels.forget()

@@ -10,6 +10,7 @@ import torch
 
 from tfcli.errors import UsageError
 from tfcli.models import processor
+from tfcli.models.kernels.library import status as kernels
 from tfcli.models.layers import int4_kernel, tiles
 from tfcli.models.layouts.registry import layout_of, runs_packed
 
@@ -112,6 +113,7 @@ def explain() -> dict[str, str]:
     if processor.is_x86():
         single = "oneDNN; MKL's product of one row runs on one thread on some processors"
     return {
+        "few rows": f"kernels of our own: {kernels()}",
         "float32": single,
         "bfloat16": _sixteen(torch.bfloat16),
         "float16": _sixteen(torch.float16),

@@ -48,18 +48,29 @@ def family_tree(model: Model, root: Path) -> str:
         heads=f"| head | {_chain(head, root)} |",
         tasks=", ".join(f"{task} (`{family.names[task]}`)" for task in family.heads),
         tree="\n".join(_lines("", model, 0)),
-        classes="\n".join(f"- `{name}`: {path}" for name, path in _classes(model, root).items()),
+        classes="\n".join(f"- `{name}`: {place}" for name, place in _classes(model, root).items()),
     )
 
 
-def _classes(model: nn.Module, root: Path) -> dict[str, str]:
-    """Name -> file of every class of ours that the model is made of."""
+def _classes(model: Model, root: Path) -> dict[str, str]:
+    """Name -> place of every class of ours that the model is made of, and of the family's heads.
+
+    Lines are those of the family's own file, the one with its backbone: a change in a file that
+    families share is then no change of every page.
+    """
+    own = type(model.body).__module__
+    family = get_family(model.config.model_type)
+    heads = [family.model_class(task).__mro__[1] for task in family.heads]
+    classes = {type(module) for module in model.modules()} - {type(model)}
+    classes |= {head for head in heads if head.__module__ == own}
     found = {}
-    for module in model.modules():
-        cls = type(module)
-        if cls.__module__.startswith("tfcli.models") and cls is not type(model):
-            path = Path(inspect.getfile(cls)).resolve().relative_to(root)
-            found[cls.__name__] = str(path)
+    for cls in classes:
+        if cls.__module__.startswith("tfcli.models"):
+            place = str(Path(inspect.getfile(cls)).resolve().relative_to(root))
+            if cls.__module__ == own:
+                lines, first = inspect.getsourcelines(cls)
+                place += f", lines {first} to {first + len(lines) - 1}"
+            found[cls.__name__] = place
     return dict(sorted(found.items()))
 
 

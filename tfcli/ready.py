@@ -49,7 +49,25 @@ def load_ready(
     model = load_model(checkpoint, task=task, dtype=chosen, device=device, attention=attention)
     if quantization is not None:
         _unpack(model, console, everything=many_rows)
+    if device.type == "cpu" and not many_rows:
+        _compile_kernels(model, console)
     return model
+
+
+def _compile_kernels(model: Model, console: Console) -> None:
+    """Compile the kernels for few rows before the first token waits for them, and say so."""
+    from tfcli.models.kernels.dense import LEAST_WEIGHTS
+    from tfcli.models.kernels.library import library, status
+
+    if all(each.numel() < LEAST_WEIGHTS for each in model.parameters()):
+        return
+    found = status()
+    if found.level is not None and not found.built:
+        console.note(f"compiling kernels for this processor ({found.level}), once")
+        library()
+        found = status()
+        if found.level is None:
+            console.warn(f"without kernels, decoding is slower: {found.reason}")
 
 
 def _unpack(model: Model, console: Console, *, everything: bool) -> None:

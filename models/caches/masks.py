@@ -29,7 +29,7 @@ def placed_mask(
         chunk: a query sees only keys of its own stretch of so many positions of its text.
         always: so many positions of the beginning are seen from everywhere.
         padding (Tensor): [b, any] of 0/1 over places, or None where nothing is padded.
-        groups (Tensor): int [b, q], of the queries; see `Sight`.
+        groups (Tensor): int [b or 1, q], of the queries; see `Sight`.
         groups_in_window: see `Rule`.
     """
     own = None if groups is None else groups[:, None, :, None]
@@ -70,7 +70,7 @@ def _counted(padding: torch.Tensor) -> torch.Tensor:
 def _groups_of_keys(
     groups: torch.Tensor, query_at: torch.Tensor, key_at: torch.Tensor
 ) -> torch.Tensor:
-    """Numbers of the keys' groups, [b, k]: -1 for those of earlier passes, and of empty places.
+    """Numbers of the keys' groups, [b or 1, k]: -1 for those of earlier passes and empty places.
 
     Arguments are those of `placed_mask`.
     """

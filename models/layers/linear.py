@@ -14,6 +14,9 @@ with both libraries held to AVX2; lowest of 7 runs over 64 MB of weights:
 
 So float32 goes to oneDNN. MKL's product of a single row also runs on one thread on such processors,
 and its bits depend on where in memory the weight lies; none of the others do.
+
+Up to 8 rows without a gradient, as in decoding, take a kernel of our own (`models/kernels`), which
+reads weights as fast as memory gives them. Where it cannot be compiled, torch's products serve.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from tfcli.models import processor
+from tfcli.models.kernels import dense
 
 MOST_16_BIT_ROWS = 4
 """Beyond this many rows, 16-bit weights are cast in tiles where there are no 16-bit products."""
@@ -65,13 +69,18 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         and x.dtype in _DTYPES
         and x.numel() > 0
         and x.shape[-1] == weight.shape[-1]
+        and (bias is None or bias.dtype == x.dtype)
     ):
         return F.linear(x, weight, bias)
     given = [x, weight] if bias is None else [x, weight, bias]
     with_gradient = torch.is_grad_enabled() and any(each.requires_grad for each in given)
+    rows = x.numel() // weight.shape[1]
+    if not with_gradient and dense.fits(weight, rows):
+        few = dense.matvec(weight, x, bias)
+        if few is not None:
+            return few
     if weight.dtype == torch.float32:
         return (_Single.apply if with_gradient else _onednn)(x, weight, bias)
-    rows = x.numel() // weight.shape[1]
     if processor.has_products(weight.dtype):
         if rows == 1 and weight.is_contiguous() and not with_gradient:
             out = _one_row(x.reshape(-1), weight).view(*x.shape[:-1], weight.shape[0])

@@ -47,8 +47,8 @@ class Rule:
         stretches (Tensor): [b or 1, keys]; a query sees only keys of its own stretch of the text.
         padding (Tensor): [b, keys] of 0/1, 0 for what nobody sees.
         segments (Tensor): [b, keys]; texts do not see each other.
-        groups (Tensor): [b, keys]; tokens of one number, 0 or more, see each other whatever order,
-            window and chunk say.
+        groups (Tensor): [b or 1, keys]; tokens of one number, 0 or more, see each other whatever
+            order, window and chunk say.
         groups_in_window: they do whatever order says, but not past the window or the chunk.
     """
 
@@ -249,9 +249,9 @@ class Sight:
         padding (Tensor): [b, past + queries] of 0/1, or None where nothing is padded.
         segments (Tensor): [b, queries], the number of the text that each token belongs to, for
             several texts packed into one row; None where a row is one text.
-        groups (Tensor): int [b, queries]; new tokens of an equal number, 0 or more, see each other
-            in both directions, whatever order and window say (an image's, a prefix's); -1 for a
-            token of none. None where there are none. A group lies within one forward pass.
+        groups (Tensor): int [b or 1, queries]; new tokens of an equal number, 0 or more, see each
+            other in both directions, whatever order and window say (an image's, a prefix's); -1
+            for a token of none. None where there are none. A group lies within one forward pass.
         groups_in_window: see `Rule`.
     """
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tfcli.models.configs.gemma3 import Gemma3Config
+from tfcli.models.context import Context
 from tfcli.models.layers.norms import OffsetRMSNorm
 from tfcli.models.multimodal.composite import LLAVA_NAMES, VisionLanguage, runs_of
 
@@ -52,10 +53,10 @@ class Gemma3Model(VisionLanguage[Gemma3Config]):
             self.vision_tower.encode(pixel_values=inputs["pixel_values"])
         )
 
-    def groups_of(self, inputs: Mapping[str, Any], x: torch.Tensor) -> torch.Tensor | None:
+    def groups_of(self, x: torch.Tensor, context: Context) -> torch.Tensor | None:
         """Runs of tokens whose `token_type_ids` [b, s] are 1. Without these, tokens see what was
         before them alone, as in transformers."""
-        types = inputs.get("token_type_ids")
+        types = context.inputs.get("token_type_ids")
         return None if types is None else runs_of(types == 1)
 
     def initial(self, name: str, shape: torch.Size) -> torch.Tensor | None:

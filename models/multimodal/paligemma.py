@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tfcli.models.configs.paligemma import PaliGemmaConfig
+from tfcli.models.context import Context
 from tfcli.models.layers.linear import linear
 from tfcli.models.multimodal.composite import LLAVA_NAMES, VisionLanguage
 
@@ -45,8 +46,8 @@ class PaliGemmaModel(VisionLanguage[PaliGemmaConfig]):
             self.vision_tower.encode(pixel_values=inputs["pixel_values"])
         )
 
-    def groups_of(self, inputs: Mapping[str, Any], x: torch.Tensor) -> torch.Tensor | None:
+    def groups_of(self, x: torch.Tensor, context: Context) -> torch.Tensor | None:
         """The prefix, where `token_type_ids` [b, s] are 0; 1 is for the answer. Without these,
         tokens see what was before them alone."""
-        types = inputs.get("token_type_ids")
+        types = context.inputs.get("token_type_ids")
         return None if types is None else torch.where(types == 0, 0, -1)

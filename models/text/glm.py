@@ -154,23 +154,40 @@ class GLMModel(Backbone[GLMConfig]):
         """x (Tensor): [b, s, d], the embeddings -> [b, s, d]
 
         The context may have:
-            prefix_lengths (Tensor): [b] or one number; keys before it are seen by every query, the
-                rest only by later ones. FlagAI calls it `sep`.
+            prefix_lengths (Tensor): [b] or one number, counted from where the row begins, with
+                what a cache holds. Tokens before it see each other, the rest what is before them.
+                FlagAI calls it `sep`.
             visible (Tensor): [b or 1, 1, s, m + cached + s] of 0/1, a mask to use as it is, in
                 place of the others.
             mems: the embeddings and each layer's outputs of earlier tokens, [b, m, d] each. They
                 are seen by every query. (A cache does the same, and computes less.)
         """
-        prefix_lengths, visible = (context.inputs.get(n) for n in ("prefix_lengths", "visible"))
+        visible = context.inputs.get("visible")
         mems: Sequence[torch.Tensor] | None = context.inputs.get("mems")
         x = self.transformer.embedding_dropout(x + self.positions(context))
         memory = self.memory_length(context, mems)
         if visible is None:
-            mask = self.mask(context, x.shape[0], prefix_lengths, memory)
+            mask = self.mask(context, memory)
         else:
             mask = self.given_mask(context, x.shape[0], visible, memory)
         x = run_blocks(self.transformer.layers, x, context, mask, mems)
         return context.finished(self.transformer.final_layernorm(x))
+
+    def groups_of(self, x: torch.Tensor, context: Context) -> torch.Tensor | None:
+        """The prefix is one group; tokens after it see it because it is before them.
+
+        Raises:
+            ModelError: as many prefixes as rows are not given.
+        """
+        given = context.inputs.get("prefix_lengths")
+        if given is None:
+            return None
+        lengths = torch.as_tensor(given, device=x.device).reshape(-1, 1)
+        if lengths.shape[0] not in (1, x.shape[0]):
+            raise ModelError(
+                f"prefix_lengths has {lengths.shape[0]} numbers, expected {x.shape[0]}"
+            )
+        return torch.where(context.places < lengths, 0, -1)
 
     def positions(self, context: Context) -> torch.Tensor:
         """The sum of the position tables' rows, [b or 1, s, d].
@@ -219,31 +236,16 @@ class GLMModel(Backbone[GLMConfig]):
             raise ModelError(f"visible has {shape[3]} columns, but there are {keys} keys")
         return AttentionMask(open_empty_rows(visible[..., -keys:].bool()))
 
-    def mask(
-        self, context: Context, batch: int, prefix_lengths: torch.Tensor | int | None, memory: int
-    ) -> AttentionMask:
-        """Which keys each query sees; the same in all layers."""
-        queries, device = context.sight.queries, context.sight.device
-        plain = context.causal(0)
-        if prefix_lengths is None and memory == 0:
-            return plain
-        places = context.key_places(0)
-        keys = places.shape[0]
-        dense = plain.visible(queries, keys, device)
-        if dense is None:
-            dense = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=device)
-        if prefix_lengths is not None:
-            lengths = torch.as_tensor(prefix_lengths, device=device).reshape(-1, 1)
-            if lengths.shape[0] not in (1, batch):
-                raise ModelError(f"prefix_lengths has {lengths.shape[0]} numbers, expected {batch}")
-            prefix = places < lengths
-            padding = context.sight.padding
-            if padding is not None:
-                prefix = prefix & padding[:, -keys:].bool()
-            dense = dense | prefix[:, None, None, :]
-        if memory:
-            dense = torch.nn.functional.pad(dense, (memory, 0), value=True)
-        return AttentionMask(dense)
+    def mask(self, context: Context, memory: int) -> AttentionMask:
+        """Which keys each query sees; the same in all layers, and all of the memory."""
+        mask = context.causal(0)
+        if memory == 0:
+            return mask
+        queries = context.sight.queries
+        seen = mask.visible(queries, queries, context.sight.device)
+        if seen is None:
+            seen = torch.ones(1, 1, queries, queries, dtype=torch.bool, device=context.sight.device)
+        return AttentionMask(nn.functional.pad(seen, (memory, 0), value=True))
 
     def init_std(self, name: str) -> float:
         """Projections into the residual stream start smaller, by the square root of their count."""

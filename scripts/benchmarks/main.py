@@ -44,6 +44,7 @@ def main() -> int:
         "startup": bench_startup,
         "families": bench_families,
         "convert": bench_convert,
+        "kernels": bench_kernels,
     }
     names = tuple(benchmarks)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(names)}; all if none is named")
@@ -61,6 +62,8 @@ def main() -> int:
             found[name] = benchmarks[name](Path(folder), options)
             if options.json:
                 continue
+            if name == "kernels":
+                continue  # its lines are shown as they come
             if name in ("inference", "families", "convert"):
                 for part, sides in found[name].items():
                     show(part, sides)
@@ -219,6 +222,11 @@ def bench_convert(folder: Path, options: argparse.Namespace) -> dict[str, dict[s
     return found
 
 
+def bench_kernels(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Products of few rows, ours and torch's, as shares of the rate at which memory is read."""
+    return side("kernels.py", "--rounds", str(max(options.rounds, 5)), quiet=False)
+
+
 def forget(folder: Path) -> None:
     """Have the system drop the files of a folder from its cache, and write what waits."""
     os.sync()
@@ -253,12 +261,19 @@ def summary(runs: list[dict[str, Any]], figures: dict[str, str]) -> dict[str, li
     }
 
 
-def side(script: str, *words: str) -> dict[str, Any]:
-    """Run a script of this folder and read the JSON object on its last line."""
+def side(script: str, *words: str, quiet: bool = True) -> dict[str, Any]:
+    """Run a script of this folder and read the JSON object on its last line.
+
+    Args:
+        script: its file.
+        words: its arguments.
+        quiet: keep what it says meanwhile to itself, unless it fails.
+    """
     command = [sys.executable, str(HERE / script), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    errors = subprocess.PIPE if quiet else None
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
     if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"{' '.join(command)} failed:\n{(done.stderr or '')[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

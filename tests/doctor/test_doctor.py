@@ -22,7 +22,7 @@ def test_doctor_tries_the_real_parts_of_this_machine(capsys: pytest.CaptureFixtu
     assert not wrong
     assert (code, found["ok"]) == (0, True)
     extras = {"bitsandbytes", "datasets", "gguf", "onnx", "executorch"}
-    assert {"torch", "torch.compile", "accelerate", *extras} <= set(parts)
+    assert {"torch", "torch.compile", "kernels", "accelerate", *extras} <= set(parts)
     assert found["not_tried"] == []
     assert found["arithmetic"] == explain()
     assert "0 GFLOP/s" not in parts["torch"]["detail"].split()
@@ -36,7 +36,7 @@ def test_parts_that_compile_wait_until_they_are_asked_for(
 ) -> None:
     assert app.run(["doctor"]) == 0
     printed = capsys.readouterr().out
-    assert "not tried: torch.compile, executorch" in printed and "--thorough" in printed
+    assert "not tried: torch.compile, kernels, executorch" in printed and "--thorough" in printed
     assert explain()["training"].split(",")[0] in printed
 
 

@@ -381,7 +381,7 @@ def test_without_chat_the_template_is_only_named(generate, chat_model, tiny_llam
     assert plain["chat"] is False
     for model, told in ((chat_model, 1), (tiny_llama, 0)):
         assert run(["generate", str(model), PROMPT, "--max-new-tokens", "2"]) == 0
-        assert capsys.readouterr().err.count("with --chat it answers the prompt") == told
+        assert capsys.readouterr().err.count("--chat puts the prompt into it") == told
 
 
 def test_an_answer_stands_alone_and_a_continuation_after_its_prompt(capsys, generate, chat_model):

@@ -22,7 +22,7 @@ def test_a_vocabulary_of_the_size_asked_for(text, tmp_path, capsys):
     result = json.loads(capsys.readouterr().out)
     tokenizer = load_tokenizer(tmp_path / "tok")
     assert result["vocab_size"] == tokenizer.vocab_size == 300
-    assert result["special_tokens"] == {"<|endoftext|>": 0}
+    assert result["special_tokens"] == {"<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": 2}
     texts = [json.loads(line)["text"] for line in text.read_text().splitlines()]
     tokens = sum(len(tokenizer.encode(t, add_special_tokens=False)) for t in texts)
     assert (result["documents"], result["tokens"]) == (50, tokens)

@@ -66,7 +66,7 @@ def test_its_own_files_alone_give_equal_ids(algorithm, data, tmp_path):
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
     own = load_tokenizer(folder)
     for text in NASTY:
-        if algorithm != "bpe" or "<|endoftext|>" not in text:
+        if algorithm != "bpe" or "<|" not in text:  # these files do not say what is special
             plain = whole.encode(text, add_special_tokens=algorithm != "bpe")
             assert own.encode(text) == plain
 
@@ -122,8 +122,12 @@ def test_a_vocabulary_has_room_for_letters_and_special_tokens(data, tmp_path, ca
     with pytest.raises(UsageError, match="letters of the text alone are more than 300"):
         train_unigram([many], 300)
     command = ["tokenizer", str(data), str(tmp_path / "no"), "--vocab-size", "258"]
-    assert run([*command, "--chat-template", "chatml"]) == 2
-    assert "no room for the special tokens: at least 259" in capsys.readouterr().err
+    assert run(command) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no room for the special tokens: at least 259" in said
+    assert "chat_template none has none" in said
+    assert run([*command, "--chat-template", "none", "-q"]) == 0
+    assert load_tokenizer(tmp_path / "no").vocab_size == 258
     assert run([*command, "--special-tokens", " "]) == 2
     assert "a token without a letter" in capsys.readouterr().err
 
@@ -132,6 +136,7 @@ def test_a_vocabulary_has_room_for_letters_and_special_tokens(data, tmp_path, ca
     ("flags", "what"),
     [
         (("--algorithm", "unigram", "--chat-template", "chatml"), "choose algorithm: bpe"),
+        (("--algorithm", "wordpiece", "--chat-template", "none"), "choose algorithm: bpe"),
         (("--lowercase",), "choose algorithm: wordpiece"),
     ],
 )
@@ -153,15 +158,17 @@ TEXT = (
 )
 
 
-def test_chatml_with_its_tokens(data, tmp_path, capsys):
+def test_a_byte_level_bpe_has_chatml_with_its_tokens(data, tmp_path, capsys):
     from transformers import AutoTokenizer
 
-    folder = trained(data, tmp_path / "tok", "--chat-template", "chatml", "--json")
+    folder = trained(data, tmp_path / "tok", "--json")
     result = json.loads(capsys.readouterr().out)
     assert result["chat_template"] == "chatml"
     assert result["special_tokens"] == {"<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": 2}
     ours, theirs = load_tokenizer(folder), AutoTokenizer.from_pretrained(folder)
-    assert ours.eos_id == theirs.eos_token_id == 2 and ours.bos_id == theirs.bos_token_id == 0
+    assert ours.eos_id == theirs.eos_token_id == ours.bos_id == theirs.bos_token_id == 0
+    assert ours.special_ids["eot_token"] == theirs.eot_token_id == 2
+    assert ours.encode("a text") == [0, *ours.encode("a text", add_special_tokens=False)]
     rendered = render_chat(ours.chat_template, CHAT, add_generation_prompt=True, special_tokens={})
     assert rendered.text == TEXT
     encoded = encode_chat(ours, CHAT, add_generation_prompt=True)
@@ -172,8 +179,18 @@ def test_chatml_with_its_tokens(data, tmp_path, capsys):
     assert encoded.assistant_mask[1:] == expected["assistant_masks"]
     marked = [id for id, on in zip(encoded.ids, encoded.assistant_mask, strict=True) if on]
     assert ours.decode(marked, skip_special_tokens=False) == "One.<|im_end|>"
-    plain = load_tokenizer(trained(data, tmp_path / "plain"))
-    assert plain.chat_template is None and plain.eos_id == plain.bos_id
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--chat-template", "none"), ("--algorithm", "wordpiece"), ("--algorithm", "unigram")],
+)
+def test_without_a_template_there_are_no_tokens_of_it(flags, data, tmp_path, capsys):
+    folder = trained(data, tmp_path / "plain", *flags, "--json")
+    result = json.loads(capsys.readouterr().out)
+    assert result["chat_template"] is None and "<|im_end|>" not in result["special_tokens"]
+    plain = load_tokenizer(folder)
+    assert plain.chat_template is None and "eot_token" not in plain.special_ids
 
 
 def test_a_vocab_txt_cannot_have_holes(tmp_path):

@@ -13,11 +13,14 @@ import torch
 
 from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.commands.app import run as run_command
 from tfcli.console import Console
+from tfcli.data.tokens import token_stream
 from tfcli.errors import Problem, UsageError
 from tfcli.models import processor
 from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
+from tfcli.tokenizers.chatml import CHATML
 from tfcli.tokenizers.load import load_tokenizer
 from tfcli.train.log import read_metrics
 from tfcli.train.prepare import build_model, new_config
@@ -303,6 +306,24 @@ def test_the_vocabulary_and_special_tokens_come_from_the_tokenizer(make_spec, te
     assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (0, 0, None)
     padded = new_config({**make_spec().config, "vocab_size": 512}, tokenizer)
     assert padded.vocab_size == 512
+
+
+def test_a_new_model_has_the_chat_template_and_ends_where_a_turn_does(train, texts, tmp_path):
+    """Documents end as without a template: `<|endoftext|>` is the EOS, and begins the next one."""
+    tokenizer = ["tokenizer", str(texts / "train.jsonl"), str(tmp_path / "tok")]
+    assert run_command([*tokenizer, "--vocab-size", "300", "-q"]) == 0
+    _, folder = train(tokenizer=str(tmp_path / "tok"))
+    template = (folder / "chat_template.jinja").read_text()
+    assert template == CHATML == load_tokenizer(folder).chat_template
+    config, generation = (
+        json.loads((folder / name).read_text())
+        for name in ("config.json", "generation_config.json")
+    )
+    assert (config["bos_token_id"], config["eos_token_id"]) == (0, 0)
+    ids = {"bos_token_id": 0, "eos_token_id": [0, 2], "pad_token_id": 0}
+    assert generation == ids
+    stream = token_stream(["one", "two"], load_tokenizer(folder))
+    assert (stream == 0).sum() == 3 and 2 not in stream
 
 
 def refused(spec: TrainSpec) -> Problem:

@@ -62,6 +62,16 @@ CHECKS = (
         seconds=300,
         thorough=True,
     ),
+    Check(
+        "kernels",
+        _HERE + "kernels",
+        "decoding at the speed of memory",
+        "install a C++ compiler (Debian, Ubuntu: apt install g++)",
+        "torch",
+        required=False,
+        seconds=300,
+        thorough=True,
+    ),
     Check("accelerate", _HERE + "accelerate", "train", f"{_AGAIN} accelerate", "accelerate"),
     Check("tokenizers", _HERE + "tokenizers", "text", f"{_AGAIN} tokenizers", "tokenizers"),
     Check(
@@ -206,6 +216,34 @@ def compile_() -> str:
     if not torch.allclose(result, torch.nn.functional.silu(x) * x + 1, atol=1e-5):
         raise WorkError("a compiled function returns other values", fix="update torch")
     return f"a small function compiled in {took:.1f} s and returns the same values"
+
+
+def kernels() -> str:
+    """Our kernels for few rows, built from nothing, and a product of each kind by them."""
+    import torch
+
+    from tfcli.models.kernels import library
+    from tfcli.models.kernels.dense import matvec
+    from tfcli.models.kernels.packed_rows import PackedRows
+
+    if library.is_unwanted():
+        return f"kernels of our own: {library.status()}"
+    with tempfile.TemporaryDirectory() as folder:
+        began = perf_counter()
+        level = library.try_anew(Path(folder))
+        took = perf_counter() - began
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.randint(16, (64, 256), generator=generator, dtype=torch.uint8)
+    x = torch.randn(2, 256, generator=generator)
+    weight = PackedRows.of(levels, torch.full((64, 2), 0.1), None, bits=4, group_size=128)
+    exact = x @ ((levels.float() - 8) * 0.1).T
+    for name, out, most in (
+        ("packed", weight(x), 2e-2),
+        ("dense", matvec(weight.dequantize(), x), 1e-5),
+    ):
+        if out is None or not (out - exact).norm() <= most * exact.norm():
+            raise WorkError(f"a {name} product by our kernels is wrong")
+    return f"{level}: compiled in {took:.1f} s, products of packed and dense weights are right"
 
 
 def accelerate() -> str:

@@ -57,7 +57,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     tokenizer = load_tokenizer(folder)
     check_fits(tokenizer, config, spec.model)
     if tokenizer.chat_template is not None and not spec.chat:
-        job.console.note("the model has a chat template: with --chat it answers the prompt")
+        job.console.note("the model has a chat template: --chat puts the prompt into it")
     require_media_model(spec, task, checkpoint.model_config.model_type)
     read = [read_prompt(prompt, spec, checkpoint, tokenizer, task) for prompt in prompts]
     job.has_read("image", "audio")

@@ -68,7 +68,8 @@ CODE = """\
 
 [CONTRIBUTING.md](CONTRIBUTING.md) says how to add a family, a method or a command,
 [docs/architecture.md](docs/architecture.md) where a line of code belongs. `scripts/test` is
-everything that must hold; `scripts/reference` writes this page and the reference pages.
+what must hold before a change lands, `scripts/test --nightly` all that must hold;
+`scripts/reference` writes this page and the reference pages.
 """
 OTHERS = {
     "run": "RECIPE",

@@ -5,7 +5,10 @@ from __future__ import annotations
 IM_START = "<|im_start|>"
 IM_END = "<|im_end|>"
 CHATML_TOKENS = (IM_START, IM_END)
-"""A message begins and ends with them; the second one also ends what a model writes."""
+"""A message begins and ends with them."""
+CHATML_ROLES = {"eot_token": IM_END}
+"""The end of a turn is not that of a document: plain text ends as it does without a template, and
+a model that writes ends at either."""
 
 CHATML = """\
 {%- for message in messages %}

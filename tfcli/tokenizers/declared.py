@@ -22,6 +22,7 @@ ROLES = (
     "pad_token",
     "cls_token",
     "mask_token",
+    "eot_token",
 )
 """The order in which special tokens that a vocabulary lacks are appended to it."""
 

@@ -25,7 +25,8 @@ class Tokenizer:
         bos_id: begins a text. eos_id ends it, pad_id fills up. None when not declared.
         chat_templates: name -> Jinja source, never rendered here; the one for everything is
             `default`.
-        special_ids: role -> id of every declared special token, such as `mask_token`.
+        special_ids: role -> id of every declared special token, such as `mask_token`, or
+            `eot_token`, which ends a turn of a conversation.
         pieces: SHA-256 of the SentencePiece model that the backend asks to cut text, where it
             does. Such a backend has no tokenizer.json.
         file: what it was read from, for errors.

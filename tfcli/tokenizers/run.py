@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from tfcli.data.documents import read_documents
 from tfcli.files import write_json, write_text
 from tfcli.recipe.job import Job
-from tfcli.tokenizers.chatml import CHATML, IM_END
+from tfcli.tokenizers.chatml import CHATML, CHATML_ROLES
 from tfcli.tokenizers.save import save_vocabulary
 from tfcli.tokenizers.spec import TokenizerResult, TokenizerSpec
 from tfcli.tokenizers.training import END_OF_TEXT, train_bpe, train_unigram, train_wordpiece
@@ -55,7 +55,7 @@ def run(spec: TokenizerSpec, job: Job) -> TokenizerResult:
             f"the text has merges or pieces for {tokenizer.get_vocab_size():,} tokens only, "
             f"not {spec.vocab_size:,}"
         )
-    write_tokenizer(tokenizer, job.output, config, CHATML if spec.chat_template else None)
+    write_tokenizer(tokenizer, job.output, config, CHATML if spec.chatml else None)
     if spec.vocabulary_files and model is None:
         save_vocabulary(tokenizer, job.output)
     elif spec.vocabulary_files and model is not None:
@@ -68,7 +68,7 @@ def run(spec: TokenizerSpec, job: Job) -> TokenizerResult:
         algorithm=spec.algorithm,
         vocab_size=tokenizer.get_vocab_size(),
         special_tokens={added[index].content: index for index in sorted(added)},
-        chat_template=spec.chat_template,
+        chat_template="chatml" if spec.chatml else None,
         documents=len(documents),
         bytes=size,
         tokens=tokens,
@@ -87,8 +87,8 @@ def _train(
     if spec.algorithm == "unigram":
         tokenizer, model = train_unigram(documents, size, further)
         return tokenizer, UNIGRAM, model
-    end = {"eos_token": IM_END} if spec.chat_template else {}
-    return train_bpe(documents, size, further), {**BPE, **end}, None
+    roles = CHATML_ROLES if spec.chatml else {}
+    return train_bpe(documents, size, further), {**BPE, **roles}, None
 
 
 def write_tokenizer(

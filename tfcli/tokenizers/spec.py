@@ -46,10 +46,10 @@ class TokenizerSpec(Spec):
     lowercase: Annotated[bool, Only(algorithm=("wordpiece",))] = Field(
         True, description="Whether capitals and accents are dropped, as in uncased BERT."
     )
-    chat_template: Annotated[Literal["chatml"] | None, Only(algorithm=("bpe",))] = Field(
-        None,
-        description="The chat template of models with this tokenizer: chatml, with its special "
-        "tokens <|im_start|> and <|im_end|>, which then also ends a text; left out, none.",
+    chat_template: Annotated[Literal["chatml", "none"], Only(algorithm=("bpe",))] = Field(
+        "chatml",
+        description="The chat template of models with this tokenizer: chatml, with the special "
+        "tokens <|im_start|> and <|im_end|>, at which a new model ends a text too; or none.",
     )
     vocabulary_files: bool = Field(
         False,
@@ -60,9 +60,14 @@ class TokenizerSpec(Spec):
     text_field: TextField = "text"
 
     @property
+    def chatml(self) -> bool:
+        """Whether the tokenizer has ChatML."""
+        return self.algorithm == "bpe" and self.chat_template == "chatml"
+
+    @property
     def further_tokens(self) -> tuple[str, ...]:
         """Special tokens beside those of the algorithm, each once."""
-        template = CHATML_TOKENS if self.chat_template else ()
+        template = CHATML_TOKENS if self.chatml else ()
         return tuple(dict.fromkeys((*template, *self.special_tokens)))
 
     @model_validator(mode="after")
@@ -71,9 +76,10 @@ class TokenizerSpec(Spec):
             raise ValueError("special_tokens has a token without a letter")
         least = SMALLEST + len(self.further_tokens)
         if self.vocab_size < least:
+            without = f"; those of ChatML are {len(CHATML_TOKENS)}, chat_template none has none"
             raise ValueError(
                 f"vocab_size ({self.vocab_size}) leaves no room for the special tokens: "
-                f"at least {least}"
+                f"at least {least}{without if self.chatml else ''}"
             )
         return self
 

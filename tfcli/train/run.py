@@ -250,10 +250,16 @@ def _write(
 
 
 def _generation_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:
-    """What tools that generate need to know of a new model: where a text begins and ends."""
+    """What tools that generate need to know of a new model: where a text begins and ends.
+
+    Where the tokenizer has a token that ends a turn of a conversation, it ends a text too.
+    """
+    end, turn = model.config.text.eos_token_id, tokenizer.special_ids.get("eot_token")
+    ends = [*(end if isinstance(end, list) else [end]), turn]
+    known = [each for each in dict.fromkeys(ends) if each is not None]
     ids = {
         "bos_token_id": model.config.text.bos_token_id,
-        "eos_token_id": model.config.text.eos_token_id,
+        "eos_token_id": known if len(known) > 1 else next(iter(known), None),
         "pad_token_id": tokenizer.pad_id,
     }
     return {name: value for name, value in ids.items() if value is not None}

@@ -72,3 +72,10 @@ def test_a_config_without_parts_is_that_of_the_3b_model():
     config = read_config({"model_type": "paligemma", "image_token_index": IMAGE})
     assert (config.text_config.hidden_size, config.vision_config.hidden_size) == (2048, 1152)
     assert config.vision_config.num_patches == 256
+
+
+def test_types_of_fewer_tokens_than_there_are_are_refused():
+    inputs = batch(CASES[0])
+    inputs["token_type_ids"] = inputs["token_type_ids"][:, 1:]
+    with pytest.raises(ModelError, match="groups of tokens have shape"):
+        twin(CASES[0], reference(CASES[0]))(**inputs)

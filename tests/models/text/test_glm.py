@@ -186,6 +186,20 @@ def test_padding_changes_no_real_token(left):
     close(out[mask.bool()][None], alone)
 
 
+@pytest.mark.parametrize("backend", ["sdpa", "flex"])
+@torch.no_grad()
+def test_rows_of_one_prefix_and_several_paddings(backend):
+    model = tiny()
+    other = build(model.config, "causal-lm", attention=backend)
+    load_weights(other, model.state_dict())
+    ids, positions = blanked(3)
+    lengths = [12, 11, 9]
+    mask = torch.tensor([[1] * length + [0] * (12 - length) for length in lengths])
+    out = other.eval()(ids, attention_mask=mask, position_ids=positions, prefix_lengths=7).logits
+    expected = by_hand(model, ids, positions, sight([7]))
+    close(out[mask.bool()], expected[mask.bool()])
+
+
 def test_a_batch_is_its_rows():
     model = tiny()
     ids, positions = blanked(3)
@@ -214,6 +228,32 @@ def test_decoding_with_a_cache_equals_one_pass(kind, step):
             model(ids[:, part], position_ids=positions[..., part], cache=cache, **given).logits
         )
     close(torch.cat(parts, 1), expected)
+
+
+@pytest.mark.parametrize("backend", ["sdpa", "eager", "flex"])
+@pytest.mark.parametrize("kind", ["dynamic", "static", "quantized"])
+@torch.no_grad()
+def test_a_prefix_that_goes_on_behind_a_cache(kind, backend):
+    """Its length is counted from where the row begins, not from the new tokens."""
+    model = tiny()
+    other = build(model.config, "causal-lm", attention=backend)
+    load_weights(other, model.state_dict())
+    other.eval()
+    ids, positions = blanked()
+    lengths = torch.tensor([7, 4])
+    cache = other.make_cache(kind, 12)
+    parts = [
+        other(
+            ids[:, part],
+            position_ids=positions[..., part],
+            prefix_lengths=lengths,
+            cache=cache,
+        ).logits
+        for part in (slice(0, 3), slice(3, 12))
+    ]
+    seen = sight([7, 4])
+    seen[:, :3, 3:] = 0  # what came first could not see what is new
+    close(torch.cat(parts, 1), by_hand(model, ids, positions, seen))
 
 
 def test_a_mask_of_ones_own_goes_with_a_cache():

@@ -1,0 +1,188 @@
+// Sixteen lanes at a time: one AVX-512 register, or two of AVX2. The kernels are written once in
+// terms of these; a lane's arithmetic is in the same order on both.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#if !defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__)
+#error "these kernels need AVX2, FMA and F16C"
+#endif
+
+#define INLINE inline __attribute__((always_inline))
+#define INLINE_LAMBDA __attribute__((always_inline))
+
+// Loops over rows and sums, whose arrays are registers: unrolled whole at any level of optimization.
+#define UNROLL _Pragma("GCC unroll 16")
+
+enum Kind { FP32 = 0, BF16 = 1, FP16 = 2, UINT8 = 3, NONE = 4 };
+
+static INLINE float from_bf16(uint16_t bits) {
+    uint32_t wide = uint32_t(bits) << 16;
+    float value;
+    memcpy(&value, &wide, 4);
+    return value;
+}
+
+// Round to nearest, ties to even. NaN stays NaN.
+static INLINE uint16_t to_bf16(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    if ((bits & 0x7fffffff) > 0x7f800000) return uint16_t(bits >> 16 | 0x40);
+    return uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static INLINE float load_one(const void* memory, int64_t index, int kind) {
+    if (kind == FP32) return static_cast<const float*>(memory)[index];
+    uint16_t bits = static_cast<const uint16_t*>(memory)[index];
+    return kind == BF16 ? from_bf16(bits) : _cvtsh_ss(bits);
+}
+
+static INLINE void store_one(void* memory, int64_t index, int kind, float value) {
+    if (kind == FP32)
+        static_cast<float*>(memory)[index] = value;
+    else
+        static_cast<uint16_t*>(memory)[index] =
+            kind == BF16 ? to_bf16(value) : uint16_t(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT));
+}
+
+#ifdef __AVX512F__
+
+struct Floats { __m512 v; };
+struct Bytes { __m512i v; };
+
+static INLINE Floats zero() { return {_mm512_setzero_ps()}; }
+static INLINE Floats broadcast(float value) { return {_mm512_set1_ps(value)}; }
+static INLINE Floats load(const float* from) { return {_mm512_loadu_ps(from)}; }
+static INLINE Floats load_fp16(const uint16_t* from) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from))};
+}
+static INLINE Floats load_uint8(const uint8_t* from) {
+    return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)from)))};
+}
+static INLINE void store(float* to, Floats a) { _mm512_storeu_ps(to, a.v); }
+static INLINE Floats fma(Floats a, Floats b, Floats c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+static INLINE Floats minus_product(Floats c, Floats a, Floats b) {
+    return {_mm512_fnmadd_ps(a.v, b.v, c.v)};
+}
+static INLINE Floats add(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
+static INLINE Floats subtract(Floats a, Floats b) { return {_mm512_sub_ps(a.v, b.v)}; }
+static INLINE __m256 halves(Floats a) {
+    return _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+}
+
+static INLINE Bytes load_bytes(const uint8_t* from) { return {_mm512_loadu_si512(from)}; }
+template <int MASK> static INLINE Bytes keep(Bytes a) {
+    return {_mm512_and_si512(a.v, _mm512_set1_epi8(MASK))};
+}
+template <int COUNT> static INLINE Bytes right(Bytes a) {
+    return {COUNT ? _mm512_srli_epi16(a.v, COUNT) : a.v};
+}
+template <int COUNT> static INLINE Bytes left(Bytes a) { return {_mm512_slli_epi16(a.v, COUNT)}; }
+static INLINE Bytes either(Bytes a, Bytes b) { return {_mm512_or_si512(a.v, b.v)}; }
+
+// 32 bfloat16 as two vectors: a word holds two, and its upper half is a float32.
+static INLINE Floats even_bf16(const uint16_t* from) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(from), 16))};
+}
+static INLINE Floats odd_bf16(const uint16_t* from) {
+    __m512i upper = _mm512_set1_epi32(int(0xffff0000));
+    return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(from), upper))};
+}
+
+// Byte INDEX of each of the 16 words.
+template <int INDEX> static INLINE Floats byte_of_words(Bytes a) {
+    __m512i word = INDEX ? _mm512_srli_epi32(a.v, 8 * INDEX) : a.v;
+    if (INDEX < 3) word = _mm512_and_si512(word, _mm512_set1_epi32(255));
+    return {_mm512_cvtepi32_ps(word)};
+}
+
+#else
+
+struct Floats { __m256 a, b; };
+struct Bytes { __m256i a, b; };
+
+static INLINE Floats zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+static INLINE Floats broadcast(float value) {
+    return {_mm256_set1_ps(value), _mm256_set1_ps(value)};
+}
+static INLINE Floats load(const float* from) {
+    return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)};
+}
+static INLINE Floats load_fp16(const uint16_t* from) {
+    return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from)),
+            _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(from + 8)))};
+}
+static INLINE Floats load_uint8(const uint8_t* from) {
+    __m128i bytes = _mm_loadu_si128((const __m128i*)from);
+    return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)))};
+}
+static INLINE void store(float* to, Floats x) {
+    _mm256_storeu_ps(to, x.a);
+    _mm256_storeu_ps(to + 8, x.b);
+}
+static INLINE Floats fma(Floats x, Floats y, Floats z) {
+    return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+static INLINE Floats minus_product(Floats z, Floats x, Floats y) {
+    return {_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)};
+}
+static INLINE Floats add(Floats x, Floats y) {
+    return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};
+}
+static INLINE Floats subtract(Floats x, Floats y) {
+    return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)};
+}
+static INLINE __m256 halves(Floats x) { return _mm256_add_ps(x.a, x.b); }
+
+static INLINE Bytes load_bytes(const uint8_t* from) {
+    return {_mm256_loadu_si256((const __m256i*)from),
+            _mm256_loadu_si256((const __m256i*)(from + 32))};
+}
+template <int MASK> static INLINE Bytes keep(Bytes x) {
+    __m256i mask = _mm256_set1_epi8(MASK);
+    return {_mm256_and_si256(x.a, mask), _mm256_and_si256(x.b, mask)};
+}
+template <int COUNT> static INLINE Bytes right(Bytes x) {
+    if (!COUNT) return x;
+    return {_mm256_srli_epi16(x.a, COUNT), _mm256_srli_epi16(x.b, COUNT)};
+}
+template <int COUNT> static INLINE Bytes left(Bytes x) {
+    return {_mm256_slli_epi16(x.a, COUNT), _mm256_slli_epi16(x.b, COUNT)};
+}
+static INLINE Bytes either(Bytes x, Bytes y) {
+    return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
+}
+
+static INLINE Floats even_bf16(const uint16_t* from) {
+    Bytes x = load_bytes((const uint8_t*)from);
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(x.a, 16)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(x.b, 16))};
+}
+static INLINE Floats odd_bf16(const uint16_t* from) {
+    Bytes x = load_bytes((const uint8_t*)from);
+    __m256i upper = _mm256_set1_epi32(int(0xffff0000));
+    return {_mm256_castsi256_ps(_mm256_and_si256(x.a, upper)),
+            _mm256_castsi256_ps(_mm256_and_si256(x.b, upper))};
+}
+
+template <int INDEX> static INLINE __m256 byte_of_eight(__m256i word) {
+    if (INDEX) word = _mm256_srli_epi32(word, 8 * INDEX);
+    if (INDEX < 3) word = _mm256_and_si256(word, _mm256_set1_epi32(255));
+    return _mm256_cvtepi32_ps(word);
+}
+template <int INDEX> static INLINE Floats byte_of_words(Bytes x) {
+    return {byte_of_eight<INDEX>(x.a), byte_of_eight<INDEX>(x.b)};
+}
+
+#endif
+
+static INLINE float sum(Floats x) {
+    __m256 eight = halves(x);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
