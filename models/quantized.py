@@ -47,6 +47,19 @@ def packed_linears(model: nn.Module) -> dict[str, QuantizedLinear]:
     return {name: module for name, module in found if isinstance(module, QuantizedLinear)}
 
 
+def repack_linears(model: nn.Module) -> None:
+    """Pack packed linears once more, for the kernels of this processor, one after the other.
+
+    Those that no kernel has, or that are too small to gain, stay as they are, and so do all where
+    there are no kernels. The others cannot be saved any more.
+    """
+    for name, packed in packed_linears(model).items():
+        made = packed.for_kernels()
+        if made is not None:
+            path, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(path), leaf, made)
+
+
 def unpack_linears(model: nn.Module, names: Iterable[str], dtype: torch.dtype) -> None:
     """Put dense layers of the same weights in the place of packed ones, one after the other.
 

@@ -10,8 +10,10 @@ from tests.conftest import make_tiny_llama
 from tfcli.checkpoints.folder import load_model, open_model, save_model
 from tfcli.commands.app import run
 from tfcli.console import Console
+from tfcli.models.kernels import dense
 from tfcli.models.kernels import library as kernels
 from tfcli.models.layers import int4_kernel
+from tfcli.models.layers.kernel_linear import KernelLinear
 from tfcli.models.quantized import packed_linears
 from tfcli.ready import load_ready
 
@@ -40,7 +42,45 @@ def logits(model) -> torch.Tensor:
         return model(input_ids=IDS).logits.float()
 
 
-def test_four_bits_stay_packed_for_decoding_in_the_type_of_their_kernel(quantized):
+@pytest.mark.parametrize(
+    "flags",
+    [("--bits", "4"), ("--bits", "3"), ("--bits", "8"), ("--bits", "4", "--no-symmetric")],
+)
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
+def test_packed_weights_are_packed_for_the_kernels_and_nowhere_else(
+    quantized, flags, dtype, monkeypatch
+):
+    if kernels.library() is None:
+        pytest.skip(kernels.status().reason)
+    monkeypatch.setattr(dense, "LEAST_WEIGHTS", 1)
+    folder = quantized("-".join(flags), *flags)
+    model = load_ready(open_model(folder), Console.silent(), dtype=dtype, device=CPU)
+    linears = [each for each in model.modules() if isinstance(each, KernelLinear)]
+    assert len(linears) == 14 and not packed_linears(model)
+    weights = sum(each.in_features * each.out_features for each in linears)
+    bits = 8 * sum(each.nbytes for each in linears) / weights
+    assert bits < int(flags[1]) + 16 / 32 + 8 / 32 + 0.01  # a scale and a zero point a group
+    assert model.dtype == (torch.bfloat16 if dtype == "bfloat16" else load_model(folder).dtype)
+    exact = logits(load_model(folder))
+    # Inputs are rounded to 8 bits, and 14 layers of a model that was never trained carry that on.
+    assert (logits(model) - exact).norm() < 0.05 * exact.norm()
+
+
+def test_gradients_reach_what_lies_before_a_packed_weight(quantized, monkeypatch):
+    if kernels.library() is None:
+        pytest.skip(kernels.status().reason)
+    monkeypatch.setattr(dense, "LEAST_WEIGHTS", 1)
+    folder = quantized("four", "--bits", "4")
+    found = []
+    for model in (load_ready(open_model(folder), Console.silent(), device=CPU), load_model(folder)):
+        model.model.embed_tokens.weight.requires_grad_(True)
+        model(input_ids=IDS).logits.sum().backward()
+        found.append(model.model.embed_tokens.weight.grad)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-4)
+
+
+def test_without_kernels_four_bits_take_torchs_in_its_type(quantized, monkeypatch):
+    monkeypatch.setenv(kernels.VARIABLE, "off")
     folder = quantized("four", "--bits", "4")
     model = load_ready(open_model(folder), Console.silent(), device=CPU)
     if int4_kernel.is_fast():
@@ -54,7 +94,10 @@ def test_four_bits_stay_packed_for_decoding_in_the_type_of_their_kernel(quantize
 @pytest.mark.parametrize(
     "flags", [("--bits", "3"), ("--bits", "8"), ("--bits", "4", "--no-symmetric")]
 )
-def test_layouts_without_a_kernel_are_unpacked_once_and_it_is_said(quantized, flags, capsys):
+def test_layouts_without_a_kernel_are_unpacked_once_and_it_is_said(
+    quantized, flags, monkeypatch, capsys
+):
+    monkeypatch.setenv(kernels.VARIABLE, "off")
     folder = quantized("-".join(flags), *flags)
     model = load_ready(open_model(folder), Console(), device=CPU)
     assert not packed_linears(model)

@@ -50,7 +50,8 @@ def pick_dtype(
     """The torch type of a name such as `float32`; None keeps what is stored.
 
     `auto` keeps what is stored, since 16-bit weights are never slower than the same in float32
-    (`models/layers/linear.py`), except where a quantized model has a kernel for one type alone.
+    (`models/layers/linear.py`), except where all that a quantized model has is torch's kernel,
+    which is for one type alone.
 
     Args:
         name: as a user gives it.
@@ -64,7 +65,8 @@ def pick_dtype(
 
 
 def _has_int4(quantization: Mapping[str, Any], device: str) -> bool:
-    if device != "cpu" or not runs_packed(quantization.get("quant_method")):
+    ours = kernels().level is not None
+    if device != "cpu" or ours or not runs_packed(quantization.get("quant_method")):
         return False
     return int4_kernel.is_fast() and int4_kernel.takes_format(layout_of(quantization).usual.format)
 
@@ -117,16 +119,21 @@ def explain() -> dict[str, str]:
         "float32": single,
         "bfloat16": _sixteen(torch.bfloat16),
         "float16": _sixteen(torch.float16),
-        "4 bits": "the int4 kernel, in bfloat16, for decoding"
-        if int4_kernel.is_fast()
-        else "unpacked once at load: no int4 kernel for this processor",
-        "other bits": "unpacked once at load: there is no kernel for them",
+        "quantized": _quantized(),
         "attention": f"prompts of {tiles.LEAST_QUERIES} tokens or more in tiles of queries"
         if tiles.are_fast()
         else "torch's fused kernel",
         "training": f"{pick_precision('auto', 'cpu')}, as the processor has "
         f"{'' if has_bf16('cpu') else 'no '}bf16 instructions",
     }
+
+
+def _quantized() -> str:
+    if kernels().level is not None:
+        return "kernels of our own for 2, 3, 4 and 8 bits; others are unpacked once at load"
+    if int4_kernel.is_fast():
+        return "torch's kernel for 4 bits, in bfloat16; others are unpacked once at load"
+    return "unpacked once at load"
 
 
 def _sixteen(dtype: torch.dtype) -> str:

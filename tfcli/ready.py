@@ -12,6 +12,7 @@ from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.io.memory import freed_is_kept
 from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_dtype
+from tfcli.models.quantized import packed_linears, repack_linears, unpack_linears
 from tfcli.units import format_bytes
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ def load_ready(
 ) -> Model:
     """Load a model for inference in the fastest form of it that is exact enough.
 
-    Packed linears that no kernel runs in this type are unpacked once, where there is memory for
-    it: unpacking them at every use makes them several times slower than a dense layer.
+    Packed linears are packed once more for the kernels of this processor, and are nowhere else
+    then. Those that no kernel runs are unpacked once, where there is memory for it: unpacking them
+    at every use makes them several times slower than a dense layer.
 
     Args:
         checkpoint: opened by `open_model`.
@@ -47,10 +49,11 @@ def load_ready(
     quantization = checkpoint.model_config.quantization
     chosen = pick_dtype(dtype, None if many_rows else quantization, device.type)
     model = load_model(checkpoint, task=task, dtype=chosen, device=device, attention=attention)
-    if quantization is not None:
-        _unpack(model, console, everything=many_rows)
     if device.type == "cpu" and not many_rows:
         _compile_kernels(model, console)
+        repack_linears(model)
+    if quantization is not None:
+        _unpack(model, console, everything=many_rows)
     return model
 
 
@@ -59,7 +62,9 @@ def _compile_kernels(model: Model, console: Console) -> None:
     from tfcli.models.kernels.dense import LEAST_WEIGHTS
     from tfcli.models.kernels.library import library, status
 
-    if all(each.numel() < LEAST_WEIGHTS for each in model.parameters()):
+    dense = [each.numel() for each in model.parameters()]
+    packed = [each.in_features * each.out_features for each in packed_linears(model).values()]
+    if max([*dense, *packed], default=0) < LEAST_WEIGHTS:
         return
     found = status()
     if found.level is not None and not found.built:
@@ -71,8 +76,6 @@ def _compile_kernels(model: Model, console: Console) -> None:
 
 
 def _unpack(model: Model, console: Console, *, everything: bool) -> None:
-    from tfcli.models.quantized import packed_linears, unpack_linears
-
     packed = packed_linears(model)
     slow = {
         name: layer

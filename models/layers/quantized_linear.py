@@ -8,10 +8,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from tfcli.models.kernels import dense
+from tfcli.models.kernels.library import library
+from tfcli.models.kernels.packed_rows import BITS, PackedRows
 from tfcli.models.layers import int4_kernel
+from tfcli.models.layers.kernel_linear import KernelLinear
 from tfcli.models.layers.linear import Linear, product
 from tfcli.models.layouts.packing import Packing
-from tfcli.models.layouts.values import Affine, Values
+from tfcli.models.layouts.values import Affine, AffineFormat, Values
 
 
 class QuantizedLinear(nn.Module):
@@ -86,6 +90,25 @@ class QuantizedLinear(nn.Module):
         if self.bias is not None:
             layer.bias = nn.Parameter(self.bias.to(dtype), requires_grad=False)
         return layer.train(self.training)
+
+    def for_kernels(self) -> KernelLinear | None:
+        """The same layer for the kernels of this processor; None where they do not have it, or it
+        is so small that torch is as fast."""
+        form = self.packing.format
+        large = self.in_features * self.out_features >= dense.LEAST_WEIGHTS
+        if not isinstance(form, AffineFormat) or form.bits not in BITS or not large:
+            return None
+        if library() is None:
+            return None
+        values = self.values
+        if not isinstance(values, Affine) or values.group_index is not None:
+            return None
+        middle = 1 << (values.bits - 1)
+        zeros = None if bool((values.zeros == middle).all()) else values.zeros
+        weight = PackedRows.of(
+            values.levels, values.scales, zeros, bits=values.bits, group_size=values.group_size
+        )
+        return KernelLinear(weight, self.bias).train(self.training)
 
     def _int4_fits(self) -> bool:
         return self._int4 is not None or int4_kernel.fits(
