@@ -392,6 +392,7 @@ def test_the_same_seed_gives_the_same_bytes(dense, text, tmp_path):
         ("damping", 0.5),
         ("order", "natural"),
         ("order", "activation"),
+        ("static_groups", True),
         ("refine", 0),
         ("symmetric", False),
         ("scale_search", "max"),
