@@ -394,6 +394,7 @@ def test_the_same_seed_gives_the_same_bytes(dense, text, tmp_path):
         ("order", "activation"),
         ("static_groups", True),
         ("refine", 0),
+        ("drift", 0),
         ("symmetric", False),
         ("scale_search", "max"),
         ("scale_search", "mse"),
