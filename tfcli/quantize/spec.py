@@ -101,6 +101,11 @@ class QuantizeSpec(Spec):
         "those with the largest activations first; group, the same within each group, and the "
         "groups by their largest.",
     )
+    static_groups: Annotated[bool, Only(method=("gptq",), order=("natural", "group"))] = Field(
+        False,
+        description="Find all scales before any weight is rounded, not when the turn of their "
+        "group comes; order: activation does in any case.",
+    )
     drift: Annotated[Annotated[float, Field(ge=0, le=1)] | Literal["auto"], CALIBRATED] = Field(
         "auto",
         description="How much of the drift of a linear's inputs, which the quantization before it "

@@ -87,6 +87,11 @@ def test_the_factor_is_that_of_the_damped_matrix_in_its_order(columns):
     torch.testing.assert_close(lower @ lower.t(), damped[order][:, order], atol=1e-2, rtol=1e-4)
     torch.testing.assert_close(hessian.diagonal() + factor.ridge, damped.diagonal())
 
+    part = inputs[::3].t() @ inputs[::3]
+    without = factorize(hessian, order, 0.05, without=part)
+    rest = factorize(hessian - part, order, 0.05)
+    torch.testing.assert_close(without.lower.tril(), rest.lower.tril(), atol=1e-3, rtol=1e-3)
+
     right = normal(5, columns, seed=1)
     torch.testing.assert_close(solve(right, factor) @ damped, right, atol=1e-3, rtol=1e-3)
 

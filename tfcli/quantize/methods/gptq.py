@@ -27,6 +27,7 @@ class GPTQ(Method):
         self.options = GPTQOptions(
             damping=spec.damping,
             order=spec.order,
+            static_groups=spec.static_groups or spec.order == "activation",
             drift=None if spec.drift == "auto" else spec.drift,
             refine=spec.refine,
         )
@@ -81,7 +82,7 @@ class GPTQ(Method):
         """What GPTQModel says of its own, and what it has no words for."""
         return {
             "damp_percent": self.options.damping,
-            "static_groups": True,
+            "static_groups": self.options.static_groups,
             "scale_search": self.spec.scale_search or "hessian",
             "order": self.options.order,
             "drift": self.spec.drift,

@@ -12,55 +12,49 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tfcli.quantize.solvers.hessian import Factor, Statistics, factorize, solve
+from tfcli.quantize.solvers.hessian import Factor, Statistics, energy, factorize, solve
 
 _PROBES = 256
 """Outputs that the share is found with."""
 
 
-def drift_target(
-    weight: Tensor,
-    statistics: Statistics,
-    factor: Factor,
-    share: float | None,
-    *,
-    name: str = "",
-) -> tuple[Tensor, float]:
-    """The weight to quantize instead of the dense one.
+def drift_target(weight: Tensor, statistics: Statistics, factor: Factor, share: float) -> Tensor:
+    """The weight to quantize instead of the dense one, fp32 [m, n].
 
     Args:
         weight (Tensor): fp32 [m, n].
         statistics: closed; those of the inputs of this weight.
         factor: of their H~.
-        share: of the way from the weight to W*; None for the best one on the tokens held out.
-        name: the weight's name, for errors.
-
-    Returns:
-        fp32 [m, n] and the share.
+        share: of the way from the weight to W*.
     """
     drift = statistics.fit.drift
-    if drift is None:
-        return weight, 0.0
-    if share is None:
-        share = best_share(weight, statistics, factor, name=name)
-    if share == 0:
-        return weight, 0.0
-    return torch.add(weight, solve(weight @ drift, factor), alpha=share), share
+    if drift is None or share == 0:
+        return weight
+    return torch.add(weight, solve(weight @ drift, factor), alpha=share)
 
 
-def best_share(weight: Tensor, statistics: Statistics, factor: Factor, *, name: str = "") -> float:
-    """The share in 0 .. 1 with the least error on the tokens held out.
+def best_share(weight: Tensor, statistics: Statistics, damping: float, *, name: str = "") -> float:
+    """The share in 0 .. 1 with the least error on the tokens held out; 0 where nothing drifts.
 
     With D = W* - W, fitted without these tokens, and sums over them, sum |W x - (W + a D) xh|^2 is
     a parabola in a, least at <W K, D> / <D H, D>. So no grid of shares is needed.
+
+    Args:
+        weight (Tensor): fp32 [m, n].
+        statistics: closed; those of the inputs of this weight.
+        damping: the share of the mean diagonal that makes H~ of H.
+        name: the weight's name, for errors.
     """
     fit, held = statistics.fit, statistics.held
-    if held is None or fit.drift is None or held.drift is None:
+    if fit.drift is None:
+        return 0.0
+    if held is None or held.drift is None:
         raise TypeError("no tokens are held out to choose the share with")
+    natural = torch.arange(weight.shape[1], device=weight.device)
+    factor = factorize(fit.inputs, natural, damping, without=held.inputs, name=name)
     probes = weight[:: -(-len(weight) // _PROBES)]
-    without = factorize(fit.inputs - held.inputs, factor.order, factor.damping, name=name)
     moved = probes @ held.drift
-    change = solve(probes @ fit.drift - moved, without)
-    size = ((change @ held.inputs) * change).sum(dtype=torch.float64).item()
+    change = solve(probes @ fit.drift - moved, factor)
+    size = energy(change, held.inputs)
     gain = (moved * change).sum(dtype=torch.float64).item()
     return min(max(gain / size, 0.0), 1.0) if size > 0 else 0.0

@@ -8,13 +8,14 @@ inputs (`drift.py`), and a refinement of its result (`refine.py`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tfcli.models.layouts.values import Affine
-from tfcli.quantize.solvers.drift import drift_target
+from tfcli.quantize.solvers.drift import best_share, drift_target
 from tfcli.quantize.solvers.grid import GridOptions, find_grids
 from tfcli.quantize.solvers.hessian import Factor, Order, Statistics, energy
 from tfcli.quantize.solvers.refine import Refinement
@@ -34,8 +35,10 @@ class GPTQOptions:
         damping: the fraction of the Hessian's mean diagonal, over the inputs that were ever active,
             that is added to its diagonal.
         order: in which inputs are quantized, see `hessian.positions`. Groups stay groups of
-            neighbours, with scales that are found before ("static groups"), so the layout does not
-            change.
+            neighbours in any, so the layout does not change.
+        static_groups: find all scales before any weight is rounded, not when the turn of a group
+            comes, from what its weights should be then. The order `activation`, which mixes
+            groups, needs it.
         drift: the share of the way to the weight that makes up for the drift of the inputs; None
             for the best one on tokens that are held out.
         refine: rounds of coordinate descent on scales and levels.
@@ -43,8 +46,13 @@ class GPTQOptions:
 
     damping: float = 0.01
     order: Order = "group"
+    static_groups: bool = False
     drift: float | None = None
     refine: int = 2
+
+    def __post_init__(self) -> None:
+        if self.order == "activation" and not self.static_groups:
+            raise ValueError("the order activation needs static groups")
 
 
 @dataclass(frozen=True)
@@ -92,12 +100,23 @@ def gptq(
     width = grid.width(original.shape[1])
     statistics.close(name=name)
     hessian = statistics.fit.inputs
+    share = 0.0 if statistics.fit.drift is None else options.drift
+    if share is None:  # before the factor of all tokens is there, which would take memory too
+        share = best_share(original, statistics, options.damping, name=name)
     factor = statistics.factor(options.order, width, options.damping, name=name)
-    target, share = drift_target(original, statistics, factor, options.drift, name=name)
-    scales, zeros = find_grids(target, grid, hessian.diagonal() + factor.ridge)
-    scales, zeros = scales.t().contiguous(), zeros.t().contiguous()
-    columns = target.t().contiguous()
-    levels = sweep(columns, factor, scales, zeros, grid.top)
+    columns = drift_target(original, statistics, factor, share).t().contiguous()
+    importance = hessian.diagonal() + factor.ridge
+    if options.static_groups:
+        scales, zeros = (one.t().contiguous() for one in find_grids(columns.t(), grid, importance))
+        find = None
+    else:
+        scales, zeros = columns.new_empty(2, len(columns) // width, columns.shape[1])
+
+        def find(values: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+            scale, zero = find_grids(values.t(), grid, importance[inputs])
+            return scale[:, 0], zero[:, 0]
+
+    levels = sweep(columns, factor, scales, zeros, grid.top, find)
     if options.refine:
         refinement = Refinement(columns, levels, scales, zeros, hessian, factor.ridge, grid.top)
         refinement.run(options.refine)
@@ -110,7 +129,7 @@ def gptq(
     )
     return GPTQResult(
         weight=result,
-        error=output_error(original, target - result.dequantize(), hessian),
+        error=output_error(original, (columns - result.dequantize().t()).t(), hessian),
         damping=factor.damping,
         dead=int((hessian.diagonal() == 0).sum()),
         drift=share,
@@ -123,7 +142,14 @@ def output_error(weight: Tensor, change: Tensor, matrix: Tensor) -> float:
     return max(0.0, energy(change, matrix)) / size if size > 0 else 0.0
 
 
-def sweep(weight: Tensor, factor: Factor, scales: Tensor, zeros: Tensor, top: int) -> Tensor:
+def sweep(
+    weight: Tensor,
+    factor: Factor,
+    scales: Tensor,
+    zeros: Tensor,
+    top: int,
+    find: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+) -> Tensor:
     """Quantize one column after another.
 
     With E = W - Q and H~ = L L', the objective is |E L|^2. Its column p has only the errors of the
@@ -137,36 +163,97 @@ def sweep(weight: Tensor, factor: Factor, scales: Tensor, zeros: Tensor, top: in
         scales (Tensor): fp32 [groups, m].
         zeros (Tensor): fp32 [groups, m], whole numbers or not.
         top: the highest level.
+        find: gives scales and zeros of a group when its turn comes, fp32 [m] each, which replace
+            those that are there. It gets the weights that are to be rounded then, [width, m], and
+            their inputs, int64 [width]. The order must keep groups together.
 
     Returns:
         fp32 [n, m], whole numbers in 0 .. top.
     """
     lower, order = factor.lower, factor.order
     width = len(weight) // len(scales)
+    outer, middle = max(BLOCK // width * width, width), min(width, BLOCK)
+    if find is None:
+        outer = middle = BLOCK
     errors = torch.empty_like(weight)  # by position
     levels = torch.empty_like(weight)  # by input
-    each_scale, each_zero = scales.unbind(), zeros.unbind()
-    for stop in range(len(weight), 0, -BLOCK):
-        start = max(0, stop - BLOCK)
+
+    def settle(values: Tensor, part: slice, stop: int) -> None:
+        """Add to values what the errors of the positions from the end of `part` to `stop` ask."""
+        if part.stop < stop:
+            later = lower[part.stop : stop, part].t() @ errors[part.stop : stop]
+            values.addcdiv_(later, lower.diagonal()[part, None])
+
+    def replace(values: Tensor, originals: Tensor, part: slice) -> None:
+        """Find scales and zeros of the group at `part`, for the weights that would make up for all
+        errors so far if none of them were rounded: no column of E L would be left of these."""
+        if find is not None:
+            inputs = order[part]
+            pending = (values - originals).mul_(lower.diagonal()[part, None])
+            wanted = torch.linalg.solve_triangular(lower[part, part].t(), pending, upper=True)
+            group = int(inputs[0]) // width
+            scales[group], zeros[group] = find(wanted.add_(originals), inputs)
+
+    for stop in range(len(weight), 0, -outer):
+        start = max(0, stop - outer)
         inputs = order[start:stop]
-        numbers = (inputs // width).tolist()
         block = weight[inputs]
-        diagonal = lower.diagonal()[start:stop, None]
-        # What a level takes away from: (w + zero * scale) - level * scale is w's error.
-        raised = torch.addcmul(block, zeros[inputs // width], scales[inputs // width])
-        block.addcdiv_(lower[stop:, start:stop].t() @ errors[stop:], diagonal)
-        near = lower[start:stop, start:stop].t() / diagonal
-        found, error = torch.empty_like(block), errors[start:stop]
-        rows = list(zip(block, found, raised, error, numbers, strict=True))
-        for last in range(stop - start, 0, -_INNER):
-            first = max(0, last - _INNER)
-            block[first:last].addmm_(near[first:last, last:], error[last:])
-            for column in range(last - 1, first - 1, -1):
-                value, level, base, left, group = rows[column]
+        originals = block.clone()
+        settle(block, slice(start, stop), len(weight))
+        if outer == width:
+            replace(block, originals, slice(start, stop))
+        for high in range(stop, start, -middle):
+            part = slice(max(start, high - middle), high)
+            here = slice(part.start - start, high - start)
+            values = block[here]
+            settle(values, part, stop)
+            if outer != width:
+                replace(values, originals[here], part)
+            groups = inputs[here] // width
+            each_scale, each_zero = scales[groups], zeros[groups]
+            # (w + zero * scale) - level * scale is what a level leaves of a weight.
+            raised = originals[here].addcmul_(each_zero, each_scale)
+            levels[inputs[here]] = _round(
+                values, raised, errors[part], each_scale, each_zero, lower[part, part], top
+            )
+    return levels
+
+
+def _round(
+    values: Tensor,
+    raised: Tensor,
+    errors: Tensor,
+    scales: Tensor,
+    zeros: Tensor,
+    lower: Tensor,
+    top: int,
+) -> Tensor:
+    """Quantize the columns of a block, the last first; all [columns, m] but `lower`.
+
+    Args:
+        values (Tensor): what each weight should be, from the errors after this block; used up.
+        raised (Tensor): weight + zero * scale.
+        errors (Tensor): where W - Q goes.
+        scales (Tensor): of each column.
+        zeros (Tensor): of each column.
+        lower (Tensor): fp32 [columns, columns], of L.
+        top: the highest level.
+
+    Returns:
+        The levels.
+    """
+    near = lower.t() / lower.diagonal()[:, None]
+    levels = torch.empty_like(values)
+    rows = list(zip(values, raised, errors, scales, zeros, levels, strict=True))
+    for last in range(len(rows), 0, -_INNER):
+        first = max(0, last - _INNER)
+        if last < len(rows):
+            values[first:last].addmm_(near[first:last, last:], errors[last:])
+        for column in range(last - 1, first - 1, -1):
+            value, base, error, scale, zero, level = rows[column]
+            if column + 1 < last:
                 later = slice(column + 1, last)
-                value.addmv_(error[later].t(), near[column, later])
-                torch.addcdiv(each_zero[group], value, each_scale[group], out=level)
-                level.round_().clamp_(0, top)
-                torch.addcmul(base, level, each_scale[group], value=-1, out=left)
-        levels[inputs] = found
+                value.addmv_(errors[later].t(), near[column, later])
+            torch.addcdiv(zero, value, scale, out=level).round_().clamp_(0, top)
+            torch.addcmul(base, level, scale, value=-1, out=error)
     return levels

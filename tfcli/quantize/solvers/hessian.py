@@ -104,8 +104,10 @@ class Statistics:
     """What calibration keeps for linears that share their inputs.
 
     For n inputs that is one square of n x n numbers; two with the drift; four where tokens are held
-    out to choose how much of it counts. A factor of H~ comes on top for as long as linears of the
-    group are left, and one of the tokens that are not held out for a short time.
+    out to choose how much of it counts. A factor of H~ comes on top, and stays for as long as
+    linears of the group are left; before it, for each of them, for a while one of the tokens that
+    are not held out. So at most there are two squares without drift, three with a share that is
+    given, five with one that is chosen, and six of these where several linears share their inputs.
 
     Args:
         fit: sums over the tokens that are not held out; from `close` on, over all.
@@ -205,19 +207,29 @@ def positions(diagonal: Tensor, order: Order, width: int) -> Tensor:
     )
 
 
-def factorize(hessian: Tensor, order: Tensor, damping: float, *, name: str = "") -> Factor:
+def factorize(
+    hessian: Tensor,
+    order: Tensor,
+    damping: float,
+    *,
+    without: Tensor | None = None,
+    name: str = "",
+) -> Factor:
     """Damp a Hessian and factorize it. The damping is raised tenfold until that succeeds.
 
     Args:
         hessian (Tensor): fp32 [n, n].
         order (Tensor): int64 [n], the input at each position.
         damping: the share of the mean diagonal to add, over the inputs that were ever active.
+        without (Tensor): fp32 [n, n], a part of the Hessian that is not to count.
         name: of the linear, for errors.
 
     Raises:
         WorkError: no damping up to 10 helped.
     """
     diagonal = hessian.diagonal()
+    if without is not None:
+        diagonal = diagonal - without.diagonal()
     # An input that was never active has no say. Any number on the diagonal makes it independent of
     # the others, so that it is rounded to nearest; and it must not count in the mean, which the
     # damping of the others is measured by.
@@ -225,9 +237,13 @@ def factorize(hessian: Tensor, order: Tensor, damping: float, *, name: str = "")
     mean = diagonal[live].mean().item() if live.any() else 1.0
     while True:
         ridge = torch.where(live, damping * mean, mean)
-        lower = hessian.index_select(0, order)
-        for rows in lower.split(_PANEL):  # in pieces, so that there is no second square
-            rows.copy_(rows.index_select(1, order))
+        lower = torch.empty_like(hessian)
+        # In pieces, so that there is no second square.
+        for rows, chosen in zip(lower.split(_PANEL), order.split(_PANEL), strict=True):
+            part = hessian[chosen]
+            if without is not None:
+                part -= without[chosen]
+            torch.index_select(part, 1, order, out=rows)
         lower.diagonal().add_(ridge[order])
         if _cholesky(lower):
             return Factor(lower, order, ridge, damping)
