@@ -2,7 +2,7 @@
 
 `x.weight` holds 8-bit floats and `x.weight_scale_inv` one number for each block of
 `weight_block_size` rows and columns; the last blocks may be cut off. One number for each row, or
-one in all, is read too, as compressed-tensors and FBGEMM write it (`x.weight_scale`). Scales of
+one in all, is read too, as FBGEMM writes it (`x.weight_scale`). Scales of
 activations and caches (`x.input_scale`, `x.k_scale`) say nothing of weights.
 Source: transformers `integrations/finegrained_fp8.py`, DeepSeek-V3 `inference/fp8_cast_bf16.py`.
 """
@@ -32,7 +32,6 @@ _IGNORED = (
     ".q_scale",
     ".output_scale",
 )
-_FORMATS = ("float-quantized", "naive-quantized")  # of compressed-tensors, those of 8-bit floats
 _BLOCK = (128, 128)
 _PIECE = 1 << 22  # values that are scaled at a time
 
@@ -43,7 +42,6 @@ def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
     Raises:
         WorkError: a weight without a scale, or with scales of another shape; nothing is packed.
     """
-    _require_format(checkpoint)
     block = _block(checkpoint)
     dense: dict[str, TensorEntry] = {}
     parts = {name for name in checkpoint.tensors if name.endswith(_IGNORED)}
@@ -73,17 +71,6 @@ def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
             fix="remove quantization_config from config.json",
         )
     return Unpacked(dense, frozenset(parts), {name: [8] for name in dense})
-
-
-def _require_format(checkpoint: Checkpoint) -> None:
-    settings = checkpoint.config.get("quantization_config") or {}
-    kind = settings.get("format")
-    if settings.get("quant_method") == "compressed-tensors" and kind not in _FORMATS:
-        raise WorkError(
-            f"format: {kind!r} of compressed-tensors is not supported",
-            where=f"{checkpoint.path / CONFIG}, quantization_config",
-            fix=f"supported: {', '.join(_FORMATS)}",
-        )
 
 
 def _block(checkpoint: Checkpoint) -> tuple[int, int]:

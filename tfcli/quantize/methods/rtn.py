@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from tfcli.models.layouts.inputs import Inputs
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan
 from tfcli.quantize.solvers.grid import GridOptions, count_coarse_scales
@@ -15,11 +16,13 @@ from tfcli.quantize.solvers.rtn import round_to_nearest
 class RTN(Method):
     """Each weight goes to the nearest level of its group."""
 
-    layouts: ClassVar[tuple[str, ...]] = ("gptq",)
+    layouts: ClassVar[tuple[str, ...]] = ("gptq", "compressed-tensors")
 
     def format(self, name: str) -> GridOptions:
         """What it makes of every linear."""
-        return GridOptions(*self.width(name), self.spec.symmetric, self.spec.clip_search)
+        inputs = Inputs("int8") if self.spec.round_inputs else None
+        options = (self.spec.symmetric, self.spec.clip_search)
+        return GridOptions(*self.width(name), *options, inputs=inputs)
 
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear."""
