@@ -20,6 +20,7 @@ from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 _FP8 = ("F8_E4M3", "F8_E5M2")
@@ -33,7 +34,6 @@ _IGNORED = (
     ".output_scale",
 )
 _BLOCK = (128, 128)
-_PIECE = 1 << 22  # values that are scaled at a time
 
 
 def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
@@ -107,32 +107,31 @@ def _sizes(
 def _read(weight: TensorEntry, scale: TensorEntry, block: tuple[int, int], code: str) -> Tensor:
     from tfcli.checkpoints.io.dtypes import torch_dtype
 
-    return dequantize(weight.read(), scale.read(), block).to(torch_dtype(code))
+    return dequantize(weight.read(), scale.read(), block, torch_dtype(code))
 
 
-def dequantize(weight: Tensor, scale: Tensor, block: tuple[int, int]) -> Tensor:
-    """The weight times its scales, in float32, in which each product is rounded once.
+def dequantize(weight: Tensor, scale: Tensor, block: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """The weight times its scales: each product in float32, rounded once to `dtype`.
 
     Args:
         weight (Tensor): [..., rows, columns]
         scale (Tensor): one number for each block, in as many rows and columns of blocks
         block: rows and columns of a block.
+        dtype: of the result.
     """
     import torch
 
+    from tfcli.models.layouts.floats import Scaled
+
     *stack, rows, columns = weight.shape
     grid = -(-rows // block[0]), -(-columns // block[1])
-    scales = scale.float().expand(*stack, *grid) if scale.numel() == 1 else scale.float()
-    scales = scales.reshape(-1, *grid)
-    out = torch.empty(weight.shape, dtype=torch.float32)
-    step = max(1, _PIECE // (block[0] * columns)) * block[0]
+    scales = scale.expand(*stack, *grid) if scale.numel() == 1 else scale
+    out = torch.empty(weight.shape, dtype=dtype)
     for source, target, factors in zip(
-        weight.reshape(-1, rows, columns), out.view(-1, rows, columns), scales, strict=True
+        weight.reshape(-1, rows, columns),
+        out.view(-1, rows, columns),
+        scales.reshape(-1, *grid),
+        strict=True,
     ):
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
-            wide = factors[start // block[0] : -(-stop // block[0])]
-            wide = wide.repeat_interleave(block[0], 0)[: stop - start]
-            wide = wide.repeat_interleave(block[1], 1)[:, :columns]
-            torch.mul(source[start:stop].float(), wide, out=target[start:stop])
+        target.copy_(Scaled(source, factors, *block).dequantize(dtype))
     return out
