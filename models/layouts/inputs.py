@@ -46,12 +46,13 @@ class Inputs:
         return "input_scale" if self.static else None
 
     def quantize(self, x: Tensor, stored: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Rounded values, in the dtype of x, and their scales: x is about values * scales.
+        """Rounded values and their scales, in fp32: x is about values * scales.
 
         Args:
             x (Tensor): [..., n]; with groups of g inputs it is taken as [..., n / g, g].
             stored (Tensor): the number that `self.stored` names.
         """
+        x = x.float()
         grouped = x.unflatten(-1, (-1, self.group_size)) if self.per == "group" else x
         scales = self._scales(grouped, stored)
         values = grouped / scales
@@ -59,7 +60,7 @@ class Inputs:
             values = values.clamp_(-128, 127).round_()
         elif self.kind == "e4m3":
             top = LARGEST["e4m3"]
-            values = values.clamp_(-top, top).to(torch.float8_e4m3fn).to(x.dtype)
+            values = values.clamp_(-top, top).to(torch.float8_e4m3fn).float()
         else:
             values = round_e2m1(values)
         return values, scales
@@ -80,14 +81,14 @@ class Inputs:
     def _scales(self, x: Tensor, stored: Tensor | None) -> Tensor:
         if self.static:
             assert stored is not None, "a packing keeps what its inputs store"
-            return stored.to(x.dtype)
+            return stored.float()
         most = x.abs().amax() if self.per == "tensor" else x.abs().amax(-1, keepdim=True)
         if self.scale == "e8m0":
-            return power_of_two(most, self.kind).to(x.dtype)
+            return power_of_two(most, self.kind)
         # The least and the greatest int8 are 255 steps apart.
         scales = most / (127.5 if self.kind == "int8" else LARGEST[self.kind])
         if self.scale == "e4m3":
             assert stored is not None, "a packing keeps what its inputs store"
             scales = (scales * stored).to(torch.float8_e4m3fn).float()
             return torch.where(scales == 0, 0.125, scales) / stored
-        return torch.where(scales == 0, torch.finfo(x.dtype).eps, scales)
+        return torch.where(scales == 0, torch.finfo(torch.float32).eps, scales)

@@ -9,11 +9,16 @@ import torch
 from safetensors.torch import load_file
 
 from tests.quantize.golden.compressed_tensors_cases import CASES, INTO, OUT, inputs
+from tfcli.models.layers import int4_kernel
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.layouts.compressed_tensors import CompressedTensorsLayout
+from tfcli.models.layouts.compressed_tensors_pack import PackQuantized
 from tfcli.models.layouts.compressed_tensors_parts import CompressedPacking
 from tfcli.models.layouts.values import Affine
+from tfcli.quantize.solvers.grid import GridOptions
+from tfcli.quantize.solvers.rtn import round_to_nearest
 
+GRID = GridOptions(4, 128)
 HELD = load_file(Path(__file__).parent / "golden/compressed_tensors.safetensors")
 every_case = pytest.mark.parametrize("name", CASES)
 
@@ -82,6 +87,33 @@ def test_inputs_are_rounded_as_the_library_rounds_them(name):
     assert ((got - expected).abs().max() / scale).item() < 1e-6
     assert ((dense - expected).abs().max() / scale).item() < 1e-6
     assert not torch.equal(got, inputs() @ weight.t())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_whole_numbers_are_summed_as_such_in_half_precision(dtype):
+    made, x = layer("int-8"), inputs().to(dtype)
+    levels, scales = made.packing.inputs.quantize(x)
+    assert torch.equal(levels, levels.round()) and levels.aminmax() == (-128, 127)
+    sums = levels.double() @ made.get_buffer("weight").double().t()
+    exact = sums * scales.double() * made.get_buffer("weight_scale").double().view(-1)
+    with torch.no_grad():
+        torch.testing.assert_close(made(x).double(), exact, rtol=torch.finfo(dtype).eps, atol=0)
+    assert made(x.requires_grad_()).grad_fn is not None
+
+
+@pytest.mark.skipif(not int4_kernel.is_fast(), reason="the kernel is for processors with AVX2")
+def test_the_kernel_of_4_bits_runs_packed_words(monkeypatch):
+    values = round_to_nearest(
+        torch.randn(32, 128, generator=torch.Generator().manual_seed(3)), GRID
+    )
+    made = QuantizedLinear(128, 32, PackQuantized(), bias=False)
+    made.load_state_dict(made.packing.pack(values), assign=True)
+    assert made.has_kernel(torch.bfloat16)
+    x = torch.randn(2, 128, generator=torch.Generator().manual_seed(4))
+    expected = x.bfloat16().float() @ values.dequantize().t()
+    monkeypatch.setattr(QuantizedLinear, "dequantize", None)  # or else it would be unpacked
+    with torch.no_grad():
+        torch.testing.assert_close(made(x.bfloat16()).float(), expected, rtol=0.02, atol=0.1)
 
 
 @every_case
