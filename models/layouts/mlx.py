@@ -88,12 +88,13 @@ class MLXPacking(Packing):
             "biases": exactly(values.offsets, self.dtype).contiguous(),
         }
 
-    def unpack(self, parts: Mapping[str, Tensor]) -> Offset:
-        """Undo `pack`."""
+    def unpack(self, parts: Mapping[str, Tensor]) -> Affine | Offset:
+        """Undo `pack`: levels with zero points, where the offsets are whole steps."""
         words, scales = parts["weight"].contiguous().view(torch.int32), parts["scales"]
         inputs = scales.shape[1] * self.group_size
         levels = unpack_padded(words.t(), self.bits, inputs).t()
-        return Offset(levels, scales, parts["biases"], self.bits, self.group_size)
+        values = Offset(levels, scales, parts["biases"], self.bits, self.group_size)
+        return values.affine() or values
 
     def misfit(self, in_features: int, out_features: int) -> str | None:
         """Why a linear of these sizes cannot be stored so."""

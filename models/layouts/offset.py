@@ -9,6 +9,9 @@ from torch import Tensor
 
 from tfcli.models.layouts.values import Affine, Values
 
+_SHORT = (torch.float16, torch.bfloat16)
+"""fp32 has the products of their numbers and 8-bit levels."""
+
 
 @dataclass(frozen=True)
 class Offset(Values):
@@ -60,8 +63,10 @@ class Offset(Values):
 
     def affine(self) -> Affine | None:
         """The same weight as levels with zero points; None where an offset is no whole number of
-        steps that a level could be."""
+        steps that a level could be, or where fp32 would round the products."""
         scales, offsets = self.scales.float(), self.offsets.float()
+        if not any(torch.equal(scales.to(short).float(), scales) for short in _SHORT):
+            return None
         zeros = (-offsets / torch.where(scales == 0, 1.0, scales)).round_()
         same = torch.equal(-(zeros * scales), offsets)
         if not same or int(zeros.min()) < 0 or int(zeros.max()) >= 1 << self.bits:

@@ -84,8 +84,8 @@ class Values(ABC):
         """Whether two are the same values, whatever the types that hold them."""
         if type(self) is not type(other) or self.shape != other.shape:
             return False
-        for field in fields(self):
-            one, two = getattr(self, field.name), getattr(other, field.name)
+        for each in fields(self):
+            one, two = getattr(self, each.name), getattr(other, each.name)
             if isinstance(one, Tensor) and isinstance(two, Tensor):
                 same = one.shape == two.shape and bool((one == two).all())
             else:

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.quantize.test_run import GPT2, LLAMA, MIXTURES, quantize, write_checkpoint
 from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.console import Console
 from tfcli.dequantize.spec import DequantizeSpec
-from tfcli.errors import UsageError, WorkError
+from tfcli.errors import UsageError
 from tfcli.inspect.spec import InspectSpec
+from tfcli.models.errors import Problem
 from tfcli.models.layers.rounded_linear import RoundedLinear
+from tfcli.models.layouts.registry import layout_of
 from tfcli.models.quantized import packed_linears, unpack_linears
-from tfcli.quantize.methods.rtn import RTN
 from tfcli.recipe.execute import execute
 
 PYTHON = Path(__file__).parents[2] / ".compressed-tensors/bin/python"
@@ -37,17 +39,12 @@ WIDE = LLAMA | {"hidden_size": 128, "intermediate_size": 192, "initializer_range
 every_way = pytest.mark.parametrize("way", WAYS)
 
 
-@pytest.fixture(autouse=True)
-def into_compressed_tensors(monkeypatch):
-    monkeypatch.setattr(RTN, "layouts", ("compressed-tensors",))
-
-
 def quantized(tmp_path, way, config=WIDE):
     dense = write_checkpoint(tmp_path / "dense", config)
     options = dict(WAYS[way])
     if "method" in options:
         options["group_size"] = None
-    return dense, quantize(dense, tmp_path / "q", **options)
+    return dense, quantize(dense, tmp_path / "q", layout="compressed-tensors", **options)
 
 
 def logits(model):
@@ -143,7 +140,7 @@ def test_a_config_that_means_something_else_is_refused_by_name(tmp_path, changes
         group = config["quantization_config"]["config_groups"]["group_0"]
         changes = {**changes, "config_groups": {"group_0": {**group, "format": None}}}
     changed(tmp_path / "q", **changes)
-    with pytest.raises((WorkError, UsageError), match=message):
+    with pytest.raises(Problem, match=message):
         load_model(tmp_path / "q")
 
 
@@ -167,7 +164,7 @@ def test_an_argument_of_a_weight_that_is_not_supported_is_named(tmp_path, key, v
     groups = config["quantization_config"]["config_groups"]
     groups["group_0"]["weights"][key] = value
     changed(tmp_path / "q", config_groups=groups)
-    with pytest.raises(WorkError, match=message):
+    with pytest.raises(Problem, match=message):
         load_model(tmp_path / "q")
 
 
@@ -176,7 +173,6 @@ def test_linears_are_named_by_names_then_patterns_then_class(tmp_path):
     config = json.loads((tmp_path / "q/config.json").read_text())["quantization_config"]
     assert config["ignore"] == ["lm_head"]
     assert config["config_groups"]["group_0"]["targets"] == ["Linear"]
-    from tfcli.models.layouts.registry import layout_of
 
     def group(targets, bits):
         weights = {"num_bits": bits, "type": "int", "strategy": "channel"}
@@ -194,18 +190,17 @@ def test_linears_are_named_by_names_then_patterns_then_class(tmp_path):
 
 
 def test_scales_of_the_cache_are_left_aside_and_a_wrong_shape_is_named(tmp_path):
-    from safetensors.torch import load_file, save_file
-
     quantized(tmp_path, "w4a16", LLAMA)
-    path = tmp_path / "q/model.safetensors"
+    name = "model.layers.1.mlp.up_proj.weight_shape"
+    path = open_tensors(tmp_path / "q").info(name).file
     held = load_file(path)
+    (tmp_path / "q/model.safetensors.index.json").unlink(missing_ok=True)
     extra = {"model.layers.0.self_attn.k_scale": torch.ones(1)}
     save_file(held | extra, path, {"format": "pt"})
     changed(tmp_path / "q", kv_cache_scheme={"num_bits": 8, "type": "float"})
     load_model(tmp_path / "q")
-    name = "model.layers.1.mlp.up_proj.weight_shape"
     save_file(held | {name: held[name].flip(0)}, path, {"format": "pt"})
-    with pytest.raises(WorkError, match=r"up_proj\.weight_shape"):
+    with pytest.raises(Problem, match=r"up_proj\.weight_shape"):
         load_model(tmp_path / "q")
 
 

@@ -17,7 +17,6 @@ from tfcli.errors import UsageError, WorkError
 from tfcli.models.layouts.mlx import BITS, MLXLayout, MLXPacking
 from tfcli.models.layouts.offset import Offset
 from tfcli.models.layouts.values import Affine, AffineFormat
-from tfcli.quantize.methods.rtn import RTN
 from tfcli.quantize.solvers.grid import GridOptions
 from tfcli.quantize.solvers.rtn import round_to_nearest
 
@@ -67,10 +66,10 @@ def test_levels_with_zero_points_are_the_same_weight_and_come_back(bits, symmetr
     packing = MLXLayout.packing_for(AffineFormat(bits, 64, symmetric))
     stored = packing.pack(values)
     assert stored["biases"].dtype == (torch.float16 if symmetric else torch.float32)
-    found = packing.unpack(stored)
-    torch.testing.assert_close(found.dequantize(), values.dequantize(), rtol=0, atol=1e-6)
-    back = found.affine()
-    assert back is not None
+    back = packing.unpack(stored)
+    assert isinstance(back, Affine) and back.equals(values)
+    offset = Offset.of(values)
+    torch.testing.assert_close(offset.dequantize(), values.dequantize(), rtol=0, atol=1e-6)
     assert torch.equal(back.dequantize(), values.dequantize())
     assert torch.equal(back.levels, values.levels) and torch.equal(back.zeros, values.zeros)
 
@@ -90,16 +89,11 @@ def test_what_the_file_cannot_hold_exactly_is_refused():
         MLXPacking(4, 64, torch.float16).pack(values)
 
 
-@pytest.fixture
-def into_mlx(monkeypatch):
-    monkeypatch.setattr(RTN, "layouts", ("mlx",))
-
-
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
-def test_a_folder_is_read_as_the_values_that_were_made(tmp_path, into_mlx, bits, symmetric):
+def test_a_folder_is_read_as_the_values_that_were_made(tmp_path, bits, symmetric):
     dense = write_checkpoint(tmp_path / "dense", LLAMA)
-    done = quantize(dense, tmp_path / "q", bits=bits, symmetric=symmetric)
+    done = quantize(dense, tmp_path / "q", layout="mlx", bits=bits, symmetric=symmetric)
     assert open_model(tmp_path / "q").container == "mlx"
     stored, plain = open_tensors(tmp_path / "q"), open_tensors(dense)
     name = "model.layers.1.mlp.up_proj.weight"
@@ -116,16 +110,16 @@ def test_a_folder_is_read_as_the_values_that_were_made(tmp_path, into_mlx, bits,
     assert done.quantized == 14
 
 
-def test_formats_that_mlx_lacks_are_refused_by_name(tmp_path, into_mlx):
+def test_formats_that_mlx_lacks_are_refused_by_name(tmp_path):
     dense = write_checkpoint(tmp_path / "dense", LLAMA)
     with pytest.raises(UsageError, match="mlx: it has groups of 32, 64 and 128, not 16"):
-        quantize(dense, tmp_path / "a", group_size=16)
+        quantize(dense, tmp_path / "a", layout="mlx", group_size=16)
     with pytest.raises(UsageError, match="mlx: it says nothing of inputs"):
-        quantize(dense, tmp_path / "b", round_inputs=True)
+        quantize(dense, tmp_path / "b", layout="mlx", round_inputs=True)
 
 
-def test_a_config_with_a_mode_that_is_not_read_is_named(tmp_path, into_mlx):
-    quantize(write_checkpoint(tmp_path / "dense", LLAMA), tmp_path / "q")
+def test_a_config_with_a_mode_that_is_not_read_is_named(tmp_path):
+    quantize(write_checkpoint(tmp_path / "dense", LLAMA), tmp_path / "q", layout="mlx")
     path = tmp_path / "q/config.json"
     config = json.loads(path.read_text())
     config["quantization"]["mode"] = "nvfp4"
@@ -150,14 +144,14 @@ for folder in sys.argv[1:]:
 
 @pytest.mark.interop
 @pytest.mark.skipif(not PYTHON.exists(), reason="scripts/mlx makes its environment")
-def test_mlx_lm_runs_what_we_quantize(tmp_path, into_mlx):
+def test_mlx_lm_runs_what_we_quantize(tmp_path):
     folders = {}
     for bits, symmetric in ((4, True), (4, False), (8, True), (3, True), (2, False)):
         folder = tmp_path / f"{bits}-{symmetric}"
         folder.mkdir()
         config = LLAMA | {"hidden_size": 128, "intermediate_size": 256, "rms_norm_eps": 1e-6}
         dense = write_checkpoint(folder / "dense", config)
-        quantize(dense, folder / "q", bits=bits, symmetric=symmetric)
+        quantize(dense, folder / "q", layout="mlx", bits=bits, symmetric=symmetric)
         folders[folder] = symmetric
     command = [PYTHON, "-c", THEIRS, *map(str, folders)]
     ran = subprocess.run(command, capture_output=True, text=True)
