@@ -11,7 +11,7 @@ import torch
 
 from tfcli.models.errors import ModelError
 from tfcli.models.model import Model
-from tfcli.models.rules import Place, current_name, place_of
+from tfcli.models.rules import Place, current_name
 
 
 @dataclasses.dataclass
@@ -51,7 +51,7 @@ def match_names(
     used: set[str] = set()
     prefix = f"{model.base()}."
     for name in expected:
-        place = place_of(model.rules(), name)
+        place = model.place_of(name)
         candidates = dict.fromkeys((place.name, place.name.removeprefix(prefix)))
         found = [spelt for spelt in candidates if spelt in stored]
         if len(found) > 1:

@@ -17,9 +17,11 @@ from tfcli.models.chunked_loss import chunked_token_loss
 from tfcli.models.config import BaseConfig
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
+from tfcli.models.layers.quantized_linear import QuantizedLinear
+from tfcli.models.layouts.registry import layout_of
 from tfcli.models.losses import token_loss
 from tfcli.models.output import ModelOutput
-from tfcli.models.rules import Rule
+from tfcli.models.rules import Place, Rule, place_of
 
 
 class Model(nn.Module):
@@ -112,9 +114,26 @@ class Model(nn.Module):
         """How checkpoints differ from the model's parameters."""
         return self.rules_of(self.config)
 
+    def place_of(self, name: str) -> Place:
+        """Where a checkpoint keeps a parameter or a buffer.
+
+        The tensors of a packed weight lie there as they are, also where the dense weight would be
+        transposed or in a stack.
+        """
+        place = place_of(self.rules(), name)
+        if not place.transposed and place.index is None:
+            return place
+        path, _, leaf = name.rpartition(".")
+        module = self.get_submodule(path)
+        packed = isinstance(module, QuantizedLinear) and leaf in module.parts
+        return Place(name) if packed else place
+
     def ignorable(self) -> dict[str, str]:
         """Regular expression on a checkpoint's name -> why the tensor is not needed."""
-        return self.ignorable_of(self.config)
+        found = self.ignorable_of(self.config)
+        if self.config.quantization is None:
+            return found
+        return {**found, **layout_of(self.config.quantization).unused}
 
     def active_ties(self) -> dict[str, str]:
         """The ties that this model's config asks for."""

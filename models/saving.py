@@ -12,7 +12,7 @@ import torch
 from tfcli.models.errors import ModelError
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
-from tfcli.models.rules import Place, place_of, stacked
+from tfcli.models.rules import Place, stacked
 from tfcli.models.stacking import is_stacked
 
 
@@ -75,7 +75,7 @@ def plan_export(model: Model, *, dtype: torch.dtype | None = None) -> list[Expor
 
 def stored_place(model: Model, name: str) -> Place:
     """Where a checkpoint that we write keeps a parameter."""
-    place = place_of(model.rules(), name)
+    place = model.place_of(name)
     if not model.bare():
         return place
     return replace(place, name=place.name.removeprefix(f"{model.base()}."))

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from tfcli.models.kernels import dense
 from tfcli.models.kernels.library import library
 from tfcli.models.kernels.packed_rows import BITS, PackedRows
-from tfcli.models.layers import int4_kernel
+from tfcli.models.layers import int4_kernel, int8_inputs
 from tfcli.models.layers.kernel_linear import KernelLinear
 from tfcli.models.layers.linear import Linear, product
+from tfcli.models.layers.rounded_linear import RoundedLinear
 from tfcli.models.layouts.packing import Packing
 from tfcli.models.layouts.values import Affine, AffineFormat, Values
 
 
 class QuantizedLinear(nn.Module):
-    """y = x W^T + b with a packed W.
+    """y = x W^T + b with a packed W, and x rounded where the packing says so.
 
     The buffers always hold what the checkpoint holds. They are not trained; gradients reach x.
 
@@ -57,7 +58,13 @@ class QuantizedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (Tensor): [..., in_features] -> [..., out_features], in the dtype of x."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        if int4_kernel.takes(x) and self._int4_fits():
+        inputs = self.packing.inputs
+        if inputs is not None:
+            if int8_inputs.takes(x) and int8_inputs.fits(self.packing):
+                out = int8_inputs.product(x, self.parts, inputs)
+                return out if bias is None else out + bias
+            x = inputs.round(x, self._stored_for_inputs)
+        elif int4_kernel.takes(x) and self._int4_fits():
             if self._int4 is None:
                 values = self.values
                 assert isinstance(values, Affine)
@@ -76,6 +83,8 @@ class QuantizedLinear(nn.Module):
 
     def has_kernel(self, dtype: torch.dtype) -> bool:
         """Whether few rows of this dtype are multiplied with the weight as it is packed."""
+        if self.packing.inputs is not None:
+            return int8_inputs.fits(self.packing)
         return (
             dtype == torch.bfloat16
             and next(self.buffers()).device.type == "cpu"
@@ -84,8 +93,14 @@ class QuantizedLinear(nn.Module):
         )
 
     def unpacked(self, dtype: torch.dtype) -> Linear:
-        """A dense layer of the same weight, rounded once to `dtype`."""
-        layer = Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
+        """A dense layer of the same weight, rounded once to `dtype`; it rounds its inputs as this
+        one does."""
+        sizes, bias = (self.in_features, self.out_features), self.bias is not None
+        inputs = self.packing.inputs
+        if inputs is None:
+            layer = Linear(*sizes, bias, device="meta")
+        else:
+            layer = RoundedLinear(*sizes, bias, inputs, self._stored_for_inputs)
         layer.weight = nn.Parameter(self.dequantize(dtype), requires_grad=False)
         if self.bias is not None:
             layer.bias = nn.Parameter(self.bias.to(dtype), requires_grad=False)
@@ -98,6 +113,8 @@ class QuantizedLinear(nn.Module):
         large = self.in_features * self.out_features >= dense.LEAST_WEIGHTS
         if not isinstance(form, AffineFormat) or form.bits not in BITS or not large:
             return None
+        if self.packing.inputs is not None:  # they are rounded in another way
+            return None
         if library() is None:
             return None
         values = self.values
@@ -109,6 +126,12 @@ class QuantizedLinear(nn.Module):
             values.levels, values.scales, zeros, bits=values.bits, group_size=values.group_size
         )
         return KernelLinear(weight, self.bias).train(self.training)
+
+    @property
+    def _stored_for_inputs(self) -> Tensor | None:
+        """The number that is stored for rounding the inputs."""
+        stored = None if self.packing.inputs is None else self.packing.inputs.stored
+        return None if stored is None else self.get_buffer(stored)
 
     def _int4_fits(self) -> bool:
         return self._int4 is not None or int4_kernel.fits(

@@ -185,6 +185,8 @@ class GPTQLayout(Layout):
         """Why this layout cannot store values of a format."""
         if not isinstance(form, AffineFormat):
             return "it has levels with scales and zero points alone"
+        if form.inputs is not None:
+            return "it says nothing of inputs that are rounded"
         if form.bits not in BITS:
             return f"it has {', '.join(map(str, BITS[:-1]))} and {BITS[-1]} bits, not {form.bits}"
         return None

@@ -25,12 +25,14 @@ class Packed:
         kept: full names of the linears that are not.
         blocks: dotted paths of the block lists.
         notes: what the method says of itself; readers ignore it.
+        outside: full names of the linears that are in no block, and not packed either.
     """
 
     packings: Mapping[str, Packing]
     kept: Sequence[str]
     blocks: Sequence[str]
     notes: Mapping[str, Any] = field(default_factory=dict)
+    outside: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,19 @@ class Layout(ABC):
     def to_config(self) -> dict[str, Any]:
         """The quantization_config, in the words that its readers know."""
 
+    def written_in(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A model's config with this one in it."""
+        return {**config, "quantization_config": self.to_config()}
+
     @property
     @abstractmethod
     def usual(self) -> Packing:
         """How most linears are packed."""
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """Regular expressions of tensors' names -> why those are not needed."""
+        return {}
 
     @abstractmethod
     def packing_of(self, name: str) -> Packing | None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tfcli.models.errors import ModelError
+from tfcli.models.layouts.inputs import Inputs
 from tfcli.models.layouts.values import Format, Values
 
 Shape = tuple[int, ...]
@@ -56,6 +57,11 @@ class Packing(ABC):
     @abstractmethod
     def format(self) -> Format:
         """What it stores."""
+
+    @property
+    def inputs(self) -> Inputs | None:
+        """How the inputs of the linear are rounded before the product; None: they are not."""
+        return None
 
     @abstractmethod
     def parts(self, in_features: int, out_features: int) -> dict[str, Part]:
@@ -111,3 +117,15 @@ class Packing(ABC):
     def nbytes(self, in_features: int, out_features: int) -> int:
         """Bytes of the weight of a linear."""
         return sum(part.nbytes for part in self.parts(in_features, out_features).values())
+
+
+def exactly(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Numbers in another type, which is to hold them as they are.
+
+    Raises:
+        ValueError: it does not.
+    """
+    cast = values.to(dtype)
+    if not torch.equal(cast.float(), values.float()):
+        raise ValueError(f"scales that {str(dtype).removeprefix('torch.')} does not hold")
+    return cast

@@ -7,11 +7,13 @@ weight is in fp32, exactly: that is what every reader of the checkpoint computes
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import torch
 from torch import Tensor
+
+from tfcli.models.layouts.inputs import Inputs
 
 _PIECE = 1 << 20
 """Weights that are dequantized at a time: their temporaries then stay in the processor's cache."""
@@ -26,14 +28,20 @@ class Format:
     Args:
         bits: of a weight, without its share of scales.
         group_size: consecutive inputs that share a scale; -1 for all of them.
+        inputs: how the inputs of the linear are rounded when it runs; None where they are not.
     """
 
     bits: int
     group_size: int = 128
+    inputs: Inputs | None = field(default=None, kw_only=True)
 
     def width(self, in_features: int) -> int:
         """Inputs in a group of a linear with `in_features` inputs."""
         return in_features if self.group_size == -1 else self.group_size
+
+    def uneven(self, in_features: int) -> bool:
+        """Whether groups of this size do not divide so many inputs."""
+        return self.group_size != -1 and in_features % self.group_size != 0
 
     def __str__(self) -> str:
         groups = "one group a row" if self.group_size == -1 else f"groups of {self.group_size}"
@@ -76,8 +84,8 @@ class Values(ABC):
         """Whether two are the same values, whatever the types that hold them."""
         if type(self) is not type(other) or self.shape != other.shape:
             return False
-        for field in fields(self):
-            one, two = getattr(self, field.name), getattr(other, field.name)
+        for each in fields(self):
+            one, two = getattr(self, each.name), getattr(other, each.name)
             if isinstance(one, Tensor) and isinstance(two, Tensor):
                 same = one.shape == two.shape and bool((one == two).all())
             else:
@@ -94,9 +102,9 @@ class Values(ABC):
     def to(self, device: torch.device | str) -> Self:
         """The same on a device."""
         moved = {
-            field.name: value.to(device)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
+            each.name: value.to(device)
+            for each in fields(self)
+            if isinstance(value := getattr(self, each.name), Tensor)
         }
         return replace(self, **moved)
 

@@ -1,7 +1,8 @@
 """Small whole numbers in 32-bit words: one stream of bits, lowest bit first.
 
-32 levels of `b` bits fill `b` words. A level may straddle two words, which happens at 3 bits only
-(levels 10 and 21 of each 32). AutoGPTQ packed so first; GPTQModel, transformers and vLLM read it.
+32 levels of `b` bits fill `b` words. A level may straddle two words, as levels 10 and 21 of each 32
+do at 3 bits. AutoGPTQ packed so first; GPTQModel, transformers, vLLM, compressed-tensors and MLX
+read it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 BITS = (2, 3, 4, 8)
-"""The widths that can be packed."""
+"""The widths that GPTQ's layout has; any from 1 to 8 can be packed."""
 
 PACK = 32
 """Numbers are packed in multiples of this."""
@@ -21,7 +22,7 @@ def pack(levels: Tensor, bits: int) -> Tensor:
 
     Args:
         levels (Tensor): [n, m], any integer dtype, values in 0 .. 2**bits - 1, n a multiple of 32.
-        bits: 2, 3, 4 or 8.
+        bits: 1 to 8.
 
     Returns:
         Tensor: int32 [n*bits/32, m].
@@ -52,7 +53,7 @@ def unpack(packed: Tensor, bits: int) -> Tensor:
 
     Args:
         packed (Tensor): int32 [n*bits/32, m].
-        bits: 2, 3, 4 or 8.
+        bits: 1 to 8.
 
     Returns:
         Tensor: uint8 [n, m], values in 0 .. 2**bits - 1.
@@ -74,3 +75,26 @@ def unpack(packed: Tensor, bits: int) -> Tensor:
             levels[:, k] &= (1 << held) - 1
             levels[:, k] |= words[:, word + 1] << held
     return levels.bitwise_and_(mask).reshape(-1, m).to(torch.uint8)
+
+
+def pack_padded(levels: Tensor, bits: int) -> Tensor:
+    """`pack` for any number of rows: the words that they fill, the last one in part.
+
+    Args:
+        levels (Tensor): [n, m]
+        bits: 1 to 8.
+
+    Returns:
+        Tensor: int32 [ceil(n*bits/32), m].
+    """
+    n, m = levels.shape
+    padded = levels.new_zeros(-(-n // PACK) * PACK, m)
+    padded[:n] = levels
+    return pack(padded, bits)[: -(-n * bits // 32)]
+
+
+def unpack_padded(packed: Tensor, bits: int, n: int) -> Tensor:
+    """Undo `pack_padded`: uint8 [n, m]."""
+    padded = packed.new_zeros(-(-n // PACK) * bits, packed.shape[1])
+    padded[: len(packed)] = packed
+    return unpack(padded, bits)[:n]

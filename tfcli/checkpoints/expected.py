@@ -82,11 +82,11 @@ def expected(config: Mapping[str, Any], shapes: Iterable[tuple[int, ...]]) -> Ex
 def _expected(config: str, at_most: int) -> Expected:
     from tfcli.models.loading import build
     from tfcli.models.registry import read_config
-    from tfcli.models.rules import place_of, stacked
+    from tfcli.models.rules import stacked
 
     model = build(read_config(json.loads(config)), at_most=at_most)
     tensors = model.state_dict(keep_vars=True)
-    places = {name: place_of(model.rules(), name) for name in tensors}
+    places = {name: model.place_of(name) for name in tensors}
     shapes = {}
     for stored, names in stacked(places).items():
         place = places[names[0]]

@@ -62,6 +62,7 @@ def in_family_names(checkpoint: Checkpoint) -> Checkpoint:
     tensors = _turned_back(tensors, known)
     tensors = _one_table(tensors, known)
     tensors = _with_group_order(tensors, checkpoint, known)
+    tensors = _with_scale_axes(tensors, known)
     unused = {**checkpoint.unused, **dict.fromkeys(values, "the value head of a trainer")}
     for name in _zero_biases(tensors, known):
         del tensors[name]
@@ -321,6 +322,25 @@ def _with_group_order(tensors: Tensors, checkpoint: Checkpoint, known: Expected)
             read = partial(_groups, inputs, size)
             found[order] = TensorEntry(order, "I32", (inputs,), (name,), how, read)
     return found
+
+
+def _with_scale_axes(tensors: Tensors, known: Expected) -> Tensors:
+    """Scales with the axes of length 1 that the packing has: some programs leave them out."""
+    found = dict(tensors)
+    for name, tensor in tensors.items():
+        shape = known.shapes.get(name) if name.endswith("_scale") else None
+        if shape is not None and tensor.shape != shape and _long(shape) == _long(tensor.shape):
+            read = partial(_shaped, tensor, shape)
+            found[name] = replace(tensor, shape=shape, how="axes of length 1", read=read)
+    return found
+
+
+def _long(shape: tuple[int, ...]) -> list[int]:
+    return [length for length in shape if length != 1]
+
+
+def _shaped(tensor: TensorEntry, shape: tuple[int, ...]) -> Tensor:
+    return tensor.read().reshape(shape)
 
 
 def _narrow(order: TensorEntry) -> Tensor:

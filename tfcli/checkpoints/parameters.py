@@ -29,10 +29,10 @@ def as_parameters(view: Checkpoint) -> Checkpoint:
     model = _built(view)
     if model is None:
         return view
-    from tfcli.models.rules import current_name, place_of
+    from tfcli.models.rules import current_name
 
     rules, prefix, bare = model.rules(), f"{model.base()}.", model.bare()
-    stored = {place_of(rules, name).name for name in model.state_dict()}
+    stored = {model.place_of(name).name for name in model.state_dict()}
     patterns = model.ignorable()
     tensors: dict[str, TensorEntry] = {}
     unused = dict(view.unused)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -69,6 +71,42 @@ def _bitsandbytes(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -
     return info.elements * 2 if f"{info.name}.absmax" in infos else info.elements
 
 
+def _compressed_tensors(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    # weight or weight_packed [m, words], beside it weight_scale and others. Floats of 4 bits are
+    # packed in bytes, whole numbers of any width in 32-bit words.
+    module, _, leaf = info.name.rpartition(".")
+    if f"{module}.weight_scale" not in infos or leaf in ("weight", "bias"):
+        return info.elements
+    if leaf != "weight_packed":
+        return 0
+    if info.dtype == "U8":
+        return info.elements * 2
+    return info.shape[0] * (math.prod(info.shape[1:]) * 32 // _bits_of(module, settings))
+
+
+def _bits_of(module: str, settings: Mapping[str, Any]) -> int:
+    """The bits of a module's group: names come before patterns, and these before the class."""
+    groups = settings.get("config_groups")
+    found: list[tuple[bool, bool, int]] = []
+    for group in groups.values() if isinstance(groups, Mapping) else ():
+        weights = group.get("weights") if isinstance(group, Mapping) else None
+        bits = weights.get("num_bits", 8) if isinstance(weights, Mapping) else None
+        if not isinstance(bits, int) or bits < 1:
+            continue
+        for target in group.get("targets") or ():
+            pattern = str(target).startswith("re:")
+            if target in ("Linear", module) or (pattern and _fits(target[3:], module)):
+                found.append((target == "Linear", pattern, bits))
+    return min(found)[2] if found else 4
+
+
+def _fits(pattern: str, name: str) -> bool:
+    try:
+        return re.match(pattern, name) is not None
+    except re.error:
+        return False
+
+
 def _bits(settings: Mapping[str, Any]) -> int:
     bits = settings.get("bits", settings.get("w_bit", 4))
     return bits if isinstance(bits, int) and bits > 0 else 4
@@ -78,4 +116,5 @@ _METHODS: dict[str, Callable[[TensorInfo, Infos, Mapping[str, Any]], int]] = {
     "gptq": _gptq,
     "awq": _awq,
     "bitsandbytes": _bitsandbytes,
+    "compressed-tensors": _compressed_tensors,
 }

@@ -124,7 +124,6 @@ def _candidates(
 def _built(config: dict[str, Any], vocabulary: int | None, task: str | None) -> Reshaped | None:
     from tfcli.models.loading import build
     from tfcli.models.registry import read_config
-    from tfcli.models.rules import place_of
 
     try:
         model = build(read_config(config))
@@ -134,7 +133,7 @@ def _built(config: dict[str, Any], vocabulary: int | None, task: str | None) -> 
     tensors: dict[str, str] = {}
     shapes: Shapes = {}
     for name, tensor in model.state_dict().items():
-        place, shape = place_of(model.rules(), name), tuple(tensor.shape)
+        place, shape = model.place_of(name), tuple(tensor.shape)
         shapes[name] = shape[::-1] if place.transposed else shape
         if name not in ties:
             stored = place.name.removeprefix(prefix) if model.bare() else place.name

@@ -14,7 +14,11 @@ def require_finite(name: str, value: Tensor) -> None:
     Raises:
         WorkError: names the tensor.
     """
-    if value.is_floating_point() and not torch.isfinite(value).all():
+    if not value.is_floating_point():
+        return
+    if value.dtype.itemsize == 1:
+        value = value.to(torch.bfloat16)  # torch does not ask 8-bit floats
+    if not torch.isfinite(value).all():
         raise WorkError(
             "holds NaN or infinity",
             where=name,

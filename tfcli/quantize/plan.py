@@ -89,6 +89,7 @@ class Plan:
         dropped: name in the checkpoint -> reason.
         skipped: full names of the linears that stay as they are on request.
         chains: dotted paths of the lists of blocks.
+        outside: full names of the linears that are in no block.
     """
 
     units: list[Unit]
@@ -97,6 +98,7 @@ class Plan:
     dropped: dict[str, str]
     skipped: list[str]
     chains: list[str]
+    outside: list[str]
 
     @property
     def linears(self) -> list[LinearPlan]:
@@ -111,7 +113,7 @@ class Plan:
     def packed(self, notes: Mapping[str, Any]) -> Packed:
         """What the config is to say."""
         packings = {linear.name: linear.packing for linear in self.linears}
-        return Packed(packings, self.skipped, self.chains, notes)
+        return Packed(packings, self.skipped, self.chains, notes, self.outside)
 
     @property
     def skips_alike(self) -> bool:
@@ -180,6 +182,11 @@ def make_plan(
         dropped=dict(account.skipped),
         skipped=list(reasons),
         chains=[chain.blocks for chain in model.walks],
+        outside=[
+            name
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear) and name not in linears
+        ],
     )
 
 
@@ -273,7 +280,7 @@ def _packing(name: str, linear: nn.Linear, form: Format, layout: type[Layout]) -
         raise UsageError(f"{layout.name}: {problem}", where="layout")
     packing = layout.packing_for(form)
     problem = packing.misfit(linear.in_features, linear.out_features)
-    if form.group_size != -1 and linear.in_features % form.group_size:
+    if form.uneven(linear.in_features):
         problem = f"has {linear.in_features} inputs, not a multiple of group_size {form.group_size}"
     if problem:
         raise UsageError(

@@ -69,8 +69,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     plan = make_plan(
         model, checkpoint.weights, format_of=method.format, layout=layout, choice=choice
     )
-    settings = layout.of(plan.packed(_notes(spec, method))).to_config()
-    written_config = {**checkpoint.config, "quantization_config": settings}
+    written_config = layout.of(plan.packed(_notes(spec, method))).written_in(checkpoint.config)
     files = BlockFiles(job.output, plan, checkpoint.weights)
     shapes = {item.name: item.shape for item in files.pending()}
     require_fit(written_config, shapes, checkpoint.path)

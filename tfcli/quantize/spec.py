@@ -14,10 +14,12 @@ CALIBRATED = Only(method=("gptq",))
 """For keys that only a method with calibration looks at."""
 OF_GROUPS = ("rtn", "gptq")
 """The methods whose values are levels of any bits, in groups."""
+LEVELS = Only(method=OF_GROUPS)
+"""For keys that those methods alone look at; the others are as their names say."""
 CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 
 
-LayoutName = Literal["gptq"]
+LayoutName = Literal["gptq", "compressed-tensors", "mlx"]
 """How quantized weights can be stored; see `models/layouts`."""
 
 
@@ -33,17 +35,28 @@ class QuantizeSpec(Spec):
         description="The checkpoint to quantize: a folder or file of any container, or a hub id."
     )
     output: OutputPath = Field(description="The folder to write.")
-    method: Literal["rtn", "gptq"] = Field(
+    method: Literal["rtn", "gptq", "fp8", "mxfp4", "nvfp4"] = Field(
         "gptq",
-        description="The algorithm: rtn rounds to nearest without data; gptq calibrates on text.",
+        description="The algorithm: rtn rounds to nearest without data; gptq calibrates on text; "
+        "fp8, mxfp4 and nvfp4 round to floats of 8 and 4 bits.",
     )
-    bits: Literal[2, 3, 4, 8] = Field(4, description="Bits of a weight.")
-    group_size: Literal[-1, 16, 32, 64, 128, 256, 512, 1024] | None = Field(
+    scales: Annotated[Literal["tensor", "channel", "block"], Only(method=("fp8",))] = Field(
+        "channel",
+        description="Weights that share a scale: all of a tensor, those of an output, or a block "
+        "of 128 outputs and 128 inputs.",
+    )
+    round_inputs: Annotated[bool, Only(method=("rtn", "fp8"))] = Field(
+        False,
+        description="Round the inputs of the linears too when the model runs: to int8 by rtn, to "
+        "8-bit floats by fp8, with a scale a token, or one for each 128 inputs beside blocks.",
+    )
+    bits: Annotated[Literal[2, 3, 4, 8], LEVELS] = Field(4, description="Bits of a weight.")
+    group_size: Annotated[Literal[-1, 16, 32, 64, 128, 256, 512, 1024] | None, LEVELS] = Field(
         None,
         description="Inputs that share a scale; -1 for one scale a row. Left out, 128, or the "
         "largest of 64 and 32 that divides the inputs of every linear.",
     )
-    symmetric: bool = Field(
+    symmetric: Annotated[bool, LEVELS] = Field(
         True, description="Fix the zero point at the middle level; false fits it for each group."
     )
     scale_search: Annotated[
@@ -67,7 +80,7 @@ class QuantizeSpec(Spec):
         description="Regular expressions: linear layers whose full name has a match stay as they "
         "are.",
     )
-    overrides: Annotated[list[str], Only(method=OF_GROUPS)] = Field(
+    overrides: Annotated[list[str], LEVELS] = Field(
         default_factory=list,
         description="Linear layers with other bits or groups: `regex=8bit`, `regex=4bit:32`, on "
         "full names; the first that matches decides.",

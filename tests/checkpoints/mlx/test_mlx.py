@@ -12,10 +12,10 @@ import torch
 from tfcli.checkpoints.containers import find_container, open_checkpoint
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
-from tfcli.checkpoints.mlx.read import BITS, Packing, dequantize
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec
 from tfcli.errors import WorkError
+from tfcli.models.layouts.mlx import BITS, MLXPacking
 from tfcli.recipe.execute import execute
 
 
@@ -73,7 +73,8 @@ def test_the_numbers_of_mlx_itself():
     scales, biases = torch.tensor([[-1.1875]]), torch.tensor([[4.75]])
     counts = {-3.5625: 1, -2.375: 4, -1.1875: 5, 0.0: 5, 1.1875: 5, 2.375: 4, 3.5625: 5, 4.75: 3}
     wanted = [value for value, count in counts.items() for _ in range(count)]
-    assert dequantize(words, scales, biases, Packing(3, 32)).tolist() == [wanted]
+    parts = {"weight": words, "scales": scales, "biases": biases}
+    assert MLXPacking(3, 32).unpack(parts).dequantize().tolist() == [wanted]
 
 
 def test_a_module_may_have_a_packing_of_its_own(tmp_path):
@@ -87,9 +88,9 @@ def test_a_module_may_have_a_packing_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     ("quantization", "message"),
     [
-        ({"bits": 4, "group_size": 32, "mode": "mxfp4"}, "mode 'mxfp4'"),
-        ({"bits": 7, "group_size": 32}, "bits=7"),
-        ({"bits": 4, "group_size": 0}, "group_size=0"),
+        ({"bits": 4, "group_size": 32, "mode": "mxfp4"}, "mode: 'mxfp4'"),
+        ({"bits": 7, "group_size": 32}, "bits: 7"),
+        ({"bits": 4, "group_size": 0}, "group_size: 0"),
         ({"bits": 8, "group_size": 32}, "do not give"),
         ({"bits": 4, "group_size": 64}, "do not give"),
     ],

@@ -18,7 +18,7 @@ from tfcli.errors import UsageError
 from tfcli.models.quantized import packed_linears
 from tfcli.recipe.execute import execute
 
-PAIRS = [("gptq", "gptq")]
+PAIRS = [("gptq", "gptq"), ("gptq", "compressed-tensors"), ("compressed-tensors", "gptq")]
 
 
 def relay(source: Path, output: Path, layout: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,21 @@ from tfcli.errors import WorkError
 from tfcli.recipe.execute import execute
 
 Tensors = dict[str, torch.Tensor]
+COMPRESSED = {
+    "format": "float-quantized",
+    "config_groups": {
+        "g": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 8, "type": "float"},
+            "input_activations": {
+                "num_bits": 8,
+                "type": "float",
+                "strategy": "tensor",
+                "dynamic": False,
+            },
+        }
+    },
+}
 WIDE = {**LLAMA, "hidden_size": 48, "intermediate_size": 80}  # of which blocks of 32 are cut off
 
 
@@ -109,7 +126,9 @@ def test_one_scale_for_all_or_for_each_row(shape, method):
     scale = torch.rand(shape) + 0.5
     packed = {name: tensors[name].to(torch.float8_e4m3fn), f"{name}_scale": scale}
     packed["model.layers.0.self_attn.o_proj.input_scale"] = torch.ones(1)
-    settings = {"quantization_config": {"quant_method": method, "format": "float-quantized"}}
+    settings = {"quantization_config": {"quant_method": method, **deepcopy(COMPRESSED)}}
+    strategy = "tensor" if math.prod(shape) == 1 else "channel"
+    settings["quantization_config"]["config_groups"]["g"]["weights"]["strategy"] = strategy
     found = unpacked(held({**config, **settings}, {**tensors, **packed}), lambda name: True)
     rows = scale.reshape(-1, 1)
     assert torch.equal(found.weights[name], packed[name].float() * rows)
@@ -195,8 +214,12 @@ def test_8_bit_floats_without_scales_are_plain_values(tmp_path):
 
 def test_a_packing_that_is_not_read_is_named():
     config, tensors = written(tiny())
-    config["quantization_config"] = {"quant_method": "compressed-tensors", "format": "pack"}
-    with pytest.raises(WorkError, match="format: 'pack' of compressed-tensors"):
+    config["quantization_config"] = {
+        "quant_method": "compressed-tensors",
+        **COMPRESSED,
+        "format": "pack",
+    }
+    with pytest.raises(WorkError, match="format: 'pack' is not supported"):
         unpacked(held(config, tensors), lambda name: True)
     config["quantization_config"] = {"quant_method": "unheard"}
     with pytest.raises(WorkError, match="quant_method: 'unheard' is not supported"):

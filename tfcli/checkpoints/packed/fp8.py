@@ -2,7 +2,7 @@
 
 `x.weight` holds 8-bit floats and `x.weight_scale_inv` one number for each block of
 `weight_block_size` rows and columns; the last blocks may be cut off. One number for each row, or
-one in all, is read too, as compressed-tensors and FBGEMM write it (`x.weight_scale`). Scales of
+one in all, is read too, as FBGEMM writes it (`x.weight_scale`). Scales of
 activations and caches (`x.input_scale`, `x.k_scale`) say nothing of weights.
 Source: transformers `integrations/finegrained_fp8.py`, DeepSeek-V3 `inference/fp8_cast_bf16.py`.
 """
@@ -20,6 +20,7 @@ from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 _FP8 = ("F8_E4M3", "F8_E5M2")
@@ -32,9 +33,7 @@ _IGNORED = (
     ".q_scale",
     ".output_scale",
 )
-_FORMATS = ("float-quantized", "naive-quantized")  # of compressed-tensors, those of 8-bit floats
 _BLOCK = (128, 128)
-_PIECE = 1 << 22  # values that are scaled at a time
 
 
 def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
@@ -43,7 +42,6 @@ def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
     Raises:
         WorkError: a weight without a scale, or with scales of another shape; nothing is packed.
     """
-    _require_format(checkpoint)
     block = _block(checkpoint)
     dense: dict[str, TensorEntry] = {}
     parts = {name for name in checkpoint.tensors if name.endswith(_IGNORED)}
@@ -73,17 +71,6 @@ def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
             fix="remove quantization_config from config.json",
         )
     return Unpacked(dense, frozenset(parts), {name: [8] for name in dense})
-
-
-def _require_format(checkpoint: Checkpoint) -> None:
-    settings = checkpoint.config.get("quantization_config") or {}
-    kind = settings.get("format")
-    if settings.get("quant_method") == "compressed-tensors" and kind not in _FORMATS:
-        raise WorkError(
-            f"format: {kind!r} of compressed-tensors is not supported",
-            where=f"{checkpoint.path / CONFIG}, quantization_config",
-            fix=f"supported: {', '.join(_FORMATS)}",
-        )
 
 
 def _block(checkpoint: Checkpoint) -> tuple[int, int]:
@@ -120,32 +107,31 @@ def _sizes(
 def _read(weight: TensorEntry, scale: TensorEntry, block: tuple[int, int], code: str) -> Tensor:
     from tfcli.checkpoints.io.dtypes import torch_dtype
 
-    return dequantize(weight.read(), scale.read(), block).to(torch_dtype(code))
+    return dequantize(weight.read(), scale.read(), block, torch_dtype(code))
 
 
-def dequantize(weight: Tensor, scale: Tensor, block: tuple[int, int]) -> Tensor:
-    """The weight times its scales, in float32, in which each product is rounded once.
+def dequantize(weight: Tensor, scale: Tensor, block: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """The weight times its scales: each product in float32, rounded once to `dtype`.
 
     Args:
         weight (Tensor): [..., rows, columns]
         scale (Tensor): one number for each block, in as many rows and columns of blocks
         block: rows and columns of a block.
+        dtype: of the result.
     """
     import torch
 
+    from tfcli.models.layouts.floats import Scaled
+
     *stack, rows, columns = weight.shape
     grid = -(-rows // block[0]), -(-columns // block[1])
-    scales = scale.float().expand(*stack, *grid) if scale.numel() == 1 else scale.float()
-    scales = scales.reshape(-1, *grid)
-    out = torch.empty(weight.shape, dtype=torch.float32)
-    step = max(1, _PIECE // (block[0] * columns)) * block[0]
+    scales = scale.expand(*stack, *grid) if scale.numel() == 1 else scale
+    out = torch.empty(weight.shape, dtype=dtype)
     for source, target, factors in zip(
-        weight.reshape(-1, rows, columns), out.view(-1, rows, columns), scales, strict=True
+        weight.reshape(-1, rows, columns),
+        out.view(-1, rows, columns),
+        scales.reshape(-1, *grid),
+        strict=True,
     ):
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
-            wide = factors[start // block[0] : -(-stop // block[0])]
-            wide = wide.repeat_interleave(block[0], 0)[: stop - start]
-            wide = wide.repeat_interleave(block[1], 1)[:, :columns]
-            torch.mul(source[start:stop].float(), wide, out=target[start:stop])
+        target.copy_(Scaled(source, factors, *block).dequantize(dtype))
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -68,6 +69,8 @@ class PackedLinear:
                 value = checkpoint.weights[name]
             else:
                 value = self._left_out(part, checkpoint)
+            if part.endswith("_scale") and _long(value.shape) == _long(like.shape):
+                value = value.reshape(like.shape)  # programs leave axes of length 1 out
             if not like.takes(value.dtype) or value.shape != like.shape:
                 raise WorkError(
                     f"{short(name)} is {value.dtype} {list(value.shape)}, "
@@ -172,6 +175,8 @@ def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
     """
     linears = find_packed(checkpoint)
     parts = {part for linear in linears for part in linear.parts}
+    unused = layout_of(checkpoint.config["quantization_config"]).unused
+    parts |= {n for n in checkpoint.tensors if any(re.search(odd, n) for odd in unused)}
     dense, bits = {}, {}
     for name, stack in by_tensor(linears).items():
         shape: tuple[int, ...] = stack[0].shape
@@ -198,6 +203,10 @@ def _features(checkpoint: Checkpoint, name: str, packing: Packing) -> tuple[int,
         raise WorkError(
             f"{short(f'{name}.{packing.main}')} is no packed matrix", where=str(checkpoint.path)
         ) from None
+
+
+def _long(shape: tuple[int, ...]) -> list[int]:
+    return [length for length in shape if length != 1]
 
 
 def _layout(config: Mapping[str, Any], where: str) -> Layout:

@@ -21,9 +21,7 @@ from tfcli.errors import WorkError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LEVELS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _GROUP = 32
-_BIAS = 127
 
 
 def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
@@ -86,9 +84,8 @@ def dequantize(blocks: Tensor, scales: Tensor) -> Tensor:
         blocks (Tensor): [out, groups, 16] of bytes
         scales (Tensor): [out, groups] of bytes
     """
-    import torch
+    from tfcli.models.layouts.elements import decode_e2m1, decode_e8m0
+    from tfcli.models.layouts.floats import Scaled
 
-    levels = torch.tensor([*_LEVELS, *(-level for level in _LEVELS)])
-    halves = torch.stack([blocks & 0xF, blocks >> 4], dim=-1).flatten(-2).long()
-    powers = scales.to(torch.int32) - _BIAS
-    return torch.ldexp(levels[halves], powers[..., None]).flatten(-2)
+    values = decode_e2m1(blocks).flatten(1)
+    return Scaled(values, decode_e8m0(scales), 1, _GROUP).dequantize()

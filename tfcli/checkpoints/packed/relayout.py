@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.io.dtypes import dtype_code
@@ -55,10 +57,13 @@ def relaid(checkpoint: Checkpoint, layout: type[Layout]) -> Checkpoint:
             how = f"from the layout {checkpoint.config['quantization_config']['quant_method']}"
             tensors[name] = TensorEntry(name, code, like.shape, behind, how, read)
     model = build(read_config(without_packing(checkpoint.config)))
-    kept = [name for name in linears_of(model) if name not in packings]
+    inside = linears_of(model)
+    kept = [name for name in inside if name not in packings]
+    every = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    outside = [name for name in every if name not in inside and name not in packings]
     chains = [walk.blocks for walk in model.walks]
-    settings = layout.of(Packed(packings, kept, chains)).to_config()
-    config = {**checkpoint.config, "quantization_config": settings}
+    packed = layout.of(Packed(packings, kept, chains, outside=outside))
+    config = packed.written_in(without_packing(checkpoint.config))
     return replace(checkpoint, tensors=tensors, config=config)
 
 

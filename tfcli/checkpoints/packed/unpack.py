@@ -21,7 +21,7 @@ PACKINGS = {
     "gptq": "tfcli.checkpoints.packed.linears",
     "fp8": "tfcli.checkpoints.packed.fp8",
     "fbgemm_fp8": "tfcli.checkpoints.packed.fp8",
-    "compressed-tensors": "tfcli.checkpoints.packed.fp8",
+    "compressed-tensors": "tfcli.checkpoints.packed.linears",
     "mxfp4": "tfcli.checkpoints.packed.mxfp4",
 }
 """quant_method -> the module that unpacks it."""

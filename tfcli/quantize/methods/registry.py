@@ -6,7 +6,13 @@ from importlib import import_module
 
 from tfcli.quantize.methods.method import Method
 
-METHODS = {"rtn": "rtn.RTN", "gptq": "gptq.GPTQ"}
+METHODS = {
+    "rtn": "rtn.RTN",
+    "gptq": "gptq.GPTQ",
+    "fp8": "floats.FP8",
+    "mxfp4": "floats.MXFP4",
+    "nvfp4": "floats.NVFP4",
+}
 """Name -> its class, in a file of this folder."""
 
 

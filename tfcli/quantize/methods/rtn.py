@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from tfcli.models.layouts.inputs import Inputs
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan
 from tfcli.quantize.solvers.grid import GridOptions, count_coarse_scales
@@ -15,12 +16,13 @@ from tfcli.quantize.solvers.rtn import round_to_nearest
 class RTN(Method):
     """Each weight goes to the nearest level of its group."""
 
-    layouts: ClassVar[tuple[str, ...]] = ("gptq",)
+    layouts: ClassVar[tuple[str, ...]] = ("gptq", "compressed-tensors", "mlx")
 
     def format(self, name: str) -> GridOptions:
         """What it makes of every linear."""
         search = self.spec.scale_search or "max"
-        return GridOptions(*self.width(name), self.spec.symmetric, search)
+        inputs = Inputs("int8") if self.spec.round_inputs else None
+        return GridOptions(*self.width(name), self.spec.symmetric, search, inputs=inputs)
 
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear."""
