@@ -94,6 +94,11 @@ class GGMLFormat(Format):
         found = GGML_TYPES[kind]
         return cls(found.bits, found.group, kind)
 
+    @property
+    def symmetric(self) -> bool:
+        """Whether zero is a level of every sub-block."""
+        return GGML_TYPES[self.kind].mins is None
+
     def __str__(self) -> str:
         return f"{self.kind}, {GGML_TYPES[self.kind].bits_per_weight:.4g} bits a weight"
 

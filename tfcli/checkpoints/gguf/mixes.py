@@ -30,10 +30,11 @@ MIXES = {
     "Q5_K_S": ("Q5_K", 16),
     "Q5_K_M": ("Q5_K", 17),
     "Q6_K": ("Q6_K", 18),
+    "Q8_0": ("Q8_0", 7),
 }
 """Name -> the type of most tensors, and its number in `general.file_type`."""
 
-BY_BITS = {2: "Q2_K_S", 3: "Q3_K_S", 4: "Q4_K_S", 5: "Q5_K_S", 6: "Q6_K"}
+BY_BITS = {2: "Q2_K_S", 3: "Q3_K_S", 4: "Q4_K_S", 5: "Q5_K_S", 6: "Q6_K", 8: "Q8_0"}
 """The mix with the fewest finer tensors."""
 
 
@@ -96,7 +97,7 @@ def _fitting(kind: str, width: int) -> tuple[str, str]:
 def _kind(mix: str, shape: Shape, name: str) -> str:
     most = MIXES[mix][0]
     if name == ("token_embd.weight" if shape.tied else "output.weight"):
-        return "Q6_K"
+        return "Q8_0" if mix == "Q8_0" else "Q6_K"
     found = _LAYER.match(name)
     if not found:
         return most

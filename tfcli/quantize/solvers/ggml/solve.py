@@ -30,6 +30,25 @@ class Damped:
     factor: Tensor
     order: Tensor
 
+    @classmethod
+    def of(cls, hessian: Tensor, factor: Tensor, order: Tensor, damping: float) -> Damped:
+        """From a Hessian and the factor that was made of it.
+
+        Args:
+            hessian (Tensor): fp32 [n, n], without damping.
+            factor (Tensor): of its inverse with damping, in this order.
+            order (Tensor): the inputs in the order to round them.
+            damping: the share of the mean diagonal, over inputs that were ever active, that was
+                added.
+        """
+        matrix = hessian.clone()
+        diagonal = matrix.diagonal()
+        live = diagonal > 0
+        mean = diagonal[live].mean().item() if live.any() else 1.0
+        diagonal[~live] = mean
+        diagonal += damping * mean
+        return cls(matrix, factor, order)
+
 
 def require_room(weight: Tensor, *, name: str) -> None:
     """Refuse weights that no block type holds, as its numbers are float16.
