@@ -155,7 +155,7 @@ class QuantizeSpec(Spec):
                 raise ValueError(f"bits: {self.bits} needs layout: gguf")
             return self
         for key in ("group_size", "symmetric", "clip_search", "act_order", "overrides"):
-            if key in self.model_fields_set:
+            if key in self.model_fields_set and getattr(self, key) not in (None, []):
                 raise ValueError(
                     f"{key}: has no effect beside layout: gguf, whose types say how weights are "
                     "grouped and scaled, and whose order is always the best"
