@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from tests.checkpoints.gguf.folders import VOCAB, write_folder
 from tests.checkpoints.gguf.llama_cpp import LlamaCpp
 from tfcli.checkpoints.containers import open_checkpoint
-from tfcli.checkpoints.folder import load_model
+from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.mixes import MIXES
 from tfcli.console import Console
@@ -175,6 +175,17 @@ def test_a_family_that_gguf_lacks_is_refused_before_the_work(tmp_path, text):
     write_checkpoint(tmp_path / "dense", LLAMA | {"model_type": "olmo2"})
     with pytest.raises(WorkError, match="is not covered in GGUF"):
         quantize(tmp_path / "dense", tmp_path / "q", **gptq_options(text))
+
+
+@pytest.mark.parametrize("name", ["lm_head.weight", "model.layers.1.mlp.up_proj.weight"])
+def test_weights_that_no_scale_reaches_are_refused_before_the_work(name, tmp_path, text):
+    made = write_folder(tmp_path / "dense", "llama")
+    made.get_parameter(name).data[3, 5] = 1e6
+    save_model(made, tmp_path / "dense")
+    with pytest.raises(WorkError, match=r"holds weights up to 1e\+06") as caught:
+        quantize(tmp_path / "dense", tmp_path / "q", **gptq_options(text))
+    assert caught.value.where == name
+    assert not list((tmp_path / "q" / ".walk").glob("*.safetensors"))
 
 
 def test_rows_that_fill_no_block_are_refused_before_the_work(tmp_path):

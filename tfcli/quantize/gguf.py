@@ -27,7 +27,7 @@ from tfcli.models.model import Model
 from tfcli.quantize.methods.method import Method
 from tfcli.quantize.methods.registry import get_block_method
 from tfcli.quantize.plan import LinearPlan, Plan, linears_of
-from tfcli.quantize.solvers.ggml.solve import round_into_blocks
+from tfcli.quantize.solvers.ggml.solve import require_room, round_into_blocks
 from tfcli.quantize.spec import QuantizeSpec, TensorOutcome
 from tfcli.quantize.write import SCRATCH, BlockFiles
 from tfcli.recipe.job import Job
@@ -45,7 +45,8 @@ class GGUFOutput:
         model: on the meta device; only its names count.
 
     Raises:
-        WorkError: a family or setting that GGUF does not have.
+        WorkError: a family or setting that GGUF does not have, or an embedding or output matrix
+            that no block type holds.
     """
 
     def __init__(self, spec: QuantizeSpec, checkpoint: Checkpoint, model: Model) -> None:
@@ -57,6 +58,10 @@ class GGUFOutput:
         held = {n: places[f"{n}.weight"].name for n in linears_of(model)}
         self.linears = {name: self.types[of] for name, of in held.items() if of in self.types}
         plan_quantized(checkpoint, {}, self.mix, name=self.name)  # refuses what GGUF lacks
+        inside = set(held.values())
+        self.outside = [name for name in self.types if name not in inside]
+        for name in self.outside:
+            require_room(checkpoint.weights[name], name=name)
 
     def method(self, spec: QuantizeSpec) -> Method:
         """The method that fills the types."""
@@ -94,7 +99,7 @@ class GGUFOutput:
         for unit in plan.units:
             for linear in unit.linears:
                 packed[linear.stored_name] = _rows(linear, files.path(unit))
-        outside = self._outside(job, packed)
+        outside = self._rounded(job)
         planned = plan_quantized(self.checkpoint, packed | outside, self.mix, name=self.name)
         file = job.output / f"{self.name}.gguf"
         write(planned, file)
@@ -104,12 +109,10 @@ class GGUFOutput:
         outcomes = [_outcome(one, outside) for one in files.close()]
         return Written([file.name], [], planned.nbytes, len(planned.targets)), outcomes
 
-    def _outside(self, job: Job, packed: dict[str, PackedRows]) -> dict[str, PackedRows]:
+    def _rounded(self, job: Job) -> dict[str, PackedRows]:
         """The embedding and the output matrix, rounded: nothing was seen of their inputs."""
-        linears = {one for one in self.types if one not in packed}
-        wanted = [n for n in self.checkpoint.tensors if n in linears and n not in self._excluded]
         file, pending = self.folder(job) / _OUTSIDE, []
-        for name in wanted:
+        for name in self.outside:
             m, n = self.checkpoint.tensors[name].shape
             packing = GGMLPacking(self.types[name])
             part = packing.parts(n, m)["rows"]
@@ -118,7 +121,7 @@ class GGUFOutput:
         if pending and not file.is_file():
             write_safetensors(file, pending)
         held: dict[str, PackedRows] = {}
-        for name in wanted:
+        for name in self.outside:
             m, n = self.checkpoint.tensors[name].shape
             held[name] = PackedRows(self.types[name], (m, n), _reader(file, name))
         return held
@@ -126,12 +129,6 @@ class GGUFOutput:
     def _round(self, name: str, packing: GGMLPacking) -> Tensor:
         weight = self.checkpoint.weights[name]
         return packing.pack(round_into_blocks(weight, packing.kind, name=name))["rows"]
-
-    _excluded: frozenset[str] = frozenset()
-
-    def exclude(self, plan: Plan) -> None:
-        """Leave the linears of blocks that the plan keeps as they are."""
-        self._excluded = frozenset(plan.places[f"{n}.weight"].name for n in plan.skipped)
 
 
 def _rows(linear: LinearPlan, file: Path) -> PackedRows:

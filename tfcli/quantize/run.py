@@ -105,7 +105,6 @@ def _into_gguf(
     output.require_types([name for name in linears_of(model) if name not in left_out])
     method = output.method(spec)
     plan = make_plan(model, checkpoint.weights, format_of=method.format, layout=GGUF, choice=choice)
-    output.exclude(plan)
     files = BlockFiles(output.folder(job), plan, checkpoint.weights)
     calibration = _quantize(spec, job, checkpoint, model, method, plan, files)
     written, outcomes = output.finish(job, plan, files)
