@@ -35,17 +35,10 @@ class Packed:
     outside: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Layout(ABC):
-    """A quantization_config, as read and as written.
-
-    `name` is what `--layout` calls it, and `quant_method` what the config does. A tensor whose name
-    ends as in `shown_by` is a part of a packed linear, which has the name before that.
-    """
+class Storage(ABC):
+    """What quantized linears are packed for; `name` is what `--layout` calls it."""
 
     name: ClassVar[str]
-    quant_method: ClassVar[str]
-    shown_by: ClassVar[tuple[str, ...]]
 
     @classmethod
     @abstractmethod
@@ -56,6 +49,18 @@ class Layout(ABC):
     @abstractmethod
     def packing_for(cls, form: Format) -> Packing:
         """How it stores values of a format that it can store."""
+
+
+@dataclass(frozen=True)
+class Layout(Storage):
+    """A quantization_config, as read and as written.
+
+    `quant_method` is what the config calls it. A tensor whose name ends as in `shown_by` is a part
+    of a packed linear, which has the name before that.
+    """
+
+    quant_method: ClassVar[str]
+    shown_by: ClassVar[tuple[str, ...]]
 
     @classmethod
     @abstractmethod

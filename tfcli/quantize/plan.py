@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tfcli.errors import UsageError, WorkError
-from tfcli.models.layouts.layout import Layout, Packed
+from tfcli.models.layouts.layout import Packed, Storage
 from tfcli.models.layouts.packing import Packing
 from tfcli.models.layouts.values import Format
 from tfcli.models.matching import LoadAccount, match_names
@@ -132,7 +132,7 @@ def make_plan(
     source: Mapping[str, Tensor],
     *,
     format_of: Callable[[str], Format],
-    layout: type[Layout],
+    layout: type[Storage],
     choice: Choice,
 ) -> Plan:
     """Decide for every tensor whether it is quantized.
@@ -269,7 +269,7 @@ def _reason(name: str, unit: Unit, linears: dict[str, nn.Linear]) -> str:
     return "a bias" if name.removesuffix(".bias") in linears else "not a linear"
 
 
-def _packing(name: str, linear: nn.Linear, form: Format, layout: type[Layout]) -> Packing:
+def _packing(name: str, linear: nn.Linear, form: Format, layout: type[Storage]) -> Packing:
     """How a linear will be stored.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from statistics import fmean
@@ -20,10 +21,11 @@ from tfcli.console import Bar
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError
 from tfcli.files import write_json, write_text
-from tfcli.models.layouts.layout import Layout
+from tfcli.models.layouts.layout import Layout, Storage
 from tfcli.models.layouts.registry import get_layout
 from tfcli.models.loading import build
 from tfcli.models.model import Model
+from tfcli.models.walks import linears_of
 from tfcli.quantize.finite import require_finite
 from tfcli.quantize.methods.method import Method
 from tfcli.quantize.methods.registry import get_method
@@ -63,6 +65,8 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     require_fit(checkpoint.config, {t.name: t.shape for t in checkpoint}, checkpoint.path)
     model = build(config, at_most=checkpoint.most_values)
     choice = Choice.of(spec)
+    if spec.layout == "gguf":
+        return _into_gguf(spec, job, checkpoint, model, choice)
     group_size = spec.group_size or _default_group_size(job, model, choice)
     method = get_method(spec.method)(spec, group_size)
     layout = _layout(spec, method)
@@ -73,6 +77,49 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     files = BlockFiles(job.output, plan, checkpoint.weights)
     shapes = {item.name: item.shape for item in files.pending()}
     require_fit(written_config, shapes, checkpoint.path)
+    calibration = _quantize(spec, job, checkpoint, model, method, plan, files)
+    copied = checkpoint.carry_along(job.output)
+    if checkpoint.companions is not None:
+        warn_of_lost_modules(checkpoint.companions, copied, job.console)
+    write_json(job.output / CONFIG, written_config)
+    outcomes = files.close()
+    if not plan.skips_alike:
+        job.console.warn(
+            "some blocks leave out linears that others do not: transformers cannot say so in a "
+            "config and will not load this checkpoint; GPTQModel and vLLM can"
+        )
+    written = Written(files.names, copied, sum(o.bytes for o in outcomes), len(shapes))
+    return _result(spec, job, group_size, layout, checkpoint, plan, outcomes, calibration, written)
+
+
+def _into_gguf(
+    spec: QuantizeSpec, job: Job, checkpoint: Checkpoint, model: Model, choice: Choice
+) -> QuantizeResult:
+    """Quantize into one GGUF file."""
+    from tfcli.models.layouts.gguf import GGUF
+    from tfcli.quantize.gguf import GGUFOutput
+
+    output = GGUFOutput(spec, checkpoint, model)
+    left_out = choice.reasons(list(linears_of(model)))
+    output.require_types([name for name in linears_of(model) if name not in left_out])
+    method = output.method(spec)
+    plan = make_plan(model, checkpoint.weights, format_of=method.format, layout=GGUF, choice=choice)
+    files = BlockFiles(output.folder(job), plan, checkpoint.weights)
+    calibration = _quantize(spec, job, checkpoint, model, method, plan, files)
+    written, outcomes = output.finish(job, plan, files)
+    return _result(spec, job, None, GGUF, checkpoint, plan, outcomes, calibration, written)
+
+
+def _quantize(
+    spec: QuantizeSpec,
+    job: Job,
+    checkpoint: Checkpoint,
+    model: Model,
+    method: Method,
+    plan: Plan,
+    files: BlockFiles,
+) -> Calibration | None:
+    """Quantize and write every unit of a plan that is not done; the calibration text as used."""
     _check(method, plan, checkpoint.weights, files)
 
     calibration = None
@@ -90,27 +137,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
                 files.write(unit, _counted(layers, bar))
             else:
                 bar.advance(len(unit.linears))
-    copied = checkpoint.carry_along(job.output)
-    if checkpoint.companions is not None:
-        warn_of_lost_modules(checkpoint.companions, copied, job.console)
-    write_json(job.output / CONFIG, written_config)
-    outcomes = files.close()
-    outcomes += [
-        TensorOutcome(name=stored, outcome="dropped", reason=reason, bytes=0)
-        for stored, reason in plan.dropped.items()
-    ]
-    _warn_of_damping(spec, job, outcomes)
-    _warn_of_coarse_scales(job, outcomes)
-    _warn_of_idle_experts(spec, job, outcomes)
-    if not plan.skips_alike:
-        job.console.warn(
-            "some blocks leave out linears that others do not: transformers cannot say so in a "
-            "config and will not load this checkpoint; GPTQModel and vLLM can"
-        )
-    written = Written(files.names, copied, sum(o.bytes for o in outcomes), len(shapes))
-    result = _result(spec, group_size, layout, checkpoint, plan, outcomes, calibration, written)
-    write_text(job.output / CARD, _card(spec, job, result))
-    return result
+    return calibration
 
 
 def _layout(spec: QuantizeSpec, method: Method) -> type[Layout]:
@@ -256,28 +283,38 @@ def _warn_of_damping(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]
 
 def _result(
     spec: QuantizeSpec,
-    group_size: int,
-    layout: type[Layout],
+    job: Job,
+    group_size: int | None,
+    layout: type[Storage],
     checkpoint: Checkpoint,
     plan: Plan,
     outcomes: list[TensorOutcome],
     calibration: Calibration | None,
     written: Written,
 ) -> QuantizeResult:
+    """What is reported, and the card, which says it too."""
+    outcomes = outcomes + [
+        TensorOutcome(name=stored, outcome="dropped", reason=reason, bytes=0)
+        for stored, reason in plan.dropped.items()
+    ]
+    _warn_of_damping(spec, job, outcomes)
+    _warn_of_coarse_scales(job, outcomes)
+    _warn_of_idle_experts(spec, job, outcomes)
     quantized = [outcome for outcome in outcomes if outcome.outcome == "quantized"]
     weights = sum(linear.in_features * linear.out_features for linear in plan.linears)
     output_errors = [o.output_error for o in quantized if o.output_error is not None]
     assert {outcome.name for outcome in outcomes} == set(checkpoint.tensors), (
         "a tensor is not accounted for"
     )
-    return QuantizeResult(
+    usual = Counter((o.bits, o.group_size) for o in quantized).most_common(1)[0][0]
+    result = QuantizeResult(
         model=spec.model,
         output=spec.output,
         method=spec.method,
         layout=layout.name,
-        bits=spec.bits,
-        group_size=group_size,
-        symmetric=spec.symmetric,
+        bits=spec.bits if group_size is not None else usual[0] or spec.bits,
+        group_size=group_size or usual[1] or -1,
+        symmetric=getattr(plan.linears[0].packing.format, "symmetric", spec.symmetric),
         quantized=len(quantized),
         kept=sum(outcome.outcome == "kept" for outcome in outcomes),
         dropped=sum(outcome.outcome == "dropped" for outcome in outcomes),
@@ -292,6 +329,8 @@ def _result(
         verified=written.verified,
         tensors=outcomes,
     )
+    write_text(job.output / CARD, _card(spec, job, result))
+    return result
 
 
 def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult) -> str:
@@ -299,8 +338,8 @@ def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult) -> str:
     error = result.mean_output_error
     seen = result.calibration
     facts = {
-        "method": f"{spec.method}, {spec.bits} bits, {groups}, "
-        + ("symmetric" if spec.symmetric else "asymmetric"),
+        "method": f"{spec.method}, {result.bits} bits, {groups}, "
+        + ("symmetric" if result.symmetric else "asymmetric"),
         "layout": result.layout,
         "tensors": f"{result.quantized} quantized, {result.kept} kept, {result.dropped} dropped",
         "bits a weight": f"{result.bits_per_weight:.2f} with scales, zeros and group indices",

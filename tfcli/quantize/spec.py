@@ -10,6 +10,11 @@ from tfcli.recipe.marks import Also, Only
 from tfcli.recipe.shared_keys import PYTHON_DOCS, Device, Seed
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Role, Spec
 
+GGUFMix = Literal[
+    "Q2_K", "Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K"
+]
+"""Keys of `tfcli.checkpoints.gguf.mixes.MIXES`; a test compares them."""
+
 CALIBRATED = Only(method=("gptq",))
 """For keys that only a method with calibration looks at."""
 OF_GROUPS = ("rtn", "gptq")
@@ -50,7 +55,9 @@ class QuantizeSpec(Spec):
         description="Round the inputs of the linears too when the model runs: to int8 by rtn, to "
         "8-bit floats by fp8, with a scale a token, or one for each 128 inputs beside blocks.",
     )
-    bits: Annotated[Literal[2, 3, 4, 8], LEVELS] = Field(4, description="Bits of a weight.")
+    bits: Annotated[Literal[2, 3, 4, 5, 6, 8], LEVELS] = Field(
+        4, description="Bits of a weight; 5 and 6 of the layout gguf alone."
+    )
     group_size: Annotated[Literal[-1, 16, 32, 64, 128, 256, 512, 1024] | None, LEVELS] = Field(
         None,
         description="Inputs that share a scale; -1 for one scale a row. Left out, 128, or the "
@@ -67,8 +74,13 @@ class QuantizeSpec(Spec):
         "other spans for the least squared error; hessian weighs each error by what calibration "
         "saw of its input. Left out, hessian with gptq and max with rtn.",
     )
-    layout: LayoutName | None = Field(
+    layout: LayoutName | Literal["gguf"] | None = Field(
         None, description="How the result is stored; left out, as is usual for the method."
+    )
+    gguf_type: Annotated[GGUFMix | None, Only(layout=("gguf",))] = Field(
+        None,
+        description="llama.cpp's name of a mix of types, most of one and some finer. Left out, the "
+        "smallest of `bits`: Q4_K_S for 4.",
     )
     include: list[str] = Field(
         default_factory=list,
@@ -183,6 +195,23 @@ class QuantizeSpec(Spec):
                 raise ValueError(f"overrides: {pattern!r}: {error}") from None
             found.append((compiled, int(match[1]), int(match[2]) if match[2] else None))
         return found
+
+    @model_validator(mode="after")
+    def _gguf_has_types_of_its_own(self) -> Self:
+        if self.layout != "gguf":
+            if self.bits in (5, 6):
+                raise ValueError(f"bits: {self.bits} needs layout: gguf")
+            return self
+        grid = ("group_size", "symmetric", "scale_search", "overrides")
+        for key in (*grid, "order", "static_groups", "drift", "refine"):
+            if key in self.model_fields_set and getattr(self, key) not in (None, []):
+                raise ValueError(
+                    f"{key}: has no effect beside layout: gguf, whose types say how weights are "
+                    "grouped and scaled, and whose solver has no such choice"
+                )
+        if self.gguf_type is not None and "bits" in self.model_fields_set:
+            raise ValueError("bits: has no effect beside gguf_type, which says them")
+        return self
 
 
 class TensorOutcome(BaseModel):

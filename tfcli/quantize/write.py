@@ -124,6 +124,10 @@ class BlockFiles:
         """The weight files, in order."""
         return [path.name for path in self._paths.values()]
 
+    def path(self, unit: Unit) -> Path:
+        """The file of a unit that holds something."""
+        return self._paths[unit.path]
+
     def pending(self) -> list[PendingTensor]:
         """Everything that is to be written; its values cannot be asked for."""
         return [item for unit in self.units for item in self._pending(unit, _Made(iter(())))]

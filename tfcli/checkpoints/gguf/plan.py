@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from tfcli.checkpoints.dialect.pieces import in_turn, largest_part
 from tfcli.checkpoints.gguf.choose import TypeOf
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.own_keys import REMAINDER
+from tfcli.checkpoints.gguf.packed import ROWS, PackedRows, type_and_shape, with_packed
 from tfcli.checkpoints.gguf.rules import GGUFDialect
 from tfcli.checkpoints.gguf.types import BY_NAME
 from tfcli.checkpoints.io.dtypes import FLOATS
@@ -34,12 +35,13 @@ class Target:
         shape: in elements, the slowest dimension first.
         sources: the stored tensors in it, in the order of a stack.
         source_dtype: their type.
-        action: `copied` bit for bit, `converted` to another type, or `made` by a computation.
+        action: `copied` bit for bit, `converted` to another type, `made` by a computation, or
+            `quantized` before it came here.
         how: what is done to their values; empty where they are taken as they are.
         note: why the type is not the one that was asked for; empty where it is.
         part_bytes: the largest of `parts`, in bytes.
         parts: gives what is written, in order: values, or the bytes of quantized rows (uint8) that
-            are kept. May be called again.
+            came as they are. May be called again.
     """
 
     name: str
@@ -47,7 +49,7 @@ class Target:
     shape: tuple[int, ...]
     sources: tuple[str, ...]
     source_dtype: str
-    action: Literal["copied", "converted", "made"]
+    action: Literal["copied", "converted", "made", "quantized"]
     how: str
     note: str
     part_bytes: int
@@ -66,7 +68,7 @@ class Target:
     @property
     def kept(self) -> bool:
         """Whether `parts` are the bytes of quantized rows."""
-        return self.action == "copied" and not BY_NAME[self.dtype].plain
+        return self.action in ("copied", "quantized") and not BY_NAME[self.dtype].plain
 
 
 @dataclass(frozen=True)
@@ -119,18 +121,30 @@ class Plan:
     tied: bool
 
 
-def plan_targets(view: Checkpoint, dialect: GGUFDialect, choose: TypeOf) -> Plan:
+def plan_targets(
+    view: Checkpoint,
+    dialect: GGUFDialect,
+    choose: TypeOf,
+    packed: Mapping[str, PackedRows] | None = None,
+) -> Plan:
     """Give every tensor of a checkpoint its place.
+
+    Args:
+        view: the checkpoint.
+        dialect: its family's.
+        choose: the type of each tensor.
+        packed: by Hugging Face's name, what is quantized already, whatever `choose` says.
 
     Raises:
         WorkError: a tensor that has none, one that is missing, or one that has no plain numbers.
     """
-    where = str(view.path)
+    where, packed = str(view.path), packed or {}
     tied = dialect.head in view.tied
-    tensors = {n: t for n, t in view.tensors.items() if not tied or n != dialect.head}
+    held = with_packed(view, packed).tensors
+    tensors = {n: t for n, t in held.items() if not tied or n != dialect.head}
     skipped = dialect.left_unwritten(tensors)
     for name, tensor in tensors.items():
-        if name not in skipped and tensor.dtype not in FLOATS:
+        if name not in skipped and name not in packed and tensor.dtype not in FLOATS:
             raise WorkError(
                 f"{short(name)} holds {tensor.dtype} values, no plain numbers",
                 where=where,
@@ -144,7 +158,11 @@ def plan_targets(view: Checkpoint, dialect: GGUFDialect, choose: TypeOf) -> Plan
     if tied:
         skipped[str(dialect.head)] = "is the embedding, which stands for it"
     return Plan(
-        [_target(one, choose) for name, one in stored.items() if not name.startswith(REMAINDER)],
+        [
+            _packed_target(one, packed) if one.dtype == ROWS else _target(one, choose)
+            for name, one in stored.items()
+            if not name.startswith(REMAINDER)
+        ],
         skipped,
         {name: one for name, one in stored.items() if name.startswith(REMAINDER)},
         bare=not any(name.startswith(dialect.prefix) for name in view.tensors),
@@ -165,6 +183,22 @@ def _target(tensor: TensorEntry, choose: TypeOf) -> Target:
         "made" if tensor.how else "copied" if held == dtype else "converted",
         tensor.how,
         note,
+        largest_part(tensor),
+        partial(in_turn, tensor),
+    )
+
+
+def _packed_target(tensor: TensorEntry, packed: Mapping[str, PackedRows]) -> Target:
+    kind, shape = type_and_shape(tensor, packed)
+    return Target(
+        tensor.name,
+        kind,
+        shape,
+        tensor.sources,
+        kind,
+        "quantized",
+        tensor.how,
+        "",
         largest_part(tensor),
         partial(in_turn, tensor),
     )

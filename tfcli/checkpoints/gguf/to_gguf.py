@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,11 @@ from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.hparams import write_hparams
 from tfcli.checkpoints.gguf.limits import notes, require_suitable
 from tfcli.checkpoints.gguf.own_keys import located, write_record, write_remainder
+from tfcli.checkpoints.gguf.packed import PackedRows
 from tfcli.checkpoints.gguf.plan import Plan, Target, ToGGUF, plan_targets
 from tfcli.checkpoints.gguf.pooling import write_pooling
 from tfcli.checkpoints.gguf.positions import write_tables
-from tfcli.checkpoints.gguf.rules import BY_MODEL_TYPE
+from tfcli.checkpoints.gguf.rules import BY_MODEL_TYPE, GGUFDialect
 from tfcli.checkpoints.gguf.types import FILE_TYPES
 from tfcli.checkpoints.gguf.vocabulary import no_vocabulary, write_vocabulary
 from tfcli.checkpoints.ties import require_ties
@@ -40,6 +41,8 @@ def plan_to_gguf(
     *,
     name: str | None = None,
     tokenizer: bool = True,
+    packed: Mapping[str, PackedRows] | None = None,
+    file_type: int | None = None,
 ) -> ToGGUF:
     """Plan a conversion from headers, the config and the tokenizer alone.
 
@@ -51,29 +54,16 @@ def plan_to_gguf(
         name: of the model; None: the folder's.
         tokenizer: False leaves the tokenizer until the plan is run; a plan that is only shown can
             do without the second or two that a large vocabulary takes.
+        packed: by Hugging Face's name, weights that are quantized already.
+        file_type: what the file says of its types; None: that of `kind`.
 
     Raises:
         UsageError: an unknown type.
         WorkError: a family or setting that GGUF does not have, or broken files.
         ModelError: a config that is not supported.
     """
-    from tfcli.models.registry import read_config
-
     content = view.config
-    where = str(view.path / CONFIG if (view.path / CONFIG).is_file() else view.path)
-    model_type = str(content.get("model_type"))
-    dialect = BY_MODEL_TYPE.get(model_type)
-    if dialect is None:
-        raise WorkError(
-            f"model_type {model_type[:40]!r} is not covered in GGUF",
-            where=where,
-            fix=hint(model_type, BY_MODEL_TYPE),
-        )
-    try:
-        config = read_config(content).text
-    except ModelError as error:
-        raise located(error, str(view.path)) from error
-    require_suitable(config, where)
+    dialect, config = family_of(view)
     kind = (kind or common_type(view)).upper()
     choose = type_chooser(
         kind,
@@ -81,7 +71,7 @@ def plan_to_gguf(
         tied=dialect.head not in view.tensors or config.tie_word_embeddings,
         experts=getattr(config, "num_experts", 0),
     )
-    plan = plan_targets(view, dialect, choose)
+    plan = plan_targets(view, dialect, choose, packed)
     keys, said = _vocabulary(view, config) if tokenizer else ({}, [])
     pooling, more = write_pooling(_beside(view), dialect.arch)
     said += more
@@ -90,7 +80,7 @@ def plan_to_gguf(
         **write_hparams(config, dialect),
         "general.type": Value("string", "model"),
         "general.name": Value("string", name or view.path.resolve().name),
-        "general.file_type": Value("uint32", FILE_TYPES[kind]),
+        "general.file_type": Value("uint32", FILE_TYPES[kind] if file_type is None else file_type),
         "general.quantization_version": Value("uint32", QUANTIZATION_VERSION),
         **keys,
         **pooling,
@@ -107,6 +97,32 @@ def plan_to_gguf(
         {**view.unused, **plan.skipped},
         notes(config) + said,
     )
+
+
+def family_of(view: Checkpoint) -> tuple[GGUFDialect, TextConfig]:
+    """GGUF's side of a checkpoint's family, and its config.
+
+    Raises:
+        WorkError: a family or setting that GGUF does not have.
+        ModelError: a config that is not supported.
+    """
+    from tfcli.models.registry import read_config
+
+    where = str(view.path / CONFIG if (view.path / CONFIG).is_file() else view.path)
+    model_type = str(view.config.get("model_type"))
+    dialect = BY_MODEL_TYPE.get(model_type)
+    if dialect is None:
+        raise WorkError(
+            f"model_type {model_type[:40]!r} is not covered in GGUF",
+            where=where,
+            fix=hint(model_type, BY_MODEL_TYPE),
+        )
+    try:
+        config = read_config(view.config).text
+    except ModelError as error:
+        raise located(error, str(view.path)) from error
+    require_suitable(config, where)
+    return dialect, config
 
 
 def _table(name: str, values: list[float]) -> Target:

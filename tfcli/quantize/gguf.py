@@ -1,0 +1,152 @@
+"""`tfcli quantize --layout gguf`: one file of llama.cpp's instead of a folder of tensors.
+
+The walk is that of every layout. Its files, one a block, hold rows of block types and stay in the
+scratch folder: the GGUF file is put together from them when all are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.gguf.mixes import BY_BITS
+from tfcli.checkpoints.gguf.packed import PackedRows
+from tfcli.checkpoints.gguf.quantized import plan_quantized, types_of
+from tfcli.checkpoints.gguf.write import verify, write
+from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, write_safetensors
+from tfcli.checkpoints.io.dtypes import dtype_code
+from tfcli.checkpoints.write import Written
+from tfcli.errors import UsageError
+from tfcli.models.layouts.gguf import GGMLPacking
+from tfcli.models.matching import LoadAccount, match_names
+from tfcli.models.model import Model
+from tfcli.models.walks import linears_of
+from tfcli.quantize.methods.method import Method
+from tfcli.quantize.methods.registry import get_block_method
+from tfcli.quantize.plan import LinearPlan, Plan
+from tfcli.quantize.solvers.ggml.solve import require_room, round_into_blocks
+from tfcli.quantize.spec import QuantizeSpec, TensorOutcome
+from tfcli.quantize.write import SCRATCH, BlockFiles
+from tfcli.recipe.job import Job
+
+_OUTSIDE = "outside.safetensors"
+"""The file of the scratch folder with the embedding and the output matrix."""
+
+
+class GGUFOutput:
+    """What is written instead of a folder of tensors.
+
+    Args:
+        spec: what was asked for.
+        checkpoint: that is read.
+        model: on the meta device; only its names count.
+
+    Raises:
+        WorkError: a family or setting that GGUF does not have, or an embedding or output matrix
+            that no block type holds.
+    """
+
+    def __init__(self, spec: QuantizeSpec, checkpoint: Checkpoint, model: Model) -> None:
+        self.mix = spec.gguf_type or BY_BITS[spec.bits]
+        self.checkpoint, self.name = checkpoint, Path(str(spec.output)).name
+        self.types, self.notes = types_of(checkpoint, self.mix)
+        parameters = model.state_dict(keep_vars=True)
+        places = match_names(model, checkpoint.weights, parameters, LoadAccount())
+        held = {n: places[f"{n}.weight"].name for n in linears_of(model)}
+        self.linears = {name: self.types[of] for name, of in held.items() if of in self.types}
+        plan_quantized(checkpoint, {}, self.mix, name=self.name)  # refuses what GGUF lacks
+        inside = set(held.values())
+        self.outside = [name for name in self.types if name not in inside]
+        for name in self.outside:
+            require_room(checkpoint.weights[name], name=name)
+
+    def method(self, spec: QuantizeSpec) -> Method:
+        """The method that fills the types."""
+        return get_block_method(spec.method)(spec, self.linears)
+
+    def folder(self, job: Job) -> Path:
+        """Where the walk writes its files."""
+        found: Path = job.output / SCRATCH
+        found.mkdir(exist_ok=True)
+        return found
+
+    def require_types(self, names: list[str]) -> None:
+        """Refuse linears whose rows fill the blocks of no type.
+
+        Raises:
+            UsageError: names one.
+        """
+        for name in names:
+            if name not in self.linears:
+                raise UsageError(
+                    f"{name} has rows that fill no type's blocks",
+                    where="layout",
+                    fix="name it in exclude",
+                )
+
+    def finish(
+        self, job: Job, plan: Plan, files: BlockFiles
+    ) -> tuple[Written, list[TensorOutcome]]:
+        """Write the file and read it again, when every block is done.
+
+        Returns:
+            What was written, and what became of every tensor that was read.
+        """
+        packed = {}
+        for unit in plan.units:
+            for linear in unit.linears:
+                packed[linear.stored_name] = _rows(linear, files.path(unit))
+        outside = self._rounded(job)
+        planned = plan_quantized(self.checkpoint, packed | outside, self.mix, name=self.name)
+        file = job.output / f"{self.name}.gguf"
+        write(planned, file)
+        verify(planned, file)
+        for note in (*self.notes, *planned.notes):
+            job.console.note(note)
+        outcomes = [_outcome(one, outside) for one in files.close()]
+        return Written([file.name], [], planned.nbytes, len(planned.targets)), outcomes
+
+    def _rounded(self, job: Job) -> dict[str, PackedRows]:
+        """The embedding and the output matrix, rounded: nothing was seen of their inputs."""
+        file, pending = self.folder(job) / _OUTSIDE, []
+        for name in self.outside:
+            m, n = self.checkpoint.tensors[name].shape
+            packing = GGMLPacking(self.types[name])
+            part = packing.parts(n, m)["rows"]
+            read = partial(self._round, name, packing)
+            pending.append(PendingTensor(name, dtype_code(part.dtype), part.shape, read))
+        if pending and not file.is_file():
+            write_safetensors(file, pending)
+        held: dict[str, PackedRows] = {}
+        for name in self.outside:
+            m, n = self.checkpoint.tensors[name].shape
+            held[name] = PackedRows(self.types[name], (m, n), _reader(file, name))
+        return held
+
+    def _round(self, name: str, packing: GGMLPacking) -> Tensor:
+        weight = self.checkpoint.weights[name]
+        return packing.pack(round_into_blocks(weight, packing.kind, name=name))["rows"]
+
+
+def _rows(linear: LinearPlan, file: Path) -> PackedRows:
+    assert isinstance(linear.packing, GGMLPacking)
+    shape = linear.out_features, linear.in_features
+    read = _reader(file, f"{linear.name}.rows")
+    return PackedRows(linear.packing.kind, shape, read, linear.place.transposed)
+
+
+def _reader(file: Path, name: str) -> Callable[[], Tensor]:
+    return lambda: SafetensorsFile(file).read(name)
+
+
+def _outcome(one: TensorOutcome, outside: dict[str, PackedRows]) -> TensorOutcome:
+    rows = outside.get(one.name)
+    if rows is None:
+        return one
+    nbytes = rows.shape[0] * rows.row_bytes
+    reason = f"outside of the blocks: rounded to {rows.kind}"
+    return one.model_copy(update={"reason": reason, "bytes": nbytes})

@@ -1,0 +1,95 @@
+"""RTN and GPTQ into the block types of GGUF, whose grids are more than scales and zero points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from tfcli.models.layouts.ggml import GGMLFormat
+from tfcli.quantize.methods.method import Method, Quantized
+from tfcli.quantize.plan import LinearPlan
+from tfcli.quantize.solvers.ggml.solve import (
+    Damped,
+    require_room,
+    round_into_blocks,
+    solve_into_blocks,
+)
+from tfcli.quantize.solvers.hessian import Statistics, energy
+from tfcli.quantize.spec import QuantizeSpec
+
+
+class _Blocks(Method):
+    """What both have in common: the type of a linear is given, not made from bits and groups.
+
+    Args:
+        spec: what was asked for.
+        types: full name of each linear -> its block type.
+    """
+
+    layouts: ClassVar[tuple[str, ...]] = ("gguf",)
+
+    def __init__(self, spec: QuantizeSpec, types: Mapping[str, str]) -> None:
+        super().__init__(spec, -1)
+        self.types = types
+
+    def format(self, name: str) -> GGMLFormat:
+        """The type of a linear."""
+        return GGMLFormat.of(self.types[name])
+
+    def check(self, linear: LinearPlan, weight: Tensor) -> None:
+        """Refuse weights that float16 scales cannot reach."""
+        super().check(linear, weight)
+        require_room(weight, name=linear.stored_name)
+
+
+class BlockRTN(_Blocks):
+    """Each weight goes to the nearest level, on the grid where that costs least."""
+
+    def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
+        """Quantize the weight of a linear."""
+        kind = self.types[linear.name]
+        return Quantized(round_into_blocks(weight, kind, name=linear.stored_name))
+
+
+class BlockGPTQ(_Blocks):
+    """Collects statistics for each group of linears that share inputs, and quantizes from it."""
+
+    calibrated: ClassVar[bool] = True
+
+    def __init__(self, spec: QuantizeSpec, types: Mapping[str, str]) -> None:
+        super().__init__(spec, types)
+        self._statistics: dict[str, Statistics] = {}
+
+    def observe(self, linears: Sequence[LinearPlan], inputs: Tensor, dense: Tensor | None) -> None:
+        """Add a batch of inputs to the statistics that the linears share."""
+        if linears[0].name not in self._statistics:
+            statistics = Statistics.empty(inputs.shape[-1], device=inputs.device)
+            self._statistics.update({linear.name: statistics for linear in linears})
+        self._statistics[linears[0].name].add(inputs)
+
+    def forget(self, linear: LinearPlan) -> None:
+        """Without its statistics a weight is rounded to nearest."""
+        self._statistics.pop(linear.name, None)
+
+    def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
+        """Quantize the weight of a linear; where nothing was observed, it is rounded to nearest."""
+        kind, name = self.types[linear.name], linear.stored_name
+        statistics = self._statistics.pop(linear.name, None)
+        if statistics is None:
+            rounded = round_into_blocks(weight, kind, name=name)
+            return Quantized(rounded, output_error=0.0, dead_inputs=weight.shape[1])
+        statistics.close(name=name)
+        factor = statistics.factor("activation", weight.shape[1], self.spec.damping, name=name)
+        hessian = statistics.fit.inputs
+        values = solve_into_blocks(weight, kind, Damped.of(hessian, factor), name=name)
+        original = weight.float()
+        size = energy(original, hessian)
+        lost = energy(original - values.dequantize(), hessian)
+        return Quantized(
+            values,
+            output_error=max(0.0, lost) / size if size else 0.0,
+            damping=factor.damping,
+            dead_inputs=int((hessian.diagonal() == 0).sum()),
+        )
