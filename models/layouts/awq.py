@@ -97,9 +97,7 @@ class AWQPacking(Packing):
     def misfit(self, in_features: int, out_features: int) -> str | None:
         """Why a linear of these sizes cannot be stored so."""
         if out_features % _IN_A_WORD:
-            return (
-                f"has {out_features} outputs, and only multiples of {_IN_A_WORD} can be packed"
-            )
+            return f"has {out_features} outputs, and only multiples of {_IN_A_WORD} can be packed"
         width = self.format.width(in_features)
         if in_features % width:
             return f"has {in_features} inputs, which are no whole groups of {width}"

@@ -1,9 +1,9 @@
 """Makes awq.safetensors: linears that AutoAWQ packs, and the weights that it reads of them.
 
-    python -m venv .autoawq
-    .autoawq/bin/pip install torch==2.13.0 transformers==4.51.3 accelerate datasets zstandard
-    .autoawq/bin/pip install --no-deps autoawq==0.2.9
-    .autoawq/bin/python tests/quantize/golden/make_awq.py
+python -m venv .autoawq
+.autoawq/bin/pip install torch==2.13.0 transformers==4.51.3 accelerate datasets zstandard
+.autoawq/bin/pip install --no-deps autoawq==0.2.9
+.autoawq/bin/python tests/quantize/golden/make_awq.py
 """
 
 from __future__ import annotations

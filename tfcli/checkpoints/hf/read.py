@@ -9,7 +9,13 @@ from tfcli.checkpoints.beside import CONFIG, read_object
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.hf.safetensors import SafetensorsFile
-from tfcli.checkpoints.hf.source import TensorSource, SETTINGS_BESIDE, open_tensors, settings_beside, shard_of
+from tfcli.checkpoints.hf.source import (
+    SETTINGS_BESIDE,
+    TensorSource,
+    open_tensors,
+    settings_beside,
+    shard_of,
+)
 from tfcli.checkpoints.io.header import TensorInfo
 from tfcli.checkpoints.torch.file import is_torch_file
 from tfcli.checkpoints.trainer_folders import find_config
