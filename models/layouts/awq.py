@@ -222,16 +222,15 @@ class AWQLayout(Layout):
 
     def linears(self, model: Model) -> dict[str, Packing]:
         """The linears of the blocks that are packed: AutoAWQ packs no others."""
-        walk = getattr(model, "calibration", None)
-        if walk is None:
+        if not model.walks:
             raise ModelError(f"{type(model).__name__} has no quantized form", where=WHERE)
-        found: dict[str, Packing] = {}
-        for position, block in enumerate(model.blocks):
-            for inner in walk.linears(block):
-                name = f"{walk.blocks}.{position}.{inner}"
-                if not self.keeps(name):
-                    found[name] = self.packing
-        return found
+        names = [
+            f"{walk.blocks}.{position}.{inner}"
+            for walk in model.walks
+            for position, block in model.get_submodule(walk.blocks).named_children()
+            for inner in walk.linears(block)
+        ]
+        return {name: self.packing for name in names if not self.keeps(name)}
 
 
 def pack_words(levels: Tensor) -> Tensor:

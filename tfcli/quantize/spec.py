@@ -10,14 +10,16 @@ from tfcli.recipe.marks import Also, Only
 from tfcli.recipe.shared_keys import PYTHON_DOCS, Device, Seed
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Role, Spec
 
-CALIBRATED = Only(method=("gptq",))
+CALIBRATED = Only(method=("gptq", "awq"))
 """For keys that only a method with calibration looks at."""
 OF_GROUPS = ("rtn", "gptq")
 """The methods whose values are levels of any bits, in groups."""
+OF_GPTQ = Only(method=("gptq",))
+"""For keys that only GPTQ looks at."""
 CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 
 
-LayoutName = Literal["gptq"]
+LayoutName = Literal["gptq", "awq"]
 """How quantized weights can be stored; see `models/layouts`."""
 
 
@@ -33,9 +35,10 @@ class QuantizeSpec(Spec):
         description="The checkpoint to quantize: a folder or file of any container, or a hub id."
     )
     output: OutputPath = Field(description="The folder to write.")
-    method: Literal["rtn", "gptq"] = Field(
+    method: Literal["rtn", "gptq", "awq"] = Field(
         "gptq",
-        description="The algorithm: rtn rounds to nearest without data; gptq calibrates on text.",
+        description="The algorithm: rtn rounds to nearest without data; gptq and "
+        "awq calibrate on text. awq also changes norms and biases, which go with the weights.",
     )
     bits: Literal[2, 3, 4, 8] = Field(4, description="Bits of a weight.")
     group_size: Literal[-1, 16, 32, 64, 128, 256, 512, 1024] | None = Field(
@@ -46,7 +49,7 @@ class QuantizeSpec(Spec):
     symmetric: bool = Field(
         True, description="Fix the zero point at the middle level; false fits it for each group."
     )
-    clip_search: bool = Field(
+    clip_search: Annotated[bool, Only(method=("rtn", "gptq"))] = Field(
         False, description="Try smaller ranges for each group and keep the least squared error."
     )
     layout: LayoutName | None = Field(
@@ -84,13 +87,13 @@ class QuantizeSpec(Spec):
     seed: Annotated[Seed, CALIBRATED] = Field(
         0, description="The seed that chooses the calibration windows."
     )
-    damping: Annotated[float, CALIBRATED] = Field(
+    damping: Annotated[float, OF_GPTQ] = Field(
         0.01,
         gt=0,
         le=1,
         description="The share of the Hessian's mean diagonal that is added to its diagonal.",
     )
-    act_order: Annotated[bool, CALIBRATED] = Field(
+    act_order: Annotated[bool, OF_GPTQ] = Field(
         True, description="Quantize the inputs with the largest activations first."
     )
     expert_tokens: Annotated[int, CALIBRATED] = Field(
@@ -209,7 +212,7 @@ class QuantizeResult(Result):
 
     model: str = Field(description="The checkpoint that was read.")
     output: str = Field(description="The folder that was written.")
-    method: str = Field(description="rtn or gptq.")
+    method: str = Field(description="rtn, gptq or awq.")
     layout: str = Field(description="How the result is stored.")
     bits: int = Field(description="Bits of a weight.")
     group_size: int = Field(description="Inputs that share a scale; -1 is a whole row.")

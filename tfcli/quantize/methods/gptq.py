@@ -18,7 +18,7 @@ class GPTQ(Method):
     """Collects a Hessian for each group of linears that share inputs, and quantizes from it."""
 
     calibrated: ClassVar[bool] = True
-    layouts: ClassVar[tuple[str, ...]] = ("gptq",)
+    layouts: ClassVar[tuple[str, ...]] = ("gptq", "awq")
 
     def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
         super().__init__(spec, group_size)

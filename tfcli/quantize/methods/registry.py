@@ -6,7 +6,7 @@ from importlib import import_module
 
 from tfcli.quantize.methods.method import Method
 
-METHODS = {"rtn": "rtn.RTN", "gptq": "gptq.GPTQ"}
+METHODS = {"rtn": "rtn.RTN", "gptq": "gptq.GPTQ", "awq": "awq.AWQ"}
 """Name -> its class, in a file of this folder."""
 
 

@@ -28,8 +28,8 @@ SHRINKS = tuple(1 - step / 20 for step in range(10))
 """The fractions of a group's range that the clip search tries."""
 
 SAMPLED_ROWS = 512
-"""Rows of each weight that the search for factors looks at: they share the factors, and the sum over
-these says which are best."""
+"""Rows of each weight that the search for factors looks at, at least: they share the factors, and
+the sum over these says which are best."""
 
 _FARTHEST = 1e3
 """No factor is farther from their mean: what it says of an input that is hardly ever active."""
@@ -283,7 +283,7 @@ def _sweep(
     seen: Seen,
     options: GridOptions,
 ) -> None:
-    """Choose the range of each group anew; writes `change`, `scale` and `zero`, [m, groups, ...]."""
+    """Choose the range of each group anew; writes `change`, `scale` and `zero`."""
     _, count, width = groups.shape
     for at in range(count):
         own, values = seen.within(at, width), groups[:, at]
