@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from tests.conftest import make_tiny_llama
+from tests.conftest import SENTENCES
 from tests.models.tiny import tiny_model
 from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.console import Console
 from tfcli.dequantize.spec import DequantizeSpec
 from tfcli.errors import UsageError
@@ -28,17 +28,26 @@ IDS = torch.arange(24)[None]
 
 
 def quantize(model, out, **given):
-    options = {"method": "awq", "group_size": 32, "samples": 8, "sequence_length": 32, **given}
+    options = {"method": "awq", "group_size": 32, **given}
+    if options["method"] != "rtn":
+        text = model.parent / "text.txt"
+        text.write_text(" ".join(SENTENCES * 40))
+        options |= {"data": str(text), "samples": 24, "sequence_length": 32}
     spec = QuantizeSpec(model=str(model), output=str(out), **options)
     return execute(spec, Console.silent()).result
 
 
 def tensors(folder):
-    return {
-        info.name: source.read(info.name)
-        for source in [open_tensors(folder)]
-        for info in source.infos()
-    }
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        found |= load_file(path)
+    return found
+
+
+def change(before, after):
+    """How far logits are from others, as a share of these."""
+    ours, theirs = logits(before), logits(after)
+    return ((theirs - ours).norm() / ours.norm()).item()
 
 
 def logits(folder):
@@ -48,7 +57,14 @@ def logits(folder):
 
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory, tiny_tokenizer):
-    return make_tiny_llama(tmp_path_factory.mktemp("dense"), tiny_tokenizer, torch_dtype="bfloat16")
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+    model = tiny_model("llama", vocab_size=320, num_key_value_heads=2, **sizes)
+    for block in model.blocks:  # a few inputs are far larger than the others
+        block.input_layernorm.weight.data[::9] *= 8
+        block.post_attention_layernorm.weight.data[::7] *= 8
+    folder = tmp_path_factory.mktemp("dense") / "model"
+    save_model(model.to(torch.bfloat16), folder, tokenizer_from=tiny_tokenizer)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +90,9 @@ def test_linears_are_packed_and_norms_changed(dense, awq):
     assert all(m.packing == AWQPacking(32) for m in packed)
 
 
-def test_the_model_computes_nearly_what_it_did(dense, awq):
-    before, after = logits(dense), logits(awq[0])
-    assert (after - before).norm() / before.norm() < 0.15
+def test_outputs_change_less_than_by_rounding(dense, awq, tmp_path):
+    quantize(dense, tmp_path / "rtn", method="rtn", symmetric=False)
+    assert change(dense, awq[0]) < 0.95 * change(dense, tmp_path / "rtn")
 
 
 def test_without_its_norms_the_file_is_another_model(dense, awq, tmp_path):
@@ -103,9 +119,9 @@ def test_dequantize_gives_the_same_model(awq, tmp_path):
 @pytest.mark.parametrize("bits", [3, 8])
 def test_bits_that_the_layout_cannot_hold_go_into_gptqs(dense, tmp_path, bits):
     result = quantize(dense, tmp_path / "q", bits=bits)
+    quantize(dense, tmp_path / "rtn", method="rtn", bits=bits)
     assert result.layout == "gptq"
-    before, after = logits(dense), logits(tmp_path / "q")
-    assert (after - before).norm() / before.norm() < {3: 0.4, 8: 0.02}[bits]
+    assert change(dense, tmp_path / "q") < 0.95 * change(dense, tmp_path / "rtn")
 
 
 def test_asking_for_a_layout_that_cannot_hold_the_bits_is_refused(dense, tmp_path):
@@ -115,19 +131,11 @@ def test_asking_for_a_layout_that_cannot_hold_the_bits_is_refused(dense, tmp_pat
 
 @pytest.mark.parametrize("method", ["rtn", "gptq"])
 def test_other_methods_fill_the_layout_too(dense, tmp_path, method):
-    given = {} if method == "gptq" else {"samples": None, "sequence_length": None}
-    options = {"method": method, "layout": "awq", **given}
-    spec = {k: v for k, v in options.items() if v is not None}
-    if method == "rtn":
-        result = execute(
-            QuantizeSpec(model=str(dense), output=str(tmp_path / "q"), group_size=32, **spec),
-            Console.silent(),
-        ).result
-    else:
-        result = quantize(dense, tmp_path / "q", **spec)
-    assert result.layout == "awq"
-    before, after = logits(dense), logits(tmp_path / "q")
-    assert (after - before).norm() / before.norm() < 0.3
+    """With the values that they have in GPTQ's."""
+    for layout in ("awq", "gptq"):
+        result = quantize(dense, tmp_path / layout, method=method, layout=layout)
+        assert result.layout == layout
+    assert change(tmp_path / "gptq", tmp_path / "awq") < 1e-6
 
 
 def test_linears_that_stay_dense_have_the_factors_too(dense, tmp_path):
@@ -146,15 +154,23 @@ def test_linears_that_stay_dense_have_the_factors_too(dense, tmp_path):
     ] == [f"model.layers.{layer}.self_attn.k_proj" for layer in range(2)]
 
 
-@pytest.mark.parametrize("family", ["mixtral", "qwen2_moe", "phi", "gemma2", "gpt2"])
+FAMILIES = {
+    "mixtral": {"hidden_size": 64, "intermediate_size": 96, "head_dim": 16},
+    "phi": {"hidden_size": 64, "intermediate_size": 96},
+    "gemma2": {"hidden_size": 64, "intermediate_size": 96, "head_dim": 16},
+    "gpt2": {"n_embd": 64, "n_inner": 128},
+    "falcon": {"hidden_size": 64},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_families_with_routers_biases_and_norms_of_their_own(tmp_path, tiny_tokenizer, family):
-    """What was made, dequantized, is the model of before but for what rounding to 8 bits does."""
-    model = tiny_model(family, vocab_size=len(tiny_tokenizer))
-    save_model(model, tmp_path / "dense")
-    tiny_tokenizer.save(tmp_path / "dense") if hasattr(tiny_tokenizer, "save") else None
-    quantize(tmp_path / "dense", tmp_path / "q", bits=8, group_size=16)
-    before, after = logits(tmp_path / "dense"), logits(tmp_path / "q")
-    assert (after - before).norm() / before.norm() < 0.05
+    """8 bits change little, and a factor that did not arrive everywhere would change much."""
+    model = tiny_model(family, vocab_size=320, **FAMILIES[family])
+    save_model(model, tmp_path / "dense", tokenizer_from=tiny_tokenizer)
+    result = quantize(tmp_path / "dense", tmp_path / "q", bits=8)
+    assert any("with factors" in (tensor.reason or "") for tensor in result.tensors)
+    assert change(tmp_path / "dense", tmp_path / "q") < 0.03
 
 
 def test_a_family_without_pairs_is_refused_before_anything_is_read(tmp_path):
@@ -188,4 +204,5 @@ def test_transformers_runs_what_we_quantize(awq, tmp_path):
     assert ran.returncode == 0, ran.stderr[-3000:]
     theirs, ours = torch.load(tmp_path / "theirs.pt"), logits(out)
     assert theirs["linears"] == result.quantized
-    assert (theirs["logits"] - ours).abs().max() / ours.abs().max() < 0.01
+    # Its kernel multiplies in bfloat16, and this model makes much of little.
+    assert (theirs["logits"] - ours).norm() / ours.norm() < 0.08

@@ -17,9 +17,8 @@ def layer(rows=24, inputs=64, tokens=200, seed=0):
     """Correlated inputs of very unlike sizes, as those of language models are."""
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.randn(inputs, generator=generator).mul(1.2).exp()
-    mixed = torch.randn(tokens, 8, generator=generator) @ torch.randn(
-        8, inputs, generator=generator
-    )
+    hidden = torch.randn(tokens, 8, generator=generator)
+    mixed = hidden @ torch.randn(8, inputs, generator=generator)
     x = (torch.randn(tokens, inputs, generator=generator) + 0.5 * mixed) * sizes
     weight = torch.randn(rows, inputs, generator=generator)
     return weight, x
