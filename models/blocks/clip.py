@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -11,6 +12,7 @@ from tfcli.models.blocks.cross_decoder import Attention
 from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
@@ -39,6 +41,8 @@ class TowerConfig(Protocol):
 
 class CLIPMLP(nn.Module):
     """Two linears with an activation between."""
+
+    reads = ("fc1",)  # see `folding`
 
     def __init__(self, size: int, inner: int, act: str) -> None:
         super().__init__()
@@ -81,6 +85,11 @@ class CLIPBlock(nn.Module):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         x = x + self.self_attn(self.layer_norm1(x), context)
         return x + self.mlp(self.layer_norm2(x))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("layer_norm1", {"self_attn": self.self_attn})
+        yield from after_norm("layer_norm2", {"mlp": self.mlp})
 
 
 class CLIPEncoder(nn.Module):

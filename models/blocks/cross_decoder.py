@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -14,7 +14,8 @@ from tfcli.models.caches.stores import Store
 from tfcli.models.calibration import CalibrationWalk, Group
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
-from tfcli.models.layers.activations import activation
+from tfcli.models.folding import Fold, after_norm, of_values
+from tfcli.models.layers.activations import activation, is_homogeneous
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.masks import AttentionMask
@@ -77,6 +78,18 @@ class Attention(KeyValueLayer):
             backend, head_dim**-0.5 if scale is None else scale, dropout, softcap=softcap
         )
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        return self.names[:3]
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        value, out = (self.get_submodule(name) for name in self.names[2:])
+        if isinstance(value, nn.Linear) and isinstance(out, nn.Linear):
+            shared, heads = value.out_features // self.head_dim, out.in_features // self.head_dim
+            yield of_values(self.names[2], self.names[3], shared, heads, self.head_dim)
+
     def make_store(self, kind: Dynamic) -> Store | None:
         return super().make_store(kind) if self.causal else None
 
@@ -112,6 +125,11 @@ class CrossAttention(Attention):
     """Multi-head attention from a decoder to the encoder's states."""
 
     slot = "source"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`. Keys and values are made of the encoder's states."""
+        return self.names[:1]
 
     def make_store(self, kind: Dynamic) -> Store | None:
         return kind.source()
@@ -209,6 +227,18 @@ class TransformerBlock(nn.Module):
             assert norm is not None
             x = self.add(x, lambda y: cross(y, context), norm)
         return bounded(self.add(x, self.mlp, self.final_layer_norm))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`. Where norms come last, they are of the residual stream."""
+        if self.norm_first:
+            yield from after_norm("self_attn_layer_norm", {"self_attn": self.self_attn})
+            if self.encoder_attn is not None:
+                yield from after_norm(
+                    "encoder_attn_layer_norm", {"encoder_attn": self.encoder_attn}
+                )
+            yield from after_norm("final_layer_norm", {"fc1": self.fc1})
+        if is_homogeneous(self.act):
+            yield Fold("fc1", ("fc2",))
 
     def mlp(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""

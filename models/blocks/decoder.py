@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
 
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm
 from tfcli.models.layers.dropout import dropout_of
 from tfcli.models.layers.moe import MixtureOfExperts
 
@@ -77,6 +78,16 @@ class DecoderBlock(nn.Module):
         """What the mlp makes of x. x (Tensor): [b, s, d] -> [b, s, d]"""
         mlp = getattr(self, self.mlp_name)
         return mlp(x, context) if self.routes else mlp(x)
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`: what comes before attention and before the mlp."""
+        first, _, second, _ = self.norms
+        yield from after_norm(first, {self.attention_name: getattr(self, self.attention_name)})
+        yield from after_norm(second, self.fed())
+
+    def fed(self) -> dict[str, nn.Module]:
+        """What `feed` gives its input to, by name."""
+        return {self.mlp_name: getattr(self, self.mlp_name)}
 
     def normed(self, x: torch.Tensor, norm: str | None) -> torch.Tensor:
         """x (Tensor): [b, s, d] after the norm of a name, or as it is -> the same"""

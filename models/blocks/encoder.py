@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.linear import linear
@@ -136,3 +138,8 @@ class EncoderBlock(nn.Module):
         """x (Tensor): [b, s, d] -> [b, s, d]. `more` is handed to the attention."""
         x = self.attention(x, context, *more)
         return self.output(self.intermediate(x), x)
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`. Norms are of the residual stream, which goes everywhere."""
+        if isinstance(getattr(self.attention, "self", None), SelfAttention):
+            yield Fold("attention.self.value", ("attention.output.dense",))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm
 
 
 class ParallelBlock(nn.Module):
@@ -32,3 +35,8 @@ class ParallelBlock(nn.Module):
         normed = self.input_layernorm(x)
         attended = self.dropout(self.self_attn(normed, context))
         return x + attended + self.dropout(self.mlp(normed))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        parts = {"self_attn": self.self_attn, "mlp": self.mlp}
+        yield from after_norm("input_layernorm", parts)

@@ -80,3 +80,8 @@ def activation(name: str) -> Activation:
     if name not in _TABLE:
         raise ModelError(f"unknown activation {name!r}", fix=f"known: {', '.join(_TABLE)}")
     return _TABLE[name]
+
+
+def is_homogeneous(act: Activation) -> bool:
+    """Whether act(s x) is s act(x) for every s above 0."""
+    return act in (F.relu, F.leaky_relu, _linear)

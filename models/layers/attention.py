@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from tfcli.models.caches.layers import KeyValueLayer
 from tfcli.models.caches.stores import Store
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
+from tfcli.models.folding import Fold, of_values, span
 from tfcli.models.layers.backends import (
     Backend,
     Scores,
@@ -176,6 +178,27 @@ class RotaryAttention(KeyValueLayer):
         each = all(p.shape == (self.head_dim,) for norm in norms for p in norm.parameters())
         return each and not self.norm_whole and self.sinks is None
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        return ("q_proj", "k_proj", "v_proj")
+
+    def value_rows(self) -> tuple[str, torch.Tensor | None]:
+        """The linear that makes values, and which of its outputs these are; None: all."""
+        return "v_proj", None
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        if self.attn_sub_norm is not None:
+            yield Fold("attn_sub_norm", (self.out,))
+            return
+        name, rows = self.value_rows()
+        value, out = getattr(self, name, None), getattr(self, self.out, None)
+        if self.clip is None and isinstance(value, nn.Linear) and isinstance(out, nn.Linear):
+            shared = (value.out_features if rows is None else len(rows)) // self.head_dim
+            heads = out.in_features // self.head_dim
+            yield of_values(name, self.out, shared, heads, self.head_dim, rows)
+
     def add_projections(self, hidden_size: int, width: int, kv_width: int, bias: bool) -> None:
         """Make what `project` uses."""
         self.q_proj = linear(hidden_size, width, bias)
@@ -281,6 +304,15 @@ class FusedRotaryAttention(RotaryAttention):
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """See `RotaryAttention.project`."""
         return getattr(self, self.fused)(x).split(self.widths, dim=-1)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        return (self.fused,)
+
+    def value_rows(self) -> tuple[str, torch.Tensor | None]:
+        """See `RotaryAttention.value_rows`."""
+        return self.fused, span(sum(self.widths[:2]), sum(self.widths))
 
 
 class GatedRotaryAttention(RotaryAttention):

@@ -6,12 +6,15 @@ the token's key, and moves that towards the token's value. States are float32.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from tfcli.models.caches.layers import RecurrentLayer
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, span
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import GatedRMSNorm
@@ -177,6 +180,16 @@ class GatedDeltaNet(RecurrentLayer):
         out = self.norm(out, gate.unflatten(-1, (self.value_heads, -1)))
         return self.out_proj(out.flatten(-2))
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        return ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a")
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`: all heads have one norm."""
+        columns = span(0, self.sizes[-1]) % self.value_dim
+        yield Fold("norm", ("out_proj",), columns=columns)
+
     def directions(self, x: torch.Tensor) -> torch.Tensor:
         """Queries or keys of length 1, one for each head of values.
 
@@ -198,6 +211,11 @@ class FusedGatedDeltaNet(GatedDeltaNet):
         """See `GatedDeltaNet.add_projections`."""
         self.in_proj_qkvz = linear(hidden_size, sum(self.sizes) + self.sizes[-1], bias=False)
         self.in_proj_ba = Gate(hidden_size, 2 * self.value_heads)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        return ("in_proj_qkvz", "in_proj_ba")
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """See `GatedDeltaNet.project`."""

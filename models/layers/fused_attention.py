@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 
+from tfcli.models.folding import span
 from tfcli.models.layers.attention import RotaryAttention
 from tfcli.models.layers.linear import linear
 
@@ -35,3 +36,13 @@ class GroupedAttention(RotaryAttention):
         query = groups[..., :-2, :].flatten(2, 3)
         key, value = groups[..., -2, :], groups[..., -1, :]
         return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        return (self.fused,)
+
+    def value_rows(self) -> tuple[str, torch.Tensor | None]:
+        """See `RotaryAttention.value_rows`: the last head of each group."""
+        rows = span(0, self.get_submodule(self.fused).get_parameter("weight").shape[0])
+        return self.fused, rows.view(self.kv_heads, -1, self.head_dim)[:, -1].flatten()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from tfcli.models.caches.kinds import Dynamic
 from tfcli.models.caches.layers import KeyValueLayer
 from tfcli.models.caches.stores import Store
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, span
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.linear import Linear, linear
 from tfcli.models.layers.masks import AttentionMask
@@ -76,6 +79,19 @@ class LatentAttention(KeyValueLayer):
         self.kv_b_proj = linear(rank, heads * (plain_dim + value_dim), bias=False)
         self.o_proj = linear(heads * value_dim, hidden_size, bias)
         self.attend = Attend(backend, scale, dropout)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        return ("q_proj" if self.query_rank is None else "q_a_proj", "kv_a_proj_with_mqa")
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        if self.query_rank is not None:
+            yield Fold("q_a_layernorm", ("q_b_proj",))
+        yield Fold("kv_a_layernorm", ("kv_b_proj",))
+        rows = span(0, self.heads * (self.plain_dim + self.value_dim)).view(self.heads, -1)
+        yield Fold("kv_b_proj", ("o_proj",), rows[:, self.plain_dim :].flatten())
 
     def make_store(self, kind: Dynamic) -> Store | None:
         return kind.keys(rotary=self.rotary, plain=self.rank)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from tfcli.models.caches.layers import RecurrentLayer
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import RMSNorm
@@ -67,3 +68,9 @@ class LightningAttention(RecurrentLayer):
         self.carry_on(context, state=state)
         out = self.norm(out.flatten(-2).to(x.dtype))
         return self.out_proj(self.output_gate(x).sigmoid() * out)
+
+    reads = ("qkv_proj", "output_gate")  # see `folding`
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield Fold("norm", ("out_proj",))

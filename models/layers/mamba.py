@@ -5,7 +5,7 @@ Decoders of state spaces alone have one in each layer, hybrids in some or beside
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import nn
 
 from tfcli.models.caches.layers import RecurrentLayer
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import RMSNorm
@@ -87,6 +88,13 @@ class MambaMixer(RecurrentLayer):
         self.carry_on(context, conv=conv, state=state)
         out = (out + inner * self.D.float()) * F.silu(gate)
         return self.out_proj(out.to(x.dtype))
+
+    reads = ("in_proj",)  # see `folding`
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        if self.dt_layernorm is not None:
+            yield Fold("dt_layernorm", ("dt_proj",))
 
 
 class Mamba2Mixer(RecurrentLayer):
@@ -168,6 +176,13 @@ class Mamba2Mixer(RecurrentLayer):
         out = (out + inner * self.D.float()[:, None]).flatten(-2)
         out = out * F.silu(gate) if self.norm is None else self.norm(out, gate)
         return self.out_proj(out.to(x.dtype))
+
+    reads = ("in_proj",)  # see `folding`
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        if self.norm is not None:
+            yield Fold("norm", ("out_proj",))
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """x (Tensor): [b, s, d] -> the gate, what is convolved, and the steps, of `sizes`"""

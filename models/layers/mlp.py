@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
-from tfcli.models.layers.activations import activation
+from tfcli.models.folding import Fold, span
+from tfcli.models.layers.activations import activation, is_homogeneous
 from tfcli.models.layers.dropout import dropout_of
 from tfcli.models.layers.linear import linear
 
@@ -53,6 +56,16 @@ class GatedMLP(nn.Module):
             inner = self.ffn_sub_norm(inner)
         return self.dropout(down(inner))
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        return self.names[:2]
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`: the gate multiplies each inner value by itself."""
+        _, up, down = self.names
+        yield Fold(up if self.ffn_sub_norm is None else "ffn_sub_norm", (down,))
+
 
 class FusedGatedMLP(nn.Module):
     """The same with gate and up in one linear, the gate's rows first.
@@ -85,6 +98,18 @@ class FusedGatedMLP(nn.Module):
         first, last = (getattr(self, name) for name in self.names)
         gate, up = first(x).chunk(2, dim=-1)
         return last(self.act(gate) * up)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        return self.names[:1]
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        first, last = self.names
+        inner = self.get_submodule(last)
+        if isinstance(inner, nn.Linear):
+            yield Fold(first, (last,), span(inner.in_features, 2 * inner.in_features))
 
 
 class PlainMLP(nn.Module):
@@ -122,3 +147,13 @@ class PlainMLP(nn.Module):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         first, last = (getattr(self, name) for name in self.names)
         return self.dropout(last(self.act(first(x))))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        return self.names[:1]
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        if is_homogeneous(self.act):
+            yield Fold(self.names[0], (self.names[1],))

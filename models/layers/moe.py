@@ -53,6 +53,23 @@ class MixtureOfExperts(nn.Module):
         """Begin to count the tokens of each expert from 0, or stop and forget them."""
         self.expert_tokens = torch.zeros(len(self.experts), dtype=torch.long) if enabled else None
 
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        """See `folding`: the router, and what every expert reads."""
+        parts: dict[str, nn.Module] = {}
+        if isinstance(self.experts, nn.ModuleList):
+            parts = {f"experts.{name}": expert for name, expert in self.experts.named_children()}
+        shared = getattr(self, self.shared_name)
+        if shared is not None:
+            parts[self.shared_name] = shared
+        found = ["gate"]
+        for name, part in parts.items():
+            inner = getattr(part, "reads", None)
+            if inner is None:
+                return None
+            found += [f"{name}.{linear}" for linear in inner]
+        return tuple(found) if isinstance(self.experts, nn.ModuleList) else None
+
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]. Padding is routed like any token."""
         if self.training and self.jitter > 0:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from tfcli.models.caches.layers import RecurrentLayer
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, span
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.state_space import CausalConv, without_padding
 
@@ -35,3 +38,10 @@ class ShortConv(RecurrentLayer):
         inner, conv = self.conv(inner, self.carried(context).get("conv"))
         self.carry_on(context, conv=conv)
         return self.out_proj(second * inner)
+
+    reads = ("in_proj",)  # see `folding`
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`: by its second gate."""
+        size = self.in_proj.get_parameter("weight").shape[0] // 3
+        yield Fold("in_proj", ("out_proj",), span(size, 2 * size))

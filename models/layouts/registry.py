@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LAYOUTS = {
     "gptq": "gptq.GPTQLayout",
+    "awq": "awq.AWQLayout",
     "compressed-tensors": "compressed_tensors.CompressedTensorsLayout",
     "mlx": "mlx.MLXLayout",
 }
@@ -20,6 +21,7 @@ LAYOUTS = {
 
 _QUANT_METHODS = {
     "gptq": "gptq",
+    "awq": "awq",
     "compressed-tensors": "compressed-tensors",
     "mlx": "mlx",
 }

@@ -5,6 +5,7 @@ Reference: transformers `modeling_bloom.py`; names of modules and parameters are
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.bloom import BloomConfig
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm
 from tfcli.models.layers.alibi import Alibi
 from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.fused_attention import GroupedAttention
@@ -55,6 +57,12 @@ class BloomBlock(nn.Module):
         normed = self.post_attention_layernorm(x)
         residual = normed if self.keeps_norm else x
         return residual + self.dropout(self.mlp(normed))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        if not self.keeps_norm:
+            yield from after_norm("input_layernorm", {"self_attention": self.self_attention})
+            yield from after_norm("post_attention_layernorm", {"mlp": self.mlp})
 
 
 class BloomModel(Backbone[BloomConfig]):

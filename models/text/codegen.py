@@ -9,6 +9,7 @@ import torch
 
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.codegen import SHARDS
+from tfcli.models.folding import span
 from tfcli.models.layers.attention import RotaryAttention
 from tfcli.models.layers.linear import linear
 from tfcli.models.text.gptj import GPTJModel
@@ -30,6 +31,16 @@ class CodeGenAttention(RotaryAttention):
             part.flatten(2, 3).transpose(1, 2) for part in shards.unbind(3)
         )  # each [b, heads, s, head_dim]
         return query, key, value
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        return ("qkv_proj",)
+
+    def value_rows(self) -> tuple[str, torch.Tensor | None]:
+        """See `RotaryAttention.value_rows`."""
+        rows = span(0, self.qkv_proj.get_parameter("weight").shape[0])
+        return "qkv_proj", rows.view(SHARDS, 3, -1)[:, 1].flatten()
 
 
 class CodeGenModel(GPTJModel):

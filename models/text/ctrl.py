@@ -6,6 +6,7 @@ Reference: transformers `modeling_ctrl.py`; names of modules and parameters are 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.ctrl import CTRLConfig
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm
 from tfcli.models.layers.embeddings import Embedding, check_length, embed_inputs
 from tfcli.models.layers.mlp import PlainMLP
 from tfcli.models.layers.norms import layer_norm
@@ -50,6 +52,12 @@ class CTRLBlock(nn.Module):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         x = x + self.dropout(self.multi_head_attention(self.layernorm1(x), context))
         return x + self.dropout(self.ffn(self.layernorm2(x)))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        attention = {"multi_head_attention": self.multi_head_attention}
+        yield from after_norm("layernorm1", attention)
+        yield from after_norm("layernorm2", {"ffn": self.ffn})
 
 
 class CTRLModel(Backbone[CTRLConfig]):

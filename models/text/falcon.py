@@ -5,6 +5,7 @@ Reference: transformers `modeling_falcon.py`; names of modules and parameters ar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.falcon import FalconConfig
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm
 from tfcli.models.layers.alibi import Alibi
 from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.fused_attention import GroupedAttention
@@ -66,6 +68,18 @@ class FalconBlock(nn.Module):
             return x + self.dropout(self.mlp(normed) + attended)
         x = x + self.attention_dropout(attended)
         return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        attention, mlp = {"self_attention": self.self_attention}, {"mlp": self.mlp}
+        if self.two_norms:
+            yield from after_norm("ln_attn", attention)
+            yield from after_norm("ln_mlp", mlp)
+        elif self.parallel:
+            yield from after_norm("input_layernorm", attention | mlp)
+        else:
+            yield from after_norm("input_layernorm", attention)
+            yield from after_norm("post_attention_layernorm", mlp)
 
 
 class FalconModel(Backbone[FalconConfig]):

@@ -5,6 +5,7 @@ Reference: transformers `modeling_falcon_h1.py`; names of modules and parameters
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.falcon_h1 import FalconH1Config
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm
 from tfcli.models.layers.mlp import GatedMLP
 from tfcli.models.layers.norms import GatedRMSNorm
 from tfcli.models.text.sparse import ATTENTION
@@ -78,6 +80,12 @@ class FalconH1Block(nn.Module):
         inner, outer = self.attention_factors
         x = x + (carried + self.self_attn(normed * inner, context) * outer)
         return x + self.feed_forward(self.pre_ff_layernorm(x))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        both = {"mamba": self.mamba, "self_attn": self.self_attn}
+        yield from after_norm("input_layernorm", both)
+        yield from after_norm("pre_ff_layernorm", {"feed_forward": self.feed_forward})
 
 
 class FalconH1Model(StateSpaceLayersModel):

@@ -7,7 +7,7 @@ the published checkpoints.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.glm import GLMConfig
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
+from tfcli.models.folding import Fold, after_norm, span
 from tfcli.models.heads.sequence_classification import whole
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.attention import Attend, split_heads
@@ -71,9 +72,18 @@ class GLMAttention(KeyValueLayer):
         out = self.attend(query[:, :, -length:], key, value, mask, context.attentions)
         return self.output_dropout(self.dense(out))
 
+    reads = ("query_key_value",)  # see `folding`
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        size = self.query_key_value.get_parameter("weight").shape[0] // 3
+        yield Fold("query_key_value", ("dense",), span(2 * size, 3 * size))
+
 
 class GLMMLP(nn.Module):
     """Two linears with a GELU between."""
+
+    reads = ("dense_h_to_4h",)  # see `folding`
 
     def __init__(self, config: GLMConfig) -> None:
         super().__init__()
@@ -109,6 +119,11 @@ class GLMBlock(nn.Module):
         memory = None if mems is None else self.input_layernorm(mems[self.layer])
         x = x + self.attention(self.input_layernorm(x), context, mask, memory)
         return x + self.mlp(self.post_attention_layernorm(x))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("input_layernorm", {"attention": self.attention})
+        yield from after_norm("post_attention_layernorm", {"mlp": self.mlp})
 
 
 class GLMStack(nn.Module):

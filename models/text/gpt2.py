@@ -8,6 +8,7 @@ view of the stored tensor, so that nothing is copied and quantization treats the
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -19,6 +20,7 @@ from tfcli.models.caches.layers import KeyValueLayer
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.gpt import GPTConfig
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm, span
 from tfcli.models.layers.attention import Attend, split_heads
 from tfcli.models.layers.embeddings import Embedding, check_length
 from tfcli.models.layers.linear import linear
@@ -47,6 +49,13 @@ class GPT2Attention(KeyValueLayer):
         key, value = context.remember(self.layer, key, value)
         return self.c_proj(self.attend(query, key, value, mask, context.attentions))
 
+    reads = ("c_attn",)  # see `folding`
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        size = self.c_attn.get_parameter("weight").shape[0] // 3
+        yield Fold("c_attn", ("c_proj",), span(2 * size, 3 * size))
+
 
 class GPT2Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)).
@@ -70,6 +79,11 @@ class GPT2Block(nn.Module):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         x = x + self.dropout(self.attn(self.ln_1(x), context))
         return x + self.dropout(self.mlp(self.ln_2(x)))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("ln_1", {"attn": self.attn})
+        yield from after_norm("ln_2", {"mlp": self.mlp})
 
 
 class GPT2Model(Backbone[GPTConfig]):

@@ -26,13 +26,19 @@ class GPTNeoSelfAttention(RotaryAttention):
 class GPTNeoAttention(nn.Module):
     """Checkpoints have a level of names more than GPT-2's."""
 
-    def __init__(self, attention: nn.Module) -> None:
+    def __init__(self, attention: RotaryAttention) -> None:
         super().__init__()
         self.attention = attention
 
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         return self.attention(x, context)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        inner = self.attention.reads
+        return tuple(f"attention.{name}" for name in inner)
 
 
 class GPTNeoModel(GPT2Model):

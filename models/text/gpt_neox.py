@@ -6,6 +6,7 @@ for the language-model head, which checkpoints call `embed_out`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -16,6 +17,7 @@ from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.gpt_neox import GPTNeoXConfig
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm
 from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.fused_attention import GroupedAttention
 from tfcli.models.layers.mlp import PlainMLP
@@ -52,6 +54,11 @@ class GPTNeoXBlock(nn.Module):
         attended = x + self.dropout(self.attention(self.input_layernorm(x), context))
         seen = x if self.parallel else attended
         return attended + self.dropout(self.mlp(self.post_attention_layernorm(seen)))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("input_layernorm", {"attention": self.attention})
+        yield from after_norm("post_attention_layernorm", {"mlp": self.mlp})
 
 
 class GPTNeoXModel(Backbone[GPTNeoXConfig]):

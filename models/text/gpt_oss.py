@@ -41,6 +41,8 @@ class ClampedExpert(nn.Module):
         self.down_proj = linear(intermediate_size, hidden_size, bias=True)
         self.alpha, self.limit = alpha, limit
 
+    reads = ("gate_up_proj",)  # see `folding`
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [n, d] -> [n, d]"""
         gate, up = self.gate_up_proj(x).unflatten(-1, (-1, 2)).unbind(-1)

@@ -5,6 +5,7 @@ Reference: transformers `modeling_gptj.py`; names of modules and parameters are 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.gptj import GPTJConfig
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm
 from tfcli.models.layers.attention import RotaryAttention
 from tfcli.models.layers.mlp import PlainMLP
 from tfcli.models.layers.norms import layer_norm
@@ -51,6 +53,10 @@ class GPTJBlock(nn.Module):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         normed = self.ln_1(x)
         return x + self.dropout(self.attn(normed, context)) + self.dropout(self.mlp(normed))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("ln_1", {"attn": self.attn, "mlp": self.mlp})
 
 
 class GPTJModel(GPT2Model):

@@ -39,6 +39,10 @@ class SharedBlock(DecoderBlock):
         """See `DecoderBlock.feed`."""
         return super().feed(x, context) + self.shared_mlp(x)
 
+    def fed(self) -> dict[str, nn.Module]:
+        """See `DecoderBlock.fed`."""
+        return {**super().fed(), "shared_mlp": self.shared_mlp}
+
 
 class GraniteMoeModel(BalancedModel, GraniteModel):
     """Granite's body with mixtures in place of its mlps."""

@@ -42,6 +42,11 @@ class GraniteHybridBlock(DecoderBlock):
         dense = super().feed(x, context)
         return dense if mixed is None else mixed + dense
 
+    def fed(self) -> dict[str, nn.Module]:
+        """See `DecoderBlock.fed`."""
+        mixture = self.block_sparse_moe
+        return super().fed() | ({} if mixture is None else {"block_sparse_moe": mixture})
+
 
 class GraniteMoeHybridModel(StateSpaceLayersModel, BalancedModel):
     """Llama's body with Granite's factors, and state spaces in place of most attention."""

@@ -6,6 +6,7 @@ Reference: transformers `modeling_mamba.py`; names of modules and parameters are
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.mamba import MambaConfig, StateSpaceConfig
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm
 from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.mamba import MambaMixer
 from tfcli.models.layers.norms import RMSNorm
@@ -39,6 +41,10 @@ class MambaBlock(nn.Module):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         out = self.mixer(self.norm(x.to(self.norm.weight.dtype)), context)
         return (x.float() if self.wide else x) + out
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("norm", {"mixer": self.mixer})
 
 
 class MambaModel(Backbone[StateSpaceConfig]):

@@ -5,11 +5,14 @@ Reference: transformers `modeling_mixtral.py`; for the names of modules see `spa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.mixtral import MixtralConfig
+from tfcli.models.folding import Fold
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.moe import MixtureOfExperts
@@ -28,6 +31,7 @@ class MixtralExpert(nn.Module):
     """
 
     divides = True  # as a `GatedMLP` does
+    reads = ("w1", "w3")  # see `folding`
 
     def __init__(self, hidden_size: int, intermediate_size: int, act: str) -> None:
         super().__init__()
@@ -39,6 +43,10 @@ class MixtralExpert(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [n, d] -> [n, d]"""
         return self.w2(self.act(self.w1(x)) * self.w3(x))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield Fold("w3", ("w2",))
 
 
 class MixtralModel(BalancedModel):

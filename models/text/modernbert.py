@@ -6,7 +6,7 @@ Reference: transformers `modeling_modernbert.py`; names of modules and parameter
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +18,7 @@ from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.modernbert import ModernBertConfig
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm, span
 from tfcli.models.heads.embedding import pool
 from tfcli.models.heads.masked_lm import MaskedLM
 from tfcli.models.heads.multiple_choice import MultipleChoice
@@ -84,6 +85,13 @@ class ModernBertAttention(nn.Module):
         mask = context.full(radius=self.radius)
         return self.out_drop(self.Wo(self.attend(query, key, value, mask, context.attentions)))
 
+    reads = ("Wqkv",)  # see `folding`
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        size = self.Wqkv.get_parameter("weight").shape[0] // 3
+        yield Fold("Wqkv", ("Wo",), span(2 * size, 3 * size))
+
 
 class ModernBertMLP(nn.Module):
     """Wo(act(first half of Wi) * second half of Wi) (Shazeer 2020, "GLU variants")."""
@@ -100,6 +108,13 @@ class ModernBertMLP(nn.Module):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         gate, up = self.Wi(x).chunk(2, dim=-1)
         return self.Wo(self.drop(self.act(gate) * up))
+
+    reads = ("Wi",)  # see `folding`
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        size = self.Wi.get_parameter("weight").shape[0] // 2
+        yield Fold("Wi", ("Wo",), span(size, 2 * size))
 
 
 class ModernBertBlock(nn.Module):
@@ -118,6 +133,11 @@ class ModernBertBlock(nn.Module):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         x = x + self.attn(self.attn_norm(x), context)
         return x + self.mlp(self.mlp_norm(x))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("attn_norm", {"attn": self.attn})
+        yield from after_norm("mlp_norm", {"mlp": self.mlp})
 
 
 class ModernBertModel(Backbone[ModernBertConfig]):

@@ -5,6 +5,8 @@ Reference: transformers `modeling_opt.py`; names of modules and parameters are t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -13,7 +15,8 @@ from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.opt import OPTConfig
 from tfcli.models.context import Context
-from tfcli.models.layers.activations import activation
+from tfcli.models.folding import Fold, after_norm
+from tfcli.models.layers.activations import activation, is_homogeneous
 from tfcli.models.layers.attention import RotaryAttention
 from tfcli.models.layers.embeddings import Embedding, check_length
 from tfcli.models.layers.linear import linear
@@ -74,6 +77,14 @@ class OPTBlock(nn.Module):
     def mlp(self, x: torch.Tensor) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         return self.fc2(self.act(self.fc1(x)))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        if self.norm_first:
+            yield from after_norm("self_attn_layer_norm", {"self_attn": self.self_attn})
+            yield from after_norm("final_layer_norm", {"fc1": self.fc1})
+        if is_homogeneous(self.act):
+            yield Fold("fc1", ("fc2",))
 
 
 class OPTDecoder(nn.Module):

@@ -43,6 +43,16 @@ class SharedMixture(MixtureOfExperts):
         mixed = super().forward(x, context)
         return mixed + self.shared_expert_gate.scores(x).sigmoid() * self.shared_expert(x)
 
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        """See `folding`."""
+        inner = getattr(self.shared_expert, "reads", None)
+        mixture = super().reads
+        if inner is None or mixture is None:
+            return None
+        shared = (f"shared_expert.{name}" for name in inner)
+        return (*mixture, "shared_expert_gate", *shared)
+
 
 class SharedModel(BalancedModel):
     """Llama's body with such mixtures; the config is a `SharedConfig`."""

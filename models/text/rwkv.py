@@ -8,6 +8,8 @@ The same is done here, on the activations: the weights stay as they are stored.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -18,6 +20,7 @@ from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.rwkv import RwkvConfig
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm
 from tfcli.models.heads.causal_lm import CausalLM
 from tfcli.models.layers.embeddings import Embedding
 from tfcli.models.layers.linear import linear
@@ -70,6 +73,12 @@ class RwkvAttention(RecurrentLayer):
         average, state = self.average(key.float(), value.float(), carried, context)
         self.carry_on(context, last=x[:, -1], **state)
         return self.output(receptance * average.to(x.dtype))
+
+    reads = ("key", "value", "receptance")  # see `folding`
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield Fold("value", ("output",))
 
     def average(
         self,
@@ -143,6 +152,8 @@ class RwkvFeedForward(RecurrentLayer):
         self.carry_on(context, last=x[:, -1])
         return gate * self.value(inner)
 
+    reads = ("key", "receptance")  # see `folding`
+
 
 def mixed(x: torch.Tensor, before: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     """Each token and the one before it, in shares [1, 1, d]. [b, s, d] -> the same"""
@@ -177,6 +188,11 @@ class RwkvBlock(nn.Module):
         x = x + self.attention(self.ln1(x), context) * shrink
         x = x + self.feed_forward(self.ln2(x), context) * shrink
         return x / 2 if self.halves and not self.training else x
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("ln1", {"attention": self.attention})
+        yield from after_norm("ln2", {"feed_forward": self.feed_forward})
 
 
 class RwkvModel(Backbone[RwkvConfig]):

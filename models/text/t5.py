@@ -6,7 +6,7 @@ Reference: transformers `modeling_t5.py`; names of modules and parameters are th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -20,11 +20,12 @@ from tfcli.models.config import BaseConfig
 from tfcli.models.configs.t5 import T5LikeConfig
 from tfcli.models.context import Context
 from tfcli.models.encoder_decoder import EncoderDecoder
+from tfcli.models.folding import Fold, after_norm
 from tfcli.models.heads.embedding import Embedding as EmbeddingHead
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
 from tfcli.models.heads.seq2seq_plain import EncoderHead, Seq2SeqClassification
 from tfcli.models.heads.token_classification import TokenClassification
-from tfcli.models.layers.activations import activation
+from tfcli.models.layers.activations import activation, is_homogeneous
 from tfcli.models.layers.embeddings import Embedding, embed_inputs
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.masks import AttentionMask
@@ -100,6 +101,16 @@ class T5MLP(nn.Module):
             inner = inner.to(self.wo.weight.dtype)
         return self.wo(inner)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        return self.names
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        if len(self.names) > 1 or is_homogeneous(self.act):
+            yield Fold(self.names[-1], ("wo",))
+
 
 class T5Part(nn.Module):
     """The norm before a part of a block, and what follows it."""
@@ -135,6 +146,10 @@ class T5SelfPart(T5Part):
         mask = self.SelfAttention.biased(context, shared)
         return self.add(x, self.SelfAttention(self.layer_norm(x), context, mask))
 
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("layer_norm", {"SelfAttention": self.SelfAttention})
+
 
 class T5CrossPart(T5Part):
     """The part of a decoder's block that looks at the encoder's states."""
@@ -149,6 +164,10 @@ class T5CrossPart(T5Part):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         return self.add(x, self.EncDecAttention(self.layer_norm(x), context))
 
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("layer_norm", {"EncDecAttention": self.EncDecAttention})
+
 
 class T5MLPPart(T5Part):
     """The mlp of a block."""
@@ -160,6 +179,10 @@ class T5MLPPart(T5Part):
     def forward(self, x: torch.Tensor, context: Context, shared: SharedMask) -> torch.Tensor:
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         return self.add(x, self.DenseReluDense(self.layer_norm(x)))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("layer_norm", {"DenseReluDense": self.DenseReluDense})
 
 
 class T5Block(nn.Module):

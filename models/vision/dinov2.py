@@ -7,7 +7,7 @@ linear. Checkpoints have the names of before transformers 5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.dinov2 import Dinov2Config
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm
 from tfcli.models.layers.layer_scale import DropPath, LayerScale
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
@@ -120,6 +121,11 @@ class Dinov2Block(nn.Module):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         x = x + self.drop_path(self.layer_scale1(self.attention(self.norm1(x), context)))
         return x + self.drop_path(self.layer_scale2(self.mlp(self.norm2(x))))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("norm1", {"attention": self.attention})
+        yield from after_norm("norm2", {"mlp": self.mlp})
 
 
 class Dinov2Encoder(nn.Module):

@@ -6,7 +6,7 @@ parameters are the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -23,6 +23,7 @@ from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.qwen2_vl import Qwen2VLVisionConfig
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
+from tfcli.models.folding import Fold, after_norm, span
 from tfcli.models.layers.attention import RotaryAttention
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
@@ -134,6 +135,16 @@ class Qwen2VLVisionAttention(RotaryAttention):
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return self.qkv(x).chunk(3, dim=-1)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `folding`."""
+        return ("qkv",)
+
+    def value_rows(self) -> tuple[str, torch.Tensor | None]:
+        """See `RotaryAttention.value_rows`."""
+        size = self.qkv.get_parameter("weight").shape[0] // 3
+        return "qkv", span(2 * size, 3 * size)
+
     def make_store(self, kind: Dynamic) -> Store | None:
         return None
 
@@ -179,6 +190,11 @@ class Qwen2VLVisionBlock(nn.Module):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         x = x + self.attn(self.norm1(x), context)
         return x + self.mlp(self.norm2(x))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("norm1", {"attn": self.attn})
+        yield from after_norm("norm2", {"mlp": self.mlp})
 
 
 class PatchMerger(nn.Module):

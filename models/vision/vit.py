@@ -6,6 +6,7 @@ Checkpoints have the names of before transformers 5.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +18,7 @@ from tfcli.models.blocks.run import run_blocks
 from tfcli.models.calibration import CalibrationWalk
 from tfcli.models.configs.vit import ViTConfig
 from tfcli.models.context import Context
+from tfcli.models.folding import Fold, after_norm
 from tfcli.models.layers.activations import activation
 from tfcli.models.layers.linear import linear
 from tfcli.models.layers.norms import layer_norm
@@ -123,6 +125,11 @@ class ViTBlock(nn.Module):
         """x (Tensor): [b, s, d] -> [b, s, d]"""
         x = x + self.dropout(self.attention(self.layernorm_before(x), context))
         return x + self.dropout(self.mlp(self.layernorm_after(x)))
+
+    def folds(self) -> Iterator[Fold]:
+        """See `folding`."""
+        yield from after_norm("layernorm_before", {"attention": self.attention})
+        yield from after_norm("layernorm_after", {"mlp": self.mlp})
 
 
 class ViTPooler(nn.Module):

@@ -13,7 +13,7 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import WriteOptions, Writer
 from tfcli.checkpoints.containers import open_checkpoint
 from tfcli.checkpoints.fit import require_fit
-from tfcli.checkpoints.hf.source import GPTQ_SETTINGS, INDEX
+from tfcli.checkpoints.hf.source import INDEX, SETTINGS_BESIDE
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES, USER_NAMES
 from tfcli.checkpoints.io.file_tensor import watched
 from tfcli.checkpoints.plan import Plan, Planned, make_plan
@@ -61,8 +61,9 @@ def convert_tensors(view: Checkpoint, spec: ConvertSpec, job: Job, writer: Write
         files = writer.write(_watched(plan, bar), job.output, options)
     companions = view.carry_along(job.output)
     if not plan.config.get("quantization_config"):  # what it says would be wrong of dense weights
-        (job.output / GPTQ_SETTINGS).unlink(missing_ok=True)
-        companions = [name for name in companions if name != GPTQ_SETTINGS]
+        for name in SETTINGS_BESIDE:
+            (job.output / name).unlink(missing_ok=True)
+        companions = [name for name in companions if name not in SETTINGS_BESIDE]
     if not writer.own_config:
         write_json(job.output / CONFIG, with_dtype(plan.config, wanted))
     verified = 0

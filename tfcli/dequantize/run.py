@@ -11,7 +11,7 @@ from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.containers import open_ref
 from tfcli.checkpoints.hf.safetensors import PendingTensor
-from tfcli.checkpoints.hf.source import GPTQ_SETTINGS
+from tfcli.checkpoints.hf.source import SETTINGS_BESIDE
 from tfcli.checkpoints.io.casting import cast
 from tfcli.checkpoints.io.dtypes import TORCH_NAMES, USER_NAMES, torch_dtype
 from tfcli.checkpoints.packed.unpack import Unpacked, find_unpacked, method_of, with_unpacked
@@ -59,7 +59,8 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
         job.console,
         max_shard_bytes=parse_bytes(spec.shard_size),
     )
-    (job.output / GPTQ_SETTINGS).unlink(missing_ok=True)
+    for name in SETTINGS_BESIDE:
+        (job.output / name).unlink(missing_ok=True)
 
     tensors = [_account(dense, item, found) for item in pending]
     actions = [tensor.action for tensor in tensors]
@@ -71,7 +72,7 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
         bytes=written.nbytes,
         files=written.files,
         verified=written.verified,
-        companions=[name for name in written.companions if name != GPTQ_SETTINGS],
+        companions=[name for name in written.companions if name not in SETTINGS_BESIDE],
         tensors=tensors,
     )
     method = method_of(checkpoint)

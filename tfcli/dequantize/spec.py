@@ -13,7 +13,7 @@ from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
 class DequantizeSpec(Spec):
-    """Unpack a quantized checkpoint to dense weights: the GPTQ layout, FP8 or MXFP4."""
+    """Unpack a quantized checkpoint to dense weights: the layouts of GPTQ and AWQ, FP8 or MXFP4."""
 
     verb: ClassVar[str] = "dequantize"
     positional: ClassVar[tuple[str, ...]] = ("source", "output")

@@ -11,7 +11,7 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import find_container
 from tfcli.checkpoints.hf.container import HF, INDEX
-from tfcli.checkpoints.hf.read import with_gptq_settings
+from tfcli.checkpoints.hf.read import with_settings_beside
 from tfcli.checkpoints.hf.source import (
     TensorFile,
     TensorSource,
@@ -90,7 +90,7 @@ def _plain(kind: str, path: Path, config_from: Path | None) -> Stored:
     config = None if home is None else read_object(home, CONFIG)
     source = open_tensors(path)
     if config is not None and home is not None:
-        config = with_gptq_settings(config, home, source)
+        config = with_settings_beside(config, home, source)
     quantization = quantization_of(config)
     extra = set() if config is None else surplus(config, source)
     parameters, logical = count_parameters(

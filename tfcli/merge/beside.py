@@ -28,6 +28,7 @@ _AROUND = (
 # What goes along with a checkpoint and is none of what an adapter was trained with.
 _MODEL = (
     "quantize_config.json",
+    "quant_config.json",
     "*processor_config.json",
     "audio_tokenizer_config.json",
     "normalizer.json",

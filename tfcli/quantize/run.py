@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from tfcli.console import Bar
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError
 from tfcli.files import write_json, write_text
+from tfcli.models.folding import folds_of
 from tfcli.models.layouts.layout import Layout, Storage
 from tfcli.models.layouts.registry import get_layout
 from tfcli.models.loading import build
@@ -67,6 +68,8 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     choice = Choice.of(spec)
     if spec.layout == "gguf":
         return _into_gguf(spec, job, checkpoint, model, choice)
+    if get_method(spec.method).folds:
+        _require_pairs(spec, model)
     group_size = spec.group_size or _default_group_size(job, model, choice)
     method = get_method(spec.method)(spec, group_size)
     layout = _layout(spec, method)
@@ -132,21 +135,38 @@ def _quantize(
             units = _block_by_block(method, spec, plan, model, windows, checkpoint.weights, files)
         else:
             units = _weight_by_weight(method, plan, checkpoint.weights)
-        for unit, layers in units:
+        for unit, layers, changed in units:
             if files.outcomes(unit) is None:
-                files.write(unit, _counted(layers, bar))
+                files.write(unit, _counted(layers, bar), changed)
             else:
                 bar.advance(len(unit.linears))
     return calibration
 
 
+def _require_pairs(spec: QuantizeSpec, model: Model) -> None:
+    """Refuse a family of which nothing says where factors can go.
+
+    Raises:
+        UsageError: names it.
+    """
+    blocks = (model.get_submodule(chain.blocks) for chain in model.walks)
+    if not any(folds_of(block) for block in blocks):
+        raise UsageError(
+            f"{spec.method} moves factors into what comes before a linear, and in the blocks of "
+            f"{model.config.model_type} there is no place for them",
+            where="method",
+            fix="--method gptq, which needs none",
+        )
+
+
 def _layout(spec: QuantizeSpec, method: Method) -> type[Layout]:
-    """The layout that was asked for, or the method's usual one.
+    """The layout that was asked for, or the first of the method's that holds what it makes.
 
     Raises:
         UsageError: the method makes nothing that fits into it.
     """
-    name = spec.layout or method.layouts[0]
+    fitting = [n for n in method.layouts if get_layout(n).refusal(method.format("")) is None]
+    name: str = spec.layout or (*fitting, *method.layouts)[0]
     if name not in method.layouts:
         raise UsageError(
             f"{name} cannot hold what {spec.method} makes",
@@ -180,8 +200,9 @@ def _weight(source: Weights, linear: LinearPlan) -> Tensor:
     return replace(place, index=None).read(source.entry(place.name, place.index))
 
 
-Units = Iterator[tuple[Unit, Iterator[LayerResult]]]
-"""The units of a plan, each with its linears as they are quantized."""
+Units = Iterator[tuple[Unit, Iterator[LayerResult], Mapping[str, Tensor]]]
+"""The units of a plan, each with its linears as they are quantized, and by full name what the
+method changed beside them."""
 
 
 def _weight_by_weight(method: Method, plan: Plan, source: Weights) -> Units:
@@ -193,7 +214,7 @@ def _weight_by_weight(method: Method, plan: Plan, source: Weights) -> Units:
             method.check(linear, weight)
             yield LayerResult.of(linear, weight, method.quantize(linear, weight))
 
-    return ((unit, layers(unit)) for unit in plan.units)
+    return ((unit, layers(unit), {}) for unit in plan.units)
 
 
 def _block_by_block(
@@ -213,10 +234,12 @@ def _block_by_block(
     device = str(pick_device(spec.device))
     weights = StreamedWeights(model.eval(), source, plan, device)
     batches = [inputs_of(model, ids.to(device)) for ids in windows.split(spec.batch_size)]
-    walk = Walk(weights, batches, method, files.scratch, files.finished, spec.expert_tokens)
-    yield plan.units[0], iter(())
+    walk = Walk(
+        weights, batches, method, files.scratch, files.finished, spec.expert_tokens, files.kept
+    )
+    yield plan.units[0], iter(()), {}
     for unit, done in walk.run(plan.units[1:]):
-        yield unit, (_result_of(each) for each in done)
+        yield unit, (_result_of(each) for each in done), walk.changed
 
 
 def _result_of(done: Done) -> LayerResult:

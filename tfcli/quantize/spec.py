@@ -15,16 +15,18 @@ GGUFMix = Literal[
 ]
 """Keys of `tfcli.checkpoints.gguf.mixes.MIXES`; a test compares them."""
 
-CALIBRATED = Only(method=("gptq",))
+CALIBRATED = Only(method=("gptq", "awq"))
 """For keys that only a method with calibration looks at."""
 OF_GROUPS = ("rtn", "gptq")
 """The methods whose values are levels of any bits, in groups."""
-LEVELS = Only(method=OF_GROUPS)
+LEVELS = Only(method=(*OF_GROUPS, "awq"))
 """For keys that those methods alone look at; the others are as their names say."""
+OF_GPTQ = Only(method=("gptq",))
+"""For keys that only GPTQ looks at."""
 CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 
 
-LayoutName = Literal["gptq", "compressed-tensors", "mlx"]
+LayoutName = Literal["gptq", "awq", "compressed-tensors", "mlx"]
 """How quantized weights can be stored; see `models/layouts`."""
 
 
@@ -40,10 +42,11 @@ class QuantizeSpec(Spec):
         description="The checkpoint to quantize: a folder or file of any container, or a hub id."
     )
     output: OutputPath = Field(description="The folder to write.")
-    method: Literal["rtn", "gptq", "fp8", "mxfp4", "nvfp4"] = Field(
+    method: Literal["rtn", "gptq", "awq", "fp8", "mxfp4", "nvfp4"] = Field(
         "gptq",
-        description="The algorithm: rtn rounds to nearest without data; gptq calibrates on text; "
-        "fp8, mxfp4 and nvfp4 round to floats of 8 and 4 bits.",
+        description="The algorithm: rtn rounds to nearest without data; gptq and awq calibrate on "
+        "text, and awq also changes norms and biases, which go with the weights; fp8, mxfp4 and "
+        "nvfp4 round to floats of 8 and 4 bits.",
     )
     scales: Annotated[Literal["tensor", "channel", "block"], Only(method=("fp8",))] = Field(
         "channel",
@@ -92,7 +95,7 @@ class QuantizeSpec(Spec):
         description="Regular expressions: linear layers whose full name has a match stay as they "
         "are.",
     )
-    overrides: Annotated[list[str], LEVELS] = Field(
+    overrides: Annotated[list[str], Only(method=OF_GROUPS)] = Field(
         default_factory=list,
         description="Linear layers with other bits or groups: `regex=8bit`, `regex=4bit:32`, on "
         "full names; the first that matches decides.",
@@ -114,13 +117,13 @@ class QuantizeSpec(Spec):
     seed: Annotated[Seed, CALIBRATED] = Field(
         0, description="The seed that chooses the calibration windows."
     )
-    damping: Annotated[float, CALIBRATED] = Field(
+    damping: Annotated[float, OF_GPTQ] = Field(
         0.01,
         gt=0,
         le=1,
         description="The share of the Hessian's mean diagonal that is added to its diagonal.",
     )
-    order: Annotated[Literal["natural", "activation", "group"], CALIBRATED] = Field(
+    order: Annotated[Literal["natural", "activation", "group"], OF_GPTQ] = Field(
         "group",
         description="The order in which inputs are quantized: natural, as they stand; activation, "
         "those with the largest activations first; group, the same within each group, and the "
@@ -131,14 +134,14 @@ class QuantizeSpec(Spec):
         description="Find all scales before any weight is rounded, not when the turn of their "
         "group comes; order: activation does in any case.",
     )
-    drift: Annotated[Annotated[float, Field(ge=0, le=1)] | Literal["auto"], CALIBRATED] = Field(
+    drift: Annotated[Annotated[float, Field(ge=0, le=1)] | Literal["auto"], OF_GPTQ] = Field(
         "auto",
         description="How much of the drift of a linear's inputs, which the quantization before it "
         "has caused, its weight makes up for: from 0, none, to 1, all; auto finds what is best for "
         "the last eighth of each window. Other than 0 it takes memory and time for the dense "
         "model's inputs.",
     )
-    refine: Annotated[int, CALIBRATED] = Field(
+    refine: Annotated[int, OF_GPTQ] = Field(
         2,
         ge=0,
         le=20,
@@ -286,7 +289,7 @@ class QuantizeResult(Result):
 
     model: str = Field(description="The checkpoint that was read.")
     output: str = Field(description="The folder that was written.")
-    method: str = Field(description="rtn or gptq.")
+    method: str = Field(description="rtn, gptq or awq.")
     layout: str = Field(description="How the result is stored.")
     bits: int = Field(description="Bits of a weight.")
     group_size: int = Field(description="Inputs that share a scale; -1 is a whole row.")

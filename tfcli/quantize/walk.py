@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from tfcli.errors import WorkError
 from tfcli.models.calibration import CalibrationWalk, Stage
+from tfcli.models.folding import apply_fold, folds_of
 from tfcli.models.layouts.values import Values
 from tfcli.models.model import Model
+from tfcli.quantize.finite import require_finite
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan, Unit
 from tfcli.quantize.states import States
@@ -69,6 +71,11 @@ class Walk:
         scratch: folder for hidden states.
         finished: what is done already.
         least_tokens: of an expert that fewer calibration tokens go to, what was seen is forgotten.
+        kept: what a finished unit's file holds beside linears, by name in the model.
+
+    Attributes:
+        changed: full name -> the new value of what the method's factors changed in the unit at hand
+            and is not quantized.
     """
 
     weights: StreamedWeights
@@ -77,6 +84,8 @@ class Walk:
     scratch: Path
     finished: Finished
     least_tokens: int = 0
+    kept: Callable[[Unit], Mapping[str, Tensor]] = lambda unit: {}
+    changed: dict[str, Tensor] = field(default_factory=dict)
     _ended: dict[str, dict[bool, States]] = field(default_factory=dict)
 
     @torch.no_grad()
@@ -116,6 +125,8 @@ class Walk:
             else:
                 for name, found in values.items():
                     self._set(name, found)
+                if self.method.folds:
+                    self._restore(unit)
             for stream in streams:
                 with self._as_it_was(dense) if stream.dense else _as_it_is():
                     for number, inputs in enumerate(stream.inputs):
@@ -136,6 +147,8 @@ class Walk:
             else:
                 for name, found in values.items():
                     self._set(name, found)
+                if self.method.folds:
+                    self._restore(unit)
         free(self._model)
 
     def _block(
@@ -143,16 +156,22 @@ class Walk:
     ) -> Iterator[Done]:
         """Quantize the linears of a block, group by group."""
         wanted = {linear.name: linear for linear in unit.linears}
-        for stage in chain.stages(self._model.get_submodule(unit.path)):
+        stages = list(chain.stages(self._model.get_submodule(unit.path)))
+        self.changed = {}
+        tokens: dict[str, int] = {}
+        if self.method.folds:
+            every = [
+                groups
+                for stage in stages
+                for part in _parts(stage, self._model, unit.path, wanted)
+                for groups in part
+            ]
+            tokens = self._observe(every, wanted, runs, idles=True)
+            self._fold(unit, wanted)
+        for stage in stages:
             for groups in _parts(stage, self._model, unit.path, wanted):
-                linears = [[self._model.get_submodule(name) for name in names] for names in groups]
-                tokens = dict.fromkeys(wanted, 0)
-                for seen in runs.observe(linears, idles=stage.idles):
-                    for names, (inputs, dense) in zip(groups, seen, strict=True):
-                        if inputs is not None:
-                            self.method.observe([wanted[name] for name in names], inputs, dense)
-                            rows = inputs.numel() // inputs.shape[-1]
-                            tokens |= {name: tokens[name] + rows for name in names}
+                if not self.method.folds:
+                    tokens = self._observe(groups, wanted, runs, idles=stage.idles)
                 for linear in (wanted[name] for names in groups for name in names):
                     count = tokens[linear.name] if stage.idles else None
                     enough = count is None or count >= self.least_tokens
@@ -162,6 +181,55 @@ class Walk:
                     quantized = self.method.quantize(linear, weight)
                     self._set(linear.name, quantized.values)
                     yield Done(linear, weight, quantized, count, enough)
+
+    def _observe(
+        self,
+        groups: Sequence[Sequence[str]],
+        wanted: Mapping[str, LinearPlan],
+        runs: _Block | _WholeModel,
+        *,
+        idles: bool,
+    ) -> dict[str, int]:
+        """Show the method what groups of linears get; full name -> how many tokens it was."""
+        linears = [[self._model.get_submodule(name) for name in names] for names in groups]
+        tokens = dict.fromkeys(wanted, 0)
+        for seen in runs.observe(linears, idles=idles):
+            for names, (inputs, dense) in zip(groups, seen, strict=True):
+                if inputs is not None:
+                    self.method.observe([wanted[name] for name in names], inputs, dense)
+                    rows = inputs.numel() // inputs.shape[-1]
+                    tokens |= {name: tokens[name] + rows for name in names}
+        return tokens
+
+    def _fold(self, unit: Unit, wanted: Mapping[str, LinearPlan]) -> None:
+        """Move the method's factors between the operations of a block.
+
+        What is written without being quantized has the type that the checkpoint has it in, here as
+        in the file.
+        """
+        for fold in folds_of(self._model.get_submodule(unit.path)):
+            pair = fold.below(unit.path)
+            readers = [wanted[name] for name in pair.readers if name in wanted]
+            if not readers or self.weights.shares(pair):
+                continue
+            factors = self.method.fold(pair, readers, [self._weight(r).data for r in readers])
+            if factors is None:
+                continue
+            stored = self.weights.stored_dtype(f"{pair.source}.weight")
+            for name, value in apply_fold(self._model, pair, factors, stored=stored).items():
+                if name.removesuffix(".weight") not in wanted:
+                    rounded = value.to(self.weights.stored_dtype(name))
+                    require_finite(name, rounded)
+                    self._model.get_parameter(name).data = rounded.float()
+                    self.changed[name] = rounded
+
+    def _restore(self, unit: Unit) -> None:
+        """Give a block what an earlier process wrote of it beside linears."""
+        parameters = dict(self._model.get_submodule(unit.path).named_parameters())
+        for name, value in self.kept(unit).items():
+            parameter = parameters.get(name.removeprefix(f"{unit.path}."))
+            if parameter is not None:
+                parameter.data = value.to(parameter.device, torch.float32)
 
     @property
     def _drifts(self) -> bool:

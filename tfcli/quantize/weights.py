@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from tfcli.models.folding import Fold
 from tfcli.models.loading import load_part
 from tfcli.models.model import Model
 from tfcli.quantize.plan import Plan
@@ -71,6 +72,16 @@ class StreamedWeights:
             for name in names:
                 if name in tables:
                     free(tables[name])
+
+    def stored_dtype(self, name: str) -> torch.dtype:
+        """The type in which the checkpoint keeps a parameter."""
+        return self.source[self.plan.places[name].name].dtype
+
+    def shares(self, fold: Fold) -> bool:
+        """Whether a pair has a parameter that is another's too, or that no checkpoint keeps."""
+        tied = {*self.plan.tied, *self.plan.tied.values()}
+        names = {f"{name}.weight" for name in (fold.source, *fold.readers)}
+        return bool(names & tied) or not names <= self.plan.places.keys()
 
     def _load(self, names: list[str], dtype: torch.dtype | None = torch.float32) -> None:
         places = {}

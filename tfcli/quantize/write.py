@@ -6,7 +6,7 @@ that was killed goes on after it. So the result has the same bits, however often
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from tfcli.quantize.solvers.rtn import weight_error
 from tfcli.quantize.spec import TensorOutcome
 
 if TYPE_CHECKING:
-    from tfcli.checkpoints.checkpoint import Weights
+    from tfcli.checkpoints.checkpoint import TensorEntry, Weights
 
 SCRATCH = ".walk"
 """The folder of what only a run that was killed needs."""
@@ -108,10 +108,12 @@ class BlockFiles:
 
     def __init__(self, folder: Path, plan: Plan, source: Weights) -> None:
         self.folder, self.source = folder, source
+        self._changed: Mapping[str, Tensor] = {}
         self.units = [unit for unit in plan.units if unit.linears or unit.kept]
         names = shard_names(len(self.units))
         self._paths = {u.path: folder / name for u, name in zip(self.units, names, strict=True)}
         self._scratch = folder / SCRATCH
+        self.places = plan.places
 
     @property
     def scratch(self) -> Path:
@@ -144,6 +146,16 @@ class BlockFiles:
             for linear in unit.linears
         }
 
+    def kept(self, unit: Unit) -> dict[str, Tensor]:
+        """What a finished unit's file holds that is not quantized, by the names in the model."""
+        file, written = self._paths[unit.path], {kept.stored: kept.written for kept in unit.kept}
+        tensors = SafetensorsFile(file)
+        return {
+            name: place.read(tensors.read(written[place.name]))
+            for name, place in self.places.items()
+            if place.name in written
+        }
+
     def outcomes(self, unit: Unit) -> list[TensorOutcome] | None:
         """What became of a unit's tensors; None if it is not done."""
         note = self._note(unit)
@@ -151,18 +163,26 @@ class BlockFiles:
             return None
         return _Note.model_validate_json(note.read_bytes()).outcomes
 
-    def write(self, unit: Unit, layers: Iterator[LayerResult]) -> None:
+    def write(
+        self, unit: Unit, layers: Iterator[LayerResult], changed: Mapping[str, Tensor]
+    ) -> None:
         """Write a unit's file, read it again, and note that it is done.
 
         A linear is taken from `layers` when the first of its tensors is asked for, and the linears
         before it with it. Beside the linear at hand only scales wait in memory, as containers put
         wide types first.
 
+        Args:
+            unit: which.
+            layers: its linears.
+            changed: what `Walk.changed` says when the first linear was taken.
+
         Raises:
             WorkError: a full disk, numbers that are not finite, a layout that does not give back
                 what it was given, or a file that differs from what was written.
         """
         path, made, hashes = self._paths[unit.path], _Made(layers), TensorHashes()
+        self._changed = changed
         own = {name for linear in unit.linears for name in _names(linear).values()}
         pending = self._pending(unit, made)
         with freed_at_once():
@@ -171,7 +191,12 @@ class BlockFiles:
             )
             verify_written(open_tensors(path), pending, hashes)
         kept = [
-            TensorOutcome(name=kept.stored, outcome="kept", reason=kept.reason, bytes=item.nbytes)
+            TensorOutcome(
+                name=kept.stored,
+                outcome="kept",
+                reason=f"{kept.reason}, with factors" if self._is_new(kept) else kept.reason,
+                bytes=item.nbytes,
+            )
             for kept, item in zip(unit.kept, pending, strict=False)
         ]
         note = _Note(outcomes=[*kept, *made.outcomes])
@@ -199,7 +224,19 @@ class BlockFiles:
 
     def _kept(self, kept: KeptPlan) -> PendingTensor:
         entry = self.source.tensors[kept.stored]
-        return PendingTensor(kept.written, entry.dtype, entry.shape, entry.read)
+        new = [name for name in self._changed if self.places[name].name == kept.stored]
+        read = partial(self._new, entry, new) if new else entry.read
+        return PendingTensor(kept.written, entry.dtype, entry.shape, read)
+
+    def _is_new(self, kept: KeptPlan) -> bool:
+        return any(self.places[name].name == kept.stored for name in self._changed)
+
+    def _new(self, entry: TensorEntry, names: list[str]) -> Tensor:
+        """A stored tensor with what changed in it."""
+        value = entry.read().clone()
+        for name in names:
+            self.places[name].read(value).copy_(self._changed[name])
+        return value
 
     def _note(self, unit: Unit) -> Path:
         return self._scratch / f"{self._paths[unit.path].stem}.json"

@@ -49,3 +49,6 @@ GOLDEN = [
     for number, bits in enumerate((2, 3, 4, 8))
     for symmetric in (0, 1)
 ]
+
+AWQ_GOLDEN = [Golden(4, 32, False), Golden(4, 64, True), Golden(4, 128, False)]
+"""Those of `awq.safetensors`: AutoAWQ has 4 bits."""

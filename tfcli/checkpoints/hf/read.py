@@ -9,7 +9,13 @@ from tfcli.checkpoints.beside import CONFIG, read_object
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.hf.safetensors import SafetensorsFile
-from tfcli.checkpoints.hf.source import TensorSource, gptq_settings, open_tensors, shard_of
+from tfcli.checkpoints.hf.source import (
+    SETTINGS_BESIDE,
+    TensorSource,
+    open_tensors,
+    settings_beside,
+    shard_of,
+)
 from tfcli.checkpoints.io.header import TensorInfo
 from tfcli.checkpoints.torch.file import is_torch_file
 from tfcli.checkpoints.trainer_folders import find_config
@@ -29,7 +35,7 @@ def read(path: Path, asked: Reading) -> Checkpoint:
     if asked.config_required:
         _refuse_part(path)
     source = open_tensors(path)
-    config = with_gptq_settings(config, path if path.is_dir() else path.parent, source)
+    config = with_settings_beside(config, path if path.is_dir() else path.parent, source)
     tensors = {info.name: as_stored(source, info) for info in source.infos()}
     unused = {name: f"{what}, beside the weights" for name, what in source.beside.items()}
     return Checkpoint(
@@ -67,17 +73,17 @@ def _refuse_part(path: Path) -> None:
         )
 
 
-def with_gptq_settings(
+def with_settings_beside(
     config: dict[str, Any], folder: Path, source: TensorSource
 ) -> dict[str, Any]:
-    """The config with what older GPTQ libraries wrote beside it, where weights are packed so."""
+    """The config with what older quantizers wrote beside it, where weights are packed so."""
     packed = any(name.endswith(".qweight") for name in source.names)
     if not config or "quantization_config" in config or not packed:
         return config
-    settings = gptq_settings(folder)
-    if settings is None:
-        return config
-    return {**config, "quantization_config": {"quant_method": "gptq", **settings}}
+    for name, settings in settings_beside(folder).items():
+        method = {"quant_method": SETTINGS_BESIDE[name]}
+        return {**config, "quantization_config": {**method, **settings}}
+    return config
 
 
 def header_texts(source: TensorSource) -> dict[str, str]:

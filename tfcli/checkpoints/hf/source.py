@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GPTQ_SETTINGS = "quantize_config.json"
+SETTINGS_BESIDE = {GPTQ_SETTINGS: "gptq", "quant_config.json": "awq"}
+"""Files of settings that older quantizers wrote beside config.json -> their quant_method."""
 PICKLED = "pytorch_model.bin"
 PICKLED_INDEX = "pytorch_model.bin.index.json"
 _END = r"\.(?P<end>safetensors|bin|pt|pth)"
@@ -234,7 +236,7 @@ def _other_pickles(folder: Path) -> list[str]:
 
 def _named_by_gptq(folder: Path) -> str | None:
     """The weights' file as AutoGPTQ names it, in quantize_config.json or by its own default."""
-    settings = gptq_settings(folder)
+    settings = settings_beside(folder).get(GPTQ_SETTINGS)
     if settings is None:
         return None
     own = f"gptq_model-{settings.get('bits')}bit-{settings.get('group_size')}g"
@@ -245,13 +247,15 @@ def _named_by_gptq(folder: Path) -> str | None:
     return None
 
 
-def gptq_settings(folder: Path) -> dict[str, Any] | None:
-    """The content of quantize_config.json, where GPTQ libraries kept their settings before
-    config.json had a place for them; None if the folder has none."""
-    if not (folder / GPTQ_SETTINGS).is_file():
-        return None
-    path = inside(folder, GPTQ_SETTINGS)
-    return parse_object(read_bounded(path, MAX_BYTES), where=str(path))
+def settings_beside(folder: Path) -> dict[str, dict[str, Any]]:
+    """The content of those files of `SETTINGS_BESIDE` that a folder has: where GPTQ's libraries and
+    AutoAWQ kept their settings before config.json had a place for them."""
+    found = {}
+    for name in SETTINGS_BESIDE:
+        if (folder / name).is_file():
+            path = inside(folder, name)
+            found[name] = parse_object(read_bounded(path, MAX_BYTES), where=str(path))
+    return found
 
 
 def complete_set(folder: Path) -> list[str]:

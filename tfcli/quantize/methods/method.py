@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from tfcli.models.folding import Fold
 from tfcli.models.layouts.values import Format, Values
 from tfcli.quantize.finite import require_finite
 from tfcli.quantize.plan import LinearPlan
@@ -39,7 +40,9 @@ class Method(ABC):
 
     `calibrated` says whether it must see the inputs of linears before it quantizes them, `drifts`
     whether it wants those of the dense model beside them, and `layouts` which layouts its values
-    fit in, the usual one first.
+    fit in, the usual one first. `folds` says whether it moves factors into what comes before
+    linears. Such a method observes all linears of a block before any of it is changed, is then
+    asked for factors, pair by pair, and quantizes one linear after the other; it cannot drift.
 
     Args:
         spec: what was asked for.
@@ -48,6 +51,7 @@ class Method(ABC):
 
     calibrated: ClassVar[bool] = False
     drifts: bool = False
+    folds: ClassVar[bool] = False
     layouts: ClassVar[tuple[str, ...]]
 
     def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
@@ -89,6 +93,26 @@ class Method(ABC):
     def forget(self, linear: LinearPlan) -> None:
         """Quantize a linear as if it had not been observed: what was seen is too little."""
         raise TypeError(f"{type(self).__name__} observes nothing")
+
+    def fold(
+        self, fold: Fold, linears: Sequence[LinearPlan], weights: Sequence[Tensor]
+    ) -> Tensor | None:
+        """The factors of a pair; only if `folds`. See `models/folding.py`.
+
+        The walk divides the source's outputs by them, multiplies the columns of every reader, and
+        writes what else changes, norms and biases, in the place of what is stored. Weights come to
+        `quantize` with their factors then; what was observed is of inputs without them.
+
+        Args:
+            fold: the pair.
+            linears: those of its readers that are quantized. Others (routers, linears that stay as
+                they are) follow without being asked.
+            weights (Tensor): theirs, fp32 [m, n], with the factors of the pairs before.
+
+        Returns:
+            fp32 [k], finite and above 0; None to leave the pair as it is
+        """
+        raise TypeError(f"{type(self).__name__} folds nothing")
 
     @abstractmethod
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:

@@ -12,6 +12,7 @@ from tfcli.quantize.spec import QuantizeSpec
 METHODS = {
     "rtn": "rtn.RTN",
     "gptq": "gptq.GPTQ",
+    "awq": "awq.AWQ",
     "fp8": "floats.FP8",
     "mxfp4": "floats.MXFP4",
     "nvfp4": "floats.NVFP4",
