@@ -11,10 +11,18 @@ from tfcli.models.layouts.errors import refused
 if TYPE_CHECKING:
     from tfcli.models.layouts.layout import Layout
 
-LAYOUTS = {"gptq": "gptq.GPTQLayout"}
+LAYOUTS = {
+    "gptq": "gptq.GPTQLayout",
+    "bitsandbytes": "bitsandbytes.BitsAndBytesLayout",
+    "hqq": "hqq.HQQLayout",
+}
 """Name of a layout -> its class, in a file of this folder."""
 
-_QUANT_METHODS = {"gptq": "gptq"}
+_QUANT_METHODS = {
+    "gptq": "gptq",
+    "bitsandbytes": "bitsandbytes",
+    "hqq": "hqq",
+}
 """quant_method -> the layout of weights that run packed."""
 
 

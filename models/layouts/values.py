@@ -35,6 +35,12 @@ class Format:
         """Inputs in a group of a linear with `in_features` inputs."""
         return in_features if self.group_size == -1 else self.group_size
 
+    def misfit(self, in_features: int, out_features: int) -> str | None:
+        """Why a weight of these sizes has no such groups, such as `has 80 inputs, ...`."""
+        if self.group_size == -1 or in_features % self.group_size == 0:
+            return None
+        return f"has {in_features} inputs, not a multiple of group_size {self.group_size}"
+
     def __str__(self) -> str:
         groups = "one group a row" if self.group_size == -1 else f"groups of {self.group_size}"
         return f"{self.bits} bits, {groups}"

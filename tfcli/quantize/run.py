@@ -22,6 +22,7 @@ from tfcli.errors import UsageError
 from tfcli.files import write_json, write_text
 from tfcli.models.layouts.layout import Layout
 from tfcli.models.layouts.registry import get_layout
+from tfcli.models.layouts.values import Format
 from tfcli.models.loading import build
 from tfcli.models.model import Model
 from tfcli.quantize.finite import require_finite
@@ -63,8 +64,11 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     require_fit(checkpoint.config, {t.name: t.shape for t in checkpoint}, checkpoint.path)
     model = build(config, at_most=checkpoint.most_values)
     choice = Choice.of(spec)
-    group_size = spec.group_size or _default_group_size(job, model, choice)
-    method = get_method(spec.method)(spec, group_size)
+    chosen = get_method(spec.method)
+    group_size = spec.group_size or chosen.usual_group_size
+    if group_size is None:
+        group_size = _default_group_size(job, model, choice)
+    method = chosen(spec, group_size)
     layout = _layout(spec, method)
     plan = make_plan(
         model, checkpoint.weights, format_of=method.format, layout=layout, choice=choice
@@ -103,14 +107,14 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     _warn_of_damping(spec, job, outcomes)
     _warn_of_coarse_scales(job, outcomes)
     _warn_of_idle_experts(spec, job, outcomes)
-    if not plan.skips_alike:
+    if layout.name == "gptq" and not plan.skips_alike:
         job.console.warn(
             "some blocks leave out linears that others do not: transformers cannot say so in a "
             "config and will not load this checkpoint; GPTQModel and vLLM can"
         )
     written = Written(files.names, copied, sum(o.bytes for o in outcomes), len(shapes))
-    result = _result(spec, group_size, layout, checkpoint, plan, outcomes, calibration, written)
-    write_text(job.output / CARD, _card(spec, job, result))
+    result = _result(spec, layout, checkpoint, plan, outcomes, calibration, written)
+    write_text(job.output / CARD, _card(spec, job, result, plan.linears[0].packing.format))
     return result
 
 
@@ -257,7 +261,6 @@ def _warn_of_damping(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]
 
 def _result(
     spec: QuantizeSpec,
-    group_size: int,
     layout: type[Layout],
     checkpoint: Checkpoint,
     plan: Plan,
@@ -277,8 +280,8 @@ def _result(
         method=spec.method,
         layout=layout.name,
         bits=spec.bits,
-        group_size=group_size,
-        symmetric=spec.symmetric,
+        group_size=plan.linears[0].packing.format.group_size,
+        symmetric=getattr(plan.linears[0].packing.format, "symmetric", None),
         quantized=len(quantized),
         kept=sum(outcome.outcome == "kept" for outcome in outcomes),
         dropped=sum(outcome.outcome == "dropped" for outcome in outcomes),
@@ -295,13 +298,11 @@ def _result(
     )
 
 
-def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult) -> str:
-    groups = "one group a row" if result.group_size == -1 else f"groups of {result.group_size}"
+def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult, form: Format) -> str:
     error = result.mean_output_error
     seen = result.calibration
     facts = {
-        "method": f"{spec.method}, {spec.bits} bits, {groups}, "
-        + ("symmetric" if spec.symmetric else "asymmetric"),
+        "method": f"{spec.method}, {form}",
         "layout": result.layout,
         "tensors": f"{result.quantized} quantized, {result.kept} kept, {result.dropped} dropped",
         "bits a weight": f"{result.bits_per_weight:.2f} with scales, zeros and group indices",

@@ -12,12 +12,19 @@ from tfcli.recipe.spec import ModelRef, OutputPath, Result, Role, Spec
 
 CALIBRATED = Only(method=("gptq",))
 """For keys that only a method with calibration looks at."""
-OF_GROUPS = ("rtn", "gptq")
+OF_GROUPS = ("rtn", "gptq", "hqq")
 """The methods whose values are levels of any bits, in groups."""
+GRID = Only(method=("rtn", "gptq"))
+BNB_4BIT = Only(method=("bnb",), bits=(4,))
+HQQ = Only(method=("hqq",))
+StorageType = Literal["uint8", "int8", "float16", "bfloat16", "float32"]
+ComputeType = Literal["float32", "bfloat16", "float16"]
+_BITS = {"rtn": (2, 3, 4, 8), "gptq": (2, 3, 4, 8), "bnb": (4, 8), "hqq": (1, 2, 3, 4, 8)}
+_BNB_BLOCKS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 
 
-LayoutName = Literal["gptq"]
+LayoutName = Literal["gptq", "bitsandbytes", "hqq"]
 """How quantized weights can be stored; see `models/layouts`."""
 
 
@@ -33,21 +40,52 @@ class QuantizeSpec(Spec):
         description="The checkpoint to quantize: a folder or file of any container, or a hub id."
     )
     output: OutputPath = Field(description="The folder to write.")
-    method: Literal["rtn", "gptq"] = Field(
+    method: Literal["rtn", "gptq", "bnb", "hqq"] = Field(
         "gptq",
-        description="The algorithm: rtn rounds to nearest without data; gptq calibrates on text.",
+        description="The algorithm: rtn rounds to nearest without data; gptq calibrates on text; "
+        "bnb rounds as bitsandbytes does; hqq fits zero points without data.",
     )
-    bits: Literal[2, 3, 4, 8] = Field(4, description="Bits of a weight.")
-    group_size: Literal[-1, 16, 32, 64, 128, 256, 512, 1024] | None = Field(
+    bits: Literal[1, 2, 3, 4, 8] = Field(
+        4, description="Bits of a weight; 1 with hqq alone, 4 or 8 with bnb."
+    )
+    group_size: Literal[-1, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096] | None = Field(
         None,
-        description="Inputs that share a scale; -1 for one scale a row. Left out, 128, or the "
-        "largest of 64 and 32 that divides the inputs of every linear.",
+        description="Inputs that share a scale; -1 for one scale a row. Left out, 64 with bnb and "
+        "hqq, else 128, or the largest of 64 and 32 that divides the inputs of every linear.",
     )
-    symmetric: bool = Field(
+    symmetric: Annotated[bool, GRID] = Field(
         True, description="Fix the zero point at the middle level; false fits it for each group."
     )
-    clip_search: bool = Field(
+    clip_search: Annotated[bool, GRID] = Field(
         False, description="Try smaller ranges for each group and keep the least squared error."
+    )
+    quant_type: Annotated[Literal["nf4", "fp4"], BNB_4BIT] = Field(
+        "nf4", description="The 16 numbers that weights are rounded to, times a scale."
+    )
+    double_quant: Annotated[bool, BNB_4BIT, Also("use_double_quant")] = Field(
+        False, description="Quantize the scales to 8 bits as well."
+    )
+    storage_dtype: Annotated[StorageType, BNB_4BIT] = Field(
+        "uint8",
+        description="What the bytes of weights are called in the file; FSDP wants the type of the "
+        "other parameters.",
+    )
+    threshold: Annotated[float, Only(method=("bnb",), bits=(8,))] = Field(
+        6.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Inputs from here on are multiplied in 16 bits; 0 rounds all of them to 8.",
+    )
+    axis: Annotated[Literal[0, 1], HQQ] = Field(
+        1, description="Whether groups are neighbours in a row, or lie apart in all of the weight."
+    )
+    view_as_float: Annotated[bool, HQQ] = Field(
+        False, description="Call the bytes of weights floats of compute_dtype in the file."
+    )
+    compute_dtype: Annotated[ComputeType | None, Only(method=("bnb", "hqq"))] = Field(
+        None,
+        description="The type that other readers multiply in, and with hqq that of scales and zero "
+        "points. Left out, float32 with bnb and float16 with hqq.",
     )
     layout: LayoutName | None = Field(
         None, description="How the result is stored; left out, as is usual for the method."
@@ -101,6 +139,24 @@ class QuantizeSpec(Spec):
     )
     device: Annotated[Device, CALIBRATED] = "auto"
     family_file: FamilyFile = None
+
+    @model_validator(mode="after")
+    def _method_has_bits_and_groups(self) -> Self:
+        if self.bits not in _BITS[self.method]:
+            known = ", ".join(map(str, _BITS[self.method]))
+            raise ValueError(f"bits: {self.bits} is not there with method: {self.method} ({known})")
+        if self.method != "bnb":
+            return self
+        if self.bits == 8:
+            for key in ("group_size", "compute_dtype"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key} has no effect with method: bnb and bits: 8")
+        elif self.group_size not in (None, *_BNB_BLOCKS):
+            known = ", ".join(map(str, _BNB_BLOCKS))
+            raise ValueError(
+                f"group_size: {self.group_size} is not there with method: bnb ({known})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _patterns_are_regular_expressions(self) -> Self:
@@ -209,11 +265,13 @@ class QuantizeResult(Result):
 
     model: str = Field(description="The checkpoint that was read.")
     output: str = Field(description="The folder that was written.")
-    method: str = Field(description="rtn or gptq.")
+    method: str = Field(description="The algorithm.")
     layout: str = Field(description="How the result is stored.")
     bits: int = Field(description="Bits of a weight.")
     group_size: int = Field(description="Inputs that share a scale; -1 is a whole row.")
-    symmetric: bool = Field(description="Whether the zero point is the middle level.")
+    symmetric: bool | None = Field(
+        description="Whether the zero point is the middle level; null where no method chooses one."
+    )
     quantized: int = Field(description="Tensors that were quantized.")
     kept: int = Field(description="Tensors that were copied as they are.")
     dropped: int = Field(description="Tensors that no reader needs.")

@@ -38,8 +38,9 @@ class Method(ABC):
     """A quantization method with its options.
 
     `calibrated` says whether it must see the inputs of linears before it quantizes them, `drifts`
-    whether it wants those of the dense model beside them, and `layouts` which layouts its values
-    fit in, the usual one first.
+    whether it wants those of the dense model beside them, `layouts` which layouts its values fit
+    in, the usual one first, and `usual_group_size` how many inputs share a scale where nothing is
+    asked for; None for what fits the model.
 
     Args:
         spec: what was asked for.
@@ -49,6 +50,7 @@ class Method(ABC):
     calibrated: ClassVar[bool] = False
     drifts: bool = False
     layouts: ClassVar[tuple[str, ...]]
+    usual_group_size: ClassVar[int | None] = None
 
     def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
         self.spec, self.group_size = spec, group_size

@@ -6,7 +6,12 @@ from importlib import import_module
 
 from tfcli.quantize.methods.method import Method
 
-METHODS = {"rtn": "rtn.RTN", "gptq": "gptq.GPTQ"}
+METHODS = {
+    "rtn": "rtn.RTN",
+    "gptq": "gptq.GPTQ",
+    "bnb": "bnb.BitsAndBytes",
+    "hqq": "hqq.HQQ",
+}
 """Name -> its class, in a file of this folder."""
 
 
