@@ -31,6 +31,7 @@ from tfcli.models.errors import ModelError
 from tfcli.models.layouts.errors import WHERE, refused
 from tfcli.models.layouts.layout import Layout, Packed
 from tfcli.models.layouts.packing import Packing, Part, PartOf, ShapeOf
+from tfcli.models.layouts.tags import tag_of
 from tfcli.models.layouts.values import Affine, Format, Values
 
 if TYPE_CHECKING:
@@ -398,12 +399,6 @@ class HQQLayout(Layout):
             for tied in pair:
                 found.pop(tied.rpartition(".")[0], None)
         return found
-
-
-def tag_of(name: str) -> str:
-    """What a config calls a linear of all blocks: `model.layers.3.mlp.up_proj` -> `mlp.up_proj`."""
-    words = name.split(".")
-    return ".".join(w for w in words if w not in ("model", "layers") and not w.isnumeric())
 
 
 def pack(levels: Tensor, bits: int) -> Tensor:

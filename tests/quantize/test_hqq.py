@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -12,12 +13,16 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import make_tiny_llama
 from tests.quantize.golden.hqq_weights import CASES, LARGE, SHAPE, Case, weight
 from tfcli.checkpoints.folder import load_model
+from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.console import Console
+from tfcli.dequantize.spec import DequantizeSpec
+from tfcli.inspect.count import count_parameters
 from tfcli.models.errors import ModelError
 from tfcli.models.layers.quantized_linear import QuantizedLinear
-from tfcli.models.layouts.hqq import HQQFormat, HQQLayout, HQQPacking, pack, tag_of, unpack
+from tfcli.models.layouts.hqq import HQQFormat, HQQLayout, HQQPacking, pack, unpack
 from tfcli.models.layouts.layout import Packed
 from tfcli.models.layouts.packing import buffer_of
+from tfcli.models.layouts.tags import tag_of
 from tfcli.models.quantized import packed_linears
 from tfcli.quantize.solvers.hqq import cost, half_quadratic
 from tfcli.quantize.spec import QuantizeSpec
@@ -244,6 +249,17 @@ def test_what_we_quantize_runs_as_its_dequantized_weights(tmp_path, tiny_tokeniz
     tensors = load_file(path)
     late = ("optimize", "round_zero", "encoded_state_dict", "stores_quant_config", "compute_dtype")
     save_file({n: t for n, t in tensors.items() if not n.endswith(late)}, path, {"format": "pt"})
+    config = json.loads((tmp_path / "q" / "config.json").read_text())["quantization_config"]
+    count, known = count_parameters(open_tensors(tmp_path / "q").infos(), config)
+    assert known and count == sum(p.numel() for p in plain.parameters())
+    back = tmp_path / "back"
+    execute(
+        DequantizeSpec(model=str(tmp_path / "q"), output=str(back), dtype="float32"),
+        Console.silent(),
+    )
+    dense_again = load_model(back)
+    for name, linear in packed_linears(model).items():
+        assert torch.equal(dense_again.get_parameter(f"{name}.weight"), linear.dequantize())
     ids = torch.arange(20)[None]
     with torch.no_grad():
         expected = plain(input_ids=ids).logits
