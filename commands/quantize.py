@@ -14,11 +14,11 @@ from tfcli.units import format_bytes, plural
 def show(result: QuantizeResult, console: Console) -> None:
     """Print what was quantized, what was kept and why, and what it costs."""
     group = "whole rows" if result.group_size == -1 else f"groups of {result.group_size}"
-    zero = "symmetric" if result.symmetric else "asymmetric"
+    zero = {None: "", True: ", symmetric", False: ", asymmetric"}[result.symmetric]
     kept = Counter(t.reason or "" for t in result.tensors if t.outcome != "quantized")
     reasons = ", ".join(f"{count} {why}" for why, count in kept.items())
     facts = {
-        "quantized": f"{plural(result.quantized, 'tensor')} to {result.bits} bits, {group}, {zero}",
+        "quantized": f"{plural(result.quantized, 'tensor')} to {result.bits} bits, {group}{zero}",
         "kept": f"{plural(result.kept, 'tensor')} ({reasons})",
         "bits per weight": f"{result.bits_per_weight:.2f} with scales, zeros and group indices",
         "size": f"{format_bytes(result.bytes_before)} -> {format_bytes(result.bytes_after)}",

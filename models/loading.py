@@ -15,6 +15,7 @@ from tfcli.models.config import BaseConfig
 from tfcli.models.config_values import WHERE
 from tfcli.models.errors import ModelError, TooLargeError
 from tfcli.models.initialization import random_values
+from tfcli.models.layouts.packing import takes_shape
 from tfcli.models.matching import LoadAccount, check_ties, match_names, some
 from tfcli.models.model import Model
 from tfcli.models.parts import owner_of
@@ -134,9 +135,17 @@ def load_weights(
             differs. Every such tensor is named.
     """
     account = LoadAccount()
+    if model.config.quantization is not None:
+        from tfcli.models.quantized import give_back_dense
+
+        give_back_dense(model, source)
     expected = model.state_dict(keep_vars=True)
     plan = match_names(model, source, expected, account)
     defaults = _defaults(model, plan)
+    if model.config.quantization is not None:
+        from tfcli.models.quantized import left_out
+
+        defaults |= left_out(model, plan)
     given = {*plan, *account.tied, *defaults}
     missing = [name for name in expected if name not in given]
     fresh = [name for name in missing if new_head and model.may_be_new(name)]
@@ -311,7 +320,8 @@ def _unread(source: object, name: str, slot: torch.Tensor) -> Unread | None:
 
 def _mismatch(slot: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> str | None:
     """What keeps a tensor from filling a slot of the model, or None."""
-    if shape != slot.shape:
+    is_buffer = not isinstance(slot, nn.Parameter)
+    if shape != slot.shape and not (is_buffer and takes_shape(tuple(slot.shape), shape)):
         return f"has shape {list(shape)}, the config asks for {list(slot.shape)}"
     if slot.dtype in _FLOATS:
         fits = dtype in _FLOATS

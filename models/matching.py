@@ -46,7 +46,7 @@ def match_names(
     Fills in tied and skipped. Where nothing of the model's own head is there, another task's head
     is skipped too.
     """
-    stored = _current_names(model, source)
+    stored = current_names(model, source)
     plan: dict[str, Place] = {}
     used: set[str] = set()
     prefix = f"{model.base()}."
@@ -112,7 +112,7 @@ def check_ties(
             )
 
 
-def _current_names(model: Model, source: Iterable[str]) -> dict[str, str]:
+def current_names(model: Model, source: Iterable[str]) -> dict[str, str]:
     """Today's spelling of every name of a checkpoint -> the checkpoint's own."""
     stored: dict[str, str] = {}
     for spelt in source:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tfcli.models.errors import ModelError
+from tfcli.models.layers.linear import Linear
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.layouts.errors import WHERE
-from tfcli.models.layouts.packing import Packing
+from tfcli.models.layouts.packing import Packing, buffer_of
 from tfcli.models.layouts.registry import layout_of
+from tfcli.models.matching import current_names
 from tfcli.models.model import Model
+from tfcli.models.rules import place_of
 
 
 def swap_quantized(model: Model, quantization_config: Mapping[str, Any]) -> list[str]:
@@ -33,6 +36,49 @@ def swap_quantized(model: Model, quantization_config: Mapping[str, Any]) -> list
     for name, packing in packings.items():
         _swap(model, name, packing)
     return list(packings)
+
+
+def give_back_dense(model: Model, source: Iterable[str]) -> None:
+    """Put dense linears back where the checkpoint's own tensors are dense, before they are loaded.
+
+    Only of layouts whose configs do not say it; see `Packing.sign`.
+
+    Args:
+        model: with quantized linears, on the meta device.
+        source: names as in the checkpoint.
+    """
+    stored = current_names(model, source)
+    for name, packed in packed_linears(model).items():
+        sign = packed.packing.sign
+        if sign is None:
+            continue
+        place = place_of(model.rules(), f"{name}.{buffer_of(sign)}").name
+        if {place, place.removeprefix(f"{model.base()}.")}.isdisjoint(stored):
+            bias = packed.bias is not None
+            dense = Linear(packed.in_features, packed.out_features, bias, device="meta")
+            _put(model, name, dense)
+
+
+def left_out(model: Model, found: Container[str]) -> dict[str, Tensor]:
+    """Values of the parts that checkpoints may leave out, and this one does: name -> tensor.
+
+    Args:
+        model: with quantized linears.
+        found: the model's names that the checkpoint has.
+
+    Raises:
+        ModelError: see `Packing.left_out`.
+    """
+    values = {}
+    for name, packed in packed_linears(model).items():
+        for part in packed.parts:
+            missing = f"{name}.{buffer_of(part)}"
+            if missing not in found:
+                sizes = (packed.in_features, packed.out_features)
+                value = packed.packing.left_out(part, *sizes)
+                if value is not None:
+                    values[missing] = value
+    return values
 
 
 def verify_quantized(model: nn.Module) -> None:
@@ -67,15 +113,13 @@ def unpack_linears(model: nn.Module, names: Iterable[str], dtype: torch.dtype) -
     in the layout that it was loaded from.
     """
     for name in list(names):
-        path, _, leaf = name.rpartition(".")
-        parent = model.get_submodule(path)
-        setattr(parent, leaf, getattr(parent, leaf).unpacked(dtype))
+        packed = model.get_submodule(name)
+        assert isinstance(packed, QuantizedLinear)
+        _put(model, name, packed.unpacked(dtype))
 
 
 def _swap(model: Model, name: str, packing: Packing) -> None:
-    path, _, leaf = name.rpartition(".")
-    parent = model.get_submodule(path)
-    dense = parent.get_submodule(leaf)
+    dense = model.get_submodule(name)
     assert isinstance(dense, nn.Linear), "a layout names linears"
     problem = packing.misfit(dense.in_features, dense.out_features)
     if problem:
@@ -84,4 +128,9 @@ def _swap(model: Model, name: str, packing: Packing) -> None:
         packed = QuantizedLinear(
             dense.in_features, dense.out_features, packing, bias=dense.bias is not None
         )
-    setattr(parent, leaf, packed)
+    _put(model, name, packed)
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    path, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(path), leaf, module)

@@ -149,11 +149,14 @@ Rule = Transpose | Rename | Stack | OldName | Scoped
 
 
 def place_of(rules: Sequence[Rule], name: str) -> Place:
-    """Where a checkpoint keeps a parameter: every rule is applied in turn."""
+    """Where a checkpoint keeps a parameter: every rule is applied in turn.
+
+    A slash is a dot that buffers cannot have in their names; see `layouts.packing.buffer_of`.
+    """
     place = Place(name)
     for rule in rules:
         place = rule.apply(place)
-    return place
+    return replace(place, name=place.name.replace("/", ".").removesuffix("."))
 
 
 def current_name(rules: Sequence[Rule], stored: str) -> str:

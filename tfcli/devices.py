@@ -11,7 +11,7 @@ import torch
 from tfcli.errors import UsageError
 from tfcli.models import processor
 from tfcli.models.kernels.library import status as kernels
-from tfcli.models.layers import int4_kernel, tiles
+from tfcli.models.layers import bnb_kernel, int4_kernel, tiles
 from tfcli.models.layouts.registry import layout_of, runs_packed
 
 Precision = Literal["float32", "bfloat16"]
@@ -61,14 +61,17 @@ def pick_dtype(
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)
         return dtype
-    return torch.bfloat16 if quantization and _has_int4(quantization, device) else None
+    return torch.bfloat16 if quantization and _has_kernel(quantization, device) else None
 
 
-def _has_int4(quantization: Mapping[str, Any], device: str) -> bool:
-    ours = kernels().level is not None
-    if device != "cpu" or ours or not runs_packed(quantization.get("quant_method")):
+def _has_kernel(quantization: Mapping[str, Any], device: str) -> bool:
+    if device != "cpu" or not runs_packed(quantization.get("quant_method")):
         return False
-    return int4_kernel.is_fast() and int4_kernel.takes_format(layout_of(quantization).usual.format)
+    form = layout_of(quantization).usual.format
+    ours = kernels().level is not None
+    return (not ours and int4_kernel.is_fast() and int4_kernel.takes_format(form)) or (
+        bnb_kernel.is_fast() and bnb_kernel.takes_format(form)
+    )
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -80,7 +80,7 @@ def _unpack(model: Model, console: Console, *, everything: bool) -> None:
     slow = {
         name: layer
         for name, layer in packed.items()
-        if everything or not layer.has_kernel(model.dtype)
+        if (everything and not layer.packing.rounds_inputs) or not layer.has_kernel(model.dtype)
     }
     if not slow:
         return

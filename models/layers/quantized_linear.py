@@ -8,14 +8,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from tfcli.models.errors import ModelError
 from tfcli.models.kernels import dense
 from tfcli.models.kernels.library import library
 from tfcli.models.kernels.packed_rows import BITS, PackedRows
-from tfcli.models.layers import int4_kernel, int8_inputs
+from tfcli.models.layers import bnb_kernel, int4_kernel, int8_inputs
 from tfcli.models.layers.kernel_linear import KernelLinear
 from tfcli.models.layers.linear import Linear, product
 from tfcli.models.layers.rounded_linear import RoundedLinear
-from tfcli.models.layouts.packing import Packing
+from tfcli.models.layouts.packing import Packing, buffer_of
 from tfcli.models.layouts.values import Affine, AffineFormat, Values
 
 
@@ -38,17 +39,19 @@ class QuantizedLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.in_features, self.out_features, self.packing = in_features, out_features, packing
+        self._names = {}
         for name, part in packing.parts(in_features, out_features).items():
-            self.register_buffer(name, torch.zeros(part.shape, dtype=part.dtype))
+            self._names[name] = buffer_of(name)
+            self.register_buffer(buffer_of(name), part.empty())
         dtype = torch.float16
         self.register_buffer("bias", torch.zeros(out_features, dtype=dtype) if bias else None)
         self._int4: int4_kernel.Int4Weight | None = None
+        self._bnb: bnb_kernel.Weight | None = None
 
     @property
     def parts(self) -> dict[str, Tensor]:
         """The tensors that the weight is stored in."""
-        names = self.packing.parts(self.in_features, self.out_features)
-        return {name: self.get_buffer(name) for name in names}
+        return {name: self.get_buffer(buffer) for name, buffer in self._names.items()}
 
     @property
     def values(self) -> Values:
@@ -58,6 +61,9 @@ class QuantizedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (Tensor): [..., in_features] -> [..., out_features], in the dtype of x."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
+        out = self.packing.product(x, self.parts, bias)
+        if out is not None:
+            return out
         inputs = self.packing.inputs
         if inputs is not None:
             if int8_inputs.takes(x) and int8_inputs.fits(self.packing):
@@ -71,6 +77,11 @@ class QuantizedLinear(nn.Module):
                 self._int4 = int4_kernel.Int4Weight.of(values)
             out = self._int4(x)
             return out if bias is None else out + bias
+        if bnb_kernel.takes(x) and self._bnb_fits():
+            if self._bnb is None:
+                self._bnb = bnb_kernel.Weight.of(self.parts, self.in_features, self.out_features)
+            out = self._bnb(x)
+            return out if bias is None else out + bias
         return product(x, self.dequantize(x.dtype), bias)
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -79,17 +90,27 @@ class QuantizedLinear(nn.Module):
 
     def verify(self, name: str = "") -> None:
         """Check what the buffers say against what the config declares; see `Packing.verify`."""
-        self.packing.verify(self.parts, name)
+        parts = self.parts
+        self.packing.verify(parts, name)
+        found = self.packing.sizes(lambda part: tuple(parts[part].shape), parts.__getitem__)
+        if found != (self.in_features, self.out_features):
+            raise ModelError(
+                f"is packed for {found[0]} inputs and {found[1]} outputs, and the model has "
+                f"{self.in_features} and {self.out_features}",
+                where=name,
+            )
 
     def has_kernel(self, dtype: torch.dtype) -> bool:
         """Whether few rows of this dtype are multiplied with the weight as it is packed."""
         if self.packing.inputs is not None:
             return int8_inputs.fits(self.packing)
-        return (
-            dtype == torch.bfloat16
-            and next(self.buffers()).device.type == "cpu"
-            and int4_kernel.is_fast()
-            and self._int4_fits()
+        if self.packing.rounds_inputs:
+            return True
+        on_cpu = next(self.buffers()).device.type == "cpu"
+        if dtype != torch.bfloat16 or not on_cpu:
+            return False
+        return (int4_kernel.is_fast() and self._int4_fits()) or (
+            bnb_kernel.is_fast() and self._bnb_fits()
         )
 
     def unpacked(self, dtype: torch.dtype) -> Linear:
@@ -138,14 +159,20 @@ class QuantizedLinear(nn.Module):
             self.out_features, self.packing, self.parts
         )
 
+    def _bnb_fits(self) -> bool:
+        return self._bnb is not None or bnb_kernel.fits(
+            self.in_features, self.out_features, self.packing, self.parts
+        )
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # model.to(dtype) changes every float; those of the layout stay as they are stored.
         kept = {name: part for name, part in self.parts.items() if part.is_floating_point()}
         super()._apply(fn, recurse)
         for name, part in kept.items():
             if not part.is_meta:
-                setattr(self, name, part.to(self.get_buffer(name).device))
-        self._int4 = None
+                buffer = self._names[name]
+                setattr(self, buffer, part.to(self.get_buffer(buffer).device))
+        self._int4 = self._bnb = None
         return self
 
     def extra_repr(self) -> str:
@@ -153,4 +180,4 @@ class QuantizedLinear(nn.Module):
         return f"{self.in_features}, {self.out_features}, {self.packing.format}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_int4": None}
+        return {**self.__dict__, "_int4": None, "_bnb": None}

@@ -22,10 +22,11 @@ class Packed:
 
     Args:
         packings: full name of each linear that is packed -> how.
-        kept: full names of the linears that are not.
+        kept: full names of the linears of the blocks that are not.
         blocks: dotted paths of the block lists.
         notes: what the method says of itself; readers ignore it.
-        outside: full names of the linears that are in no block, and not packed either.
+        outside: full names of what else has a matrix that stays as it is, tables aside: heads, and
+            what is no linear in a block but may be one to a reader.
     """
 
     packings: Mapping[str, Packing]

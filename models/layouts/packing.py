@@ -17,6 +17,26 @@ from tfcli.models.layouts.values import Format, Values
 Shape = tuple[int, ...]
 ShapeOf = Callable[[str], Shape]
 """The shape of a part, as a checkpoint holds it; a KeyError where it does not."""
+PartOf = Callable[[str], Tensor]
+"""A part itself, in the same way."""
+
+
+def takes_shape(slot: Shape, shape: Shape) -> bool:
+    """Whether a slot of a model takes a stored tensor of a shape; one without any size takes all
+    with as many axes."""
+    return shape == slot or (slot != () and not any(slot) and len(shape) == len(slot))
+
+
+_MARKED = ("weight", "packing")
+
+
+def buffer_of(part: str) -> str:
+    """What a module calls the buffer of a part: names of buffers have no dots.
+
+    `weight` has a mark as well, since a family's rules for dense weights, of which it is none,
+    would turn it over; and so has what the module calls something else.
+    """
+    return f"{part}/" if part in _MARKED else part.replace(".", "/")
 
 
 @dataclass(frozen=True)
@@ -25,17 +45,28 @@ class Part:
 
     Args:
         dtype: as it is written. Of a part with floats any float type is read, and kept.
-        shape: its shape.
+        shape: its shape, as it is written.
+        open: it is read in other sizes too: only the checkpoint says them.
     """
 
     dtype: torch.dtype
     shape: Shape
+    open: bool = False
 
     def takes(self, dtype: torch.dtype) -> bool:
         """Whether a stored tensor of a type can be this part."""
         if self.dtype.is_floating_point and self.dtype.itemsize > 1:
             return dtype.is_floating_point and dtype.itemsize > 1
         return dtype == self.dtype
+
+    def fits(self, shape: Shape) -> bool:
+        """Whether a stored tensor of a shape can be this part."""
+        return len(shape) == len(self.shape) if self.open else tuple(shape) == self.shape
+
+    def empty(self) -> Tensor:
+        """What stands for it in a module until it is read; without values where it is open."""
+        shape = (0,) * len(self.shape) if self.open else self.shape
+        return torch.zeros(shape, dtype=self.dtype)
 
     @property
     def nbytes(self) -> int:
@@ -52,6 +83,12 @@ class Packing(ABC):
     """
 
     main: ClassVar[str]
+    sign: ClassVar[str | None] = None
+    """A part without which a linear of a checkpoint is dense; None where the config alone says
+    which are packed."""
+    rounds_inputs: ClassVar[bool] = False
+    """Whether `product` rounds its inputs as well, so that a dense layer of the same weight gives
+    another result."""
 
     @property
     @abstractmethod
@@ -74,6 +111,15 @@ class Packing(ABC):
         Raises:
             KeyError, ValueError: a part is missing or has another number of axes.
         """
+
+    def sizes(self, shape: ShapeOf, part: PartOf) -> tuple[int, int]:
+        """Inputs and outputs of a linear of a checkpoint; only where shapes do not say it, from
+        the parts themselves.
+
+        Raises:
+            KeyError, ValueError: as `features`.
+        """
+        return self.features(shape)
 
     @abstractmethod
     def pack(self, values: Values) -> dict[str, Tensor]:
@@ -99,6 +145,14 @@ class Packing(ABC):
         """Whether groups are runs of neighbouring inputs, all of one width."""
         return True
 
+    def product(self, x: Tensor, parts: Mapping[str, Tensor], bias: Tensor | None) -> Tensor | None:
+        """A linear's output, where the layout says how it is computed from the parts; None where it
+        is the product with the dequantized weight.
+
+        x (Tensor): [..., n] -> [..., m]
+        """
+        return None
+
     def verify(self, parts: Mapping[str, Tensor], name: str) -> None:
         """Check what the parts say against what the config declares.
 
@@ -111,6 +165,8 @@ class Packing(ABC):
         """
         for part, value in parts.items():
             wide = value.is_floating_point() and value.dtype.itemsize > 1
+            if part == self.main:
+                continue  # bits of levels, which some layouts call floats
             if wide and not torch.isfinite(value).all():
                 raise ModelError("a scale is not finite", where=f"{name}.{part}")
 

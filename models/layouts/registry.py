@@ -16,6 +16,8 @@ LAYOUTS = {
     "awq": "awq.AWQLayout",
     "compressed-tensors": "compressed_tensors.CompressedTensorsLayout",
     "mlx": "mlx.MLXLayout",
+    "bitsandbytes": "bitsandbytes.BitsAndBytesLayout",
+    "hqq": "hqq.HQQLayout",
 }
 """Name of a layout -> its class, in a file of this folder."""
 
@@ -24,6 +26,8 @@ _QUANT_METHODS = {
     "awq": "awq",
     "compressed-tensors": "compressed-tensors",
     "mlx": "mlx",
+    "bitsandbytes": "bitsandbytes",
+    "hqq": "hqq",
 }
 """quant_method -> the layout of weights that run packed."""
 

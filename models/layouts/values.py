@@ -43,6 +43,12 @@ class Format:
         """Whether groups of this size do not divide so many inputs."""
         return self.group_size != -1 and in_features % self.group_size != 0
 
+    def misfit(self, in_features: int, out_features: int) -> str | None:
+        """Why a weight of these sizes has no such groups, such as `has 80 inputs, ...`."""
+        if not self.uneven(in_features):
+            return None
+        return f"has {in_features} inputs, not a multiple of group_size {self.group_size}"
+
     def __str__(self) -> str:
         groups = "one group a row" if self.group_size == -1 else f"groups of {self.group_size}"
         return f"{self.bits} bits, {groups}"

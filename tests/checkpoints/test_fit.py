@@ -51,7 +51,7 @@ def test_the_message_names_the_tensor_and_the_key():
 def test_the_look_without_torch_says_plain_only_of_what_the_classes_build(model_type, tied):
     config, right = shapes(model_type, tie_word_embeddings=tied)
     assert is_plain_decoder(config, right)
-    known = expected(config, [(10**9,)])
+    known = expected(config, {"x": (10**9,)})
     assert known is not None
     assert right == {n: s for n, s in known.shapes.items() if n not in known.ties}
     for name, shape in right.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -56,12 +56,13 @@ class Expected:
         return next((w for odd, w in self.model.ignorable().items() if re.search(odd, name)), None)
 
 
-def expected(config: Mapping[str, Any], shapes: Iterable[tuple[int, ...]]) -> Expected | None:
+def expected(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Expected | None:
     """What a config.json builds; None for a family or a setting that is not known.
 
     Args:
         config: its content.
-        shapes: of the tensors that it stands beside.
+        shapes: of the tensors that it stands beside, by their names. Of packed checkpoints some
+            configs leave it to the names which linears are dense.
 
     Raises:
         TooLargeError: it asks for far more values than they have.
@@ -71,7 +72,9 @@ def expected(config: Mapping[str, Any], shapes: Iterable[tuple[int, ...]]) -> Ex
     told = {key: value for key, value in config.items() if key not in _NO_MATTER}
     try:
         read_config(told)  # of a family that is not known nothing else need be imported
-        return _expected(json.dumps(told, sort_keys=True), most_values(config, shapes))
+        names = frozenset(shapes) if config.get("quantization_config") else frozenset()
+        at_most = most_values(config, shapes.values())
+        return _expected(json.dumps(told, sort_keys=True), at_most, names)
     except TooLargeError:
         raise
     except ModelError:
@@ -79,12 +82,16 @@ def expected(config: Mapping[str, Any], shapes: Iterable[tuple[int, ...]]) -> Ex
 
 
 @lru_cache(maxsize=8)
-def _expected(config: str, at_most: int) -> Expected:
+def _expected(config: str, at_most: int, stored_names: frozenset[str]) -> Expected:
     from tfcli.models.loading import build
     from tfcli.models.registry import read_config
     from tfcli.models.rules import stacked
 
     model = build(read_config(json.loads(config)), at_most=at_most)
+    if stored_names:
+        from tfcli.models.quantized import give_back_dense
+
+        give_back_dense(model, stored_names)
     tensors = model.state_dict(keep_vars=True)
     places = {name: model.place_of(name) for name in tensors}
     shapes = {}

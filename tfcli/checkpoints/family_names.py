@@ -46,7 +46,7 @@ def in_family_names(checkpoint: Checkpoint) -> Checkpoint:
         return checkpoint
     tensors = _unwrapped(checkpoint.tensors, checkpoint.config)
     try:
-        known = expected(checkpoint.config, shapes.values())
+        known = expected(checkpoint.config, shapes)
     except TooLargeError:  # one part of many, such as a shard: the names stay as they are
         known = None
     if known is None:

@@ -41,11 +41,12 @@ def require_fit(
     if is_plain_decoder(config, shapes):
         return True
     try:
-        known = expected(config, shapes.values())
+        known = expected(config, shapes)
     except TooLargeError as error:
         raise WorkError(error.what, where=str(path), fix=_FIX) from error
     if known is None:
         return False
+    from tfcli.models.layouts.packing import takes_shape
     from tfcli.models.matching import LoadAccount, match_names
 
     account = LoadAccount()
@@ -58,7 +59,7 @@ def require_fit(
     wrong = []
     for place in {place.name: place for place in plan.values()}.values():
         stored = known.place(known.spelt(place.name))
-        if stored is not None and shapes[place.name] != known.shapes[stored]:
+        if stored is not None and not takes_shape(known.shapes[stored], shapes[place.name]):
             wrong.append(_difference(place.name, shapes[place.name], known.shapes[stored], config))
     if wrong:
         more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
@@ -79,10 +80,11 @@ def _require_all(
 ) -> None:
     """Refuse a checkpoint that lacks a tensor; a head may be missing whole if none is named."""
     from tfcli.models.matching import some
+    from tfcli.models.quantized import left_out
 
     model = known.model
     buffers = {name for name, _ in model.named_buffers() if model.default(name) is not None}
-    given = {*plan, *account.tied, *buffers}
+    given = {*plan, *account.tied, *buffers, *left_out(model, plan)}
     lacking = [name for name in model.state_dict(keep_vars=True) if name not in given]
     if not config.get("architectures") and all(model.may_be_new(name) for name in lacking):
         return

@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from tfcli.checkpoints.io.dtypes import BITS
 from tfcli.checkpoints.io.header import TensorInfo
+from tfcli.models.layouts.tags import tag_of
 
 Infos = Mapping[str, TensorInfo]
 
@@ -68,7 +70,27 @@ def _bitsandbytes(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -
         if owner in infos:
             return 0
         owner = owner.rpartition(".")[0]
-    return info.elements * 2 if f"{info.name}.absmax" in infos else info.elements
+    # Its bytes hold two values each, whatever the file calls them.
+    packed = f"{info.name}.absmax" in infos
+    return info.elements * BITS[info.dtype] // 4 if packed else info.elements
+
+
+def _hqq(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    # W_q, whose last row of words may be filled up; beside it scale, and tensors that are options.
+    module, _, leaf = info.name.rpartition(".")
+    packed, scale = infos.get(f"{module}.W_q"), infos.get(f"{module}.scale")
+    if packed is None or scale is None or leaf == "bias":
+        return info.elements
+    if leaf != "W_q":
+        return 0
+    said = settings.get("quant_config")
+    said = said if isinstance(said, Mapping) else {}
+    said = said if "weight_quant_params" in said else said.get(tag_of(module)) or {}
+    options = said.get("weight_quant_params") or {}
+    size = options.get("group_size")
+    if isinstance(size, int):
+        return scale.elements * size
+    return info.elements * BITS[info.dtype] // _bits({"bits": options.get("nbits")})
 
 
 def _compressed_tensors(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
@@ -117,4 +139,5 @@ _METHODS: dict[str, Callable[[TensorInfo, Infos, Mapping[str, Any]], int]] = {
     "awq": _awq,
     "bitsandbytes": _bitsandbytes,
     "compressed-tensors": _compressed_tensors,
+    "hqq": _hqq,
 }

@@ -89,7 +89,7 @@ class Plan:
         dropped: name in the checkpoint -> reason.
         skipped: full names of the linears that stay as they are on request.
         chains: dotted paths of the lists of blocks.
-        outside: full names of the linears that are in no block.
+        outside: full names of what else has a matrix that stays as it is, tables aside.
     """
 
     units: list[Unit]
@@ -182,12 +182,19 @@ def make_plan(
         dropped=dict(account.skipped),
         skipped=list(reasons),
         chains=[chain.blocks for chain in model.walks],
-        outside=[
-            name
-            for name, module in model.named_modules()
-            if isinstance(module, nn.Linear) and name not in linears
-        ],
+        outside=_outside(model, linears),
     )
+
+
+def _outside(model: Model, linears: Mapping[str, nn.Linear]) -> list[str]:
+    """What is no linear of a block and has a matrix as its weight, tables aside."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if name not in linears
+        and not isinstance(module, nn.Embedding)
+        and getattr(getattr(module, "weight", None), "ndim", 0) == 2
+    ]
 
 
 @dataclass(frozen=True)
@@ -279,9 +286,8 @@ def _packing(name: str, linear: nn.Linear, form: Format, layout: type[Storage]) 
     if problem:
         raise UsageError(f"{layout.name}: {problem}", where="layout")
     packing = layout.packing_for(form)
-    problem = packing.misfit(linear.in_features, linear.out_features)
-    if form.uneven(linear.in_features):
-        problem = f"has {linear.in_features} inputs, not a multiple of group_size {form.group_size}"
+    sizes = (linear.in_features, linear.out_features)
+    problem = form.misfit(*sizes) or packing.misfit(*sizes)
     if problem:
         raise UsageError(
             f"{name} {problem}",

@@ -24,6 +24,7 @@ from tfcli.files import write_json, write_text
 from tfcli.models.folding import folds_of
 from tfcli.models.layouts.layout import Layout, Storage
 from tfcli.models.layouts.registry import get_layout
+from tfcli.models.layouts.values import Format
 from tfcli.models.loading import build
 from tfcli.models.model import Model
 from tfcli.models.walks import linears_of
@@ -68,10 +69,13 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     choice = Choice.of(spec)
     if spec.layout == "gguf":
         return _into_gguf(spec, job, checkpoint, model, choice)
-    if get_method(spec.method).folds:
+    chosen = get_method(spec.method)
+    if chosen.folds:
         _require_pairs(spec, model)
-    group_size = spec.group_size or _default_group_size(job, model, choice)
-    method = get_method(spec.method)(spec, group_size)
+    group_size = spec.group_size or chosen.usual_group_size
+    if group_size is None:
+        group_size = _default_group_size(job, model, choice)
+    method = chosen(spec, group_size)
     layout = _layout(spec, method)
     plan = make_plan(
         model, checkpoint.weights, format_of=method.format, layout=layout, choice=choice
@@ -92,7 +96,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
             "config and will not load this checkpoint; GPTQModel and vLLM can"
         )
     written = Written(files.names, copied, sum(o.bytes for o in outcomes), len(shapes))
-    return _result(spec, job, group_size, layout, checkpoint, plan, outcomes, calibration, written)
+    return _result(spec, job, layout, checkpoint, plan, outcomes, calibration, written)
 
 
 def _into_gguf(
@@ -110,7 +114,7 @@ def _into_gguf(
     files = BlockFiles(output.folder(job), plan, checkpoint.weights)
     calibration = _quantize(spec, job, checkpoint, model, method, plan, files)
     written, outcomes = output.finish(job, plan, files)
-    return _result(spec, job, None, GGUF, checkpoint, plan, outcomes, calibration, written)
+    return _result(spec, job, GGUF, checkpoint, plan, outcomes, calibration, written)
 
 
 def _quantize(
@@ -307,7 +311,6 @@ def _warn_of_damping(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]
 def _result(
     spec: QuantizeSpec,
     job: Job,
-    group_size: int | None,
     layout: type[Storage],
     checkpoint: Checkpoint,
     plan: Plan,
@@ -329,15 +332,15 @@ def _result(
     assert {outcome.name for outcome in outcomes} == set(checkpoint.tensors), (
         "a tensor is not accounted for"
     )
-    usual = Counter((o.bits, o.group_size) for o in quantized).most_common(1)[0][0]
+    usual = Counter(linear.packing.format for linear in plan.linears).most_common(1)[0][0]
     result = QuantizeResult(
         model=spec.model,
         output=spec.output,
         method=spec.method,
         layout=layout.name,
-        bits=spec.bits if group_size is not None else usual[0] or spec.bits,
-        group_size=group_size or usual[1] or -1,
-        symmetric=getattr(plan.linears[0].packing.format, "symmetric", spec.symmetric),
+        bits=usual.bits,
+        group_size=usual.group_size,
+        symmetric=getattr(usual, "symmetric", None),
         quantized=len(quantized),
         kept=sum(outcome.outcome == "kept" for outcome in outcomes),
         dropped=sum(outcome.outcome == "dropped" for outcome in outcomes),
@@ -352,17 +355,15 @@ def _result(
         verified=written.verified,
         tensors=outcomes,
     )
-    write_text(job.output / CARD, _card(spec, job, result))
+    write_text(job.output / CARD, _card(spec, job, result, usual))
     return result
 
 
-def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult) -> str:
-    groups = "one group a row" if result.group_size == -1 else f"groups of {result.group_size}"
+def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult, form: Format) -> str:
     error = result.mean_output_error
     seen = result.calibration
     facts = {
-        "method": f"{spec.method}, {result.bits} bits, {groups}, "
-        + ("symmetric" if result.symmetric else "asymmetric"),
+        "method": f"{spec.method}, {form}",
         "layout": result.layout,
         "tensors": f"{result.quantized} quantized, {result.kept} kept, {result.dropped} dropped",
         "bits a weight": f"{result.bits_per_weight:.2f} with scales, zeros and group indices",

@@ -17,16 +17,31 @@ GGUFMix = Literal[
 
 CALIBRATED = Only(method=("gptq", "awq"))
 """For keys that only a method with calibration looks at."""
-OF_GROUPS = ("rtn", "gptq")
+OF_GROUPS = ("rtn", "gptq", "hqq")
 """The methods whose values are levels of any bits, in groups."""
-LEVELS = Only(method=(*OF_GROUPS, "awq"))
+LEVELS = Only(method=(*OF_GROUPS, "awq", "bnb"))
 """For keys that those methods alone look at; the others are as their names say."""
+GRID = Only(method=("rtn", "gptq", "awq"))
+"""For keys of scales with zero points that are whole numbers."""
 OF_GPTQ = Only(method=("gptq",))
 """For keys that only GPTQ looks at."""
+BNB_4BIT = Only(method=("bnb",), bits=(4,))
+HQQ = Only(method=("hqq",))
+StorageType = Literal["uint8", "int8", "float16", "bfloat16", "float32"]
+ComputeType = Literal["float32", "bfloat16", "float16"]
+_LEVELS = (2, 3, 4, 8)
+_BITS = {
+    "rtn": _LEVELS,
+    "gptq": _LEVELS,
+    "awq": _LEVELS,
+    "bnb": (4, 8),
+    "hqq": (1, *_LEVELS),
+}
+_BNB_BLOCKS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 
 
-LayoutName = Literal["gptq", "awq", "compressed-tensors", "mlx"]
+LayoutName = Literal["gptq", "awq", "bitsandbytes", "hqq", "compressed-tensors", "mlx"]
 """How quantized weights can be stored; see `models/layouts`."""
 
 
@@ -42,11 +57,12 @@ class QuantizeSpec(Spec):
         description="The checkpoint to quantize: a folder or file of any container, or a hub id."
     )
     output: OutputPath = Field(description="The folder to write.")
-    method: Literal["rtn", "gptq", "awq", "fp8", "mxfp4", "nvfp4"] = Field(
+    method: Literal["rtn", "gptq", "awq", "bnb", "hqq", "fp8", "mxfp4", "nvfp4"] = Field(
         "gptq",
         description="The algorithm: rtn rounds to nearest without data; gptq and awq calibrate on "
-        "text, and awq also changes norms and biases, which go with the weights; fp8, mxfp4 and "
-        "nvfp4 round to floats of 8 and 4 bits.",
+        "text, and awq also changes norms and biases, which go with the weights; bnb rounds as "
+        "bitsandbytes does; hqq fits zero points without data; fp8, mxfp4 and nvfp4 round to "
+        "floats of 8 and 4 bits.",
     )
     scales: Annotated[Literal["tensor", "channel", "block"], Only(method=("fp8",))] = Field(
         "channel",
@@ -58,15 +74,19 @@ class QuantizeSpec(Spec):
         description="Round the inputs of the linears too when the model runs: to int8 by rtn, to "
         "8-bit floats by fp8, with a scale a token, or one for each 128 inputs beside blocks.",
     )
-    bits: Annotated[Literal[2, 3, 4, 5, 6, 8], LEVELS] = Field(
-        4, description="Bits of a weight; 5 and 6 of the layout gguf alone."
+    bits: Annotated[Literal[1, 2, 3, 4, 5, 6, 8], LEVELS] = Field(
+        4,
+        description="Bits of a weight; 1 with hqq alone, 4 or 8 with bnb, 5 and 6 of the layout "
+        "gguf alone.",
     )
-    group_size: Annotated[Literal[-1, 16, 32, 64, 128, 256, 512, 1024] | None, LEVELS] = Field(
+    group_size: Annotated[
+        Literal[-1, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096] | None, LEVELS
+    ] = Field(
         None,
-        description="Inputs that share a scale; -1 for one scale a row. Left out, 128, or the "
-        "largest of 64 and 32 that divides the inputs of every linear.",
+        description="Inputs that share a scale; -1 for one scale a row. Left out, 64 with bnb and "
+        "hqq, else 128, or the largest of 64 and 32 that divides the inputs of every linear.",
     )
-    symmetric: Annotated[bool, LEVELS] = Field(
+    symmetric: Annotated[bool, GRID] = Field(
         True, description="Fix the zero point at the middle level; false fits it for each group."
     )
     scale_search: Annotated[
@@ -76,6 +96,34 @@ class QuantizeSpec(Spec):
         description="How the scale of a group is found: max spans its largest weight; mse tries "
         "other spans for the least squared error; hessian weighs each error by what calibration "
         "saw of its input. Left out, hessian with gptq and max with rtn.",
+    )
+    quant_type: Annotated[Literal["nf4", "fp4"], BNB_4BIT] = Field(
+        "nf4", description="The 16 numbers that weights are rounded to, times a scale."
+    )
+    double_quant: Annotated[bool, BNB_4BIT, Also("use_double_quant")] = Field(
+        False, description="Quantize the scales to 8 bits as well."
+    )
+    storage_dtype: Annotated[StorageType, BNB_4BIT] = Field(
+        "uint8",
+        description="What the bytes of weights are called in the file; FSDP wants the type of the "
+        "other parameters.",
+    )
+    threshold: Annotated[float, Only(method=("bnb",), bits=(8,))] = Field(
+        6.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Inputs from here on are multiplied in 16 bits; 0 rounds all of them to 8.",
+    )
+    axis: Annotated[Literal[0, 1], HQQ] = Field(
+        1, description="Whether groups are neighbours in a row, or lie apart in all of the weight."
+    )
+    view_as_float: Annotated[bool, HQQ] = Field(
+        False, description="Call the bytes of weights floats of compute_dtype in the file."
+    )
+    compute_dtype: Annotated[ComputeType | None, Only(method=("bnb", "hqq"))] = Field(
+        None,
+        description="The type that other readers multiply in, and with hqq that of scales and zero "
+        "points. Left out, float32 with bnb and float16 with hqq.",
     )
     layout: LayoutName | Literal["gguf"] | None = Field(
         None, description="How the result is stored; left out, as is usual for the method."
@@ -162,6 +210,24 @@ class QuantizeSpec(Spec):
         if self.method == "rtn" and self.scale_search == "hessian":
             raise ValueError(
                 "scale_search: hessian needs calibration, which method: rtn does without; take mse"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _method_has_bits_and_groups(self) -> Self:
+        if self.layout != "gguf" and self.bits not in _BITS.get(self.method, (self.bits,)):
+            known = ", ".join(map(str, _BITS[self.method]))
+            raise ValueError(f"bits: {self.bits} is not there with method: {self.method} ({known})")
+        if self.method != "bnb":
+            return self
+        if self.bits == 8:
+            for key in ("group_size", "compute_dtype"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key} has no effect with method: bnb and bits: 8")
+        elif self.group_size not in (None, *_BNB_BLOCKS):
+            known = ", ".join(map(str, _BNB_BLOCKS))
+            raise ValueError(
+                f"group_size: {self.group_size} is not there with method: bnb ({known})"
             )
         return self
 
@@ -289,11 +355,13 @@ class QuantizeResult(Result):
 
     model: str = Field(description="The checkpoint that was read.")
     output: str = Field(description="The folder that was written.")
-    method: str = Field(description="rtn, gptq or awq.")
+    method: str = Field(description="The algorithm.")
     layout: str = Field(description="How the result is stored.")
     bits: int = Field(description="Bits of a weight.")
     group_size: int = Field(description="Inputs that share a scale; -1 is a whole row.")
-    symmetric: bool = Field(description="Whether the zero point is the middle level.")
+    symmetric: bool | None = Field(
+        description="Whether the zero point is the middle level; null where no method chooses one."
+    )
     quantized: int = Field(description="Tensors that were quantized.")
     kept: int = Field(description="Tensors that were copied as they are.")
     dropped: int = Field(description="Tensors that no reader needs.")

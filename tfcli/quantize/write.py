@@ -255,7 +255,8 @@ class _Made:
             layer = next(self.layers)
             names = _names(layer.linear)
             for part, value in _packed(layer).items():
-                require_finite(names[part], value)
+                if part != layer.linear.packing.main:  # levels, which may be called floats
+                    require_finite(names[part], value)
                 self._ready[names[part]] = value
             self.outcomes.append(layer.outcome)
         return self._ready.pop(name)

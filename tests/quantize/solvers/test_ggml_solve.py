@@ -11,7 +11,6 @@ from tfcli.quantize.solvers.ggml.refine import objective, refine
 from tfcli.quantize.solvers.ggml.search import search_grid
 from tfcli.quantize.solvers.ggml.solve import Damped, round_into_blocks, solve_into_blocks
 from tfcli.quantize.solvers.ggml.sweep import sweep
-from tfcli.quantize.solvers.gptq import inverse_factor
 from tfcli.quantize.solvers.hessian import Statistics
 
 KINDS = list(GGML_TYPES)
@@ -32,13 +31,11 @@ def weights(rows=32, columns=512):
 
 
 def damped(seen, *, ordered=True):
-    matrix = seen.t() @ seen / len(seen)
-    order = torch.arange(len(matrix))
-    if ordered:
-        order = matrix.diagonal().argsort(descending=True)
-    factor, share = inverse_factor(matrix[order][:, order], 0.01)
-    matrix.diagonal().add_(share * matrix.diagonal().mean())
-    return Damped(matrix, factor, order)
+    statistics = Statistics.empty(seen.shape[1])
+    statistics.add(seen / len(seen) ** 0.5)
+    statistics.close()
+    factor = statistics.factor("activation" if ordered else "natural", seen.shape[1], 0.01)
+    return Damped.of(statistics.fit.inputs, factor)
 
 
 def textbook(weight, matrix, order, grid):

@@ -71,7 +71,7 @@ class PackedLinear:
                 value = self._left_out(part, checkpoint)
             if part.endswith("_scale") and _long(value.shape) == _long(like.shape):
                 value = value.reshape(like.shape)  # programs leave axes of length 1 out
-            if not like.takes(value.dtype) or value.shape != like.shape:
+            if not like.takes(value.dtype) or not like.fits(tuple(value.shape)):
                 raise WorkError(
                     f"{short(name)} is {value.dtype} {list(value.shape)}, "
                     f"by the config it is {like.dtype} {list(like.shape)}",
@@ -198,7 +198,10 @@ def _features(checkpoint: Checkpoint, name: str, packing: Packing) -> tuple[int,
         WorkError: the tensor with the levels is none.
     """
     try:
-        return packing.features(lambda part: checkpoint.tensors[f"{name}.{part}"].shape)
+        return packing.sizes(
+            lambda part: checkpoint.tensors[f"{name}.{part}"].shape,
+            lambda part: checkpoint.weights[f"{name}.{part}"],
+        )
     except (KeyError, ValueError):
         raise WorkError(
             f"{short(f'{name}.{packing.main}')} is no packed matrix", where=str(checkpoint.path)

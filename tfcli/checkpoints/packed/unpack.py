@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PACKINGS = {
     "gptq": "tfcli.checkpoints.packed.linears",
     "awq": "tfcli.checkpoints.packed.linears",
+    "bitsandbytes": "tfcli.checkpoints.packed.linears",
+    "hqq": "tfcli.checkpoints.packed.linears",
     "fp8": "tfcli.checkpoints.packed.fp8",
     "fbgemm_fp8": "tfcli.checkpoints.packed.fp8",
     "compressed-tensors": "tfcli.checkpoints.packed.linears",

@@ -39,10 +39,11 @@ class Method(ABC):
     """A quantization method with its options.
 
     `calibrated` says whether it must see the inputs of linears before it quantizes them, `drifts`
-    whether it wants those of the dense model beside them, and `layouts` which layouts its values
-    fit in, the usual one first. `folds` says whether it moves factors into what comes before
-    linears. Such a method observes all linears of a block before any of it is changed, is then
-    asked for factors, pair by pair, and quantizes one linear after the other; it cannot drift.
+    whether it wants those of the dense model beside them, `layouts` which layouts its values fit
+    in, the usual one first, and `usual_group_size` how many inputs share a scale where nothing is
+    asked for; None for what fits the model. `folds` says whether it moves factors into what comes
+    before linears. Such a method observes all linears of a block before any of it is changed, is
+    then asked for factors, pair by pair, and quantizes one linear after the other; it cannot drift.
 
     Args:
         spec: what was asked for.
@@ -53,6 +54,7 @@ class Method(ABC):
     drifts: bool = False
     folds: ClassVar[bool] = False
     layouts: ClassVar[tuple[str, ...]]
+    usual_group_size: ClassVar[int | None] = None
 
     def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
         self.spec, self.group_size = spec, group_size

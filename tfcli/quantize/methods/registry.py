@@ -16,6 +16,8 @@ METHODS = {
     "fp8": "floats.FP8",
     "mxfp4": "floats.MXFP4",
     "nvfp4": "floats.NVFP4",
+    "bnb": "bnb.BitsAndBytes",
+    "hqq": "hqq.HQQ",
 }
 """Name -> its class, in a file of this folder."""
 
