@@ -18,6 +18,7 @@ from tfcli.models.config import BaseConfig
 from tfcli.models.context import Context
 from tfcli.models.errors import ModelError
 from tfcli.models.layers.quantized_linear import QuantizedLinear
+from tfcli.models.layouts.packing import buffer_of
 from tfcli.models.layouts.registry import layout_of
 from tfcli.models.losses import token_loss
 from tfcli.models.output import ModelOutput
@@ -125,8 +126,8 @@ class Model(nn.Module):
             return place
         path, _, leaf = name.rpartition(".")
         module = self.get_submodule(path)
-        packed = isinstance(module, QuantizedLinear) and leaf in module.parts
-        return Place(name) if packed else place
+        packed = isinstance(module, QuantizedLinear) and leaf in map(buffer_of, module.parts)
+        return place_of((), name) if packed else place
 
     def ignorable(self) -> dict[str, str]:
         """Regular expression on a checkpoint's name -> why the tensor is not needed."""

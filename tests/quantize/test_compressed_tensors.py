@@ -14,6 +14,7 @@ from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.layouts.compressed_tensors import CompressedTensorsLayout
 from tfcli.models.layouts.compressed_tensors_pack import PackQuantized
 from tfcli.models.layouts.compressed_tensors_parts import CompressedPacking
+from tfcli.models.layouts.packing import buffer_of
 from tfcli.models.layouts.values import Affine
 from tfcli.quantize.solvers.grid import GridOptions
 from tfcli.quantize.solvers.rtn import round_to_nearest
@@ -46,7 +47,8 @@ def parts(name: str) -> dict[str, torch.Tensor]:
 
 def layer(name: str) -> QuantizedLinear:
     made = QuantizedLinear(INTO, OUT, packing(name), bias=False)
-    made.load_state_dict(parts(name), assign=True)
+    held = {buffer_of(part): value for part, value in parts(name).items()}
+    made.load_state_dict(held, assign=True)
     made.verify()
     return made
 

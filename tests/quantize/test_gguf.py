@@ -153,7 +153,7 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_file(tmp_path, text, m
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        ({"bits": 5}, "bits: 5 needs layout: gguf"),
+        ({"bits": 5}, "bits: 5 is not there with method: gptq"),
         ({"layout": "gguf", "group_size": 32}, "group_size: has no effect beside layout: gguf"),
         ({"layout": "gguf", "symmetric": True}, "symmetric: has no effect beside layout: gguf"),
         ({"layout": "gguf", "gguf_type": "Q4_K_M", "bits": 4}, "bits: has no effect beside"),

@@ -268,9 +268,9 @@ class QuantizeSpec(Spec):
     @model_validator(mode="after")
     def _gguf_has_types_of_its_own(self) -> Self:
         if self.layout != "gguf":
-            if self.bits in (5, 6):
-                raise ValueError(f"bits: {self.bits} needs layout: gguf")
             return self
+        if self.method not in ("rtn", "gptq"):
+            raise ValueError(f"layout: gguf is filled by rtn and gptq, not by {self.method}")
         grid = ("group_size", "symmetric", "scale_search", "overrides")
         for key in (*grid, "order", "static_groups", "drift", "refine"):
             if key in self.model_fields_set and getattr(self, key) not in (None, []):
