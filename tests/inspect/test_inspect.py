@@ -111,13 +111,15 @@ def test_an_encoder_decoder_keeps_both_texts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
-@pytest.mark.parametrize("method", ["gptq", "gptq without g_idx", "gptq of before", "awq"])
+@pytest.mark.parametrize(
+    "method", ["gptq", "gptq without g_idx", "gptq of before", "awq", "awq of before"]
+)
 def test_packed_weights_count_as_the_weights_they_stand_for(
     tmp_path: Path, bits: int, method: str
 ) -> None:
     inputs, outputs, groups = 64, 96, 2
     shape = (inputs * bits // 32, outputs)
-    if method == "awq":
+    if method.startswith("awq"):
         shape = (inputs, outputs * bits // 32)
     module = {
         "qweight": torch.zeros(shape, dtype=torch.int32),
@@ -135,6 +137,10 @@ def test_packed_weights_count_as_the_weights_they_stand_for(
     if method == "gptq of before":  # its settings lie in a file of their own
         config = {"model_type": "llama"}
         (tmp_path / "quantize_config.json").write_text(json.dumps({"bits": bits, "group_size": 32}))
+    if method == "awq of before":
+        config = {"model_type": "llama"}
+        own = {"w_bit": bits, "q_group_size": 32, "version": "GEMM", "zero_point": True}
+        (tmp_path / "quant_config.json").write_text(json.dumps(own))
     (tmp_path / "config.json").write_text(json.dumps(config))
     found = inspect(tmp_path)
     assert found.parameters == inputs * outputs + outputs + 7

@@ -96,7 +96,7 @@ def test_whole_numbers_are_summed_as_such_in_half_precision(dtype):
     made, x = layer("int-8"), inputs().to(dtype)
     levels, scales = made.packing.inputs.quantize(x)
     assert torch.equal(levels, levels.round()) and levels.aminmax() == (-128, 127)
-    sums = levels.double() @ made.get_buffer("weight").double().t()
+    sums = levels.double() @ made.parts["weight"].double().t()
     exact = sums * scales.double() * made.get_buffer("weight_scale").double().view(-1)
     with torch.no_grad():
         torch.testing.assert_close(made(x).double(), exact, rtol=torch.finfo(dtype).eps, atol=0)

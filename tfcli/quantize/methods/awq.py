@@ -49,7 +49,7 @@ class AWQ(Method):
         self._seen[first].add(inputs)
 
     def forget(self, linear: LinearPlan) -> None:
-        """See `Method.forget`: it is clipped nowhere, but has the factors of its pair."""
+        """See `Method.forget`: it is clipped nowhere. It keeps the factors of its pair."""
         self._seen.pop(linear.name, None)
 
     def fold(
