@@ -42,7 +42,9 @@ CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 
 
 LayoutName = Literal["gptq", "awq", "bitsandbytes", "hqq", "compressed-tensors", "mlx"]
-"""How quantized weights can be stored; see `models/layouts`."""
+"""How quantized weights can be stored in a folder of tensors; see `models/layouts`."""
+QuantizeLayout = Literal["gptq", "awq", "bitsandbytes", "hqq", "compressed-tensors", "mlx", "gguf"]
+"""The same, and one GGUF file."""
 
 
 class QuantizeSpec(Spec):
@@ -100,7 +102,7 @@ class QuantizeSpec(Spec):
     quant_type: Annotated[Literal["nf4", "fp4"], BNB_4BIT] = Field(
         "nf4", description="The 16 numbers that weights are rounded to, times a scale."
     )
-    double_quant: Annotated[bool, BNB_4BIT, Also("use_double_quant")] = Field(
+    double_quant: Annotated[bool, BNB_4BIT] = Field(
         False, description="Quantize the scales to 8 bits as well."
     )
     storage_dtype: Annotated[StorageType, BNB_4BIT] = Field(
@@ -125,7 +127,7 @@ class QuantizeSpec(Spec):
         description="The type that other readers multiply in, and with hqq that of scales and zero "
         "points. Left out, float32 with bnb and float16 with hqq.",
     )
-    layout: LayoutName | Literal["gguf"] | None = Field(
+    layout: QuantizeLayout | None = Field(
         None, description="How the result is stored; left out, as is usual for the method."
     )
     gguf_type: Annotated[GGUFMix | None, Only(layout=("gguf",))] = Field(
