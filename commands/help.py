@@ -51,7 +51,8 @@ def _page(command: Any, ctx: Any) -> str:
     width = terminal_width()
     parts = [_usage(command, ctx, width), *_paragraphs(command.help or "", width)]
     for title, rows in _groups(command, ctx).items():
-        parts.append("\n".join([_bold(f"{title}:"), *_table(rows, width)]))
+        heading = [_bold(line) for line in wrap(f"{title}:", width, break_on_hyphens=False)]
+        parts.append("\n".join([*heading, *_table(rows, width)]))
     lines = [line for line in (command.epilog or "").splitlines() if line]
     examples = [_example(line, width) for line in lines if line.startswith(EXAMPLE)]
     if examples:
