@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 import tfcli
 from tfcli.checkpoints.beside import CONFIG, warn_of_lost_modules
-from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import Checkpoint, Weights
 from tfcli.checkpoints.fit import require_fit
 from tfcli.checkpoints.folder import open_model
@@ -20,11 +17,10 @@ from tfcli.checkpoints.write import Written
 from tfcli.console import Bar
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError
-from tfcli.files import write_json, write_text
+from tfcli.files import write_json
 from tfcli.models.folding import folds_of
-from tfcli.models.layouts.layout import Layout, Storage
+from tfcli.models.layouts.layout import Layout
 from tfcli.models.layouts.registry import get_layout
-from tfcli.models.layouts.values import Format
 from tfcli.models.loading import build
 from tfcli.models.model import Model
 from tfcli.models.walks import linears_of
@@ -40,10 +36,10 @@ from tfcli.quantize.plan import (
     default_group_size,
     make_plan,
 )
-from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec, TensorOutcome
+from tfcli.quantize.report import report, warn_of_few_tokens
+from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec
 from tfcli.quantize.write import BlockFiles, LayerResult
 from tfcli.recipe.job import Job
-from tfcli.units import format_bytes
 
 if TYPE_CHECKING:
     from tfcli.quantize.walk import Done
@@ -96,7 +92,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
             "config and will not load this checkpoint; GPTQModel and vLLM can"
         )
     written = Written(files.names, copied, sum(o.bytes for o in outcomes), len(shapes))
-    return _result(spec, job, layout, checkpoint, plan, outcomes, calibration, written)
+    return report(spec, job, layout, checkpoint, plan, outcomes, calibration, written)
 
 
 def _into_gguf(
@@ -114,7 +110,7 @@ def _into_gguf(
     files = BlockFiles(output.folder(job), plan, checkpoint.weights)
     calibration = _quantize(spec, job, checkpoint, model, method, plan, files)
     written, outcomes = output.finish(job, plan, files)
-    return _result(spec, job, GGUF, checkpoint, plan, outcomes, calibration, written)
+    return report(spec, job, GGUF, checkpoint, plan, outcomes, calibration, written)
 
 
 def _quantize(
@@ -135,7 +131,7 @@ def _quantize(
             from tfcli.quantize.text import calibration_text
 
             windows, calibration = calibration_text(spec, job, checkpoint)
-            _warn_of_few_tokens(job, plan, calibration)
+            warn_of_few_tokens(job, plan, calibration)
             units = _block_by_block(method, spec, plan, model, windows, checkpoint.weights, files)
         else:
             units = _weight_by_weight(method, plan, checkpoint.weights)
@@ -266,112 +262,3 @@ def _default_group_size(job: Job, model: Model, choice: Choice) -> int:
             f"{model.get_submodule(culprit).in_features:,} of {culprit}"
         )
     return size
-
-
-def _warn_of_few_tokens(job: Job, plan: Plan, calibration: Calibration) -> None:
-    widest = max(plan.linears, key=lambda linear: linear.in_features)
-    if calibration.tokens < widest.in_features:
-        job.console.warn(
-            f"the calibration has {calibration.tokens:,} tokens, fewer than the "
-            f"{widest.in_features:,} inputs of {widest.name}: most directions of its inputs are "
-            "never seen; give more text or samples"
-        )
-
-
-def _warn_of_coarse_scales(job: Job, outcomes: list[TensorOutcome]) -> None:
-    coarse = [outcome for outcome in outcomes if outcome.coarse_scales]
-    if coarse:
-        most = max(coarse, key=lambda outcome: outcome.coarse_scales or 0)
-        job.console.warn(
-            f"{sum(outcome.coarse_scales or 0 for outcome in coarse):,} groups in {len(coarse)} "
-            f"tensors have weights too small for the scales that fp16 holds, and lose most of what "
-            f"they say: {most.coarse_scales:,} of them in {most.name}"
-        )
-
-
-def _warn_of_idle_experts(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]) -> None:
-    idle = [outcome for outcome in outcomes if outcome.fallback is not None]
-    if idle:
-        job.console.warn(
-            f"{len(idle)} linears of experts got fewer than {spec.expert_tokens} calibration "
-            f"tokens and are rounded to nearest, such as {idle[0].name}: give more text or samples"
-        )
-
-
-def _warn_of_damping(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]) -> None:
-    raised = [o for o in outcomes if o.damping is not None and o.damping > spec.damping]
-    if raised:
-        most = max(raised, key=lambda outcome: outcome.damping or 0)
-        job.console.warn(
-            f"{len(raised)} linears needed more damping than {spec.damping}: "
-            f"up to {most.damping:g} for {most.name}; more calibration text may help"
-        )
-
-
-def _result(
-    spec: QuantizeSpec,
-    job: Job,
-    layout: type[Storage],
-    checkpoint: Checkpoint,
-    plan: Plan,
-    outcomes: list[TensorOutcome],
-    calibration: Calibration | None,
-    written: Written,
-) -> QuantizeResult:
-    """What is reported, and the card, which says it too."""
-    outcomes = outcomes + [
-        TensorOutcome(name=stored, outcome="dropped", reason=reason, bytes=0)
-        for stored, reason in plan.dropped.items()
-    ]
-    _warn_of_damping(spec, job, outcomes)
-    _warn_of_coarse_scales(job, outcomes)
-    _warn_of_idle_experts(spec, job, outcomes)
-    quantized = [outcome for outcome in outcomes if outcome.outcome == "quantized"]
-    weights = sum(linear.in_features * linear.out_features for linear in plan.linears)
-    output_errors = [o.output_error for o in quantized if o.output_error is not None]
-    assert {outcome.name for outcome in outcomes} == set(checkpoint.tensors), (
-        "a tensor is not accounted for"
-    )
-    usual = Counter(linear.packing.format for linear in plan.linears).most_common(1)[0][0]
-    result = QuantizeResult(
-        model=spec.model,
-        output=spec.output,
-        method=spec.method,
-        layout=layout.name,
-        bits=usual.bits,
-        group_size=usual.group_size,
-        symmetric=getattr(usual, "symmetric", None),
-        quantized=len(quantized),
-        kept=sum(outcome.outcome == "kept" for outcome in outcomes),
-        dropped=sum(outcome.outcome == "dropped" for outcome in outcomes),
-        bits_per_weight=8 * sum(outcome.bytes for outcome in quantized) / weights,
-        bytes_before=checkpoint.nbytes,
-        bytes_after=sum(outcome.bytes for outcome in outcomes),
-        mean_weight_error=fmean(o.weight_error for o in quantized if o.weight_error is not None),
-        mean_output_error=fmean(output_errors) if output_errors else None,
-        calibration=calibration,
-        files=written.files,
-        companions=written.companions,
-        verified=written.verified,
-        tensors=outcomes,
-    )
-    write_text(job.output / CARD, _card(spec, job, result, usual))
-    return result
-
-
-def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult, form: Format) -> str:
-    error = result.mean_output_error
-    seen = result.calibration
-    facts = {
-        "method": f"{spec.method}, {form}",
-        "layout": result.layout,
-        "tensors": f"{result.quantized} quantized, {result.kept} kept, {result.dropped} dropped",
-        "bits a weight": f"{result.bits_per_weight:.2f} with scales, zeros and group indices",
-        "size": f"{format_bytes(result.bytes_before)} -> {format_bytes(result.bytes_after)}",
-        "mean output error": "" if error is None else f"{error:.3g}",
-        "calibration": ""
-        if seen is None
-        else f"{seen.tokens:,} tokens in {seen.windows} windows of {seen.sequence_length}",
-        "verified": f"{result.verified} tensors read back and equal to what was made, bit for bit",
-    }
-    return card_text("quantized", [Origin("source", spec.model)], job.inputs, facts)

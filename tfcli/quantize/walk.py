@@ -9,16 +9,14 @@ apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tfcli.errors import WorkError
 from tfcli.models.calibration import CalibrationWalk, Stage
 from tfcli.models.folding import apply_fold, folds_of
 from tfcli.models.layouts.values import Values
@@ -26,15 +24,21 @@ from tfcli.models.model import Model
 from tfcli.quantize.finite import require_finite
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan, Unit
+from tfcli.quantize.runs import (
+    BlockAlone,
+    Inputs,
+    Replay,
+    Stream,
+    WholeModel,
+    capture,
+    states_of,
+)
 from tfcli.quantize.states import States
 from tfcli.quantize.weights import StreamedWeights, free
 
 _AT_ONCE = 1 << 28
 """Numbers that the statistics of experts may hold at a time, 1 GiB: a square of each one's inputs.
 More experts than fit take further passes over the block."""
-
-Inputs = dict[str, Tensor]
-"""What a model is called with, for one batch of windows."""
 
 
 @dataclass
@@ -121,16 +125,23 @@ class Walk:
             dense = {linear.name: self._weight(linear).data for linear in unit.linears}
             values = self.finished(unit)
             if values is None:
-                yield unit, list(self._block(chain, unit, _Block(block, streams, dense, self)))
+                yield (
+                    unit,
+                    list(
+                        self._block(
+                            chain, unit, BlockAlone(block, streams, partial(self._as_it_was, dense))
+                        )
+                    ),
+                )
             else:
                 for name, found in values.items():
                     self._set(name, found)
                 if self.method.folds:
                     self._restore(unit)
             for stream in streams:
-                with self._as_it_was(dense) if stream.dense else _as_it_is():
+                with self._as_it_was(dense) if stream.dense else nullcontext():
                     for number, inputs in enumerate(stream.inputs):
-                        stream.states[number] = _first(inputs.run(block, stream.hidden(number)))
+                        stream.states[number] = states_of(inputs.run(block, stream.hidden(number)))
             free(block)
         self._ended[chain.blocks] = {stream.dense: stream.states for stream in streams}
 
@@ -143,7 +154,7 @@ class Walk:
         for unit in units:
             values = self.finished(unit)
             if values is None:
-                yield unit, list(self._block(chain, unit, _WholeModel(self._model, self.batches)))
+                yield unit, list(self._block(chain, unit, WholeModel(self._model, self.batches)))
             else:
                 for name, found in values.items():
                     self._set(name, found)
@@ -152,7 +163,7 @@ class Walk:
         free(self._model)
 
     def _block(
-        self, chain: CalibrationWalk, unit: Unit, runs: _Block | _WholeModel
+        self, chain: CalibrationWalk, unit: Unit, runs: BlockAlone | WholeModel
     ) -> Iterator[Done]:
         """Quantize the linears of a block, group by group."""
         wanted = {linear.name: linear for linear in unit.linears}
@@ -186,7 +197,7 @@ class Walk:
         self,
         groups: Sequence[Sequence[str]],
         wanted: Mapping[str, LinearPlan],
-        runs: _Block | _WholeModel,
+        runs: BlockAlone | WholeModel,
         *,
         idles: bool,
     ) -> dict[str, int]:
@@ -255,7 +266,7 @@ class Walk:
             for name, weight in weights.items():
                 weight.data = now[name]
 
-    def _begin(self, chain: CalibrationWalk, *, dense: bool) -> _Stream:
+    def _begin(self, chain: CalibrationWalk, *, dense: bool) -> Stream:
         """What the first block of a chain gets, for each batch.
 
         Chains that have ended give what they gave at their ends, without running.
@@ -266,13 +277,13 @@ class Walk:
             for number, batch in enumerate(self.batches):
                 for replay in replays:
                     replay.batch = number
-                found = _capture(self._model, first, batch)
+                found = capture(self._model, first, batch)
                 hidden.append(found[0])
                 inputs.append(found[1])
-        return _Stream(dense, inputs, States(self.scratch, hidden), self.weights.device)
+        return Stream(dense, inputs, States(self.scratch, hidden), self.weights.device)
 
     @contextmanager
-    def _replaying(self, dense: bool) -> Iterator[list[_Replay]]:
+    def _replaying(self, dense: bool) -> Iterator[list[Replay]]:
         """Within the block, the first block of every chain that has ended gives its last states,
         and the others hand them on."""
         replays, before = [], {}
@@ -281,8 +292,8 @@ class Walk:
             assert isinstance(blocks, nn.ModuleList)
             before[path] = list(blocks)
             for position in range(len(blocks)):
-                blocks[position] = _Replay(ended[dense] if position == 0 else None)
-            replays += [block for block in blocks if isinstance(block, _Replay)]
+                blocks[position] = Replay(ended[dense] if position == 0 else None)
+            replays += [block for block in blocks if isinstance(block, Replay)]
         try:
             yield replays
         finally:
@@ -291,110 +302,6 @@ class Walk:
                 assert isinstance(blocks, nn.ModuleList)
                 for position, block in enumerate(blocks_before):
                     blocks[position] = block
-
-
-@dataclass
-class _BlockInputs:
-    """What a block is called with beside the hidden states; it stays the same."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def run(self, block: nn.Module, hidden: Tensor) -> Any:
-        """The block's output."""
-        return block(hidden, *self.args, **self.kwargs)
-
-
-@dataclass
-class _Stream:
-    """One of two models that run side by side: the dense one, or the one that is quantized."""
-
-    dense: bool
-    inputs: list[_BlockInputs]
-    states: States
-    device: torch.device | str
-
-    def hidden(self, number: int) -> Tensor:
-        """What the next block gets for a batch."""
-        return self.states[number].to(self.device)
-
-
-Seen = list[tuple[Tensor | None, Tensor | None]]
-"""For each group: what its linears get, and what the dense model's get."""
-
-
-@dataclass
-class _Block:
-    """A block of a chain, to be run by itself."""
-
-    block: nn.Module
-    streams: Sequence[_Stream]
-    dense: Mapping[str, Tensor]
-    walk: Walk
-
-    def observe(self, groups: Sequence[Sequence[nn.Module]], *, idles: bool) -> Iterator[Seen]:
-        """What linears get, batch after batch."""
-        firsts = [group[0] for group in groups]
-        see = _all_inputs_of if idles else _inputs_of
-        own, *others = self.streams
-        for number in range(len(own.states)):
-            found = see(firsts, self.block, own.inputs[number], own.hidden(number))
-            dense: list[Tensor | None] = [None] * len(firsts)
-            for other in () if idles else others:
-                with self.walk._as_it_was(self.dense):
-                    dense = see(firsts, self.block, other.inputs[number], other.hidden(number))
-            yield list(zip(found, dense, strict=True))
-
-
-@dataclass
-class _WholeModel:
-    """A model that is run as a whole."""
-
-    model: Model
-    batches: Sequence[Inputs]
-
-    def observe(self, groups: Sequence[Sequence[nn.Module]], *, idles: bool) -> Iterator[Seen]:
-        """What linears get, batch after batch, as rows: all that a group gets in a forward pass,
-        which runs it once for each layer that it serves."""
-        linears = [linear for group in groups for linear in group]
-        for batch in self.batches:
-            found: dict[nn.Module, list[Tensor]] = {linear: [] for linear in linears}
-            handles = [
-                linear.register_forward_pre_hook(partial(_keep, found)) for linear in linears
-            ]
-            try:
-                self.model(**batch)
-            finally:
-                for handle in handles:
-                    handle.remove()
-            yield [(_shared([found[linear] for linear in group]), None) for group in groups]
-
-
-def _keep(found: dict[nn.Module, list[Tensor]], linear: nn.Module, args: tuple[Any, ...]) -> None:
-    found[linear].append(args[0])
-
-
-def _shared(given: list[list[Tensor]]) -> Tensor | None:
-    """The inputs that all linears of a group got, as rows; not what some read besides."""
-    first, *others = given
-    every = [x for x in first if all(any(x is y for y in other) for other in others)]
-    return torch.cat([x.reshape(-1, x.shape[-1]) for x in every]) if every else None
-
-
-class _Replay(nn.Module):
-    """Stands for a block of a chain that has ended.
-
-    Args:
-        states: what the chain gave at its end; None to give what comes.
-    """
-
-    def __init__(self, states: States | None) -> None:
-        super().__init__()
-        self.states, self.batch = states, 0
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """x (Tensor): [b, s, d] -> [b, s, d]"""
-        return x if self.states is None else self.states[self.batch].to(x.device)
 
 
 def _parts(
@@ -415,81 +322,3 @@ def _parts(
         numbers += square
     if part:
         yield part
-
-
-class _Stop(Exception):  # noqa: N818 - ends a forward pass early, not an error
-    pass
-
-
-@contextmanager
-def _stopping_at(
-    module: nn.Module, take: Callable[[tuple[Any, ...], dict[str, Any]], None]
-) -> Iterator[None]:
-    """Call `take` with the arguments of `module`'s next call, and end the forward pass there."""
-
-    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        take(args, kwargs)
-        raise _Stop
-
-    handle = module.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
-    try:
-        yield
-    except _Stop:
-        return
-    finally:
-        handle.remove()
-    raise WorkError("the forward pass never reached a module that it was to stop at")
-
-
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
-
-
-def _capture(model: nn.Module, block: nn.Module, batch: Inputs) -> tuple[Tensor, _BlockInputs]:
-    """What the first block of a chain gets for one batch."""
-    found: list[tuple[Tensor, _BlockInputs]] = []
-
-    def take(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if args:
-            found.append((args[0], _BlockInputs(args[1:], kwargs)))
-        else:
-            name, hidden = next(iter(kwargs.items()))
-            others = {key: value for key, value in kwargs.items() if key != name}
-            found.append((hidden, _BlockInputs((), others)))
-
-    with _stopping_at(block, take):
-        model(**batch)
-    return found[0]
-
-
-def _inputs_of(
-    linears: Sequence[nn.Module], block: nn.Module, inputs: _BlockInputs, hidden: Tensor
-) -> list[Tensor | None]:
-    """What the one linear of a stage gets; the block runs up to it."""
-    found: list[Tensor | None] = []
-    with _stopping_at(linears[0], lambda args, _: found.append(args[0])):
-        inputs.run(block, hidden)
-    return found
-
-
-def _all_inputs_of(
-    linears: Sequence[nn.Module], block: nn.Module, inputs: _BlockInputs, hidden: Tensor
-) -> list[Tensor | None]:
-    """What each linear gets in one run of the block; None for one that did not run."""
-    found: dict[nn.Module, Tensor] = {}
-
-    def keep(linear: nn.Module, args: tuple[Any, ...]) -> None:
-        found[linear] = args[0]
-
-    handles = [linear.register_forward_pre_hook(keep) for linear in linears]
-    try:
-        inputs.run(block, hidden)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [found.get(linear) for linear in linears]
-
-
-def _first(output: Any) -> Tensor:
-    return output if isinstance(output, Tensor) else output[0]
