@@ -55,7 +55,6 @@ FIGURES = {
     "p999": "99.9%",
     "same_top": "same top",
     "bits": "bits a weight",
-    "megabytes": "MB",
     "seconds": "seconds",
 }
 WIDTH = 29  # of a side's name
@@ -155,7 +154,7 @@ def written(
         for label, settings in PEERS.items():
             settings = {"bits": bits, "group_size": group, "sym": True, **settings}
             words = [str(subject.folder), str(out), str(ids), json.dumps(settings)]
-            done = peer(label, words)
+            done = peer(label, words, Path(made))
             if done is not None:
                 yield label, out, done["seconds"]
             shutil.rmtree(out, ignore_errors=True)
@@ -180,10 +179,13 @@ def calibration_ids(subject: Subject, seed: int, options: argparse.Namespace) ->
     return found
 
 
-def peer(label: str, words: Sequence[str]) -> dict[str, Any] | None:
-    """What GPTQModel's script says; None, told with the reason, where it fails."""
+def peer(label: str, words: Sequence[str], folder: Path) -> dict[str, Any] | None:
+    """What GPTQModel's script says; None, told with the reason, where it fails.
+
+    It leaves logs in the folder where it runs.
+    """
     command = [str(PEER), str(HERE / "quantize_gptqmodel.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode != 0:
         say(f"{label:<{WIDTH}} failed: {' '.join(done.stderr.splitlines()[-1:])}")
         return None
@@ -219,7 +221,7 @@ def windows_of(subject: Subject, tokens: int, window: int) -> HeldOut:
 
 
 def figures(dense: Model, folder: Path, source: Path, held_out: HeldOut) -> dict[str, float]:
-    """The distance of a folder's model from the dense one, and its size."""
+    """The distance of a folder's model from the dense one, and what its weights take."""
     scores = score(
         loaded(folder),
         held_out.documents,
@@ -227,11 +229,7 @@ def figures(dense: Model, folder: Path, source: Path, held_out: HeldOut) -> dict
         reference=dense,
         prefix=held_out.prefix,
     )
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    return asdict(Distance.of(scores)) | {
-        "bits": bits_per_weight(folder, source),
-        "megabytes": size / 1e6,
-    }
+    return asdict(Distance.of(scores)) | {"bits": bits_per_weight(folder, source)}
 
 
 def bits_per_weight(folder: Path, source: Path) -> float:
@@ -275,7 +273,7 @@ def row(label: str, found: dict[str, list[float]]) -> str:
     for key, values in found.items():
         value = median(values)
         text = f"{value:.2%}" if key == "same_top" else f"{value:.3g}"
-        cells.append(number(value) if key in ("bits", "megabytes", "seconds") else text)
+        cells.append(number(value) if key in ("bits", "seconds") else text)
     return f"{label:<{WIDTH}}" + "".join(f"{cell:>15}" for cell in cells)
 
 

@@ -64,7 +64,9 @@ def stdlib_text() -> Path:
         if not LEFT_OUT & set(path.relative_to(root).parts):
             text = path.read_text(encoding="utf-8", errors="replace")
             lines.append(json.dumps({"text": text}) + "\n")
-    source.write_text("".join(lines), encoding="utf-8")
+    # Only where it differs: another benchmark may be reading it.
+    if not source.exists() or source.read_text(encoding="utf-8") != "".join(lines):
+        source.write_text("".join(lines), encoding="utf-8")
     return made(
         DataSpec(source=str(source), output=str(KEPT / "stdlib-text"), validation=0.02, test=0.1)
     )
