@@ -290,4 +290,5 @@ def conclude(runs: dict[str, list[dict[str, Any]]], rounds: int) -> None:
         say(f"mean KL of tfcli, gptq: {means['tfcli, gptq'] / means[best]:.2f} of {best}, its best")
 
 
-main()
+if __name__ == "__main__":
+    main()
