@@ -73,7 +73,7 @@ def stdlib_text() -> Path:
 
 
 def stdlib(steps: int) -> Subject:
-    """A llama of 14 M weights, trained for some steps of 2,048 tokens: 600 take 11 minutes."""
+    """A llama of 14 M weights, trained for some steps of 2,048 tokens."""
     text = stdlib_text()
     tokenizer = made(
         TokenizerSpec(
