@@ -22,7 +22,8 @@ def show(result: EvalResult, console: Console) -> None:
     if result.kl_divergence is not None:
         facts["KL divergence"] = (
             f"{result.kl_divergence:.3e} nats a token from {result.reference} "
-            f"(99th percentile {result.kl_divergence_p99:.3e})"
+            f"(median {result.kl_divergence_median:.3e}, 99% {result.kl_divergence_p99:.3e}, "
+            f"99.9% {result.kl_divergence_p999:.3e})"
         )
         facts["same top token"] = f"{result.same_top_token:.2%}"
         facts["its perplexity"] = f"{result.reference_perplexity:.4g}"

@@ -45,12 +45,20 @@ def main() -> int:
         "families": bench_families,
         "convert": bench_convert,
         "kernels": bench_kernels,
+        "quantize": bench_quantize,
     }
     names = tuple(benchmarks)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(names)}; all if none is named")
+    parser.add_argument(
+        "names", nargs="*", help=f"of {', '.join(names)}; all but quantize if none is named"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="times that every side runs")
     parser.add_argument("--steps", type=int, default=60, help="training steps a round")
     parser.add_argument("--sizes", default="1b,8b", help="of convert: 1b (2.5 GB), 8b (16 GB)")
+    parser.add_argument("--models", default="stdlib,smollm2", help="of quantize")
+    parser.add_argument("--bits", default="4,3,2", help="of quantize")
+    parser.add_argument("--tokens", type=int, default=1 << 16, help="of quantize: held-out tokens")
+    parser.add_argument("--samples", type=int, default=128, help="of quantize: calibration windows")
+    parser.add_argument("--train-steps", type=int, default=600, help="of quantize: of its stdlib")
     parser.add_argument("--json", action="store_true", help="print one JSON object and no table")
     options = parser.parse_args()
     unknown = set(options.names) - set(names)
@@ -58,11 +66,11 @@ def main() -> int:
         parser.error(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(names)}")
     found: dict[str, Any] = {"machine": machine(), "threads": torch.get_num_threads()}
     with tempfile.TemporaryDirectory(prefix="tfcli-bench-") as folder:
-        for name in options.names or names:
+        for name in options.names or (name for name in names if name != "quantize"):
             found[name] = benchmarks[name](Path(folder), options)
             if options.json:
                 continue
-            if name == "kernels":
+            if name in ("kernels", "quantize"):
                 continue  # its lines are shown as they come
             if name in ("inference", "families", "convert"):
                 for part, sides in found[name].items():
@@ -178,13 +186,13 @@ def bench_convert(folder: Path, options: argparse.Namespace) -> dict[str, dict[s
         limit = ["--limit", str(2_500_000_000)]
         sides = {
             "cp": ["copying.py", *common],
-            "tfcli, to fp16": ["convert.py", *limit, "convert", *common, "--dtype", "fp16"],
+            "tfcli, to fp16": ["command.py", *limit, "convert", *common, "--dtype", "fp16"],
             "unverified": [
-                *["convert.py", *limit, "convert", *common, "--dtype", "fp16"],
+                *["command.py", *limit, "convert", *common, "--dtype", "fp16"],
                 *["--verify", "none"],
             ],
             "to GGUF Q8_0": [
-                *["convert.py", *limit, "convert", *common],
+                *["command.py", *limit, "convert", *common],
                 *["--to", "gguf", "--dtype", "q8_0"],
             ],
         }
@@ -225,6 +233,13 @@ def bench_convert(folder: Path, options: argparse.Namespace) -> dict[str, dict[s
 def bench_kernels(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Products of few rows, ours and torch's, as shares of the rate at which memory is read."""
     return side("kernels.py", "--rounds", str(max(options.rounds, 5)), quiet=False)
+
+
+def bench_quantize(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """KL divergence from the dense model, ours beside GPTQModel's; a round is a seed."""
+    keys = ("models", "bits", "rounds", "tokens", "samples", "train_steps")
+    given = [f"--{key.replace('_', '-')}={getattr(options, key)}" for key in keys]
+    return side("quantize.py", *given, quiet=False)
 
 
 def forget(folder: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from tests.conftest import make_tiny_llama
 from tfcli.checkpoints.folder import load_model
 from tfcli.errors import WorkError
-from tfcli.evaluate.score import score
+from tfcli.evaluate.score import Distance, Scores, score
 from tfcli.evaluate.windows import Plan, plan_windows
 
 DOCUMENTS = [
@@ -65,6 +65,15 @@ def test_a_model_does_not_differ_from_itself(model):
     found = score(model, DOCUMENTS, windows, reference=model)
     assert float(found.divergence.abs().max()) == 0
     assert float(found.same_top.min()) == 1
+
+
+def test_a_distance_is_ranks_of_the_divergence():
+    divergence = torch.arange(1, 2001).double()[torch.randperm(2000)]
+    same = torch.tensor([1.0, 1.0, 1.0, 0.0]).repeat(500)
+    scores = Scores(divergence, divergence, divergence, same)
+    assert Distance.of(scores) == Distance(1000.5, 1000, 1980, 1998, 0.75)
+    with pytest.raises(ValueError, match="no reference"):
+        Distance.of(Scores(divergence))
 
 
 def test_the_batch_size_does_not_move_scores(model):

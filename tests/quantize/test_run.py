@@ -16,6 +16,8 @@ from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
+from tfcli.evaluate.score import Distance, score
+from tfcli.evaluate.windows import Plan, plan_windows
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.loading import build, initialize
 from tfcli.models.quantized import packed_linears
@@ -111,10 +113,9 @@ def gptq_options(text):
 
 def divergence(dense, quantized):
     """Mean KL divergence of next-token distributions on random ids."""
-    ids = torch.randint(60, (8, 32), generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        p, q = (load_model(m)(input_ids=ids).logits.log_softmax(-1) for m in (dense, quantized))
-    return (p.exp() * (p - q)).sum(-1).mean().item()
+    ids = torch.randint(60, (8, 32), generator=torch.Generator().manual_seed(1)).tolist()
+    windows = plan_windows([len(each) for each in ids], Plan(32, 32))
+    return Distance.of(score(load_model(quantized), ids, windows, reference=load_model(dense))).mean
 
 
 @pytest.mark.parametrize("config", [LLAMA, GPT2], ids=["llama", "gpt2"])

@@ -15,7 +15,7 @@ from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError, WorkError
 from tfcli.evaluate.compression import compression_baselines
 from tfcli.evaluate.predict import TASKS, Begin, decoder_begin, predictor
-from tfcli.evaluate.score import Scores, score
+from tfcli.evaluate.score import Distance, Scores, score
 from tfcli.evaluate.spec import EvalResult, EvalSpec
 from tfcli.evaluate.windows import Plan, plan_windows, unscored
 from tfcli.generation.settings import read_settings
@@ -233,15 +233,17 @@ def _compression(spec: EvalSpec, texts: list[str]) -> dict[str, float] | None:
 
 
 def _comparison(spec: EvalSpec, scores: Scores) -> dict[str, object]:
-    divergence, same, loss = scores.divergence, scores.same_top, scores.reference_loss
-    if divergence is None or same is None or loss is None:
+    loss = scores.reference_loss
+    if loss is None:
         return {}
+    distance = Distance.of(scores)
     return {
         "reference": spec.reference,
-        "kl_divergence": float(divergence.mean()),
-        # kthvalue and not quantile, which refuses more than 16 million values.
-        "kl_divergence_p99": float(divergence.kthvalue(math.ceil(0.99 * len(divergence))).values),
-        "same_top_token": float(same.mean()),
+        "kl_divergence": distance.mean,
+        "kl_divergence_median": distance.median,
+        "kl_divergence_p99": distance.p99,
+        "kl_divergence_p999": distance.p999,
+        "same_top_token": distance.same_top,
         "reference_perplexity": perplexity(float(loss.mean())),
     }
 

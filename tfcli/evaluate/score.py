@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,38 @@ class Scores:
     reference_loss: torch.Tensor | None = None
     divergence: torch.Tensor | None = None
     same_top: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far a model's next-token distributions are from its reference's.
+
+    Args:
+        mean: of KL(reference || model) over the scored tokens, nats; so are the three after it.
+        median: half of the tokens have no more.
+        p99: 99% of them have no more.
+        p999: 99.9% of them have no more.
+        same_top: share of the tokens where both rank the same one first.
+    """
+
+    mean: float
+    median: float
+    p99: float
+    p999: float
+    same_top: float
+
+    @classmethod
+    def of(cls, scores: Scores) -> Distance:
+        """The distance that `score` measured with a reference."""
+        found, same = scores.divergence, scores.same_top
+        if found is None or same is None:
+            raise ValueError("these scores have no reference")
+        # kthvalue and not quantile, which refuses more than 16 million values.
+        median, p99, p999 = (
+            float(found.kthvalue(math.ceil(share * len(found))).values)
+            for share in (0.5, 0.99, 0.999)
+        )
+        return cls(float(found.mean()), median, p99, p999, float(same.mean()))
 
 
 @torch.inference_mode()

@@ -130,8 +130,14 @@ class EvalResult(Result):
         None,
         description="The mean KL(reference || model) of next-token distributions, nats a token.",
     )
+    kl_divergence_median: float | None = Field(
+        None, description="The median of the KL divergence over the scored tokens."
+    )
     kl_divergence_p99: float | None = Field(
         None, description="The 99th percentile of the KL divergence over the scored tokens."
+    )
+    kl_divergence_p999: float | None = Field(
+        None, description="The 99.9th percentile of the KL divergence over the scored tokens."
     )
     same_top_token: float | None = Field(
         None, description="Share of tokens where both models rank the same token first."
