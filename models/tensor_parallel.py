@@ -97,6 +97,8 @@ def _pairs(model: Model) -> Iterator[tuple[str, tuple[Group, Group]]]:
     """The path of each block, with two groups of its linears: one takes what the other gives."""
     if not walks_of(model.body):
         raise _whole(model, model.base(), "the family declares no calibration walk")
+    if len(model.walks) > 1:
+        raise _whole(model, model.base(), "it has several chains of blocks")
     walk = model.calibration
     for number, block in model.get_submodule(walk.blocks).named_children():
         path = f"{walk.blocks}.{number}"

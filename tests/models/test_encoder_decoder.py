@@ -241,16 +241,6 @@ def test_a_classifier_looks_at_the_last_of_several_ends():
     assert torch.equal(output.logits, expected)
 
 
-@pytest.mark.parametrize("model_type", TINY)
-def test_quantization_is_refused_by_name(model_type):
-    model = build(config(model_type))
-    with pytest.raises(ModelError, match=f"{model_type} declares no calibration walk"):
-        _ = model.calibration
-    layout = {"quant_method": "gptq", "bits": 4, "group_size": 8}
-    with pytest.raises(ModelError, match=f"{model_type} declares no calibration walk"):
-        build(config(model_type).replace(quantization=layout))
-
-
 @pytest.mark.parametrize(
     ("model_type", "changes", "key"),
     [

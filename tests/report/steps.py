@@ -111,6 +111,7 @@ def quantize(root: Path, model: Path, method: str, bits: int, *, group: int = 12
         model=str(model),
         output=spec.output,
         method=method,
+        layout="gptq",
         bits=bits,
         group_size=group,
         symmetric=True,

@@ -49,7 +49,7 @@ WHOLE = {
     "mamba2": "Mamba2Mixer",
     "rwkv": "RwkvAttention",
     "opt": "OPTBlock",
-    "t5": "declares no calibration walk",
+    "t5": "several chains of blocks",
 }
 
 
