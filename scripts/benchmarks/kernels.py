@@ -31,7 +31,8 @@ GROUP = 128
 clock = perf_counter if torch.get_num_threads() > 1 else process_time
 """On one thread time of the processor: others may be at work beside this."""
 SHAPES = "2048x2048,8192x2048,2048x8192,128256x2048"
-Side = tuple[str, int, list[Callable[[Tensor], object]], torch.dtype]
+Calls = list[Callable[[Tensor], object]]
+Side = tuple[str, int, Calls, torch.dtype]
 
 
 def reader() -> Callable[[], float]:
@@ -59,9 +60,9 @@ def sides(m: int, n: int) -> Iterator[Side]:
         one = torch.randn(m, n).to(dtype)
         copies = [one.clone() for _ in range(count(one.nbytes))]
         yield f"{name} ours", one.nbytes, [bound(matvec, w) for w in copies], dtype
-        linear = [lambda x, w=w: torch.nn.functional.linear(x, w) for w in copies]
+        linear: Calls = [lambda x, w=w: torch.nn.functional.linear(x, w) for w in copies]
         yield f"{name} F.linear", one.nbytes, linear, dtype
-        mv = [lambda x, w=w: torch.mv(w, x.view(-1)) for w in copies]
+        mv: Calls = [lambda x, w=w: torch.mv(w, x.view(-1)) for w in copies]
         yield f"{name} torch.mv", one.nbytes, mv, dtype
     for bits in (8, 4, 3, 2):
         levels = torch.randint(1 << bits, (m, n), dtype=torch.uint8)
@@ -71,7 +72,7 @@ def sides(m: int, n: int) -> Iterator[Side]:
         for _ in range(count(made.nbytes) - 1):
             packs.append(PackedRows.of(levels, scales, None, bits=bits, group_size=GROUP))
         yield f"{bits} bits ours", made.nbytes, list(packs), torch.bfloat16
-        exact = [lambda x, w=w: w(x, exact=True) for w in packs]
+        exact: Calls = [lambda x, w=w: w(x, exact=True) for w in packs]
         yield f"{bits} bits ours, exact", made.nbytes, exact, torch.bfloat16
         if bits == 4:
             yield int4pack(levels, scales)
@@ -85,7 +86,7 @@ def int4pack(levels: Tensor, scales: Tensor) -> Side:
     size = packed.nbytes + both.nbytes
     call = torch.ops.aten._weight_int4pack_mm_for_cpu
     copies = [(packed.clone(), both.clone()) for _ in range(count(size))]
-    calls = [lambda x, w=w, s=s: call(x, w, GROUP, s) for w, s in copies]
+    calls: Calls = [lambda x, w=w, s=s: call(x, w, GROUP, s) for w, s in copies]
     return "4 bits torch int4pack", size, calls, torch.bfloat16
 
 
@@ -94,7 +95,7 @@ def int8pack(levels: Tensor) -> Side:
     scale = torch.rand(len(weight)).bfloat16()
     call = torch.ops.aten._weight_int8pack_mm
     copies = [weight.clone() for _ in range(count(weight.nbytes))]
-    calls = [lambda x, w=w: call(x, w, scale) for w in copies]
+    calls: Calls = [lambda x, w=w: call(x, w, scale) for w in copies]
     return "8 bits torch int8pack", weight.nbytes, calls, torch.bfloat16
 
 

@@ -154,9 +154,9 @@ def written(
         for label, settings in PEERS.items():
             settings = {"bits": bits, "group_size": group, "sym": True, **settings}
             words = [str(subject.folder), str(out), str(ids), json.dumps(settings)]
-            done = peer(label, words, Path(made))
-            if done is not None:
-                yield label, out, done["seconds"]
+            told = peer(label, words, Path(made))
+            if told is not None:
+                yield label, out, told["seconds"]
             shutil.rmtree(out, ignore_errors=True)
 
 
