@@ -31,8 +31,7 @@ GROUP = 128
 clock = perf_counter if torch.get_num_threads() > 1 else process_time
 """On one thread time of the processor: others may be at work beside this."""
 SHAPES = "2048x2048,8192x2048,2048x8192,128256x2048"
-Calls = list[Callable[[Tensor], object]]
-Side = tuple[str, int, Calls, torch.dtype]
+Side = tuple[str, int, list[Callable[[Tensor], object]], torch.dtype]
 
 
 def reader() -> Callable[[], float]:
@@ -60,10 +59,8 @@ def sides(m: int, n: int) -> Iterator[Side]:
         one = torch.randn(m, n).to(dtype)
         copies = [one.clone() for _ in range(count(one.nbytes))]
         yield f"{name} ours", one.nbytes, [bound(matvec, w) for w in copies], dtype
-        linear: Calls = [lambda x, w=w: torch.nn.functional.linear(x, w) for w in copies]
-        yield f"{name} F.linear", one.nbytes, linear, dtype
-        mv: Calls = [lambda x, w=w: torch.mv(w, x.view(-1)) for w in copies]
-        yield f"{name} torch.mv", one.nbytes, mv, dtype
+        yield f"{name} F.linear", one.nbytes, [bound(_linear, w) for w in copies], dtype
+        yield f"{name} torch.mv", one.nbytes, [bound(_mv, w) for w in copies], dtype
     for bits in (8, 4, 3, 2):
         levels = torch.randint(1 << bits, (m, n), dtype=torch.uint8)
         scales = torch.rand(m, n // GROUP).half()
@@ -72,12 +69,24 @@ def sides(m: int, n: int) -> Iterator[Side]:
         for _ in range(count(made.nbytes) - 1):
             packs.append(PackedRows.of(levels, scales, None, bits=bits, group_size=GROUP))
         yield f"{bits} bits ours", made.nbytes, list(packs), torch.bfloat16
-        exact: Calls = [lambda x, w=w: w(x, exact=True) for w in packs]
+        exact = [bound(_exact, w) for w in packs]
         yield f"{bits} bits ours, exact", made.nbytes, exact, torch.bfloat16
         if bits == 4:
             yield int4pack(levels, scales)
         if bits == 8:
             yield int8pack(levels)
+
+
+def _linear(weight: Tensor, x: Tensor) -> Tensor:
+    return torch.nn.functional.linear(x, weight)
+
+
+def _mv(weight: Tensor, x: Tensor) -> Tensor:
+    return torch.mv(weight, x.view(-1))
+
+
+def _exact(weight: PackedRows, x: Tensor) -> Tensor:
+    return weight(x, exact=True)
 
 
 def int4pack(levels: Tensor, scales: Tensor) -> Side:
@@ -86,7 +95,11 @@ def int4pack(levels: Tensor, scales: Tensor) -> Side:
     size = packed.nbytes + both.nbytes
     call = torch.ops.aten._weight_int4pack_mm_for_cpu
     copies = [(packed.clone(), both.clone()) for _ in range(count(size))]
-    calls: Calls = [lambda x, w=w, s=s: call(x, w, GROUP, s) for w, s in copies]
+
+    def product(pair: tuple[Tensor, Tensor], x: Tensor) -> object:
+        return call(x, pair[0], GROUP, pair[1])
+
+    calls = [bound(product, pair) for pair in copies]
     return "4 bits torch int4pack", size, calls, torch.bfloat16
 
 
@@ -95,11 +108,15 @@ def int8pack(levels: Tensor) -> Side:
     scale = torch.rand(len(weight)).bfloat16()
     call = torch.ops.aten._weight_int8pack_mm
     copies = [weight.clone() for _ in range(count(weight.nbytes))]
-    calls: Calls = [lambda x, w=w: call(x, w, scale) for w in copies]
+
+    def product(weight: Tensor, x: Tensor) -> object:
+        return call(x, weight, scale)
+
+    calls = [bound(product, each) for each in copies]
     return "8 bits torch int8pack", weight.nbytes, calls, torch.bfloat16
 
 
-def bound(function: Callable[..., object], weight: Tensor) -> Callable[[Tensor], object]:
+def bound(function: Callable[..., object], weight: object) -> Callable[[Tensor], object]:
     return lambda x: function(weight, x)
 
 
