@@ -61,9 +61,10 @@ class QuantizedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (Tensor): [..., in_features] -> [..., out_features], in the dtype of x."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        out = self.packing.product(x, self.parts, bias)
-        if out is not None:
-            return out
+        if self.packing.rounds_inputs:
+            out = self.packing.product(x, self.parts, bias)
+            if out is not None:
+                return out
         inputs = self.packing.inputs
         if inputs is not None:
             if int8_inputs.takes(x) and int8_inputs.fits(self.packing):

@@ -144,6 +144,8 @@ class AWQLayout(Layout):
         """Why this layout cannot store values of a format."""
         if not isinstance(form, AffineFormat):
             return "it has levels with scales and zero points alone"
+        if form.inputs is not None:
+            return "it says nothing of inputs that are rounded"
         if form.bits != BITS:
             return f"it has {BITS} bits, not {form.bits}"
         return None

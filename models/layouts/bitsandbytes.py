@@ -38,7 +38,7 @@ from tfcli.models.layouts.codebook import Codebook, CodebookFormat, Nested
 from tfcli.models.layouts.errors import WHERE, refused
 from tfcli.models.layouts.layout import Layout, Packed
 from tfcli.models.layouts.packing import Packing, Part, PartOf, ShapeOf
-from tfcli.models.layouts.values import Format, Values
+from tfcli.models.layouts.values import Format, Leveled, Values
 
 if TYPE_CHECKING:
     from tfcli.models.model import Model
@@ -325,7 +325,7 @@ class RowFormat(Format):
 
 
 @dataclass(frozen=True)
-class Rows(Values):
+class Rows(Leveled):
     """weight[o, i] = levels[o, i] * largest[o] / 127.
 
     Args:
@@ -333,14 +333,7 @@ class Rows(Values):
         largest (Tensor): fp32 [m].
     """
 
-    levels: Tensor
     largest: Tensor
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Outputs and inputs."""
-        m, n = self.levels.shape
-        return m, n
 
     def rows(self, start: int, stop: int) -> Tensor:
         """The weight of some outputs, rounded as bitsandbytes does: fp32 [stop - start, n]."""

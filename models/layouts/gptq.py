@@ -269,6 +269,16 @@ class GPTQLayout(Layout):
         return config
 
     @property
+    def caveat(self) -> str | None:
+        """Of linears that some blocks leave out and others do not, transformers is told nothing."""
+        if self.modules is not None or not any(name.startswith("-:") for name in self.dynamic):
+            return None
+        return (
+            "some blocks leave out linears that others do not: transformers cannot say so in a "
+            "config and will not load this checkpoint; GPTQModel and vLLM can"
+        )
+
+    @property
     def usual(self) -> GPTQPacking:
         """How linears are packed that `dynamic` does not name."""
         return self.packing

@@ -32,7 +32,7 @@ from tfcli.models.layouts.errors import WHERE, refused
 from tfcli.models.layouts.layout import Layout, Packed
 from tfcli.models.layouts.packing import Packing, Part, PartOf, ShapeOf
 from tfcli.models.layouts.tags import tag_of
-from tfcli.models.layouts.values import Affine, Format, Values
+from tfcli.models.layouts.values import Affine, Format, Leveled, Values
 
 if TYPE_CHECKING:
     from tfcli.models.model import Model
@@ -79,7 +79,7 @@ class HQQFormat(Format):
 
 
 @dataclass(frozen=True)
-class Strided(Values):
+class Strided(Leveled):
     """Groups of an affine weight that are no runs of inputs.
 
     The weight, cut into a matrix of other sizes, has a group for each of its columns (axis 0) or
@@ -92,16 +92,9 @@ class Strided(Values):
         axis: 0 or 1.
     """
 
-    levels: Tensor
     scales: Tensor
     zeros: Tensor
     axis: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Outputs and inputs."""
-        m, n = self.levels.shape
-        return m, n
 
     def rows(self, start: int, stop: int) -> Tensor:
         """The weight of some outputs, exactly: fp32 [stop - start, n]."""

@@ -86,6 +86,11 @@ class Layout(Storage):
         return {**config, "quantization_config": self.to_config()}
 
     @property
+    def caveat(self) -> str | None:
+        """What the user is to know of the readers of a model that is about to be written so."""
+        return None
+
+    @property
     @abstractmethod
     def usual(self) -> Packing:
         """How most linears are packed."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tfcli.models.layouts.values import Affine, Values
+from tfcli.models.layouts.values import Affine, Leveled
 
 _SHORT = (torch.float16, torch.bfloat16)
 """fp32 has the products of their numbers and 8-bit levels."""
 
 
 @dataclass(frozen=True)
-class Offset(Values):
+class Offset(Leveled):
     """weight[o, i] = levels[o, i] * scales[o, g] + offsets[o, g], g being the group of input i.
 
     Args:
@@ -25,7 +25,6 @@ class Offset(Values):
         group_size: inputs of a group.
     """
 
-    levels: Tensor
     scales: Tensor
     offsets: Tensor
     bits: int
@@ -45,12 +44,6 @@ class Offset(Values):
             raise ValueError("groups that are no runs of inputs")
         offsets = -(values.zeros.float() * values.scales.float())
         return cls(values.levels, values.scales, offsets, values.bits, values.group_size)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Outputs and inputs."""
-        m, n = self.levels.shape
-        return m, n
 
     def rows(self, start: int, stop: int) -> Tensor:
         """The weight of some outputs: fp32 [stop - start, n]."""

@@ -146,8 +146,8 @@ class Packing(ABC):
         return True
 
     def product(self, x: Tensor, parts: Mapping[str, Tensor], bias: Tensor | None) -> Tensor | None:
-        """A linear's output, where the layout says how it is computed from the parts; None where it
-        is the product with the dequantized weight.
+        """A linear's output, asked for where `rounds_inputs`; None where it is the product with the
+        dequantized weight all the same.
 
         x (Tensor): [..., n] -> [..., m]
         """

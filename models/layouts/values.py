@@ -127,7 +127,24 @@ class Values(ABC):
 
 
 @dataclass(frozen=True)
-class Affine(Values):
+class Leveled(Values):
+    """A weight with a number for each of its own.
+
+    Args:
+        levels (Tensor): [m, n] of whole numbers.
+    """
+
+    levels: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        m, n = self.levels.shape
+        return m, n
+
+
+@dataclass(frozen=True)
+class Affine(Leveled):
     """weight[o, i] = (levels[o, i] - zeros[o, g]) * scales[o, g], g being the group of input i.
 
     Args:
@@ -140,18 +157,11 @@ class Affine(Values):
             neighbours.
     """
 
-    levels: Tensor
     scales: Tensor
     zeros: Tensor
     bits: int
     group_size: int
     group_index: Tensor | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Outputs and inputs."""
-        m, n = self.levels.shape
-        return m, n
 
     def rows(self, start: int, stop: int) -> Tensor:
         """The weight of some outputs, exactly: fp32 [stop - start, n]."""

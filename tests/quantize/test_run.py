@@ -487,3 +487,21 @@ def test_experts_that_few_tokens_go_to_are_rounded_and_it_is_said(tmp_path, text
         part = name.replace(".weight", ".qweight")
         assert torch.equal(held[part], unseen[part]) is (name in few)
     assert f"{len(few)} linears of experts got fewer than {most}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("layout", "said"), [("gptq", True), ("compressed-tensors", False)])
+def test_only_a_config_that_cannot_say_what_is_left_out_is_warned_of(
+    dense, tmp_path, layout, said, capsys
+):
+    (tmp_path / "q").mkdir()
+    options = {"method": "rtn", "group_size": 32, "exclude": [r"layers\.0\.mlp\.down"]}
+    spec = QuantizeSpec(model=str(dense), output=str(tmp_path / "q"), layout=layout, **options)
+    run(spec, Job(Console(), tmp_path / "q"))
+    assert ("some blocks leave out linears" in capsys.readouterr().err) is said
+
+
+@pytest.mark.parametrize("layout", ["gptq", "awq", "mlx"])
+def test_rounded_inputs_go_into_no_layout_that_says_nothing_of_them(dense, tmp_path, layout):
+    bits = 4 if layout == "awq" else 8
+    with pytest.raises(UsageError, match="nothing of inputs that are rounded"):
+        quantize(dense, tmp_path / "q", layout=layout, round_inputs=True, bits=bits)

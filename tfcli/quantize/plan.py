@@ -115,17 +115,6 @@ class Plan:
         packings = {linear.name: linear.packing for linear in self.linears}
         return Packed(packings, self.skipped, self.chains, notes, self.outside)
 
-    @property
-    def skips_alike(self) -> bool:
-        """Whether every block of a chain leaves out the same linears."""
-        done = {self._inner(linear.name) for linear in self.linears}
-        return not done & {self._inner(name) for name in self.skipped}
-
-    def _inner(self, name: str) -> tuple[str, str]:
-        """`model.layers.3.mlp.up_proj` -> the chain, and `mlp.up_proj`."""
-        chain = next(chain for chain in self.chains if name.startswith(f"{chain}."))
-        return chain, name.removeprefix(f"{chain}.").partition(".")[2]
-
 
 def make_plan(
     model: Model,

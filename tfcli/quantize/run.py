@@ -76,7 +76,8 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     plan = make_plan(
         model, checkpoint.weights, format_of=method.format, layout=layout, choice=choice
     )
-    written_config = layout.of(plan.packed(_notes(spec, method))).written_in(checkpoint.config)
+    described = layout.of(plan.packed(_notes(spec, method)))
+    written_config = described.written_in(checkpoint.config)
     files = BlockFiles(job.output, plan, checkpoint.weights)
     shapes = {item.name: item.shape for item in files.pending()}
     require_fit(written_config, shapes, checkpoint.path)
@@ -86,11 +87,8 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
         warn_of_lost_modules(checkpoint.companions, copied, job.console)
     write_json(job.output / CONFIG, written_config)
     outcomes = files.close()
-    if not plan.skips_alike:
-        job.console.warn(
-            "some blocks leave out linears that others do not: transformers cannot say so in a "
-            "config and will not load this checkpoint; GPTQModel and vLLM can"
-        )
+    if described.caveat is not None:
+        job.console.warn(described.caveat)
     written = Written(files.names, copied, sum(o.bytes for o in outcomes), len(shapes))
     return report(spec, job, layout, checkpoint, plan, outcomes, calibration, written)
 
@@ -184,7 +182,7 @@ def _notes(spec: QuantizeSpec, method: Method) -> dict[str, Any]:
 def _check(method: Method, plan: Plan, source: Weights, files: BlockFiles) -> None:
     """Refuse numbers that cannot be kept or quantized, before the long work."""
     for unit in plan.units:
-        if not (unit.linears or unit.kept) or files.outcomes(unit) is not None:
+        if files.outcomes(unit) is not None:
             continue
         for kept in unit.kept:
             require_finite(kept.stored, source[kept.stored])

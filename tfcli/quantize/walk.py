@@ -125,14 +125,8 @@ class Walk:
             dense = {linear.name: self._weight(linear).data for linear in unit.linears}
             values = self.finished(unit)
             if values is None:
-                yield (
-                    unit,
-                    list(
-                        self._block(
-                            chain, unit, BlockAlone(block, streams, partial(self._as_it_was, dense))
-                        )
-                    ),
-                )
+                alone = BlockAlone(block, streams, partial(self._as_it_was, dense))
+                yield unit, list(self._block(chain, unit, alone))
             else:
                 for name, found in values.items():
                     self._set(name, found)

@@ -138,6 +138,8 @@ class BlockFiles:
         """What an earlier process made of a unit's linears; None if it did not get so far."""
         if self.outcomes(unit) is None:
             return None
+        if not unit.linears:
+            return {}
         file = SafetensorsFile(self._paths[unit.path])
         return {
             linear.name: linear.packing.unpack(
@@ -148,8 +150,10 @@ class BlockFiles:
 
     def kept(self, unit: Unit) -> dict[str, Tensor]:
         """What a finished unit's file holds that is not quantized, by the names in the model."""
-        file, written = self._paths[unit.path], {kept.stored: kept.written for kept in unit.kept}
-        tensors = SafetensorsFile(file)
+        if not unit.kept:
+            return {}
+        written = {kept.stored: kept.written for kept in unit.kept}
+        tensors = SafetensorsFile(self._paths[unit.path])
         return {
             name: place.read(tensors.read(written[place.name]))
             for name, place in self.places.items()
@@ -157,7 +161,9 @@ class BlockFiles:
         }
 
     def outcomes(self, unit: Unit) -> list[TensorOutcome] | None:
-        """What became of a unit's tensors; None if it is not done."""
+        """What became of a unit's tensors; None if it is not done. One that holds nothing is."""
+        if unit.path not in self._paths:
+            return []
         note = self._note(unit)
         if not note.is_file() or not self._paths[unit.path].is_file():
             return None
