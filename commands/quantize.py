@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from tfcli.commands.options import spec_command
-from tfcli.commands.output import print_facts
+from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
-from tfcli.quantize.spec import QuantizeResult, QuantizeSpec
+from tfcli.quantize.budget.spec import Budget
+from tfcli.quantize.spec import QuantizeResult, QuantizeSpec, TensorOutcome
 from tfcli.units import format_bytes, plural
 
 
@@ -22,8 +23,12 @@ def show(result: QuantizeResult, console: Console) -> None:
         "kept": f"{plural(result.kept, 'tensor')} ({reasons})",
         "bits per weight": f"{result.bits_per_weight:.2f} with scales, zeros and group indices",
         "size": f"{format_bytes(result.bytes_before)} -> {format_bytes(result.bytes_after)}",
-        "mean weight error": f"{result.mean_weight_error:.3g}",
     }
+    if result.mean_weight_error is not None:
+        facts["mean weight error"] = f"{result.mean_weight_error:.3g}"
+    if result.peak_bytes is not None:
+        facts["disk needed"] = format_bytes(result.bytes_after)
+        facts["peak memory"] = f"at most {format_bytes(result.peak_bytes)} beside the mapped source"
     if result.dropped:
         facts["dropped"] = f"{plural(result.dropped, 'tensor')} that no reader needs"
     if result.mean_output_error is not None:
@@ -36,7 +41,35 @@ def show(result: QuantizeResult, console: Console) -> None:
             f"{data.sequence_length}{before if data.prefix_per_window else ''}, "
             f"from {plural(data.documents, 'document')}"
         )
-    print_facts(console, f"{result.method}: {result.output}", facts)
+    if result.budget is not None:
+        facts |= _budget(result.budget)
+    if result.dry_run:
+        print_facts(console, f"Plan of {result.method} (nothing is written)", facts)
+    else:
+        print_facts(console, f"{result.method}: {result.output}", facts)
+    if console.verbosity or result.dry_run:
+        columns = ["tensor", "outcome", "size"]
+        print_table(console, "Tensors", columns, [_row(each) for each in result.tensors], texts=2)
+
+
+def _budget(budget: Budget) -> dict[str, str]:
+    widths = Counter(group.width for group in budget.groups)
+    given = ", ".join(f"{count} of {width}" for width, count in widths.most_common())
+    return {
+        "budget": f"{format_bytes(budget.used)} of {format_bytes(budget.bytes)}: {given}",
+        "KL divergence": f"{budget.kl_divergence:.3g} nats, forecast {budget.forecast:.3g}, "
+        f"on {budget.tokens:,} tokens held out",
+    }
+
+
+def _row(tensor: TensorOutcome) -> list[str]:
+    what: str = tensor.outcome
+    if tensor.bits is not None:
+        group = "whole rows" if tensor.group_size == -1 else f"groups of {tensor.group_size}"
+        what = f"{tensor.bits} bits, {group}"
+    if tensor.reason:
+        what = f"{what}: {tensor.reason}"
+    return [tensor.name, what, format_bytes(tensor.bytes)]
 
 
 app = spec_command(

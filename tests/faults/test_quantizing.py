@@ -17,7 +17,7 @@ from tfcli.recipe.place import Place, completed
 KILLS = 10
 
 
-@pytest.fixture(scope="module", params=["rtn", "gptq", "awq"])
+@pytest.fixture(scope="module", params=["rtn", "gptq", "awq", "budget"])
 def quantized(home: Path, library: Path, request) -> Iterator[tuple[Warm, Path]]:
     """A process that has quantized what the recipe `quantize.json` says, and the folder of it."""
     folder = home / f"quantizing-{request.param}"
@@ -25,6 +25,8 @@ def quantized(home: Path, library: Path, request) -> Iterator[tuple[Warm, Path]]
     write_checkpoint(folder / "dense", LLAMA)
     (folder / "text.txt").write_text(" ".join(WORDS[n * n % 60] for n in range(900)))
     recipe = {"model": str(folder / "dense"), "method": request.param, "group_size": 32}
+    if request.param == "budget":
+        recipe |= {"method": "gptq", "target_bits": 4.0, "samples": 16}
     if request.param != "rtn":
         recipe |= {"data": str(folder / "text.txt"), "sequence_length": 32, "device": "cpu"}
     (folder / "quantize.json").write_text(json.dumps(recipe))

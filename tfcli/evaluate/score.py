@@ -130,6 +130,10 @@ def _figures(logits: list[torch.Tensor], targets: torch.Tensor) -> tuple[torch.T
     ours, theirs = (
         each if each.shape[-1] == both else each[:, :both].log_softmax(-1) for each in found
     )
-    divergence = (theirs.exp() * (theirs - ours)).sum(-1)
     same = (ours.argmax(-1) == theirs.argmax(-1)).float()
-    return tuple(column.cpu() for column in (*losses, divergence, same))
+    return tuple(column.cpu() for column in (*losses, divergence(theirs, ours), same))
+
+
+def divergence(reference: torch.Tensor, model: torch.Tensor) -> torch.Tensor:
+    """KL(reference || model) in nats, [n], of log-probabilities [n, vocab]."""
+    return (reference.exp() * (reference - model)).sum(-1)

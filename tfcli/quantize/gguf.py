@@ -21,13 +21,13 @@ from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, wri
 from tfcli.checkpoints.io.dtypes import dtype_code
 from tfcli.checkpoints.write import Written
 from tfcli.errors import UsageError
-from tfcli.models.layouts.gguf import GGMLPacking
+from tfcli.models.layouts.gguf import GGUF, GGMLPacking
 from tfcli.models.matching import LoadAccount, match_names
 from tfcli.models.model import Model
 from tfcli.models.walks import linears_of
-from tfcli.quantize.methods.method import Method
 from tfcli.quantize.methods.registry import get_block_method
-from tfcli.quantize.plan import LinearPlan, Plan
+from tfcli.quantize.output import Output
+from tfcli.quantize.plan import LinearPlan, make_plan
 from tfcli.quantize.solvers.ggml.solve import require_room, round_into_blocks
 from tfcli.quantize.spec import QuantizeSpec, TensorOutcome
 from tfcli.quantize.write import SCRATCH, BlockFiles
@@ -37,67 +37,60 @@ _OUTSIDE = "outside.safetensors"
 """The file of the scratch folder with the embedding and the output matrix."""
 
 
-class GGUFOutput:
-    """What is written instead of a folder of tensors.
+class GGUFOutput(Output):
+    """One file. See `Output`.
 
-    Args:
-        spec: what was asked for.
-        checkpoint: that is read.
-        model: on the meta device; only its names count.
-
-    Raises:
-        WorkError: a family or setting that GGUF does not have, or an embedding or output matrix
-            that no block type holds.
+    Attributes:
+        types: name in the checkpoint -> the block type of a weight.
     """
 
+    layout = GGUF
+
     def __init__(self, spec: QuantizeSpec, checkpoint: Checkpoint, model: Model) -> None:
+        super().__init__(spec, checkpoint, model)
         self.mix = spec.gguf_type or BY_BITS[spec.bits]
-        self.checkpoint, self.name = checkpoint, Path(str(spec.output)).name
-        self.types, self.notes = types_of(checkpoint, self.mix)
+        self.name = Path(str(spec.output)).name
+        self.types, self._notes = types_of(checkpoint, self.mix)
         parameters = model.state_dict(keep_vars=True)
         places = match_names(model, checkpoint.weights, parameters, LoadAccount())
         held = {n: places[f"{n}.weight"].name for n in linears_of(model)}
-        self.linears = {name: self.types[of] for name, of in held.items() if of in self.types}
         plan_quantized(checkpoint, {}, self.mix, name=self.name)  # refuses what GGUF lacks
         inside = set(held.values())
         self.outside = [name for name in self.types if name not in inside]
         for name in self.outside:
             require_room(checkpoint.weights[name], name=name)
-
-    def method(self, spec: QuantizeSpec) -> Method:
-        """The method that fills the types."""
-        return get_block_method(spec.method)(spec, self.linears)
-
-    def folder(self, job: Job) -> Path:
-        """Where the walk writes its files."""
-        found: Path = job.output / SCRATCH
-        found.mkdir(exist_ok=True)
-        return found
-
-    def require_types(self, names: list[str]) -> None:
-        """Refuse linears whose rows fill the blocks of no type.
-
-        Raises:
-            UsageError: names one.
-        """
-        for name in names:
-            if name not in self.linears:
+        linears = {name: self.types[of] for name, of in held.items() if of in self.types}
+        left_out = self.choice.reasons(list(held))
+        for name in held:
+            if name not in linears and name not in left_out:
                 raise UsageError(
                     f"{name} has rows that fill no type's blocks",
                     where="layout",
                     fix="name it in exclude",
                 )
+        self.method = get_block_method(spec.method)(spec, linears)
+        self.plan = make_plan(
+            model,
+            checkpoint.weights,
+            format_of=self.method.format,
+            layout=GGUF,
+            choice=self.choice,
+        )
 
-    def finish(
-        self, job: Job, plan: Plan, files: BlockFiles
-    ) -> tuple[Written, list[TensorOutcome]]:
-        """Write the file and read it again, when every block is done.
+    def folder(self, job: Job) -> Path:
+        """Where the walk writes its files: only this process reads them."""
+        found: Path = job.output / SCRATCH
+        found.mkdir(exist_ok=True)
+        return found
 
-        Returns:
-            What was written, and what became of every tensor that was read.
-        """
+    def foreseen(self) -> list[TensorOutcome]:
+        """See `Output.foreseen`."""
+        return [self._outcome(one) for one in super().foreseen()]
+
+    def finish(self, job: Job, files: BlockFiles) -> tuple[Written, list[TensorOutcome]]:
+        """Write the file and read it again. See `Output.finish`."""
         packed = {}
-        for unit in plan.units:
+        for unit in self.plan.units:
             for linear in unit.linears:
                 packed[linear.stored_name] = _rows(linear, files.path(unit))
         outside = self._rounded(job)
@@ -105,9 +98,9 @@ class GGUFOutput:
         file = job.output / f"{self.name}.gguf"
         write(planned, file)
         verify(planned, file)
-        for note in (*self.notes, *planned.notes):
+        for note in (*self._notes, *planned.notes):
             job.console.note(note)
-        outcomes = [_outcome(one, outside) for one in files.close()]
+        outcomes = [self._outcome(one) for one in files.close()]
         return Written([file.name], [], planned.nbytes, len(planned.targets)), outcomes
 
     def _rounded(self, job: Job) -> dict[str, PackedRows]:
@@ -131,6 +124,15 @@ class GGUFOutput:
         weight = self.checkpoint.weights[name]
         return packing.pack(round_into_blocks(weight, packing.kind, name=name))["rows"]
 
+    def _outcome(self, one: TensorOutcome) -> TensorOutcome:
+        """With what happens to the embedding and the output matrix, which no block holds."""
+        if one.name not in self.outside:
+            return one
+        m, n = self.checkpoint.tensors[one.name].shape
+        packing = GGMLPacking(self.types[one.name])
+        reason = f"outside of the blocks: rounded to {packing.kind}"
+        return one.model_copy(update={"reason": reason, "bytes": packing.nbytes(n, m)})
+
 
 def _rows(linear: LinearPlan, file: Path) -> PackedRows:
     assert isinstance(linear.packing, GGMLPacking)
@@ -141,12 +143,3 @@ def _rows(linear: LinearPlan, file: Path) -> PackedRows:
 
 def _reader(file: Path, name: str) -> Callable[[], Tensor]:
     return lambda: SafetensorsFile(file).read(name)
-
-
-def _outcome(one: TensorOutcome, outside: dict[str, PackedRows]) -> TensorOutcome:
-    rows = outside.get(one.name)
-    if rows is None:
-        return one
-    nbytes = rows.shape[0] * rows.row_bytes
-    reason = f"outside of the blocks: rounded to {rows.kind}"
-    return one.model_copy(update={"reason": reason, "bytes": nbytes})

@@ -47,6 +47,16 @@ class LinearPlan:
         """Its weight's name in the checkpoint."""
         return self.place.name
 
+    @property
+    def weights(self) -> int:
+        """How many weights it has."""
+        return self.in_features * self.out_features
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what it becomes."""
+        return self.packing.nbytes(self.in_features, self.out_features)
+
 
 @dataclass(frozen=True)
 class KeptPlan:
@@ -203,7 +213,7 @@ class Choice:
     @classmethod
     def of(cls, spec: QuantizeSpec) -> Choice:
         """What was asked for."""
-        patterns = tuple(pattern.pattern for pattern, _, _ in spec.widths())
+        patterns = tuple(each.pattern.pattern for each in spec.exceptions())
         return cls(tuple(spec.include), tuple(spec.exclude), patterns)
 
     def reasons(self, names: list[str]) -> dict[str, str]:

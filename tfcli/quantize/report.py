@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from statistics import fmean
+from typing import Any
 
 from tfcli.checkpoints.card import CARD, Origin, card_text
-from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.write import Written
 from tfcli.files import write_text
-from tfcli.models.layouts.layout import Storage
 from tfcli.models.layouts.values import Format
+from tfcli.quantize.budget.spec import Budget
+from tfcli.quantize.memory import peak_bytes
+from tfcli.quantize.output import Output
 from tfcli.quantize.plan import Plan
 from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec, TensorOutcome
 from tfcli.recipe.job import Job
@@ -57,62 +60,85 @@ def _warn_of_damping(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]
         )
 
 
+def foresee(output: Output) -> QuantizeResult:
+    """What a dry run reports."""
+    return _result(output, output.foreseen(), dry_run=True, peak_bytes=peak_bytes(output))
+
+
 def report(
-    spec: QuantizeSpec,
+    output: Output,
     job: Job,
-    layout: type[Storage],
-    checkpoint: Checkpoint,
-    plan: Plan,
     outcomes: list[TensorOutcome],
     calibration: Calibration | None,
     written: Written,
+    budget: Budget | None = None,
 ) -> QuantizeResult:
     """What is reported, and the card, which says it too."""
+    _warn_of_damping(output.spec, job, outcomes)
+    _warn_of_coarse_scales(job, outcomes)
+    _warn_of_idle_experts(output.spec, job, outcomes)
+    result = _result(
+        output,
+        outcomes,
+        calibration=calibration,
+        files=written.files,
+        companions=written.companions,
+        verified=written.verified,
+        budget=budget,
+    )
+    write_text(job.output / CARD, _card(output, job, result))
+    return result
+
+
+def _result(output: Output, outcomes: list[TensorOutcome], **others: Any) -> QuantizeResult:
+    """What is said of a quantization, done or not."""
+    spec, checkpoint, linears = output.spec, output.checkpoint, output.plan.linears
     outcomes = outcomes + [
         TensorOutcome(name=stored, outcome="dropped", reason=reason, bytes=0)
-        for stored, reason in plan.dropped.items()
+        for stored, reason in output.plan.dropped.items()
     ]
-    _warn_of_damping(spec, job, outcomes)
-    _warn_of_coarse_scales(job, outcomes)
-    _warn_of_idle_experts(spec, job, outcomes)
-    quantized = [outcome for outcome in outcomes if outcome.outcome == "quantized"]
-    weights = sum(linear.in_features * linear.out_features for linear in plan.linears)
-    output_errors = [o.output_error for o in quantized if o.output_error is not None]
     assert {outcome.name for outcome in outcomes} == set(checkpoint.tensors), (
         "a tensor is not accounted for"
     )
-    usual = Counter(linear.packing.format for linear in plan.linears).most_common(1)[0][0]
-    result = QuantizeResult(
+    quantized = [outcome for outcome in outcomes if outcome.outcome == "quantized"]
+    usual = _usual(output)
+    return QuantizeResult(
         model=spec.model,
         output=spec.output,
         method=spec.method,
-        layout=layout.name,
+        layout=output.layout.name,
         bits=usual.bits,
         group_size=usual.group_size,
         symmetric=getattr(usual, "symmetric", None),
         quantized=len(quantized),
         kept=sum(outcome.outcome == "kept" for outcome in outcomes),
         dropped=sum(outcome.outcome == "dropped" for outcome in outcomes),
-        bits_per_weight=8 * sum(outcome.bytes for outcome in quantized) / weights,
+        bits_per_weight=8 * sum(o.bytes for o in quantized) / sum(l.weights for l in linears),
         bytes_before=checkpoint.nbytes,
         bytes_after=sum(outcome.bytes for outcome in outcomes),
-        mean_weight_error=fmean(o.weight_error for o in quantized if o.weight_error is not None),
-        mean_output_error=fmean(output_errors) if output_errors else None,
-        calibration=calibration,
-        files=written.files,
-        companions=written.companions,
-        verified=written.verified,
+        mean_weight_error=_mean(o.weight_error for o in quantized),
+        mean_output_error=_mean(o.output_error for o in quantized),
         tensors=outcomes,
+        **others,
     )
-    write_text(job.output / CARD, _card(spec, job, result, usual))
-    return result
 
 
-def _card(spec: QuantizeSpec, job: Job, result: QuantizeResult, form: Format) -> str:
+def _mean(errors: Iterable[float | None]) -> float | None:
+    known = [error for error in errors if error is not None]
+    return fmean(known) if known else None
+
+
+def _usual(output: Output) -> Format:
+    """What most linears become."""
+    return Counter(linear.packing.format for linear in output.plan.linears).most_common(1)[0][0]
+
+
+def _card(output: Output, job: Job, result: QuantizeResult) -> str:
+    spec = output.spec
     error = result.mean_output_error
     seen = result.calibration
     facts = {
-        "method": f"{spec.method}, {form}",
+        "method": f"{spec.method}, {_usual(output)}",
         "layout": result.layout,
         "tensors": f"{result.quantized} quantized, {result.kept} kept, {result.dropped} dropped",
         "bits a weight": f"{result.bits_per_weight:.2f} with scales, zeros and group indices",

@@ -1,52 +1,30 @@
-"""`tfcli quantize`: from a checkpoint folder to a quantized one."""
+"""`tfcli quantize`: from a checkpoint to a quantized one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-import tfcli
-from tfcli.checkpoints.beside import CONFIG, warn_of_lost_modules
-from tfcli.checkpoints.checkpoint import Checkpoint, Weights
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.fit import require_fit
 from tfcli.checkpoints.folder import open_model
-from tfcli.checkpoints.write import Written
-from tfcli.console import Bar
-from tfcli.devices import pick_device
 from tfcli.errors import UsageError
-from tfcli.files import write_json
-from tfcli.models.folding import folds_of
-from tfcli.models.layouts.layout import Layout
-from tfcli.models.layouts.registry import get_layout
 from tfcli.models.loading import build
 from tfcli.models.model import Model
-from tfcli.models.walks import linears_of
-from tfcli.quantize.finite import require_finite
-from tfcli.quantize.methods.method import Method
-from tfcli.quantize.methods.registry import get_method
-from tfcli.quantize.plan import (
-    DEFAULT_GROUP_SIZES,
-    Choice,
-    LinearPlan,
-    Plan,
-    Unit,
-    default_group_size,
-    make_plan,
-)
-from tfcli.quantize.report import report, warn_of_few_tokens
-from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec
-from tfcli.quantize.write import BlockFiles, LayerResult
+from tfcli.quantize.output import Output
+from tfcli.quantize.report import foresee, report, warn_of_few_tokens
+from tfcli.quantize.spec import QuantizeResult, QuantizeSpec
+from tfcli.quantize.work import quantize, require_sound
+from tfcli.quantize.write import BlockFiles
 from tfcli.recipe.job import Job
+from tfcli.units import format_bytes
 
 if TYPE_CHECKING:
-    from tfcli.quantize.walk import Done
+    from tfcli.quantize.text import CalibrationText
 
 
 def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
-    """Quantize a checkpoint.
+    """Quantize a checkpoint; with `dry_run` only say what would be done.
 
     Raises:
         UsageError: the model, the group size or the calibration text do not fit together.
@@ -62,201 +40,74 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
         )
     require_fit(checkpoint.config, {t.name: t.shape for t in checkpoint}, checkpoint.path)
     model = build(config, at_most=checkpoint.most_values)
-    choice = Choice.of(spec)
-    if spec.layout == "gguf":
-        return _into_gguf(spec, job, checkpoint, model, choice)
-    chosen = get_method(spec.method)
-    if chosen.folds:
-        _require_pairs(spec, model)
-    group_size = spec.group_size or chosen.usual_group_size
-    if group_size is None:
-        group_size = _default_group_size(job, model, choice)
-    method = chosen(spec, group_size)
-    layout = _layout(spec, method)
-    plan = make_plan(
-        model, checkpoint.weights, format_of=method.format, layout=layout, choice=choice
-    )
-    described = layout.of(plan.packed(_notes(spec, method)))
-    written_config = described.written_in(checkpoint.config)
-    files = BlockFiles(job.output, plan, checkpoint.weights)
-    shapes = {item.name: item.shape for item in files.pending()}
-    require_fit(written_config, shapes, checkpoint.path)
-    calibration = _quantize(spec, job, checkpoint, model, method, plan, files)
-    copied = checkpoint.carry_along(job.output)
-    if checkpoint.companions is not None:
-        warn_of_lost_modules(checkpoint.companions, copied, job.console)
-    write_json(job.output / CONFIG, written_config)
-    outcomes = files.close()
-    if described.caveat is not None:
-        job.console.warn(described.caveat)
-    written = Written(files.names, copied, sum(o.bytes for o in outcomes), len(shapes))
-    return report(spec, job, layout, checkpoint, plan, outcomes, calibration, written)
+
+    def make(spec: QuantizeSpec) -> Output:
+        return _output(spec, job, checkpoint, model)
+
+    if spec.has_budget:
+        return _within_budget(spec, job, checkpoint, model, make)
+    output = make(spec)
+    if spec.dry_run:
+        return foresee(output)
+    files = BlockFiles(output.folder(job), output.plan, checkpoint.weights)
+    require_sound(output, files)
+    text = _text(output, job) if output.method.calibrated else None
+    quantize(output, text, files, job)
+    written, outcomes = output.finish(job, files)
+    return report(output, job, outcomes, None if text is None else text.account, written)
 
 
-def _into_gguf(
-    spec: QuantizeSpec, job: Job, checkpoint: Checkpoint, model: Model, choice: Choice
-) -> QuantizeResult:
-    """Quantize into one GGUF file."""
-    from tfcli.models.layouts.gguf import GGUF
-    from tfcli.quantize.gguf import GGUFOutput
-
-    output = GGUFOutput(spec, checkpoint, model)
-    left_out = choice.reasons(list(linears_of(model)))
-    output.require_types([name for name in linears_of(model) if name not in left_out])
-    method = output.method(spec)
-    plan = make_plan(model, checkpoint.weights, format_of=method.format, layout=GGUF, choice=choice)
-    files = BlockFiles(output.folder(job), plan, checkpoint.weights)
-    calibration = _quantize(spec, job, checkpoint, model, method, plan, files)
-    written, outcomes = output.finish(job, plan, files)
-    return report(spec, job, GGUF, checkpoint, plan, outcomes, calibration, written)
-
-
-def _quantize(
+def _within_budget(
     spec: QuantizeSpec,
     job: Job,
     checkpoint: Checkpoint,
     model: Model,
-    method: Method,
-    plan: Plan,
-    files: BlockFiles,
-) -> Calibration | None:
-    """Quantize and write every unit of a plan that is not done; the calibration text as used."""
-    _check(method, plan, checkpoint.weights, files)
+    make: Callable[[QuantizeSpec], Output],
+) -> QuantizeResult:
+    """Quantize with widths that are chosen; see `tfcli.quantize.budget`."""
+    from tfcli.quantize.budget.passage import Passage
+    from tfcli.quantize.budget.run import Limit, require_one_chain, spend, start_of
+    from tfcli.quantize.calibrate import batches_of
 
-    calibration = None
-    with job.console.progress(f"quantize ({spec.method})", len(plan.linears), "linear") as bar:
-        if method.calibrated:
-            from tfcli.quantize.text import calibration_text
-
-            windows, calibration = calibration_text(spec, job, checkpoint)
-            warn_of_few_tokens(job, plan, calibration)
-            units = _block_by_block(method, spec, plan, model, windows, checkpoint.weights, files)
-        else:
-            units = _weight_by_weight(method, plan, checkpoint.weights)
-        for unit, layers, changed in units:
-            if files.outcomes(unit) is None:
-                files.write(unit, _counted(layers, bar), changed)
-            else:
-                bar.advance(len(unit.linears))
-    return calibration
-
-
-def _require_pairs(spec: QuantizeSpec, model: Model) -> None:
-    """Refuse a family of which nothing says where factors can go.
-
-    Raises:
-        UsageError: names it.
-    """
-    blocks = (model.get_submodule(chain.blocks) for chain in model.walks)
-    if not any(folds_of(block) for block in blocks):
-        raise UsageError(
-            f"{spec.method} moves factors into what comes before a linear, and in the blocks of "
-            f"{model.config.model_type} there is no place for them",
-            where="method",
-            fix="--method gptq, which needs none",
-        )
-
-
-def _layout(spec: QuantizeSpec, method: Method) -> type[Layout]:
-    """The layout that was asked for, or the first of the method's that holds what it makes.
-
-    Raises:
-        UsageError: the method makes nothing that fits into it.
-    """
-    fitting = [n for n in method.layouts if get_layout(n).refusal(method.format("")) is None]
-    name: str = spec.layout or (*fitting, *method.layouts)[0]
-    if name not in method.layouts:
-        raise UsageError(
-            f"{name} cannot hold what {spec.method} makes",
-            where="layout",
-            fix=f"layout: {' or '.join(method.layouts)}",
-        )
-    return get_layout(name)
-
-
-def _notes(spec: QuantizeSpec, method: Method) -> dict[str, Any]:
-    """What the config says of who quantized, and how."""
-    return {"quantizer": [f"tfcli:{tfcli.__version__}"], "method": spec.method, **method.notes()}
-
-
-def _check(method: Method, plan: Plan, source: Weights, files: BlockFiles) -> None:
-    """Refuse numbers that cannot be kept or quantized, before the long work."""
-    for unit in plan.units:
-        if files.outcomes(unit) is not None:
-            continue
-        for kept in unit.kept:
-            require_finite(kept.stored, source[kept.stored])
-        for linear in unit.linears if method.calibrated else ():
-            method.check(linear, _weight(source, linear))
-
-
-def _weight(source: Weights, linear: LinearPlan) -> Tensor:
-    """The weight of a linear; of a stack of experts no other's."""
-    place = linear.place
-    if place.index is None:
-        return place.read(source[place.name])
-    return replace(place, index=None).read(source.entry(place.name, place.index))
-
-
-Units = Iterator[tuple[Unit, Iterator[LayerResult], Mapping[str, Tensor]]]
-"""The units of a plan, each with its linears as they are quantized, and by full name what the
-method changed beside them."""
-
-
-def _weight_by_weight(method: Method, plan: Plan, source: Weights) -> Units:
-    """Quantize one weight after another, straight from the file."""
-
-    def layers(unit: Unit) -> Iterator[LayerResult]:
-        for linear in unit.linears:
-            weight = _weight(source, linear)
-            method.check(linear, weight)
-            yield LayerResult.of(linear, weight, method.quantize(linear, weight))
-
-    return ((unit, layers(unit), {}) for unit in plan.units)
-
-
-def _block_by_block(
-    method: Method,
-    spec: QuantizeSpec,
-    plan: Plan,
-    model: Model,
-    windows: Tensor,
-    source: Weights,
-    files: BlockFiles,
-) -> Units:
-    """Quantize block after block, each on what those before it give."""
-    from tfcli.quantize.text import inputs_of
-    from tfcli.quantize.walk import Walk
-    from tfcli.quantize.weights import StreamedWeights
-
-    device = str(pick_device(spec.device))
-    weights = StreamedWeights(model.eval(), source, plan, device)
-    batches = [inputs_of(model, ids.to(device)) for ids in windows.split(spec.batch_size)]
-    walk = Walk(
-        weights, batches, method, files.scratch, files.finished, spec.expert_tokens, files.kept
-    )
-    yield plan.units[0], iter(()), {}
-    for unit, done in walk.run(plan.units[1:]):
-        yield unit, (_result_of(each) for each in done), walk.changed
-
-
-def _result_of(done: Done) -> LayerResult:
-    return LayerResult.of(
-        done.linear, done.weight, done.quantized, tokens=done.tokens, enough=done.enough
-    )
-
-
-def _counted(layers: Iterator[LayerResult], bar: Bar) -> Iterator[LayerResult]:
-    for layer in layers:
-        bar.advance()
-        yield layer
-
-
-def _default_group_size(job: Job, model: Model, choice: Choice) -> int:
-    size, culprit = default_group_size(model, choice)
-    if culprit is not None:
+    require_one_chain(model)
+    output = make(start_of(spec, checkpoint))
+    limit = Limit.of(output)
+    if spec.dry_run:
         job.console.note(
-            f"groups of {size} inputs, as {DEFAULT_GROUP_SIZES[0]} does not divide the "
-            f"{model.get_submodule(culprit).in_features:,} of {culprit}"
+            f"the linears will take {format_bytes(limit.nbytes)} at most; which width each gets is "
+            "seen in the work"
         )
-    return size
+        return foresee(output)
+    files = BlockFiles(output.folder(job), output.plan, checkpoint.weights)
+    require_sound(output, files)
+    text = _text(output, job, hold_out=True)
+    output, account = spend(make, output, limit, text, job)
+    files = BlockFiles(output.folder(job), output.plan, checkpoint.weights)
+    passage = Passage(model, batches_of(output, text.held, 1), files.scratch)
+    walk = quantize(output, text, files, job, passage)
+    assert walk is not None, "only a method with a walk has a budget"
+    (measured,) = passage.divergences(walk)
+    written, outcomes = output.finish(job, files)
+    return report(output, job, outcomes, text.account, written, account(measured))
+
+
+def _output(spec: QuantizeSpec, job: Job, checkpoint: Checkpoint, model: Model) -> Output:
+    if spec.layout == "gguf":
+        from tfcli.quantize.gguf import GGUFOutput
+
+        return GGUFOutput(spec, checkpoint, model)
+    from tfcli.quantize.folder import FolderOutput
+
+    output = FolderOutput(spec, checkpoint, model)
+    for note in output.notes:
+        job.console.note(note)
+    return output
+
+
+def _text(output: Output, job: Job, *, hold_out: bool = False) -> CalibrationText:
+    """The calibration text, looked at."""
+    from tfcli.quantize.text import calibration_text
+
+    text = calibration_text(output.spec, job, output.checkpoint, hold_out=hold_out)
+    warn_of_few_tokens(job, output.plan, text.account)
+    return text

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from tfcli.errors import WorkError
 from tfcli.models.model import Model
+from tfcli.quantize.plan import Unit
 from tfcli.quantize.states import States
 
 Inputs = dict[str, Tensor]
@@ -44,7 +47,45 @@ class Stream:
         """What the next block gets for a batch."""
         return self.states[number].to(self.device)
 
+    def advance(self, block: nn.Module) -> None:
+        """Replace the states by what a block makes of them."""
+        for number, inputs in enumerate(self.inputs):
+            self.states[number] = states_of(inputs.run(block, self.hidden(number)))
 
+    def fork(self, block: nn.Module, folder: Path) -> Stream:
+        """Another stream, which has what a block makes of the states of this one."""
+        states = self.states.copy(folder)
+        forked = Stream(self.dense, self.inputs, states, self.device)
+        forked.advance(block)
+        return forked
+
+
+class Visitor(ABC):
+    """Looks at each block of a chain when it is done, whether in this process or in an earlier one.
+
+    Attributes:
+        windows: that it wants to be run up to the first block.
+    """
+
+    windows: Sequence[Inputs]
+
+    @abstractmethod
+    def begin(self, stream: Stream) -> None:
+        """Get what the windows give up to the first block."""
+
+    @abstractmethod
+    def passed(self, unit: Unit, block: nn.Module, as_it_was: Dense) -> None:
+        """See a block with the quantized weights in it, before it is freed.
+
+        Args:
+            unit: which.
+            block: the module.
+            as_it_was: within this context it has its weights of before.
+        """
+
+
+Dense = Callable[[], AbstractContextManager[None]]
+"""Within this context a block has its dense weights."""
 Seen = list[tuple[Tensor | None, Tensor | None]]
 """For each group: what its linears get, and what the dense model's get."""
 

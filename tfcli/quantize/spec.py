@@ -6,9 +6,12 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tfcli.families import FamilyFile
+from tfcli.quantize.budget.spec import Budget
+from tfcli.quantize.overrides import Override
 from tfcli.recipe.marks import Also, Only
 from tfcli.recipe.shared_keys import PYTHON_DOCS, Device, Seed
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Role, Spec
+from tfcli.units import parse_bytes
 
 GGUFMix = Literal[
     "Q2_K", "Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K"
@@ -58,7 +61,9 @@ class QuantizeSpec(Spec):
     model: ModelRef = Field(
         description="The checkpoint to quantize: a folder or file of any container, or a hub id."
     )
-    output: OutputPath = Field(description="The folder to write.")
+    output: OutputPath | None = Field(
+        None, description="The folder to write; with dry_run none is needed."
+    )
     method: Literal["rtn", "gptq", "awq", "bnb", "hqq", "fp8", "mxfp4", "nvfp4"] = Field(
         "gptq",
         description="The algorithm: rtn rounds to nearest without data; gptq and awq calibrate on "
@@ -98,6 +103,20 @@ class QuantizeSpec(Spec):
         description="How the scale of a group is found: max spans its largest weight; mse tries "
         "other spans for the least squared error; hessian weighs each error by what calibration "
         "saw of its input. Left out, hessian with gptq and max with rtn.",
+    )
+    target_bits: Annotated[float | None, OF_GPTQ] = Field(
+        None,
+        gt=0,
+        le=16,
+        allow_inf_nan=False,
+        description="Bits that a weight may take on average, with its share of scales and zero "
+        "points: a first walk finds what 2, 3, 4 and 8 bits cost each group of linears, and those "
+        "get more whose errors the predictions feel most.",
+    )
+    target_size: Annotated[str | None, OF_GPTQ] = Field(
+        None,
+        description="The same, for bytes that all tensors may take together, also those that stay "
+        "as they are: 250MB, 2GiB.",
     )
     quant_type: Annotated[Literal["nf4", "fp4"], BNB_4BIT] = Field(
         "nf4", description="The 16 numbers that weights are rounded to, times a scale."
@@ -148,7 +167,8 @@ class QuantizeSpec(Spec):
     overrides: Annotated[list[str], Only(method=OF_GROUPS)] = Field(
         default_factory=list,
         description="Linear layers with other bits or groups: `regex=8bit`, `regex=4bit:32`, on "
-        "full names; the first that matches decides.",
+        "full names, or beside layout gguf with another type: `regex=Q6_K`; the first that matches "
+        "decides.",
     )
     data: Annotated[CalibrationPath | None, CALIBRATED] = Field(
         None,
@@ -205,7 +225,23 @@ class QuantizeSpec(Spec):
         "nearest.",
     )
     device: Annotated[Device, CALIBRATED] = "auto"
+    dry_run: bool = Field(
+        False,
+        description="Print the plan and write nothing: every tensor, the memory and disk needed.",
+    )
     family_file: FamilyFile = None
+
+    @model_validator(mode="after")
+    def _has_output(self) -> Self:
+        if self.output is None and not self.dry_run:
+            raise ValueError("output is missing: name the folder to write, or ask for a dry_run")
+        return self
+
+    def target(self) -> str | None:
+        return None if self.dry_run else self.output
+
+    def only_looks(self) -> bool:
+        return self.dry_run
 
     @model_validator(mode="after")
     def _rounding_sees_no_inputs(self) -> Self:
@@ -242,30 +278,16 @@ class QuantizeSpec(Spec):
                 except (re.error, RecursionError, OverflowError) as error:
                     message = f"{key}: {pattern!r} is no regular expression: {error}"
                     raise ValueError(message) from None
-        self.widths()
+        self.exceptions()
         return self
 
-    def widths(self) -> list[tuple[re.Pattern[str], int, int | None]]:
-        """What `overrides` says: a pattern on full names, bits, and a group size where it has one.
+    def exceptions(self) -> list[Override]:
+        """What `overrides` says.
 
         Raises:
             ValueError: one that says nothing of that.
         """
-        found = []
-        for text in self.overrides:
-            pattern, _, width = text.rpartition("=")
-            match = re.fullmatch(r"([2348])bit(?::(-1|16|32|64|128|256|512|1024))?", width)
-            if not pattern or match is None:
-                raise ValueError(
-                    f"overrides: {text!r} is not like layers\\.0\\.=8bit or down_proj=4bit:32, "
-                    "with 2, 3, 4 or 8 bits"
-                )
-            try:
-                compiled = re.compile(pattern)
-            except (re.error, RecursionError, OverflowError) as error:
-                raise ValueError(f"overrides: {pattern!r}: {error}") from None
-            found.append((compiled, int(match[1]), int(match[2]) if match[2] else None))
-        return found
+        return [Override.parse(text, types=self.layout == "gguf") for text in self.overrides]
 
     @model_validator(mode="after")
     def _gguf_has_types_of_its_own(self) -> Self:
@@ -273,7 +295,7 @@ class QuantizeSpec(Spec):
             return self
         if self.method not in ("rtn", "gptq"):
             raise ValueError(f"layout: gguf is filled by rtn and gptq, not by {self.method}")
-        grid = ("group_size", "symmetric", "scale_search", "overrides")
+        grid = ("group_size", "symmetric", "scale_search")
         for key in (*grid, "order", "static_groups", "drift", "refine"):
             if key in self.model_fields_set and getattr(self, key) not in (None, []):
                 raise ValueError(
@@ -283,6 +305,32 @@ class QuantizeSpec(Spec):
         if self.gguf_type is not None and "bits" in self.model_fields_set:
             raise ValueError("bits: has no effect beside gguf_type, which says them")
         return self
+
+    @model_validator(mode="after")
+    def _budget_chooses_widths(self) -> Self:
+        if not self.has_budget:
+            return self
+        key = "target_bits" if self.target_size is None else "target_size"
+        if self.target_bits is not None and self.target_size is not None:
+            raise ValueError("target_bits and target_size: give one of both")
+        for other in ("bits", "overrides", "gguf_type"):
+            if other in self.model_fields_set:
+                raise ValueError(f"{other}: has no effect beside {key}, which chooses widths")
+        if self.layout == "awq":
+            raise ValueError(f"{key}: layout awq has one width for all linears; take gptq")
+        if self.target_bytes is not None and self.target_bytes <= 0:
+            raise ValueError("target_size: must be above 0")
+        return self
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether widths are chosen within a budget."""
+        return self.target_bits is not None or self.target_size is not None
+
+    @property
+    def target_bytes(self) -> int | None:
+        """`target_size` in bytes."""
+        return None if self.target_size is None else parse_bytes(self.target_size)
 
 
 class TensorOutcome(BaseModel):
@@ -356,7 +404,10 @@ class QuantizeResult(Result):
     schema_name: ClassVar[str] = "tfcli.quantize/1"
 
     model: str = Field(description="The checkpoint that was read.")
-    output: str = Field(description="The folder that was written.")
+    output: str | None = Field(description="The folder that was written.")
+    dry_run: bool = Field(
+        False, description="True where only the plan was made and nothing was written."
+    )
     method: str = Field(description="The algorithm.")
     layout: str = Field(description="How the result is stored.")
     bits: int = Field(description="Bits of a weight.")
@@ -372,8 +423,14 @@ class QuantizeResult(Result):
     )
     bytes_before: int = Field(description="Bytes of all tensors that were read.")
     bytes_after: int = Field(description="Bytes of all tensors that were written.")
-    mean_weight_error: float = Field(
-        description="The mean of weight_error over the quantized tensors."
+    mean_weight_error: float | None = Field(
+        None,
+        description="The mean of weight_error over the quantized tensors; null in a dry run.",
+    )
+    peak_bytes: int | None = Field(
+        None,
+        description="Upper bound of the memory that is taken beside the mapped checkpoint; null "
+        "but in a dry run.",
     )
     mean_output_error: float | None = Field(
         None,
@@ -383,9 +440,17 @@ class QuantizeResult(Result):
     calibration: Calibration | None = Field(
         None, description="The calibration text as used; null without calibration."
     )
-    files: list[str] = Field(description="The weight files, in order.")
-    companions: list[str] = Field(description="The other files that went along.")
+    budget: Budget | None = Field(
+        None, description="How a budget was spent; null where widths were given."
+    )
+    files: list[str] = Field(
+        default_factory=list, description="The weight files, in order; none in a dry run."
+    )
+    companions: list[str] = Field(
+        default_factory=list, description="The other files that went along."
+    )
     verified: int = Field(
-        description="How many tensors were read back and found equal to what was made, bit for bit."
+        0,
+        description="Tensors that were read back and found equal to what was made, bit for bit.",
     )
     tensors: list[TensorOutcome] = Field(description="What became of every tensor that was read.")

@@ -30,6 +30,10 @@ class States:
         for number, batch in enumerate(batches):
             self[number] = batch
 
+    def copy(self, folder: Path) -> States:
+        """The same states in a file of their own."""
+        return States(folder, [self[number] for number in range(len(self))])
+
     def __len__(self) -> int:
         return len(self._shapes)
 

@@ -16,19 +16,42 @@ from tfcli.models.model import Model
 from tfcli.quantize.spec import Calibration, QuantizeSpec
 from tfcli.recipe.job import Job
 
+_HELD_TOKENS = 2048
+"""That a forecast is made and checked with, or an eighth of the text where that is less."""
+
+
+@dataclass(frozen=True)
+class CalibrationText:
+    """Calibration text as token ids.
+
+    Args:
+        windows (Tensor): int64 [windows, length].
+        held (Tensor): int64 [held, length], windows that calibration is not to see.
+        account: what to report of them.
+    """
+
+    windows: Tensor
+    held: Tensor
+    account: Calibration
+
 
 def calibration_text(
-    spec: QuantizeSpec, job: Job, checkpoint: Checkpoint
-) -> tuple[Tensor, Calibration]:
-    """Token windows, [windows, sequence_length], and what to report of them."""
-    positions = checkpoint.model_config.text.longest_input
-    length = spec.sequence_length or min(512, checkpoint.model_config.text.trained_length)
-    if length > positions:
-        raise UsageError(
-            f"{length} is more than the model's {positions} positions",
-            where="sequence_length",
-            fix=f"use at most {positions}",
-        )
+    spec: QuantizeSpec, job: Job, checkpoint: Checkpoint, *, hold_out: bool = False
+) -> CalibrationText:
+    """Read, tokenize and draw the windows that are asked for.
+
+    Args:
+        spec: says from where, how many and how long.
+        job: told what was read.
+        checkpoint: whose tokenizer is used.
+        hold_out: draw some windows more, which calibration is not to see.
+
+    Raises:
+        UsageError: windows that the model cannot take.
+        WorkError: a text that is too short.
+    """
+    length = window_length(spec, checkpoint)
+    held = -(-_HELD_TOKENS // length) if hold_out else 0
     # Rounding needs neither: what it loads stays small.
     from tfcli.data.documents import python_docs, read_documents
     from tfcli.tokenizers.load import load_tokenizer
@@ -42,9 +65,21 @@ def calibration_text(
     tokenizer = load_tokenizer(checkpoint.beside)
     encoded = [tokenizer.encode(document, add_special_tokens=True) for document in documents]
     windows = token_windows(
-        encoded, length=length, samples=spec.samples, seed=spec.seed, prefix=tokenizer.prefix
+        encoded,
+        length=length,
+        samples=spec.samples + held,
+        seed=spec.seed,
+        prefix=tokenizer.prefix,
     )
-    count = len(windows.ids)
+    held = min(held, len(windows.ids) // 8)
+    if hold_out and not held:
+        raise WorkError(
+            f"the calibration text has {len(windows.ids)} windows of {length} tokens, and one in "
+            "eight is held out to forecast with",
+            where="data",
+            fix="give more text, or a smaller sequence_length",
+        )
+    count = min(spec.samples, len(windows.ids) - held)
     if count < spec.samples:
         job.console.note(
             f"the calibration text has {windows.available} windows of {length} "
@@ -52,16 +87,34 @@ def calibration_text(
         )
     first = encoded[0] if encoded else []
     job.console.detail(f"calibration begins with the ids {first[:8]}")
-    return windows.ids, Calibration(
+    account = Calibration(
         documents=len(documents),
         windows=count,
         windows_available=windows.available,
         sequence_length=length,
-        tokens=windows.ids.numel(),
+        tokens=count * length,
         bos_per_document=leading(first, tokenizer.bos_id),
         prefix_per_window=len(tokenizer.prefix),
         first_ids=first[:8],
     )
+    return CalibrationText(windows.ids[:count], windows.ids[count : count + held], account)
+
+
+def window_length(spec: QuantizeSpec, checkpoint: Checkpoint) -> int:
+    """Tokens of a calibration window.
+
+    Raises:
+        UsageError: more than the model can take.
+    """
+    text = checkpoint.model_config.text
+    length = spec.sequence_length or min(512, text.trained_length)
+    if length > text.longest_input:
+        raise UsageError(
+            f"{length} is more than the model's {text.longest_input} positions",
+            where="sequence_length",
+            fix=f"use at most {text.longest_input}",
+        )
+    return length
 
 
 def leading(ids: list[int], token: int | None) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tfcli.evaluate.predict import next_tokens
 from tfcli.models.calibration import CalibrationWalk, Stage
 from tfcli.models.folding import apply_fold, folds_of
 from tfcli.models.layouts.values import Values
@@ -29,9 +30,9 @@ from tfcli.quantize.runs import (
     Inputs,
     Replay,
     Stream,
+    Visitor,
     WholeModel,
     capture,
-    states_of,
 )
 from tfcli.quantize.states import States
 from tfcli.quantize.weights import StreamedWeights, free
@@ -76,6 +77,7 @@ class Walk:
         finished: what is done already.
         least_tokens: of an expert that fewer calibration tokens go to, what was seen is forgotten.
         kept: what a finished unit's file holds beside linears, by name in the model.
+        visitor: looks at blocks when they are done; only of chains that are `chained`.
 
     Attributes:
         changed: full name -> the new value of what the method's factors changed in the unit at hand
@@ -89,6 +91,7 @@ class Walk:
     finished: Finished
     least_tokens: int = 0
     kept: Callable[[Unit], Mapping[str, Tensor]] = lambda unit: {}
+    visitor: Visitor | None = None
     changed: dict[str, Tensor] = field(default_factory=dict)
     _ended: dict[str, dict[bool, States]] = field(default_factory=dict)
 
@@ -119,7 +122,12 @@ class Walk:
         self, chain: CalibrationWalk, units: Sequence[Unit]
     ) -> Iterator[tuple[Unit, list[Done]]]:
         """Blocks each of which runs once, on what the one before it gave."""
-        streams = [self._begin(chain, dense=dense) for dense in (False, True)[: 1 + self._drifts]]
+        streams = [
+            self._begin(chain, self.batches, dense=dense)
+            for dense in (False, True)[: 1 + self._drifts]
+        ]
+        if self.visitor is not None:
+            self.visitor.begin(self._begin(chain, self.visitor.windows, dense=True))
         for unit in units:
             block = self.weights.fill(unit.path)
             dense = {linear.name: self._weight(linear).data for linear in unit.linears}
@@ -134,8 +142,9 @@ class Walk:
                     self._restore(unit)
             for stream in streams:
                 with self._as_it_was(dense) if stream.dense else nullcontext():
-                    for number, inputs in enumerate(stream.inputs):
-                        stream.states[number] = states_of(inputs.run(block, stream.hidden(number)))
+                    stream.advance(block)
+            if self.visitor is not None:
+                self.visitor.passed(unit, block, partial(self._as_it_was, dense))
             free(block)
         self._ended[chain.blocks] = {stream.dense: stream.states for stream in streams}
 
@@ -184,6 +193,7 @@ class Walk:
                         self.method.forget(linear)
                     weight = self._weight(linear).data
                     quantized = self.method.quantize(linear, weight)
+                    self.method.forget(linear)
                     self._set(linear.name, quantized.values)
                     yield Done(linear, weight, quantized, count, enough)
 
@@ -260,15 +270,36 @@ class Walk:
             for name, weight in weights.items():
                 weight.data = now[name]
 
-    def _begin(self, chain: CalibrationWalk, *, dense: bool) -> Stream:
+    @torch.no_grad()
+    def ending(self, states: States, windows: Sequence[Inputs]) -> Iterator[Tensor]:
+        """What the head gets for states that the model's only chain may have ended with.
+
+        Args:
+            states: at the chain's end, of each window.
+            windows: what they were made from.
+
+        Yields:
+            [b * (s - 1), d] of each window: states that predict its tokens but the first, for
+            `Model.logits_of`.
+        """
+        (chain,) = self._model.walks
+        with self.weights.outside(), _replaying(self._model, {chain.blocks: states}) as replays:
+            for number, batch in enumerate(windows):
+                for replay in replays:
+                    replay.batch = number
+                ids = batch["input_ids"]
+                yield next_tokens(self._model, ids, ids.shape[1] - 1)
+
+    def _begin(self, chain: CalibrationWalk, batches: Sequence[Inputs], *, dense: bool) -> Stream:
         """What the first block of a chain gets, for each batch.
 
         Chains that have ended give what they gave at their ends, without running.
         """
         first = next(iter(self._model.get_submodule(chain.blocks).children()))
         inputs, hidden = [], []
-        with self.weights.outside(), self._replaying(dense) as replays:
-            for number, batch in enumerate(self.batches):
+        ended = {path: states[dense] for path, states in self._ended.items()}
+        with self.weights.outside(), _replaying(self._model, ended) as replays:
+            for number, batch in enumerate(batches):
                 for replay in replays:
                     replay.batch = number
                 found = capture(self._model, first, batch)
@@ -276,26 +307,27 @@ class Walk:
                 inputs.append(found[1])
         return Stream(dense, inputs, States(self.scratch, hidden), self.weights.device)
 
-    @contextmanager
-    def _replaying(self, dense: bool) -> Iterator[list[Replay]]:
-        """Within the block, the first block of every chain that has ended gives its last states,
-        and the others hand them on."""
-        replays, before = [], {}
-        for path, ended in self._ended.items():
-            blocks = self._model.get_submodule(path)
+
+@contextmanager
+def _replaying(model: Model, ended: Mapping[str, States]) -> Iterator[list[Replay]]:
+    """Within the block, the first block of every chain that has ended gives its last states, and
+    the others hand them on."""
+    replays, before = [], {}
+    for path, states in ended.items():
+        blocks = model.get_submodule(path)
+        assert isinstance(blocks, nn.ModuleList)
+        before[path] = list(blocks)
+        for position in range(len(blocks)):
+            blocks[position] = Replay(states if position == 0 else None)
+        replays += [block for block in blocks if isinstance(block, Replay)]
+    try:
+        yield replays
+    finally:
+        for path, blocks_before in before.items():
+            blocks = model.get_submodule(path)
             assert isinstance(blocks, nn.ModuleList)
-            before[path] = list(blocks)
-            for position in range(len(blocks)):
-                blocks[position] = Replay(ended[dense] if position == 0 else None)
-            replays += [block for block in blocks if isinstance(block, Replay)]
-        try:
-            yield replays
-        finally:
-            for path, blocks_before in before.items():
-                blocks = self._model.get_submodule(path)
-                assert isinstance(blocks, nn.ModuleList)
-                for position, block in enumerate(blocks_before):
-                    blocks[position] = block
+            for position, block in enumerate(blocks_before):
+                blocks[position] = block
 
 
 def _parts(

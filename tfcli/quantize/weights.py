@@ -73,6 +73,18 @@ class StreamedWeights:
                 if name in tables:
                     free(tables[name])
 
+    @contextmanager
+    def head(self) -> Iterator[None]:
+        """Within the block, what stands beside the backbone has its weights, in fp32."""
+        base = f"{self.model.base()}."
+        names = [n for n, t in _tensors(self.model) if t.is_meta and not n.startswith(base)]
+        self._load(names)
+        try:
+            yield
+        finally:
+            for name in {name.partition(".")[0] for name in names}:
+                free(self.model.get_submodule(name))
+
     def stored_dtype(self, name: str) -> torch.dtype:
         """The type in which the checkpoint keeps a parameter."""
         return self.source[self.plan.places[name].name].dtype

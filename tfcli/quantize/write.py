@@ -86,7 +86,7 @@ class LayerResult:
             coarse_scales=quantized.coarse_scales,
             tokens=tokens,
             fallback=None if enough else f"rounded to nearest: {tokens} calibration tokens",
-            bytes=linear.packing.nbytes(linear.in_features, linear.out_features),
+            bytes=linear.nbytes,
         )
         return cls(linear, quantized.values, outcome)
 

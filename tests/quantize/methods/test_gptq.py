@@ -76,6 +76,7 @@ def test_linears_that_share_inputs_share_what_is_kept_of_them():
         values = method.quantize(linear, parts[linear.name]).values.dequantize()
         # Each finds its own share of the drift, so levels may differ here and there.
         assert (values - expected).norm() < 0.1 * expected.norm()
+        method.forget(linear)
     assert not method._statistics
 
 

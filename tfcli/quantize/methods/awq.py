@@ -20,6 +20,7 @@ class AWQ(Method):
 
     calibrated: ClassVar[bool] = True
     folds: ClassVar[bool] = True
+    squares = 5  # the products of the inputs of each linear of a block, as all are seen before one
     layouts: ClassVar[tuple[str, ...]] = ("awq", "gptq")
 
     def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
@@ -49,7 +50,7 @@ class AWQ(Method):
         self._seen[first].add(inputs)
 
     def forget(self, linear: LinearPlan) -> None:
-        """See `Method.forget`: it is clipped nowhere. It keeps the factors of its pair."""
+        """See `Method.forget`: it is clipped nowhere then. It keeps the factors of its pair."""
         self._seen.pop(linear.name, None)
 
     def fold(
@@ -79,7 +80,7 @@ class AWQ(Method):
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear; an expert that nothing was seen of, in full ranges."""
         grid = self.format(linear.name)
-        seen = self._seen.pop(linear.name, None)
+        seen = self._seen.get(linear.name)
         if seen is not None:
             seen.require_finite(linear.stored_name)
         values = clipped(weight.float(), seen, grid)

@@ -25,7 +25,7 @@ class _Blocks(Method):
 
     Args:
         spec: what was asked for.
-        types: full name of each linear -> its block type.
+        types: full name of each linear -> its block type, where no override says another.
     """
 
     layouts: ClassVar[tuple[str, ...]] = ("gguf",)
@@ -36,7 +36,7 @@ class _Blocks(Method):
 
     def format(self, name: str) -> GGMLFormat:
         """The type of a linear."""
-        return GGMLFormat.of(self.types[name])
+        return GGMLFormat.of(self.word(name) or self.types[name])
 
     def check(self, linear: LinearPlan, weight: Tensor) -> None:
         """Refuse weights that float16 scales cannot reach."""
@@ -49,7 +49,7 @@ class BlockRTN(_Blocks):
 
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear."""
-        kind = self.types[linear.name]
+        kind = self.format(linear.name).kind
         return Quantized(round_into_blocks(weight, kind, name=linear.stored_name))
 
 
@@ -57,6 +57,7 @@ class BlockGPTQ(_Blocks):
     """Collects statistics for each group of linears that share inputs, and quantizes from it."""
 
     calibrated: ClassVar[bool] = True
+    squares = 5  # H, its factor, and what the solver makes of both
 
     def __init__(self, spec: QuantizeSpec, types: Mapping[str, str]) -> None:
         super().__init__(spec, types)
@@ -70,13 +71,13 @@ class BlockGPTQ(_Blocks):
         self._statistics[linears[0].name].add(inputs)
 
     def forget(self, linear: LinearPlan) -> None:
-        """Without its statistics a weight is rounded to nearest."""
+        """Drop the statistics of a linear; without any a weight is rounded to nearest."""
         self._statistics.pop(linear.name, None)
 
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear; where nothing was observed, it is rounded to nearest."""
-        kind, name = self.types[linear.name], linear.stored_name
-        statistics = self._statistics.pop(linear.name, None)
+        kind, name = self.format(linear.name).kind, linear.stored_name
+        statistics = self._statistics.get(linear.name)
         if statistics is None:
             rounded = round_into_blocks(weight, kind, name=name)
             return Quantized(rounded, output_error=0.0, dead_inputs=weight.shape[1])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -31,12 +32,19 @@ class GPTQ(Method):
             drift=None if spec.drift == "auto" else spec.drift,
             refine=spec.refine,
         )
+        self.squares = 2 if not self.drifts else 6 if spec.drift == "auto" else 3
         self._statistics: dict[str, Statistics] = {}
 
     def format(self, name: str) -> GridOptions:
         """What it makes of every linear."""
         search = self.spec.scale_search or "hessian"
         return GridOptions(*self.width(name), self.spec.symmetric, search)
+
+    def at(self, word: str) -> Self:
+        """See `Method.at`: the dense model's inputs have not drifted."""
+        other = super().at(word)
+        other.options = replace(self.options, drift=0.0)
+        return other
 
     def check(self, linear: LinearPlan, weight: Tensor) -> None:
         """Refuse weights that need scales beyond those of the file."""
@@ -57,7 +65,7 @@ class GPTQ(Method):
         self._statistics[linears[0].name].add(inputs, dense)
 
     def forget(self, linear: LinearPlan) -> None:
-        """Without its statistics a weight is rounded to nearest."""
+        """Drop the statistics of a linear; without any a weight is rounded to nearest."""
         self._statistics.pop(linear.name, None)
 
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
@@ -68,7 +76,7 @@ class GPTQ(Method):
         """
         grid = self.format(linear.name)
         unseen = Statistics.empty(weight.shape[1], device=weight.device)
-        statistics = self._statistics.pop(linear.name, unseen)
+        statistics = self._statistics.get(linear.name, unseen)
         result = gptq(weight, statistics, grid, self.options, name=linear.stored_name)
         return Quantized(
             result.weight,

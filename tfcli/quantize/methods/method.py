@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
 from tfcli.models.folding import Fold
 from tfcli.models.layouts.values import Format, Values
 from tfcli.quantize.finite import require_finite
+from tfcli.quantize.overrides import Override, width_of, word_for
 from tfcli.quantize.plan import LinearPlan
 from tfcli.quantize.spec import QuantizeSpec
 
@@ -41,9 +44,10 @@ class Method(ABC):
     `calibrated` says whether it must see the inputs of linears before it quantizes them, `drifts`
     whether it wants those of the dense model beside them, `layouts` which layouts its values fit
     in, the usual one first, and `usual_group_size` how many inputs share a scale where nothing is
-    asked for; None for what fits the model. `folds` says whether it moves factors into what comes
-    before linears. Such a method observes all linears of a block before any of it is changed, is
-    then asked for factors, pair by pair, and quantizes one linear after the other; it cannot drift.
+    asked for; None for what fits the model. What was observed of a linear takes at most `squares`
+    squares of its inputs, in fp32. `folds` says whether it moves factors into what comes before
+    linears. Such a method observes all linears of a block before any of it is changed, is then
+    asked for factors, pair by pair, and quantizes one linear after the other; it cannot drift.
 
     Args:
         spec: what was asked for.
@@ -53,19 +57,30 @@ class Method(ABC):
     calibrated: ClassVar[bool] = False
     drifts: bool = False
     folds: ClassVar[bool] = False
+    squares: int = 0
     layouts: ClassVar[tuple[str, ...]]
     usual_group_size: ClassVar[int | None] = None
 
     def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
         self.spec, self.group_size = spec, group_size
-        self._overrides = spec.widths()
+        self._overrides = spec.exceptions()
+
+    def word(self, name: str) -> str | None:
+        """What the overrides say of the linear with this full name."""
+        return word_for(self._overrides, name)
 
     def width(self, name: str) -> tuple[int, int]:
         """Bits and group size of the linear with this full name, as they were asked for."""
-        for pattern, bits, group_size in self._overrides:
-            if pattern.search(name):
-                return bits, group_size or self.group_size
-        return self.spec.bits, self.group_size
+        word = self.word(name)
+        bits, group_size = (self.spec.bits, None) if word is None else width_of(word)
+        return bits, group_size or self.group_size
+
+    def at(self, word: str) -> Self:
+        """The same method, with what it has observed, for linears that are as an override's word
+        says and stand in the dense model."""
+        other = copy.copy(self)
+        other._overrides = [Override(re.compile(""), word)]
+        return other
 
     @abstractmethod
     def format(self, name: str) -> Format:
@@ -93,7 +108,7 @@ class Method(ABC):
         raise TypeError(f"{type(self).__name__} observes nothing")
 
     def forget(self, linear: LinearPlan) -> None:
-        """Quantize a linear as if it had not been observed: what was seen is too little."""
+        """Drop what was observed of a linear: it is done, or what was seen is too little."""
         raise TypeError(f"{type(self).__name__} observes nothing")
 
     def fold(
@@ -119,7 +134,7 @@ class Method(ABC):
     @abstractmethod
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight [m, n] of a linear. An expert that no token went to has not been
-        observed."""
+        observed. What was observed stays until it is forgotten."""
 
     def notes(self) -> dict[str, Any]:
         """What the config says of the method; readers ignore it."""

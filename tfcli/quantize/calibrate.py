@@ -1,0 +1,50 @@
+"""A walk for what a quantization writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from tfcli.devices import pick_device
+from tfcli.quantize.methods.method import Method
+from tfcli.quantize.output import Output
+from tfcli.quantize.plan import Unit
+from tfcli.quantize.runs import Inputs, Visitor
+from tfcli.quantize.text import inputs_of
+from tfcli.quantize.walk import Finished, Walk
+from tfcli.quantize.weights import StreamedWeights
+
+
+def walk_of(
+    output: Output,
+    method: Method,
+    windows: Tensor,
+    scratch: Path,
+    finished: Finished,
+    *,
+    kept: Callable[[Unit], Mapping[str, Tensor]] = lambda unit: {},
+    visitor: Visitor | None = None,
+) -> Walk:
+    """A walk over the model of an output.
+
+    Args:
+        output: says what is quantized, and how many tokens an expert needs.
+        method: calibrated.
+        windows (Tensor): int64 [windows, length], of calibration text.
+        scratch: see `Walk`; so are the others.
+    """
+    spec, model = output.spec, output.model
+    device = str(pick_device(spec.device))
+    weights = StreamedWeights(model.eval(), output.checkpoint.weights, output.plan, device)
+    batches = batches_of(output, windows, spec.batch_size)
+    return Walk(
+        weights, batches, method, scratch, finished, spec.expert_tokens, kept, visitor=visitor
+    )
+
+
+def batches_of(output: Output, windows: Tensor, size: int) -> list[Inputs]:
+    """What the model is called with to see some windows, so many at a time."""
+    device = str(pick_device(output.spec.device))
+    return [inputs_of(output.model, ids.to(device)) for ids in windows.split(size)]

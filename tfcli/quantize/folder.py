@@ -1,0 +1,123 @@
+"""Quantized weights as a folder of tensors, whose config says how to read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tfcli
+from tfcli.checkpoints.beside import CONFIG, warn_of_lost_modules
+from tfcli.checkpoints.checkpoint import Checkpoint
+from tfcli.checkpoints.fit import require_fit
+from tfcli.checkpoints.write import Written
+from tfcli.errors import UsageError
+from tfcli.files import write_json
+from tfcli.models.folding import folds_of
+from tfcli.models.layouts.registry import get_layout
+from tfcli.models.model import Model
+from tfcli.quantize.methods.method import Method
+from tfcli.quantize.methods.registry import get_method
+from tfcli.quantize.output import Output
+from tfcli.quantize.plan import (
+    DEFAULT_GROUP_SIZES,
+    default_group_size,
+    make_plan,
+)
+from tfcli.quantize.spec import QuantizeSpec, TensorOutcome
+from tfcli.quantize.write import BlockFiles
+from tfcli.recipe.job import Job
+
+
+class FolderOutput(Output):
+    """A Hugging Face folder. See `Output`.
+
+    Attributes:
+        notes: what the user is to know of the choices that were made.
+    """
+
+    def __init__(self, spec: QuantizeSpec, checkpoint: Checkpoint, model: Model) -> None:
+        super().__init__(spec, checkpoint, model)
+        chosen = get_method(spec.method)
+        if chosen.folds:
+            _require_pairs(spec, model)
+        self.notes: list[str] = []
+        self.method = chosen(spec, self._group_size(chosen))
+        self.layout = get_layout(_layout(spec, self.method))
+        self.plan = make_plan(
+            model,
+            checkpoint.weights,
+            format_of=self.method.format,
+            layout=self.layout,
+            choice=self.choice,
+        )
+        self._described = self.layout.of(self.plan.packed(self._said()))
+        self._config = self._described.written_in(checkpoint.config)
+        pending = BlockFiles(Path(), self.plan, checkpoint.weights).pending()
+        require_fit(self._config, {item.name: item.shape for item in pending}, checkpoint.path)
+        self._count = len(pending)
+
+    def folder(self, job: Job) -> Path:
+        """Where the walk writes its files: they are those of the result."""
+        return job.output
+
+    def finish(self, job: Job, files: BlockFiles) -> tuple[Written, list[TensorOutcome]]:
+        """Write the index and what lies beside weights. See `Output.finish`."""
+        copied = self.checkpoint.carry_along(job.output)
+        if self.checkpoint.companions is not None:
+            warn_of_lost_modules(self.checkpoint.companions, copied, job.console)
+        write_json(job.output / CONFIG, self._config)
+        outcomes = files.close()
+        if self._described.caveat is not None:
+            job.console.warn(self._described.caveat)
+        nbytes = sum(outcome.bytes for outcome in outcomes)
+        return Written(files.names, copied, nbytes, self._count), outcomes
+
+    def _group_size(self, chosen: type[Method]) -> int:
+        found = self.spec.group_size or chosen.usual_group_size
+        if found is not None:
+            return found
+        size, culprit = default_group_size(self.model, self.choice)
+        if culprit is not None:
+            self.notes.append(
+                f"groups of {size} inputs, as {DEFAULT_GROUP_SIZES[0]} does not divide the "
+                f"{self.model.get_submodule(culprit).in_features:,} of {culprit}"
+            )
+        return size
+
+    def _said(self) -> dict[str, Any]:
+        """What the config says of who quantized, and how."""
+        by = {"quantizer": [f"tfcli:{tfcli.__version__}"], "method": self.spec.method}
+        return {**by, **self.method.notes()}
+
+
+def _require_pairs(spec: QuantizeSpec, model: Model) -> None:
+    """Refuse a family of which nothing says where factors can go.
+
+    Raises:
+        UsageError: names it.
+    """
+    blocks = (model.get_submodule(chain.blocks) for chain in model.walks)
+    if not any(folds_of(block) for block in blocks):
+        raise UsageError(
+            f"{spec.method} moves factors into what comes before a linear, and in the blocks of "
+            f"{model.config.model_type} there is no place for them",
+            where="method",
+            fix="--method gptq, which needs none",
+        )
+
+
+def _layout(spec: QuantizeSpec, method: Method) -> str:
+    """The layout that was asked for, or the first of the method's that holds what it makes.
+
+    Raises:
+        UsageError: the method makes nothing that fits into it.
+    """
+    fitting = [n for n in method.layouts if get_layout(n).refusal(method.format("")) is None]
+    name: str = spec.layout or (*fitting, *method.layouts)[0]
+    if name not in method.layouts:
+        raise UsageError(
+            f"{name} cannot hold what {spec.method} makes",
+            where="layout",
+            fix=f"layout: {' or '.join(method.layouts)}",
+        )
+    return name
