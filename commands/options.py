@@ -26,7 +26,8 @@ from tfcli.recipe.document import Document, read_document
 from tfcli.recipe.execute import execute
 from tfcli.recipe.marks import Also, Only, Placeholder, Spellings, mark_of
 from tfcli.recipe.overrides import overlay, parse_set
-from tfcli.recipe.recipe import SUFFIXES, single_command
+from tfcli.recipe.recipe import SUFFIXES, recipe_of, single_command
+from tfcli.recipe.results import RunResult
 from tfcli.recipe.spec import (
     EACH,
     Result,
@@ -82,7 +83,12 @@ SHORT = {"output": "-o"}
 
 
 def spec_command(
-    cls: type[Spec], show: Show, *, streamed: Show | None = None, epilog: str
+    cls: type[Spec],
+    show: Show,
+    *,
+    streamed: Show | None = None,
+    several: Show | None = None,
+    epilog: str,
 ) -> typer.Typer:
     """The Typer app of one verb.
 
@@ -91,6 +97,7 @@ def spec_command(
         show: prints the result as a short table.
         streamed: for a verb that writes to standard output while it works: prints what is left
             to say then.
+        several: for a verb whose spec may stand for several steps: prints the `RunResult` of them.
         epilog: an example, or several, a line each.
     """
     app = typer.Typer(add_completion=False)
@@ -110,6 +117,9 @@ def spec_command(
             spec = _without_code(spec, console)
         out = sys.stdout if streamed and first and not console.json else None
         force, anew = shared.get("force", False), shared.get("verify_files", False)
+        if several is not None and spec.steps():
+            finish(_run_steps(spec, console, force, anew), several, console)
+            return
         outcome = execute(spec, console, force=force, anew=anew, out=out)
         if outcome.reused:
             console.note(f"{outcome.output} is up to date (--force to do it again)")
@@ -128,6 +138,15 @@ def spec_command(
         context_settings={"allow_extra_args": True},
     )(command)
     return app
+
+
+def _run_steps(spec: Spec, console: Console, force: bool, anew: bool) -> RunResult:
+    """Run the steps that a spec stands for, as `tfcli run` would."""
+    from tfcli.commands.run import check_steps, run_steps
+
+    recipe = recipe_of(spec, spec.verb)
+    check_steps(recipe, force)
+    return run_steps(recipe, console, force=force, own=set(), anew=anew)
 
 
 def _without_code(spec: Spec, console: Console) -> Spec:

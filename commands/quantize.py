@@ -9,6 +9,7 @@ from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
 from tfcli.quantize.budget.spec import Budget
 from tfcli.quantize.spec import QuantizeResult, QuantizeSpec, TensorOutcome
+from tfcli.recipe.results import RunResult
 from tfcli.units import format_bytes, plural
 
 
@@ -72,8 +73,33 @@ def _row(tensor: TensorOutcome) -> list[str]:
     return [tensor.name, what, format_bytes(tensor.bytes)]
 
 
+def show_comparison(run: RunResult, console: Console) -> None:
+    """Print what each way made and what was measured of it, a line each."""
+    steps = {step.step: step.result for step in run.steps}
+    rows = []
+    for name, measured in steps.items():
+        made = steps.get(name.removesuffix("-eval"))
+        if made is None or "kl_divergence" not in measured:
+            continue
+        rows.append(
+            [
+                name.removesuffix("-eval"),
+                str(made["layout"]),
+                f"{made['bits_per_weight']:.2f}",
+                format_bytes(made["bytes_after"]),
+                f"{measured['kl_divergence']:.3g}",
+                f"{measured['kl_divergence_p99']:.3g}",
+                f"{measured['same_top_token']:.2%}",
+            ]
+        )
+    columns = ["way", "layout", "bits a weight", "size", "KL mean", "KL 99%", "same top"]
+    print_table(console, "Compared", columns, rows, texts=2)
+
+
 app = spec_command(
     QuantizeSpec,
     show,
-    epilog="tfcli quantize models/base models/base-4bit --method gptq --data calibration.txt",
+    several=show_comparison,
+    epilog="tfcli quantize models/base models/base-4bit --method gptq --data calibration.txt\n"
+    "tfcli quantize --compare models/base compared --methods gptq gptq:3.5 awq",
 )

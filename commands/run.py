@@ -90,7 +90,7 @@ def run(
     file = find_recipe(recipe)
     whole = load_recipe(file, output=output, sets=parse_set(set_ or []))
     plan = whole.part(only or (), begin)
-    _check(plan, force)
+    check_steps(plan, force)
     own = {step.name for step in plan.steps} if plan.owns_folders else set()
     if own and is_first_process():
         own -= claim(plan, file, console, force=force, dry_run=dry_run)
@@ -99,11 +99,28 @@ def run(
             console.note(f"{name}: has a family_file, which is run with the step: {code}")
         finish(_planned(plan, force, verify_files), _show_plan, console)
         return
+    result = run_steps(plan, console, force=force, own=own, anew=verify_files)
+    if json:
+        print_json(result.model_dump(mode="json"))
+
+
+def run_steps(
+    plan: Recipe, console: Console, *, force: bool, own: set[str], anew: bool
+) -> RunResult:
+    """Run the steps of a recipe; what the last one made is shown.
+
+    Args:
+        plan: that has passed `check_steps`.
+        console: says which step runs.
+        force: run those too that are up to date.
+        own: the steps whose folders may be replaced, where their options have changed.
+        anew: read all files again before a step is said to be up to date.
+    """
     rows: list[StepResult] = []
     for number, step in enumerate(plan.steps, 1):
         console.note(f"[{number}/{len(plan.steps)}] {step.name} ({step.spec.verb})")
         began = perf_counter()
-        outcome = _run_step(step, console, force, replace=step.name in own, anew=verify_files)
+        outcome = _run_step(step, console, force, replace=step.name in own, anew=anew)
         seconds = perf_counter() - began
         if outcome.reused:
             console.note(f"  up to date: {outcome.output}")
@@ -121,11 +138,9 @@ def run(
         if last:
             _close(plan, rows, console)
         # The last step is shown in any case: a report's path is what the user opens next.
-        if not json and (last or not outcome.reused):
+        if not console.json and (last or not outcome.reused):
             import_module(f"tfcli.commands.{step.spec.verb}").show(outcome.result, console)
-    if json:
-        result = RunResult(recipe=plan.name, output=plan.output, steps=rows)
-        print_json(result.model_dump(mode="json"))
+    return RunResult(recipe=plan.name, output=plan.output, steps=rows)
 
 
 def _run_step(step: Step, console: Console, force: bool, *, replace: bool, anew: bool) -> Outcome:
@@ -146,8 +161,12 @@ def _close(plan: Recipe, rows: list[StepResult], console: Console) -> None:
     console.note(f"{plan.name}: {done} of {plural(len(rows), 'step')} run in {seconds:.0f} s")
 
 
-def _check(plan: Recipe, force: bool) -> None:
-    """Every step's inputs, processes and output, before the first step runs."""
+def check_steps(plan: Recipe, force: bool) -> None:
+    """Look at every step's inputs, processes and output, before the first step runs.
+
+    Raises:
+        Problem: what is wrong, with the step's name.
+    """
     targets = [target for step in plan.steps if (target := step.spec.target()) is not None]
     coming: list[str] = []
     for step in plan.steps:

@@ -1,6 +1,7 @@
 """What `tfcli quantize` takes and gives."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -229,13 +230,46 @@ class QuantizeSpec(Spec):
         False,
         description="Print the plan and write nothing: every tensor, the memory and disk needed.",
     )
+    compare: bool = Field(
+        False,
+        description="Quantize in several ways instead of one, measure each on a tenth of the data "
+        "that calibration does not see, and write one report with a table and a plot.",
+    )
+    methods: Annotated[list[str], Only(compare=(True,))] = Field(
+        default_factory=list,
+        description="The ways to compare: method, method:bits or method:bits:layout, such as "
+        "awq, gptq:3, gptq:3.5 for target_bits, gptq:4:gguf. Left out, rtn, gptq, hqq and bnb of 4 "
+        "bits, and gptq of 3.",
+    )
     family_file: FamilyFile = None
 
     @model_validator(mode="after")
     def _has_output(self) -> Self:
-        if self.output is None and not self.dry_run:
+        if self.output is None and not (self.dry_run or self.compare):
             raise ValueError("output is missing: name the folder to write, or ask for a dry_run")
         return self
+
+    @model_validator(mode="after")
+    def _comparison_names_methods(self) -> Self:
+        if self.compare:
+            for key in ("method", "bits", "layout", "target_bits", "target_size", "dry_run"):
+                if key in self.model_fields_set and getattr(self, key) not in (None, False):
+                    raise ValueError(f"{key}: has no effect beside compare; name ways in methods")
+            self.steps()
+        return self
+
+    def steps(self) -> Mapping[str, Spec]:
+        """See `Spec.steps`."""
+        if not self.compare:
+            return {}
+        from tfcli.quantize.compare import steps_of
+
+        return steps_of(self)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the method looks at text."""
+        return CALIBRATED.unmet({"method": self.method}) is None
 
     def target(self) -> str | None:
         return None if self.dry_run else self.output

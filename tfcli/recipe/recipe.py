@@ -198,9 +198,14 @@ def _one_command(
     if inputs:
         outputs = [target for target in [spec.target()] if target is not None]
         raise_found([*missing_inputs(spec), *overlaps(spec, outputs)], where=document.source)
-    description = str(_mapping(document).get("description", ""))
-    step = Step(verb, spec)
-    return Recipe(name, description, spec.target() or "", (step,), owns_folders=False)
+    return recipe_of(spec, name, str(_mapping(document).get("description", "")))
+
+
+def recipe_of(spec: Spec, name: str, description: str = "") -> Recipe:
+    """A spec as a recipe: of one step, or of those that it stands for."""
+    steps = spec.steps() or {spec.verb: spec}
+    made = tuple(Step(name, step) for name, step in steps.items())
+    return Recipe(name, description, spec.target() or "", made, owns_folders=False)
 
 
 def _canonical(steps: Any, sets: dict[str, Any]) -> dict[str, Any]:
@@ -269,6 +274,12 @@ class _StepReader:
         problems: list[UsageError] = []
         spec = try_spec(verb.spec(), keys, problems, self.document, path)
         self.found += problems
+        if spec is not None and spec.steps():
+            self._refuse(
+                "this stands for several steps, and is no step of a recipe",
+                path,
+                f"give it to tfcli {command}, or name its steps here",
+            )
         return None if spec is None or len(self.found) > wrong else Step(name, spec)
 
     def _look_for_inputs(

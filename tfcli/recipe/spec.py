@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
@@ -181,6 +181,10 @@ class Spec(Section):
         """The folder that the step makes; None where it makes none."""
         output: str | None = getattr(self, "output", None)
         return output
+
+    def steps(self) -> Mapping[str, Spec]:
+        """The steps that it stands for, by name, in their order; none where it is a step itself."""
+        return {}
 
     def only_looks(self) -> bool:
         """Whether the step only says what is there or what would be done: no code that a recipe
