@@ -99,11 +99,12 @@ def repack_linears(model: nn.Module) -> None:
     Those that no kernel has, or that are too small to gain, stay as they are, and so do all where
     there are no kernels. The others cannot be saved any more.
     """
-    for name, packed in packed_linears(model).items():
+    for name in list(packed_linears(model)):  # names alone, so that what is replaced is let go
+        packed = model.get_submodule(name)
+        assert isinstance(packed, QuantizedLinear)
         made = packed.for_kernels()
         if made is not None:
-            path, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(path), leaf, made)
+            _put(model, name, made)
 
 
 def unpack_linears(model: nn.Module, names: Iterable[str], dtype: torch.dtype) -> None:

@@ -92,7 +92,12 @@ class Loaded:
 
 
 def load(
-    source: str | Path, *, task: str | None = None, dtype: str = "auto", device: str = "auto"
+    source: str | Path,
+    *,
+    task: str | None = None,
+    load_in: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
 ) -> Loaded:
     """Load a model for inference.
 
@@ -100,11 +105,13 @@ def load(
         source: a folder or file of any container, or a hub id `org/name[:file][@revision]`.
         task: the head, such as `embedding`; None takes the one that makes text where the family
             has one, else the one that the checkpoint was saved for.
+        load_in: quantize a dense checkpoint's linears while it is loaded: `8bit`, `4bit`, `3bit`,
+            `2bit`, `nf4`, `fp4` or `int8`, as the key of `tfcli generate`.
         dtype: `float32`, `bfloat16`, `float16`, or `auto`.
         device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`.
 
     Raises:
-        UsageError: no such model, or no such device.
+        UsageError: no such model or device, or one that `load_in` cannot be asked of.
         WorkError: broken files.
         ModelError: a family or a setting that is not supported.
     """
@@ -114,16 +121,22 @@ def load(
     from tfcli.devices import pick_device
     from tfcli.generation.tasks import text_task
     from tfcli.models.heads.embedding import Embedding
+    from tfcli.quantize.load_in import load_in as packed
     from tfcli.ready import load_ready
 
-    checkpoint = open_model(str(source))
+    checkpoint = packed(open_model(str(source)), load_in, Console.silent())
     if task is None:
         try:
             task = text_task(checkpoint.model_config)
         except UsageError:
             task = None
     model = load_ready(
-        checkpoint, Console.silent(), task=task, dtype=dtype, device=pick_device(device)
+        checkpoint,
+        Console.silent(),
+        task=task,
+        dtype=dtype,
+        device=pick_device(device),
+        keep_packed=load_in is not None,
     )
     pooling = read_pooling(checkpoint.beside)
     if isinstance(model, Embedding) and pooling is not None:

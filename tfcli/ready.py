@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import psutil
@@ -9,7 +10,7 @@ import torch
 
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import load_model
-from tfcli.checkpoints.io.memory import freed_is_kept
+from tfcli.checkpoints.io.memory import freed_at_once, freed_is_kept
 from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_dtype
 from tfcli.models.quantized import packed_linears, repack_linears, unpack_linears
@@ -28,6 +29,7 @@ def load_ready(
     device: torch.device,
     attention: str = "sdpa",
     many_rows: bool = False,
+    keep_packed: bool = False,
 ) -> Model:
     """Load a model for inference in the fastest form of it that is exact enough.
 
@@ -44,16 +46,19 @@ def load_ready(
         attention: name of the attention backend.
         many_rows: the model will see hundreds of tokens at once and never one alone, as in an
             evaluation: kernels for packed weights are of no use then.
+        keep_packed: nothing is unpacked for good, so that no more memory is taken than asked for.
     """
     freed_is_kept()
     quantization = checkpoint.model_config.quantization
     chosen = pick_dtype(dtype, None if many_rows else quantization, device.type)
-    model = load_model(checkpoint, task=task, dtype=chosen, device=device, attention=attention)
-    if device.type == "cpu" and not many_rows:
-        _compile_kernels(model, console)
-        repack_linears(model)
+    # Where weights are quantized as they are read, nothing that this takes may stay.
+    with freed_at_once() if keep_packed else nullcontext():
+        model = load_model(checkpoint, task=task, dtype=chosen, device=device, attention=attention)
+        if device.type == "cpu" and not many_rows:
+            _compile_kernels(model, console)
+            repack_linears(model)
     if quantization is not None:
-        _unpack(model, console, everything=many_rows)
+        _unpack(model, console, everything=many_rows, keep=keep_packed)
     return model
 
 
@@ -75,7 +80,7 @@ def _compile_kernels(model: Model, console: Console) -> None:
             console.warn(f"without kernels, decoding is slower: {found.reason}")
 
 
-def _unpack(model: Model, console: Console, *, everything: bool) -> None:
+def _unpack(model: Model, console: Console, *, everything: bool, keep: bool) -> None:
     packed = packed_linears(model)
     slow = {
         name: layer
@@ -84,13 +89,19 @@ def _unpack(model: Model, console: Console, *, everything: bool) -> None:
     }
     if not slow:
         return
+    if keep:
+        if not everything:  # of many tokens, the products take far longer than the unpacking
+            console.note(f"no kernel runs {len(slow)} packed layers here: each step unpacks them")
+        return
     size = sum(layer.in_features * layer.out_features for layer in slow.values())
     size *= model.dtype.itemsize
     wanted = f"{len(slow)} packed layers take {format_bytes(size)} in {dtype_name(model.dtype)}"
     if size > _free_memory(model.device):
         console.warn(f"{wanted}, more than there is: they stay packed, which is slow")
         return
-    unpack_linears(model, slow, model.dtype)
+    names = list(slow)
+    del packed, slow  # so that each is let go when its dense layer is there
+    unpack_linears(model, names, model.dtype)
     why = "many tokens at once" if everything else "no kernel runs them packed"
     console.note(f"{wanted}: unpacked once ({why})")
 

@@ -97,12 +97,13 @@ class Quantized(Dynamic):
     bits: int = 8
     group_size: int = 64
     residual: int = 128
+    rotated: bool = True
 
     def __post_init__(self) -> None:
         check_settings(self.bits, self.group_size, self.residual)
 
     def whole(self) -> Store:
-        return QuantizedStore(self.bits, self.group_size, self.residual)
+        return QuantizedStore(self.bits, self.group_size, self.residual, self.rotated)
 
 
 @dataclass(frozen=True)

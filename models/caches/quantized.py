@@ -1,4 +1,4 @@
-"""A store that keeps old positions in 8 or 4 bits.
+"""A store that keeps old positions in 8 or 4 bits, rotated.
 
 The newest positions stay exact until enough of them have gathered, as in KIVI (Liu et al. 2024).
 Unlike there, keys are grouped along a head as values are: then a position is quantized once and
@@ -7,11 +7,12 @@ never again, whatever comes after it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from tfcli.models.caches.hadamard import Hadamard
 from tfcli.models.caches.stores import Change, Store, lanes_of, require_no_gradient
 from tfcli.models.errors import ModelError
 
@@ -26,7 +27,8 @@ class Packed:
         codes (Tensor): uint8 [b, heads, s, width] for 8 bits; [b, heads, s, width / 2] for 4, the
             even dimensions in the lower half of each byte.
         scale (Tensor): float32 [b, heads, s, groups], the step between two codes.
-        low (Tensor): [b, heads, s, groups], each group's smallest value, in the dtype of x.
+        low (Tensor): [b, heads, s, groups], each group's smallest value, in the dtype of what was
+            packed, which is float32 after a rotation.
     """
 
     codes: torch.Tensor
@@ -75,20 +77,22 @@ def pack(x: torch.Tensor, bits: int, group_size: int) -> Packed:
     return Packed(codes, scale.squeeze(-1), low.squeeze(-1))
 
 
-def unpack(packed: Packed, bits: int, out: torch.Tensor) -> None:
+def unpack(packed: Packed, bits: int) -> torch.Tensor:
     """The inverse of `pack`, as far as there is one.
 
     Args:
         packed: s positions.
         bits: those that it was packed with.
-        out (Tensor): [b, heads, s, width], where the values are written.
+
+    Returns:
+        float32 [b, heads, s, width]
     """
     codes = packed.codes
     if bits == 4:
         codes = torch.stack((codes & 15, codes >> 4), dim=-1).flatten(-2)
     groups = codes.unflatten(-1, (packed.scale.shape[-1], -1))
     values = groups.float().mul_(packed.scale[..., None]).add_(packed.low[..., None])
-    out.copy_(values.flatten(-2))
+    return values.flatten(-2)
 
 
 def group_of(width: int, group_size: int) -> int:
@@ -100,21 +104,27 @@ class QuantizedStore(Store):
     """Keeps everything: the newest positions exactly, those before them in few bits.
 
     Keys and values are unpacked at each update, for one layer at a time. There is no gradient.
+    They are rotated before they are quantized, see `hadamard`, and back when they are unpacked. To
+    rotate queries instead would save little and ask for a case in every layer, as latent attention
+    makes keys and values of what is kept.
 
     Args:
         bits: 8 or 4.
         group_size: dimensions of a head that share a scale.
         residual: so many of the newest positions are exact at least. Each time that there are
             twice as many, the older half is quantized.
+        rotated: whether they are. Only tests and measurements leave it out: it is never better.
 
     Raises:
         ModelError: a setting that cannot be.
     """
 
-    def __init__(self, bits: int = 8, group_size: int = 64, residual: int = 128) -> None:
+    def __init__(
+        self, bits: int = 8, group_size: int = 64, residual: int = 128, rotated: bool = True
+    ) -> None:
         check_settings(bits, group_size, residual)
-        self.settings = bits, group_size, residual
-        self.form = f"{bits} bits, groups of {group_size}"
+        self.settings = bits, group_size, residual, Hadamard() if rotated else None
+        self.form = f"{bits} bits, groups of {group_size}{', rotated' if rotated else ''}"
         self._lanes: tuple[_Lane, ...] = ()
 
     @property
@@ -209,8 +219,16 @@ class _Held:
 class _Lane:
     """The keys, or the values, of a layer; `next` is what it holds after `commit`."""
 
-    def __init__(self, bits: int, group_size: int, residual: int, held: _Held = _Held()) -> None:
+    def __init__(
+        self,
+        bits: int,
+        group_size: int,
+        residual: int,
+        hadamard: Hadamard | None,
+        held: _Held = _Held(),
+    ) -> None:
         self.bits, self.group_size, self.residual = bits, group_size, residual
+        self._turn: Callable[[torch.Tensor], torch.Tensor] = hadamard or torch.Tensor.float
         self.held = self.next = held
 
     def update(self, x: torch.Tensor) -> torch.Tensor:
@@ -222,11 +240,11 @@ class _Lane:
         if packed is not None:
             old = packed.length
             whole = x.new_empty(*x.shape[:2], old + recent.shape[2], x.shape[3])
-            unpack(packed, self.bits, whole[:, :, :old])
+            whole[:, :, :old] = self._turn(unpack(packed, self.bits))
             whole[:, :, old:] = recent
         moved = (recent.shape[2] // self.residual - 1) * self.residual
         if moved > 0:
-            more = pack(recent[:, :, :moved], self.bits, self.group_size)
+            more = pack(self._turn(recent[:, :, :moved]), self.bits, self.group_size)
             packed = more if packed is None else packed.joined(more)
             recent = recent[:, :, moved:].clone()
         self.next = _Held(packed, recent)

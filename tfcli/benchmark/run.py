@@ -13,10 +13,12 @@ import torch
 from tfcli.benchmark.spec import BenchmarkResult, BenchmarkRow, BenchmarkSpec
 from tfcli.benchmark.worker import Task
 from tfcli.checkpoints.folder import open_model
+from tfcli.console import Console
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError, WorkError
 from tfcli.generation.tasks import CONTINUES, text_task
 from tfcli.models.configs.text import TextConfig
+from tfcli.quantize.load_in import load_in
 from tfcli.recipe.job import Job
 
 PROMPT_TOKENS = 512
@@ -42,6 +44,7 @@ def run(spec: BenchmarkSpec, job: Job) -> BenchmarkResult:
                 new_tokens=spec.new_tokens,
                 repeats=spec.repeats,
                 threads=threads,
+                load_in=spec.load_in,
                 dtype=spec.dtype,
                 device=device,
                 attention=spec.attention,
@@ -64,7 +67,7 @@ def prompt_length(spec: BenchmarkSpec) -> int:
     Raises:
         UsageError: a model has too few positions, or continues no text.
     """
-    limits = {ref: _continuing(ref).longest_text for ref in spec.models}
+    limits = {ref: _continuing(ref, spec.load_in).longest_text for ref in spec.models}
     ref, limit = min(limits.items(), key=lambda item: item[1])
     wanted = spec.prompt_tokens or min(PROMPT_TOKENS, limit - spec.new_tokens)
     if wanted < 1 or wanted + spec.new_tokens > limit:
@@ -77,13 +80,14 @@ def prompt_length(spec: BenchmarkSpec) -> int:
     return wanted
 
 
-def _continuing(ref: str) -> TextConfig:
+def _continuing(ref: str, word: str | None) -> TextConfig:
     """The config of a model that continues texts: what is timed is a prompt and its continuation.
 
     Raises:
-        UsageError: the model makes no text, or reads its prompt with an encoder.
+        UsageError: the model makes no text, or reads its prompt with an encoder, or it cannot be
+            loaded as asked.
     """
-    config = open_model(ref).model_config
+    config = load_in(open_model(ref), word, Console.silent()).model_config
     if text_task(config) != CONTINUES:
         raise UsageError(
             f"{config.model_type} reads its prompt with an encoder, which is not timed",

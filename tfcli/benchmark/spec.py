@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from tfcli.families import FamilyFile
-from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device
+from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device, LoadIn
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
@@ -31,6 +31,7 @@ class BenchmarkSpec(Spec):
     threads: int | None = Field(
         None, ge=1, description="Threads of the processor; left out, torch chooses."
     )
+    load_in: LoadIn = None
     dtype: ComputeDtype = "auto"
     device: Device = "auto"
     attention: Attention = "sdpa"
@@ -43,7 +44,12 @@ class BenchmarkRow(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     model: str = Field(description="The model.")
-    weight_bytes: int = Field(description="Bytes of its tensors in the checkpoint.")
+    weight_bytes: int = Field(
+        description="Bytes of its tensors, as they are stored or as load_in makes them."
+    )
+    load_in: str | None = Field(
+        None, description="What its linear layers were quantized to at load; null for nothing."
+    )
     dtype: str = Field(description="The type of the weights that are not quantized.")
     unpacked: bool = Field(
         False,

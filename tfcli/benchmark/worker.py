@@ -17,13 +17,16 @@ from typing import Any
 import torch
 
 from tfcli.benchmark.memory import peak_memory, private_memory
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.devices import dtype_name
 from tfcli.errors import Problem
 from tfcli.generation.loop import generate
+from tfcli.models.layers.kernel_linear import KernelLinear
+from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.model import Model
-from tfcli.models.quantized import packed_linears
+from tfcli.quantize.load_in import load_in
 from tfcli.ready import load_ready
 
 
@@ -36,6 +39,7 @@ class Task:
     new_tokens: int
     repeats: int
     threads: int
+    load_in: str | None
     dtype: str
     device: str
     attention: str
@@ -53,7 +57,8 @@ def measure(task: Task) -> dict[str, Any]:
     first_token = perf_counter() - began
     runs = [_run(model, prompt, task) for _ in range(task.repeats)]
     dtype = dtype_name(model.dtype)
-    unpacked = model.config.quantization is not None and not packed_linears(model)
+    packed = any(isinstance(each, QuantizedLinear | KernelLinear) for each in model.modules())
+    unpacked = model.config.quantization is not None and not packed
     del model
     for _ in range(task.repeats - 1):
         gc.collect()
@@ -63,7 +68,8 @@ def measure(task: Task) -> dict[str, Any]:
         del again
     return {
         "model": task.model,
-        "weight_bytes": open_model(task.model).nbytes,
+        "weight_bytes": _open(task).nbytes,
+        "load_in": task.load_in,
         "dtype": dtype,
         "unpacked": unpacked,
         "load_seconds": median(loads),
@@ -78,13 +84,18 @@ def measure(task: Task) -> dict[str, Any]:
     }
 
 
+def _open(task: Task) -> Checkpoint:
+    return load_in(open_model(task.model), task.load_in, Console.silent())
+
+
 def _load(task: Task) -> Model:
     model = load_ready(
-        open_model(task.model),
+        _open(task),
         Console.silent(),
         dtype=task.dtype,
         device=torch.device(task.device),
         attention=task.attention,
+        keep_packed=task.load_in is not None,
     )
     _wait(task.device)
     return model

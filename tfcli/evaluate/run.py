@@ -23,6 +23,7 @@ from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
+from tfcli.quantize.load_in import load_in
 from tfcli.ready import load_ready
 from tfcli.recipe.content import digest_input
 from tfcli.recipe.job import Job
@@ -41,7 +42,7 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         WorkError: unreadable data or tokenizer, tokens that the model lacks, NaN in its output.
     """
     device = pick_device(spec.device)
-    checkpoint = open_model(spec.model)
+    checkpoint = load_in(open_model(spec.model), spec.load_in, job.console)
     for note in checkpoint.notes:
         job.console.note(note)
     tokenizer = load_tokenizer(checkpoint.beside)
@@ -61,7 +62,8 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         "attention": spec.attention,
         "many_rows": True,
     }
-    model = load_ready(checkpoint, job.console, **options)
+    packed = spec.load_in is not None
+    model = load_ready(checkpoint, job.console, keep_packed=packed, **options)
     reference = None
     if spec.reference is not None:
         other = open_model(spec.reference)
@@ -114,6 +116,7 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         bos=spec.bos,
         bos_tokens=len(prefix),
         first_token_scored=bool(prefix),
+        load_in=spec.load_in,
         dtype=dtype_name(model.dtype),
         device=device.type,
         data=spec.data,

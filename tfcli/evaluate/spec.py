@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import Also, Only
-from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device, TextField
+from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device, LoadIn, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec
 
 
@@ -52,7 +52,9 @@ class EvalSpec(Spec):
         8, ge=1, description="Windows of a forward pass; scores do not depend on it."
     )
     reference: ModelRef | None = Field(
-        None, description="Also measure how far next-token distributions are from this model's."
+        None,
+        description="Also measure how far next-token distributions are from this model's, which is "
+        "loaded as it is stored.",
     )
     compression_baselines: bool = Field(
         False, description="Also compress the text with gzip and xz, for bits per byte to compare."
@@ -60,6 +62,7 @@ class EvalSpec(Spec):
     prime: Annotated[InputPath | None, Only(compression_baselines=(True,))] = Field(
         None, description="A text that xz gets to see beforehand, for free."
     )
+    load_in: LoadIn = None
     dtype: ComputeDtype = "auto"
     device: Device = "auto"
     attention: Attention = "sdpa"
@@ -119,6 +122,9 @@ class EvalResult(Result):
     first_token_scored: bool = Field(
         description="True with a BOS: the whole text is scored. False: the first token of each "
         "document is context only, and its bytes are not counted."
+    )
+    load_in: str | None = Field(
+        None, description="What its linear layers were quantized to at load; null for nothing."
     )
     dtype: str = Field(description="The type of the weights.")
     device: str = Field(description="Where the model ran.")

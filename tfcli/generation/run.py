@@ -25,6 +25,7 @@ from tfcli.generation.tasks import ANSWERS, new_tokens, room_after, text_task
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model
+from tfcli.quantize.load_in import load_in
 from tfcli.ready import load_ready
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.chat_folder import choose_template, declared_bos, find_templates
@@ -49,7 +50,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     device = pick_device(spec.device)
     prompts = read_prompts(spec)
     job.has_read(*filter(None, [spec.prompts]))
-    checkpoint = open_model(spec.model)
+    checkpoint = load_in(open_model(spec.model), spec.load_in, job.console)
     for note in checkpoint.notes:
         job.console.note(note)
     task = text_task(checkpoint.model_config)
@@ -71,6 +72,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         dtype=spec.dtype,
         device=device,
         attention=spec.attention,
+        keep_packed=spec.load_in is not None,
     )
     answers_it = is_answer(task, spec.chat)
     echo = not answers_it if spec.echo is None else spec.echo
@@ -99,6 +101,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         stop=list(settings.stop_strings),
         echo=echo,
         seed=spec.seed,
+        load_in=spec.load_in,
         dtype=dtype_name(model.dtype),
         device=device.type,
         cache=spec.cache,

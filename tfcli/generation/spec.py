@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import GIVEN, Above, Only
-from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device
+from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device, LoadIn
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, StandardInput
 
 COLDEST = 1e-6
@@ -125,6 +125,7 @@ class GenerateSpec(Spec):
     seed: Annotated[int, DRAWN] = Field(
         0, ge=0, lt=1 << 64, description="The seed of the draws: equal seeds give equal text."
     )
+    load_in: LoadIn = None
     dtype: ComputeDtype = "auto"
     device: Device = "auto"
     attention: Attention = "sdpa"
@@ -247,6 +248,9 @@ class GenerateResult(Result):
     stop: list[str] = Field([], description="The texts that end an answer.")
     echo: bool = Field(True, description="Whether the prompt belongs before the new text.")
     seed: int = Field(description="The seed of the draws.")
+    load_in: str | None = Field(
+        None, description="What its linear layers were quantized to at load; null for nothing."
+    )
     dtype: str = Field(description="The type of the weights.")
     device: str = Field(description="Where the model ran.")
     cache: str = Field(description="How keys and values were kept.")

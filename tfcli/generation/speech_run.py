@@ -27,6 +27,7 @@ from tfcli.models.model import Model
 from tfcli.processors.audio.ctc_tokenizer import CtcText
 from tfcli.processors.audio.speech import Wav2Vec2Processor, WhisperProcessor
 from tfcli.processors.audio.whisper_timestamps import without_timestamps
+from tfcli.quantize.load_in import load_in
 from tfcli.ready import load_ready
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.fits import check_fits
@@ -52,7 +53,7 @@ def run_speech(spec: GenerateSpec, job: Job) -> GenerateResult:
         WorkError: audio or files of the checkpoint that cannot be read.
     """
     device = pick_device(spec.device)
-    checkpoint = open_model(spec.model)
+    checkpoint = load_in(open_model(spec.model), spec.load_in, job.console)
     for note in checkpoint.notes:
         job.console.note(note)
     task = speech_task(checkpoint.model_config)
@@ -66,6 +67,7 @@ def run_speech(spec: GenerateSpec, job: Job) -> GenerateResult:
         dtype=spec.dtype,
         device=device,
         attention=spec.attention,
+        keep_packed=spec.load_in is not None,
     )
     began = perf_counter()
     made = work.transcript(model)
@@ -91,6 +93,7 @@ def run_speech(spec: GenerateSpec, job: Job) -> GenerateResult:
         repetition_penalty=work.repetition_penalty,
         echo=False,
         seed=spec.seed,
+        load_in=spec.load_in,
         dtype=dtype_name(model.dtype),
         device=device.type,
         cache=spec.cache,

@@ -36,7 +36,7 @@ def require_sound(output: Output, files: BlockFiles) -> None:
         for kept in unit.kept:
             require_finite(kept.stored, source[kept.stored])
         for linear in unit.linears if method.calibrated else ():
-            method.check(linear, _weight(source, linear))
+            method.check(linear, weight_of(source, linear))
 
 
 def quantize(
@@ -85,7 +85,7 @@ def quantize(
     return walk
 
 
-def _weight(source: Weights, linear: LinearPlan) -> Tensor:
+def weight_of(source: Weights, linear: LinearPlan) -> Tensor:
     """The weight of a linear; of a stack of experts no other's."""
     place = linear.place
     if place.index is None:
@@ -103,7 +103,7 @@ def _weight_by_weight(method: Method, plan: Plan, source: Weights) -> Units:
 
     def layers(unit: Unit) -> Iterator[LayerResult]:
         for linear in unit.linears:
-            weight = _weight(source, linear)
+            weight = weight_of(source, linear)
             method.check(linear, weight)
             yield LayerResult.of(linear, weight, method.quantize(linear, weight))
 

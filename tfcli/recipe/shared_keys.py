@@ -34,6 +34,16 @@ ComputeDtype = Annotated[
 ]
 """The type that a model is loaded in."""
 
+LoadIn = Annotated[
+    Literal["8bit", "4bit", "3bit", "2bit", "nf4", "fp4", "int8"] | None,
+    Field(
+        description="Quantize the linear layers of a dense checkpoint while it is loaded, one "
+        "weight at a time, so that the dense model is never in memory: 8bit, 4bit, 3bit and 2bit "
+        "round to nearest in groups of 32; nf4, fp4 and int8 are bitsandbytes'."
+    ),
+]
+"""Words of `tfcli.quantize.load_in`; None loads what is stored."""
+
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?", re.ASCII)
 
 

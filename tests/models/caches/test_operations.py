@@ -240,7 +240,7 @@ def test_what_cannot_be_is_refused_before_anything_changes(tmp_path):
     with pytest.raises(ModelError, match="written by another model"):
         mamba.cache.load(path)
     text.empty("quantized").save(path)
-    with pytest.raises(ModelError, match="'8 bits, groups of 64' in the file"):
+    with pytest.raises(ModelError, match="'8 bits, groups of 64, rotated' in the file"):
         cache.load(path)
     (tmp_path / "other").write_text("no tensors")
     with pytest.raises(ModelError, match="cannot be read"):

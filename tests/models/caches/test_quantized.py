@@ -5,6 +5,7 @@ import torch
 
 from tests.models.caches.feeding import give
 from tfcli.models.cache import make_cache
+from tfcli.models.caches.hadamard import Hadamard
 from tfcli.models.caches.quantized import QuantizedStore, group_of, pack, unpack
 from tfcli.models.caches.sliding import SlidingStore
 from tfcli.models.config import config_from_recipe
@@ -24,9 +25,13 @@ def states(length: int, width: int = 16, dtype: torch.dtype = torch.float32) -> 
 
 def unpacked(x: torch.Tensor, bits: int, group_size: int) -> torch.Tensor:
     """What is left of x after both ways."""
-    out = torch.empty_like(x)
-    unpack(pack(x, bits, group_size), bits, out)
-    return out
+    return unpack(pack(x, bits, group_size), bits).to(x.dtype)
+
+
+def kept(x: torch.Tensor, bits: int, group_size: int) -> torch.Tensor:
+    """What a store gives back of old positions."""
+    turn = Hadamard()
+    return turn(unpacked(turn(x), bits, group_size)).to(x.dtype)
 
 
 @every_width
@@ -79,7 +84,7 @@ def test_the_newest_positions_are_exact_and_older_ones_near(bits):
     for got, given in zip(found, (keys, values), strict=True):
         assert torch.equal(got[:, :, 12:], given[:, :, 12:])  # 19 = 3 * 4 packed, 7 recent; 1 new
         assert not torch.equal(got[:, :, :12], given[:, :, :12])
-        assert torch.equal(got[:, :, :12], unpacked(given[:, :, :12], bits, 8))
+        assert torch.equal(got[:, :, :12], kept(given[:, :, :12], bits, 8))
 
 
 @every_width
@@ -176,6 +181,53 @@ def test_logits_stay_near(bits, most, dtype):
     assert torch.equal(near[:, :30], exact[:, :30])
     error = (near - exact).norm() / exact.norm()
     assert 0 < error < most
+
+
+def divergence(model: Model, ids: torch.Tensor, **settings: object) -> float:
+    """How far a quantized cache moves a model's predictions: the mean KL to those of an exact one,
+    after what both see exactly."""
+    logs = []
+    for cache in (model.make_cache(), model.make_cache("quantized", residual=4, **settings)):
+        with torch.no_grad():
+            parts = [model(part, cache=cache).logits for part in ids.split(4, 1)]
+        logs.append(torch.cat(parts, 1)[:, 8:].double().log_softmax(-1))
+    exact, near = logs
+    return torch.nn.functional.kl_div(near, exact, log_target=True, reduction="sum").item()
+
+
+def with_outliers(width: int) -> Model:
+    """A model with a channel of its keys 20 times as large as the others, at every position.
+
+    Its queries are that much smaller there, so that the scores are those of any model: rotary
+    turns a channel with the one half a head further, which gets the same factor.
+    """
+    model = tiny(head_dim=width, num_key_value_heads=1, num_attention_heads=2)
+    with torch.no_grad():
+        for name, linear in model.named_modules():
+            for channel in (3, width // 2 + 3):
+                if name.endswith("k_proj"):
+                    linear.get_parameter("weight")[channel::width] *= 20
+                if name.endswith("q_proj"):
+                    linear.get_parameter("weight")[channel::width] /= 20
+    return model
+
+
+@pytest.mark.parametrize(("bits", "most"), [(4, 0.5), (8, 0.7)])
+@pytest.mark.parametrize("width", [24, 64, 80, 96, 128])
+def test_rotation_halves_what_outliers_in_keys_cost(bits, most, width):
+    model = with_outliers(width)
+    ids = torch.randint(0, 61, (4, 80), generator=torch.Generator().manual_seed(0))
+    plain = divergence(model, ids, bits=bits, rotated=False)
+    rotated = divergence(model, ids, bits=bits)
+    assert 0 < rotated <= most * plain
+
+
+@every_width
+def test_rotation_costs_nothing_where_there_are_no_outliers(bits):
+    model = tiny(head_dim=64)
+    ids = torch.randint(0, 61, (4, 80), generator=torch.Generator().manual_seed(0))
+    plain = divergence(model, ids, bits=bits, rotated=False)
+    assert divergence(model, ids, bits=bits) <= 1.2 * plain
 
 
 def test_padding_on_the_left_stays_out_of_sight():

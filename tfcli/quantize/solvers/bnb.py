@@ -17,6 +17,10 @@ from tfcli.models.layouts.codebook import Codebook, Nested
 _TINY = 1e-38
 """Blocks of zeros are divided by it."""
 
+_PIECE = 1 << 20
+"""Weights that are in fp32 at a time, a multiple of all block sizes: what is made of a weight is
+smaller than the weight is."""
+
 _STEPS = 1 << 16
 """Scales are rounded to so many steps of -1 .. 1, and then to the entry nearest to the step."""
 
@@ -30,22 +34,30 @@ def quantize_4bit(weight: Tensor, kind: str, block_size: int, *, nested: bool) -
         block_size: weights that share a scale, the largest of them.
         nested: quantize the scales to 8 bits too.
     """
-    flat = weight.reshape(-1).float()
+    flat = weight.reshape(-1)
     table = table_of(kind).to(flat.device)
-    order = table.argsort()
-    middles = (table[order[:-1]] + table[order[1:]]) / 2
     whole = len(flat) // block_size * block_size
-    blocks = flat[:whole].view(-1, block_size)
-    largest = blocks.abs().amax(dim=1)
-    scaled = (blocks * (1.0 / largest.clamp(min=_TINY))[:, None]).view(-1)
+    found = []
+    for piece in flat[:whole].split(_PIECE):
+        blocks = piece.float().view(-1, block_size)
+        largest = blocks.abs().amax(dim=1)
+        scaled = blocks * (1.0 / largest.clamp(min=_TINY))[:, None]
+        found.append((_nearest(scaled.view(-1), table), largest))
     if whole < len(flat):
         # The last block, which is shorter, is divided; the others are multiplied.
-        last = flat[whole:].abs().amax().clamp(min=_TINY)
-        scaled = torch.cat([scaled, flat[whole:] / last])
-        largest = torch.cat([largest, last[None]])
-    codes = order[torch.bucketize(scaled.clamp_(-1, 1), middles)].to(torch.uint8)
-    scales = quantize_scales(largest) if nested else largest
+        last = flat[whole:].float()
+        top = last.abs().amax().clamp(min=_TINY)
+        found.append((_nearest(last / top, table), top[None]))
+    codes, tops = (torch.cat(each) for each in zip(*found, strict=True))
+    scales = quantize_scales(tops) if nested else tops
     return Codebook(codes.view(weight.shape), table, scales, block_size, weight.dtype)
+
+
+def _nearest(scaled: Tensor, table: Tensor) -> Tensor:
+    """The entry of a table nearest to each number of -1 .. 1: uint8."""
+    order = table.argsort()
+    middles = (table[order[:-1]] + table[order[1:]]) / 2
+    return order.to(torch.uint8)[torch.bucketize(scaled.clamp_(-1, 1), middles)]
 
 
 def quantize_scales(scales: Tensor) -> Nested:
@@ -70,9 +82,13 @@ def quantize_8bit(weight: Tensor) -> Rows:
 
     weight (Tensor): [m, n] in any float type.
     """
-    half = weight.to(torch.float16)
-    largest = half.abs().amax(dim=1).float()
-    return Rows(llm_int8.round_rows(half, largest), largest)
+    found = []
+    for rows in weight.split(max(1, _PIECE // weight.shape[1])):
+        half = rows.to(torch.float16)
+        largest = half.abs().amax(dim=1).float()
+        found.append((llm_int8.round_rows(half, largest), largest))
+    levels, tops = (torch.cat(each) for each in zip(*found, strict=True))
+    return Rows(levels, tops)
 
 
 @cache

@@ -8,6 +8,9 @@ from torch import Tensor
 from tfcli.models.layouts.values import Affine, Values
 from tfcli.quantize.solvers.grid import GridOptions, find_grids
 
+_PIECE = 1 << 20
+"""Weights that are in fp32 at a time: what is made of a weight is smaller than the weight is."""
+
 
 def round_to_nearest(weight: Tensor, options: GridOptions) -> Affine:
     """Quantize one weight by rounding.
@@ -16,17 +19,24 @@ def round_to_nearest(weight: Tensor, options: GridOptions) -> Affine:
         weight (Tensor): [m, n] in any float dtype, n a multiple of the group size.
         options: the grid's options.
     """
-    original = weight.float()
-    scales, zeros = find_grids(original, options)
-    groups = original.reshape(*scales.shape, -1)
-    levels = (groups / scales[:, :, None] + zeros[:, :, None]).round_().clamp_(0, options.top)
+    pieces = weight.split(max(1, _PIECE // weight.shape[1]))
+    levels, scales, zeros = zip(*(_rows(piece, options) for piece in pieces), strict=True)
     return Affine(
-        levels=levels.reshape(original.shape).to(torch.uint8),
-        scales=scales,
-        zeros=zeros.to(torch.uint8),
+        levels=torch.cat(levels),
+        scales=torch.cat(scales),
+        zeros=torch.cat(zeros).to(torch.uint8),
         bits=options.bits,
-        group_size=options.width(original.shape[1]),
+        group_size=options.width(weight.shape[1]),
     )
+
+
+def _rows(weight: Tensor, options: GridOptions) -> tuple[Tensor, Tensor, Tensor]:
+    """The levels of some rows, uint8, with their scales and zero points, fp32 [rows, groups]."""
+    rows = weight.float()
+    scales, zeros = find_grids(rows, options)
+    groups = rows.reshape(*scales.shape, -1)
+    levels = (groups / scales[:, :, None] + zeros[:, :, None]).round_().clamp_(0, options.top)
+    return levels.reshape(rows.shape).to(torch.uint8), scales, zeros
 
 
 def weight_error(weight: Tensor, quantized: Values) -> float:
