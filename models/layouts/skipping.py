@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from tfcli.models.errors import ModelError
 from tfcli.models.layouts.errors import WHERE
 from tfcli.models.layouts.packing import Packing
@@ -57,3 +59,14 @@ def without_tied(model: Model, found: dict[str, Packing]) -> dict[str, Packing]:
     """Those linears that share no tensor with a table, which would be packed with them."""
     tied = {name.rpartition(".")[0] for pair in model.active_ties().items() for name in pair}
     return {name: packing for name, packing in found.items() if name not in tied}
+
+
+def fitting(model: Model, found: dict[str, Packing]) -> dict[str, Packing]:
+    """Those linears whose sizes a packing has, of libraries that leave others dense."""
+    fits = {}
+    for name, packing in found.items():
+        linear = model.get_submodule(name)
+        assert isinstance(linear, nn.Linear), "a layout names linears"
+        if packing.misfit(linear.in_features, linear.out_features) is None:
+            fits[name] = packing
+    return fits

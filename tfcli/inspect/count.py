@@ -93,6 +93,18 @@ def _hqq(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
     return info.elements * BITS[info.dtype] // _bits({"bits": options.get("nbits")})
 
 
+def _torchao(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    # _weight_qdata [m, n]; of 4 bits in the plain packing, whose zero points are floats, [m, n/2].
+    module, _, leaf = info.name.rpartition(".")
+    if f"{module}._weight_qdata" not in infos or leaf == "bias":
+        return info.elements
+    if leaf != "_weight_qdata":
+        return 0
+    zeros = infos.get(f"{module}._weight_zero_point")
+    halved = info.dtype == "I8" and zeros is not None and zeros.dtype != "I8"
+    return info.elements * 2 if halved else info.elements
+
+
 def _compressed_tensors(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
     # weight or weight_packed [m, words], beside it weight_scale and others. Floats of 4 bits are
     # packed in bytes, whole numbers of any width in 32-bit words.
@@ -140,4 +152,5 @@ _METHODS: dict[str, Callable[[TensorInfo, Infos, Mapping[str, Any]], int]] = {
     "bitsandbytes": _bitsandbytes,
     "compressed-tensors": _compressed_tensors,
     "hqq": _hqq,
+    "torchao": _torchao,
 }

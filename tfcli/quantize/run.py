@@ -78,7 +78,9 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     )
     described = layout.of(plan.packed(_notes(spec, method)))
     written_config = described.written_in(checkpoint.config)
-    files = BlockFiles(job.output, plan, checkpoint.weights)
+    others = [kept.written for kept in plan.kept]
+    texts = described.header(plan.linears, others, checkpoint.config)
+    files = BlockFiles(job.output, plan, checkpoint.weights, texts)
     shapes = {item.name: item.shape for item in files.pending()}
     require_fit(written_config, shapes, checkpoint.path)
     calibration = _quantize(spec, job, checkpoint, model, method, plan, files)

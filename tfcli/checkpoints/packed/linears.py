@@ -18,7 +18,7 @@ from tfcli.checkpoints.io.dtypes import torch_dtype
 from tfcli.checkpoints.packed.unpack import Unpacked, dense_code, sources
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import ModelError, WorkError
-from tfcli.models.layouts.layout import Layout
+from tfcli.models.layouts.layout import ReadLayout
 from tfcli.models.layouts.packing import Packing
 from tfcli.models.layouts.registry import layout_of
 from tfcli.models.layouts.values import Values
@@ -126,7 +126,11 @@ def find_packed(checkpoint: Checkpoint) -> list[PackedLinear]:
             )
         weight = f"{name}.weight"
         place = place_of(rules[0], weight) if rules else Place(weight)
-        linear = PackedLinear(name, packing, *_features(checkpoint, name, packing), place)
+        sizes = _features(checkpoint, name, packing)
+        problem = packing.misfit(*sizes)
+        if problem is not None:
+            raise WorkError(f"{short(name)} {problem}", where=str(checkpoint.path))
+        linear = PackedLinear(name, packing, *sizes, place)
         linear.open(checkpoint)  # every linear is checked before anything is written
         found.append(linear)
     if not found:
@@ -198,10 +202,13 @@ def _features(checkpoint: Checkpoint, name: str, packing: Packing) -> tuple[int,
         WorkError: the tensor with the levels is none.
     """
     try:
-        return packing.sizes(
+        found = packing.sizes(
             lambda part: checkpoint.tensors[f"{name}.{part}"].shape,
             lambda part: checkpoint.weights[f"{name}.{part}"],
         )
+        if min(found) < 1:
+            raise ValueError("a matrix without values")
+        return found
     except (KeyError, ValueError):
         raise WorkError(
             f"{short(f'{name}.{packing.main}')} is no packed matrix", where=str(checkpoint.path)
@@ -212,7 +219,7 @@ def _long(shape: tuple[int, ...]) -> list[int]:
     return [length for length in shape if length != 1]
 
 
-def _layout(config: Mapping[str, Any], where: str) -> Layout:
+def _layout(config: Mapping[str, Any], where: str) -> ReadLayout:
     try:
         return layout_of(config)
     except ModelError as error:

@@ -12,7 +12,8 @@ from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
-from tfcli.models.layouts.registry import runs_packed
+from tfcli.models.layouts.registry import packs_tables, runs_packed
+from tfcli.models.layouts.torchao_header import without_told
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +25,7 @@ PACKINGS = {
     "hqq": "tfcli.checkpoints.packed.linears",
     "fp8": "tfcli.checkpoints.packed.fp8",
     "fbgemm_fp8": "tfcli.checkpoints.packed.fp8",
+    "torchao": "tfcli.checkpoints.packed.linears",
     "compressed-tensors": "tfcli.checkpoints.packed.linears",
     "mxfp4": "tfcli.checkpoints.packed.mxfp4",
 }
@@ -121,6 +123,7 @@ def with_unpacked(checkpoint: Checkpoint, found: Unpacked) -> Checkpoint:
             checkpoint,
             tensors={**kept, **found.tensors},
             config=without_packing(checkpoint.config),
+            metadata=without_told(checkpoint.metadata),
         )
     )
 
@@ -130,7 +133,8 @@ def runnable(checkpoint: Checkpoint) -> Checkpoint:
     method = method_of(checkpoint)
     if not method:
         return widened(checkpoint)
-    if method not in PACKINGS or runs_packed(method):
+    settings = checkpoint.config.get("quantization_config") or {}
+    if method not in PACKINGS or (runs_packed(method) and not packs_tables(settings)):
         return checkpoint
     dense = unpacked(checkpoint, lambda name: False)
     said = f"the weights are packed ({method}) and run dequantized, in bfloat16"
