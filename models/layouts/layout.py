@@ -102,6 +102,12 @@ class ReadLayout(ABC):
         """Regular expressions of tensors' names -> why those are not needed."""
         return {}
 
+    @property
+    def sized_by_model(self) -> bool:
+        """Whether only a model's linears tell the sizes of what is packed: `linears` then says more
+        than `packing_of`."""
+        return False
+
     @abstractmethod
     def packing_of(self, name: str) -> Packing | None:
         """How the linear of a full name is packed; None where it is not."""

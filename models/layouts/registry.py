@@ -22,7 +22,9 @@ LAYOUTS = {
 }
 """Name of a layout, which is its quant_method -> its class, in a file of this folder."""
 
-ONLY_READ: dict[str, str] = {}
+ONLY_READ = {
+    "quanto": "quanto.QuantoLayout",
+}
 """The same of those that are not written."""
 
 METHODS = {**LAYOUTS, **ONLY_READ}

@@ -105,6 +105,17 @@ def _torchao(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int
     return info.elements * 2 if halved else info.elements
 
 
+def _quanto(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    # weight._data [m, n]; or weight._data._data, whose last row of bytes may be filled up, with as
+    # many columns as there are weights for each row of weight._scale.
+    name, _, leaf = info.name.rpartition(".")
+    if leaf in ("_scale", "_shift", "input_scale", "output_scale"):
+        return 0
+    scale = infos.get(f"{name.removesuffix('._data')}._scale")
+    packed = leaf == "_data" and name.endswith("._data") and scale is not None
+    return scale.elements * info.shape[-1] if packed and scale else info.elements
+
+
 def _compressed_tensors(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
     # weight or weight_packed [m, words], beside it weight_scale and others. Floats of 4 bits are
     # packed in bytes, whole numbers of any width in 32-bit words.
@@ -153,4 +164,5 @@ _METHODS: dict[str, Callable[[TensorInfo, Infos, Mapping[str, Any]], int]] = {
     "compressed-tensors": _compressed_tensors,
     "hqq": _hqq,
     "torchao": _torchao,
+    "quanto": _quanto,
 }

@@ -41,6 +41,14 @@ def _torchao(settings: Mapping[str, Any]) -> tuple[Any, Any]:
     return (int(found[1]) if found else None), size
 
 
+def _quanto(settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    named = _at(settings, "quantization_map")
+    kinds = {str(_at(said).get("weights", "none")) for said in named.values()} - {"none"}
+    kind = str(settings.get("weights", "int8")) if not named else (*kinds, "")[0]
+    found = re.match(r"q?(?:int|float)(\d)", kind)
+    return (int(found[1]) if found and len(kinds) < 2 else None), None
+
+
 def _at(settings: Any, *keys: str) -> Mapping[str, Any]:
     """A mapping within mappings; an empty one where there is none."""
     for key in keys:
@@ -50,4 +58,5 @@ def _at(settings: Any, *keys: str) -> Mapping[str, Any]:
 
 _METHODS: dict[str, Callable[[Mapping[str, Any]], tuple[Any, Any]]] = {
     "torchao": _torchao,
+    "quanto": _quanto,
 }

@@ -26,6 +26,7 @@ PACKINGS = {
     "fp8": "tfcli.checkpoints.packed.fp8",
     "fbgemm_fp8": "tfcli.checkpoints.packed.fp8",
     "torchao": "tfcli.checkpoints.packed.linears",
+    "quanto": "tfcli.checkpoints.packed.linears",
     "compressed-tensors": "tfcli.checkpoints.packed.linears",
     "mxfp4": "tfcli.checkpoints.packed.mxfp4",
 }
