@@ -24,6 +24,7 @@ LAYOUTS = {
 
 ONLY_READ = {
     "quanto": "quanto.QuantoLayout",
+    "aqlm": "aqlm.AQLMLayout",
 }
 """The same of those that are not written."""
 

@@ -116,6 +116,15 @@ def _quanto(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
     return scale.elements * info.shape[-1] if packed and scale else info.elements
 
 
+def _aqlm(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    # codes [m/a, n/b, books], beside it codebooks [books, size, a, b] and scales.
+    module, _, leaf = info.name.rpartition(".")
+    codes, books = infos.get(f"{module}.codes"), infos.get(f"{module}.codebooks")
+    if codes is None or books is None or leaf == "bias":
+        return info.elements
+    return math.prod(codes.shape[:2]) * math.prod(books.shape[2:]) if leaf == "codes" else 0
+
+
 def _compressed_tensors(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
     # weight or weight_packed [m, words], beside it weight_scale and others. Floats of 4 bits are
     # packed in bytes, whole numbers of any width in 32-bit words.
@@ -165,4 +174,5 @@ _METHODS: dict[str, Callable[[TensorInfo, Infos, Mapping[str, Any]], int]] = {
     "hqq": _hqq,
     "torchao": _torchao,
     "quanto": _quanto,
+    "aqlm": _aqlm,
 }

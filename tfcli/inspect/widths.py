@@ -49,6 +49,15 @@ def _quanto(settings: Mapping[str, Any]) -> tuple[Any, Any]:
     return (int(found[1]) if found and len(kinds) < 2 else None), None
 
 
+def _aqlm(settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    # Bits of the codes of a block, which is so many weights; rounded up.
+    block = [settings.get("in_group_size", 8), settings.get("out_group_size", 1)]
+    codes = [settings.get("num_codebooks", 1), settings.get("nbits_per_codebook", 16)]
+    if not all(isinstance(number, int) and number > 0 for number in (*block, *codes)):
+        return None, None
+    return -(-codes[0] * codes[1] // (block[0] * block[1])), None
+
+
 def _at(settings: Any, *keys: str) -> Mapping[str, Any]:
     """A mapping within mappings; an empty one where there is none."""
     for key in keys:
@@ -59,4 +68,5 @@ def _at(settings: Any, *keys: str) -> Mapping[str, Any]:
 _METHODS: dict[str, Callable[[Mapping[str, Any]], tuple[Any, Any]]] = {
     "torchao": _torchao,
     "quanto": _quanto,
+    "aqlm": _aqlm,
 }

@@ -27,6 +27,7 @@ PACKINGS = {
     "fbgemm_fp8": "tfcli.checkpoints.packed.fp8",
     "torchao": "tfcli.checkpoints.packed.linears",
     "quanto": "tfcli.checkpoints.packed.linears",
+    "aqlm": "tfcli.checkpoints.packed.linears",
     "compressed-tensors": "tfcli.checkpoints.packed.linears",
     "mxfp4": "tfcli.checkpoints.packed.mxfp4",
 }
