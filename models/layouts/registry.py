@@ -25,6 +25,7 @@ LAYOUTS = {
 ONLY_READ = {
     "quanto": "quanto.QuantoLayout",
     "aqlm": "aqlm.AQLMLayout",
+    "eetq": "eetq.EETQLayout",
 }
 """The same of those that are not written."""
 

@@ -125,6 +125,10 @@ def _aqlm(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
     return math.prod(codes.shape[:2]) * math.prod(books.shape[2:]) if leaf == "codes" else 0
 
 
+def _eetq(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    return 0 if info.name.endswith(".weight_scales") else info.elements
+
+
 def _compressed_tensors(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
     # weight or weight_packed [m, words], beside it weight_scale and others. Floats of 4 bits are
     # packed in bytes, whole numbers of any width in 32-bit words.
@@ -175,4 +179,5 @@ _METHODS: dict[str, Callable[[TensorInfo, Infos, Mapping[str, Any]], int]] = {
     "torchao": _torchao,
     "quanto": _quanto,
     "aqlm": _aqlm,
+    "eetq": _eetq,
 }

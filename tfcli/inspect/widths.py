@@ -58,6 +58,10 @@ def _aqlm(settings: Mapping[str, Any]) -> tuple[Any, Any]:
     return -(-codes[0] * codes[1] // (block[0] * block[1])), None
 
 
+def _eetq(settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    return 8, -1
+
+
 def _at(settings: Any, *keys: str) -> Mapping[str, Any]:
     """A mapping within mappings; an empty one where there is none."""
     for key in keys:
@@ -69,4 +73,5 @@ _METHODS: dict[str, Callable[[Mapping[str, Any]], tuple[Any, Any]]] = {
     "torchao": _torchao,
     "quanto": _quanto,
     "aqlm": _aqlm,
+    "eetq": _eetq,
 }

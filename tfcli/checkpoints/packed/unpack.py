@@ -28,6 +28,7 @@ PACKINGS = {
     "torchao": "tfcli.checkpoints.packed.linears",
     "quanto": "tfcli.checkpoints.packed.linears",
     "aqlm": "tfcli.checkpoints.packed.linears",
+    "eetq": "tfcli.checkpoints.packed.linears",
     "compressed-tensors": "tfcli.checkpoints.packed.linears",
     "mxfp4": "tfcli.checkpoints.packed.mxfp4",
 }
