@@ -14,10 +14,14 @@ from tests.conftest import make_tiny_llama
 from tests.quantize.golden.quanto_cases import CASES
 from tests.quantize.packed_folders import Parts, held, layer, pack_folder, require_runs
 from tfcli.checkpoints.folder import load_model
+from tfcli.console import Console
+from tfcli.convert.spec import ConvertSpec
+from tfcli.errors import WorkError
 from tfcli.inspect.open import quantization_of
 from tfcli.models.errors import ModelError
 from tfcli.models.layouts.quanto import QuantoBits, QuantoBytes, QuantoLayout, group_of
 from tfcli.models.quantized import packed_linears
+from tfcli.recipe.execute import execute
 
 HELD = load_file(Path(__file__).parent / "golden/quanto.safetensors")
 PYTHON = Path(__file__).parents[2] / ".quanto/bin/python"
@@ -113,6 +117,25 @@ def test_a_folder_is_loaded_dequantized_and_counted(tmp_path, tiny_tokenizer, ki
             torch.testing.assert_close(close, weight.float(), rtol=0, atol=most)
     found = quantization_of({"quantization_config": settings})
     assert found is not None and (found.method, found.bits) == ("quanto", int(kind[-1]))
+
+
+def test_packed_weights_of_which_nothing_is_said_are_refused(tmp_path, tiny_tokenizer):
+    folder = pack_folder(tmp_path / "q", tiny_tokenizer, pack("int4"), None)
+    with pytest.raises(WorkError, match="nothing says in how many bits") as caught:
+        load_model(folder)
+    assert "quanto_qmap.json" in str(caught.value.fix)
+
+
+def test_the_map_goes_along(tmp_path, tiny_tokenizer):
+    folder = pack_folder(tmp_path / "q", tiny_tokenizer, pack("int8"), None)
+    names = {n.removesuffix(".input_scale") for n in _names(folder) if "input_scale" in n}
+    said = {name: {"weights": "qint8", "activations": "none"} for name in names}
+    (folder / "quanto_qmap.json").write_text(json.dumps(said))
+    spec = ConvertSpec(source=str(folder), output=str(tmp_path / "copy"))
+    execute(spec, Console.silent())
+    assert json.loads((tmp_path / "copy/quanto_qmap.json").read_text()) == said
+    assert set(_names(tmp_path / "copy")) == set(_names(folder))
+    assert len(packed_linears(load_model(tmp_path / "copy"))) == 14
 
 
 def _names(folder: Path) -> list[str]:

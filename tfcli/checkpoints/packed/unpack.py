@@ -36,7 +36,7 @@ PACKINGS = {
 
 # Endings of names that only packed weights have, for folders whose config says nothing of them.
 _SHOWN_BY = {".weight_scale_inv": "fp8", ".weight_scale": "fp8", "_proj_blocks": "mxfp4"}
-_NEEDS_SETTINGS = ".qweight"
+_NEEDS_SETTINGS = (".qweight", "._weight_qdata", ".weight._data", ".weight._data._data")
 _WIDENED = "8-bit floats without scales widened"
 
 
@@ -69,8 +69,8 @@ def method_of(checkpoint: Checkpoint) -> str:
             raise WorkError(
                 f"weights are packed ({short(name)}), and nothing says in how many bits and groups",
                 where=str(checkpoint.path),
-                fix="put quantization_config into config.json, or quantize_config.json into the "
-                "folder, as they are where the checkpoint comes from",
+                fix="put quantization_config into config.json, or quantize_config.json or "
+                "quanto_qmap.json into the folder, as they are where the checkpoint comes from",
             )
         for ending, method in _SHOWN_BY.items():
             if name.endswith(ending):
