@@ -48,6 +48,7 @@ def show(result: DoctorResult, console: Console) -> None:
     """The machine, the versions, the parts, and what to do about each gap."""
     print_facts(console, "Machine", _machine(result))
     print_facts(console, "Arithmetic", result.arithmetic)
+    print_facts(console, "Quantized weights", _layouts(result))
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     console.out.print("\nversions", style="cyan", end="  ")
     console.out.print(f"{versions}\n")
@@ -76,6 +77,16 @@ def _machine(result: DoctorResult) -> dict[str, str]:
     if result.disk:
         facts["hub cache"] = f"{result.disk.path}, {format_bytes(result.disk.free_bytes)} free"
     return facts
+
+
+def _layouts(result: DoctorResult) -> dict[str, str]:
+    """The methods of quantization that are read, by how their weights are kept."""
+    said = {"packed": "run packed", "unpacked": "run dequantized"}
+    by_way = {
+        text: ", ".join(name for name, way in result.layouts.items() if way == key)
+        for key, text in said.items()
+    }
+    return {text: names for text, names in by_way.items() if names}
 
 
 def _device(device: dict[str, object]) -> str:

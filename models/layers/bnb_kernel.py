@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tfcli.models import processor
-from tfcli.models.layouts.bitsandbytes import FourBits
+from tfcli.models.layouts.bitsandbytes_4bit import FourBits
 from tfcli.models.layouts.codebook import CodebookFormat
 from tfcli.models.layouts.packing import Packing
 from tfcli.models.layouts.values import Format

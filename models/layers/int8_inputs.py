@@ -14,8 +14,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from tfcli.models.layouts.compressed_tensors_int import IntQuantized
-from tfcli.models.layouts.inputs import Inputs
 from tfcli.models.layouts.packing import Packing
 
 
@@ -23,12 +21,11 @@ def fits(packing: Packing) -> bool:
     """Whether a linear's weight and inputs are whole numbers, with one scale a row and a token."""
     inputs = packing.inputs
     return (
-        isinstance(packing, IntQuantized)
-        and packing.symmetric
-        and packing.group_size == -1
+        packing.rows_of_bytes is not None
         and inputs is not None
         and inputs.kind == "int8"
         and inputs.per != "group"
+        and inputs.symmetric
     )
 
 
@@ -38,17 +35,19 @@ def takes(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.numel() > 0 and not gradient
 
 
-def product(x: Tensor, parts: Mapping[str, Tensor], inputs: Inputs) -> Tensor:
+def product(x: Tensor, parts: Mapping[str, Tensor], packing: Packing) -> Tensor:
     """x rounded, times the weight: [..., n] -> [..., m], in the dtype of x.
 
     Args:
         x (Tensor): [..., n]
-        parts: of the weight: `weight`, `weight_scale`, and what the inputs store.
-        inputs: how x is rounded.
+        parts: of the weight, and what the inputs store.
+        packing: one that `fits`.
     """
+    inputs, named = packing.inputs, packing.rows_of_bytes
+    assert inputs is not None and named is not None, "what does not fit does not come here"
     stored = None if inputs.stored is None else parts[inputs.stored]
     levels, scales = inputs.quantize(x, stored)
     rows = levels.to(torch.int8).flatten(0, -2)
-    sums = torch._int_mm(rows, parts["weight"].t()).float().view(*x.shape[:-1], -1)
-    weights = parts["weight_scale"].float().view(-1)
+    sums = torch._int_mm(rows, parts[named[0]].t()).float().view(*x.shape[:-1], -1)
+    weights = parts[named[1]].float().view(-1)
     return sums.mul_(weights).mul_(scales.float()).to(x.dtype)

@@ -68,7 +68,7 @@ class QuantizedLinear(nn.Module):
         inputs = self.packing.inputs
         if inputs is not None:
             if int8_inputs.takes(x) and int8_inputs.fits(self.packing):
-                out = int8_inputs.product(x, self.parts, inputs)
+                out = int8_inputs.product(x, self.parts, self.packing)
                 return out if bias is None else out + bias
             x = inputs.round(x, self._stored_for_inputs)
         elif int4_kernel.takes(x) and self._int4_fits():

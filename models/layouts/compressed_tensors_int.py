@@ -55,6 +55,12 @@ class IntQuantized(CompressedPacking):
         """What it stores."""
         return AffineFormat(self.bits, self.group_size, self.symmetric, inputs=self.inputs)
 
+    @property
+    def rows_of_bytes(self) -> tuple[str, str] | None:
+        """Levels and one scale for each row."""
+        rows = self.symmetric and self.group_size == -1
+        return ("weight", "weight_scale") if rows else None
+
     def parts(self, in_features: int, out_features: int) -> dict[str, Part]:
         """What the weight becomes."""
         groups = -(-in_features // self.format.width(in_features))

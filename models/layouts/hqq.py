@@ -31,6 +31,7 @@ from tfcli.models.errors import ModelError
 from tfcli.models.layouts.errors import WHERE, refused
 from tfcli.models.layouts.layout import Layout, Packed
 from tfcli.models.layouts.packing import Packing, Part, PartOf, ShapeOf
+from tfcli.models.layouts.skipping import without_tied
 from tfcli.models.layouts.tags import tag_of
 from tfcli.models.layouts.values import Affine, Format, Leveled, Values
 
@@ -387,11 +388,7 @@ class HQQLayout(Layout):
 
     def linears(self, model: Model) -> dict[str, Packing]:
         """The linears that the config does not skip; what is tied to a table is none of them."""
-        found = super().linears(model)
-        for pair in model.active_ties().items():
-            for tied in pair:
-                found.pop(tied.rpartition(".")[0], None)
-        return found
+        return without_tied(model, super().linears(model))
 
 
 def pack(levels: Tensor, bits: int) -> Tensor:

@@ -30,6 +30,8 @@ class Inputs:
         static: the scale of all inputs is stored, as `input_scale`.
         scale: `float`; `e8m0`, powers of two; or `e4m3` times a number that is stored for all
             inputs, as `input_global_scale`.
+        symmetric: 0 is the middle level; else each scale has a zero point, which is found when the
+            model runs, as torchao does: of int8 with a scale a token alone.
     """
 
     kind: Kind
@@ -37,6 +39,7 @@ class Inputs:
     group_size: int | None = None
     static: bool = False
     scale: Literal["float", "e8m0", "e4m3"] = "float"
+    symmetric: bool = True
 
     @property
     def stored(self) -> str | None:
@@ -48,11 +51,15 @@ class Inputs:
     def quantize(self, x: Tensor, stored: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Rounded values and their scales, in fp32: x is about values * scales.
 
+        Values of inputs that are not symmetric are counted from their zero point.
+
         Args:
             x (Tensor): [..., n]; with groups of g inputs it is taken as [..., n / g, g].
             stored (Tensor): the number that `self.stored` names.
         """
         x = x.float()
+        if not self.symmetric:
+            return _between_extremes(x)
         grouped = x.unflatten(-1, (-1, self.group_size)) if self.per == "group" else x
         scales = self._scales(grouped, stored)
         values = grouped / scales
@@ -92,3 +99,18 @@ class Inputs:
             scales = (scales * stored).to(torch.float8_e4m3fn).float()
             return torch.where(scales == 0, 0.125, scales) / stored
         return torch.where(scales == 0, torch.finfo(torch.float32).eps, scales)
+
+
+def _between_extremes(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels of int8 that reach from the least input of a token, or 0, to the greatest.
+
+    Source: torchao 0.18, `quant_primitives.py` (choose_qparams_affine, quantize_affine).
+
+    Returns:
+        levels less their zero point, -255 to 255, and the scale of each token
+    """
+    low, high = x.amin(-1, keepdim=True).clamp_(max=0), x.amax(-1, keepdim=True).clamp_(min=0)
+    scales = ((high - low) / 255).clamp_(min=torch.finfo(torch.float32).eps)
+    zeros = (-128 - torch.round(low / scales)).clamp_(-128, 127)
+    levels = (torch.round(x * (1.0 / scales)) + zeros).clamp_(-128, 127)
+    return levels - zeros, scales

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import nn
 
@@ -14,6 +14,26 @@ from tfcli.models.layouts.values import Format
 
 if TYPE_CHECKING:
     from tfcli.models.model import Model
+
+
+class Sized(Protocol):
+    """A linear with its sizes, and how it is packed."""
+
+    @property
+    def name(self) -> str:
+        """Full name of the module."""
+
+    @property
+    def packing(self) -> Packing:
+        """How."""
+
+    @property
+    def in_features(self) -> int:
+        """Inputs."""
+
+    @property
+    def out_features(self) -> int:
+        """Outputs."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +73,8 @@ class Storage(ABC):
 
 
 @dataclass(frozen=True)
-class Layout(Storage):
-    """A quantization_config, as read and as written.
+class ReadLayout(ABC):
+    """A quantization_config, as read.
 
     `quant_method` is what the config calls it. A tensor whose name ends as in `shown_by` is a part
     of a packed linear, which has the name before that.
@@ -65,30 +85,12 @@ class Layout(Storage):
 
     @classmethod
     @abstractmethod
-    def of(cls, packed: Packed) -> Layout:
-        """The layout of a model that is about to be written."""
-
-    @classmethod
-    @abstractmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Layout:
+    def from_config(cls, config: Mapping[str, Any]) -> ReadLayout:
         """Read a quantization_config.
 
         Raises:
             ModelError: a format or a value that is not supported, by name.
         """
-
-    @abstractmethod
-    def to_config(self) -> dict[str, Any]:
-        """The quantization_config, in the words that its readers know."""
-
-    def written_in(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A model's config with this one in it."""
-        return {**config, "quantization_config": self.to_config()}
-
-    @property
-    def caveat(self) -> str | None:
-        """What the user is to know of the readers of a model that is about to be written so."""
-        return None
 
     @property
     @abstractmethod
@@ -99,6 +101,12 @@ class Layout(Storage):
     def unused(self) -> Mapping[str, str]:
         """Regular expressions of tensors' names -> why those are not needed."""
         return {}
+
+    @property
+    def sized_by_model(self) -> bool:
+        """Whether only a model's linears tell the sizes of what is packed: `linears` then says more
+        than `packing_of`."""
+        return False
 
     @abstractmethod
     def packing_of(self, name: str) -> Packing | None:
@@ -116,3 +124,38 @@ class Layout(Storage):
             if packing is not None:
                 found[name] = packing
         return found
+
+
+@dataclass(frozen=True)
+class Layout(ReadLayout, Storage):
+    """A quantization_config, as read and as written."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, packed: Packed) -> Layout:
+        """The layout of a model that is about to be written."""
+
+    @abstractmethod
+    def to_config(self) -> dict[str, Any]:
+        """The quantization_config, in the words that its readers know."""
+
+    def written_in(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A model's config with this one in it."""
+        return {**config, "quantization_config": self.to_config()}
+
+    def header(
+        self, packed: Iterable[Sized], others: Iterable[str], config: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """What the header of each file says beside the tensors, where readers look for it.
+
+        Args:
+            packed: the linears that are packed.
+            others: names of the tensors that are not.
+            config: of the model.
+        """
+        return {}
+
+    @property
+    def caveat(self) -> str | None:
+        """What the user is to know of the readers of a model that is about to be written so."""
+        return None

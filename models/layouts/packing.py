@@ -100,6 +100,12 @@ class Packing(ABC):
         """How the inputs of the linear are rounded before the product; None: they are not."""
         return None
 
+    @property
+    def rows_of_bytes(self) -> tuple[str, str] | None:
+        """The parts with int8 levels [m, n] and with one scale for each row, [m, 1], or for all;
+        None where the weight is stored otherwise, or has zero points."""
+        return None
+
     @abstractmethod
     def parts(self, in_features: int, out_features: int) -> dict[str, Part]:
         """What the weight becomes: part -> its type and shape, in the order of the file."""
@@ -121,13 +127,13 @@ class Packing(ABC):
         """
         return self.features(shape)
 
-    @abstractmethod
     def pack(self, values: Values) -> dict[str, Tensor]:
         """The parts of a weight, on its device.
 
         Raises:
-            ValueError: the values are not of this format.
+            ValueError: the values are not of this format, or it is one that is only read.
         """
+        raise ValueError("it is only read")
 
     @abstractmethod
     def unpack(self, parts: Mapping[str, Tensor]) -> Values:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tfcli.models.layouts.errors import refused
 
 if TYPE_CHECKING:
-    from tfcli.models.layouts.layout import Layout
+    from tfcli.models.layouts.layout import Layout, ReadLayout
 
 LAYOUTS = {
     "gptq": "gptq.GPTQLayout",
@@ -18,33 +18,39 @@ LAYOUTS = {
     "mlx": "mlx.MLXLayout",
     "bitsandbytes": "bitsandbytes.BitsAndBytesLayout",
     "hqq": "hqq.HQQLayout",
+    "torchao": "torchao.TorchAOLayout",
 }
-"""Name of a layout -> its class, in a file of this folder."""
+"""Name of a layout, which is its quant_method -> its class, in a file of this folder."""
 
-_QUANT_METHODS = {
-    "gptq": "gptq",
-    "awq": "awq",
-    "compressed-tensors": "compressed-tensors",
-    "mlx": "mlx",
-    "bitsandbytes": "bitsandbytes",
-    "hqq": "hqq",
+ONLY_READ = {
+    "quanto": "quanto.QuantoLayout",
+    "aqlm": "aqlm.AQLMLayout",
+    "eetq": "eetq.EETQLayout",
 }
-"""quant_method -> the layout of weights that run packed."""
+"""The same of those that are not written."""
+
+METHODS = {**LAYOUTS, **ONLY_READ}
+"""Every quant_method whose linears run as they are packed -> the class of its layout."""
 
 
 def get_layout(name: str) -> type[Layout]:
     """The layout with a name of `LAYOUTS`."""
-    file, _, class_name = LAYOUTS[name].partition(".")
-    found: type[Layout] = getattr(import_module(f"tfcli.models.layouts.{file}"), class_name)
+    found: type[Layout] = _class(LAYOUTS[name])
     return found
 
 
 def runs_packed(quant_method: object) -> bool:
     """Whether linears of a quant_method run as they are packed."""
-    return isinstance(quant_method, str) and quant_method in _QUANT_METHODS
+    return isinstance(quant_method, str) and quant_method in METHODS
 
 
-def layout_of(config: Mapping[str, Any]) -> Layout:
+def packs_tables(config: Mapping[str, Any]) -> bool:
+    """Whether a quantization_config packs tables of embeddings too, which do not run packed."""
+    whole = config.get("include_input_output_embeddings") is True
+    return config.get("quant_method") == "torchao" and whole
+
+
+def layout_of(config: Mapping[str, Any]) -> ReadLayout:
     """Read a quantization_config.
 
     Raises:
@@ -52,5 +58,11 @@ def layout_of(config: Mapping[str, Any]) -> Layout:
     """
     method = config.get("quant_method")
     if not runs_packed(method):
-        raise refused("quant_method", method, list(_QUANT_METHODS))
-    return get_layout(_QUANT_METHODS[str(method)]).from_config(config)
+        raise refused("quant_method", method, list(METHODS))
+    found: type[ReadLayout] = _class(METHODS[str(method)])
+    return found.from_config(config)
+
+
+def _class(place: str) -> Any:
+    file, _, class_name = place.partition(".")
+    return getattr(import_module(f"tfcli.models.layouts.{file}"), class_name)

@@ -151,14 +151,14 @@ def test_packed_weights_are_copied_as_they_are_or_the_type_asked_for_is_refused(
     """Of packings that cannot be unpacked."""
     source = checkpoint(
         tmp_path / "in",
-        {"model_type": "other", "quantization_config": {"quant_method": "quanto"}},
+        {"model_type": "other", "quantization_config": {"quant_method": "vptq"}},
         down__weight__data=torch.ones(4, 1, dtype=torch.uint8),
         down__weight__scale=torch.ones(1),
     )
     convert(source, tmp_path / "out")
     kinds = {info.name: info.dtype for info in open_tensors(tmp_path / "out").infos()}
     assert kinds == {"down.weight.data": "U8", "down.weight.scale": "F32"}
-    with pytest.raises(WorkError, match="quant_method: 'quanto' is not supported"):
+    with pytest.raises(WorkError, match="quant_method: 'vptq' is not supported"):
         convert(source, tmp_path / "cast", dtype="bf16")
 
 

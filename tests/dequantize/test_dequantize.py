@@ -204,7 +204,7 @@ def test_groups_in_any_order_and_without_an_index(tmp_path: Path) -> None:
         ({"g_idx": torch.full((64,), 9, dtype=torch.int32)}, {}, "a group is outside"),
         ({"qweight": torch.zeros(8, dtype=torch.int32)}, {}, "is no packed matrix"),
         ({"weight": torch.zeros(64, 64)}, {}, "is there packed and dense"),
-        ({}, {"quant_method": "aqlm"}, "quant_method: 'aqlm' is not supported"),
+        ({}, {"quant_method": "vptq"}, "quant_method: 'vptq' is not supported"),
         ({}, {"bits": 5}, "bits: 5 is not supported"),
         ({}, {"dynamic": {"-:.*q_proj": {}}}, "is packed, and the config says that it is not"),
     ],

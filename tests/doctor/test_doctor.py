@@ -6,11 +6,14 @@ import json
 
 import pytest
 
+from tfcli.checkpoints.packed.unpack import PACKINGS
 from tfcli.commands import app, doctor
 from tfcli.console import Console
 from tfcli.devices import explain
 from tfcli.doctor import checks
+from tfcli.doctor.examine import layouts
 from tfcli.doctor.result import DoctorResult
+from tfcli.models.layouts.registry import METHODS, runs_packed
 
 
 def test_doctor_tries_the_real_parts_of_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,6 +41,21 @@ def test_parts_that_compile_wait_until_they_are_asked_for(
     printed = capsys.readouterr().out
     assert "not tried: torch.compile, kernels, executorch" in printed and "--thorough" in printed
     assert explain()["training"].split(",")[0] in printed
+
+
+def test_the_methods_of_quantization_are_told_by_how_they_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = layouts()
+    assert set(told) == {*METHODS, *PACKINGS}
+    assert {name for name, way in told.items() if way == "packed"} == {
+        name for name in told if runs_packed(name)
+    }
+    doctor.show(answer("ok", required=True).model_copy(update={"layouts": told}), Console())
+    printed = " ".join(capsys.readouterr().out.split())
+    packed, dense = printed.split("run packed", 1)[1].split("run dequantized", 1)
+    assert "torchao" in packed and "aqlm" in packed
+    assert "fbgemm_fp8" in dense and "torchao" not in dense
 
 
 @pytest.mark.parametrize(

@@ -364,13 +364,13 @@ def test_a_base_that_is_packed_in_an_unknown_way(
     packed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = json.loads((packed / "config.json").read_text())
-    config["quantization_config"]["quant_method"] = "aqlm"
+    config["quantization_config"]["quant_method"] = "vptq"
     (packed / "config.json").write_text(json.dumps(config))
     adapter = by_hand(tmp_path / "adapter", spread())
     dense = str(tmp_path / "packed-dense")
     result = merge(packed, adapter, tmp_path / "out", merge_base=dense)
     assert result.max_divergence is None
-    assert "'aqlm' is not supported" in str(result.divergence_unknown)
+    assert "'vptq' is not supported" in str(result.divergence_unknown)
     assert "is not known: quant_method" in capfd.readouterr().err
     with pytest.raises(UsageError, match="the base cannot be unpacked"):
         merge(packed, adapter, tmp_path / "no", merge_base=dense, verify="logits")

@@ -101,7 +101,7 @@ def test_dynamic_leaves_out_and_changes_single_linears():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"quant_method": "aqlm"}, "quant_method: 'aqlm' is not supported"),
+        ({"quant_method": "vptq"}, "quant_method: 'vptq' is not supported"),
         ({"quant_method": None}, "quant_method: None"),
         ({"bits": 5}, "bits: 5 is not supported .* supported: 2, 3, 4, 8"),
         ({"bits": None}, "bits: None"),

@@ -17,7 +17,8 @@ from tfcli.errors import ModelError, WorkError
 from tfcli.inspect.count import count_parameters
 from tfcli.models.layers import bnb_kernel, llm_int8
 from tfcli.models.layers.quantized_linear import QuantizedLinear
-from tfcli.models.layouts.bitsandbytes import EightBits, FourBits
+from tfcli.models.layouts.bitsandbytes_4bit import FourBits
+from tfcli.models.layouts.bitsandbytes_8bit import EightBits
 from tfcli.models.layouts.packing import buffer_of
 from tfcli.models.quantized import packed_linears
 from tfcli.quantize.solvers.bnb import quantize_4bit, quantize_8bit

@@ -7,14 +7,17 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
+from typing import Literal
 
 import psutil
 
 import tfcli
+from tfcli.checkpoints.packed.unpack import PACKINGS
 from tfcli.console import Console
 from tfcli.doctor.checks import CHECKS, Check, plain
 from tfcli.doctor.probe import Answer, probe
 from tfcli.doctor.result import Disk, DoctorResult, Part
+from tfcli.models.layouts.registry import METHODS
 
 _FACTS = {
     "devices": "tfcli.doctor.devices:devices",
@@ -56,9 +59,16 @@ def examine(
         disk=None if disk.error else Disk(**disk.value),
         devices=devices.value or [],
         arithmetic=arithmetic.value or {},
+        layouts=layouts(),
         not_tried=[check.name for check in checks if check not in wanted],
         parts=parts,
     )
+
+
+def layouts() -> dict[str, Literal["packed", "unpacked"]]:
+    """How the weights of every quant_method that is read are kept when the model runs."""
+    found: dict[str, Literal["packed", "unpacked"]] = dict.fromkeys(METHODS, "packed")
+    return {**dict.fromkeys(PACKINGS, "unpacked"), **found}
 
 
 def _is_there(package: str) -> bool:

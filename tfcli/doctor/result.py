@@ -61,6 +61,11 @@ class DoctorResult(Result):
     arithmetic: dict[str, str] = Field(
         {}, description="How weights of each kind are multiplied on this processor, and why."
     )
+    layouts: dict[str, Literal["packed", "unpacked"]] = Field(
+        {},
+        description="By quant_method how quantized weights that are read stay in memory when the "
+        "model runs: as they are packed, or dequantized to bfloat16.",
+    )
     not_tried: list[str] = Field(
         [], description="Parts that take long and are tried with --thorough alone."
     )

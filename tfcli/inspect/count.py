@@ -93,6 +93,42 @@ def _hqq(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
     return info.elements * BITS[info.dtype] // _bits({"bits": options.get("nbits")})
 
 
+def _torchao(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    # _weight_qdata [m, n]; of 4 bits in the plain packing, whose zero points are floats, [m, n/2].
+    module, _, leaf = info.name.rpartition(".")
+    if f"{module}._weight_qdata" not in infos or leaf == "bias":
+        return info.elements
+    if leaf != "_weight_qdata":
+        return 0
+    zeros = infos.get(f"{module}._weight_zero_point")
+    halved = info.dtype == "I8" and zeros is not None and zeros.dtype != "I8"
+    return info.elements * 2 if halved else info.elements
+
+
+def _quanto(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    # weight._data [m, n]; or weight._data._data, whose last row of bytes may be filled up, with as
+    # many columns as there are weights for each row of weight._scale.
+    name, _, leaf = info.name.rpartition(".")
+    if leaf in ("_scale", "_shift", "input_scale", "output_scale"):
+        return 0
+    scale = infos.get(f"{name.removesuffix('._data')}._scale")
+    packed = leaf == "_data" and name.endswith("._data") and scale is not None
+    return scale.elements * info.shape[-1] if packed and scale else info.elements
+
+
+def _aqlm(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    # codes [m/a, n/b, books], beside it codebooks [books, size, a, b] and scales.
+    module, _, leaf = info.name.rpartition(".")
+    codes, books = infos.get(f"{module}.codes"), infos.get(f"{module}.codebooks")
+    if codes is None or books is None or leaf == "bias":
+        return info.elements
+    return math.prod(codes.shape[:2]) * math.prod(books.shape[2:]) if leaf == "codes" else 0
+
+
+def _eetq(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    return 0 if info.name.endswith(".weight_scales") else info.elements
+
+
 def _compressed_tensors(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
     # weight or weight_packed [m, words], beside it weight_scale and others. Floats of 4 bits are
     # packed in bytes, whole numbers of any width in 32-bit words.
@@ -140,4 +176,8 @@ _METHODS: dict[str, Callable[[TensorInfo, Infos, Mapping[str, Any]], int]] = {
     "bitsandbytes": _bitsandbytes,
     "compressed-tensors": _compressed_tensors,
     "hqq": _hqq,
+    "torchao": _torchao,
+    "quanto": _quanto,
+    "aqlm": _aqlm,
+    "eetq": _eetq,
 }

@@ -26,6 +26,7 @@ from tfcli.errors import UsageError
 from tfcli.inspect.count import count_parameters
 from tfcli.inspect.spec import Quantization
 from tfcli.inspect.stored import Stored, lines_of
+from tfcli.inspect.widths import widths_of
 from tfcli.recipe.record import read_record
 
 ADAPTER = "adapter_config.json"
@@ -175,15 +176,11 @@ def quantization_of(config: Mapping[str, Any] | None) -> Quantization | None:
     if not isinstance(settings, dict):
         return None
     method = settings.get("quant_method")
-    bits = settings.get("bits", settings.get("w_bit"))
     if settings.get("load_in_4bit") or settings.get("load_in_8bit"):
-        method, bits = method or "bitsandbytes", 4 if settings.get("load_in_4bit") else 8
-    group = settings.get("group_size", settings.get("q_group_size"))
+        method = method or "bitsandbytes"
+    bits, group = widths_of(settings)
     return Quantization(
-        method=str(method or "unknown"),
-        bits=bits if isinstance(bits, int) else None,
-        group_size=group if isinstance(group, int) else None,
-        settings=settings,
+        method=str(method or "unknown"), bits=bits, group_size=group, settings=settings
     )
 
 

@@ -29,6 +29,7 @@ _AROUND = (
 _MODEL = (
     "quantize_config.json",
     "quant_config.json",
+    "quanto_qmap.json",
     "*processor_config.json",
     "audio_tokenizer_config.json",
     "normalizer.json",

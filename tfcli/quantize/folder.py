@@ -52,6 +52,8 @@ class FolderOutput(Output):
         )
         self._described = self.layout.of(self.plan.packed(self._said()))
         self._config = self._described.written_in(checkpoint.config)
+        others = [kept.written for kept in self.plan.kept]
+        self.texts = self._described.header(self.plan.linears, others, checkpoint.config)
         pending = BlockFiles(Path(), self.plan, checkpoint.weights).pending()
         require_fit(self._config, {item.name: item.shape for item in pending}, checkpoint.path)
         self._count = len(pending)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.write import Written
@@ -28,6 +30,7 @@ class Output(ABC):
         layout: how weights are stored.
         method: that makes them.
         plan: what becomes of every tensor.
+        texts: what the header of each file says beside `format`.
 
     Raises:
         UsageError: what was asked for does not fit together, or not this model.
@@ -37,6 +40,7 @@ class Output(ABC):
     layout: type[Storage]
     method: Method
     plan: Plan
+    texts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, spec: QuantizeSpec, checkpoint: Checkpoint, model: Model) -> None:
         self.spec, self.checkpoint, self.model = spec, checkpoint, model
@@ -45,6 +49,10 @@ class Output(ABC):
     @abstractmethod
     def folder(self, job: Job) -> Path:
         """Where the walk writes its files."""
+
+    def files(self, job: Job) -> BlockFiles:
+        """The files that the walk writes."""
+        return BlockFiles(self.folder(job), self.plan, self.checkpoint.weights, self.texts)
 
     @abstractmethod
     def finish(self, job: Job, files: BlockFiles) -> tuple[Written, list[TensorOutcome]]:

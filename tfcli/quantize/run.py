@@ -15,7 +15,6 @@ from tfcli.quantize.output import Output
 from tfcli.quantize.report import foresee, report, warn_of_few_tokens
 from tfcli.quantize.spec import QuantizeResult, QuantizeSpec
 from tfcli.quantize.work import quantize, require_sound
-from tfcli.quantize.write import BlockFiles
 from tfcli.recipe.job import Job
 from tfcli.units import format_bytes
 
@@ -49,7 +48,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     output = make(spec)
     if spec.dry_run:
         return foresee(output)
-    files = BlockFiles(output.folder(job), output.plan, checkpoint.weights)
+    files = output.files(job)
     require_sound(output, files)
     text = _text(output, job) if output.method.calibrated else None
     quantize(output, text, files, job)
@@ -78,11 +77,11 @@ def _within_budget(
             "seen in the work"
         )
         return foresee(output)
-    files = BlockFiles(output.folder(job), output.plan, checkpoint.weights)
+    files = output.files(job)
     require_sound(output, files)
     text = _text(output, job, hold_out=True)
     output, account = spend(make, output, limit, text, job)
-    files = BlockFiles(output.folder(job), output.plan, checkpoint.weights)
+    files = output.files(job)
     passage = Passage(model, batches_of(output, text.held, 1), files.scratch)
     walk = quantize(output, text, files, job, passage)
     assert walk is not None, "only a method with a walk has a budget"

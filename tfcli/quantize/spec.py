@@ -45,9 +45,11 @@ _BNB_BLOCKS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 
 
-LayoutName = Literal["gptq", "awq", "bitsandbytes", "hqq", "compressed-tensors", "mlx"]
+LayoutName = Literal["gptq", "awq", "bitsandbytes", "hqq", "compressed-tensors", "mlx", "torchao"]
 """How quantized weights can be stored in a folder of tensors; see `models/layouts`."""
-QuantizeLayout = Literal["gptq", "awq", "bitsandbytes", "hqq", "compressed-tensors", "mlx", "gguf"]
+QuantizeLayout = Literal[
+    "gptq", "awq", "bitsandbytes", "hqq", "compressed-tensors", "mlx", "torchao", "gguf"
+]
 """The same, and one GGUF file."""
 
 

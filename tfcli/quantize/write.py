@@ -104,10 +104,14 @@ class BlockFiles:
         folder: the output.
         plan: what becomes of every tensor.
         source: the checkpoint that is read; the tensors that are kept are known to be finite.
+        texts: what the header of each file says beside `format`.
     """
 
-    def __init__(self, folder: Path, plan: Plan, source: Weights) -> None:
+    def __init__(
+        self, folder: Path, plan: Plan, source: Weights, texts: Mapping[str, str] | None = None
+    ) -> None:
         self.folder, self.source = folder, source
+        self._texts = {"format": "pt", **(texts or {})}
         self._changed: Mapping[str, Tensor] = {}
         self.units = [unit for unit in plan.units if unit.linears or unit.kept]
         names = shard_names(len(self.units))
@@ -193,7 +197,9 @@ class BlockFiles:
         pending = self._pending(unit, made)
         with freed_at_once():
             write_safetensors(
-                path, [hashes.noting(item) if item.name in own else item for item in pending]
+                path,
+                [hashes.noting(item) if item.name in own else item for item in pending],
+                self._texts,
             )
             verify_written(open_tensors(path), pending, hashes)
         kept = [

@@ -54,6 +54,7 @@ _OTHERS = dict.fromkeys(
         "generation_config.json",
         "quantize_config.json",
         "quant_config.json",
+        "quanto_qmap.json",
         "preprocessor_config.json",
         "processor_config.json",
         "image_processor_config.json",

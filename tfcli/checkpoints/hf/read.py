@@ -10,6 +10,7 @@ from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.hf.safetensors import SafetensorsFile
 from tfcli.checkpoints.hf.source import (
+    QUANTO_MAP,
     SETTINGS_BESIDE,
     TensorSource,
     open_tensors,
@@ -76,13 +77,16 @@ def _refuse_part(path: Path) -> None:
 def with_settings_beside(
     config: dict[str, Any], folder: Path, source: TensorSource
 ) -> dict[str, Any]:
-    """The config with what older quantizers wrote beside it, where weights are packed so."""
-    packed = any(name.endswith(".qweight") for name in source.names)
-    if not config or "quantization_config" in config or not packed:
+    """The config with what quantizers wrote beside it, where weights are packed so."""
+    if not config or "quantization_config" in config:
         return config
-    for name, settings in settings_beside(folder).items():
-        method = {"quant_method": SETTINGS_BESIDE[name]}
-        return {**config, "quantization_config": {**method, **settings}}
+    words = any(name.endswith(".qweight") for name in source.names)
+    quanto = any(name.endswith((".weight._data", "._data._data")) for name in source.names)
+    for name, settings in settings_beside(folder).items() if words or quanto else ():
+        if (name == QUANTO_MAP) == quanto:
+            said = {"quantization_map": settings} if quanto else settings
+            packing = {"quant_method": SETTINGS_BESIDE[name], **said}
+            return {**config, "quantization_config": packing}
     return config
 
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GPTQ_SETTINGS = "quantize_config.json"
-SETTINGS_BESIDE = {GPTQ_SETTINGS: "gptq", "quant_config.json": "awq"}
-"""Files of settings that older quantizers wrote beside config.json -> their quant_method."""
+QUANTO_MAP = "quanto_qmap.json"
+SETTINGS_BESIDE = {GPTQ_SETTINGS: "gptq", "quant_config.json": "awq", QUANTO_MAP: "quanto"}
+"""Files of settings that quantizers write beside config.json -> their quant_method."""
 PICKLED = "pytorch_model.bin"
 PICKLED_INDEX = "pytorch_model.bin.index.json"
 _END = r"\.(?P<end>safetensors|bin|pt|pth)"
@@ -249,7 +250,8 @@ def _named_by_gptq(folder: Path) -> str | None:
 
 def settings_beside(folder: Path) -> dict[str, dict[str, Any]]:
     """The content of those files of `SETTINGS_BESIDE` that a folder has: where GPTQ's libraries and
-    AutoAWQ kept their settings before config.json had a place for them."""
+    AutoAWQ kept their settings before config.json had a place for them, and where quanto names
+    what it has quantized."""
     found = {}
     for name in SETTINGS_BESIDE:
         if (folder / name).is_file():

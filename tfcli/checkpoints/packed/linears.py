@@ -15,13 +15,15 @@ from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.family_rules import family_rules
 from tfcli.checkpoints.io.dtypes import torch_dtype
-from tfcli.checkpoints.packed.unpack import Unpacked, dense_code, sources
+from tfcli.checkpoints.packed.unpack import Unpacked, dense_code, sources, without_packing
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import ModelError, WorkError
-from tfcli.models.layouts.layout import Layout
+from tfcli.models.layouts.layout import ReadLayout
 from tfcli.models.layouts.packing import Packing
 from tfcli.models.layouts.registry import layout_of
 from tfcli.models.layouts.values import Values
+from tfcli.models.loading import build
+from tfcli.models.registry import read_config
 from tfcli.models.rules import Place, place_of
 
 
@@ -113,12 +115,13 @@ def find_packed(checkpoint: Checkpoint) -> list[PackedLinear]:
     where = str(checkpoint.path / CONFIG)
     layout = _layout(checkpoint.config["quantization_config"], where)
     rules = family_rules(checkpoint.config)
+    packing_of = _by_model(layout, checkpoint) if layout.sized_by_model else layout.packing_of
     found = []
     for stored in checkpoint.tensors:
         name = next((stored.removesuffix(e) for e in layout.shown_by if stored.endswith(e)), None)
         if name is None:
             continue
-        packing = layout.packing_of(name)
+        packing = packing_of(name)
         if packing is None:
             raise WorkError(
                 f"{short(name)} is packed, and the config says that it is not",
@@ -126,7 +129,11 @@ def find_packed(checkpoint: Checkpoint) -> list[PackedLinear]:
             )
         weight = f"{name}.weight"
         place = place_of(rules[0], weight) if rules else Place(weight)
-        linear = PackedLinear(name, packing, *_features(checkpoint, name, packing), place)
+        sizes = _features(checkpoint, name, packing)
+        problem = packing.misfit(*sizes)
+        if problem is not None:
+            raise WorkError(f"{short(name)} {problem}", where=str(checkpoint.path))
+        linear = PackedLinear(name, packing, *sizes, place)
         linear.open(checkpoint)  # every linear is checked before anything is written
         found.append(linear)
     if not found:
@@ -136,6 +143,17 @@ def find_packed(checkpoint: Checkpoint) -> list[PackedLinear]:
             fix="remove quantization_config from config.json",
         )
     return found
+
+
+def _by_model(layout: ReadLayout, checkpoint: Checkpoint) -> Callable[[str], Packing | None]:
+    """How the linears of the checkpoint's model are packed, by their names.
+
+    Raises:
+        ModelError: the config is of no model.
+    """
+    dense = without_packing(checkpoint.config)
+    model = build(read_config(dense), at_most=checkpoint.most_values)
+    return layout.linears(model).get
 
 
 def by_tensor(linears: list[PackedLinear]) -> dict[str, list[PackedLinear]]:
@@ -198,10 +216,13 @@ def _features(checkpoint: Checkpoint, name: str, packing: Packing) -> tuple[int,
         WorkError: the tensor with the levels is none.
     """
     try:
-        return packing.sizes(
+        found = packing.sizes(
             lambda part: checkpoint.tensors[f"{name}.{part}"].shape,
             lambda part: checkpoint.weights[f"{name}.{part}"],
         )
+        if min(found) < 1:
+            raise ValueError("a matrix without values")
+        return found
     except (KeyError, ValueError):
         raise WorkError(
             f"{short(f'{name}.{packing.main}')} is no packed matrix", where=str(checkpoint.path)
@@ -212,7 +233,7 @@ def _long(shape: tuple[int, ...]) -> list[int]:
     return [length for length in shape if length != 1]
 
 
-def _layout(config: Mapping[str, Any], where: str) -> Layout:
+def _layout(config: Mapping[str, Any], where: str) -> ReadLayout:
     try:
         return layout_of(config)
     except ModelError as error:

@@ -19,6 +19,7 @@ from tfcli.errors import UsageError, WorkError
 from tfcli.models.layouts.layout import Layout, Packed
 from tfcli.models.layouts.packing import Packing
 from tfcli.models.layouts.registry import runs_packed
+from tfcli.models.layouts.torchao_header import without_told
 from tfcli.models.loading import build
 from tfcli.models.registry import read_config
 from tfcli.models.walks import linears_of
@@ -63,8 +64,19 @@ def relaid(checkpoint: Checkpoint, layout: type[Layout]) -> Checkpoint:
     outside = [name for name in every if name not in inside and name not in packings]
     chains = [walk.blocks for walk in model.walks]
     packed = layout.of(Packed(packings, kept, chains, outside=outside))
-    config = packed.written_in(without_packing(checkpoint.config))
-    return replace(checkpoint, tensors=tensors, config=config)
+    dense = without_packing(checkpoint.config)
+    others = [name for name in checkpoint.tensors if name not in held]
+    texts = packed.header(
+        [replace(linear, packing=packings[linear.name]) for linear in linears],
+        others,
+        dense,
+    )
+    return replace(
+        checkpoint,
+        tensors=tensors,
+        config=packed.written_in(dense),
+        metadata={**without_told(checkpoint.metadata), **texts},
+    )
 
 
 def _packing(linear: PackedLinear, layout: type[Layout]) -> Packing:

@@ -12,7 +12,8 @@ from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
-from tfcli.models.layouts.registry import runs_packed
+from tfcli.models.layouts.registry import packs_tables, runs_packed
+from tfcli.models.layouts.torchao_header import without_told
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +25,10 @@ PACKINGS = {
     "hqq": "tfcli.checkpoints.packed.linears",
     "fp8": "tfcli.checkpoints.packed.fp8",
     "fbgemm_fp8": "tfcli.checkpoints.packed.fp8",
+    "torchao": "tfcli.checkpoints.packed.linears",
+    "quanto": "tfcli.checkpoints.packed.linears",
+    "aqlm": "tfcli.checkpoints.packed.linears",
+    "eetq": "tfcli.checkpoints.packed.linears",
     "compressed-tensors": "tfcli.checkpoints.packed.linears",
     "mxfp4": "tfcli.checkpoints.packed.mxfp4",
 }
@@ -31,7 +36,7 @@ PACKINGS = {
 
 # Endings of names that only packed weights have, for folders whose config says nothing of them.
 _SHOWN_BY = {".weight_scale_inv": "fp8", ".weight_scale": "fp8", "_proj_blocks": "mxfp4"}
-_NEEDS_SETTINGS = ".qweight"
+_NEEDS_SETTINGS = (".qweight", "._weight_qdata", ".weight._data", ".weight._data._data")
 _WIDENED = "8-bit floats without scales widened"
 
 
@@ -64,8 +69,8 @@ def method_of(checkpoint: Checkpoint) -> str:
             raise WorkError(
                 f"weights are packed ({short(name)}), and nothing says in how many bits and groups",
                 where=str(checkpoint.path),
-                fix="put quantization_config into config.json, or quantize_config.json into the "
-                "folder, as they are where the checkpoint comes from",
+                fix="put quantization_config into config.json, or quantize_config.json or "
+                "quanto_qmap.json into the folder, as they are where the checkpoint comes from",
             )
         for ending, method in _SHOWN_BY.items():
             if name.endswith(ending):
@@ -121,6 +126,7 @@ def with_unpacked(checkpoint: Checkpoint, found: Unpacked) -> Checkpoint:
             checkpoint,
             tensors={**kept, **found.tensors},
             config=without_packing(checkpoint.config),
+            metadata=without_told(checkpoint.metadata),
         )
     )
 
@@ -130,7 +136,8 @@ def runnable(checkpoint: Checkpoint) -> Checkpoint:
     method = method_of(checkpoint)
     if not method:
         return widened(checkpoint)
-    if method not in PACKINGS or runs_packed(method):
+    settings = checkpoint.config.get("quantization_config") or {}
+    if method not in PACKINGS or (runs_packed(method) and not packs_tables(settings)):
         return checkpoint
     dense = unpacked(checkpoint, lambda name: False)
     said = f"the weights are packed ({method}) and run dequantized, in bfloat16"

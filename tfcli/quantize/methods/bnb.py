@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from tfcli.errors import WorkError
-from tfcli.models.layouts.bitsandbytes import RowFormat, StoredCodebook
+from tfcli.models.layouts.bitsandbytes_4bit import StoredCodebook
+from tfcli.models.layouts.bitsandbytes_8bit import RowFormat
 from tfcli.models.layouts.values import Format
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan

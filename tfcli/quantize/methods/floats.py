@@ -19,7 +19,7 @@ BLOCK = 128
 class _Floats(Method):
     """Each weight goes to the nearest float of its block."""
 
-    layouts: ClassVar[tuple[str, ...]] = ("compressed-tensors",)
+    layouts: ClassVar[tuple[str, ...]] = ("compressed-tensors", "torchao")
     form: FloatFormat
 
     def format(self, name: str) -> FloatFormat:

@@ -20,7 +20,7 @@ class GPTQ(Method):
     """Collects statistics for each group of linears that share inputs, and quantizes from them."""
 
     calibrated: ClassVar[bool] = True
-    layouts: ClassVar[tuple[str, ...]] = ("gptq", "awq", "compressed-tensors", "mlx")
+    layouts: ClassVar[tuple[str, ...]] = ("gptq", "awq", "compressed-tensors", "mlx", "torchao")
 
     def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
         super().__init__(spec, group_size)

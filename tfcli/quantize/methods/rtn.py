@@ -16,7 +16,7 @@ from tfcli.quantize.solvers.rtn import round_to_nearest
 class RTN(Method):
     """Each weight goes to the nearest level of its group."""
 
-    layouts: ClassVar[tuple[str, ...]] = ("gptq", "awq", "compressed-tensors", "mlx")
+    layouts: ClassVar[tuple[str, ...]] = ("gptq", "awq", "compressed-tensors", "mlx", "torchao")
 
     def format(self, name: str) -> GridOptions:
         """What it makes of every linear."""

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from tfcli.models.layers import llm_int8
-from tfcli.models.layouts.bitsandbytes import NESTED_SIZE, Rows, table_of
+from tfcli.models.layouts.bitsandbytes_4bit import NESTED_SIZE, table_of
+from tfcli.models.layouts.bitsandbytes_8bit import Rows
 from tfcli.models.layouts.codebook import Codebook, Nested
 
 _TINY = 1e-38

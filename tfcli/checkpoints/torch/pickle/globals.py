@@ -87,6 +87,10 @@ _RECORD_PACKAGES = {
     "typing",
 }
 
+# Subclasses of tensors, as quantizing libraries pickle them.
+_SUBCLASS = "torch._utils._rebuild_wrapper_subclass"
+_SUBCLASS_PACKAGES = {"optimum", "torchao"}
+
 # Mere values: never called.
 _VALUES = {
     *(f"torch.{name}" for name in TORCH_NAMES.values()),
@@ -131,6 +135,13 @@ def find_global(name: str) -> Global:
         return found
     if name in _RECORDS or name.partition(".")[0] in _RECORD_PACKAGES:
         return Global(name, partial(_record, name), record=True)
+    if name == _SUBCLASS or name.partition(".")[0] in _SUBCLASS_PACKAGES:
+        raise PickleRefusedError(
+            f"it holds tensors of a class of their own ({short(name)}), and a pickle's classes are "
+            "never run",
+            fix="load it with the library that wrote it, and save it as safetensors: weights of "
+            "torchao with transformers 5 and torchao 0.15 or newer",
+        )
     raise PickleRefusedError(
         f"it asks for {short(name)}, which is not on the list of what weights need", hostile=True
     )

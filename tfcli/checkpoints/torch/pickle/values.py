@@ -26,11 +26,12 @@ class PickleRefusedError(ValueError):
     Args:
         what: the offending thing.
         hostile: it is no damage: the pickle asks for something that weights do not need.
+        fix: how to get rid of it, where that is known.
     """
 
-    def __init__(self, what: str, *, hostile: bool = False) -> None:
+    def __init__(self, what: str, *, hostile: bool = False, fix: str | None = None) -> None:
         self.what = what
-        self.fix = _UNTRUSTED if hostile else _DAMAGED
+        self.fix = fix or (_UNTRUSTED if hostile else _DAMAGED)
         super().__init__(what)
 
 
