@@ -153,7 +153,7 @@ def _require_pairs(spec: QuantizeSpec, model: Model) -> None:
             f"{spec.method} moves factors into what comes before a linear, and in the blocks of "
             f"{model.config.model_type} there is no place for them",
             where="method",
-            fix="--method gptq, which needs none",
+            fix="--method gptq, or --method rtn with --round-inputs, which need none",
         )
 
 

@@ -15,7 +15,7 @@ GGUFMix = Literal[
 ]
 """Keys of `tfcli.checkpoints.gguf.mixes.MIXES`; a test compares them."""
 
-CALIBRATED = Only(method=("gptq", "awq"))
+CALIBRATED = Only(method=("gptq", "awq", "smoothquant"))
 """For keys that only a method with calibration looks at."""
 OF_GROUPS = ("rtn", "gptq", "hqq")
 """The methods whose values are levels of any bits, in groups."""
@@ -41,6 +41,8 @@ _BNB_BLOCKS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 
 
+MethodName = Literal["rtn", "gptq", "awq", "smoothquant", "bnb", "hqq", "fp8", "mxfp4", "nvfp4"]
+"""How weights can be rounded; see `tfcli/quantize/methods`."""
 LayoutName = Literal["gptq", "awq", "bitsandbytes", "hqq", "compressed-tensors", "mlx"]
 """How quantized weights can be stored in a folder of tensors; see `models/layouts`."""
 QuantizeLayout = Literal["gptq", "awq", "bitsandbytes", "hqq", "compressed-tensors", "mlx", "gguf"]
@@ -59,12 +61,13 @@ class QuantizeSpec(Spec):
         description="The checkpoint to quantize: a folder or file of any container, or a hub id."
     )
     output: OutputPath = Field(description="The folder to write.")
-    method: Literal["rtn", "gptq", "awq", "bnb", "hqq", "fp8", "mxfp4", "nvfp4"] = Field(
+    method: MethodName = Field(
         "gptq",
-        description="The algorithm: rtn rounds to nearest without data; gptq and awq calibrate on "
-        "text, and awq also changes norms and biases, which go with the weights; bnb rounds as "
-        "bitsandbytes does; hqq fits zero points without data; fp8, mxfp4 and nvfp4 round to "
-        "floats of 8 and 4 bits.",
+        description="The algorithm: rtn rounds to nearest without data; gptq, awq and smoothquant "
+        "calibrate on text, and awq and smoothquant also change norms and biases, which go with "
+        "the weights; smoothquant rounds weights and inputs to 8 bits; bnb rounds as bitsandbytes "
+        "does; hqq fits zero points without data; fp8, mxfp4 and nvfp4 round to floats of 8 and 4 "
+        "bits.",
     )
     scales: Annotated[Literal["tensor", "channel", "block"], Only(method=("fp8",))] = Field(
         "channel",
@@ -90,6 +93,14 @@ class QuantizeSpec(Spec):
     )
     symmetric: Annotated[bool, GRID] = Field(
         True, description="Fix the zero point at the middle level; false fits it for each group."
+    )
+    smoothing: Annotated[float, Only(method=("smoothquant",)), Also("alpha")] = Field(
+        0.5,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="How much of the difficulty of inputs goes into the weights: 1 makes the "
+        "inputs even, 0 the weights.",
     )
     scale_search: Annotated[
         Literal["max", "mse", "hessian"] | None, Only(method=("rtn", "gptq"))
@@ -302,8 +313,8 @@ class TensorOutcome(BaseModel):
     weight_error: float | None = Field(None, description="||W - Q||^2 / ||W||^2.")
     output_error: float | None = Field(
         None,
-        description="||WX - QX||^2 / ||WX||^2 over the calibration inputs; null without "
-        "calibration.",
+        description="||WX - QX||^2 / ||WX||^2 over the calibration inputs, with smoothquant over "
+        "some of them, which Q gets rounded; null without calibration.",
     )
     damping: float | None = Field(
         None,
