@@ -38,6 +38,7 @@ from tfcli.quantize.plan import (
 )
 from tfcli.quantize.report import report, warn_of_few_tokens
 from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec
+from tfcli.quantize.unseen import unseen_linears
 from tfcli.quantize.write import BlockFiles, LayerResult
 from tfcli.recipe.job import Job
 
@@ -62,10 +63,11 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
         )
     require_fit(checkpoint.config, {t.name: t.shape for t in checkpoint}, checkpoint.path)
     model = build(config, at_most=checkpoint.most_values)
-    choice = Choice.of(spec)
+    chosen = get_method(spec.method)
+    unseen = unseen_linears(model, spec.method, job) if chosen.calibrated else None
+    choice = Choice.of(spec, unseen)
     if spec.layout == "gguf":
         return _into_gguf(spec, job, checkpoint, model, choice)
-    chosen = get_method(spec.method)
     if chosen.folds:
         _require_pairs(spec, model)
     group_size = spec.group_size or chosen.usual_group_size
@@ -147,7 +149,7 @@ def _require_pairs(spec: QuantizeSpec, model: Model) -> None:
     Raises:
         UsageError: names it.
     """
-    blocks = (model.get_submodule(chain.blocks) for chain in model.walks)
+    blocks = (model.get_submodule(chain.blocks) for chain in model.text_walks)
     if not any(folds_of(block) for block in blocks):
         raise UsageError(
             f"{spec.method} moves factors into what comes before a linear, and in the blocks of "

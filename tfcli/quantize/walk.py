@@ -99,7 +99,7 @@ class Walk:
         Within a block the groups of linears that share an input are taken in the order in which
         they run, those of experts that run side by side together. For each group the block runs
         over all batches while the method observes the inputs, which come out of groups and blocks
-        that are quantized already.
+        that are quantized already. Towers, which no text runs through, are left as they are.
 
         Yields:
             Each unit that was not finished before, with its linears in the order in which they were
@@ -108,6 +108,10 @@ class Walk:
         blocks = {unit.path: unit for unit in units if unit.path}
         for chain in self._model.walks:
             paths = [path for path in blocks if path.startswith(f"{chain.blocks}.")]
+            if chain not in self._model.text_walks:
+                self.changed = {}
+                yield from ((blocks[path], []) for path in paths)
+                continue
             steps = self._chain if chain.chained else self._whole
             yield from steps(chain, [blocks[path] for path in paths])
 
