@@ -123,15 +123,15 @@ def _quantize(
     files: BlockFiles,
 ) -> Calibration | None:
     """Quantize and write every unit of a plan that is not done; the calibration text as used."""
+    windows, calibration = None, None
+    if method.calibrated:
+        from tfcli.quantize.text import calibration_text
+
+        windows, calibration = calibration_text(spec, job, checkpoint)
+        warn_of_few_tokens(job, plan, calibration)
     _check(method, plan, checkpoint.weights, files)
-
-    calibration = None
     with job.console.progress(f"quantize ({spec.method})", len(plan.linears), "linear") as bar:
-        if method.calibrated:
-            from tfcli.quantize.text import calibration_text
-
-            windows, calibration = calibration_text(spec, job, checkpoint)
-            warn_of_few_tokens(job, plan, calibration)
+        if windows is not None:
             units = _block_by_block(method, spec, plan, model, windows, checkpoint.weights, files)
         else:
             units = _weight_by_weight(method, plan, checkpoint.weights)

@@ -163,8 +163,9 @@ class QuantizeSpec(Spec):
     )
     data: Annotated[CalibrationPath | None, CALIBRATED] = Field(
         None,
-        description="Calibration text, best like the text that the model will see. Left out, "
-        "Python's language reference, which every Python carries.",
+        description="Calibration text, best like the text that the model will see: what `train` "
+        "reads, and lines of .jsonl with conversations (`messages`), for which the model's chat "
+        "template is used. Left out, Python's language reference, which every Python carries.",
     )
     samples: Annotated[int, CALIBRATED] = Field(128, ge=1, description="Calibration windows.")
     sequence_length: Annotated[int | None, CALIBRATED, Also("window")] = Field(
