@@ -36,6 +36,7 @@ from tfcli.quantize.plan import (
     default_group_size,
     make_plan,
 )
+from tfcli.quantize.processes import Processes, join
 from tfcli.quantize.report import report, warn_of_few_tokens
 from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec
 from tfcli.quantize.unseen import unseen_linears
@@ -49,10 +50,23 @@ if TYPE_CHECKING:
 def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     """Quantize a checkpoint.
 
+    Under torchrun every process calls this with the same folder; the first one writes.
+
     Raises:
         UsageError: the model, the group size or the calibration text do not fit together.
         WorkError: a broken file, or numbers that are not finite.
     """
+    processes = join(spec.device)
+    result = _made(spec, job, processes)
+    if processes.count > 1:  # the others wait: when the first one returns, the folder is moved
+        told = processes.told("" if result is None else result.model_dump_json())
+        result = result or QuantizeResult.model_validate_json(told)
+    assert result is not None, "the first process has one"
+    return result
+
+
+def _made(spec: QuantizeSpec, job: Job, processes: Processes) -> QuantizeResult | None:
+    """What was written; None in a process that another one writes for."""
     checkpoint = open_model(spec.model)
     config = checkpoint.model_config
     if config.quantization is not None:
@@ -67,7 +81,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     unseen = unseen_linears(model, spec.method, job) if chosen.calibrated else None
     choice = Choice.of(spec, unseen)
     if spec.layout == "gguf":
-        return _into_gguf(spec, job, checkpoint, model, choice)
+        return _into_gguf(spec, job, checkpoint, model, choice, processes)
     if chosen.folds:
         _require_pairs(spec, model)
     group_size = spec.group_size or chosen.usual_group_size
@@ -83,7 +97,9 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     files = BlockFiles(job.output, plan, checkpoint.weights)
     shapes = {item.name: item.shape for item in files.pending()}
     require_fit(written_config, shapes, checkpoint.path)
-    calibration = _quantize(spec, job, checkpoint, model, method, plan, files)
+    calibration = _quantize(spec, job, checkpoint, model, method, plan, files, processes)
+    if not processes.first:
+        return None
     copied = checkpoint.carry_along(job.output)
     if checkpoint.companions is not None:
         warn_of_lost_modules(checkpoint.companions, copied, job.console)
@@ -96,8 +112,13 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
 
 
 def _into_gguf(
-    spec: QuantizeSpec, job: Job, checkpoint: Checkpoint, model: Model, choice: Choice
-) -> QuantizeResult:
+    spec: QuantizeSpec,
+    job: Job,
+    checkpoint: Checkpoint,
+    model: Model,
+    choice: Choice,
+    processes: Processes,
+) -> QuantizeResult | None:
     """Quantize into one GGUF file."""
     from tfcli.models.layouts.gguf import GGUF
     from tfcli.quantize.gguf import GGUFOutput
@@ -108,7 +129,9 @@ def _into_gguf(
     method = output.method(spec)
     plan = make_plan(model, checkpoint.weights, format_of=method.format, layout=GGUF, choice=choice)
     files = BlockFiles(output.folder(job), plan, checkpoint.weights)
-    calibration = _quantize(spec, job, checkpoint, model, method, plan, files)
+    calibration = _quantize(spec, job, checkpoint, model, method, plan, files, processes)
+    if not processes.first:
+        return None
     written, outcomes = output.finish(job, plan, files)
     return report(spec, job, GGUF, checkpoint, plan, outcomes, calibration, written)
 
@@ -121,6 +144,7 @@ def _quantize(
     method: Method,
     plan: Plan,
     files: BlockFiles,
+    processes: Processes,
 ) -> Calibration | None:
     """Quantize and write every unit of a plan that is not done; the calibration text as used."""
     windows, calibration = None, None
@@ -129,14 +153,16 @@ def _quantize(
 
         windows, calibration = calibration_text(spec, job, checkpoint)
         warn_of_few_tokens(job, plan, calibration)
+        windows = processes.share(windows)
     _check(method, plan, checkpoint.weights, files)
     with job.console.progress(f"quantize ({spec.method})", len(plan.linears), "linear") as bar:
         if windows is not None:
-            units = _block_by_block(method, spec, plan, model, windows, checkpoint.weights, files)
+            source = checkpoint.weights
+            units = _block_by_block(method, spec, plan, model, windows, source, files, processes)
         else:
             units = _weight_by_weight(method, plan, checkpoint.weights)
         for unit, layers, changed in units:
-            if files.outcomes(unit) is None:
+            if processes.first and files.outcomes(unit) is None:
                 files.write(unit, _counted(layers, bar), changed)
             else:
                 bar.advance(len(unit.linears))
@@ -225,18 +251,18 @@ def _block_by_block(
     windows: Tensor,
     source: Weights,
     files: BlockFiles,
+    processes: Processes,
 ) -> Units:
     """Quantize block after block, each on what those before it give."""
     from tfcli.quantize.text import inputs_of
     from tfcli.quantize.walk import Walk
     from tfcli.quantize.weights import StreamedWeights
 
-    device = str(pick_device(spec.device))
+    device = str(processes.device if processes.count > 1 else pick_device(spec.device))
     weights = StreamedWeights(model.eval(), source, plan, device)
     batches = [inputs_of(model, ids.to(device)) for ids in windows.split(spec.batch_size)]
-    walk = Walk(
-        weights, batches, method, files.scratch, files.finished, spec.expert_tokens, files.kept
-    )
+    rest = (spec.expert_tokens, files.kept, processes)
+    walk = Walk(weights, batches, method, files.scratch, files.finished, *rest)
     yield plan.units[0], iter(()), {}
     for unit, done in walk.run(plan.units[1:]):
         yield unit, (_result_of(each) for each in done), walk.changed

@@ -15,7 +15,8 @@ GGUFMix = Literal[
 ]
 """Keys of `tfcli.checkpoints.gguf.mixes.MIXES`; a test compares them."""
 
-CALIBRATED = Only(method=("gptq", "awq", "smoothquant"))
+_CALIBRATED = ("gptq", "awq", "smoothquant")
+CALIBRATED = Only(method=_CALIBRATED)
 """For keys that only a method with calibration looks at."""
 OF_GROUPS = ("rtn", "gptq", "hqq")
 """The methods whose values are levels of any bits, in groups."""
@@ -54,6 +55,7 @@ class QuantizeSpec(Spec):
 
     verb: ClassVar[str] = "quantize"
     resumable: ClassVar[bool] = True
+    distributed: ClassVar[bool] = True
     scratch: ClassVar[tuple[str, ...]] = (".walk", ".*.tmp")
     positional: ClassVar[tuple[str, ...]] = ("model", "output")
 
@@ -218,6 +220,10 @@ class QuantizeSpec(Spec):
     )
     device: Annotated[Device, CALIBRATED] = "auto"
     family_file: FamilyFile = None
+
+    def works_alone(self) -> str | None:
+        """Processes share the calibration windows, so a method without them works in one."""
+        return None if self.method in _CALIBRATED else f"quantize with method: {self.method}"
 
     @model_validator(mode="after")
     def _rounding_sees_no_inputs(self) -> Self:

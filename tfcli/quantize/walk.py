@@ -24,6 +24,7 @@ from tfcli.models.model import Model
 from tfcli.quantize.finite import require_finite
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan, Unit
+from tfcli.quantize.processes import ALONE, Processes
 from tfcli.quantize.runs import (
     BlockAlone,
     Inputs,
@@ -76,6 +77,7 @@ class Walk:
         finished: what is done already.
         least_tokens: of an expert that fewer calibration tokens go to, what was seen is forgotten.
         kept: what a finished unit's file holds beside linears, by name in the model.
+        processes: those that each have a share of the batches.
 
     Attributes:
         changed: full name -> the new value of what the method's factors changed in the unit at hand
@@ -89,6 +91,7 @@ class Walk:
     finished: Finished
     least_tokens: int = 0
     kept: Callable[[Unit], Mapping[str, Tensor]] = lambda unit: {}
+    processes: Processes = ALONE
     changed: dict[str, Tensor] = field(default_factory=dict)
     _ended: dict[str, dict[bool, States]] = field(default_factory=dict)
 
@@ -208,6 +211,14 @@ class Walk:
                     self.method.observe([wanted[name] for name in names], inputs, dense)
                     rows = inputs.numel() // inputs.shape[-1]
                     tokens |= {name: tokens[name] + rows for name in names}
+        if self.processes.count == 1:
+            return tokens
+        counts = torch.tensor([tokens[names[0]] for names in groups], device=self.processes.device)
+        self.processes.add(counts)
+        for names, count in zip(groups, counts.tolist(), strict=True):
+            tokens |= dict.fromkeys(names, count)
+            if count:
+                self.method.merge([wanted[name] for name in names], self.processes)
         return tokens
 
     def _fold(self, unit: Unit, wanted: Mapping[str, LinearPlan]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from tfcli.models.folding import Fold
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan
+from tfcli.quantize.processes import Processes
 from tfcli.quantize.solvers.awq import Reader, Seen, clipped, search_factors
 from tfcli.quantize.solvers.grid import GridOptions, count_coarse_scales
 from tfcli.quantize.spec import QuantizeSpec
@@ -47,6 +49,20 @@ class AWQ(Method):
             seen = Seen.nothing(features, width, inputs.device)
             self._seen.update({linear.name: seen for linear in linears})
         self._seen[first].add(inputs)
+
+    def merge(self, linears: Sequence[LinearPlan], processes: Processes) -> None:
+        """The means over the tokens of all processes."""
+        first = linears[0]
+        if first.name not in self._seen:  # an expert's
+            width = self.format(first.name).width(first.in_features)
+            unseen = Seen.nothing(first.in_features, width, processes.device)
+            self._seen.update({linear.name: unseen for linear in linears})
+        seen = self._seen[first.name]
+        own, whole = seen.count, torch.tensor(seen.count, device=processes.device)
+        processes.add(whole)
+        seen.count = int(whole)
+        for mean in (seen.sizes, seen.products):
+            processes.add(mean.mul_(own / seen.count))
 
     def forget(self, linear: LinearPlan) -> None:
         """See `Method.forget`: it is clipped nowhere. It keeps the factors of its pair."""

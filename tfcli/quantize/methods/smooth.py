@@ -12,9 +12,10 @@ from tfcli.models.folding import Fold
 from tfcli.models.layouts.inputs import Inputs
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan
+from tfcli.quantize.processes import Processes
 from tfcli.quantize.solvers.grid import GridOptions, count_coarse_scales
 from tfcli.quantize.solvers.rtn import round_to_nearest
-from tfcli.quantize.solvers.smooth import Extent, smoothing_factors
+from tfcli.quantize.solvers.smooth import SAMPLED_TOKENS, Extent, smoothing_factors
 from tfcli.quantize.spec import QuantizeSpec
 
 INPUTS = Inputs("int8")
@@ -49,6 +50,22 @@ class SmoothQuant(Method):
             seen = Extent.nothing(inputs.shape[-1], inputs.device)
             self._seen.update({linear.name: seen for linear in linears})
         self._seen[first].add(inputs)
+
+    def merge(self, linears: Sequence[LinearPlan], processes: Processes) -> None:
+        """The largest inputs of all processes, and a share of the tokens that each has kept."""
+        first = linears[0]
+        if first.name not in self._seen:
+            unseen = Extent.nothing(first.in_features, processes.device)
+            self._seen.update({linear.name: unseen for linear in linears})
+        seen = self._seen[first.name]
+        processes.largest(seen.largest)
+        share = SAMPLED_TOKENS // processes.count + 1
+        own = seen.rows[:share]
+        # Those that a process lacks are zeros, which make no error.
+        rows = seen.rows.new_zeros(processes.count, share, first.in_features)
+        rows[processes.rank, : len(own)] = own
+        processes.add(rows)
+        seen.rows = rows.flatten(0, 1)
 
     def forget(self, linear: LinearPlan) -> None:
         """See `Method.forget`: no error is measured with it. It keeps the factors of its pair."""
