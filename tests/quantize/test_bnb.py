@@ -123,6 +123,7 @@ def test_whole_numbers_are_multiplied_exactly_by_either_way(monkeypatch):
 METHODS = {
     "nf4": {},
     "fp4-nested": {"quant_type": "fp4", "double_quant": True, "group_size": 32},
+    "nf4-blocks": {"overrides": [r"\.1\.mlp=4bit:32"]},
     "nf4-bf16": {"storage_dtype": "bfloat16", "compute_dtype": "bfloat16"},
     "int8": {"bits": 8},
     "int8-outliers": {"bits": 8, "threshold": 0.5},
@@ -153,6 +154,18 @@ def test_a_quantized_folder_runs_as_its_dequantized_weights(tmp_path, config, op
         assert error < 0.1 and (error > 0 or "threshold" in options)  # where all is an outlier, 0
     else:
         torch.testing.assert_close(ours, theirs)
+
+
+def test_blocks_can_differ_as_each_weight_says_its_own(tmp_path):
+    _, out = quantized(tmp_path, MODEL, METHODS["nf4-blocks"])
+    layers = packed_linears(load_model(out))
+    sizes = {
+        name: layer.in_features * layer.out_features // layer.parts["weight.absmax"].numel()
+        for name, layer in layers.items()
+    }
+    assert sizes["model.layers.0.mlp.up_proj"] == 64
+    assert sizes["model.layers.1.mlp.up_proj"] == 32
+    assert sorted(sizes.values()).count(32) == 3
 
 
 def test_dequantize_and_inspect_read_it(tmp_path):
@@ -257,6 +270,9 @@ def test_weights_that_fp16_does_not_hold_are_refused_for_8_bits(tmp_path):
         ({"bits": 8, "quant_type": "nf4"}, "quant_type has no effect"),
         ({"threshold": 6.0}, "threshold has no effect"),
         ({"group_size": 16}, "group_size: 16"),
+        ({"overrides": ["down_proj=8bit"]}, "the config of bitsandbytes says 4 or 8 bits for all"),
+        ({"bits": 8, "overrides": ["q_proj=4bit"]}, "says 4 or 8 bits for all"),
+        ({"overrides": ["down_proj=4bit:16"]}, "bnb has no such block"),
         ({"symmetric": True}, "symmetric has no effect"),
         ({"axis": 1}, "axis has no effect"),
         ({"method": "rtn", "bits": 1}, "bits: 1 is not there with method: rtn"),

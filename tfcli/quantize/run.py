@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,8 @@ def _made(spec: QuantizeSpec, job: Job, processes: Processes) -> QuantizeResult 
     if group_size is None:
         group_size = _default_group_size(job, model, choice)
     method = chosen(spec, group_size)
-    layout = _layout(spec, method)
+    left_out = choice.reasons(list(linears_of(model)))
+    layout = _layout(spec, method, [name for name in linears_of(model) if name not in left_out])
     plan = make_plan(
         model, checkpoint.weights, format_of=method.format, layout=layout, choice=choice
     )
@@ -185,13 +186,20 @@ def _require_pairs(spec: QuantizeSpec, model: Model) -> None:
         )
 
 
-def _layout(spec: QuantizeSpec, method: Method) -> type[Layout]:
-    """The layout that was asked for, or the first of the method's that holds what it makes.
+def _layout(spec: QuantizeSpec, method: Method, names: Sequence[str]) -> type[Layout]:
+    """The layout that was asked for, or the first of the method's that holds what it makes of
+    linears of these names.
 
     Raises:
         UsageError: the method makes nothing that fits into it.
     """
-    fitting = [n for n in method.layouts if get_layout(n).refusal(method.format("")) is None]
+    forms = {method.format(name) for name in names}
+    known = {name: get_layout(name) for name in method.layouts}
+    fitting = [
+        name
+        for name, layout in known.items()
+        if not any(layout.refusal(form) for form in forms) and (layout.mixes or len(forms) == 1)
+    ]
     name: str = spec.layout or (*fitting, *method.layouts)[0]
     if name not in method.layouts:
         raise UsageError(

@@ -158,10 +158,10 @@ class QuantizeSpec(Spec):
         description="Regular expressions: linear layers whose full name has a match stay as they "
         "are.",
     )
-    overrides: Annotated[list[str], Only(method=OF_GROUPS)] = Field(
+    overrides: Annotated[list[str], LEVELS] = Field(
         default_factory=list,
         description="Linear layers with other bits or groups: `regex=8bit`, `regex=4bit:32`, on "
-        "full names; the first that matches decides.",
+        "full names; the first that matches decides. With bnb other blocks of 4 bits alone.",
     )
     data: Annotated[CalibrationPath | None, CALIBRATED] = Field(
         None,
@@ -240,6 +240,7 @@ class QuantizeSpec(Spec):
             raise ValueError(f"bits: {self.bits} is not there with method: {self.method} ({known})")
         if self.method != "bnb":
             return self
+        self._check_blocks()
         if self.bits == 8:
             for key in ("group_size", "compute_dtype"):
                 if getattr(self, key) is not None:
@@ -250,6 +251,19 @@ class QuantizeSpec(Spec):
                 f"group_size: {self.group_size} is not there with method: bnb ({known})"
             )
         return self
+
+    def _check_blocks(self) -> None:
+        """bitsandbytes' config has one kind for all linears; a weight says its block by itself."""
+        for text, (_, bits, block) in zip(self.overrides, self.widths(), strict=True):
+            if self.bits == 8 or bits != 4:
+                raise ValueError(
+                    f"overrides: {text!r}: the config of bitsandbytes says 4 or 8 bits for all "
+                    "linears; blocks of 4 bits can differ, as in down_proj=4bit:128, and exclude "
+                    "leaves linears as they are"
+                )
+            if block not in (None, *_BNB_BLOCKS):
+                known = ", ".join(map(str, _BNB_BLOCKS))
+                raise ValueError(f"overrides: {text!r}: bnb has no such block ({known})")
 
     @model_validator(mode="after")
     def _patterns_are_regular_expressions(self) -> Self:

@@ -22,7 +22,7 @@ class AWQ(Method):
 
     calibrated: ClassVar[bool] = True
     folds: ClassVar[bool] = True
-    layouts: ClassVar[tuple[str, ...]] = ("awq", "gptq")
+    layouts: ClassVar[tuple[str, ...]] = ("awq", "gptq", "compressed-tensors")
 
     def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
         super().__init__(spec, group_size)
@@ -30,7 +30,7 @@ class AWQ(Method):
 
     def format(self, name: str) -> GridOptions:
         """What it makes of every linear."""
-        return GridOptions(self.spec.bits, self.group_size, self.spec.symmetric)
+        return GridOptions(*self.width(name), self.spec.symmetric)
 
     def check(self, linear: LinearPlan, weight: Tensor) -> None:
         """Refuse weights that need scales beyond those of the file."""
@@ -44,18 +44,20 @@ class AWQ(Method):
         """
         first = linears[0].name
         if first not in self._seen:
-            features = inputs.shape[-1]
-            width = self.format(first).width(features) if inputs.ndim == 2 else None
-            seen = Seen.nothing(features, width, inputs.device)
+            width = self._width(linears) if inputs.ndim == 2 else None
+            seen = Seen.nothing(inputs.shape[-1], width, inputs.device)
             self._seen.update({linear.name: seen for linear in linears})
         self._seen[first].add(inputs)
+
+    def _width(self, linears: Sequence[LinearPlan]) -> int:
+        """Inputs of the widest group of linears; those of the others are parts of such groups."""
+        return max(self.format(linear.name).width(linear.in_features) for linear in linears)
 
     def merge(self, linears: Sequence[LinearPlan], processes: Processes) -> None:
         """The means over the tokens of all processes."""
         first = linears[0]
         if first.name not in self._seen:  # an expert's
-            width = self.format(first.name).width(first.in_features)
-            unseen = Seen.nothing(first.in_features, width, processes.device)
+            unseen = Seen.nothing(first.in_features, self._width(linears), processes.device)
             self._seen.update({linear.name: unseen for linear in linears})
         seen = self._seen[first.name]
         own, whole = seen.count, torch.tensor(seen.count, device=processes.device)
@@ -73,7 +75,7 @@ class AWQ(Method):
     ) -> Tensor | None:
         """The factors for which rounding changes the outputs of the linears the least."""
         readers = [
-            Reader(weight, self._seen[linear.name])
+            Reader(weight, self._seen[linear.name], self.format(linear.name))
             for linear, weight in zip(linears, weights, strict=True)
             if linear.name in self._seen
         ]
