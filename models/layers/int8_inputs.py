@@ -21,14 +21,13 @@ from tfcli.models.layouts.packing import Packing
 
 def fits(packing: Packing) -> bool:
     """Whether a linear's weight and inputs are whole numbers, with one scale a row and a token."""
-    inputs = packing.inputs
     return (
         isinstance(packing, IntQuantized)
         and packing.symmetric
         and packing.group_size == -1
-        and inputs is not None
-        and inputs.kind == "int8"
-        and inputs.per != "group"
+        and packing.inputs is not None
+        and packing.inputs.kind == "int8"
+        and packing.inputs.per != "group"
     )
 
 

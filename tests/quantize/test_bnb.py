@@ -110,6 +110,21 @@ def test_llm_int8_multiplies_as_bitsandbytes_does(rows, threshold):
     assert 0 < (ours - plain).norm() / plain.norm() < 0.1
 
 
+@pytest.mark.parametrize("threshold", [0.0, 1.5])
+def test_rounded_inputs_give_the_same_product_in_a_dense_layer(threshold):
+    """In float32, which holds them; gradients pass inputs as they are."""
+    torch.manual_seed(0)
+    x, values = torch.randn(5, 64), quantize_8bit(weight_of((33, 64), torch.float32))
+    inputs = EightBits(threshold).inputs
+    parts = EightBits(threshold).pack(values)
+    dense = inputs.round(x) @ values.dequantize().t()
+    torch.testing.assert_close(inputs.product(x, parts, None), dense, rtol=1e-3, atol=1e-3)
+    assert (dense - x @ values.dequantize().t()).abs().max() > 2e-3
+    leaf = x.clone().requires_grad_()
+    assert inputs.round(leaf) is leaf
+    assert inputs.product(leaf, parts, None) is None
+
+
 def test_whole_numbers_are_multiplied_exactly_by_either_way(monkeypatch):
     x = torch.full((3, 5000), -127, dtype=torch.int8)
     levels = torch.full((2, 5000), 127, dtype=torch.int8)
