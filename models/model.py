@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -149,10 +149,16 @@ class Model(nn.Module):
     @property
     def walks(self) -> tuple[CalibrationWalk, ...]:
         """The chains of blocks whose linears can be quantized, one a part that has one."""
-        return tuple(
-            replace(walk, blocks=f"{self.base()}.{walk.blocks}")
-            for walk in parts.walks_of(self.body)
-        )
+        return self._from_here(parts.walks_of(self.body))
+
+    @property
+    def text_walks(self) -> tuple[CalibrationWalk, ...]:
+        """Those of `walks` that a text runs through; towers of other media are none of them."""
+        return self._from_here(parts.text_walks_of(self.body))
+
+    def _from_here(self, walks: Sequence[CalibrationWalk]) -> tuple[CalibrationWalk, ...]:
+        """Walks of the backbone with paths from the model."""
+        return tuple(replace(walk, blocks=f"{self.base()}.{walk.blocks}") for walk in walks)
 
     @property
     def calibration(self) -> CalibrationWalk:

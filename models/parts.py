@@ -75,6 +75,14 @@ def walks_of(body: AnyBackbone) -> list[CalibrationWalk]:
     return found
 
 
+def text_walks_of(body: AnyBackbone) -> list[CalibrationWalk]:
+    """Those of `walks_of` that a text runs through: of what takes `input_ids`, not of towers."""
+    found = list(body.own_walks()) if body.main == "input_ids" else []
+    for name, child in part_backbones(body):
+        found += [replace(walk, blocks=f"{name}.{walk.blocks}") for walk in text_walks_of(child)]
+    return found
+
+
 def block_lists_of(body: AnyBackbone) -> list[str]:
     """Paths of the lists of repeated blocks, from the backbone."""
     found = list(body.block_lists())

@@ -13,6 +13,7 @@ from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.io.memory import freed_at_once, freed_is_kept
 from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_dtype
+from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.quantized import packed_linears, repack_linears, unpack_linears
 from tfcli.units import format_bytes
 
@@ -85,7 +86,7 @@ def _unpack(model: Model, console: Console, *, everything: bool, keep: bool) -> 
     slow = {
         name: layer
         for name, layer in packed.items()
-        if (everything and not layer.packing.rounds_inputs) or not layer.has_kernel(model.dtype)
+        if (everything and _is_dense(layer)) or not layer.has_kernel(model.dtype)
     }
     if not slow:
         return
@@ -104,6 +105,11 @@ def _unpack(model: Model, console: Console, *, everything: bool, keep: bool) -> 
     unpack_linears(model, names, model.dtype)
     why = "many tokens at once" if everything else "no kernel runs them packed"
     console.note(f"{wanted}: unpacked once ({why})")
+
+
+def _is_dense(layer: QuantizedLinear) -> bool:
+    """Whether a dense layer can stand for it."""
+    return layer.packing.inputs is None or layer.packing.inputs.dense
 
 
 def _free_memory(device: torch.device) -> float:

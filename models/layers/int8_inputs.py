@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from tfcli.models.layouts.inputs import Inputs
 from tfcli.models.layouts.packing import Packing
 
 
@@ -22,7 +23,7 @@ def fits(packing: Packing) -> bool:
     inputs = packing.inputs
     return (
         packing.rows_of_bytes is not None
-        and inputs is not None
+        and isinstance(inputs, Inputs)
         and inputs.kind == "int8"
         and inputs.per != "group"
         and inputs.symmetric
@@ -44,7 +45,7 @@ def product(x: Tensor, parts: Mapping[str, Tensor], packing: Packing) -> Tensor:
         packing: one that `fits`.
     """
     inputs, named = packing.inputs, packing.rows_of_bytes
-    assert inputs is not None and named is not None, "what does not fit does not come here"
+    assert isinstance(inputs, Inputs) and named is not None, "what does not fit does not come here"
     stored = None if inputs.stored is None else parts[inputs.stored]
     levels, scales = inputs.quantize(x, stored)
     rows = levels.to(torch.int8).flatten(0, -2)

@@ -61,15 +61,14 @@ class QuantizedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (Tensor): [..., in_features] -> [..., out_features], in the dtype of x."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        if self.packing.rounds_inputs:
-            out = self.packing.product(x, self.parts, bias)
-            if out is not None:
-                return out
         inputs = self.packing.inputs
         if inputs is not None:
             if int8_inputs.takes(x) and int8_inputs.fits(self.packing):
                 out = int8_inputs.product(x, self.parts, self.packing)
                 return out if bias is None else out + bias
+            own = inputs.product(x, self.parts, bias)
+            if own is not None:
+                return own
             x = inputs.round(x, self._stored_for_inputs)
         elif int4_kernel.takes(x) and self._int4_fits():
             if self._int4 is None:
@@ -103,10 +102,9 @@ class QuantizedLinear(nn.Module):
 
     def has_kernel(self, dtype: torch.dtype) -> bool:
         """Whether few rows of this dtype are multiplied with the weight as it is packed."""
-        if self.packing.inputs is not None:
-            return int8_inputs.fits(self.packing)
-        if self.packing.rounds_inputs:
-            return True
+        inputs = self.packing.inputs
+        if inputs is not None:
+            return not inputs.dense or int8_inputs.fits(self.packing)
         on_cpu = next(self.buffers()).device.type == "cpu"
         if dtype != torch.bfloat16 or not on_cpu:
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from tfcli.models.layers.linear import Linear, product
-from tfcli.models.layouts.inputs import Inputs
+from tfcli.models.layouts.inputs import Rounding
 
 
 class RoundedLinear(Linear):
@@ -26,7 +26,7 @@ class RoundedLinear(Linear):
         in_features: int,
         out_features: int,
         bias: bool,
-        inputs: Inputs,
+        inputs: Rounding,
         stored: Tensor | None,
     ) -> None:
         super().__init__(in_features, out_features, bias, device="meta")

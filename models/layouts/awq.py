@@ -132,6 +132,7 @@ class AWQLayout(Layout):
     """
 
     name: ClassVar[str] = "awq"
+    mixes: ClassVar[bool] = False
     quant_method: ClassVar[str] = "awq"
     shown_by: ClassVar[tuple[str, ...]] = (".qweight",)
 

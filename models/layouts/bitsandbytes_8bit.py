@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tfcli.models.errors import ModelError
 from tfcli.models.layers import llm_int8
+from tfcli.models.layouts.inputs import Rounding
 from tfcli.models.layouts.packing import Packing, Part, ShapeOf
 from tfcli.models.layouts.values import Format, Leveled, Values
 
@@ -62,6 +63,44 @@ class Rows(Leveled):
 
 
 @dataclass(frozen=True)
+class OutlierInputs(Rounding):
+    """LLM.int8()'s: each row in 8 bits, but for the columns of outliers.
+
+    Its product sums whole numbers, which a 16-bit type does not hold when they are scaled; so it is
+    no dense layer's. Gradients pass inputs as they are, as in bitsandbytes.
+
+    Args:
+        threshold: values from here on are outliers; 0 for none.
+    """
+
+    dense: ClassVar[bool] = False
+
+    threshold: float
+
+    def round(self, x: Tensor, stored: Tensor | None = None) -> Tensor:
+        """x as the product sees it; see `Rounding`."""
+        if _passes(x):
+            return x
+        flat = x.reshape(-1, x.shape[-1])
+        levels, largest, outliers = llm_int8.round_inputs(flat.half(), self.threshold)
+        rounded = (levels * (largest / llm_int8.LEVELS)[:, None]).to(x.dtype)
+        if outliers is not None:
+            rounded[:, outliers] = flat[:, outliers]
+        return rounded.view(x.shape)
+
+    def product(self, x: Tensor, parts: Mapping[str, Tensor], bias: Tensor | None) -> Tensor | None:
+        """LLM.int8(); see `Rounding`."""
+        if _passes(x):
+            return None
+        return llm_int8.product(x, parts["weight"], parts["SCB"], self.threshold, bias)
+
+
+def _passes(x: Tensor) -> bool:
+    """Whether inputs are taken as they are."""
+    return x.numel() == 0 or (x.requires_grad and torch.is_grad_enabled())
+
+
+@dataclass(frozen=True)
 class EightBits(Packing):
     """The tensors of a linear in 8 bits.
 
@@ -71,9 +110,13 @@ class EightBits(Packing):
 
     main: ClassVar[str] = "weight"
     sign: ClassVar[str | None] = "SCB"
-    rounds_inputs: ClassVar[bool] = True
 
     threshold: float = THRESHOLD
+
+    @property
+    def inputs(self) -> OutlierInputs:
+        """How inputs are rounded."""
+        return OutlierInputs(self.threshold)
 
     @property
     def format(self) -> RowFormat:
@@ -107,12 +150,6 @@ class EightBits(Packing):
     def left_out(self, part: str, in_features: int, out_features: int) -> Tensor | None:
         """Rows as they are, where nothing else is said."""
         return torch.zeros((), dtype=torch.uint8) if part == "weight_format" else None
-
-    def product(self, x: Tensor, parts: Mapping[str, Tensor], bias: Tensor | None) -> Tensor | None:
-        """LLM.int8(); for gradients the dequantized weight, as in bitsandbytes."""
-        if x.numel() == 0 or (x.requires_grad and torch.is_grad_enabled()):
-            return None
-        return llm_int8.product(x, parts["weight"], parts["SCB"], self.threshold, bias)
 
     def verify(self, parts: Mapping[str, Tensor], name: str) -> None:
         """Refuse rows that are turned over for one device, as old versions wrote them."""

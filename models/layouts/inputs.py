@@ -1,14 +1,17 @@
 """Inputs of a linear that are rounded before the product, as W8A8 and its relatives declare.
 
-The scale of a token, a tensor or a group is found when the model runs (dynamic), or it is stored
+`Rounding` is what a packing says of its inputs, and all that a layer asks. `Inputs` has scales: the
+scale of a token, a tensor or a group is found when the model runs (dynamic), or it is stored
 (static). Rounding follows compressed-tensors, whose files say so.
 Source: https://github.com/vllm-project/compressed-tensors (`quantization/utils/helpers.py`).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -19,8 +22,44 @@ Kind = Literal["int8", "e4m3", "e2m1"]
 """Types that inputs are rounded to."""
 
 
+class Rounding(ABC):
+    """How the inputs of a linear are rounded.
+
+    Class attributes:
+        dense: a dense layer of the dequantized weight, with inputs that `round` has rounded, gives
+            the same in every type. Where not, the layer stays packed however many rows there are.
+    """
+
+    dense: ClassVar[bool] = True
+
+    @property
+    def stored(self) -> str | None:
+        """The name of the tensor that is stored beside the weight, with one number."""
+        return None
+
+    @abstractmethod
+    def round(self, x: Tensor, stored: Tensor | None = None) -> Tensor:
+        """x as the product sees it, in its type and shape.
+
+        Args:
+            x (Tensor): [..., n]
+            stored (Tensor): the number that `self.stored` names.
+        """
+
+    def product(self, x: Tensor, parts: Mapping[str, Tensor], bias: Tensor | None) -> Tensor | None:
+        """A linear's output, [..., m], where it is not the product of `round(x)` and the
+        dequantized weight; None where it is.
+
+        Args:
+            x (Tensor): [..., n]
+            parts: what the weight is stored in.
+            bias (Tensor): [m]
+        """
+        return None
+
+
 @dataclass(frozen=True)
-class Inputs:
+class Inputs(Rounding):
     """How the inputs of a linear are rounded.
 
     Args:

@@ -57,9 +57,11 @@ class Packed:
 
 
 class Storage(ABC):
-    """What quantized linears are packed for; `name` is what `--layout` calls it."""
+    """What quantized linears are packed for; `name` is what `--layout` calls it, and `mixes` says
+    whether linears may be packed in unlike ways."""
 
     name: ClassVar[str]
+    mixes: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod

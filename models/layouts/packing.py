@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tfcli.models.errors import ModelError
-from tfcli.models.layouts.inputs import Inputs
+from tfcli.models.layouts.inputs import Rounding
 from tfcli.models.layouts.values import Format, Values
 
 Shape = tuple[int, ...]
@@ -86,9 +86,6 @@ class Packing(ABC):
     sign: ClassVar[str | None] = None
     """A part without which a linear of a checkpoint is dense; None where the config alone says
     which are packed."""
-    rounds_inputs: ClassVar[bool] = False
-    """Whether `product` rounds its inputs as well, so that a dense layer of the same weight gives
-    another result."""
 
     @property
     @abstractmethod
@@ -96,7 +93,7 @@ class Packing(ABC):
         """What it stores."""
 
     @property
-    def inputs(self) -> Inputs | None:
+    def inputs(self) -> Rounding | None:
         """How the inputs of the linear are rounded before the product; None: they are not."""
         return None
 
@@ -150,14 +147,6 @@ class Packing(ABC):
     def has_runs(self, parts: Mapping[str, Tensor]) -> bool:
         """Whether groups are runs of neighbouring inputs, all of one width."""
         return True
-
-    def product(self, x: Tensor, parts: Mapping[str, Tensor], bias: Tensor | None) -> Tensor | None:
-        """A linear's output, asked for where `rounds_inputs`; None where it is the product with the
-        dequantized weight all the same.
-
-        x (Tensor): [..., n] -> [..., m]
-        """
-        return None
 
     def verify(self, parts: Mapping[str, Tensor], name: str) -> None:
         """Check what the parts say against what the config declares.

@@ -1,4 +1,4 @@
-"""What a launcher such as torchrun may start: training, whose processes share one work."""
+"""What a launcher such as torchrun may start: what several processes share the work of."""
 
 from __future__ import annotations
 
@@ -11,13 +11,23 @@ from pathlib import Path
 import pytest
 
 from tfcli.commands.app import run
+from tfcli.quantize.methods.registry import METHODS
+from tfcli.quantize.spec import QuantizeSpec
 from tfcli.recipe.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_training_alone_is_shared_by_processes():
-    assert [name for name, verb in VERBS.items() if verb.spec().distributed] == ["train"]
+def test_training_and_calibration_alone_are_shared_by_processes():
+    shared = [name for name, verb in VERBS.items() if verb.spec().distributed]
+    assert sorted(shared) == ["quantize", "train"]
+    alone = [QuantizeSpec(model="m", output="o", method=m).works_alone() for m in METHODS]
+    assert [m for m, why in zip(METHODS, alone, strict=True) if why is None] == [
+        "gptq",
+        "awq",
+        "smoothquant",
+    ]
+    assert "quantize with method: rtn" in alone
 
 
 def test_a_command_of_one_process_is_refused_in_each_that_torchrun_starts(text_file, tmp_path):

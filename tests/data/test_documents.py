@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tfcli.console import Console
-from tfcli.data.documents import load_documents, read_documents
+from tfcli.data.documents import Conversation, Document, load_documents, read_documents
 from tfcli.errors import UsageError, WorkError
 
 
@@ -31,6 +31,25 @@ def test_a_jsonl_file_is_one_document_a_line(write):
     found = load_documents(path)
     assert [d.id for d in found] == ["x", "a.jsonl:3", "a.jsonl:4"]
     assert [d.text for d in found] == ["one", "two", "a\u2028b"]
+
+
+def test_a_line_with_messages_is_a_conversation_where_those_are_asked_for(write):
+    talk = [{"role": "user", "content": "hi"}]
+    path = write("a.jsonl", '{"text": "one"}\n' + json.dumps({"messages": talk, "id": "x"}))
+    found = load_documents(path, chats=True)
+    assert found == [
+        Document("a.jsonl:1", "one"),
+        Conversation("x", "", talk, f"{path}:2"),
+    ]
+    with pytest.raises(WorkError, match="the line has no 'text'") as error:
+        load_documents(path)
+    assert error.value.where == f"{path}:2"
+    assert "'messages'" in error.value.fix
+
+
+def test_a_line_with_both_is_its_text(write):
+    path = write("a.jsonl", '{"text": "one", "messages": []}')
+    assert load_documents(path, chats=True) == [Document("a.jsonl:1", "one")]
 
 
 def test_another_field_can_hold_the_text(write):

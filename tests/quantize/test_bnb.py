@@ -111,6 +111,21 @@ def test_llm_int8_multiplies_as_bitsandbytes_does(rows, threshold):
     assert 0 < (ours - plain).norm() / plain.norm() < 0.1
 
 
+@pytest.mark.parametrize("threshold", [0.0, 1.5])
+def test_rounded_inputs_give_the_same_product_in_a_dense_layer(threshold):
+    """In float32, which holds them; gradients pass inputs as they are."""
+    torch.manual_seed(0)
+    x, values = torch.randn(5, 64), quantize_8bit(weight_of((33, 64), torch.float32))
+    inputs = EightBits(threshold).inputs
+    parts = EightBits(threshold).pack(values)
+    dense = inputs.round(x) @ values.dequantize().t()
+    torch.testing.assert_close(inputs.product(x, parts, None), dense, rtol=1e-3, atol=1e-3)
+    assert (dense - x @ values.dequantize().t()).abs().max() > 2e-3
+    leaf = x.clone().requires_grad_()
+    assert inputs.round(leaf) is leaf
+    assert inputs.product(leaf, parts, None) is None
+
+
 def test_whole_numbers_are_multiplied_exactly_by_either_way(monkeypatch):
     x = torch.full((3, 5000), -127, dtype=torch.int8)
     levels = torch.full((2, 5000), 127, dtype=torch.int8)
@@ -124,6 +139,7 @@ def test_whole_numbers_are_multiplied_exactly_by_either_way(monkeypatch):
 METHODS = {
     "nf4": {},
     "fp4-nested": {"quant_type": "fp4", "double_quant": True, "group_size": 32},
+    "nf4-blocks": {"overrides": [r"\.1\.mlp=4bit:32"]},
     "nf4-bf16": {"storage_dtype": "bfloat16", "compute_dtype": "bfloat16"},
     "int8": {"bits": 8},
     "int8-outliers": {"bits": 8, "threshold": 0.5},
@@ -154,6 +170,18 @@ def test_a_quantized_folder_runs_as_its_dequantized_weights(tmp_path, config, op
         assert error < 0.1 and (error > 0 or "threshold" in options)  # where all is an outlier, 0
     else:
         torch.testing.assert_close(ours, theirs)
+
+
+def test_blocks_can_differ_as_each_weight_says_its_own(tmp_path):
+    _, out = quantized(tmp_path, MODEL, METHODS["nf4-blocks"])
+    layers = packed_linears(load_model(out))
+    sizes = {
+        name: layer.in_features * layer.out_features // layer.parts["weight.absmax"].numel()
+        for name, layer in layers.items()
+    }
+    assert sizes["model.layers.0.mlp.up_proj"] == 64
+    assert sizes["model.layers.1.mlp.up_proj"] == 32
+    assert sorted(sizes.values()).count(32) == 3
 
 
 def test_dequantize_and_inspect_read_it(tmp_path):
@@ -258,6 +286,9 @@ def test_weights_that_fp16_does_not_hold_are_refused_for_8_bits(tmp_path):
         ({"bits": 8, "quant_type": "nf4"}, "quant_type has no effect"),
         ({"threshold": 6.0}, "threshold has no effect"),
         ({"group_size": 16}, "group_size: 16"),
+        ({"overrides": ["down_proj=8bit"]}, "the config of bitsandbytes says 4 or 8 bits for all"),
+        ({"bits": 8, "overrides": ["q_proj=4bit"]}, "says 4 or 8 bits for all"),
+        ({"overrides": ["down_proj=4bit:16"]}, "bnb has no such block"),
         ({"symmetric": True}, "symmetric has no effect"),
         ({"axis": 1}, "axis has no effect"),
         ({"method": "rtn", "bits": 1}, "bits: 1 is not there with method: rtn"),

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.io.snapshot import is_source
@@ -16,6 +17,8 @@ from tfcli.errors import UsageError, WorkError, hint
 from tfcli.limits import MAX_PIPE
 
 SPLITS = ("train", "validation", "test")
+MESSAGES = "messages"
+"""The key of a conversation in .jsonl."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,19 @@ class Document:
 
     id: str
     text: str
+
+
+@dataclass(frozen=True)
+class Conversation(Document):
+    """A document that is a text when a chat template has rendered it; `text` is empty.
+
+    Args:
+        messages: as the file has them.
+        where: file and line, for errors.
+    """
+
+    messages: Any
+    where: str
 
 
 def read_documents(
@@ -52,8 +68,13 @@ def load_documents(
     *,
     split: str | None = None,
     console: Console | None = None,
+    chats: bool = False,
 ) -> list[Document]:
-    """The documents of a data file or folder, in order, with their ids. See `read_documents`."""
+    """The documents of a data file or folder, in order, with their ids. See `read_documents`.
+
+    With `chats` a line of .jsonl that has `messages` in place of the field is a `Conversation`;
+    without, it is an error.
+    """
     path = Path(path)
     if not path.exists():
         raise UsageError(f"there is no such file or folder: {path}", where="data")
@@ -65,7 +86,15 @@ def load_documents(
         documents = _read_folder(path, field, console or Console.silent())
     else:
         documents = list(_read_file(path, path.name, field))
-    if not any(document.text.strip() for document in documents):
+    chat = next((each for each in documents if isinstance(each, Conversation)), None)
+    if chat is not None and not chats:
+        raise WorkError(
+            f"the line has no {field!r}",
+            where=chat.where,
+            fix=f"it has {MESSAGES!r}: put each conversation into {field!r} as the text that the "
+            "model is to read",
+        )
+    if chat is None and not any(document.text.strip() for document in documents):
         raise WorkError("there is no text in it", where=str(path))
     return documents
 
@@ -127,11 +156,15 @@ def _lines(path: Path, name: str, field: str) -> Iterator[Document]:
             raise WorkError(f"the line is not JSON: {error}", where=where) from error
         if not isinstance(value, dict):
             raise WorkError("the line is not a JSON object", where=where)
+        name_of_line = str(value.get("id", f"{name}:{number}"))
+        if field not in value and MESSAGES in value:
+            yield Conversation(name_of_line, "", value[MESSAGES], where)
+            continue
         if field not in value:
             raise WorkError(f"the line has no {field!r}", where=where, fix=hint(field, value))
         if not isinstance(value[field], str):
             raise WorkError(f"{field!r} is not text, but {kind(value[field])}", where=where)
-        yield Document(str(value.get("id", f"{name}:{number}")), _whole(value[field], where))
+        yield Document(name_of_line, _whole(value[field], where))
 
 
 def _rows(path: Path, name: str, field: str) -> Iterator[Document]:

@@ -11,6 +11,7 @@ from tfcli.devices import pick_device
 from tfcli.quantize.methods.method import Method
 from tfcli.quantize.output import Output
 from tfcli.quantize.plan import Unit
+from tfcli.quantize.processes import ALONE, Processes
 from tfcli.quantize.runs import Inputs, Visitor
 from tfcli.quantize.text import inputs_of
 from tfcli.quantize.walk import Finished, Walk
@@ -25,6 +26,7 @@ def walk_of(
     finished: Finished,
     *,
     kept: Callable[[Unit], Mapping[str, Tensor]] = lambda unit: {},
+    processes: Processes = ALONE,
     visitor: Visitor | None = None,
 ) -> Walk:
     """A walk over the model of an output.
@@ -36,15 +38,22 @@ def walk_of(
         scratch: see `Walk`; so are the others.
     """
     spec, model = output.spec, output.model
-    device = str(pick_device(spec.device))
+    device = str(processes.device if processes.count > 1 else pick_device(spec.device))
     weights = StreamedWeights(model.eval(), output.checkpoint.weights, output.plan, device)
-    batches = batches_of(output, windows, spec.batch_size)
     return Walk(
-        weights, batches, method, scratch, finished, spec.expert_tokens, kept, visitor=visitor
+        weights,
+        batches_of(output, windows, spec.batch_size, device),
+        method,
+        scratch,
+        finished,
+        spec.expert_tokens,
+        kept,
+        processes,
+        visitor,
     )
 
 
-def batches_of(output: Output, windows: Tensor, size: int) -> list[Inputs]:
+def batches_of(output: Output, windows: Tensor, size: int, device: str = "") -> list[Inputs]:
     """What the model is called with to see some windows, so many at a time."""
-    device = str(pick_device(output.spec.device))
+    device = device or str(pick_device(output.spec.device))
     return [inputs_of(output.model, ids.to(device)) for ids in windows.split(size)]

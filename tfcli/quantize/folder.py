@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tfcli.files import write_json
 from tfcli.models.folding import folds_of
 from tfcli.models.layouts.registry import get_layout
 from tfcli.models.model import Model
+from tfcli.models.walks import linears_of
 from tfcli.quantize.methods.method import Method
 from tfcli.quantize.methods.registry import get_method
 from tfcli.quantize.output import Output
@@ -35,14 +37,18 @@ class FolderOutput(Output):
         notes: what the user is to know of the choices that were made.
     """
 
-    def __init__(self, spec: QuantizeSpec, checkpoint: Checkpoint, model: Model) -> None:
-        super().__init__(spec, checkpoint, model)
+    def __init__(
+        self, spec: QuantizeSpec, checkpoint: Checkpoint, model: Model, unseen: Mapping[str, str]
+    ) -> None:
+        super().__init__(spec, checkpoint, model, unseen)
         chosen = get_method(spec.method)
         if chosen.folds:
             _require_pairs(spec, model)
         self.notes: list[str] = []
         self.method = chosen(spec, self._group_size(chosen))
-        self.layout = get_layout(_layout(spec, self.method))
+        left_out = self.choice.reasons(list(linears_of(model)))
+        names = [name for name in linears_of(model) if name not in left_out]
+        self.layout = get_layout(_layout(spec, self.method, names))
         self.plan = make_plan(
             model,
             checkpoint.weights,
@@ -98,23 +104,30 @@ def _require_pairs(spec: QuantizeSpec, model: Model) -> None:
     Raises:
         UsageError: names it.
     """
-    blocks = (model.get_submodule(chain.blocks) for chain in model.walks)
+    blocks = (model.get_submodule(chain.blocks) for chain in model.text_walks)
     if not any(folds_of(block) for block in blocks):
         raise UsageError(
             f"{spec.method} moves factors into what comes before a linear, and in the blocks of "
             f"{model.config.model_type} there is no place for them",
             where="method",
-            fix="--method gptq, which needs none",
+            fix="--method gptq, or --method rtn with --round-inputs, which need none",
         )
 
 
-def _layout(spec: QuantizeSpec, method: Method) -> str:
-    """The layout that was asked for, or the first of the method's that holds what it makes.
+def _layout(spec: QuantizeSpec, method: Method, names: Sequence[str]) -> str:
+    """The layout that was asked for, or the first of the method's that holds what it makes of
+    linears of these names.
 
     Raises:
         UsageError: the method makes nothing that fits into it.
     """
-    fitting = [n for n in method.layouts if get_layout(n).refusal(method.format("")) is None]
+    forms = {method.format(name) for name in names}
+    known = {name: get_layout(name) for name in method.layouts}
+    fitting = [
+        name
+        for name, layout in known.items()
+        if not any(layout.refusal(form) for form in forms) and (layout.mixes or len(forms) == 1)
+    ]
     name: str = spec.layout or (*fitting, *method.layouts)[0]
     if name not in method.layouts:
         raise UsageError(

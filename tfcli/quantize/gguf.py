@@ -6,7 +6,7 @@ scratch folder: the GGUF file is put together from them when all are there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -46,8 +46,10 @@ class GGUFOutput(Output):
 
     layout = GGUF
 
-    def __init__(self, spec: QuantizeSpec, checkpoint: Checkpoint, model: Model) -> None:
-        super().__init__(spec, checkpoint, model)
+    def __init__(
+        self, spec: QuantizeSpec, checkpoint: Checkpoint, model: Model, unseen: Mapping[str, str]
+    ) -> None:
+        super().__init__(spec, checkpoint, model, unseen)
         self.mix = spec.gguf_type or BY_BITS[spec.bits]
         self.name = Path(str(spec.output)).name
         self.types, self._notes = types_of(checkpoint, self.mix)

@@ -25,6 +25,7 @@ class Output(ABC):
         spec: what was asked for.
         checkpoint: that is read.
         model: on the meta device; only its shapes count.
+        unseen: full name of each linear that calibration does not reach -> why it stays as it is.
 
     Attributes:
         layout: how weights are stored.
@@ -42,9 +43,11 @@ class Output(ABC):
     plan: Plan
     texts: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, spec: QuantizeSpec, checkpoint: Checkpoint, model: Model) -> None:
+    def __init__(
+        self, spec: QuantizeSpec, checkpoint: Checkpoint, model: Model, unseen: Mapping[str, str]
+    ) -> None:
         self.spec, self.checkpoint, self.model = spec, checkpoint, model
-        self.choice = Choice.of(spec)
+        self.choice = Choice.of(spec, unseen)
 
     @abstractmethod
     def folder(self, job: Job) -> Path:

@@ -204,17 +204,19 @@ class Choice:
         include: regular expressions on full names; empty for all of them.
         exclude: regular expressions on full names that are not.
         overrides: regular expressions on full names that are quantized otherwise.
+        unseen: full name of each linear that calibration does not reach -> why it stays as it is.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
+    unseen: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spec: QuantizeSpec) -> Choice:
+    def of(cls, spec: QuantizeSpec, unseen: Mapping[str, str] | None = None) -> Choice:
         """What was asked for."""
         patterns = tuple(each.pattern.pattern for each in spec.exceptions())
-        return cls(tuple(spec.include), tuple(spec.exclude), patterns)
+        return cls(tuple(spec.include), tuple(spec.exclude), patterns, unseen or {})
 
     def reasons(self, names: list[str]) -> dict[str, str]:
         """Full name of each linear that stays as it is -> why.
@@ -222,8 +224,10 @@ class Choice:
         Raises:
             UsageError: a pattern that matches nothing, or no linear is left.
         """
-        found = {}
+        found = {name: self.unseen[name] for name in names if name in self.unseen}
         for name in names:
+            if name in found:
+                continue
             named = next((p for p in self.exclude if re.search(p, name)), None)
             if named is not None:
                 found[name] = f"named by exclude: {named}"
@@ -237,7 +241,10 @@ class Choice:
                         fix=f"names look like {names[0]}",
                     )
         if len(found) == len(names):
-            raise UsageError("exclude: leaves nothing to quantize", fix="exclude fewer linears")
+            fix = "exclude fewer linears"
+            if self.unseen:
+                fix += f"; calibration does not reach {next(iter(self.unseen))} and others like it"
+            raise UsageError("exclude: leaves nothing to quantize", fix=fix)
         return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tfcli.checkpoints.checkpoint import Checkpoint
@@ -11,9 +11,12 @@ from tfcli.checkpoints.folder import open_model
 from tfcli.errors import UsageError
 from tfcli.models.loading import build
 from tfcli.models.model import Model
+from tfcli.quantize.methods.registry import get_method
 from tfcli.quantize.output import Output
+from tfcli.quantize.processes import Processes, join
 from tfcli.quantize.report import foresee, report, warn_of_few_tokens
 from tfcli.quantize.spec import QuantizeResult, QuantizeSpec
+from tfcli.quantize.unseen import unseen_linears
 from tfcli.quantize.work import quantize, require_sound
 from tfcli.recipe.job import Job
 from tfcli.units import format_bytes
@@ -25,10 +28,23 @@ if TYPE_CHECKING:
 def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     """Quantize a checkpoint; with `dry_run` only say what would be done.
 
+    Under torchrun every process calls this with the same folder; the first one writes.
+
     Raises:
         UsageError: the model, the group size or the calibration text do not fit together.
         WorkError: a broken file, or numbers that are not finite.
     """
+    processes = join(spec.device)
+    result = _made(spec, job, processes)
+    if processes.count > 1:  # the others wait: when the first one returns, the folder is moved
+        told = processes.told("" if result is None else result.model_dump_json())
+        result = result or QuantizeResult.model_validate_json(told)
+    assert result is not None, "the first process has one"
+    return result
+
+
+def _made(spec: QuantizeSpec, job: Job, processes: Processes) -> QuantizeResult | None:
+    """What was written; None in a process that another one writes for."""
     checkpoint = open_model(spec.model)
     config = checkpoint.model_config
     if config.quantization is not None:
@@ -39,9 +55,11 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
         )
     require_fit(checkpoint.config, {t.name: t.shape for t in checkpoint}, checkpoint.path)
     model = build(config, at_most=checkpoint.most_values)
+    calibrated = get_method(spec.method).calibrated
+    unseen = unseen_linears(model, spec.method, job) if calibrated else {}
 
     def make(spec: QuantizeSpec) -> Output:
-        return _output(spec, job, checkpoint, model)
+        return _output(spec, job, checkpoint, model, unseen)
 
     if spec.has_budget:
         return _within_budget(spec, job, checkpoint, model, make)
@@ -49,9 +67,11 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
     if spec.dry_run:
         return foresee(output)
     files = output.files(job)
+    text = _text(output, job) if calibrated else None
     require_sound(output, files)
-    text = _text(output, job) if output.method.calibrated else None
-    quantize(output, text, files, job)
+    quantize(output, text, files, job, processes)
+    if not processes.first:
+        return None
     written, outcomes = output.finish(job, files)
     return report(output, job, outcomes, None if text is None else text.account, written)
 
@@ -77,27 +97,28 @@ def _within_budget(
             "seen in the work"
         )
         return foresee(output)
-    files = output.files(job)
-    require_sound(output, files)
     text = _text(output, job, hold_out=True)
+    require_sound(output, output.files(job))
     output, account = spend(make, output, limit, text, job)
     files = output.files(job)
     passage = Passage(model, batches_of(output, text.held, 1), files.scratch)
-    walk = quantize(output, text, files, job, passage)
+    walk = quantize(output, text, files, job, visitor=passage)
     assert walk is not None, "only a method with a walk has a budget"
     (measured,) = passage.divergences(walk)
     written, outcomes = output.finish(job, files)
     return report(output, job, outcomes, text.account, written, account(measured))
 
 
-def _output(spec: QuantizeSpec, job: Job, checkpoint: Checkpoint, model: Model) -> Output:
+def _output(
+    spec: QuantizeSpec, job: Job, checkpoint: Checkpoint, model: Model, unseen: Mapping[str, str]
+) -> Output:
     if spec.layout == "gguf":
         from tfcli.quantize.gguf import GGUFOutput
 
-        return GGUFOutput(spec, checkpoint, model)
+        return GGUFOutput(spec, checkpoint, model, unseen)
     from tfcli.quantize.folder import FolderOutput
 
-    output = FolderOutput(spec, checkpoint, model)
+    output = FolderOutput(spec, checkpoint, model, unseen)
     for note in output.notes:
         job.console.note(note)
     return output

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.quantize.budget.spec import Budget
-from tfcli.quantize.overrides import Override
+from tfcli.quantize.overrides import Override, width_of
 from tfcli.recipe.marks import Also, Only
 from tfcli.recipe.shared_keys import PYTHON_DOCS, Device, Seed
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Role, Spec
@@ -19,7 +19,8 @@ GGUFMix = Literal[
 ]
 """Keys of `tfcli.checkpoints.gguf.mixes.MIXES`; a test compares them."""
 
-CALIBRATED = Only(method=("gptq", "awq"))
+_CALIBRATED = ("gptq", "awq", "smoothquant")
+CALIBRATED = Only(method=_CALIBRATED)
 """For keys that only a method with calibration looks at."""
 OF_GROUPS = ("rtn", "gptq", "hqq")
 """The methods whose values are levels of any bits, in groups."""
@@ -45,6 +46,8 @@ _BNB_BLOCKS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
 
 
+MethodName = Literal["rtn", "gptq", "awq", "smoothquant", "bnb", "hqq", "fp8", "mxfp4", "nvfp4"]
+"""How weights can be rounded; see `tfcli/quantize/methods`."""
 LayoutName = Literal["gptq", "awq", "bitsandbytes", "hqq", "compressed-tensors", "mlx", "torchao"]
 """How quantized weights can be stored in a folder of tensors; see `models/layouts`."""
 QuantizeLayout = Literal[
@@ -58,6 +61,7 @@ class QuantizeSpec(Spec):
 
     verb: ClassVar[str] = "quantize"
     resumable: ClassVar[bool] = True
+    distributed: ClassVar[bool] = True
     scratch: ClassVar[tuple[str, ...]] = (".walk", ".*.tmp")
     positional: ClassVar[tuple[str, ...]] = ("model", "output")
 
@@ -67,12 +71,13 @@ class QuantizeSpec(Spec):
     output: OutputPath | None = Field(
         None, description="The folder to write; with dry_run none is needed."
     )
-    method: Literal["rtn", "gptq", "awq", "bnb", "hqq", "fp8", "mxfp4", "nvfp4"] = Field(
+    method: MethodName = Field(
         "gptq",
-        description="The algorithm: rtn rounds to nearest without data; gptq and awq calibrate on "
-        "text, and awq also changes norms and biases, which go with the weights; bnb rounds as "
-        "bitsandbytes does; hqq fits zero points without data; fp8, mxfp4 and nvfp4 round to "
-        "floats of 8 and 4 bits.",
+        description="The algorithm: rtn rounds to nearest without data; gptq, awq and smoothquant "
+        "calibrate on text, and awq and smoothquant also change norms and biases, which go with "
+        "the weights; smoothquant rounds weights and inputs to 8 bits; bnb rounds as bitsandbytes "
+        "does; hqq fits zero points without data; fp8, mxfp4 and nvfp4 round to floats of 8 and 4 "
+        "bits.",
     )
     scales: Annotated[Literal["tensor", "channel", "block"], Only(method=("fp8",))] = Field(
         "channel",
@@ -98,6 +103,14 @@ class QuantizeSpec(Spec):
     )
     symmetric: Annotated[bool, GRID] = Field(
         True, description="Fix the zero point at the middle level; false fits it for each group."
+    )
+    smoothing: Annotated[float, Only(method=("smoothquant",)), Also("alpha")] = Field(
+        0.5,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="How much of the difficulty of inputs goes into the weights: 1 makes the "
+        "inputs even, 0 the weights.",
     )
     scale_search: Annotated[
         Literal["max", "mse", "hessian"] | None, Only(method=("rtn", "gptq"))
@@ -167,16 +180,17 @@ class QuantizeSpec(Spec):
         description="Regular expressions: linear layers whose full name has a match stay as they "
         "are.",
     )
-    overrides: Annotated[list[str], Only(method=OF_GROUPS)] = Field(
+    overrides: Annotated[list[str], LEVELS] = Field(
         default_factory=list,
         description="Linear layers with other bits or groups: `regex=8bit`, `regex=4bit:32`, on "
         "full names, or beside layout gguf with another type: `regex=Q6_K`; the first that matches "
-        "decides.",
+        "decides. With bnb other blocks of 4 bits alone.",
     )
     data: Annotated[CalibrationPath | None, CALIBRATED] = Field(
         None,
-        description="Calibration text, best like the text that the model will see. Left out, "
-        "Python's language reference, which every Python carries.",
+        description="Calibration text, best like the text that the model will see: what `train` "
+        "reads, and lines of .jsonl with conversations (`messages`), for which the model's chat "
+        "template is used. Left out, Python's language reference, which every Python carries.",
     )
     samples: Annotated[int, CALIBRATED] = Field(128, ge=1, description="Calibration windows.")
     sequence_length: Annotated[int | None, CALIBRATED, Also("window")] = Field(
@@ -245,6 +259,13 @@ class QuantizeSpec(Spec):
     )
     family_file: FamilyFile = None
 
+    def works_alone(self) -> str | None:
+        """Processes share the calibration windows, so a method without them works in one; and so
+        does the survey of a budget, which looks at windows that are not shared."""
+        if self.has_budget:
+            return "quantize within a budget"
+        return None if self.method in _CALIBRATED else f"quantize with method: {self.method}"
+
     @model_validator(mode="after")
     def _has_output(self) -> Self:
         if self.output is None and not (self.dry_run or self.compare):
@@ -294,6 +315,7 @@ class QuantizeSpec(Spec):
             raise ValueError(f"bits: {self.bits} is not there with method: {self.method} ({known})")
         if self.method != "bnb":
             return self
+        self._check_blocks()
         if self.bits == 8:
             for key in ("group_size", "compute_dtype"):
                 if getattr(self, key) is not None:
@@ -304,6 +326,20 @@ class QuantizeSpec(Spec):
                 f"group_size: {self.group_size} is not there with method: bnb ({known})"
             )
         return self
+
+    def _check_blocks(self) -> None:
+        """bitsandbytes' config has one kind for all linears; a weight says its block by itself."""
+        for text, each in zip(self.overrides, self.exceptions(), strict=True):
+            bits, block = width_of(each.word)
+            if self.bits == 8 or bits != 4:
+                raise ValueError(
+                    f"overrides: {text!r}: the config of bitsandbytes says 4 or 8 bits for all "
+                    "linears; blocks of 4 bits can differ, as in down_proj=4bit:128, and exclude "
+                    "leaves linears as they are"
+                )
+            if block not in (None, *_BNB_BLOCKS):
+                known = ", ".join(map(str, _BNB_BLOCKS))
+                raise ValueError(f"overrides: {text!r}: bnb has no such block ({known})")
 
     @model_validator(mode="after")
     def _patterns_are_regular_expressions(self) -> Self:
@@ -386,8 +422,8 @@ class TensorOutcome(BaseModel):
     weight_error: float | None = Field(None, description="||W - Q||^2 / ||W||^2.")
     output_error: float | None = Field(
         None,
-        description="||WX - QX||^2 / ||WX||^2 over the calibration inputs; null without "
-        "calibration.",
+        description="||WX - QX||^2 / ||WX||^2 over the calibration inputs, with smoothquant over "
+        "some of them, which Q gets rounded; null without calibration.",
     )
     damping: float | None = Field(
         None,

@@ -53,17 +53,18 @@ def calibration_text(
     length = window_length(spec, checkpoint)
     held = -(-_HELD_TOKENS // length) if hold_out else 0
     # Rounding needs neither: what it loads stays small.
-    from tfcli.data.documents import python_docs, read_documents
+    from tfcli.data.chats import document_ids
+    from tfcli.data.documents import load_documents, python_docs
     from tfcli.tokenizers.load import load_tokenizer
 
     if spec.data is None:
         job.console.note("no calibration text is given: Python's language reference is used")
-        documents = [document.text for document in python_docs()]
+        documents = python_docs()
     else:
-        documents = read_documents(spec.data, console=job.console)
+        documents = load_documents(spec.data, split="train", console=job.console, chats=True)
         job.has_read(spec.data)
     tokenizer = load_tokenizer(checkpoint.beside)
-    encoded = [tokenizer.encode(document, add_special_tokens=True) for document in documents]
+    encoded = document_ids(documents, tokenizer, checkpoint.beside)
     windows = token_windows(
         encoded,
         length=length,

@@ -25,6 +25,7 @@ from tfcli.models.model import Model
 from tfcli.quantize.finite import require_finite
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan, Unit
+from tfcli.quantize.processes import ALONE, Processes
 from tfcli.quantize.runs import (
     BlockAlone,
     Inputs,
@@ -77,6 +78,7 @@ class Walk:
         finished: what is done already.
         least_tokens: of an expert that fewer calibration tokens go to, what was seen is forgotten.
         kept: what a finished unit's file holds beside linears, by name in the model.
+        processes: those that each have a share of the batches.
         visitor: looks at blocks when they are done; only of chains that are `chained`.
 
     Attributes:
@@ -91,6 +93,7 @@ class Walk:
     finished: Finished
     least_tokens: int = 0
     kept: Callable[[Unit], Mapping[str, Tensor]] = lambda unit: {}
+    processes: Processes = ALONE
     visitor: Visitor | None = None
     changed: dict[str, Tensor] = field(default_factory=dict)
     _ended: dict[str, dict[bool, States]] = field(default_factory=dict)
@@ -102,7 +105,7 @@ class Walk:
         Within a block the groups of linears that share an input are taken in the order in which
         they run, those of experts that run side by side together. For each group the block runs
         over all batches while the method observes the inputs, which come out of groups and blocks
-        that are quantized already.
+        that are quantized already. Towers, which no text runs through, are left as they are.
 
         Yields:
             Each unit that was not finished before, with its linears in the order in which they were
@@ -111,6 +114,10 @@ class Walk:
         blocks = {unit.path: unit for unit in units if unit.path}
         for chain in self._model.walks:
             paths = [path for path in blocks if path.startswith(f"{chain.blocks}.")]
+            if chain not in self._model.text_walks:
+                self.changed = {}
+                yield from ((blocks[path], []) for path in paths)
+                continue
             steps = self._chain if chain.chained else self._whole
             yield from steps(chain, [blocks[path] for path in paths])
 
@@ -214,6 +221,14 @@ class Walk:
                     self.method.observe([wanted[name] for name in names], inputs, dense)
                     rows = inputs.numel() // inputs.shape[-1]
                     tokens |= {name: tokens[name] + rows for name in names}
+        if self.processes.count == 1:
+            return tokens
+        counts = torch.tensor([tokens[names[0]] for names in groups], device=self.processes.device)
+        self.processes.add(counts)
+        for names, count in zip(groups, counts.tolist(), strict=True):
+            tokens |= dict.fromkeys(names, count)
+            if count:
+                self.method.merge([wanted[name] for name in names], self.processes)
         return tokens
 
     def _fold(self, unit: Unit, wanted: Mapping[str, LinearPlan]) -> None:

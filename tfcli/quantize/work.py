@@ -14,6 +14,7 @@ from tfcli.quantize.finite import require_finite
 from tfcli.quantize.methods.method import Method
 from tfcli.quantize.output import Output
 from tfcli.quantize.plan import LinearPlan, Plan, Unit
+from tfcli.quantize.processes import ALONE, Processes
 from tfcli.quantize.write import BlockFiles, LayerResult
 from tfcli.recipe.job import Job
 
@@ -44,6 +45,8 @@ def quantize(
     text: CalibrationText | None,
     files: BlockFiles,
     job: Job,
+    processes: Processes = ALONE,
+    *,
     visitor: Visitor | None = None,
 ) -> Walk | None:
     """Quantize and write every unit of a plan that is not done.
@@ -53,6 +56,7 @@ def quantize(
         text: for a method that is calibrated.
         files: where it is written.
         job: shows how far it is.
+        processes: that share the windows; the first one writes.
         visitor: see `Walk`.
 
     Returns:
@@ -70,15 +74,16 @@ def quantize(
             walk = walk_of(
                 output,
                 method,
-                text.windows,
+                processes.share(text.windows),
                 files.scratch,
                 files.finished,
                 kept=files.kept,
+                processes=processes,
                 visitor=visitor,
             )
             units = _block_by_block(walk, plan)
         for unit, layers, changed in units:
-            if files.outcomes(unit) is None:
+            if processes.first and files.outcomes(unit) is None:
                 files.write(unit, _counted(layers, bar), changed)
             else:
                 bar.advance(len(unit.linears))

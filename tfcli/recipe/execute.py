@@ -144,8 +144,9 @@ def check_processes(spec: Spec) -> None:
     Raises:
         UsageError: a launcher has started several, and the verb works in one.
     """
-    if not spec.distributed:
-        refuse_launcher(spec.verb)
+    alone = spec.works_alone()
+    if alone is not None:
+        refuse_launcher(alone)
 
 
 def _finished(place: Place, spec: Spec, inputs: InputDigests, anew: bool) -> RunRecord | None:

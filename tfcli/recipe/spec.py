@@ -168,6 +168,10 @@ class Spec(Section):
     distributed: ClassVar[bool] = False
     loads_first: ClassVar[bool] = False
 
+    def works_alone(self) -> str | None:
+        """What works in one process, for messages; None where several can share this step."""
+        return None if self.distributed else self.verb
+
     @model_validator(mode="after")
     def _names_are_names(self) -> Self:
         """No file has a name with a NUL in it, and the calls that are given one fail variously."""

@@ -16,8 +16,10 @@ from tfcli.checkpoints.folder import load_model, save_model
 from tfcli.console import Console
 from tfcli.dequantize.spec import DequantizeSpec
 from tfcli.errors import UsageError
+from tfcli.models.errors import ModelError
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.layouts.awq import AWQPacking
+from tfcli.models.quantized import packed_linears
 from tfcli.quantize.run import run
 from tfcli.quantize.spec import QuantizeSpec
 from tfcli.recipe.execute import execute
@@ -122,6 +124,49 @@ def test_bits_that_the_layout_cannot_hold_go_into_gptqs(dense, tmp_path, bits):
     quantize(dense, tmp_path / "rtn", method="rtn", bits=bits)
     assert result.layout == "gptq"
     assert change(dense, tmp_path / "q") < 0.95 * change(dense, tmp_path / "rtn")
+
+
+@pytest.mark.parametrize("layout", [None, "gptq", "compressed-tensors"])
+def test_linears_can_have_bits_and_groups_of_their_own(dense, tmp_path, layout):
+    """Also those that share a norm, and so their factors."""
+    overrides = ["down_proj=8bit", r"layers\.0\..*k_proj=4bit:64", "gate_proj=3bit:16"]
+    given = {"overrides": overrides, "layout": layout}
+    result = quantize(dense, tmp_path / "q", **given)
+    assert result.layout == layout or (layout is None and result.layout == "gptq")
+    widths = {o.name: (o.bits, o.group_size) for o in result.tensors if o.outcome == "quantized"}
+    for layer in range(2):
+        inside = {
+            name.removeprefix(f"model.layers.{layer}."): width
+            for name, width in widths.items()
+            if name.startswith(f"model.layers.{layer}.")
+        }
+        assert inside.pop("mlp.down_proj.weight") == (8, 32)
+        assert inside.pop("mlp.gate_proj.weight") == (3, 16)
+        assert inside.pop("self_attn.k_proj.weight") == ((4, 32) if layer else (4, 64))
+        assert set(inside.values()) == {(4, 32)}
+    held = packed_linears(load_model(tmp_path / "q"))
+    assert held["model.layers.1.mlp.down_proj"].packing.format.bits == 8
+    assert held["model.layers.0.self_attn.k_proj"].packing.format.group_size == 64
+    quantize(dense, tmp_path / "rtn", method="rtn", **given)
+    assert change(dense, tmp_path / "q") < 0.95 * change(dense, tmp_path / "rtn")
+
+
+def test_awqs_own_layout_refuses_unlike_linears_when_it_is_asked_for(dense, tmp_path):
+    with pytest.raises(UsageError, match="4 bits, not 8"):
+        quantize(dense, tmp_path / "q", layout="awq", overrides=["down_proj=8bit"])
+    with pytest.raises(ModelError, match="one group_size for all linears"):
+        quantize(dense, tmp_path / "q", layout="awq", overrides=["down_proj=4bit:64"])
+
+
+def test_experts_that_share_inputs_can_have_groups_of_their_own(tmp_path, tiny_tokenizer):
+    model = tiny_model("mixtral", vocab_size=320, **FAMILIES["mixtral"])
+    save_model(model, tmp_path / "dense", tokenizer_from=tiny_tokenizer)
+    overrides = [r"\.w1=4bit:16", r"\.w3=4bit:-1"]
+    result = quantize(tmp_path / "dense", tmp_path / "q", overrides=overrides, symmetric=False)
+    quantize(tmp_path / "dense", tmp_path / "r", method="rtn", overrides=overrides, symmetric=False)
+    sizes = {o.name[-9:]: o.group_size for o in result.tensors if ".experts." in o.name}
+    assert sizes == {"w1.weight": 16, "w3.weight": -1, "w2.weight": 32}
+    assert change(tmp_path / "dense", tmp_path / "q") < change(tmp_path / "dense", tmp_path / "r")
 
 
 def test_asking_for_a_layout_that_cannot_hold_the_bits_is_refused(dense, tmp_path):

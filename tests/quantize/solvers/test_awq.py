@@ -126,6 +126,21 @@ def test_each_groups_range_is_chosen_with_regard_to_the_other_groups_errors():
     assert together < alone
 
 
+def test_narrow_groups_find_their_products_within_wide_ones():
+    _, x = layer()
+    wide, narrow = seen_of(x, 32), seen_of(x, 16)
+    for group in range(4):
+        torch.testing.assert_close(wide.within(group, 16), narrow.within(group, 16))
+
+
+def test_readers_are_rounded_to_their_own_grids():
+    weight, x = layer()
+    coarse = GridOptions(3, 16)
+    own = search_factors([Reader(weight, seen_of(x), coarse)], GRID)
+    assert own.before == search_factors([Reader(weight, seen_of(x))], coarse).before
+    assert own.before > search_factors([Reader(weight, seen_of(x))], GRID).before
+
+
 def test_inputs_that_are_not_finite_are_named():
     seen = seen_of(torch.full((3, 64), torch.inf))
     with pytest.raises(WorkError, match="not finite") as error:

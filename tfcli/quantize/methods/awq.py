@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from tfcli.models.folding import Fold
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan
+from tfcli.quantize.processes import Processes
 from tfcli.quantize.solvers.awq import Reader, Seen, clipped, search_factors
 from tfcli.quantize.solvers.grid import GridOptions, count_coarse_scales
 from tfcli.quantize.spec import QuantizeSpec
@@ -21,7 +23,7 @@ class AWQ(Method):
     calibrated: ClassVar[bool] = True
     folds: ClassVar[bool] = True
     squares = 5  # the products of the inputs of each linear of a block, as all are seen before one
-    layouts: ClassVar[tuple[str, ...]] = ("awq", "gptq")
+    layouts: ClassVar[tuple[str, ...]] = ("awq", "gptq", "compressed-tensors")
 
     def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
         super().__init__(spec, group_size)
@@ -29,7 +31,7 @@ class AWQ(Method):
 
     def format(self, name: str) -> GridOptions:
         """What it makes of every linear."""
-        return GridOptions(self.spec.bits, self.group_size, self.spec.symmetric)
+        return GridOptions(*self.width(name), self.spec.symmetric)
 
     def check(self, linear: LinearPlan, weight: Tensor) -> None:
         """Refuse weights that need scales beyond those of the file."""
@@ -43,11 +45,27 @@ class AWQ(Method):
         """
         first = linears[0].name
         if first not in self._seen:
-            features = inputs.shape[-1]
-            width = self.format(first).width(features) if inputs.ndim == 2 else None
-            seen = Seen.nothing(features, width, inputs.device)
+            width = self._width(linears) if inputs.ndim == 2 else None
+            seen = Seen.nothing(inputs.shape[-1], width, inputs.device)
             self._seen.update({linear.name: seen for linear in linears})
         self._seen[first].add(inputs)
+
+    def _width(self, linears: Sequence[LinearPlan]) -> int:
+        """Inputs of the widest group of linears; those of the others are parts of such groups."""
+        return max(self.format(linear.name).width(linear.in_features) for linear in linears)
+
+    def merge(self, linears: Sequence[LinearPlan], processes: Processes) -> None:
+        """The means over the tokens of all processes."""
+        first = linears[0]
+        if first.name not in self._seen:  # an expert's
+            unseen = Seen.nothing(first.in_features, self._width(linears), processes.device)
+            self._seen.update({linear.name: unseen for linear in linears})
+        seen = self._seen[first.name]
+        own, whole = seen.count, torch.tensor(seen.count, device=processes.device)
+        processes.add(whole)
+        seen.count = int(whole)
+        for mean in (seen.sizes, seen.products):
+            processes.add(mean.mul_(own / seen.count))
 
     def forget(self, linear: LinearPlan) -> None:
         """See `Method.forget`: it is clipped nowhere then. It keeps the factors of its pair."""
@@ -58,7 +76,7 @@ class AWQ(Method):
     ) -> Tensor | None:
         """The factors for which rounding changes the outputs of the linears the least."""
         readers = [
-            Reader(weight, self._seen[linear.name])
+            Reader(weight, self._seen[linear.name], self.format(linear.name))
             for linear, weight in zip(linears, weights, strict=True)
             if linear.name in self._seen
         ]

@@ -27,9 +27,8 @@ class BitsAndBytes(Method):
         spec = self.spec
         if spec.bits == 8:
             return RowFormat(threshold=spec.threshold)
-        return StoredCodebook(
-            4, self.group_size, spec.quant_type, spec.double_quant, spec.storage_dtype
-        )
+        _, block = self.width(name)
+        return StoredCodebook(4, block, spec.quant_type, spec.double_quant, spec.storage_dtype)
 
     def check(self, linear: LinearPlan, weight: Tensor) -> None:
         """Refuse weights of 8 bits that fp16, in which they are rounded, does not hold."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from tfcli.models.layouts.ggml import GGMLFormat
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan
+from tfcli.quantize.processes import Processes
 from tfcli.quantize.solvers.ggml.solve import (
     Damped,
     require_room,
@@ -69,6 +70,14 @@ class BlockGPTQ(_Blocks):
             statistics = Statistics.empty(inputs.shape[-1], device=inputs.device)
             self._statistics.update({linear.name: statistics for linear in linears})
         self._statistics[linears[0].name].add(inputs)
+
+    def merge(self, linears: Sequence[LinearPlan], processes: Processes) -> None:
+        """The sums over the tokens of all processes."""
+        first = linears[0]
+        if first.name not in self._statistics:
+            unseen = Statistics.empty(first.in_features, device=processes.device)
+            self._statistics.update({linear.name: unseen for linear in linears})
+        processes.add(*self._statistics[first.name].sums)
 
     def forget(self, linear: LinearPlan) -> None:
         """Drop the statistics of a linear; without any a weight is rounded to nearest."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan
+from tfcli.quantize.processes import Processes
 from tfcli.quantize.solvers.gptq import GPTQOptions, gptq
 from tfcli.quantize.solvers.grid import GridOptions, count_coarse_scales
 from tfcli.quantize.solvers.hessian import Statistics
@@ -63,6 +64,14 @@ class GPTQ(Method):
             )
             self._statistics.update({linear.name: statistics for linear in linears})
         self._statistics[linears[0].name].add(inputs, dense)
+
+    def merge(self, linears: Sequence[LinearPlan], processes: Processes) -> None:
+        """The sums over the tokens of all processes."""
+        first = linears[0]
+        if first.name not in self._statistics:
+            unseen = Statistics.empty(first.in_features, device=processes.device)
+            self._statistics.update({linear.name: unseen for linear in linears})
+        processes.add(*self._statistics[first.name].sums)
 
     def forget(self, linear: LinearPlan) -> None:
         """Drop the statistics of a linear; without any a weight is rounded to nearest."""

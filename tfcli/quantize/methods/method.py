@@ -16,6 +16,7 @@ from tfcli.models.layouts.values import Format, Values
 from tfcli.quantize.finite import require_finite
 from tfcli.quantize.overrides import Override, width_of, word_for
 from tfcli.quantize.plan import LinearPlan
+from tfcli.quantize.processes import Processes
 from tfcli.quantize.spec import QuantizeSpec
 
 
@@ -104,6 +105,13 @@ class Method(ABC):
             dense (Tensor): the same tokens as the dense model has them, alike in shape; None
                 where the method does not ask for them (`drifts`), and of experts, whose tokens may
                 be others there.
+        """
+        raise TypeError(f"{type(self).__name__} observes nothing")
+
+    def merge(self, linears: Sequence[LinearPlan], processes: Processes) -> None:
+        """Add what other processes have observed of linears that share inputs; all call it alike.
+
+        This one may not have observed them, where it got none of an expert's tokens.
         """
         raise TypeError(f"{type(self).__name__} observes nothing")
 

@@ -13,6 +13,7 @@ METHODS = {
     "rtn": "rtn.RTN",
     "gptq": "gptq.GPTQ",
     "awq": "awq.AWQ",
+    "smoothquant": "smooth.SmoothQuant",
     "fp8": "floats.FP8",
     "mxfp4": "floats.MXFP4",
     "nvfp4": "floats.NVFP4",

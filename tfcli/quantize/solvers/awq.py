@@ -12,7 +12,7 @@ weight, so one matrix for each input says what every candidate costs: no block i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -98,9 +98,11 @@ class Seen:
         return float((self.moved(change) * change).sum())
 
     def within(self, group: int, width: int) -> Tensor:
-        """The products of the inputs of one group, [width, width]."""
+        """The products of the inputs of one group, [width, width]; within groups it is part of."""
         if self.products.ndim == 3:
-            return self.products[group]
+            kept, start = self.products.shape[-1], group * width
+            part = slice(start % kept, start % kept + width)
+            return self.products[start // kept][part, part]
         part = slice(group * width, (group + 1) * width)
         return self.products[part, part]
 
@@ -125,10 +127,12 @@ class Reader:
     Args:
         weight (Tensor): fp32 [m, n].
         seen: of its inputs.
+        options: of the grid that it is rounded to; None: of that of all.
     """
 
     weight: Tensor
     seen: Seen
+    options: GridOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -156,21 +160,22 @@ def search_factors(
 
     Args:
         readers: of these inputs, with the same n.
-        options: of the grid that weights are rounded to.
+        options: of the grid that weights are rounded to, those with one of their own aside.
         shared (Tensor): int64 [n], inputs with the same number get the same factor; None: each its
             own.
     """
-    readers = [reader for reader in readers if reader.seen.count]
+    readers = [replace(r, options=r.options or options) for r in readers if r.seen.count]
     if not readers:
         return Scaling(None, 0.0, 0.0)
     total = sum(reader.seen.count for reader in readers)
     sizes = sum((r.seen.sizes * (r.seen.count / total) for r in readers), torch.tensor(0.0))
-    weights = torch.cat([reader.weight for reader in readers])
-    sizes, shares = _pooled(sizes, shared), _pooled(_shares(weights, options), shared)
-    sampled = [Reader(_sample(r.weight), r.seen) for r in readers]
+    rows = sum(len(reader.weight) for reader in readers)
+    every = sum((_shares(r) * (len(r.weight) / rows) for r in readers), torch.tensor(0.0))
+    sizes, shares = _pooled(sizes, shared), _pooled(every, shared)
+    sampled = [replace(r, weight=_sample(r.weight)) for r in readers]
 
     def error(factors: Tensor | None) -> float:
-        return sum(r.seen.count / total * _rounding(r, options, factors) for r in sampled)
+        return sum(r.seen.count / total * _rounding(r, factors) for r in sampled)
 
     best, before = None, error(None)
     least = before
@@ -195,9 +200,10 @@ def _normed(factors: Tensor) -> Tensor:
     return logs.exp().clamp(1 / _FARTHEST, _FARTHEST)
 
 
-def _shares(weights: Tensor, options: GridOptions) -> Tensor:
+def _shares(reader: Reader) -> Tensor:
     """The mean over rows of |w|, each over the largest of its group: [n]."""
-    groups = weights.abs().reshape(len(weights), -1, options.width(weights.shape[1]))
+    assert reader.options is not None, "a search gives each its own"
+    groups = _grouped(reader.weight.abs(), reader.options)
     return (groups / (groups.amax(-1, keepdim=True) + 1e-6)).flatten(1).mean(0)
 
 
@@ -217,9 +223,10 @@ def _sample(weight: Tensor) -> Tensor:
     return weight[::step]
 
 
-def _rounding(reader: Reader, options: GridOptions, factors: Tensor | None) -> float:
+def _rounding(reader: Reader, factors: Tensor | None) -> float:
     """The error of rounding a weight with factors on its inputs."""
-    weight = reader.weight
+    weight, options = reader.weight, reader.options
+    assert options is not None, "a search gives each its own"
     if factors is None:
         return reader.seen.cost(_rounded(weight, options) - weight)
     return reader.seen.cost(_rounded(weight * factors, options) / factors - weight)

@@ -147,6 +147,13 @@ class Statistics:
         for moments, part in ((self.fit, slice(None, kept)), (self.held, slice(kept, None))):
             moments.add(quantized[..., part, :], None if dense is None else dense[..., part, :])
 
+    @property
+    def sums(self) -> tuple[Tensor, ...]:
+        """All sums, which those over other tokens can be added to, before `close`."""
+        kept = (self.fit, self.held) if self.held is not None else (self.fit,)
+        every = [sum_ for each in kept for sum_ in (each.inputs, each.drift)]
+        return tuple(each for each in every if each is not None)
+
     def close(self, *, name: str = "") -> None:
         """Nothing more comes: from now on `fit` has all tokens.
 

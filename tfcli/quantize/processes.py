@@ -1,0 +1,101 @@
+"""Processes that share the calibration windows, as torchrun starts them.
+
+Each runs the blocks on its share; what they have seen is added up, so each goes on with the sums of
+one process that has all windows, and quantizes the same. The first one writes.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tfcli.devices import pick_device
+from tfcli.errors import UsageError
+from tfcli.processes import started_processes
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, seen from one of them.
+
+    Args:
+        rank: of this one.
+        count: how many they are; without a launcher 1, and nothing is exchanged.
+        device: where this one of several runs the blocks.
+    """
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    def share(self, windows: Tensor) -> Tensor:
+        """This process's windows: [w, s] -> [about w / count, s]
+
+        Raises:
+            UsageError: there are fewer windows than processes.
+        """
+        if len(windows) < self.count:
+            raise UsageError(
+                f"{self.count} processes were started, and there are {len(windows)} calibration "
+                "windows to share",
+                where="samples",
+                fix="start fewer processes, or give more text or samples",
+            )
+        return windows[self.rank :: self.count]
+
+    def add(self, *tensors: Tensor) -> None:
+        """Put the sum over all processes into tensors that each of them has, in the same order."""
+        for tensor in tensors if self.count > 1 else ():
+            dist.all_reduce(tensor)
+
+    def largest(self, tensor: Tensor) -> None:
+        """Put the largest that any process has into a tensor, number by number."""
+        if self.count > 1:
+            dist.all_reduce(tensor, dist.ReduceOp.MAX)
+
+    def told(self, text: str) -> str:
+        """What the first process says, in all of them; they wait for it here."""
+        said = [text]
+        dist.broadcast_object_list(said, src=0, device=self.device)
+        return said[0]
+
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+"""One process, which has all windows."""
+
+
+def join(device: str) -> Processes:
+    """Meet the processes that a launcher has started together; without one this one is alone.
+
+    They stay together, as those that train do, also for the next step of a recipe.
+
+    Args:
+        device: as the user names it. Of several processes on CUDA each has a device of its own.
+
+    Raises:
+        UsageError: there is no such device, or not one for each process.
+    """
+    if started_processes() == 1:
+        return ALONE
+    place = pick_device(device)
+    if place.type == "cuda":
+        place = pick_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+    if place.type == "mps":
+        raise UsageError(
+            "several processes work together on CPUs or CUDA devices alone",
+            where="device",
+            fix="device: cpu, or start one process",
+        )
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    dist.barrier()
+    return Processes(dist.get_rank(), dist.get_world_size(), place)
