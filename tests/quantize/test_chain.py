@@ -9,6 +9,7 @@ from tests.models.tiny import TEXT, tiny_model
 from tests.quantize.watching import Watching, walk
 from tfcli.errors import ModelError
 from tfcli.models.walks import linears_of
+from tfcli.quantize import runs
 from tfcli.quantize.text import inputs_of
 
 IDS = torch.randint(4, 61, (2, 17), generator=torch.Generator().manual_seed(0))
@@ -56,6 +57,29 @@ def assert_same(model_type, **changes):
         shown = [part for part in inputs if part.shape == inputs[0].shape]
         together = torch.cat([part.reshape(-1, part.shape[-1]) for part in shown])
         torch.testing.assert_close(found.reshape(-1, found.shape[-1]), together, msg=name)
+
+
+def test_products_in_bfloat16_show_nearly_the_same(monkeypatch):
+    """What a processor with such instructions does; others can do it too, slowly."""
+    monkeypatch.setattr(runs, "has_products", lambda dtype: True)
+    far = {}
+    for model_type in (name for name in TEXT if name not in NO_WALK):
+        model = tiny_model(model_type)
+        expected = seen_in_one_pass(model, linears_of(model))
+        method = Watching()
+        for _ in walk(tiny_model(model_type), [IDS], method, exact=False):
+            pass
+        for name, inputs in expected.items():
+            found = method.all_seen[name]
+            assert found.dtype in (torch.float32, torch.bfloat16)
+            together = torch.cat([part.reshape(-1, part.shape[-1]) for part in inputs])
+            if ".experts." not in name:  # which tokens go there may differ
+                change = found.reshape(together.shape).float() - together
+                error = (change.norm() / together.norm()).item()
+                far[model_type] = max(far.get(model_type, 0.0), error)
+    assert len(far) > 50
+    assert max(far.values()) < 0.05, max(far.items(), key=lambda each: each[1])
+    assert max(far.values()) > 1e-4, "it is not what fp32 gives"
 
 
 def test_the_families_without_a_walk_are_known():

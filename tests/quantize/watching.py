@@ -84,15 +84,25 @@ class AnyLayout(GPTQLayout):
 
 
 def walk(
-    model: Model, batches: list[Tensor], method: Method, *, exclude: tuple[str, ...] = ()
+    model: Model,
+    batches: list[Tensor],
+    method: Method,
+    *,
+    exclude: tuple[str, ...] = (),
+    exact: bool = True,
 ) -> Iterator[list[str]]:
     """The names of the linears of each block, as the walk quantizes them; see `steps`."""
-    _, found = steps(model, batches, method, exclude=exclude)
+    _, found = steps(model, batches, method, exclude=exclude, exact=exact)
     return found
 
 
 def steps(
-    model: Model, batches: list[Tensor], method: Method, *, exclude: tuple[str, ...] = ()
+    model: Model,
+    batches: list[Tensor],
+    method: Method,
+    *,
+    exclude: tuple[str, ...] = (),
+    exact: bool = True,
 ) -> tuple[Model, Iterator[list[str]]]:
     """A model on the meta device, and a walk over it that reads weights when it needs them.
 
@@ -101,6 +111,7 @@ def steps(
         batches: token ids.
         method: calibrated.
         exclude: of the linears.
+        exact: see `Walk`.
     """
     source = {name: tensor.clone() for name, tensor in export_tensors(model)}
     streamed = build(model.config, model.task).eval()
@@ -110,5 +121,6 @@ def steps(
     weights = StreamedWeights(streamed, source, plan, "cpu")
     inputs = [inputs_of(streamed, ids) for ids in batches]
     folder = Path(tempfile.gettempdir())
-    done = Walk(weights, inputs, method, folder, lambda unit: None).run(plan.units)
+    made = Walk(weights, inputs, method, folder, lambda unit: None, exact=exact)
+    done = made.run(plan.units)
     return streamed, ([found.linear.name for found in linears] for _, linears in done)

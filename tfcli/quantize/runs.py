@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tfcli.errors import WorkError
 from tfcli.models.model import Model
+from tfcli.models.processor import has_products
 from tfcli.quantize.plan import Unit
 from tfcli.quantize.states import States
 
@@ -34,14 +35,37 @@ class BlockInputs:
         return block(hidden, *self.args, **self.kwargs)
 
 
+def products(device: torch.device | str, *, exact: bool) -> AbstractContextManager[object]:
+    """Within this context matrices are multiplied in bfloat16 where the processor has instructions
+    for that, in half the time; weights and hidden states stay in fp32.
+
+    What calibration sums up of inputs changes by less than what another text would change.
+
+    Args:
+        device: where the blocks run; on others than CPUs nothing changes.
+        exact: change nothing.
+    """
+    quick = not exact and torch.device(device).type == "cpu" and has_products(torch.bfloat16)
+    return torch.autocast("cpu", torch.bfloat16) if quick else nullcontext()
+
+
 @dataclass
 class Stream:
-    """One of two models that run side by side: the dense one, or the one that is quantized."""
+    """One of two models that run side by side: the dense one, or the one that is quantized.
+
+    Args:
+        dense: whether it is the dense one.
+        inputs: of each batch.
+        states: of each batch.
+        device: where blocks run.
+        exact: see `products`.
+    """
 
     dense: bool
     inputs: list[BlockInputs]
     states: States
     device: torch.device | str
+    exact: bool = False
 
     def hidden(self, number: int) -> Tensor:
         """What the next block gets for a batch."""
@@ -49,13 +73,14 @@ class Stream:
 
     def advance(self, block: nn.Module) -> None:
         """Replace the states by what a block makes of them."""
-        for number, inputs in enumerate(self.inputs):
-            self.states[number] = states_of(inputs.run(block, self.hidden(number)))
+        with products(self.device, exact=self.exact):
+            for number, inputs in enumerate(self.inputs):
+                self.states[number] = states_of(inputs.run(block, self.hidden(number)))
 
     def fork(self, block: nn.Module, folder: Path) -> Stream:
         """Another stream, which has what a block makes of the states of this one."""
         states = self.states.copy(folder)
-        forked = Stream(self.dense, self.inputs, states, self.device)
+        forked = replace(self, states=states)
         forked.advance(block)
         return forked
 
@@ -104,11 +129,12 @@ class BlockAlone:
         see = _all_inputs_of if idles else _inputs_of
         own, *others = self.streams
         for number in range(len(own.states)):
-            found = see(firsts, self.block, own.inputs[number], own.hidden(number))
-            dense: list[Tensor | None] = [None] * len(firsts)
-            for other in () if idles else others:
-                with self.as_it_was():
-                    dense = see(firsts, self.block, other.inputs[number], other.hidden(number))
+            with products(own.device, exact=own.exact):
+                found = see(firsts, self.block, own.inputs[number], own.hidden(number))
+                dense: list[Tensor | None] = [None] * len(firsts)
+                for other in () if idles else others:
+                    with self.as_it_was():
+                        dense = see(firsts, self.block, other.inputs[number], other.hidden(number))
             yield list(zip(found, dense, strict=True))
 
 

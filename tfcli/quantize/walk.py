@@ -80,6 +80,7 @@ class Walk:
         kept: what a finished unit's file holds beside linears, by name in the model.
         processes: those that each have a share of the batches.
         visitor: looks at blocks when they are done; only of chains that are `chained`.
+        exact: multiply in fp32 also where the processor is faster in bfloat16; see `products`.
 
     Attributes:
         changed: full name -> the new value of what the method's factors changed in the unit at hand
@@ -95,6 +96,7 @@ class Walk:
     kept: Callable[[Unit], Mapping[str, Tensor]] = lambda unit: {}
     processes: Processes = ALONE
     visitor: Visitor | None = None
+    exact: bool = False
     changed: dict[str, Tensor] = field(default_factory=dict)
     _ended: dict[str, dict[bool, States]] = field(default_factory=dict)
 
@@ -320,7 +322,7 @@ class Walk:
                 found = capture(self._model, first, batch)
                 hidden.append(found[0])
                 inputs.append(found[1])
-        return Stream(dense, inputs, States(self.scratch, hidden), self.weights.device)
+        return Stream(dense, inputs, States(self.scratch, hidden), self.weights.device, self.exact)
 
 
 @contextmanager

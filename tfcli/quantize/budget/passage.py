@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -47,8 +48,9 @@ class Passage(Visitor):
 
     def begin(self, stream: Stream) -> None:
         """See `Visitor.begin`."""
+        self._dense = replace(stream, exact=True)  # what is measured is small
         states = stream.states.copy(self.scratch)
-        self._dense, self._quantized = stream, Stream(False, stream.inputs, states, stream.device)
+        self._quantized = replace(self._dense, dense=False, states=states)
 
     @torch.no_grad()
     def passed(self, unit: Unit, block: nn.Module, as_it_was: Dense) -> None:
