@@ -60,7 +60,7 @@ def test_every_verb_shows_an_example_and_names_the_fields_of_its_json(page, verb
 def test_keys_with_a_condition_stand_under_it(page):
     below = page(("quantize",)).partition("Only with --method gptq:")[2].partition("\n\n")[0]
     assert re.findall(r"^  (--[\w-]+)", below, re.MULTILINE) == [
-        "--damping", "--order", "--drift", "--refine",
+        "--damping", "--order", "--drift", "--refine", "--target-bits", "--target-size",
     ]  # fmt: skip
     assert "Only with --schedule.name cosine or linear." in " ".join(page(("train",)).split())
 

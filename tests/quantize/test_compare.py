@@ -12,7 +12,7 @@ from tfcli.quantize.spec import QuantizeSpec
 __all__ = ["dense", "tfcli"]
 
 KEYS = ("--sequence-length", "32", "--samples", "8", "--group-size", "32", "--quiet")
-WAYS = ("--methods", "rtn:2", "--methods", "rtn:8", "--methods", "gptq:4:compressed-tensors")
+WAYS = ("--ways", "rtn:2", "--ways", "rtn:8", "--ways", "gptq:4:compressed-tensors")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_without_an_output_the_folder_is_named_after_the_model(monkeypatch, dens
 
 def test_keys_hold_for_the_ways_that_look_at_them():
     spec = QuantizeSpec(
-        model="m", output="o", compare=True, samples=7, group_size=32, methods=["gptq:3.5", "hqq"]
+        model="m", output="o", compare=True, samples=7, group_size=32, ways=["gptq:3.5", "hqq"]
     )
     gptq, hqq = (spec.steps()[name] for name in ("gptq-3.5", "hqq"))
     assert (gptq.target_bits, gptq.samples, gptq.group_size) == (3.5, 7, 32)
@@ -73,14 +73,14 @@ def test_keys_hold_for_the_ways_that_look_at_them():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"methods": ["nothing"]}, "methods: nothing: Input should be 'rtn', 'gptq'"),
-        ({"methods": ["rtn:x"]}, "methods: rtn:x: Input should be 1, 2, 3"),
-        ({"methods": ["rtn:5"]}, "bits: 5 is not there with method: rtn"),
-        ({"methods": ["rtn:3.5"]}, "target_bits has no effect with method: rtn"),
-        ({"methods": ["rtn", "rtn"]}, "methods: rtn stands there twice"),
+        ({"ways": ["nothing"]}, "ways: nothing: Input should be 'rtn', 'gptq'"),
+        ({"ways": ["rtn:x"]}, "ways: rtn:x: Input should be 1, 2, 3"),
+        ({"ways": ["rtn:5"]}, "bits: 5 is not there with method: rtn"),
+        ({"ways": ["rtn:3.5"]}, "target_bits has no effect with method: rtn"),
+        ({"ways": ["rtn", "rtn"]}, "ways: rtn stands there twice"),
         ({"bits": 3}, "bits: has no effect beside compare"),
         ({"method": "rtn"}, "method: has no effect beside compare"),
-        ({"compare": False, "methods": ["rtn"]}, "methods has no effect"),
+        ({"compare": False, "ways": ["rtn"]}, "ways has no effect"),
     ],
 )
 def test_ways_that_are_none_are_refused(given, message):
@@ -100,7 +100,7 @@ def test_a_comparison_is_no_step_of_a_recipe(tfcli, dense, tmp_path):
 def test_a_recipe_of_one_command_compares_as_well(tfcli, dense, texts, tmp_path):
     recipe = tmp_path / "r.yaml"
     keys = {"command": "quantize", "compare": True, "model": str(dense), "data": str(texts)}
-    keys |= {"output": str(tmp_path / "c"), "methods": ["rtn"], "sequence_length": 32}
+    keys |= {"output": str(tmp_path / "c"), "ways": ["rtn"], "sequence_length": 32}
     recipe.write_text(json.dumps(keys))
     code, out, _ = tfcli("run", recipe, "--dry-run", "--json", "--quiet")
     assert code == 0

@@ -46,7 +46,8 @@ def spec_of(model, data, **given):
 
 
 def windows(model, data, **given):
-    return calibration_text(spec_of(model, data, **given), Job(), open_model(str(model)))
+    found = calibration_text(spec_of(model, data, **given), Job(), open_model(str(model)))
+    return found.windows, found.account
 
 
 def test_conversations_are_what_the_model_reads_of_them(model, tmp_path):
@@ -109,7 +110,9 @@ def test_without_a_chat_template_the_first_conversation_is_named(tiny_llama, tmp
 
 def test_bad_data_is_found_before_any_weight_is_looked_at(model, tmp_path, monkeypatch):
     data = lines(tmp_path / "talks.jsonl", [{"messages": []}])
-    monkeypatch.setattr("tfcli.quantize.run._check", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr(
+        "tfcli.quantize.run.require_sound", lambda *_: pytest.fail("weights were read")
+    )
     (tmp_path / "q").mkdir()
     with pytest.raises(Problem, match="there is no message"):
         run(spec_of(model, data), Job(folder=tmp_path / "q"))

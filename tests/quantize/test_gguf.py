@@ -14,7 +14,9 @@ from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.mixes import MIXES
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
+from tfcli.models.layouts.ggml import GGML_TYPES
 from tfcli.quantize.methods.ggml import BlockGPTQ
+from tfcli.quantize.overrides import TYPES
 from tfcli.quantize.run import run
 from tfcli.quantize.solvers.ggml.solve import round_into_blocks
 from tfcli.quantize.spec import GGUFMix, QuantizeSpec
@@ -163,6 +165,23 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_file(tmp_path, text, m
 def test_keys_without_effect_are_refused(options, what):
     with pytest.raises(ValidationError, match=what):
         QuantizeSpec(model="m", output="o", **options)
+
+
+def test_the_types_of_overrides_are_those_of_the_layout():
+    assert tuple(GGML_TYPES) == TYPES
+
+
+def test_an_override_gives_linears_another_type(tmp_path):
+    write_folder(tmp_path / "dense", "llama", **WIDE)
+    quantize(tmp_path / "dense", tmp_path / "q", bits=4, overrides=["layers.1.mlp=Q6_K"])
+    found = types(tmp_path / "q")
+    assert {found[f"blk.1.ffn_{part}.weight"] for part in ("gate", "up", "down")} == {"Q6_K"}
+    assert found["blk.0.ffn_up.weight"] == "Q4_K"
+
+
+def test_an_override_by_bits_is_refused(tmp_path):
+    with pytest.raises(ValidationError, match="'mlp=8bit' is not like down_proj=Q6_K"):
+        QuantizeSpec(model="m", output="o", method="rtn", layout="gguf", overrides=["mlp=8bit"])
 
 
 def test_the_names_of_mixes_are_those_of_the_container():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 USUAL = ("rtn", "gptq", "hqq", "bnb", "gptq:3")
 """What is compared where nothing is named; every family has these."""
-_OWN = ("model", "output", "compare", "methods", "data", "family_file")
+_OWN = ("model", "output", "compare", "ways", "data", "family_file")
 """Keys of the comparison, not of a way."""
 
 
@@ -41,11 +41,11 @@ def steps_of(spec: QuantizeSpec) -> dict[str, Spec]:
             test=0.1,
         )
     }
-    ways = list(spec.methods or USUAL)
+    ways = list(spec.ways or USUAL)
     for word in ways:
         name = word.replace(":", "-")
         if name in steps:
-            raise ValueError(f"methods: {word} stands there twice")
+            raise ValueError(f"ways: {word} stands there twice")
         made, measured = root / name, f"{name}-eval"
         keys = {"model": spec.model, "output": str(made), "family_file": spec.family_file}
         steps[name] = _way(spec, word, keys, str(text / "train.jsonl"))
@@ -90,4 +90,4 @@ def _way(spec: QuantizeSpec, word: str, keys: dict[str, Any], text: str) -> Quan
         return type(spec).model_validate(keys)
     except ValidationError as error:
         what = "; ".join(str(each["msg"]).removeprefix("Value error, ") for each in error.errors())
-        raise ValueError(f"methods: {word}: {what}") from None
+        raise ValueError(f"ways: {word}: {what}") from None

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfcli.models.layouts.ggml import GGML_TYPES
-
+TYPES = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
+"""Block types of GGUF that can be written: the keys of `models.layouts.ggml.GGML_TYPES`, without
+torch; a test compares them."""
 _WIDTH = re.compile(r"([2348])bit(?::(-1|16|32|64|128|256|512|1024))?")
 
 
@@ -35,9 +36,9 @@ class Override:
             ValueError: neither, or no regular expression.
         """
         pattern, _, word = text.rpartition("=")
-        if not pattern or not (word in GGML_TYPES if types else _WIDTH.fullmatch(word)):
+        if not pattern or not (word in TYPES if types else _WIDTH.fullmatch(word)):
             like = (
-                f"down_proj=Q6_K, with one of {', '.join(GGML_TYPES)}"
+                f"down_proj=Q6_K, with one of {', '.join(TYPES)}"
                 if types
                 else "layers\\.0\\.=8bit or down_proj=4bit:32, with 2, 3, 4 or 8 bits"
             )

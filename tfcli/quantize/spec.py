@@ -120,20 +120,6 @@ class QuantizeSpec(Spec):
         "other spans for the least squared error; hessian weighs each error by what calibration "
         "saw of its input. Left out, hessian with gptq and max with rtn.",
     )
-    target_bits: Annotated[float | None, OF_GPTQ] = Field(
-        None,
-        gt=0,
-        le=16,
-        allow_inf_nan=False,
-        description="Bits that a weight may take on average, with its share of scales and zero "
-        "points: a first walk finds what 2, 3, 4 and 8 bits cost each group of linears, and those "
-        "get more whose errors the predictions feel most.",
-    )
-    target_size: Annotated[str | None, OF_GPTQ] = Field(
-        None,
-        description="The same, for bytes that all tensors may take together, also those that stay "
-        "as they are: 250MB, 2GiB.",
-    )
     quant_type: Annotated[Literal["nf4", "fp4"], BNB_4BIT] = Field(
         "nf4", description="The 16 numbers that weights are rounded to, times a scale."
     )
@@ -235,6 +221,20 @@ class QuantizeSpec(Spec):
         description="Rounds in which scales and weights are moved once more, each to where the "
         "output error is least.",
     )
+    target_bits: Annotated[float | None, OF_GPTQ] = Field(
+        None,
+        gt=0,
+        le=16,
+        allow_inf_nan=False,
+        description="Bits that a weight may take on average, with its share of scales and zero "
+        "points: a first walk finds what 2, 3, 4 and 8 bits cost each group of linears, and those "
+        "get more whose errors the predictions feel most.",
+    )
+    target_size: Annotated[str | None, OF_GPTQ] = Field(
+        None,
+        description="The same, for bytes that all tensors may take together, also those that stay "
+        "as they are: 250MB, 2GiB.",
+    )
     expert_tokens: Annotated[int, CALIBRATED] = Field(
         32,
         ge=0,
@@ -251,7 +251,7 @@ class QuantizeSpec(Spec):
         description="Quantize in several ways instead of one, measure each on a tenth of the data "
         "that calibration does not see, and write one report with a table and a plot.",
     )
-    methods: Annotated[list[str], Only(compare=(True,))] = Field(
+    ways: Annotated[list[str], Only(compare=(True,))] = Field(
         default_factory=list,
         description="The ways to compare: method, method:bits or method:bits:layout, such as "
         "awq, gptq:3, gptq:3.5 for target_bits, gptq:4:gguf. Left out, rtn, gptq, hqq and bnb of 4 "
@@ -277,7 +277,7 @@ class QuantizeSpec(Spec):
         if self.compare:
             for key in ("method", "bits", "layout", "target_bits", "target_size", "dry_run"):
                 if key in self.model_fields_set and getattr(self, key) not in (None, False):
-                    raise ValueError(f"{key}: has no effect beside compare; name ways in methods")
+                    raise ValueError(f"{key}: has no effect beside compare; name them in ways")
             self.steps()
         return self
 
