@@ -1,10 +1,12 @@
 """How far quantized files are from their dense model: tfcli's beside GPTQModel's.
 
     quantize.py [--models stdlib,smollm2] [--bits 4,3,2] [--rounds 3] [--tokens 65536] ...
+    quantize.py --target-bits 3.5
 
 Round n draws calibration windows with seed n, and all sides read the same ones. Each side writes a
 folder in a process of its own; `tfcli.evaluate` opens every folder alike and measures it on text
-that no side has seen, in float32. Lines are shown as they come, on stderr.
+that no side has seen, in float32. Lines are shown as they come, on stderr. With a budget of bits the sides are
+GPTQ within it and in one width, in groups of several sizes.
 """
 
 from __future__ import annotations
@@ -77,6 +79,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1 << 16, help="held-out tokens, at least")
     parser.add_argument("--samples", type=int, default=128, help="calibration windows")
     parser.add_argument("--window", type=int, default=512, help="tokens of a window, of all texts")
+    parser.add_argument("--methods", default=",".join(METHODS), help="tfcli's")
+    parser.add_argument("--target-bits", type=float, help="a budget, beside single widths below it")
     parser.add_argument("--train-steps", type=int, default=600, help="of the model stdlib")
     options = parser.parse_args()
     unknown = set(options.models.split(",")) - set(SUBJECTS)
@@ -102,6 +106,8 @@ def measured(name: str, subject: Subject, options: argparse.Namespace) -> dict[s
     scored = sum(window.scored for window in held_out.windows)
     group = group_size(subject.folder)
     found = {}
+    if options.target_bits is not None:
+        return within(name, subject, options, dense, held_out)
     for bits in map(int, options.bits.split(",")):
         part = f"{name}, {bits} bits, groups of {group}, {scored:,} tokens"
         say(f"\n{part}\n{heading()}")
@@ -125,13 +131,51 @@ def measured(name: str, subject: Subject, options: argparse.Namespace) -> dict[s
     return found
 
 
+def within(
+    name: str, subject: Subject, options: argparse.Namespace, dense: Model, held_out: HeldOut
+) -> dict[str, Any]:
+    """GPTQ within a budget beside GPTQ in one width, in groups of several sizes."""
+    budget = options.target_bits
+    sides = {f"budget of {budget}": {"target_bits": budget}}
+    for bits in (int(budget), int(budget) - 1):
+        for size in (128, 64, 32):
+            sides[f"{bits} bits, groups of {size}"] = {"bits": bits, "group_size": size}
+    say(f"\n{name}, at most {budget} bits\n{heading()}")
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for seed in range(options.rounds):
+        for label, keys in sides.items():
+            with tempfile.TemporaryDirectory(prefix="tfcli-bench-") as made:
+                given = {"method": "gptq", **keys, **calibration(subject, seed, options)}
+                out = Path(made) / "out"
+                done = tfcli_side(subject, out, given)
+                run = figures(dense, out, subject.folder, held_out)
+                told = json.loads((out / "run.json").read_text())["result"].get("budget")
+            run |= {"seconds": done["seconds"], "seed": seed}
+            if told is not None:
+                run |= {"forecast": told["forecast"], "measured": told["kl_divergence"]}
+                say(f"forecast {told['forecast']:.3g}, measured {told['kl_divergence']:.3g}")
+            runs.setdefault(label, []).append(run)
+            say(row(label, {key: [run[key]] for key in FIGURES}))
+    own, *others = runs.items()
+    fitting = {k: v for k, v in others if median(run["bits"] for run in v) <= budget}
+    best = min(fitting, key=lambda label: median(run["mean"] for run in fitting[label]))
+    share = median(r["mean"] for r in own[1]) / median(r["mean"] for r in fitting[best])
+    say(f"mean KL within the budget: {share:.2f} of {best}, the best of no more bits")
+    return {f"{name}, {budget} bits": runs}
+
+
+def tfcli_side(subject: Subject, out: Path, keys: dict[str, Any]) -> dict[str, Any]:
+    words = [f"--{key.replace('_', '-')}={value}" for key, value in keys.items()]
+    return side("command.py", "quantize", str(subject.folder), str(out), *words)
+
+
 def written(
     subject: Subject, bits: int, group: int, seed: int, options: argparse.Namespace
 ) -> Iterator[tuple[str, Path, float]]:
     """Each side's folder in turn, with its seconds; it is gone when the next is asked for."""
     with tempfile.TemporaryDirectory(prefix="tfcli-bench-") as made:
         out, ids = Path(made) / "out", Path(made) / "ids.json"
-        for method in METHODS:
+        for method in options.methods.split(","):
             if seed and not get_method(method).calibrated:
                 continue  # it would write the same bits
             keys: dict[str, Any] = {"method": method, "bits": bits}
@@ -144,8 +188,7 @@ def written(
             except ValidationError:
                 say(f"{f'tfcli, {method}':<{WIDTH}} is left out: it has no {bits} bits")
                 continue
-            words = [f"--{key.replace('_', '-')}={value}" for key, value in keys.items()]
-            done = side("command.py", "quantize", str(subject.folder), str(out), *words)
+            done = tfcli_side(subject, out, keys)
             yield f"tfcli, {method}", out, done["seconds"]
             shutil.rmtree(out)
         if not PEER.exists():
@@ -174,9 +217,8 @@ def calibration_ids(subject: Subject, seed: int, options: argparse.Namespace) ->
     """The windows that it draws then."""
     model = str(subject.folder)
     spec = QuantizeSpec(model=model, output="unused", **calibration(subject, seed, options))
-    ids, _ = calibration_text(spec, Job(Console.silent()), open_model(model))
-    found: list[list[int]] = ids.tolist()
-    return found
+    found = calibration_text(spec, Job(Console.silent()), open_model(model))
+    return list(found.windows.tolist())
 
 
 def peer(label: str, words: Sequence[str], folder: Path) -> dict[str, Any] | None:
