@@ -5,8 +5,8 @@
 
 Round n draws calibration windows with seed n, and all sides read the same ones. Each side writes a
 folder in a process of its own; `tfcli.evaluate` opens every folder alike and measures it on text
-that no side has seen, in float32. Lines are shown as they come, on stderr. With a budget of bits the
-sides are GPTQ within it and in one width, in groups of several sizes.
+that no side has seen, in float32. Lines are shown as they come, on stderr. With a budget of bits
+the sides are GPTQ within it and in one width, in groups of several sizes.
 """
 
 from __future__ import annotations
