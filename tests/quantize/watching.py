@@ -92,7 +92,12 @@ def walk(
 
 
 def steps(
-    model: Model, batches: list[Tensor], method: Method, *, exclude: tuple[str, ...] = ()
+    model: Model,
+    batches: list[Tensor],
+    method: Method,
+    *,
+    exclude: tuple[str, ...] = (),
+    head: str | None = None,
 ) -> tuple[Model, Iterator[list[str]]]:
     """A model on the meta device, and a walk over it that reads weights when it needs them.
 
@@ -101,11 +106,17 @@ def steps(
         batches: token ids.
         method: calibrated.
         exclude: of the linears.
+        head: full name of a head that is quantized too.
     """
     source = {name: tensor.clone() for name, tensor in export_tensors(model)}
     streamed = build(model.config, model.task).eval()
     plan = make_plan(
-        streamed, source, format_of=method.format, layout=AnyLayout, choice=Choice((), exclude)
+        streamed,
+        source,
+        format_of=method.format,
+        layout=AnyLayout,
+        choice=Choice((), exclude),
+        head=head,
     )
     weights = StreamedWeights(streamed, source, plan, "cpu")
     inputs = [inputs_of(streamed, ids) for ids in batches]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from tfcli.models.layouts.ggml import GGML_TYPES
 
 _WIDTH = re.compile(r"([2348])bit(?::(-1|16|32|64|128|256|512|1024))?")
+WIDTHS = "8bit or 4bit:32, with 2, 3, 4 or 8 bits"
+"""What words with bits look like."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Override:
 def word_for(overrides: Sequence[Override], name: str) -> str | None:
     """The word of the first override that a full name has a match for."""
     return next((each.word for each in overrides if each.pattern.search(name)), None)
+
+
+def is_width(word: str) -> bool:
+    """Whether a word says bits, and perhaps a group size."""
+    return _WIDTH.fullmatch(word) is not None
 
 
 def width_of(word: str) -> tuple[int, int | None]:
