@@ -34,6 +34,8 @@ class Model(nn.Module):
         body_field: the field of the config that has that part's; None: the backbone is whole.
         pools: the head asks for the backbone's pooled state.
         headless: there is no head, and checkpoints leave the backbone's prefix out.
+        word_head: the linear that makes scores of words of the backbone's states, and nothing else
+            reads these; None where the head is something else.
         takes: keywords of `forward` that are options of `context.begin`.
         keywords: those that only the head looks at.
 
@@ -47,6 +49,7 @@ class Model(nn.Module):
     body_field: ClassVar[str | None] = None
     pools: ClassVar[bool] = False
     headless: ClassVar[bool] = False
+    word_head: ClassVar[str | None] = None
     takes: ClassVar[tuple[str, ...]] = (
         "attention_mask",
         "position_ids",

@@ -29,6 +29,7 @@ class CausalLM(Model):
     """
 
     task = "causal-lm"
+    word_head: ClassVar[str | None] = "lm_head"
     takes: ClassVar[tuple[str, ...]] = (*Model.takes, "cache")
     keywords: ClassVar[tuple[str, ...]] = (*Model.keywords, "logits_to_keep", "targets")
 

@@ -133,6 +133,7 @@ class AWQLayout(Layout):
 
     name: ClassVar[str] = "awq"
     mixes: ClassVar[bool] = False
+    heads: ClassVar[bool] = False
     quant_method: ClassVar[str] = "awq"
     shown_by: ClassVar[tuple[str, ...]] = (".qweight",)
 
@@ -161,8 +162,15 @@ class AWQLayout(Layout):
         """The layout of a model that is about to be written.
 
         Raises:
-            ModelError: linears that are packed in unlike ways, which a config cannot say.
+            ModelError: linears that are packed in unlike ways, or outside of the blocks, which a
+                config cannot say.
         """
+        if packed.beyond:
+            raise ModelError(
+                f"awq: its readers pack the linears of blocks alone, and {packed.beyond[0]} is "
+                "packed too",
+                fix="leave it as it is, or take another layout, such as gptq",
+            )
         packings = set(packed.packings.values())
         if len(packings) > 1:
             raise ModelError(

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 ZERO_OFFSETS = {"gptq": 1, "gptq_v2": 0}
 """What `checkpoint_format` says of qzeros: v1 stores the zero point minus one, v2 as it is."""
 
+_HEAD = "lm_head"
+"""What a packed head is called: GPTQModel and vLLM look for it by the config's key."""
+
 _FIXED: dict[str, tuple[Any, ...]] = {
-    "lm_head": (False,),
     "pack_dtype": ("int32",),
     "is_marlin_format": (False,),
 }
@@ -168,6 +170,7 @@ class GPTQLayout(Layout):
             (`modules_in_block_to_quantize`).
         dynamic: regular expression on a full name -> changes; one that begins with "-:" leaves
             the linears that match as they are.
+        head: the model's head is packed too (`lm_head`).
         notes: what the method says of itself.
     """
 
@@ -178,6 +181,7 @@ class GPTQLayout(Layout):
     packing: GPTQPacking
     modules: tuple[str, ...] | None = None
     dynamic: dict[str, dict[str, Any]] = field(default_factory=dict)
+    head: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -204,7 +208,17 @@ class GPTQLayout(Layout):
 
     @classmethod
     def of(cls, packed: Packed) -> GPTQLayout:
-        """The layout of a model that is about to be written."""
+        """The layout of a model that is about to be written.
+
+        Raises:
+            ModelError: a linear outside of the blocks is packed that is no `lm_head`.
+        """
+        other = next((name for name in packed.beyond if name != _HEAD), None)
+        if other is not None:
+            raise ModelError(
+                f"gptq: outside of the blocks its config packs {_HEAD} alone, not {other}",
+                fix="take another layout, such as compressed-tensors",
+            )
         usual = _usual(packed.packings)
         # GPTQModel and vLLM read `dynamic`, transformers only `modules`.
         dynamic: dict[str, dict[str, Any]] = {_exactly("-", name): {} for name in packed.kept}
@@ -218,7 +232,7 @@ class GPTQLayout(Layout):
                 }
         done, left = _inner_names(packed.packings, packed), _inner_names(packed.kept, packed)
         modules = tuple(done) if left and not set(done) & set(left) else None
-        return cls(usual, modules, dynamic, notes=packed.notes)
+        return cls(usual, modules, dynamic, bool(packed.beyond), packed.notes)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> GPTQLayout:
@@ -241,6 +255,7 @@ class GPTQLayout(Layout):
             packing=packing,
             modules=_flat(config.get("modules_in_block_to_quantize")),
             dynamic=_dynamic(config.get("dynamic")),
+            head=_yes(_HEAD, config.get(_HEAD)),
         )
 
     def to_config(self) -> dict[str, Any]:
@@ -252,7 +267,7 @@ class GPTQLayout(Layout):
             "group_size": self.packing.group_size,
             "desc_act": self.packing.ordered,
             "sym": self.packing.symmetric,
-            "lm_head": False,
+            _HEAD: self.head,
             "checkpoint_format": self.packing.version,
             "pack_dtype": "int32",
             "true_sequential": True,
@@ -270,7 +285,12 @@ class GPTQLayout(Layout):
 
     @property
     def caveat(self) -> str | None:
-        """Of linears that some blocks leave out and others do not, transformers is told nothing."""
+        """What transformers, which looks at linears of blocks alone, is not told of."""
+        if self.head:
+            return (
+                "the head is packed: GPTQModel and vLLM load it so; transformers, which looks for "
+                "packed linears in blocks alone, finds no head in this checkpoint"
+            )
         if self.modules is not None or not any(name.startswith("-:") for name in self.dynamic):
             return None
         return (
@@ -292,7 +312,7 @@ class GPTQLayout(Layout):
         return self.packing
 
     def linears(self, model: Model) -> dict[str, Packing]:
-        """The linears of the blocks that are packed: others never are in this layout."""
+        """The linears of the blocks that are packed, and the head; others never are so."""
         if not model.walks:
             raise ModelError(f"{type(model).__name__} has no quantized form", where=WHERE)
         found: dict[str, Packing] = {}
@@ -308,6 +328,11 @@ class GPTQLayout(Layout):
                     packing = self.packing_of(f"{path}.{inner}")
                     if packing is not None:
                         found[f"{path}.{inner}"] = packing
+        packing = self.packing_of(_HEAD)
+        if self.head and packing is not None:
+            if model.word_head != _HEAD:
+                raise ModelError(f"{_HEAD}: {type(model).__name__} has none", where=WHERE)
+            found[_HEAD] = packing
         return found
 
     def _named(self, model: Model, walk: CalibrationWalk) -> set[str]:
@@ -402,6 +427,12 @@ def _inner_names(names: Iterable[str], packed: Packed) -> list[str]:
         if path is not None:
             found[name.removeprefix(f"{path}.").partition(".")[2]] = None
     return list(found)
+
+
+def _yes(key: str, value: Any) -> bool:
+    if value not in (None, True, False):
+        raise refused(key, value, [True, False])
+    return bool(value)
 
 
 def _flat(modules: Any) -> tuple[str, ...] | None:

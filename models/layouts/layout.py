@@ -55,13 +55,23 @@ class Packed:
     notes: Mapping[str, Any] = field(default_factory=dict)
     outside: Sequence[str] = ()
 
+    @property
+    def beyond(self) -> list[str]:
+        """Full names of the packed linears that no block holds: a head, as a rule."""
+        inside = tuple(f"{path}." for path in self.blocks)
+        return [name for name in self.packings if not name.startswith(inside)]
+
 
 class Storage(ABC):
-    """What quantized linears are packed for; `name` is what `--layout` calls it, and `mixes` says
-    whether linears may be packed in unlike ways."""
+    """What quantized linears are packed for.
+
+    `name` is what `--layout` calls it, `mixes` says whether linears may be packed in unlike ways,
+    and `heads` whether its readers take a packed head.
+    """
 
     name: ClassVar[str]
     mixes: ClassVar[bool] = True
+    heads: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod

@@ -7,6 +7,7 @@ weight is in fp32, exactly: that is what every reader of the checkpoint computes
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
@@ -174,6 +175,16 @@ class Affine(Leveled):
             return found
         index = self.index.long()
         return found.sub_(zeros[:, index]).mul_(scales[:, index])
+
+    @classmethod
+    def stacked(cls, parts: Sequence[Affine]) -> Affine:
+        """One weight whose outputs are those of all parts, which have the same groups."""
+        return replace(
+            parts[0],
+            levels=torch.cat([part.levels for part in parts]),
+            scales=torch.cat([part.scales for part in parts]),
+            zeros=torch.cat([part.zeros for part in parts]),
+        )
 
     @property
     def index(self) -> Tensor:

@@ -16,6 +16,9 @@ BITS = (2, 3, 4, 8)
 PACK = 32
 """Numbers are packed in multiples of this."""
 
+_PIECE = 1 << 22
+"""Numbers that are in wide types at a time."""
+
 
 def pack(levels: Tensor, bits: int) -> Tensor:
     """Pack integers along the first dimension.
@@ -35,8 +38,17 @@ def pack(levels: Tensor, bits: int) -> Tensor:
         raise ValueError(f"cannot pack {n} rows: not a multiple of {PACK}")
     if levels.numel() and not (int(levels.min()) >= 0 and int(levels.max()) < 1 << bits):
         raise ValueError(f"a level does not fit in {bits} bits")
-    levels = levels.reshape(n // PACK, PACK, m)
-    words = torch.zeros(n // PACK, bits, m, dtype=torch.int64, device=levels.device)
+    out = torch.empty(n // PACK * bits, m, dtype=torch.int32, device=levels.device)
+    step = max(1, _PIECE // (PACK * max(m, 1)))
+    for words, part in zip(out.split(step * bits), levels.split(step * PACK), strict=True):
+        words.copy_(_pack(part.reshape(-1, PACK, m), bits))
+    return out
+
+
+def _pack(levels: Tensor, bits: int) -> Tensor:
+    """Words that are written into int32: [n / 32, 32, m] -> int64 [n*bits/32, m]."""
+    count, _, m = levels.shape
+    words = torch.zeros(count, bits, m, dtype=torch.int64, device=levels.device)
     for k in range(PACK):
         word, offset = divmod(k * bits, 32)
         value = levels[:, k].long() << offset
@@ -44,8 +56,7 @@ def pack(levels: Tensor, bits: int) -> Tensor:
         if offset + bits > 32:
             words[:, word + 1] |= value >> 32
     # The words are unsigned; int32 holds the same bits.
-    words = torch.where(words >= 1 << 31, words - (1 << 32), words)
-    return words.reshape(-1, m).to(torch.int32)
+    return torch.where(words >= 1 << 31, words - (1 << 32), words).reshape(-1, m)
 
 
 def unpack(packed: Tensor, bits: int) -> Tensor:
@@ -59,11 +70,21 @@ def unpack(packed: Tensor, bits: int) -> Tensor:
         Tensor: uint8 [n, m], values in 0 .. 2**bits - 1.
     """
     rows, m = packed.shape
+    out = torch.empty(rows * 32 // bits, m, dtype=torch.uint8, device=packed.device)
+    step = max(1, _PIECE // (PACK * max(m, 1)))
+    for levels, part in zip(out.split(step * PACK), packed.split(step * bits), strict=True):
+        levels.copy_(_unpack(part, bits))
+    return out
+
+
+def _unpack(packed: Tensor, bits: int) -> Tensor:
+    """Levels that are written into uint8: int32 [words, m] -> int32 [levels, m]."""
+    rows, m = packed.shape
     mask = (1 << bits) - 1
     if 32 % bits == 0:
         shifts = torch.arange(0, 32, bits, dtype=torch.int32, device=packed.device)
         levels = (packed[:, None] >> shifts[:, None]).bitwise_and_(mask)
-        return levels.reshape(-1, m).to(torch.uint8)
+        return levels.reshape(-1, m)
     words = packed.reshape(rows // bits, bits, m)
     starts = torch.arange(0, PACK * bits, bits, dtype=torch.int32, device=packed.device)
     levels = words[:, (starts // 32).long()] >> (starts % 32)[:, None]
@@ -74,7 +95,7 @@ def unpack(packed: Tensor, bits: int) -> Tensor:
             # >> copies the sign: keep the bits that this word holds, then add the next word's.
             levels[:, k] &= (1 << held) - 1
             levels[:, k] |= words[:, word + 1] << held
-    return levels.bitwise_and_(mask).reshape(-1, m).to(torch.uint8)
+    return levels.bitwise_and_(mask).reshape(-1, m)
 
 
 def pack_padded(levels: Tensor, bits: int) -> Tensor:

@@ -17,7 +17,7 @@ from tfcli.recipe.place import Place, completed
 KILLS = 10
 
 
-@pytest.fixture(scope="module", params=["rtn", "gptq", "awq", "budget"])
+@pytest.fixture(scope="module", params=["rtn", "gptq", "awq", "budget", "head"])
 def quantized(home: Path, library: Path, request) -> Iterator[tuple[Warm, Path]]:
     """A process that has quantized what the recipe `quantize.json` says, and the folder of it."""
     folder = home / f"quantizing-{request.param}"
@@ -27,6 +27,8 @@ def quantized(home: Path, library: Path, request) -> Iterator[tuple[Warm, Path]]
     recipe = {"model": str(folder / "dense"), "method": request.param, "group_size": 32}
     if request.param == "budget":
         recipe |= {"method": "gptq", "target_bits": 4.0, "samples": 16}
+    if request.param == "head":
+        recipe |= {"method": "gptq", "head": "8bit"}
     if request.param != "rtn":
         recipe |= {"data": str(folder / "text.txt"), "sequence_length": 32, "device": "cpu"}
     (folder / "quantize.json").write_text(json.dumps(recipe))

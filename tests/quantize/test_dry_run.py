@@ -22,6 +22,7 @@ WAYS = {
     "rtn, mlx": {"layout": "mlx"},
     "rtn, compressed-tensors": {"bits": 8, "layout": "compressed-tensors", "exclude": ["v_proj"]},
     "gptq": {"method": "gptq", "overrides": ["down_proj=8bit"]},
+    "gptq, head": {"method": "gptq", "head": "8bit:64"},
     "awq": {"method": "awq"},
     "bnb": {"method": "bnb", "group_size": None, "double_quant": True},
     "hqq": {"method": "hqq", "bits": 2},

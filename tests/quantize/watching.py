@@ -103,6 +103,7 @@ def steps(
     *,
     exclude: tuple[str, ...] = (),
     exact: bool = True,
+    head: str | None = None,
 ) -> tuple[Model, Iterator[list[str]]]:
     """A model on the meta device, and a walk over it that reads weights when it needs them.
 
@@ -112,11 +113,17 @@ def steps(
         method: calibrated.
         exclude: of the linears.
         exact: see `Walk`.
+        head: full name of a head that is quantized too.
     """
     source = {name: tensor.clone() for name, tensor in export_tensors(model)}
     streamed = build(model.config, model.task).eval()
     plan = make_plan(
-        streamed, source, format_of=method.format, layout=AnyLayout, choice=Choice((), exclude)
+        streamed,
+        source,
+        format_of=method.format,
+        layout=AnyLayout,
+        choice=Choice((), exclude),
+        head=head,
     )
     weights = StreamedWeights(streamed, source, plan, "cpu")
     inputs = [inputs_of(streamed, ids) for ids in batches]

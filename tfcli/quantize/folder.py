@@ -17,25 +17,20 @@ from tfcli.models.folding import folds_of
 from tfcli.models.layouts.registry import get_layout
 from tfcli.models.model import Model
 from tfcli.models.walks import linears_of
+from tfcli.quantize.head import untied
 from tfcli.quantize.methods.method import Method
 from tfcli.quantize.methods.registry import get_method
 from tfcli.quantize.output import Output
-from tfcli.quantize.plan import (
-    DEFAULT_GROUP_SIZES,
-    default_group_size,
-    make_plan,
-)
+from tfcli.quantize.overrides import width_of
+from tfcli.quantize.plan import DEFAULT_GROUP_SIZES, default_group_size, make_plan
 from tfcli.quantize.spec import QuantizeSpec, TensorOutcome
 from tfcli.quantize.write import BlockFiles
 from tfcli.recipe.job import Job
+from tfcli.units import format_bytes
 
 
 class FolderOutput(Output):
-    """A Hugging Face folder. See `Output`.
-
-    Attributes:
-        notes: what the user is to know of the choices that were made.
-    """
+    """A Hugging Face folder. See `Output`."""
 
     def __init__(
         self, spec: QuantizeSpec, checkpoint: Checkpoint, model: Model, unseen: Mapping[str, str]
@@ -44,20 +39,22 @@ class FolderOutput(Output):
         chosen = get_method(spec.method)
         if chosen.folds:
             _require_pairs(spec, model)
-        self.notes: list[str] = []
         self.method = chosen(spec, self._group_size(chosen))
+        if self.head is not None and spec.head is not None:
+            self.method.name(self.head, spec.head)
         left_out = self.choice.reasons(list(linears_of(model)))
         names = [name for name in linears_of(model) if name not in left_out]
-        self.layout = get_layout(_layout(spec, self.method, names))
+        self.layout = get_layout(_layout(spec, self.method, names, self.head))
         self.plan = make_plan(
             model,
             checkpoint.weights,
             format_of=self.method.format,
             layout=self.layout,
             choice=self.choice,
+            head=self.head,
         )
         self._described = self.layout.of(self.plan.packed(self._said()))
-        self._config = self._described.written_in(checkpoint.config)
+        self._config = self._described.written_in(self._dense_config())
         others = [kept.written for kept in self.plan.kept]
         self.texts = self._described.header(self.plan.linears, others, checkpoint.config)
         pending = BlockFiles(Path(), self.plan, checkpoint.weights).pending()
@@ -84,13 +81,29 @@ class FolderOutput(Output):
         found = self.spec.group_size or chosen.usual_group_size
         if found is not None:
             return found
-        size, culprit = default_group_size(self.model, self.choice)
+        word = self.spec.head
+        follows = self.head if word is not None and width_of(word)[1] is None else None
+        size, culprit = default_group_size(self.model, self.choice, follows)
         if culprit is not None:
             self.notes.append(
                 f"groups of {size} inputs, as {DEFAULT_GROUP_SIZES[0]} does not divide the "
                 f"{self.model.get_submodule(culprit).in_features:,} of {culprit}"
             )
         return size
+
+    def _dense_config(self) -> Mapping[str, Any]:
+        """The model's config: of one whose head no longer shares a table, that says so."""
+        config = self.checkpoint.config
+        if self.head is None or f"{self.head}.weight" not in self.model.active_ties():
+            return config
+        for head in self.plan.heads:
+            if head.tied:
+                self.notes.append(
+                    f"{head.name} shares {head.stored_name}, which stays as it is: quantized it is "
+                    f"a matrix of its own, {format_bytes(head.nbytes)} more, and the config says "
+                    "tie_word_embeddings: false"
+                )
+        return untied(config)
 
     def _said(self) -> dict[str, Any]:
         """What the config says of who quantized, and how."""
@@ -114,19 +127,21 @@ def _require_pairs(spec: QuantizeSpec, model: Model) -> None:
         )
 
 
-def _layout(spec: QuantizeSpec, method: Method, names: Sequence[str]) -> str:
+def _layout(spec: QuantizeSpec, method: Method, names: Sequence[str], head: str | None) -> str:
     """The layout that was asked for, or the first of the method's that holds what it makes of
-    linears of these names.
+    linears of these names, and of a head.
 
     Raises:
         UsageError: the method makes nothing that fits into it.
     """
-    forms = {method.format(name) for name in names}
+    forms = {method.format(name) for name in (*names, *([] if head is None else [head]))}
     known = {name: get_layout(name) for name in method.layouts}
     fitting = [
         name
         for name, layout in known.items()
-        if not any(layout.refusal(form) for form in forms) and (layout.mixes or len(forms) == 1)
+        if not any(layout.refusal(form) for form in forms)
+        and (layout.mixes or len(forms) == 1)
+        and (layout.heads or head is None)
     ]
     name: str = spec.layout or (*fitting, *method.layouts)[0]
     if name not in method.layouts:

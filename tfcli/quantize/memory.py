@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tfcli.quantize.output import Output
 from tfcli.quantize.plan import LinearPlan, Unit
+from tfcli.quantize.solvers.grid import AT_ONCE
 from tfcli.quantize.text import window_length
 
 _FIXED_BYTES = 256_000_000  # what a process holds beside tensors: libraries, pieces and buffers
@@ -21,14 +22,18 @@ def peak_bytes(output: Output) -> int:
         weights = [linear.weights for linear in output.plan.linears]
         kept = [tensors[each.stored].nbytes for each in output.plan.kept]
         return 2 * max([_FLOAT * max(weights), *kept]) + _FIXED_BYTES
-    return _FIXED_BYTES + max(_outside(output), *(_block(output, u) for u in output.plan.units[1:]))
+    plan = output.plan
+    blocks = (_block(output, unit) for unit in plan.blocks)
+    heads = (_head(output, linear) for linear in plan.heads)
+    return _FIXED_BYTES + max(_outside(output), *blocks, *heads)
 
 
 def _outside(output: Output) -> int:
     """What runs up to the first block: the embedding, as it is stored, and a batch."""
     tensors = output.checkpoint.tensors
     tables = sum(tensors[kept.stored].nbytes for kept in output.plan.units[0].kept)
-    return tables + _activations(output, output.plan.linears)
+    inside = [linear for unit in output.plan.blocks for linear in unit.linears]
+    return tables + _activations(output, inside)
 
 
 def _block(output: Output, unit: Unit) -> int:
@@ -39,8 +44,19 @@ def _block(output: Output, unit: Unit) -> int:
     block = _FLOAT * sum(linear.weights for linear in unit.linears)
     block += sum(2 * tensors[kept.stored].nbytes for kept in unit.kept)
     squares = _FLOAT * method.squares * max(linear.in_features for linear in unit.linears) ** 2
-    solver = _FLOAT * _COPIES * max(linear.weights for linear in unit.linears)
+    solver = max(_solver(linear) for linear in unit.linears)
     return 2 * block + squares + solver + _activations(output, unit.linears)
+
+
+def _head(output: Output, head: LinearPlan) -> int:
+    """What was observed of a head's inputs, and beside it first what runs up to it, then its weight
+    and what that becomes. Its outputs are never made."""
+    squares = _FLOAT * output.method.squares * head.in_features**2
+    return squares + max(_outside(output), 2 * _FLOAT * head.weights + _solver(head))
+
+
+def _solver(linear: LinearPlan) -> int:
+    return _FLOAT * _COPIES * min(linear.weights, AT_ONCE)
 
 
 def _activations(output: Output, linears: list[LinearPlan]) -> int:

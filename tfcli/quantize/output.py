@@ -11,6 +11,7 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.write import Written
 from tfcli.models.layouts.layout import Storage
 from tfcli.models.model import Model
+from tfcli.quantize.head import head_of
 from tfcli.quantize.methods.method import Method
 from tfcli.quantize.plan import Choice, Plan
 from tfcli.quantize.spec import QuantizeSpec, TensorOutcome
@@ -30,6 +31,8 @@ class Output(ABC):
     Attributes:
         layout: how weights are stored.
         method: that makes them.
+        head: full name of the head, if it is quantized too.
+        notes: what the user is to know of the choices that were made.
         plan: what becomes of every tensor.
         texts: what the header of each file says beside `format`.
 
@@ -48,6 +51,8 @@ class Output(ABC):
     ) -> None:
         self.spec, self.checkpoint, self.model = spec, checkpoint, model
         self.choice = Choice.of(spec, unseen)
+        self.head = head_of(model, spec)
+        self.notes: list[str] = []
 
     @abstractmethod
     def folder(self, job: Job) -> Path:
@@ -81,8 +86,9 @@ class Output(ABC):
                 form = linear.packing.format
                 found.append(
                     TensorOutcome(
-                        name=linear.stored_name,
+                        name=linear.reported,
                         outcome="quantized",
+                        reason=linear.remark,
                         bits=form.bits,
                         group_size=form.group_size,
                         bytes=linear.nbytes,

@@ -10,6 +10,8 @@ TYPES = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1",
 """Block types of GGUF that can be written: the keys of `models.layouts.ggml.GGML_TYPES`, without
 torch; a test compares them."""
 _WIDTH = re.compile(r"([2348])bit(?::(-1|16|32|64|128|256|512|1024))?")
+WIDTHS = "8bit or 4bit:32, with 2, 3, 4 or 8 bits"
+"""What words with bits look like."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class Override:
 def word_for(overrides: Sequence[Override], name: str) -> str | None:
     """The word of the first override that a full name has a match for."""
     return next((each.word for each in overrides if each.pattern.search(name)), None)
+
+
+def is_width(word: str) -> bool:
+    """Whether a word says bits, and perhaps a group size."""
+    return _WIDTH.fullmatch(word) is not None
 
 
 def width_of(word: str) -> tuple[int, int | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ class LinearPlan:
         in_features: inputs.
         out_features: outputs.
         packing: how it will be stored.
+        tied: its weight is that of a table, which stays as it is; what is written is its own.
     """
 
     name: str
@@ -41,11 +42,22 @@ class LinearPlan:
     in_features: int
     out_features: int
     packing: Packing
+    tied: bool = False
 
     @property
     def stored_name(self) -> str:
         """Its weight's name in the checkpoint."""
         return self.place.name
+
+    @property
+    def reported(self) -> str:
+        """What reports call its weight: its name in the checkpoint, or its own if it was tied."""
+        return f"{self.name}.weight" if self.tied else self.stored_name
+
+    @property
+    def remark(self) -> str | None:
+        """What reports say of it."""
+        return f"apart from {self.stored_name}, which it was tied to" if self.tied else None
 
     @property
     def weights(self) -> int:
@@ -75,10 +87,10 @@ class KeptPlan:
 
 @dataclass
 class Unit:
-    """What one file holds: a block, or everything outside of the blocks.
+    """What one file holds: a block, a head that is quantized, or everything else.
 
     Args:
-        path: of the block; empty for what is outside.
+        path: of the block or the head; empty for what is outside.
         linears: what will be quantized, in execution order.
         kept: what will not.
     """
@@ -93,13 +105,15 @@ class Plan:
     """What will become of every tensor of a checkpoint.
 
     Args:
-        units: one a file: what is outside of the blocks, then the blocks in execution order.
+        units: one a file: what is outside of the blocks, the blocks in execution order, and the
+            head if it is quantized.
         places: name in the model -> where the checkpoint keeps it.
         tied: name in the model -> the name that it shares.
         dropped: name in the checkpoint -> reason.
         skipped: full names of the linears that stay as they are on request.
         chains: dotted paths of the lists of blocks.
         outside: full names of what else has a matrix that stays as it is, tables aside.
+        head: full name of the head if it is quantized.
     """
 
     units: list[Unit]
@@ -109,6 +123,17 @@ class Plan:
     skipped: list[str]
     chains: list[str]
     outside: list[str]
+    head: str | None = None
+
+    @property
+    def blocks(self) -> list[Unit]:
+        """The units of blocks."""
+        return [unit for unit in self.units[1:] if unit.path != self.head]
+
+    @property
+    def heads(self) -> list[LinearPlan]:
+        """The head, if it is quantized."""
+        return [linear for linear in self.linears if linear.name == self.head]
 
     @property
     def linears(self) -> list[LinearPlan]:
@@ -133,6 +158,7 @@ def make_plan(
     format_of: Callable[[str], Format],
     layout: type[Storage],
     choice: Choice,
+    head: str | None = None,
 ) -> Plan:
     """Decide for every tensor whether it is quantized.
 
@@ -141,7 +167,8 @@ def make_plan(
         source: the checkpoint; only its names count.
         format_of: what the method makes of the linear with a full name.
         layout: that the result is stored in.
-        choice: which linears are quantized.
+        choice: which linears of blocks are quantized.
+        head: full name of the head that is quantized too.
 
     Raises:
         UsageError: a linear cannot be quantized at this group size, or a pattern matches nothing.
@@ -157,15 +184,23 @@ def make_plan(
         for position, _ in enumerate(model.get_submodule(chain.blocks).children()):
             units[f"{chain.blocks}.{position}"] = Unit(f"{chain.blocks}.{position}")
     left = dict(names)
-    for name, linear in linears.items():
-        if name in reasons:
-            continue
-        packing = _packing(name, linear, format_of(name), layout)
+    chosen = {name: linear for name, linear in linears.items() if name not in reasons}
+    if head is not None:
+        found = model.get_submodule(head)
+        assert isinstance(found, nn.Linear), "a head that is quantized is a linear"
+        chosen[head], units[head] = found, Unit(head)
+        if layout.heads is False:
+            raise UsageError(f"{layout.name}: its readers take no packed head", where="head")
+    for name, linear in chosen.items():
+        packing = _packing(name, linear, format_of(name), layout, is_head=name == head)
         stored = left.pop(f"{name}.weight", None)
+        tied = stored is None and name == head and f"{name}.weight" in account.tied
+        if tied:
+            stored = names[account.tied[f"{name}.weight"]]
         if stored is None:
             raise WorkError(f"the checkpoint lacks {name}.weight", where=type(model).__name__)
         sizes = linear.in_features, linear.out_features
-        _unit_of(name, units).linears.append(LinearPlan(name, stored, *sizes, packing))
+        _unit_of(name, units).linears.append(LinearPlan(name, stored, *sizes, packing, tied))
     seen = set()
     for name, place in left.items():
         if place.name in seen:
@@ -181,12 +216,13 @@ def make_plan(
         dropped=dict(account.skipped),
         skipped=list(reasons),
         chains=[chain.blocks for chain in model.walks],
-        outside=_outside(model, linears),
+        outside=_outside(model, {*linears, *chosen}),
+        head=head,
     )
 
 
-def _outside(model: Model, linears: Mapping[str, nn.Linear]) -> list[str]:
-    """What is no linear of a block and has a matrix as its weight, tables aside."""
+def _outside(model: Model, linears: Container[str]) -> list[str]:
+    """What is none of these linears and has a matrix as its weight, tables aside."""
     return [
         name
         for name, module in model.named_modules()
@@ -248,14 +284,25 @@ class Choice:
         return found
 
 
-def default_group_size(model: Model, choice: Choice) -> tuple[int, str | None]:
+def default_group_size(
+    model: Model, choice: Choice, head: str | None = None
+) -> tuple[int, str | None]:
     """The group size where none is asked for, and the linear that keeps it from being larger.
 
     A linear that none of them divides is left to `make_plan`, which refuses it.
+
+    Args:
+        model: whose linears they are.
+        choice: which of those in blocks are quantized.
+        head: full name of a head that gets this group size too.
     """
     linears = linears_of(model)
     left_out = choice.reasons(list(linears))
     widths = {n: linear.in_features for n, linear in linears.items() if n not in left_out}
+    if head is not None:
+        found = model.get_submodule(head)
+        assert isinstance(found, nn.Linear), "a head that is quantized is a linear"
+        widths[head] = found.in_features
     culprit = None
     for size in DEFAULT_GROUP_SIZES:
         uneven = next((name for name, width in widths.items() if width % size), None)
@@ -282,7 +329,9 @@ def _reason(name: str, unit: Unit, linears: dict[str, nn.Linear]) -> str:
     return "a bias" if name.removesuffix(".bias") in linears else "not a linear"
 
 
-def _packing(name: str, linear: nn.Linear, form: Format, layout: type[Storage]) -> Packing:
+def _packing(
+    name: str, linear: nn.Linear, form: Format, layout: type[Storage], *, is_head: bool
+) -> Packing:
     """How a linear will be stored.
 
     Raises:
@@ -290,14 +339,16 @@ def _packing(name: str, linear: nn.Linear, form: Format, layout: type[Storage]) 
     """
     problem = layout.refusal(form)
     if problem:
-        raise UsageError(f"{layout.name}: {problem}", where="layout")
+        raise UsageError(f"{layout.name}: {problem}", where="head" if is_head else "layout")
     packing = layout.packing_for(form)
     sizes = (linear.in_features, linear.out_features)
     problem = form.misfit(*sizes) or packing.misfit(*sizes)
     if problem:
         raise UsageError(
             f"{name} {problem}",
-            where="group_size",
-            fix="choose a group_size that divides it, or name the linear in exclude",
+            where="head" if is_head else "group_size",
+            fix="name a group size that divides it, as in head: 8bit:32, or take another layout"
+            if is_head
+            else "choose a group_size that divides it, or name the linear in exclude",
         )
     return packing

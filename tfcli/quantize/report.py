@@ -97,7 +97,8 @@ def _result(output: Output, outcomes: list[TensorOutcome], **others: Any) -> Qua
         TensorOutcome(name=stored, outcome="dropped", reason=reason, bytes=0)
         for stored, reason in output.plan.dropped.items()
     ]
-    assert {outcome.name for outcome in outcomes} == set(checkpoint.tensors), (
+    own = {linear.reported for linear in linears if linear.tied}
+    assert {outcome.name for outcome in outcomes} == set(checkpoint.tensors) | own, (
         "a tensor is not accounted for"
     )
     quantized = [outcome for outcome in outcomes if outcome.outcome == "quantized"]

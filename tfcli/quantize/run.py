@@ -59,11 +59,12 @@ def _made(spec: QuantizeSpec, job: Job, processes: Processes) -> QuantizeResult 
     unseen = unseen_linears(model, spec.method, job) if calibrated else {}
 
     def make(spec: QuantizeSpec) -> Output:
-        return _output(spec, job, checkpoint, model, unseen)
+        return _output(spec, checkpoint, model, unseen)
 
     if spec.has_budget:
         return _within_budget(spec, job, checkpoint, model, make)
     output = make(spec)
+    _tell(output, job)
     if spec.dry_run:
         return foresee(output)
     files = output.files(job)
@@ -90,6 +91,7 @@ def _within_budget(
 
     require_one_chain(model)
     output = make(start_of(spec, checkpoint))
+    _tell(output, job)
     limit = Limit.of(output)
     if spec.dry_run:
         job.console.note(
@@ -101,7 +103,12 @@ def _within_budget(
     require_sound(output, output.files(job))
     output, account = spend(make, output, limit, text, job)
     files = output.files(job)
-    passage = Passage(model, batches_of(output, text.held, 1), files.scratch)
+    passage = Passage(
+        model,
+        batches_of(output, text.held, 1),
+        files.scratch,
+        head=lambda: files.finished(output.plan.units[-1]) or {} if output.plan.head else {},
+    )
     walk = quantize(output, text, files, job, visitor=passage)
     assert walk is not None, "only a method with a walk has a budget"
     (measured,) = passage.divergences(walk)
@@ -110,7 +117,7 @@ def _within_budget(
 
 
 def _output(
-    spec: QuantizeSpec, job: Job, checkpoint: Checkpoint, model: Model, unseen: Mapping[str, str]
+    spec: QuantizeSpec, checkpoint: Checkpoint, model: Model, unseen: Mapping[str, str]
 ) -> Output:
     if spec.layout == "gguf":
         from tfcli.quantize.gguf import GGUFOutput
@@ -118,10 +125,12 @@ def _output(
         return GGUFOutput(spec, checkpoint, model, unseen)
     from tfcli.quantize.folder import FolderOutput
 
-    output = FolderOutput(spec, checkpoint, model, unseen)
+    return FolderOutput(spec, checkpoint, model, unseen)
+
+
+def _tell(output: Output, job: Job) -> None:
     for note in output.notes:
         job.console.note(note)
-    return output
 
 
 def _text(output: Output, job: Job, *, hold_out: bool = False) -> CalibrationText:

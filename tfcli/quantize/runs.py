@@ -162,6 +162,25 @@ class WholeModel:
             yield [(_shared([found[linear] for linear in group]), None) for group in groups]
 
 
+@dataclass
+class AtTheEnd:
+    """What a head gets where the chain of blocks has ended.
+
+    Args:
+        inputs: gives for each batch what the head gets, and what the dense model's gets if wanted.
+    """
+
+    inputs: Callable[[], Iterator[list[Tensor]]]
+
+    def observe(self, groups: Sequence[Sequence[nn.Module]], *, idles: bool) -> Iterator[Seen]:
+        """What the head gets, batch after batch."""
+        for own, *dense in self.inputs():
+            yield [(own, dense[0] if dense else None)]
+
+
+Runs = BlockAlone | WholeModel | AtTheEnd
+
+
 def _keep(found: dict[nn.Module, list[Tensor]], linear: nn.Module, args: tuple[Any, ...]) -> None:
     found[linear].append(args[0])
 

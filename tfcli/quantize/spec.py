@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.quantize.budget.spec import Budget
-from tfcli.quantize.overrides import Override, width_of
+from tfcli.quantize.overrides import WIDTHS, Override, is_width, width_of
 from tfcli.recipe.marks import Also, Only
 from tfcli.recipe.shared_keys import PYTHON_DOCS, Device, Seed
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Role, Spec
@@ -171,6 +171,11 @@ class QuantizeSpec(Spec):
         description="Linear layers with other bits or groups: `regex=8bit`, `regex=4bit:32`, on "
         "full names, or beside layout gguf with another type: `regex=Q6_K`; the first that matches "
         "decides. With bnb other blocks of 4 bits alone.",
+    )
+    head: Annotated[str | None, LEVELS] = Field(
+        None,
+        description="Quantize the head of a causal language model (lm_head) too, in the bits and "
+        "groups of a word as in overrides: 8bit, 4bit:32. Left out, it stays as it is.",
     )
     data: Annotated[CalibrationPath | None, CALIBRATED] = Field(
         None,
@@ -340,6 +345,18 @@ class QuantizeSpec(Spec):
             if block not in (None, *_BNB_BLOCKS):
                 known = ", ".join(map(str, _BNB_BLOCKS))
                 raise ValueError(f"overrides: {text!r}: bnb has no such block ({known})")
+        if self.head is None or not is_width(self.head):
+            return
+        bits, block = width_of(self.head)
+        if bits != self.bits or (bits == 8 and block is not None):
+            whole = "8bit, without a group size" if self.bits == 8 else "4bit, or 4bit:128"
+            raise ValueError(
+                f"head: {self.head!r}: the config of bitsandbytes says {self.bits} bits for all "
+                f"linears, so its head is {whole}"
+            )
+        if block not in (None, *_BNB_BLOCKS):
+            known = ", ".join(map(str, _BNB_BLOCKS))
+            raise ValueError(f"head: {self.head!r}: bnb has no such block ({known})")
 
     @model_validator(mode="after")
     def _patterns_are_regular_expressions(self) -> Self:
@@ -362,9 +379,20 @@ class QuantizeSpec(Spec):
         return [Override.parse(text, types=self.layout == "gguf") for text in self.overrides]
 
     @model_validator(mode="after")
+    def _head_is_a_width(self) -> Self:
+        if self.head is not None and not is_width(self.head):
+            raise ValueError(f"head: {self.head!r} is not like {WIDTHS}")
+        return self
+
+    @model_validator(mode="after")
     def _gguf_has_types_of_its_own(self) -> Self:
         if self.layout != "gguf":
             return self
+        if self.head is not None:
+            raise ValueError(
+                "head: has no effect beside layout: gguf, whose mixes say the type of the output "
+                "matrix; take another gguf_type"
+            )
         if self.method not in ("rtn", "gptq"):
             raise ValueError(f"layout: gguf is filled by rtn and gptq, not by {self.method}")
         grid = ("group_size", "symmetric", "scale_search")
@@ -410,11 +438,16 @@ class TensorOutcome(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str = Field(description="The tensor's name in the checkpoint that was read.")
+    name: str = Field(
+        description="The tensor's name in the checkpoint that was read; of a head that was tied to "
+        "a table, which stays as it is, its own."
+    )
     outcome: Literal["quantized", "kept", "dropped"] = Field(
         description="What became of the tensor; dropped: no reader needs it."
     )
-    reason: str | None = Field(None, description="Why it was kept or dropped.")
+    reason: str | None = Field(
+        None, description="Why it was kept or dropped, or that it was tied until now."
+    )
     bits: int | None = Field(None, description="Bits of a weight; null where it was not quantized.")
     group_size: int | None = Field(
         None, description="Inputs that share a scale; -1 is a whole row."

@@ -27,9 +27,11 @@ from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan, Unit
 from tfcli.quantize.processes import ALONE, Processes
 from tfcli.quantize.runs import (
+    AtTheEnd,
     BlockAlone,
     Inputs,
     Replay,
+    Runs,
     Stream,
     Visitor,
     WholeModel,
@@ -107,7 +109,8 @@ class Walk:
         Within a block the groups of linears that share an input are taken in the order in which
         they run, those of experts that run side by side together. For each group the block runs
         over all batches while the method observes the inputs, which come out of groups and blocks
-        that are quantized already. Towers, which no text runs through, are left as they are.
+        that are quantized already. Towers, which no text runs through, are left as they are. A
+        head comes last, from what the quantized model gives it.
 
         Yields:
             Each unit that was not finished before, with its linears in the order in which they were
@@ -122,6 +125,11 @@ class Walk:
                 continue
             steps = self._chain if chain.chained else self._whole
             yield from steps(chain, [blocks[path] for path in paths])
+        inside = tuple(f"{chain.blocks}." for chain in self._model.walks)
+        for path, unit in blocks.items():
+            if not path.startswith(inside) and self.finished(unit) is None:
+                self.changed = {}
+                yield unit, list(self._head(unit))
 
     @property
     def _model(self) -> Model:
@@ -174,9 +182,24 @@ class Walk:
                     self._restore(unit)
         free(self._model)
 
-    def _block(
-        self, chain: CalibrationWalk, unit: Unit, runs: BlockAlone | WholeModel
-    ) -> Iterator[Done]:
+    def _head(self, unit: Unit) -> Iterator[Done]:
+        """Quantize what stands after the blocks. Its weight, which is large, is read when what it
+        gets has been seen."""
+        for linear in unit.linears:
+            runs = AtTheEnd(self._ends)
+            self._observe([[linear.name]], {linear.name: linear}, runs, idles=False)
+            with self.weights.head():
+                yield self._quantized(linear, None)
+
+    def _ends(self) -> Iterator[list[Tensor]]:
+        """What the head gets for each batch, [b, s - 1, d], and what the dense model's gets."""
+        (chain,) = self._model.text_walks
+        states = self._ended[chain.blocks]
+        several = [states[dense] for dense in (False, True)[: 1 + self._drifts]]
+        for batch, found in zip(self.batches, self._endings(several, self.batches), strict=True):
+            yield [each.unflatten(0, (len(batch["input_ids"]), -1)) for each in found]
+
+    def _block(self, chain: CalibrationWalk, unit: Unit, runs: Runs) -> Iterator[Done]:
         """Quantize the linears of a block, group by group."""
         wanted = {linear.name: linear for linear in unit.linears}
         stages = list(chain.stages(self._model.get_submodule(unit.path)))
@@ -196,21 +219,25 @@ class Walk:
                 if not self.method.folds:
                     tokens = self._observe(groups, wanted, runs, idles=stage.idles)
                 for linear in (wanted[name] for names in groups for name in names):
-                    count = tokens[linear.name] if stage.idles else None
-                    enough = count is None or count >= self.least_tokens
-                    if not enough:
-                        self.method.forget(linear)
-                    weight = self._weight(linear).data
-                    quantized = self.method.quantize(linear, weight)
-                    self.method.forget(linear)
-                    self._set(linear.name, quantized.values)
-                    yield Done(linear, weight, quantized, count, enough)
+                    done = self._quantized(linear, tokens[linear.name] if stage.idles else None)
+                    self._set(linear.name, done.quantized.values)
+                    yield done
+
+    def _quantized(self, linear: LinearPlan, tokens: int | None) -> Done:
+        """What the method makes of a linear that it has observed; see `Done`."""
+        enough = tokens is None or tokens >= self.least_tokens
+        if not enough:
+            self.method.forget(linear)
+        weight = self._weight(linear).data
+        quantized = self.method.quantize(linear, weight)
+        self.method.forget(linear)
+        return Done(linear, weight, quantized, tokens, enough)
 
     def _observe(
         self,
         groups: Sequence[Sequence[str]],
         wanted: Mapping[str, LinearPlan],
-        runs: BlockAlone | WholeModel,
+        runs: Runs,
         *,
         idles: bool,
     ) -> dict[str, int]:
@@ -289,7 +316,7 @@ class Walk:
 
     @torch.no_grad()
     def ending(self, states: States, windows: Sequence[Inputs]) -> Iterator[Tensor]:
-        """What the head gets for states that the model's only chain may have ended with.
+        """What the head gets for states that the only chain of a text may have ended with.
 
         Args:
             states: at the chain's end, of each window.
@@ -299,13 +326,22 @@ class Walk:
             [b * (s - 1), d] of each window: states that predict its tokens but the first, for
             `Model.logits_of`.
         """
-        (chain,) = self._model.walks
-        with self.weights.outside(), _replaying(self._model, {chain.blocks: states}) as replays:
+        for (found,) in self._endings([states], windows):
+            yield found
+
+    def _endings(
+        self, several: Sequence[States], windows: Sequence[Inputs]
+    ) -> Iterator[list[Tensor]]:
+        """For each window what `ending` gives for each of several states."""
+        (chain,) = self._model.text_walks
+        ended = {chain.blocks: several[0]}
+        with self.weights.outside(), _replaying(self._model, ended) as (first, *_):
             for number, batch in enumerate(windows):
-                for replay in replays:
-                    replay.batch = number
-                ids = batch["input_ids"]
-                yield next_tokens(self._model, ids, ids.shape[1] - 1)
+                ids, found = batch["input_ids"], []
+                for states in several:
+                    first.states, first.batch = states, number
+                    found.append(next_tokens(self._model, ids, ids.shape[1] - 1))
+                yield found
 
     def _begin(self, chain: CalibrationWalk, batches: Sequence[Inputs], *, dense: bool) -> Stream:
         """What the first block of a chain gets, for each batch.

@@ -75,8 +75,9 @@ class LayerResult:
         """
         form = linear.packing.format
         outcome = TensorOutcome(
-            name=linear.stored_name,
+            name=linear.reported,
             outcome="quantized",
+            reason=linear.remark,
             bits=form.bits,
             group_size=form.group_size,
             weight_error=weight_error(weight, quantized.values),

@@ -8,7 +8,8 @@ import torch
 
 from tests.quantize.solvers.layers import layer
 from tfcli.errors import WorkError
-from tfcli.quantize.solvers.gptq import GPTQOptions, gptq, output_error
+from tfcli.quantize.solvers import gptq as solver
+from tfcli.quantize.solvers.gptq import GPTQOptions, gptq
 from tfcli.quantize.solvers.grid import GridOptions, find_grid
 from tfcli.quantize.solvers.hessian import Statistics
 from tfcli.quantize.solvers.rtn import round_to_nearest
@@ -221,7 +222,16 @@ def test_inputs_that_are_not_finite_are_an_error_that_names_the_weight():
 
 def test_output_error_is_that_of_the_outputs():
     weight, inputs = case()
-    change = 0.1 * torch.randn(16, 64, generator=torch.Generator().manual_seed(1))
+    found = gptq(weight, seen(inputs), GridOptions(bits=4, group_size=32), GPTQOptions())
+    change = found.weight.dequantize() - weight
     expected = (inputs @ change.t()).square().sum() / (inputs @ weight.t()).square().sum()
-    found = output_error(weight, change, inputs.t() @ inputs)
-    assert found == pytest.approx(expected.item(), rel=1e-4)
+    assert found.error == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_outputs_that_are_solved_for_a_few_at_a_time_are_the_same(monkeypatch):
+    weight, inputs = case()
+    whole = gptq(weight, seen(inputs), GridOptions(bits=4, group_size=32), GPTQOptions())
+    monkeypatch.setattr(solver, "AT_ONCE", 5 * weight.shape[1])
+    parts = gptq(weight, seen(inputs), GridOptions(bits=4, group_size=32), GPTQOptions())
+    assert parts.weight.equals(whole.weight)
+    assert parts.error == pytest.approx(whole.error, rel=1e-4)

@@ -32,6 +32,7 @@ class Passage(Visitor):
         scratch: folder for hidden states.
         groups: each of which is to be tried alone in the dense model.
         alone: the weights of a unit's linears for that, by full name.
+        head: the quantized model's head, by its full name; nothing where it is the dense one's.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class Passage(Visitor):
         scratch: Path,
         groups: Sequence[Group] = (),
         alone: Callable[[Unit], Mapping[str, Values]] = lambda unit: {},
+        head: Callable[[], Mapping[str, Values]] = dict,
     ) -> None:
         self.model, self.windows, self.scratch = model, windows, scratch
-        self.groups, self._alone = groups, alone
+        self.groups, self._alone, self._head = groups, alone, head
         self._tried: list[Stream] = []
 
     def begin(self, stream: Stream) -> None:
@@ -61,7 +63,9 @@ class Passage(Visitor):
         with as_it_was():
             new = []
             for group in own:
-                with self._replaced({each.name: values[each.name] for each in group.linears}):
+                with self._replaced(
+                    {each.name: values[each.name].dequantize() for each in group.linears}
+                ):
                     new.append(self._dense.fork(block, self.scratch))
             for stream in (*self._tried, self._dense):
                 stream.advance(block)
@@ -81,6 +85,9 @@ class Passage(Visitor):
         totals = torch.zeros(len(others), dtype=torch.float64)
         count, step = 0, max(1, _LOGITS // self.model.config.text.vocab_size)
         with walk.weights.head():
+            # The first one is the quantized model; each group alone is tried below the dense head.
+            own = {name: values.dequantize() for name, values in self._head().items()}
+            heads = [own, *({} for _ in self._tried)]
             for number in range(len(dense)):
                 for rows, *compared in zip(
                     *(states[number].split(step) for states in (dense, *others)), strict=True
@@ -88,7 +95,9 @@ class Passage(Visitor):
                     reference = self._words(rows.to(walk.weights.device))
                     count += len(rows)
                     for place, states in enumerate(compared):
-                        found = divergence(reference, self._words(states.to(reference.device)))
+                        with self._replaced(heads[place]):
+                            words = self._words(states.to(reference.device))
+                        found = divergence(reference, words)
                         totals[place] += found.sum(dtype=torch.float64).cpu()
         return [float(total) / count for total in totals]
 
@@ -97,13 +106,13 @@ class Passage(Visitor):
         return self.model.logits_of(rows).float().log_softmax(-1)
 
     @contextmanager
-    def _replaced(self, values: Mapping[str, Values]) -> Iterator[None]:
+    def _replaced(self, others: Mapping[str, Tensor]) -> Iterator[None]:
         """Within the block, linears have these weights."""
-        weights = {n: self.model.get_submodule(n).get_parameter("weight") for n in values}
+        weights = {n: self.model.get_submodule(n).get_parameter("weight") for n in others}
         before = {name: weight.data for name, weight in weights.items()}
         try:
             for name, weight in weights.items():
-                weight.data = values[name].dequantize().to(weight.device)
+                weight.data = others[name].to(weight.device)
             yield
         finally:
             for name, weight in weights.items():

@@ -51,7 +51,7 @@ def require_one_chain(model: Model) -> None:
 
 @dataclass(frozen=True)
 class Limit:
-    """The bytes that linears may take.
+    """The bytes that the linears of blocks may take: a head has the word that it was given.
 
     Args:
         groups: of them.
@@ -70,15 +70,18 @@ class Limit:
         """
         spec, groups = output.spec, groups_of(output)
         weights = sum(group.weights for group in groups)
-        linears = {linear.stored_name for linear in output.plan.linears}
+        linears = {linear.reported for linear in output.plan.linears}
         others = sum(one.bytes for one in output.foreseen() if one.name not in linears)
+        head = sum(linear.nbytes for linear in output.plan.heads)
         least = sum(min(group.sizes.values()) for group in groups)
         if spec.target_bits is not None:
-            nbytes = int(spec.target_bits * weights / 8)
-            where, reach = "target_bits", f"{math.ceil(8000 * least / weights) / 1000:g}"
-            because = "with scales and zero points"
+            every = weights + sum(linear.weights for linear in output.plan.heads)
+            nbytes = int(spec.target_bits * every / 8) - head
+            where, reach = "target_bits", f"{math.ceil(8000 * (least + head) / every) / 1000:g}"
+            because = "with scales and zero points" + (f", head: {spec.head}" if head else "")
         else:
             assert spec.target_bytes is not None, "one of both is given"
+            others += head
             nbytes = spec.target_bytes - others
             where, reach = "target_size", str(least + others)
             because = f"of which {format_bytes(others)} are tensors outside of the blocks' linears"
@@ -127,7 +130,9 @@ def spend(
     known = job.output / SCRATCH / "survey.json"
     known.parent.mkdir(exist_ok=True)
     if not known.is_file():
-        seen = _survey(make(_with(output.spec, limit.groups, words)), limit.groups, text, job)
+        # What blocks lose is seen below the dense head, whose own word is no choice.
+        blocks = output.spec.model_copy(update={"head": None})
+        seen = _survey(make(_with(blocks, limit.groups, words)), limit.groups, text, job)
         write_json(known, seen)
         shutil.rmtree(job.output / SCRATCH / _FOLDER)
     seen = json.loads(known.read_text())

@@ -23,14 +23,17 @@ class Budget(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    bytes: int = Field(description="What the linears could take.")
+    bytes: int = Field(
+        description="What the linears of blocks could take; a head has the width that it is given."
+    )
     used: int = Field(description="What they take, with scales and zero points.")
     forecast: float = Field(
-        description="KL(dense || quantized) of next-token distributions as it was foreseen, nats a "
-        "token."
+        description="KL(dense || quantized) of next-token distributions as it was foreseen for "
+        "the linears of blocks, nats a token."
     )
     kl_divergence: float = Field(
-        description="The same, measured on windows of the calibration text that were held out."
+        description="The same, measured on windows of the calibration text that were held out, "
+        "with a head that is quantized too."
     )
     tokens: int = Field(description="Tokens of those windows.")
     groups: list[Spent] = Field(

@@ -13,7 +13,7 @@ from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan
 from tfcli.quantize.processes import Processes
 from tfcli.quantize.solvers.awq import Reader, Seen, clipped, search_factors
-from tfcli.quantize.solvers.grid import GridOptions, count_coarse_scales
+from tfcli.quantize.solvers.grid import AT_ONCE, GridOptions, count_coarse_scales
 from tfcli.quantize.spec import QuantizeSpec
 
 
@@ -104,8 +104,12 @@ class AWQ(Method):
         values = clipped(weight.float(), seen, grid)
         error = None
         if seen is not None:
-            size = seen.cost(weight)
-            change = seen.cost(values.dequantize() - weight)
+            size = change = 0.0
+            step = max(1, AT_ONCE // weight.shape[1])
+            for start in range(0, len(weight), step):
+                rows = weight[start : start + step]
+                size += seen.cost(rows)
+                change += seen.cost(values.rows(start, start + len(rows)).view_as(rows) - rows)
             error = max(0.0, change) / size if size > 0 else 0.0
         return Quantized(
             values,

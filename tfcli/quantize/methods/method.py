@@ -65,10 +65,15 @@ class Method(ABC):
     def __init__(self, spec: QuantizeSpec, group_size: int) -> None:
         self.spec, self.group_size = spec, group_size
         self._overrides = spec.exceptions()
+        self._named: dict[str, str] = {}
+
+    def name(self, name: str, word: str) -> None:
+        """Let the linear with this full name be as a word says, whatever the overrides say."""
+        self._named[name] = word
 
     def word(self, name: str) -> str | None:
-        """What the overrides say of the linear with this full name."""
-        return word_for(self._overrides, name)
+        """What was said of the linear with this full name."""
+        return self._named.get(name) or word_for(self._overrides, name)
 
     def width(self, name: str) -> tuple[int, int]:
         """Bits and group size of the linear with this full name, as they were asked for."""
@@ -80,7 +85,7 @@ class Method(ABC):
         """The same method, with what it has observed, for linears that are as an override's word
         says and stand in the dense model."""
         other = copy.copy(self)
-        other._overrides = [Override(re.compile(""), word)]
+        other._overrides, other._named = [Override(re.compile(""), word)], {}
         return other
 
     @abstractmethod

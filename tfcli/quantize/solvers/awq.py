@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tfcli.errors import WorkError
 from tfcli.models.layouts.values import Affine
-from tfcli.quantize.solvers.grid import Grid, GridOptions, _grid
+from tfcli.quantize.solvers.grid import AT_ONCE, Grid, GridOptions, _grid
 
 RATIOS = tuple(step / 20 for step in range(1, 21))
 """Exponents of the size of inputs, of which the best is taken: the paper's grid."""
@@ -265,6 +265,12 @@ def clipped(weight: Tensor, seen: Seen | None, options: GridOptions, sweeps: int
         options: of the grid.
         sweeps: how often all groups are gone through.
     """
+    rows = weight.split(max(1, AT_ONCE // weight.shape[1]))
+    return Affine.stacked([_clipped(each, seen, options, sweeps) for each in rows])
+
+
+def _clipped(weight: Tensor, seen: Seen | None, options: GridOptions, sweeps: int) -> Affine:
+    """`clipped` for some outputs, which do not depend on the others."""
     groups = _grouped(weight, options)
     grid = _grid(*_ends(groups), options)
     scale, zero = grid.scale.clone(), grid.zero.clone()

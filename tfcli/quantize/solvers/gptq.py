@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tfcli.models.layouts.values import Affine
 from tfcli.quantize.solvers.drift import best_share, drift_target
-from tfcli.quantize.solvers.grid import GridOptions, find_grids
+from tfcli.quantize.solvers.grid import AT_ONCE, GridOptions, find_grids
 from tfcli.quantize.solvers.hessian import Factor, Order, Statistics, energy
 from tfcli.quantize.solvers.refine import Refinement
 
@@ -104,7 +104,34 @@ def gptq(
     if share is None:  # before the factor of all tokens is there, which would take memory too
         share = best_share(original, statistics, options.damping, name=name)
     factor = statistics.factor(options.order, width, options.damping, name=name)
-    columns = drift_target(original, statistics, factor, share).t().contiguous()
+    parts, lost = [], 0.0
+    for rows in original.split(max(1, AT_ONCE // original.shape[1])):
+        columns = drift_target(rows, statistics, factor, share).t().contiguous()
+        parts.append(_solve(columns, hessian, factor, grid, options))
+        lost += max(0.0, energy((columns - parts[-1].dequantize().t()).t(), hessian))
+    size = energy(original, hessian)
+    return GPTQResult(
+        weight=Affine.stacked(parts),
+        error=lost / size if size > 0 else 0.0,
+        damping=factor.damping,
+        dead=int((hessian.diagonal() == 0).sum()),
+        drift=share,
+    )
+
+
+def _solve(
+    columns: Tensor, hessian: Tensor, factor: Factor, grid: GridOptions, options: GPTQOptions
+) -> Affine:
+    """Quantize some outputs of a weight, each of which is a problem of its own.
+
+    Args:
+        columns (Tensor): fp32 [n, m], what to come close to, transposed.
+        hessian (Tensor): fp32 [n, n], H.
+        factor: of H~.
+        grid: the grid's options.
+        options: GPTQ's own.
+    """
+    width = grid.width(len(columns))
     importance = hessian.diagonal() + factor.ridge
     if options.static_groups:
         scales, zeros = (one.t().contiguous() for one in find_grids(columns.t(), grid, importance))
@@ -120,26 +147,13 @@ def gptq(
     if options.refine:
         refinement = Refinement(columns, levels, scales, zeros, hessian, factor.ridge, grid.top)
         refinement.run(options.refine)
-    result = Affine(
+    return Affine(
         levels=levels.to(torch.uint8).t().contiguous(),
         scales=scales.t().contiguous(),
         zeros=zeros.t().to(torch.uint8).contiguous(),
         bits=grid.bits,
         group_size=width,
     )
-    return GPTQResult(
-        weight=result,
-        error=output_error(original, (columns - result.dequantize().t()).t(), hessian),
-        damping=factor.damping,
-        dead=int((hessian.diagonal() == 0).sum()),
-        drift=share,
-    )
-
-
-def output_error(weight: Tensor, change: Tensor, matrix: Tensor) -> float:
-    """||CX||^2 / ||WX||^2 of a change C, from the Hessian of X instead of X itself."""
-    size = energy(weight, matrix)
-    return max(0.0, energy(change, matrix)) / size if size > 0 else 0.0
 
 
 def sweep(

@@ -26,6 +26,10 @@ LARGEST_SCALE = 65504.0
 FACTORS = tuple(1.15 - step / 60 for step in range(49))
 """The shares of the full range that a search tries: 1.15 to 0.35."""
 
+AT_ONCE = 1 << 25
+"""Weights that a solver with several copies of them works on at a time, 128 MiB in fp32: outputs do
+not depend on one another, and a head has many."""
+
 _PIECE = 1 << 17
 """Weights that a search takes at a time, so that its temporaries stay in the processor's cache."""
 

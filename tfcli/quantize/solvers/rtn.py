@@ -41,6 +41,11 @@ def _rows(weight: Tensor, options: GridOptions) -> tuple[Tensor, Tensor, Tensor]
 
 def weight_error(weight: Tensor, quantized: Values) -> float:
     """||W - Q||^2 / ||W||^2 over all weights; 0 for a weight that is all zeros."""
-    weight = weight.float()
-    size = weight.square().sum().item()
-    return (weight - quantized.dequantize()).square().sum().item() / size if size else 0.0
+    size, lost = (torch.zeros((), dtype=torch.float64, device=weight.device) for _ in range(2))
+    step = max(1, _PIECE // weight.shape[1])
+    for start in range(0, len(weight), step):
+        part = weight[start : start + step].float()
+        size += part.square().sum(dtype=torch.float64)
+        change = quantized.rows(start, start + len(part)).view_as(part).sub_(part)
+        lost += change.square_().sum(dtype=torch.float64)
+    return float(lost / size) if size else 0.0
