@@ -288,16 +288,13 @@ def _packing(name: str, linear: nn.Linear, form: Format, layout: type[Storage]) 
     Raises:
         UsageError: the layout has no such format, or none for a linear of these sizes.
     """
-    problem = layout.refusal(form)
-    if problem:
+    problem = layout.problem(form, linear.in_features, linear.out_features)
+    if problem is None:
+        return layout.packing_for(form)
+    if layout.refusal(form):
         raise UsageError(f"{layout.name}: {problem}", where="layout")
-    packing = layout.packing_for(form)
-    sizes = (linear.in_features, linear.out_features)
-    problem = form.misfit(*sizes) or packing.misfit(*sizes)
-    if problem:
-        raise UsageError(
-            f"{name} {problem}",
-            where="group_size",
-            fix="choose a group_size that divides it, or name the linear in exclude",
-        )
-    return packing
+    raise UsageError(
+        f"{name} {problem}",
+        where="group_size",
+        fix="choose a group_size that divides it, or name the linear in exclude",
+    )
