@@ -115,8 +115,10 @@ def check_ties(
 def current_names(model: Model, source: Iterable[str]) -> dict[str, str]:
     """Today's spelling of every name of a checkpoint -> the checkpoint's own."""
     stored: dict[str, str] = {}
+    others = model.other_names()
     for spelt in source:
         name = current_name(model.rules(), spelt)
+        name = others.get(name, name)
         if name in stored:
             raise _twice(model, name, stored[name], spelt)
         stored[name] = spelt

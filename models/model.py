@@ -122,15 +122,29 @@ class Model(nn.Module):
         """Where a checkpoint keeps a parameter or a buffer.
 
         The tensors of a packed weight lie there as they are, also where the dense weight would be
-        transposed or in a stack.
+        transposed, in a stack, or have another name: configs name modules, and a part of a packed
+        weight is called after its own.
         """
-        place = place_of(self.rules(), name)
-        if not place.transposed and place.index is None:
+        place, own = place_of(self.rules(), name), place_of((), name)
+        if place == own:
             return place
         path, _, leaf = name.rpartition(".")
         module = self.get_submodule(path)
         packed = isinstance(module, QuantizedLinear) and leaf in map(buffer_of, module.parts)
-        return place_of((), name) if packed else place
+        return own if packed else place
+
+    def other_names(self) -> dict[str, str]:
+        """How other programs spell parts of packed weights -> ours: transformers 5, when it saves,
+        renames them as it renames dense weights."""
+        found, prefix = {}, f"{self.base()}."
+        for path, module in self.named_modules():
+            for part in module.parts if isinstance(module, QuantizedLinear) else ():
+                name = f"{path}.{buffer_of(part)}"
+                place, own = place_of(self.rules(), name), place_of((), name).name
+                if place.index is None and place.name != own:
+                    found[place.name] = own
+                    found[place.name.removeprefix(prefix)] = own.removeprefix(prefix)
+        return found
 
     def ignorable(self) -> dict[str, str]:
         """Regular expression on a checkpoint's name -> why the tensor is not needed."""

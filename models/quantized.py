@@ -16,7 +16,6 @@ from tfcli.models.layouts.packing import Packing, buffer_of
 from tfcli.models.layouts.registry import layout_of
 from tfcli.models.matching import current_names
 from tfcli.models.model import Model
-from tfcli.models.rules import place_of
 
 
 def swap_quantized(model: Model, quantization_config: Mapping[str, Any]) -> list[str]:
@@ -52,7 +51,7 @@ def give_back_dense(model: Model, source: Iterable[str]) -> None:
         sign = packed.packing.sign
         if sign is None:
             continue
-        place = place_of(model.rules(), f"{name}.{buffer_of(sign)}").name
+        place = model.place_of(f"{name}.{buffer_of(sign)}").name
         if {place, place.removeprefix(f"{model.base()}.")}.isdisjoint(stored):
             bias = packed.bias is not None
             dense = Linear(packed.in_features, packed.out_features, bias, device="meta")

@@ -12,7 +12,7 @@ from tfcli.commands.app import run
 from tfcli.console import Console
 from tfcli.models.kernels import dense
 from tfcli.models.kernels import library as kernels
-from tfcli.models.layers import int4_kernel
+from tfcli.models.layers import int4_kernel, int8_inputs
 from tfcli.models.layers.kernel_linear import KernelLinear
 from tfcli.models.quantized import packed_linears
 from tfcli.ready import load_ready
@@ -118,6 +118,19 @@ def test_an_evaluation_unpacks_everything_and_keeps_the_stored_type(quantized):
     folder = quantized("four", "--bits", "4")
     model = load_ready(open_model(folder), Console.silent(), device=CPU, many_rows=True)
     assert model.dtype == load_model(folder).dtype and not packed_linears(model)
+
+
+def test_whole_numbers_stay_packed_for_many_rows_too(quantized, monkeypatch):
+    """W8A8: their product is the faster one, and is what the file says."""
+    flags = ("--bits", "8", "--group-size", "-1", "--round-inputs")
+    folder = quantized("w8a8", *flags)
+    for many_rows in (True, False):
+        model = load_ready(open_model(folder), Console.silent(), device=CPU, many_rows=many_rows)
+        assert len(packed_linears(model)) == 14
+        assert torch.equal(logits(model), logits(load_model(folder)))
+    monkeypatch.setattr(int8_inputs, "fits", lambda packing: False)  # inputs that no kernel takes
+    model = load_ready(open_model(folder), Console.silent(), device=CPU, many_rows=True)
+    assert not packed_linears(model)
 
 
 def test_weights_that_would_not_fit_stay_packed_with_a_warning(quantized, monkeypatch, capsys):

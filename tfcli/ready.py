@@ -13,7 +13,6 @@ from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.io.memory import freed_at_once, freed_is_kept
 from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_dtype
-from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.quantized import packed_linears, repack_linears, unpack_linears
 from tfcli.units import format_bytes
 
@@ -46,7 +45,8 @@ def load_ready(
         device: where the model goes.
         attention: name of the attention backend.
         many_rows: the model will see hundreds of tokens at once and never one alone, as in an
-            evaluation: kernels for packed weights are of no use then.
+            evaluation: kernels for packed weights are of no use then. Those whose inputs are
+            rounded to int8 stay packed, whose product of many rows is the faster one too.
         keep_packed: nothing is unpacked for good, so that no more memory is taken than asked for.
     """
     freed_is_kept()
@@ -86,7 +86,7 @@ def _unpack(model: Model, console: Console, *, everything: bool, keep: bool) -> 
     slow = {
         name: layer
         for name, layer in packed.items()
-        if (everything and _is_dense(layer)) or not layer.has_kernel(model.dtype)
+        if not layer.runs_rounded and (everything or not layer.has_kernel(model.dtype))
     }
     if not slow:
         return
@@ -105,11 +105,6 @@ def _unpack(model: Model, console: Console, *, everything: bool, keep: bool) -> 
     unpack_linears(model, names, model.dtype)
     why = "many tokens at once" if everything else "no kernel runs them packed"
     console.note(f"{wanted}: unpacked once ({why})")
-
-
-def _is_dense(layer: QuantizedLinear) -> bool:
-    """Whether a dense layer can stand for it."""
-    return layer.packing.inputs is None or layer.packing.inputs.dense
 
 
 def _free_memory(device: torch.device) -> float:

@@ -102,15 +102,26 @@ class QuantizedLinear(nn.Module):
 
     def has_kernel(self, dtype: torch.dtype) -> bool:
         """Whether few rows of this dtype are multiplied with the weight as it is packed."""
-        inputs = self.packing.inputs
-        if inputs is not None:
-            return not inputs.dense or int8_inputs.fits(self.packing)
+        if self.packing.inputs is not None:
+            return self.runs_rounded
         on_cpu = next(self.buffers()).device.type == "cpu"
         if dtype != torch.bfloat16 or not on_cpu:
             return False
         return (int4_kernel.is_fast() and self._int4_fits()) or (
             bnb_kernel.is_fast() and self._bnb_fits()
         )
+
+    @property
+    def runs_rounded(self) -> bool:
+        """Whether inputs are multiplied as they are rounded: few rows and many, in every type.
+
+        As int8 that is also the faster way, see `int8_inputs`, and takes the least memory.
+        """
+        inputs = self.packing.inputs
+        if inputs is None:
+            return False
+        on_cpu = next(self.buffers()).device.type == "cpu"
+        return not inputs.dense or (on_cpu and int8_inputs.fits(self.packing))
 
     def unpacked(self, dtype: torch.dtype) -> Linear:
         """A dense layer of the same weight, rounded once to `dtype`; it rounds its inputs as this

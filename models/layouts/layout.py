@@ -83,6 +83,19 @@ class Storage(ABC):
     def packing_for(cls, form: Format) -> Packing:
         """How it stores values of a format that it can store."""
 
+    @classmethod
+    def problem(cls, form: Format, in_features: int, out_features: int) -> str | None:
+        """Why it cannot store a linear of these sizes in a format; None where it can.
+
+        Either what it refuses of every linear (`refusal`), or what is wrong with the sizes, such as
+        `has 80 inputs, ...`.
+        """
+        refused = cls.refusal(form)
+        if refused is not None:
+            return refused
+        packing = cls.packing_for(form)
+        return form.misfit(in_features, out_features) or packing.misfit(in_features, out_features)
+
 
 @dataclass(frozen=True)
 class ReadLayout(ABC):

@@ -32,6 +32,9 @@ ONLY_READ = {
 METHODS = {**LAYOUTS, **ONLY_READ}
 """Every quant_method whose linears run as they are packed -> the class of its layout."""
 
+DENSE_IN_FOLDERS = ("mlx",)
+"""Of these whole folders are a container of their own, which gives a model dense weights."""
+
 
 def get_layout(name: str) -> type[Layout]:
     """The layout with a name of `LAYOUTS`."""

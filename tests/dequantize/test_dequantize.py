@@ -20,6 +20,7 @@ from tfcli.dequantize.run import run
 from tfcli.dequantize.spec import DequantizeResult, DequantizeSpec
 from tfcli.errors import Problem, UsageError, WorkError
 from tfcli.models.layouts.gptq import unpack_zeros
+from tfcli.models.layouts.mlx import MLXPacking
 from tfcli.models.layouts.words import unpack
 from tfcli.models.loading import build, initialize
 from tfcli.models.registry import read_config
@@ -254,3 +255,19 @@ def test_the_card_and_files_of_a_size(tmp_path: Path) -> None:
 def _out(source: Path, output: Path, **options: Any) -> Path:
     dequantize(source, output, **options)
     return output
+
+
+def test_a_folder_of_mlx_comes_out_exactly(tmp_path: Path) -> None:
+    """A model that runs gets its weights in the type of their scales, which rounds them."""
+    folder = quantized(tmp_path / "q", LLAMA, layout="mlx")
+    done = dequantize(folder, tmp_path / "out", dtype="float32")
+    stored, dense = open_tensors(folder), open_tensors(tmp_path / "out")
+    packing = MLXPacking(4, 32)
+    parts = {part: stored[f"{Q}.{part}"] for part in packing.parts(32, 32)}
+    assert torch.equal(dense[f"{Q}.weight"], packing.unpack(parts).dequantize())
+    assert not torch.equal(
+        dense[f"{Q}.weight"], open_checkpoint(folder).tensors[f"{Q}.weight"].read().float()
+    )
+    assert done.dequantized == 14
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert not {"quantization", "quantization_config"} & config.keys()

@@ -31,11 +31,14 @@ class Reading:
         config_required: without it, a missing config is empty where names can be told without it.
         exact: of which tensors the quantized values come out as float32, to be cast; of the others
             in a type of two bytes where the container gives them none.
+        packed: quantized weights come out as they are stored, with their quantization_config, of
+            containers that would give dense ones and whose packing is one of the model core's.
     """
 
     config_from: Path | None = None
     config_required: bool = True
     exact: Callable[[str], bool] = lambda name: False
+    packed: bool = False
 
 
 @dataclass(frozen=True)

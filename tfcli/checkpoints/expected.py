@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.bound import most_values
@@ -44,7 +44,12 @@ class Expected:
         """Today's spelling of a checkpoint's name."""
         from tfcli.models.rules import current_name
 
-        return current_name(self.model.rules(), name)
+        current = current_name(self.model.rules(), name)
+        return self._others.get(current, current)
+
+    @cached_property
+    def _others(self) -> dict[str, str]:
+        return self.model.other_names()
 
     def place(self, name: str) -> str | None:
         """The key in `shapes` of a name in today's spelling, with the prefix or without."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.container import WriteOptions, Writer
+from tfcli.checkpoints.container import Reading, WriteOptions, Writer
 from tfcli.checkpoints.containers import open_checkpoint
 from tfcli.checkpoints.fit import require_fit
 from tfcli.checkpoints.hf.source import INDEX, SETTINGS_BESIDE
@@ -67,9 +67,10 @@ def convert_tensors(view: Checkpoint, spec: ConvertSpec, job: Job, writer: Write
     if not writer.own_config:
         write_json(job.output / CONFIG, with_dtype(plan.config, wanted))
     verified = 0
+    asked = Reading(packed=True)  # what is compared are the tensors that were written
     if spec.verify != "none":
         with one_thread(), job.console.progress("verifying", len(plan.written), "tensors") as bar:
-            verify(plan, open_checkpoint(job.output), bar)
+            verify(plan, open_checkpoint(job.output, asked), bar)
         verified = len(plan.written)
     logits = None
     if spec.verify == "logits":

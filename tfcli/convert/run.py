@@ -32,7 +32,7 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
     """
     config_from = None if spec.config_from is None else resolve(spec.config_from)
     with freed_at_once():
-        asked = Reading(config_from)
+        asked = Reading(config_from, packed=spec.to_layout is not None)
         if spec.dtype is not None:
             asked = Reading(config_from, exact=lambda name: True)
         view = open_ref(spec.source, asked)

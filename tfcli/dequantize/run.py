@@ -9,6 +9,7 @@ from torch import Tensor
 from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.card import CARD, Origin, card_text
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
+from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.containers import open_ref
 from tfcli.checkpoints.hf.safetensors import PendingTensor
 from tfcli.checkpoints.hf.source import SETTINGS_BESIDE
@@ -35,7 +36,7 @@ def run(spec: DequantizeSpec, job: Job) -> DequantizeResult:
             beyond the type, a full disk, files that changed meanwhile, or written tensors that
             differ from a second pass.
     """
-    checkpoint = open_ref(spec.source)
+    checkpoint = open_ref(spec.source, Reading(packed=True))
     require_ties(checkpoint)
     if not method_of(checkpoint):
         raise UsageError(

@@ -103,9 +103,7 @@ def _unfit(model: Model, method: Method, layout: type[Layout]) -> dict[str, str]
     """Full names of the linears that cannot be packed -> why."""
     found = {}
     for name, linear in linears_of(model).items():
-        form = method.format(name)
-        sizes = linear.in_features, linear.out_features
-        why = form.misfit(*sizes) or layout.packing_for(form).misfit(*sizes)
+        why = layout.problem(method.format(name), linear.in_features, linear.out_features)
         if why:
             found[name] = why
     return found

@@ -337,18 +337,15 @@ def _packing(
     Raises:
         UsageError: the layout has no such format, or none for a linear of these sizes.
     """
-    problem = layout.refusal(form)
-    if problem:
+    problem = layout.problem(form, linear.in_features, linear.out_features)
+    if problem is None:
+        return layout.packing_for(form)
+    if layout.refusal(form):
         raise UsageError(f"{layout.name}: {problem}", where="head" if is_head else "layout")
-    packing = layout.packing_for(form)
-    sizes = (linear.in_features, linear.out_features)
-    problem = form.misfit(*sizes) or packing.misfit(*sizes)
-    if problem:
-        raise UsageError(
-            f"{name} {problem}",
-            where="head" if is_head else "group_size",
-            fix="name a group size that divides it, as in head: 8bit:32, or take another layout"
-            if is_head
-            else "choose a group_size that divides it, or name the linear in exclude",
-        )
-    return packing
+    raise UsageError(
+        f"{name} {problem}",
+        where="head" if is_head else "group_size",
+        fix="name a group size that divides it, as in head: 8bit:32, or take another layout"
+        if is_head
+        else "choose a group_size that divides it, or name the linear in exclude",
+    )

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 
 def read(path: Path, asked: Reading) -> Checkpoint:
-    """The view of an MLX folder: quantized weights come out as dense ones.
+    """The view of an MLX folder: quantized weights come out as dense ones, or as they are stored
+    where that is asked for.
 
     Raises:
         WorkError: another quantization mode, or tensors that do not fit each other.
@@ -34,6 +35,12 @@ def read(path: Path, asked: Reading) -> Checkpoint:
     config = read_object(path, CONFIG)
     source = open_tensors(path)
     quantization = config.get("quantization") or {}
+    plain = {k: v for k, v in config.items() if k not in ("quantization", "quantization_config")}
+    files = tuple(file.path for file in source.files)
+    if asked.packed:
+        stored = {info.name: as_stored(source, info) for info in source.infos()}
+        said = {**plain, "quantization_config": {"quant_method": "mlx", **quantization}}
+        return Checkpoint("mlx", path, said, stored, files, companions=path)
     tensors: dict[str, TensorEntry] = {}
     for info in source.infos():
         module, _, leaf = info.name.rpartition(".")
@@ -43,8 +50,6 @@ def read(path: Path, asked: Reading) -> Checkpoint:
             tensors[info.name] = _dense(source, module, _packing(quantization, module, path))
         else:
             tensors[info.name] = as_stored(source, info)
-    plain = {k: v for k, v in config.items() if k not in ("quantization", "quantization_config")}
-    files = tuple(file.path for file in source.files)
     return Checkpoint("mlx", path, plain, tensors, files, companions=path)
 
 

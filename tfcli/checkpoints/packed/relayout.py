@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import nn
 
-from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.io.dtypes import dtype_code
 from tfcli.checkpoints.packed.linears import PackedLinear, find_packed
@@ -17,15 +16,19 @@ from tfcli.checkpoints.packed.unpack import method_of, sources, without_packing
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.layouts.layout import Layout, Packed
+from tfcli.models.layouts.offset import Offset
 from tfcli.models.layouts.packing import Packing
 from tfcli.models.layouts.registry import runs_packed
 from tfcli.models.layouts.torchao_header import without_told
+from tfcli.models.layouts.values import Affine, AffineFormat
 from tfcli.models.loading import build
 from tfcli.models.registry import read_config
 from tfcli.models.walks import linears_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from tfcli.models.model import Model
 
 
 def relaid(checkpoint: Checkpoint, layout: type[Layout]) -> Checkpoint:
@@ -35,14 +38,17 @@ def relaid(checkpoint: Checkpoint, layout: type[Layout]) -> Checkpoint:
         UsageError: it is dense, or the layout cannot hold what is packed; says why.
         WorkError: packed tensors that do not fit the config.
     """
-    if not runs_packed(method_of(checkpoint)):
+    method = method_of(checkpoint)
+    if not runs_packed(method):
+        packed_so = f"weights of {method} are in no layout that has others"
         raise UsageError(
-            f"the weights are {'packed otherwise' if method_of(checkpoint) else 'dense'}",
-            where=str(checkpoint.path / CONFIG),
-            fix="tfcli quantize writes any layout",
+            packed_so if method else _dense(checkpoint),
+            where=str(checkpoint.path),
+            fix="tfcli quantize writes any layout of a dense checkpoint",
         )
     linears = find_packed(checkpoint)
-    packings = {linear.name: _packing(linear, layout) for linear in linears}
+    middle = all(_is_symmetric(linear, checkpoint) for linear in linears)
+    packings = {linear.name: _packing(linear, layout, middle) for linear in linears}
     tensors: dict[str, TensorEntry] = {}
     held = {part for linear in linears for part in linear.parts}
     for name, entry in checkpoint.tensors.items():
@@ -64,6 +70,7 @@ def relaid(checkpoint: Checkpoint, layout: type[Layout]) -> Checkpoint:
     outside = [name for name in every if name not in inside and name not in packings]
     chains = [walk.blocks for walk in model.walks]
     packed = layout.of(Packed(packings, kept, chains, outside=outside))
+    _require_said(packed, model, packings)
     dense = without_packing(checkpoint.config)
     others = [name for name in checkpoint.tensors if name not in held]
     texts = packed.header(
@@ -79,13 +86,55 @@ def relaid(checkpoint: Checkpoint, layout: type[Layout]) -> Checkpoint:
     )
 
 
-def _packing(linear: PackedLinear, layout: type[Layout]) -> Packing:
+def _dense(checkpoint: Checkpoint) -> str:
+    """Why there are no packed weights; some containers are always read as dense ones."""
+    made = any(tensor.how.endswith("dequantized") for tensor in checkpoint)
+    return f"weights of {checkpoint.container} are read dense" if made else "the weights are dense"
+
+
+def _require_said(layout: Layout, model: Model, packings: Mapping[str, Packing]) -> None:
+    """Refuse linears of which the layout's config cannot say whether they are packed.
+
+    Raises:
+        UsageError: names one.
+    """
+    told = layout.linears(model)
+    for name in [*packings, *told]:
+        # Of a packing with a sign the tensors tell which linears are dense.
+        if (name in packings) != (name in told) and (name in packings or told[name].sign is None):
+            is_so = "packed" if name in packings else "dense"
+            raise UsageError(
+                f"the layout {layout.name} cannot say that {short(name)} is {is_so}",
+                where="to_layout",
+                fix="quantize the dense checkpoint for that layout",
+            )
+
+
+def _is_symmetric(linear: PackedLinear, checkpoint: Checkpoint) -> bool:
+    """Whether every zero point is the middle level, though the layout may store them."""
+    form = linear.packing.format
+    if not isinstance(form, AffineFormat) or form.symmetric:
+        return True
+    values = linear.open(checkpoint)
+    middle = 1 << (form.bits - 1)
+    return isinstance(values, Affine) and bool((values.zeros == middle).all())
+
+
+def _packing(linear: PackedLinear, layout: type[Layout], symmetric: bool) -> Packing:
     """How the layout stores a linear.
+
+    Args:
+        linear: packed otherwise.
+        layout: that it goes to.
+        symmetric: all zero points of the checkpoint are the middle level. A config says it once, so
+            one linear by itself does not count.
 
     Raises:
         UsageError: it cannot.
     """
     form = linear.packing.format
+    if isinstance(form, AffineFormat) and symmetric:
+        form = replace(form, symmetric=True)
     problem = layout.refusal(form)
     if problem is None:
         packing = layout.packing_for(form)
@@ -110,7 +159,8 @@ def _repacked(linear: PackedLinear, packing: Packing, checkpoint: Checkpoint) ->
     try:
         parts = packing.pack(values)
     except ValueError as error:
-        problem = str(error)
+        offsets = isinstance(values, Offset)  # which are zero points where they can be
+        problem = "their offsets are no whole steps" if offsets else str(error)
     else:
         if not packing.unpack(parts).equals(values):
             problem = "its types round them"

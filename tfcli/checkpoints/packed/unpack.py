@@ -30,6 +30,7 @@ PACKINGS = {
     "aqlm": "tfcli.checkpoints.packed.linears",
     "eetq": "tfcli.checkpoints.packed.linears",
     "compressed-tensors": "tfcli.checkpoints.packed.linears",
+    "mlx": "tfcli.checkpoints.packed.linears",
     "mxfp4": "tfcli.checkpoints.packed.mxfp4",
 }
 """quant_method -> the module that unpacks it."""

@@ -85,8 +85,5 @@ def _words(output: Output) -> list[tuple[str, ...]]:
 def _packing(output: Output, linear: LinearPlan, word: str) -> Packing | None:
     """How a layout stores a linear with a word; None where it cannot."""
     form = output.method.at(word).format(linear.name)
-    if output.layout.refusal(form):
-        return None
-    packing = output.layout.packing_for(form)
-    sizes = linear.in_features, linear.out_features
-    return None if form.misfit(*sizes) or packing.misfit(*sizes) else packing
+    problem = output.layout.problem(form, linear.in_features, linear.out_features)
+    return None if problem else output.layout.packing_for(form)
