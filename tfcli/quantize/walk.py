@@ -9,7 +9,7 @@ apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ from tfcli.quantize.runs import (
     capture,
 )
 from tfcli.quantize.states import States
-from tfcli.quantize.weights import StreamedWeights, free
+from tfcli.quantize.weights import StreamedWeights, free, with_weights
 
 _AT_ONCE = 1 << 28
 """Numbers that the statistics of experts may hold at a time, 1 GiB: a square of each one's inputs.
@@ -301,18 +301,9 @@ class Walk:
         weight = self._model.get_submodule(name).get_parameter("weight")
         weight.data = values.dequantize().to(weight.device)
 
-    @contextmanager
-    def _as_it_was(self, dense: Mapping[str, Tensor]) -> Iterator[None]:
-        """Within the block, linears have their weights of before."""
-        weights = {n: self._model.get_submodule(n).get_parameter("weight") for n in dense}
-        now = {name: weight.data for name, weight in weights.items()}
-        try:
-            for name, weight in weights.items():
-                weight.data = dense[name]
-            yield
-        finally:
-            for name, weight in weights.items():
-                weight.data = now[name]
+    def _as_it_was(self, dense: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """Within this context, linears have their weights of before."""
+        return with_weights(self._model, dense)
 
     @torch.no_grad()
     def ending(self, states: States, windows: Sequence[Inputs]) -> Iterator[Tensor]:

@@ -104,6 +104,20 @@ class StreamedWeights:
         load_part(self.model, self.source, names, places, dtype, self.device)
 
 
+@contextmanager
+def with_weights(model: nn.Module, others: Mapping[str, Tensor]) -> Iterator[None]:
+    """Within the block, linears have these weights, by their full names."""
+    weights = {name: model.get_submodule(name).get_parameter("weight") for name in others}
+    before = {name: weight.data for name, weight in weights.items()}
+    try:
+        for name, weight in weights.items():
+            weight.data = others[name].to(weight.device)
+        yield
+    finally:
+        for name, weight in weights.items():
+            weight.data = before[name]
+
+
 def free(module: nn.Module) -> None:
     """Give the memory of a module's weights back."""
     module.to("meta")

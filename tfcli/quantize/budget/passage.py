@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tfcli.quantize.plan import Unit
 from tfcli.quantize.runs import Dense, Inputs, Stream, Visitor
 from tfcli.quantize.states import States
 from tfcli.quantize.walk import Walk
+from tfcli.quantize.weights import with_weights
 
 _LOGITS = 1 << 24
 """Made at a time: 64 MiB in fp32."""
@@ -63,9 +63,8 @@ class Passage(Visitor):
         with as_it_was():
             new = []
             for group in own:
-                with self._replaced(
-                    {each.name: values[each.name].dequantize() for each in group.linears}
-                ):
+                alone = {each.name: values[each.name].dequantize() for each in group.linears}
+                with with_weights(self.model, alone):
                     new.append(self._dense.fork(block, self.scratch))
             for stream in (*self._tried, self._dense):
                 stream.advance(block)
@@ -95,7 +94,7 @@ class Passage(Visitor):
                     reference = self._words(rows.to(walk.weights.device))
                     count += len(rows)
                     for place, states in enumerate(compared):
-                        with self._replaced(heads[place]):
+                        with with_weights(self.model, heads[place]):
                             words = self._words(states.to(reference.device))
                         found = divergence(reference, words)
                         totals[place] += found.sum(dtype=torch.float64).cpu()
@@ -104,16 +103,3 @@ class Passage(Visitor):
     def _words(self, rows: Tensor) -> Tensor:
         """Log-probabilities of the words, [rows, vocab]."""
         return self.model.logits_of(rows).float().log_softmax(-1)
-
-    @contextmanager
-    def _replaced(self, others: Mapping[str, Tensor]) -> Iterator[None]:
-        """Within the block, linears have these weights."""
-        weights = {n: self.model.get_submodule(n).get_parameter("weight") for n in others}
-        before = {name: weight.data for name, weight in weights.items()}
-        try:
-            for name, weight in weights.items():
-                weight.data = others[name].to(weight.device)
-            yield
-        finally:
-            for name, weight in weights.items():
-                weight.data = before[name]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tfcli.models.layouts.ggml import GGMLFormat
 from tfcli.quantize.methods.method import Method, Quantized
+from tfcli.quantize.methods.shared import SharedStatistics
 from tfcli.quantize.plan import LinearPlan
 from tfcli.quantize.processes import Processes
 from tfcli.quantize.solvers.ggml.solve import (
@@ -17,7 +18,7 @@ from tfcli.quantize.solvers.ggml.solve import (
     round_into_blocks,
     solve_into_blocks,
 )
-from tfcli.quantize.solvers.hessian import Statistics, energy
+from tfcli.quantize.solvers.hessian import energy
 from tfcli.quantize.spec import QuantizeSpec
 
 
@@ -62,31 +63,24 @@ class BlockGPTQ(_Blocks):
 
     def __init__(self, spec: QuantizeSpec, types: Mapping[str, str]) -> None:
         super().__init__(spec, types)
-        self._statistics: dict[str, Statistics] = {}
+        self.statistics = SharedStatistics()
 
     def observe(self, linears: Sequence[LinearPlan], inputs: Tensor, dense: Tensor | None) -> None:
         """Add a batch of inputs to the statistics that the linears share."""
-        if linears[0].name not in self._statistics:
-            statistics = Statistics.empty(inputs.shape[-1], device=inputs.device)
-            self._statistics.update({linear.name: statistics for linear in linears})
-        self._statistics[linears[0].name].add(inputs)
+        self.statistics.add(linears, inputs, None)
 
     def merge(self, linears: Sequence[LinearPlan], processes: Processes) -> None:
         """The sums over the tokens of all processes."""
-        first = linears[0]
-        if first.name not in self._statistics:
-            unseen = Statistics.empty(first.in_features, device=processes.device)
-            self._statistics.update({linear.name: unseen for linear in linears})
-        processes.add(*self._statistics[first.name].sums)
+        self.statistics.merge(linears, processes)
 
     def forget(self, linear: LinearPlan) -> None:
         """Drop the statistics of a linear; without any a weight is rounded to nearest."""
-        self._statistics.pop(linear.name, None)
+        self.statistics.drop(linear)
 
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear; where nothing was observed, it is rounded to nearest."""
         kind, name = self.format(linear.name).kind, linear.stored_name
-        statistics = self._statistics.get(linear.name)
+        statistics = self.statistics.of(linear)
         if statistics is None:
             rounded = round_into_blocks(weight, kind, name=name)
             return Quantized(rounded, output_error=0.0, dead_inputs=weight.shape[1])

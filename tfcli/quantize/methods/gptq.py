@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from tfcli.quantize.methods.method import Method, Quantized
+from tfcli.quantize.methods.shared import SharedStatistics
 from tfcli.quantize.plan import LinearPlan
 from tfcli.quantize.processes import Processes
 from tfcli.quantize.solvers.gptq import GPTQOptions, gptq
@@ -34,7 +35,7 @@ class GPTQ(Method):
             refine=spec.refine,
         )
         self.squares = 2 if not self.drifts else 6 if spec.drift == "auto" else 3
-        self._statistics: dict[str, Statistics] = {}
+        self.statistics = SharedStatistics(choose_drift=spec.drift == "auto")
 
     def format(self, name: str) -> GridOptions:
         """What it makes of every linear."""
@@ -54,28 +55,15 @@ class GPTQ(Method):
 
     def observe(self, linears: Sequence[LinearPlan], inputs: Tensor, dense: Tensor | None) -> None:
         """Add a batch of inputs to the statistics that the linears share."""
-        if linears[0].name not in self._statistics:
-            drift = self.drifts and dense is not None
-            statistics = Statistics.empty(
-                inputs.shape[-1],
-                drift=drift,
-                hold_out=drift and self.options.drift is None,
-                device=inputs.device,
-            )
-            self._statistics.update({linear.name: statistics for linear in linears})
-        self._statistics[linears[0].name].add(inputs, dense)
+        self.statistics.add(linears, inputs, dense if self.drifts else None)
 
     def merge(self, linears: Sequence[LinearPlan], processes: Processes) -> None:
         """The sums over the tokens of all processes."""
-        first = linears[0]
-        if first.name not in self._statistics:
-            unseen = Statistics.empty(first.in_features, device=processes.device)
-            self._statistics.update({linear.name: unseen for linear in linears})
-        processes.add(*self._statistics[first.name].sums)
+        self.statistics.merge(linears, processes)
 
     def forget(self, linear: LinearPlan) -> None:
         """Drop the statistics of a linear; without any a weight is rounded to nearest."""
-        self._statistics.pop(linear.name, None)
+        self.statistics.drop(linear)
 
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear.
@@ -85,7 +73,7 @@ class GPTQ(Method):
         """
         grid = self.format(linear.name)
         unseen = Statistics.empty(weight.shape[1], device=weight.device)
-        statistics = self._statistics.get(linear.name, unseen)
+        statistics = self.statistics.of(linear) or unseen
         result = gptq(weight, statistics, grid, self.options, name=linear.stored_name)
         return Quantized(
             result.weight,
