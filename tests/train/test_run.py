@@ -339,6 +339,22 @@ def test_a_vocabulary_smaller_than_the_tokenizers_is_refused(make_spec):
     assert "200 embeddings" in problem.what and problem.where == "config.vocab_size"
 
 
+@pytest.mark.parametrize("method", ["rtn", "hqq", "bnb"])
+def test_a_quantized_model_is_refused_and_a_dequantized_one_is_trained(
+    make_spec, tiny_llama, text_file, tmp_path, method
+):
+    folder, dense = str(tmp_path / "q"), str(tmp_path / "dense")
+    assert run_command(["quantize", str(tiny_llama), folder, "--method", method, "-q"]) == 0
+    options = {"config": None, "tokenizer": None, "data": str(text_file), "max_steps": 1}
+    problem = refused(make_spec(model=folder, **options))
+    assert problem.where == "model" and "tfcli dequantize" in (problem.fix or "")
+    assert "packed weights cannot be trained" in problem.what
+    assert run_command(["dequantize", folder, dense, "--dtype", "float32", "-q"]) == 0
+    execute(make_spec(model=dense, **options), Console.silent())
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert not torch.equal(open_tensors(tmp_path / "out")[name], open_tensors(Path(dense))[name])
+
+
 def test_windows_longer_than_the_models_positions_are_refused(make_spec):
     problem = refused(make_spec(sequence_length=65))
     assert problem.where == "sequence_length" and problem.fix == "at most 64"

@@ -117,12 +117,14 @@ class Container:
         from tfcli.checkpoints.family_names import in_family_names
         from tfcli.checkpoints.io.snapshot import is_source
         from tfcli.models.configs.rope import config_notes
+        from tfcli.models.layouts.config_keys import key_notes
 
         reader: Callable[[Path, Reading], Checkpoint]
         reader = import_module(f"tfcli.checkpoints.{self.package}.read").read
         opened = in_family_names(reader(path, asked))
         is_source(opened.files)
-        return replace(opened, notes=(*opened.notes, *config_notes(opened.config)))
+        said = (*config_notes(opened.config), *key_notes(opened.config))
+        return replace(opened, notes=(*opened.notes, *said))
 
     @property
     def writer(self) -> Writer:

@@ -106,9 +106,10 @@ def check_config(config: TextConfig, spec: TrainSpec, tokenizer: Tokenizer) -> N
         )
     if config.quantization is not None:
         raise UsageError(
-            "the model is quantized; its weights cannot be trained",
+            f"the model is quantized ({config.quantization.get('quant_method')}), and packed "
+            "weights cannot be trained",
             where="model",
-            fix="train the model that it was made from",
+            fix="train the model that it was made from, or what tfcli dequantize makes of it",
         )
 
 
