@@ -308,7 +308,7 @@ def test_calibration_sees_what_the_model_gives_its_head(model_type, tied):
 @pytest.mark.parametrize("config", [WIDE, TIED, GPT2], ids=["llama", "tied", "gpt2"])
 def test_gptq_calibrates_the_head_on_the_quantized_model(tmp_path, text, config):
     source = write_checkpoint(tmp_path / "dense", config)
-    options = gptq_options(text) | {"bits": 3, "head": "3bit"}
+    options = gptq_options(text) | {"bits": 3, "head": "3bit", "drift": 0}  # aims at the weight
     result = quantize(source, tmp_path / "q", **options)
     weight, model = load_model(source).lm_head.weight, load_model(tmp_path / "q")
     head = packed_linears(model)[HEAD].dequantize()
@@ -318,9 +318,9 @@ def test_gptq_calibrates_the_head_on_the_quantized_model(tmp_path, text, config)
         windows = torch.tensor(ids[:2048]).view(-1, 32)
         states = model(input_ids=windows, return_logits=False).last_hidden_state[:, :-1]
         lost, rounding = ((states @ (w - weight).t()).square().sum() for w in (head, plain))
-    assert lost < 0.97 * rounding  # states below a norm are nearly as long in all directions
+    assert lost < 0.7 * rounding
     size = (states @ weight.t()).square().sum()
-    assert outcome(result).output_error == pytest.approx((lost / size).item(), rel=0.5)
+    assert outcome(result).output_error == pytest.approx((lost / size).item(), rel=0.1)
 
 
 def test_a_budget_counts_the_head_in_its_own_width(dense, text, tmp_path):
