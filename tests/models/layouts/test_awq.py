@@ -117,9 +117,9 @@ def test_the_config_says_what_it_was_made_of():
 
 
 def test_linears_that_are_packed_in_unlike_ways_are_refused():
-    packings = {"a": AWQPacking(32), "b": AWQPacking(64)}
+    packings = {"h.0.a": AWQPacking(32), "h.0.b": AWQPacking(64)}
     with pytest.raises(ModelError, match="one group_size"):
-        AWQLayout.of(Packed(packings, [], []))
+        AWQLayout.of(Packed(packings, [], ["h"]))
 
 
 @pytest.mark.parametrize(
