@@ -107,7 +107,6 @@ def test_dynamic_leaves_out_and_changes_single_linears():
         ({"bits": None}, "bits: None"),
         ({"group_size": 0}, "group_size: 0"),
         ({"checkpoint_format": "marlin"}, "checkpoint_format: 'marlin'"),
-        ({"lm_head": True}, "lm_head: True"),
         ({"pack_dtype": "int8"}, "pack_dtype: 'int8'"),
         ({"modules_in_block_to_quantize": ["self_attn.q_prj"]}, "did you mean 'self_attn.q_proj'"),
         ({"dynamic": {"(": {}}}, "bad pattern"),

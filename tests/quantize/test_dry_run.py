@@ -65,8 +65,13 @@ def test_the_types_of_a_gguf_file_are_foreseen(tmp_path):
 
 
 @pytest.fixture
-def tfcli(capsys):
-    """Calls the command line: exit code, standard output and standard error."""
+def tfcli(capsys, monkeypatch):
+    """Calls the command line: exit code, standard output and standard error.
+
+    It sets variables for the processes that it starts, which later tests are not to have.
+    """
+    for name in ("PYTHONSAFEPATH", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")  # so that it is put back
 
     def call(*words):
         with pytest.raises(SystemExit) as ended:

@@ -19,7 +19,7 @@ from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.packed.linears import find_packed
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec
-from tfcli.errors import UsageError, WorkError
+from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.models.layouts.mlx import MLXLayout
 from tfcli.models.layouts.registry import LAYOUTS
 from tfcli.models.layouts.values import AffineFormat
@@ -129,7 +129,7 @@ def test_what_is_packed_in_no_linear_is_refused(tmp_path):
     values = round_to_nearest(held.pop("model.embed_tokens.weight"), GridOptions(4, 32))
     parts = {f"model.embed_tokens.{part}": value for part, value in packing.pack(values).items()}
     save_file(held | parts, folder / "model.safetensors")
-    with pytest.raises(UsageError, match=r"gptq cannot say that 'model\.embed_tokens' is packed"):
+    with pytest.raises(ModelError, match=r"packs lm_head alone, not model\.embed_tokens"):
         relay(folder, tmp_path / "out", "gptq")
 
 
