@@ -101,5 +101,5 @@ app = spec_command(
     show,
     several=show_comparison,
     epilog="tfcli quantize models/base models/base-4bit --method gptq --data calibration.txt\n"
-    "tfcli quantize --compare models/base compared --ways gptq gptq:3.5 awq",
+    "tfcli quantize --compare models/base compared --ways gptq --ways gptq:3.5",
 )
