@@ -51,7 +51,7 @@ def test_every_way_is_measured_on_text_that_none_has_seen(tfcli, dense, texts, t
     assert [row[:3] for row in rows][:2] == [["rtn-2", "gptq", "3.06"], ["rtn-8", "gptq", "9.25"]]
 
 
-def test_without_an_output_the_folder_is_named_after_the_model(monkeypatch, dense, tmp_path):
+def test_without_an_output_the_folder_is_named_after_the_model(dense):
     spec = QuantizeSpec(model=str(dense), compare=True)
     assert [step.target() for step in spec.steps().values()][:3] == [
         "runs/compare-dense/text",

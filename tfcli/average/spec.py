@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import Also
-from tfcli.recipe.shared_keys import LARGEST_FILE, ShardSize, StoredDtype
+from tfcli.recipe.shared_keys import LARGEST_FILE, Size, StoredDtype
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
@@ -40,7 +40,7 @@ class AverageSpec(Spec):
         description="The type of the result's weights. Without it each tensor has the type that it "
         "has in the first checkpoint.",
     )
-    shard_size: ShardSize = Field("5GB", description=LARGEST_FILE)
+    shard_size: Size = Field("5GB", description=LARGEST_FILE)
     family_file: FamilyFile = None
 
     @field_validator("weights", mode="before")

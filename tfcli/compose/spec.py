@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import Only
-from tfcli.recipe.shared_keys import LARGEST_FILE, Seed, ShardSize, StoredDtype
+from tfcli.recipe.shared_keys import LARGEST_FILE, Seed, Size, StoredDtype
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Section, Spec
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
@@ -114,7 +114,7 @@ class ComposeSpec(Spec):
         description="The type of all floating-point weights. Without it each tensor has the type "
         "that it has in its checkpoint, and projectors that of the language model.",
     )
-    shard_size: ShardSize = Field("5GB", description=LARGEST_FILE)
+    shard_size: Size = Field("5GB", description=LARGEST_FILE)
     dry_run: bool = Field(
         False,
         description="Check everything that can be checked without weights, say what would be "

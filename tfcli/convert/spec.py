@@ -10,7 +10,7 @@ from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.families import FamilyFile
 from tfcli.quantize.spec import LayoutName
 from tfcli.recipe.marks import Also, Only
-from tfcli.recipe.shared_keys import FLOATS, LARGEST_FILE, ShardSize
+from tfcli.recipe.shared_keys import FLOATS, LARGEST_FILE, Size
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 from tfcli.units import parse_bytes
 
@@ -78,7 +78,7 @@ class ConvertSpec(Spec):
         "--no-tokenizer writes the weights and config.json alone, as of a GGUF file whose "
         "tokenizer is not covered.",
     )
-    shard_size: Annotated[ShardSize, Only(to=("hf", "pt", "dcp"))] = Field(
+    shard_size: Annotated[Size, Only(to=("hf", "pt", "dcp"))] = Field(
         "5GB", description=LARGEST_FILE
     )
     parts: Annotated[int, Only(to=("meta", "megatron", "flagai"))] = Field(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import Also
-from tfcli.recipe.shared_keys import LARGEST_FILE, ShardSize, StoredDtype
+from tfcli.recipe.shared_keys import LARGEST_FILE, Size, StoredDtype
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
@@ -28,7 +28,7 @@ class DequantizeSpec(Spec):
         "type that the config names (bfloat16 if none), and others stay as they are. "
         "The unpacked values are exact in float32 and rounded once in the others.",
     )
-    shard_size: ShardSize = Field("5GB", description=LARGEST_FILE)
+    shard_size: Size = Field("5GB", description=LARGEST_FILE)
     family_file: FamilyFile = None
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import Also
-from tfcli.recipe.shared_keys import LARGEST_FILE, ShardSize, StoredDtype
+from tfcli.recipe.shared_keys import LARGEST_FILE, Size, StoredDtype
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
@@ -39,7 +39,7 @@ class MergeSpec(Spec):
         description="The type of all floating-point weights of the result. Without it each tensor "
         "has the type that it has in the base.",
     )
-    shard_size: ShardSize = Field("5GB", description=LARGEST_FILE)
+    shard_size: Size = Field("5GB", description=LARGEST_FILE)
     verify: Literal["tensors", "logits"] = Field(
         "tensors",
         description="Read back what was written and compare every tensor with a second pass; "

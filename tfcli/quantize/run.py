@@ -89,7 +89,7 @@ def _within_budget(
     from tfcli.quantize.budget.run import Limit, require_one_chain, spend, start_of
     from tfcli.quantize.calibrate import batches_of
 
-    require_one_chain(model)
+    require_one_chain(model, spec)
     output = make(start_of(spec, checkpoint))
     _tell(output, job)
     limit = Limit.of(output)

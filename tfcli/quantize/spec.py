@@ -10,7 +10,7 @@ from tfcli.families import FamilyFile
 from tfcli.quantize.budget.spec import Budget
 from tfcli.quantize.overrides import WIDTHS, Override, is_width, width_of
 from tfcli.recipe.marks import Also, Only
-from tfcli.recipe.shared_keys import PYTHON_DOCS, Device, Seed
+from tfcli.recipe.shared_keys import PYTHON_DOCS, Device, Seed, Size
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Role, Spec
 from tfcli.units import parse_bytes
 
@@ -235,7 +235,7 @@ class QuantizeSpec(Spec):
         "points: a first walk finds what 2, 3, 4 and 8 bits cost each group of linears, and those "
         "get more whose errors the predictions feel most.",
     )
-    target_size: Annotated[str | None, OF_GPTQ] = Field(
+    target_size: Annotated[Size | None, OF_GPTQ] = Field(
         None,
         description="The same, for bytes that all tensors may take together, also those that stay "
         "as they are: 250MB, 2GiB.",
@@ -410,7 +410,7 @@ class QuantizeSpec(Spec):
     def _budget_chooses_widths(self) -> Self:
         if not self.has_budget:
             return self
-        key = "target_bits" if self.target_size is None else "target_size"
+        key = self.budget_key
         if self.target_bits is not None and self.target_size is not None:
             raise ValueError("target_bits and target_size: give one of both")
         for other in ("bits", "overrides", "gguf_type"):
@@ -418,14 +418,17 @@ class QuantizeSpec(Spec):
                 raise ValueError(f"{other}: has no effect beside {key}, which chooses widths")
         if self.layout == "awq":
             raise ValueError(f"{key}: layout awq has one width for all linears; take gptq")
-        if self.target_bytes is not None and self.target_bytes <= 0:
-            raise ValueError("target_size: must be above 0")
         return self
 
     @property
     def has_budget(self) -> bool:
         """Whether widths are chosen within a budget."""
         return self.target_bits is not None or self.target_size is not None
+
+    @property
+    def budget_key(self) -> str:
+        """The key that says the budget."""
+        return "target_bits" if self.target_size is None else "target_size"
 
     @property
     def target_bytes(self) -> int | None:

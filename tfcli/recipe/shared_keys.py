@@ -77,7 +77,7 @@ def _is_size(value: int | str) -> int | str:
     return value
 
 
-ShardSize = Annotated[int | str, AfterValidator(_is_size), Placeholder("SIZE")]
+Size = Annotated[int | str, AfterValidator(_is_size), Placeholder("SIZE")]
 """A size that `parse_bytes` takes."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tfcli.recipe.marks import Also
-from tfcli.recipe.shared_keys import ShardSize
+from tfcli.recipe.shared_keys import Size
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec
 
 
@@ -26,7 +26,7 @@ class ShardSpec(Spec):
         "org/name[@revision]."
     )
     output: OutputPath = Field(description="The folder to write.")
-    shard_size: ShardSize = Field(
+    shard_size: Size = Field(
         description="Largest weight file: 2GB, 500MB, 2GiB or a number of bytes; 1TB joins most "
         "into one. A single tensor that is larger has a file to itself."
     )

@@ -157,6 +157,8 @@ def test_a_budget_that_no_width_reaches_is_refused_with_the_least_one(
         ({"layout": "awq"}, "awq has one width for all"),
         ({"target_size": "1MB"}, "give one of both"),
         ({"target_bits": math.nan}, "finite"),
+        ({"target_bits": None, "target_size": "much"}, "target_size\n.*'much' is not a size"),
+        ({"target_bits": None, "target_size": "0"}, "target_size\n.*'0' is no size"),
     ],
 )
 def test_keys_that_do_not_go_with_a_budget_are_refused(given, message):

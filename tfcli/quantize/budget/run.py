@@ -34,7 +34,7 @@ Make = Callable[[QuantizeSpec], Output]
 _FOLDER = "survey"
 
 
-def require_one_chain(model: Model) -> None:
+def require_one_chain(model: Model, spec: QuantizeSpec) -> None:
     """Refuse models whose divergence cannot be followed block by block.
 
     Raises:
@@ -44,7 +44,7 @@ def require_one_chain(model: Model) -> None:
         raise UsageError(
             f"a budget needs a causal language model of one chain of blocks, and "
             f"{model.config.model_type} as {model.task} is none",
-            where="target_bits",
+            where=spec.budget_key,
             fix="give bits, and overrides where some linears shall have others",
         )
 
