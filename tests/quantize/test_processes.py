@@ -13,7 +13,8 @@ from tests.train.test_ranks import in_two_processes
 from tfcli.checkpoints.folder import load_model
 from tfcli.errors import UsageError
 from tfcli.models.quantized import packed_linears
-from tfcli.quantize.processes import Processes
+from tfcli.process_group import Processes
+from tfcli.quantize.calibrate import share_of
 from tfcli.quantize.run import run
 from tfcli.quantize.spec import QuantizeSpec
 from tfcli.recipe.job import Job
@@ -136,5 +137,5 @@ def weights(folder):
 
 def test_fewer_windows_than_processes_are_refused():
     with pytest.raises(UsageError, match="3 processes were started, and there are 2") as error:
-        Processes(0, 3, torch.device("cpu")).share(torch.zeros(2, 4))
+        share_of(torch.zeros(2, 4), Processes(0, 3, torch.device("cpu")))
     assert "start fewer processes" in error.value.fix

@@ -10,7 +10,7 @@ from torch import nn
 
 from tfcli.console import Console
 from tfcli.errors import WorkError
-from tfcli.train.checkpoint import Checkpoints, Progress
+from tfcli.train.checkpoint import SCHEMA, Checkpoints, Progress
 from tfcli.train.optimizer import build_optimizer
 from tfcli.train.spec import OptimizerSection
 
@@ -53,8 +53,8 @@ def test_nothing_in_it_is_a_pickle(checkpoints, tmp_path):
     checkpoints.save(Progress(step=1), *trained(steps=1))
     names = {path.name for path in (tmp_path / "checkpoint-1").iterdir()}
     assert names == {
-        "weights.safetensors",
-        "optimizer.safetensors",
+        "weights-00000.safetensors",
+        "optimizer-00000.safetensors",
         "state.json",
         "manifest.json",
     }
@@ -72,14 +72,14 @@ def test_the_newest_two_stay(checkpoints, tmp_path):
 
 
 def damage_bytes(folder):
-    path = folder / "optimizer.safetensors"
+    path = folder / "optimizer-00000.safetensors"
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)
 
 
 def damage_cut(folder):
-    path = folder / "weights.safetensors"
+    path = folder / "weights-00000.safetensors"
     path.write_bytes(path.read_bytes()[:100])
 
 
@@ -92,10 +92,15 @@ def damage_manifest(folder):
 
 
 def damage_names(folder):
-    (folder / "manifest.json").write_text(json.dumps({"files": {"../x": "0"}}))
+    (folder / "manifest.json").write_text(json.dumps({"schema": SCHEMA, "files": {"../x": "0"}}))
 
 
-DAMAGES = [damage_bytes, damage_cut, damage_lost, damage_manifest, damage_names]
+def damage_form(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"schema": "tfcli.checkpoint/1"}))
+
+
+DAMAGES = [damage_form, damage_bytes, damage_cut, damage_lost, damage_manifest, damage_names]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -121,8 +126,9 @@ def test_a_checkpoint_brings_back_the_best_weights_of_its_time(checkpoints, tmp_
     early, late = trained(steps=1), trained(steps=9)
     checkpoints.save_best(early[0])
     checkpoints.save(Progress(step=5), *early)
-    wanted = checkpoints.best.read_bytes()
+    weights = checkpoints.best / "weights-00000.safetensors"
+    wanted = weights.read_bytes()
     checkpoints.save_best(late[0])
-    assert checkpoints.best.read_bytes() != wanted
+    assert weights.read_bytes() != wanted
     checkpoints.load(*trained())
-    assert checkpoints.best.read_bytes() == wanted
+    assert weights.read_bytes() == wanted

@@ -7,17 +7,19 @@ import signal
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 from tfcli.console import Console
 from tfcli.errors import WorkError
 from tfcli.models.config import config_from_recipe
 from tfcli.models.loading import build, initialize
-from tfcli.train.batches import Feed
+from tfcli.process_group import ALONE
 from tfcli.train.checkpoint import Checkpoints
+from tfcli.train.feeds.feed import Feed
+from tfcli.train.feeds.windows import StreamSource, Windows
 from tfcli.train.log import MetricsLog
 from tfcli.train.loop import Loop
-from tfcli.train.objective import next_token
+from tfcli.train.objectives.causal_lm import CausalLM
+from tfcli.train.strategies.single import Single
 from tfcli.train.validate import Validation
 
 TOKENS = torch.randint(0, 50, (61,), generator=torch.Generator().manual_seed(0))
@@ -34,13 +36,18 @@ def make_loop(tmp_path, batch_size=8, accumulation=1, stream=TOKENS, **changes) 
         "num_attention_heads": 2,
     }
     model = initialize(build(config_from_recipe({**config, **changes.pop("config", {})})), 0)
+    lr, objective = changes.pop("lr", 1.0), changes.pop("objective", CausalLM(8))
+    groups = [{"params": list(model.parameters()), "initial_lr": lr}]
+    strategy = Single(ALONE)
     values = {
-        "model": model.train(),
-        "accelerator": Accelerator(cpu=True),
-        "feed": Feed(lambda epoch: stream, 8, batch_size, accumulation, seed=0),
-        "objective": next_token,
-        "optimizer": torch.optim.SGD(model.parameters(), lr=1.0),
-        "lr": 1.0,
+        "model": model,
+        "wrapped": strategy.wrap(model).train(),
+        "strategy": strategy,
+        "feed": Feed(
+            StreamSource(lambda epoch: stream, 8, 0), CausalLM(8).collate, batch_size, accumulation
+        ),
+        "objective": objective,
+        "optimizer": torch.optim.SGD(groups, lr=lr),
         "schedule": lambda step: 1.0,
         "precision": "float32",
         "steps": 3,
@@ -51,14 +58,25 @@ def make_loop(tmp_path, batch_size=8, accumulation=1, stream=TOKENS, **changes) 
     return Loop(**{**values, **changes})
 
 
+class Changed(CausalLM):
+    """The objective with something done around its loss."""
+
+    def __init__(self, around):
+        super().__init__(8)
+        self.around = around
+
+    def loss(self, model, batch):
+        return self.around(super().loss, model, batch)
+
+
 def weights(loop: Loop) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in loop.model.parameters()])
 
 
-def step(loop: Loop, number: int = 0, lr: float = 1.0) -> tuple[torch.Tensor, float, float]:
+def step(loop: Loop, number: int = 0) -> tuple[torch.Tensor, float, float]:
     """The change of the weights, the loss and the norm."""
     before = weights(loop)
-    loss, norm = loop.train_step(number, loop.feed.step(number), lr)
+    loss, norm, _ = loop.train_step(number, loop.feed.step(number))
     return weights(loop) - before, loss, norm
 
 
@@ -67,7 +85,7 @@ def step(loop: Loop, number: int = 0, lr: float = 1.0) -> tuple[torch.Tensor, fl
 def test_any_split_of_a_step_gives_the_same_gradients(tmp_path, split, number):
     """The text has 60 targets: a step of 8 windows holds two short ones and crosses an epoch."""
     whole = make_loop(tmp_path)
-    assert (whole.feed.step(number).micro[0].labels == -100).any()
+    assert (whole.feed.step(number)[0]["targets"] == -100).any()
     expected, loss, norm = step(whole, number)
     got, split_loss, split_norm = step(make_loop(tmp_path, *split), number)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
@@ -76,15 +94,15 @@ def test_any_split_of_a_step_gives_the_same_gradients(tmp_path, split, number):
 
 def test_the_loss_is_the_mean_over_all_targets_of_the_step(tmp_path):
     loop = make_loop(tmp_path, 2, 4)
-    micro = loop.feed.step(0).micro
+    batches = loop.feed.step(0)
     with torch.no_grad():
         losses = [
             torch.nn.functional.cross_entropy(
-                loop.model(input_ids=m.input_ids).logits.flatten(0, 1),
-                m.labels.flatten(),
+                loop.model(input_ids=batch["input_ids"]).logits.flatten(0, 1),
+                batch["targets"].flatten(),
                 reduction="none",
-            )[m.labels.flatten() != -100]
-            for m in micro
+            )[batch["targets"].flatten() != -100]
+            for batch in batches
         ]
     assert step(loop)[1] == pytest.approx(float(torch.cat(losses).mean()), rel=1e-5)
 
@@ -120,12 +138,12 @@ def fresh():
 def test_bf16_computes_in_bf16_and_keeps_float32_weights(tmp_path):
     seen = []
 
-    def objective(model, batch, targets):
-        logits = model(input_ids=batch.input_ids).logits
+    def around(loss, model, batch):
+        logits = model(input_ids=batch["input_ids"]).logits
         seen.append(logits.dtype)
-        return logits.float().square().mean() / targets
+        return logits.float().square().sum()
 
-    loop = make_loop(tmp_path, precision="bfloat16", objective=objective)
+    loop = make_loop(tmp_path, precision="bfloat16", objective=Changed(around))
     step(loop)
     assert seen == [torch.bfloat16]
     assert weights(loop).dtype == torch.float32
@@ -140,20 +158,23 @@ def test_dropout_follows_from_the_seed_and_the_step(tmp_path):
     assert not torch.equal(first, other)
     later = make_loop(tmp_path, config=config)
     before = weights(later)
-    later.train_step(5, later.feed.step(0), 1.0)
+    later.train_step(5, later.feed.step(0))
     assert not torch.equal(weights(later) - before, first), "every step draws anew"
 
 
 def test_ctrl_c_stops_after_the_step_that_it_comes_in(tmp_path):
     """And not after the next one, of which the signal would still be in time."""
 
-    def objective(model, batch, targets):
+    def around(loss, model, batch):
         signal.raise_signal(signal.SIGINT)
-        return next_token(model, batch, targets)
+        return loss(model, batch)
 
     answers = []
     loop = make_loop(
-        tmp_path, objective=objective, checkpoint_every=10, answer=lambda: answers.append("heard")
+        tmp_path,
+        objective=Changed(around),
+        checkpoint_every=10,
+        answer=lambda: answers.append("heard"),
     )
     with Console.silent().progress("train", 3) as bar, pytest.raises(KeyboardInterrupt):
         loop.run(fresh(), bar)
@@ -162,11 +183,11 @@ def test_ctrl_c_stops_after_the_step_that_it_comes_in(tmp_path):
 
 
 def test_ctrl_c_in_the_last_step_loses_nothing(tmp_path):
-    def objective(model, batch, targets):
+    def around(loss, model, batch):
         signal.raise_signal(signal.SIGINT)
-        return next_token(model, batch, targets)
+        return loss(model, batch)
 
-    loop, progress = make_loop(tmp_path, objective=objective, steps=1), fresh()
+    loop, progress = make_loop(tmp_path, objective=Changed(around), steps=1), fresh()
     with Console.silent().progress("train", 1) as bar:
         loop.run(progress, bar)
     assert progress.step == 1
@@ -174,11 +195,10 @@ def test_ctrl_c_in_the_last_step_loses_nothing(tmp_path):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_validation_loss_that_is_not_finite_is_no_best_one(tmp_path, bad):
-    def objective(model, batch, targets):
-        loss = next_token(model, batch, targets)
-        return loss if torch.is_grad_enabled() else loss * bad
+    def around(loss, model, batch):
+        return loss(model, batch) * (1 if torch.is_grad_enabled() else bad)
 
-    validation = Validation(TOKENS, 8, 8, objective, "float32")
+    validation = Validation(Windows.cut(TOKENS, 8), 8, Changed(around), "float32")
     loop = make_loop(tmp_path, validation=validation, validate_every=1, keep_best=True)
     with (
         Console.silent().progress("train", 3) as bar,
@@ -190,9 +210,9 @@ def test_a_validation_loss_that_is_not_finite_is_no_best_one(tmp_path, bad):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path, bad):
-    loop = make_loop(tmp_path, objective=lambda m, b, t: next_token(m, b, t) * bad)
+    loop = make_loop(tmp_path, objective=Changed(lambda loss, m, b: loss(m, b) * bad))
     before = weights(loop)
     with pytest.raises(WorkError, match="at step 8") as error:
-        loop.train_step(7, loop.feed.step(7), 1.0)
+        loop.train_step(7, loop.feed.step(7))
     assert "optimizer.lr" in error.value.fix
     assert torch.equal(weights(loop), before)

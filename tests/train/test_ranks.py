@@ -23,10 +23,10 @@ from tfcli.train.spec import TrainSpec
 
 seen, train_step = [], Loop.train_step
 
-def note(self, step, data, lr):
-    seen.append([type(self.model).__name__, torch.distributed.get_backend(),
-                 torch.distributed.get_world_size(), sum(len(m.labels) for m in data.micro)])
-    return train_step(self, step, data, lr)
+def note(self, step, batches):
+    seen.append([type(self.wrapped).__name__, torch.distributed.get_backend(),
+                 torch.distributed.get_world_size(), sum(len(b["targets"]) for b in batches)])
+    return train_step(self, step, batches)
 
 Loop.train_step = note
 spec = TrainSpec.model_validate(json.loads(sys.argv[1]))

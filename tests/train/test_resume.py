@@ -7,18 +7,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 
 from tfcli.console import Console
-from tfcli.errors import UsageError
 from tfcli.recipe.execute import execute
-from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.log import MetricsLog, read_metrics
 from tfcli.train.loop import Loop
-from tfcli.train.run import resume
 from tfcli.train.spec import TrainSpec
 from tfcli.train.validate import Validation
 
@@ -139,10 +134,10 @@ def test_a_validation_that_ctrl_c_cuts_short_is_made_up_for(long_spec, straight,
     spec = long_spec("cut")
     values, loss = [], Validation.loss
 
-    def loss_and_interrupt(self, model, accelerator, asked):
+    def loss_and_interrupt(self, model, strategy, asked):
         if len(values) == 4:
             signal.raise_signal(signal.SIGINT)
-        values.append(loss(self, model, accelerator, asked))
+        values.append(loss(self, model, strategy, asked))
         return values[-1]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -157,7 +152,7 @@ def test_a_validation_that_ctrl_c_cuts_short_is_made_up_for(long_spec, straight,
 
 
 def test_a_run_that_is_stopped_before_its_first_step_leaves_nothing(make_spec, tmp_path):
-    def interrupt(self, step, data, lr):
+    def interrupt(self, step, batches):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
@@ -165,13 +160,3 @@ def test_a_run_that_is_stopped_before_its_first_step_leaves_nothing(make_spec, t
         with pytest.raises(KeyboardInterrupt):
             execute(make_spec(output=str(tmp_path / "early")), Console.silent())
     assert not list(tmp_path.glob("*early*"))
-
-
-def test_another_number_of_processes_is_refused(tmp_path):
-    model = torch.nn.Linear(2, 2)
-    optimizer = torch.optim.AdamW(model.parameters())
-    checkpoints = Checkpoints(tmp_path, Console.silent())
-    checkpoints.save(Progress(step=5, processes=1), model, optimizer)
-    with pytest.raises(UsageError, match="had 1 processes, this one has 2") as error:
-        resume(checkpoints, model, optimizer, SimpleNamespace(num_processes=2))
-    assert "--force" in error.value.fix

@@ -18,6 +18,7 @@ from tfcli.console import Console
 from tfcli.data.tokens import token_stream
 from tfcli.errors import Problem, UsageError
 from tfcli.models import processor
+from tfcli.process_group import ALONE
 from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.chatml import CHATML
@@ -26,6 +27,7 @@ from tfcli.train.log import read_metrics
 from tfcli.train.prepare import build_model, new_config
 from tfcli.train.run import run
 from tfcli.train.spec import TrainSpec
+from tfcli.train.strategies.single import Single
 
 
 @pytest.fixture
@@ -262,7 +264,8 @@ def test_keys_that_change_how_but_not_what_is_computed(train, key):
 def test_attention_and_checkpointing_reach_the_model(make_spec, texts):
     def model(**changes):
         spec = make_spec(**changes)
-        return build_model(spec, new_config(spec.config, load_tokenizer(texts / "tokenizer")), None)
+        config = new_config(spec.config, load_tokenizer(texts / "tokenizer"))
+        return build_model(spec, config, None, "causal-lm", Single(ALONE))
 
     usual, other = model(), model(attention="eager", activation_checkpointing=True)
     assert usual.model.layers[0].self_attn.attend.backend.__name__ == "sdpa"

@@ -28,6 +28,24 @@ def read_table(path: Path, column: str) -> list[str]:
     return _parquet(path, column) if path.suffix.lower() == ".parquet" else _csv(path, column)
 
 
+def read_columns(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a table, all columns: texts of a .csv, values of any type of a .parquet file.
+
+    Raises:
+        WorkError: as `read_table`.
+    """
+    if path.suffix.lower() != ".parquet":
+        text = io.StringIO(read_text(path), newline="")
+        with _cells_of_any_size():
+            yield from csv.DictReader(text, strict=True)
+        return
+    import pyarrow.parquet as pq
+
+    with OpenedFile(path).reading(), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_ROWS):
+            yield from batch.to_pylist()
+
+
 def _csv(path: Path, column: str) -> list[str]:
     texts: list[str] = []
     with _cells_of_any_size():

@@ -11,9 +11,9 @@ from tfcli.checkpoints.folder import open_model
 from tfcli.errors import UsageError
 from tfcli.models.loading import build
 from tfcli.models.model import Model
+from tfcli.process_group import Processes, join
 from tfcli.quantize.methods.registry import get_method
 from tfcli.quantize.output import Output
-from tfcli.quantize.processes import Processes, join
 from tfcli.quantize.report import foresee, report, warn_of_few_tokens
 from tfcli.quantize.spec import QuantizeResult, QuantizeSpec
 from tfcli.quantize.unseen import unseen_linears

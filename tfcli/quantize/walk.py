@@ -22,10 +22,10 @@ from tfcli.models.calibration import CalibrationWalk, Stage
 from tfcli.models.folding import apply_fold, folds_of
 from tfcli.models.layouts.values import Values
 from tfcli.models.model import Model
+from tfcli.process_group import ALONE, Processes
 from tfcli.quantize.finite import require_finite
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan, Unit
-from tfcli.quantize.processes import ALONE, Processes
 from tfcli.quantize.runs import (
     AtTheEnd,
     BlockAlone,

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tfcli.checkpoints.checkpoint import Weights
 from tfcli.console import Bar
+from tfcli.process_group import ALONE, Processes
 from tfcli.quantize.finite import require_finite
 from tfcli.quantize.methods.method import Method
 from tfcli.quantize.output import Output
 from tfcli.quantize.plan import LinearPlan, Plan, Unit
-from tfcli.quantize.processes import ALONE, Processes
 from tfcli.quantize.write import BlockFiles, LayerResult
 from tfcli.recipe.job import Job
 
@@ -69,12 +69,12 @@ def quantize(
         if text is None:
             units = _weight_by_weight(method, plan, output.checkpoint.weights)
         else:
-            from tfcli.quantize.calibrate import walk_of
+            from tfcli.quantize.calibrate import share_of, walk_of
 
             walk = walk_of(
                 output,
                 method,
-                processes.share(text.windows),
+                share_of(text.windows, processes),
                 files.scratch,
                 files.finished,
                 kept=files.kept,

@@ -1,8 +1,8 @@
 """Checkpoints that an interrupted run goes on from: whole or not there, and checked when read.
 
-A checkpoint is a folder `checkpoint-<step>` with weights, optimizer state and counters. It is
-written beside its name, gets a manifest with every file's hash, is synced and then renamed. The
-newest two stay, so that a damaged one does not cost the run.
+A checkpoint is a folder `checkpoint-<step>` with weights, optimizer state and counters; each process
+writes what it holds. It is written beside its name, gets a manifest with every file's hash, is
+synced and then renamed. The newest two stay, so that a damaged one does not cost the run.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from tfcli.checkpoints.strict_json import read_json
 from tfcli.console import Console
 from tfcli.errors import WorkError
 from tfcli.files import digest_file, inside, sync_entry, sync_folder, write_json
-from tfcli.train.weights import load_optimizer, load_weights_into, save_optimizer, save_weights
+from tfcli.process_group import ALONE, Processes
+from tfcli.train.state import load_optimizer, load_weights, save_optimizer, save_weights
 
-SCHEMA = "tfcli.checkpoint/1"
+SCHEMA = "tfcli.checkpoint/2"
 MANIFEST = "manifest.json"
 KEPT = 2
-BEST = "best.safetensors"
+BEST = "best"
 
 
 @dataclasses.dataclass
@@ -36,7 +37,7 @@ class Progress:
         step: finished optimizer steps.
         tokens: targets trained on.
         seconds: spent in the loop.
-        processes: how many train together.
+        processes: how many began it together.
         best_loss: the lowest validation loss so far, nats a token.
         best_step: where it was.
         epoch_starts: see `Feed`.
@@ -59,36 +60,52 @@ class Checkpoints:
     Args:
         folder: where they lie, beside what the run makes.
         console: hears of damaged ones.
+        processes: those that train together. All call every method, with the same values.
     """
 
-    def __init__(self, folder: Path, console: Console) -> None:
-        self.folder, self.console = folder, console
+    def __init__(self, folder: Path, console: Console, processes: Processes = ALONE) -> None:
+        self.folder, self.console, self.processes = folder, console, processes
 
     @property
     def best(self) -> Path:
-        """The weights of the best validation loss so far."""
+        """The weights of the best validation loss so far: a folder, once there is one."""
         return self.folder / BEST
 
     def save(self, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Write a checkpoint, then delete those that are no longer needed."""
         name = f"checkpoint-{progress.step}"
+        temporary = self._begin(name)
+        save_weights(model, temporary, self.processes)
+        values = save_optimizer(model, optimizer, temporary, self.processes)
+        self.processes.wait()
+        if self.processes.first:
+            if self.best.exists():
+                _link_folder(self.best, temporary / BEST)
+            state = {"progress": dataclasses.asdict(progress), "optimizer": values}
+            write_json(temporary / "state.json", state)
+            paths = sorted(path for path in temporary.rglob("*") if path.is_file())
+            files = {path.relative_to(temporary).as_posix(): digest_file(path) for path in paths}
+            write_json(temporary / MANIFEST, {"schema": SCHEMA, "files": files})
+            self._finish(temporary, self.folder / name)
+            for old in self._all()[KEPT:]:
+                shutil.rmtree(old)
+        self.processes.wait()
+
+    def _begin(self, name: str) -> Path:
+        """An empty folder for what is to be called so."""
         temporary = self.folder / f".{name}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        save_weights(model, temporary / "weights.safetensors")
-        values = save_optimizer(optimizer, temporary / "optimizer.safetensors")
-        if self.best.exists():
-            _link(self.best, temporary / BEST)
-        state = {"progress": dataclasses.asdict(progress), "optimizer": values}
-        write_json(temporary / "state.json", state)
-        files = {path.name: digest_file(path) for path in sorted(temporary.iterdir())}
-        write_json(temporary / MANIFEST, {"schema": SCHEMA, "files": files})
+        if self.processes.first:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+        self.processes.wait()
+        return temporary
+
+    def _finish(self, temporary: Path, target: Path) -> None:
+        """Give a folder that is whole its name."""
         sync_folder(temporary)
-        shutil.rmtree(self.folder / name, ignore_errors=True)
-        temporary.rename(self.folder / name)
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
         sync_entry(self.folder)
-        for old in self._all()[KEPT:]:
-            shutil.rmtree(old)
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
         """Put the newest checkpoint that is whole into the model and the optimizer.
@@ -106,10 +123,12 @@ class Checkpoints:
                 self.console.warn(f"{path.name} is damaged ({problem}); trying the one before")
                 continue
             state = read_json(path / "state.json")
-            load_weights_into(model, path / "weights.safetensors")
-            load_optimizer(optimizer, path / "optimizer.safetensors", state["optimizer"])
-            if (path / BEST).exists():
-                _link(path / BEST, self.best)
+            load_weights(model, path)
+            load_optimizer(model, optimizer, path, state["optimizer"])
+            if (path / BEST).exists() and self.processes.first:
+                shutil.rmtree(self.best, ignore_errors=True)
+                _link_folder(path / BEST, self.best)
+            self.processes.wait()
             return Progress(**state["progress"])
         if found:
             raise WorkError(
@@ -122,7 +141,12 @@ class Checkpoints:
 
     def save_best(self, model: nn.Module) -> None:
         """Remember these weights as the best so far."""
-        save_weights(model, self.best)
+        temporary = self._begin(BEST)
+        save_weights(model, temporary, self.processes)
+        self.processes.wait()
+        if self.processes.first:
+            self._finish(temporary, self.best)
+        self.processes.wait()
 
     def _all(self) -> list[Path]:
         """The checkpoints, newest first."""
@@ -138,6 +162,8 @@ def _damage(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
         manifest = read_json(path / MANIFEST)
+        if manifest["schema"] != SCHEMA:
+            return f"it is of the form {manifest['schema']}, not {SCHEMA}"
         files: dict[str, Any] = manifest["files"]
         for name, digest in files.items():
             if digest_file(inside(path, name), anew=True) != digest:
@@ -147,12 +173,11 @@ def _damage(path: Path) -> str | None:
     return None
 
 
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name in one step; where the disk has no links, copy it."""
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    temporary.replace(target)
+def _link_folder(source: Path, target: Path) -> None:
+    """Give the files of a folder a second name; where the disk has no links, copy them."""
+    target.mkdir()
+    for path in source.iterdir():
+        try:
+            os.link(path, target / path.name)
+        except OSError:
+            shutil.copyfile(path, target / path.name)

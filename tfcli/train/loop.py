@@ -6,21 +6,22 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from tfcli.console import Bar
 from tfcli.devices import Precision, autocast
 from tfcli.errors import WorkError
-from tfcli.train.batches import Feed, StepData, derive_seed
+from tfcli.models.model import Model
+from tfcli.train.batch import Batch, on_device
 from tfcli.train.checkpoint import Checkpoints, Progress
+from tfcli.train.feeds.feed import Feed, derive_seed
 from tfcli.train.interrupts import Interrupts
 from tfcli.train.log import MetricsLog
-from tfcli.train.objective import Objective
+from tfcli.train.objectives.objective import Objective
 from tfcli.train.schedule import Schedule
+from tfcli.train.strategies.strategy import Strategy
 from tfcli.train.validate import Validation
 
 
@@ -29,13 +30,13 @@ class Loop:
     """One run's parts.
 
     Args:
-        model: on its device, as accelerate prepared it.
-        accelerator: device and processes.
+        model: whose parameters are trained.
+        wrapped: what a forward pass calls, as the strategy gave it.
+        strategy: how the model is spread.
         feed: the data of each step.
         objective: what is made smaller.
-        optimizer: moves the weights.
-        lr: peak rate.
-        schedule: step -> factor on `lr`.
+        optimizer: moves the weights; each of its groups says its peak rate, `initial_lr`.
+        schedule: step -> factor on the peak rates.
         precision: of the forward pass.
         steps: how many.
         seed: of dropout.
@@ -49,12 +50,12 @@ class Loop:
         answer: called at once, in another thread, when a signal asks to stop.
     """
 
-    model: nn.Module
-    accelerator: Accelerator
+    model: Model
+    wrapped: nn.Module
+    strategy: Strategy
     feed: Feed
     objective: Objective
     optimizer: torch.optim.Optimizer
-    lr: float
     schedule: Schedule
     precision: Precision
     steps: int
@@ -75,7 +76,7 @@ class Loop:
             WorkError: a loss or a gradient is not finite; the weights are those before the step.
             KeyboardInterrupt: asked for by a signal, after a checkpoint.
         """
-        self.model.train()
+        self.wrapped.train()
         with Interrupts(self.answer) as interrupts:
             while _more(progress, self.steps):
                 started = time.perf_counter()
@@ -90,15 +91,14 @@ class Loop:
     def _step(self, progress: Progress) -> None:
         """Move the weights once; the step's figures wait for those of a validation."""
         started = time.perf_counter()
-        data = self.feed.step(progress.step)
-        lr = self.lr * self.schedule(progress.step)
-        loss, norm = self.train_step(progress.step, data, lr)
-        rate = data.targets / (time.perf_counter() - started)
-        progress.step, progress.tokens = progress.step + 1, progress.tokens + data.targets
+        batches = self.feed.step(progress.step)
+        loss, norm, targets = self.train_step(progress.step, batches)
+        rate = targets / (time.perf_counter() - started)
+        progress.step, progress.tokens = progress.step + 1, progress.tokens + targets
         progress.unfinished = {
             "step": progress.step,
             "loss": loss,
-            "lr": lr,
+            "lr": self.optimizer.param_groups[0]["lr"],
             "grad_norm": norm,
             "tokens_per_second": round(rate, 1),
         }
@@ -125,40 +125,43 @@ class Loop:
         }
         bar.show(**shown, **_best(progress))
         bar.advance()
-        asked = torch.tensor(float(interrupts.asked), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(asked, "sum") > 0)
+        return self.strategy.processes.any(interrupts.asked)
 
-    def train_step(self, step: int, data: StepData, lr: float) -> tuple[float, float]:
+    def train_step(self, step: int, batches: list[Batch]) -> tuple[float, float, int]:
         """One optimizer step.
 
+        Args:
+            step: counted from 0.
+            batches: this process's, one a forward pass.
+
         Returns:
-            the loss, a mean over the step's targets, and the norm of the gradients before clipping
+            the loss, a mean over the step's targets in all processes; the norm of the gradients
+            before clipping; and how many targets these were
         """
-        accelerator = self.accelerator
+        device, processes = self.strategy.device, self.strategy.processes
         # Dropout follows from the seed and the step, so a resumed run draws what a straight one
         # draws, and no generator's state need be stored.
-        torch.manual_seed(derive_seed(self.seed, "dropout", step, accelerator.process_index))
-        # DDP averages gradients over processes; the loss is a sum over them.
-        divisor = torch.tensor(data.targets / accelerator.num_processes, device=accelerator.device)
-        total = torch.zeros((), device=accelerator.device)
-        for number, micro in enumerate(data.micro, start=1):
-            batch = micro.to(accelerator.device)
-            last = number == len(data.micro)
-            with nullcontext() if last else accelerator.no_sync(self.model):
-                with autocast(self.precision, accelerator.device.type):
-                    part = self.objective(self.model, batch, divisor)
-                accelerator.backward(part)
-            total += part.detach()
-        total /= accelerator.num_processes
-        norm = accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf)
-        loss, norm = float(accelerator.reduce(total, "sum")), float(norm)
+        torch.manual_seed(derive_seed(self.seed, "dropout", step, processes.rank))
+        mine = sum(map(self.objective.count, batches))
+        count = self.strategy.total(torch.tensor(float(mine), dtype=torch.float64, device=device))
+        if not count:
+            raise WorkError(f"step {step + 1} has nothing to learn from", where="data")
+        summed = torch.zeros((), device=device)
+        for number, batch in enumerate(batches, start=1):
+            with self.strategy.accumulate(self.wrapped, last=number == len(batches)):
+                with autocast(self.precision, device.type):
+                    part = self.objective.loss(self.wrapped, on_device(batch, device))
+                self.strategy.backward(part, count)
+            summed += part.detach()
+        norm = self.strategy.clip(self.model, self.clip_norm)
+        loss = float(self.strategy.total(summed) / count)
         _require_finite(step + 1, "loss", loss)
         _require_finite(step + 1, "gradient norm", norm)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = group["initial_lr"] * self.schedule(step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss, norm
+        return loss, norm, int(count)
 
     def _validates_after(self, step: int) -> bool:
         due = self.validate_every and step % self.validate_every == 0
@@ -167,27 +170,23 @@ class Loop:
     def _validate(self, progress: Progress, asked: Callable[[], bool]) -> float | None:
         """The validation loss; None when a process was asked to stop before it was measured."""
         assert self.validation is not None
-        model = self.accelerator.unwrap_model(self.model)
-        loss = self.validation.loss(model, self.accelerator, asked)
+        loss = self.validation.loss(self.model, self.strategy, asked)
         if loss is None:
             return None
         _require_finite(progress.step, "validation loss", loss)
         if progress.best_loss is None or loss < progress.best_loss:
             progress.best_loss, progress.best_step = loss, progress.step
-            if self.keep_best and self.accelerator.is_main_process:
-                self.checkpoints.save_best(model)
+            if self.keep_best:
+                self.checkpoints.save_best(self.model)
         return loss
 
     def _checkpoint(self, progress: Progress, stop: bool) -> None:
         if not self.checkpoint_every or not _more(progress, self.steps):
             return
         if stop or progress.step % self.checkpoint_every == 0:
-            if self.accelerator.is_main_process:
-                self.log.sync()
-                progress.epoch_starts = list(self.feed.epoch_starts)
-                model = self.accelerator.unwrap_model(self.model)
-                self.checkpoints.save(progress, model, self.optimizer)
-            self.accelerator.wait_for_everyone()
+            self.log.sync()
+            progress.epoch_starts = list(self.feed.epoch_starts)
+            self.checkpoints.save(progress, self.model, self.optimizer)
 
 
 def _more(progress: Progress, steps: int) -> bool:

@@ -80,7 +80,10 @@ def require_optimizer(name: str) -> None:
 def build_optimizer(
     model: nn.Module, section: OptimizerSection, lr: float
 ) -> torch.optim.Optimizer:
-    """The optimizer of a model that is on its device. The loop sets the rate at each step."""
-    groups = parameter_groups(model, section.weight_decay)
+    """The optimizer of a model that is on its device. The loop sets the rate of each group at each
+    step, as a share of its peak, `initial_lr`."""
+    groups = [
+        {**group, "initial_lr": lr} for group in parameter_groups(model, section.weight_decay)
+    ]
     options = {"lr": lr, "betas": section.betas, "eps": section.eps}
     return OPTIMIZERS[section.name](groups, options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 from collections import Counter
@@ -14,15 +13,11 @@ from torch import nn
 
 from tfcli.checkpoints.io.dtypes import dtype_code
 from tfcli.console import Console
-from tfcli.data.documents import read_documents
-from tfcli.data.tokens import token_stream
 from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.models.config import config_from_recipe
 from tfcli.models.configs.text import TextConfig
-from tfcli.train.batches import Stream, derive_seed
 from tfcli.train.optimizer import require_optimizer
 from tfcli.train.spec import TrainSpec
-from tfcli.train.subwords import SubwordSampler
 
 DTYPES = {
     "float32": torch.float32,
@@ -34,6 +29,7 @@ if TYPE_CHECKING:
     from tfcli.checkpoints.checkpoint import Checkpoint
     from tfcli.models.model import Model
     from tfcli.tokenizers.load import Tokenizer
+    from tfcli.train.strategies.strategy import Strategy
 
 
 def check_machine(spec: TrainSpec, device: str) -> None:
@@ -48,6 +44,12 @@ def check_machine(spec: TrainSpec, device: str) -> None:
             "flex attention has no backward pass on a CPU",
             where="attention",
             fix="attention: sdpa",
+        )
+    if spec.compile and spec.strategy == "fsdp":
+        raise UsageError(
+            "compiled models are not spread over processes",
+            where="compile",
+            fix="leave out compile, or take strategy: ddp",
         )
     compilers = [os.environ.get("CXX") or "g++", "clang++"]
     if spec.compile and device == "cpu" and not any(map(shutil.which, compilers)):
@@ -113,64 +115,15 @@ def check_config(config: TextConfig, spec: TrainSpec, tokenizer: Tokenizer) -> N
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Text:
-    """Training and validation text as tokens.
-
-    Args:
-        stream: the training tokens of an epoch.
-        validation (Tensor): [n] int64, or None.
-    """
-
-    stream: Stream
-    validation: torch.Tensor | None
-
-
-def read_text(spec: TrainSpec, tokenizer: Tokenizer, console: Console) -> Text:
-    """Read and encode the data.
-
-    Raises:
-        UsageError: less than one window of tokens.
-        WorkError: files that cannot be read, or without text.
-    """
-    documents = read_documents(spec.data, spec.text_field, split="train", console=console)
-    stream = _encode(documents, tokenizer)
-    _require_window(stream, "data", spec.sequence_length)
-    validation = None
-    if spec.validation is not None:
-        held_out = read_documents(
-            spec.validation, spec.text_field, split="validation", console=console
-        )
-        both = len(set(held_out) & set(documents))
-        if both:
-            console.warn(f"{both:,} of the validation documents are trained on as well")
-        validation = _encode(held_out, tokenizer)
-        _require_window(validation, "validation", 1)
-    if not spec.bpe_dropout:
-        return Text(lambda epoch: stream, validation)
-    sampler = SubwordSampler(documents, tokenizer, spec.bpe_dropout)
-
-    def sampled(epoch: int) -> torch.Tensor:
-        return torch.from_numpy(sampler.sample(derive_seed(spec.seed, "bpe_dropout", epoch)))
-
-    return Text(sampled, validation)
-
-
-def _encode(documents: list[str], tokenizer: Tokenizer) -> torch.Tensor:
-    return torch.from_numpy(token_stream(documents, tokenizer)).long()
-
-
-def _require_window(stream: torch.Tensor, key: str, length: int) -> None:
-    if len(stream) < length + 1:
-        raise UsageError(
-            f"the text has {len(stream):,} tokens, and one window takes {length + 1:,}",
-            where=key,
-            fix="give more text, or a smaller sequence_length",
-        )
-
-
-def build_model(spec: TrainSpec, config: TextConfig | None, start: Checkpoint | None) -> Model:
-    """The model to train, float32, on the CPU: new where there is a config, else loaded.
+def build_model(
+    spec: TrainSpec,
+    config: TextConfig | None,
+    start: Checkpoint | None,
+    task: str,
+    strategy: Strategy,
+) -> Model:
+    """The model to train, float32, on the strategy's device and spread as it spreads it: new where
+    there is a config, else loaded.
 
     No row of its token table is frozen. A model's pad_token_id may be a token that texts use, as
     the one that ends them; and as windows hold no padding, a row that is none of these keeps its
@@ -182,11 +135,19 @@ def build_model(spec: TrainSpec, config: TextConfig | None, start: Checkpoint | 
 
     freed_is_kept()
     if config is not None:
-        model = build(config, "causal-lm", attention=spec.attention)
-        initialize(model, spec.seed)
+        model = build(config, task, attention=spec.attention)
+        strategy.spread(model)
+        initialize(model, spec.seed, device=strategy.device)
     else:
         assert start is not None
-        model = load_model(start, task="causal-lm", dtype=torch.float32, attention=spec.attention)
+        model = load_model(
+            start,
+            task=task,
+            dtype=torch.float32,
+            device=strategy.device,
+            attention=spec.attention,
+            spread=strategy.spread,
+        )
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise WorkError("the model has no parameters to train", where="model")
     table = model.body.get_submodule(model.body.tokens)

@@ -1,46 +1,24 @@
-"""`tfcli train`: check everything, build the parts, run the loop, write the model."""
+"""`tfcli train`: make the parts, run the loop, write the model."""
 
 from __future__ import annotations
 
 import statistics
-from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from tfcli.checkpoints.card import CARD
-from tfcli.checkpoints.folder import open_model, save_model
-from tfcli.devices import Precision, pick_device, pick_precision
-from tfcli.errors import UsageError, WorkError
+from tfcli.checkpoints.folder import save_model
 from tfcli.files import write_text
 from tfcli.models.model import Model
-from tfcli.processes import started_processes
 from tfcli.recipe.job import Job
-from tfcli.tokenizers.load import Tokenizer, load_tokenizer
-from tfcli.train.batches import Feed
+from tfcli.tokenizers.load import Tokenizer
+from tfcli.train.assemble import Run, assemble
 from tfcli.train.card import model_card
-from tfcli.train.checkpoint import Checkpoints, Progress
-from tfcli.train.log import METRICS, MetricsLog, read_metrics
-from tfcli.train.loop import Loop
-from tfcli.train.objective import next_token
-from tfcli.train.optimizer import build_optimizer
-from tfcli.train.prepare import (
-    DTYPES,
-    build_model,
-    check_config,
-    check_machine,
-    compile_model,
-    new_config,
-    read_text,
-    start_dtype,
-    tokenizer_folder,
-    written_dtype,
-)
-from tfcli.train.schedule import make_schedule
-from tfcli.train.spec import HIGHEST_PRETRAINED_RATE, PRETRAINED_RATE, TrainResult, TrainSpec
-from tfcli.train.validate import Validation
-from tfcli.train.weights import load_weights_into
+from tfcli.train.log import METRICS, read_metrics
+from tfcli.train.prepare import DTYPES, written_dtype
+from tfcli.train.spec import TrainResult, TrainSpec
+from tfcli.train.state import load_weights
 
 
 def run(spec: TrainSpec, job: Job) -> TrainResult:
@@ -53,199 +31,43 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
         WorkError: numbers that are not finite, or all checkpoints of an interrupted run damaged.
         KeyboardInterrupt: after a checkpoint.
     """
-    device = pick_device(spec.device).type
-    precision = pick_precision(spec.precision, device)
-    check_machine(spec, device)
-    accelerator = start_processes(device)
-    start = None if spec.model is None else open_model(spec.model)
-    folder = tokenizer_folder(spec, start)
-    tokenizer = load_tokenizer(spec.tokenizer or folder)
-    config = None if spec.config is None else new_config(spec.config, tokenizer)
-    if config is not None:
-        check_config(config, spec, tokenizer)
-    text = read_text(spec, tokenizer, job.console)
-    job.has_read(*filter(None, [spec.data, spec.validation]))
-    dtype = DTYPES[spec.dtype] if spec.dtype else start_dtype(start)
-    model = build_model(spec, config, start)
-    if config is None:
-        check_config(model.config.text, spec, tokenizer)
-
-    feed = Feed(
-        stream=text.stream,
-        length=spec.sequence_length,
-        batch_size=spec.batch_size,
-        accumulation=spec.gradient_accumulation,
-        seed=spec.seed,
-        rank=accelerator.process_index,
-        processes=accelerator.num_processes,
-    )
-    prepared = accelerator.prepare(model)
-    if spec.compile:
-        compile_model(model)
-    optimizer = build_optimizer(model, spec.optimizer, spec.peak_rate)
-    checkpoints = Checkpoints(job.output, job.console)
-    progress = resume(checkpoints, model, optimizer, accelerator)
-    resumed_from = progress.step if progress.step else None
-    feed.epoch_starts = list(progress.epoch_starts)
-    _introduce(spec, job, model, feed, tokenizer, precision, device, resumed_from)
-
-    metrics = job.output / METRICS
-    written = progress.step - (progress.unfinished is not None)
-    log = MetricsLog(metrics if accelerator.is_main_process else None, written)
-    loop = Loop(
-        model=prepared,
-        accelerator=accelerator,
-        feed=feed,
-        objective=next_token,
-        optimizer=optimizer,
-        lr=spec.peak_rate,
-        schedule=make_schedule(
-            spec.schedule.name,
-            steps=spec.max_steps,
-            warmup_steps=spec.warmup_steps,
-            final_ratio=spec.schedule.final_ratio,
-        ),
-        precision=precision,
-        steps=spec.max_steps,
-        seed=spec.seed,
-        log=log,
-        checkpoints=checkpoints,
-        clip_norm=spec.clip_norm,
-        validation=None
-        if text.validation is None
-        else Validation(
-            text.validation, spec.sequence_length, spec.batch_size, next_token, precision
-        ),
-        validate_every=spec.validate_every,
-        checkpoint_every=spec.checkpoint_every,
-        keep_best=spec.keep == "best",
-        answer=lambda: job.console.note(_parting(spec)),
-    )
+    made = assemble(spec, job)
+    loop, processes = made.loop, made.strategy.processes
     try:
         with job.console.progress("train", spec.max_steps, "step") as bar:
-            bar.advance(written)
-            loop.run(progress, bar)
+            bar.advance(made.progress.step - (made.progress.unfinished is not None))
+            loop.run(made.progress, bar)
     finally:
-        log.close()
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        best = checkpoints.best if spec.keep == "best" else None
-        dtype = _write(spec, job, model, folder, tokenizer, best, dtype)
-    result = _result(spec, progress, model, feed, metrics, dtype, precision, device, resumed_from)
-    if accelerator.is_main_process:
+        loop.log.close()
+    processes.wait()
+    dtype = _write(spec, job, made)
+    result = _result(spec, job, made, dtype)
+    if processes.first:
         write_text(job.output / CARD, model_card(spec, result, job.inputs))
-    accelerator.wait_for_everyone()  # from here on the first process may rename the folder
+    processes.wait()  # from here on the first process may rename the folder
     return result
 
 
-def start_processes(device: str) -> Accelerator:
-    """Join the other processes, if torchrun started several.
-
-    accelerate's own mixed precision stays off: it copies every output to float32; the loop opens
-    autocast itself.
-
-    Raises:
-        WorkError: fewer processes work together than were started.
-    """
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
-    started = started_processes()
-    if accelerator.num_processes != started:
-        raise WorkError(
-            f"{started} processes were started, {accelerator.num_processes} work together",
-            fix="start them with torchrun, on devices of one kind",
-        )
-    return accelerator
-
-
-def resume(
-    checkpoints: Checkpoints,
-    model: Model,
-    optimizer: torch.optim.Optimizer,
-    accelerator: Accelerator,
-) -> Progress:
-    """Where an interrupted run was, with the model and the optimizer as they were then.
-
-    Raises:
-        UsageError: it ran with another number of processes, so its data cannot be continued.
-        WorkError: its checkpoints are damaged.
-    """
-    progress = checkpoints.load(model, optimizer)
-    if progress is None:
-        return Progress(processes=accelerator.num_processes)
-    if progress.processes != accelerator.num_processes:
-        raise UsageError(
-            f"the interrupted run had {progress.processes} processes, "
-            f"this one has {accelerator.num_processes}",
-            where="output",
-            fix=f"start {progress.processes} processes, or --force to start over",
-        )
-    accelerator.wait_for_everyone()
-    return progress
-
-
-def _introduce(
-    spec: TrainSpec,
-    job: Job,
-    model: Model,
-    feed: Feed,
-    tokenizer: Tokenizer,
-    precision: Precision,
-    device: str,
-    resumed_from: int | None,
-) -> None:
-    stream = feed.stream(0)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    if spec.model is not None and spec.peak_rate > HIGHEST_PRETRAINED_RATE:
-        job.console.warn(
-            f"optimizer.lr {spec.peak_rate:g} is far above what a pretrained model bears: it "
-            f"forgets what it knew (left out, {PRETRAINED_RATE:g} is used)"
-        )
-    job.console.note(
-        f"{parameters / 1e6:,.2f} M parameters, {len(stream):,} tokens an epoch, "
-        f"{feed.windows_per_step * spec.sequence_length:,} a step, {precision} on {device}"
-        + (f", {feed.processes} processes" if feed.processes > 1 else "")
-    )
-    job.console.note(
-        f"learning rate {spec.peak_rate:g}"
-        + (f" after {spec.warmup_steps:,} steps of warm-up" if spec.warmup_steps else "")
-    )
-    if resumed_from:
-        job.console.note(f"going on from step {resumed_from}")
-    first = stream[:8].tolist()
-    job.console.detail(f"first tokens: {first} = {tokenizer.decode(first)!r}")
-
-
-def _parting(spec: TrainSpec) -> str:
-    """What a run says that is asked to stop."""
-    if spec.checkpoint_every:
-        return "stopping after this step; running it again goes on from there"
-    return "stopping after this step; running it again starts over, as checkpoint_every is 0"
-
-
-def _write(
-    spec: TrainSpec,
-    job: Job,
-    model: Model,
-    companions: Path,
-    tokenizer: Tokenizer,
-    best: Path | None,
-    dtype: torch.dtype,
-) -> torch.dtype:
-    """Write the model, with the weights of the file `best` where there is one.
+def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
+    """Write the model, with its best weights where these are kept.
 
     Returns:
         the dtype of its weights
     """
-    if best is not None:
-        load_weights_into(model, best)
-    dtype = written_dtype(model, dtype, job.console)
-    save_model(
-        model,
-        job.output,
-        dtype=dtype,
-        tokenizer_from=companions,
-        generation_config=None if spec.config is None else _generation_config(model, tokenizer),
-    )
+    model = run.model
+    if spec.keep == "best":
+        load_weights(model, run.loop.checkpoints.best)
+    dtype = written_dtype(model, run.dtype, job.console)
+    if run.strategy.processes.first:
+        save_model(
+            model,
+            job.output,
+            dtype=dtype,
+            tokenizer_from=run.companions,
+            generation_config=None
+            if spec.config is None
+            else _generation_config(model, run.tokenizer),
+        )
     return dtype
 
 
@@ -265,24 +87,15 @@ def _generation_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:
     return {name: value for name, value in ids.items() if value is not None}
 
 
-def _result(
-    spec: TrainSpec,
-    progress: Progress,
-    model: Model,
-    feed: Feed,
-    metrics: Path,
-    dtype: torch.dtype,
-    precision: Precision,
-    device: str,
-    resumed_from: int | None,
-) -> TrainResult:
+def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainResult:
+    metrics, progress = job.output / METRICS, run.progress
     lines = read_metrics(metrics)
     last = lines[-max(1, min(100, spec.max_steps // 10)) :]
     return TrainResult(
         steps=progress.step,
         tokens=progress.tokens,
-        epochs=round(feed.epochs_after(progress.step), 3),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        epochs=round(run.loop.feed.epochs_after(progress.step), 3),
+        parameters=sum(parameter.numel() for parameter in run.model.parameters()),
         train_loss=statistics.fmean(line["loss"] for line in last),
         validation_loss=lines[-1].get("val_loss"),
         best_validation_loss=progress.best_loss,
@@ -293,8 +106,8 @@ def _result(
         learning_rate=spec.peak_rate,
         warmup_steps=spec.warmup_steps,
         dtype=next(name for name, known in DTYPES.items() if known == dtype),
-        precision=precision,
-        device=device,
-        processes=progress.processes,
-        resumed_from=resumed_from,
+        precision=run.loop.precision,
+        device=run.strategy.device.type,
+        processes=run.strategy.processes.count,
+        resumed_from=run.resumed_from,
     )

@@ -67,13 +67,44 @@ class ScheduleSection(Section):
     )
 
 
+class FSDPSection(Section):
+    """What `strategy: fsdp` spreads over the processes."""
+
+    shard: Literal["full", "grad-op", "none"] = Field(
+        "full",
+        description="What each process has a part of: weights, gradients and optimizer state "
+        "(full); the same, but weights stay whole from the forward to the backward pass (grad-op); "
+        "nothing, each has all of it (none).",
+    )
+    group_size: Annotated[int | None, Only(shard=("full", "grad-op"))] = Field(
+        None,
+        ge=2,
+        description="Processes that hold one copy of the model together, such as those of one "
+        "machine; the groups have copies (hybrid sharding). Left out, all.",
+    )
+    min_parameters: int | None = Field(
+        None,
+        ge=1,
+        description="Gather modules of this many weights or more by themselves; left out, each "
+        "block.",
+    )
+    gather_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="The type in which weights are gathered, and computed with; gradients are "
+        "summed in float32.",
+    )
+    cpu_offload: bool = Field(
+        False, description="Keep parts of weights and optimizer state on the CPU between uses."
+    )
+
+
 class TrainSpec(Spec):
     """Train a causal language model, new or from a checkpoint."""
 
     verb: ClassVar[str] = "train"
     loads_first: ClassVar[bool] = True
     resumable: ClassVar[bool] = True
-    scratch: ClassVar[tuple[str, ...]] = ("checkpoint-*", "best.safetensors", ".*.tmp")
+    scratch: ClassVar[tuple[str, ...]] = ("checkpoint-*", "best", ".*.tmp")
     distributed: ClassVar[bool] = True
 
     output: OutputPath = Field(
@@ -152,6 +183,13 @@ class TrainSpec(Spec):
         description="How attention is computed: torch's fused kernels (sdpa), step by step (eager) "
         "or compiled (flex).",
     )
+    strategy: Literal["single", "ddp", "fsdp"] | None = Field(
+        None,
+        description="How several processes share the work: ddp, each with the whole model and a "
+        "share of the data; fsdp, each with a part of every weight too. Left out, ddp under a "
+        "launcher such as torchrun, else single.",
+    )
+    fsdp: Annotated[FSDPSection, Only(strategy=("fsdp",))] = FSDPSection()
     device: Device = "auto"
 
     @field_validator("config")

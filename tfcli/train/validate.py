@@ -1,67 +1,68 @@
-"""The loss on text that is not trained on."""
+"""The loss on data that is not trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from accelerate import Accelerator
-from torch import nn
 
 from tfcli.devices import Precision, autocast
-from tfcli.train.batches import Windows
-from tfcli.train.objective import Objective
+from tfcli.models.model import Model
+from tfcli.train.batch import Example, on_device
+from tfcli.train.objectives.objective import Objective
+from tfcli.train.strategies.strategy import Strategy
 
 
 class Validation:
-    """Always the same windows, shared out among the processes.
+    """Always the same examples, shared out among the processes.
 
     Args:
-        stream (Tensor): [n] int64, the validation text.
-        length: tokens that a window predicts.
-        batch_size: windows a forward pass.
+        examples: all of them.
+        batch_size: examples of a forward pass.
         objective: as in training.
         precision: as in training.
     """
 
     def __init__(
         self,
-        stream: torch.Tensor,
-        length: int,
+        examples: Sequence[Example],
         batch_size: int,
         objective: Objective,
         precision: Precision,
     ) -> None:
-        self.windows = Windows.cut(stream, length)
-        self.batch_size = batch_size
+        self.examples, self.batch_size = examples, batch_size
         self.objective, self.precision = objective, precision
 
     @torch.no_grad()
-    def loss(
-        self, model: nn.Module, accelerator: Accelerator, asked: Callable[[], bool]
-    ) -> float | None:
-        """The mean loss over all targets, nats a token; None where a process was asked to stop.
+    def loss(self, model: Model, strategy: Strategy, asked: Callable[[], bool]) -> float | None:
+        """The mean loss over all targets; None where a process was asked to stop.
 
         Args:
-            model: without DDP's wrapper. It runs uncompiled: its batches have other shapes than
-                those of training, and compiling for them takes longer than they do.
-            accelerator: sums over the processes.
+            model: without a wrapper. It runs uncompiled: its batches have other shapes than those
+                of training, and compiling for them takes longer than they do.
+            strategy: says which share is this process's.
             asked: whether this process was asked to stop; looked at before each batch.
         """
-        rank, processes = accelerator.process_index, accelerator.num_processes
-        mine = torch.arange(len(self.windows))[rank::processes]
-        targets = int(self.windows.targets.sum())
-        total = torch.zeros((), device=accelerator.device)
-        stop = asked()
+        device, processes = strategy.device, strategy.processes
+        figures = torch.zeros(2, dtype=torch.float64, device=device)
+        numbers = range(len(self.examples))
+        stop = False
         model.eval()
-        # A process may have no window at all, where there are more processes than windows.
-        for which in mine.split(self.batch_size) if len(mine) else ():
-            if stop := asked():
+        for start in range(0, len(numbers), self.batch_size * processes.count):
+            stop = asked()
+            if processes.any(stop) if strategy.lockstep else stop:
                 break
-            batch = self.windows.take(which).to(accelerator.device)
-            with autocast(self.precision, accelerator.device.type):
-                total += self.objective(model.forward, batch, targets)
+            begin = start + self.batch_size * processes.rank
+            mine = numbers[begin : begin + self.batch_size]
+            if not mine and not strategy.lockstep:
+                continue  # the last round has fewer examples than processes
+            batch = self.objective.collate([self.examples[number] for number in mine or (0,)])
+            with autocast(self.precision, device.type):
+                loss = self.objective.loss(strategy.uncompiled(model), on_device(batch, device))
+            if mine:
+                figures += figures.new_tensor([float(loss), self.objective.count(batch)])
         model.train()
-        stopped = torch.tensor(float(stop), device=accelerator.device)
-        total, stopped = accelerator.reduce(torch.stack([total, stopped]), "sum")
-        return None if stopped > 0 else float(total)
+        if processes.any(stop):
+            return None
+        summed, count = strategy.total(figures).tolist()
+        return summed / count

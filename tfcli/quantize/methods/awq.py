@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from tfcli.models.folding import Fold
+from tfcli.process_group import Processes
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan
-from tfcli.quantize.processes import Processes
 from tfcli.quantize.solvers.awq import Reader, Seen, clipped, search_factors
 from tfcli.quantize.solvers.grid import AT_ONCE, GridOptions, count_coarse_scales
 from tfcli.quantize.spec import QuantizeSpec

@@ -8,10 +8,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from tfcli.models.layouts.ggml import GGMLFormat
+from tfcli.process_group import Processes
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.methods.shared import SharedStatistics
 from tfcli.quantize.plan import LinearPlan
-from tfcli.quantize.processes import Processes
 from tfcli.quantize.solvers.ggml.solve import (
     Damped,
     require_room,

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
+from tfcli.process_group import Processes
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.methods.shared import SharedStatistics
 from tfcli.quantize.plan import LinearPlan
-from tfcli.quantize.processes import Processes
 from tfcli.quantize.solvers.gptq import GPTQOptions, gptq
 from tfcli.quantize.solvers.grid import GridOptions, count_coarse_scales
 from tfcli.quantize.solvers.hessian import Statistics

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from tfcli.models.folding import Fold
 from tfcli.models.layouts.values import Format, Values
+from tfcli.process_group import Processes
 from tfcli.quantize.finite import require_finite
 from tfcli.quantize.overrides import Override, width_of, word_for
 from tfcli.quantize.plan import LinearPlan
-from tfcli.quantize.processes import Processes
 from tfcli.quantize.spec import QuantizeSpec
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tfcli.process_group import Processes
 from tfcli.quantize.plan import LinearPlan
-from tfcli.quantize.processes import Processes
 from tfcli.quantize.solvers.hessian import Statistics
 
 

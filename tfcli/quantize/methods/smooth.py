@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tfcli.models.folding import Fold
 from tfcli.models.layouts.inputs import Inputs
+from tfcli.process_group import Processes
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan
-from tfcli.quantize.processes import Processes
 from tfcli.quantize.solvers.grid import GridOptions, count_coarse_scales
 from tfcli.quantize.solvers.rtn import round_to_nearest
 from tfcli.quantize.solvers.smooth import SAMPLED_TOKENS, Extent, smoothing_factors

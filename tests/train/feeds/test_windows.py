@@ -1,21 +1,23 @@
-"""Which tokens each step sees."""
+"""Which examples each step sees, of a text that is cut into windows."""
 
 from __future__ import annotations
 
 import torch
 
-from tfcli.train.batches import Feed, Windows
+from tfcli.train.feeds.feed import Feed
+from tfcli.train.feeds.windows import StreamSource, Windows
+from tfcli.train.objectives.causal_lm import CausalLM
 
 TOKENS = torch.arange(1000, 1103)  # every token is its own name
 
 
-def feed(**changes) -> Feed:
-    values = {"stream": lambda epoch: TOKENS, "length": 8, "batch_size": 2, "accumulation": 1}
-    return Feed(**{**values, "seed": 3, **changes})
+def feed(stream=lambda epoch: TOKENS, seed=3, batch_size=2, accumulation=1, **changes) -> Feed:
+    source = StreamSource(stream, 8, seed)
+    return Feed(source, CausalLM(8).collate, batch_size, accumulation, **changes)
 
 
-def targets(data) -> list[int]:
-    return [int(x) for micro in data.micro for x in micro.labels.flatten() if x != -100]
+def targets(batches) -> list[int]:
+    return [int(x) for batch in batches for x in batch["targets"].flatten() if x != -100]
 
 
 def all_targets(one: Feed, steps: range) -> list[int]:
@@ -24,15 +26,16 @@ def all_targets(one: Feed, steps: range) -> list[int]:
 
 def test_windows_cover_every_target_once_with_short_ones_at_the_ends():
     windows = Windows.cut(TOKENS, 8, offset=3)
-    assert windows.targets.tolist() == [3] + [8] * 12 + [3]
-    batch = windows.take(torch.arange(len(windows)))
-    assert batch.labels[batch.labels != -100].tolist() == TOKENS[1:].tolist()
+    assert [len(each["targets"]) for each in windows] == [3] + [8] * 12 + [3]
+    assert targets([CausalLM(8).collate(windows)]) == TOKENS[1:].tolist()
 
 
 def test_each_label_follows_its_input():
-    batch = Windows.cut(TOKENS, 8, offset=5).take(torch.tensor([0, 4, 13]))
-    counted = batch.labels != -100
-    assert torch.equal(batch.labels[counted], batch.input_ids[counted] + 1)
+    windows = Windows.cut(TOKENS, 8, offset=5)
+    batch = CausalLM(8).collate([windows[number] for number in (0, 4, 13)])
+    counted = batch["targets"] != -100
+    assert counted.sum(1).tolist() == [5, 8, 1]
+    assert torch.equal(batch["targets"][counted], batch["input_ids"][counted] + 1)
 
 
 def test_an_epoch_predicts_every_token_but_the_first_once():
@@ -70,16 +73,15 @@ def test_the_split_of_a_step_does_not_change_its_windows():
         split = feed(batch_size=batch_size, accumulation=accumulation)
         for step in range(6):
             assert targets(split.step(step)) == targets(whole.step(step))
-            assert len(split.step(step).micro) == accumulation
+            assert len(split.step(step)) == accumulation
 
 
-def test_processes_share_a_step_and_know_its_whole_count():
+def test_processes_share_a_step():
     whole = feed(batch_size=4)
     ranks = [feed(rank=rank, processes=2) for rank in range(2)]
     for step in range(8):
         parts = [one.step(step) for one in ranks]
         assert targets(parts[0]) + targets(parts[1]) == targets(whole.step(step))
-        assert {part.targets for part in parts} == {len(targets(whole.step(step)))}
 
 
 def test_the_text_may_be_encoded_anew_each_epoch():

@@ -1,8 +1,5 @@
-"""Processes that share the calibration windows, as torchrun starts them.
-
-Each runs the blocks on its share; what they have seen is added up, so each goes on with the sums of
-one process that has all windows, and quantizes the same. The first one writes.
-"""
+"""Processes that do one piece of work together, as torchrun starts them: gloo on CPUs, NCCL on
+CUDA devices, of which each has one."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ class Processes:
     Args:
         rank: of this one.
         count: how many they are; without a launcher 1, and nothing is exchanged.
-        device: where this one of several runs the blocks.
+        device: where this one works.
     """
 
     rank: int
@@ -37,21 +34,6 @@ class Processes:
         """Whether this is the one that writes."""
         return self.rank == 0
 
-    def share(self, windows: Tensor) -> Tensor:
-        """This process's windows: [w, s] -> [about w / count, s]
-
-        Raises:
-            UsageError: there are fewer windows than processes.
-        """
-        if len(windows) < self.count:
-            raise UsageError(
-                f"{self.count} processes were started, and there are {len(windows)} calibration "
-                "windows to share",
-                where="samples",
-                fix="start fewer processes, or give more text or samples",
-            )
-        return windows[self.rank :: self.count]
-
     def add(self, *tensors: Tensor) -> None:
         """Put the sum over all processes into tensors that each of them has, in the same order."""
         for tensor in tensors if self.count > 1 else ():
@@ -62,6 +44,17 @@ class Processes:
         if self.count > 1:
             dist.all_reduce(tensor, dist.ReduceOp.MAX)
 
+    def any(self, flag: bool) -> bool:
+        """Whether any process says yes."""
+        said = torch.tensor(float(flag), device=self.device)
+        self.add(said)
+        return bool(said > 0)
+
+    def wait(self) -> None:
+        """Wait until every process has come here."""
+        if self.count > 1:
+            dist.barrier()
+
     def told(self, text: str) -> str:
         """What the first process says, in all of them; they wait for it here."""
         said = [text]
@@ -70,13 +63,13 @@ class Processes:
 
 
 ALONE = Processes(0, 1, torch.device("cpu"))
-"""One process, which has all windows."""
+"""One process, on the CPU."""
 
 
 def join(device: str) -> Processes:
     """Meet the processes that a launcher has started together; without one this one is alone.
 
-    They stay together, as those that train do, also for the next step of a recipe.
+    They stay together, also for the next step of a recipe.
 
     Args:
         device: as the user names it. Of several processes on CUDA each has a device of its own.
@@ -84,9 +77,9 @@ def join(device: str) -> Processes:
     Raises:
         UsageError: there is no such device, or not one for each process.
     """
-    if started_processes() == 1:
-        return ALONE
     place = pick_device(device)
+    if started_processes() == 1:
+        return Processes(0, 1, place)
     if place.type == "cuda":
         place = pick_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
     if place.type == "mps":

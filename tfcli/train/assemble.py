@@ -1,0 +1,195 @@
+"""From a spec to the parts of a run; what can be wrong is found here, before the work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tfcli.checkpoints.folder import open_model
+from tfcli.devices import pick_precision
+from tfcli.errors import UsageError
+from tfcli.models.model import Model
+from tfcli.process_group import Processes, join
+from tfcli.recipe.job import Job
+from tfcli.tokenizers.load import Tokenizer, load_tokenizer
+from tfcli.train.checkpoint import Checkpoints, Progress
+from tfcli.train.feeds.feed import Feed
+from tfcli.train.log import METRICS, MetricsLog
+from tfcli.train.loop import Loop
+from tfcli.train.objectives.objective import Material
+from tfcli.train.objectives.registry import make_objective
+from tfcli.train.optimizer import build_optimizer
+from tfcli.train.prepare import (
+    DTYPES,
+    build_model,
+    check_config,
+    check_machine,
+    compile_model,
+    new_config,
+    start_dtype,
+    tokenizer_folder,
+)
+from tfcli.train.schedule import make_schedule
+from tfcli.train.spec import HIGHEST_PRETRAINED_RATE, PRETRAINED_RATE, TrainSpec
+from tfcli.train.strategies.registry import pick_strategy
+from tfcli.train.strategies.strategy import Strategy
+from tfcli.train.validate import Validation
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is made of.
+
+    Args:
+        loop: its parts, as the loop takes them.
+        progress: how far it is.
+        resumed_from: the step that an interrupted run goes on from.
+        tokenizer: of the data.
+        companions: the folder whose tokenizer and other files go with the model.
+        dtype: of the weights that are written.
+    """
+
+    loop: Loop
+    progress: Progress
+    resumed_from: int | None
+    tokenizer: Tokenizer
+    companions: Path
+    dtype: torch.dtype
+
+    @property
+    def model(self) -> Model:
+        """The model that is trained."""
+        return self.loop.model
+
+    @property
+    def strategy(self) -> Strategy:
+        """How it is spread."""
+        return self.loop.strategy
+
+
+def assemble(spec: TrainSpec, job: Job) -> Run:
+    """Make the parts of a run, those of an interrupted one as they were.
+
+    Raises:
+        UsageError: options that do not fit the data, the model, the machine or the launcher.
+        WorkError: files that cannot be read, or all checkpoints of an interrupted run damaged.
+    """
+    processes = join(spec.device)
+    strategy = pick_strategy(spec, processes)
+    device = strategy.device.type
+    precision = pick_precision(spec.precision, device)
+    check_machine(spec, device)
+    start = None if spec.model is None else open_model(spec.model)
+    companions = tokenizer_folder(spec, start)
+    tokenizer = load_tokenizer(spec.tokenizer or companions)
+    config = None if spec.config is None else new_config(spec.config, tokenizer)
+    if config is not None:
+        check_config(config, spec, tokenizer)
+    objective = make_objective(spec)
+    examples = objective.feed(Material(spec, tokenizer, companions, job.console))
+    job.has_read(*filter(None, [spec.data, spec.validation]))
+    dtype = DTYPES[spec.dtype] if spec.dtype else start_dtype(start)
+    model = build_model(spec, config, start, objective.task, strategy)
+    if config is None:
+        check_config(model.config.text, spec, tokenizer)
+    wrapped = strategy.wrap(model)
+    if spec.compile:
+        compile_model(model)
+    optimizer = build_optimizer(model, spec.optimizer, spec.peak_rate)
+    checkpoints = Checkpoints(job.output, job.console, processes)
+    progress = checkpoints.load(model, optimizer) or Progress(processes=processes.count)
+    feed = Feed(
+        examples.train,
+        objective.collate,
+        spec.batch_size,
+        _passes(spec, progress, processes),
+        processes.rank,
+        processes.count,
+        list(progress.epoch_starts),
+    )
+    written = progress.step - (progress.unfinished is not None)
+    loop = Loop(
+        model=model,
+        wrapped=wrapped,
+        strategy=strategy,
+        feed=feed,
+        objective=objective,
+        optimizer=optimizer,
+        schedule=make_schedule(
+            spec.schedule.name,
+            steps=spec.max_steps,
+            warmup_steps=spec.warmup_steps,
+            final_ratio=spec.schedule.final_ratio,
+        ),
+        precision=precision,
+        steps=spec.max_steps,
+        seed=spec.seed,
+        log=MetricsLog(job.output / METRICS if processes.first else None, written),
+        checkpoints=checkpoints,
+        clip_norm=spec.clip_norm,
+        validation=None
+        if examples.validation is None
+        else Validation(examples.validation, spec.batch_size, objective, precision),
+        validate_every=spec.validate_every,
+        checkpoint_every=spec.checkpoint_every,
+        keep_best=spec.keep == "best",
+        answer=lambda: job.console.note(_parting(spec)),
+    )
+    run = Run(loop, progress, progress.step or None, tokenizer, companions, dtype)
+    _introduce(spec, job, run)
+    return run
+
+
+def _passes(spec: TrainSpec, progress: Progress, processes: Processes) -> int:
+    """Forward passes of a step in each process: a run that another number of processes began goes on
+    with steps of the same examples.
+
+    Raises:
+        UsageError: so many processes cannot share such a step.
+    """
+    together = spec.gradient_accumulation * progress.processes
+    if together % processes.count:
+        raise UsageError(
+            f"the interrupted run had {progress.processes} processes and steps of {together} "
+            f"forward passes together, which {processes.count} processes cannot share",
+            where="output",
+            fix=f"start {progress.processes} processes, or another number that divides {together}; "
+            "or --force to start over",
+        )
+    return together // processes.count
+
+
+def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
+    loop, console = run.loop, job.console
+    device, processes = run.strategy.device.type, run.strategy.processes
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    if spec.model is not None and spec.peak_rate > HIGHEST_PRETRAINED_RATE:
+        console.warn(
+            f"optimizer.lr {spec.peak_rate:g} is far above what a pretrained model bears: it "
+            f"forgets what it knew (left out, {PRETRAINED_RATE:g} is used)"
+        )
+    console.note(
+        f"{parameters / 1e6:,.2f} M parameters, {len(loop.feed.source.epoch(0)):,} examples an "
+        f"epoch, {loop.feed.examples_per_step} a step, {loop.precision} on {device}"
+    )
+    if processes.count > 1:
+        console.note(run.strategy.proof(loop.wrapped))
+    console.note(
+        f"learning rate {spec.peak_rate:g}"
+        + (f" after {spec.warmup_steps:,} steps of warm-up" if spec.warmup_steps else "")
+    )
+    if run.resumed_from:
+        console.note(f"going on from step {run.resumed_from}")
+    first = loop.feed.source.epoch(0)[0].get("input_ids")
+    if first is not None:
+        ids = first[:8].tolist()
+        console.detail(f"first tokens: {ids} = {run.tokenizer.decode(ids)!r}")
+
+
+def _parting(spec: TrainSpec) -> str:
+    """What a run says that is asked to stop."""
+    if spec.checkpoint_every:
+        return "stopping after this step; running it again goes on from there"
+    return "stopping after this step; running it again starts over, as checkpoint_every is 0"

@@ -1,0 +1,45 @@
+"""What a model is given at once: tensors by name, rows side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+Batch = Mapping[str, Tensor]
+"""Keyword of the model -> [b, ...]."""
+
+Example = Mapping[str, Tensor]
+"""One row of a batch: the same without the first dimension."""
+
+
+def side_by_side(
+    examples: Sequence[Example], fill: Mapping[str, int], length: int | None = None
+) -> dict[str, Tensor]:
+    """Rows as one batch; those that are shorter than the longest are filled up at their ends.
+
+    Args:
+        examples: alike in names. A tensor of one dimension may have a length of its own.
+        fill: name -> what its rows are filled up with; a name that is not here needs one shape.
+        length: what rows are filled up to; None for the longest.
+
+    Returns:
+        name -> [b, length] or [b, ...]
+    """
+    batch: dict[str, Tensor] = {}
+    for name in examples[0]:
+        rows = [example[name] for example in examples]
+        if name not in fill:
+            batch[name] = torch.stack(rows)
+            continue
+        width = max(map(len, rows)) if length is None else length
+        batch[name] = rows[0].new_full((len(rows), width), fill[name])
+        for target, row in zip(batch[name], rows, strict=True):
+            target[: len(row)] = row
+    return batch
+
+
+def on_device(batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    """The same batch on a device."""
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}

@@ -1,0 +1,73 @@
+"""Text files as streams of tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from tfcli.console import Console
+from tfcli.data.documents import read_documents
+from tfcli.data.tokens import token_stream
+from tfcli.errors import UsageError
+from tfcli.tokenizers.load import Tokenizer
+from tfcli.train.feeds.feed import derive_seed
+from tfcli.train.feeds.windows import Stream
+from tfcli.train.spec import TrainSpec
+from tfcli.train.subwords import SubwordSampler
+
+
+@dataclass(frozen=True)
+class Text:
+    """Training and validation text as tokens.
+
+    Args:
+        stream: the training tokens of an epoch.
+        validation (Tensor): [n] int64, or None.
+    """
+
+    stream: Stream
+    validation: torch.Tensor | None
+
+
+def read_text(spec: TrainSpec, tokenizer: Tokenizer, console: Console) -> Text:
+    """Read and encode the data.
+
+    Raises:
+        UsageError: less than one window of tokens.
+        WorkError: files that cannot be read, or without text.
+    """
+    documents = read_documents(spec.data, spec.text_field, split="train", console=console)
+    stream = _encode(documents, tokenizer)
+    _require_window(stream, "data", spec.sequence_length)
+    validation = None
+    if spec.validation is not None:
+        held_out = read_documents(
+            spec.validation, spec.text_field, split="validation", console=console
+        )
+        both = len(set(held_out) & set(documents))
+        if both:
+            console.warn(f"{both:,} of the validation documents are trained on as well")
+        validation = _encode(held_out, tokenizer)
+        _require_window(validation, "validation", 1)
+    if not spec.bpe_dropout:
+        return Text(lambda epoch: stream, validation)
+    sampler = SubwordSampler(documents, tokenizer, spec.bpe_dropout)
+
+    def sampled(epoch: int) -> torch.Tensor:
+        return torch.from_numpy(sampler.sample(derive_seed(spec.seed, "bpe_dropout", epoch)))
+
+    return Text(sampled, validation)
+
+
+def _encode(documents: list[str], tokenizer: Tokenizer) -> torch.Tensor:
+    return torch.from_numpy(token_stream(documents, tokenizer)).long()
+
+
+def _require_window(stream: torch.Tensor, key: str, length: int) -> None:
+    if len(stream) < length + 1:
+        raise UsageError(
+            f"the text has {len(stream):,} tokens, and one window takes {length + 1:,}",
+            where=key,
+            fix="give more text, or a smaller sequence_length",
+        )

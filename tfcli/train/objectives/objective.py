@@ -1,0 +1,116 @@
+"""What an objective is to the loop: examples into batches, a count, and a loss that adds up."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tfcli.console import Console
+from tfcli.models.losses import IGNORED
+from tfcli.models.output import ModelOutput
+from tfcli.tokenizers.load import Tokenizer
+from tfcli.train.batch import Batch, Example, side_by_side
+from tfcli.train.feeds.feed import Source
+from tfcli.train.spec import TrainSpec
+
+Forward = Callable[..., ModelOutput]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What examples are made of.
+
+    Args:
+        spec: names the data.
+        tokenizer: of the model.
+        companions: the tokenizer's folder, which may have a chat template.
+        console: hears of what is left out.
+    """
+
+    spec: TrainSpec
+    tokenizer: Tokenizer
+    companions: Path
+    console: Console
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What is trained on, and what is held out.
+
+    Args:
+        train: examples, epoch by epoch.
+        validation: always the same ones; None where there are none.
+    """
+
+    train: Source
+    validation: Sequence[Example] | None
+
+
+class Objective(ABC):
+    """A loss that adds up over the parts of a step, whatever the parts are.
+
+    Class attributes:
+        task: the head that a model gets for it.
+        unit: what the loss is divided by, in one word.
+    """
+
+    task: ClassVar[str]
+    unit: ClassVar[str] = "target"
+
+    @abstractmethod
+    def feed(self, material: Material) -> Examples:
+        """The examples that a spec's data becomes.
+
+        Raises:
+            UsageError, WorkError: data that it cannot be learned from; the first row is named.
+        """
+
+    @abstractmethod
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """A batch of examples, on the CPU."""
+
+    @abstractmethod
+    def count(self, batch: Batch) -> int:
+        """What the loss of a batch is divided by: how many targets it has."""
+
+    @abstractmethod
+    def loss(self, model: Forward, batch: Batch) -> Tensor:
+        """The sum of a batch's losses over its targets, in float32. [] With gradients it is what
+        training makes smaller, with the part that some families add."""
+
+
+class TokenObjective(Objective):
+    """One with a target for each token, or none (-100), under a name of the batch's.
+
+    Args:
+        fill: name -> what rows are filled up with; see `side_by_side`.
+        length: what rows are filled up to; None for the longest of a batch.
+    """
+
+    targets: ClassVar[str] = "labels"
+    options: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, fill: dict[str, int], length: int | None = None) -> None:
+        self.fill, self.length = {self.targets: IGNORED, **fill}, length
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """A batch of examples, filled up at their ends."""
+        return side_by_side(examples, self.fill, self.length)
+
+    def count(self, batch: Batch) -> int:
+        """Tokens with a target."""
+        return int((batch[self.targets] != IGNORED).sum())
+
+    def loss(self, model: Forward, batch: Batch) -> Tensor:
+        """Cross entropy, summed over the tokens with a target."""
+        output = model(**batch, **self.options, num_target_tokens=1)
+        assert output.loss is not None, "its head has a loss"
+        if output.aux_loss is None or not torch.is_grad_enabled():
+            return output.loss
+        return output.loss + output.aux_loss * (batch[self.targets] != IGNORED).sum()

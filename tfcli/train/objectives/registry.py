@@ -1,0 +1,18 @@
+"""Objectives by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tfcli.train.objectives.causal_lm import CausalLM
+from tfcli.train.objectives.objective import Objective
+from tfcli.train.spec import TrainSpec
+
+OBJECTIVES: dict[str, Callable[[TrainSpec], Objective]] = {
+    "causal-lm": lambda spec: CausalLM(spec.sequence_length),
+}
+
+
+def make_objective(spec: TrainSpec) -> Objective:
+    """What a spec makes smaller."""
+    return OBJECTIVES["causal-lm"](spec)

@@ -1,0 +1,41 @@
+"""Several processes, each with the whole model and a share of the data."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import ClassVar
+
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tfcli.errors import WorkError
+from tfcli.models.model import Model
+from tfcli.train.strategies.strategy import Strategy
+
+
+class DDP(Strategy):
+    """torch's DistributedDataParallel: gradients are averaged while they are made."""
+
+    name: ClassVar[str] = "ddp"
+
+    def wrap(self, model: Model) -> nn.Module:
+        """The model in DDP's wrapper."""
+        cuda = self.device.type == "cuda"
+        return DistributedDataParallel(
+            model.to(self.device), device_ids=[self.device] if cuda else None
+        )
+
+    def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[object]:
+        """Gradients are exchanged in the last part of a step."""
+        assert isinstance(wrapped, DistributedDataParallel)
+        return nullcontext() if last else wrapped.no_sync()
+
+    def proof(self, wrapped: nn.Module) -> str:
+        """The wrapper and how many exchange gradients."""
+        if not isinstance(wrapped, DistributedDataParallel):
+            raise WorkError("the model is not wrapped in DistributedDataParallel", where="strategy")
+        return (
+            f"{dist.get_world_size()} processes ({dist.get_backend()}), each with the whole model: "
+            f"{type(wrapped).__name__}"
+        )

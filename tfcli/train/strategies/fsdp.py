@@ -1,0 +1,116 @@
+"""Several processes, each with a part of every weight, gradient and optimizer state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from tfcli.errors import WorkError
+from tfcli.models.model import Model
+from tfcli.models.output import ModelOutput
+from tfcli.models.sharding import is_spread
+from tfcli.process_group import Processes
+from tfcli.train.spec import FSDPSection
+from tfcli.train.strategies.strategy import Strategy
+
+
+class FSDP(Strategy):
+    """torch's `fully_shard`: a block's weights are whole in each process while it runs.
+
+    Args:
+        processes: those that train together.
+        options: what is spread, and over which of them.
+    """
+
+    name: ClassVar[str] = "fsdp"
+    lockstep: ClassVar[bool] = True
+
+    def __init__(self, processes: Processes, options: FSDPSection) -> None:
+        super().__init__(processes)
+        self.options = options
+
+    def spread(self, model: Model) -> None:
+        """Spread the parameters of a model that has no memory yet."""
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
+
+        count, group = self.processes.count, self._group
+        shape, names = (count,), ("shard",)
+        if group < count:
+            shape, names = (count // group, group), ("replicate", "shard")
+        options: dict[str, Any] = {
+            "mesh": init_device_mesh(self.device.type, shape, mesh_dim_names=names),
+            "reshard_after_forward": self.options.shard != "grad-op",
+        }
+        if self.options.gather_dtype == "bfloat16":
+            options["mp_policy"] = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
+        if self.options.cpu_offload:
+            options["offload_policy"] = CPUOffloadPolicy()
+        for module in units(model, self.options.min_parameters):
+            fully_shard(module, **options)
+        fully_shard(model, **options)
+
+    @property
+    def _group(self) -> int:
+        """Processes that hold one copy of the model together."""
+        if self.options.shard == "none":
+            return 1
+        return self.options.group_size or self.processes.count
+
+    def wrap(self, model: Model) -> nn.Module:
+        """The model itself, whose parameters are spread already."""
+        return model
+
+    def uncompiled(self, model: Model) -> Callable[..., ModelOutput]:
+        """The model, whose hooks gather what it runs on."""
+        return model
+
+    @contextmanager
+    def _synced(self, wrapped: nn.Module, last: bool) -> Iterator[None]:
+        wrapped.set_requires_gradient_sync(last)  # type: ignore[operator]
+        yield
+
+    def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[object]:
+        """Gradients are exchanged in the last part of a step."""
+        return self._synced(wrapped, last)
+
+    def proof(self, wrapped: nn.Module) -> str:
+        """How much of the weights this process holds."""
+        parameters = list(wrapped.parameters())
+        if not all(is_spread(parameter) for parameter in parameters):
+            raise WorkError("a parameter is not spread over the processes", where="strategy")
+        held = sum(each.to_local().numel() for each in parameters if is_spread(each))
+        share = held / sum(each.numel() for each in parameters)
+        return (
+            f"{self.processes.count} processes, {len(parameters)} sharded parameters, "
+            f"{share:.0%} of the weights in each (fully_shard)"
+        )
+
+
+def units(model: Model, least: int | None) -> list[nn.Module]:
+    """The modules whose parameters are gathered and let go together, inner ones first.
+
+    Args:
+        least: weights that a unit has at least; None takes the blocks of all chains.
+    """
+    if least is None:
+        return [
+            block for walk in model.walks for block in model.get_submodule(walk.blocks).children()
+        ]
+    found: list[nn.Module] = []
+
+    def visit(module: nn.Module) -> int:
+        """Take what is large enough; the weights that are left to the module's owner."""
+        left = sum(p.numel() for p in module.parameters(recurse=False))
+        left += sum(visit(child) for child in module.children())
+        if module is model or left < least or isinstance(module, nn.ModuleList):
+            return left
+        found.append(module)
+        return 0
+
+    visit(model)
+    return found
