@@ -143,8 +143,8 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
 
 
 def _passes(spec: TrainSpec, progress: Progress, processes: Processes) -> int:
-    """Forward passes of a step in each process: a run that another number of processes began goes on
-    with steps of the same examples.
+    """Forward passes of a step in each process: a run that another number of processes began goes
+    on with steps of the same examples.
 
     Raises:
         UsageError: so many processes cannot share such a step.

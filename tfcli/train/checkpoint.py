@@ -1,8 +1,8 @@
 """Checkpoints that an interrupted run goes on from: whole or not there, and checked when read.
 
-A checkpoint is a folder `checkpoint-<step>` with weights, optimizer state and counters; each process
-writes what it holds. It is written beside its name, gets a manifest with every file's hash, is
-synced and then renamed. The newest two stay, so that a damaged one does not cost the run.
+A checkpoint is a folder `checkpoint-<step>` with weights, optimizer state and counters; each
+process writes what it holds. It is written beside its name, gets a manifest with every file's hash,
+is synced and then renamed. The newest two stay, so that a damaged one does not cost the run.
 """
 
 from __future__ import annotations

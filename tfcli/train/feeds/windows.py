@@ -1,9 +1,9 @@
 """A text as one stream of tokens, cut into windows.
 
-Documents stand one after another, each with the special tokens that its tokenizer adds. Every epoch
-cuts the stream anew at a random place into windows that overlap by one token, so that each token but
-the first is predicted exactly once, and shuffles them. The first and the last window of an epoch are
-shorter.
+Documents stand one after another, each with the special tokens that its tokenizer adds. Every
+epoch cuts the stream anew at a random place into windows that overlap by one token, so that each
+token but the first is predicted exactly once, and shuffles them. The first and the last window of
+an epoch are shorter.
 """
 
 from __future__ import annotations

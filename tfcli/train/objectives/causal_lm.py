@@ -10,8 +10,8 @@ from tfcli.train.objectives.objective import Examples, Material, TokenObjective
 
 
 class CausalLM(TokenObjective):
-    """Examples have `input_ids` and `targets`, the token that follows each, -100 where nothing is to
-    be learned. All logits are never in memory at once."""
+    """Examples have `input_ids` and `targets`, the token that follows each, -100 where nothing is
+    to be learned. All logits are never in memory at once."""
 
     task: ClassVar[str] = "causal-lm"
     targets: ClassVar[str] = "targets"

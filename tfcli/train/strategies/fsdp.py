@@ -39,9 +39,10 @@ class FSDP(Strategy):
         from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
 
         count, group = self.processes.count, self._group
-        shape, names = (count,), ("shard",)
+        shape: tuple[int, ...] = (count,)
         if group < count:
-            shape, names = (count // group, group), ("replicate", "shard")
+            shape = (count // group, group)
+        names = ("replicate", "shard")[-len(shape) :]
         options: dict[str, Any] = {
             "mesh": init_device_mesh(self.device.type, shape, mesh_dim_names=names),
             "reshard_after_forward": self.options.shard != "grad-op",

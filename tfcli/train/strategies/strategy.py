@@ -39,7 +39,7 @@ class Strategy(ABC):
         """Where this process computes."""
         return self.processes.device
 
-    def spread(self, model: Model) -> None:
+    def spread(self, model: Model) -> None:  # noqa: B027 - most spread nothing
         """Spread the parameters of a model over the processes before it has memory."""
 
     @abstractmethod
