@@ -13,6 +13,7 @@ from tfcli.models.errors import ModelError
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
 from tfcli.models.rules import Place, stacked
+from tfcli.models.sharding import whole
 from tfcli.models.stacking import is_stacked
 
 
@@ -24,7 +25,8 @@ class Export:
         name: Hugging Face's name.
         shape: as stored.
         dtype: as stored.
-        read: makes the contiguous tensor, on the model's device.
+        read: makes the contiguous tensor, on the model's device. Of one that is spread over
+            processes, all must ask for it together.
     """
 
     name: str
@@ -65,7 +67,8 @@ def plan_export(model: Model, *, dtype: torch.dtype | None = None) -> list[Expor
         if dtype is not None and names[0] in parameters and target != dtype:
             wanted = family.cast_to(stored_name, str(dtype).removeprefix("torch."))
             target = getattr(torch, wanted)
-        shape = tuple(places[names[0]].write(torch.empty_like(first, device="meta")).shape)
+        like = torch.empty(first.shape, dtype=first.dtype, device="meta")
+        shape = tuple(places[names[0]].write(like).shape)
         if places[names[0]].index is not None:
             shape = (len(names), *shape)
         parts = [(places[name], tensors[name]) for name in names]
@@ -92,8 +95,8 @@ def _exported(parts: list[tuple[Place, torch.Tensor]], dtype: torch.dtype) -> to
     """One stored tensor from the parameters in it; contiguous, as containers want it."""
     place, tensor = parts[0]
     if place.index is None:
-        return place.write(tensor).contiguous().to(dtype)
-    return torch.stack([part.write(tensor).to(dtype) for part, tensor in parts])
+        return place.write(whole(tensor)).contiguous().to(dtype)
+    return torch.stack([part.write(whole(tensor)).to(dtype) for part, tensor in parts])
 
 
 def export_config(model: Model, *, dtype: torch.dtype | None = None) -> dict[str, Any]:
@@ -112,6 +115,6 @@ def diverged_ties(model: Model) -> dict[str, str]:
     apart = {}
     for name, origin in model.active_ties().items():
         first, second = model.get_parameter(origin), model.get_parameter(name)
-        if first is not second and not torch.equal(first, second):
+        if first is not second and not torch.equal(whole(first), whole(second)):
             apart[name] = origin
     return apart

@@ -54,6 +54,11 @@ def is_spread(tensor: object) -> TypeGuard[DTensor]:
     return module is not None and isinstance(tensor, module.DTensor)
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor with what all processes hold of it, which all must ask for together."""
+    return tensor.full_tensor() if is_spread(tensor) else tensor
+
+
 def part_of(slot: DTensor) -> Part:
     """The part of a spread parameter that this process holds.
 

@@ -89,6 +89,11 @@ def join(device: str) -> Processes:
             fix="device: cpu, or start one process",
         )
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        dist.init_process_group(backend_of(place))
     dist.barrier()
     return Processes(dist.get_rank(), dist.get_world_size(), place)
+
+
+def backend_of(device: torch.device) -> str:
+    """What processes on such devices exchange tensors by."""
+    return "nccl" if device.type == "cuda" else "gloo"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from tfcli.models.model import Model
+    from tfcli.models.saving import Export
 
 
 def open_model(ref: str | Path) -> Checkpoint:
@@ -112,13 +113,34 @@ def save_model(
         WorkError: the disk is full, the folder cannot be written, or holds other values than the
             model.
     """
+    from tfcli.models.saving import export_config, plan_export
+
+    return save_exports(
+        plan_export(model, dtype=dtype),
+        export_config(model, dtype=dtype),
+        folder,
+        max_shard_bytes=max_shard_bytes,
+        tokenizer_from=tokenizer_from,
+        generation_config=generation_config,
+    )
+
+
+def save_exports(
+    exports: Sequence[Export],
+    config: Mapping[str, Any],
+    folder: Path,
+    *,
+    max_shard_bytes: int = DEFAULT_SHARD_BYTES,
+    tokenizer_from: Path | None = None,
+    generation_config: dict[str, Any] | None = None,
+) -> list[Path]:
+    """Write what `plan_export` and `export_config` say of a model; see `save_model`."""
     from tfcli.checkpoints.hf.safetensors import PendingTensor
     from tfcli.checkpoints.io.dtypes import dtype_code, stored_shape
-    from tfcli.models.saving import export_config, plan_export
 
     folder.mkdir(parents=True, exist_ok=True)
     pending = []
-    for item in plan_export(model, dtype=dtype):
+    for item in exports:
         code = dtype_code(item.dtype)
         pending.append(PendingTensor(item.name, code, stored_shape(code, item.shape), item.read))
     files = write_shards(folder, pending, max_shard_bytes)
@@ -127,5 +149,5 @@ def save_model(
         copy_companions(tokenizer_from, folder)
     if generation_config is not None:
         write_json(folder / GENERATION_CONFIG, generation_config)
-    write_json(folder / CONFIG, export_config(model, dtype=dtype))
+    write_json(folder / CONFIG, dict(config))
     return files

@@ -16,6 +16,7 @@ from tfcli.console import Console
 from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.models.config import config_from_recipe
 from tfcli.models.configs.text import TextConfig
+from tfcli.models.sharding import whole
 from tfcli.train.optimizer import require_optimizer
 from tfcli.train.spec import TrainSpec
 
@@ -173,7 +174,7 @@ def written_dtype(model: Model, dtype: torch.dtype, console: Console) -> torch.d
     Losing the run would be worse than a larger file.
     """
     if dtype == torch.float16:
-        highest = max(float(tensor.detach().abs().max()) for tensor in model.parameters())
+        highest = max(float(whole(tensor.detach().abs().max())) for tensor in model.parameters())
         if highest > torch.finfo(torch.float16).max:
             console.warn(f"a weight is {highest:.3g}, too large for float16: float32 is written")
             return torch.float32

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from tfcli.checkpoints.card import CARD
-from tfcli.checkpoints.folder import save_model
+from tfcli.checkpoints.folder import save_exports
 from tfcli.files import write_text
 from tfcli.models.model import Model
+from tfcli.models.saving import export_config, plan_export
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.assemble import Run, assemble
 from tfcli.train.card import model_card
+from tfcli.train.gather import Read, led
 from tfcli.train.log import METRICS, read_metrics
 from tfcli.train.prepare import DTYPES, written_dtype
 from tfcli.train.spec import TrainResult, TrainSpec
@@ -58,16 +62,16 @@ def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
     if spec.keep == "best":
         load_weights(model, run.loop.checkpoints.best)
     dtype = written_dtype(model, run.dtype, job.console)
-    if run.strategy.processes.first:
-        save_model(
-            model,
-            job.output,
-            dtype=dtype,
-            tokenizer_from=run.companions,
-            generation_config=None
-            if spec.config is None
-            else _generation_config(model, run.tokenizer),
+    exports, config = plan_export(model, dtype=dtype), export_config(model, dtype=dtype)
+    new = None if spec.config is None else _generation_config(model, run.tokenizer)
+
+    def write(reads: Sequence[Read]) -> None:
+        items = [replace(item, read=read) for item, read in zip(exports, reads, strict=True)]
+        save_exports(
+            items, config, job.output, tokenizer_from=run.companions, generation_config=new
         )
+
+    led([item.read for item in exports], run.strategy.processes, write)
     return dtype
 
 

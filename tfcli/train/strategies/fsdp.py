@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from tfcli.errors import WorkError
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
 from tfcli.models.sharding import is_spread
-from tfcli.process_group import Processes
+from tfcli.process_group import Processes, backend_of
 from tfcli.train.spec import FSDPSection
 from tfcli.train.strategies.strategy import Strategy
 
@@ -38,6 +40,10 @@ class FSDP(Strategy):
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
 
+        if not dist.is_initialized():  # one process, without a launcher
+            dist.init_process_group(
+                backend_of(self.device), store=dist.HashStore(), rank=0, world_size=1
+            )
         count, group = self.processes.count, self._group
         shape: tuple[int, ...] = (count,)
         if group < count:
@@ -103,12 +109,14 @@ def units(model: Model, least: int | None) -> list[nn.Module]:
             block for walk in model.walks for block in model.get_submodule(walk.blocks).children()
         ]
     found: list[nn.Module] = []
+    owners = Counter(id(p) for each in model.modules() for p in each.parameters(recurse=False))
 
     def visit(module: nn.Module) -> int:
         """Take what is large enough; the weights that are left to the module's owner."""
         left = sum(p.numel() for p in module.parameters(recurse=False))
         left += sum(visit(child) for child in module.children())
-        if module is model or left < least or isinstance(module, nn.ModuleList):
+        tied = any(owners[id(p)] > 1 for p in module.parameters())  # the whole model gathers it
+        if module is model or tied or left < least or isinstance(module, nn.ModuleList):
             return left
         found.append(module)
         return 0

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
-from tfcli.models.sharding import is_spread
+from tfcli.models.sharding import whole
 from tfcli.process_group import Processes
 
 
@@ -80,8 +80,3 @@ class Strategy(ABC):
         Raises:
             WorkError: it is not what was asked for.
         """
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor with what all processes hold of it; all must ask for it."""
-    return tensor.full_tensor() if is_spread(tensor) else tensor
