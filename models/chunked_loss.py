@@ -25,7 +25,6 @@ CHUNK = 1 << 25
 """Logits that are there at a time: 128 MB in float32."""
 
 
-@torch.compiler.disable
 def chunked_token_loss(
     head: Head,
     states: Tensor,
@@ -47,6 +46,15 @@ def chunked_token_loss(
     Returns:
         []
     """
+    if torch.compiler.is_compiling():
+        # As a decorator it would import the compiler, which takes a second, into every command.
+        return torch.compiler.disable(_in_chunks)(head, states, labels, num_target_tokens)
+    return _in_chunks(head, states, labels, num_target_tokens)
+
+
+def _in_chunks(
+    head: Head, states: Tensor, labels: Tensor, num_target_tokens: int | Tensor | None
+) -> Tensor:
     rows, flat = states.reshape(-1, states.shape[-1]), labels.reshape(-1)
     probe = head(rows[:1].detach())
     step = max(1, CHUNK // probe.shape[-1])

@@ -11,6 +11,7 @@ import torch
 
 import tfcli
 from tfcli.errors import UsageError
+from tfcli.recipe.verbs import VERBS
 
 PAGE = Path(__file__).parents[1] / "docs/python.md"
 
@@ -49,4 +50,11 @@ def test_a_text_and_a_vector_are_those_of_the_commands(tiny_llama: Path, tmp_pat
 
 def test_importing_it_imports_no_torch() -> None:
     code = "import sys, tfcli; assert tfcli.__version__; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_verb_imports_the_compiler_before_it_compiles(verb: str) -> None:
+    """It takes a second, and hides behind a decorator, a default or a mask's class."""
+    code = f"import sys, {VERBS[verb].package}.run; sys.exit('torch._dynamo' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

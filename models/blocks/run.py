@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from tfcli.models.blocks.few_rows import run_few
 from tfcli.models.context import Context
 
 
@@ -19,7 +20,7 @@ def run_blocks(
     *more: Any,
     layer_drop: float = 0.0,
 ) -> torch.Tensor:
-    """Run blocks one after another.
+    """Run blocks one after another; in decoding by one call, where they are what it knows.
 
     With `context.checkpointing` only each block's input is kept for the backward pass, and the
     rest is computed again (Chen et al. 2016).
@@ -34,6 +35,10 @@ def run_blocks(
     Returns:
         [b, s, d], the last block's output
     """
+    if not more:
+        few = run_few(blocks, x, context)
+        if few is not None:
+            return few
     for block in blocks:
         if context.hidden_states is not None:
             context.hidden_states.append(x)

@@ -41,23 +41,38 @@ class GrowingStore(Store):
     def update(self, *new: torch.Tensor) -> tuple[torch.Tensor, ...]:
         kept, end = self._kept, self._kept + new[0].shape[2]
         self._end = end
-        if kept:
-            require_alike(self._rooms, new)
         if torch.is_grad_enabled():
+            if kept:
+                require_alike(self._rooms, new)
             old = self._rooms if kept else tuple(x[:, :, :0] for x in new)
             pairs = zip(old, new, strict=True)
             self._next = tuple(torch.cat((o[:, :, :kept], x), dim=2) for o, x in pairs)
             return self._next
-        if not self._has_room(new, end):
-            old = self._rooms if kept else tuple(x[:, :, :0] for x in new)
-            self._rooms = tuple(self._grown(o, x, end) for o, x in zip(old, new, strict=True))
-        self._next = self._rooms
+        self.make_room(*new)
         for room, x in zip(self._rooms, new, strict=True):
             room[:, :, kept:end] = x
         return tuple(
             self._given(room, x, end) if kept else x
             for room, x in zip(self._rooms, new, strict=True)
         )
+
+    def make_room(self, *new: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Have room for new positions behind those that are kept, for whoever writes them there.
+
+        Args:
+            new (Tensor): as in `update`; only their shapes and types are looked at.
+
+        Returns:
+            the buffers, [b, kv_heads, more than kept + s, width] each
+        """
+        self._end = end = self._kept + new[0].shape[2]
+        if self._kept:
+            require_alike(self._rooms, new)
+        if not self._has_room(new, end):
+            old = self._rooms if self._kept else tuple(x[:, :, :0] for x in new)
+            self._rooms = tuple(self._grown(o, x, end) for o, x in zip(old, new, strict=True))
+        self._next = self._rooms
+        return self._rooms
 
     def commit(self) -> None:
         self._rooms, self._kept = self._next, self._end

@@ -16,7 +16,9 @@ from tfcli.models.errors import ModelError
 from tfcli.models.kernels import build
 
 VARIABLE = "TFCLI_KERNELS"
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("packed.cpp", "dense.cpp"))
+SOURCES = tuple(
+    Path(__file__).with_name(name) for name in ("packed.cpp", "dense.cpp", "layers.cpp")
+)
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,10 @@ def _declare(found: ctypes.CDLL) -> ctypes.CDLL:
         "pack_levels": [pointer, pointer, number],
         "unpack_values": [pointer, pointer, *[number] * 4],
         "dense_product": [pointer, *[number] * 3, *[pointer] * 3, *[number] * 3],
+        "run_layers": [
+            *[pointer, number, pointer, pointer, number, number, pointer, pointer],
+            *[number] * 4,
+        ],
     }
     for name, types in arguments.items():
         function = getattr(found, name)

@@ -107,7 +107,7 @@ class PackedRows:
             float(1 << (bits - 1)),
         )
         rows = levels.contiguous()
-        _kernels().pack_levels(packed._struct, rows.data_ptr(), torch.get_num_threads())
+        _kernels().pack_levels(packed.address, rows.data_ptr(), torch.get_num_threads())
         return packed
 
     def __call__(self, x: Tensor, bias: Tensor | None = None, *, exact: bool = False) -> Tensor:
@@ -135,7 +135,7 @@ class PackedRows:
         end = max(begin, end)
         out = torch.empty(end - begin, self.in_features, dtype=dtype)
         _kernels().unpack_values(
-            self._struct, out.data_ptr(), KINDS[dtype], begin, end, torch.get_num_threads()
+            self.address, out.data_ptr(), KINDS[dtype], begin, end, torch.get_num_threads()
         )
         return out
 
@@ -156,7 +156,7 @@ class PackedRows:
         if bias is not None:
             bias = bias.contiguous()
         failed = _kernels().packed_product(
-            self._struct,
+            self.address,
             x.data_ptr(),
             None if bias is None else bias.data_ptr(),
             out.data_ptr(),
@@ -181,24 +181,27 @@ class PackedRows:
             return "no gradient reaches the input of a packed weight"
         return ""
 
+    @property
+    def address(self) -> int:
+        """Where what the kernel is told of it lies; as long as this lives."""
+        return ctypes.addressof(self._struct)
+
     @cached_property
-    def _struct(self) -> Any:
+    def _struct(self) -> _Packed:
         zeros = self.zeros
-        return ctypes.byref(
-            _Packed(
-                self.levels.data_ptr(),
-                self.scales.data_ptr(),
-                None if zeros is None else zeros.data_ptr(),
-                self.out_features,
-                self.in_features,
-                self.group_size,
-                self.padded,
-                self.scales.shape[1],
-                self.container,
-                _KINDS[self.scales.dtype],
-                4 if zeros is None else _KINDS[zeros.dtype],
-                self.middle,
-            )
+        return _Packed(
+            self.levels.data_ptr(),
+            self.scales.data_ptr(),
+            None if zeros is None else zeros.data_ptr(),
+            self.out_features,
+            self.in_features,
+            self.group_size,
+            self.padded,
+            self.scales.shape[1],
+            self.container,
+            _KINDS[self.scales.dtype],
+            4 if zeros is None else _KINDS[zeros.dtype],
+            self.middle,
         )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -59,6 +59,10 @@ static INLINE Floats load(const float* from) { return {_mm512_loadu_ps(from)}; }
 static INLINE Floats load_fp16(const uint16_t* from) {
     return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from))};
 }
+static INLINE Floats load_bf16(const uint16_t* from) {
+    __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from));
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(words, 16))};
+}
 static INLINE Floats load_uint8(const uint8_t* from) {
     return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)from)))};
 }
@@ -114,6 +118,13 @@ static INLINE Floats load(const float* from) {
 static INLINE Floats load_fp16(const uint16_t* from) {
     return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from)),
             _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(from + 8)))};
+}
+static INLINE __m256 widened_bf16(const uint16_t* from) {
+    __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)from));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+}
+static INLINE Floats load_bf16(const uint16_t* from) {
+    return {widened_bf16(from), widened_bf16(from + 8)};
 }
 static INLINE Floats load_uint8(const uint8_t* from) {
     __m128i bytes = _mm_loadu_si128((const __m128i*)from);

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.nn.attention.bias import causal_lower_right
 
 from tfcli.models import processor
 from tfcli.models.errors import ModelError, hint
@@ -160,6 +159,9 @@ def _limits(
     # torch's flag means the first keys; where the queries are the last, this says so. Without a
     # kernel torch would write it out in each layer, and compiled code takes no tensor subclass.
     if mask.causal and query.device.type == "cuda" and not torch.compiler.is_compiling():
+        # Not at the top of the file: it imports torch's compiler, which takes a second.
+        from torch.nn.attention.bias import causal_lower_right
+
         return causal_lower_right(queries, keys), False
     return mask.visible(queries, keys, query.device), False
 

@@ -16,8 +16,8 @@ BITS = (2, 3, 4, 8)
 PACK = 32
 """Numbers are packed in multiples of this."""
 
-_PIECE = 1 << 22
-"""Numbers that are in wide types at a time."""
+_PIECE = 1 << 18
+"""Numbers that are packed at a time: what is made of them then stays in the processor's cache."""
 
 
 def pack(levels: Tensor, bits: int) -> Tensor:
@@ -36,27 +36,42 @@ def pack(levels: Tensor, bits: int) -> Tensor:
     n, m = levels.shape
     if n % PACK:
         raise ValueError(f"cannot pack {n} rows: not a multiple of {PACK}")
-    if levels.numel() and not (int(levels.min()) >= 0 and int(levels.max()) < 1 << bits):
-        raise ValueError(f"a level does not fit in {bits} bits")
-    out = torch.empty(n // PACK * bits, m, dtype=torch.int32, device=levels.device)
-    step = max(1, _PIECE // (PACK * max(m, 1)))
-    for words, part in zip(out.split(step * bits), levels.split(step * PACK), strict=True):
-        words.copy_(_pack(part.reshape(-1, PACK, m), bits))
-    return out
+    out = torch.empty(m, n // PACK * bits, dtype=torch.int32, device=levels.device)
+    step = max(1, _PIECE // max(n, 1))
+    for words, part in zip(out.split(step), levels.t().split(step), strict=True):
+        low, high = map(int, part.aminmax()) if part.numel() else (0, 0)
+        if not (low >= 0 and high < 1 << bits):
+            raise ValueError(f"a level does not fit in {bits} bits")
+        rows = torch.empty(part.shape, dtype=torch.uint8, device=levels.device)
+        words.copy_(_pack(rows.copy_(part), bits))
+    return out.t().contiguous()
 
 
 def _pack(levels: Tensor, bits: int) -> Tensor:
-    """Words that are written into int32: [n / 32, 32, m] -> int64 [n*bits/32, m]."""
-    count, _, m = levels.shape
-    words = torch.zeros(count, bits, m, dtype=torch.int64, device=levels.device)
-    for k in range(PACK):
-        word, offset = divmod(k * bits, 32)
-        value = levels[:, k].long() << offset
-        words[:, word] |= value & 0xFFFFFFFF
-        if offset + bits > 32:
-            words[:, word + 1] |= value >> 32
-    # The words are unsigned; int32 holds the same bits.
-    return torch.where(words >= 1 << 31, words - (1 << 32), words).reshape(-1, m)
+    """Pack along the last dimension: uint8 [m, n] -> int32 [m, n*bits/32].
+
+    Eight levels, a byte each, are one number of 64 bits. Neighbours move together, as two bytes,
+    as two pairs and as two fours; then the lowest `bits` bytes of the number are the stream.
+    """
+    found = levels.view(torch.int64)
+    for width in () if bits == 8 else (8, 16, 32):
+        held = width // 8 * bits
+        low = _fields(held, 2 * width)
+        moved = (found >> (width - held)).bitwise_and_(low << held)
+        found = moved.bitwise_or_(found & low)
+    unit = _UNITS.get(bits, torch.uint8)
+    parts = found.view(unit).view(*found.shape, -1)
+    stream = parts[:, :, : bits // unit.itemsize].contiguous()
+    return stream.view(len(levels), -1).view(torch.int32)
+
+
+def _fields(held: int, width: int) -> int:
+    """A number of 64 bits whose lowest `held` of each `width` bits are set."""
+    return sum(((1 << held) - 1) << start for start in range(0, 64, width))
+
+
+_UNITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Bits -> a type in which the bytes of eight levels are copied as one number."""
 
 
 def unpack(packed: Tensor, bits: int) -> Tensor:
@@ -70,32 +85,28 @@ def unpack(packed: Tensor, bits: int) -> Tensor:
         Tensor: uint8 [n, m], values in 0 .. 2**bits - 1.
     """
     rows, m = packed.shape
-    out = torch.empty(rows * 32 // bits, m, dtype=torch.uint8, device=packed.device)
-    step = max(1, _PIECE // (PACK * max(m, 1)))
-    for levels, part in zip(out.split(step * PACK), packed.split(step * bits), strict=True):
+    n = rows * 32 // bits
+    out = torch.empty(m, n, dtype=torch.uint8, device=packed.device)
+    across = torch.empty(m, rows, dtype=torch.int32, device=packed.device).copy_(packed.t())
+    step = max(1, _PIECE // max(n, 1))
+    for levels, part in zip(out.split(step), across.split(step), strict=True):
         levels.copy_(_unpack(part, bits))
-    return out
+    return out.t()
 
 
-def _unpack(packed: Tensor, bits: int) -> Tensor:
-    """Levels that are written into uint8: int32 [words, m] -> int32 [levels, m]."""
-    rows, m = packed.shape
-    mask = (1 << bits) - 1
-    if 32 % bits == 0:
-        shifts = torch.arange(0, 32, bits, dtype=torch.int32, device=packed.device)
-        levels = (packed[:, None] >> shifts[:, None]).bitwise_and_(mask)
-        return levels.reshape(-1, m)
-    words = packed.reshape(rows // bits, bits, m)
-    starts = torch.arange(0, PACK * bits, bits, dtype=torch.int32, device=packed.device)
-    levels = words[:, (starts // 32).long()] >> (starts % 32)[:, None]
-    for k in range(PACK):
-        word, offset = divmod(k * bits, 32)
-        held = 32 - offset
-        if held < bits:
-            # >> copies the sign: keep the bits that this word holds, then add the next word's.
-            levels[:, k] &= (1 << held) - 1
-            levels[:, k] |= words[:, word + 1] << held
-    return levels.bitwise_and_(mask).reshape(-1, m)
+def _unpack(words: Tensor, bits: int) -> Tensor:
+    """Undo `_pack`: int32 [m, n*bits/32] -> uint8 [m, n]."""
+    unit = _UNITS.get(bits, torch.uint8)
+    parts = words.view(unit).view(len(words), -1, bits // unit.itemsize)
+    spread = parts.new_zeros(*parts.shape[:2], 8 // unit.itemsize)
+    spread[:, :, : parts.shape[2]] = parts
+    found = spread.view(torch.int64)
+    for width in () if bits == 8 else (32, 16, 8):
+        held = width // 8 * bits
+        low = _fields(held, 2 * width)
+        moved = (found & (low << held)).bitwise_left_shift_(width - held)
+        found = moved.bitwise_or_(found & low)
+    return found.view(torch.uint8).view(len(words), -1)
 
 
 def pack_padded(levels: Tensor, bits: int) -> Tensor:

@@ -18,6 +18,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from quantize_models import stdlib_tokenizer
 
 from tfcli.recipe.record import machine
 
@@ -33,6 +34,21 @@ INFERENCE = {
     "peak_memory_bytes": "peak memory, GB",
 }
 SHAPES = {"1b": "Llama-3.2-1B", "135m": "SmolLM2-135M"}
+DECODE = {
+    "prefill": "prefill of 512, tok/s",
+    "decode": "decode, tok/s",
+    "share": "of the read loop",
+    "bytes": "weights, GB",
+    "peak_bytes": "peak memory, GB",
+}
+WIDTHS = (
+    ("float32", "float32", None, "float32"),
+    ("bfloat16", "bfloat16", None, "bfloat16"),
+    ("8 bits", "bfloat16", 8, "q8_0"),
+    ("4 bits", "bfloat16", 4, "q4_0"),
+)
+"""Of `decode`: what is compared, tfcli's --dtype and bits, and llama.cpp's type."""
+LLAMA_BENCH = HERE.parents[1] / ".llama-cpp/bin/llama-bench"
 TRAIN = {"tokens_per_second": "training, tok/s", "peak_memory_bytes": "peak memory, GB"}
 
 
@@ -40,6 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     benchmarks = {
         "inference": bench_inference,
+        "decode": bench_decode,
         "train": bench_train,
         "startup": bench_startup,
         "families": bench_families,
@@ -72,7 +89,7 @@ def main() -> int:
                 continue
             if name in ("kernels", "quantize"):
                 continue  # its lines are shown as they come
-            if name in ("inference", "families", "convert"):
+            if name in ("inference", "decode", "families", "convert"):
                 for part, sides in found[name].items():
                     show(part, sides)
             else:
@@ -106,6 +123,43 @@ def bench_inference(folder: Path, options: argparse.Namespace) -> dict[str, dict
             INFERENCE,
         )
         shutil.rmtree(model)
+    return found
+
+
+def bench_decode(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Weights of several widths beside llama.cpp's own benchmark, as shares of what a plain loop
+    reads in the same round. The head, which is tied in both shapes, has 8 bits where blocks have
+    4, as llama.cpp's files have."""
+    dense, made = folder / "dense", folder / "made"
+    found = {}
+    for shape, name in SHAPES.items():
+        side("make.py", str(dense), shape, "bfloat16")
+        for path in stdlib_tokenizer().glob("*token*"):
+            shutil.copy(path, dense)
+        for label, dtype, bits, kind in WIDTHS:
+            source, file = dense, made / "model.gguf"
+            if bits is not None:
+                source = made / "packed"
+                words = ["--method=rtn", f"--bits={bits}", "--group-size=32", "--head=8bit"]
+                tfcli("quantize", str(dense), str(source), *words)
+            tfcli("convert", str(dense), str(made / "gguf"), "--to=gguf", f"--dtype={kind}")
+            (file,) = (made / "gguf").glob("*.gguf")
+            sides = {"tfcli": ["tfcli", str(source), dtype]}
+            if LLAMA_BENCH.exists():
+                sides["llama.cpp"] = ["llama.cpp", str(file)]
+            runs: dict[str, list[dict[str, Any]]] = {each: [] for each in sides}
+            for _ in range(options.rounds):
+                rate = side("decode.py", "read")["read"]
+                for each, words in sides.items():
+                    run = side("decode.py", *words)
+                    runs[each].append(run | {"share": run["decode"] * run["bytes"] / rate})
+            found[f"{name}, {label}"] = {
+                each: {"runs": told, "figures": summary(told, DECODE)}
+                for each, told in runs.items()
+            }
+            say(f"{name}, {label}: {found[f'{name}, {label}']}")
+            shutil.rmtree(made)
+        shutil.rmtree(dense)
     return found
 
 
@@ -232,7 +286,7 @@ def bench_convert(folder: Path, options: argparse.Namespace) -> dict[str, dict[s
 
 def bench_kernels(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Products of few rows, ours and torch's, as shares of the rate at which memory is read."""
-    return side("kernels.py", "--rounds", str(max(options.rounds, 5)), quiet=False)
+    return side("products.py", "--rounds", str(max(options.rounds, 5)), quiet=False)
 
 
 def bench_quantize(folder: Path, options: argparse.Namespace) -> dict[str, Any]:

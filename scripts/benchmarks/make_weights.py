@@ -1,4 +1,4 @@
-"""Write a bf16 llama checkpoint of the 1B or the 8B shape: make_weights.py FOLDER 1b|8b
+"""Write a bf16 llama checkpoint of the 1B or the 8B shape: make_weights.py FOLDER 1b|8b [BLOCKS]
 
 The values are drawn once and repeated in every tensor: a conversion takes as long on them as on
 others, and 16 GB are there in the time that the disk takes.
@@ -74,9 +74,11 @@ def shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def main() -> None:
-    folder, size = Path(sys.argv[1]), sys.argv[2]
+    folder, size, *blocks = Path(sys.argv[1]), *sys.argv[2:]
     folder.mkdir(parents=True, exist_ok=True)
     config = COMMON | SHAPES[size]
+    if blocks:
+        config["num_hidden_layers"] = int(blocks[0])
     torch.manual_seed(0)
     values = torch.randn(128256 * config["hidden_size"] // 16).mul_(0.02).bfloat16()
 

@@ -72,14 +72,16 @@ def stdlib_text() -> Path:
     )
 
 
+def stdlib_tokenizer() -> Path:
+    """A tokenizer of 4,096 tokens, trained on that text: a folder."""
+    text = stdlib_text() / "train.jsonl"
+    output = str(KEPT / "stdlib-tokenizer")
+    return made(TokenizerSpec(data=str(text), output=output, vocab_size=4096))
+
+
 def stdlib(steps: int) -> Subject:
     """A llama of 14 M weights, trained for some steps of 2,048 tokens."""
-    text = stdlib_text()
-    tokenizer = made(
-        TokenizerSpec(
-            data=str(text / "train.jsonl"), output=str(KEPT / "stdlib-tokenizer"), vocab_size=4096
-        )
-    )
+    text, tokenizer = stdlib_text(), stdlib_tokenizer()
     trained = made(
         TrainSpec.model_validate(
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tfcli.checkpoints.io.tensor_pieces import is_finite
 from tfcli.errors import WorkError
 
 
@@ -18,7 +19,7 @@ def require_finite(name: str, value: Tensor) -> None:
         return
     if value.dtype.itemsize == 1:
         value = value.to(torch.bfloat16)  # torch does not ask 8-bit floats
-    if not torch.isfinite(value).all():
+    if not is_finite(value):
         raise WorkError(
             "holds NaN or infinity",
             where=name,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -17,6 +18,7 @@ from tfcli.quantize.output import Output
 from tfcli.quantize.plan import LinearPlan, Plan, Unit
 from tfcli.quantize.write import BlockFiles, LayerResult
 from tfcli.recipe.job import Job
+from tfcli.several_cores import ahead
 
 if TYPE_CHECKING:
     from tfcli.quantize.runs import Visitor
@@ -67,7 +69,10 @@ def quantize(
     walk = None
     with job.console.progress(title, len(plan.linears), "linear") as bar:
         if text is None:
-            units = _weight_by_weight(method, plan, output.checkpoint.weights)
+            source = output.checkpoint.weights
+            units = _weight_by_weight(
+                method, plan, source, lambda unit: files.outcomes(unit) is not None
+            )
         else:
             from tfcli.quantize.calibrate import share_of, walk_of
 
@@ -103,16 +108,22 @@ Units = Iterator[tuple[Unit, Iterator[LayerResult], Mapping[str, Tensor]]]
 method changed beside them."""
 
 
-def _weight_by_weight(method: Method, plan: Plan, source: Weights) -> Units:
-    """Quantize one weight after another, straight from the file."""
+def _weight_by_weight(
+    method: Method, plan: Plan, source: Weights, done: Callable[[Unit], bool]
+) -> Units:
+    """Quantize weights straight from the file, one on each core at a time: those of the next unit
+    while a unit is written and read again."""
+    linears = [linear for unit in plan.units if not done(unit) for linear in unit.linears]
 
-    def layers(unit: Unit) -> Iterator[LayerResult]:
-        for linear in unit.linears:
-            weight = weight_of(source, linear)
-            method.check(linear, weight)
-            yield LayerResult.of(linear, weight, method.quantize(linear, weight))
+    def layer(number: int, _: int) -> LayerResult:
+        linear = linears[number]
+        weight = weight_of(source, linear)
+        method.check(linear, weight)
+        return LayerResult.of(linear, weight, method.quantize(linear, weight))
 
-    return ((unit, layers(unit), {}) for unit in plan.units)
+    layers = ahead(layer, len(linears), 1)
+    for unit in plan.units:
+        yield unit, iter(()) if done(unit) else islice(layers, len(unit.linears)), {}
 
 
 def _block_by_block(walk: Walk, plan: Plan) -> Units:

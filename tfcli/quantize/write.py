@@ -46,12 +46,12 @@ class LayerResult:
 
     Args:
         linear: which.
-        values: what becomes of its weight.
+        parts: the tensors that its weight becomes.
         outcome: what to report.
     """
 
     linear: LinearPlan
-    values: Values
+    parts: Mapping[str, Tensor]
     outcome: TensorOutcome
 
     @classmethod
@@ -72,6 +72,9 @@ class LayerResult:
             quantized: what became of it.
             tokens: calibration tokens that went to an expert.
             enough: whether they were enough to go by.
+
+        Raises:
+            WorkError: the layout does not give back what it was given, or a scale is not finite.
         """
         form = linear.packing.format
         outcome = TensorOutcome(
@@ -89,7 +92,7 @@ class LayerResult:
             fallback=None if enough else f"rounded to nearest: {tokens} calibration tokens",
             bytes=linear.nbytes,
         )
-        return cls(linear, quantized.values, outcome)
+        return cls(linear, _packed(linear, quantized.values), outcome)
 
 
 class _Note(BaseModel):
@@ -189,8 +192,7 @@ class BlockFiles:
             changed: what `Walk.changed` says when the first linear was taken.
 
         Raises:
-            WorkError: a full disk, numbers that are not finite, a layout that does not give back
-                what it was given, or a file that differs from what was written.
+            WorkError: a full disk, or a file that differs from what was written.
         """
         path, made, hashes = self._paths[unit.path], _Made(layers), TensorHashes()
         self._changed = changed
@@ -267,28 +269,28 @@ class _Made:
         while name not in self._ready:
             layer = next(self.layers)
             names = _names(layer.linear)
-            for part, value in _packed(layer).items():
-                if part != layer.linear.packing.main:  # levels, which may be called floats
-                    require_finite(names[part], value)
-                self._ready[names[part]] = value
+            self._ready |= {names[part]: value for part, value in layer.parts.items()}
             self.outcomes.append(layer.outcome)
         return self._ready.pop(name)
 
 
-def _packed(layer: LayerResult) -> dict[str, Tensor]:
+def _packed(linear: LinearPlan, values: Values) -> dict[str, Tensor]:
     """The parts of a linear, which unpack to what the method made.
 
     Raises:
-        WorkError: they do not.
+        WorkError: they do not, or one that is no levels holds NaN or infinity.
     """
-    values = layer.values.to("cpu")
-    parts = layer.linear.packing.pack(values)
-    if not layer.linear.packing.unpack(parts).equals(values):
+    values = values.to("cpu")
+    parts = linear.packing.pack(values)
+    if not linear.packing.unpack(parts).equals(values):
         raise WorkError(
-            f"its layout gives other values than {layer.outcome.name} was quantized to",
-            where=layer.linear.name,
+            f"its layout gives other values than {linear.reported} was quantized to",
+            where=linear.name,
             fix="this is a fault of tfcli: please report it with the command",
         )
+    for part, name in _names(linear).items():
+        if part != linear.packing.main:  # levels, which may be called floats
+            require_finite(name, parts[part])
     return parts
 
 

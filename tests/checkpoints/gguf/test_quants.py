@@ -9,9 +9,9 @@ import torch
 
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.quants import decode, encode
-from tfcli.checkpoints.gguf.sentencepieces import GROUP, PIECE
 from tfcli.checkpoints.gguf.types import BY_NAME, READABLE, WRITABLE
 from tfcli.errors import WorkError
+from tfcli.several_cores import GROUP, PIECE
 
 QUANTIZED = [name for name in WRITABLE if not BY_NAME[name].plain]
 BY_LIBRARY = [kind.name for kind in gguf.quants._type_traits]  # what the library can dequantize

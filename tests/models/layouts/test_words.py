@@ -17,8 +17,10 @@ def stream_of_bits(values: list[int], bits: int) -> list[int]:
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_packing_is_one_stream_of_bits(bits):
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_packing_is_one_stream_of_bits(bits, dtype):
     levels = torch.randint(1 << bits, (64, 3), generator=torch.Generator().manual_seed(0))
+    levels = levels.to(dtype)
 
     packed = pack(levels, bits)
 

@@ -6,11 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 from tfcli.checkpoints.gguf.quants import decoded, plain_dtype
-from tfcli.checkpoints.gguf.sentencepieces import GROUP, PIECE, ahead, spans
 from tfcli.checkpoints.gguf.types import BY_NAME
 from tfcli.checkpoints.io.casting import raw_bytes
 from tfcli.checkpoints.io.file_tensor import Values
 from tfcli.errors import WorkError
+from tfcli.several_cores import GROUP, PIECE, ahead, spans
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tfcli.checkpoints.gguf.sentencepieces import GROUP, PIECE, ahead, spans
 from tfcli.checkpoints.gguf.types import BY_NAME, WRITABLE, TensorType
 from tfcli.checkpoints.io.file_tensor import Values, flat_pieces, rows_of
 from tfcli.errors import WorkError
+from tfcli.several_cores import GROUP, PIECE, ahead, spans
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,6 @@ from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.file_write import Value
 from tfcli.checkpoints.gguf.plan import Target, ToGGUF
 from tfcli.checkpoints.gguf.quants import decode
-from tfcli.checkpoints.gguf.sentencepieces import GROUP, PIECE, spans
 from tfcli.checkpoints.gguf.split import open_gguf
 from tfcli.checkpoints.gguf.to_gguf import QUANTIZATION_VERSION
 from tfcli.checkpoints.gguf.types import BY_NAME, FILE_TYPES, READABLE
@@ -26,6 +25,7 @@ from tfcli.checkpoints.gguf.vocabulary import no_vocabulary
 from tfcli.checkpoints.io.dtypes import FLOATS
 from tfcli.checkpoints.io.header import TensorInfo
 from tfcli.errors import WorkError
+from tfcli.several_cores import GROUP, PIECE, spans
 
 if TYPE_CHECKING:
     from torch import Tensor

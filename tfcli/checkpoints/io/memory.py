@@ -11,6 +11,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers of the options, fro
 _FROM = 1 << 20  # bytes
 _LARGEST = 1 << 25  # bytes: what glibc raises the threshold to by itself
 _KEPT = 1 << 28  # bytes
+_SMALL_KEPT = 1 << 25  # bytes
 
 
 @contextmanager
@@ -22,10 +23,15 @@ def freed_at_once() -> Iterator[None]:
     one of the same size. Work that makes and frees one tensor after the other then grows by the
     size of the whole checkpoint. With other C libraries nothing is done.
 
+    Smaller ones, such as the pieces that work on a tensor is cut into, stay in the heap, of which
+    32 MB may lie free: by itself glibc gives back all but 128 KB, and every piece would begin with
+    new pages.
+
     Afterwards the limit is where glibc ends up by itself: small tensors of training and inference
     are faster from the heap.
     """
     _set(_MMAP_THRESHOLD, _FROM)
+    _set(_TRIM_THRESHOLD, _SMALL_KEPT)
     try:
         yield
     finally:

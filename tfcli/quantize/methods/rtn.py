@@ -9,7 +9,7 @@ from torch import Tensor
 from tfcli.models.layouts.inputs import Inputs
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan
-from tfcli.quantize.solvers.grid import GridOptions, count_coarse_scales
+from tfcli.quantize.solvers.grid import GridOptions, are_normal, count_coarse_scales
 from tfcli.quantize.solvers.rtn import round_to_nearest
 
 
@@ -27,7 +27,8 @@ class RTN(Method):
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear."""
         grid = self.format(linear.name)
-        return Quantized(
-            round_to_nearest(weight, grid),
-            coarse_scales=count_coarse_scales(weight, grid, name=linear.stored_name),
-        )
+        values = round_to_nearest(weight, grid)
+        coarse = 0
+        if not are_normal(values.scales):
+            coarse = count_coarse_scales(weight, grid, name=linear.stored_name)
+        return Quantized(values, coarse_scales=coarse)

@@ -6,14 +6,18 @@ that is measured is then the error that a reader of the checkpoint sees.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from tfcli.errors import WorkError
 from tfcli.models.layouts.values import AffineFormat
+from tfcli.several_cores import ahead
+
+T = TypeVar("T")
 
 SMALLEST_SCALE = 2.0**-24
 """The smallest positive fp16 number: a scale never rounds to zero."""
@@ -32,6 +36,10 @@ not depend on one another, and a head has many."""
 
 _PIECE = 1 << 17
 """Weights that a search takes at a time, so that its temporaries stay in the processor's cache."""
+
+_ROWS = (1 << 18) - 1
+"""Weights of rows that are worked on at a time: in fp32 they stay below the megabyte from which on
+memory that is freed goes back to the system (`freed_at_once`)."""
 
 
 @dataclass(frozen=True)
@@ -181,17 +189,35 @@ def count_coarse_scales(weight: Tensor, options: GridOptions, *, name: str) -> i
     Raises:
         WorkError: a scale is larger than every number of fp16.
     """
-    groups = weight.float().reshape(-1, options.width(weight.shape[1]))
-    exact = _exact_scale(*_range(groups), options)
+
+    def work(start: int, stop: int) -> Tensor:
+        groups = weight[start:stop].float().reshape(-1, options.width(weight.shape[1]))
+        return _exact_scale(*_range(groups), options)
+
+    exact = torch.cat(list(by_rows(work, weight)))
     if (exact > LARGEST_SCALE).any():
         raise WorkError(
-            f"holds weights up to {groups.abs().max().item():.3g}: a scale of "
+            f"holds weights up to {weight.abs().max().item():.3g}: a scale of "
             f"{exact.max().item():.3g} is needed, and fp16, which stores scales, ends at "
             f"{LARGEST_SCALE:,.0f}",
             where=name,
             fix="check the checkpoint: it may come from a run that diverged; or name it in skip",
         )
     return int(((exact > 0) & (storable(exact) > 1.25 * exact)).sum())
+
+
+def are_normal(scales: Tensor) -> bool:
+    """Whether fp16 holds all scales with all of its digits, so that none is coarse or too large."""
+    low, high = scales.aminmax()
+    return bool(low > 2 * SMALLEST_NORMAL and high < LARGEST_SCALE)
+
+
+def by_rows(work: Callable[[int, int], T], weight: Tensor) -> Iterator[T]:
+    """The results of `work` on ranges of a weight's rows, in order; on the CPU by several threads,
+    a range small enough for what is made of it to stay in the cache."""
+    on_cpu = weight.device.type == "cpu"
+    step = max(1, (_ROWS if on_cpu else AT_ONCE) // weight.shape[1])
+    return ahead(work, len(weight), step)
 
 
 def storable(scale: Tensor) -> Tensor:

@@ -6,10 +6,7 @@ import torch
 from torch import Tensor
 
 from tfcli.models.layouts.values import Affine, Values
-from tfcli.quantize.solvers.grid import GridOptions, find_grids
-
-_PIECE = 1 << 20
-"""Weights that are in fp32 at a time: what is made of a weight is smaller than the weight is."""
+from tfcli.quantize.solvers.grid import GridOptions, by_rows, find_grids
 
 
 def round_to_nearest(weight: Tensor, options: GridOptions) -> Affine:
@@ -19,33 +16,40 @@ def round_to_nearest(weight: Tensor, options: GridOptions) -> Affine:
         weight (Tensor): [m, n] in any float dtype, n a multiple of the group size.
         options: the grid's options.
     """
-    pieces = weight.split(max(1, _PIECE // weight.shape[1]))
-    levels, scales, zeros = zip(*(_rows(piece, options) for piece in pieces), strict=True)
+    levels = torch.empty(weight.shape, dtype=torch.uint8, device=weight.device)
+
+    def work(start: int, stop: int) -> tuple[Tensor, Tensor]:
+        return _rows(weight[start:stop], options, levels[start:stop])
+
+    scales, zeros = zip(*by_rows(work, weight), strict=True)
     return Affine(
-        levels=torch.cat(levels),
+        levels=levels,
         scales=torch.cat(scales),
-        zeros=torch.cat(zeros).to(torch.uint8),
+        zeros=torch.cat(zeros),
         bits=options.bits,
         group_size=options.width(weight.shape[1]),
     )
 
 
-def _rows(weight: Tensor, options: GridOptions) -> tuple[Tensor, Tensor, Tensor]:
-    """The levels of some rows, uint8, with their scales and zero points, fp32 [rows, groups]."""
+def _rows(weight: Tensor, options: GridOptions, levels: Tensor) -> tuple[Tensor, Tensor]:
+    """The scales, fp32, and zero points, uint8, of some rows, both [rows, groups]; their levels are
+    written into `levels`, uint8 [rows, n]."""
     rows = weight.float()
     scales, zeros = find_grids(rows, options)
-    groups = rows.reshape(*scales.shape, -1)
-    levels = (groups / scales[:, :, None] + zeros[:, :, None]).round_().clamp_(0, options.top)
-    return levels.reshape(rows.shape).to(torch.uint8), scales, zeros
+    groups = rows.reshape(*scales.shape, -1) / scales[:, :, None]
+    groups.add_(zeros[:, :, None]).round_().clamp_(0, options.top)
+    levels.copy_(groups.view(levels.shape))
+    return scales, zeros.to(torch.uint8)
 
 
 def weight_error(weight: Tensor, quantized: Values) -> float:
     """||W - Q||^2 / ||W||^2 over all weights; 0 for a weight that is all zeros."""
-    size, lost = (torch.zeros((), dtype=torch.float64, device=weight.device) for _ in range(2))
-    step = max(1, _PIECE // weight.shape[1])
-    for start in range(0, len(weight), step):
-        part = weight[start : start + step].float()
-        size += part.square().sum(dtype=torch.float64)
-        change = quantized.rows(start, start + len(part)).view_as(part).sub_(part)
-        lost += change.square_().sum(dtype=torch.float64)
-    return float(lost / size) if size else 0.0
+
+    def work(start: int, stop: int) -> tuple[float, float]:
+        rows = weight[start:stop].float()
+        size = float(torch.linalg.vector_norm(rows))
+        change = quantized.rows(start, stop).view_as(rows).sub_(rows)
+        return size**2, float(torch.linalg.vector_norm(change)) ** 2
+
+    sizes, losses = zip(*by_rows(work, weight), strict=True)
+    return sum(losses) / sum(sizes) if any(sizes) else 0.0

@@ -1,6 +1,6 @@
 """Time products of few rows, ours and torch's, beside a plain loop that reads memory.
 
-    kernels.py [--shapes 2048x2048,...] [--rows 1,4,8] [--rounds 5]
+    products.py [--shapes 2048x2048,...] [--rows 1,4,8] [--rounds 5]
 
 Each product goes through copies of its weight that no cache holds. A round times every side once,
 the loop first; a figure is the median over rounds, a share the median of a round's rate over the
