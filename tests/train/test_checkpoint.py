@@ -39,7 +39,7 @@ def checkpoints(tmp_path):
     return Checkpoints(tmp_path, Console.silent())
 
 
-@pytest.mark.parametrize("name", ["adamw", "adamw-8bit"])
+@pytest.mark.parametrize("name", ["adamw", "adamw-8bit", "adafactor", "lion", "muon", "sgd"])
 def test_a_run_goes_on_exactly_from_a_checkpoint(checkpoints, name):
     straight = trained(name, 6)
     checkpoints.save(Progress(step=3, tokens=7, best_loss=0.1 + 0.2), *trained(name, 3))

@@ -63,7 +63,7 @@ def test_frozen_parameters_are_left_out(layer):
     assert [len(group["params"]) for group in parameter_groups(layer, 0.1)] == [2]
 
 
-@pytest.mark.parametrize("name", ["adamw", "adamw-8bit"])
+@pytest.mark.parametrize("name", ["adamw", "adamw-8bit", "lion", "muon"])
 def test_decay_shrinks_a_matrix_and_no_bias_when_gradients_are_zero(layer, name):
     optimizer = build_optimizer(layer, OptimizerSection(name=name, weight_decay=0.2), 0.5)
     before = [p.detach().clone() for p in layer.parameters()]
@@ -94,9 +94,16 @@ def test_the_8_bit_optimizer_keeps_its_state_in_bytes(layer):
 def test_a_missing_library_is_named_with_the_way_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(UsageError, match="bitsandbytes") as error:
-        require_optimizer("adamw-8bit")
+        require_optimizer("adamw-8bit", "cpu")
     assert "pip install 'tfcli[bnb]'" in error.value.fix
-    require_optimizer("adamw")
+    require_optimizer("adamw", "cpu")
+
+
+def test_what_does_not_work_here_is_refused():
+    with pytest.raises(UsageError, match="this run is on cpu"):
+        require_optimizer("adamw-8bit-paged", "cpu")
+    with pytest.raises(UsageError, match="needs whole weights"):
+        require_optimizer("muon", "cpu", "fsdp")
 
 
 def test_betas_outside_of_0_to_1_are_refused():

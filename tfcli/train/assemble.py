@@ -117,12 +117,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         feed=feed,
         objective=objective,
         optimizer=optimizer,
-        schedule=make_schedule(
-            spec.schedule.name,
-            steps=spec.max_steps,
-            warmup_steps=spec.warmup_steps,
-            final_ratio=spec.schedule.final_ratio,
-        ),
+        schedule=make_schedule(spec.schedule, steps=spec.max_steps, warmup_steps=spec.warmup_steps),
         precision=precision,
         steps=spec.max_steps,
         seed=spec.seed,

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tfcli.errors import UsageError
+from tfcli.train.optimizers import Lion, Muon
 from tfcli.train.spec import OptimizerSection
 
 
@@ -38,15 +39,26 @@ def decays(owner: nn.Module, leaf: str) -> bool:
     return leaf == "weight" and not is_norm and owner.get_parameter(leaf).ndim > 1
 
 
-def _adamw(groups: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:
+Groups = list[dict[str, Any]]
+
+
+def _adamw(groups: Groups, section: OptimizerSection, lr: float) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019), one fused kernel a step where the devices have it."""
     devices = {parameter.device.type for group in groups for parameter in group["params"]}
-    return torch.optim.AdamW(groups, fused=devices <= {"cpu", "cuda"}, **options)
+    fused = devices <= {"cpu", "cuda"}
+    return torch.optim.AdamW(groups, lr=lr, betas=section.betas, eps=section.eps, fused=fused)
 
 
-def _adamw_8bit(groups: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:
+def _adamw_8bit(groups: Groups, section: OptimizerSection, lr: float) -> torch.optim.Optimizer:
     """AdamW with 8-bit block-wise state (Dettmers et al. 2022)."""
-    return _bitsandbytes().optim.AdamW8bit(groups, **options)
+    optim = _bitsandbytes().optim
+    kind = optim.PagedAdamW8bit if section.name.endswith("paged") else optim.AdamW8bit
+    made: torch.optim.Optimizer = kind(groups, lr=lr, betas=section.betas, eps=section.eps)
+    return made
+
+
+def _muon(groups: Groups, section: OptimizerSection, lr: float) -> torch.optim.Optimizer:
+    return Muon(groups, lr=lr, momentum=section.momentum, betas=section.betas, eps=section.eps)
 
 
 def _bitsandbytes() -> Any:
@@ -54,27 +66,47 @@ def _bitsandbytes() -> Any:
         import bitsandbytes
     except ImportError as error:
         raise UsageError(
-            "adamw-8bit needs bitsandbytes, which is not installed",
+            "8-bit optimizers need bitsandbytes, which is not installed",
             where="optimizer.name",
             fix="pip install 'tfcli[bnb]', or optimizer.name: adamw",
         ) from error
     return bitsandbytes
 
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[Groups, OptimizerSection, float], torch.optim.Optimizer]] = {
     "adamw": _adamw,
     "adamw-8bit": _adamw_8bit,
+    "adamw-8bit-paged": _adamw_8bit,
+    # Adafactor's own rate is relative to the weights; here it is as given (Shazeer & Stern 2018).
+    "adafactor": lambda groups, section, lr: torch.optim.Adafactor(groups, lr=lr),
+    "lion": lambda groups, section, lr: Lion(groups, lr=lr, betas=section.betas),
+    "muon": _muon,
+    "sgd": lambda groups, section, lr: torch.optim.SGD(groups, lr=lr, momentum=section.momentum),
 }
 
 
-def require_optimizer(name: str) -> None:
-    """Refuse an optimizer whose library is missing, before any work.
+def require_optimizer(name: str, device: str, strategy: str | None = None) -> None:
+    """Refuse an optimizer that does not work here, before any work.
 
     Raises:
-        UsageError: bitsandbytes is not installed.
+        UsageError: bitsandbytes is not installed; pages without a CUDA device; whole matrices that
+            are spread over processes.
     """
-    if name == "adamw-8bit":
+    if "8bit" in name:
         _bitsandbytes()
+    if name.endswith("paged") and device != "cuda":
+        raise UsageError(
+            f"optimizer.name: {name} moves its state between a CUDA device and the CPU, and this "
+            f"run is on {device}",
+            where="optimizer.name",
+            fix="optimizer.name: adamw-8bit",
+        )
+    if strategy == "fsdp" and name not in ("adamw", "lion", "sgd"):
+        raise UsageError(
+            f"optimizer.name: {name} needs whole weights, and strategy: fsdp spreads them",
+            where="optimizer.name",
+            fix="optimizer.name: adamw, or strategy: ddp",
+        )
 
 
 def build_optimizer(
@@ -82,8 +114,25 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimizer of a model that is on its device. The loop sets the rate of each group at each
     step, as a share of its peak, `initial_lr`."""
-    groups = [
-        {**group, "initial_lr": lr} for group in parameter_groups(model, section.weight_decay)
-    ]
-    options = {"lr": lr, "betas": section.betas, "eps": section.eps}
-    return OPTIMIZERS[section.name](groups, options)
+    groups = parameter_groups(model, section.weight_decay)
+    if section.name == "muon":
+        groups = _with_matrices_apart(model, groups)
+    groups = [{**group, "initial_lr": lr} for group in groups]
+    return OPTIMIZERS[section.name](groups, section, lr)
+
+
+def _with_matrices_apart(model: nn.Module, groups: Groups) -> Groups:
+    """Groups for Muon: the matrices of linears, without what makes scores of words; and the rest."""
+    head = getattr(model, "word_head", None)
+    matrices = {
+        id(module.weight)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name != head
+    }
+    found = []
+    for group in groups:
+        for orthogonal in (True, False):
+            parts = [each for each in group["params"] if (id(each) in matrices) is orthogonal]
+            if parts:
+                found.append({**group, "params": parts, "orthogonal": orthogonal})
+    return found

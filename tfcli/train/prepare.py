@@ -39,7 +39,7 @@ def check_machine(spec: TrainSpec, device: str) -> None:
     Raises:
         UsageError: a missing library, compiler or kernel.
     """
-    require_optimizer(spec.optimizer.name)
+    require_optimizer(spec.optimizer.name, device, spec.strategy)
     if spec.attention == "flex" and device == "cpu":
         raise UsageError(
             "flex attention has no backward pass on a CPU",

@@ -5,38 +5,57 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from tfcli.train.spec import ScheduleSection
+
 Schedule = Callable[[int], float]
+"""Step, counted from 0 -> factor on the peak rate."""
+
+Shape = Callable[[float, ScheduleSection], float]
+"""Progress after the warm-up in [0, 1] -> the share of the way from the final to the peak rate."""
 
 
-def _cosine(progress: float) -> float:
+def _cosine(progress: float, section: ScheduleSection) -> float:
     """1 to 0 along half a cosine (Loshchilov & Hutter 2017, without restarts)."""
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _linear(progress: float) -> float:
-    return 1 - progress
+def _polynomial(progress: float, section: ScheduleSection) -> float:
+    return float((1 - progress) ** section.power)
 
 
-def _constant(progress: float) -> float:
-    return 1.0
+def _stable_then_down(progress: float, section: ScheduleSection) -> float:
+    """Warm-up, stable, decay (Hu et al. 2024, "MiniCPM"): 1, then down to 0 in a straight line."""
+    return min(1.0, (1 - progress) / section.decay_share)
 
 
-SHAPES = {"cosine": _cosine, "linear": _linear, "constant": _constant}
-"""Schedule name -> share of the way between final and peak rate, by progress in [0, 1]."""
+SHAPES: dict[str, Shape] = {
+    "cosine": _cosine,
+    "linear": lambda progress, section: 1 - progress,
+    "constant": lambda progress, section: 1.0,
+    "wsd": _stable_then_down,
+    "polynomial": _polynomial,
+}
 
 
-def make_schedule(name: str, *, steps: int, warmup_steps: int, final_ratio: float) -> Schedule:
-    """Linear warm-up, then the named way down to `final_ratio`, which `steps` itself would have.
+def make_schedule(section: ScheduleSection, *, steps: int, warmup_steps: int) -> Schedule:
+    """Linear warm-up, then the named way down to the final ratio, which `steps` itself would have.
 
-    Returns:
-        a function of the step, counted from 0, to a factor on the peak rate
+    `inverse-sqrt` has no end: after w steps of warm-up, or one, the rate at step s is the peak's
+    times sqrt(w / s) (Vaswani et al. 2017).
+
+    Args:
+        section: names the way, with its options.
+        steps: of the whole run.
+        warmup_steps: of these.
     """
-    shape = SHAPES[name]
+    final = 1.0 if section.name == "constant" else section.final_ratio
 
     def factor(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / warmup_steps
+        if section.name == "inverse-sqrt":
+            return math.sqrt(max(1, warmup_steps) / max(1, warmup_steps, step))
         progress = (step - warmup_steps) / max(1, steps - warmup_steps)
-        return final_ratio + (1 - final_ratio) * shape(min(progress, 1.0))
+        return final + (1 - final) * SHAPES[section.name](min(progress, 1.0), section)
 
     return factor

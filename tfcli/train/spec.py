@@ -19,23 +19,37 @@ HIGHEST_PRETRAINED_RATE = 2e-4
 """Whole models are finetuned below it; far above, one forgets what it knew in a few steps."""
 
 
+OF_SQUARES = ("adamw", "adamw-8bit", "adamw-8bit-paged", "muon")
+OF_BETAS = (*OF_SQUARES, "lion")
+
+
 class OptimizerSection(Section):
     """How weights move."""
 
-    name: Literal["adamw", "adamw-8bit"] = Field(
-        "adamw",
-        description="The optimizer: adamw, or adamw-8bit (bitsandbytes), whose state takes a "
-        "quarter of the memory.",
+    name: Literal["adamw", "adamw-8bit", "adamw-8bit-paged", "adafactor", "lion", "muon", "sgd"] = (
+        Field(
+            "adamw",
+            description="The optimizer: adamw; adamw-8bit (bitsandbytes), whose state takes a quarter "
+            "of the memory, and adamw-8bit-paged, whose state moves to the CPU where a CUDA device is "
+            "full; adafactor, whose state is a row and a column of each matrix; lion, with one mean; "
+            "muon, which makes the steps of the blocks' matrices orthogonal, and adamw for the rest; "
+            "sgd.",
+        )
     )
     lr: float | None = Field(
         None,
         gt=0,
         description="The peak learning rate; left out, 1e-3 for a new model, and 5e-5 with model.",
     )
-    betas: tuple[float, float] = Field(
+    betas: Annotated[tuple[float, float], Only(name=OF_BETAS)] = Field(
         (0.9, 0.95), description="The decay of the running mean and of the running square."
     )
-    eps: float = Field(1e-8, gt=0, description="What is added to the root of the running square.")
+    eps: Annotated[float, Only(name=OF_SQUARES)] = Field(
+        1e-8, gt=0, description="What is added to the root of the running square."
+    )
+    momentum: Annotated[float, Only(name=("muon", "sgd"))] = Field(
+        0.95, ge=0, lt=1, description="The decay of the running sum of gradients."
+    )
     weight_decay: float = Field(
         0.1,
         ge=0,
@@ -53,8 +67,10 @@ class OptimizerSection(Section):
 class ScheduleSection(Section):
     """How the learning rate moves."""
 
-    name: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="How the rate falls after the warm-up."
+    name: Literal["cosine", "linear", "constant", "wsd", "inverse-sqrt", "polynomial"] = Field(
+        "cosine",
+        description="How the rate falls after the warm-up. wsd stays at the peak and falls in a "
+        "straight line at the end; inverse-sqrt falls with the root of the steps.",
     )
     warmup_steps: int | None = Field(
         None,
@@ -62,8 +78,14 @@ class ScheduleSection(Section):
         description="Steps from 0 up to the peak rate; left out, 0 for a new model, and with model "
         "a tenth of the steps, at most 100.",
     )
-    final_ratio: Annotated[float, Only(name=("cosine", "linear"))] = Field(
-        0.1, ge=0, le=1, description="Where cosine and linear end, as a share of the peak rate."
+    final_ratio: Annotated[float, Only(name=("cosine", "linear", "wsd", "polynomial"))] = Field(
+        0.1, ge=0, le=1, description="Where the rate ends, as a share of the peak rate."
+    )
+    decay_share: Annotated[float, Only(name=("wsd",))] = Field(
+        0.1, gt=0, le=1, description="The share of all steps in which wsd falls."
+    )
+    power: Annotated[float, Only(name=("polynomial",))] = Field(
+        2.0, gt=0, description="The power of what is left of the way; 1 is linear."
     )
 
 

@@ -1,0 +1,96 @@
+"""Optimizers of our own, against torch's and against their formulas."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tfcli.train.optimizer import build_optimizer
+from tfcli.train.optimizers import Lion, Muon, orthogonalized
+from tfcli.train.spec import OptimizerSection
+
+
+def steps(optimizer, weight, count=5) -> torch.Tensor:
+    """What a weight is after steps on drawn gradients."""
+    draw = torch.Generator().manual_seed(3)
+    for _ in range(count):
+        weight.grad = torch.randn(weight.shape, generator=draw)
+        optimizer.step()
+    return weight.detach()
+
+
+def weight(*shape) -> nn.Parameter:
+    return nn.Parameter(torch.randn(*shape, generator=torch.Generator().manual_seed(1)))
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24)])
+def test_muon_is_torchs_but_for_its_rounding_to_bfloat16(shape):
+    ours, theirs = weight(*shape), weight(*shape)
+    group = {"params": [ours], "weight_decay": 0.1, "orthogonal": True}
+    found = steps(Muon([group], lr=0.02, momentum=0.95, betas=(0.9, 0.95), eps=1e-8), ours)
+    peer = torch.optim.Muon(
+        [theirs], lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
+    expected = steps(peer, theirs)
+    assert (found - expected).norm() < 0.02 * (expected - weight(*shape)).norm()
+
+
+def test_an_orthogonal_matrix_has_singular_values_near_1():
+    values = torch.linalg.svdvals(orthogonalized(weight(30, 50).detach()))
+    assert values.min() > 0.6 and values.max() < 1.3
+
+
+def test_muon_moves_everything_else_as_adamw_does():
+    ours, theirs = weight(30), weight(30)
+    group = {"params": [ours], "weight_decay": 0.1, "orthogonal": False}
+    found = steps(Muon([group], lr=0.02, momentum=0.95, betas=(0.9, 0.95), eps=1e-8), ours)
+    peer = torch.optim.AdamW([theirs], lr=0.02, weight_decay=0.1, betas=(0.9, 0.95))
+    torch.testing.assert_close(found, steps(peer, theirs))
+
+
+def test_muon_takes_the_matrices_of_linears_and_leaves_tables_and_the_head():
+    class Tiny(nn.Module):
+        word_head = "head"
+
+        def __init__(self):
+            super().__init__()
+            self.table, self.inner = nn.Embedding(9, 4), nn.Linear(4, 4)
+            self.head = nn.Linear(4, 9, bias=False)
+
+    model = Tiny()
+    groups = build_optimizer(model, OptimizerSection(name="muon"), 0.1).param_groups
+    orthogonal = [each for group in groups if group["orthogonal"] for each in group["params"]]
+    assert [each is model.inner.weight for each in orthogonal] == [True]
+
+
+def test_lion_takes_steps_of_one_size_along_the_mean():
+    """Chen et al. 2023, algorithm 2, spelt out."""
+    found = weight(10)
+    expected, mean = found.detach().clone(), torch.zeros(10)
+    draw = torch.Generator().manual_seed(3)
+    for _ in range(5):
+        gradient = torch.randn(10, generator=draw)
+        update = torch.sign(0.9 * mean + 0.1 * gradient) + 0.2 * expected
+        expected, mean = expected - 0.01 * update, 0.98 * mean + 0.02 * gradient
+    group = {"params": [found], "weight_decay": 0.2}
+    torch.testing.assert_close(steps(Lion([group], lr=0.01, betas=(0.9, 0.98)), found), expected)
+
+
+RATES = {"adamw": 0.02, "adafactor": 0.05, "lion": 0.02, "muon": 0.05, "sgd": 0.02}
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_each_makes_a_loss_smaller(name):
+    torch.manual_seed(0)
+    model, x = nn.Linear(16, 16), torch.randn(64, 16)
+    wanted = x @ torch.randn(16, 16)
+    optimizer = build_optimizer(model, OptimizerSection(name=name), RATES[name])
+    losses = []
+    for _ in range(60):
+        loss = (model(x) - wanted).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] / 2
