@@ -19,6 +19,9 @@ HIGHEST_PRETRAINED_RATE = 2e-4
 """Whole models are finetuned below it; far above, one forgets what it knew in a few steps."""
 
 
+OptimizerName = Literal[
+    "adamw", "adamw-8bit", "adamw-8bit-paged", "adafactor", "lion", "muon", "sgd"
+]
 OF_SQUARES = ("adamw", "adamw-8bit", "adamw-8bit-paged", "muon")
 OF_BETAS = (*OF_SQUARES, "lion")
 
@@ -26,15 +29,13 @@ OF_BETAS = (*OF_SQUARES, "lion")
 class OptimizerSection(Section):
     """How weights move."""
 
-    name: Literal["adamw", "adamw-8bit", "adamw-8bit-paged", "adafactor", "lion", "muon", "sgd"] = (
-        Field(
-            "adamw",
-            description="The optimizer: adamw; adamw-8bit (bitsandbytes), whose state takes a quarter "
-            "of the memory, and adamw-8bit-paged, whose state moves to the CPU where a CUDA device is "
-            "full; adafactor, whose state is a row and a column of each matrix; lion, with one mean; "
-            "muon, which makes the steps of the blocks' matrices orthogonal, and adamw for the rest; "
-            "sgd.",
-        )
+    name: OptimizerName = Field(
+        "adamw",
+        description="The optimizer: adamw; adamw-8bit (bitsandbytes), whose state takes a quarter "
+        "of the memory, and adamw-8bit-paged, whose state moves to the CPU where a CUDA device is "
+        "full; adafactor, whose state is a row and a column of each matrix; lion, with one mean; "
+        "muon, which makes the steps of linears' matrices orthogonal, and is adamw for the rest; "
+        "sgd.",
     )
     lr: float | None = Field(
         None,
@@ -53,7 +54,8 @@ class OptimizerSection(Section):
     weight_decay: float = Field(
         0.1,
         ge=0,
-        description="Decoupled weight decay, on matrices and tables only: no norms, no biases.",
+        description="Weight decay, decoupled from the gradient but for sgd, on matrices and tables "
+        "only: no norms, no biases.",
     )
 
     @field_validator("betas")
