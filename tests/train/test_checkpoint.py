@@ -10,9 +10,11 @@ from torch import nn
 
 from tfcli.console import Console
 from tfcli.errors import WorkError
+from tfcli.process_group import ALONE
 from tfcli.train.checkpoint import SCHEMA, Checkpoints, Progress
 from tfcli.train.optimizer import build_optimizer
 from tfcli.train.spec import OptimizerSection
+from tfcli.train.strategies.single import Single
 
 
 def trained(name: str = "adamw", steps: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -36,7 +38,7 @@ def same(left: nn.Module, right: nn.Module) -> bool:
 
 @pytest.fixture
 def checkpoints(tmp_path):
-    return Checkpoints(tmp_path, Console.silent())
+    return Checkpoints(tmp_path, Console.silent(), Single(ALONE))
 
 
 @pytest.mark.parametrize("name", ["adamw", "adamw-8bit", "adafactor", "lion", "muon", "sgd"])

@@ -39,21 +39,22 @@ def make_loop(tmp_path, batch_size=8, accumulation=1, stream=TOKENS, **changes) 
     lr, objective = changes.pop("lr", 1.0), changes.pop("objective", CausalLM(8))
     groups = [{"params": list(model.parameters()), "initial_lr": lr}]
     strategy = Single(ALONE)
+    wrapped, optimizer = strategy.wrap(model, lambda model: torch.optim.SGD(groups, lr=lr), None)
     values = {
         "model": model,
-        "wrapped": strategy.wrap(model).train(),
+        "wrapped": wrapped.train(),
         "strategy": strategy,
         "feed": Feed(
             StreamSource(lambda epoch: stream, 8, 0), CausalLM(8).collate, batch_size, accumulation
         ),
         "objective": objective,
-        "optimizer": torch.optim.SGD(groups, lr=lr),
+        "optimizer": optimizer,
         "schedule": lambda step: 1.0,
         "precision": "float32",
         "steps": 3,
         "seed": 0,
         "log": MetricsLog(None),
-        "checkpoints": Checkpoints(tmp_path, Console.silent()),
+        "checkpoints": Checkpoints(tmp_path, Console.silent(), strategy),
     }
     return Loop(**{**values, **changes})
 

@@ -67,6 +67,9 @@ STRATEGIES = {
         "FSDPLlamaForCausalLM",
         0.5,
     ),
+    "zero1": ({"strategy": "zero1"}, "DeepSpeedEngine", 1.0),
+    "zero2": ({"strategy": "zero2"}, "DeepSpeedEngine", 1.0),
+    "zero3": ({"strategy": "zero3"}, "_WholeLogits", 0.0),
     "fsdp, copies": ({"strategy": "fsdp", "fsdp": {"shard": "none"}}, "FSDPLlamaForCausalLM", 1.0),
 }
 COMMON = {"validate_every": 4, "max_steps": 12, "gradient_accumulation": 2}
@@ -121,7 +124,7 @@ def compare(found, expected):
         torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp", "zero2", "zero3"])
 def test_an_interrupted_run_goes_on_with_other_numbers_of_processes(
     make_spec, texts, tmp_path, alone, strategy
 ):

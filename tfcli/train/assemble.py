@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from tfcli.checkpoints.folder import open_model
 from tfcli.devices import pick_precision
@@ -94,11 +95,14 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     model = build_model(spec, config, start, objective.task, strategy)
     if config is None:
         check_config(model.config.text, spec, tokenizer)
-    wrapped = strategy.wrap(model)
+
+    def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(model, spec.optimizer, spec.peak_rate)
+
+    wrapped, optimizer = strategy.wrap(model, make_optimizer, spec.clip_norm)
     if spec.compile:
         compile_model(model)
-    optimizer = build_optimizer(model, spec.optimizer, spec.peak_rate)
-    checkpoints = Checkpoints(job.output, job.console, processes)
+    checkpoints = Checkpoints(job.output, job.console, strategy)
     progress = checkpoints.load(model, optimizer) or Progress(processes=processes.count)
     feed = Feed(
         examples.train,

@@ -20,8 +20,8 @@ from tfcli.checkpoints.strict_json import read_json
 from tfcli.console import Console
 from tfcli.errors import WorkError
 from tfcli.files import digest_file, inside, sync_entry, sync_folder, write_json
-from tfcli.process_group import ALONE, Processes
-from tfcli.train.state import load_optimizer, load_weights, save_optimizer, save_weights
+from tfcli.process_group import Processes
+from tfcli.train.strategies.strategy import Strategy
 
 SCHEMA = "tfcli.checkpoint/2"
 MANIFEST = "manifest.json"
@@ -60,11 +60,17 @@ class Checkpoints:
     Args:
         folder: where they lie, beside what the run makes.
         console: hears of damaged ones.
-        processes: those that train together. All call every method, with the same values.
+        strategy: how model and optimizer are spread. All processes call every method, with the same
+            values.
     """
 
-    def __init__(self, folder: Path, console: Console, processes: Processes = ALONE) -> None:
-        self.folder, self.console, self.processes = folder, console, processes
+    def __init__(self, folder: Path, console: Console, strategy: Strategy) -> None:
+        self.folder, self.console, self.strategy = folder, console, strategy
+
+    @property
+    def processes(self) -> Processes:
+        """Those that train together."""
+        return self.strategy.processes
 
     @property
     def best(self) -> Path:
@@ -75,8 +81,8 @@ class Checkpoints:
         """Write a checkpoint, then delete those that are no longer needed."""
         name = f"checkpoint-{progress.step}"
         temporary = self._begin(name)
-        save_weights(model, temporary, self.processes)
-        values = save_optimizer(model, optimizer, temporary, self.processes)
+        self.strategy.save_weights(model, temporary)
+        values = self.strategy.save_optimizer(model, optimizer, temporary)
         self.processes.wait()
         if self.processes.first:
             if self.best.exists():
@@ -123,8 +129,8 @@ class Checkpoints:
                 self.console.warn(f"{path.name} is damaged ({problem}); trying the one before")
                 continue
             state = read_json(path / "state.json")
-            load_weights(model, path)
-            load_optimizer(model, optimizer, path, state["optimizer"])
+            self.strategy.load_weights(model, path)
+            self.strategy.load_optimizer(model, optimizer, path, state["optimizer"])
             if (path / BEST).exists() and self.processes.first:
                 shutil.rmtree(self.best, ignore_errors=True)
                 _link_folder(path / BEST, self.best)
@@ -142,7 +148,7 @@ class Checkpoints:
     def save_best(self, model: nn.Module) -> None:
         """Remember these weights as the best so far."""
         temporary = self._begin(BEST)
-        save_weights(model, temporary, self.processes)
+        self.strategy.save_weights(model, temporary)
         self.processes.wait()
         if self.processes.first:
             self._finish(temporary, self.best)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -153,14 +154,12 @@ class Loop:
                     part = self.objective.loss(self.wrapped, on_device(batch, device))
                 self.strategy.backward(part, count)
             summed += part.detach()
-        norm = self.strategy.clip(self.model, self.clip_norm)
         loss = float(self.strategy.total(summed) / count)
         _require_finite(step + 1, "loss", loss)
-        _require_finite(step + 1, "gradient norm", norm)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self.schedule(step)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        check = partial(_require_finite, step + 1, "gradient norm")
+        norm = self.strategy.update(self.model, self.optimizer, self.clip_norm, check)
         return loss, norm, int(count)
 
     def _validates_after(self, step: int) -> bool:

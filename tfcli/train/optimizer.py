@@ -122,7 +122,7 @@ def build_optimizer(
 
 
 def _with_matrices_apart(model: nn.Module, groups: Groups) -> Groups:
-    """Groups for Muon: the matrices of linears, but not what makes scores of words; and the rest."""
+    """Groups for Muon: matrices of linears, but not what makes scores of words; and the rest."""
     head = getattr(model, "word_head", None)
     matrices = {
         id(module.weight)

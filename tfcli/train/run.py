@@ -22,7 +22,6 @@ from tfcli.train.gather import Read, led
 from tfcli.train.log import METRICS, read_metrics
 from tfcli.train.prepare import DTYPES, written_dtype
 from tfcli.train.spec import TrainResult, TrainSpec
-from tfcli.train.state import load_weights
 
 
 def run(spec: TrainSpec, job: Job) -> TrainResult:
@@ -60,7 +59,13 @@ def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
     """
     model = run.model
     if spec.keep == "best":
-        load_weights(model, run.loop.checkpoints.best)
+        run.strategy.load_weights(model, run.loop.checkpoints.best)
+    with run.strategy.gathered(model):
+        return _write_whole(spec, job, run)
+
+
+def _write_whole(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
+    model = run.model
     dtype = written_dtype(model, run.dtype, job.console)
     exports, config = plan_export(model, dtype=dtype), export_config(model, dtype=dtype)
     new = None if spec.config is None else _generation_config(model, run.tokenizer)

@@ -122,6 +122,25 @@ class FSDPSection(Section):
     )
 
 
+Place = Literal["cpu", "nvme"]
+
+
+class DeepSpeedSection(Section):
+    """Where `strategy: zero1`, `zero2` and `zero3` keep what they spread."""
+
+    config: InputPath | None = Field(
+        None,
+        description="A config of DeepSpeed's own, JSON; what the recipe says stays the recipe's.",
+    )
+    offload_optimizer: Place | None = Field(
+        None, description="Keep the optimizer's state on the CPU or in files."
+    )
+    offload_weights: Place | None = Field(
+        None, description="The same of weights between uses; zero3 alone spreads them."
+    )
+    nvme_path: str | None = Field(None, description="The folder of files, for nvme.")
+
+
 class TrainSpec(Spec):
     """Train a causal language model, new or from a checkpoint."""
 
@@ -207,13 +226,17 @@ class TrainSpec(Spec):
         description="How attention is computed: torch's fused kernels (sdpa), step by step (eager) "
         "or compiled (flex).",
     )
-    strategy: Literal["single", "ddp", "fsdp"] | None = Field(
+    strategy: Literal["single", "ddp", "fsdp", "zero1", "zero2", "zero3"] | None = Field(
         None,
         description="How several processes share the work: ddp, each with the whole model and a "
-        "share of the data; fsdp, each with a part of every weight too. Left out, ddp under a "
-        "launcher such as torchrun, else single.",
+        "share of the data; fsdp, each with a part of every weight too; zero1, zero2 and zero3, "
+        "DeepSpeed's, each with a part of the optimizer's state, of gradients too, of weights too. "
+        "Left out, ddp under a launcher such as torchrun, else single.",
     )
     fsdp: Annotated[FSDPSection, Only(strategy=("fsdp",))] = FSDPSection()
+    deepspeed: Annotated[DeepSpeedSection, Only(strategy=("zero1", "zero2", "zero3"))] = (
+        DeepSpeedSection()
+    )
     device: Device = "auto"
 
     @field_validator("config")

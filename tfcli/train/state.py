@@ -46,7 +46,7 @@ def optimizer_state(
 
 def save_weights(model: nn.Module, folder: Path, processes: Processes) -> None:
     """Write this process's file of the weights."""
-    _write(folder / _file(WEIGHTS, processes.rank), dict(weights_of(model)), processes)
+    _write(folder / file_name(WEIGHTS, processes.rank), dict(weights_of(model)), processes)
 
 
 def save_optimizer(
@@ -59,7 +59,7 @@ def save_optimizer(
     """
     state = dict(optimizer_state(model, optimizer))
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    _write(folder / _file(OPTIMIZER, processes.rank), tensors, processes)
+    _write(folder / file_name(OPTIMIZER, processes.rank), tensors, processes)
     return {name: value for name, value in state.items() if name not in tensors}
 
 
@@ -69,7 +69,7 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     Raises:
         WorkError: the files hold other tensors than the model.
     """
-    stored, slots = _Stored(folder, WEIGHTS), dict(weights_of(model))
+    stored, slots = Stored(folder, WEIGHTS), dict(weights_of(model))
     if set(slots) != set(stored.shapes):
         raise WorkError("the files hold other tensors than the model", where=str(folder))
     with torch.no_grad():
@@ -81,7 +81,7 @@ def load_optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, values: Mapping[str, Any]
 ) -> None:
     """Give a fresh optimizer the state that `save_optimizer` wrote."""
-    stored = _Stored(folder, OPTIMIZER)
+    stored = Stored(folder, OPTIMIZER)
     parameters = dict(model.named_parameters())
     for name in [*stored.shapes, *values]:
         owner, _, key = name.rpartition("/")
@@ -114,7 +114,7 @@ def _write(path: Path, tensors: Mapping[str, Tensor], processes: Processes) -> N
     write_safetensors(path, pending, {_PLACES: json.dumps(places)})
 
 
-class _Stored:
+class Stored:
     """The tensors of all processes' files of one kind.
 
     Args:
@@ -175,5 +175,5 @@ def _local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if is_spread(tensor) else tensor
 
 
-def _file(kind: str, rank: int) -> str:
+def file_name(kind: str, rank: int) -> str:
     return f"{kind}-{rank:05d}.safetensors"

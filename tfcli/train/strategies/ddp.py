@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar
 
+import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tfcli.errors import WorkError
 from tfcli.models.model import Model
-from tfcli.train.strategies.strategy import Strategy
+from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
 
 
 class DDP(Strategy):
@@ -19,12 +20,13 @@ class DDP(Strategy):
 
     name: ClassVar[str] = "ddp"
 
-    def wrap(self, model: Model) -> nn.Module:
+    def wrap(
+        self, model: Model, make_optimizer: MakeOptimizer, clip_norm: float | None
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The model in DDP's wrapper."""
-        cuda = self.device.type == "cuda"
-        return DistributedDataParallel(
-            model.to(self.device), device_ids=[self.device] if cuda else None
-        )
+        devices = [self.device] if self.device.type == "cuda" else None
+        wrapped = DistributedDataParallel(model.to(self.device), device_ids=devices)
+        return wrapped, make_optimizer(model)
 
     def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[object]:
         """Gradients are exchanged in the last part of a step."""

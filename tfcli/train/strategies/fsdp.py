@@ -17,7 +17,7 @@ from tfcli.models.output import ModelOutput
 from tfcli.models.sharding import is_spread
 from tfcli.process_group import Processes, backend_of
 from tfcli.train.spec import FSDPSection
-from tfcli.train.strategies.strategy import Strategy
+from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
 
 
 class FSDP(Strategy):
@@ -68,9 +68,11 @@ class FSDP(Strategy):
             return 1
         return self.options.group_size or self.processes.count
 
-    def wrap(self, model: Model) -> nn.Module:
+    def wrap(
+        self, model: Model, make_optimizer: MakeOptimizer, clip_norm: float | None
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The model itself, whose parameters are spread already."""
-        return model
+        return model, make_optimizer(model)
 
     def uncompiled(self, model: Model) -> Callable[..., ModelOutput]:
         """The model, whose hooks gather what it runs on."""

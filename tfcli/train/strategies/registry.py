@@ -11,10 +11,14 @@ from tfcli.train.strategies.ddp import DDP
 from tfcli.train.strategies.fsdp import FSDP
 from tfcli.train.strategies.single import Single
 from tfcli.train.strategies.strategy import Strategy
+from tfcli.train.strategies.zero import Zero
 
 STRATEGIES: dict[str, Callable[[TrainSpec, Processes], Strategy]] = {
     "single": lambda spec, processes: Single(processes),
     "ddp": lambda spec, processes: DDP(processes),
+    "zero1": lambda spec, processes: Zero(processes, 1, spec.deepspeed),
+    "zero2": lambda spec, processes: Zero(processes, 2, spec.deepspeed),
+    "zero3": lambda spec, processes: Zero(processes, 3, spec.deepspeed),
     "fsdp": lambda spec, processes: FSDP(processes, spec.fsdp),
 }
 

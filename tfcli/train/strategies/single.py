@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import nn
 
 from tfcli.models.model import Model
-from tfcli.train.strategies.strategy import Strategy
+from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
 
 
 class Single(Strategy):
@@ -15,9 +16,12 @@ class Single(Strategy):
 
     name: ClassVar[str] = "single"
 
-    def wrap(self, model: Model) -> nn.Module:
+    def wrap(
+        self, model: Model, make_optimizer: MakeOptimizer, clip_norm: float | None
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The model itself."""
-        return model.to(self.device)
+        model = model.to(self.device)
+        return model, make_optimizer(model)
 
     def proof(self, wrapped: nn.Module) -> str:
         """The device that its parameters are on."""

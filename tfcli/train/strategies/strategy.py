@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,10 @@ from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
 from tfcli.models.sharding import whole
 from tfcli.process_group import Processes
+from tfcli.train import state
+from tfcli.train.state import Values
+
+MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 
 
 class Strategy(ABC):
@@ -43,9 +48,17 @@ class Strategy(ABC):
         """Spread the parameters of a model over the processes before it has memory."""
 
     @abstractmethod
-    def wrap(self, model: Model) -> nn.Module:
-        """Put a model on the device, and give what a forward pass calls. The model's own parameters
-        are those that are trained from now on."""
+    def wrap(
+        self, model: Model, make_optimizer: MakeOptimizer, clip_norm: float | None
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Put a model on the device, and give what a forward pass calls and what moves the weights.
+        The model's own parameters are those that are trained from now on.
+
+        Args:
+            model: after `spread`, with its weights.
+            make_optimizer: makes one for the parameters of a model that is on its device.
+            clip_norm: see `update`.
+        """
 
     def uncompiled(self, model: Model) -> Callable[..., ModelOutput]:
         """A forward pass without what compiling made of it."""
@@ -61,11 +74,59 @@ class Strategy(ABC):
         # Processes average their gradients; the loss is a sum over them.
         (loss * (self.processes.count / count)).backward()
 
-    def clip(self, model: nn.Module, limit: float | None) -> float:
-        """Scale the gradients down to a norm, and give the norm that they had; all processes have
-        the same."""
+    def update(
+        self,
+        model: Model,
+        optimizer: torch.optim.Optimizer,
+        clip_norm: float | None,
+        check: Callable[[float], None],
+    ) -> float:
+        """Move the weights once, and forget the gradients.
+
+        Args:
+            model: has the gradients.
+            optimizer: moves it.
+            clip_norm: the norm that gradients are scaled down to; None leaves them.
+            check: is told the norm, and raises where that will not do; before the weights are
+                touched, where the strategy knows it then.
+
+        Returns:
+            the norm that the gradients had, the same in all processes
+        """
         parameters = [each for each in model.parameters() if each.grad is not None]
-        return float(whole(nn.utils.clip_grad_norm_(parameters, limit or math.inf)))
+        norm = float(whole(nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)))
+        check(norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def save_weights(self, model: nn.Module, folder: Path) -> None:
+        """Write what this process has of the weights into a folder of all."""
+        state.save_weights(model, folder, self.processes)
+
+    def save_optimizer(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path
+    ) -> Values:
+        """The same of what the optimizer keeps; returns what is no tensor."""
+        return state.save_optimizer(model, optimizer, folder, self.processes)
+
+    def load_weights(self, model: nn.Module, folder: Path) -> None:
+        """Take this process's part of what `save_weights` wrote, whichever strategy it was."""
+        state.load_weights(model, folder)
+
+    def load_optimizer(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        folder: Path,
+        values: Mapping[str, Any],
+    ) -> None:
+        """The same of what `save_optimizer` wrote, for a fresh optimizer."""
+        state.load_optimizer(model, optimizer, folder, values)
+
+    def gathered(self, model: Model) -> AbstractContextManager[object]:
+        """Within it, `sharding.whole` gives every parameter whole."""
+        return nullcontext()
 
     def total(self, value: Tensor) -> Tensor:
         """The sum of a number over all processes."""
