@@ -26,6 +26,7 @@ from tfcli.train.prepare import (
     build_model,
     check_config,
     check_machine,
+    check_packing,
     compile_model,
     new_config,
     start_dtype,
@@ -82,6 +83,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     precision = pick_precision(spec.precision, device)
     check_machine(spec, device)
     start = None if spec.model is None else open_model(spec.model)
+    check_packing(spec, start)
     companions = tokenizer_folder(spec, start)
     tokenizer = load_tokenizer(spec.tokenizer or companions)
     config = None if spec.config is None else new_config(spec.config, tokenizer)

@@ -16,6 +16,7 @@ from tfcli.console import Console
 from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.models.config import config_from_recipe
 from tfcli.models.configs.text import TextConfig
+from tfcli.models.registry import get_family
 from tfcli.train.optimizer import require_optimizer
 from tfcli.train.spec import TrainSpec
 
@@ -57,6 +58,22 @@ def check_machine(spec: TrainSpec, device: str) -> None:
             "compiling for the CPU needs a C++ compiler, and there is none",
             where="compile",
             fix="install g++, or leave out compile",
+        )
+
+
+def check_packing(spec: TrainSpec, start: Checkpoint | None) -> None:
+    """Refuse to pack rows for a model in which they would see each other.
+
+    Raises:
+        UsageError: naming the family.
+    """
+    model_type = str((start.config if start else spec.config or {}).get("model_type"))
+    if spec.rows.packing and not get_family(model_type).backbone_class().packs:
+        raise UsageError(
+            f"{model_type} takes no packed rows: what it carries from token to token would run "
+            "from one into the next",
+            where="rows.packing",
+            fix="leave it out; rows.group_by_length saves filling up, too",
         )
 
 

@@ -12,6 +12,7 @@ from tfcli.models.errors import ModelError
 from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec, TokenizerPath
+from tfcli.train.data_spec import RowsSection
 
 NEW_RATE = 1e-3
 PRETRAINED_RATE = 5e-5
@@ -123,16 +124,21 @@ class TrainSpec(Spec):
         description="A folder with a tokenizer, or a tokenizer.json; left out, the model's own.",
     )
     data: InputPath = Field(
-        description="Training text: .txt, .jsonl, .csv, .parquet, or a folder of them."
+        description="Training data: texts (.txt, .md, .rst, or a column of .jsonl, .csv, "
+        ".parquet), or rows with prompts or conversations (.jsonl, .json, .csv, .parquet, .arrow); "
+        "a file or a folder of them."
     )
     validation: InputPath | None = Field(
-        None, description="Validation text, in the same forms; never trained on."
+        None, description="Validation data, in the same forms; never trained on."
     )
     text_field: TextField = "text"
+    rows: RowsSection = RowsSection()
     sequence_length: Annotated[int, Also("window")] = Field(
-        256, ge=1, description="Tokens of a training window."
+        256, ge=1, description="Tokens of a training window, or the most of a row."
     )
-    batch_size: int = Field(8, ge=1, description="Windows of a forward pass, in each process.")
+    batch_size: int = Field(
+        8, ge=1, description="Windows or rows of a forward pass, in each process."
+    )
     gradient_accumulation: int = Field(
         1,
         ge=1,
