@@ -28,6 +28,7 @@ from tfcli.train.prepare import (
     check_machine,
     check_packing,
     compile_model,
+    in_steps,
     new_config,
     start_dtype,
     tokenizer_folder,
@@ -44,6 +45,7 @@ class Run:
     """What a run is made of.
 
     Args:
+        spec: with its epochs counted in steps.
         loop: its parts, as the loop takes them.
         progress: how far it is.
         resumed_from: the step that an interrupted run goes on from.
@@ -52,6 +54,7 @@ class Run:
         dtype: of the weights that are written.
     """
 
+    spec: TrainSpec
     loop: Loop
     progress: Progress
     resumed_from: int | None
@@ -111,6 +114,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         processes.count,
         list(progress.epoch_starts),
     )
+    spec = in_steps(spec, feed)
     written = progress.step - (progress.unfinished is not None)
     loop = Loop(
         model=model,
@@ -121,12 +125,12 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         optimizer=optimizer,
         schedule=make_schedule(
             spec.schedule.name,
-            steps=spec.max_steps,
+            steps=spec.total_steps,
             warmup_steps=spec.warmup_steps,
             final_ratio=spec.schedule.final_ratio,
         ),
         precision=precision,
-        steps=spec.max_steps,
+        steps=spec.total_steps,
         seed=spec.seed,
         log=MetricsLog(job.output / METRICS if processes.first else None, written),
         checkpoints=checkpoints,
@@ -139,7 +143,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         keep_best=spec.keep == "best",
         answer=lambda: job.console.note(_parting(spec)),
     )
-    run = Run(loop, progress, progress.step or None, tokenizer, companions, dtype)
+    run = Run(spec, loop, progress, progress.step or None, tokenizer, companions, dtype)
     _introduce(spec, job, run)
     return run
 

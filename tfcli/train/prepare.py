@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections import Counter
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tfcli.checkpoints.checkpoint import Checkpoint
     from tfcli.models.model import Model
     from tfcli.tokenizers.load import Tokenizer
+    from tfcli.train.feeds.feed import Feed
     from tfcli.train.strategies.strategy import Strategy
 
 
@@ -75,6 +77,25 @@ def check_packing(spec: TrainSpec, start: Checkpoint | None) -> None:
             where="rows.packing",
             fix="leave it out; rows.group_by_length saves filling up, too",
         )
+
+
+def in_steps(spec: TrainSpec, feed: Feed) -> TrainSpec:
+    """The spec with as many steps as its epochs take, the last of which may begin another epoch.
+
+    Raises:
+        UsageError: a warm-up longer than that.
+    """
+    if spec.epochs is None:
+        return spec
+    steps = math.ceil(spec.epochs * len(feed.source.epoch(0)) / feed.examples_per_step)
+    made = spec.model_copy(update={"max_steps": steps, "epochs": None})
+    if made.warmup_steps > steps:
+        raise UsageError(
+            f"{made.warmup_steps} steps of warm-up are more than the {steps} steps of "
+            f"{spec.epochs:g} epochs",
+            where="schedule.warmup_steps",
+        )
+    return made
 
 
 def tokenizer_folder(spec: TrainSpec, start: Checkpoint | None) -> Path:

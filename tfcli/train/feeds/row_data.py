@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from tfcli.errors import UsageError, WorkError
 from tfcli.files import digest_file
 from tfcli.recipe.content import is_stream
 from tfcli.train.data_spec import RowsSection
+from tfcli.train.feeds.held_out import text_key
 from tfcli.train.feeds.row_store import Made, RowStore, row_store
 from tfcli.train.feeds.rows import Samples
 from tfcli.train.spec import TrainSpec
@@ -164,7 +164,7 @@ def choose(
 def sample_key(sample: Sample) -> int:
     """A number of 63 bits that equal samples share."""
     text = json.dumps([type(sample).__name__, asdict(sample)], sort_keys=True)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return text_key(text)
 
 
 def _has_rows(path: Path) -> bool:
