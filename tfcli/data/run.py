@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tfcli.data.documents import Document, load_documents, python_docs
 from tfcli.data.paragraphs import keep_once
+from tfcli.data.questions import Question, questions_of
 from tfcli.data.spec import DataResult, DataSpec, SplitSize
 from tfcli.data.split import split_documents
+from tfcli.errors import WorkError
 from tfcli.recipe.job import Job
 from tfcli.recipe.shared_keys import PYTHON_DOCS
 from tfcli.units import plural
@@ -19,7 +22,7 @@ def run(spec: DataSpec, job: Job) -> DataResult:
 
     Raises:
         UsageError: the source is of an unknown kind, or has too few documents to split.
-        WorkError: a file that cannot be read as text.
+        WorkError: a file that cannot be read as text, or nothing that questions can be made of.
     """
     if spec.source == PYTHON_DOCS.name:
         found = python_docs()
@@ -28,9 +31,20 @@ def run(spec: DataSpec, job: Job) -> DataResult:
     job.has_read(spec.source)
     job.console.note(plural(len(found), "document"))
     clean = keep_once(found)
-    splits = split_documents(
+    splits: Mapping[str, Sequence[Document]] = split_documents(
         clean.documents, validation=spec.validation, test=spec.test, seed=spec.seed
     )
+    if spec.questions:
+        splits = {
+            name: [each for document in documents for each in questions_of(document)]
+            for name, documents in splits.items()
+        }
+        if not splits["train"]:
+            raise WorkError(
+                "no document has a heading with a paragraph below it",
+                where=spec.source,
+                fix="leave out questions",
+            )
     for name, documents in splits.items():
         write_documents(job.output / f"{name}.jsonl", documents)
     return DataResult(
@@ -43,15 +57,19 @@ def run(spec: DataSpec, job: Job) -> DataResult:
     )
 
 
-def write_documents(path: Path, documents: list[Document]) -> None:
-    """Write documents as one JSON object a line."""
+def write_documents(path: Path, documents: Sequence[Document]) -> None:
+    """Write documents as one JSON object a line, with `text`, or a question's with `messages`."""
     with path.open("w", encoding="utf-8") as file:
         for document in documents:
-            line = json.dumps({"id": document.id, "text": document.text}, ensure_ascii=False)
-            file.write(line + "\n")
+            said = (
+                {"messages": document.messages}
+                if isinstance(document, Question)
+                else {"text": document.text}
+            )
+            file.write(json.dumps({"id": document.id, **said}, ensure_ascii=False) + "\n")
 
 
-def measure(documents: list[Document]) -> SplitSize:
+def measure(documents: Sequence[Document]) -> SplitSize:
     """How much text some documents hold."""
     return SplitSize(
         documents=len(documents),

@@ -34,6 +34,11 @@ class DataSpec(Spec):
     )
     seed: Seed = Field(0, description="The seed that decides which document goes into which split.")
     text_field: TextField = "text"
+    questions: bool = Field(
+        False,
+        description="Write conversations in place of texts: each heading is asked about, and the "
+        "paragraph below it answers, in messages.",
+    )
 
     @model_validator(mode="after")
     def _something_is_left_to_train_on(self) -> Self:
