@@ -34,7 +34,7 @@ def questions_of(document: Document) -> list[Question]:
     """A question for each heading of a document that has a paragraph of prose below it.
 
     A heading is a line that is underlined, or that begins with `#`; a paragraph that is indented
-    is code or a part of a list.
+    is code or a part of a list, and one that ends with no full stop leads on to what follows.
     """
     found: list[Question] = []
     heading: str | None = None
@@ -60,4 +60,5 @@ def _heading(paragraph: str) -> str | None:
 
 
 def _is_prose(paragraph: str) -> bool:
-    return paragraph[:1].isalpha() and len(paragraph) >= _SHORTEST
+    text = paragraph.rstrip()
+    return text[:1].isalpha() and text.endswith(".") and len(text) >= _SHORTEST
