@@ -149,6 +149,30 @@ def test_a_file_that_changes_between_two_rows_is_an_error(write):
         rows[1]
 
 
+def test_an_arrow_file_that_changes_is_an_error_before_it_is_read_on(tmp_path):
+    as_arrow(tmp_path / "a.arrow")
+    rows = read_rows(tmp_path / "a.arrow")
+    assert rows[0].values == ROWS[0]
+    (tmp_path / "a.arrow").write_bytes(b"")
+    with pytest.raises(WorkError, match="changed while it was read"):
+        rows[600]
+
+
+def test_an_arrow_file_that_names_places_outside_of_itself_is_refused(tmp_path):
+    import pyarrow as pa
+
+    path = tmp_path / "a.arrow"
+    one = pa.table({"text": ["x" * 100, "y" * 100]})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, one.schema) as stream:
+        stream.write_table(one)
+    offsets = b"".join(number.to_bytes(4, "little") for number in (0, 100, 200))
+    data = path.read_bytes()
+    assert data.count(offsets) == 1
+    path.write_bytes(data.replace(offsets, offsets[:8] + (2**30).to_bytes(4, "little")))
+    with pytest.raises(WorkError, match="not readable as a table"):
+        read_rows(path)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_is_no_part_of_the_first_row(write, encoding):
     for name, text in {"a.jsonl": lines(ROWS[:2]), "a.json": json.dumps(ROWS[:2])}.items():

@@ -225,10 +225,11 @@ class Table:
         self.path = path
         self._first, self._made = 0, list[dict[str, Any]]()
         opened = OpenedFile(path)
+        # What stays mapped is looked at before rows are made of it; an unpacked file is nobody's.
+        self._file = opened if path.suffix.lower() == ".arrow" else None
         try:
             with opened.reading():
-                arrow = path.suffix.lower() == ".arrow"
-                self._table = _mapped(path) if arrow else _unpacked(path)
+                self._table = _unpacked(path) if self._file is None else _mapped(path)
         except (pa.ArrowException, OSError) as error:
             raise WorkError(f"not readable as a table: {error}", where=str(path)) from error
 
@@ -238,7 +239,8 @@ class Table:
     def values(self, number: int) -> dict[str, Any]:
         if not self._first <= number < self._first + len(self._made):
             self._first = number // _ROWS * _ROWS
-            self._made = self._table.slice(self._first, _ROWS).to_pylist()
+            with nullcontext() if self._file is None else self._file.reading():
+                self._made = self._table.slice(self._first, _ROWS).to_pylist()
         return {
             name: _without_nulls(value) for name, value in self._made[number - self._first].items()
         }
@@ -310,13 +312,19 @@ def _lines(source: _Source) -> Iterator[tuple[int, bytes]]:
 
 
 def _mapped(path: Path) -> Any:
-    """The table of an Arrow file, as `datasets` saves them (a stream) or pyarrow (a file)."""
+    """The table of an Arrow file, as `datasets` saves them (a stream) or pyarrow (a file).
+
+    All of it is looked at once: a place that a hostile file names outside of itself would end the
+    process later.
+    """
     import pyarrow as pa
 
     try:
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except pa.ArrowInvalid:
-        return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+        table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+    table.validate(full=True)
+    return table
 
 
 def _unpacked(path: Path) -> Any:

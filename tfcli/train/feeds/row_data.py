@@ -19,6 +19,7 @@ from tfcli.data.rows import Row, read_rows, row_files
 from tfcli.data.supervised import Encoder
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import digest_file
+from tfcli.processes import is_first_process
 from tfcli.recipe.content import is_stream
 from tfcli.train.data_spec import RowsSection
 from tfcli.train.feeds.held_out import text_key
@@ -144,7 +145,8 @@ def choose(
         else int((learned == 0).sum())
     )
     chosen = Chosen(Samples(store, which, length), learned[which], int(long.sum()), empty)
-    _tell(chosen, store, data, spec, console)
+    if is_first_process():
+        _tell(chosen, store, data, spec, console)
     if not len(which):
         raise WorkError(
             f"no row has a token to learn: of {len(store):,}, {chosen.long:,} are too long and "
