@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
 
@@ -10,6 +11,7 @@ from tfcli.data.formats.registry import FORMATS, find_format, read_sample, unkno
 from tfcli.data.formats.sample import Chat, Pair, Text
 from tfcli.data.rows import Row
 from tfcli.errors import UsageError, WorkError
+from tfcli.train.data_spec import RowsSection
 
 ASKED = {"role": "user", "content": "Warm?"}
 ANSWERED = {"role": "assistant", "content": "21 °C"}
@@ -151,6 +153,11 @@ def test_columns_that_nothing_has_are_refused():
         find_format(row, {"text": "question"}, "alpaca")
     with pytest.raises(UsageError, match="the first row has no 'qestion'"):
         find_format(row, {"prompt": "qestion"})
+
+
+def test_a_recipe_can_name_every_format():
+    (names, _) = get_args(RowsSection.model_fields["format"].annotation)
+    assert set(get_args(names)) == set(FORMATS)
 
 
 def test_rows_of_no_format_are_told_the_formats():

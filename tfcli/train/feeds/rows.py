@@ -80,7 +80,8 @@ class RowSource:
         random = np.random.default_rng(derive_seed(self.seed, "order", number))
         order = random.permutation(len(self.samples))
         if self.together is not None:
-            order = _by_length(order, self.samples.sizes, self.together, random)
+            lead = -number * len(order) % self.together
+            order = _by_length(order, self.samples.sizes, self.together, lead, random)
         return self.samples.taking(order)
 
 
@@ -135,18 +136,16 @@ class PackedSource:
 
 
 def _by_length(
-    order: np.ndarray, sizes: np.ndarray, together: int, random: np.random.Generator
+    order: np.ndarray, sizes: np.ndarray, together: int, lead: int, random: np.random.Generator
 ) -> np.ndarray:
-    """An order whose batches hold samples of like length; which batch comes when stays random."""
-    sorted_parts = [
-        part[np.argsort(-sizes[part], kind="stable")]
-        for part in np.split(order, range(together * _BATCHES, len(order), together * _BATCHES))
-    ]
-    batches = [
-        part[start : start + together]
-        for part in sorted_parts
-        for start in range(0, len(part), together)
-    ]
-    # A batch that is not whole stays last, so that the others begin where a step's batches do.
-    whole = [batches[each] for each in random.permutation(len(batches) - 1)]
-    return np.concatenate([*whole, batches[-1]])
+    """An order whose batches hold samples of like length; which batch comes when stays random.
+
+    Args:
+        lead: how many samples complete the last batch of the epoch before.
+    """
+    parts = np.split(order, range(lead, len(order), together * _BATCHES))
+    in_parts = np.concatenate([part[np.argsort(-sizes[part], kind="stable")] for part in parts])
+    batches = np.split(in_parts, range(lead, len(order), together))
+    # The first and the last one are not whole and stay, so that the others begin where a step's do.
+    inner = random.permutation(np.arange(1, len(batches) - 1)).tolist()
+    return np.concatenate([batches[each] for each in dict.fromkeys([0, *inner, len(batches) - 1])])
