@@ -14,7 +14,7 @@ from tfcli.tokenizers.chat_turns import render_turns
 TEMPLATES = {
     file.stem: file.read_text() for file in (Path(__file__).parent / "templates").glob("*.jinja")
 }
-STOPS = ("<|im_start|>", "<|im_end|>", "<|eot_id|>", "</s>", "<s>")
+STOPS = ("<|im_start|>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "</s>", "<s>")
 TALK = [
     {"role": "user", "content": "one?"},
     {"role": "assistant", "content": "first answer"},
@@ -40,7 +40,10 @@ def parts(template: str, messages=TALK, **options) -> list[list[str]]:
         ("chatml", ["first answer<|im_end|>", "the second<|im_end|>"]),
         ("marked", ["first answer<|im_end|>", "the second<|im_end|>"]),
         ("llama3", ["first answer<|eot_id|>", "the second<|eot_id|>"]),
+        ("gemma", ["first answer<end_of_turn>", "the second<end_of_turn>"]),
         ("mistral", [" first answer</s>", " the second</s>"]),
+        # An EOS ends every text, behind the end of its last turn.
+        ("phi3", ["first answer<|end|>", "the second<|end|>\n</s>"]),
     ],
 )
 def test_each_turn_is_the_assistants_with_the_token_that_ends_it(template, answers):
@@ -110,6 +113,13 @@ def test_a_prompt_that_the_answer_changes_is_an_error_that_shows_both():
     with pytest.raises(WorkError, match=r"writes '<think>' before the answer, .* 'first") as error:
         parts(template)
     assert error.value.where == "messages[1]" and "{% generation %}" in error.value.fix
+
+
+def test_a_prompt_that_a_system_message_is_lost_from_is_an_error():
+    """Mistral's template writes it before the last message, and only where that is the user's."""
+    with pytest.raises(WorkError, match=r"writes 'Be brief.* before the answer") as error:
+        parts(TEMPLATES["mistral"], [{"role": "system", "content": "Be brief."}, *TALK])
+    assert error.value.where == "messages[2]"
 
 
 def test_an_answer_to_nothing_is_no_part():

@@ -11,6 +11,7 @@ that a model has seen when it writes that turn.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -61,11 +62,11 @@ def render_turns(
             last = number + 1 == len(messages)
             after = whole.text if last else render(messages[: number + 1]).text
             turns.append(Rendered(after, (_turn(before, after, number, stops),)))
-    if all(whole.text.startswith(turn.text) for turn in turns):
-        spans = [span for turn in turns for span in turn.generation_spans or ()]
-        marked = (_with_stop(whole.text, span, stops) for span in spans)
-        return [Rendered(whole.text, tuple(marked) or None)]
-    return turns
+    spans = [_within(whole.text, turn, stops) for turn in turns]
+    if None in spans:
+        return turns
+    marked = (_with_stop(whole.text, span, stops) for span in spans if span is not None)
+    return [Rendered(whole.text, tuple(marked) or None)]
 
 
 def special_texts(tokenizer: Tokenizer) -> list[str]:
@@ -95,6 +96,21 @@ def _turn(before: str, after: str, number: int, stops: Sequence[str]) -> tuple[i
     text = after[len(before) :].rstrip()
     ended = any(text.endswith(stop) for stop in stops)
     return len(before), len(before) + len(text) if ended else len(after)
+
+
+def _within(whole: str, turn: Rendered, stops: Sequence[str]) -> tuple[int, int] | None:
+    """Where a turn is in the whole conversation; None where that has another beginning.
+
+    Some templates end every text with a further token, such as an EOS behind the last turn's own
+    end. The turn is then the same up to the first of these tokens.
+    """
+    ((begin, end),) = turn.generation_spans or ((0, 0),)
+    if whole.startswith(turn.text):
+        return begin, end
+    stop = "|".join(map(re.escape, stops))
+    ends = re.search(rf"({stop})(?:\s|{stop})*\Z", turn.text[begin:]) if stop else None
+    short = begin + ends.end(1) if ends else len(turn.text)
+    return (begin, short) if whole.startswith(turn.text[:short]) else None
 
 
 def _with_stop(text: str, span: tuple[int, int], stops: Sequence[str]) -> tuple[int, int]:
