@@ -6,7 +6,7 @@ They are for trying out training on conversations with no data but what every Py
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import Any
 
 from tfcli.data.documents import Document
 
@@ -15,39 +15,29 @@ _UNDERLINE = re.compile(r"([^\w\s])\1{2,}")
 _SHORTEST = 30  # characters of an answer
 
 
-@dataclass(frozen=True)
-class Question(Document):
-    """A document whose text answers a question."""
-
-    question: str
-
-    @property
-    def messages(self) -> list[dict[str, str]]:
-        """The conversation."""
-        return [
-            {"role": "user", "content": self.question},
-            {"role": "assistant", "content": self.text},
-        ]
-
-
-def questions_of(document: Document) -> list[Question]:
-    """A question for each heading of a document that has a paragraph of prose below it.
+def chat_rows(document: Document) -> list[dict[str, Any]]:
+    """A conversation for each heading of a document that has a paragraph of prose below it.
 
     A heading is a line that is underlined, or that begins with `#`; a paragraph that is indented
     is code or a part of a list, and one that ends with no full stop leads on to what follows.
+
+    Returns:
+        rows with `id` and `messages`
     """
-    found: list[Question] = []
+    rows: list[dict[str, Any]] = []
     heading: str | None = None
     for paragraph in _BLANK_LINES.split(document.text):
         named = _heading(paragraph)
         if named is not None:
             heading = named
         elif heading is not None and _is_prose(paragraph):
-            name = f"{document.id}:{len(found) + 1}"
-            answer = " ".join(paragraph.split())
-            found.append(Question(name, answer, f"What is said about {heading}?"))
+            messages = [
+                {"role": "user", "content": f"What is said about {heading}?"},
+                {"role": "assistant", "content": " ".join(paragraph.split())},
+            ]
+            rows.append({"id": f"{document.id}:{len(rows) + 1}", "messages": messages})
             heading = None
-    return found
+    return rows
 
 
 def _heading(paragraph: str) -> str | None:
