@@ -173,6 +173,14 @@ def test_an_arrow_file_that_names_places_outside_of_itself_is_refused(tmp_path):
         read_rows(path)
 
 
+def test_a_cell_may_hold_what_ends_lines_elsewhere(write):
+    found = read_rows(write("a.csv", 'a,b\nx\u2028y,\x0b\n"1\r\n2","""3"""\n'))
+    assert [row.values for row in found] == [
+        {"a": "x\u2028y", "b": "\x0b"},
+        {"a": "1\r\n2", "b": '"3"'},
+    ]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_is_no_part_of_the_first_row(write, encoding):
     for name, text in {"a.jsonl": lines(ROWS[:2]), "a.json": json.dumps(ROWS[:2])}.items():

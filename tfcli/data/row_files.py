@@ -202,7 +202,7 @@ class Cells(_Pieces):
 
     def parse(self, text: str, where: str) -> Any:
         with cells_of_any_size():
-            (row,) = csv.reader(text.splitlines(keepends=True), strict=True)
+            (row,) = csv.reader([text], strict=True)
         return dict(zip(self.names, row, strict=True))
 
 

@@ -13,8 +13,8 @@ from tfcli.data.documents import SPLITS
 from tfcli.data.row_files import READERS, RowFile, open_rows
 from tfcli.errors import UsageError, WorkError
 
-_OF_DATASETS = {"dataset_info.json", "dataset_dict.json", "state.json"}
-"""What the `datasets` library writes beside the rows of a folder."""
+_OF_DATASETS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+"""What the `datasets` library and the hub have beside the rows of a folder."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def data(tmp_path):
     """A function that writes rows and gives their path."""
 
     def write(rows, name="rows.jsonl") -> str:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
         return str(tmp_path / name)
 
@@ -58,11 +58,27 @@ def test_rows_with_a_text_are_plain_text_as_before(make_spec, data):
     assert find_rows(make_spec(rows={"format": "text"}), data([TALK])) is None
 
 
-def test_files_of_text_are_plain_text(make_spec, data, tmp_path):
+def test_a_folder_has_rows_unless_it_holds_texts_and_some_other_json(make_spec, tmp_path, data):
+    folder = tmp_path / "folder"
+    data([TALK], "folder/data/train-0.jsonl")
+    (folder / "README.md").write_text("What the rows are.")
+    assert find_rows(make_spec(), str(folder)).format.name == "messages"
+    (folder / "data" / "train-0.jsonl").rename(tmp_path / "away.jsonl")
+    (folder / "settings.json").write_text("{}")
+    assert find_rows(make_spec(), str(folder)) is None
+
+
+def test_texts_beside_rows_are_told(make_spec, chats, data, tmp_path, capsys):
     data([TALK], "folder/a.jsonl")
-    assert find_rows(make_spec(), str(tmp_path / "folder")).format.name == "messages"
-    (tmp_path / "folder" / "b.txt").write_text("x")
-    assert find_rows(make_spec(), str(tmp_path / "folder")) is None
+    (tmp_path / "folder" / "README.md").write_text("What the rows are.")
+    spec = make_spec(data=str(tmp_path / "folder"), sequence_length=63)
+    tokenizer = chats / "tokenizer"
+    found = find_rows(spec, spec.data)
+    encoder = Encoder(load_tokenizer(tokenizer), tokenizer)
+    store = samples_of(found, encoder, spec.rows, Console.silent())
+    choose(store, found, 63, spec.rows, Console(), "data")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 file of plain text beside the rows left out: README.md" in said
 
 
 @pytest.mark.parametrize(

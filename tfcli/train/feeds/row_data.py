@@ -28,6 +28,7 @@ from tfcli.train.feeds.rows import Samples
 from tfcli.train.spec import TrainSpec
 from tfcli.units import plural
 
+TEXTS = {".txt", ".md", ".rst"}
 _PROBED = 1_024  # samples whose learned ids are counted together
 
 
@@ -165,16 +166,24 @@ def choose(
 
 def sample_key(sample: Sample) -> int:
     """A number of 63 bits that equal samples share."""
-    text = json.dumps([type(sample).__name__, asdict(sample)], sort_keys=True)
+    text = json.dumps([type(sample).__name__, asdict(sample)], sort_keys=True, default=str)
     return text_key(text)
 
 
 def _has_rows(path: Path) -> bool:
-    """Whether there are files of rows at a path, and no plain text among them."""
+    """Whether there are files of rows at a path. A .json file among texts is none of data."""
     if path.is_dir():
         kinds = {each.suffix.lower() for each in path.rglob("*") if each.is_file()}
-        return bool(kinds & READERS.keys()) and not kinds & {".txt", ".md", ".rst"}
+        found = kinds & READERS.keys()
+        return bool(found) and not (kinds & TEXTS and found == {".json"})
     return path.suffix.lower() in READERS and not is_stream(path)
+
+
+def _texts_beside(path: Path) -> list[str]:
+    """The files of plain text in a folder of rows."""
+    if not path.is_dir():
+        return []
+    return sorted(each.name for each in path.rglob("*") if each.suffix.lower() in TEXTS)
 
 
 def _refuse_for_plain(given: RowsSection) -> None:
@@ -228,6 +237,12 @@ def _tell(
         f"{data.path.name}: {plural(len(data.rows), 'row')} of the format {data.format.name}, "
         f"{total:,} tokens, {share:.0%} of them to be learned"
     )
+    texts = _texts_beside(data.path)
+    if texts:
+        console.note(
+            f"{data.path.name}: {plural(len(texts), 'file')} of plain text beside the rows left "
+            f"out: {', '.join(texts[:3])}{', ...' if len(texts) > 3 else ''}"
+        )
     counts = store.counts
     if counts.turns:
         console.note(
