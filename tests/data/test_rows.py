@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tfcli.data.rows import Row, read_rows
+from tfcli.data.rows import Row, first_row, read_rows
 from tfcli.errors import UsageError, WorkError
 
 TALK = [{"role": "user", "content": "naïve 漢字?"}, {"role": "assistant", "content": "Yes\n."}]
@@ -91,6 +91,23 @@ def test_a_row_says_where_it_stands(tmp_path, suffix):
     # A completion has two lines: in a .csv the third row begins after the header and two rows.
     third = {".jsonl": ":3", ".json": ": entry 3", ".csv": ":6"}.get(suffix, ": row 3")
     assert read_rows(path)[2].where == f"{path}{third}"
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_the_first_row_is_the_same_alone(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    WRITERS[suffix](path)
+    assert first_row(path) == read_rows(path)[0]
+
+
+def test_the_first_row_is_read_without_the_others(write, tmp_path):
+    write("a.jsonl", "\n")
+    write("b.jsonl", '\n{"a": 1}\n{"a"')
+    assert first_row(tmp_path).where.endswith("b.jsonl:2")
+    assert first_row(write("c.json", '[{"a": 1}, {"a"')).values == {"a": 1}
+    assert first_row(write("d.csv", "a\n1\n2,3\n")).values == {"a": "1"}
+    with pytest.raises(WorkError, match="no rows"):
+        first_row(write("e.jsonl", ""))
 
 
 def test_a_folder_that_datasets_saved_is_read_by_its_splits(tmp_path):

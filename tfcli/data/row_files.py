@@ -70,15 +70,15 @@ class _Held:
 class _Pieces:
     """Rows that are pieces of a file's bytes, UTF-8."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, most: int | None = None) -> None:
+        self.path, self.most = path, most
         self.file = _open(path)
         self.starts, self.sizes, self.numbers = array("q"), array("q"), array("q")
         with self.file.reading() as source:
             self.index(source)
 
     def index(self, source: _Source) -> None:
-        """Find where the rows are, and call `add` for each."""
+        """Find where the rows are, and call `add` for each until there are `most`."""
         raise NotImplementedError
 
     def parse(self, text: str, where: str) -> Any:
@@ -90,6 +90,11 @@ class _Pieces:
         self.starts.append(start)
         self.sizes.append(size)
         self.numbers.append(number)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further rows are asked for."""
+        return len(self.starts) == self.most
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -114,6 +119,8 @@ class Lines(_Pieces):
         for number, (start, line) in enumerate(_lines(source), 1):
             if line.removeprefix(MARK.encode()).strip():
                 self.add(start, len(line), number)
+            if self.full:
+                return
 
 
 class Entries(_Pieces):
@@ -136,6 +143,8 @@ class Entries(_Pieces):
             begin = place.bytes
             place.to(self._end(text, place.at, number))
             self.add(begin, place.bytes - begin, number)
+            if self.full:
+                return
             place.to(_BLANKS.match(text, place.at).end())  # type: ignore[union-attr]
             mark = text[place.at : place.at + 1]
             if mark not in (",", "]") or not mark:
@@ -194,6 +203,8 @@ class Cells(_Pieces):
                         )
                     if row:  # a blank line is no row
                         self.add(begin, place - begin, first)
+                    if self.full:
+                        return
                     begin, first = place, lines + 1
             except csv.Error as error:
                 raise WorkError(
@@ -211,9 +222,10 @@ class Table:
 
     Args:
         path: of the .arrow or .parquet file.
+        most: how many rows are asked for; None: all.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most: int | None = None) -> None:
         try:
             import pyarrow as pa
         except ImportError as error:
@@ -229,7 +241,8 @@ class Table:
         self._file = opened if path.suffix.lower() == ".arrow" else None
         try:
             with opened.reading():
-                self._table = _unpacked(path) if self._file is None else _mapped(path)
+                unpacked = self._file is None
+                self._table = _unpacked(path, most) if unpacked else _mapped(path, most)
         except (pa.ArrowException, OSError) as error:
             raise WorkError(f"not readable as a table: {error}", where=str(path)) from error
 
@@ -249,15 +262,18 @@ class Table:
         return f"{self.path}: row {number + 1}"
 
 
-def open_rows(path: Path) -> RowFile:
+def open_rows(path: Path, most: int | None = None) -> RowFile:
     """The rows of a file of a kind that `READERS` has.
+
+    Args:
+        most: how many of the first rows are asked for; None: all.
 
     Raises:
         WorkError: a file that cannot be read, or is not of the kind that its name says.
     """
     if path.is_file():  # a pipe changes as it is read
         is_source([path])
-    return READERS[path.suffix.lower()](path)
+    return READERS[path.suffix.lower()](path, most)
 
 
 def parsed(text: str, where: str) -> Any:
@@ -311,11 +327,11 @@ def _lines(source: _Source) -> Iterator[tuple[int, bytes]]:
         yield start, rest
 
 
-def _mapped(path: Path) -> Any:
+def _mapped(path: Path, most: int | None) -> Any:
     """The table of an Arrow file, as `datasets` saves them (a stream) or pyarrow (a file).
 
-    All of it is looked at once: a place that a hostile file names outside of itself would end the
-    process later.
+    All that is asked for is looked at once: a place that a hostile file names outside of itself
+    would end the process later.
     """
     import pyarrow as pa
 
@@ -323,11 +339,12 @@ def _mapped(path: Path) -> Any:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except pa.ArrowInvalid:
         table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+    table = table.slice(0, most)
     table.validate(full=True)
     return table
 
 
-def _unpacked(path: Path) -> Any:
+def _unpacked(path: Path, most: int | None) -> Any:
     """The table of a .parquet file, as a mapped Arrow file that has lost its name already."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -340,10 +357,12 @@ def _unpacked(path: Path) -> Any:
             pa.OSFile(str(unpacked), "wb") as sink,
             pa.ipc.new_stream(sink, file.schema_arrow) as stream,
         ):
-            for batch in file.iter_batches(batch_size=_ROWS):
+            for batch in file.iter_batches(batch_size=most or _ROWS):
                 left -= batch.nbytes
                 check_room(left, path)
                 stream.write_batch(batch)
+                if most is not None:
+                    break
         return pa.ipc.open_stream(pa.memory_map(str(unpacked))).read_all()
 
 

@@ -80,12 +80,24 @@ def read_rows(path: Path | str, *, split: str = "train") -> Sequence[Row]:
         WorkError: a broken file, or no rows at all.
     """
     path = Path(path)
-    if not path.exists():
-        raise UsageError(f"there is no such file or folder: {path}", where="data")
     rows = Rows([open_rows(file) for file in row_files(path, split)])
     if not rows:
         raise WorkError("there are no rows in it", where=str(path))
     return rows
+
+
+def first_row(path: Path | str, *, split: str = "train") -> Row:
+    """The first of the rows that `read_rows` gives, without looking at the others.
+
+    Raises:
+        UsageError, WorkError: as `read_rows`.
+    """
+    path = Path(path)
+    for file in row_files(path, split):
+        found = open_rows(file, most=1)
+        if len(found):
+            return Rows([found])[0]
+    raise WorkError("there are no rows in it", where=str(path))
 
 
 def row_files(path: Path, split: str) -> list[Path]:
@@ -95,6 +107,8 @@ def row_files(path: Path, split: str) -> list[Path]:
         UsageError: as `read_rows`.
         WorkError: a folder without such files.
     """
+    if not path.exists():
+        raise UsageError(f"there is no such file or folder: {path}", where="data")
     if not path.is_dir():
         if path.suffix.lower() not in READERS:
             raise UsageError(

@@ -74,7 +74,7 @@ def read_sample(row: Row, found: Format, columns: Mapping[str, str]) -> Sample:
         there = columns.get(name, name)
         if there not in row.values:
             raise WorkError(
-                f"the row has no {there!r}, and the first row is of the format {found.name}",
+                f"the row has no {there!r}, which the format {found.name} needs",
                 where=row.where,
                 fix=hint(there, row.values),
             )

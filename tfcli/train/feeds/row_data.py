@@ -15,7 +15,7 @@ from tfcli.data.formats.plain import TEXT
 from tfcli.data.formats.registry import find_format, read_sample, unknown_format
 from tfcli.data.formats.sample import Sample
 from tfcli.data.row_files import READERS
-from tfcli.data.rows import Row, read_rows, row_files
+from tfcli.data.rows import Row, first_row, read_rows, row_files
 from tfcli.data.supervised import Encoder
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import digest_file
@@ -75,8 +75,7 @@ def find_rows(spec: TrainSpec, path: str, split: str = "train") -> RowData | Non
     """
     given = spec.rows
     if given.format != TEXT.name and _has_rows(Path(path)):
-        rows = read_rows(path, split=split)
-        first = rows[0]
+        first = first_row(path, split=split)
         named = spec.text_field != TrainSpec.model_fields["text_field"].default
         if given.format is None and not given.columns and (named or "text" in first.values):
             _refuse_for_plain(given)
@@ -92,7 +91,7 @@ def find_rows(spec: TrainSpec, path: str, split: str = "train") -> RowData | Non
             )
         if found is None:
             raise unknown_format(first)
-        return RowData(Path(path), split, rows, found)
+        return RowData(Path(path), split, read_rows(path, split=split), found)
     _refuse_for_plain(given)
     return None
 
