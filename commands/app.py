@@ -25,6 +25,7 @@ OTHERS = {
     "run": "Run a recipe of several steps.",
     "recipe": "List, show and check recipes; print their JSON Schema.",
     "hub": "List, download and upload files of a model on the hub.",
+    "preview": "Show what a training would learn from, before it begins.",
     "doctor": "Say what this machine has and what is missing.",
 }
 COMMANDS = {name: verb.summary for name, verb in VERBS.items()} | OTHERS

@@ -18,6 +18,8 @@ def show(result: DataResult, console: Console) -> None:
     print_table(
         console, f"Text from {result.source}", ["split", "documents", "characters", "bytes"], rows
     )
+    for name, count in (result.rows or {}).items():
+        console.out.print(f"{name}: {plural(count, 'row')} made of it")
     console.out.print(
         f"{plural(result.paragraphs, 'paragraph')} kept once, "
         f"{plural(result.paragraphs_dropped, 'repeat')} and "

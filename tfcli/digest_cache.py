@@ -136,14 +136,21 @@ class DigestCache:
 
 
 def own_cache() -> DigestCache:
-    """The user's: `tfcli/digests` in $XDG_CACHE_HOME, or in ~/.cache."""
+    """The user's: `digests` in `own_folder`."""
+    folder = own_folder()
+    return DigestCache(None if folder is None else folder / "digests")
+
+
+def own_folder() -> Path | None:
+    """The user's folder for what can be made again: `tfcli` in $XDG_CACHE_HOME, or in ~/.cache;
+    None for a user without a home."""
     named = os.environ.get("XDG_CACHE_HOME", "")
     try:
         # The specification has it that a relative path does not count.
         home = Path(named) if Path(named).is_absolute() else Path.home() / ".cache"
-    except RuntimeError:  # a user without a home
-        return DigestCache(None)
-    return DigestCache(home / "tfcli" / "digests")
+    except RuntimeError:
+        return None
+    return home / "tfcli"
 
 
 def _is_own(found: os.stat_result) -> bool:

@@ -139,11 +139,29 @@ def conditions(cls: type[Section]):
 def test_conditions_name_keys_that_there_are_and_values_that_they_take(verb):
     for cls, found in conditions(VERBS[verb].spec()):
         for only in found.values():
+            assert only.keys <= set(cls.model_fields)
             for key, wanted in only.conditions.items():
-                assert key in cls.model_fields
                 if isinstance(wanted, tuple):
                     text = str(cls.model_json_schema()["properties"][key])
                     assert all(repr(value) in text or value is True for value in wanted)
+
+
+def test_one_of_several_keys_can_be_enough() -> None:
+    class Trained(Section):
+        method: str = "full"
+        given: str | None = None
+        share: float | None = None
+        every: Annotated[int, Only(either=("given", "share"), method=("full",))] = 100
+
+    assert Trained(share=0.1, every=5).every == Trained(given="x", every=5).every == 5
+    assert "every" not in Trained().model_dump() and "every" in Trained(share=1).model_dump()
+    with pytest.raises(ValidationError, match="every has no effect with no given"):
+        Trained(every=50)
+    with pytest.raises(ValidationError, match="every has no effect with method: none"):
+        Trained(every=50, method="none", share=0.1)
+    only = next(only for _, only in marks(Trained.model_fields, Only))
+    assert only.as_keys() == "method: full and given or share"
+    assert only.as_flags("run") == "--run.method full and --run.given or --run.share"
 
 
 def test_a_value_that_asks_for_nothing_may_stand_anywhere() -> None:

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from tfcli.tokenizers.run import train_bpe, write_tokenizer
+from tfcli.tokenizers.chatml import CHATML, CHATML_ROLES, CHATML_TOKENS
+from tfcli.tokenizers.run import BPE, train_bpe, write_tokenizer
 from tfcli.train.spec import TrainSpec
 
 TEXT = "the cat sat on a mat while another dog ran around this old house in winter"
@@ -28,6 +29,27 @@ def texts(tmp_path_factory):
         (folder / f"{name}.jsonl").write_text("\n".join(lines))
     (folder / "tokenizer").mkdir()
     write_tokenizer(train_bpe(sentences(0), 300), folder / "tokenizer")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chats(tmp_path_factory):
+    """A folder with conversations of one and two turns, and a tokenizer with ChatML."""
+    folder = tmp_path_factory.mktemp("chats")
+    chance = random.Random(0)
+    rows = []
+    for number in range(24):
+        said = [" ".join(chance.choices(WORDS, k=chance.randint(1, 6))) for _ in range(4)]
+        roles = ("user", "assistant") * (1 + number % 2)
+        messages = [
+            {"role": role, "content": text} for role, text in zip(roles, said, strict=False)
+        ]
+        rows.append(json.dumps({"messages": messages}))
+    (folder / "train.jsonl").write_text("\n".join(rows[:20]))
+    (folder / "validation.jsonl").write_text("\n".join(rows[20:]))
+    (folder / "tokenizer").mkdir()
+    backend = train_bpe(sentences(0), 300, CHATML_TOKENS)
+    write_tokenizer(backend, folder / "tokenizer", {**BPE, **CHATML_ROLES}, CHATML)
     return folder
 
 

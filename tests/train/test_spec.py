@@ -45,6 +45,25 @@ def test_the_best_weights_need_validation():
     assert "give validation" in refused(keep="best")
 
 
+def test_validation_is_given_or_held_out_but_not_both():
+    assert "not both" in refused(validation="v", validation_share=0.1)
+    held_out = {**GOOD, "validation_share": 0.1, "keep": "best", "validate_every": 5}
+    assert build_spec(TrainSpec, held_out).validate_every == 5
+    assert "validate_every has no effect with no validation" in refused(validate_every=5)
+
+
+def test_steps_or_epochs_but_not_both_and_not_neither():
+    assert "exactly one of max_steps and epochs" in refused(epochs=2)
+    assert "exactly one of max_steps and epochs" in refused(max_steps=None)
+    assert build_spec(TrainSpec, {**GOOD, "max_steps": None, "epochs": 0.5}).epochs == 0.5
+
+
+def test_packs_are_not_grouped_by_length():
+    assert "group_by_length has no effect with packing: true" in refused(
+        rows={"packing": True, "group_by_length": True}
+    )
+
+
 def test_a_warm_up_longer_than_the_run_is_refused():
     assert "schedule.warmup_steps (11) is more than max_steps (10)" in refused(
         schedule={"warmup_steps": 11}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+import bisect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from tfcli.checkpoints.strict_json import kind
-from tfcli.data.documents import MARK, SPLITS, read_text
+from tfcli.data.documents import SPLITS
+from tfcli.data.row_files import READERS, RowFile, open_rows
 from tfcli.errors import UsageError, WorkError
+
+_OF_DATASETS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+"""What the `datasets` library and the hub have beside the rows of a folder."""
 
 
 @dataclass(frozen=True)
@@ -26,78 +30,109 @@ class Row:
     where: str
 
 
-def read_rows(path: Path | str, *, split: str = "train") -> list[Row]:
+class Rows(Sequence[Row]):
+    """The rows of several files, one after the other. A row is read each time it is asked for.
+
+    Args:
+        files: the rows of each.
+    """
+
+    def __init__(self, files: Sequence[RowFile]) -> None:
+        self._files = files
+        self._ends = list(accumulate(map(len, files)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, number: int) -> Row: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Row]: ...
+    def __getitem__(self, number: int | slice) -> Row | Sequence[Row]:
+        """A row.
+
+        Raises:
+            WorkError: it is no JSON object, or its file was changed since it was opened.
+        """
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        number = range(len(self))[number]
+        which = bisect.bisect_right(self._ends, number)
+        file = self._files[which]
+        place = number - (self._ends[which] - len(file))
+        return Row(file.values(place), file.where(place))
+
+
+def read_rows(path: Path | str, *, split: str = "train") -> Sequence[Row]:
     """The rows of a data file, or of a folder's files.
 
     Args:
-        path: a .jsonl, .json (a list of objects), .csv or .parquet file; a folder of such files, in
-            the order of their names; or a folder with `<split>.jsonl`.
-        split: which of a folder's train, validation and test to read.
+        path: a .jsonl, .json (a list of objects), .csv, .parquet or .arrow file; or a folder of
+            such files, in the order of their names.
+        split: of a folder where files or subfolders are named after train, validation or test
+            (`train.jsonl`, `train-00000-of-00002.parquet`, `train/`): which of these to read.
+
+    Returns:
+        the rows, each made when it is asked for
 
     Raises:
         UsageError: nothing there, or a kind of file that has no rows.
         WorkError: a broken file, or no rows at all.
     """
     path = Path(path)
-    if not path.exists():
-        raise UsageError(f"there is no such file or folder: {path}", where="data")
-    files = [path]
-    if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if each.suffix.lower() in READERS)
-        if any((path / f"{name}.jsonl").exists() for name in SPLITS):
-            files = [path / f"{split}.jsonl"]
-            if not files[0].exists():
-                raise UsageError(f"the folder has no {split}.jsonl", where=str(path))
-    rows = [row for file in files for row in _read(file)]
+    rows = Rows([open_rows(file) for file in row_files(path, split)])
     if not rows:
         raise WorkError("there are no rows in it", where=str(path))
     return rows
 
 
-def _read(path: Path) -> Iterator[Row]:
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise UsageError(
-            f"files of the kind {path.suffix or path.name!r} have no rows",
-            where=str(path),
-            fix=f"give a {', '.join(READERS)} file, or a folder of them",
-        )
-    return reader(path)
+def first_row(path: Path | str, *, split: str = "train") -> Row:
+    """The first of the rows that `read_rows` gives, without looking at the others.
+
+    Raises:
+        UsageError, WorkError: as `read_rows`.
+    """
+    path = Path(path)
+    for file in row_files(path, split):
+        found = open_rows(file, most=1)
+        if len(found):
+            return Rows([found])[0]
+    raise WorkError("there are no rows in it", where=str(path))
 
 
-def _lines(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        line = line.removeprefix(MARK)
-        if line.strip():
-            yield _row(_parsed(line, f"{path}:{number}"), f"{path}:{number}")
+def row_files(path: Path, split: str) -> list[Path]:
+    """The files whose rows `read_rows` gives.
+
+    Raises:
+        UsageError: as `read_rows`.
+        WorkError: a folder without such files.
+    """
+    if not path.exists():
+        raise UsageError(f"there is no such file or folder: {path}", where="data")
+    if not path.is_dir():
+        if path.suffix.lower() not in READERS:
+            raise UsageError(
+                f"files of the kind {path.suffix or path.name!r} have no rows",
+                where=str(path),
+                fix=f"give a {', '.join(READERS)} file, or a folder of them",
+            )
+        return [path]
+    inside = sorted(each.relative_to(path) for each in path.rglob("*") if each.is_file())
+    named = [each for each in inside if not any(part[0] == "." for part in each.parts)]
+    files = [
+        each for each in named if each.suffix.lower() in READERS and each.name not in _OF_DATASETS
+    ]
+    if not files:
+        raise WorkError(f"the folder holds no {', '.join(READERS)} file", where=str(path))
+    if any(map(_split_of, files)):
+        files = [each for each in files if _split_of(each) == split]
+        if not files:
+            raise UsageError(f"the folder has no {split}.jsonl", where=str(path))
+    return [path / each for each in files]
 
 
-def _entries(path: Path) -> Iterator[Row]:
-    found = _parsed(read_text(path), str(path))
-    if not isinstance(found, list):
-        raise WorkError(f"is no list of objects, but {kind(found)}", where=str(path))
-    for number, entry in enumerate(found, 1):
-        yield _row(entry, f"{path}: entry {number}")
-
-
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise WorkError(f"not JSON: {error}", where=where) from error
-
-
-def _row(value: Any, where: str) -> Row:
-    if not isinstance(value, dict):
-        raise WorkError(f"is no JSON object, but {kind(value)}", where=where)
-    return Row(value, where)
-
-
-def _table(path: Path) -> Iterator[Row]:
-    from tfcli.data.tables import read_columns
-
-    for number, values in enumerate(read_columns(path), 1):
-        yield Row(values, f"{path}: row {number}")
-
-
-READERS = {".jsonl": _lines, ".json": _entries, ".csv": _table, ".parquet": _table}
+def _split_of(name: Path) -> str | None:
+    """The split that a file or the folder that it is in is named after."""
+    words = [name.parts[0], name.name] if len(name.parts) > 1 else [name.name]
+    heads = [word.split(".")[0].split("-")[0] for word in words]
+    return next((head for head in heads if head in SPLITS), None)

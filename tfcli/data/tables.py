@@ -28,27 +28,9 @@ def read_table(path: Path, column: str) -> list[str]:
     return _parquet(path, column) if path.suffix.lower() == ".parquet" else _csv(path, column)
 
 
-def read_columns(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a table, all columns: texts of a .csv, values of any type of a .parquet file.
-
-    Raises:
-        WorkError: as `read_table`.
-    """
-    if path.suffix.lower() != ".parquet":
-        text = io.StringIO(read_text(path), newline="")
-        with _cells_of_any_size():
-            yield from csv.DictReader(text, strict=True)
-        return
-    import pyarrow.parquet as pq
-
-    with OpenedFile(path).reading(), pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=_ROWS):
-            yield from batch.to_pylist()
-
-
 def _csv(path: Path, column: str) -> list[str]:
     texts: list[str] = []
-    with _cells_of_any_size():
+    with cells_of_any_size():
         rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
         try:
             names = next(rows, [])
@@ -70,7 +52,8 @@ def _csv(path: Path, column: str) -> list[str]:
 
 
 @contextmanager
-def _cells_of_any_size() -> Iterator[None]:
+def cells_of_any_size() -> Iterator[None]:
+    """Let the csv module read cells of more than 128 KiB."""
     before = csv.field_size_limit(sys.maxsize)
     try:
         yield
@@ -101,7 +84,7 @@ def _parquet(path: Path, column: str) -> list[str]:
         ):
             for batch in file.iter_batches(batch_size=_ROWS, columns=[column]):
                 left -= _size(batch.column(0))
-                _check_room(left, path)
+                check_room(left, path)
                 values += batch.column(0).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise WorkError(f"not readable as a table: {error}", where=str(path)) from error
@@ -119,7 +102,12 @@ def _size(values: Any) -> int:
     return int(pc.sum(each.take(values.indices)).as_py() or 0)
 
 
-def _check_room(left: int, path: Path) -> None:
+def check_room(left: int, path: Path) -> None:
+    """Refuse a table that says much more than its file could.
+
+    Args:
+        left: bytes that its values may still take.
+    """
     if left < 0:
         raise WorkError(
             f"its texts take more than {MAX_TABLE:,} bytes and {MAX_TABLE_GROWTH} times the file",

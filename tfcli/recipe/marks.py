@@ -44,31 +44,44 @@ class Only:
 
     Args:
         off: a value that asks for nothing, and so may stand anywhere; None where there is none.
+        either: other keys of which one must have a value, beside all conditions.
         conditions: another key -> the values, `Above(number)` or `GIVEN`. All must hold.
     """
 
     def __init__(
-        self, *, off: object = None, **conditions: tuple[Any, ...] | Above | Given
+        self,
+        *,
+        off: object = None,
+        either: tuple[str, ...] = (),
+        **conditions: tuple[Any, ...] | Above | Given,
     ) -> None:
-        self.off, self.conditions = off, conditions
+        self.off, self.either, self.conditions = off, either, conditions
+
+    @property
+    def keys(self) -> set[str]:
+        """The other keys that are looked at."""
+        return {*self.conditions, *self.either}
 
     def unmet(self, values: Mapping[str, Any]) -> str | None:
         """The first of the other keys that keeps this one from having an effect, or None."""
         for key, wanted in self.conditions.items():
             if values.get(key) not in wanted:
                 return key
+        if self.either and all(values.get(key) is None for key in self.either):
+            return self.either[0]
         return None
 
     def as_keys(self) -> str:
         """`method: gptq`, for recipes and messages."""
-        return " and ".join(_key_form(key, wanted) for key, wanted in self.conditions.items())
+        parts = [_key_form(key, wanted) for key, wanted in self.conditions.items()]
+        return " and ".join([*parts, " or ".join(self.either)] if self.either else parts)
 
     def as_flags(self, section: str = "") -> str:
         """`--method gptq`, for help texts; `--schedule.name linear` for a key of `schedule`."""
-        return " and ".join(
-            _flag_form(f"{section}.{key}" if section else key, wanted)
-            for key, wanted in self.conditions.items()
-        )
+        start = f"{section}." if section else ""
+        parts = [_flag_form(start + key, wanted) for key, wanted in self.conditions.items()]
+        either = " or ".join(_flag_form(start + key, GIVEN) for key in self.either)
+        return " and ".join([*parts, either] if either else parts)
 
 
 @dataclass(frozen=True, init=False)

@@ -279,7 +279,7 @@ def _without_effect(
             continue
         if only.off is not None and data[name] == only.off:
             continue
-        if not only.conditions.keys() <= values.keys():
+        if not only.keys <= values.keys():
             continue
         key = only.unmet(values)
         if key is not None:

@@ -143,14 +143,29 @@ def encode_chat(
     if template is None:
         raise UsageError("the tokenizer has no chat template", fix="give one")
     if special_tokens is None:
-        to_text = tokenizer.backend.id_to_token
-        special_tokens = {role: to_text(id) or "" for role, id in tokenizer.special_ids.items()}
+        special_tokens = written_special_tokens(tokenizer)
+    rendered = render_chat(template, messages, special_tokens=special_tokens, **options)
+    return encode_rendered(tokenizer, rendered, add_bos=add_bos)
+
+
+def encode_rendered(
+    tokenizer: Tokenizer, rendered: Rendered, *, add_bos: bool | None = None
+) -> Encoded:
+    """Turn the text of a conversation into ids, all of it at once.
+
+    An id belongs to the assistant's parts when one of its characters does.
+
+    Args:
+        add_bos: as in `encode_chat`.
+
+    Raises:
+        WorkError: a BOS is declared that the tokenizer does not have.
+    """
     if add_bos and tokenizer.bos_id is None:
         raise WorkError("a BOS token is declared, but not which", where="tokenizer_config.json")
-    rendered = render_chat(template, messages, special_tokens=special_tokens, **options)
     found = tokenizer.batch([rendered.text], return_offsets=True, add_special_tokens=False)
     ids, offsets, spans = found.ids[0], (found.offsets or [[]])[0], rendered.generation_spans
-    mask = [_marked(first, last, spans) for first, last in offsets] if spans else None
+    mask = [in_spans(first, last, spans) for first, last in offsets] if spans else None
     bos, written = tokenizer.bos_id, 0
     while written < len(ids) and ids[written] == bos:
         written += 1
@@ -161,11 +176,17 @@ def encode_chat(
     )
 
 
+def written_special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
+    """Role -> the text of the special tokens that a tokenizer declares, as templates take them."""
+    to_text = tokenizer.backend.id_to_token
+    return {role: to_text(id) or "" for role, id in tokenizer.special_ids.items()}
+
+
 def _declared(tokenizer: Tokenizer, add_bos: bool | None) -> bool:
     return tokenizer.bos_id in tokenizer.prefix if add_bos is None else add_bos
 
 
-def _marked(first: int, last: int, spans: tuple[tuple[int, int], ...]) -> int:
+def in_spans(first: int, last: int, spans: tuple[tuple[int, int], ...]) -> int:
     """1 when the characters from `first` to `last` reach into one of the spans."""
     at = bisect_left(spans, (last, 0)) - 1  # the last one that starts before `last`
     return int(at >= 0 and first < spans[at][1])

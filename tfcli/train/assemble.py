@@ -27,7 +27,9 @@ from tfcli.train.prepare import (
     build_model,
     check_config,
     check_machine,
+    check_packing,
     compile_model,
+    in_steps,
     new_config,
     start_dtype,
     tokenizer_folder,
@@ -44,6 +46,7 @@ class Run:
     """What a run is made of.
 
     Args:
+        spec: with its epochs counted in steps.
         loop: its parts, as the loop takes them.
         progress: how far it is.
         resumed_from: the step that an interrupted run goes on from.
@@ -52,6 +55,7 @@ class Run:
         dtype: of the weights that are written.
     """
 
+    spec: TrainSpec
     loop: Loop
     progress: Progress
     resumed_from: int | None
@@ -83,6 +87,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     precision = pick_precision(spec.precision, device)
     check_machine(spec, device)
     start = None if spec.model is None else open_model(spec.model)
+    check_packing(spec, start)
     companions = tokenizer_folder(spec, start)
     tokenizer = load_tokenizer(spec.tokenizer or companions)
     config = None if spec.config is None else new_config(spec.config, tokenizer)
@@ -113,6 +118,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         processes.count,
         list(progress.epoch_starts),
     )
+    spec = in_steps(spec, feed)
     written = progress.step - (progress.unfinished is not None)
     loop = Loop(
         model=model,
@@ -121,9 +127,11 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         feed=feed,
         objective=objective,
         optimizer=optimizer,
-        schedule=make_schedule(spec.schedule, steps=spec.max_steps, warmup_steps=spec.warmup_steps),
+        schedule=make_schedule(
+            spec.schedule, steps=spec.total_steps, warmup_steps=spec.warmup_steps
+        ),
         precision=precision,
-        steps=spec.max_steps,
+        steps=spec.total_steps,
         seed=spec.seed,
         log=MetricsLog(job.output / METRICS if processes.first else None, written),
         checkpoints=checkpoints,
@@ -136,7 +144,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         keep_best=spec.keep == "best",
         answer=lambda: job.console.note(_parting(spec)),
     )
-    run = Run(loop, progress, progress.step or None, tokenizer, companions, dtype)
+    run = Run(spec, loop, progress, progress.step or None, tokenizer, companions, dtype)
     _introduce(spec, job, run)
     return run
 

@@ -29,8 +29,8 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
     if result.validation_loss is not None:
         loss += f", {result.validation_loss:.4f} on the validation text"
     facts = {
-        "steps": f"{result.steps:,} of {spec.batch_size * spec.gradient_accumulation} windows of "
-        f"{spec.sequence_length} tokens"
+        "steps": f"{result.steps:,} of {spec.batch_size * spec.gradient_accumulation} examples "
+        f"of up to {spec.sequence_length} tokens"
         + (f" on {result.processes} processes" if result.processes > 1 else ""),
         "tokens": f"{result.tokens:,}, {result.epochs:g} epochs",
         "parameters": f"{result.parameters:,}",

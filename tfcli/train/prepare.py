@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections import Counter
@@ -16,6 +17,7 @@ from tfcli.console import Console
 from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.models.config import config_from_recipe
 from tfcli.models.configs.text import TextConfig
+from tfcli.models.registry import get_family
 from tfcli.models.sharding import whole
 from tfcli.train.optimizer import require_optimizer
 from tfcli.train.spec import TrainSpec
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from tfcli.checkpoints.checkpoint import Checkpoint
     from tfcli.models.model import Model
     from tfcli.tokenizers.load import Tokenizer
+    from tfcli.train.feeds.feed import Feed
     from tfcli.train.strategies.strategy import Strategy
 
 
@@ -59,6 +62,41 @@ def check_machine(spec: TrainSpec, device: str) -> None:
             where="compile",
             fix="install g++, or leave out compile",
         )
+
+
+def check_packing(spec: TrainSpec, start: Checkpoint | None) -> None:
+    """Refuse to pack rows for a model in which they would see each other.
+
+    Raises:
+        UsageError: naming the family.
+    """
+    model_type = str((start.config if start else spec.config or {}).get("model_type"))
+    if spec.rows.packing and not get_family(model_type).backbone_class().packs:
+        raise UsageError(
+            f"{model_type} takes no packed rows: what it carries from token to token would run "
+            "from one into the next",
+            where="rows.packing",
+            fix="leave it out; rows.group_by_length saves filling up, too",
+        )
+
+
+def in_steps(spec: TrainSpec, feed: Feed) -> TrainSpec:
+    """The spec with as many steps as its epochs take, the last of which may begin another epoch.
+
+    Raises:
+        UsageError: a warm-up longer than that.
+    """
+    if spec.epochs is None:
+        return spec
+    steps = math.ceil(spec.epochs * len(feed.source.epoch(0)) / feed.examples_per_step)
+    made = spec.model_copy(update={"max_steps": steps, "epochs": None})
+    if made.warmup_steps > steps:
+        raise UsageError(
+            f"{made.warmup_steps} steps of warm-up are more than the {steps} steps of "
+            f"{spec.epochs:g} epochs",
+            where="schedule.warmup_steps",
+        )
+    return made
 
 
 def tokenizer_folder(spec: TrainSpec, start: Checkpoint | None) -> Path:

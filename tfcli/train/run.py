@@ -35,9 +35,10 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
         KeyboardInterrupt: after a checkpoint.
     """
     made = assemble(spec, job)
+    spec = made.spec
     loop, processes = made.loop, made.strategy.processes
     try:
-        with job.console.progress("train", spec.max_steps, "step") as bar:
+        with job.console.progress("train", spec.total_steps, "step") as bar:
             bar.advance(made.progress.step - (made.progress.unfinished is not None))
             loop.run(made.progress, bar)
     finally:
@@ -99,7 +100,7 @@ def _generation_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:
 def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainResult:
     metrics, progress = job.output / METRICS, run.progress
     lines = read_metrics(metrics)
-    last = lines[-max(1, min(100, spec.max_steps // 10)) :]
+    last = lines[-max(1, min(100, spec.total_steps // 10)) :]
     return TrainResult(
         steps=progress.step,
         tokens=progress.tokens,

@@ -9,9 +9,10 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tfcli.families import FamilyFile, has_run
 from tfcli.models.errors import ModelError
-from tfcli.recipe.marks import GIVEN, Also, Only
+from tfcli.recipe.marks import Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec, TokenizerPath
+from tfcli.train.data_spec import RowsSection
 
 NEW_RATE = 1e-3
 PRETRAINED_RATE = 5e-5
@@ -24,6 +25,8 @@ OptimizerName = Literal[
 ]
 OF_SQUARES = ("adamw", "adamw-8bit", "adamw-8bit-paged", "muon")
 OF_BETAS = (*OF_SQUARES, "lion")
+VALIDATION = ("validation", "validation_share")
+"""The keys that say what is validated on."""
 
 
 class OptimizerSection(Section):
@@ -166,22 +169,37 @@ class TrainSpec(Spec):
         description="A folder with a tokenizer, or a tokenizer.json; left out, the model's own.",
     )
     data: InputPath = Field(
-        description="Training text: .txt, .jsonl, .csv, .parquet, or a folder of them."
+        description="Training data: texts (.txt, .md, .rst, or a column of .jsonl, .csv, "
+        ".parquet), or rows with prompts or conversations (.jsonl, .json, .csv, .parquet, .arrow); "
+        "a file or a folder of them."
     )
     validation: InputPath | None = Field(
-        None, description="Validation text, in the same forms; never trained on."
+        None, description="Validation data, in the same forms; never trained on."
+    )
+    validation_share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="The share of the rows or documents of data that is held out for validation "
+        "where none is given; equal ones stay together.",
     )
     text_field: TextField = "text"
+    rows: RowsSection = RowsSection()
     sequence_length: Annotated[int, Also("window")] = Field(
-        256, ge=1, description="Tokens of a training window."
+        256, ge=1, description="Tokens of a training window, or the most of a row."
     )
-    batch_size: int = Field(8, ge=1, description="Windows of a forward pass, in each process.")
+    batch_size: int = Field(
+        8, ge=1, description="Windows or rows of a forward pass, in each process."
+    )
     gradient_accumulation: int = Field(
         1,
         ge=1,
         description="Forward passes of a step; they count as one large batch.",
     )
-    max_steps: int = Field(ge=1, description="Optimizer steps.")
+    max_steps: int | None = Field(None, ge=1, description="Optimizer steps; or give epochs.")
+    epochs: float | None = Field(
+        None, gt=0, description="Times that all data is seen, in place of max_steps."
+    )
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ScheduleSection()
     clip_norm: float | None = Field(
@@ -200,7 +218,7 @@ class TrainSpec(Spec):
     seed: Seed = Field(
         0, description="The seed of new weights, of the order of the data and of dropout."
     )
-    validate_every: Annotated[int, Only(off=0, validation=GIVEN)] = Field(
+    validate_every: Annotated[int, Only(off=0, either=VALIDATION)] = Field(
         100, ge=0, description="Steps between validations; 0: at the end only."
     )
     checkpoint_every: int = Field(
@@ -267,14 +285,26 @@ class TrainSpec(Spec):
             )
         if self.config is not None and self.tokenizer is None:
             raise ValueError("a new model needs a tokenizer: give tokenizer")
-        if self.keep == "best" and self.validation is None:
-            raise ValueError("keep: best compares validation losses: give validation")
-        if self.warmup_steps > self.max_steps:
+        if self.validation is not None and self.validation_share is not None:
+            raise ValueError("give validation or validation_share, not both")
+        if self.keep == "best" and self.validation is None and self.validation_share is None:
+            raise ValueError(
+                "keep: best compares validation losses: give validation or validation_share"
+            )
+        if (self.max_steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of max_steps and epochs")
+        if self.max_steps is not None and self.warmup_steps > self.max_steps:
             raise ValueError(
                 f"schedule.warmup_steps ({self.warmup_steps}) is more than "
                 f"max_steps ({self.max_steps})"
             )
         return self
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps, once they are known: those of epochs are counted with the data."""
+        assert self.max_steps is not None, "in_steps gives a spec with steps"
+        return self.max_steps
 
     @property
     def peak_rate(self) -> float:
@@ -288,7 +318,7 @@ class TrainSpec(Spec):
         """Steps of warm-up, chosen by the start where they are left out."""
         if self.schedule.warmup_steps is not None:
             return self.schedule.warmup_steps
-        return 0 if self.model is None else min(100, math.ceil(self.max_steps / 10))
+        return 0 if self.model is None else min(100, math.ceil(self.total_steps / 10))
 
 
 class TrainResult(Result):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from tfcli.console import Console
@@ -12,9 +13,11 @@ from tfcli.data.tokens import token_stream
 from tfcli.errors import UsageError
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.feeds.feed import derive_seed
+from tfcli.train.feeds.held_out import held_out, text_key
 from tfcli.train.feeds.windows import Stream
 from tfcli.train.spec import TrainSpec
 from tfcli.train.subwords import SubwordSampler
+from tfcli.units import plural
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,24 @@ def read_text(spec: TrainSpec, tokenizer: Tokenizer, console: Console) -> Text:
         WorkError: files that cannot be read, or without text.
     """
     documents = read_documents(spec.data, spec.text_field, split="train", console=console)
+    apart: list[str] | None = None
+    if spec.validation_share is not None:
+        documents, apart = _divided(documents, spec.validation_share)
+        console.note(f"{plural(len(apart), 'document')} of {spec.data} held out for validation")
     stream = _encode(documents, tokenizer)
     _require_window(stream, "data", spec.sequence_length)
     validation = None
     if spec.validation is not None:
-        held_out = read_documents(
+        apart = read_documents(
             spec.validation, spec.text_field, split="validation", console=console
         )
-        both = len(set(held_out) & set(documents))
+        both = len(set(apart) & set(documents))
         if both:
             console.warn(f"{both:,} of the validation documents are trained on as well")
-        validation = _encode(held_out, tokenizer)
-        _require_window(validation, "validation", 1)
+    if apart is not None:
+        validation = _encode(apart, tokenizer)
+        key = "validation" if spec.validation_share is None else "validation_share"
+        _require_window(validation, key, 1)
     if not spec.bpe_dropout:
         return Text(lambda epoch: stream, validation)
     sampler = SubwordSampler(documents, tokenizer, spec.bpe_dropout)
@@ -58,6 +67,13 @@ def read_text(spec: TrainSpec, tokenizer: Tokenizer, console: Console) -> Text:
         return torch.from_numpy(sampler.sample(derive_seed(spec.seed, "bpe_dropout", epoch)))
 
     return Text(sampled, validation)
+
+
+def _divided(documents: list[str], share: float) -> tuple[list[str], list[str]]:
+    """The documents that are trained on, and those that are held out."""
+    apart = held_out(np.array([text_key(text) for text in documents], np.int64), share)
+    pairs = list(zip(documents, apart, strict=True))
+    return [text for text, out in pairs if not out], [text for text, out in pairs if out]
 
 
 def _encode(documents: list[str], tokenizer: Tokenizer) -> torch.Tensor:

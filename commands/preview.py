@@ -1,0 +1,144 @@
+"""`tfcli preview`: what a training would learn from, before it begins."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tfcli.commands.help import FILES, OPTIONS, Command
+from tfcli.commands.options import Debug, Json, Quiet, Sets, Verbose, json_fields
+from tfcli.commands.output import finish, print_facts, print_table
+from tfcli.console import Console
+from tfcli.errors import UsageError
+from tfcli.recipe.overrides import parse_set
+from tfcli.recipe.recipe import find_recipe, load_recipe
+from tfcli.recipe.record import check_inputs
+from tfcli.train.preview_result import PreviewResult, PreviewSample
+from tfcli.train.spec import TrainSpec
+
+app = typer.Typer(add_completion=False)
+_BAR = 30  # characters of the longest bar
+
+
+@app.command(
+    "preview",
+    cls=Command,
+    help="Show what a training would learn from: examples as the model reads them, with what is "
+    "learned of them, the share of such tokens, and the lengths. No weights are read.",
+    epilog="tfcli preview sft --step sft\ntfcli preview train.yaml --set rows.train_on=all\n"
+    + json_fields(PreviewResult),
+)
+def preview(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    step: Annotated[
+        str | None,
+        typer.Option(
+            "--step",
+            metavar="STEP",
+            help="The step, where several of a recipe train.",
+            rich_help_panel=OPTIONS,
+        ),
+    ] = None,
+    samples: Annotated[
+        int,
+        typer.Option("--samples", min=0, help="Examples that are shown.", rich_help_panel=OPTIONS),
+    ] = 3,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="The folder of the recipe's steps, where they were run with another one.",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
+    set_: Sets = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+    debug: Debug = False,
+) -> None:
+    from tfcli.families import load_family_file
+    from tfcli.train.preview import preview
+
+    spec = _training(recipe, step, output, set_)
+    check_inputs(spec)
+    if spec.family_file is not None:
+        load_family_file(spec.family_file)
+    console = Console(quiet, verbose, json)
+    finish(preview(spec, samples, console), show, console)
+
+
+def show(result: PreviewResult, console: Console) -> None:
+    """The examples with what is learned in colour, then the figures and the lengths."""
+    for number, sample in enumerate(result.samples, 1):
+        _show_sample(number, sample, console)
+    facts = {
+        "examples": f"{result.examples:,} an epoch"
+        + (
+            f", {result.validation_examples:,} for validation"
+            if result.validation_examples is not None
+            else ""
+        ),
+        "tokens": f"{result.tokens:,} an epoch",
+        "learned": f"{result.learned:,} ({result.learned_share:.1%})",
+    }
+    print_facts(console, result.data, facts)
+    most = max(each.examples for each in result.lengths)
+    rows = [
+        [f"{each.least:,} to {each.most:,}", f"{each.examples:,}", _bar(each.examples, most)]
+        for each in result.lengths
+    ]
+    print_table(console, "Lengths", ["tokens", "examples", ""], rows)
+
+
+def _show_sample(number: int, sample: PreviewSample, console: Console) -> None:
+    """One example. Where there are no colours, what is learned stands in double brackets."""
+    from rich.text import Text
+
+    coloured = console.out.is_terminal and not console.out.no_color
+    console.out.print(
+        f"Example {number}: {sample.tokens:,} tokens, {sample.learned:,} learned", style="bold"
+    )
+    for row in sample.rows:
+        text = Text()
+        for part in row:
+            if part.learned:
+                text.append(part.text if coloured else f"[[{part.text}]]", style="green")
+            else:
+                text.append(part.text, style="dim")
+        console.out.print(text, soft_wrap=True)
+        console.out.print()
+
+
+def _bar(count: int, most: int) -> str:
+    return "█" * -(-count * _BAR // most)
+
+
+def _training(
+    recipe: str, name: str | None, output: str | None, sets: list[str] | None
+) -> TrainSpec:
+    """The training step of a recipe.
+
+    Raises:
+        UsageError: none, several, or a step of another command.
+    """
+    path = find_recipe(recipe)
+    whole = load_recipe(path, output=output, sets=parse_set(sets or []))
+    steps = whole.steps if name is None else [whole.steps[whole.named(name, "--step")]]
+    found = {each.name: each.spec for each in steps if isinstance(each.spec, TrainSpec)}
+    if not found:
+        raise UsageError(
+            f"{name or 'the recipe'} is no training",
+            where=str(path),
+            fix="give a recipe of tfcli train, or name such a step by --step",
+        )
+    if len(found) > 1:
+        raise UsageError(
+            f"several steps train: {', '.join(found)}",
+            where=str(path),
+            fix=f"--step {next(iter(found))}",
+        )
+    return next(iter(found.values()))

@@ -1,0 +1,1 @@
+"""What rows of training data say: one format a file."""

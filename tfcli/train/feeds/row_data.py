@@ -1,0 +1,266 @@
+"""The rows that a spec names as samples: recognised, tokenized, and those that serve chosen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfcli.console import Console
+from tfcli.data.formats.format import Format
+from tfcli.data.formats.plain import TEXT
+from tfcli.data.formats.registry import find_format, read_sample, unknown_format
+from tfcli.data.formats.sample import Sample
+from tfcli.data.row_files import READERS
+from tfcli.data.rows import Row, first_row, read_rows, row_files
+from tfcli.data.supervised import Encoder
+from tfcli.errors import UsageError, WorkError
+from tfcli.files import digest_file
+from tfcli.processes import is_first_process
+from tfcli.recipe.content import is_stream
+from tfcli.train.data_spec import RowsSection
+from tfcli.train.feeds.held_out import text_key
+from tfcli.train.feeds.row_store import Made, RowStore, row_store
+from tfcli.train.feeds.rows import Samples
+from tfcli.train.spec import TrainSpec
+from tfcli.units import plural
+
+TEXTS = {".txt", ".md", ".rst"}
+_PROBED = 1_024  # samples whose learned ids are counted together
+
+
+@dataclass(frozen=True)
+class RowData:
+    """The rows of one file or folder, and the format that they have.
+
+    Args:
+        path: of the file or folder.
+        split: which of a folder's splits.
+        rows: all of them.
+        format: of the rows.
+    """
+
+    path: Path
+    split: str
+    rows: Sequence[Row]
+    format: Format
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The samples that serve, and how many do not.
+
+    Args:
+        samples: those that have something to learn, within the length.
+        learned (ndarray): [n] how many tokens of each are to be learned.
+        long: those that were longer than the length.
+        empty: those without anything to learn.
+    """
+
+    samples: Samples
+    learned: np.ndarray
+    long: int
+    empty: int
+
+
+def find_rows(spec: TrainSpec, path: str, split: str = "train") -> RowData | None:
+    """The rows at a path; None where it holds plain text.
+
+    Raises:
+        UsageError: keys of `rows` that have no effect on plain text, or do not fit the columns.
+        WorkError: rows of no known format, or none at all.
+    """
+    given = spec.rows
+    if given.format != TEXT.name and _has_rows(Path(path)):
+        first = first_row(path, split=split)
+        named = spec.text_field != TrainSpec.model_fields["text_field"].default
+        if given.format is None and not given.columns and (named or "text" in first.values):
+            _refuse_for_plain(given)
+            return None
+        if named:
+            raise UsageError("text_field has no effect on rows", where="text_field")
+        found = find_format(first, given.columns, given.format)
+        if found is TEXT:
+            raise UsageError(
+                "the column of plain text is named by text_field",
+                where="rows.columns",
+                fix=f"text_field: {given.columns.get('text')}",
+            )
+        if found is None:
+            raise unknown_format(first)
+        return RowData(Path(path), split, read_rows(path, split=split), found)
+    _refuse_for_plain(given)
+    return None
+
+
+def samples_of(data: RowData, encoder: Encoder, spec: RowsSection, console: Console) -> RowStore:
+    """All samples of some rows, tokenized now or before.
+
+    Raises:
+        UsageError: conversations, and the model has no chat template.
+        WorkError: a row that is not of the format, or that the chat template does not take; names
+            file and line.
+    """
+    identity = {
+        "files": _digests(data),
+        "format": data.format.name,
+        "columns": dict(spec.columns),
+        **encoder.identity,
+    }
+    return row_store(identity, _made(data, encoder, spec, console))
+
+
+def choose(
+    store: RowStore, data: RowData, length: int, spec: RowsSection, console: Console, key: str
+) -> Chosen:
+    """The samples that can be learned from; what is left out is said aloud.
+
+    Args:
+        length: tokens that a sample predicts at most.
+        key: the key of the data, for errors.
+
+    Raises:
+        WorkError: none is left; a long one where that is to be an error; or nothing is masked.
+    """
+    sizes = np.maximum(np.diff(store.starts) - 1, 0)
+    long = sizes > length
+    if spec.truncate == "error" and long.any():
+        first = int(np.argmax(long))
+        raise WorkError(
+            f"{plural(int(long.sum()), 'row')} of {len(store):,} have more than {length:,} tokens; "
+            f"the first has {int(sizes[first]) + 1:,}",
+            where=data.rows[int(store.rows[first])].where,
+            fix="a larger sequence_length, or rows.truncate: drop or cut",
+        )
+    kept = np.minimum(sizes, length) if spec.truncate == "cut" else np.where(long, 0, sizes)
+    learned = _learned(store, kept)
+    which = np.flatnonzero(learned)
+    # Those that are too long are counted as such, whatever is in them.
+    empty = (
+        int((~long & (learned == 0)).sum())
+        if spec.truncate == "drop"
+        else int((learned == 0).sum())
+    )
+    chosen = Chosen(Samples(store, which, length), learned[which], int(long.sum()), empty)
+    if is_first_process():
+        _tell(chosen, store, data, spec, console)
+    if not len(which):
+        raise WorkError(
+            f"no row has a token to learn: of {len(store):,}, {chosen.long:,} are too long and "
+            f"{empty:,} have nothing of the assistant's",
+            where=key,
+            fix="a larger sequence_length, or look at the rows",
+        )
+    if spec.train_on == "assistant" and (learned[which] == kept[which]).all():
+        raise WorkError(
+            "nothing is masked: every token of every row is to be learned",
+            where=key,
+            fix="see whether the rows have prompts; or say so: `rows: {train_on: all}`",
+        )
+    return chosen
+
+
+def sample_key(sample: Sample) -> int:
+    """A number of 63 bits that equal samples share."""
+    text = json.dumps([type(sample).__name__, asdict(sample)], sort_keys=True, default=str)
+    return text_key(text)
+
+
+def _has_rows(path: Path) -> bool:
+    """Whether there are files of rows at a path. A .json file among texts is none of data."""
+    if path.is_dir():
+        kinds = {each.suffix.lower() for each in path.rglob("*") if each.is_file()}
+        found = kinds & READERS.keys()
+        return bool(found) and not (kinds & TEXTS and found == {".json"})
+    return path.suffix.lower() in READERS and not is_stream(path)
+
+
+def _texts_beside(path: Path) -> list[str]:
+    """The files of plain text in a folder of rows."""
+    if not path.is_dir():
+        return []
+    return sorted(each.name for each in path.rglob("*") if each.suffix.lower() in TEXTS)
+
+
+def _refuse_for_plain(given: RowsSection) -> None:
+    """Refuse what has no effect on plain text."""
+    for name, field in RowsSection.model_fields.items():
+        value = getattr(given, name)
+        if name != "format" and value != field.default:
+            raise UsageError(
+                f"{name} has no effect on plain text, which is cut into windows",
+                where=f"rows.{name}",
+                fix="leave it out, or give rows with prompts and completions, or conversations",
+            )
+
+
+def _digests(data: RowData) -> list[str]:
+    return [digest_file(file) for file in row_files(data.path, data.split)]
+
+
+def _made(data: RowData, encoder: Encoder, spec: RowsSection, console: Console) -> Iterator[Made]:
+    with console.progress(f"tokenize {data.path.name}", len(data.rows), "row") as bar:
+        for number, row in enumerate(data.rows):
+            sample = read_sample(row, data.format, spec.columns)
+            key = sample_key(sample)
+            found = encoder.encode(sample, row.where)
+            for tokens in found:
+                yield Made(tokens, number, key, len(found) > 1, encoder.ends(tokens))
+            bar.advance()
+
+
+def _learned(store: RowStore, sizes: np.ndarray) -> np.ndarray:
+    """How many of the first `sizes` targets of each sample are to be learned; the first id of a
+    sample is no target."""
+    counts = np.zeros(len(store), np.int64)
+    for first in range(0, len(store), _PROBED):
+        starts = store.starts[first : first + _PROBED + 1]
+        upto = np.zeros(int(starts[-1] - starts[0]) + 1, np.int64)
+        np.cumsum(store.learned[starts[0] : starts[-1]], out=upto[1:])
+        begins = np.minimum(starts[:-1] + 1, starts[1:]) - starts[0]
+        counts[first : first + _PROBED] = (
+            upto[begins + sizes[first : first + _PROBED]] - upto[begins]
+        )
+    return counts
+
+
+def _tell(
+    chosen: Chosen, store: RowStore, data: RowData, spec: RowsSection, console: Console
+) -> None:
+    total, learned = int(chosen.samples.sizes.sum()), int(chosen.learned.sum())
+    share = learned / total if total else 0.0
+    console.note(
+        f"{data.path.name}: {plural(len(data.rows), 'row')} of the format {data.format.name}, "
+        f"{total:,} tokens, {share:.0%} of them to be learned"
+    )
+    texts = _texts_beside(data.path)
+    if texts:
+        console.note(
+            f"{data.path.name}: {plural(len(texts), 'file')} of plain text beside the rows left "
+            f"out: {', '.join(texts[:3])}{', ...' if len(texts) > 3 else ''}"
+        )
+    counts = store.counts
+    if counts.turns:
+        console.note(
+            f"{data.path.name}: the chat template writes earlier turns in another way, so "
+            f"{counts.turns:,} turns of the assistant's are examples of their own"
+        )
+    if counts.endless:
+        console.warn(
+            f"{data.path.name}: {counts.endless:,} of {len(store):,} rows end without a special "
+            "token, so the model does not learn from them where to stop"
+        )
+    if chosen.long:
+        done = "lose their ends" if spec.truncate == "cut" else "are left out"
+        console.warn(
+            f"{data.path.name}: {chosen.long:,} of {len(store):,} rows have more tokens than "
+            f"sequence_length and {done} (rows.truncate)"
+        )
+    if chosen.empty:
+        console.warn(
+            f"{data.path.name}: {chosen.empty:,} of {len(store):,} rows have no token to learn "
+            "and are left out"
+        )
