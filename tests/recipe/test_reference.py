@@ -40,7 +40,7 @@ def test_every_text_has_a_subject():
 
 def test_the_pages_name_keys_types_and_defaults():
     page = keys_page()
-    assert "| `optimizer.weight_decay` | float | `0.1` | Decoupled weight decay" in page
+    assert "| `optimizer.weight_decay` | float | `0.1` | Weight decay, decoupled" in page
     assert "| `model` | model | required |" in page
 
 
