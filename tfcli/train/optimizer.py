@@ -101,9 +101,10 @@ def require_optimizer(name: str, device: str, strategy: str | None = None) -> No
             where="optimizer.name",
             fix="optimizer.name: adamw-8bit",
         )
-    if strategy == "fsdp" and name not in ("adamw", "lion", "sgd"):
+    if strategy not in (None, "single", "ddp") and name not in ("adamw", "lion", "sgd"):
         raise UsageError(
-            f"optimizer.name: {name} needs whole weights, and strategy: fsdp spreads them",
+            f"optimizer.name: {name} needs whole weights, and strategy: {strategy} spreads what it "
+            "moves",
             where="optimizer.name",
             fix="optimizer.name: adamw, or strategy: ddp",
         )

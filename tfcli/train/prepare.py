@@ -49,9 +49,9 @@ def check_machine(spec: TrainSpec, device: str) -> None:
             where="attention",
             fix="attention: sdpa",
         )
-    if spec.compile and spec.strategy == "fsdp":
+    if spec.compile and spec.strategy not in (None, "single", "ddp"):
         raise UsageError(
-            "compiled models are not spread over processes",
+            f"a compiled model does not go with strategy: {spec.strategy}",
             where="compile",
             fix="leave out compile, or take strategy: ddp",
         )

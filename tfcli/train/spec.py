@@ -287,6 +287,11 @@ class TrainSpec(Spec):
             raise ValueError("a new model needs a tokenizer: give tokenizer")
         if self.validation is not None and self.validation_share is not None:
             raise ValueError("give validation or validation_share, not both")
+        offload, nvme = self.deepspeed, self.deepspeed.nvme_path
+        if "nvme" in (offload.offload_optimizer, offload.offload_weights) and nvme is None:
+            raise ValueError("nvme is a folder of files: give deepspeed.nvme_path")
+        if offload.offload_weights is not None and self.strategy != "zero3":
+            raise ValueError("deepspeed.offload_weights: zero3 alone spreads weights")
         if self.keep == "best" and self.validation is None and self.validation_share is None:
             raise ValueError(
                 "keep: best compares validation losses: give validation or validation_share"

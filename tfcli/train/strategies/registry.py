@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from tfcli.devices import pick_precision
 from tfcli.errors import UsageError
 from tfcli.process_group import Processes
 from tfcli.train.spec import TrainSpec
@@ -13,12 +15,18 @@ from tfcli.train.strategies.single import Single
 from tfcli.train.strategies.strategy import Strategy
 from tfcli.train.strategies.zero import Zero
 
+
+def _zero(stage: int, spec: TrainSpec, processes: Processes) -> Strategy:
+    precision = pick_precision(spec.precision, processes.device.type)
+    return Zero(processes, stage, spec.deepspeed, precision)
+
+
 STRATEGIES: dict[str, Callable[[TrainSpec, Processes], Strategy]] = {
     "single": lambda spec, processes: Single(processes),
     "ddp": lambda spec, processes: DDP(processes),
-    "zero1": lambda spec, processes: Zero(processes, 1, spec.deepspeed),
-    "zero2": lambda spec, processes: Zero(processes, 2, spec.deepspeed),
-    "zero3": lambda spec, processes: Zero(processes, 3, spec.deepspeed),
+    "zero1": partial(_zero, 1),
+    "zero2": partial(_zero, 2),
+    "zero3": partial(_zero, 3),
     "fsdp": lambda spec, processes: FSDP(processes, spec.fsdp),
 }
 

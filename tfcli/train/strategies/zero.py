@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
+from tfcli.devices import Precision
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
@@ -39,11 +40,18 @@ class Zero(Strategy):
         processes: those that train together.
         stage: 1 spreads the optimizer's state, 2 gradients too, 3 weights too.
         options: where these are kept, or a config of DeepSpeed's own.
+        precision: of the forward pass.
     """
 
-    def __init__(self, processes: Processes, stage: int, options: DeepSpeedSection) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        stage: int,
+        options: DeepSpeedSection,
+        precision: Precision = "float32",
+    ) -> None:
         super().__init__(processes)
-        self.stage, self.options = stage, options
+        self.stage, self.options, self.precision = stage, options, precision
         self.name = f"zero{stage}"  # type: ignore[misc]
         self.lockstep = stage == 3  # type: ignore[misc]
         self._engine: Any = None
@@ -71,6 +79,12 @@ class Zero(Strategy):
             "zero_optimization": {**zero, "stage": self.stage},
             "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False,
+            # Its engine turns off the loop's own autocast on CUDA devices, unless it is told.
+            "torch_autocast": {
+                "enabled": self.precision == "bfloat16",
+                "dtype": "bfloat16",
+                "lower_precision_safe_modules": [],
+            },
             "steps_per_print": 1 << 60,
         }
 
