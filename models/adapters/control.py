@@ -38,6 +38,24 @@ def set_active(model: nn.Module, *names: str) -> None:
         each.active = names
 
 
+def moved_tensors(model: nn.Module) -> set[str] | None:
+    """The tensors of a model's state dict that training or its start has moved: those of adapters,
+    what is trained beside them, and weights that a start took something out of. None where the
+    model has no adapter."""
+    found = wrappers(model)
+    if not found:
+        return None
+    names = {name for name, each in model.named_parameters() if each.requires_grad}
+    for path, each in found.items():
+        inner = each.changes if isinstance(each, Adapted) else each.copies
+        kind = "changes" if isinstance(each, Adapted) else "copies"
+        names |= {f"{path}.{kind}.{name}" for name in inner.state_dict()}
+        parts = inner.values() if isinstance(each, Adapted) else ()
+        if any(isinstance(part, Lora) and part.first_a is not None for part in parts):
+            names.add(f"{path}.base_layer.weight")
+    return names
+
+
 @contextmanager
 def disabled(model: nn.Module) -> Iterator[None]:
     """Within the block the model computes what its base does. Trained biases stay as they are."""

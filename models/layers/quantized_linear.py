@@ -85,8 +85,9 @@ class QuantizedLinear(nn.Module):
             return out if bias is None else out + bias
         if torch.is_grad_enabled() and x.requires_grad:
             out = _Unpacked.apply(x, self, bias)
-            return out
-        return product(x, self.dequantize(x.dtype), bias)
+        else:
+            out = product(x, self.dequantize(x.dtype), bias)
+        return out
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The weight, [out_features, in_features]: exact in fp32, and rounded once to `dtype`."""

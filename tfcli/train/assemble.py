@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
-from tfcli.checkpoints.folder import open_model
+from tfcli.checkpoints.folder import open_base
 from tfcli.devices import pick_precision
 from tfcli.errors import UsageError
 from tfcli.models.model import Model
 from tfcli.process_group import Processes, join
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
+from tfcli.train.adapter import all_weights, raise_rates, trained_weights
 from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.feeds.feed import Feed
 from tfcli.train.log import METRICS, MetricsLog
@@ -26,13 +27,20 @@ from tfcli.train.prepare import (
     build_model,
     check_config,
     check_machine,
+    choose_trained,
     compile_model,
     new_config,
     start_dtype,
     tokenizer_folder,
 )
 from tfcli.train.schedule import make_schedule
-from tfcli.train.spec import HIGHEST_PRETRAINED_RATE, PRETRAINED_RATE, TrainSpec
+from tfcli.train.spec import (
+    ADAPTER_RATE,
+    HIGHEST_ADAPTER_RATE,
+    HIGHEST_PRETRAINED_RATE,
+    PRETRAINED_RATE,
+    TrainSpec,
+)
 from tfcli.train.strategies.registry import pick_strategy
 from tfcli.train.strategies.strategy import Strategy
 from tfcli.train.validate import Validation
@@ -81,7 +89,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     device = strategy.device.type
     precision = pick_precision(spec.precision, device)
     check_machine(spec, device)
-    start = None if spec.model is None else open_model(spec.model)
+    start = None if spec.model is None else open_base(spec.model)
     companions = tokenizer_folder(spec, start)
     tokenizer = load_tokenizer(spec.tokenizer or companions)
     config = None if spec.config is None else new_config(spec.config, tokenizer)
@@ -90,14 +98,19 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     objective = make_objective(spec)
     examples = objective.feed(Material(spec, tokenizer, companions, job.console))
     job.has_read(*filter(None, [spec.data, spec.validation]))
-    dtype = DTYPES[spec.dtype] if spec.dtype else start_dtype(start)
+    dtype = (
+        DTYPES[spec.dtype] if spec.dtype else start_dtype(None if spec.writes_adapter else start)
+    )
     model = build_model(spec, config, start, objective.task, strategy)
     if config is None:
         check_config(model.config.text, spec, tokenizer)
+    choose_trained(model, spec, job.console)
     wrapped = strategy.wrap(model)
     if spec.compile:
         compile_model(model)
     optimizer = build_optimizer(model, spec.optimizer, spec.peak_rate)
+    if spec.adapter.lr_ratio is not None:
+        raise_rates(model, optimizer, spec.adapter.lr_ratio)
     checkpoints = Checkpoints(job.output, job.console, processes)
     progress = checkpoints.load(model, optimizer) or Progress(processes=processes.count)
     feed = Feed(
@@ -164,14 +177,19 @@ def _passes(spec: TrainSpec, progress: Progress, processes: Processes) -> int:
 def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
     loop, console = run.loop, job.console
     device, processes = run.strategy.device.type, run.strategy.processes
-    parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    if spec.model is not None and spec.peak_rate > HIGHEST_PRETRAINED_RATE:
+    parameters, trained = all_weights(run.model), trained_weights(run.model)
+    highest, usual = HIGHEST_PRETRAINED_RATE, PRETRAINED_RATE
+    if spec.has_adapter:
+        highest, usual = HIGHEST_ADAPTER_RATE, ADAPTER_RATE
+    if spec.model is not None and spec.peak_rate > highest:
         console.warn(
             f"optimizer.lr {spec.peak_rate:g} is far above what a pretrained model bears: it "
-            f"forgets what it knew (left out, {PRETRAINED_RATE:g} is used)"
+            f"forgets what it knew (left out, {usual:g} is used)"
         )
     console.note(
-        f"{parameters / 1e6:,.2f} M parameters, {len(loop.feed.source.epoch(0)):,} examples an "
+        f"{parameters / 1e6:,.2f} M parameters, "
+        + (f"{trained / 1e6:,.3f} M of them trained, " if trained < parameters else "")
+        + f"{len(loop.feed.source.epoch(0)):,} examples an "
         f"epoch, {loop.feed.examples_per_step} a step, {loop.precision} on {device}"
     )
     if processes.count > 1:

@@ -16,6 +16,8 @@ from tfcli.console import Console
 from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.models.config import config_from_recipe
 from tfcli.models.configs.text import TextConfig
+from tfcli.train.adapter import check_base, put_adapter
+from tfcli.train.freezing import freeze
 from tfcli.train.optimizer import require_optimizer
 from tfcli.train.spec import TrainSpec
 
@@ -106,13 +108,7 @@ def check_config(config: TextConfig, spec: TrainSpec, tokenizer: Tokenizer) -> N
             where="sequence_length",
             fix=f"at most {config.longest_input}",
         )
-    if config.quantization is not None:
-        raise UsageError(
-            f"the model is quantized ({config.quantization.get('quant_method')}), and packed "
-            "weights cannot be trained",
-            where="model",
-            fix="train the model that it was made from, or what tfcli dequantize makes of it",
-        )
+    check_base(config.quantization, spec)
 
 
 def build_model(
@@ -155,6 +151,18 @@ def build_model(
         table.padding_idx = None
     model.set_activation_checkpointing(spec.activation_checkpointing)
     return model
+
+
+def choose_trained(model: Model, spec: TrainSpec, console: Console) -> None:
+    """Put the adapter on the model, or freeze what is not trained.
+
+    Raises:
+        UsageError: names or patterns that the model has nothing for.
+    """
+    if spec.has_adapter:
+        put_adapter(model, spec, console)
+    elif spec.freeze or spec.train_only:
+        freeze(model, spec)
 
 
 def start_dtype(start: Checkpoint | None) -> torch.dtype:

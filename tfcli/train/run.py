@@ -10,9 +10,11 @@ import torch
 from tfcli.checkpoints.card import CARD
 from tfcli.checkpoints.folder import save_model
 from tfcli.files import write_text
+from tfcli.models.adapters.control import merge_adapters
 from tfcli.models.model import Model
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer
+from tfcli.train.adapter import all_weights, trained_weights, write_adapter
 from tfcli.train.assemble import Run, assemble
 from tfcli.train.card import model_card
 from tfcli.train.log import METRICS, read_metrics
@@ -33,6 +35,7 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
     """
     made = assemble(spec, job)
     loop, processes = made.loop, made.strategy.processes
+    weights = all_weights(made.model), trained_weights(made.model)
     try:
         with job.console.progress("train", spec.max_steps, "step") as bar:
             bar.advance(made.progress.step - (made.progress.unfinished is not None))
@@ -41,7 +44,7 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
         loop.log.close()
     processes.wait()
     dtype = _write(spec, job, made)
-    result = _result(spec, job, made, dtype)
+    result = _result(spec, job, made, dtype, weights)
     if processes.first:
         write_text(job.output / CARD, model_card(spec, result, job.inputs))
     processes.wait()  # from here on the first process may rename the folder
@@ -49,7 +52,7 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
 
 
 def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
-    """Write the model, with its best weights where these are kept.
+    """Write the model or its adapter, with the best weights where these are kept.
 
     Returns:
         the dtype of its weights
@@ -57,8 +60,12 @@ def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
     model = run.model
     if spec.keep == "best":
         load_weights(model, run.loop.checkpoints.best)
+    if spec.adapter.merge:
+        merge_adapters(model)
     dtype = written_dtype(model, run.dtype, job.console)
-    if run.strategy.processes.first:
+    if run.strategy.processes.first and spec.writes_adapter:
+        write_adapter(model, spec, job.output, run.companions, dtype)
+    elif run.strategy.processes.first:
         save_model(
             model,
             job.output,
@@ -87,7 +94,9 @@ def _generation_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:
     return {name: value for name, value in ids.items() if value is not None}
 
 
-def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainResult:
+def _result(
+    spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype, weights: tuple[int, int]
+) -> TrainResult:
     metrics, progress = job.output / METRICS, run.progress
     lines = read_metrics(metrics)
     last = lines[-max(1, min(100, spec.max_steps // 10)) :]
@@ -95,7 +104,8 @@ def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainRes
         steps=progress.step,
         tokens=progress.tokens,
         epochs=round(run.loop.feed.epochs_after(progress.step), 3),
-        parameters=sum(parameter.numel() for parameter in run.model.parameters()),
+        parameters=weights[0],
+        trainable=weights[1],
         train_loss=statistics.fmean(line["loss"] for line in last),
         validation_loss=lines[-1].get("val_loss"),
         best_validation_loss=progress.best_loss,
