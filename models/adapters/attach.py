@@ -12,9 +12,9 @@ from tfcli.models.adapters.bases import device_of
 from tfcli.models.adapters.change import Change
 from tfcli.models.adapters.control import adapters_of, set_active
 from tfcli.models.adapters.ia3 import Ia3
-from tfcli.models.adapters.lora import LoraEmbedding, LoraLinear
+from tfcli.models.adapters.lora import Lora, LoraEmbedding, LoraLinear
 from tfcli.models.adapters.settings import MOVING_STARTS, AdapterSettings
-from tfcli.models.adapters.starts import begin
+from tfcli.models.adapters.starts import begin, require_movable
 from tfcli.models.adapters.targets import find_saved, find_targets, is_feedforward
 from tfcli.models.adapters.walk import plain_modules, put
 from tfcli.models.errors import ModelError
@@ -57,10 +57,12 @@ def add_adapter(
     modules = dict(plain_modules(model))
     changes: dict[str, Change] = {}
     for path in targets:
-        changes[path] = _change(model, path, modules[path], settings)
+        changes[path] = made = _change(model, path, modules[path], settings)
+        if settings.start in MOVING_STARTS and isinstance(made, Lora):
+            require_movable(made, modules[path], settings.start, path)
     attach(model, name, changes, saved)
     for path, change in changes.items():
-        if isinstance(change, LoraLinear | LoraEmbedding):
+        if isinstance(change, Lora):
             begin(change, modules[path], settings.start, seed, f"{path}.{name}")
             if settings.dora:
                 change.start_lengths(modules[path])

@@ -33,15 +33,10 @@ def begin(change: Lora, base: nn.Module, start: Start, seed: int, name: str) -> 
     Args:
         change: of `base`; on the meta device it stays without values.
         base: the module that is changed.
-        start: how.
+        start: how; one that changes the base is a module's that `require_movable` lets.
         seed: equal seeds and names give equal values, on every device.
-        name: of the module.
-
-    Raises:
-        ModelError: a start that changes the base, of a module whose base cannot be changed so.
+        name: what the values follow from, beside the seed.
     """
-    if start in MOVING_STARTS:
-        require_movable(change, base, start, name)
     a, b = change.factors
     if a.is_meta:
         return
