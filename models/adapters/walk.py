@@ -36,7 +36,7 @@ def hub_name(model: Model, path: str) -> str:
     if place.index is not None or not place.name.endswith(".weight"):
         return path
     stored = place.name.removesuffix(".weight")
-    return stored.removeprefix(f"{model.base()}.") if model.headless else stored
+    return stored.removeprefix(f"{model.base()}.") if model.bare() else stored
 
 
 def put(model: nn.Module, path: str, module: nn.Module) -> None:

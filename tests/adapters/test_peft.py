@@ -96,6 +96,44 @@ def test_an_adapter_goes_both_ways_with_equal_answers(kind, tmp_path):
     assert names(ours / "adapter_model.safetensors") == names(theirs / "adapter_model.safetensors")
 
 
+T5 = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+DISTILBERT = {"vocab_size": 64, "dim": 32, "hidden_dim": 48, "n_layers": 2, "n_heads": 4}
+
+
+@pytest.mark.parametrize(
+    ("family", "auto", "task", "config"),
+    [
+        # Its files leave the backbone's name out, and so does PEFT.
+        ("t5", "Seq2SeqLM", "seq2seq-lm", LORA(r=2, target_modules=["q", "wo", "lm_head"])),
+        # PEFT trains heads of classifiers whole, and takes `pre_classifier` for a `classifier`.
+        (
+            "distilbert",
+            "SequenceClassification",
+            "sequence-classification",
+            LORA(r=2, target_modules=["q_lin"], task_type="SEQ_CLS"),
+        ),
+    ],
+)
+def test_names_are_those_of_hugging_face(family, auto, task, config, tmp_path):
+    auto = getattr(transformers, f"AutoModelFor{auto}")
+    sizes = {"t5": {**T5, "tie_word_embeddings": False}, "distilbert": DISTILBERT}[family]
+    base, theirs, ours = (tmp_path / name for name in ("base", "theirs", "ours"))
+    auto.from_config(transformers.AutoConfig.for_model(family, **sizes)).save_pretrained(base)
+    adapted = peft.get_peft_model(auto.from_pretrained(base), config).eval()
+    move(adapted)
+    adapted.save_pretrained(theirs)
+    inputs = {"decoder_input_ids": IDS} if family == "t5" else {}
+    with torch.no_grad():
+        expected = adapted(input_ids=IDS, **inputs).logits
+        model = load_model(base, task=task)
+        assert (model(input_ids=IDS, **inputs).logits - expected).abs().max() > 1e-2
+        read_adapter(model, theirs)
+        near(model(input_ids=IDS, **inputs).logits, expected)
+        save_adapter(model, ours)
+        loaded = peft.PeftModel.from_pretrained(auto.from_pretrained(base), ours).eval()
+        near(loaded(input_ids=IDS, **inputs).logits, expected)
+
+
 @pytest.mark.parametrize("start", ["pissa", "olora"])
 def test_a_start_that_changes_the_base_is_written_as_plain_lora_on_the_base_as_it_was(
     start, tmp_path

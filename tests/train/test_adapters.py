@@ -11,12 +11,13 @@ import torch
 
 from tests.train.test_ranks import CHILD, in_two_processes
 from tfcli.adapters.read import read_adapter
-from tfcli.checkpoints.folder import load_model, open_model
+from tfcli.checkpoints.folder import load_model, open_model, save_model
 from tfcli.checkpoints.hf.safetensors import SafetensorsFile
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.commands.app import run as run_command
 from tfcli.console import Console
 from tfcli.errors import UsageError
+from tfcli.models import processor
 from tfcli.models.quantized import packed_linears
 from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
@@ -131,6 +132,40 @@ def test_what_is_trained_here_runs_in_peft(train, tiny_llama, adapter):
     theirs = answer(peft.PeftModel.from_pretrained(base, folder).eval())
     assert (theirs - plain).abs().max() > 1e-2
     torch.testing.assert_close(answer(load_model(folder)), theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        {"type": "lora"},
+        {"type": "lora", "dora": True},
+        {"type": "lora", "target_modules": ["q_proj"], "modules_to_save": ["up_proj"]},
+        {"type": "ia3"},
+    ],
+)
+def test_a_frozen_base_in_16_bits_stays_so_and_costs_no_bit_of_the_result(
+    train, tiny_llama, tmp_path, monkeypatch, adapter
+):
+    """Where products are in bfloat16, they cast float32 weights to it in any case."""
+    monkeypatch.setattr(processor, "has_products", lambda dtype: True)
+    base = tmp_path / "half"
+    save_model(load_model(tiny_llama), base, dtype=torch.bfloat16, tokenizer_from=tiny_llama)
+    common = {"model": str(base), "precision": "bfloat16", "optimizer": {"lr": 1e-2}}
+    held, step = [], Loop.train_step
+
+    def watch(self, number, batches):
+        layer = self.model.blocks[0].mlp.up_proj.base_layer
+        held.append((layer.weight.dtype, self.model.model.norm.weight.dtype))
+        return step(self, number, batches)
+
+    monkeypatch.setattr(Loop, "train_step", watch)
+    _, narrow = train(adapter, **common)
+    monkeypatch.setattr("tfcli.train.prepare.held_dtype", lambda *_: torch.float32)
+    _, wide = train(adapter, **common)
+    kinds = [(torch.bfloat16, torch.float32), (torch.float32, torch.float32)]
+    assert [held[0], held[-1]] == kinds
+    assert losses(narrow) == losses(wide)
+    assert all(torch.equal(tensors(wide)[name], each) for name, each in tensors(narrow).items())
 
 
 @pytest.mark.parametrize("kind", PACKED)

@@ -182,7 +182,7 @@ def _saved_within(path: str, module: str, words: list[str], spelt: dict[str, str
     parts = module.split(".")
     for count in range(len(parts), 0, -1):
         name = ".".join(parts[:count])
-        if any(name == word or name.endswith(f".{word}") for word in words):
+        if name.endswith(tuple(words)):  # `classifier` is `pre_classifier` too, for PEFT
             return spelt.get(name)
     return None
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from tfcli.adapters.write import save_adapter
 from tfcli.checkpoints.beside import copy_companions
+from tfcli.devices import pick_precision
 from tfcli.errors import ModelError, UsageError
 from tfcli.models.adapters.attach import add_adapter, shared_targets
-from tfcli.models.adapters.settings import AdapterSettings
+from tfcli.models.adapters.settings import MOVING_STARTS, AdapterSettings
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.train.adapter_spec import AdapterSection
 from tfcli.train.spec import TrainSpec
 
 if TYPE_CHECKING:
+    from tfcli.checkpoints.checkpoint import Checkpoint
     from tfcli.console import Console
     from tfcli.models.model import Model
 
 SECOND = ("lora_B.weight", "lora_embedding_B")
 """LoRA's second matrices, by the ends of their names."""
+_FLOATS = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 TRAINED_ON = ("gptq", "awq", "bitsandbytes", "hqq")
 """How a frozen base may be packed: quant_method."""
 
@@ -62,6 +67,9 @@ def put_adapter(model: Model, spec: TrainSpec, console: Console) -> None:
     except ModelError as error:
         where = f"adapter.{error.where}" if error.where else "adapter"
         raise UsageError(error.what, where=where, fix=error.fix) from error
+    for parameter in model.parameters():
+        if parameter.requires_grad:  # a copy of what is frozen in 16 bits, see `held_dtype`
+            parameter.data = parameter.data.float()
     for path, other in shared_targets(model, changed).items():
         console.warn(
             f"{path} has the weight of {other} too; the adapter changes {path} alone, so that the "
@@ -98,6 +106,43 @@ def check_base(quantization: dict[str, Any] | None, spec: TrainSpec) -> None:
             where="adapter.merge",
             fix="leave it out, and then: tfcli merge BASE ADAPTER OUTPUT --merge-base DENSE",
         )
+
+
+def held_dtype(spec: TrainSpec, start: Checkpoint, device: str) -> torch.dtype:
+    """The type that the weights of a start are read in: float32, in which training moves them.
+
+    Frozen ones may stay in 16 bits where the computation is in bfloat16: a product casts float32
+    weights to that, and casts these to the same numbers.
+
+    Args:
+        spec: of the training.
+        start: what is loaded.
+        device: the kind of device.
+    """
+    whole = not spec.has_adapter or spec.adapter.start in MOVING_STARTS or spec.adapter.merge
+    held = {each.dtype for each in start if each.dtype in _FLOATS}
+    if whole or len(held) != 1 or pick_precision(spec.precision, device) != "bfloat16":
+        return torch.float32
+    return _FLOATS[held.pop()]
+
+
+def widen(model: Model) -> None:
+    """Give everything that was read in 16 bits float32, but the weights of linears."""
+    if all(parameter.dtype == torch.float32 for parameter in model.parameters()):
+        return
+    counts = Counter(
+        id(parameter)
+        for module in model.modules()
+        for parameter in module.parameters(recurse=False)
+    )
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            alone = counts[id(parameter)] == 1
+            if isinstance(module, nn.Linear) and name == "weight" and alone:
+                continue
+            if parameter.dtype != torch.float32:
+                setattr(module, name, nn.Parameter(parameter.detach().float()))
+    model.tie_weights()
 
 
 def raise_rates(model: Model, optimizer: torch.optim.Optimizer, ratio: float) -> None:

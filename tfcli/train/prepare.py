@@ -16,7 +16,7 @@ from tfcli.console import Console
 from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.models.config import config_from_recipe
 from tfcli.models.configs.text import TextConfig
-from tfcli.train.adapter import check_base, put_adapter
+from tfcli.train.adapter import check_base, held_dtype, put_adapter, widen
 from tfcli.train.freezing import freeze
 from tfcli.train.optimizer import require_optimizer
 from tfcli.train.spec import TrainSpec
@@ -139,11 +139,12 @@ def build_model(
         model = load_model(
             start,
             task=task,
-            dtype=torch.float32,
+            dtype=held_dtype(spec, start, strategy.device.type),
             device=strategy.device,
             attention=spec.attention,
             spread=strategy.spread,
         )
+        widen(model)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise WorkError("the model has no parameters to train", where="model")
     table = model.body.get_submodule(model.body.tokens)
