@@ -45,6 +45,12 @@ def read_adapter(model: Model, folder: Path, name: str = DEFAULT) -> list[str]:
             fix="save it again with PEFT's save_pretrained, or work it into its base: "
             "tfcli merge BASE ADAPTER OUTPUT",
         )
+    if adapter.method == "full":
+        raise UsageError(
+            "it holds whole tensors alone, which take the places of the base's",
+            where=str(folder),
+            fix="put them there: tfcli merge BASE ADAPTER OUTPUT",
+        )
     if adapter.unknown:
         raise WorkError(
             f"{short(adapter.unknown[0])} is no tensor of LoRA, DoRA or IA3",
@@ -128,6 +134,12 @@ def _lora(
     first, second = made.factors
     values: dict[str, Tensor | None] = {a: first, b: second}
     if "magnitude" in tensors:
+        if isinstance(base, nn.Embedding) and not adapter.magnitudes_by_column:
+            raise UsageError(
+                f"DoRA of {module} counts the lengths of a table's rows, and is only merged",
+                where=str(adapter.folder),
+                fix="tfcli merge BASE ADAPTER OUTPUT",
+            )
         made.lora_magnitude_vector = nn.Parameter(torch.empty(outputs))
         values["magnitude"] = made.lora_magnitude_vector
     if isinstance(made, LoraLinear) and "bias" in tensors:
