@@ -8,7 +8,7 @@ from torch import nn
 
 from tfcli.models.adapters.adapted import Wrapper
 from tfcli.models.model import Model
-from tfcli.models.rules import place_of
+from tfcli.models.rules import of_modules, place_of
 
 
 def plain_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -32,7 +32,7 @@ def hub_name(model: Model, path: str) -> str:
     names.
     """
     name = f"{path}.weight"
-    place = place_of(model.rules(), name)
+    place = place_of(of_modules(model.rules()), name)
     if place.index is not None or not place.name.endswith(".weight"):
         return path
     stored = place.name.removesuffix(".weight")

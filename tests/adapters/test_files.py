@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import make_tiny_llama
+from tests.merge.adapters import merge
 from tfcli.adapters.read import read_adapter
 from tfcli.adapters.write import save_adapter
 from tfcli.checkpoints.folder import load_model, open_base, open_model
@@ -71,6 +73,28 @@ def test_the_files_are_those_of_peft(adapter):
     assert config["peft_type"] == "LORA" and config["task_type"] == "CAUSAL_LM"
     assert (config["r"], config["lora_alpha"]) == (2, 16)
     assert config["target_modules"] == ["up_proj"]
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "granitemoe"])
+def test_experts_come_back_and_are_merged_each_for_itself(kind, tmp_path, tiny_tokenizer):
+    """Granite's checkpoints keep all experts of a layer in one stack."""
+    sizes = {"num_local_experts": 3, "num_experts_per_tok": 2}
+    base = make_tiny_llama(tmp_path / "base", tiny_tokenizer, model_type=kind, **sizes)
+    model = load_model(base)
+    plain = answer(model)
+    changed = add_adapter(model, AdapterSettings(rank=2))
+    assert sum(".experts." in path for path in changed) >= 2 * 3 * 2
+    for name, parameter in model.named_parameters():
+        if name.endswith("lora_B.weight"):
+            parameter.data.normal_(0, 0.1)
+    save_adapter(model, tmp_path / "adapter", base=str(base))
+    assert (answer(model) - plain).abs().max() > 1e-2
+    assert torch.equal(answer(load_model(tmp_path / "adapter")), answer(model))
+    merged = merge(base, tmp_path / "adapter", tmp_path / "merged")
+    assert merged.adapter_tensors == 2 * len(changed)
+    torch.testing.assert_close(
+        answer(load_model(tmp_path / "merged")), answer(model), rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,14 @@ def test_an_adapter_goes_both_ways_with_equal_answers(kind, tmp_path):
     assert names(ours / "adapter_model.safetensors") == names(theirs / "adapter_model.safetensors")
 
 
-T5 = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+T5 = {
+    **{"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4},
+    "tie_word_embeddings": False,
+}
+GPT_NEOX = {
+    **{"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2},
+    "num_attention_heads": 4,
+}
 DISTILBERT = {"vocab_size": 64, "dim": 32, "hidden_dim": 48, "n_layers": 2, "n_heads": 4}
 
 
@@ -105,6 +112,13 @@ DISTILBERT = {"vocab_size": 64, "dim": 32, "hidden_dim": 48, "n_layers": 2, "n_h
     [
         # Its files leave the backbone's name out, and so does PEFT.
         ("t5", "Seq2SeqLM", "seq2seq-lm", LORA(r=2, target_modules=["q", "wo", "lm_head"])),
+        # Its files alone call the head `embed_out`.
+        (
+            "gpt_neox",
+            "CausalLM",
+            "causal-lm",
+            LORA(r=2, target_modules=["lm_head"], modules_to_save=["final_layer_norm"]),
+        ),
         # PEFT trains heads of classifiers whole, and takes `pre_classifier` for a `classifier`.
         (
             "distilbert",
@@ -116,7 +130,7 @@ DISTILBERT = {"vocab_size": 64, "dim": 32, "hidden_dim": 48, "n_layers": 2, "n_h
 )
 def test_names_are_those_of_hugging_face(family, auto, task, config, tmp_path):
     auto = getattr(transformers, f"AutoModelFor{auto}")
-    sizes = {"t5": {**T5, "tie_word_embeddings": False}, "distilbert": DISTILBERT}[family]
+    sizes = {"t5": T5, "gpt_neox": GPT_NEOX, "distilbert": DISTILBERT}[family]
     base, theirs, ours = (tmp_path / name for name in ("base", "theirs", "ours"))
     auto.from_config(transformers.AutoConfig.for_model(family, **sizes)).save_pretrained(base)
     adapted = peft.get_peft_model(auto.from_pretrained(base), config).eval()

@@ -17,6 +17,7 @@ from tfcli.models.adapters.ia3 import Ia3
 from tfcli.models.adapters.lora import Lora, LoraEmbedding, LoraLinear
 from tfcli.models.adapters.walk import hub_name, plain_modules
 from tfcli.models.model import Model
+from tfcli.models.rules import place_of
 
 _TEXT = "language_model"
 
@@ -200,12 +201,15 @@ def _saved_within(path: str, module: str, words: list[str], spelt: dict[str, str
 
 
 def _spellings(model: Model, paths: list[str]) -> dict[str, str]:
-    """What files may call a module -> its name here: Hugging Face's, the model's own, with the
-    backbone's prefix or without, inside of a model that sees or by itself."""
+    """What files may call a module -> its name here: Hugging Face's, the model's own and that of
+    checkpoints, with the backbone's prefix or without, inside of a model that sees or by itself."""
     found: dict[str, str] = {}
     prefix = f"{model.base()}."
     for path in paths:
-        for name in (hub_name(model, path), path):
+        place = place_of(model.rules(), f"{path}.weight")
+        # A stack is called as no one of the modules in it.
+        stored = path if place.index is not None else place.name.removesuffix(".weight")
+        for name in (hub_name(model, path), path, stored):
             plain = ".".join(part for part in name.split(".") if part != _TEXT)
             for each in (name, plain):
                 for spelt in (each, prefix + each, each.removeprefix(prefix)):

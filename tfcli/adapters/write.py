@@ -81,8 +81,9 @@ def adapter_tensors(model: Model, name: str, bias: Biases) -> Iterator[tuple[str
             yield f"{hub_name(model, path)}.{leaf}", _whole(change, leaf, tensor)
     for path, copy in copies_of(model, name).items():
         for leaf, tensor in copy.state_dict().items():
-            place = model.place_of(f"{path}.{leaf}")
-            yield place.name, place.write(tensor)
+            owner, _, last = f"{path}.{leaf}".rpartition(".")
+            place = model.place_of(f"{owner}.{last}")
+            yield f"{hub_name(model, owner)}.{last}", place.write(tensor)
     for parameter, tensor in biases(model, name, bias).items():
         path = parameter.removesuffix(".bias")
         inner = ".base_layer" if isinstance(model.get_submodule(path), Adapted) else ""
