@@ -103,6 +103,19 @@ def test_experts_come_back_and_are_merged_each_for_itself(kind, tmp_path, tiny_t
         (lambda t: t.pop(f"{UP}.lora_B.weight"), "has not both factors"),
         (lambda t: t.update({f"{UP}.lora_E": torch.ones(2)}), "is no tensor of LoRA"),
         (
+            lambda t: t.update(
+                {
+                    f"{UP.replace('model.layers', 'layers')}.lora_{f}.weight": torch.ones(2)
+                    for f in "AB"
+                }
+            ),
+            "model.layers.0.mlp.up_proj is changed by two of it",
+        ),
+        (
+            lambda t: t.update({f"{UP}.lora_A.weight": torch.ones(3, 64)}),
+            "its rank is 3, and the config says 2",
+        ),
+        (
             lambda t: t.update({f"{UP.replace('up', 'in')}.lora_A.weight": torch.ones(2, 64)}),
             "the model has no module model.layers.0.mlp.in_proj",
         ),
@@ -134,6 +147,17 @@ def test_a_pickle_is_refused_with_the_way_out(adapter, tiny_llama):
     (adapter / "adapter_model.safetensors").unlink()
     with pytest.raises(UsageError, match=r"adapter_model\.bin is a pickle.*save_pretrained"):
         read_adapter(load_model(tiny_llama), adapter)
+
+
+def test_an_adapter_of_two_tied_modules_at_once_is_only_merged(tiny_llama, tmp_path):
+    model = load_model(tiny_llama)
+    add_adapter(model, AdapterSettings(rank=2, target_modules=("embed_tokens",)))
+    save_adapter(model, tmp_path / "tied", base=str(tiny_llama))
+    read_adapter(load_model(tiny_llama), tmp_path / "tied")
+    tied = reconfigure(tmp_path / "tied", ensure_weight_tying=True)
+    with pytest.raises(UsageError, match=r"of model\.embed_tokens and of lm_head") as error:
+        read_adapter(load_model(tiny_llama), tied)
+    assert "tfcli merge" in error.value.fix
 
 
 def test_a_setting_that_is_not_built_is_refused(adapter, tiny_llama):

@@ -59,6 +59,8 @@ def peft_config(model: Model, name: str, *, base: str | None, bias: Biases) -> d
         ModelError: an adapter of several kinds, for which PEFT has no config.
     """
     changes = changes_of(model, name)
+    if not changes:
+        raise ModelError("PEFT has no config for whole modules alone", where=name)
     common = {
         "base_model_name_or_path": base,
         "task_type": TASKS.get(model.task),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.merge.adapter import Adapter, open_adapter
-from tfcli.models.adapters.attach import DEFAULT, attach
+from tfcli.models.adapters.attach import DEFAULT, attach, shared_targets
 from tfcli.models.adapters.bases import is_linear, sizes_of, takes_adapter
 from tfcli.models.adapters.change import Change
 from tfcli.models.adapters.ia3 import Ia3
@@ -65,10 +65,14 @@ def read_adapter(model: Model, folder: Path, name: str = DEFAULT) -> list[str]:
         if path is None or not takes_adapter(modules[path]):
             what = "no module" if path is None else "no linear and no table"
             raise _stray(adapter, next(iter(roles.values())), f"the model has {what} {module}")
+        if path in changes:
+            raise _stray(adapter, next(iter(roles.values())), f"{path} is changed by two of it")
         changes[path] = _change(adapter, module, modules[path])
     saved, in_place = _whole(model, adapter, modules, spelt)
+    whole = sorted({path for path, _ in saved})
+    _require_own(model, adapter, [*changes, *whole])
     try:
-        copies = attach(model, name, changes, sorted({path for path, _ in saved}))
+        copies = attach(model, name, changes, whole)
     except ModelError as error:
         raise WorkError(error.what, where=f"{folder}: {error.where}", fix=error.fix) from error
     with torch.no_grad():
@@ -82,6 +86,17 @@ def read_adapter(model: Model, folder: Path, name: str = DEFAULT) -> list[str]:
     for each in model.parameters():
         each.requires_grad_(False)
     return [*changes, *copies]
+
+
+def _require_own(model: Model, adapter: Adapter, paths: list[str]) -> None:
+    """Refuse an adapter that was trained as a change of two tied modules at once."""
+    shared = shared_targets(model, paths) if adapter.keeps_ties else {}
+    for path, other in shared.items():
+        raise UsageError(
+            f"it was trained as a change of {path} and of {other}, which share a weight",
+            where=str(adapter.folder),
+            fix="work it into its base: tfcli merge BASE ADAPTER OUTPUT",
+        )
 
 
 def _change(adapter: Adapter, module: str, base: nn.Module) -> Change:
@@ -126,6 +141,10 @@ def _lora(
     """LoRA without values, and its tensors by their roles."""
     a, b = factors
     rank = tensors[a].shape[0]
+    said = adapter.rank(module)
+    if adapter.wrote == "PEFT" and said != rank:
+        stored = adapter.modules[module][a]
+        raise _stray(adapter, stored, f"its rank is {rank}, and the config says {said}")
     alpha = adapter.scale(module) * rank
     made: Lora
     if isinstance(base, nn.Embedding):
