@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 SECOND = ("lora_B.weight", "lora_embedding_B")
 """LoRA's second matrices, by the ends of their names."""
+_CHOOSING = (
+    "sequence-classification",
+    "token-classification",
+    "question-answering",
+    "multiple-choice",
+    "image-classification",
+    "audio-classification",
+)
+"""Tasks whose heads choose, and are a task's own."""
 _FLOATS = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 TRAINED_ON = ("gptq", "awq", "bitsandbytes", "hqq")
 """How a frozen base may be packed: quant_method."""
@@ -62,6 +72,8 @@ def put_adapter(model: Model, spec: TrainSpec, console: Console) -> None:
         UsageError: modules that the model lacks, or that take no such adapter.
     """
     settings = settings_of(spec.adapter)
+    whole = dict.fromkeys([*settings.modules_to_save, *own_heads(model)])
+    settings = replace(settings, modules_to_save=tuple(whole))
     try:
         changed = add_adapter(model, settings, seed=spec.seed)
     except ModelError as error:
@@ -75,6 +87,19 @@ def put_adapter(model: Model, spec: TrainSpec, console: Console) -> None:
             f"{path} has the weight of {other} too; the adapter changes {path} alone, so that the "
             "two differ from here on"
         )
+
+
+def own_heads(model: Model) -> list[str]:
+    """The modules of a head that classifies, by name: new where a task begins, and so trained whole
+    beside an adapter, as PEFT does."""
+    if model.task not in _CHOOSING:
+        return []
+    parts = model.named_children()
+    return [
+        name
+        for name, part in parts
+        if name != model.base() and next(part.parameters(), None) is not None
+    ]
 
 
 def check_base(quantization: dict[str, Any] | None, spec: TrainSpec) -> None:
