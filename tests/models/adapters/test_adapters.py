@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tfcli.models.adapters.attach import add_adapter, shared_targets
+from tfcli.models.adapters.attach import add_adapter, shared_targets, train_only
 from tfcli.models.adapters.control import (
     active_adapters,
     adapters_of,
@@ -162,6 +162,27 @@ def trained_with(settings, name="default", seed=0, on=None):
     base = on or model()
     add_adapter(base, settings, name)
     return trained(base, seed)
+
+
+def test_factors_of_outputs_are_worked_into_biases_too():
+    base = model({**LLAMA, "model_type": "qwen2"})
+    for name, parameter in base.named_parameters():
+        if name.endswith("bias"):
+            parameter.data.normal_(0, 1, generator=torch.Generator().manual_seed(0))
+    settings = AdapterSettings(type="ia3", feedforward_modules=("k_proj",))
+    expected = answer(trained_with(settings, on=base))
+    merge_adapters(base)
+    near(answer(base), expected)
+
+
+def test_one_of_two_adapters_is_trained():
+    both = trained_with(LORA, "first")
+    add_adapter(both, LORA, "second")
+    train_only(both, "first", LORA)
+    trained_ones = {
+        name.split(".changes.")[1] for name, p in both.named_parameters() if p.requires_grad
+    }
+    assert {name.partition(".")[0] for name in trained_ones} == {"first"}
 
 
 def test_two_adapters_count_one_at_a_time_or_together():
