@@ -13,7 +13,12 @@ def show(result: TrainResult, console: Console) -> None:
     from tfcli.units import format_count
 
     facts = {
-        "parameters": format_count(result.parameters),
+        "parameters": format_count(result.parameters)
+        + (
+            f", {format_count(result.trainable)} trained"
+            if result.trainable < result.parameters
+            else ""
+        ),
         "steps": f"{result.steps:,}"
         + (f" (went on from {result.resumed_from:,})" if result.resumed_from else ""),
         "tokens": f"{result.tokens:,} in {result.epochs:.2f} epochs",

@@ -100,8 +100,7 @@ class Backbone(nn.Module, Generic[C]):
         Raises:
             ModelError: inputs that do not fit together.
         """
-        table = self.get_submodule(self.tokens)
-        assert isinstance(table, nn.Embedding)
+        table: Any = self.get_submodule(self.tokens)  # an adapter may stand in its place
         return embed_inputs(table, input_ids, inputs_embeds)
 
     def mask_of(

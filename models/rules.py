@@ -66,10 +66,12 @@ class Rename:
     Args:
         model: regular expression found in the parameter's name.
         stored: what it is replaced by; may name groups as `\\1`.
+        of_files: the name is one of files alone: Hugging Face's module is called as ours is.
     """
 
     model: str
     stored: str
+    of_files: bool = False
 
     def apply(self, place: Place) -> Place:
         return replace(place, name=re.sub(self.model, self.stored, place.name))
@@ -157,6 +159,13 @@ def place_of(rules: Sequence[Rule], name: str) -> Place:
     for rule in rules:
         place = rule.apply(place)
     return replace(place, name=place.name.replace("/", ".").removesuffix("."))
+
+
+def of_modules(rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """Those of the rules by which Hugging Face's modules are called otherwise than ours too."""
+    inner = [rule.rule if isinstance(rule, Scoped) else rule for rule in rules]
+    pairs = zip(rules, inner, strict=True)
+    return tuple(rule for rule, own in pairs if not (isinstance(own, Rename) and own.of_files))
 
 
 def current_name(rules: Sequence[Rule], stored: str) -> str:

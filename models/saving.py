@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tfcli.models.adapters.control import adapters_of
 from tfcli.models.errors import ModelError
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
@@ -48,8 +49,13 @@ def plan_export(model: Model, *, dtype: torch.dtype | None = None) -> list[Expor
             theirs.
 
     Raises:
-        ModelError: the model's experts are stacked.
+        ModelError: the model's experts are stacked, or adapters are on it.
     """
+    if adapters_of(model):
+        raise ModelError(
+            "a model with adapters is no checkpoint",
+            fix="call merge_adapters(model) or delete_adapter(model, name) before saving",
+        )
     if is_stacked(model):
         raise ModelError(
             "stacked experts have other names than checkpoints",

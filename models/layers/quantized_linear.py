@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from tfcli.models.errors import ModelError
 from tfcli.models.kernels import dense
@@ -82,7 +83,11 @@ class QuantizedLinear(nn.Module):
                 self._bnb = bnb_kernel.Weight.of(self.parts, self.in_features, self.out_features)
             out = self._bnb(x)
             return out if bias is None else out + bias
-        return product(x, self.dequantize(x.dtype), bias)
+        if torch.is_grad_enabled() and x.requires_grad:
+            out = _Unpacked.apply(x, self, bias)
+        else:
+            out = product(x, self.dequantize(x.dtype), bias)
+        return out
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The weight, [out_features, in_features]: exact in fp32, and rounded once to `dtype`."""
@@ -191,3 +196,19 @@ class QuantizedLinear(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_int4": None, "_bnb": None}
+
+
+class _Unpacked(torch.autograd.Function):
+    """x W^T + b with a packed W, which is unpacked once more for the gradient of x: kept from the
+    forward to the backward pass, the dense weights of all layers would be in memory at once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: QuantizedLinear, bias: Tensor | None) -> Tensor:
+        ctx.layer = layer
+        return product(x, layer.dequantize(x.dtype), bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weight = ctx.layer.dequantize(gradient.dtype)
+        return product(gradient, weight.t(), None), None, None

@@ -67,7 +67,7 @@ class GPTNeoXModel(Backbone[GPTNeoXConfig]):
     prefix = "gpt_neox"
     tokens = "embed_in"
     rules = (
-        Rename(r"^lm_head\.", "embed_out."),
+        Rename(r"^lm_head\.", "embed_out.", of_files=True),
         OldName(r"^(?:lm_head|model\.embed_out)\.", "embed_out."),
         OldName(r"^model\.h\.", "gpt_neox.layers."),  # this and the next are MLX's
         OldName(r"^model\.(?=embed_in\.|final_layer_norm\.)", "gpt_neox."),

@@ -97,8 +97,9 @@ class T5MLP(nn.Module):
         first, *gated = (getattr(self, name)(x) for name in self.names)
         inner = self.act(first)
         inner = self.dropout(inner * gated[0] if gated else inner)
-        if isinstance(self.wo, nn.Linear):  # in fp32 among float16: its products are too large
-            inner = inner.to(self.wo.weight.dtype)
+        weight = getattr(self.wo, "weight", None)
+        if isinstance(weight, torch.Tensor):  # in fp32 among float16: its products are too large
+            inner = inner.to(weight.dtype)
         return self.wo(inner)
 
     @property

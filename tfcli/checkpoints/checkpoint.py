@@ -84,6 +84,7 @@ class Checkpoint:
         carry: writes what the companions lack into the target folder, after they are there, and
             gives the names of the files; None where nothing is to be made.
         notes: what a person should know of how it was opened.
+        adapter: the folder of an adapter that a model of these tensors is loaded with.
     """
 
     container: str
@@ -96,6 +97,7 @@ class Checkpoint:
     metadata: Mapping[str, str] = field(default_factory=dict)
     carry: Callable[[Path], list[str]] | None = None
     notes: tuple[str, ...] = ()
+    adapter: Path | None = None
 
     def __iter__(self) -> Iterator[TensorEntry]:
         return iter(self.tensors.values())

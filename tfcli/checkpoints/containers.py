@@ -40,7 +40,13 @@ CONTAINERS = (
     PT,
 )
 BY_NAME = {container.name: container for container in CONTAINERS}
+ADAPTER_CONFIG = "adapter_config.json"
 TARGETS = {container.name: container for container in CONTAINERS if container.cut is not None}
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a folder holds changes to a checkpoint, and not one itself."""
+    return (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file()
 
 
 def find_container(path: Path) -> Container:
@@ -49,7 +55,7 @@ def find_container(path: Path) -> Container:
     Raises:
         UsageError: there is none of a kind that is read.
     """
-    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+    if is_adapter(path):
         raise UsageError(
             f"{path} is an adapter: changes to a checkpoint, and not one itself",
             where="source",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.beside import CONFIG, GENERATION_CONFIG, copy_companions
 from tfcli.checkpoints.checkpoint import Checkpoint
-from tfcli.checkpoints.containers import open_ref
+from tfcli.checkpoints.containers import is_adapter, open_checkpoint, open_ref
 from tfcli.checkpoints.hf.shards import DEFAULT_SHARD_BYTES, write_shards
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.located import located
@@ -16,6 +16,7 @@ from tfcli.checkpoints.packed.unpack import runnable
 from tfcli.checkpoints.write import verify_written
 from tfcli.errors import ModelError
 from tfcli.files import write_json
+from tfcli.hub import resolve
 
 if TYPE_CHECKING:
     import torch
@@ -27,11 +28,26 @@ if TYPE_CHECKING:
 def open_model(ref: str | Path) -> Checkpoint:
     """Open what a user names, as `load_model` does.
 
-    Packed weights that the model core has no kernel for come out dense; `notes` says so.
+    Packed weights that the model core has no kernel for come out dense; `notes` says so. An adapter
+    is opened as its base, which `load_model` then puts it on.
 
     Raises:
-        UsageError: no such file, folder or hub model.
+        UsageError: no such file, folder or hub model, or an adapter that names no base.
         WorkError: broken files.
+    """
+    path = resolve(ref)
+    if is_adapter(path):
+        from tfcli.adapters.folder import open_with_base
+
+        return runnable(open_with_base(path))
+    return runnable(open_checkpoint(path))
+
+
+def open_base(ref: str | Path) -> Checkpoint:
+    """The same of what is to be changed: adapters, which are run alone, are refused.
+
+    Raises:
+        UsageError, WorkError: as `open_model`.
     """
     return runnable(open_ref(ref))
 
@@ -81,6 +97,10 @@ def load_model(
         )
     except ModelError as error:
         raise located(error, source.path) from error
+    if source.adapter is not None:
+        from tfcli.adapters.read import read_adapter
+
+        read_adapter(model, source.adapter)
     return model.eval()
 
 

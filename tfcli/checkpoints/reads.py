@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfcli.checkpoints.containers import is_adapter
 from tfcli.checkpoints.gguf.split import parts_beside
 from tfcli.checkpoints.trainer_folders import config_places
 from tfcli.hub_choice import SMALL, small_files
@@ -21,6 +22,10 @@ def outside_of_model(path: Path) -> Iterator[Path]:
         path: a folder or a file. A file takes its config and tokenizer from where it lies, and
             from where it is if it is a link.
     """
+    if is_adapter(path):
+        from tfcli.adapters.folder import base_files
+
+        yield from base_files(path)
     if path.is_dir():
         homes = config_places(path)[1:]
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.fit import require_fit
-from tfcli.checkpoints.folder import open_model
+from tfcli.checkpoints.folder import open_base
 from tfcli.errors import UsageError
 from tfcli.models.loading import build
 from tfcli.models.model import Model
@@ -45,7 +45,7 @@ def run(spec: QuantizeSpec, job: Job) -> QuantizeResult:
 
 def _made(spec: QuantizeSpec, job: Job, processes: Processes) -> QuantizeResult | None:
     """What was written; None in a process that another one writes for."""
-    checkpoint = open_model(spec.model)
+    checkpoint = open_base(spec.model)
     config = checkpoint.model_config
     if config.quantization is not None:
         raise UsageError(

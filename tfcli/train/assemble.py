@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from tfcli.checkpoints.folder import open_model
+from tfcli.checkpoints.folder import open_base
 from tfcli.devices import pick_precision
 from tfcli.errors import UsageError
 from tfcli.models.model import Model
 from tfcli.process_group import Processes, join
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
+from tfcli.train.adapter import all_weights, raise_rates, trained_weights
 from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.feeds.feed import Feed
 from tfcli.train.log import METRICS, MetricsLog
@@ -28,6 +28,7 @@ from tfcli.train.prepare import (
     check_config,
     check_machine,
     check_packing,
+    choose_trained,
     compile_model,
     in_steps,
     new_config,
@@ -35,7 +36,13 @@ from tfcli.train.prepare import (
     tokenizer_folder,
 )
 from tfcli.train.schedule import make_schedule
-from tfcli.train.spec import HIGHEST_PRETRAINED_RATE, PRETRAINED_RATE, TrainSpec
+from tfcli.train.spec import (
+    ADAPTER_RATE,
+    HIGHEST_ADAPTER_RATE,
+    HIGHEST_PRETRAINED_RATE,
+    PRETRAINED_RATE,
+    TrainSpec,
+)
 from tfcli.train.strategies.registry import pick_strategy
 from tfcli.train.strategies.strategy import Strategy
 from tfcli.train.validate import Validation
@@ -53,6 +60,8 @@ class Run:
         tokenizer: of the data.
         companions: the folder whose tokenizer and other files go with the model.
         dtype: of the weights that are written.
+        weights: how many the model has.
+        trained: how many of them are trained.
     """
 
     spec: TrainSpec
@@ -62,6 +71,8 @@ class Run:
     tokenizer: Tokenizer
     companions: Path
     dtype: torch.dtype
+    weights: int
+    trained: int
 
     @property
     def model(self) -> Model:
@@ -86,7 +97,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     device = strategy.device.type
     precision = pick_precision(spec.precision, device)
     check_machine(spec, device)
-    start = None if spec.model is None else open_model(spec.model)
+    start = None if spec.model is None else open_base(spec.model)
     check_packing(spec, start)
     companions = tokenizer_folder(spec, start)
     tokenizer = load_tokenizer(spec.tokenizer or companions)
@@ -96,13 +107,20 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     objective = make_objective(spec)
     examples = objective.feed(Material(spec, tokenizer, companions, job.console))
     job.has_read(*filter(None, [spec.data, spec.validation]))
-    dtype = DTYPES[spec.dtype] if spec.dtype else start_dtype(start)
+    dtype = (
+        DTYPES[spec.dtype] if spec.dtype else start_dtype(None if spec.writes_adapter else start)
+    )
     model = build_model(spec, config, start, objective.task, strategy)
     if config is None:
         check_config(model.config.text, spec, tokenizer)
+    choose_trained(model, spec, job.console)
+    weights, trained = all_weights(model), trained_weights(model)
 
-    def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
-        return build_optimizer(model, spec.optimizer, spec.peak_rate)
+    def make_optimizer(model: Model) -> torch.optim.Optimizer:
+        made = build_optimizer(model, spec.optimizer, spec.peak_rate)
+        if spec.adapter.lr_ratio is not None:
+            raise_rates(model, made, spec.adapter.lr_ratio)
+        return made
 
     wrapped, optimizer = strategy.wrap(model, make_optimizer, spec.clip_norm)
     if spec.compile:
@@ -144,7 +162,8 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         keep_best=spec.keep == "best",
         answer=lambda: job.console.note(_parting(spec)),
     )
-    run = Run(spec, loop, progress, progress.step or None, tokenizer, companions, dtype)
+    resumed_from = progress.step or None
+    run = Run(spec, loop, progress, resumed_from, tokenizer, companions, dtype, weights, trained)
     _introduce(spec, job, run)
     return run
 
@@ -171,14 +190,18 @@ def _passes(spec: TrainSpec, progress: Progress, processes: Processes) -> int:
 def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
     loop, console = run.loop, job.console
     device, processes = run.strategy.device.type, run.strategy.processes
-    parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    if spec.model is not None and spec.peak_rate > HIGHEST_PRETRAINED_RATE:
+    highest, usual = HIGHEST_PRETRAINED_RATE, PRETRAINED_RATE
+    if spec.has_adapter:
+        highest, usual = HIGHEST_ADAPTER_RATE, ADAPTER_RATE
+    if spec.model is not None and spec.peak_rate > highest:
         console.warn(
             f"optimizer.lr {spec.peak_rate:g} is far above what a pretrained model bears: it "
-            f"forgets what it knew (left out, {PRETRAINED_RATE:g} is used)"
+            f"forgets what it knew (left out, {usual:g} is used)"
         )
     console.note(
-        f"{parameters / 1e6:,.2f} M parameters, {len(loop.feed.source.epoch(0)):,} examples an "
+        f"{run.weights / 1e6:,.2f} M parameters, "
+        + (f"{run.trained / 1e6:,.3f} M of them trained, " if run.trained < run.weights else "")
+        + f"{len(loop.feed.source.epoch(0)):,} examples an "
         f"epoch, {loop.feed.examples_per_step} a step, {loop.precision} on {device}"
     )
     if processes.count > 1:

@@ -24,7 +24,7 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
     done = "a new model trained on it"
     if spec.model is not None:
         origins.insert(0, Origin("start", spec.model))
-        done = "trained further"
+        done = "an adapter trained on it" if spec.writes_adapter else "trained further"
     loss = f"{result.train_loss:.4f}"
     if result.validation_loss is not None:
         loss += f", {result.validation_loss:.4f} on the validation text"
@@ -33,7 +33,8 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
         f"of up to {spec.sequence_length} tokens"
         + (f" on {result.processes} processes" if result.processes > 1 else ""),
         "tokens": f"{result.tokens:,}, {result.epochs:g} epochs",
-        "parameters": f"{result.parameters:,}",
+        "parameters": f"{result.parameters:,}"
+        + (f", {result.trainable:,} trained" if result.trainable < result.parameters else ""),
         "optimizer": f"{spec.optimizer.name}, rates up to {result.learning_rate:g}, "
         f"{result.warmup_steps} steps of warm-up",
         "precision": f"{result.precision}, seed {spec.seed}",

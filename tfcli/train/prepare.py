@@ -19,6 +19,8 @@ from tfcli.models.config import config_from_recipe
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.registry import get_family
 from tfcli.models.sharding import whole
+from tfcli.train.adapter import check_base, held_dtype, put_adapter, widen
+from tfcli.train.freezing import freeze
 from tfcli.train.optimizer import require_optimizer
 from tfcli.train.spec import TrainSpec
 
@@ -145,13 +147,7 @@ def check_config(config: TextConfig, spec: TrainSpec, tokenizer: Tokenizer) -> N
             where="sequence_length",
             fix=f"at most {config.longest_input}",
         )
-    if config.quantization is not None:
-        raise UsageError(
-            f"the model is quantized ({config.quantization.get('quant_method')}), and packed "
-            "weights cannot be trained",
-            where="model",
-            fix="train the model that it was made from, or what tfcli dequantize makes of it",
-        )
+    check_base(config.quantization, spec)
 
 
 def build_model(
@@ -182,11 +178,12 @@ def build_model(
         model = load_model(
             start,
             task=task,
-            dtype=torch.float32,
+            dtype=held_dtype(spec, start, strategy.device.type),
             device=strategy.device,
             attention=spec.attention,
             spread=strategy.spread,
         )
+        widen(model)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise WorkError("the model has no parameters to train", where="model")
     table = model.body.get_submodule(model.body.tokens)
@@ -194,6 +191,18 @@ def build_model(
         table.padding_idx = None
     model.set_activation_checkpointing(spec.activation_checkpointing)
     return model
+
+
+def choose_trained(model: Model, spec: TrainSpec, console: Console) -> None:
+    """Put the adapter on the model, or freeze what is not trained.
+
+    Raises:
+        UsageError: names or patterns that the model has nothing for.
+    """
+    if spec.has_adapter:
+        put_adapter(model, spec, console)
+    elif spec.freeze or spec.train_only:
+        freeze(model, spec)
 
 
 def start_dtype(start: Checkpoint | None) -> torch.dtype:

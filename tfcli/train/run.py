@@ -12,10 +12,12 @@ import torch
 from tfcli.checkpoints.card import CARD
 from tfcli.checkpoints.folder import save_exports
 from tfcli.files import write_text
+from tfcli.models.adapters.control import merge_adapters
 from tfcli.models.model import Model
 from tfcli.models.saving import export_config, plan_export
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer
+from tfcli.train.adapter import write_adapter
 from tfcli.train.assemble import Run, assemble
 from tfcli.train.card import model_card
 from tfcli.train.gather import Read, led
@@ -53,7 +55,7 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
 
 
 def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
-    """Write the model, with its best weights where these are kept.
+    """Write the model or its adapter, with the best weights where these are kept.
 
     Returns:
         the dtype of its weights
@@ -66,8 +68,14 @@ def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
 
 
 def _write_whole(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
-    model = run.model
+    model, processes = run.model, run.strategy.processes
+    if spec.adapter.merge:
+        merge_adapters(model)
     dtype = written_dtype(model, run.dtype, job.console)
+    if spec.writes_adapter:
+        if processes.first:
+            write_adapter(model, spec, job.output, run.companions, dtype)
+        return dtype
     exports, config = plan_export(model, dtype=dtype), export_config(model, dtype=dtype)
     new = None if spec.config is None else _generation_config(model, run.tokenizer)
 
@@ -77,7 +85,7 @@ def _write_whole(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
             items, config, job.output, tokenizer_from=run.companions, generation_config=new
         )
 
-    led([item.read for item in exports], run.strategy.processes, write)
+    led([item.read for item in exports], processes, write)
     return dtype
 
 
@@ -105,7 +113,8 @@ def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainRes
         steps=progress.step,
         tokens=progress.tokens,
         epochs=round(run.loop.feed.epochs_after(progress.step), 3),
-        parameters=sum(parameter.numel() for parameter in run.model.parameters()),
+        parameters=run.weights,
+        trainable=run.trained,
         train_loss=statistics.fmean(line["loss"] for line in last),
         validation_loss=lines[-1].get("val_loss"),
         best_validation_loss=progress.best_loss,

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tfcli.families import FamilyFile, has_run
 from tfcli.models.errors import ModelError
-from tfcli.recipe.marks import Also, Only
+from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec, TokenizerPath
+from tfcli.train.adapter_spec import AdapterSection
 from tfcli.train.data_spec import RowsSection
 
 NEW_RATE = 1e-3
 PRETRAINED_RATE = 5e-5
 HIGHEST_PRETRAINED_RATE = 2e-4
 """Whole models are finetuned below it; far above, one forgets what it knew in a few steps."""
+ADAPTER_RATE = 2e-4
+HIGHEST_ADAPTER_RATE = 1e-3
+"""The same of adapters, which begin at nothing and so bear more."""
 
 
 OptimizerName = Literal[
@@ -43,7 +48,8 @@ class OptimizerSection(Section):
     lr: float | None = Field(
         None,
         gt=0,
-        description="The peak learning rate; left out, 1e-3 for a new model, and 5e-5 with model.",
+        description="The peak learning rate; left out, 1e-3 for a new model, 5e-5 with model, and "
+        "2e-4 for an adapter.",
     )
     betas: Annotated[tuple[float, float], Only(name=OF_BETAS)] = Field(
         (0.9, 0.95), description="The decay of the running mean and of the running square."
@@ -168,6 +174,17 @@ class TrainSpec(Spec):
         None,
         description="A folder with a tokenizer, or a tokenizer.json; left out, the model's own.",
     )
+    adapter: Annotated[AdapterSection, Only(model=GIVEN)] = AdapterSection()
+    train_only: list[str] = Field(
+        default_factory=list,
+        description="Regular expressions: parameters whose name has a match are trained, and no "
+        "others, as `norm` or `lm_head`. Left out, all.",
+    )
+    freeze: list[str] = Field(
+        default_factory=list,
+        description="Regular expressions: parameters whose name has a match stay as they are, as "
+        r"`embed_tokens` or `layers\.[0-3]\.`.",
+    )
     data: InputPath = Field(
         description="Training data: texts (.txt, .md, .rst, or a column of .jsonl, .csv, "
         ".parquet), or rows with prompts or conversations (.jsonl, .json, .csv, .parquet, .arrow); "
@@ -213,7 +230,7 @@ class TrainSpec(Spec):
     dtype: Annotated[Literal["float32", "bfloat16", "float16"] | None, FLOATS] = Field(
         None,
         description="The type of the weights that are written; left out, that of model's weights, "
-        "and float32 for a new model. While training they are float32.",
+        "and float32 for a new model and for an adapter. While training they are float32.",
     )
     seed: Seed = Field(
         0, description="The seed of new weights, of the order of the data and of dropout."
@@ -277,6 +294,27 @@ class TrainSpec(Spec):
             raise ValueError(f"{text} ({error.fix})" if error.fix else text) from error
         return config
 
+    @field_validator("train_only", "freeze")
+    @classmethod
+    def _patterns_are_regular_expressions(cls, patterns: list[str]) -> list[str]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return patterns
+
+    @model_validator(mode="after")
+    def _adapter_fits(self) -> Self:
+        if self.has_adapter and (self.freeze or self.train_only):
+            raise ValueError(
+                "an adapter freezes the whole model: leave out freeze and train_only, and name "
+                "what is trained beside it in adapter.modules_to_save"
+            )
+        if self.has_adapter and self.strategy not in (None, "single", "ddp"):
+            raise ValueError("an adapter is not spread over processes: take strategy: ddp")
+        return self
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if (self.model is None) == (self.config is None):
@@ -316,7 +354,19 @@ class TrainSpec(Spec):
         """The peak learning rate, chosen by the start where it is left out."""
         if self.optimizer.lr is not None:
             return self.optimizer.lr
+        if self.has_adapter:
+            return ADAPTER_RATE
         return NEW_RATE if self.model is None else PRETRAINED_RATE
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether an adapter is trained, and not the model itself."""
+        return self.adapter.type is not None
+
+    @property
+    def writes_adapter(self) -> bool:
+        """Whether the result is an adapter, and no model."""
+        return self.has_adapter and not self.adapter.merge
 
     @property
     def warmup_steps(self) -> int:
@@ -334,7 +384,8 @@ class TrainResult(Result):
     steps: int = Field(description="Optimizer steps.")
     tokens: int = Field(description="Targets trained on, counting repeats.")
     epochs: float = Field(description="Times that the training text was seen.")
-    parameters: int = Field(description="Trained weights.")
+    parameters: int = Field(description="Weights of the model, with those of an adapter.")
+    trainable: int = Field(description="Those of them that were trained.")
     train_loss: float = Field(
         description="The mean training loss over the last tenth of the steps, at most 100."
     )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, write_safetensors
 from tfcli.errors import WorkError
+from tfcli.models.adapters.control import moved_tensors
 from tfcli.models.sharding import is_spread, part_of, spread_like
 from tfcli.process_group import Processes
 
@@ -27,10 +28,12 @@ Values = dict[str, Any]
 
 
 def weights_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter and stored buffer, tied ones once."""
+    """Every parameter and stored buffer, tied ones once; with an adapter on the model, only what
+    training moves: the rest is the base's, which is read again."""
     seen: set[int] = set()
+    own = moved_tensors(model)
     for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
+        if id(tensor) not in seen and (own is None or name in own):
             seen.add(id(tensor))
             yield name, tensor
 

@@ -19,7 +19,7 @@ from tfcli.process_group import Processes
 from tfcli.train import state
 from tfcli.train.state import Values
 
-MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
+MakeOptimizer = Callable[[Model], torch.optim.Optimizer]
 
 
 class Strategy(ABC):

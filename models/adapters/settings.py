@@ -1,0 +1,48 @@
+"""What a new adapter is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Start = Literal["default", "gaussian", "pissa", "olora"]
+Biases = Literal["none", "all", "lora_only"]
+ALL_LINEAR = "all-linear"
+MOVING_STARTS = ("pissa", "olora")
+"""Starts that take the product of the first factors out of the base."""
+
+
+@dataclass(frozen=True)
+class AdapterSettings:
+    """An adapter before it is on a model. The meanings are those of PEFT's configs.
+
+    Args:
+        type: `lora` (Hu et al. 2021) or `ia3` (Liu et al. 2022).
+        rank: of the two factors.
+        alpha: their product is multiplied by alpha / rank.
+        dropout: share of a module's inputs that LoRA does not see while training.
+        rslora: multiply by alpha / sqrt(rank) instead (Kalajdzievski 2023).
+        dora: learn the length of each row apart from its direction (Liu et al. 2024).
+        start: first values of the factors; see `starts`.
+        target_modules: names or ends of names of modules, a regular expression that matches whole
+            names, or `all-linear`.
+        exclude_modules: modules that are none, given alike.
+        layers: the numbers of the blocks whose modules are changed; None for all.
+        modules_to_save: names or ends of names of modules that are trained whole.
+        feedforward_modules: those of the targets whose inputs IA3 multiplies, not their outputs.
+        bias: which biases of the base are trained: none, all, or those of changed modules.
+    """
+
+    type: Literal["lora", "ia3"] = "lora"
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    rslora: bool = False
+    dora: bool = False
+    start: Start = "default"
+    target_modules: tuple[str, ...] | str = ALL_LINEAR
+    exclude_modules: tuple[str, ...] | str = ()
+    layers: tuple[int, ...] | None = None
+    modules_to_save: tuple[str, ...] = ()
+    feedforward_modules: tuple[str, ...] | str = ()
+    bias: Biases = "none"

@@ -1,0 +1,45 @@
+"""The modules of a model by their names, whether or not adapters stand in their places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from tfcli.models.adapters.adapted import Wrapper
+from tfcli.models.model import Model
+from tfcli.models.rules import of_modules, place_of
+
+
+def plain_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Every module of a model but those that adapters brought, by its name without them."""
+    for name, module in model.named_children():
+        path = f"{prefix}{name}"
+        plain = module.base_layer if isinstance(module, Wrapper) else module
+        yield path, plain
+        yield from plain_modules(plain, f"{path}.")
+
+
+def wrappers(model: nn.Module) -> dict[str, Wrapper]:
+    """What stands in the places of modules, by the names of these."""
+    return {name: each for name, each in model.named_modules() if isinstance(each, Wrapper)}
+
+
+def hub_name(model: Model, path: str) -> str:
+    """What Hugging Face calls a module.
+
+    Experts that checkpoints keep in a stack are modules of their own here, and have their own
+    names.
+    """
+    name = f"{path}.weight"
+    place = place_of(of_modules(model.rules()), name)
+    if place.index is not None or not place.name.endswith(".weight"):
+        return path
+    stored = place.name.removesuffix(".weight")
+    return stored.removeprefix(f"{model.base()}.") if model.bare() else stored
+
+
+def put(model: nn.Module, path: str, module: nn.Module) -> None:
+    """Put a module in the place of another one."""
+    owner, _, leaf = path.rpartition(".")
+    setattr(model.get_submodule(owner), leaf, module)

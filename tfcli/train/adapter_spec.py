@@ -1,0 +1,110 @@
+"""The keys of an adapter, under PEFT's names too."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from tfcli.recipe.marks import GIVEN, Also, Only, Spellings
+from tfcli.recipe.spec import Section
+
+LORA = Only(type=("lora",))
+
+
+class AdapterSection(Section):
+    """What is trained beside a frozen model."""
+
+    stands_for: ClassVar[str | None] = "type"
+
+    type: Annotated[
+        Literal["lora", "ia3"] | None,
+        Also("peft_type"),
+        Spellings({"LORA": "lora", "IA3": "ia3"}),
+    ] = Field(
+        None,
+        description="Train an adapter, and nothing of the model itself: lora, two thin matrices "
+        "beside each weight, or ia3, a factor for each output. A quantized model stays as it is "
+        "(QLoRA). Left out, the model itself is trained.",
+    )
+    rank: Annotated[int, LORA, Also("r")] = Field(
+        8, ge=1, description="The rank of LoRA's matrices."
+    )
+    alpha: Annotated[float, LORA, Also("lora_alpha")] = Field(
+        16, gt=0, description="LoRA's product is multiplied by alpha / rank."
+    )
+    rslora: Annotated[bool, LORA, Also("use_rslora")] = Field(
+        False, description="Multiply by alpha / sqrt(rank) instead: for high ranks."
+    )
+    dropout: Annotated[float, LORA, Also("lora_dropout")] = Field(
+        0.0, ge=0, lt=1, description="The share of inputs that LoRA does not see in training."
+    )
+    dora: Annotated[bool, LORA, Also("use_dora")] = Field(
+        False,
+        description="Learn the lengths of a weight's rows apart from their directions (DoRA): "
+        "often better at low ranks, and slower.",
+    )
+    start: Annotated[
+        Literal["default", "gaussian", "pissa", "olora"], LORA, Also("init_lora_weights")
+    ] = Field(
+        "default",
+        description="LoRA's first values: one matrix random and one of zeros (default, gaussian), "
+        "or the weight's largest directions, which are taken out of it (pissa, olora). What is "
+        "written is plain LoRA, of twice the rank for the last two.",
+    )
+    target_modules: Annotated[list[str] | str, Only(type=GIVEN)] = Field(
+        "all-linear",
+        description="The modules that change: a list of names or ends of names, a regular "
+        "expression that matches whole names, or all-linear: every linear layer but the head.",
+    )
+    exclude_modules: Annotated[list[str] | str, Only(type=GIVEN)] = Field(
+        default_factory=list, description="Modules that do not, named alike."
+    )
+    layers: Annotated[list[int] | None, Only(type=GIVEN), Also("layers_to_transform")] = Field(
+        None, description="The numbers of the blocks that change, from 0; left out, all."
+    )
+    feedforward_modules: Annotated[list[str] | str, Only(type=("ia3",))] = Field(
+        default_factory=list,
+        description="Targets whose inputs IA3 multiplies, not their outputs.",
+    )
+    modules_to_save: Annotated[list[str], Only(type=GIVEN)] = Field(
+        default_factory=list,
+        description="Modules that are trained whole beside the adapter, and stored with it.",
+    )
+    bias: Annotated[Literal["none", "all", "lora_only"], LORA] = Field(
+        "none",
+        description="Biases of the model that are trained too: none, all, or those of the modules "
+        "that change.",
+    )
+    lr_ratio: Annotated[float | None, LORA] = Field(
+        None,
+        gt=0,
+        description="LoRA's second matrices learn so many times as fast as the first (LoRA+); 16 "
+        "is usual. Left out, alike.",
+    )
+    merge: Annotated[bool, Only(type=GIVEN)] = Field(
+        False,
+        description="Write the model with the adapter worked into its weights, not the adapter.",
+    )
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _peft_says_yes(cls, value: Any) -> Any:
+        """PEFT's usual `init_lora_weights: true`."""
+        return "default" if value is True else value
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        for key in ("target_modules", "exclude_modules", "feedforward_modules"):
+            value = getattr(self, key)
+            try:
+                re.compile(value if isinstance(value, str) else "")
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ValueError(f"{key}: {value!r} is no regular expression: {error}") from None
+        if self.dora and self.start in ("pissa", "olora"):
+            raise ValueError(
+                f"start: {self.start} takes something out of the weights that dora measures: "
+                "leave out one of the two"
+            )
+        return self
