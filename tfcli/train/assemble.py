@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,7 +27,9 @@ from tfcli.train.prepare import (
     build_model,
     check_config,
     check_machine,
+    check_task,
     compile_model,
+    config_of,
     new_config,
     start_dtype,
     tokenizer_folder,
@@ -85,15 +88,23 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     companions = tokenizer_folder(spec, start)
     tokenizer = load_tokenizer(spec.tokenizer or companions)
     config = None if spec.config is None else new_config(spec.config, tokenizer)
-    if config is not None:
-        check_config(config, spec, tokenizer)
+    begun = config_of(config, start)
+    check_config(begun.text, spec, tokenizer)
     objective = make_objective(spec)
-    examples = objective.feed(Material(spec, tokenizer, companions, job.console))
+    check_task(begun, objective.task)
+    examples = objective.feed(Material(spec, tokenizer, companions, job.console, begun))
     job.has_read(*filter(None, [spec.data, spec.validation]))
     dtype = DTYPES[spec.dtype] if spec.dtype else start_dtype(start)
-    model = build_model(spec, config, start, objective.task, strategy)
-    if config is None:
-        check_config(model.config.text, spec, tokenizer)
+    build = partial(
+        build_model,
+        spec,
+        config,
+        start,
+        strategy=strategy,
+        keys=objective.config_keys,
+        new_head=objective.new_head,
+    )
+    model = build(objective.task)
     wrapped = strategy.wrap(model)
     if spec.compile:
         compile_model(model)

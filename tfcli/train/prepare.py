@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,8 +17,9 @@ from torch import nn
 from tfcli.checkpoints.io.dtypes import dtype_code
 from tfcli.console import Console
 from tfcli.errors import ModelError, UsageError, WorkError
-from tfcli.models.config import config_from_recipe
+from tfcli.models.config import BaseConfig, config_from_recipe
 from tfcli.models.configs.text import TextConfig
+from tfcli.models.registry import get_family
 from tfcli.train.optimizer import require_optimizer
 from tfcli.train.spec import TrainSpec
 
@@ -86,6 +90,29 @@ def new_config(values: dict[str, Any], tokenizer: Tokenizer) -> TextConfig:
         raise UsageError(error.what, where=f"config: {error.where}", fix=error.fix) from error
 
 
+def config_of(config: TextConfig | None, start: Checkpoint | None) -> BaseConfig:
+    """The config that training begins with: a new model's, or that of the start."""
+    if config is not None:
+        return config
+    assert start is not None, "the spec asks for one of the two"
+    return start.model_config
+
+
+def check_task(config: BaseConfig, task: str) -> None:
+    """Refuse a family that has no head for an objective.
+
+    Raises:
+        UsageError: naming the tasks that it has.
+    """
+    heads = get_family(config.model_type).heads
+    if task not in heads:
+        raise UsageError(
+            f"{config.model_type} has no task {task!r}, which the objective trains",
+            where="objective",
+            fix=f"its tasks are {', '.join(heads)}",
+        )
+
+
 def check_config(config: TextConfig, spec: TrainSpec, tokenizer: Tokenizer) -> None:
     """Refuse a model that the tokenizer or the windows do not fit.
 
@@ -121,9 +148,13 @@ def build_model(
     start: Checkpoint | None,
     task: str,
     strategy: Strategy,
+    keys: Mapping[str, Any] = MappingProxyType({}),
+    new_head: bool = False,
 ) -> Model:
     """The model to train, float32, on the strategy's device and spread as it spreads it: new where
     there is a config, else loaded.
+
+    Its config gets `keys`. With `new_head` a checkpoint may lack the task's head.
 
     No row of its token table is frozen. A model's pad_token_id may be a token that texts use, as
     the one that ends them; and as windows hold no padding, a row that is none of these keeps its
@@ -135,17 +166,19 @@ def build_model(
 
     freed_is_kept()
     if config is not None:
-        model = build(config, task, attention=spec.attention)
+        model = build(config.replace(**keys), task, attention=spec.attention)
         strategy.spread(model)
         initialize(model, spec.seed, device=strategy.device)
     else:
         assert start is not None
         model = load_model(
-            start,
+            with_keys(start, keys),
             task=task,
             dtype=torch.float32,
             device=strategy.device,
             attention=spec.attention,
+            new_head=new_head,
+            seed=spec.seed,
             spread=strategy.spread,
         )
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -155,6 +188,14 @@ def build_model(
         table.padding_idx = None
     model.set_activation_checkpointing(spec.activation_checkpointing)
     return model
+
+
+def with_keys(start: Checkpoint, keys: Mapping[str, Any]) -> Checkpoint:
+    """A checkpoint with other values for some keys of its config.json."""
+    if not keys:
+        return start
+    config = {key: value for key, value in start.config.items() if key != "num_labels"}
+    return dataclasses.replace(start, config={**config, **keys})
 
 
 def start_dtype(start: Checkpoint | None) -> torch.dtype:

@@ -20,6 +20,9 @@ from tfcli.train.prepare import DTYPES, written_dtype
 from tfcli.train.spec import TrainResult, TrainSpec
 from tfcli.train.state import load_weights
 
+WRITES = ("causal-lm", "seq2seq-lm")
+"""The tasks whose models write texts."""
+
 
 def run(spec: TrainSpec, job: Job) -> TrainResult:
     """Train a model and write it as a Hugging Face folder with its metrics.jsonl.
@@ -65,7 +68,7 @@ def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
             dtype=dtype,
             tokenizer_from=run.companions,
             generation_config=None
-            if spec.config is None
+            if spec.config is None or model.task not in WRITES
             else _generation_config(model, run.tokenizer),
         )
     return dtype

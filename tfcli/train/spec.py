@@ -12,6 +12,13 @@ from tfcli.models.errors import ModelError
 from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec, TokenizerPath
+from tfcli.train.objectives.spec import (
+    IN_ROWS,
+    IN_TEXTS,
+    ObjectiveName,
+    ProblemType,
+    columns_of,
+)
 
 NEW_RATE = 1e-3
 PRETRAINED_RATE = 5e-5
@@ -99,7 +106,7 @@ class FSDPSection(Section):
 
 
 class TrainSpec(Spec):
-    """Train a causal language model, new or from a checkpoint."""
+    """Train a model, new or from a checkpoint."""
 
     verb: ClassVar[str] = "train"
     loads_first: ClassVar[bool] = True
@@ -122,17 +129,37 @@ class TrainSpec(Spec):
         None,
         description="A folder with a tokenizer, or a tokenizer.json; left out, the model's own.",
     )
+    objective: ObjectiveName = Field(
+        "causal-lm",
+        description="What is learned: the next token of texts (causal-lm), or labels of texts "
+        "(sequence-classification).",
+    )
     data: InputPath = Field(
-        description="Training text: .txt, .jsonl, .csv, .parquet, or a folder of them."
+        description="Training data: .txt, .jsonl, .csv, .parquet, or a folder of them; rows of "
+        "columns, as most objectives take them, are no .txt."
     )
     validation: InputPath | None = Field(
-        None, description="Validation text, in the same forms; never trained on."
+        None, description="Validation data, in the same forms; never trained on."
     )
-    text_field: TextField = "text"
+    text_field: Annotated[TextField, Only(objective=IN_TEXTS)] = "text"
+    columns: Annotated[dict[str, str], Only(objective=IN_ROWS)] = Field(
+        {},
+        description="What the objective takes of a row, and the column that has it, where that is "
+        "called otherwise; docs/objectives.md has the names of each.",
+    )
+    problem_type: Annotated[ProblemType | None, Only(objective=("sequence-classification",))] = (
+        Field(
+            None,
+            description="What a label is: one of several, a list of several, or a number; left "
+            "out, as the data have it.",
+        )
+    )
     sequence_length: Annotated[int, Also("window")] = Field(
-        256, ge=1, description="Tokens of a training window."
+        256, ge=1, description="Tokens of a training window; the most of a row."
     )
-    batch_size: int = Field(8, ge=1, description="Windows of a forward pass, in each process.")
+    batch_size: int = Field(
+        8, ge=1, description="Windows or rows of a forward pass, in each process."
+    )
     gradient_accumulation: int = Field(
         1,
         ge=1,
@@ -167,7 +194,7 @@ class TrainSpec(Spec):
         "last",
         description="The weights to keep: the last ones, or those with the best validation loss.",
     )
-    bpe_dropout: float = Field(
+    bpe_dropout: Annotated[float, Only(off=0, objective=("causal-lm",))] = Field(
         0.0,
         ge=0,
         lt=1,
@@ -218,6 +245,8 @@ class TrainSpec(Spec):
             raise ValueError(
                 "give exactly one of model (go on from a checkpoint) and config (a new model)"
             )
+        if self.objective in IN_ROWS:
+            columns_of(self.objective, self.columns)
         if self.config is not None and self.tokenizer is None:
             raise ValueError("a new model needs a tokenizer: give tokenizer")
         if self.keep == "best" and self.validation is None:

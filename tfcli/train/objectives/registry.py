@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 from tfcli.train.objectives.causal_lm import CausalLM
 from tfcli.train.objectives.objective import Objective
+from tfcli.train.objectives.sequence_classification import SequenceClassification
 from tfcli.train.spec import TrainSpec
 
 OBJECTIVES: dict[str, Callable[[TrainSpec], Objective]] = {
     "causal-lm": lambda spec: CausalLM(spec.sequence_length),
+    "sequence-classification": lambda spec: SequenceClassification(spec.problem_type),
 }
 
 
 def make_objective(spec: TrainSpec) -> Objective:
     """What a spec makes smaller."""
-    return OBJECTIVES["causal-lm"](spec)
+    return OBJECTIVES[spec.objective](spec)

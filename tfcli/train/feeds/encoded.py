@@ -1,0 +1,79 @@
+"""Texts and pairs of texts as inputs of a model, one example each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tfcli.errors import UsageError
+from tfcli.models.registry import get_family
+from tfcli.tokenizers.batch import Batch, Text
+from tfcli.tokenizers.load import Tokenizer
+from tfcli.train.feeds.columns import say_cut
+from tfcli.train.objectives.objective import Material
+
+TYPES = "token_type_ids"
+
+
+def filling(tokenizer: Tokenizer) -> dict[str, int]:
+    """What inputs are filled up with: padding that the mask hides.
+
+    Any id would do, but for the one that ends a text, where a head looks for the last of these.
+    """
+    pad = tokenizer.pad_id
+    if pad is None or pad == tokenizer.eos_id:
+        pad = 1 if tokenizer.eos_id == 0 else 0
+    return {"input_ids": pad, "attention_mask": 0, TYPES: 0}
+
+
+def encode(
+    material: Material,
+    texts: Sequence[Text],
+    pairs: Sequence[str] | None = None,
+    *,
+    words: bool = False,
+) -> Batch:
+    """Texts, or pairs of them, with their special tokens, cut aloud to `sequence_length`.
+
+    Args:
+        words: each text is a list of words; the ids say which word they are from.
+
+    Raises:
+        UsageError: `sequence_length` has no room beside the special tokens.
+    """
+    length = material.spec.sequence_length
+    try:
+        batch = material.tokenizer.batch(
+            texts,
+            pairs,
+            is_split_into_words=words,
+            max_length=length,
+            truncation="right",
+            return_word_ids=words,
+        )
+    except UsageError as error:
+        if error.where != "max_length":
+            raise
+        raise UsageError(
+            error.what.replace("max_length", "sequence_length"),
+            where="sequence_length",
+            fix="a greater one",
+        ) from error
+    say_cut(material.console, sum(batch.overflow), len(texts), "sequence_length", length)
+    return batch
+
+
+def inputs_of(material: Material, batch: Batch) -> list[dict[str, Tensor]]:
+    """What the model gets of each text: `input_ids`, `attention_mask`, and `token_type_ids` where
+    it tells the texts of a pair apart; each [s]."""
+    names = {"input_ids": batch.ids, "attention_mask": batch.attention_mask}
+    if _has_types(material) and any(map(any, batch.token_type_ids)):
+        names[TYPES] = batch.token_type_ids
+    columns = zip(*names.values(), strict=True)
+    return [dict(zip(names, map(torch.tensor, row), strict=True)) for row in columns]
+
+
+def _has_types(material: Material) -> bool:
+    return TYPES in get_family(material.config.model_type).backbone_class().inputs

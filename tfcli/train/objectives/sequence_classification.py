@@ -1,0 +1,135 @@
+"""Label whole texts, or pairs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tfcli.train.batch import Batch, Example, side_by_side
+from tfcli.train.feeds.columns import Table, examples_of
+from tfcli.train.feeds.encoded import encode, filling, inputs_of
+from tfcli.train.labels import Label, Labels, as_number, is_label, saved_for
+from tfcli.train.objectives.objective import Examples, Forward, Material, Objective
+
+SINGLE, MULTI, REGRESSION = (
+    "single_label_classification",
+    "multi_label_classification",
+    "regression",
+)
+
+
+class SequenceClassification(Objective):
+    """Examples have a text's inputs and `labels`: a number [], or 0 and 1 for each label [labels].
+
+    The loss of a row is that of `losses.classification_loss`: cross entropy; the mean of a binary
+    one over all labels; or the squared difference.
+
+    Args:
+        problem_type: what a label is; None for what the data have.
+    """
+
+    task: ClassVar[str] = "sequence-classification"
+    new_head: ClassVar[bool] = True
+    unit: ClassVar[str] = "row"
+
+    def __init__(self, problem_type: str | None = None) -> None:
+        self.problem_type = problem_type
+        self.labels: Labels | None = None
+        self.fill: Mapping[str, int] = {}
+
+    def feed(self, material: Material) -> Examples:
+        """Rows of texts with labels. The first table that comes is the one that is trained on, and
+        says which labels there are."""
+        self.fill = filling(material.tokenizer)
+        return examples_of(material.spec, lambda table: self._examples(material, table))
+
+    def _examples(self, material: Material, table: Table) -> list[Example]:
+        targets = self._targets(material, table)
+        pairs = table.texts("text_pair") if table.has("text_pair") else None
+        batch = encode(material, table.texts("text"), pairs)
+        inputs = inputs_of(material, batch)
+        return [{**row, "labels": label} for row, label in zip(inputs, targets, strict=True)]
+
+    def _targets(self, material: Material, table: Table) -> list[Tensor]:
+        """The labels of rows as the loss takes them."""
+        values = table.values("label")
+        if self.problem_type is None:
+            self.problem_type = _declared(material) or kind_of(values)
+        if self.problem_type == REGRESSION:
+            self.config_keys = {
+                "problem_type": REGRESSION,
+                "id2label": {"0": "LABEL_0"},
+                "label2id": {"LABEL_0": 0},
+            }
+            return [_number(table, number, value) for number, value in enumerate(values)]
+        several = self.problem_type == MULTI
+        lists = table.lists("label") if several else [[value] for value in values]
+        for number, row in enumerate(lists):
+            _check_labels(table, number, row)
+        if self.labels is None:
+            known = Labels.of_model(material.config, self.task)
+            self.labels = known or Labels.found(label for row in lists for label in row)
+            self.config_keys = {"problem_type": self.problem_type, **self.labels.config_keys}
+        numbers = [_numbers(table, number, row, self.labels) for number, row in enumerate(lists)]
+        if not several:
+            return [torch.tensor(row[0]) for row in numbers]
+        return [
+            torch.zeros(len(self.labels)).index_fill(0, torch.tensor(row, dtype=torch.int64), 1)
+            for row in numbers
+        ]
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """A batch of texts, filled up at their ends."""
+        return side_by_side(examples, self.fill)
+
+    def count(self, batch: Batch) -> int:
+        """Rows."""
+        return len(batch["labels"])
+
+    def loss(self, model: Forward, batch: Batch) -> Tensor:
+        """The sum of the rows' losses."""
+        output = model(**batch)
+        assert output.loss is not None, "its head has a loss"
+        return output.loss * len(batch["labels"])
+
+
+def _declared(material: Material) -> str | None:
+    """What the labels of a classifier are that is trained further."""
+    config = material.config
+    return config.problem_type if saved_for(config, SequenceClassification.task) else None
+
+
+def kind_of(values: Sequence[Any]) -> str:
+    """What labels are: several where they are lists, numbers where one has a fraction's point, else
+    one of a few."""
+    if any(isinstance(value, list) for value in values):
+        return MULTI
+    return REGRESSION if any(isinstance(value, float) for value in values) else SINGLE
+
+
+def _number(table: Table, number: int, value: Any) -> Tensor:
+    found = as_number(value)
+    if found is None:
+        raise table.problem(number, f"the label {value!r} is no number")
+    return torch.tensor(found)
+
+
+def _check_labels(table: Table, number: int, row: Sequence[Any]) -> None:
+    for label in row:
+        if not is_label(label):
+            raise table.problem(
+                number,
+                f"the label {label!r} is neither a text nor a whole number",
+                "say what labels are: problem_type",
+            )
+
+
+def _numbers(table: Table, number: int, row: Sequence[Label], labels: Labels) -> list[int]:
+    found = [labels.number(label) for label in row]
+    for label, known in zip(row, found, strict=True):
+        if known is None:
+            raise table.problem(number, labels.unknown(label), "leave the row out")
+    return [known for known in found if known is not None]

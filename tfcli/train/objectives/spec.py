@@ -1,0 +1,40 @@
+"""The keys of `tfcli train` that belong to one objective or a few; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from tfcli.errors import hint
+
+ObjectiveName = Literal["causal-lm", "sequence-classification"]
+
+ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+
+COLUMNS: dict[str, dict[str, str | None]] = {
+    "sequence-classification": {"text": "text", "text_pair": None, "label": "label"},
+}
+"""Objective -> what it takes of a row -> the column that has it; None: only where a recipe names
+one."""
+IN_ROWS = tuple(COLUMNS)
+"""The objectives whose data are rows of columns."""
+IN_TEXTS: tuple[ObjectiveName, ...] = ("causal-lm",)
+"""The objectives whose data are texts."""
+
+
+def columns_of(objective: str, given: Mapping[str, str]) -> dict[str, str]:
+    """What an objective takes of a row -> the column that has it.
+
+    Args:
+        objective: one of `IN_ROWS`.
+        given: what a recipe says of it.
+
+    Raises:
+        ValueError: the objective takes no such thing.
+    """
+    known = COLUMNS[objective]
+    for name in given:
+        if name not in known:
+            raise ValueError(f"columns.{name}: {objective} takes no {name!r} ({hint(name, known)})")
+    usual = {name: column for name, column in known.items() if column is not None}
+    return {**usual, **given}
