@@ -12,6 +12,7 @@ from tfcli.errors import UsageError
 from tfcli.models.config import BaseConfig
 from tfcli.models.limits import MAX_LABELS
 from tfcli.models.registry import get_family
+from tfcli.train.feeds.columns import Table
 
 Label = str | int
 
@@ -97,11 +98,6 @@ def saved_for(config: BaseConfig, task: str) -> bool:
     return not aliases.union([family.names[task]]).isdisjoint(config.architectures)
 
 
-def is_label(value: Any) -> bool:
-    """Whether a value of a row is a label: a text or a whole number."""
-    return isinstance(value, str | int) and not isinstance(value, bool)
-
-
 def as_number(value: Any) -> float | None:
     """A value of a row as a finite number, also where a .csv has it as text; None if it is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -111,3 +107,29 @@ def as_number(value: Any) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def check_labels(table: Table, number: int, row: Sequence[Any]) -> None:
+    """Refuse a row with a label that is neither a text nor a whole number.
+
+    Raises:
+        WorkError: naming the row.
+    """
+    for label in row:
+        if not isinstance(label, str | int) or isinstance(label, bool):
+            raise table.problem(number, f"the label {label!r} is neither a text nor a whole number")
+
+
+def numbers_of(table: Table, number: int, row: Sequence[Label], labels: Labels) -> list[int]:
+    """The numbers of a row's labels.
+
+    Raises:
+        WorkError: there is no such label; naming the row.
+    """
+    found = []
+    for label in row:
+        known = labels.number(label)
+        if known is None:
+            raise table.problem(number, labels.unknown(label), "leave the row out")
+        found.append(known)
+    return found

@@ -131,8 +131,8 @@ class TrainSpec(Spec):
     )
     objective: ObjectiveName = Field(
         "causal-lm",
-        description="What is learned: the next token of texts (causal-lm), or labels of texts "
-        "(sequence-classification).",
+        description="What is learned: the next token of texts (causal-lm), labels of texts "
+        "(sequence-classification) or of their words (token-classification).",
     )
     data: InputPath = Field(
         description="Training data: .txt, .jsonl, .csv, .parquet, or a folder of them; rows of "

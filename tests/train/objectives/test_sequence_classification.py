@@ -150,8 +150,8 @@ def test_a_csv_has_numbers_as_texts(make_spec, words, tmp_path):
         ({"text": "a", "lable": "one"}, "no 'label'", "did you mean 'lable'?"),
         ({"text": "a", "label": None}, "nothing in 'label'", None),
         ({"text": 3, "label": "one"}, "'text' is not a text, but a number", None),
-        ({"text": "a", "label": True}, "neither a text nor a whole number", "problem_type"),
-        ({"text": "a", "label": {"is": 1}}, "neither a text nor a whole number", "problem_type"),
+        ({"text": "a", "label": True}, "neither a text nor a whole number", None),
+        ({"text": "a", "label": {"is": 1}}, "neither a text nor a whole number", None),
     ],
     ids=str,
 )

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from tfcli.train.objectives.causal_lm import CausalLM
 from tfcli.train.objectives.objective import Objective
 from tfcli.train.objectives.sequence_classification import SequenceClassification
+from tfcli.train.objectives.token_classification import TokenClassification
 from tfcli.train.spec import TrainSpec
 
 OBJECTIVES: dict[str, Callable[[TrainSpec], Objective]] = {
     "causal-lm": lambda spec: CausalLM(spec.sequence_length),
     "sequence-classification": lambda spec: SequenceClassification(spec.problem_type),
+    "token-classification": lambda spec: TokenClassification(),
 }
 
 

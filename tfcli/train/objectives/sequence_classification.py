@@ -11,7 +11,7 @@ from torch import Tensor
 from tfcli.train.batch import Batch, Example, side_by_side
 from tfcli.train.feeds.columns import Table, examples_of
 from tfcli.train.feeds.encoded import encode, filling, inputs_of
-from tfcli.train.labels import Label, Labels, as_number, is_label, saved_for
+from tfcli.train.labels import Labels, as_number, check_labels, numbers_of, saved_for
 from tfcli.train.objectives.objective import Examples, Forward, Material, Objective
 
 SINGLE, MULTI, REGRESSION = (
@@ -68,12 +68,12 @@ class SequenceClassification(Objective):
         several = self.problem_type == MULTI
         lists = table.lists("label") if several else [[value] for value in values]
         for number, row in enumerate(lists):
-            _check_labels(table, number, row)
+            check_labels(table, number, row)
         if self.labels is None:
             known = Labels.of_model(material.config, self.task)
             self.labels = known or Labels.found(label for row in lists for label in row)
             self.config_keys = {"problem_type": self.problem_type, **self.labels.config_keys}
-        numbers = [_numbers(table, number, row, self.labels) for number, row in enumerate(lists)]
+        numbers = [numbers_of(table, number, row, self.labels) for number, row in enumerate(lists)]
         if not several:
             return [torch.tensor(row[0]) for row in numbers]
         return [
@@ -115,21 +115,3 @@ def _number(table: Table, number: int, value: Any) -> Tensor:
     if found is None:
         raise table.problem(number, f"the label {value!r} is no number")
     return torch.tensor(found)
-
-
-def _check_labels(table: Table, number: int, row: Sequence[Any]) -> None:
-    for label in row:
-        if not is_label(label):
-            raise table.problem(
-                number,
-                f"the label {label!r} is neither a text nor a whole number",
-                "say what labels are: problem_type",
-            )
-
-
-def _numbers(table: Table, number: int, row: Sequence[Label], labels: Labels) -> list[int]:
-    found = [labels.number(label) for label in row]
-    for label, known in zip(row, found, strict=True):
-        if known is None:
-            raise table.problem(number, labels.unknown(label), "leave the row out")
-    return [known for known in found if known is not None]

@@ -7,12 +7,13 @@ from typing import Literal
 
 from tfcli.errors import hint
 
-ObjectiveName = Literal["causal-lm", "sequence-classification"]
+ObjectiveName = Literal["causal-lm", "sequence-classification", "token-classification"]
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 
 COLUMNS: dict[str, dict[str, str | None]] = {
     "sequence-classification": {"text": "text", "text_pair": None, "label": "label"},
+    "token-classification": {"tokens": "tokens", "tags": "tags"},
 }
 """Objective -> what it takes of a row -> the column that has it; None: only where a recipe names
 one."""
