@@ -15,6 +15,7 @@ from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, 
 from tfcli.train.objectives.spec import (
     IN_ROWS,
     IN_TEXTS,
+    MaskingSection,
     ObjectiveName,
     ProblemType,
     columns_of,
@@ -131,8 +132,9 @@ class TrainSpec(Spec):
     )
     objective: ObjectiveName = Field(
         "causal-lm",
-        description="What is learned: the next token of texts (causal-lm), labels of texts "
-        "(sequence-classification) or of their words (token-classification).",
+        description="What is learned: the next token of texts (causal-lm), hidden tokens of texts "
+        "(masked-lm), labels of texts (sequence-classification) or of their words "
+        "(token-classification).",
     )
     data: InputPath = Field(
         description="Training data: .txt, .jsonl, .csv, .parquet, or a folder of them; rows of "
@@ -154,6 +156,7 @@ class TrainSpec(Spec):
             "out, as the data have it.",
         )
     )
+    masking: Annotated[MaskingSection, Only(objective=("masked-lm",))] = MaskingSection()
     sequence_length: Annotated[int, Also("window")] = Field(
         256, ge=1, description="Tokens of a training window; the most of a row."
     )

@@ -41,7 +41,7 @@ def rows(kind: str, count: int = 8) -> list[dict]:
 @pytest.mark.parametrize("kind", ["single", "multi", "number"])
 def test_loss_and_gradients_are_those_of_transformers(spec_of, tmp_path, kind, config):
     objective, examples, config = fed(spec_of("sequence-classification", rows(kind), config=config))
-    batch = objective.collate(examples.train.examples)
+    batch = objective.collate(examples.train.items)
     model = made(objective, config)
     reference = theirs(model, tmp_path / "saved", AUTO)
     wanted = reference(**batch).loss
@@ -58,7 +58,7 @@ def test_pairs_of_texts_are_told_apart_as_transformers_does(spec_of, tmp_path, w
     ]
     columns = {"text": "a", "text_pair": "b"}
     objective, examples, _ = fed(spec_of("sequence-classification", pairs, columns=columns))
-    batch = objective.collate(examples.train.examples)
+    batch = objective.collate(examples.train.items)
     texts = ([row["a"] for row in pairs], [row["b"] for row in pairs])
     wanted = AutoTokenizer.from_pretrained(words)(*texts, padding=True, return_tensors="pt")
     for name, tensor in wanted.items():
@@ -68,7 +68,7 @@ def test_pairs_of_texts_are_told_apart_as_transformers_does(spec_of, tmp_path, w
 @pytest.mark.parametrize("kind", ["single", "multi", "number"])
 def test_any_split_of_a_step_gives_the_same_gradients(spec_of, tmp_path, kind):
     objective, examples, config = fed(spec_of("sequence-classification", rows(kind)))
-    parts(objective, config, examples.train.examples, tmp_path)
+    parts(objective, config, examples.train.items, tmp_path)
 
 
 def test_a_small_task_is_learned_and_transformers_loads_what_is_written(spec_of, train, rows_file):
@@ -140,7 +140,7 @@ def test_a_csv_has_numbers_as_texts(make_spec, words, tmp_path):
     values = {"config": BERT, "tokenizer": words, "objective": "sequence-classification"}
     spec = make_spec(data=str(path), problem_type="regression", **values)
     _, examples, config = fed(spec)
-    assert [float(each["labels"]) for each in examples.train.examples] == [1.5, -2]
+    assert [float(each["labels"]) for each in examples.train.items] == [1.5, -2]
     assert config.num_labels == 1
 
 
@@ -182,7 +182,7 @@ def test_one_row_no_rows_and_one_label_are_refused(spec_of):
 def test_long_texts_are_cut_aloud(spec_of, capsys):
     spec = spec_of("sequence-classification", rows("single"), sequence_length=8)
     _, examples, _ = fed(spec, Console())
-    assert max(len(each["input_ids"]) for each in examples.train.examples) == 8
+    assert max(len(each["input_ids"]) for each in examples.train.items) == 8
     assert "of 8 rows are longer than sequence_length (8) and are cut" in capsys.readouterr().err
     spec = spec_of("sequence-classification", rows("single"), sequence_length=1)
     assert refused(lambda: fed(spec)).where == "sequence_length"

@@ -29,7 +29,7 @@ def rows(count: int = 8) -> list[dict]:
 @pytest.mark.parametrize("config", [BERT, LLAMA], ids=lambda config: config["model_type"])
 def test_loss_and_gradients_are_those_of_transformers(spec_of, tmp_path, config):
     objective, examples, config = fed(spec_of(OBJECTIVE, rows(), config=config))
-    batch = objective.collate(examples.train.examples)
+    batch = objective.collate(examples.train.items)
     model = made(objective, config)
     reference = theirs(model, tmp_path / "saved", AUTO)
     loss = objective.loss(model, batch) / objective.count(batch)
@@ -38,7 +38,7 @@ def test_loss_and_gradients_are_those_of_transformers(spec_of, tmp_path, config)
 
 def test_the_first_subword_of_each_word_is_labelled(spec_of, words):
     objective, examples, config = fed(spec_of(OBJECTIVE, rows()))
-    batch = objective.collate(examples.train.examples)
+    batch = objective.collate(examples.train.items)
     tokenizer = AutoTokenizer.from_pretrained(words)
     for number, row in enumerate(rows()):
         found = tokenizer(row["tokens"], is_split_into_words=True)
@@ -56,7 +56,7 @@ def test_the_first_subword_of_each_word_is_labelled(spec_of, words):
 
 def test_any_split_of_a_step_gives_the_same_gradients(spec_of, tmp_path):
     objective, examples, config = fed(spec_of(OBJECTIVE, rows()))
-    parts(objective, config, examples.train.examples, tmp_path)
+    parts(objective, config, examples.train.items, tmp_path)
 
 
 def test_a_small_task_is_learned_and_transformers_loads_what_is_written(spec_of, train):
@@ -101,5 +101,5 @@ def test_tags_out_of_range_are_refused(spec_of, rows_file):
 def test_long_rows_are_cut_aloud(spec_of, capsys):
     spec = spec_of(OBJECTIVE, rows(), sequence_length=6)
     _, examples, _ = fed(spec, Console())
-    assert max(len(each["labels"]) for each in examples.train.examples) == 6
+    assert max(len(each["labels"]) for each in examples.train.items) == 6
     assert "rows are longer than sequence_length (6) and are cut" in capsys.readouterr().err

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, Generic, TypeVar, overload
 
 import torch
 
 from tfcli.train.batch import Example
 from tfcli.train.feeds.feed import derive_seed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,26 +40,26 @@ class Made(Sequence[Example]):
 
 
 @dataclass(frozen=True)
-class Shuffled:
+class Shuffled(Generic[T]):
     """A list of examples, shuffled anew in each epoch.
 
     Args:
-        examples: all of them.
+        items: the examples, or what they are made of.
         seed: of the order.
-        drawn: changes an example by what an epoch draws for it: epoch, number of the example in
-            the list, the example -> what is trained on. None leaves it.
+        make: epoch, number of the item in the list, the item -> what is trained on. None takes
+            the items themselves.
     """
 
-    examples: Sequence[Example]
+    items: Sequence[T]
     seed: int
-    drawn: Callable[[int, int, Example], Example] | None = None
+    make: Callable[[int, int, T], Example] | None = None
 
-    def epoch(self, number: int) -> Sequence[Example]:
+    def epoch(self, number: int) -> Made:
         """The examples of an epoch in its order."""
         random = torch.Generator().manual_seed(derive_seed(self.seed, "order", number))
-        order = torch.randperm(len(self.examples), generator=random).tolist()
-        return Made(lambda example: self._make(number, example), order)
+        order = torch.randperm(len(self.items), generator=random).tolist()
+        return Made(lambda item: self._example(number, item), order)
 
-    def _make(self, epoch: int, number: int) -> Example:
-        example = self.examples[number]
-        return example if self.drawn is None else self.drawn(epoch, number, example)
+    def _example(self, epoch: int, number: int) -> Example:
+        item: Any = self.items[number]
+        return item if self.make is None else self.make(epoch, number, item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tfcli.train.objectives.causal_lm import CausalLM
+from tfcli.train.objectives.masked_lm import MaskedLM
 from tfcli.train.objectives.objective import Objective
 from tfcli.train.objectives.sequence_classification import SequenceClassification
 from tfcli.train.objectives.token_classification import TokenClassification
@@ -12,6 +13,7 @@ from tfcli.train.spec import TrainSpec
 
 OBJECTIVES: dict[str, Callable[[TrainSpec], Objective]] = {
     "causal-lm": lambda spec: CausalLM(spec.sequence_length),
+    "masked-lm": lambda spec: MaskedLM(spec.masking),
     "sequence-classification": lambda spec: SequenceClassification(spec.problem_type),
     "token-classification": lambda spec: TokenClassification(),
 }

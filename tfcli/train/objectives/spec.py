@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from tfcli.errors import hint
+from pydantic import Field
 
-ObjectiveName = Literal["causal-lm", "sequence-classification", "token-classification"]
+from tfcli.errors import hint
+from tfcli.recipe.spec import Section
+
+ObjectiveName = Literal["causal-lm", "masked-lm", "sequence-classification", "token-classification"]
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 
@@ -19,8 +22,25 @@ COLUMNS: dict[str, dict[str, str | None]] = {
 one."""
 IN_ROWS = tuple(COLUMNS)
 """The objectives whose data are rows of columns."""
-IN_TEXTS: tuple[ObjectiveName, ...] = ("causal-lm",)
+IN_TEXTS: tuple[ObjectiveName, ...] = ("causal-lm", "masked-lm")
 """The objectives whose data are texts."""
+
+
+class MaskingSection(Section):
+    """What `objective: masked-lm` hides."""
+
+    unit: Literal["tokens", "words", "spans"] = Field(
+        "tokens",
+        description="What is hidden at once: single tokens, whole words, or spans of a few words "
+        "(SpanBERT).",
+    )
+    share: float = Field(
+        0.15,
+        gt=0,
+        le=1,
+        description="The share of a row's tokens that is to be found: 8 of 10 of them are masked, "
+        "1 is some other token, 1 stays.",
+    )
 
 
 def columns_of(objective: str, given: Mapping[str, str]) -> dict[str, str]:
