@@ -86,6 +86,7 @@ def _generation_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:
         "bos_token_id": model.config.text.bos_token_id,
         "eos_token_id": known if len(known) > 1 else next(iter(known), None),
         "pad_token_id": tokenizer.pad_id,
+        "decoder_start_token_id": getattr(model.config.text, "decoder_start_token_id", None),
     }
     return {name: value for name, value in ids.items() if value is not None}
 

@@ -133,8 +133,8 @@ class TrainSpec(Spec):
     objective: ObjectiveName = Field(
         "causal-lm",
         description="What is learned: the next token of texts (causal-lm), hidden tokens of texts "
-        "(masked-lm), labels of texts (sequence-classification) or of their words "
-        "(token-classification).",
+        "(masked-lm), a text from another (seq2seq), labels of texts (sequence-classification) or "
+        "of their words (token-classification).",
     )
     data: InputPath = Field(
         description="Training data: .txt, .jsonl, .csv, .parquet, or a folder of them; rows of "
@@ -159,6 +159,19 @@ class TrainSpec(Spec):
     masking: Annotated[MaskingSection, Only(objective=("masked-lm",))] = MaskingSection()
     sequence_length: Annotated[int, Also("window")] = Field(
         256, ge=1, description="Tokens of a training window; the most of a row."
+    )
+    target_length: Annotated[int | None, Only(objective=("seq2seq",))] = Field(
+        None, ge=2, description="The most tokens of a target; left out, sequence_length."
+    )
+    source_prefix: Annotated[str, Only(objective=("seq2seq",))] = Field(
+        "", description="A text that is put before every source, such as 'summarize: '."
+    )
+    label_smoothing: Annotated[float, Only(objective=("seq2seq",))] = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="The share of each target's probability that is spread over all tokens while "
+        "training.",
     )
     batch_size: int = Field(
         8, ge=1, description="Windows or rows of a forward pass, in each process."

@@ -15,6 +15,7 @@ from tfcli.console import Console
 from tfcli.models.config import BaseConfig
 from tfcli.models.loading import build, initialize
 from tfcli.models.model import Model
+from tfcli.models.saving import stored_place
 from tfcli.process_group import ALONE
 from tfcli.tokenizers.load import load_tokenizer
 from tfcli.train.batch import Example
@@ -79,14 +80,15 @@ def require_same(loss: Tensor, model: Model, wanted: Tensor, reference: nn.Modul
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-6)
     model.zero_grad(), reference.zero_grad()
     loss.backward(), wanted.backward()
-    ours, expected = dict(model.named_parameters()), dict(reference.named_parameters())
+    ours = {stored_place(model, name).name: each for name, each in model.named_parameters()}
+    expected = dict(reference.named_parameters())
     assert set(ours) == set(expected)
+    largest = max(each.grad.norm() for each in expected.values() if each.grad is not None)
     for name in ours:
         got, want = (each[name].grad for each in (ours, expected))
         assert (got is None) == (want is None), name
         if want is not None:
-            scale = max(float(p.grad.norm()) for p in expected.values() if p.grad is not None)
-            assert float((got - want).norm()) <= 1e-6 * max(scale, float(want.norm())), name
+            assert (got - want).norm() <= 1e-6 * largest, name
 
 
 def parts(

@@ -11,7 +11,7 @@ from tfcli.errors import UsageError
 from tfcli.models.registry import get_family
 from tfcli.tokenizers.batch import Batch, Text
 from tfcli.tokenizers.load import Tokenizer
-from tfcli.train.feeds.columns import say_cut
+from tfcli.train.feeds.columns import Table, say_cut
 from tfcli.train.objectives.objective import Material
 
 TYPES = "token_type_ids"
@@ -30,22 +30,31 @@ def filling(tokenizer: Tokenizer) -> dict[str, int]:
 
 def encode(
     material: Material,
+    table: Table,
     texts: Sequence[Text],
     pairs: Sequence[str] | None = None,
     *,
     words: bool = False,
+    tokenizer: Tokenizer | None = None,
+    key: str = "sequence_length",
+    length: int | None = None,
 ) -> Batch:
-    """Texts, or pairs of them, with their special tokens, cut aloud to `sequence_length`.
+    """Texts, or pairs of them, with their special tokens, cut aloud to a length.
 
     Args:
+        table: the rows that they are from.
         words: each text is a list of words; the ids say which word they are from.
+        tokenizer: left out, the material's.
+        key: that says the length, for messages.
+        length: left out, `sequence_length`.
 
     Raises:
-        UsageError: `sequence_length` has no room beside the special tokens.
+        UsageError: the length has no room beside the special tokens.
+        WorkError: a text without a token; names the row.
     """
-    length = material.spec.sequence_length
+    length = material.spec.sequence_length if length is None else length
     try:
-        batch = material.tokenizer.batch(
+        batch = (tokenizer or material.tokenizer).batch(
             texts,
             pairs,
             is_split_into_words=words,
@@ -56,12 +65,12 @@ def encode(
     except UsageError as error:
         if error.where != "max_length":
             raise
-        raise UsageError(
-            error.what.replace("max_length", "sequence_length"),
-            where="sequence_length",
-            fix="a greater one",
-        ) from error
-    say_cut(material.console, sum(batch.overflow), len(texts), "sequence_length", length)
+        what = error.what.replace("max_length", key)
+        raise UsageError(what, where=key, fix="a greater one") from error
+    for number, ids in enumerate(batch.ids):
+        if not ids:
+            raise table.problem(number, "the text has no tokens", "leave the row out")
+    say_cut(material.console, sum(batch.overflow), len(texts), key, length)
     return batch
 
 

@@ -131,6 +131,17 @@ class TokenObjective(Objective):
         """Cross entropy, summed over the tokens with a target."""
         output = model(**batch, **self.options, num_target_tokens=1)
         assert output.loss is not None, "its head has a loss"
-        if output.aux_loss is None or not torch.is_grad_enabled():
-            return output.loss
-        return output.loss + output.aux_loss * (batch[self.targets] != IGNORED).sum()
+        return with_backbones_part(output.loss, output, self.count(batch))
+
+
+def with_backbones_part(summed: Tensor, output: ModelOutput, count: int) -> Tensor:
+    """A summed loss with what some backbones add to its mean while training.
+
+    Args:
+        summed (Tensor): []
+        output: of the forward pass.
+        count: what the sum is divided by.
+    """
+    if output.aux_loss is None or not torch.is_grad_enabled():
+        return summed
+    return summed + output.aux_loss * count

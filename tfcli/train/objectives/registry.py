@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tfcli.train.objectives.causal_lm import CausalLM
 from tfcli.train.objectives.masked_lm import MaskedLM
 from tfcli.train.objectives.objective import Objective
+from tfcli.train.objectives.seq2seq import Seq2Seq
 from tfcli.train.objectives.sequence_classification import SequenceClassification
 from tfcli.train.objectives.token_classification import TokenClassification
 from tfcli.train.spec import TrainSpec
@@ -14,6 +15,7 @@ from tfcli.train.spec import TrainSpec
 OBJECTIVES: dict[str, Callable[[TrainSpec], Objective]] = {
     "causal-lm": lambda spec: CausalLM(spec.sequence_length),
     "masked-lm": lambda spec: MaskedLM(spec.masking),
+    "seq2seq": lambda spec: Seq2Seq(spec.label_smoothing),
     "sequence-classification": lambda spec: SequenceClassification(spec.problem_type),
     "token-classification": lambda spec: TokenClassification(),
 }

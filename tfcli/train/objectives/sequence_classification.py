@@ -49,7 +49,7 @@ class SequenceClassification(Objective):
     def _examples(self, material: Material, table: Table) -> list[Example]:
         targets = self._targets(material, table)
         pairs = table.texts("text_pair") if table.has("text_pair") else None
-        batch = encode(material, table.texts("text"), pairs)
+        batch = encode(material, table, table.texts("text"), pairs)
         inputs = inputs_of(material, batch)
         return [{**row, "labels": label} for row, label in zip(inputs, targets, strict=True)]
 

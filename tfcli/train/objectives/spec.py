@@ -10,12 +10,19 @@ from pydantic import Field
 from tfcli.errors import hint
 from tfcli.recipe.spec import Section
 
-ObjectiveName = Literal["causal-lm", "masked-lm", "sequence-classification", "token-classification"]
+ObjectiveName = Literal[
+    "causal-lm",
+    "masked-lm",
+    "seq2seq",
+    "sequence-classification",
+    "token-classification",
+]
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 
 COLUMNS: dict[str, dict[str, str | None]] = {
     "sequence-classification": {"text": "text", "text_pair": None, "label": "label"},
+    "seq2seq": {"source": "source", "target": "target"},
     "token-classification": {"tokens": "tokens", "tags": "tags"},
 }
 """Objective -> what it takes of a row -> the column that has it; None: only where a recipe names

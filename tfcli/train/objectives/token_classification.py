@@ -41,7 +41,7 @@ class TokenClassification(TokenObjective):
                 )
             if not row:
                 raise table.problem(number, "there are no tokens", "leave the row out")
-        batch = encode(material, words, words=True)
+        batch = encode(material, table, words, words=True)
         assert batch.word_ids is not None, "words were asked for"
         labels = map(at_first_subwords, batch.word_ids, tags)
         inputs = inputs_of(material, batch)
