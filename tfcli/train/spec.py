@@ -134,7 +134,8 @@ class TrainSpec(Spec):
         "causal-lm",
         description="What is learned: the next token of texts (causal-lm), hidden tokens of texts "
         "(masked-lm), a text from another (seq2seq), labels of texts (sequence-classification) or "
-        "of their words (token-classification).",
+        "of their words (token-classification), or where a text answers a question "
+        "(question-answering).",
     )
     data: InputPath = Field(
         description="Training data: .txt, .jsonl, .csv, .parquet, or a folder of them; rows of "
@@ -172,6 +173,11 @@ class TrainSpec(Spec):
         lt=1,
         description="The share of each target's probability that is spread over all tokens while "
         "training.",
+    )
+    stride: Annotated[int, Only(objective=("question-answering",))] = Field(
+        64,
+        ge=0,
+        description="Tokens of a long context that one window of it and the next have in common.",
     )
     batch_size: int = Field(
         8, ge=1, description="Windows or rows of a forward pass, in each process."

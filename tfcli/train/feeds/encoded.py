@@ -78,11 +78,12 @@ def inputs_of(material: Material, batch: Batch) -> list[dict[str, Tensor]]:
     """What the model gets of each text: `input_ids`, `attention_mask`, and `token_type_ids` where
     it tells the texts of a pair apart; each [s]."""
     names = {"input_ids": batch.ids, "attention_mask": batch.attention_mask}
-    if _has_types(material) and any(map(any, batch.token_type_ids)):
+    if has_types(material) and any(map(any, batch.token_type_ids)):
         names[TYPES] = batch.token_type_ids
     columns = zip(*names.values(), strict=True)
     return [dict(zip(names, map(torch.tensor, row), strict=True)) for row in columns]
 
 
-def _has_types(material: Material) -> bool:
+def has_types(material: Material) -> bool:
+    """Whether the model tells the texts of a pair apart by `token_type_ids`."""
     return TYPES in get_family(material.config.model_type).backbone_class().inputs

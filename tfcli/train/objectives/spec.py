@@ -13,6 +13,7 @@ from tfcli.recipe.spec import Section
 ObjectiveName = Literal[
     "causal-lm",
     "masked-lm",
+    "question-answering",
     "seq2seq",
     "sequence-classification",
     "token-classification",
@@ -22,6 +23,7 @@ ProblemType = Literal["single_label_classification", "multi_label_classification
 
 COLUMNS: dict[str, dict[str, str | None]] = {
     "sequence-classification": {"text": "text", "text_pair": None, "label": "label"},
+    "question-answering": {"question": "question", "context": "context", "answers": "answers"},
     "seq2seq": {"source": "source", "target": "target"},
     "token-classification": {"tokens": "tokens", "tags": "tags"},
 }
