@@ -30,6 +30,7 @@ from tfcli.train.prepare import (
     check_task,
     compile_model,
     config_of,
+    frozen_model,
     new_config,
     start_dtype,
     tokenizer_folder,
@@ -105,6 +106,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         new_head=objective.new_head,
     )
     model = build(objective.task)
+    objective.begin(partial(frozen_model, spec, strategy, lambda: build(objective.task)))
     wrapped = strategy.wrap(model)
     if spec.compile:
         compile_model(model)

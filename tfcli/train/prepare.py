@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -188,6 +188,32 @@ def build_model(
         table.padding_idx = None
     model.set_activation_checkpointing(spec.activation_checkpointing)
     return model
+
+
+def frozen_model(
+    spec: TrainSpec, strategy: Strategy, start: Callable[[], Model], ref: str | None
+) -> Model:
+    """A model that is compared with and not trained, float32, in eval mode, where the run computes
+    and spread as its strategy spreads.
+
+    Args:
+        start: makes the model that training begins with once more.
+        ref: a checkpoint of a causal language model; None for that model.
+    """
+    from tfcli.checkpoints.folder import load_model
+
+    if ref is None:
+        model = start()
+    else:
+        model = load_model(
+            ref,
+            dtype=torch.float32,
+            device=strategy.device,
+            attention=spec.attention,
+            spread=strategy.spread,
+        )
+    model.set_activation_checkpointing(False)
+    return model.requires_grad_(False).eval()
 
 
 def with_keys(start: Checkpoint, keys: Mapping[str, Any]) -> Checkpoint:

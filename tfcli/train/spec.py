@@ -15,6 +15,7 @@ from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, 
 from tfcli.train.objectives.spec import (
     IN_ROWS,
     IN_TEXTS,
+    PREFERENCES,
     MaskingSection,
     ObjectiveName,
     ProblemType,
@@ -134,8 +135,9 @@ class TrainSpec(Spec):
         "causal-lm",
         description="What is learned: the next token of texts (causal-lm), hidden tokens of texts "
         "(masked-lm), a text from another (seq2seq), labels of texts (sequence-classification) or "
-        "of their words (token-classification), or where a text answers a question "
-        "(question-answering).",
+        "of their words (token-classification), where a text answers a question "
+        "(question-answering), to prefer one answer to another (dpo, ipo, orpo, simpo), or which "
+        "is the better one (reward).",
     )
     data: InputPath = Field(
         description="Training data: .txt, .jsonl, .csv, .parquet, or a folder of them; rows of "
@@ -178,6 +180,15 @@ class TrainSpec(Spec):
         64,
         ge=0,
         description="Tokens of a long context that one window of it and the next have in common.",
+    )
+    beta: Annotated[float | None, Only(objective=PREFERENCES)] = Field(
+        None,
+        gt=0,
+        description="The scale of the loss: of rewards (dpo, simpo), of the distance that is aimed "
+        "at (ipo), or of the odds ratio's share (orpo); left out, 0.1, and 2 for simpo.",
+    )
+    margin: Annotated[float, Only(objective=("simpo",))] = Field(
+        1.0, ge=0, description="By how much the rewards of two answers are to differ."
     )
     batch_size: int = Field(
         8, ge=1, description="Windows or rows of a forward pass, in each process."

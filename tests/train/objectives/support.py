@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,18 @@ from tfcli.models.loading import build, initialize
 from tfcli.models.model import Model
 from tfcli.models.saving import stored_place
 from tfcli.process_group import ALONE
+from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import load_tokenizer
 from tfcli.train.batch import Example
 from tfcli.train.checkpoint import Checkpoints
 from tfcli.train.feeds.feed import Feed
 from tfcli.train.feeds.shuffled import Shuffled
-from tfcli.train.log import MetricsLog
+from tfcli.train.log import METRICS, MetricsLog, read_metrics
 from tfcli.train.loop import Loop
 from tfcli.train.objectives.objective import Examples, Material, Objective
 from tfcli.train.objectives.registry import make_objective
 from tfcli.train.prepare import new_config
+from tfcli.train.run import run
 from tfcli.train.spec import TrainSpec
 from tfcli.train.strategies.single import Single
 
@@ -104,6 +107,19 @@ def parts(
     for change, loss, norm, count in steps[1:]:
         torch.testing.assert_close(change, steps[0][0], rtol=1e-4, atol=1e-6)
         assert (loss, norm, count) == pytest.approx(steps[0][1:], rel=1e-5)
+
+
+def straight_and_resumed(spec: TrainSpec, folder: Path) -> list[list[float]]:
+    """The losses of a run's steps, and those of one that goes on from its first checkpoint."""
+    straight, cut = folder / "straight", folder / "cut"
+    straight.mkdir(), cut.mkdir()
+    run(spec, Job(folder=straight))
+    checkpoint = min(straight.glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+    shutil.copytree(checkpoint, cut / checkpoint.name)
+    lines = (straight / METRICS).read_text().splitlines(keepends=True)
+    (cut / METRICS).write_text("".join(lines[: int(checkpoint.name[11:])]))
+    run(spec, Job(folder=cut))
+    return [[line["loss"] for line in read_metrics(each / METRICS)] for each in (straight, cut)]
 
 
 def make_loop(

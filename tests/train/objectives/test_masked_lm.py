@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import shutil
 from collections import Counter
 
 import pytest
@@ -13,12 +12,18 @@ from transformers import AutoModelForMaskedLM
 
 from tests.train.conftest import sentences
 from tests.train.objectives.conftest import refused
-from tests.train.objectives.support import BERT, fed, made, parts, require_same, theirs
+from tests.train.objectives.support import (
+    BERT,
+    fed,
+    made,
+    parts,
+    require_same,
+    straight_and_resumed,
+    theirs,
+)
 from tfcli.checkpoints.folder import load_model
-from tfcli.recipe.job import Job
 from tfcli.train.log import read_metrics
 from tfcli.train.masks import LONGEST_SPAN, Masker
-from tfcli.train.run import run
 
 ROBERTA = BERT | {"model_type": "roberta", "max_position_embeddings": 66, "pad_token_id": 1}
 OBJECTIVE = "masked-lm"
@@ -138,17 +143,9 @@ def test_each_key_of_masking_changes_what_is_hidden(spec_of, masking):
 
 
 def test_a_resumed_run_hides_what_a_straight_one_hides(spec_of, tmp_path):
-    def trained(folder):
-        folder.mkdir(exist_ok=True)
-        run(spec_of(OBJECTIVE, rows(), max_steps=10, checkpoint_every=4), Job(folder=folder))
-        return [line["loss"] for line in read_metrics(folder / "metrics.jsonl")]
-
-    straight, cut = tmp_path / "straight", tmp_path / "cut"
-    losses = trained(straight)
-    shutil.copytree(straight / "checkpoint-4", cut / "checkpoint-4")
-    lines = (straight / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (cut / "metrics.jsonl").write_text("".join(lines[:4]))
-    assert trained(cut) == losses
+    spec = spec_of(OBJECTIVE, rows(), max_steps=10, checkpoint_every=4)
+    straight, resumed = straight_and_resumed(spec, tmp_path)
+    assert straight == resumed
 
 
 def test_a_tokenizer_without_a_mask_token_is_refused(make_spec):

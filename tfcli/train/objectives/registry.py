@@ -7,16 +7,26 @@ from collections.abc import Callable
 from tfcli.train.objectives.causal_lm import CausalLM
 from tfcli.train.objectives.masked_lm import MaskedLM
 from tfcli.train.objectives.objective import Objective
+from tfcli.train.objectives.preference import Preference
 from tfcli.train.objectives.question_answering import QuestionAnswering
+from tfcli.train.objectives.reward import Reward
 from tfcli.train.objectives.seq2seq import Seq2Seq
 from tfcli.train.objectives.sequence_classification import SequenceClassification
+from tfcli.train.objectives.spec import PREFERENCES
 from tfcli.train.objectives.token_classification import TokenClassification
 from tfcli.train.spec import TrainSpec
 
+
+def _preference(spec: TrainSpec) -> Objective:
+    return Preference(spec.objective, spec.beta, spec.margin)
+
+
 OBJECTIVES: dict[str, Callable[[TrainSpec], Objective]] = {
     "causal-lm": lambda spec: CausalLM(spec.sequence_length),
+    **dict.fromkeys(PREFERENCES, _preference),
     "masked-lm": lambda spec: MaskedLM(spec.masking),
     "question-answering": lambda spec: QuestionAnswering(),
+    "reward": lambda spec: Reward(),
     "seq2seq": lambda spec: Seq2Seq(spec.label_smoothing),
     "sequence-classification": lambda spec: SequenceClassification(spec.problem_type),
     "token-classification": lambda spec: TokenClassification(),

@@ -12,17 +12,27 @@ from tfcli.recipe.spec import Section
 
 ObjectiveName = Literal[
     "causal-lm",
+    "dpo",
+    "ipo",
     "masked-lm",
+    "orpo",
     "question-answering",
+    "reward",
     "seq2seq",
     "sequence-classification",
+    "simpo",
     "token-classification",
 ]
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 
+PREFERENCES: tuple[ObjectiveName, ...] = ("dpo", "ipo", "orpo", "simpo")
+"""The objectives that prefer one answer to another."""
+_PAIRS: dict[str, str | None] = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
+
 COLUMNS: dict[str, dict[str, str | None]] = {
     "sequence-classification": {"text": "text", "text_pair": None, "label": "label"},
+    **dict.fromkeys((*PREFERENCES, "reward"), _PAIRS),
     "question-answering": {"question": "question", "context": "context", "answers": "answers"},
     "seq2seq": {"source": "source", "target": "target"},
     "token-classification": {"tokens": "tokens", "tags": "tags"},
