@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tfcli.checkpoints.card import Origin, card_text
+from tfcli.train.objectives.spec import WINDOWED
 from tfcli.train.spec import TrainResult, TrainSpec
 
 
@@ -21,18 +22,22 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
         origins.append(Origin("validation", spec.validation))
     if spec.tokenizer is not None:
         origins.append(Origin("tokenizer", spec.tokenizer))
+    if spec.distillation.teacher is not None:
+        origins.append(Origin("teacher", spec.distillation.teacher))
     done = "a new model trained on it"
     if spec.model is not None:
         origins.insert(0, Origin("start", spec.model))
         done = "trained further"
     loss = f"{result.train_loss:.4f}"
     if result.validation_loss is not None:
-        loss += f", {result.validation_loss:.4f} on the validation text"
+        loss += f", {result.validation_loss:.4f} on the validation data"
+    examples = "windows" if spec.objective in WINDOWED else "rows"
     facts = {
-        "steps": f"{result.steps:,} of {spec.batch_size * spec.gradient_accumulation} windows of "
-        f"{spec.sequence_length} tokens"
+        "objective": spec.objective,
+        "steps": f"{result.steps:,} of {spec.batch_size * spec.gradient_accumulation} {examples} "
+        f"of {'' if spec.objective in WINDOWED else 'at most '}{spec.sequence_length} tokens"
         + (f" on {result.processes} processes" if result.processes > 1 else ""),
-        "tokens": f"{result.tokens:,}, {result.epochs:g} epochs",
+        "targets": f"{result.tokens:,}, {result.epochs:g} epochs",
         "parameters": f"{result.parameters:,}",
         "optimizer": f"{spec.optimizer.name}, rates up to {result.learning_rate:g}, "
         f"{result.warmup_steps} steps of warm-up",

@@ -16,6 +16,8 @@ from tfcli.train.objectives.spec import (
     IN_ROWS,
     IN_TEXTS,
     PREFERENCES,
+    WINDOWED,
+    DistillationSection,
     MaskingSection,
     ObjectiveName,
     ProblemType,
@@ -133,7 +135,8 @@ class TrainSpec(Spec):
     )
     objective: ObjectiveName = Field(
         "causal-lm",
-        description="What is learned: the next token of texts (causal-lm), hidden tokens of texts "
+        description="What is learned: the next token of texts (causal-lm), what another model "
+        "thinks of it (distillation), hidden tokens of texts "
         "(masked-lm), a text from another (seq2seq), labels of texts (sequence-classification) or "
         "of their words (token-classification), where a text answers a question "
         "(question-answering), to prefer one answer to another (dpo, ipo, orpo, simpo), or which "
@@ -160,6 +163,9 @@ class TrainSpec(Spec):
         )
     )
     masking: Annotated[MaskingSection, Only(objective=("masked-lm",))] = MaskingSection()
+    distillation: Annotated[DistillationSection, Only(objective=("distillation",))] = (
+        DistillationSection()
+    )
     sequence_length: Annotated[int, Also("window")] = Field(
         256, ge=1, description="Tokens of a training window; the most of a row."
     )
@@ -227,7 +233,7 @@ class TrainSpec(Spec):
         "last",
         description="The weights to keep: the last ones, or those with the best validation loss.",
     )
-    bpe_dropout: Annotated[float, Only(off=0, objective=("causal-lm",))] = Field(
+    bpe_dropout: Annotated[float, Only(off=0, objective=WINDOWED)] = Field(
         0.0,
         ge=0,
         lt=1,
@@ -280,6 +286,8 @@ class TrainSpec(Spec):
             )
         if self.objective in IN_ROWS:
             columns_of(self.objective, self.columns)
+        if self.objective == "distillation" and self.distillation.teacher is None:
+            raise ValueError("distillation learns from a model: give distillation.teacher")
         if self.config is not None and self.tokenizer is None:
             raise ValueError("a new model needs a tokenizer: give tokenizer")
         if self.keep == "best" and self.validation is None:

@@ -37,7 +37,8 @@ def pair_examples(material: Material, table: Table) -> list[Example]:
         tokenizer.encode_batch(table.texts(name), add_special_tokens=False)
         for name in ("prompt", *ANSWERS)
     )
-    examples, cut = [], 0
+    examples: list[Example] = []
+    cut = 0
     for number, (prompt, *both) in enumerate(zip(prompts, *answers, strict=True)):
         begin = prefix + prompt
         whole = [[*begin, *answer, *end] for answer in both]

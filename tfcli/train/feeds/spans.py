@@ -116,15 +116,14 @@ def answers_of(table: Table) -> list[Answer | None]:
 
 
 def _answer(table: Table, number: int, answers: Any, context: str) -> Answer | None:
-    keys = ("text", "answer_start")
-    lists = [answers.get(key) for key in keys] if isinstance(answers, dict) else []
-    if not lists or not all(isinstance(each, list) for each in lists):
+    found = answers if isinstance(answers, dict) else {}
+    texts, starts = found.get("text"), found.get("answer_start")
+    if not isinstance(texts, list) or not isinstance(starts, list):
         raise table.problem(
             number,
             "the answers are not as SQuAD has them",
             'give {"text": ["..."], "answer_start": [0]}, or empty lists where there is none',
         )
-    texts, starts = lists
     if not texts and not starts:
         return None
     if len(texts) != len(starts):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tfcli.train.objectives.causal_lm import CausalLM
+from tfcli.train.objectives.distillation import Distillation
 from tfcli.train.objectives.masked_lm import MaskedLM
 from tfcli.train.objectives.objective import Objective
 from tfcli.train.objectives.preference import Preference
@@ -23,6 +24,7 @@ def _preference(spec: TrainSpec) -> Objective:
 
 OBJECTIVES: dict[str, Callable[[TrainSpec], Objective]] = {
     "causal-lm": lambda spec: CausalLM(spec.sequence_length),
+    "distillation": lambda spec: Distillation(spec.distillation, spec.sequence_length),
     **dict.fromkeys(PREFERENCES, _preference),
     "masked-lm": lambda spec: MaskedLM(spec.masking),
     "question-answering": lambda spec: QuestionAnswering(),

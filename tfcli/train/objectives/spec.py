@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from tfcli.errors import hint
-from tfcli.recipe.spec import Section
+from tfcli.recipe.spec import ModelRef, Section
 
 ObjectiveName = Literal[
     "causal-lm",
+    "distillation",
     "dpo",
     "ipo",
     "masked-lm",
@@ -26,6 +27,8 @@ ObjectiveName = Literal[
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 
+WINDOWED: tuple[ObjectiveName, ...] = ("causal-lm", "distillation")
+"""The objectives whose texts are one stream of tokens in windows."""
 PREFERENCES: tuple[ObjectiveName, ...] = ("dpo", "ipo", "orpo", "simpo")
 """The objectives that prefer one answer to another."""
 _PAIRS: dict[str, str | None] = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
@@ -41,7 +44,7 @@ COLUMNS: dict[str, dict[str, str | None]] = {
 one."""
 IN_ROWS = tuple(COLUMNS)
 """The objectives whose data are rows of columns."""
-IN_TEXTS: tuple[ObjectiveName, ...] = ("causal-lm", "masked-lm")
+IN_TEXTS: tuple[ObjectiveName, ...] = ("causal-lm", "distillation", "masked-lm")
 """The objectives whose data are texts."""
 
 
@@ -59,6 +62,30 @@ class MaskingSection(Section):
         le=1,
         description="The share of a row's tokens that is to be found: 8 of 10 of them are masked, "
         "1 is some other token, 1 stays.",
+    )
+
+
+class DistillationSection(Section):
+    """What `objective: distillation` learns from."""
+
+    stands_for: ClassVar[str | None] = "teacher"
+
+    teacher: ModelRef | None = Field(
+        None,
+        description="The model whose predictions are learned: one with the same tokenizer, in any "
+        "container, or a hub id.",
+    )
+    temperature: float = Field(
+        2.0,
+        gt=0,
+        description="What the logits of both models are divided by before they are compared.",
+    )
+    share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="The share of the loss that is the teacher's; the rest is that of the text "
+        "itself.",
     )
 
 
