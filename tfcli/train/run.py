@@ -98,6 +98,7 @@ def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainRes
     return TrainResult(
         steps=progress.step,
         tokens=progress.tokens,
+        unit=run.loop.objective.unit,
         epochs=round(run.loop.feed.epochs_after(progress.step), 3),
         parameters=sum(parameter.numel() for parameter in run.model.parameters()),
         train_loss=statistics.fmean(line["loss"] for line in last),

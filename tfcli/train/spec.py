@@ -315,13 +315,17 @@ class TrainSpec(Spec):
 
 
 class TrainResult(Result):
-    """What `tfcli train` says of the run. Losses are nats a token."""
+    """What `tfcli train` says of the run. Losses are means over targets: nats a token where these
+    are tokens."""
 
     schema_name: ClassVar[str] = "tfcli.train/2"
 
     steps: int = Field(description="Optimizer steps.")
     tokens: int = Field(description="Targets trained on, counting repeats.")
-    epochs: float = Field(description="Times that the training text was seen.")
+    unit: str = Field(
+        "token", description="What a target is: a token, row, window or pair of answers."
+    )
+    epochs: float = Field(description="Times that the training data were seen.")
     parameters: int = Field(description="Trained weights.")
     train_loss: float = Field(
         description="The mean training loss over the last tenth of the steps, at most 100."

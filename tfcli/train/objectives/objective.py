@@ -73,7 +73,7 @@ class Objective(ABC):
 
     task: ClassVar[str]
     new_head: ClassVar[bool] = False
-    unit: ClassVar[str] = "target"
+    unit: ClassVar[str]
     config_keys: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
@@ -113,6 +113,7 @@ class TokenObjective(Objective):
         length: what rows are filled up to; None for the longest of a batch.
     """
 
+    unit: ClassVar[str] = "token"
     targets: ClassVar[str] = "labels"
     options: ClassVar[dict[str, Any]] = {}
 
