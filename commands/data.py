@@ -18,6 +18,9 @@ def show(result: DataResult, console: Console) -> None:
     print_table(
         console, f"Text from {result.source}", ["split", "documents", "characters", "bytes"], rows
     )
+    if result.rows is not None:
+        counts = ", ".join(f"{count:,} in {name}" for name, count in result.rows.items())
+        console.out.print(f"rows of the exercise: {counts}")
     console.out.print(
         f"{plural(result.paragraphs, 'paragraph')} kept once, "
         f"{plural(result.paragraphs_dropped, 'repeat')} and "

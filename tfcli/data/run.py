@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tfcli.data.documents import Document, load_documents, python_docs
+from tfcli.data.exercises import exercise_rows
 from tfcli.data.paragraphs import keep_once
 from tfcli.data.spec import DataResult, DataSpec, SplitSize
 from tfcli.data.split import split_documents
@@ -31,8 +34,18 @@ def run(spec: DataSpec, job: Job) -> DataResult:
     splits = split_documents(
         clean.documents, validation=spec.validation, test=spec.test, seed=spec.seed
     )
-    for name, documents in splits.items():
-        write_documents(job.output / f"{name}.jsonl", documents)
+    rows = None
+    if spec.exercise is not None:
+        made = {
+            name: exercise_rows(spec.exercise, documents, spec.seed)
+            for name, documents in splits.items()
+        }
+        rows = {name: len(each) for name, each in made.items()}
+        for name, each in made.items():
+            write_lines(job.output / f"{name}.jsonl", each)
+    else:
+        for name, documents in splits.items():
+            write_documents(job.output / f"{name}.jsonl", documents)
     return DataResult(
         source=spec.source,
         documents=len(clean.documents),
@@ -40,15 +53,20 @@ def run(spec: DataSpec, job: Job) -> DataResult:
         paragraphs=clean.paragraphs,
         paragraphs_dropped=clean.paragraphs_dropped,
         splits={name: measure(documents) for name, documents in splits.items()},
+        rows=rows,
     )
 
 
 def write_documents(path: Path, documents: list[Document]) -> None:
     """Write documents as one JSON object a line."""
+    write_lines(path, ({"id": document.id, "text": document.text} for document in documents))
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as one JSON object a line."""
     with path.open("w", encoding="utf-8") as file:
-        for document in documents:
-            line = json.dumps({"id": document.id, "text": document.text}, ensure_ascii=False)
-            file.write(line + "\n")
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def measure(documents: list[Document]) -> SplitSize:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -34,6 +34,13 @@ class DataSpec(Spec):
     )
     seed: Seed = Field(0, description="The seed that decides which document goes into which split.")
     text_field: TextField = "text"
+    exercise: Literal["labels", "tags", "targets", "questions", "preferences"] | None = Field(
+        None,
+        description="Make rows of a small task of the paragraphs, to try an objective of train on, "
+        "in place of documents: what a paragraph is (labels), what its words are (tags), how it "
+        "begins (targets), what it quotes (questions), or in which order its words are better "
+        "(preferences).",
+    )
 
     @model_validator(mode="after")
     def _something_is_left_to_train_on(self) -> Self:
@@ -62,3 +69,6 @@ class DataResult(Result):
     paragraphs: int = Field(description="Paragraphs kept, each once.")
     paragraphs_dropped: int = Field(description="Paragraphs that repeated an earlier one.")
     splits: dict[str, SplitSize] = Field(description="train, validation and test.")
+    rows: dict[str, int] | None = Field(
+        None, description="Rows of each split, where an exercise was made of it."
+    )
