@@ -29,7 +29,7 @@ def test_answers_follow_from_the_text():
     tags = dict(zip(rows("tags")[2]["tokens"], rows("tags")[2]["tags"], strict=True))
     assert tags["if"] == "KEYWORD" and tags["a"] == "OTHER" and tags["+"] == "MARK"
     assert rows("tags")[0]["tags"][0] == "CAPITAL"
-    assert rows("targets")[0]["target"] == 'The form, "assert'
+    assert rows("targets")[0]["target"] == "capital other mark mark keyword"
     first, second = rows("questions")
     for row, answer in ((first, "assert x"), (second, "assert")):
         start = row["answers"]["answer_start"][0]

@@ -62,8 +62,9 @@ def _tag(token: str) -> str:
 
 
 def _targets(paragraph: str, words: list[str], chance: random.Random) -> Iterator[Row]:
-    """The first words of a paragraph, from all of them."""
-    yield {"source": " ".join(words), "target": " ".join(words[:3])}
+    """What the first words of a paragraph are, said in words."""
+    tokens = _WORDS.findall(" ".join(words))
+    yield {"source": " ".join(words), "target": " ".join(_tag(each).lower() for each in tokens[:5])}
 
 
 def _questions(paragraph: str, words: list[str], chance: random.Random) -> Iterator[Row]:

@@ -37,9 +37,9 @@ class DataSpec(Spec):
     exercise: Literal["labels", "tags", "targets", "questions", "preferences"] | None = Field(
         None,
         description="Make rows of a small task of the paragraphs, to try an objective of train on, "
-        "in place of documents: what a paragraph is (labels), what its words are (tags), how it "
-        "begins (targets), what it quotes (questions), or in which order its words are better "
-        "(preferences).",
+        "in place of documents: what a paragraph is (labels), what its words are (tags), what the "
+        "first ones are, as a text (targets), what it quotes (questions), or in which order its "
+        "words are better (preferences).",
     )
 
     @model_validator(mode="after")
