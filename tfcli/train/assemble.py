@@ -15,6 +15,7 @@ from tfcli.models.model import Model
 from tfcli.process_group import Processes, join
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
+from tfcli.train.batch import on_device
 from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.feeds.feed import Feed
 from tfcli.train.log import METRICS, MetricsLog
@@ -109,7 +110,8 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     objective.begin(partial(frozen_model, spec, strategy, lambda: build(objective.task)))
     wrapped = strategy.wrap(model)
     if spec.compile:
-        compile_model(model)
+        batch = on_device(objective.collate(examples.train.epoch(0)[:1]), strategy.device)
+        compile_model(model, lambda: objective.loss(model, batch))
     optimizer = build_optimizer(model, spec.optimizer, spec.peak_rate)
     checkpoints = Checkpoints(job.output, job.console, processes)
     progress = checkpoints.load(model, optimizer) or Progress(processes=processes.count)
@@ -197,7 +199,7 @@ def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
         console.note(f"going on from step {run.resumed_from}")
     first = loop.feed.source.epoch(0)[0].get("input_ids")
     if first is not None:
-        ids = first[:8].tolist()
+        ids = first.flatten()[:8].tolist()
         console.detail(f"first tokens: {ids} = {run.tokenizer.decode(ids)!r}")
 
 

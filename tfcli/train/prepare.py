@@ -247,12 +247,15 @@ def written_dtype(model: Model, dtype: torch.dtype, console: Console) -> torch.d
     return dtype
 
 
-def compile_model(model: Model) -> None:
+def compile_model(model: Model, first: Callable[[], object]) -> None:
     """Compile a model that is on its device, in place, so that names and state stay as they are.
 
     A first forward fills what the model computes once, such as rotary frequencies. Within the
     compiled code that would be a change of state, and everything would be compiled twice.
+
+    Args:
+        first: does this forward.
     """
     with torch.no_grad():
-        model(input_ids=torch.zeros(1, 2, dtype=torch.int64, device=model.device))
+        first()
     model.compile()

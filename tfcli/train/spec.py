@@ -136,11 +136,11 @@ class TrainSpec(Spec):
     objective: ObjectiveName = Field(
         "causal-lm",
         description="What is learned: the next token of texts (causal-lm), what another model "
-        "thinks of it (distillation), hidden tokens of texts "
-        "(masked-lm), a text from another (seq2seq), labels of texts (sequence-classification) or "
-        "of their words (token-classification), where a text answers a question "
-        "(question-answering), to prefer one answer to another (dpo, ipo, orpo, simpo), or which "
-        "is the better one (reward).",
+        "thinks of it (distillation), hidden tokens of texts (masked-lm), a text from another "
+        "(seq2seq), labels of texts (sequence-classification) or of their words "
+        "(token-classification), where a text answers a question (question-answering) or which of "
+        "several does (multiple-choice), to prefer one answer to another (dpo, ipo, orpo, simpo), "
+        "or which is the better one (reward).",
     )
     data: InputPath = Field(
         description="Training data: .txt, .jsonl, .csv, .parquet, or a folder of them; rows of "

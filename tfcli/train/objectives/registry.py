@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tfcli.train.objectives.causal_lm import CausalLM
 from tfcli.train.objectives.distillation import Distillation
 from tfcli.train.objectives.masked_lm import MaskedLM
+from tfcli.train.objectives.multiple_choice import MultipleChoice
 from tfcli.train.objectives.objective import Objective
 from tfcli.train.objectives.preference import Preference
 from tfcli.train.objectives.question_answering import QuestionAnswering
@@ -27,6 +28,7 @@ OBJECTIVES: dict[str, Callable[[TrainSpec], Objective]] = {
     "distillation": lambda spec: Distillation(spec.distillation, spec.sequence_length),
     **dict.fromkeys(PREFERENCES, _preference),
     "masked-lm": lambda spec: MaskedLM(spec.masking),
+    "multiple-choice": lambda spec: MultipleChoice(),
     "question-answering": lambda spec: QuestionAnswering(),
     "reward": lambda spec: Reward(),
     "seq2seq": lambda spec: Seq2Seq(spec.label_smoothing),

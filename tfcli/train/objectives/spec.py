@@ -16,6 +16,7 @@ ObjectiveName = Literal[
     "dpo",
     "ipo",
     "masked-lm",
+    "multiple-choice",
     "orpo",
     "question-answering",
     "reward",
@@ -35,6 +36,7 @@ _PAIRS: dict[str, str | None] = {"prompt": "prompt", "chosen": "chosen", "reject
 
 COLUMNS: dict[str, dict[str, str | None]] = {
     "sequence-classification": {"text": "text", "text_pair": None, "label": "label"},
+    "multiple-choice": {"question": "question", "choices": "choices", "label": "label"},
     **dict.fromkeys((*PREFERENCES, "reward"), _PAIRS),
     "question-answering": {"question": "question", "context": "context", "answers": "answers"},
     "seq2seq": {"source": "source", "target": "target"},
