@@ -39,6 +39,10 @@ def test_answers_follow_from_the_text():
         assert row["chosen"] != row["rejected"]
         assert sorted(row["chosen"].split()) == sorted(row["rejected"].split())
         assert row["prompt"] + row["chosen"] == row["text"]
+    for row in rows("choices"):
+        assert f"{row['question']} {row['choices'][row['label']]}" == row["text"]
+    half = rows("halves")[0]
+    assert half["anchor"].split()[:2] == ["The", '"assert'] and half["positive"][:5] == "form,"
     assert rows("preferences") == rows("preferences") != rows("preferences", seed=1)
 
 

@@ -85,11 +85,28 @@ def _preferences(paragraph: str, words: list[str], chance: random.Random) -> Ite
         yield {"prompt": prompt, "chosen": f" {chosen}", "rejected": f" {' '.join(rest)}"}
 
 
+def _choices(paragraph: str, words: list[str], chance: random.Random) -> Iterator[Row]:
+    """How a paragraph goes on, or the same words spelt backwards."""
+    half = len(words) // 2
+    both = [" ".join(words[half:]), " ".join(word[::-1] for word in words[half:])]
+    label = chance.randrange(2)
+    if both[0] != both[1]:
+        choices = [both[label], both[1 - label]]
+        yield {"question": " ".join(words[:half]), "choices": choices, "label": label}
+
+
+def _halves(paragraph: str, words: list[str], chance: random.Random) -> Iterator[Row]:
+    """The words of a paragraph in two halves that belong together: every other one."""
+    yield {"anchor": " ".join(words[::2]), "positive": " ".join(words[1::2])}
+
+
 EXERCISES: dict[str, Callable[[str, list[str], random.Random], Iterator[Row]]] = {
     "labels": _labels,
     "tags": _tags,
     "targets": _targets,
     "questions": _questions,
     "preferences": _preferences,
+    "choices": _choices,
+    "halves": _halves,
 }
 """Name -> (paragraph, its first words, what draws) -> rows."""

@@ -34,12 +34,15 @@ class DataSpec(Spec):
     )
     seed: Seed = Field(0, description="The seed that decides which document goes into which split.")
     text_field: TextField = "text"
-    exercise: Literal["labels", "tags", "targets", "questions", "preferences"] | None = Field(
+    exercise: (
+        Literal["labels", "tags", "targets", "questions", "preferences", "choices", "halves"] | None
+    ) = Field(
         None,
         description="Make rows of a small task of the paragraphs, to try an objective of train on, "
         "in place of documents: what a paragraph is (labels), what its words are (tags), what the "
-        "first ones are, as a text (targets), what it quotes (questions), or in which order its "
-        "words are better (preferences).",
+        "first ones are, as a text (targets), what it quotes (questions), in which order its "
+        "words are better (preferences), which of two spellings is right (choices), or which of "
+        "its words belong together (halves).",
     )
 
     @model_validator(mode="after")

@@ -139,8 +139,8 @@ class TrainSpec(Spec):
         "thinks of it (distillation), hidden tokens of texts (masked-lm), a text from another "
         "(seq2seq), labels of texts (sequence-classification) or of their words "
         "(token-classification), where a text answers a question (question-answering) or which of "
-        "several does (multiple-choice), to prefer one answer to another (dpo, ipo, orpo, simpo), "
-        "or which is the better one (reward).",
+        "several does (multiple-choice), which texts belong together (contrastive), to prefer one "
+        "answer to another (dpo, ipo, orpo, simpo), or which is the better one (reward).",
     )
     data: InputPath = Field(
         description="Training data: .txt, .jsonl, .csv, .parquet, or a folder of them; rows of "
@@ -195,6 +195,9 @@ class TrainSpec(Spec):
     )
     margin: Annotated[float, Only(objective=("simpo",))] = Field(
         1.0, ge=0, description="By how much the rewards of two answers are to differ."
+    )
+    temperature: Annotated[float, Only(objective=("contrastive",))] = Field(
+        0.05, gt=0, description="What the products of two texts' vectors are divided by."
     )
     batch_size: int = Field(
         8, ge=1, description="Windows or rows of a forward pass, in each process."

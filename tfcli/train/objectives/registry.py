@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tfcli.train.objectives.causal_lm import CausalLM
+from tfcli.train.objectives.contrastive import Contrastive
 from tfcli.train.objectives.distillation import Distillation
 from tfcli.train.objectives.masked_lm import MaskedLM
 from tfcli.train.objectives.multiple_choice import MultipleChoice
@@ -25,6 +26,7 @@ def _preference(spec: TrainSpec) -> Objective:
 
 OBJECTIVES: dict[str, Callable[[TrainSpec], Objective]] = {
     "causal-lm": lambda spec: CausalLM(spec.sequence_length),
+    "contrastive": lambda spec: Contrastive(spec.temperature, spec.batch_size),
     "distillation": lambda spec: Distillation(spec.distillation, spec.sequence_length),
     **dict.fromkeys(PREFERENCES, _preference),
     "masked-lm": lambda spec: MaskedLM(spec.masking),

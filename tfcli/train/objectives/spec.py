@@ -12,6 +12,7 @@ from tfcli.recipe.spec import ModelRef, Section
 
 ObjectiveName = Literal[
     "causal-lm",
+    "contrastive",
     "distillation",
     "dpo",
     "ipo",
@@ -36,6 +37,7 @@ _PAIRS: dict[str, str | None] = {"prompt": "prompt", "chosen": "chosen", "reject
 
 COLUMNS: dict[str, dict[str, str | None]] = {
     "sequence-classification": {"text": "text", "text_pair": None, "label": "label"},
+    "contrastive": {"anchor": "anchor", "positive": "positive", "negative": None},
     "multiple-choice": {"question": "question", "choices": "choices", "label": "label"},
     **dict.fromkeys((*PREFERENCES, "reward"), _PAIRS),
     "question-answering": {"question": "question", "context": "context", "answers": "answers"},
