@@ -37,7 +37,7 @@ class Labels:
         """
         values = set(labels)
         numbers = all(isinstance(value, int) for value in values)
-        names = list(map(str, sorted(values) if numbers else sorted(map(str, values))))
+        names = list(map(str, sorted(values))) if numbers else sorted(set(map(str, values)))
         if len(names) < 2:
             raise UsageError(
                 f"all rows have the label {names[0]!r}" if names else "no row has a label",

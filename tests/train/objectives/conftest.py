@@ -10,8 +10,8 @@ from tests.train.conftest import sentences
 from tests.train.objectives.support import BERT
 from tfcli.errors import UsageError, WorkError
 from tfcli.recipe.job import Job
-from tfcli.tokenizers.run import WORDPIECE, write_tokenizer
-from tfcli.tokenizers.training import train_wordpiece
+from tfcli.tokenizers.run import UNIGRAM, WORDPIECE, write_tokenizer
+from tfcli.tokenizers.training import train_unigram, train_wordpiece
 from tfcli.train.run import run
 
 
@@ -20,6 +20,14 @@ def words(tmp_path_factory) -> str:
     """A folder with a WordPiece tokenizer of 120 tokens."""
     folder = tmp_path_factory.mktemp("words")
     write_tokenizer(train_wordpiece(sentences(0), 120), folder, WORDPIECE)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def pieces(tmp_path_factory) -> str:
+    """A folder with a Unigram tokenizer, as of T5."""
+    folder = tmp_path_factory.mktemp("pieces")
+    write_tokenizer(train_unigram(sentences(0), 80)[0], folder, UNIGRAM)
     return str(folder)
 
 

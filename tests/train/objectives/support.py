@@ -55,6 +55,29 @@ LLAMA = {
     "initializer_range": 0.2,
 }
 
+T5 = {
+    "model_type": "t5",
+    "d_model": 16,
+    "d_kv": 8,
+    "d_ff": 32,
+    "num_layers": 1,
+    "num_heads": 2,
+    "dropout_rate": 0.0,
+}
+BART = {
+    "model_type": "bart",
+    "d_model": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 32,
+    "decoder_ffn_dim": 32,
+    "max_position_embeddings": 64,
+    "dropout": 0.0,
+    "init_std": 0.2,
+}
+
 
 def fed(spec: TrainSpec, console: Console | None = None) -> tuple[Objective, Examples, BaseConfig]:
     """A spec's objective, its examples, and the config of the model that it trains."""

@@ -11,48 +11,16 @@ from torch import nn
 from transformers import AutoModelForSeq2SeqLM
 from transformers.trainer_pt_utils import LabelSmoother
 
-from tests.train.conftest import WORDS, sentences
+from tests.train.conftest import WORDS
 from tests.train.objectives.conftest import refused
-from tests.train.objectives.support import BERT, fed, made, parts, require_same, theirs
+from tests.train.objectives.support import BART, BERT, T5, fed, made, parts, require_same, theirs
 from tfcli.checkpoints.folder import load_model
 from tfcli.console import Console
 from tfcli.tokenizers.load import load_tokenizer
-from tfcli.tokenizers.run import UNIGRAM, write_tokenizer
-from tfcli.tokenizers.training import train_unigram
 from tfcli.train.log import read_metrics
 
 OBJECTIVE = "seq2seq"
-T5 = {
-    "model_type": "t5",
-    "d_model": 16,
-    "d_kv": 8,
-    "d_ff": 32,
-    "num_layers": 1,
-    "num_heads": 2,
-    "dropout_rate": 0.0,
-}
-BART = {
-    "model_type": "bart",
-    "d_model": 16,
-    "encoder_layers": 1,
-    "decoder_layers": 1,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 32,
-    "decoder_ffn_dim": 32,
-    "max_position_embeddings": 64,
-    "dropout": 0.0,
-    "init_std": 0.2,
-}
 BOTH = pytest.mark.parametrize("config", [T5, BART], ids=lambda config: config["model_type"])
-
-
-@pytest.fixture(scope="session")
-def pieces(tmp_path_factory) -> str:
-    """A folder with a Unigram tokenizer, as of T5."""
-    folder = tmp_path_factory.mktemp("pieces")
-    write_tokenizer(train_unigram(sentences(0), 80)[0], folder, UNIGRAM)
-    return str(folder)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from tests.train.conftest import WORDS
 from tests.train.objectives.conftest import refused
-from tests.train.objectives.support import BERT, LLAMA, fed, made, parts, require_same, theirs
+from tests.train.objectives.support import BART, BERT, LLAMA, fed, made, parts, require_same, theirs
 from tfcli.checkpoints.folder import load_model
 from tfcli.console import Console
 from tfcli.train.log import read_metrics
@@ -48,6 +48,16 @@ def test_loss_and_gradients_are_those_of_transformers(spec_of, tmp_path, kind, c
     loss = objective.loss(model, batch) / objective.count(batch)
     assert objective.count(batch) == 8
     require_same(loss, model, wanted, reference)
+
+
+def test_an_encoder_decoder_is_a_classifier_too(spec_of, pieces, tmp_path):
+    keys = {"config": BART, "tokenizer": pieces}
+    objective, examples, config = fed(spec_of("sequence-classification", rows("single"), **keys))
+    batch = objective.collate(examples.train.items)
+    model = made(objective, config)
+    reference = theirs(model, tmp_path / "saved", AUTO)
+    loss = objective.loss(model, batch) / objective.count(batch)
+    require_same(loss, model, reference(**batch).loss, reference)
 
 
 def test_pairs_of_texts_are_told_apart_as_transformers_does(spec_of, tmp_path, words):
@@ -127,6 +137,7 @@ def test_labels_are_in_the_order_of_numbers_or_of_the_alphabet(spec_of):
 
     assert names(10, 9, -1) == {"0": "-1", "1": "9", "2": "10"}
     assert names("b", "a") == {"0": "a", "1": "b"}
+    assert names("a", 1, "1") == {"0": "1", "1": "a"}, "a number is what it is called"
     assert names("10", "9") == {"0": "10", "1": "9"}, "texts are not counted"
     named = {**BERT, "id2label": {"0": "no", "1": "yes"}}
     assert names("yes", config=named) == {"0": "no", "1": "yes"}, "the config says so"
