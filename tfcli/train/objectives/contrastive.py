@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -12,14 +12,15 @@ from torch import Tensor
 from tfcli.checkpoints.pooling import read_pooling
 from tfcli.errors import UsageError
 from tfcli.train.batch import Batch, Example, side_by_side
-from tfcli.train.feeds.columns import Table, examples_of
-from tfcli.train.feeds.encoded import encode, filling
-from tfcli.train.objectives.objective import Examples, Forward, Material, Objective
+from tfcli.train.feeds.columns import Table
+from tfcli.train.feeds.encoded import encode
+from tfcli.train.objectives.objective import Examples, Forward, Material
+from tfcli.train.objectives.rows import RowObjective
 
 PAIR, WITH_NEGATIVES = ("anchor", "positive"), ("anchor", "positive", "negative")
 
 
-class Contrastive(Objective):
+class Contrastive(RowObjective):
     """Examples have the ids of texts, `anchor`, `positive` and, where rows have one, `negative`;
     each [s] of its own. In a batch all texts of a kind stand before those of the next, [2b, s] or
     [3b, s].
@@ -35,11 +36,9 @@ class Contrastive(Objective):
     """
 
     task: ClassVar[str] = "embedding"
-    unit: ClassVar[str] = "row"
 
     def __init__(self, temperature: float, batch_size: int) -> None:
         self.temperature, self.batch_size = temperature, batch_size
-        self.fill: Mapping[str, int] = {}
 
     def feed(self, material: Material) -> Examples:
         """Rows of texts that belong together.
@@ -56,10 +55,10 @@ class Contrastive(Objective):
                 where="model",
                 fix=f"change {declared.place}/config.json, if they are to be means from now on",
             )
-        self.fill = filling(material.tokenizer)
-        return examples_of(material.spec, lambda table: self._examples(material, table))
+        return super().feed(material)
 
-    def _examples(self, material: Material, table: Table) -> list[Example]:
+    def examples(self, material: Material, table: Table) -> list[Example]:
+        """Texts that belong together, as ids."""
         kinds = WITH_NEGATIVES if table.has("negative") else PAIR
         if kinds is PAIR and min(self.batch_size, len(table)) < 2:
             raise UsageError(
@@ -76,10 +75,6 @@ class Contrastive(Objective):
         ids = [example[kind] for kind in examples[0] for example in examples]
         rows = [{"input_ids": each, "attention_mask": torch.ones_like(each)} for each in ids]
         return {**side_by_side(rows, self.fill), "labels": torch.arange(len(examples))}
-
-    def count(self, batch: Batch) -> int:
-        """Rows."""
-        return len(batch["labels"])
 
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """The sum of the rows' losses."""

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from tfcli.train.batch import Batch, Example, side_by_side
-from tfcli.train.feeds.columns import Table, examples_of
-from tfcli.train.feeds.encoded import encode, filling, inputs_of
-from tfcli.train.objectives.objective import Examples, Forward, Material, Objective
+from tfcli.train.feeds.columns import Table
+from tfcli.train.feeds.encoded import encode, inputs_of
+from tfcli.train.objectives.objective import Material
+from tfcli.train.objectives.rows import RowObjective
 
 
-class MultipleChoice(Objective):
+class MultipleChoice(RowObjective):
     """Examples have the inputs of a question with each of its choices [choices, s], and `labels`
     [], the number of the right one. The loss of a row is the cross entropy of its choices."""
 
     task: ClassVar[str] = "multiple-choice"
     new_head: ClassVar[bool] = True
-    unit: ClassVar[str] = "row"
 
-    def __init__(self) -> None:
-        self.fill: Mapping[str, int] = {}
-
-    def feed(self, material: Material) -> Examples:
-        """Rows of questions with choices, all with as many."""
-        self.fill = filling(material.tokenizer)
-        return examples_of(material.spec, lambda table: self._examples(material, table))
-
-    def _examples(self, material: Material, table: Table) -> list[Example]:
+    def examples(self, material: Material, table: Table) -> list[Example]:
+        """Questions with choices, all with as many."""
         choices, labels = table.text_lists("choices"), table.values("label")
         count = len(choices[0])
         for number, (row, label) in enumerate(zip(choices, labels, strict=True)):
@@ -58,16 +50,6 @@ class MultipleChoice(Objective):
         batch = side_by_side(rows, self.fill)
         shaped = {name: tensor.unflatten(0, (-1, count)) for name, tensor in batch.items()}
         return {**shaped, "labels": torch.stack([example["labels"] for example in examples])}
-
-    def count(self, batch: Batch) -> int:
-        """Rows."""
-        return len(batch["labels"])
-
-    def loss(self, model: Forward, batch: Batch) -> Tensor:
-        """The sum of the rows' losses."""
-        output = model(**batch)
-        assert output.loss is not None, "its head has a loss"
-        return output.loss * len(batch["labels"])
 
 
 def _check(table: Table, number: int, row: Sequence[str], label: object, count: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -10,23 +10,17 @@ from torch import Tensor
 
 from tfcli.models.losses import IGNORED
 from tfcli.train.batch import Batch, Example
-from tfcli.train.feeds.columns import examples_of
-from tfcli.train.feeds.encoded import filling
-from tfcli.train.feeds.pairs import both_answers, pair_examples
 from tfcli.train.objectives.objective import (
-    Examples,
     Forward,
     Frozen,
-    Material,
-    Objective,
     with_backbones_part,
 )
+from tfcli.train.objectives.rows import PairObjective
 from tfcli.train.preferences import NEEDS_START, USUAL_BETA, Beliefs, beliefs, pair_losses
 
 
-class Preference(Objective):
-    """Examples are those of `pair_examples`; a batch has both answers of each pair as rows of one
-    forward pass, and `targets` [2b, s], the token that follows each, -100 but in answers.
+class Preference(PairObjective):
+    """A batch also has `targets` [2b, s], the token that follows each, -100 but in answers.
 
     DPO and IPO compare with the model that training began with, which stays beside the trained one.
 
@@ -37,18 +31,11 @@ class Preference(Objective):
     """
 
     task: ClassVar[str] = "causal-lm"
-    unit: ClassVar[str] = "pair"
 
     def __init__(self, name: str, beta: float | None = None, margin: float = 0.0) -> None:
         self.name, self.margin = name, margin
         self.beta = USUAL_BETA[name] if beta is None else beta
         self.start: Forward | None = None
-        self.fill: Mapping[str, int] = {}
-
-    def feed(self, material: Material) -> Examples:
-        """Rows of prompts with two answers."""
-        self.fill = filling(material.tokenizer)
-        return examples_of(material.spec, lambda table: pair_examples(material, table))
 
     def begin(self, frozen: Frozen) -> None:
         """Get the model that training begins with."""
@@ -57,7 +44,7 @@ class Preference(Objective):
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Both answers of each pair, filled up at their ends: [2b, s]."""
-        rows = both_answers(examples, self.fill)
+        rows = super().collate(examples)
         ids, mask = rows["input_ids"], rows["attention_mask"]
         prompts = torch.stack([each["prompt"] for each in examples]).repeat(2)[:, None]
         places = torch.arange(1, ids.shape[1])
@@ -65,10 +52,6 @@ class Preference(Objective):
         # A batch is as long as its longest answer, whose last token predicts nothing.
         targets = ids[:, 1:].masked_fill(~wanted, IGNORED)
         return {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1], "targets": targets}
-
-    def count(self, batch: Batch) -> int:
-        """Pairs."""
-        return len(batch["targets"]) // 2
 
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """The sum of the pairs' losses."""

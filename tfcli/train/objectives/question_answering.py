@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tfcli.train.batch import Batch, Example, side_by_side
-from tfcli.train.feeds.columns import Table, examples_of
-from tfcli.train.feeds.encoded import TYPES, filling, has_types
+from tfcli.train.batch import Batch, Example
+from tfcli.train.feeds.columns import Table
+from tfcli.train.feeds.encoded import TYPES, has_types
 from tfcli.train.feeds.spans import answers_of, windows
-from tfcli.train.objectives.objective import Examples, Forward, Material, Objective
+from tfcli.train.objectives.objective import Forward, Material
+from tfcli.train.objectives.rows import RowObjective
 
 
-class QuestionAnswering(Objective):
+class QuestionAnswering(RowObjective):
     """Examples have a window's inputs and `labels` [2]: the places of the answer's first and last
     token. Both are that of the token that begins a text where the answer is not in the window.
 
@@ -27,16 +27,8 @@ class QuestionAnswering(Objective):
     new_head: ClassVar[bool] = True
     unit: ClassVar[str] = "window"
 
-    def __init__(self) -> None:
-        self.fill: Mapping[str, int] = {}
-
-    def feed(self, material: Material) -> Examples:
-        """Rows of questions, contexts and answers, as SQuAD has them."""
-        self.fill = filling(material.tokenizer)
-        return examples_of(material.spec, lambda table: self._examples(material, table))
-
-    @staticmethod
-    def _examples(material: Material, table: Table) -> list[Example]:
+    def examples(self, material: Material, table: Table) -> list[Example]:
+        """Windows of contexts with their questions, and the places of answers."""
         spec, tokenizer, typed = material.spec, material.tokenizer, has_types(material)
         answers = answers_of(table)
         begin = tokenizer.special_ids.get("cls_token")
@@ -59,14 +51,6 @@ class QuestionAnswering(Objective):
                 "if there were none: give a greater stride"
             )
         return examples
-
-    def collate(self, examples: Sequence[Example]) -> Batch:
-        """A batch of windows, filled up at their ends."""
-        return side_by_side(examples, self.fill)
-
-    def count(self, batch: Batch) -> int:
-        """Windows."""
-        return len(batch["labels"])
 
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """The sum of the windows' losses. What fills up a batch is no place of an answer, so that a

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from tfcli.train.batch import Batch, Example, side_by_side
-from tfcli.train.feeds.columns import Table, examples_of
-from tfcli.train.feeds.encoded import encode, filling, inputs_of
+from tfcli.train.batch import Example
+from tfcli.train.feeds.columns import Table
+from tfcli.train.feeds.encoded import encode, inputs_of
 from tfcli.train.labels import Labels, as_number, check_labels, numbers_of, saved_for
-from tfcli.train.objectives.objective import Examples, Forward, Material, Objective
+from tfcli.train.objectives.objective import Material
+from tfcli.train.objectives.rows import RowObjective
 
 SINGLE, MULTI, REGRESSION = (
     "single_label_classification",
@@ -21,7 +22,7 @@ SINGLE, MULTI, REGRESSION = (
 )
 
 
-class SequenceClassification(Objective):
+class SequenceClassification(RowObjective):
     """Examples have a text's inputs and `labels`: a number [], or 0 and 1 for each label [labels].
 
     The loss of a row is that of `losses.classification_loss`: cross entropy; the mean of a binary
@@ -33,20 +34,13 @@ class SequenceClassification(Objective):
 
     task: ClassVar[str] = "sequence-classification"
     new_head: ClassVar[bool] = True
-    unit: ClassVar[str] = "row"
 
     def __init__(self, problem_type: str | None = None) -> None:
         self.problem_type = problem_type
         self.labels: Labels | None = None
-        self.fill: Mapping[str, int] = {}
 
-    def feed(self, material: Material) -> Examples:
-        """Rows of texts with labels. The first table that comes is the one that is trained on, and
-        says which labels there are."""
-        self.fill = filling(material.tokenizer)
-        return examples_of(material.spec, lambda table: self._examples(material, table))
-
-    def _examples(self, material: Material, table: Table) -> list[Example]:
+    def examples(self, material: Material, table: Table) -> list[Example]:
+        """Texts with labels. The first table that comes says which labels there are."""
         targets = self._targets(material, table)
         pairs = table.texts("text_pair") if table.has("text_pair") else None
         batch = encode(material, table, table.texts("text"), pairs)
@@ -80,20 +74,6 @@ class SequenceClassification(Objective):
             torch.zeros(len(self.labels)).index_fill(0, torch.tensor(row, dtype=torch.int64), 1)
             for row in numbers
         ]
-
-    def collate(self, examples: Sequence[Example]) -> Batch:
-        """A batch of texts, filled up at their ends."""
-        return side_by_side(examples, self.fill)
-
-    def count(self, batch: Batch) -> int:
-        """Rows."""
-        return len(batch["labels"])
-
-    def loss(self, model: Forward, batch: Batch) -> Tensor:
-        """The sum of the rows' losses."""
-        output = model(**batch)
-        assert output.loss is not None, "its head has a loss"
-        return output.loss * len(batch["labels"])
 
 
 def _declared(material: Material) -> str | None:
