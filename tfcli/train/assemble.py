@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import open_model
 from tfcli.devices import pick_precision
 from tfcli.errors import UsageError
@@ -54,6 +55,8 @@ class Run:
         tokenizer: of the data.
         companions: the folder whose tokenizer and other files go with the model.
         dtype: of the weights that are written.
+        start: what the model was loaded from. The companions of a single file lie in a temporary
+            folder, which goes with it.
     """
 
     loop: Loop
@@ -62,6 +65,7 @@ class Run:
     tokenizer: Tokenizer
     companions: Path
     dtype: torch.dtype
+    start: Checkpoint | None = None
 
     @property
     def model(self) -> Model:
@@ -152,7 +156,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         keep_best=spec.keep == "best",
         answer=lambda: job.console.note(_parting(spec)),
     )
-    run = Run(loop, progress, progress.step or None, tokenizer, companions, dtype)
+    run = Run(loop, progress, progress.step or None, tokenizer, companions, dtype, start)
     _introduce(spec, job, run)
     return run
 
