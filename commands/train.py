@@ -1,4 +1,4 @@
-"""`tfcli train`: a model from text."""
+"""`tfcli train`: a model from data."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def show(result: TrainResult, console: Console) -> None:
     """What was trained, how well, how fast."""
     from tfcli.units import format_count
 
+    loss = "nats/token" if result.unit == "token" else f"a {result.unit}"
     facts = {
         "parameters": format_count(result.parameters)
         + (
@@ -21,11 +22,11 @@ def show(result: TrainResult, console: Console) -> None:
         ),
         "steps": f"{result.steps:,}"
         + (f" (went on from {result.resumed_from:,})" if result.resumed_from else ""),
-        "tokens": f"{result.tokens:,} in {result.epochs:.2f} epochs",
-        "training loss": f"{result.train_loss:.4f} nats/token",
+        f"{result.unit}s": f"{result.tokens:,} in {result.epochs:.2f} epochs",
+        "training loss": f"{result.train_loss:.4f} {loss}",
     }
     if result.validation_loss is not None:
-        facts["validation loss"] = f"{result.validation_loss:.4f} nats/token at the end"
+        facts["validation loss"] = f"{result.validation_loss:.4f} {loss} at the end"
     if result.best_validation_loss is not None:
         facts["best"] = f"{result.best_validation_loss:.4f} at step {result.best_step:,}" + (
             ", kept" if result.kept == "best" else ""
@@ -35,7 +36,7 @@ def show(result: TrainResult, console: Console) -> None:
     )
     facts["weights"] = result.dtype
     facts["speed"] = (
-        f"{result.tokens_per_second:,.0f} tokens/s, {result.precision} on {result.device}"
+        f"{result.tokens_per_second:,.0f} {result.unit}s/s, {result.precision} on {result.device}"
         + (f", {result.processes} processes" if result.processes > 1 else "")
     )
     facts["time"] = f"{result.seconds:,.1f} s"

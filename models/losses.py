@@ -167,7 +167,8 @@ def classification_loss(
         else:
             problem_type = "multi_label_classification"
     if problem_type == "regression":
-        return F.mse_loss(logits.float().squeeze(-1), labels.float().squeeze(-1))
+        predicted = logits.float().squeeze(-1)
+        return F.mse_loss(predicted, labels.float().view_as(predicted))
     if problem_type == "single_label_classification":
         return F.cross_entropy(logits.float(), labels.view(-1))
     return F.binary_cross_entropy_with_logits(logits.float(), labels.float())

@@ -231,7 +231,7 @@ def test_a_recipe_names_columns(tmp_path, chats, capsys):
                    "num_hidden_layers": 1, "num_attention_heads": 2},
         "tokenizer": str(chats / "tokenizer"),
         "data": str(tmp_path / "rows.jsonl"),
-        "rows": {"columns": {"prompt": "q", "completion": "a"}},
+        "columns": {"prompt": "q", "completion": "a"},
         "max_steps": 2,
         "device": "cpu",
     }  # fmt: skip

@@ -113,6 +113,15 @@ def test_training_goes_on_from_a_checkpoint(train, tiny_llama, text_file):
     assert result.steps == 1
 
 
+def test_the_tokenizer_in_a_single_file_goes_with_the_model(train, tiny_llama, text_file, tmp_path):
+    gguf = tmp_path / "gguf"
+    assert run_command(["convert", str(tiny_llama), str(gguf), "--to", "gguf", "-q"]) == 0
+    start = str(next(gguf.glob("*.gguf")))
+    common = {"config": None, "tokenizer": None, "data": str(text_file), "model": start}
+    _, folder = train(**common, max_steps=1)
+    assert load_tokenizer(folder).encode("the cat") == load_tokenizer(tiny_llama).encode("the cat")
+
+
 def retyped(folder: Path, target: Path, dtype: torch.dtype) -> Path:
     save_model(load_model(folder), target, dtype=dtype, tokenizer_from=folder)
     return target

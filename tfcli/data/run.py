@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfcli.data.chat_exercise import chat_rows
 from tfcli.data.documents import Document, load_documents, python_docs
+from tfcli.data.exercises import exercise_rows
 from tfcli.data.paragraphs import keep_once
 from tfcli.data.spec import DataResult, DataSpec, SplitSize
 from tfcli.data.split import split_documents
@@ -38,12 +38,12 @@ def run(spec: DataSpec, job: Job) -> DataResult:
     rows = None
     if spec.exercise is not None:
         made = {
-            name: [row for document in documents for row in chat_rows(document)]
+            name: exercise_rows(spec.exercise, documents, spec.seed)
             for name, documents in splits.items()
         }
         if not made["train"]:
             raise WorkError(
-                "no document has a heading with a paragraph below it, which chats are made of",
+                f"there is nothing in the documents that {spec.exercise} are made of",
                 where=spec.source,
                 fix="leave out exercise",
             )

@@ -34,10 +34,19 @@ class DataSpec(Spec):
     )
     seed: Seed = Field(0, description="The seed that decides which document goes into which split.")
     text_field: TextField = "text"
-    exercise: Literal["chats"] | None = Field(
+    exercise: (
+        Literal[
+            "chats", "labels", "tags", "targets", "questions", "preferences", "choices", "halves"
+        ]
+        | None
+    ) = Field(
         None,
-        description="Make rows of a small task of the documents, to try train on, in place of "
-        "texts: each heading is asked about, and the paragraph below it answers (chats).",
+        description="Make rows of a small task of the documents, to try an objective of train on, "
+        "in place of texts: a heading is asked about, and the paragraph below it answers (chats); "
+        "what a paragraph is (labels), what its words are (tags), what the first ones are, as a "
+        "text (targets), what it quotes (questions), in which order its words are better "
+        "(preferences), which of two spellings is right (choices), or which of its words belong "
+        "together (halves).",
     )
 
     @model_validator(mode="after")

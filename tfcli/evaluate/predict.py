@@ -12,6 +12,7 @@ from tfcli.generation.settings import TextSettings
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model
 from tfcli.tokenizers.load import Tokenizer
+from tfcli.tokenizers.mask import mask_id
 
 Predict = Callable[[Model, torch.Tensor, int], torch.Tensor]
 """From a model, ids [rows, s] and how many last tokens of each row are scored to the states that
@@ -42,14 +43,7 @@ def predictor(task: str, tokenizer: Tokenizer, config: TextConfig, begin: Begin)
         UsageError: the tokenizer or the config lacks a token that the predictor needs.
     """
     if task == "masked-lm":
-        mask = tokenizer.special_ids.get("mask_token")
-        if mask is None:
-            raise UsageError(
-                "the tokenizer declares no mask_token, which a masked language model needs",
-                where="model",
-                fix="add mask_token to tokenizer_config.json",
-            )
-        return masked_tokens(mask, tokenizer.suffix)
+        return masked_tokens(mask_id(tokenizer, "model"), tokenizer.suffix)
     if task == "seq2seq-lm":
         if not begin:
             raise UsageError(

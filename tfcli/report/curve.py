@@ -16,7 +16,8 @@ Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Curve:
-    """What was logged, as (step, value) in order of steps. Losses are nats a token."""
+    """What was logged, as (step, value) in order of steps. Losses are nats a token, where
+    targets are tokens."""
 
     train: Points
     validation: Points

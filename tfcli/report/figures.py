@@ -25,7 +25,7 @@ class Dot:
     value: float
 
 
-def loss_figure(curve: Curve, width: float) -> str | None:
+def loss_figure(curve: Curve, width: float, unit: str) -> str | None:
     """Training and validation loss over the steps, with the best validation marked."""
     if not curve.train and not curve.validation:
         return None
@@ -56,7 +56,7 @@ def loss_figure(curve: Curve, width: float) -> str | None:
         _loss_axis([loss for _, loss in everything]),
         title="Training and validation loss over the steps",
         x_name="step",
-        y_name="loss, nats a token",
+        y_name="loss, nats a token" if unit == "token" else f"loss a {unit}",
         width=width,
         height=320,
     )

@@ -26,7 +26,7 @@ def training_sections(steps: Sequence[Step]) -> list[Section]:
 def _section(step: Step, title: str) -> Section:
     curve = read_curve(step.folder)
     notes = () if curve else (f"{step.name} has no metrics.jsonl, so there is no curve.",)
-    figures = _figures(curve) if curve else ()
+    figures = _figures(curve, step.value(TrainResult).unit) if curve else ()
     return Section(title, _lead(step), figures, tables=(_table(step),), notes=notes)
 
 
@@ -36,24 +36,24 @@ def _lead(step: Step) -> str:
     where += f", {run.processes} processes" if run.processes > 1 else ""
     said = (
         f"{format_count(run.parameters)} parameters, {run.steps:,} steps over "
-        f"{format_count(run.tokens)} tokens ({run.epochs:.1f} epochs) in {duration(run.seconds)}, "
-        f"{where}."
+        f"{format_count(run.tokens)} {run.unit}s ({run.epochs:.1f} epochs) in "
+        f"{duration(run.seconds)}, {where}."
     )
     if run.resumed_from is not None:
         said += f" The run was interrupted and went on from step {run.resumed_from:,}."
     return said
 
 
-def _figures(curve: Curve) -> tuple[Figure, ...]:
+def _figures(curve: Curve, unit: str) -> tuple[Figure, ...]:
     figures = []
-    wide, narrow = loss_figure(curve, WIDE), loss_figure(curve, NARROW)
+    wide, narrow = (loss_figure(curve, width, unit) for width in (WIDE, NARROW))
     if wide:
         caption = "The pale line is every step; the strong one is its running mean."
         figures.append(Figure(wide, caption, narrow))
     courses = (
         (curve.learning_rate, "learning rate"),
         (curve.gradient_norm, "gradient norm"),
-        (curve.tokens_per_second, "tokens/s"),
+        (curve.tokens_per_second, f"{unit}s/s"),
     )
     for points, name in courses:
         drawn = course_figure(points, name)
@@ -72,5 +72,5 @@ def _table(step: Step) -> Table:
     if run.best_step is not None:
         facts["at step"] = f"{run.best_step:,}"
     facts["weights kept"] = run.kept
-    facts["tokens/s"] = f"{run.tokens_per_second:,.0f}"
+    facts[f"{run.unit}s/s"] = f"{run.tokens_per_second:,.0f}"
     return Table(("run", *facts), ((step.name, *facts.values()),))

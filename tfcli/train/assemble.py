@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import open_base
 from tfcli.devices import pick_precision
 from tfcli.errors import UsageError
@@ -15,6 +17,7 @@ from tfcli.process_group import Processes, join
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.adapter import all_weights, raise_rates, trained_weights
+from tfcli.train.batch import on_device
 from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.feeds.feed import Feed
 from tfcli.train.log import METRICS, MetricsLog
@@ -28,8 +31,11 @@ from tfcli.train.prepare import (
     check_config,
     check_machine,
     check_packing,
+    check_task,
     choose_trained,
     compile_model,
+    config_of,
+    frozen_model,
     in_steps,
     new_config,
     start_dtype,
@@ -62,6 +68,8 @@ class Run:
         dtype: of the weights that are written.
         weights: how many the model has.
         trained: how many of them are trained.
+        start: what the model was loaded from. The companions of a single file lie in a temporary
+            folder, which goes with it.
     """
 
     spec: TrainSpec
@@ -73,6 +81,7 @@ class Run:
     dtype: torch.dtype
     weights: int
     trained: int
+    start: Checkpoint | None = None
 
     @property
     def model(self) -> Model:
@@ -102,19 +111,28 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     companions = tokenizer_folder(spec, start)
     tokenizer = load_tokenizer(spec.tokenizer or companions)
     config = None if spec.config is None else new_config(spec.config, tokenizer)
-    if config is not None:
-        check_config(config, spec, tokenizer)
+    begun = config_of(config, start)
+    check_config(begun.text, spec, tokenizer)
     objective = make_objective(spec)
-    examples = objective.feed(Material(spec, tokenizer, companions, job.console))
+    check_task(begun, objective.task)
+    examples = objective.feed(Material(spec, tokenizer, companions, job.console, begun))
     job.has_read(*filter(None, [spec.data, spec.validation]))
     dtype = (
         DTYPES[spec.dtype] if spec.dtype else start_dtype(None if spec.writes_adapter else start)
     )
-    model = build_model(spec, config, start, objective.task, strategy)
-    if config is None:
-        check_config(model.config.text, spec, tokenizer)
+    build = partial(
+        build_model,
+        spec,
+        config,
+        start,
+        strategy=strategy,
+        keys=objective.config_keys,
+        new_head=objective.new_head,
+    )
+    model = build(objective.task)
     choose_trained(model, spec, job.console)
     weights, trained = all_weights(model), trained_weights(model)
+    objective.begin(partial(frozen_model, spec, strategy, lambda: build(objective.task)))
 
     def make_optimizer(model: Model) -> torch.optim.Optimizer:
         made = build_optimizer(model, spec.optimizer, spec.peak_rate)
@@ -124,7 +142,8 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
 
     wrapped, optimizer = strategy.wrap(model, make_optimizer, spec.clip_norm)
     if spec.compile:
-        compile_model(model)
+        batch = on_device(objective.collate(examples.train.epoch(0)[:1]), strategy.device)
+        compile_model(model, lambda: objective.loss(model, batch))
     checkpoints = Checkpoints(job.output, job.console, strategy)
     progress = checkpoints.load(model, optimizer) or Progress(processes=processes.count)
     feed = Feed(
@@ -163,7 +182,9 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         answer=lambda: job.console.note(_parting(spec)),
     )
     resumed_from = progress.step or None
-    run = Run(spec, loop, progress, resumed_from, tokenizer, companions, dtype, weights, trained)
+    run = Run(
+        spec, loop, progress, resumed_from, tokenizer, companions, dtype, weights, trained, start
+    )
     _introduce(spec, job, run)
     return run
 
@@ -214,7 +235,7 @@ def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
         console.note(f"going on from step {run.resumed_from}")
     first = loop.feed.source.epoch(0)[0].get("input_ids")
     if first is not None:
-        ids = first[:8].tolist()
+        ids = first.flatten()[:8].tolist()
         console.detail(f"first tokens: {ids} = {run.tokenizer.decode(ids)!r}")
 
 

@@ -21,18 +21,21 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
         origins.append(Origin("validation", spec.validation))
     if spec.tokenizer is not None:
         origins.append(Origin("tokenizer", spec.tokenizer))
+    if spec.distillation.teacher is not None:
+        origins.append(Origin("teacher", spec.distillation.teacher))
     done = "a new model trained on it"
     if spec.model is not None:
         origins.insert(0, Origin("start", spec.model))
         done = "an adapter trained on it" if spec.writes_adapter else "trained further"
     loss = f"{result.train_loss:.4f}"
     if result.validation_loss is not None:
-        loss += f", {result.validation_loss:.4f} on the validation text"
+        loss += f", {result.validation_loss:.4f} on the validation data"
     facts = {
+        "objective": spec.objective,
         "steps": f"{result.steps:,} of {spec.batch_size * spec.gradient_accumulation} examples "
         f"of up to {spec.sequence_length} tokens"
         + (f" on {result.processes} processes" if result.processes > 1 else ""),
-        "tokens": f"{result.tokens:,}, {result.epochs:g} epochs",
+        "targets": f"{result.tokens:,}, {result.epochs:g} epochs",
         "parameters": f"{result.parameters:,}"
         + (f", {result.trainable:,} trained" if result.trainable < result.parameters else ""),
         "optimizer": f"{spec.optimizer.name}, rates up to {result.learning_rate:g}, "

@@ -38,7 +38,7 @@ class Progress:
         tokens: targets trained on.
         seconds: spent in the loop.
         processes: how many began it together.
-        best_loss: the lowest validation loss so far, nats a token.
+        best_loss: the lowest validation loss so far, a mean over targets.
         best_step: where it was.
         epoch_starts: see `Feed`.
         unfinished: figures of the last step, where its validation is still to be done.

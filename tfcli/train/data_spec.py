@@ -19,11 +19,6 @@ class RowsSection(Section):
         "content), conversations (from and value), prompt and completion, or instruction and "
         "output.",
     )
-    columns: dict[str, str] = Field(
-        {},
-        description="Other names of columns: a format's column, then the file's, such as "
-        "{prompt: question, completion: answer}.",
-    )
     train_on: Literal["assistant", "all"] = Field(
         "assistant",
         description="The tokens to learn: the assistant's turns and the completions, with the "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +18,7 @@ from torch import nn
 from tfcli.checkpoints.io.dtypes import dtype_code
 from tfcli.console import Console
 from tfcli.errors import ModelError, UsageError, WorkError
-from tfcli.models.config import config_from_recipe
+from tfcli.models.config import BaseConfig, config_from_recipe
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.registry import get_family
 from tfcli.models.sharding import whole
@@ -127,6 +130,29 @@ def new_config(values: dict[str, Any], tokenizer: Tokenizer) -> TextConfig:
         raise UsageError(error.what, where=f"config: {error.where}", fix=error.fix) from error
 
 
+def config_of(config: TextConfig | None, start: Checkpoint | None) -> BaseConfig:
+    """The config that training begins with: a new model's, or that of the start."""
+    if config is not None:
+        return config
+    assert start is not None, "the spec asks for one of the two"
+    return start.model_config
+
+
+def check_task(config: BaseConfig, task: str) -> None:
+    """Refuse a family that has no head for an objective.
+
+    Raises:
+        UsageError: naming the tasks that it has.
+    """
+    heads = get_family(config.model_type).heads
+    if task not in heads:
+        raise UsageError(
+            f"{config.model_type} has no task {task!r}, which the objective trains",
+            where="objective",
+            fix=f"its tasks are {', '.join(heads)}",
+        )
+
+
 def check_config(config: TextConfig, spec: TrainSpec, tokenizer: Tokenizer) -> None:
     """Refuse a model that the tokenizer or the windows do not fit.
 
@@ -156,9 +182,13 @@ def build_model(
     start: Checkpoint | None,
     task: str,
     strategy: Strategy,
+    keys: Mapping[str, Any] = MappingProxyType({}),
+    new_head: bool = False,
 ) -> Model:
     """The model to train, float32, on the strategy's device and spread as it spreads it: new where
     there is a config, else loaded.
+
+    Its config gets `keys`. With `new_head` a checkpoint may lack the task's head.
 
     No row of its token table is frozen. A model's pad_token_id may be a token that texts use, as
     the one that ends them; and as windows hold no padding, a row that is none of these keeps its
@@ -170,17 +200,19 @@ def build_model(
 
     freed_is_kept()
     if config is not None:
-        model = build(config, task, attention=spec.attention)
+        model = build(config.replace(**keys), task, attention=spec.attention)
         strategy.spread(model)
         initialize(model, spec.seed, device=strategy.device)
     else:
         assert start is not None
         model = load_model(
-            start,
+            with_keys(start, keys),
             task=task,
             dtype=held_dtype(spec, start, strategy.device.type),
             device=strategy.device,
             attention=spec.attention,
+            new_head=new_head,
+            seed=spec.seed,
             spread=strategy.spread,
         )
         widen(model)
@@ -203,6 +235,40 @@ def choose_trained(model: Model, spec: TrainSpec, console: Console) -> None:
         put_adapter(model, spec, console)
     elif spec.freeze or spec.train_only:
         freeze(model, spec)
+
+
+def frozen_model(
+    spec: TrainSpec, strategy: Strategy, start: Callable[[], Model], ref: str | None
+) -> Model:
+    """A model that is compared with and not trained, float32, in eval mode, where the run computes
+    and spread as its strategy spreads.
+
+    Args:
+        start: makes the model that training begins with once more.
+        ref: a checkpoint of a causal language model; None for that model.
+    """
+    from tfcli.checkpoints.folder import load_model
+
+    if ref is None:
+        model = start()
+    else:
+        model = load_model(
+            ref,
+            dtype=torch.float32,
+            device=strategy.device,
+            attention=spec.attention,
+            spread=strategy.spread,
+        )
+    model.set_activation_checkpointing(False)
+    return model.requires_grad_(False).eval()
+
+
+def with_keys(start: Checkpoint, keys: Mapping[str, Any]) -> Checkpoint:
+    """A checkpoint with other values for some keys of its config.json."""
+    if not keys:
+        return start
+    config = {key: value for key, value in start.config.items() if key != "num_labels"}
+    return dataclasses.replace(start, config={**config, **keys})
 
 
 def start_dtype(start: Checkpoint | None) -> torch.dtype:
@@ -228,12 +294,15 @@ def written_dtype(model: Model, dtype: torch.dtype, console: Console) -> torch.d
     return dtype
 
 
-def compile_model(model: Model) -> None:
+def compile_model(model: Model, first: Callable[[], object]) -> None:
     """Compile a model that is on its device, in place, so that names and state stay as they are.
 
     A first forward fills what the model computes once, such as rotary frequencies. Within the
     compiled code that would be a change of state, and everything would be compiled twice.
+
+    Args:
+        first: does this forward.
     """
     with torch.no_grad():
-        model(input_ids=torch.zeros(1, 2, dtype=torch.int64, device=model.device))
+        first()
     model.compile()

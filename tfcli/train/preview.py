@@ -12,9 +12,10 @@ from tfcli.errors import UsageError
 from tfcli.models.losses import IGNORED
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.batch import Example
-from tfcli.train.objectives.objective import Material, TokenObjective
+from tfcli.train.objectives.causal_lm import CausalLM
+from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.registry import make_objective
-from tfcli.train.prepare import tokenizer_folder
+from tfcli.train.prepare import config_of, new_config, tokenizer_folder
 from tfcli.train.preview_result import PreviewLengths, PreviewPart, PreviewResult, PreviewSample
 from tfcli.train.spec import TrainSpec
 
@@ -30,16 +31,21 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
         console: hears of what is left out.
 
     Raises:
-        UsageError: an objective whose examples are no tokens to predict; and as the training.
+        UsageError: another objective than causal-lm; and as the training.
         WorkError: as the training.
     """
     start = None if spec.model is None else open_model(spec.model)
     companions = tokenizer_folder(spec, start)
     tokenizer = load_tokenizer(spec.tokenizer or companions)
+    config = config_of(None if spec.config is None else new_config(spec.config, tokenizer), start)
     objective = make_objective(spec)
-    if not isinstance(objective, TokenObjective):
-        raise UsageError("what it learns are no tokens, and cannot be shown as text")
-    found = objective.feed(Material(spec, tokenizer, companions, console))
+    if not isinstance(objective, CausalLM):
+        raise UsageError(
+            f"objective: {spec.objective} learns something else than the tokens of its examples",
+            where="objective",
+            fix="preview a recipe whose objective is causal-lm",
+        )
+    found = objective.feed(Material(spec, tokenizer, companions, console, config))
     epoch, targets = found.train.epoch(0), objective.targets
     lengths, learned = [], 0
     for example in epoch:

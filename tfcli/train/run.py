@@ -25,6 +25,9 @@ from tfcli.train.log import METRICS, read_metrics
 from tfcli.train.prepare import DTYPES, written_dtype
 from tfcli.train.spec import TrainResult, TrainSpec
 
+WRITES = ("causal-lm", "seq2seq-lm")
+"""The tasks whose models write texts."""
+
 
 def run(spec: TrainSpec, job: Job) -> TrainResult:
     """Train a model and write it as a Hugging Face folder with its metrics.jsonl.
@@ -77,7 +80,8 @@ def _write_whole(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
             write_adapter(model, spec, job.output, run.companions, dtype)
         return dtype
     exports, config = plan_export(model, dtype=dtype), export_config(model, dtype=dtype)
-    new = None if spec.config is None else _generation_config(model, run.tokenizer)
+    writes = spec.config is not None and model.task in WRITES
+    new = _generation_config(model, run.tokenizer) if writes else None
 
     def write(reads: Sequence[Read]) -> None:
         items = [replace(item, read=read) for item, read in zip(exports, reads, strict=True)]
@@ -101,6 +105,7 @@ def _generation_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:
         "bos_token_id": model.config.text.bos_token_id,
         "eos_token_id": known if len(known) > 1 else next(iter(known), None),
         "pad_token_id": tokenizer.pad_id,
+        "decoder_start_token_id": getattr(model.config.text, "decoder_start_token_id", None),
     }
     return {name: value for name, value in ids.items() if value is not None}
 
@@ -112,6 +117,7 @@ def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainRes
     return TrainResult(
         steps=progress.step,
         tokens=progress.tokens,
+        unit=run.loop.objective.unit,
         epochs=round(run.loop.feed.epochs_after(progress.step), 3),
         parameters=run.weights,
         trainable=run.trained,

@@ -15,6 +15,17 @@ from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec, TokenizerPath
 from tfcli.train.adapter_spec import AdapterSection
 from tfcli.train.data_spec import RowsSection
+from tfcli.train.objectives.spec import (
+    IN_ROWS,
+    IN_TEXTS,
+    PREFERENCES,
+    WINDOWED,
+    DistillationSection,
+    MaskingSection,
+    ObjectiveName,
+    ProblemType,
+    columns_of,
+)
 
 NEW_RATE = 1e-3
 PRETRAINED_RATE = 5e-5
@@ -30,6 +41,7 @@ OptimizerName = Literal[
 ]
 OF_SQUARES = ("adamw", "adamw-8bit", "adamw-8bit-paged", "muon")
 OF_BETAS = (*OF_SQUARES, "lion")
+CAUSAL: tuple[ObjectiveName, ...] = ("causal-lm",)
 VALIDATION = ("validation", "validation_share")
 """The keys that say what is validated on."""
 
@@ -151,7 +163,7 @@ class DeepSpeedSection(Section):
 
 
 class TrainSpec(Spec):
-    """Train a causal language model, new or from a checkpoint."""
+    """Train a model, new or from a checkpoint."""
 
     verb: ClassVar[str] = "train"
     loads_first: ClassVar[bool] = True
@@ -185,25 +197,80 @@ class TrainSpec(Spec):
         description="Regular expressions: parameters whose name has a match stay as they are, as "
         r"`embed_tokens` or `layers\.[0-3]\.`.",
     )
+    objective: ObjectiveName = Field(
+        "causal-lm",
+        description="What is learned: the next token of texts (causal-lm), what another model "
+        "thinks of it (distillation), hidden tokens of texts (masked-lm), a text from another "
+        "(seq2seq), labels of texts (sequence-classification) or of their words "
+        "(token-classification), where a text answers a question (question-answering) or which of "
+        "several does (multiple-choice), which texts belong together (contrastive), to prefer one "
+        "answer to another (dpo, ipo, orpo, simpo), or which is the better one (reward).",
+    )
     data: InputPath = Field(
         description="Training data: texts (.txt, .md, .rst, or a column of .jsonl, .csv, "
-        ".parquet), or rows with prompts or conversations (.jsonl, .json, .csv, .parquet, .arrow); "
-        "a file or a folder of them."
+        ".parquet), or rows with prompts, conversations or other columns (.jsonl, .json, .csv, "
+        ".parquet, .arrow); a file or a folder of them."
     )
     validation: InputPath | None = Field(
         None, description="Validation data, in the same forms; never trained on."
     )
-    validation_share: float | None = Field(
+    validation_share: Annotated[float | None, Only(objective=CAUSAL)] = Field(
         None,
         gt=0,
         lt=1,
         description="The share of the rows or documents of data that is held out for validation "
         "where none is given; equal ones stay together.",
     )
-    text_field: TextField = "text"
-    rows: RowsSection = RowsSection()
+    text_field: Annotated[TextField, Only(objective=IN_TEXTS)] = "text"
+    columns: Annotated[dict[str, str], Only(objective=(*CAUSAL, *IN_ROWS))] = Field(
+        {},
+        description="What the objective takes of a row, and the column that has it, where that is "
+        "called otherwise, such as {prompt: question}; docs/objectives.md has the names of each.",
+    )
+    rows: Annotated[RowsSection, Only(objective=CAUSAL)] = RowsSection()
+    problem_type: Annotated[ProblemType | None, Only(objective=("sequence-classification",))] = (
+        Field(
+            None,
+            description="What a label is: one of several, a list of several, or a number; left "
+            "out, as the data have it.",
+        )
+    )
+    masking: Annotated[MaskingSection, Only(objective=("masked-lm",))] = MaskingSection()
+    distillation: Annotated[DistillationSection, Only(objective=("distillation",))] = (
+        DistillationSection()
+    )
     sequence_length: Annotated[int, Also("window")] = Field(
         256, ge=1, description="Tokens of a training window, or the most of a row."
+    )
+    target_length: Annotated[int | None, Only(objective=("seq2seq",))] = Field(
+        None, ge=2, description="The most tokens of a target; left out, sequence_length."
+    )
+    source_prefix: Annotated[str, Only(objective=("seq2seq",))] = Field(
+        "", description="A text that is put before every source, such as 'summarize: '."
+    )
+    label_smoothing: Annotated[float, Only(objective=("seq2seq",))] = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="The share of each target's probability that is spread over all tokens while "
+        "training.",
+    )
+    stride: Annotated[int, Only(objective=("question-answering",))] = Field(
+        64,
+        ge=0,
+        description="Tokens of a long context that one window of it and the next have in common.",
+    )
+    beta: Annotated[float | None, Only(objective=PREFERENCES)] = Field(
+        None,
+        gt=0,
+        description="The scale of the loss: of rewards (dpo, simpo), of the distance that is aimed "
+        "at (ipo), or of the odds ratio's share (orpo); left out, 0.1, and 2 for simpo.",
+    )
+    margin: Annotated[float, Only(objective=("simpo",))] = Field(
+        1.0, ge=0, description="By how much the rewards of two answers are to differ."
+    )
+    temperature: Annotated[float, Only(objective=("contrastive",))] = Field(
+        0.05, gt=0, description="What the products of two texts' vectors are divided by."
     )
     batch_size: int = Field(
         8, ge=1, description="Windows or rows of a forward pass, in each process."
@@ -245,7 +312,7 @@ class TrainSpec(Spec):
         "last",
         description="The weights to keep: the last ones, or those with the best validation loss.",
     )
-    bpe_dropout: float = Field(
+    bpe_dropout: Annotated[float, Only(off=0, objective=WINDOWED)] = Field(
         0.0,
         ge=0,
         lt=1,
@@ -321,6 +388,10 @@ class TrainSpec(Spec):
             raise ValueError(
                 "give exactly one of model (go on from a checkpoint) and config (a new model)"
             )
+        if self.objective in IN_ROWS:
+            columns_of(self.objective, self.columns)
+        if self.objective == "distillation" and self.distillation.teacher is None:
+            raise ValueError("distillation learns from a model: give distillation.teacher")
         if self.config is not None and self.tokenizer is None:
             raise ValueError("a new model needs a tokenizer: give tokenizer")
         if self.validation is not None and self.validation_share is not None:
@@ -377,13 +448,17 @@ class TrainSpec(Spec):
 
 
 class TrainResult(Result):
-    """What `tfcli train` says of the run. Losses are nats a token."""
+    """What `tfcli train` says of the run. Losses are means over targets: nats a token where these
+    are tokens."""
 
     schema_name: ClassVar[str] = "tfcli.train/2"
 
     steps: int = Field(description="Optimizer steps.")
     tokens: int = Field(description="Targets trained on, counting repeats.")
-    epochs: float = Field(description="Times that the training text was seen.")
+    unit: str = Field(
+        "token", description="What a target is: a token, row, window or pair of answers."
+    )
+    epochs: float = Field(description="Times that the training data were seen.")
     parameters: int = Field(description="Weights of the model, with those of an adapter.")
     trainable: int = Field(description="Those of them that were trained.")
     train_loss: float = Field(

@@ -44,7 +44,7 @@ def chosen(make_spec, chats, tmp_path, monkeypatch):
         found = find_rows(spec, path)
         assert found is not None
         encoder = Encoder(load_tokenizer(folder), folder, spec.rows.train_on)
-        store = samples_of(found, encoder, spec.rows, console)
+        store = samples_of(found, encoder, console)
         return choose(store, found, spec.sequence_length, spec.rows, console, "data")
 
     return do
@@ -75,7 +75,7 @@ def test_texts_beside_rows_are_told(make_spec, chats, data, tmp_path, capsys):
     tokenizer = chats / "tokenizer"
     found = find_rows(spec, spec.data)
     encoder = Encoder(load_tokenizer(tokenizer), tokenizer)
-    store = samples_of(found, encoder, spec.rows, Console.silent())
+    store = samples_of(found, encoder, Console.silent())
     choose(store, found, 63, spec.rows, Console(), "data")
     said = " ".join(capsys.readouterr().err.split())
     assert "1 file of plain text beside the rows left out: README.md" in said
@@ -97,7 +97,7 @@ def test_keys_of_rows_have_no_effect_on_plain_text_and_are_refused(make_spec, da
 def test_a_column_of_plain_text_is_named_by_text_field(make_spec, data):
     path = data([{"body": "x"}])
     with pytest.raises(UsageError, match="named by text_field") as error:
-        find_rows(make_spec(rows={"columns": {"text": "body"}}), path)
+        find_rows(make_spec(columns={"text": "body"}), path)
     assert error.value.fix == "text_field: body"
     with pytest.raises(UsageError, match="text_field has no effect on rows"):
         find_rows(make_spec(rows={"format": "messages"}, text_field="body"), data([TALK]))

@@ -39,13 +39,13 @@ def find_format(row: Row, columns: Mapping[str, str], name: str | None = None) -
         if column not in known:
             raise UsageError(
                 f"{column!r} is no column of {f'the format {name}' if name else 'any format'}",
-                where="rows.columns",
+                where="columns",
                 fix=hint(column, known) or f"one of {', '.join(dict.fromkeys(known))}",
             )
         if there not in row.values:
             raise UsageError(
                 f"the first row has no {there!r}, which {column!r} is to be read from",
-                where=f"rows.columns ({row.where})",
+                where=f"columns ({row.where})",
                 fix=hint(there, row.values),
             )
     if name:
@@ -59,7 +59,7 @@ def unknown_format(row: Row) -> WorkError:
     return WorkError(
         f"a row with {', '.join(map(repr, row.values)) or 'no column'} is of no known format",
         where=row.where,
-        fix="name the columns, as in `rows: {columns: {prompt: question, completion: answer}}`; "
+        fix="name the columns, as in `columns: {prompt: question, completion: answer}`; "
         "rows are like " + " or ".join(each.example for each in FORMATS.values()),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -41,12 +41,14 @@ class RowData:
         split: which of a folder's splits.
         rows: all of them.
         format: of the rows.
+        columns: what the format calls a column -> what the file calls it.
     """
 
     path: Path
     split: str
     rows: Sequence[Row]
     format: Format
+    columns: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -77,26 +79,27 @@ def find_rows(spec: TrainSpec, path: str, split: str = "train") -> RowData | Non
     if given.format != TEXT.name and _has_rows(Path(path)):
         first = first_row(path, split=split)
         named = spec.text_field != TrainSpec.model_fields["text_field"].default
-        if given.format is None and not given.columns and (named or "text" in first.values):
+        if given.format is None and not spec.columns and (named or "text" in first.values):
             _refuse_for_plain(given)
             return None
         if named:
             raise UsageError("text_field has no effect on rows", where="text_field")
-        found = find_format(first, given.columns, given.format)
+        found = find_format(first, spec.columns, given.format)
         if found is TEXT:
             raise UsageError(
                 "the column of plain text is named by text_field",
-                where="rows.columns",
-                fix=f"text_field: {given.columns.get('text')}",
+                where="columns",
+                fix=f"text_field: {spec.columns.get('text')}",
             )
         if found is None:
             raise unknown_format(first)
-        return RowData(Path(path), split, read_rows(path, split=split), found)
+        rows = read_rows(path, split=split)
+        return RowData(Path(path), split, rows, found, spec.columns)
     _refuse_for_plain(given)
     return None
 
 
-def samples_of(data: RowData, encoder: Encoder, spec: RowsSection, console: Console) -> RowStore:
+def samples_of(data: RowData, encoder: Encoder, console: Console) -> RowStore:
     """All samples of some rows, tokenized now or before.
 
     Raises:
@@ -107,10 +110,10 @@ def samples_of(data: RowData, encoder: Encoder, spec: RowsSection, console: Cons
     identity = {
         "files": _digests(data),
         "format": data.format.name,
-        "columns": dict(spec.columns),
+        "columns": dict(data.columns),
         **encoder.identity,
     }
-    return row_store(identity, _made(data, encoder, spec, console))
+    return row_store(identity, _made(data, encoder, console))
 
 
 def choose(
@@ -201,10 +204,10 @@ def _digests(data: RowData) -> list[str]:
     return [digest_file(file) for file in row_files(data.path, data.split)]
 
 
-def _made(data: RowData, encoder: Encoder, spec: RowsSection, console: Console) -> Iterator[Made]:
+def _made(data: RowData, encoder: Encoder, console: Console) -> Iterator[Made]:
     with console.progress(f"tokenize {data.path.name}", len(data.rows), "row") as bar:
         for number, row in enumerate(data.rows):
-            sample = read_sample(row, data.format, spec.columns)
+            sample = read_sample(row, data.format, data.columns)
             key = sample_key(sample)
             found = encoder.encode(sample, row.where)
             for tokens in found:

@@ -75,7 +75,7 @@ class CausalLM(TokenObjective):
 
 def _samples(material: Material, rows: RowData, encoder: Encoder, key: str) -> Samples:
     spec, console = material.spec, material.console
-    store = samples_of(rows, encoder, spec.rows, console)
+    store = samples_of(rows, encoder, console)
     return choose(store, rows, spec.sequence_length, spec.rows, console, key).samples
 
 

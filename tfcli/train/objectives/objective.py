@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from tfcli.console import Console
+from tfcli.models.config import BaseConfig
 from tfcli.models.losses import IGNORED
 from tfcli.models.output import ModelOutput
 from tfcli.tokenizers.load import Tokenizer
@@ -20,6 +22,9 @@ from tfcli.train.feeds.feed import Source
 from tfcli.train.spec import TrainSpec
 
 Forward = Callable[..., ModelOutput]
+Frozen = Callable[[str | None], Forward]
+"""Loads a model that is not trained, in eval mode, where the run computes: a checkpoint by its
+name, or with None the start of the training once more."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,14 @@ class Material:
         tokenizer: of the model.
         companions: the tokenizer's folder, which may have a chat template.
         console: hears of what is left out.
+        config: of the model, before the objective has changed it.
     """
 
     spec: TrainSpec
     tokenizer: Tokenizer
     companions: Path
     console: Console
+    config: BaseConfig
 
 
 @dataclass(frozen=True)
@@ -57,11 +64,17 @@ class Objective(ABC):
 
     Class attributes:
         task: the head that a model gets for it.
+        new_head: a checkpoint without that head gets a new one.
         unit: what the loss is divided by, in one word.
+
+    Attributes:
+        config_keys: keys of config.json that follow from the data, once `feed` has seen them.
     """
 
     task: ClassVar[str]
-    unit: ClassVar[str] = "target"
+    new_head: ClassVar[bool] = False
+    unit: ClassVar[str]
+    config_keys: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def feed(self, material: Material) -> Examples:
@@ -69,6 +82,13 @@ class Objective(ABC):
 
         Raises:
             UsageError, WorkError: data that it cannot be learned from; the first row is named.
+        """
+
+    def begin(self, frozen: Frozen) -> None:  # noqa: B027 - most need none
+        """Get the models that the loss compares with, before the first step.
+
+        Args:
+            frozen: loads one.
         """
 
     @abstractmethod
@@ -93,6 +113,7 @@ class TokenObjective(Objective):
         length: what rows are filled up to; None for the longest of a batch.
     """
 
+    unit: ClassVar[str] = "token"
     targets: ClassVar[str] = "labels"
     options: ClassVar[dict[str, Any]] = {}
 
@@ -111,6 +132,17 @@ class TokenObjective(Objective):
         """Cross entropy, summed over the tokens with a target."""
         output = model(**batch, **self.options, num_target_tokens=1)
         assert output.loss is not None, "its head has a loss"
-        if output.aux_loss is None or not torch.is_grad_enabled():
-            return output.loss
-        return output.loss + output.aux_loss * (batch[self.targets] != IGNORED).sum()
+        return with_backbones_part(output.loss, output, self.count(batch))
+
+
+def with_backbones_part(summed: Tensor, output: ModelOutput, count: int) -> Tensor:
+    """A summed loss with what some backbones add to its mean while training.
+
+    Args:
+        summed (Tensor): []
+        output: of the forward pass.
+        count: what the sum is divided by.
+    """
+    if output.aux_loss is None or not torch.is_grad_enabled():
+        return summed
+    return summed + output.aux_loss * count

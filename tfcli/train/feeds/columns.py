@@ -1,0 +1,109 @@
+"""Rows of columns, as the objectives that learn from rows read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from tfcli.checkpoints.strict_json import kind
+from tfcli.console import Console
+from tfcli.data.rows import Row, read_rows
+from tfcli.errors import WorkError, hint
+from tfcli.train.batch import Example
+from tfcli.train.feeds.shuffled import Shuffled
+from tfcli.train.objectives.objective import Examples
+from tfcli.train.objectives.spec import columns_of
+from tfcli.train.spec import TrainSpec
+
+T = TypeVar("T", str, list[Any])
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows, and which column has what of them.
+
+    Args:
+        rows: at least one.
+        columns: what an objective takes of a row -> the column.
+    """
+
+    rows: Sequence[Row]
+    columns: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def has(self, name: str) -> bool:
+        """Whether rows have something that an objective can do without."""
+        return name in self.columns
+
+    def values(self, name: str) -> list[Any]:
+        """What the rows have there, of any type but null.
+
+        Raises:
+            WorkError: a row without the column, or with nothing in it; names the row.
+        """
+        column = self.columns[name]
+        return [self._value(number, row, column) for number, row in enumerate(self.rows)]
+
+    def texts(self, name: str) -> list[str]:
+        """The same, of texts alone."""
+        return [self._is(number, name, each, str) for number, each in enumerate(self.values(name))]
+
+    def lists(self, name: str) -> list[list[Any]]:
+        """The same, of lists alone."""
+        return [self._is(number, name, each, list) for number, each in enumerate(self.values(name))]
+
+    def text_lists(self, name: str) -> list[list[str]]:
+        """The same, of lists of texts."""
+        lists = self.lists(name)
+        return [
+            [self._is(number, name, text, str) for text in each]
+            for number, each in enumerate(lists)
+        ]
+
+    def problem(self, number: int, what: str, fix: str | None = None) -> WorkError:
+        """An error about a row, by its number in the table."""
+        return WorkError(what, where=self.rows[number].where, fix=fix)
+
+    def _value(self, number: int, row: Row, column: str) -> Any:
+        if column not in row.values:
+            found = hint(column, row.values)
+            fix = f"{found}; the key columns says which column is read"
+            raise self.problem(number, f"the row has no {column!r}", fix)
+        if row.values[column] is None:
+            raise self.problem(number, f"there is nothing in {column!r}")
+        return row.values[column]
+
+    def _is(self, number: int, name: str, value: Any, wanted: type[T]) -> T:
+        if isinstance(value, wanted):
+            return value
+        raise self.problem(
+            number, f"{self.columns[name]!r} is not {kind(wanted())}, but {kind(value)}"
+        )
+
+
+def read_tables(spec: TrainSpec) -> tuple[Table, Table | None]:
+    """The rows that a spec trains on, and those that it holds out.
+
+    Raises:
+        UsageError, WorkError: as `read_rows`, also for a file without rows.
+    """
+    columns = columns_of(spec.objective, spec.columns)
+    train = Table(read_rows(spec.data), columns)
+    if spec.validation is None:
+        return train, None
+    return train, Table(read_rows(spec.validation, split="validation"), columns)
+
+
+def examples_of(spec: TrainSpec, make: Callable[[Table], list[Example]]) -> Examples:
+    """The examples that a spec's rows become, those to be trained on in a new order each epoch."""
+    train, held_out = read_tables(spec)
+    return Examples(Shuffled(make(train), spec.seed), None if held_out is None else make(held_out))
+
+
+def say_cut(console: Console, cut: int, rows: int, key: str, length: int) -> None:
+    """Say aloud that rows are longer than a key allows, and lose their ends."""
+    if cut:
+        console.warn(f"{cut:,} of {rows:,} rows are longer than {key} ({length:,}) and are cut")

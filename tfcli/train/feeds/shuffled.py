@@ -1,0 +1,65 @@
+"""Examples that are there once, in a new order each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, overload
+
+import torch
+
+from tfcli.train.batch import Example
+from tfcli.train.feeds.feed import derive_seed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Made(Sequence[Example]):
+    """Examples that are made when they are asked for.
+
+    Args:
+        make: number -> the example, always the same one.
+        order: the numbers, in the order in which the examples come.
+    """
+
+    make: Callable[[int], Example]
+    order: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Example]: ...
+    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
+        if isinstance(place, slice):
+            return Made(self.make, self.order[place])
+        return self.make(self.order[place])
+
+
+@dataclass(frozen=True)
+class Shuffled(Generic[T]):
+    """A list of examples, shuffled anew in each epoch.
+
+    Args:
+        items: the examples, or what they are made of.
+        seed: of the order.
+        make: epoch, number of the item in the list, the item -> what is trained on. None takes
+            the items themselves.
+    """
+
+    items: Sequence[T]
+    seed: int
+    make: Callable[[int, int, T], Example] | None = None
+
+    def epoch(self, number: int) -> Made:
+        """The examples of an epoch in its order."""
+        random = torch.Generator().manual_seed(derive_seed(self.seed, "order", number))
+        order = torch.randperm(len(self.items), generator=random).tolist()
+        return Made(lambda item: self._example(number, item), order)
+
+    def _example(self, epoch: int, number: int) -> Example:
+        item: Any = self.items[number]
+        return item if self.make is None else self.make(epoch, number, item)

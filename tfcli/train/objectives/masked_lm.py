@@ -1,0 +1,76 @@
+"""Find hidden tokens from what stands on both sides of them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+
+from tfcli.data.documents import read_documents
+from tfcli.errors import UsageError
+from tfcli.models.losses import IGNORED
+from tfcli.tokenizers.mask import mask_id
+from tfcli.train.batch import Example
+from tfcli.train.feeds.encoded import filling
+from tfcli.train.feeds.feed import derive_seed
+from tfcli.train.feeds.rows_of_text import TextRow, text_rows
+from tfcli.train.feeds.shuffled import Made, Shuffled
+from tfcli.train.masks import Masker
+from tfcli.train.objectives.objective import Examples, Material, TokenObjective
+from tfcli.train.objectives.spec import MaskingSection
+
+
+class MaskedLM(TokenObjective):
+    """Examples have a row's `input_ids`, some of them hidden, its `attention_mask`, and `labels`
+    [s]: the token that was hidden, -100 elsewhere. All logits are never in memory at once.
+
+    What is hidden follows from the seed, the epoch and the row's number, so that a resumed run
+    hides what a straight one hides. Of the validation it is always the same.
+    """
+
+    task: ClassVar[str] = "masked-lm"
+    options: ClassVar[dict[str, Any]] = {"return_logits": False}
+
+    def __init__(self, masking: MaskingSection) -> None:
+        super().__init__({})
+        self.masking = masking
+
+    def feed(self, material: Material) -> Examples:
+        """Rows of the texts, each from one document."""
+        spec, tokenizer = material.spec, material.tokenizer
+        self.fill = {self.targets: IGNORED, **filling(tokenizer)}
+        masker = Masker(
+            self.masking.unit,
+            self.masking.share,
+            mask_id(tokenizer, "tokenizer" if spec.tokenizer else "model"),
+            tokenizer.vocab_size,
+        )
+        rows = self._rows(material, "data", spec.data, "train")
+
+        def hidden(number: int, row: TextRow, epoch: int | str) -> Example:
+            return masked(masker, row, derive_seed(spec.seed, "masks", epoch, number))
+
+        train = Shuffled(rows, spec.seed, lambda epoch, number, row: hidden(number, row, epoch))
+        if spec.validation is None:
+            return Examples(train, None)
+        held = self._rows(material, "validation", spec.validation, "validation")
+        numbers = range(len(held))
+        return Examples(train, Made(lambda n: hidden(n, held[n], "validation"), numbers))
+
+    @staticmethod
+    def _rows(material: Material, key: str, path: str, split: str) -> list[TextRow]:
+        spec = material.spec
+        texts = read_documents(path, spec.text_field, split=split, console=material.console)
+        rows = text_rows(texts, material.tokenizer, spec.sequence_length)
+        if not rows:
+            raise UsageError("the text has no tokens that could be hidden", where=key)
+        return rows
+
+
+def masked(masker: Masker, row: TextRow, seed: int) -> Example:
+    """A row as an example, with what a seed hides of it."""
+    ids, places = masker.hide(row.ids, row.words, seed)
+    labels = torch.full((len(ids),), IGNORED)
+    labels[places] = torch.tensor([row.ids[place] for place in places])
+    found = torch.tensor(ids)
+    return {"input_ids": found, "attention_mask": torch.ones_like(found), "labels": labels}

@@ -1,0 +1,71 @@
+"""Prefer one answer to another: DPO, IPO, ORPO and SimPO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tfcli.models.losses import IGNORED
+from tfcli.train.batch import Batch, Example
+from tfcli.train.objectives.objective import (
+    Forward,
+    Frozen,
+    with_backbones_part,
+)
+from tfcli.train.objectives.rows import PairObjective
+from tfcli.train.preferences import NEEDS_START, USUAL_BETA, Beliefs, beliefs, pair_losses
+
+
+class Preference(PairObjective):
+    """A batch also has `targets` [2b, s], the token that follows each, -100 but in answers.
+
+    DPO and IPO compare with the model that training began with, which stays beside the trained one.
+
+    Args:
+        name: of the loss, see `preferences`.
+        beta: its scale; None for the usual one.
+        margin: of SimPO.
+    """
+
+    task: ClassVar[str] = "causal-lm"
+
+    def __init__(self, name: str, beta: float | None = None, margin: float = 0.0) -> None:
+        self.name, self.margin = name, margin
+        self.beta = USUAL_BETA[name] if beta is None else beta
+        self.start: Forward | None = None
+
+    def begin(self, frozen: Frozen) -> None:
+        """Get the model that training begins with."""
+        if self.name in NEEDS_START:
+            self.start = frozen(None)
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Both answers of each pair, filled up at their ends: [2b, s]."""
+        rows = super().collate(examples)
+        ids, mask = rows["input_ids"], rows["attention_mask"]
+        prompts = torch.stack([each["prompt"] for each in examples]).repeat(2)[:, None]
+        places = torch.arange(1, ids.shape[1])
+        wanted = (mask[:, 1:] == 1) & (places >= prompts)
+        # A batch is as long as its longest answer, whose last token predicts nothing.
+        targets = ids[:, 1:].masked_fill(~wanted, IGNORED)
+        return {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1], "targets": targets}
+
+    def loss(self, model: Forward, batch: Batch) -> Tensor:
+        """The sum of the pairs' losses."""
+        inputs = {name: tensor for name, tensor in batch.items() if name != "targets"}
+        output = model(**inputs)
+        policy = self._beliefs(output.logits, batch)
+        start = None
+        if self.start is not None:
+            with torch.no_grad():
+                start = self._beliefs(self.start(**inputs).logits, batch)
+        losses = pair_losses(self.name, policy, start, self.beta, self.margin)
+        return with_backbones_part(losses.sum(), output, self.count(batch))
+
+    @staticmethod
+    def _beliefs(logits: Tensor | None, batch: Batch) -> Beliefs:
+        assert logits is not None, "its head has them"
+        return beliefs(logits, batch["targets"], IGNORED)

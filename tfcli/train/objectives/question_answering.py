@@ -1,0 +1,63 @@
+"""Find where a context answers a question."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tfcli.train.batch import Batch, Example
+from tfcli.train.feeds.columns import Table
+from tfcli.train.feeds.encoded import TYPES, has_types
+from tfcli.train.feeds.spans import answers_of, windows
+from tfcli.train.objectives.objective import Forward, Material
+from tfcli.train.objectives.rows import RowObjective
+
+
+class QuestionAnswering(RowObjective):
+    """Examples have a window's inputs and `labels` [2]: the places of the answer's first and last
+    token. Both are that of the token that begins a text where the answer is not in the window.
+
+    The loss of a window is the mean of two cross entropies (Devlin et al. 2019).
+    """
+
+    task: ClassVar[str] = "question-answering"
+    new_head: ClassVar[bool] = True
+    unit: ClassVar[str] = "window"
+
+    def examples(self, material: Material, table: Table) -> list[Example]:
+        """Windows of contexts with their questions, and the places of answers."""
+        spec, tokenizer, typed = material.spec, material.tokenizer, has_types(material)
+        answers = answers_of(table)
+        begin = tokenizer.special_ids.get("cls_token")
+        examples: list[Example] = []
+        found = set()
+        for number, window in windows(table, tokenizer, spec.sequence_length, spec.stride):
+            place = window.place(answers[number])
+            if place is not None:
+                found.add(number)
+            nowhere = window.ids.index(begin) if begin in window.ids else 0
+            ids = torch.tensor(window.ids)
+            example = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+            if typed:
+                example[TYPES] = torch.tensor(window.types)
+            examples.append({**example, "labels": torch.tensor(place or (nowhere, nowhere))})
+        lost = sum(answer is not None for answer in answers) - len(found)
+        if lost:
+            material.console.warn(
+                f"{lost:,} of {len(table):,} answers are whole in no window, and are learned as "
+                "if there were none: give a greater stride"
+            )
+        return examples
+
+    def loss(self, model: Forward, batch: Batch) -> Tensor:
+        """The sum of the windows' losses. What fills up a batch is no place of an answer, so that a
+        window's loss is the same in every batch."""
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        logits = model(**inputs).logits
+        assert logits is not None, "its head has them"
+        padding = batch["attention_mask"][:, :, None] == 0
+        scores = logits.float().masked_fill(padding, -torch.inf)
+        return F.cross_entropy(scores, batch["labels"], reduction="sum") / 2

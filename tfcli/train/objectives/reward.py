@@ -1,0 +1,35 @@
+"""Give the better of two answers the greater number (Ouyang et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from tfcli.train.batch import Batch
+from tfcli.train.objectives.objective import Forward
+from tfcli.train.objectives.rows import PairObjective
+
+
+class Reward(PairObjective):
+    """The model has one output, for a prompt with an answer.
+
+    The loss of a pair is how improbable it is that the chosen answer is preferred, where its log
+    odds are the difference of both outputs (Bradley and Terry 1952).
+    """
+
+    task: ClassVar[str] = "sequence-classification"
+    new_head: ClassVar[bool] = True
+    config_keys: Mapping[str, Any] = MappingProxyType(
+        {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}, "problem_type": None}
+    )
+
+    def loss(self, model: Forward, batch: Batch) -> Tensor:
+        """The sum of the pairs' losses."""
+        logits = model(**batch).logits
+        assert logits is not None, "its head has them"
+        chosen, rejected = logits.float().squeeze(-1).chunk(2)
+        return -F.logsigmoid(chosen - rejected).sum()

@@ -1,0 +1,111 @@
+"""The keys of `tfcli train` that belong to one objective or a few; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from tfcli.errors import hint
+from tfcli.recipe.spec import ModelRef, Section
+
+ObjectiveName = Literal[
+    "causal-lm",
+    "contrastive",
+    "distillation",
+    "dpo",
+    "ipo",
+    "masked-lm",
+    "multiple-choice",
+    "orpo",
+    "question-answering",
+    "reward",
+    "seq2seq",
+    "sequence-classification",
+    "simpo",
+    "token-classification",
+]
+
+ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+
+WINDOWED: tuple[ObjectiveName, ...] = ("causal-lm", "distillation")
+"""The objectives whose texts are one stream of tokens in windows."""
+PREFERENCES: tuple[ObjectiveName, ...] = ("dpo", "ipo", "orpo", "simpo")
+"""The objectives that prefer one answer to another."""
+_PAIRS: dict[str, str | None] = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
+
+COLUMNS: dict[str, dict[str, str | None]] = {
+    "sequence-classification": {"text": "text", "text_pair": None, "label": "label"},
+    "contrastive": {"anchor": "anchor", "positive": "positive", "negative": None},
+    "multiple-choice": {"question": "question", "choices": "choices", "label": "label"},
+    **dict.fromkeys((*PREFERENCES, "reward"), _PAIRS),
+    "question-answering": {"question": "question", "context": "context", "answers": "answers"},
+    "seq2seq": {"source": "source", "target": "target"},
+    "token-classification": {"tokens": "tokens", "tags": "tags"},
+}
+"""Objective -> what it takes of a row -> the column that has it; None: only where a recipe names
+one."""
+IN_ROWS = tuple(COLUMNS)
+"""The objectives whose data are rows of columns."""
+IN_TEXTS: tuple[ObjectiveName, ...] = ("causal-lm", "distillation", "masked-lm")
+"""The objectives whose data are texts."""
+
+
+class MaskingSection(Section):
+    """What `objective: masked-lm` hides."""
+
+    unit: Literal["tokens", "words", "spans"] = Field(
+        "tokens",
+        description="What is hidden at once: single tokens, whole words, or spans of a few words "
+        "(SpanBERT).",
+    )
+    share: float = Field(
+        0.15,
+        gt=0,
+        le=1,
+        description="The share of a row's tokens that is to be found: 8 of 10 of them are masked, "
+        "1 is some other token, 1 stays.",
+    )
+
+
+class DistillationSection(Section):
+    """What `objective: distillation` learns from."""
+
+    stands_for: ClassVar[str | None] = "teacher"
+
+    teacher: ModelRef | None = Field(
+        None,
+        description="The model whose predictions are learned: one with the same tokenizer, in any "
+        "container, or a hub id.",
+    )
+    temperature: float = Field(
+        2.0,
+        gt=0,
+        description="What the logits of both models are divided by before they are compared.",
+    )
+    share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="The share of the loss that is the teacher's; the rest is that of the text "
+        "itself.",
+    )
+
+
+def columns_of(objective: str, given: Mapping[str, str]) -> dict[str, str]:
+    """What an objective takes of a row -> the column that has it.
+
+    Args:
+        objective: one of `IN_ROWS`.
+        given: what a recipe says of it.
+
+    Raises:
+        ValueError: the objective takes no such thing.
+    """
+    known = COLUMNS[objective]
+    for name in given:
+        if name not in known:
+            raise ValueError(f"columns.{name}: {objective} takes no {name!r} ({hint(name, known)})")
+    usual = {name: column for name, column in known.items() if column is not None}
+    return {**usual, **given}
