@@ -66,4 +66,4 @@ def test_no_conversations_are_made_of_text_without_headings(tmp_path, capsys):
     (tmp_path / "a.txt").write_text("Only prose, and enough of it for an answer.")
     arguments = ["data", str(tmp_path / "a.txt"), str(tmp_path / "o"), "--exercise", "chats"]
     assert run([*arguments, "--validation", "0", "--test", "0"]) == 1
-    assert "no document has a heading" in capsys.readouterr().err
+    assert "nothing in the documents that chats are made of" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import torch
 
 from tests.conftest import make_tiny_llama
 from tests.quantize.test_run import LLAMA, WORDS, write_checkpoint
-from tests.train.test_ranks import in_two_processes
+from tests.train.test_ranks import in_processes
 from tfcli.checkpoints.folder import load_model
 from tfcli.errors import UsageError
 from tfcli.models.quantized import packed_linears
@@ -79,7 +79,7 @@ def made(tmp_path_factory, tiny_tokenizer):
         name: {key: getattr(spec, key) for key in spec.model_fields_set}
         for name, spec in specs.items()
     }
-    in_two_processes(folder, CHILD, str(folder / "two"), json.dumps(words))
+    in_processes(2, folder, CHILD, str(folder / "two"), json.dumps(words))
     (folder / "one").mkdir()
     alone = {}
     for name, spec in specs.items():

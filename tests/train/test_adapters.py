@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.train.test_ranks import CHILD, in_two_processes
+from tests.train.test_ranks import CHILD, in_processes
 from tfcli.adapters.read import read_adapter
 from tfcli.checkpoints.folder import load_model, open_model, save_model
 from tfcli.checkpoints.hf.safetensors import SafetensorsFile
@@ -437,7 +437,7 @@ def test_two_processes_train_an_adapter_as_one_does_with_twice_the_batch(adapt, 
         folder.mkdir()
     common = {"max_steps": 4, "optimizer": {"lr": 1e-3}}
     spec = adapt(batch_size=2, **common).model_dump(mode="json")
-    in_two_processes(tmp_path, CHILD, json.dumps(spec), str(two), str(tmp_path))
+    in_processes(2, tmp_path, CHILD, json.dumps(spec), str(two), str(tmp_path))
     run(adapt(batch_size=4, **common), Job(folder=one))
     alone, together = tensors(one), tensors(two)
     assert alone.keys() == together.keys()

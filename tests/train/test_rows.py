@@ -137,7 +137,7 @@ def test_rows_of_like_length_fill_less_up(on_chats, tmp_path, chats):
 
 
 def test_a_compiled_model_gets_rows_of_one_length(on_chats, tmp_path, monkeypatch):
-    monkeypatch.setattr("tfcli.train.assemble.compile_model", lambda model: None)
+    monkeypatch.setattr("tfcli.train.assemble.compile_model", lambda model, first: None)
     feed = parts(on_chats(compile=True), tmp_path).feed
     assert {feed.step(number)[0]["input_ids"].shape for number in range(3)} == {(4, 63)}
 

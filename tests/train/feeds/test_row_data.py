@@ -84,7 +84,7 @@ def test_texts_beside_rows_are_told(make_spec, chats, data, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("columns", {"text": "body"}), ("train_on", "all"), ("truncate", "cut"),
+        ("train_on", "all"), ("truncate", "cut"),
         ("packing", True), ("group_by_length", True),
     ],
 )  # fmt: skip
@@ -92,6 +92,8 @@ def test_keys_of_rows_have_no_effect_on_plain_text_and_are_refused(make_spec, da
     with pytest.raises(UsageError, match=f"{key} has no effect on plain text") as error:
         find_rows(make_spec(rows={"format": "text", key: value}), data([{"text": "x"}]))
     assert error.value.where == f"rows.{key}"
+    with pytest.raises(UsageError, match="columns has no effect on plain text"):
+        find_rows(make_spec(columns={"text": "y"}, rows={"format": "text"}), data([{"text": "x"}]))
 
 
 def test_a_column_of_plain_text_is_named_by_text_field(make_spec, data):

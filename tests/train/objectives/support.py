@@ -159,19 +159,20 @@ def make_loop(
     model, strategy = made(objective, config), Single(ALONE)
     groups = [{"params": list(model.parameters()), "initial_lr": 1.0}]
     objective.begin(lambda ref: made(objective, config))
+    wrapped, optimizer = strategy.wrap(model, lambda model: torch.optim.SGD(groups, lr=1.0), None)
     return Loop(
         model=model,
-        wrapped=strategy.wrap(model),
+        wrapped=wrapped,
         strategy=strategy,
         feed=Feed(Shuffled(examples, 0), objective.collate, batch, passes),
         objective=objective,
-        optimizer=torch.optim.SGD(groups, lr=1.0),
+        optimizer=optimizer,
         schedule=lambda step: 1.0,
         precision="float32",
         steps=1,
         seed=0,
         log=MetricsLog(None),
-        checkpoints=Checkpoints(folder, Console.silent()),
+        checkpoints=Checkpoints(folder, Console.silent(), strategy),
     )
 
 

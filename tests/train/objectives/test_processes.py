@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from tests.train.objectives import test_preference, test_sequence_classification
 from tests.train.objectives.support import LLAMA
-from tests.train.test_ranks import in_two_processes
+from tests.train.test_ranks import in_processes
 from tfcli.recipe.job import Job
 from tfcli.train.run import run
 
@@ -41,7 +41,7 @@ def test_two_processes_give_what_one_gives_with_twice_the_batch(
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir(), two.mkdir()
     spec = spec_of(objective, rows, batch_size=2, strategy="ddp", **common)
-    in_two_processes(tmp_path, CHILD, json.dumps(spec.model_dump(mode="json")), str(two))
+    in_processes(2, tmp_path, CHILD, json.dumps(spec.model_dump(mode="json")), str(two))
     run(spec_of(objective, rows, batch_size=4, **common), Job(folder=one))
     expected = load_file(one / "model.safetensors")
     for name, tensor in load_file(two / "model.safetensors").items():

@@ -203,6 +203,6 @@ def test_columns_of_other_objectives_and_keys_without_effect_are_refused(make_sp
     with pytest.raises(ValueError, match=r"takes no 'txt'.*did you mean 'text'"):
         make_spec(objective="sequence-classification", columns={"txt": "a"})
     with pytest.raises(ValueError, match="columns has no effect"):
-        make_spec(columns={"text": "a"})
+        make_spec(objective="masked-lm", columns={"text": "a"})
     with pytest.raises(ValueError, match="text_field has no effect"):
         make_spec(objective="sequence-classification", text_field="a")

@@ -80,7 +80,7 @@ def find_rows(spec: TrainSpec, path: str, split: str = "train") -> RowData | Non
         first = first_row(path, split=split)
         named = spec.text_field != TrainSpec.model_fields["text_field"].default
         if given.format is None and not spec.columns and (named or "text" in first.values):
-            _refuse_for_plain(given)
+            _refuse_for_plain(spec)
             return None
         if named:
             raise UsageError("text_field has no effect on rows", where="text_field")
@@ -95,7 +95,7 @@ def find_rows(spec: TrainSpec, path: str, split: str = "train") -> RowData | Non
             raise unknown_format(first)
         rows = read_rows(path, split=split)
         return RowData(Path(path), split, rows, found, spec.columns)
-    _refuse_for_plain(given)
+    _refuse_for_plain(spec)
     return None
 
 
@@ -188,14 +188,16 @@ def _texts_beside(path: Path) -> list[str]:
     return sorted(each.name for each in path.rglob("*") if each.suffix.lower() in TEXTS)
 
 
-def _refuse_for_plain(given: RowsSection) -> None:
+def _refuse_for_plain(spec: TrainSpec) -> None:
     """Refuse what has no effect on plain text."""
-    for name, field in RowsSection.model_fields.items():
-        value = getattr(given, name)
-        if name != "format" and value != field.default:
+    fields = RowsSection.model_fields.items()
+    given = {f"rows.{name}": getattr(spec.rows, name) != field.default for name, field in fields}
+    given |= {"columns": bool(spec.columns), "rows.format": False}
+    for key, has_a_value in given.items():
+        if has_a_value:
             raise UsageError(
-                f"{name} has no effect on plain text, which is cut into windows",
-                where=f"rows.{name}",
+                f"{key} has no effect on plain text, which is cut into windows",
+                where=key,
                 fix="leave it out, or give rows with prompts and completions, or conversations",
             )
 
