@@ -54,24 +54,26 @@ class Plan:
     rotary: Rotary | None
     attentions: list[RotaryAttention] = field(default_factory=list)
     structs: list[kernel.LayerStruct] = field(default_factory=list)
-    templates: list[Tensor] = field(default_factory=list)
     _modules: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)
-    _tensors: list[tuple[Tensor, int]] = field(default_factory=list)
+    _tensors: list[Tensor] = field(default_factory=list)
+    _places: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.layers: ctypes.Array[kernel.LayerStruct] | None = None
 
     def holds(self) -> bool:
         """Whether nothing has changed since it was made."""
-        return all(
-            owner._modules.get(name) is module for owner, name, module in self._modules
-        ) and all(tensor.data_ptr() == place for tensor, place in self._tensors)
+        for owner, name, module in self._modules:
+            if owner._modules.get(name) is not module:
+                return False
+        return [tensor.data_ptr() for tensor in self._tensors] == self._places
 
     def is_watched(self) -> bool:
         """Whether somebody is to hear of a module's inputs or outputs."""
-        return any(
-            module._forward_hooks or module._forward_pre_hooks for _, _, module in self._modules
-        )
+        for _, _, module in self._modules:
+            if module._forward_hooks or module._forward_pre_hooks:
+                return True
+        return False
 
     def add(self, block: nn.Module) -> None:
         """Look at a block.
@@ -147,7 +149,8 @@ class Plan:
 
     def _tensor(self, tensor: Tensor) -> None:
         _require(tensor.dtype == self.dtype and tensor.device.type == "cpu")
-        self._tensors.append((tensor, tensor.data_ptr()))
+        self._tensors.append(tensor)
+        self._places.append(tensor.data_ptr())
 
 
 def _require(known: bool) -> None:
@@ -226,11 +229,14 @@ def _rooms(
 ) -> tuple[list[tuple[Tensor, Tensor]], list[int]] | None:
     """Where each layer keeps keys and values, with room for the new ones, and how many it has."""
     rooms, kept = [], []
+    like: Tensor | None = None
     for attention, struct in zip(plan.attentions, plan.structs, strict=True):
         store = context.store(attention.layer)
         if type(store) is not GrowingStore:
             return None
-        like = x.new_empty((x.shape[0], struct.shared, 1, struct.width))
+        shape = x.shape[0], struct.shared, 1, struct.width
+        if like is None or like.shape != shape:
+            like = x.new_empty(shape)
         keys, values = store.make_room(like, like)
         if not (keys.is_contiguous() and values.is_contiguous()):
             return None

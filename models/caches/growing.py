@@ -66,9 +66,9 @@ class GrowingStore(Store):
             the buffers, [b, kv_heads, more than kept + s, width] each
         """
         self._end = end = self._kept + new[0].shape[2]
-        if self._kept:
-            require_alike(self._rooms, new)
         if not self._has_room(new, end):
+            if self._kept:
+                require_alike(self._rooms, new)
             old = self._rooms if self._kept else tuple(x[:, :, :0] for x in new)
             self._rooms = tuple(self._grown(o, x, end) for o, x in zip(old, new, strict=True))
         self._next = self._rooms

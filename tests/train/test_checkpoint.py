@@ -12,8 +12,8 @@ from tfcli.console import Console
 from tfcli.errors import WorkError
 from tfcli.process_group import ALONE
 from tfcli.train.checkpoint import SCHEMA, Checkpoints, Progress
+from tfcli.train.moving_spec import OptimizerSection
 from tfcli.train.optimizer import build_optimizer
-from tfcli.train.spec import OptimizerSection
 from tfcli.train.strategies.single import Single
 
 

@@ -11,8 +11,8 @@ from torch import nn
 from tfcli.errors import UsageError
 from tfcli.models.config import config_from_recipe
 from tfcli.models.loading import build
+from tfcli.train.moving_spec import OptimizerSection
 from tfcli.train.optimizer import build_optimizer, parameter_groups, require_optimizer
-from tfcli.train.spec import OptimizerSection
 
 
 @pytest.fixture

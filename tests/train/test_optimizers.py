@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from tfcli.train.moving_spec import OptimizerSection
 from tfcli.train.optimizer import build_optimizer
 from tfcli.train.optimizers import Lion, Muon, orthogonalized
-from tfcli.train.spec import OptimizerSection
 
 
 def steps(optimizer, weight, count=5) -> torch.Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tfcli.train.moving_spec import ScheduleSection
 from tfcli.train.schedule import make_schedule
-from tfcli.train.spec import ScheduleSection
 
 
 def schedule(name, steps, warmup_steps, **options):

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from tfcli.errors import UsageError
+from tfcli.train.moving_spec import OptimizerSection
 from tfcli.train.optimizers import Lion, Muon
-from tfcli.train.spec import OptimizerSection
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from tfcli.train.spec import ScheduleSection
+from tfcli.train.moving_spec import ScheduleSection
 
 Schedule = Callable[[int], float]
 """Step, counted from 0 -> factor on the peak rate."""

@@ -12,9 +12,10 @@ from tfcli.families import FamilyFile, has_run
 from tfcli.models.errors import ModelError
 from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
-from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Section, Spec, TokenizerPath
+from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, TokenizerPath
 from tfcli.train.adapter_spec import AdapterSection
 from tfcli.train.data_spec import RowsSection
+from tfcli.train.moving_spec import OptimizerSection, ScheduleSection
 from tfcli.train.objectives.spec import (
     IN_ROWS,
     IN_TEXTS,
@@ -26,6 +27,7 @@ from tfcli.train.objectives.spec import (
     ProblemType,
     columns_of,
 )
+from tfcli.train.strategies.spec import DeepSpeedSection, FSDPSection
 
 NEW_RATE = 1e-3
 PRETRAINED_RATE = 5e-5
@@ -36,130 +38,9 @@ HIGHEST_ADAPTER_RATE = 1e-3
 """The same of adapters, which begin at nothing and so bear more."""
 
 
-OptimizerName = Literal[
-    "adamw", "adamw-8bit", "adamw-8bit-paged", "adafactor", "lion", "muon", "sgd"
-]
-OF_SQUARES = ("adamw", "adamw-8bit", "adamw-8bit-paged", "muon")
-OF_BETAS = (*OF_SQUARES, "lion")
 CAUSAL: tuple[ObjectiveName, ...] = ("causal-lm",)
 VALIDATION = ("validation", "validation_share")
 """The keys that say what is validated on."""
-
-
-class OptimizerSection(Section):
-    """How weights move."""
-
-    name: OptimizerName = Field(
-        "adamw",
-        description="The optimizer: adamw; adamw-8bit (bitsandbytes), whose state takes a quarter "
-        "of the memory, and adamw-8bit-paged, whose state moves to the CPU where a CUDA device is "
-        "full; adafactor, whose state is a row and a column of each matrix; lion, with one mean; "
-        "muon, which makes the steps of linears' matrices orthogonal, and is adamw for the rest; "
-        "sgd.",
-    )
-    lr: float | None = Field(
-        None,
-        gt=0,
-        description="The peak learning rate; left out, 1e-3 for a new model, 5e-5 with model, and "
-        "2e-4 for an adapter.",
-    )
-    betas: Annotated[tuple[float, float], Only(name=OF_BETAS)] = Field(
-        (0.9, 0.95), description="The decay of the running mean and of the running square."
-    )
-    eps: Annotated[float, Only(name=OF_SQUARES)] = Field(
-        1e-8, gt=0, description="What is added to the root of the running square."
-    )
-    momentum: Annotated[float, Only(name=("muon", "sgd"))] = Field(
-        0.95, ge=0, lt=1, description="The decay of the running sum of gradients."
-    )
-    weight_decay: float = Field(
-        0.1,
-        ge=0,
-        description="Weight decay, decoupled from the gradient but for sgd, on matrices and tables "
-        "only: no norms, no biases.",
-    )
-
-    @field_validator("betas")
-    @classmethod
-    def _betas_are_decays(cls, betas: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"both betas must be in [0, 1), not {list(betas)}")
-        return betas
-
-
-class ScheduleSection(Section):
-    """How the learning rate moves."""
-
-    name: Literal["cosine", "linear", "constant", "wsd", "inverse-sqrt", "polynomial"] = Field(
-        "cosine",
-        description="How the rate falls after the warm-up. wsd stays at the peak and falls in a "
-        "straight line at the end; inverse-sqrt falls with the root of the steps.",
-    )
-    warmup_steps: int | None = Field(
-        None,
-        ge=0,
-        description="Steps from 0 up to the peak rate; left out, 0 for a new model, and with model "
-        "a tenth of the steps, at most 100.",
-    )
-    final_ratio: Annotated[float, Only(name=("cosine", "linear", "wsd", "polynomial"))] = Field(
-        0.1, ge=0, le=1, description="Where the rate ends, as a share of the peak rate."
-    )
-    decay_share: Annotated[float, Only(name=("wsd",))] = Field(
-        0.1, gt=0, le=1, description="The share of all steps in which wsd falls."
-    )
-    power: Annotated[float, Only(name=("polynomial",))] = Field(
-        2.0, gt=0, description="The power of what is left of the way; 1 is linear."
-    )
-
-
-class FSDPSection(Section):
-    """What `strategy: fsdp` spreads over the processes."""
-
-    shard: Literal["full", "grad-op", "none"] = Field(
-        "full",
-        description="What each process has a part of: weights, gradients and optimizer state "
-        "(full); the same, but weights stay whole from the forward to the backward pass (grad-op); "
-        "nothing, each has all of it (none).",
-    )
-    group_size: Annotated[int | None, Only(shard=("full", "grad-op"))] = Field(
-        None,
-        ge=2,
-        description="Processes that hold one copy of the model together, such as those of one "
-        "machine; the groups have copies (hybrid sharding). Left out, all.",
-    )
-    min_parameters: int | None = Field(
-        None,
-        ge=1,
-        description="Gather modules of this many weights or more by themselves; left out, each "
-        "block.",
-    )
-    gather_dtype: Literal["float32", "bfloat16"] = Field(
-        "float32",
-        description="The type in which weights are gathered, and computed with; gradients are "
-        "summed in float32.",
-    )
-    cpu_offload: bool = Field(
-        False, description="Keep parts of weights and optimizer state on the CPU between uses."
-    )
-
-
-Place = Literal["cpu", "nvme"]
-
-
-class DeepSpeedSection(Section):
-    """Where `strategy: zero1`, `zero2` and `zero3` keep what they spread."""
-
-    config: InputPath | None = Field(
-        None,
-        description="A config of DeepSpeed's own, JSON; what the recipe says stays the recipe's.",
-    )
-    offload_optimizer: Place | None = Field(
-        None, description="Keep the optimizer's state on the CPU or in files."
-    )
-    offload_weights: Place | None = Field(
-        None, description="The same of weights between uses; zero3 alone spreads them."
-    )
-    nvme_path: str | None = Field(None, description="The folder of files, for nvme.")
 
 
 class TrainSpec(Spec):

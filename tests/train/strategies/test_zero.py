@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tfcli.errors import UsageError
 from tfcli.process_group import ALONE
-from tfcli.train.spec import DeepSpeedSection
+from tfcli.train.strategies.spec import DeepSpeedSection
 from tfcli.train.strategies.zero import Zero, read_config
 
 

@@ -16,7 +16,7 @@ from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
 from tfcli.models.sharding import is_spread
 from tfcli.process_group import Processes, backend_of
-from tfcli.train.spec import FSDPSection
+from tfcli.train.strategies.spec import FSDPSection
 from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
 
 

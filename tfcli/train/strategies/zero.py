@@ -22,8 +22,8 @@ from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
 from tfcli.process_group import Processes, backend_of
 from tfcli.train.gather import Read, led
-from tfcli.train.spec import DeepSpeedSection
 from tfcli.train.state import OPTIMIZER, WEIGHTS, Stored, Values, file_name
+from tfcli.train.strategies.spec import DeepSpeedSection
 from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
 
 _OURS = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
