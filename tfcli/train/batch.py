@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -12,6 +14,23 @@ Batch = Mapping[str, Tensor]
 
 Example = Mapping[str, Tensor]
 """One row of a batch: the same without the first dimension."""
+
+
+class ExampleList(Sequence[Example]):
+    """Examples that are made when they are asked for: what a subclass gives is one of a number."""
+
+    @abstractmethod
+    def example(self, number: int) -> Example:
+        """The example of a number, 0 to the length - 1."""
+
+    @overload
+    def __getitem__(self, number: int) -> Example: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Example]: ...
+    def __getitem__(self, number: int | slice) -> Example | Sequence[Example]:
+        if isinstance(number, slice):
+            return [self.example(each) for each in range(*number.indices(len(self)))]
+        return self.example(range(len(self))[number])
 
 
 def side_by_side(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 import torch
 
 from tfcli.models.losses import IGNORED
-from tfcli.train.batch import Example
+from tfcli.train.batch import Example, ExampleList
 from tfcli.train.feeds.feed import derive_seed
 from tfcli.train.feeds.packing import best_fit
 from tfcli.train.feeds.row_store import RowStore
@@ -19,7 +18,7 @@ _BATCHES = 50  # whose rows are sorted together, where rows of like length go in
 
 
 @dataclass(frozen=True)
-class Samples(Sequence[Example]):
+class Samples(ExampleList):
     """Samples of a store: `input_ids` and `targets`, the token that follows each, both [s]; -100
     where nothing is to be learned.
 
@@ -36,13 +35,7 @@ class Samples(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.which)
 
-    @overload
-    def __getitem__(self, number: int) -> Example: ...
-    @overload
-    def __getitem__(self, number: slice) -> Sequence[Example]: ...
-    def __getitem__(self, number: int | slice) -> Example | Sequence[Example]:
-        if isinstance(number, slice):
-            return [self[each] for each in range(*number.indices(len(self)))]
+    def example(self, number: int) -> Example:
         which = int(self.which[number])
         begin, end = int(self.store.starts[which]), int(self.store.starts[which + 1])
         end = min(end, begin + self.length + 1)
@@ -86,7 +79,7 @@ class RowSource:
 
 
 @dataclass(frozen=True)
-class Packs(Sequence[Example]):
+class Packs(ExampleList):
     """Several samples an example, with `segment_ids` [s], the place of the sample in the example.
 
     Args:
@@ -100,13 +93,7 @@ class Packs(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.bins)
 
-    @overload
-    def __getitem__(self, number: int) -> Example: ...
-    @overload
-    def __getitem__(self, number: slice) -> Sequence[Example]: ...
-    def __getitem__(self, number: int | slice) -> Example | Sequence[Example]:
-        if isinstance(number, slice):
-            return [self[each] for each in range(*number.indices(len(self)))]
+    def example(self, number: int) -> Example:
         parts = [self.samples[each] for each in self.bins[number]]
         numbers = [torch.full_like(part["input_ids"], n) for n, part in enumerate(parts)]
         return {

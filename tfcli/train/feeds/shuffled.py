@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar
 
 import torch
 
-from tfcli.train.batch import Example
+from tfcli.train.batch import Example, ExampleList
 from tfcli.train.feeds.feed import derive_seed
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Made(Sequence[Example]):
+class Made(ExampleList):
     """Examples that are made when they are asked for.
 
     Args:
@@ -29,14 +29,8 @@ class Made(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.order)
 
-    @overload
-    def __getitem__(self, place: int) -> Example: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Example]: ...
-    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
-        if isinstance(place, slice):
-            return Made(self.make, self.order[place])
-        return self.make(self.order[place])
+    def example(self, number: int) -> Example:
+        return self.make(self.order[number])
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,13 @@ an epoch are shorter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import overload
 
 import torch
 from torch import Tensor
 
-from tfcli.train.batch import Example
+from tfcli.train.batch import Example, ExampleList
 from tfcli.train.feeds.feed import derive_seed
 
 Stream = Callable[[int], Tensor]
@@ -23,7 +22,7 @@ Stream = Callable[[int], Tensor]
 
 
 @dataclass(frozen=True)
-class Windows(Sequence[Example]):
+class Windows(ExampleList):
     """Windows of one stream: `input_ids` and `targets`, the token that follows each, both [s].
 
     Args:
@@ -53,13 +52,7 @@ class Windows(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.order)
 
-    @overload
-    def __getitem__(self, number: int) -> Example: ...
-    @overload
-    def __getitem__(self, number: slice) -> Sequence[Example]: ...
-    def __getitem__(self, number: int | slice) -> Example | Sequence[Example]:
-        if isinstance(number, slice):
-            return [self[each] for each in range(*number.indices(len(self)))]
+    def example(self, number: int) -> Example:
         which = int(self.order[number])
         begin, end = int(self.edges[which]), int(self.edges[which + 1])
         return {"input_ids": self.stream[begin:end], "targets": self.stream[begin + 1 : end + 1]}
