@@ -12,7 +12,6 @@ import ctypes
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -158,9 +157,17 @@ def _require(known: bool) -> None:
         raise _UnknownError
 
 
-_plans: WeakKeyDictionary[nn.Module, dict[torch.dtype, Plan | None]] = WeakKeyDictionary()
-"""A list of blocks -> type of the stream -> what they are made of; None where the kernel does not
-know it."""
+class _Plans(dict[torch.dtype, Plan | None]):
+    """Type of the stream -> what blocks are made of; None where the kernel does not know it.
+
+    The blocks have it, so that it goes with them. A copy of them has other weights, and looks anew.
+    """
+
+    def __deepcopy__(self, memo: object) -> _Plans:
+        return _Plans()
+
+    def __reduce__(self) -> tuple[type[_Plans], tuple[()]]:
+        return _Plans, ()
 
 
 def run_few(blocks: Iterable[nn.Module], x: Tensor, context: Context) -> Tensor | None:
@@ -204,7 +211,7 @@ def _is_plain(blocks: Iterable[nn.Module], x: Tensor, context: Context) -> bool:
 def _plan(blocks: nn.ModuleList, dtype: torch.dtype) -> Plan | None:
     """What a list of blocks is made of, looked at anew where it has changed. What was unknown once
     stays so: it would be looked at for every token."""
-    plans = _plans.setdefault(blocks, {})
+    plans = blocks.__dict__.setdefault("_plans", _Plans())
     plan = plans.get(dtype)
     if dtype not in plans or (plan is not None and not plan.holds()):
         plan = plans[dtype] = _made(blocks, dtype)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import pickle
+import weakref
+
 import pytest
 import torch
 
@@ -179,3 +184,20 @@ def test_other_blocks_are_run_module_by_module(level, calls, model_type):
     changes = {} if model_type != "gpt_oss" else {"num_local_experts": 2, "num_experts_per_tok": 1}
     decoded(model_of(model_type, **changes))
     assert not any(calls)
+
+
+def test_what_is_known_of_blocks_goes_with_them(level, calls, monkeypatch):
+    """A model that was decoded with is freed, copied and saved as any other."""
+    model = model_of()
+    before = decoded(model)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.body.layers[0].mlp.up_proj.weight.mul_(2)
+    assert not torch.equal(decoded(other), before)
+    torch.testing.assert_close(decoded(other), by_modules(monkeypatch, other))
+    assert torch.equal(decoded(model), before)
+    assert torch.equal(decoded(pickle.loads(pickle.dumps(model))), before)
+    weight = weakref.ref(model.body.layers[0].mlp.up_proj.weight)
+    del model
+    gc.collect()
+    assert weight() is None
