@@ -91,7 +91,15 @@ def alone(texts, tmp_path_factory):
     return run_alone
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+OFTEN = ("ddp", "fsdp", "zero3")
+"""Those that are tested before every change; the others take as long."""
+
+
+def often(name: str):
+    return pytest.param(name, marks=() if name in OFTEN else pytest.mark.nightly)
+
+
+@pytest.mark.parametrize("name", map(often, STRATEGIES))
 def test_two_processes_give_what_one_gives_with_twice_the_batch(
     make_spec, texts, tmp_path, alone, name
 ):
@@ -124,7 +132,7 @@ def compare(found, expected):
         torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp", "zero2", "zero3"])
+@pytest.mark.parametrize("strategy", map(often, ["zero1", "ddp", "fsdp", "zero2", "zero3"]))
 def test_an_interrupted_run_goes_on_with_other_numbers_of_processes(
     make_spec, texts, tmp_path, alone, strategy
 ):
