@@ -13,13 +13,10 @@ def show(result: TrainResult, console: Console) -> None:
     from tfcli.units import format_count
 
     loss = "nats/token" if result.unit == "token" else f"a {result.unit}"
+    part = result.trained_part
     facts = {
         "parameters": format_count(result.parameters)
-        + (
-            f", {format_count(result.trainable)} trained"
-            if result.trainable < result.parameters
-            else ""
-        ),
+        + ("" if part is None else f", {format_count(part)} trained"),
         "steps": f"{result.steps:,}"
         + (f" (went on from {result.resumed_from:,})" if result.resumed_from else ""),
         f"{result.unit}s": f"{result.tokens:,} in {result.epochs:.2f} epochs",

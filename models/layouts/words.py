@@ -44,7 +44,8 @@ def pack(levels: Tensor, bits: int) -> Tensor:
             raise ValueError(f"a level does not fit in {bits} bits")
         rows = torch.empty(part.shape, dtype=torch.uint8, device=levels.device)
         words.copy_(_pack(rows.copy_(part), bits))
-    return out.t().contiguous()
+    packed = torch.empty(n // PACK * bits, m, dtype=torch.int32, device=levels.device)
+    return packed.copy_(out.t())  # `contiguous` would keep odd strides where m is 1
 
 
 def _pack(levels: Tensor, bits: int) -> Tensor:

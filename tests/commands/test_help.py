@@ -62,7 +62,9 @@ def test_keys_with_a_condition_stand_under_it(page):
     assert re.findall(r"^  (--[\w-]+)", below, re.MULTILINE) == [
         "--damping", "--order", "--drift", "--refine", "--target-bits", "--target-size",
     ]  # fmt: skip
-    assert "Only with --schedule.name cosine or linear." in " ".join(page(("train",)).split())
+    assert "Only with --schedule.name cosine, linear, wsd or polynomial." in " ".join(
+        page(("train",)).split()
+    )
 
 
 @pytest.mark.parametrize("words", PAGES[1:], ids=" ".join)

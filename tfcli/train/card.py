@@ -30,14 +30,14 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
     loss = f"{result.train_loss:.4f}"
     if result.validation_loss is not None:
         loss += f", {result.validation_loss:.4f} on the validation data"
+    part = result.trained_part
     facts = {
         "objective": spec.objective,
         "steps": f"{result.steps:,} of {spec.batch_size * spec.gradient_accumulation} examples "
         f"of up to {spec.sequence_length} tokens"
         + (f" on {result.processes} processes" if result.processes > 1 else ""),
         "targets": f"{result.tokens:,}, {result.epochs:g} epochs",
-        "parameters": f"{result.parameters:,}"
-        + (f", {result.trainable:,} trained" if result.trainable < result.parameters else ""),
+        "parameters": f"{result.parameters:,}" + ("" if part is None else f", {part:,} trained"),
         "optimizer": f"{spec.optimizer.name}, rates up to {result.learning_rate:g}, "
         f"{result.warmup_steps} steps of warm-up",
         "precision": f"{result.precision}, seed {spec.seed}",

@@ -341,7 +341,9 @@ class TrainResult(Result):
     )
     epochs: float = Field(description="Times that the training data were seen.")
     parameters: int = Field(description="Weights of the model, with those of an adapter.")
-    trainable: int = Field(description="Those of them that were trained.")
+    trainable: int | None = Field(
+        None, description="Those of them that were trained; null in a record of before."
+    )
     train_loss: float = Field(
         description="The mean training loss over the last tenth of the steps, at most 100."
     )
@@ -362,3 +364,9 @@ class TrainResult(Result):
     device: str = Field(description="Where the model was trained.")
     processes: int = Field(description="Processes that trained together.")
     resumed_from: int | None = Field(description="The step that an interrupted run went on from.")
+
+    @property
+    def trained_part(self) -> int | None:
+        """How many weights were trained, where these are not all."""
+        whole = self.trainable is None or self.trainable == self.parameters
+        return None if whole else self.trainable

@@ -38,9 +38,9 @@ def test_tokens_one_by_one_are_as_torch_computes_them(
     model = load_model(tiny_llama).to(dtype)
     ids = torch.arange(24).view(2, 12) * 7 % 320
     ours = steps(model, ids)
-    assert len(served) == 12 * (2 * 7 + 1)
+    assert len(served) == 12, "the head's; the layers are one call"
     monkeypatch.setenv(library.VARIABLE, "off")
     theirs = steps(model, ids)
-    assert len(served) == 12 * (2 * 7 + 1)
+    assert len(served) == 12
     most = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}[dtype]
     assert (ours - theirs).norm() < most * theirs.norm()
