@@ -94,6 +94,12 @@ def join(device: str) -> Processes:
     return Processes(dist.get_rank(), dist.get_world_size(), place)
 
 
+def have_group(device: torch.device) -> None:
+    """Make a group of this process alone where no launcher made one: libraries ask for one."""
+    if not dist.is_initialized():
+        dist.init_process_group(backend_of(device), store=dist.HashStore(), rank=0, world_size=1)
+
+
 def backend_of(device: torch.device) -> str:
     """What processes on such devices exchange tensors by."""
     return "nccl" if device.type == "cuda" else "gloo"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from tfcli.models.adapters.bases import bias_of
 from tfcli.models.adapters.change import Change
 
 
-class Wrapper(nn.Module):
+class Wrapper(nn.Module, ABC):
     """What stands in a module's place; of what it has not itself, the module is asked.
 
     Args:
@@ -28,9 +29,9 @@ class Wrapper(nn.Module):
         self.train(base.training)
 
     @property
+    @abstractmethod
     def names(self) -> list[str]:
         """The adapters that are here."""
-        raise NotImplementedError
 
     def __getattr__(self, name: str) -> Any:
         try:

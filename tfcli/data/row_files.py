@@ -10,6 +10,7 @@ import csv
 import json
 import re
 import tempfile
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -67,7 +68,7 @@ class _Held:
         return self._data[start : start + count]
 
 
-class _Pieces:
+class _Pieces(ABC):
     """Rows that are pieces of a file's bytes, UTF-8."""
 
     def __init__(self, path: Path, most: int | None = None) -> None:
@@ -77,9 +78,9 @@ class _Pieces:
         with self.file.reading() as source:
             self.index(source)
 
+    @abstractmethod
     def index(self, source: _Source) -> None:
         """Find where the rows are, and call `add` for each until there are `most`."""
-        raise NotImplementedError
 
     def parse(self, text: str, where: str) -> Any:
         """The values of a row."""

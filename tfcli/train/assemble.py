@@ -210,7 +210,7 @@ def _passes(spec: TrainSpec, progress: Progress, processes: Processes) -> int:
 
 def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
     loop, console = run.loop, job.console
-    device, processes = run.strategy.device.type, run.strategy.processes
+    device = run.strategy.device.type
     highest, usual = HIGHEST_PRETRAINED_RATE, PRETRAINED_RATE
     if spec.has_adapter:
         highest, usual = HIGHEST_ADAPTER_RATE, ADAPTER_RATE
@@ -225,8 +225,9 @@ def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
         + f"{len(loop.feed.source.epoch(0)):,} examples an "
         f"epoch, {loop.feed.examples_per_step} a step, {loop.precision} on {device}"
     )
-    if processes.count > 1:
-        console.note(run.strategy.proof(loop.wrapped))
+    found = run.strategy.proof(loop.wrapped)
+    if run.strategy.name != "single":
+        console.note(found)
     console.note(
         f"learning rate {spec.peak_rate:g}"
         + (f" after {spec.warmup_steps:,} steps of warm-up" if spec.warmup_steps else "")

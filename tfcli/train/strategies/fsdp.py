@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
-from tfcli.errors import WorkError
+from tfcli.errors import UsageError, WorkError
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
 from tfcli.models.sharding import is_spread
-from tfcli.process_group import Processes, backend_of
+from tfcli.process_group import Processes, have_group
 from tfcli.train.strategies.spec import FSDPSection
 from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
+from tfcli.units import plural
 
 
 class FSDP(Strategy):
@@ -36,15 +36,22 @@ class FSDP(Strategy):
         self.options = options
 
     def spread(self, model: Model) -> None:
-        """Spread the parameters of a model that has no memory yet."""
+        """Spread the parameters of a model that has no memory yet.
+
+        Raises:
+            UsageError: the groups do not share out the processes.
+        """
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
 
-        if not dist.is_initialized():  # one process, without a launcher
-            dist.init_process_group(
-                backend_of(self.device), store=dist.HashStore(), rank=0, world_size=1
-            )
+        have_group(self.device)
         count, group = self.processes.count, self._group
+        if count % group:
+            raise UsageError(
+                f"{count} processes cannot be split into groups of {group}",
+                where="fsdp.group_size",
+                fix=f"a divisor of {count}, or leave it out",
+            )
         shape: tuple[int, ...] = (count,)
         if group < count:
             shape = (count // group, group)
@@ -78,14 +85,10 @@ class FSDP(Strategy):
         """The model, whose hooks gather what it runs on."""
         return model
 
-    @contextmanager
-    def _synced(self, wrapped: nn.Module, last: bool) -> Iterator[None]:
-        wrapped.set_requires_gradient_sync(last)  # type: ignore[operator]
-        yield
-
     def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[object]:
         """Gradients are exchanged in the last part of a step."""
-        return self._synced(wrapped, last)
+        wrapped.set_requires_gradient_sync(last)  # type: ignore[operator]
+        return nullcontext()
 
     def proof(self, wrapped: nn.Module) -> str:
         """How much of the weights this process holds."""
@@ -95,7 +98,7 @@ class FSDP(Strategy):
         held = sum(each.to_local().numel() for each in parameters if is_spread(each))
         share = held / sum(each.numel() for each in parameters)
         return (
-            f"{self.processes.count} processes, {len(parameters)} sharded parameters, "
+            f"{plural(self.processes.count, 'rank')}, {len(parameters)} sharded parameters, "
             f"{share:.0%} of the weights in each (fully_shard)"
         )
 

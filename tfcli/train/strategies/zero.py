@@ -6,13 +6,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
@@ -20,11 +19,12 @@ from tfcli.devices import Precision
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
-from tfcli.process_group import Processes, backend_of
+from tfcli.process_group import Processes, have_group
 from tfcli.train.gather import Read, led
 from tfcli.train.state import OPTIMIZER, WEIGHTS, Stored, Values, file_name
 from tfcli.train.strategies.spec import DeepSpeedSection
 from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
+from tfcli.units import plural
 
 _OURS = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 _CLASSES = {1: "DeepSpeedZeroOptimizer", 2: "DeepSpeedZeroOptimizer"}
@@ -93,10 +93,7 @@ class Zero(Strategy):
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The engine, and its optimizer around the one that is made."""
         deepspeed = _deepspeed(self.device)
-        if not dist.is_initialized():  # one process, without a launcher
-            dist.init_process_group(
-                backend_of(self.device), store=dist.HashStore(), rank=0, world_size=1
-            )
+        have_group(self.device)
         model = model.to(self.device)
         inner = make_optimizer(model)
         self._engine, optimizer, *_ = deepspeed.initialize(
@@ -112,12 +109,8 @@ class Zero(Strategy):
 
     def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[object]:
         """Gradients are reduced in the last part of a step."""
-        return self._bounded(last)
-
-    @contextmanager
-    def _bounded(self, last: bool) -> Iterator[None]:
         self._engine.set_gradient_accumulation_boundary(last)
-        yield
+        return nullcontext()
 
     def backward(self, loss: Tensor, count: Tensor) -> None:
         """See `Strategy.backward`."""
@@ -254,7 +247,7 @@ class Zero(Strategy):
         found = type(self._engine.optimizer).__name__
         if found != _CLASSES[self.stage] or self._engine.zero_optimization_stage() != self.stage:
             raise WorkError(f"the engine made a {found}", where=f"strategy: {self.name}")
-        return f"{self.processes.count} processes, ZeRO stage {self.stage}: {found}"
+        return f"{plural(self.processes.count, 'rank')}, ZeRO stage {self.stage}: {found}"
 
 
 class _WholeLogits(nn.Module):

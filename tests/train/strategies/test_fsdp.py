@@ -1,0 +1,21 @@
+"""Which groups processes can be split into; what is spread is in test_ranks.py."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from tfcli.errors import UsageError
+from tfcli.process_group import Processes
+from tfcli.train.strategies.fsdp import FSDP
+from tfcli.train.strategies.spec import FSDPSection
+
+
+@pytest.mark.parametrize("group", [3, 8])
+def test_groups_that_do_not_share_out_the_processes_are_refused(group, monkeypatch):
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    strategy = FSDP(Processes(0, 4, torch.device("cpu")), FSDPSection(group_size=group))
+    with pytest.raises(UsageError, match=f"4 processes cannot be split into groups of {group}"):
+        strategy.spread(nn.Linear(2, 2))
