@@ -48,7 +48,7 @@ class FSDP(Strategy):
         count, group = self.processes.count, self._group
         if count % group:
             raise UsageError(
-                f"{count} processes cannot be split into groups of {group}",
+                f"groups of {group} processes do not make up the {count} of this run",
                 where="fsdp.group_size",
                 fix=f"a divisor of {count}, or leave it out",
             )
