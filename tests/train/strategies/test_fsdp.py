@@ -1,4 +1,4 @@
-"""Which groups processes can be split into; what is spread is in test_ranks.py."""
+"""What it refuses; what is spread is in test_ranks.py."""
 
 from __future__ import annotations
 
@@ -18,4 +18,11 @@ def test_groups_that_do_not_share_out_the_processes_are_refused(group, monkeypat
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     strategy = FSDP(Processes(0, 4, torch.device("cpu")), FSDPSection(group_size=group))
     with pytest.raises(UsageError, match=f"groups of {group} .* the 4 of this run"):
+        strategy.spread(nn.Linear(2, 2))
+
+
+def test_the_cpu_cannot_be_offloaded_to_itself(monkeypatch):
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    strategy = FSDP(Processes(0, 1, torch.device("cpu")), FSDPSection(cpu_offload=True))
+    with pytest.raises(UsageError, match="on the CPU already"):
         strategy.spread(nn.Linear(2, 2))

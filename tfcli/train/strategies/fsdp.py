@@ -39,7 +39,7 @@ class FSDP(Strategy):
         """Spread the parameters of a model that has no memory yet.
 
         Raises:
-            UsageError: the groups do not share out the processes.
+            UsageError: the groups do not share out the processes; offloading from the CPU.
         """
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
@@ -55,6 +55,10 @@ class FSDP(Strategy):
         shape: tuple[int, ...] = (count,)
         if group < count:
             shape = (count // group, group)
+        if self.options.cpu_offload and self.device.type == "cpu":
+            raise UsageError(
+                "everything is on the CPU already", where="fsdp.cpu_offload", fix="leave it out"
+            )
         names = ("replicate", "shard")[-len(shape) :]
         options: dict[str, Any] = {
             "mesh": init_device_mesh(self.device.type, shape, mesh_dim_names=names),
