@@ -364,6 +364,16 @@ def config_from_recipe(data: Mapping[str, Any]) -> BaseConfig:
     return _known_keys_only(data, "config").from_dict(data)
 
 
+def config_keys(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys that the config of a recipe's model_type has; none where there is no such family."""
+    from tfcli.models.registry import get_family
+
+    try:
+        return get_family(str(data.get("model_type"))).config_class().keys()
+    except ModelError:
+        return ()
+
+
 def _known_keys_only(data: Mapping[str, Any], path: str) -> type[BaseConfig]:
     """The class of a recipe's config, all of whose keys it knows, those of parts too."""
     from tfcli.models.registry import get_family

@@ -32,7 +32,13 @@ _BLANKS = re.compile(r"\s*")
 
 
 class RowFile(Protocol):
-    """The rows of one file."""
+    """The rows of one file.
+
+    Attributes:
+        folder: from which paths in its rows lead on.
+    """
+
+    folder: Path
 
     def __len__(self) -> int: ...
 
@@ -72,7 +78,7 @@ class _Pieces(ABC):
     """Rows that are pieces of a file's bytes, UTF-8."""
 
     def __init__(self, path: Path, most: int | None = None) -> None:
-        self.path, self.most = path, most
+        self.path, self.folder, self.most = path, path.parent, most
         self.file = _open(path)
         self.starts, self.sizes, self.numbers = array("q"), array("q"), array("q")
         with self.file.reading() as source:
@@ -235,7 +241,7 @@ class Table:
                 where=str(path),
                 fix="pip install 'tfcli[data]'",
             ) from error
-        self.path = path
+        self.path, self.folder = path, path.parent
         self._first, self._made = 0, list[dict[str, Any]]()
         opened = OpenedFile(path)
         # What stays mapped is looked at before rows are made of it; an unpacked file is nobody's.

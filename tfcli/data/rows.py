@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from tfcli.data.documents import SPLITS
+from tfcli.data.picture_folders import PICTURES, Pictures
 from tfcli.data.row_files import READERS, RowFile, open_rows
 from tfcli.errors import UsageError, WorkError
 
@@ -24,10 +25,12 @@ class Row:
     Args:
         values: column -> what the row has there.
         where: file and line or row, for errors.
+        folder: that its file is in, from which paths in the row lead on.
     """
 
     values: Mapping[str, Any]
     where: str
+    folder: Path = Path()
 
 
 class Rows(Sequence[Row]):
@@ -60,15 +63,15 @@ class Rows(Sequence[Row]):
         which = bisect.bisect_right(self._ends, number)
         file = self._files[which]
         place = number - (self._ends[which] - len(file))
-        return Row(file.values(place), file.where(place))
+        return Row(file.values(place), file.where(place), file.folder)
 
 
 def read_rows(path: Path | str, *, split: str = "train") -> Sequence[Row]:
     """The rows of a data file, or of a folder's files.
 
     Args:
-        path: a .jsonl, .json (a list of objects), .csv, .parquet or .arrow file; or a folder of
-            such files, in the order of their names.
+        path: a .jsonl, .json (a list of objects), .csv, .parquet or .arrow file; a folder of
+            such files, in the order of their names; or one of pictures alone (`Pictures`).
         split: of a folder where files or subfolders are named after train, validation or test
             (`train.jsonl`, `train-00000-of-00002.parquet`, `train/`): which of these to read.
 
@@ -80,7 +83,8 @@ def read_rows(path: Path | str, *, split: str = "train") -> Sequence[Row]:
         WorkError: a broken file, or no rows at all.
     """
     path = Path(path)
-    rows = Rows([open_rows(file) for file in row_files(path, split)])
+    pictures = _pictures(path, split)
+    rows = Rows(pictures or [open_rows(file) for file in row_files(path, split)])
     if not rows:
         raise WorkError("there are no rows in it", where=str(path))
     return rows
@@ -93,6 +97,9 @@ def first_row(path: Path | str, *, split: str = "train") -> Row:
         UsageError, WorkError: as `read_rows`.
     """
     path = Path(path)
+    pictures = _pictures(path, split)
+    if pictures:
+        return Rows(pictures)[0]
     for file in row_files(path, split):
         found = open_rows(file, most=1)
         if len(found):
@@ -117,18 +124,48 @@ def row_files(path: Path, split: str) -> list[Path]:
                 fix=f"give a {', '.join(READERS)} file, or a folder of them",
             )
         return [path]
-    inside = sorted(each.relative_to(path) for each in path.rglob("*") if each.is_file())
-    named = [each for each in inside if not any(part[0] == "." for part in each.parts)]
-    files = [
-        each for each in named if each.suffix.lower() in READERS and each.name not in _OF_DATASETS
-    ]
+    files = _files_with_rows(_seen(path))
     if not files:
         raise WorkError(f"the folder holds no {', '.join(READERS)} file", where=str(path))
-    if any(map(_split_of, files)):
-        files = [each for each in files if _split_of(each) == split]
-        if not files:
-            raise UsageError(f"the folder has no {split}.jsonl", where=str(path))
-    return [path / each for each in files]
+    found = _of_split(files, split)
+    if not found:
+        raise UsageError(f"the folder has no {split}.jsonl", where=str(path))
+    return [path / each for each in found]
+
+
+def _pictures(path: Path, split: str) -> list[RowFile]:
+    """The pictures of a folder that has no file with rows; nothing where there are none.
+
+    Raises:
+        UsageError: it has other splits than this one.
+    """
+    inside = _seen(path) if path.is_dir() else []
+    pictures = [each for each in inside if each.suffix.lower() in PICTURES]
+    if not pictures or _files_with_rows(inside):
+        return []
+    found = _of_split(pictures, split)
+    if not found:
+        raise UsageError(f"the folder of pictures has no folder {split}", where=str(path))
+    return [Pictures(path, found)]
+
+
+def _seen(folder: Path) -> list[Path]:
+    """The files of a folder by their names, but those that begin with a dot."""
+    inside = sorted(each.relative_to(folder) for each in folder.rglob("*") if each.is_file())
+    return [each for each in inside if not any(part[0] == "." for part in each.parts)]
+
+
+def _files_with_rows(files: Sequence[Path]) -> list[Path]:
+    return [
+        each for each in files if each.suffix.lower() in READERS and each.name not in _OF_DATASETS
+    ]
+
+
+def _of_split(files: Sequence[Path], split: str) -> list[Path]:
+    """The files of a split, where some are named after splits; else all."""
+    if not any(map(_split_of, files)):
+        return list(files)
+    return [each for each in files if _split_of(each) == split]
 
 
 def _split_of(name: Path) -> str | None:

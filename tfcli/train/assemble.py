@@ -15,9 +15,10 @@ from tfcli.errors import UsageError
 from tfcli.models.model import Model
 from tfcli.process_group import Processes, join
 from tfcli.recipe.job import Job
-from tfcli.tokenizers.load import Tokenizer, load_tokenizer
+from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.adapter import all_weights, raise_rates, trained_weights
 from tfcli.train.batch import on_device
+from tfcli.train.beside import Beside, beside_of, read_tokenizer
 from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.feeds.feed import Feed
 from tfcli.train.log import METRICS, MetricsLog
@@ -39,7 +40,6 @@ from tfcli.train.prepare import (
     in_steps,
     new_config,
     start_dtype,
-    tokenizer_folder,
 )
 from tfcli.train.schedule import make_schedule
 from tfcli.train.spec import (
@@ -63,8 +63,8 @@ class Run:
         loop: its parts, as the loop takes them.
         progress: how far it is.
         resumed_from: the step that an interrupted run goes on from.
-        tokenizer: of the data.
-        companions: the folder whose tokenizer and other files go with the model.
+        tokenizer: of the data; None where these are no texts.
+        beside: what goes with the model.
         dtype: of the weights that are written.
         weights: how many the model has.
         trained: how many of them are trained.
@@ -76,8 +76,8 @@ class Run:
     loop: Loop
     progress: Progress
     resumed_from: int | None
-    tokenizer: Tokenizer
-    companions: Path
+    tokenizer: Tokenizer | None
+    beside: Beside
     dtype: torch.dtype
     weights: int
     trained: int
@@ -87,6 +87,11 @@ class Run:
     def model(self) -> Model:
         """The model that is trained."""
         return self.loop.model
+
+    @property
+    def companions(self) -> Path:
+        """The folder whose tokenizer and other files go with the model."""
+        return self.beside.folder
 
     @property
     def strategy(self) -> Strategy:
@@ -108,13 +113,15 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     check_machine(spec, device)
     start = None if spec.model is None else open_base(spec.model)
     check_packing(spec, start)
-    companions = tokenizer_folder(spec, start)
-    tokenizer = load_tokenizer(spec.tokenizer or companions)
+    objective = make_objective(spec)
+    tokenizer = read_tokenizer(spec, start) if objective.reads_text else None
     config = None if spec.config is None else new_config(spec.config, tokenizer)
     begun = config_of(config, start)
-    check_config(begun.text, spec, tokenizer)
-    objective = make_objective(spec)
-    check_task(begun, objective.task)
+    beside = beside_of(spec, start, begun)
+    companions = beside.folder
+    check_config(begun, spec, tokenizer)
+    task = objective.task_of(begun)
+    check_task(begun, task)
     examples = objective.feed(Material(spec, tokenizer, companions, job.console, begun))
     job.has_read(*filter(None, [spec.data, spec.validation]))
     dtype = (
@@ -129,10 +136,10 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         keys=objective.config_keys,
         new_head=objective.new_head,
     )
-    model = build(objective.task)
+    model = build(task)
     choose_trained(model, spec, job.console)
     weights, trained = all_weights(model), trained_weights(model)
-    objective.begin(partial(frozen_model, spec, strategy, lambda: build(objective.task)))
+    objective.begin(partial(frozen_model, spec, strategy, lambda: build(task)))
 
     def make_optimizer(model: Model) -> torch.optim.Optimizer:
         made = build_optimizer(model, spec.optimizer, spec.peak_rate)
@@ -183,7 +190,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     )
     resumed_from = progress.step or None
     run = Run(
-        spec, loop, progress, resumed_from, tokenizer, companions, dtype, weights, trained, start
+        spec, loop, progress, resumed_from, tokenizer, beside, dtype, weights, trained, start
     )
     _introduce(spec, job, run)
     return run
@@ -235,7 +242,7 @@ def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
     if run.resumed_from:
         console.note(f"going on from step {run.resumed_from}")
     first = loop.feed.source.epoch(0)[0].get("input_ids")
-    if first is not None:
+    if first is not None and run.tokenizer is not None:
         ids = first.flatten()[:8].tolist()
         console.detail(f"first tokens: {ids} = {run.tokenizer.decode(ids)!r}")
 

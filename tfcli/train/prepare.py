@@ -8,7 +8,6 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from torch import nn
 from tfcli.checkpoints.io.dtypes import dtype_code
 from tfcli.console import Console
 from tfcli.errors import ModelError, UsageError, WorkError
-from tfcli.models.config import BaseConfig, config_from_recipe
+from tfcli.models.config import BaseConfig, config_from_recipe, config_keys
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.registry import get_family
 from tfcli.models.sharding import whole
@@ -104,19 +103,36 @@ def in_steps(spec: TrainSpec, feed: Feed) -> TrainSpec:
     return made
 
 
-def tokenizer_folder(spec: TrainSpec, start: Checkpoint | None) -> Path:
-    """The folder whose tokenizer is used and goes with the trained model."""
-    if spec.tokenizer is None:
-        assert start is not None, "the spec asks for a tokenizer where there is no model"
-        return start.beside
-    path = Path(spec.tokenizer)
-    return path if path.is_dir() else path.parent
+def new_config(values: dict[str, Any], tokenizer: Tokenizer | None) -> BaseConfig:
+    """The config of a new model; the tokenizer fills in what it leaves open of the vocabulary.
+
+    Raises:
+        UsageError: a value that does not fit, or a model of several parts.
+    """
+    takes_words = "vocab_size" in config_keys(values)
+    made = _read_new({**(_vocabulary(tokenizer) if takes_words else {}), **values})
+    if getattr(made, "text_config", None) is not None:
+        raise UsageError(
+            f"{made.model_type} is made of several models, and is not trained from nothing",
+            where="config.model_type",
+            fix="put the parts together by tfcli compose, and give its output as model",
+        )
+    return made
 
 
-def new_config(values: dict[str, Any], tokenizer: Tokenizer) -> TextConfig:
-    """The config of a new model; the tokenizer fills in what it leaves open of the vocabulary."""
+def _read_new(values: dict[str, Any]) -> BaseConfig:
+    try:
+        return config_from_recipe(values)
+    except ModelError as error:
+        raise UsageError(error.what, where=f"config: {error.where}", fix=error.fix) from error
+
+
+def _vocabulary(tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """What a tokenizer says of a config; nothing where there is none."""
+    if tokenizer is None:
+        return {}
     means_more = tokenizer.pad_id in (tokenizer.bos_id, tokenizer.eos_id)
-    ids = {
+    return {
         "vocab_size": tokenizer.vocab_size,
         "bos_token_id": tokenizer.bos_id,
         "eos_token_id": tokenizer.eos_id,
@@ -124,13 +140,9 @@ def new_config(values: dict[str, Any], tokenizer: Tokenizer) -> TextConfig:
         # texts use. A family's own default names some token of another tokenizer.
         "pad_token_id": None if means_more else tokenizer.pad_id,
     }
-    try:
-        return config_from_recipe({**ids, **values}).text
-    except ModelError as error:
-        raise UsageError(error.what, where=f"config: {error.where}", fix=error.fix) from error
 
 
-def config_of(config: TextConfig | None, start: Checkpoint | None) -> BaseConfig:
+def config_of(config: BaseConfig | None, start: Checkpoint | None) -> BaseConfig:
     """The config that training begins with: a new model's, or that of the start."""
     if config is not None:
         return config
@@ -153,12 +165,19 @@ def check_task(config: BaseConfig, task: str) -> None:
         )
 
 
-def check_config(config: TextConfig, spec: TrainSpec, tokenizer: Tokenizer) -> None:
-    """Refuse a model that the tokenizer or the windows do not fit.
+def check_config(config: BaseConfig, spec: TrainSpec, tokenizer: Tokenizer | None) -> None:
+    """Refuse a model that cannot be trained as it is packed, or that the tokenizer or the windows
+    do not fit.
 
     Raises:
         UsageError: naming the key.
     """
+    check_base(config.quantization, spec)
+    if tokenizer is not None:
+        _check_words(config.text, spec, tokenizer)
+
+
+def _check_words(config: TextConfig, spec: TrainSpec, tokenizer: Tokenizer) -> None:
     if config.token_id_limit < tokenizer.vocab_size:
         raise UsageError(
             f"the model has {config.token_id_limit:,} embeddings, "
@@ -173,12 +192,11 @@ def check_config(config: TextConfig, spec: TrainSpec, tokenizer: Tokenizer) -> N
             where="sequence_length",
             fix=f"at most {config.longest_input}",
         )
-    check_base(config.quantization, spec)
 
 
 def build_model(
     spec: TrainSpec,
-    config: TextConfig | None,
+    config: BaseConfig | None,
     start: Checkpoint | None,
     task: str,
     strategy: Strategy,
@@ -218,8 +236,8 @@ def build_model(
         widen(model)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise WorkError("the model has no parameters to train", where="model")
-    table = model.body.get_submodule(model.body.tokens)
-    if isinstance(table, nn.Embedding):
+    table = dict(model.body.named_modules()).get(model.body.tokens)
+    if isinstance(table, nn.Embedding):  # what looks at images alone has none
         table.padding_idx = None
     model.set_activation_checkpointing(spec.activation_checkpointing)
     return model

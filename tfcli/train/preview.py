@@ -10,12 +10,13 @@ from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.errors import UsageError
 from tfcli.models.losses import IGNORED
-from tfcli.tokenizers.load import Tokenizer, load_tokenizer
+from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.batch import Example
+from tfcli.train.beside import beside_of, read_tokenizer
 from tfcli.train.objectives.causal_lm import CausalLM
 from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.registry import make_objective
-from tfcli.train.prepare import config_of, new_config, tokenizer_folder
+from tfcli.train.prepare import config_of, new_config
 from tfcli.train.preview_result import PreviewLengths, PreviewPart, PreviewResult, PreviewSample
 from tfcli.train.spec import TrainSpec
 
@@ -35,9 +36,6 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
         WorkError: as the training.
     """
     start = None if spec.model is None else open_model(spec.model)
-    companions = tokenizer_folder(spec, start)
-    tokenizer = load_tokenizer(spec.tokenizer or companions)
-    config = config_of(None if spec.config is None else new_config(spec.config, tokenizer), start)
     objective = make_objective(spec)
     if not isinstance(objective, CausalLM):
         raise UsageError(
@@ -45,7 +43,10 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
             where="objective",
             fix="preview a recipe whose objective is causal-lm",
         )
-    found = objective.feed(Material(spec, tokenizer, companions, console, config))
+    tokenizer = read_tokenizer(spec, start)
+    config = config_of(None if spec.config is None else new_config(spec.config, tokenizer), start)
+    beside = beside_of(spec, start, config)
+    found = objective.feed(Material(spec, tokenizer, beside.folder, console, config))
     epoch, targets = found.train.epoch(0), objective.targets
     lengths, learned = [], 0
     for example in epoch:

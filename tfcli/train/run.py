@@ -81,7 +81,7 @@ def _write_whole(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
         return dtype
     exports, config = plan_export(model, dtype=dtype), export_config(model, dtype=dtype)
     writes = spec.config is not None and model.task in WRITES
-    new = _generation_config(model, run.tokenizer) if writes else None
+    new = _generation_config(model, run.tokenizer) if writes and run.tokenizer else None
 
     def write(reads: Sequence[Read]) -> None:
         items = [replace(item, read=read) for item, read in zip(exports, reads, strict=True)]

@@ -19,8 +19,10 @@ from tfcli.train.moving_spec import OptimizerSection, ScheduleSection
 from tfcli.train.objectives.spec import (
     IN_ROWS,
     IN_TEXTS,
+    LABELLED,
     PREFERENCES,
     WINDOWED,
+    WITH_TEXT,
     DistillationSection,
     MaskingSection,
     ObjectiveName,
@@ -63,7 +65,7 @@ class TrainSpec(Spec):
     config: dict[str, Any] | None = Field(
         None, description="A new model: model_type and the other keys of its config.json."
     )
-    tokenizer: TokenizerPath | None = Field(
+    tokenizer: Annotated[TokenizerPath | None, Only(objective=WITH_TEXT)] = Field(
         None,
         description="A folder with a tokenizer, or a tokenizer.json; left out, the model's own.",
     )
@@ -84,13 +86,13 @@ class TrainSpec(Spec):
         "thinks of it (distillation), hidden tokens of texts (masked-lm), a text from another "
         "(seq2seq), labels of texts (sequence-classification) or of their words "
         "(token-classification), where a text answers a question (question-answering) or which of "
-        "several does (multiple-choice), which texts belong together (contrastive), to prefer one "
+        "several does (multiple-choice), labels of pictures (image-classification), which texts belong together (contrastive), to prefer one "
         "answer to another (dpo, ipo, orpo, simpo), or which is the better one (reward).",
     )
     data: InputPath = Field(
         description="Training data: texts (.txt, .md, .rst, or a column of .jsonl, .csv, "
         ".parquet), or rows with prompts, conversations or other columns (.jsonl, .json, .csv, "
-        ".parquet, .arrow); a file or a folder of them."
+        ".parquet, .arrow); a file or a folder of them; or a folder of pictures for each label."
     )
     validation: InputPath | None = Field(
         None, description="Validation data, in the same forms; never trained on."
@@ -109,18 +111,16 @@ class TrainSpec(Spec):
         "called otherwise, such as {prompt: question}; docs/objectives.md has the names of each.",
     )
     rows: Annotated[RowsSection, Only(objective=CAUSAL)] = RowsSection()
-    problem_type: Annotated[ProblemType | None, Only(objective=("sequence-classification",))] = (
-        Field(
-            None,
-            description="What a label is: one of several, a list of several, or a number; left "
-            "out, as the data have it.",
-        )
+    problem_type: Annotated[ProblemType | None, Only(objective=LABELLED)] = Field(
+        None,
+        description="What a label is: one of several, a list of several, or a number; left out, as "
+        "the data have it.",
     )
     masking: Annotated[MaskingSection, Only(objective=("masked-lm",))] = MaskingSection()
     distillation: Annotated[DistillationSection, Only(objective=("distillation",))] = (
         DistillationSection()
     )
-    sequence_length: Annotated[int, Also("window")] = Field(
+    sequence_length: Annotated[int, Also("window"), Only(objective=WITH_TEXT)] = Field(
         256, ge=1, description="Tokens of a training window, or the most of a row."
     )
     target_length: Annotated[int | None, Only(objective=("seq2seq",))] = Field(
@@ -232,11 +232,12 @@ class TrainSpec(Spec):
         family_file = info.data.get("family_file")
         if config is None or (family_file is not None and not has_run(family_file)):
             return config
-        from tfcli.models.config import config_from_recipe
+        from tfcli.models.config import config_from_recipe, config_keys
 
         try:
             # The tokenizer gives a vocabulary that is left out; its size does not matter here.
-            config_from_recipe({"vocab_size": 2**31, **config})
+            size = {"vocab_size": 2**31} if "vocab_size" in config_keys(config) else {}
+            config_from_recipe({**size, **config})
         except ModelError as error:
             text = f"{error.where}: {error.what}" if error.where else error.what
             raise ValueError(f"{text} ({error.fix})" if error.fix else text) from error
@@ -273,7 +274,7 @@ class TrainSpec(Spec):
             columns_of(self.objective, self.columns)
         if self.objective == "distillation" and self.distillation.teacher is None:
             raise ValueError("distillation learns from a model: give distillation.teacher")
-        if self.config is not None and self.tokenizer is None:
+        if self.config is not None and self.tokenizer is None and self.objective in WITH_TEXT:
             raise ValueError("a new model needs a tokenizer: give tokenizer")
         if self.validation is not None and self.validation_share is not None:
             raise ValueError("give validation or validation_share, not both")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tfcli.data.formats.alpaca import ALPACA
 from tfcli.data.formats.format import Format
@@ -86,4 +87,4 @@ def with_columns(row: Row, columns: Mapping[str, str]) -> Row:
     if not columns:
         return row
     found = {name: row.values[there] for name, there in columns.items() if there in row.values}
-    return Row({**row.values, **found}, row.where)
+    return replace(row, values={**row.values, **found})

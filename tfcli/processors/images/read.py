@@ -42,6 +42,24 @@ def read_image(source: Path | str | bytes) -> Image.Image:
     Raises:
         WorkError: not an image of a format in `FORMATS`, damaged, or larger than the limits.
     """
+    with _opened(source) as (image, where):
+        image.load()
+        return to_rgb(_upright(image), where, blend=False)
+
+
+def check_image(source: Path | str | bytes) -> None:
+    """Refuse what `read_image` refuses of a header; its pixels are not made.
+
+    Raises:
+        WorkError: as `read_image`, but for what is damaged behind the header.
+    """
+    with _opened(source):
+        pass
+
+
+@contextmanager
+def _opened(source: Path | str | bytes) -> Iterator[tuple[Image.Image, str]]:
+    """An image whose header alone is read, and what errors call it."""
     if isinstance(source, bytes):
         data, where = source, "an image given as bytes"
     else:
@@ -53,8 +71,7 @@ def read_image(source: Path | str | bytes) -> Image.Image:
         Image.open(io.BytesIO(data), formats=FORMATS) as image,
     ):
         check_pixels(image, where, len(data))
-        image.load()
-        return to_rgb(_upright(image), where, blend=False)
+        yield image, where
 
 
 @contextmanager

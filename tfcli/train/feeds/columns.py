@@ -44,8 +44,11 @@ class Table:
         Raises:
             WorkError: a row without the column, or with nothing in it; names the row.
         """
-        column = self.columns[name]
-        return [self._value(number, row, column) for number, row in enumerate(self.rows)]
+        return [self._value(number, row, name) for number, row in enumerate(self.rows)]
+
+    def value(self, number: int, name: str) -> Any:
+        """What one row has there; see `values`."""
+        return self._value(number, self.rows[number], name)
 
     def texts(self, name: str) -> list[str]:
         """The same, of texts alone."""
@@ -67,7 +70,8 @@ class Table:
         """An error about a row, by its number in the table."""
         return WorkError(what, where=self.rows[number].where, fix=fix)
 
-    def _value(self, number: int, row: Row, column: str) -> Any:
+    def _value(self, number: int, row: Row, name: str) -> Any:
+        column = self.columns[name]
         if column not in row.values:
             found = hint(column, row.values)
             fix = f"{found}; the key columns says which column is read"

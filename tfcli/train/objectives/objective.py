@@ -33,17 +33,23 @@ class Material:
 
     Args:
         spec: names the data.
-        tokenizer: of the model.
-        companions: the tokenizer's folder, which may have a chat template.
+        words: the model's tokenizer; None where the objective reads no text.
+        companions: the folder of the tokenizer or the processor, which may have a chat template.
         console: hears of what is left out.
         config: of the model, before the objective has changed it.
     """
 
     spec: TrainSpec
-    tokenizer: Tokenizer
+    words: Tokenizer | None
     companions: Path
     console: Console
     config: BaseConfig
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of an objective that reads texts."""
+        assert self.words is not None, "objectives that read texts get one"
+        return self.words
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Objective(ABC):
     Class attributes:
         task: the head that a model gets for it.
         new_head: a checkpoint without that head gets a new one.
+        reads_text: it needs a tokenizer.
         unit: what the loss is divided by, in one word.
 
     Attributes:
@@ -73,8 +80,13 @@ class Objective(ABC):
 
     task: ClassVar[str]
     new_head: ClassVar[bool] = False
+    reads_text: ClassVar[bool] = True
     unit: ClassVar[str]
     config_keys: Mapping[str, Any] = MappingProxyType({})
+
+    def task_of(self, config: BaseConfig) -> str:
+        """The head that a model of a config gets for it."""
+        return self.task
 
     @abstractmethod
     def feed(self, material: Material) -> Examples:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tfcli.train.objectives.causal_lm import CausalLM
 from tfcli.train.objectives.contrastive import Contrastive
 from tfcli.train.objectives.distillation import Distillation
+from tfcli.train.objectives.image_classification import ImageClassification
 from tfcli.train.objectives.masked_lm import MaskedLM
 from tfcli.train.objectives.multiple_choice import MultipleChoice
 from tfcli.train.objectives.objective import Objective
@@ -29,6 +30,7 @@ OBJECTIVES: dict[str, Callable[[TrainSpec], Objective]] = {
     "contrastive": lambda spec: Contrastive(spec.temperature, spec.batch_size),
     "distillation": lambda spec: Distillation(spec.distillation, spec.sequence_length),
     **dict.fromkeys(PREFERENCES, _preference),
+    "image-classification": lambda spec: ImageClassification(spec.problem_type),
     "masked-lm": lambda spec: MaskedLM(spec.masking),
     "multiple-choice": lambda spec: MultipleChoice(),
     "question-answering": lambda spec: QuestionAnswering(),

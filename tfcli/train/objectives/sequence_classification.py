@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import ClassVar
 
 from tfcli.train.batch import Example
 from tfcli.train.feeds.columns import Table
 from tfcli.train.feeds.encoded import encode, inputs_of
-from tfcli.train.labels import Labels, as_number, check_labels, numbers_of, saved_for
 from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.rows import RowObjective
-
-SINGLE, MULTI, REGRESSION = (
-    "single_label_classification",
-    "multi_label_classification",
-    "regression",
-)
+from tfcli.train.targets import Targets
 
 
 class SequenceClassification(RowObjective):
@@ -36,62 +26,13 @@ class SequenceClassification(RowObjective):
     new_head: ClassVar[bool] = True
 
     def __init__(self, problem_type: str | None = None) -> None:
-        self.problem_type = problem_type
-        self.labels: Labels | None = None
+        self.targets = Targets(self.task, problem_type)
 
     def examples(self, material: Material, table: Table) -> list[Example]:
         """Texts with labels. The first table that comes says which labels there are."""
-        targets = self._targets(material, table)
+        targets = self.targets.of(material.config, table)
+        self.config_keys = self.targets.config_keys
         pairs = table.texts("text_pair") if table.has("text_pair") else None
         batch = encode(material, table, table.texts("text"), pairs)
         inputs = inputs_of(material, batch)
         return [{**row, "labels": label} for row, label in zip(inputs, targets, strict=True)]
-
-    def _targets(self, material: Material, table: Table) -> list[Tensor]:
-        """The labels of rows as the loss takes them."""
-        values = table.values("label")
-        if self.problem_type is None:
-            self.problem_type = _declared(material) or kind_of(values)
-        if self.problem_type == REGRESSION:
-            self.config_keys = {
-                "problem_type": REGRESSION,
-                "id2label": {"0": "LABEL_0"},
-                "label2id": {"LABEL_0": 0},
-            }
-            return [_number(table, number, value) for number, value in enumerate(values)]
-        several = self.problem_type == MULTI
-        lists = table.lists("label") if several else [[value] for value in values]
-        for number, row in enumerate(lists):
-            check_labels(table, number, row)
-        if self.labels is None:
-            known = Labels.of_model(material.config, self.task)
-            self.labels = known or Labels.found(label for row in lists for label in row)
-            self.config_keys = {"problem_type": self.problem_type, **self.labels.config_keys}
-        numbers = [numbers_of(table, number, row, self.labels) for number, row in enumerate(lists)]
-        if not several:
-            return [torch.tensor(row[0]) for row in numbers]
-        return [
-            torch.zeros(len(self.labels)).index_fill(0, torch.tensor(row, dtype=torch.int64), 1)
-            for row in numbers
-        ]
-
-
-def _declared(material: Material) -> str | None:
-    """What the labels of a classifier are that is trained further."""
-    config = material.config
-    return config.problem_type if saved_for(config, SequenceClassification.task) else None
-
-
-def kind_of(values: Sequence[Any]) -> str:
-    """What labels are: several where they are lists, numbers where one has a fraction's point, else
-    one of a few."""
-    if any(isinstance(value, list) for value in values):
-        return MULTI
-    return REGRESSION if any(isinstance(value, float) for value in values) else SINGLE
-
-
-def _number(table: Table, number: int, value: Any) -> Tensor:
-    found = as_number(value)
-    if found is None:
-        raise table.problem(number, f"the label {value!r} is no number")
-    return torch.tensor(found)

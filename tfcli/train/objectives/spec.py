@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ ObjectiveName = Literal[
     "contrastive",
     "distillation",
     "dpo",
+    "image-classification",
     "ipo",
     "masked-lm",
     "multiple-choice",
@@ -37,6 +38,7 @@ _PAIRS: dict[str, str | None] = {"prompt": "prompt", "chosen": "chosen", "reject
 
 COLUMNS: dict[str, dict[str, str | None]] = {
     "sequence-classification": {"text": "text", "text_pair": None, "label": "label"},
+    "image-classification": {"image": "image", "label": "label"},
     "contrastive": {"anchor": "anchor", "positive": "positive", "negative": None},
     "multiple-choice": {"question": "question", "choices": "choices", "label": "label"},
     **dict.fromkeys((*PREFERENCES, "reward"), _PAIRS),
@@ -48,6 +50,14 @@ COLUMNS: dict[str, dict[str, str | None]] = {
 one."""
 IN_ROWS = tuple(COLUMNS)
 """The objectives whose data are rows of columns."""
+LABELLED: tuple[ObjectiveName, ...] = ("sequence-classification", "image-classification")
+"""The objectives that label rows."""
+WITHOUT_TEXT: tuple[ObjectiveName, ...] = ("image-classification",)
+"""The objectives that read no text, and so need no tokenizer."""
+WITH_TEXT: tuple[ObjectiveName, ...] = tuple(
+    name for name in get_args(ObjectiveName) if name not in WITHOUT_TEXT
+)
+"""The others."""
 IN_TEXTS: tuple[ObjectiveName, ...] = ("causal-lm", "distillation", "masked-lm")
 """The objectives whose data are texts."""
 
