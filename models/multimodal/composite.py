@@ -76,6 +76,20 @@ class VisionLanguage(Backbone[V]):
             made[f"{medium}_features"] = self.features(inputs, medium)
         return made
 
+    def feature_counts(self, inputs: Mapping[str, Any]) -> dict[str, int]:
+        """Medium -> how many features are made of it; on the meta device from shapes alone.
+
+        Args:
+            inputs: of the media of a forward pass.
+        """
+        made = self.prepare(dict(inputs))
+        given = {medium: made.get(f"{medium}_features") for medium in self.pixels}
+        return {
+            medium: features.flatten(0, -2).shape[0]
+            for medium, features in given.items()
+            if features is not None
+        }
+
     def embed(
         self,
         *,

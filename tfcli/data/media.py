@@ -30,6 +30,41 @@ class Medium:
     kind: str
     source: Source
 
+    def opened(self) -> Opened:
+        """The medium as a processor takes it, an image with its pixels.
+
+        Raises:
+            WorkError: it cannot be read.
+        """
+        if self.kind == "audio":
+            return Opened(self.kind, self._bytes())
+        from tfcli.processors.images.read import read_image
+
+        return Opened(self.kind, read_image(self.source))
+
+    def _bytes(self) -> Source:
+        """The bytes of a `data:` address; all else as it is."""
+        text = self.source
+        if isinstance(text, bytes) or not text.startswith("data:"):
+            return text
+        try:
+            return base64.b64decode(text.partition(",")[2], validate=True)
+        except ValueError as error:  # binascii.Error is one
+            raise WorkError(f"the address holds no medium: {error}", where=text[:40]) from error
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A medium that is read.
+
+    Args:
+        kind: as of `Medium`.
+        value: as a processor takes it.
+    """
+
+    kind: str
+    value: Any
+
 
 def source_of(value: Any, row: Row, name: str) -> Source:
     """What a row says of a medium, as it can be read.

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tfcli.data.formats.sample import Chat, Pair, Sample, Text
 from tfcli.data.tokens import framed
@@ -36,14 +36,21 @@ class Tokens:
     Args:
         ids: with the special tokens that belong to it.
         learned: 1 for each id that is to be learned, else 0.
+        media: how many of the sample's media are in it, the first ones.
+        through: how many of the first ids end with the last of these.
     """
 
     ids: list[int]
     learned: list[int]
+    media: int = 0
+    through: int = 0
 
 
 class Encoder:
     """Makes ids of samples.
+
+    Class attributes:
+        takes_media: conversations may have media in them.
 
     Args:
         tokenizer: of the model.
@@ -51,6 +58,8 @@ class Encoder:
         train_on: learn what the assistant wrote and what completes a prompt, or all.
         now: the date that templates see.
     """
+
+    takes_media: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -92,12 +101,26 @@ class Encoder:
             WorkError: a conversation that the template does not take, or one in which the
                 assistant's parts are not known; names file and line.
         """
+        if isinstance(sample, Chat) and sample.media:
+            self.check_media(sample, where)
         if isinstance(sample, Chat) and (self.templates or sample.otherwise is None):
             return self._chat(sample, where)
         if isinstance(sample, Chat):
             assert sample.otherwise is not None
             sample = sample.otherwise
         return [self._text(sample)]
+
+    def check_media(self, chat: Chat, where: str) -> None:
+        """Refuse media that the model does not take: here, all.
+
+        Raises:
+            WorkError: naming the row.
+        """
+        raise WorkError(
+            f"a message has a part of type {chat.media[0].kind!r}, and the model reads texts alone",
+            where=where,
+            fix="leave the row out, or take a model for it",
+        )
 
     def ends(self, tokens: Tokens) -> bool:
         """Whether the last id that is learned is a special token, at which a model stops."""
@@ -128,7 +151,17 @@ class Encoder:
             raise WorkError(error.what, where=f"{where}{place}", fix=error.fix) from error
         except UsageError as error:
             raise UsageError(error.what, where=where, fix=error.fix) from error
-        return [self._encoded(text) for text in texts]
+        return self.encoded(texts, chat, where)
+
+    def encoded(self, texts: Sequence[Rendered], chat: Chat, where: str) -> list[Tokens]:
+        """The ids of a conversation's texts.
+
+        Args:
+            texts: the whole conversation, or its beginnings.
+            chat: the conversation.
+            where: its row, for errors.
+        """
+        return [self.ids_of(text) for text in texts]
 
     def _rendered(self, chat: Chat) -> list[Rendered]:
         template = choose_template(self.templates, tools=chat.tools is not None)
@@ -136,20 +169,32 @@ class Encoder:
         def render(
             messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = False
         ) -> Rendered:
-            return render_chat(
+            return self.render(
                 template,
                 messages,
                 tools=chat.tools,
                 add_generation_prompt=add_generation_prompt,
-                special_tokens=self._special,
-                now=self.now,
             )
 
         if self.train_on == "all":
             return [render(chat.messages)]
         return render_turns(render, chat.messages, self._stops)
 
-    def _encoded(self, text: Rendered) -> Tokens:
+    def render(
+        self, template: str, messages: Sequence[Mapping[str, Any]], **options: Any
+    ) -> Rendered:
+        """The text of a conversation.
+
+        Args:
+            template: the Jinja source.
+            messages: the conversation.
+            options: others of `render_chat`.
+        """
+        special = self._special
+        return render_chat(template, messages, special_tokens=special, now=self.now, **options)
+
+    def ids_of(self, text: Rendered) -> Tokens:
+        """The ids of a rendered conversation."""
         found = encode_rendered(self.tokenizer, text, add_bos=self.add_bos)
         if self.train_on == "all":
             return Tokens(found.ids, [1] * len(found.ids))

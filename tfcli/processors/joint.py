@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,6 +15,7 @@ from tfcli.processors.arguments import sort_arguments
 from tfcli.processors.conversations import Taken, take_media
 from tfcli.processors.features import Features
 from tfcli.processors.images.base import VisionProcessor
+from tfcli.processors.images.pixels import flat_images
 from tfcli.processors.images.qwen2_vl_video import each_video
 from tfcli.processors.joint_files import JointFiles, read_joint, write_joint
 from tfcli.processors.placeholders import (
@@ -40,6 +42,19 @@ TEXT_KEYS = (
 )
 _TYPES = {"image": 1, "video": 2}
 """Medium -> what says that an id stands for a part of one."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is made of media, for a text that has places for them.
+
+    Args:
+        inputs: what the model takes of them.
+        runs: placeholder -> what stands in a text for each medium, in their order.
+    """
+
+    inputs: Features
+    runs: Mapping[str, Sequence[str]]
 
 
 class JointProcessor:
@@ -119,7 +134,7 @@ class JointProcessor:
             medium: `image` or `video`. features: what was made of all of them. at: which of them.
             settings: those that they were made with.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say what a placeholder becomes")
 
     def texts(self, texts: Sequence[str] | None, counts: Sequence[int]) -> list[str] | None:
         """Texts as placeholders are looked for in them; None: there are none.
@@ -163,28 +178,57 @@ class JointProcessor:
             raise UsageError("there is neither text nor an image nor a video", where="text")
         asked = self._sorted(given)
         texts = self._checked(text, images, videos)
-        found, runs = Features(), {}
-        for medium, media, processor in (
-            ("image", images, self.image_processor),
-            ("video", videos, self.video_processor),
-        ):
-            if media is None or processor is None:
-                continue
-            options = asked[f"{medium}s"]
-            made = processor(media, return_tensors=return_tensors, **options)
-            found |= made
-            if texts is not None and medium in self.placeholders:
-                token, used = self.placeholders[medium].token, processor.settings.changed(options)
-                total = sum(each.count(token) for each in texts)
-                runs[token] = [self.run(medium, made, at, used) for at in range(total)]
+        given_media = {"image": images, "video": videos}
+        made = self.prepare(
+            {medium: media for medium, media in given_media.items() if media is not None},
+            {medium: asked[f"{medium}s"] for medium in given_media},
+            return_tensors=return_tensors,
+            in_text=texts is not None,
+        )
         inputs: dict[str, Tensor] = {}
         if texts is not None:
-            inputs = self.text_inputs(expand(texts, runs), asked["text"])
+            inputs = self.text_inputs(expand(texts, made.runs), asked["text"])
             name = self.types_name or ("mm_token_type_ids" if return_mm_token_type_ids else None)
             if name and return_mm_token_type_ids is not False:
-                inputs[name] = self._types(inputs["input_ids"])
-        given_out = {**inputs, **found}
-        return Features({key: one for key, one in given_out.items() if key not in self.unused})
+                inputs[name] = self.types(inputs["input_ids"])
+        return Features({**inputs, **made.inputs})
+
+    def prepare(
+        self,
+        media: Mapping[str, Any],
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        return_tensors: str | None = "pt",
+        in_text: bool = True,
+    ) -> Prepared:
+        """What is made of media alone.
+
+        Args:
+            media: `image`, `video` -> as their processor takes them.
+            options: the same names -> settings for this call.
+            return_tensors: only "pt".
+            in_text: say what stands for them in a text, too.
+
+        Raises:
+            UsageError, WorkError: as the processors do.
+        """
+        found, runs = Features(), {}
+        for medium, processor, count in (
+            ("image", self.image_processor, flat_images),
+            ("video", self.video_processor, each_video),
+        ):
+            given = media.get(medium)
+            if given is None or processor is None:
+                continue
+            asked = dict((options or {}).get(medium) or {})
+            made = processor(given, return_tensors=return_tensors, **asked)
+            found |= made
+            if in_text and medium in self.placeholders:
+                used, number = processor.settings.changed(asked), len(count(given))
+                token = self.placeholders[medium].token
+                runs[token] = [self.run(medium, made, at, used) for at in range(number)]
+        kept = {key: each for key, each in found.items() if key not in self.unused}
+        return Prepared(Features(kept), runs)
 
     def text_inputs(self, texts: Sequence[str], asked: Mapping[str, Any]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask` of texts whose placeholders are replaced."""
@@ -300,7 +344,8 @@ class JointProcessor:
                 check_counts(texts, self.placeholders[medium].token, media, medium)
         return texts
 
-    def _types(self, ids: Tensor) -> Tensor:
+    def types(self, ids: Tensor) -> Tensor:
+        """Which ids [b, s] stand for features of which medium: 0 for none."""
         types = torch.zeros_like(ids)
         for medium, each in self.placeholders.items():
             types[ids == self.text.id_of(each.feature)] = _TYPES[medium]

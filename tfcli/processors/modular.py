@@ -18,7 +18,7 @@ from tfcli.processors.arguments import sort_arguments
 from tfcli.processors.conversations import KEYS, Taken, take_media
 from tfcli.processors.features import Features
 from tfcli.processors.folder import JOINT
-from tfcli.processors.joint import JointProcessor
+from tfcli.processors.joint import JointProcessor, Prepared
 from tfcli.processors.modular_parts import MediaPart
 from tfcli.processors.placeholders import Placeholder, check_counts, expand, repeated
 from tfcli.processors.text import TextSide
@@ -151,19 +151,39 @@ class MultimodalProcessor(JointProcessor):
             counts = part.counts(media[name], texts) if name in media else [0]
             if texts is not None:
                 check_counts(texts, part.token, counts, f"{name} input")
+        made = self._prepared(media, asked, in_text=texts is not None)
+        inputs = {} if texts is None else self.text_inputs(expand(texts, made.runs), asked["text"])
+        if texts is not None and return_mm_token_type_ids:
+            inputs["mm_token_type_ids"] = self.types(inputs["input_ids"])
+        return Features({**inputs, **made.inputs})
+
+    def prepare(
+        self,
+        media: Mapping[str, Any],
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        return_tensors: str | None = "pt",
+        in_text: bool = True,
+    ) -> Prepared:
+        """As in `JointProcessor`, with media and options under the names of encoders."""
+        asked = {name: dict((options or {}).get(name) or {}) for name in self.parts}
+        read = {name: self.parts[name].read(each, asked[name]) for name, each in media.items()}
+        return self._prepared(read, asked, in_text=in_text)
+
+    def _prepared(
+        self, media: Mapping[str, Any], asked: Mapping[str, dict[str, Any]], *, in_text: bool
+    ) -> Prepared:
+        """What is made of media that are read."""
         found: dict[str, Any] = {}
         runs = {}
         for name, each in media.items():
             part = self.parts[name]
             made = part(each, **asked[name])
             found |= self._addressed(name, made)
-            if texts is not None:
-                number = sum(one.count(part.token) for one in texts)
+            if in_text:
+                number = sum(part.counts(each, None))
                 runs[part.token] = [repeated(part.token, self.length(name, made, number))] * number
-        inputs = {} if texts is None else self.text_inputs(expand(texts, runs), asked["text"])
-        if texts is not None and return_mm_token_type_ids:
-            inputs["mm_token_type_ids"] = self._types(inputs["input_ids"])
-        return Features({**inputs, **found})
+        return Prepared(Features(found), runs)
 
     def length(self, name: str, inputs: Mapping[str, torch.Tensor], number: int) -> int:
         """How many features the encoder and its projector make of one of a call's media.
@@ -251,7 +271,7 @@ class MultimodalProcessor(JointProcessor):
             return dict(inputs)
         return {f"{name}.{key}": value for key, value in inputs.items()}
 
-    def _types(self, ids: torch.Tensor) -> torch.Tensor:
+    def types(self, ids: torch.Tensor) -> torch.Tensor:
         types = torch.zeros_like(ids)
         for number, encoder in enumerate(self.config.encoders.values(), 1):
             types[ids == encoder.token_id] = number

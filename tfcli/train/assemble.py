@@ -189,9 +189,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         answer=lambda: job.console.note(_parting(spec)),
     )
     resumed_from = progress.step or None
-    run = Run(
-        spec, loop, progress, resumed_from, tokenizer, beside, dtype, weights, trained, start
-    )
+    run = Run(spec, loop, progress, resumed_from, tokenizer, beside, dtype, weights, trained, start)
     _introduce(spec, job, run)
     return run
 

@@ -84,10 +84,11 @@ class TrainSpec(Spec):
         "causal-lm",
         description="What is learned: the next token of texts (causal-lm), what another model "
         "thinks of it (distillation), hidden tokens of texts (masked-lm), a text from another "
-        "(seq2seq), labels of texts (sequence-classification) or of their words "
-        "(token-classification), where a text answers a question (question-answering) or which of "
-        "several does (multiple-choice), labels of pictures (image-classification), which texts belong together (contrastive), to prefer one "
-        "answer to another (dpo, ipo, orpo, simpo), or which is the better one (reward).",
+        "(seq2seq), labels of texts (sequence-classification), of their words "
+        "(token-classification) or of pictures (image-classification), where a text answers a "
+        "question (question-answering) or which of several does (multiple-choice), which texts "
+        "belong together (contrastive), to prefer one answer to another (dpo, ipo, orpo, simpo), "
+        "or which is the better one (reward).",
     )
     data: InputPath = Field(
         description="Training data: texts (.txt, .md, .rst, or a column of .jsonl, .csv, "

@@ -7,6 +7,7 @@ that Alpaca itself was trained on.
 from __future__ import annotations
 
 from tfcli.data.formats.format import Format, text_of
+from tfcli.data.formats.media import MEDIA_COLUMNS, take_media
 from tfcli.data.formats.sample import Chat, Pair
 from tfcli.data.rows import Row
 
@@ -26,20 +27,19 @@ def _read(row: Row) -> Chat:
     template = _WITH_INPUT if given else _WITHOUT
     prompt = template.format(instruction=instruction, input=given)
     question = f"{instruction}\n\n{given}" if given else instruction
-    return Chat(
-        [
-            *([{"role": "system", "content": system}] if system else []),
-            {"role": "user", "content": question},
-            {"role": "assistant", "content": answer},
-        ],
-        otherwise=Pair(prompt, f"\n{answer}"),
-    )
+    messages = [
+        *([{"role": "system", "content": system}] if system else []),
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": answer},
+    ]
+    without, media = take_media(messages, row)
+    return Chat(without, otherwise=None if media else Pair(prompt, f"\n{answer}"), media=media)
 
 
 ALPACA = Format(
     "alpaca",
     ("instruction", "output"),
-    ("input", "system"),
+    ("input", "system", *MEDIA_COLUMNS),
     _read,
     '{"instruction": "...", "input": "...", "output": "..."}',
 )

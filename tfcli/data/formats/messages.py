@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from tfcli.data.formats.format import Format, from_json, listed, object_of
+from tfcli.data.formats.media import MEDIA_COLUMNS, take_media
 from tfcli.data.formats.sample import Chat
 from tfcli.data.rows import Row
 from tfcli.errors import WorkError
@@ -24,20 +24,13 @@ def chat(row: Row, messages: list[Any] | None, column: str) -> Chat:
     """
     if not messages:
         raise WorkError(f"{column!r} has no message", where=row.where)
+    said = [message(each, row, f"{column}[{n}]") for n, each in enumerate(messages)]
+    without, media = take_media(said, row)
     try:
-        made = conversation(
-            [message(each, row, f"{column}[{n}]") for n, each in enumerate(messages)]
-        )
+        made = conversation(without)
     except WorkError as error:
-        if error.where == row.where:
-            raise
         raise WorkError(error.what, where=f"{row.where}, {error.where}", fix=error.fix) from error
-    medium = next(filter(None, map(_medium, made)), None)
-    if medium is not None:
-        raise WorkError(
-            f"a message has a part of type {medium!r}, and only texts are read", where=row.where
-        )
-    return Chat(made, tools(row))
+    return Chat(made, tools(row), media=media)
 
 
 def message(value: Any, row: Row, name: str) -> dict[str, Any]:
@@ -77,20 +70,10 @@ def tools(row: Row) -> list[dict[str, Any]] | None:
     return [dict(object_of(each, row, f"tools[{n}]")) for n, each in enumerate(found or ())] or None
 
 
-def _medium(message: Mapping[str, Any]) -> str | None:
-    """The type of the first part of a message that is no text."""
-    content = message.get("content")
-    for part in content if isinstance(content, list) else ():
-        found = part.get("type", "text") if isinstance(part, Mapping) else "text"
-        if found != "text":
-            return str(found)
-    return None
-
-
 MESSAGES = Format(
     "messages",
     ("messages",),
-    ("tools",),
+    ("tools", *MEDIA_COLUMNS),
     _read,
     '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}',
 )

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfcli.data.media import Medium
+
 
 @dataclass(frozen=True)
 class Text:
@@ -30,11 +32,13 @@ class Chat:
         messages: each has a role, and content or tool calls.
         tools: the JSON schemas of what the assistant may call.
         otherwise: what a model without a chat template reads in its place; None: it cannot.
+        media: of the messages, where they stand as `{"type": kind}`, in order.
     """
 
     messages: Sequence[Mapping[str, Any]]
     tools: Sequence[Mapping[str, Any]] | None = None
     otherwise: Pair | None = None
+    media: Sequence[Medium] = ()
 
 
 Sample = Text | Pair | Chat

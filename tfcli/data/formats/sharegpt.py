@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfcli.data.formats.format import Format, from_json, listed, object_of, text_of
+from tfcli.data.formats.media import MEDIA_COLUMNS
 from tfcli.data.formats.messages import chat
 from tfcli.data.formats.sample import Chat
 from tfcli.data.rows import Row
@@ -61,7 +62,7 @@ def _message(value: Any, row: Row, name: str) -> dict[str, Any]:
 SHAREGPT = Format(
     "sharegpt",
     ("conversations",),
-    ("system", "tools"),
+    ("system", "tools", *MEDIA_COLUMNS),
     _read,
     '{"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]}',
 )

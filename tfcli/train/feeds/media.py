@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
-from tfcli.data.media import Medium
+from tfcli.data.media import Medium, Opened
 from tfcli.errors import WorkError
-from tfcli.processors.images.read import read_image
 from tfcli.train.batch import Example
 
 
@@ -27,30 +25,37 @@ class MediaExample(dict[str, Tensor]):
         self.media, self.where = media, where
 
 
-def media_of(examples: Sequence[Example]) -> dict[str, list[Any]]:
-    """Kind -> the media of some examples, one after the other, images read.
+def packed_media(example: Example, parts: Sequence[Example]) -> Example:
+    """An example made of several, with the media of all of them."""
+    held = [part for part in parts if isinstance(part, MediaExample)]
+    if not held:
+        return example
+    media = [medium for part in held for medium in part.media]
+    return MediaExample(example, media, ", ".join(part.where for part in held))
+
+
+def media_of(examples: Sequence[Example]) -> list[Opened]:
+    """The media of some examples, one after the other, read.
 
     Raises:
         WorkError: one that cannot be read; names its row.
     """
-    found: dict[str, list[Any]] = {}
-    for example in examples:
-        if isinstance(example, MediaExample):
-            for medium in example.media:
-                found.setdefault(medium.kind, []).append(opened(medium, example.where))
-    return found
+    return [
+        opened(medium, example.where)
+        for example in examples
+        if isinstance(example, MediaExample)
+        for medium in example.media
+    ]
 
 
-def opened(medium: Medium, where: str) -> Any:
-    """An image as Pillow has it; what else there is, as it is given.
+def opened(medium: Medium, where: str) -> Opened:
+    """A medium, read.
 
     Raises:
         WorkError: it cannot be read; names the row.
     """
-    if medium.kind != "image":
-        return medium.source
     try:
-        return read_image(medium.source)
+        return medium.opened()
     except WorkError as error:
         raise of_row(error, where) from error
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from tfcli.console import Console
 from tfcli.data.formats.format import Format
 from tfcli.data.formats.plain import TEXT
 from tfcli.data.formats.registry import find_format, read_sample, unknown_format
-from tfcli.data.formats.sample import Sample
+from tfcli.data.formats.sample import Chat, Sample
+from tfcli.data.media import Medium
+from tfcli.data.media_supervised import MismatchError
 from tfcli.data.row_files import READERS
 from tfcli.data.rows import Row, first_row, read_rows, row_files
 from tfcli.data.supervised import Encoder
@@ -29,6 +33,7 @@ from tfcli.train.spec import TrainSpec
 from tfcli.units import plural
 
 TEXTS = {".txt", ".md", ".rst"}
+_NAMED = 10  # rows in which something is wrong
 _PROBED = 1_024  # samples whose learned ids are counted together
 
 
@@ -60,12 +65,14 @@ class Chosen:
         learned (ndarray): [n] how many tokens of each are to be learned.
         long: those that were longer than the length.
         empty: those without anything to learn.
+        torn: those that would lose a part of their media with their ends.
     """
 
     samples: Samples
     learned: np.ndarray
     long: int
     empty: int
+    torn: int
 
 
 def find_rows(spec: TrainSpec, path: str, split: str = "train") -> RowData | None:
@@ -109,6 +116,7 @@ def samples_of(data: RowData, encoder: Encoder, console: Console) -> RowStore:
     """
     identity = {
         "files": _digests(data),
+        "media": _media_digests(data, console) if encoder.takes_media else None,
         "format": data.format.name,
         "columns": dict(data.columns),
         **encoder.identity,
@@ -139,6 +147,9 @@ def choose(
             fix="a larger sequence_length, or rows.truncate: drop or cut",
         )
     kept = np.minimum(sizes, length) if spec.truncate == "cut" else np.where(long, 0, sizes)
+    # What is predicted of a row is read but for its last id, and a medium is read whole.
+    torn = (store.through > kept) & (kept > 0)
+    kept = np.where(torn, 0, kept)
     learned = _learned(store, kept)
     which = np.flatnonzero(learned)
     # Those that are too long are counted as such, whatever is in them.
@@ -147,13 +158,16 @@ def choose(
         if spec.truncate == "drop"
         else int((learned == 0).sum())
     )
-    chosen = Chosen(Samples(store, which, length), learned[which], int(long.sum()), empty)
+    samples = Samples(store, which, length, partial(_media_of, data))
+    chosen = Chosen(
+        samples, learned[which], int(long.sum()), empty - int(torn.sum()), int(torn.sum())
+    )
     if is_first_process():
         _tell(chosen, store, data, spec, console)
     if not len(which):
         raise WorkError(
             f"no row has a token to learn: of {len(store):,}, {chosen.long:,} are too long and "
-            f"{empty:,} have nothing of the assistant's",
+            f"{chosen.empty:,} have nothing of the assistant's",
             where=key,
             fix="a larger sequence_length, or look at the rows",
         )
@@ -206,15 +220,55 @@ def _digests(data: RowData) -> list[str]:
     return [digest_file(file) for file in row_files(data.path, data.split)]
 
 
+def _media_of(data: RowData, number: int) -> tuple[Sequence[Medium], str]:
+    """The media of a row, and what to call it."""
+    row = data.rows[number]
+    sample = read_sample(row, data.format, data.columns)
+    return (sample.media if isinstance(sample, Chat) else ()), row.where
+
+
+def _media_digests(data: RowData, console: Console) -> str:
+    """A hash of what the files of media hold that rows name."""
+    found = hashlib.sha256()
+    with console.progress(f"look at media of {data.path.name}", len(data.rows), "row") as bar:
+        for number in range(len(data.rows)):
+            for medium in _media_of(data, number)[0]:
+                if isinstance(medium.source, str) and Path(medium.source).is_file():
+                    found.update(f"{medium.source} {digest_file(Path(medium.source))}\n".encode())
+            bar.advance()
+    return found.hexdigest()
+
+
 def _made(data: RowData, encoder: Encoder, console: Console) -> Iterator[Made]:
+    wrong: list[MismatchError] = []
     with console.progress(f"tokenize {data.path.name}", len(data.rows), "row") as bar:
         for number, row in enumerate(data.rows):
             sample = read_sample(row, data.format, data.columns)
             key = sample_key(sample)
-            found = encoder.encode(sample, row.where)
+            try:
+                found = encoder.encode(sample, row.where)
+            except MismatchError as error:
+                wrong.append(error)
+                found = []
             for tokens in found:
                 yield Made(tokens, number, key, len(found) > 1, encoder.ends(tokens))
             bar.advance()
+    if wrong:
+        raise _all_of(wrong, len(data.rows))
+
+
+def _all_of(wrong: Sequence[MismatchError], rows: int) -> WorkError:
+    """One error about all rows in which media and their places differ."""
+    first, others = wrong[0], [str(each.where) for each in wrong[1:]]
+    if not others:
+        return first
+    named = ", ".join(others[:_NAMED]) + (", ..." if len(others) > _NAMED else "")
+    return WorkError(
+        f"of {rows:,} rows, {len(wrong):,} have other places for media than there are features; "
+        f"the first: {first.what}",
+        where=f"{first.where}; then {named}",
+        fix=first.fix,
+    )
 
 
 def _learned(store: RowStore, sizes: np.ndarray) -> np.ndarray:
@@ -263,6 +317,11 @@ def _tell(
         console.warn(
             f"{data.path.name}: {chosen.long:,} of {len(store):,} rows have more tokens than "
             f"sequence_length and {done} (rows.truncate)"
+        )
+    if chosen.torn:
+        console.warn(
+            f"{data.path.name}: {chosen.torn:,} of {len(store):,} rows would lose a part of their "
+            "media with their ends and are left out"
         )
     if chosen.empty:
         console.warn(

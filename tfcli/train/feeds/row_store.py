@@ -26,7 +26,7 @@ from tfcli.data.supervised import Tokens
 from tfcli.digest_cache import own_folder
 from tfcli.files import sync_entry
 
-VERSION = 1
+VERSION = 2
 """Of what a store holds. Another one makes stores anew."""
 MAX_BYTES = 32 << 30
 """Of all stores together."""
@@ -77,6 +77,8 @@ class RowStore:
         starts (ndarray): [n + 1] int64, where each sample begins, and the end.
         keys (ndarray): [n] int64, equal for samples of equal rows.
         rows (ndarray): [n] int64, the number of the row that each is from.
+        media (ndarray): [n] int64, how many media of its row each has, the first ones.
+        through (ndarray): [n] int64, how many of its first ids end with the last of these.
         counts: what was seen while they were made.
     """
 
@@ -85,6 +87,8 @@ class RowStore:
     starts: np.ndarray
     keys: np.ndarray
     rows: np.ndarray
+    media: np.ndarray
+    through: np.ndarray
     counts: Counts
 
     def __len__(self) -> int:
@@ -141,28 +145,32 @@ def _is_whole(folder: Path) -> bool:
     except (OSError, ValueError, TypeError):
         return False
     samples = store.counts.samples
-    sizes = (len(store.keys), len(store.rows), len(store.starts) - 1)
+    of_samples = (store.keys, store.rows, store.media, store.through)
+    sizes = {*map(len, of_samples), len(store.starts) - 1}
     end = int(store.starts[-1]) if len(store.starts) else -1
-    return sizes == (samples,) * 3 and (len(store.ids), len(store.learned)) == (end, end)
+    return sizes == {samples} and (len(store.ids), len(store.learned)) == (end, end)
 
 
 def _write(folder: Path, make: Iterable[Made]) -> None:
     """Write the files of a store; the last one says that all are there."""
     starts, turns, endless = array("q", [0]), 0, 0
-    keys, rows = array("q"), array("q")
+    keys, rows, media, through = array("q"), array("q"), array("q"), array("q")
     with (folder / "ids").open("wb") as ids, (folder / "learned").open("wb") as learned:
         for part in _in_parts(make):
             for each in part:
                 starts.append(starts[-1] + len(each.tokens.ids))
                 keys.append(each.key)
                 rows.append(each.row)
+                media.append(each.tokens.media)
+                through.append(each.tokens.through)
                 turns, endless = turns + each.turn, endless + (not each.ends)
             for file, name, dtype in ((ids, "ids", np.int32), (learned, "learned", np.uint8)):
                 values = [np.array(getattr(each.tokens, name), dtype) for each in part]
                 np.concatenate(values).tofile(file)
-    for name, numbers in (("starts", starts), ("keys", keys), ("rows", rows)):
+    of_samples = {"starts": starts, "keys": keys, "rows": rows, "media": media, "through": through}
+    for name, numbers in of_samples.items():
         (folder / name).write_bytes(numbers.tobytes())
-    for name in ("ids", "learned", "starts", "keys", "rows"):
+    for name in ("ids", "learned", *of_samples):
         sync_entry(folder / name)
     counts = Counts(len(keys), turns, endless)
     (folder / "counts.json").write_text(json.dumps(asdict(counts)))
@@ -194,6 +202,8 @@ def _opened(folder: Path) -> RowStore:
         mapped("starts", np.int64),
         mapped("keys", np.int64),
         mapped("rows", np.int64),
+        mapped("media", np.int64),
+        mapped("through", np.int64),
         Counts(**json.loads((folder / "counts.json").read_text())),
     )
 

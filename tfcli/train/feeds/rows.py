@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from tfcli.data.media import Medium
 from tfcli.models.losses import IGNORED
 from tfcli.train.batch import Example, ExampleList
 from tfcli.train.feeds.feed import derive_seed
+from tfcli.train.feeds.media import MediaExample, packed_media
 from tfcli.train.feeds.packing import best_fit
 from tfcli.train.feeds.row_store import RowStore
 
@@ -26,11 +28,13 @@ class Samples(ExampleList):
         store: the ids.
         which (ndarray): [n] the numbers of the samples, in their order.
         length: tokens that a sample predicts at most; what is longer loses its end.
+        media: number of a row -> its media, and what to call it. None where no row has any.
     """
 
     store: RowStore
     which: np.ndarray
     length: int
+    media: Callable[[int], tuple[Sequence[Medium], str]] | None = None
 
     def __len__(self) -> int:
         return len(self.which)
@@ -41,7 +45,12 @@ class Samples(ExampleList):
         end = min(end, begin + self.length + 1)
         ids = torch.from_numpy(self.store.ids[begin:end].astype(np.int64))
         learned = torch.from_numpy(self.store.learned[begin + 1 : end].astype(np.bool_))
-        return {"input_ids": ids[:-1], "targets": ids[1:].masked_fill(~learned, IGNORED)}
+        example = {"input_ids": ids[:-1], "targets": ids[1:].masked_fill(~learned, IGNORED)}
+        count = int(self.store.media[which])
+        if not count or self.media is None:
+            return example
+        media, where = self.media(int(self.store.rows[which]))
+        return MediaExample(example, media[:count], where)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -51,7 +60,7 @@ class Samples(ExampleList):
 
     def taking(self, which: np.ndarray) -> Samples:
         """Some of these samples, by their places."""
-        return Samples(self.store, self.which[which], self.length)
+        return replace(self, which=self.which[which])
 
 
 @dataclass(frozen=True)
@@ -96,10 +105,11 @@ class Packs(ExampleList):
     def example(self, number: int) -> Example:
         parts = [self.samples[each] for each in self.bins[number]]
         numbers = [torch.full_like(part["input_ids"], n) for n, part in enumerate(parts)]
-        return {
+        example = {
             **{name: torch.cat([part[name] for part in parts]) for name in parts[0]},
             "segment_ids": torch.cat(numbers),
         }
+        return packed_media(example, parts)
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from tfcli.data.media_supervised import MediaEncoder
 from tfcli.data.supervised import Encoder
 from tfcli.errors import UsageError
+from tfcli.models.config import BaseConfig
+from tfcli.models.registry import get_family
+from tfcli.processors.joint import JointProcessor
+from tfcli.processors.load import load_processor
+from tfcli.train.batch import Batch, Example
 from tfcli.train.feeds.held_out import held_out
+from tfcli.train.feeds.media import media_of
 from tfcli.train.feeds.row_data import RowData, choose, find_rows, samples_of
 from tfcli.train.feeds.rows import PackedSource, RowSource, Samples
 from tfcli.train.feeds.text import read_text
 from tfcli.train.feeds.windows import StreamSource, Windows
 from tfcli.train.objectives.objective import Examples, Material, TokenObjective
 from tfcli.units import plural
+
+LOOKS = "image-text-to-text"
+"""The task of models that read texts with media among their tokens."""
 
 
 class CausalLM(TokenObjective):
@@ -28,11 +39,42 @@ class CausalLM(TokenObjective):
     def __init__(self, length: int | None = None) -> None:
         # No token sees what stands after it, so it does not matter what rows are filled up with.
         super().__init__({"input_ids": 0, "segment_ids": -1}, length)
+        self.media: MediaEncoder | None = None
+
+    def task_of(self, config: BaseConfig) -> str:
+        """That of models that look at media, where the model does."""
+        return LOOKS if LOOKS in get_family(config.model_type).heads else self.task
 
     def feed(self, material: Material) -> Examples:
         """Windows of plain texts; of other rows one example a row, or several packed into one."""
         rows = find_rows(material.spec, material.spec.data)
         return self._windows(material) if rows is None else self._rows(material, rows)
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """A batch of examples, filled up at their ends, with what is made of their media."""
+        batch = super().collate(examples)
+        if self.media is None:
+            return batch
+        return {**batch, **self.media.inputs_of(media_of(examples), batch["input_ids"])}
+
+    def _encoder(self, material: Material) -> Encoder:
+        """What makes ids of rows; of a model that looks at media, with its processor."""
+        train_on = material.spec.rows.train_on
+        if self.task_of(material.config) != LOOKS:
+            return Encoder(material.tokenizer, material.companions, train_on)
+        processor = load_processor(material.companions)
+        if not isinstance(processor, JointProcessor):
+            raise UsageError(
+                "the model has no processor for media beside its weights",
+                where="model",
+                fix="add its preprocessor_config.json or processor_config.json",
+            )
+        self.media = MediaEncoder(processor, material.config, material.companions, train_on)
+        # An id that stands for a feature would want one.
+        ids = (material.tokenizer.pad_id, *range(len(processor.run_ids) + 1))
+        fill = next(id for id in ids if id is not None and id not in processor.run_ids)
+        self.fill = {**self.fill, "input_ids": fill}
+        return self.media
 
     def _windows(self, material: Material) -> Examples:
         spec = material.spec
@@ -53,7 +95,7 @@ class CausalLM(TokenObjective):
             )
         if not spec.compile:
             self.length = None  # rows differ in length; a compiled model wants one shape
-        encoder = Encoder(material.tokenizer, material.companions, spec.rows.train_on)
+        encoder = self._encoder(material)
         train, apart = _samples(material, rows, encoder, "data"), None
         if spec.validation_share is not None:
             out = held_out(train.store.keys[train.which], spec.validation_share)

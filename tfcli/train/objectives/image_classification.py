@@ -100,7 +100,7 @@ class ImageClassification(Objective):
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """The pixels of pictures, and their labels."""
-        made = self.processor(media_of(examples)["image"])
+        made = self.processor([each.value for each in media_of(examples)])
         return {**made, "labels": torch.stack([each["labels"] for each in examples])}
 
     def count(self, batch: Batch) -> int:
