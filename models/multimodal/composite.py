@@ -22,9 +22,9 @@ V = TypeVar("V", bound=VisionLanguageConfig)
 # 4.52, and transformers 5 still writes them.
 _BESIDE = r"(?=vision_tower\.|multi_modal_projector\.|image_newline$)"
 LLAVA_NAMES = (
-    Rename(r"^lm_head\.", "language_model.lm_head."),
-    Rename(r"^model\.language_model\.", "language_model.model."),
-    Rename(rf"^model\.{_BESIDE}", ""),
+    Rename(r"^lm_head\.", "language_model.lm_head.", of_files=True),
+    Rename(r"^model\.language_model\.", "language_model.model.", of_files=True),
+    Rename(rf"^model\.{_BESIDE}", "", of_files=True),
     OldName(r"^model\.language_model\.", "language_model.model."),
     OldName(rf"^model\.{_BESIDE}", ""),
     OldName(r"^lm_head\.", "language_model.lm_head."),

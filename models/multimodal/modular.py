@@ -235,8 +235,6 @@ def feature_shape(
 class ModularModel(Backbone[MultimodalConfig]):
     """Encoders by name, each a child `<name>_encoder`, and a language model."""
 
-    packs = False
-
     def __init__(self, config: MultimodalConfig, attention: str = "sdpa") -> None:
         super().__init__(config, attention)
         size = config.text_config.hidden_size

@@ -51,6 +51,7 @@ def rope_index(
     merge: int,
     start: torch.Tensor,
     real: torch.Tensor | None = None,
+    segments: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The positions of tokens, and where the text goes on. Nothing is read from a device.
 
@@ -61,6 +62,8 @@ def rope_index(
         merge: side of the square of patches that is one feature.
         start (Tensor): int64 [b or 1, 1], the position of a row's first token.
         real (Tensor): [b, s] of 0/1, 0 for padding; None where nothing is padded.
+        segments (Tensor): [b, s], the number of the text that a token belongs to, for rows of
+            several, each of which begins at the first position; None: a row is one text.
 
     Returns:
         positions int64 [b, 3, s], and the position after the largest of each row, int64 [b, 1]
@@ -81,7 +84,13 @@ def rope_index(
         inside = torch.where(marked[:, None], places.view(3, batch, length).transpose(0, 1), inside)
         ends = torch.maximum(high, wide) * (at == counts - 1)
         step = torch.where(marked, ends.view(batch, length), step)
-    positions = (start + step.cumsum(-1) - step)[:, None] + inside
+    before = step.cumsum(-1) - step
+    if segments is not None:
+        index = torch.arange(length, device=kinds.device).expand_as(segments)
+        begins = torch.ones_like(segments, dtype=torch.bool)
+        begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+        before = before - before.gather(1, index.masked_fill(~begins, 0).cummax(-1)[0])
+    positions = (start + before)[:, None] + inside
     seen = positions if real is None else positions.masked_fill(~real[:, None].bool(), -1)
     return positions, seen.amax((1, 2))[:, None] + 1
 

@@ -43,8 +43,8 @@ class Qwen2VLModel(VisionLanguage[Qwen2VLConfig]):
     parts: ClassVar[dict[str, str]] = {"visual": "vision_config", "language_model": "text_config"}
     # transformers 5 still writes the names that these models had before 4.52.
     rules = (
-        Rename(r"^model\.visual\.", "visual."),
-        Rename(r"^model\.language_model\.", "model."),
+        Rename(r"^model\.visual\.", "visual.", of_files=True),
+        Rename(r"^model\.language_model\.", "model.", of_files=True),
         OldName(r"^model\.visual\.", "visual."),
         OldName(r"^model\.language_model\.", "model."),
     )
@@ -93,14 +93,13 @@ class Qwen2VLModel(VisionLanguage[Qwen2VLConfig]):
         media = [medium for medium in _KINDS if f"{medium}_features" in context.inputs]
         if not media:
             return start
-        if context.sight.segments is not None:
-            raise ModelError("rows of several texts (segment_ids) have no media here")
         positions, after = rope_index(
             self.kinds(context),
             {_KINDS[medium]: self.grid_of(context.inputs, medium) for medium in media},
             self.config.vision_config.spatial_merge_size,
             start[:, :1],
             context.padding,
+            context.sight.segments,
         )
         self.shift.carry_on(context, after - counted[:, -1:] - 1)
         return positions

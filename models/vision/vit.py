@@ -34,10 +34,10 @@ from tfcli.models.vision.tower import VisionBackbone
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
 ATTENTION_RULES = (
-    Rename(r"\.attention\.q_proj\.", ".attention.attention.query."),
-    Rename(r"\.attention\.k_proj\.", ".attention.attention.key."),
-    Rename(r"\.attention\.v_proj\.", ".attention.attention.value."),
-    Rename(r"\.attention\.o_proj\.", ".attention.output.dense."),
+    Rename(r"\.attention\.q_proj\.", ".attention.attention.query.", of_files=True),
+    Rename(r"\.attention\.k_proj\.", ".attention.attention.key.", of_files=True),
+    Rename(r"\.attention\.v_proj\.", ".attention.attention.value.", of_files=True),
+    Rename(r"\.attention\.o_proj\.", ".attention.output.dense.", of_files=True),
 )
 
 
@@ -154,9 +154,9 @@ class ViTModel(VisionBackbone[ViTConfig]):
     optional: ClassVar[tuple[str, ...]] = ("pooler.", "embeddings.mask_token")
     rules = (
         *ATTENTION_RULES,
-        Rename(r"\.mlp\.fc1\.", ".intermediate.dense."),
-        Rename(r"\.mlp\.fc2\.", ".output.dense."),
-        Rename(r"\.layers\.(?=\d)", ".encoder.layer."),
+        Rename(r"\.mlp\.fc1\.", ".intermediate.dense.", of_files=True),
+        Rename(r"\.mlp\.fc2\.", ".output.dense.", of_files=True),
+        Rename(r"\.layers\.(?=\d)", ".encoder.layer.", of_files=True),
     )
     walk = CalibrationWalk(
         blocks="layers",

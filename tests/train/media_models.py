@@ -1,4 +1,4 @@
-"""Tiny checkpoints of models that look at images, as transformers writes them, and rows for them."""
+"""Tiny models that look at images, as transformers writes them, and rows for them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 import transformers
 from PIL import Image, ImageDraw
 
-from tests.models.media_cases import gemma3, llava, llava_next, qwen2_vl
+from tests.models.media_cases import gemma3, llava, qwen2_vl
 from tests.processors.joint import KINDS, build
+from tests.processors.joint import save as save_processor
 
 # Each turn ends with the EOS.
 TEMPLATE = """{{ bos_token }}{% for message in messages %}{{ message.role }}: \
@@ -19,7 +20,7 @@ TEMPLATE = """{{ bos_token }}{% for message in messages %}{{ message.role }}: \
 {% endif %}{% endfor %}{% endif %}{{ eos_token }}
 {% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"""
 _CLIP = llava.CLIP | {"image_size": 28, "patch_size": 7}
-_LONG = {"max_position_embeddings": 256}
+_LONG = {"max_position_embeddings": 512}
 _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "Llava": ("Llava", {"vision_config": _CLIP, "text_config": llava.LLAMA | _LONG}),
     "LlavaNext": (
@@ -82,8 +83,7 @@ def save(kind: str, folder: Path) -> Path:
     made = getattr(transformers, f"{name}Config")(**config | named | {"text_config": text})
     model = getattr(transformers, f"{name}ForConditionalGeneration")(made)
     model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    return save_processor(processor, folder)
 
 
 def picture(number: int, size: tuple[int, int] = (30, 24)) -> Image.Image:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tfcli.data.chat_exercise import chat_rows
 from tfcli.data.documents import Document
+from tfcli.data.drawings import Drawing
 
 Row = dict[str, Any]
 
@@ -31,6 +32,9 @@ def exercise_rows(kind: str, documents: list[Document], seed: int) -> list[Row]:
         documents: in whose paragraphs lines are joined, but that the labels see them.
         seed: of what is drawn.
     """
+    drawn = [document for document in documents if isinstance(document, Drawing)]
+    if drawn:
+        return [document.row_of(kind) for document in drawn]
     if kind == "chats":
         return [row for document in documents for row in chat_rows(document)]
     chance = random.Random(seed)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from tfcli.data.formats.sample import Chat
+from tfcli.data.formats.sample import Chat, Sample
 from tfcli.data.media import Medium, Opened
 from tfcli.data.supervised import Encoder, Tokens, TrainOn
 from tfcli.errors import Problem, WorkError
@@ -54,6 +54,7 @@ class MediaEncoder(Encoder):
         self.processor, self.config, self._folder = processor, config, folder
         self.templates = dict(processor.chat_templates)
         self._special = processor.special_tokens()
+        self._run_ids = processor.run_ids
         self._body: Backbone[Any] | None = None
         self._counted: dict[Any, dict[str, int]] = {}
         self._in_parts: bool | None = None
@@ -67,6 +68,25 @@ class MediaEncoder(Encoder):
             "processor": {file.name: digest_file(file) for file in files if file.exists()},
             "model": self.config.to_dict(),
         }
+
+    def encode(self, sample: Sample, where: str) -> list[Tokens]:
+        """See `Encoder`.
+
+        Raises:
+            MismatchError: tokens of features, and no media; names the row.
+        """
+        found = super().encode(sample, where)
+        for tokens in found:
+            written = [] if tokens.media else [id for id in tokens.ids if id in self._run_ids]
+            if written:
+                token = self.tokenizer.decode(written[:1], skip_special_tokens=False)
+                raise MismatchError(
+                    f"the text has {plural(len(written), 'placeholder')} {token}, and the row has "
+                    "no media",
+                    where=where,
+                    fix="give the media, or write no placeholders into texts",
+                )
+        return found
 
     def check_media(self, chat: Chat, where: str) -> None:
         """Refuse media of a kind that the model does not take.
@@ -162,8 +182,8 @@ class MediaEncoder(Encoder):
             tokens = sum(run.count(place.feature) for run in made.runs.get(place.token, ()))
             if tokens != features:
                 raise MismatchError(
-                    f"the processor puts {plural(tokens, 'token')} {place.feature} for the "
-                    f"{name}s of the row, and the model makes {plural(features, 'feature')} of them",
+                    f"the processor puts {plural(tokens, 'token')} {place.feature} for "
+                    f"the row's {name}s, and the model makes {plural(features, 'feature')} of them",
                     where=where,
                     fix="see whether processor_config.json and config.json are of one model: "
                     "patch_size, vision_feature_select_strategy, num_additional_image_tokens",
@@ -210,15 +230,15 @@ class MediaEncoder(Encoder):
                 )
             found += places
         tokens = self.ids_of(expanded(text, made.runs))
-        places = [at for at, id in enumerate(tokens.ids) if id in self.processor.run_ids]
+        places = [at for at, id in enumerate(tokens.ids) if id in self._run_ids]
         for name, place in self.processor.placeholders.items():
             used = made.runs.get(place.token, ())[: text.text.count(place.token)]
             wanted = sum(run.count(place.feature) for run in used)
             there = tokens.ids.count(self.processor.text.id_of(place.feature))
             if there != wanted:
                 raise MismatchError(
-                    f"the tokenizer makes {plural(there, 'token')} {place.feature} of the text, and "
-                    f"the {name}s have {plural(wanted, 'feature')}",
+                    f"the tokenizer makes {plural(there, 'token')} {place.feature} of the text, "
+                    f"and the {name}s have {plural(wanted, 'feature')}",
                     where=where,
                     fix=f"see whether {place.feature} is a special token of the tokenizer",
                 )

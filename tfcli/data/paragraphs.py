@@ -7,7 +7,7 @@ skill is then memory.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tfcli.data.documents import Document
 
@@ -45,5 +45,5 @@ def keep_once(documents: list[Document]) -> Deduplicated:
             seen.add(words)
             fresh.append(paragraph.strip("\r\n"))
         if fresh:
-            kept.append(Document(document.id, "\n\n".join(fresh) + "\n"))
+            kept.append(replace(document, text="\n\n".join(fresh) + "\n"))
     return Deduplicated(kept, len(seen), dropped, len(documents) - len(kept))

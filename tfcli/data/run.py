@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tfcli.data.documents import Document, load_documents, python_docs
+from tfcli.data.drawings import Drawing, draw, drawings
 from tfcli.data.exercises import exercise_rows
 from tfcli.data.paragraphs import keep_once
 from tfcli.data.spec import DataResult, DataSpec, SplitSize
 from tfcli.data.split import split_documents
 from tfcli.errors import WorkError
 from tfcli.recipe.job import Job
-from tfcli.recipe.shared_keys import PYTHON_DOCS
+from tfcli.recipe.shared_keys import DRAWINGS, PYTHON_DOCS
 from tfcli.units import plural
 
 
@@ -27,6 +28,8 @@ def run(spec: DataSpec, job: Job) -> DataResult:
     """
     if spec.source == PYTHON_DOCS.name:
         found = python_docs()
+    elif spec.source == DRAWINGS.name:
+        found = list(drawings())
     else:
         found = load_documents(spec.source, spec.text_field, console=job.console)
     job.has_read(spec.source)
@@ -50,6 +53,10 @@ def run(spec: DataSpec, job: Job) -> DataResult:
         rows = {name: len(each) for name, each in made.items()}
         for name, each in made.items():
             write_lines(job.output / f"{name}.jsonl", each)
+        for documents in splits.values():
+            for document in documents:
+                if isinstance(document, Drawing):
+                    draw(document, job.output)
     else:
         for name, documents in splits.items():
             write_documents(job.output / f"{name}.jsonl", documents)

@@ -6,8 +6,11 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tfcli.recipe.shared_keys import PYTHON_DOCS, Seed, TextField
+from tfcli.recipe.shared_keys import DRAWINGS, PYTHON_DOCS, Seed, TextField
 from tfcli.recipe.spec import OutputPath, Result, Role, Spec
+
+OF_DRAWINGS = ("labels", "chats")
+"""The exercises that there are of drawings."""
 
 
 class DataSpec(Spec):
@@ -16,9 +19,9 @@ class DataSpec(Spec):
     verb: ClassVar[str] = "data"
     positional: ClassVar[tuple[str, ...]] = ("source", "output")
 
-    source: Annotated[str, Role("input", words=(PYTHON_DOCS,))] = Field(
+    source: Annotated[str, Role("input", words=(PYTHON_DOCS, DRAWINGS))] = Field(
         description="The text: python-docs (Python's language reference), a .txt, .jsonl, .csv or "
-        ".parquet file, or a folder of them."
+        ".parquet file, or a folder of them; or drawings: what small drawings of shapes show."
     )
     output: OutputPath = Field(
         description="The folder for train.jsonl, validation.jsonl and test.jsonl."
@@ -46,8 +49,18 @@ class DataSpec(Spec):
         "what a paragraph is (labels), what its words are (tags), what the first ones are, as a "
         "text (targets), what it quotes (questions), in which order its words are better "
         "(preferences), which of two spellings is right (choices), or which of its words belong "
-        "together (halves).",
+        "together (halves). Of drawings there are labels (the shape) and chats (a picture is asked "
+        "about).",
     )
+
+    @model_validator(mode="after")
+    def _exercise_is_one_of_drawings(self) -> Self:
+        if self.source == DRAWINGS.name and self.exercise not in (None, *OF_DRAWINGS):
+            raise ValueError(
+                f"exercise: {self.exercise} is made of texts; of drawings there are "
+                f"{' and '.join(OF_DRAWINGS)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _something_is_left_to_train_on(self) -> Self:

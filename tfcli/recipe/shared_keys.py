@@ -13,6 +13,8 @@ from tfcli.units import parse_bytes
 
 PYTHON_DOCS = Word("python-docs", "pydoc_data.topics")
 """Python's language reference, which every Python carries."""
+DRAWINGS = Word("drawings", "tfcli.data.drawings")
+"""Small drawings of shapes, which are made by this module."""
 
 FLOAT_SPELLINGS = {
     "fp32": "float32",

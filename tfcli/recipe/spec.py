@@ -32,11 +32,11 @@ from tfcli.recipe.marks import Also, Only, Spellings, marks
 
 @dataclass(frozen=True)
 class Word:
-    """A word for text that comes with Python.
+    """A word for data that need no file: text that comes with Python, or what tfcli draws.
 
     Args:
         name: what stands in a spec.
-        module: the module that holds the text.
+        module: the module that holds or makes them.
     """
 
     name: str

@@ -123,7 +123,8 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     task = objective.task_of(begun)
     check_task(begun, task)
     examples = objective.feed(Material(spec, tokenizer, companions, job.console, begun))
-    job.has_read(*filter(None, [spec.data, spec.validation]))
+    if examples.held:
+        job.has_read(*filter(None, [spec.data, spec.validation]))
     dtype = (
         DTYPES[spec.dtype] if spec.dtype else start_dtype(None if spec.writes_adapter else start)
     )

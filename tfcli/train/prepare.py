@@ -74,14 +74,20 @@ def check_packing(spec: TrainSpec, start: Checkpoint | None) -> None:
     Raises:
         UsageError: naming the family.
     """
-    model_type = str((start.config if start else spec.config or {}).get("model_type"))
-    if spec.rows.packing and not get_family(model_type).backbone_class().packs:
-        raise UsageError(
-            f"{model_type} takes no packed rows: what it carries from token to token would run "
-            "from one into the next",
-            where="rows.packing",
-            fix="leave it out; rows.group_by_length saves filling up, too",
-        )
+    if not spec.rows.packing:
+        return
+    values: Any = start.config if start else spec.config or {}
+    types = [values.get("model_type")]
+    if start is not None and isinstance(values.get("text_config"), Mapping):
+        types.append(start.model_config.text.model_type)
+    for model_type in map(str, types):
+        if not get_family(model_type).backbone_class().packs:
+            raise UsageError(
+                f"{model_type} takes no packed rows: what it carries from token to token would run "
+                "from one into the next",
+                where="rows.packing",
+                fix="leave it out; rows.group_by_length saves filling up, too",
+            )
 
 
 def in_steps(spec: TrainSpec, feed: Feed) -> TrainSpec:

@@ -20,6 +20,7 @@ def samples(sizes, length=100) -> Samples:
     numbers = np.arange(len(sizes))
     store = RowStore(
         ids.astype(np.int32), learned.astype(np.uint8), starts, numbers, numbers,
+            0 * numbers, 0 * numbers,
         Counts(len(sizes), 0, 0),
     )  # fmt: skip
     return Samples(store, numbers, length)

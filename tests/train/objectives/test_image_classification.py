@@ -197,7 +197,8 @@ def test_a_tower_gets_a_new_head(spec_of_pictures, pictures, train, tmp_path):
     from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
     start = tmp_path / "start"
-    ViTModel(ViTConfig(**{k: v for k, v in VIT.items() if k != "model_type"})).save_pretrained(start)
+    settings = {key: value for key, value in VIT.items() if key != "model_type"}
+    ViTModel(ViTConfig(**settings)).save_pretrained(start)
     side = {"height": 16, "width": 16}
     ViTImageProcessor(size=side).save_pretrained(start)
     result, folder = train(spec_of_pictures(pictures, model=str(start), config=None, max_steps=1))

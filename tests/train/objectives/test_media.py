@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,10 +11,17 @@ import transformers
 
 from tests.train import media_models
 from tests.train.media_models import LOOKING
-from tests.train.objectives.support import fed, require_same
+from tests.train.objectives.conftest import refused
+from tests.train.objectives.support import fed, require_same, straight_and_resumed
 from tfcli.checkpoints.folder import load_model
+from tfcli.console import Console
 from tfcli.models.losses import IGNORED
+from tfcli.train.log import read_metrics
 from tfcli.train.spec import TrainSpec
+
+TOLD = {"role": "assistant", "content": "a cat"}
+ASKED = [{"role": "user", "content": "<image> What is it?"}, TOLD]
+SEEN = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}
 
 
 @pytest.fixture(scope="session")
@@ -36,12 +44,14 @@ def spec_of_chats(tmp_path, looking):
     def make(kind="Llava", found=None, **changes) -> TrainSpec:
         found = media_models.rows(tmp_path) if found is None else found
         path = tmp_path / "rows.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in found))
+        text = "".join(json.dumps(row) + "\n" for row in found)
+        if not path.exists() or path.read_text() != text:  # what is read stays as it is
+            path.write_text(text)
         values = {
             "output": str(tmp_path / "out"),
             "model": str(looking(kind)),
             "data": str(path),
-            "sequence_length": 200,
+            "sequence_length": 400,
             "batch_size": 2,
             "max_steps": 4,
             "precision": "float32",
@@ -83,3 +93,180 @@ def test_loss_and_gradients_are_those_of_transformers(spec_of_chats, looking, ki
             given[name] = torch.nn.functional.pad(given[name], (0, 1))
     wanted = theirs(**given, labels=labels).loss
     require_same(loss, model, wanted, theirs)
+
+
+@pytest.mark.parametrize("kind", LOOKING)
+def test_packed_rows_with_images_have_the_gradients_of_single_ones(spec_of_chats, looking, kind):
+    single, examples, _ = fed(spec_of_chats(kind))
+    packed, packs, _ = fed(spec_of_chats(kind, rows={"packing": True}))
+    pack = packs.train.epoch(0)
+    batch = packed.collate(list(pack))
+    rows_in = [int(each["segment_ids"].max()) + 1 for each in pack]
+    assert sum(rows_in) == 4 and max(rows_in) > 1
+    grads = []
+    for objective, given in ((single, single.collate(in_turn(examples))), (packed, batch)):
+        model = load_model(str(looking(kind)), task="image-text-to-text").eval()
+        loss = objective.loss(model, given)
+        loss.backward()
+        # LLaVA's features are those of the layer before the tower's last one.
+        each = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        grads.append((loss.item(), torch.cat(each)))
+    assert grads[0][0] == pytest.approx(grads[1][0], rel=1e-6)
+    assert (grads[0][1] - grads[1][1]).norm() <= 1e-5 * grads[0][1].norm()
+
+
+def test_only_the_assistants_words_are_learned_and_no_feature_is(spec_of_chats):
+    objective, examples, _ = fed(spec_of_chats())
+    tokenizer, features = objective.media.tokenizer, objective.media.processor.run_ids
+    texts = []
+    for example in in_turn(examples):
+        learned = example["targets"][example["targets"] != IGNORED].tolist()
+        texts.append(tokenizer.decode(learned, skip_special_tokens=False))
+        ids = example["input_ids"].tolist()
+        assert sum(id in features for id in ids) == 16 * len(getattr(example, "media", ()))
+    assert texts == [
+        " a cat on a mat<eos>",
+        " a house<eos> another dog<eos>",
+        " the dog ran<eos>",
+        " this old house<eos>",
+    ]
+    _, examples, _ = fed(spec_of_chats(rows={"train_on": "all"}))
+    for example in in_turn(examples):
+        assert not set(example["targets"].tolist()) & set(features)
+
+
+def test_all_passes_run_the_tower(spec_of_chats, looking):
+    """Else processes that share its weights would wait for each other for ever."""
+    objective, examples, _ = fed(spec_of_chats())
+    batch = objective.collate([in_turn(examples)[2]])
+    assert len(batch["pixel_values"]) == 1 and len(batch["input_ids"]) == 2
+    plain = load_model(str(looking("Llava")), task="image-text-to-text", attention="eager").eval()
+    loss = objective.loss(plain, batch)
+    alone = {name: batch[name][:1] for name in ("input_ids", "targets")}
+    assert loss.item() == pytest.approx(objective.loss(plain, alone).item(), rel=1e-6)
+    loss.backward()
+    tower = dict(plain.named_parameters())["model.vision_tower.embeddings.patch_embedding.weight"]
+    assert tower.grad is not None and not tower.grad.any()
+
+
+def test_a_trained_model_is_loaded_by_transformers_with_its_processor(
+    spec_of_chats, looking, train
+):
+    spec = spec_of_chats("Gemma3", max_steps=40, batch_size=4, optimizer={"lr": 5e-3})
+    result, folder = train(spec)
+    losses = [line["loss"] for line in read_metrics(folder / "metrics.jsonl")]
+    assert result.train_loss < losses[0] / 3 and result.unit == "token"
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    talk = media_models.rows(folder)[0]["messages"][:1]
+    talk[0]["content"][0]["image"] = str(folder / "0.png")
+    options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
+    inputs = processor.apply_chat_template(talk, return_tensors="pt", **options)
+    ours, theirs = loaded(folder), reference(folder)
+    with torch.no_grad():
+        got, wanted = ours(**inputs).logits, theirs(**inputs).logits
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_run_that_goes_on_equals_a_straight_one(spec_of_chats, tmp_path):
+    straight, resumed = straight_and_resumed(spec_of_chats(checkpoint_every=2), tmp_path)
+    assert straight == resumed and len(straight) == 4
+
+
+def test_a_frozen_tower_stays_as_it_is(spec_of_chats, looking, train):
+    _, folder = train(spec_of_chats(freeze=["vision_tower"], optimizer={"lr": 1e-2}))
+    before, after = (loaded(each).state_dict() for each in (looking("Llava"), folder))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert same and same == {name for name in before if "vision_tower" in name}
+
+
+@pytest.mark.parametrize(
+    ("targets", "where"),
+    [
+        (["q_proj", "linear_1"], ["vision_tower", "multi_modal_projector", "language_model"]),
+        (r".*vision_tower.*\.(fc1|k_proj)", ["vision_tower"]),
+        (r".*multi_modal_projector\.linear_2", ["multi_modal_projector"]),
+        (r".*language_model.*\.v_proj", ["language_model"]),
+    ],
+    ids=["names", "tower", "projector", "language"],
+)
+def test_an_adapter_on_any_part_is_read_by_peft(spec_of_chats, looking, train, targets, where):
+    import peft
+
+    adapter = {"type": "lora", "rank": 2, "target_modules": targets}
+    _, folder = train(spec_of_chats(adapter=adapter, optimizer={"lr": 1e-1}))
+    assert not list(folder.glob("model*.safetensors"))
+    objective, examples, _ = fed(spec_of_chats())
+    batch = dict(objective.collate(in_turn(examples)))
+    del batch["targets"]
+    plain = reference(looking("Llava"))
+    with torch.no_grad():
+        before = plain(**batch).logits
+        theirs = peft.PeftModel.from_pretrained(plain, folder)
+        wanted = theirs(**batch).logits
+        got = loaded(folder)(**batch).logits
+    changed = {name for name, _ in theirs.named_parameters() if "lora_B" in name}
+    for part in ("vision_tower", "multi_modal_projector", "language_model"):
+        assert (part in where) == any(part in name for name in changed), part
+    assert (wanted - before).abs().max() > 1e-3, "it says something"
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_long_rows_are_left_out_and_no_image_is_cut(spec_of_chats, capsys):
+    def found(length, truncate):
+        spec = spec_of_chats(sequence_length=length, rows={"truncate": truncate})
+        objective, examples, _ = fed(spec, Console())
+        return objective, in_turn(examples), capsys.readouterr().err
+
+    objective, examples, said = found(70, "cut")
+    assert len(examples) == 3 and "1 of 4 rows would lose a part of their media" in said
+    assert "pixel_values" in objective.collate(examples)  # as many features as places
+    _, examples, said = found(70, "drop")
+    assert len(examples) == 3 and "1 of 4 rows have more tokens than sequence_length" in said
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ({"images": ["0.png", "1.png"], "messages": ASKED}, "2 images, and 1 stand in"),
+        ({"images": [], "messages": [SEEN, TOLD]}, "there are places for more"),
+        ({"messages": [{"role": "user", "content": "What is <image>?"}, TOLD]}, "1 placeholder"),
+        ({"images": ["9.png"], "messages": ASKED}, "there is no 9.png"),
+        ({"images": ["rows.jsonl"], "messages": ASKED}, "not an image"),
+        ({"images": ["https://a.b/c.png"], "messages": ASKED}, "nothing is fetched"),
+        ({"videos": ["0.png"], "messages": ASKED}, "part of type 'video'"),
+        ({"images": ["0.png"], "prompt": "<image>", "completion": "a"}, "no place for 'images'"),
+    ],
+    ids=str,
+)
+def test_a_row_whose_images_do_not_fit_is_named(spec_of_chats, tmp_path, row, what):
+    good = media_models.rows(tmp_path)
+    first = good[:1] if "prompt" not in row else []
+    problem = refused(lambda: fed(spec_of_chats(found=[*first, row])))
+    assert what in problem.what and f"rows.jsonl:{len(first) + 1}" in problem.where
+
+
+def test_all_rows_that_do_not_fit_are_counted(spec_of_chats, tmp_path):
+    wrong = {"messages": [{"role": "user", "content": "What is <image>?"}, TOLD]}
+    found = [*media_models.rows(tmp_path), wrong, wrong]
+    problem = refused(lambda: fed(spec_of_chats(found=found)))
+    assert "of 6 rows, 2 have other places" in problem.what
+    assert "rows.jsonl:5" in problem.where and "rows.jsonl:6" in problem.where
+
+
+def test_a_processor_of_another_model_is_found_before_weights_are_read(
+    spec_of_chats, looking, tmp_path
+):
+    other = tmp_path / "other"
+    shutil.copytree(looking("Llava"), other)
+    file = other / "processor_config.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({**values, "num_additional_image_tokens": 0}))
+    problem = refused(lambda: fed(spec_of_chats(model=str(other))))
+    assert "puts 15 tokens <image>" in problem.what and "makes 16 features" in problem.what
+
+
+def test_images_are_refused_by_a_model_of_texts(make_spec, chats, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in media_models.rows(tmp_path)))
+    spec = make_spec(data=str(path), tokenizer=str(chats / "tokenizer"), sequence_length=64)
+    assert "the model reads texts alone" in refused(lambda: fed(spec)).what

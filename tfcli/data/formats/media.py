@@ -42,9 +42,9 @@ def take_media(
     made = [taker.message(each, f"messages[{n}]") for n, each in enumerate(messages)]
     for kind, waiting in taker.waiting.items():
         if waiting:
+            stand = taker.given[kind] - len(waiting)
             raise WorkError(
-                f"the row has {plural(taker.given[kind], kind)}, and {taker.given[kind] - len(waiting)} "
-                "stand in its messages",
+                f"the row has {plural(taker.given[kind], kind)}, and {stand} stand in its messages",
                 where=row.where,
                 fix=f'put <{kind}> or {{"type": "{kind}"}} where each belongs',
             )

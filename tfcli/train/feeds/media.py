@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from tfcli.data.media import Medium, Opened
 from tfcli.errors import WorkError
+from tfcli.models.losses import IGNORED
 from tfcli.train.batch import Example
 
 
@@ -23,6 +25,23 @@ class MediaExample(dict[str, Tensor]):
     def __init__(self, tensors: Example, media: Sequence[Medium], where: str) -> None:
         super().__init__(tensors)
         self.media, self.where = media, where
+
+
+def like(spare: Example, other: Example) -> Example:
+    """A spare example as one of a batch of others, of which nothing is learned.
+
+    Args:
+        spare: has media.
+        other: one of the batch, whose names the spare one gets.
+    """
+    assert isinstance(spare, MediaExample)
+    nothing = {"targets": IGNORED, "segment_ids": 0}
+    ids = spare["input_ids"]
+    tensors = {
+        name: torch.full_like(ids, nothing[name]) if name in nothing else spare[name]
+        for name in other
+    }
+    return MediaExample(tensors, spare.media, spare.where)
 
 
 def packed_media(example: Example, parts: Sequence[Example]) -> Example:

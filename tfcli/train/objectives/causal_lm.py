@@ -16,7 +16,7 @@ from tfcli.processors.joint import JointProcessor
 from tfcli.processors.load import load_processor
 from tfcli.train.batch import Batch, Example
 from tfcli.train.feeds.held_out import held_out
-from tfcli.train.feeds.media import media_of
+from tfcli.train.feeds.media import MediaExample, like, media_of
 from tfcli.train.feeds.row_data import RowData, choose, find_rows, samples_of
 from tfcli.train.feeds.rows import PackedSource, RowSource, Samples
 from tfcli.train.feeds.text import read_text
@@ -40,6 +40,9 @@ class CausalLM(TokenObjective):
         # No token sees what stands after it, so it does not matter what rows are filled up with.
         super().__init__({"input_ids": 0, "segment_ids": -1}, length)
         self.media: MediaEncoder | None = None
+        # A row with media and nothing to learn. It joins batches without any, so that all processes
+        # run the same modules in every pass: weights that they share are gathered together.
+        self.spare: Example | None = None
 
     def task_of(self, config: BaseConfig) -> str:
         """That of models that look at media, where the model does."""
@@ -52,9 +55,11 @@ class CausalLM(TokenObjective):
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of examples, filled up at their ends, with what is made of their media."""
-        batch = super().collate(examples)
         if self.media is None:
-            return batch
+            return super().collate(examples)
+        if self.spare is not None and not any(isinstance(each, MediaExample) for each in examples):
+            examples = [*examples, like(self.spare, examples[0])]
+        batch = super().collate(examples)
         return {**batch, **self.media.inputs_of(media_of(examples), batch["input_ids"])}
 
     def _encoder(self, material: Material) -> Encoder:
@@ -109,10 +114,15 @@ class CausalLM(TokenObjective):
                 )
             apart = _samples(material, found, encoder, "validation")
             _warn_of_both(material, train, apart)
+        looking = train.store.media[train.which] > 0
+        if looking.any():
+            shortest = np.where(looking, train.sizes, train.sizes.max() + 1).argmin()
+            self.spare = train[int(shortest)]
+        held = self.spare is None and (apart is None or not apart.store.media.any())
         if spec.rows.packing:
-            return Examples(PackedSource(train, spec.seed), apart)
+            return Examples(PackedSource(train, spec.seed), apart, held)
         together = spec.batch_size if spec.rows.group_by_length else None
-        return Examples(RowSource(train, spec.seed, together), apart)
+        return Examples(RowSource(train, spec.seed, together), apart, held)
 
 
 def _samples(material: Material, rows: RowData, encoder: Encoder, key: str) -> Samples:

@@ -79,6 +79,7 @@ class ImageClassification(Objective):
         return Examples(
             Shuffled(examples, material.spec.seed),
             None if held_out is None else self._examples(material, held_out),
+            held=False,
         )
 
     def _examples(self, material: Material, table: Table) -> LabelledPictures:

@@ -59,10 +59,12 @@ class Examples:
     Args:
         train: examples, epoch by epoch.
         validation: always the same ones; None where there are none.
+        held: nothing of the data is read any more; else files are read while training.
     """
 
     train: Source
     validation: Sequence[Example] | None
+    held: bool = True
 
 
 class Objective(ABC):

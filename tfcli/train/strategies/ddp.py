@@ -25,7 +25,11 @@ class DDP(Strategy):
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The model in DDP's wrapper."""
         devices = [self.device] if self.device.type == "cuda" else None
-        wrapped = DistributedDataParallel(model.to(self.device), device_ids=devices)
+        # A tower may have layers behind the one whose states are taken.
+        parts = bool(type(model.body).part_configs(model.config))
+        wrapped = DistributedDataParallel(
+            model.to(self.device), device_ids=devices, find_unused_parameters=parts
+        )
         return wrapped, make_optimizer(model)
 
     def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[object]:
