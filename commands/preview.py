@@ -85,6 +85,8 @@ def show(result: PreviewResult, console: Console) -> None:
         "tokens": f"{result.tokens:,} an epoch",
         "learned": f"{result.learned:,} ({result.learned_share:.1%})",
     }
+    if result.features:
+        facts["media"] = f"{result.features:,} of the tokens stand for their features"
     print_facts(console, result.data, facts)
     most = max(each.examples for each in result.lengths)
     rows = [
@@ -100,7 +102,9 @@ def _show_sample(number: int, sample: PreviewSample, console: Console) -> None:
 
     coloured = console.out.is_terminal and not console.out.no_color
     console.out.print(
-        f"Example {number}: {sample.tokens:,} tokens, {sample.learned:,} learned", style="bold"
+        f"Example {number}: {sample.tokens:,} tokens, {sample.learned:,} learned"
+        + (f", {sample.features:,} for {sample.media:,} media" if sample.media else ""),
+        style="bold",
     )
     for row in sample.rows:
         text = Text()

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.train import media_models
 from tests.train.conftest import chats  # noqa: F401 - a fixture
 from tfcli.commands.app import run
 
@@ -103,3 +104,20 @@ def test_what_is_no_training_is_refused(recipe, capsys, tmp_path):
     assert "texts is no training" in capsys.readouterr().err
     assert run(["preview", recipe(data=str(tmp_path / "none.jsonl"))]) == 2
     assert "none.jsonl" in capsys.readouterr().err
+
+
+def test_media_and_the_tokens_that_stand_for_them_are_shown(recipe, tmp_path, capsys):
+    model = media_models.save("Llava", tmp_path / "llava")
+    rows = media_models.rows(tmp_path)
+    capsys.readouterr()  # what transformers has said
+    keys = {"config": None, "tokenizer": None, "model": str(model), "sequence_length": 400}
+    path = recipe(rows, **keys)
+    found = previewed(capsys, path, "--samples", "4")
+    assert sorted(sample["media"] for sample in found["samples"]) == [0, 1, 1, 3]
+    assert found["features"] == 5 * 16 == sum(each["features"] for each in found["samples"])
+    texts = ["".join(part["text"] for part in each["rows"][0]) for each in found["samples"]]
+    assert any("user: <image> x 16What is it?" in text for text in texts)
+    wrong = {"messages": [{"role": "user", "content": "<image>?"}, TALK["messages"][1]]}
+    assert run(["preview", recipe([*rows, wrong], **keys), "--json", "-q"]) == 1
+    problem = json.loads(capsys.readouterr().out)["error"]
+    assert "placeholder" in problem["what"] and "rows.jsonl:5" in problem["where"]

@@ -69,6 +69,12 @@ class MediaEncoder(Encoder):
             "model": self.config.to_dict(),
         }
 
+    @property
+    def feature_ids(self) -> list[int]:
+        """The ids that stand for features of media."""
+        places = self.processor.placeholders.values()
+        return [self.processor.text.id_of(place.feature) for place in places]
+
     def encode(self, sample: Sample, where: str) -> list[Tokens]:
         """See `Encoder`.
 

@@ -13,6 +13,7 @@ from tfcli.models.losses import IGNORED
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.batch import Example
 from tfcli.train.beside import beside_of, read_tokenizer
+from tfcli.train.feeds.media import MediaExample
 from tfcli.train.objectives.causal_lm import CausalLM
 from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.registry import make_objective
@@ -48,10 +49,12 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
     beside = beside_of(spec, start, config)
     found = objective.feed(Material(spec, tokenizer, beside.folder, console, config))
     epoch, targets = found.train.epoch(0), objective.targets
-    lengths, learned = [], 0
+    look = _Look(tokenizer, objective)
+    lengths, learned, features = [], 0, 0
     for example in epoch:
         lengths.append(len(example["input_ids"]))
         learned += int((example[targets] != IGNORED).sum())
+        features += look.features(example)
     tokens = sum(lengths)
     return PreviewResult(
         data=spec.data,
@@ -59,9 +62,10 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
         validation_examples=None if found.validation is None else len(found.validation),
         tokens=tokens,
         learned=learned,
+        features=features,
         learned_share=learned / tokens,
         lengths=_ranges(lengths),
-        samples=[_shown(each, targets, tokenizer) for each in epoch[:samples]],
+        samples=[look.shown(each) for each in epoch[:samples]],
     )
 
 
@@ -74,24 +78,56 @@ def _ranges(lengths: list[int]) -> list[PreviewLengths]:
     ]
 
 
-def _shown(example: Example, targets: str, tokenizer: Tokenizer) -> PreviewSample:
-    ids, learned = example["input_ids"], example[targets]
-    segments = example.get("segment_ids", torch.zeros_like(ids))
-    rows = [
-        _parts(ids[segments == each], learned[segments == each], tokenizer)
-        for each in segments.unique().tolist()
-    ]
-    return PreviewSample(tokens=len(ids), learned=int((learned != IGNORED).sum()), rows=rows)
+class _Look:
+    """Examples as text.
 
+    Args:
+        tokenizer: of the model.
+        objective: that made the examples.
+    """
 
-def _parts(ids: torch.Tensor, targets: torch.Tensor, tokenizer: Tokenizer) -> list[PreviewPart]:
-    """The text of a row. Its last token is a target only, and not known where it is not learned."""
-    learned = [False, *(targets != IGNORED).tolist()]
-    tokens = [*ids.tolist(), int(targets[-1])]
-    pairs = [pair for pair in zip(tokens, learned, strict=True) if pair[0] != IGNORED]
-    return [
-        PreviewPart(
-            text=tokenizer.decode([id for id, _ in run], skip_special_tokens=False), learned=of
+    def __init__(self, tokenizer: Tokenizer, objective: CausalLM) -> None:
+        self.tokenizer, self.targets = tokenizer, objective.targets
+        media = objective.media
+        self.of_media = () if media is None else tuple(media.feature_ids)
+
+    def features(self, example: Example) -> int:
+        """How many tokens stand for features of media."""
+        return int(torch.isin(example["input_ids"], torch.tensor(self.of_media)).sum())
+
+    def shown(self, example: Example) -> PreviewSample:
+        """An example as text, row by row."""
+        ids, learned = example["input_ids"], example[self.targets]
+        segments = example.get("segment_ids", torch.zeros_like(ids))
+        return PreviewSample(
+            tokens=len(ids),
+            learned=int((learned != IGNORED).sum()),
+            media=len(example.media) if isinstance(example, MediaExample) else 0,
+            features=self.features(example),
+            rows=[
+                self._parts(ids[segments == each], learned[segments == each])
+                for each in segments.unique().tolist()
+            ],
         )
-        for of, run in ((of, list(run)) for of, run in groupby(pairs, key=lambda pair: pair[1]))
-    ]
+
+    def _parts(self, ids: torch.Tensor, targets: torch.Tensor) -> list[PreviewPart]:
+        """The text of a row. Its last token is a target only, and not known where it is not
+        learned."""
+        learned = [False, *(targets != IGNORED).tolist()]
+        tokens = [*ids.tolist(), int(targets[-1])]
+        pairs = [pair for pair in zip(tokens, learned, strict=True) if pair[0] != IGNORED]
+        return [
+            PreviewPart(text=self._text([id for id, _ in run]), learned=of)
+            for of, run in ((of, list(run)) for of, run in groupby(pairs, key=lambda pair: pair[1]))
+        ]
+
+    def _text(self, ids: list[int]) -> str:
+        """The text of tokens; a run of those that stand for one medium is written once."""
+        pieces = []
+        for feature, run in groupby(ids, key=lambda id: id if id in self.of_media else None):
+            some = list(run)
+            text = self.tokenizer.decode(
+                some if feature is None else [feature], skip_special_tokens=False
+            )
+            pieces.append(text if feature is None else f"{text} x {len(some)}")
+        return "".join(pieces)

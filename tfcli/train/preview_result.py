@@ -23,6 +23,12 @@ class PreviewSample(BaseModel):
     model_config = ConfigDict(frozen=True)
     tokens: int = Field(description="Tokens of the example.")
     learned: int = Field(description="The number of its tokens that are learned.")
+    media: int = Field(0, description="Pictures and recordings in it.")
+    features: int = Field(
+        0,
+        description="The number of its tokens that stand for features of these; one run of them "
+        "is written once in the text, with its length.",
+    )
     rows: list[list[PreviewPart]] = Field(
         description="The rows or windows in the example, several where they are packed; each is a "
         "list of its runs of tokens."
@@ -48,6 +54,9 @@ class PreviewResult(Result):
     validation_examples: int | None = Field(description="Examples of the validation, or null.")
     tokens: int = Field(description="Tokens of the first epoch.")
     learned: int = Field(description="The number of these tokens that are learned.")
+    features: int = Field(
+        0, description="The number of these tokens that stand for features of media."
+    )
     learned_share: float = Field(description="The share of the tokens that are learned.")
     lengths: list[PreviewLengths] = Field(description="The lengths of the examples.")
     samples: list[PreviewSample] = Field(description="The first examples of the first epoch.")

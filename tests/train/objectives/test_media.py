@@ -8,15 +8,22 @@ import shutil
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 
+from tests.compose.conftest import compose, save_clip
+from tests.conftest import make_tiny_llama
 from tests.train import media_models
 from tests.train.media_models import LOOKING
 from tests.train.objectives.conftest import refused
 from tests.train.objectives.support import fed, require_same, straight_and_resumed
+from tests.train.objectives.test_processes import CHILD
+from tests.train.test_ranks import in_processes
 from tfcli.checkpoints.folder import load_model
 from tfcli.console import Console
 from tfcli.models.losses import IGNORED
+from tfcli.recipe.job import Job
 from tfcli.train.log import read_metrics
+from tfcli.train.run import run
 from tfcli.train.spec import TrainSpec
 
 TOLD = {"role": "assistant", "content": "a cat"}
@@ -270,3 +277,38 @@ def test_images_are_refused_by_a_model_of_texts(make_spec, chats, tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in media_models.rows(tmp_path)))
     spec = make_spec(data=str(path), tokenizer=str(chats / "tokenizer"), sequence_length=64)
     assert "the model reads texts alone" in refused(lambda: fed(spec)).what
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_give_what_one_gives_where_one_has_no_image(
+    spec_of_chats, tmp_path, strategy
+):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir(), two.mkdir()
+    spec = spec_of_chats(batch_size=1, strategy=strategy)
+    in_processes(2, tmp_path, CHILD, json.dumps(spec.model_dump(mode="json")), str(two))
+    run(spec_of_chats(batch_size=2), Job(folder=one))
+    expected = load_file(one / "model.safetensors")
+    for name, tensor in load_file(two / "model.safetensors").items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_composed_model_learns_from_conversations_too(
+    spec_of_chats, tmp_path, tmp_path_factory, chats
+):
+    """With one encoder and its own placeholder, packed too."""
+    folder = tmp_path_factory.mktemp("composed")
+    settings = {"vocab_size": 300 + 4, "max_position_embeddings": 512}
+    words = make_tiny_llama(folder / "words", chats / "tokenizer", **settings)
+    tower = save_clip(folder / "tower")
+    compose(folder / "whole", words, {"vision": {"model": str(tower), "drop_first": True}})
+    values = {"model": str(folder / "whole")}
+    single, examples, _ = fed(spec_of_chats(**values))
+    packed, packs, _ = fed(spec_of_chats(**values, rows={"packing": True}))
+    batches = single.collate(in_turn(examples)), packed.collate(list(packs.train.epoch(0)))
+    assert len(batches[0]["pixel_values"]) == 5
+    losses = []
+    for objective, batch in zip((single, packed), batches, strict=True):
+        model = loaded(folder / "whole")
+        losses.append(objective.loss(model, batch).item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
