@@ -141,7 +141,8 @@ class MediaEncoder(Encoder):
                     f"the rows have {plural(there, 'token')} for {name}s, which have "
                     f"{plural(wanted, 'feature')}",
                     where="data",
-                    fix="were the files changed since the training began? Run it again",
+                    fix="were the files changed since the training began? Run it again. Encoders "
+                    "that fill recordings up to the longest, as wav2vec2, take batch_size: 1",
                 )
         inputs: dict[str, torch.Tensor] = {} if made is None else dict(made.inputs)
         if self.processor.types_name:

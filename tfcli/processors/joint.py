@@ -205,13 +205,17 @@ class JointProcessor:
 
         Args:
             media: `image`, `video` -> as their processor takes them.
-            options: the same names -> settings for this call.
+            options: the same names -> settings for this call; left out, those of a call without
+                any.
             return_tensors: only "pt".
             in_text: say what stands for them in a text, too.
 
         Raises:
             UsageError, WorkError: as the processors do.
         """
+        if options is None:
+            usual = self._sorted({})
+            options = {medium: usual[f"{medium}s"] for medium in media}
         found, runs = Features(), {}
         for medium, processor, count in (
             ("image", self.image_processor, flat_images),
@@ -220,7 +224,7 @@ class JointProcessor:
             given = media.get(medium)
             if given is None or processor is None:
                 continue
-            asked = dict((options or {}).get(medium) or {})
+            asked = dict(options.get(medium) or {})
             made = processor(given, return_tensors=return_tensors, **asked)
             found |= made
             if in_text and medium in self.placeholders:

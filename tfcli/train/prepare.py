@@ -180,11 +180,16 @@ def check_config(config: BaseConfig, spec: TrainSpec, tokenizer: Tokenizer | Non
     """
     check_base(config.quantization, spec)
     if tokenizer is not None:
-        _check_words(config.text, spec, tokenizer)
+        media = getattr(config, "media_tokens", {})
+        _check_words(config.text, spec, tokenizer, frozenset(media.values()))
 
 
-def _check_words(config: TextConfig, spec: TrainSpec, tokenizer: Tokenizer) -> None:
-    if config.token_id_limit < tokenizer.vocab_size:
+def _check_words(
+    config: TextConfig, spec: TrainSpec, tokenizer: Tokenizer, media: frozenset[int]
+) -> None:
+    # What stands for features of media alone needs no embedding.
+    beyond = sum(id >= config.token_id_limit for id in media)
+    if config.token_id_limit < tokenizer.vocab_size - beyond:
         raise UsageError(
             f"the model has {config.token_id_limit:,} embeddings, "
             f"the tokenizer has {tokenizer.vocab_size:,} tokens",

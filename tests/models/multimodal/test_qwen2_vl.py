@@ -266,3 +266,16 @@ def test_a_file_of_earlier_days_has_the_language_model_beside_the_tower():
     assert config.vision_config.replace(extra={}) == nested.vision_config
     assert config.tie_word_embeddings
     assert read_config(config.to_dict()) == config
+
+
+def test_each_text_of_a_packed_row_begins_at_the_first_position():
+    """Rotary positions do not tell: what is turned by as much more is as far apart."""
+    kinds = torch.tensor([[0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 0]])
+    grids = torch.tensor([[1, 4, 4], [1, 2, 4]])
+    segments = torch.tensor([[0] * 7 + [1] * 4])
+    packed, _ = rope_index(kinds, {1: grids}, 2, torch.tensor([[0]]), segments=segments)
+    alone = [
+        rope_index(kinds[:, :7], {1: grids[:1]}, 2, torch.tensor([[0]]))[0],
+        rope_index(kinds[:, 7:], {1: grids[1:]}, 2, torch.tensor([[0]]))[0],
+    ]
+    assert torch.equal(packed, torch.cat(alone, -1))

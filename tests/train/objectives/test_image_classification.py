@@ -118,6 +118,7 @@ def test_a_batch_has_what_the_models_own_processor_makes(spec_of_pictures, pictu
     which = examples.train.epoch(0).order[:3]
     wanted = theirs([picture(n) for n in which], return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(found["pixel_values"], wanted, rtol=1e-5, atol=1e-5)
+    assert found["labels"].tolist() == [sorted(COLOURS).index(label(n)) for n in which]
 
 
 def test_a_picture_is_a_path_bytes_an_address_or_a_file_of_a_folder(

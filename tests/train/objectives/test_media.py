@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 import shutil
+import wave
 
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
 
-from tests.compose.conftest import compose, save_clip
+from tests.compose.conftest import compose, plain, save_clip
 from tests.conftest import make_tiny_llama
+from tests.models.media_cases.whisper import SETTINGS as WHISPER
 from tests.train import media_models
 from tests.train.media_models import LOOKING
 from tests.train.objectives.conftest import refused
@@ -312,3 +316,38 @@ def test_a_composed_model_learns_from_conversations_too(
         model = loaded(folder / "whole")
         losses.append(objective.loss(model, batch).item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_recordings_and_images_stand_in_one_conversation(spec_of_chats, tmp_path, chats):
+    """Whisper's encoder makes as many features of every recording."""
+    tower = save_clip(tmp_path / "tower")
+    ear = tmp_path / "ear"
+    config = transformers.WhisperConfig(**plain(WHISPER, max_source_positions=50))
+    transformers.WhisperForConditionalGeneration(config).save_pretrained(ear)
+    transformers.WhisperFeatureExtractor(feature_size=6, chunk_length=1).save_pretrained(ear)
+    settings = {"vocab_size": 304, "max_position_embeddings": 512}
+    words = make_tiny_llama(tmp_path / "words", chats / "tokenizer", **settings)
+    parts = {"vision": {"model": str(tower)}, "audio": {"model": str(ear)}}
+    compose(tmp_path / "whole", words, parts)
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(random.Random(0).randbytes(9_000)))
+    held = base64.b64encode((tmp_path / "a.wav").read_bytes()).decode()
+    media_models.rows(tmp_path)  # the images
+
+    def row(*parts):
+        texts = [{"type": "text", "text": p} if isinstance(p, str) else p for p in parts]
+        return {"messages": [{"role": "user", "content": texts}, TOLD]}
+
+    found = [
+        row({"type": "image", "path": "0.png"}, "sounds like", {"type": "audio", "url": "a.wav"}),
+        row({"type": "input_audio", "input_audio": {"data": held, "format": "wav"}}, "?"),
+        {"audios": ["a.wav"], "messages": [{"role": "user", "content": "What is <audio>?"}, TOLD]},
+    ]
+    objective, examples, _ = fed(spec_of_chats(found=found, model=str(tmp_path / "whole")))
+    batch = objective.collate(in_turn(examples))
+    heard = batch["audio.input_features"]
+    assert len(heard) == 3 and len(batch["vision.pixel_values"]) == 1
+    assert torch.equal(heard[0], heard[1]) and torch.equal(heard[0], heard[2])
+    loss = objective.loss(loaded(tmp_path / "whole"), batch)
+    assert loss.isfinite() and loss > 0
