@@ -149,7 +149,7 @@ def test_a_table_gives_messages_no_keys_that_only_others_have(tmp_path):
 
 def test_only_the_row_that_is_asked_for_is_parsed(write):
     rows = read_rows(write("a.jsonl", '{"a": 1}\n\n{"a": \n[1]\n{"a": "\u2028"}'))
-    assert (len(rows), rows[0]) == (4, Row({"a": 1}, rows[0].where))
+    assert (len(rows), rows[0]) == (4, Row({"a": 1}, rows[0].where, rows[0].folder))
     assert rows[3].values == {"a": "\u2028"} and rows[3].where.endswith(":5")
     with pytest.raises(WorkError, match="not JSON") as error:
         rows[1]
@@ -244,3 +244,20 @@ def test_a_small_table_of_many_long_texts_is_refused(tmp_path, monkeypatch):
     pq.write_table(table([{"text": "x" * 10_000}] * 1_000), tmp_path / "a.parquet")
     with pytest.raises(WorkError, match="its texts take more than"):
         read_rows(tmp_path / "a.parquet")
+
+
+def test_a_folder_of_pictures_is_rows_with_labels(tmp_path):
+    for name in ("train/cat/1.png", "train/dog/2.JPG", "validation/cat/3.webp", "train/.x/4.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    rows = read_rows(tmp_path)
+    assert [row.values for row in rows] == [
+        {"image": "train/cat/1.png", "label": "cat"},
+        {"image": "train/dog/2.JPG", "label": "dog"},
+    ]
+    assert rows[0].folder == tmp_path and rows[0].where == str(tmp_path / "train/cat/1.png")
+    assert [row.values["label"] for row in read_rows(tmp_path / "train/cat")] == ["cat"]
+    assert len(read_rows(tmp_path, split="validation")) == 1
+    with pytest.raises(UsageError, match="no folder test"):
+        read_rows(tmp_path, split="test")
