@@ -17,14 +17,20 @@ from tfcli.process_group import Processes, join
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.adapter import all_weights, raise_rates, trained_weights
+from tfcli.train.average import WeightAverage
 from tfcli.train.batch import on_device
+from tfcli.train.callbacks.make import make_callbacks
+from tfcli.train.callbacks.samples import DUE, FILE, Samples, require_samples
+from tfcli.train.callbacks.trackers import require_trackers
 from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.feeds.feed import Feed
-from tfcli.train.log import METRICS, MetricsLog
+from tfcli.train.guard import Guard
 from tfcli.train.loop import Loop
+from tfcli.train.noise import add_noise
 from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.registry import make_objective
 from tfcli.train.optimizer import build_optimizer
+from tfcli.train.pace import Length, every
 from tfcli.train.prepare import (
     DTYPES,
     build_model,
@@ -106,6 +112,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     device = strategy.device.type
     precision = pick_precision(spec.precision, device)
     check_machine(spec, device)
+    require_trackers(spec.tracking)
     start = None if spec.model is None else open_base(spec.model)
     check_packing(spec, start)
     companions = tokenizer_folder(spec, start)
@@ -115,6 +122,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     check_config(begun.text, spec, tokenizer)
     objective = make_objective(spec)
     check_task(begun, objective.task)
+    require_samples(spec.samples, objective.task, begun, tokenizer.encode)
     examples = objective.feed(Material(spec, tokenizer, companions, job.console, begun))
     job.has_read(*filter(None, [spec.data, spec.validation]))
     dtype = (
@@ -131,6 +139,8 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     )
     model = build(objective.task)
     choose_trained(model, spec, job.console)
+    if spec.neftune_alpha is not None:
+        add_noise(model, spec.neftune_alpha)
     weights, trained = all_weights(model), trained_weights(model)
     objective.begin(partial(frozen_model, spec, strategy, lambda: build(objective.task)))
 
@@ -144,8 +154,9 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     if spec.compile:
         batch = on_device(objective.collate(examples.train.epoch(0)[:1]), strategy.device)
         compile_model(model, lambda: objective.loss(model, batch))
-    checkpoints = Checkpoints(job.output, job.console, strategy)
-    progress = checkpoints.load(model, optimizer) or Progress(processes=processes.count)
+    average = None if spec.ema_decay is None else WeightAverage(model, spec.ema_decay)
+    checkpoints = Checkpoints(job.output, job.console, strategy, spec.keep_checkpoints)
+    progress = checkpoints.load(model, optimizer, average) or Progress(processes=processes.count)
     feed = Feed(
         examples.train,
         objective.collate,
@@ -156,7 +167,12 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         list(progress.epoch_starts),
     )
     spec = in_steps(spec, feed)
-    written = progress.step - (progress.unfinished is not None)
+    length = Length(spec.max_steps, spec.max_minutes and spec.max_minutes * 60)
+    guard = Guard(job.output, processes.rank, spec.spike_factor)
+    samples = None
+    if spec.samples.prompts is not None:
+        file = job.output / FILE if processes.first else None
+        samples = Samples(spec.samples, model, tokenizer, precision, file, job.console)
     loop = Loop(
         model=model,
         wrapped=wrapped,
@@ -164,20 +180,30 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         feed=feed,
         objective=objective,
         optimizer=optimizer,
-        schedule=make_schedule(
-            spec.schedule, steps=spec.total_steps, warmup_steps=spec.warmup_steps
-        ),
+        schedule=make_schedule(spec.schedule, length, spec.warmup_steps),
         precision=precision,
-        steps=spec.total_steps,
+        length=length,
         seed=spec.seed,
-        log=MetricsLog(job.output / METRICS if processes.first else None, written),
         checkpoints=checkpoints,
+        callbacks=make_callbacks(
+            spec,
+            job,
+            guard,
+            samples,
+            first=processes.first,
+            written=progress.step - (progress.unfinished is not None),
+        ),
+        guard=guard,
+        intervals={
+            "validate": every(spec.validate_every),
+            "checkpoint": every(spec.checkpoint_every),
+            DUE: every(spec.samples.every),
+        },
         clip_norm=spec.clip_norm,
         validation=None
         if examples.validation is None
         else Validation(examples.validation, spec.batch_size, objective, precision),
-        validate_every=spec.validate_every,
-        checkpoint_every=spec.checkpoint_every,
+        average=average,
         keep_best=spec.keep == "best",
         answer=lambda: job.console.note(_parting(spec)),
     )
@@ -242,6 +268,6 @@ def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
 
 def _parting(spec: TrainSpec) -> str:
     """What a run says that is asked to stop."""
-    if spec.checkpoint_every:
+    if every(spec.checkpoint_every).number:
         return "stopping after this step; running it again goes on from there"
     return "stopping after this step; running it again starts over, as checkpoint_every is 0"

@@ -27,7 +27,9 @@ from tfcli.train.objectives.spec import (
     ProblemType,
     columns_of,
 )
+from tfcli.train.pace import Interval
 from tfcli.train.strategies.spec import DeepSpeedSection, FSDPSection
+from tfcli.train.tracking_spec import EarlyStoppingSection, SamplesSection, TrackingSection
 
 NEW_RATE = 1e-3
 PRETRAINED_RATE = 5e-5
@@ -49,7 +51,7 @@ class TrainSpec(Spec):
     verb: ClassVar[str] = "train"
     loads_first: ClassVar[bool] = True
     resumable: ClassVar[bool] = True
-    scratch: ClassVar[tuple[str, ...]] = ("checkpoint-*", "best", ".*.tmp")
+    scratch: ClassVar[tuple[str, ...]] = ("checkpoint-*", "best", "stopped-*", ".*.tmp")
     distributed: ClassVar[bool] = True
 
     output: OutputPath = Field(
@@ -165,10 +167,35 @@ class TrainSpec(Spec):
     epochs: float | None = Field(
         None, gt=0, description="Times that all data is seen, in place of max_steps."
     )
+    max_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="The most time in the training loop; the learning rate comes down with it. "
+        "Alone, or beside max_steps or epochs, where the first end counts.",
+    )
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ScheduleSection()
     clip_norm: float | None = Field(
         1.0, gt=0, description="Scale gradients down to this norm; null leaves them."
+    )
+    spike_factor: float | None = Field(
+        None,
+        gt=1,
+        description="Stop where the norm of the gradients is so many times the median of the last "
+        "50 steps, before the weights move, and keep the step's data; left out, only at numbers "
+        "that are not finite.",
+    )
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Validate and write a running mean of the weights, of which so much stays at "
+        "each step; 0.999 is usual. Left out, the weights themselves.",
+    )
+    neftune_alpha: float | None = Field(
+        None,
+        gt=0,
+        description="Noise on the embeddings of tokens while training (NEFTune); 5 is usual.",
     )
     precision: Annotated[Literal["auto", "float32", "bfloat16"], FLOATS] = Field(
         "auto",
@@ -183,16 +210,27 @@ class TrainSpec(Spec):
     seed: Seed = Field(
         0, description="The seed of new weights, of the order of the data and of dropout."
     )
-    validate_every: Annotated[int, Only(off=0, either=VALIDATION)] = Field(
-        100, ge=0, description="Steps between validations; 0: at the end only."
+    validate_every: Annotated[Interval, Only(off=0, either=VALIDATION)] = Field(
+        100,
+        description="How often the validation loss is measured: steps, or a text such as "
+        "'1 epoch', '10 minutes' or '5%' of the run; 0: at the end only.",
     )
-    checkpoint_every: int = Field(
-        100, ge=0, description="Steps between checkpoints that a rerun goes on from; 0: none."
+    checkpoint_every: Interval = Field(
+        100,
+        description="How often a checkpoint is written that a rerun goes on from, alike; 0: never.",
+    )
+    keep_checkpoints: int = Field(
+        2, ge=1, description="Checkpoints that stay; older ones go once a newer one is whole."
     )
     keep: Literal["last", "best"] = Field(
         "last",
         description="The weights to keep: the last ones, or those with the best validation loss.",
     )
+    early_stopping: Annotated[EarlyStoppingSection, Only(either=VALIDATION)] = (
+        EarlyStoppingSection()
+    )
+    samples: SamplesSection = SamplesSection()
+    tracking: TrackingSection = TrackingSection()
     bpe_dropout: Annotated[float, Only(off=0, objective=WINDOWED)] = Field(
         0.0,
         ge=0,
@@ -286,20 +324,18 @@ class TrainSpec(Spec):
             raise ValueError(
                 "keep: best compares validation losses: give validation or validation_share"
             )
-        if (self.max_steps is None) == (self.epochs is None):
-            raise ValueError("give exactly one of max_steps and epochs")
+        if self.max_steps is not None and self.epochs is not None:
+            raise ValueError("give one of max_steps and epochs, not both")
+        if self.max_steps is None and self.epochs is None and self.max_minutes is None:
+            raise ValueError("give max_steps, epochs or max_minutes")
+        if self.ema_decay is not None and self.strategy == "zero3":
+            raise ValueError("ema_decay: zero3 alone has no weights to average: take zero2 or fsdp")
         if self.max_steps is not None and self.warmup_steps > self.max_steps:
             raise ValueError(
                 f"schedule.warmup_steps ({self.warmup_steps}) is more than "
                 f"max_steps ({self.max_steps})"
             )
         return self
-
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps, once they are known: those of epochs are counted with the data."""
-        assert self.max_steps is not None, "in_steps gives a spec with steps"
-        return self.max_steps
 
     @property
     def peak_rate(self) -> float:
@@ -322,10 +358,13 @@ class TrainSpec(Spec):
 
     @property
     def warmup_steps(self) -> int:
-        """Steps of warm-up, chosen by the start where they are left out."""
+        """Steps of warm-up, chosen by the start where they are left out; once epochs are counted
+        in steps."""
         if self.schedule.warmup_steps is not None:
             return self.schedule.warmup_steps
-        return 0 if self.model is None else min(100, math.ceil(self.total_steps / 10))
+        if self.model is None:
+            return 0
+        return 100 if self.max_steps is None else min(100, math.ceil(self.max_steps / 10))
 
 
 class TrainResult(Result):
@@ -364,6 +403,9 @@ class TrainResult(Result):
     device: str = Field(description="Where the model was trained.")
     processes: int = Field(description="Processes that trained together.")
     resumed_from: int | None = Field(description="The step that an interrupted run went on from.")
+    ended: str | None = Field(
+        None, description="Why the run ended before its length; null where it did not."
+    )
 
     @property
     def trained_part(self) -> int | None:
