@@ -72,7 +72,12 @@ STRATEGIES = {
     "zero3": ({"strategy": "zero3"}, "_WholeLogits", 0.0),
     "fsdp, copies": ({"strategy": "fsdp", "fsdp": {"shard": "none"}}, "FSDPLlamaForCausalLM", 1.0),
 }
-COMMON = {"validate_every": 4, "max_steps": 12, "gradient_accumulation": 2}
+COMMON = {
+    "validate_every": 4,
+    "max_steps": 12,
+    "gradient_accumulation": 2,
+    "samples": {"prompts": ["the cat"], "every": 6, "max_new_tokens": 3},
+}
 
 
 @pytest.fixture(scope="module")
