@@ -106,7 +106,7 @@ OPTIMIZERS: dict[str, Callable[[Groups, OptimizerSection, float], torch.optim.Op
 
 
 MATRICES = {"muon": "orthogonal", "apollo": "projected", "apollo-mini": "projected"}
-"""Optimizers that move matrices of linears otherwise than the rest -> what their groups say it by."""
+"""Optimizers that move matrices of linears otherwise than the rest -> how their groups say it."""
 
 
 def require_optimizer(name: str, device: str, strategy: str | None = None) -> None:
