@@ -190,6 +190,8 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
             job,
             guard,
             samples,
+            length,
+            strategy.device,
             first=processes.first,
             written=progress.step - (progress.unfinished is not None),
         ),

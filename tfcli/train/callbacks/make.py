@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+import torch
+
 from tfcli.console import Bar, Console
 from tfcli.recipe.job import Job
 from tfcli.train.callbacks.callback import Callback, Callbacks
+from tfcli.train.callbacks.dashboard import Dashboard
 from tfcli.train.callbacks.early_stopping import EarlyStopping
 from tfcli.train.callbacks.metrics import MetricsFile, MetricsTable
 from tfcli.train.callbacks.samples import Samples
@@ -15,6 +18,7 @@ from tfcli.train.callbacks.trackers import Trackers
 from tfcli.train.checkpoint import Progress
 from tfcli.train.guard import Guard
 from tfcli.train.log import METRICS
+from tfcli.train.pace import Length
 from tfcli.train.spec import TrainSpec
 
 TABLE = "metrics.csv"
@@ -25,6 +29,8 @@ def make_callbacks(
     job: Job,
     guard: Guard,
     samples: Samples | None,
+    length: Length,
+    device: torch.device,
     *,
     first: bool,
     written: int,
@@ -36,6 +42,8 @@ def make_callbacks(
         job: has the folder and the console.
         guard: of the loop.
         samples: makes texts; None where none are asked for.
+        length: of the run.
+        device: where it runs.
         first: whether this process is the one that writes.
         written: steps of an interrupted run whose lines stay.
     """
@@ -50,7 +58,8 @@ def make_callbacks(
     if first and spec.tracking.elsewhere:
         made.append(Trackers(spec.tracking, job.output, _facts(spec)))
     if first:
-        made.append(_bar(spec, job.console))
+        view = Dashboard(job.console, length, device)
+        made.append(view if job.console.redraws else _bar(spec, job.console))
     return Callbacks(made)
 
 
