@@ -47,7 +47,7 @@ class Loop:
         validation: measured every `validate_every` steps and at the end.
         validate_every: 0 for at the end only.
         checkpoint_every: 0 for never.
-        keep_best: store the weights of the lowest validation loss.
+        keep_best: store the weights of the best validation.
         answer: called at once, in another thread, when a signal asks to stop.
     """
 
@@ -117,7 +117,7 @@ class Loop:
             valued = self._validate(progress, lambda: interrupts.asked)
             if valued is None:
                 return True
-            figures = {**figures, "val_loss": valued}
+            figures = {**figures, **valued}
         self.log.write(figures)
         progress.unfinished = None
         shown = {
@@ -166,18 +166,18 @@ class Loop:
         due = self.validate_every and step % self.validate_every == 0
         return self.validation is not None and bool(due or step == self.steps)
 
-    def _validate(self, progress: Progress, asked: Callable[[], bool]) -> float | None:
-        """The validation loss; None when a process was asked to stop before it was measured."""
+    def _validate(self, progress: Progress, asked: Callable[[], bool]) -> dict[str, float] | None:
+        """The figures of a validation; None when a process was asked to stop before the end."""
         assert self.validation is not None
-        loss = self.validation.loss(self.model, self.strategy, asked)
-        if loss is None:
+        figures = self.validation.figures(self.model, self.strategy, asked)
+        if figures is None:
             return None
-        _require_finite(progress.step, "validation loss", loss)
-        if progress.best_loss is None or loss < progress.best_loss:
-            progress.best_loss, progress.best_step = loss, progress.step
+        _require_finite(progress.step, "validation loss", figures["val_loss"])
+        if self.validation.better(figures, progress.best):
+            progress.best, progress.best_step = figures, progress.step
             if self.keep_best:
                 self.checkpoints.save_best(self.model)
-        return loss
+        return figures
 
     def _checkpoint(self, progress: Progress, stop: bool) -> None:
         if not self.checkpoint_every or not _more(progress, self.steps):
@@ -194,7 +194,7 @@ def _more(progress: Progress, steps: int) -> bool:
 
 
 def _best(progress: Progress) -> dict[str, str]:
-    return {} if progress.best_loss is None else {"best validation": f"{progress.best_loss:.3f}"}
+    return {} if progress.best is None else {"best validation": f"{progress.best['val_loss']:.3f}"}
 
 
 def _require_finite(step: int, name: str, value: float) -> None:

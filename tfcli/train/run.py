@@ -123,7 +123,7 @@ def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainRes
         trainable=run.trained,
         train_loss=statistics.fmean(line["loss"] for line in last),
         validation_loss=lines[-1].get("val_loss"),
-        best_validation_loss=progress.best_loss,
+        best_validation_loss=progress.best and progress.best["val_loss"],
         best_step=progress.best_step,
         kept=spec.keep,
         tokens_per_second=statistics.median(line["tokens_per_second"] for line in lines),
