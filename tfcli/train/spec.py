@@ -21,7 +21,10 @@ from tfcli.train.objectives.spec import (
     IN_TEXTS,
     PREFERENCES,
     WINDOWED,
+    BlanksSection,
     DistillationSection,
+    FIMSection,
+    KTOSection,
     MaskingSection,
     ObjectiveName,
     ProblemType,
@@ -81,11 +84,12 @@ class TrainSpec(Spec):
     objective: ObjectiveName = Field(
         "causal-lm",
         description="What is learned: the next token of texts (causal-lm), what another model "
-        "thinks of it (distillation), hidden tokens of texts (masked-lm), a text from another "
-        "(seq2seq), labels of texts (sequence-classification) or of their words "
-        "(token-classification), where a text answers a question (question-answering) or which of "
-        "several does (multiple-choice), which texts belong together (contrastive), to prefer one "
-        "answer to another (dpo, ipo, orpo, simpo), or which is the better one (reward).",
+        "thinks of it (distillation), hidden tokens of texts (masked-lm) or parts that were cut "
+        "out of them (glm), a text from another (seq2seq), labels of texts "
+        "(sequence-classification) or of their words (token-classification), where a text answers "
+        "a question (question-answering) or which of several does (multiple-choice), which texts "
+        "belong together (contrastive), to prefer one answer to another (dpo, ipo, orpo, simpo), "
+        "which answers are good (kto), or which of two is the better one (reward).",
     )
     data: InputPath = Field(
         description="Training data: texts (.txt, .md, .rst, or a column of .jsonl, .csv, "
@@ -120,6 +124,9 @@ class TrainSpec(Spec):
     distillation: Annotated[DistillationSection, Only(objective=("distillation",))] = (
         DistillationSection()
     )
+    fim: Annotated[FIMSection, Only(objective=CAUSAL)] = FIMSection()
+    blanks: Annotated[BlanksSection, Only(objective=("glm",))] = BlanksSection()
+    kto: Annotated[KTOSection, Only(objective=("kto",))] = KTOSection()
     sequence_length: Annotated[int, Also("window")] = Field(
         256, ge=1, description="Tokens of a training window, or the most of a row."
     )
@@ -141,11 +148,11 @@ class TrainSpec(Spec):
         ge=0,
         description="Tokens of a long context that one window of it and the next have in common.",
     )
-    beta: Annotated[float | None, Only(objective=PREFERENCES)] = Field(
+    beta: Annotated[float | None, Only(objective=(*PREFERENCES, "kto"))] = Field(
         None,
         gt=0,
-        description="The scale of the loss: of rewards (dpo, simpo), of the distance that is aimed "
-        "at (ipo), or of the odds ratio's share (orpo); left out, 0.1, and 2 for simpo.",
+        description="The scale of the loss: of rewards (dpo, kto, simpo), of the distance that is "
+        "aimed at (ipo), or of the odds ratio's share (orpo); left out, 0.1, and 2 for simpo.",
     )
     margin: Annotated[float, Only(objective=("simpo",))] = Field(
         1.0, ge=0, description="By how much the rewards of two answers are to differ."
@@ -271,6 +278,8 @@ class TrainSpec(Spec):
             )
         if self.objective in IN_ROWS:
             columns_of(self.objective, self.columns)
+        if self.fim.rate and self.bpe_dropout:
+            raise ValueError("fim draws its parts anew, and bpe_dropout their tokens: give one")
         if self.objective == "distillation" and self.distillation.teacher is None:
             raise ValueError("distillation learns from a model: give distillation.teacher")
         if self.config is not None and self.tokenizer is None:

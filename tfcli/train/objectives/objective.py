@@ -59,6 +59,21 @@ class Examples:
     validation: Sequence[Example] | None
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A row of an example as tokens, for a preview.
+
+    Args:
+        ids: of the tokens.
+        learned: which of them are learned.
+        tokens: how many the model reads: one that is last and predicts nothing is not among them.
+    """
+
+    ids: Sequence[int]
+    learned: Sequence[bool]
+    tokens: int
+
+
 class Objective(ABC):
     """A loss that adds up over the parts of a step, whatever the parts are.
 
@@ -94,6 +109,11 @@ class Objective(ABC):
     @abstractmethod
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of examples, on the CPU."""
+
+    def shown(self, example: Example) -> Sequence[Shown]:
+        """The rows or windows of an example, for a preview; none where what is learned is
+        something else than tokens."""
+        return ()
 
     @abstractmethod
     def count(self, batch: Batch) -> int:
@@ -133,6 +153,15 @@ class TokenObjective(Objective):
         output = model(**batch, **self.options, num_target_tokens=1)
         assert output.loss is not None, "its head has a loss"
         return with_backbones_part(output.loss, output, self.count(batch))
+
+
+def shown_next(ids: Tensor, targets: Tensor) -> Shown:
+    """A row whose targets are what follows each of its tokens, [s] both. Its last target is none
+    of its ids, and not known where it is not learned."""
+    learned = [False, *(targets != IGNORED).tolist()]
+    tokens = [*ids.tolist(), int(targets[-1])]
+    known = [pair for pair in zip(tokens, learned, strict=True) if pair[0] != IGNORED]
+    return Shown([id for id, _ in known], [each for _, each in known], len(ids))
 
 
 def with_backbones_part(summed: Tensor, output: ModelOutput, count: int) -> Tensor:

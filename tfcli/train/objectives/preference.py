@@ -10,9 +10,11 @@ from torch import Tensor
 
 from tfcli.models.losses import IGNORED
 from tfcli.train.batch import Batch, Example
+from tfcli.train.feeds.pairs import ANSWERS, answer_targets, shown_answer
 from tfcli.train.objectives.objective import (
     Forward,
     Frozen,
+    Shown,
     with_backbones_part,
 )
 from tfcli.train.objectives.rows import PairObjective
@@ -44,14 +46,12 @@ class Preference(PairObjective):
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Both answers of each pair, filled up at their ends: [2b, s]."""
-        rows = super().collate(examples)
-        ids, mask = rows["input_ids"], rows["attention_mask"]
-        prompts = torch.stack([each["prompt"] for each in examples]).repeat(2)[:, None]
-        places = torch.arange(1, ids.shape[1])
-        wanted = (mask[:, 1:] == 1) & (places >= prompts)
-        # A batch is as long as its longest answer, whose last token predicts nothing.
-        targets = ids[:, 1:].masked_fill(~wanted, IGNORED)
-        return {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1], "targets": targets}
+        prompts = torch.stack([each["prompt"] for each in examples]).repeat(2)
+        return answer_targets(super().collate(examples), prompts)
+
+    def shown(self, example: Example) -> Sequence[Shown]:
+        """The prompt with either answer."""
+        return [shown_answer(example[name], example["prompt"]) for name in ANSWERS]
 
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """The sum of the pairs' losses."""
