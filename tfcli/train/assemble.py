@@ -22,6 +22,7 @@ from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.feeds.feed import Feed
 from tfcli.train.log import METRICS, MetricsLog
 from tfcli.train.loop import Loop
+from tfcli.train.measures.choose import better_of, check_measure
 from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.registry import make_objective
 from tfcli.train.optimizer import build_optimizer
@@ -115,7 +116,10 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     check_config(begun.text, spec, tokenizer)
     objective = make_objective(spec)
     check_task(begun, objective.task)
-    examples = objective.feed(Material(spec, tokenizer, companions, job.console, begun))
+    material = Material(spec, tokenizer, companions, job.console, begun)
+    examples = objective.feed(material)
+    measure = None if examples.validation is None else objective.measure(spec.metrics, material)
+    check_measure(spec, measure, strategy)
     job.has_read(*filter(None, [spec.data, spec.validation]))
     dtype = (
         DTYPES[spec.dtype] if spec.dtype else start_dtype(None if spec.writes_adapter else start)
@@ -175,7 +179,9 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         clip_norm=spec.clip_norm,
         validation=None
         if examples.validation is None
-        else Validation(examples.validation, spec.batch_size, objective, precision),
+        else Validation(
+            examples.validation, spec.batch_size, objective, precision, measure, better_of(spec)
+        ),
         validate_every=spec.validate_every,
         checkpoint_every=spec.checkpoint_every,
         keep_best=spec.keep == "best",

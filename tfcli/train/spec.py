@@ -15,6 +15,7 @@ from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, TokenizerPath
 from tfcli.train.adapter_spec import AdapterSection
 from tfcli.train.data_spec import RowsSection
+from tfcli.train.measures.spec import MEASURED, GenerationSection, check_metrics
 from tfcli.train.moving_spec import OptimizerSection, ScheduleSection
 from tfcli.train.objectives.spec import (
     IN_ROWS,
@@ -193,12 +194,23 @@ class TrainSpec(Spec):
     validate_every: Annotated[int, Only(off=0, either=VALIDATION)] = Field(
         100, ge=0, description="Steps between validations; 0: at the end only."
     )
+    metrics: Annotated[list[str] | None, Only(objective=MEASURED, either=VALIDATION)] = Field(
+        None,
+        description="What is measured on the validation beside its loss, such as [accuracy, f1]; "
+        "left out, the objective's usual ones, and [] for none. docs/objectives.md has those of "
+        "each.",
+    )
+    generation: Annotated[GenerationSection, Only(objective=("seq2seq",))] = GenerationSection()
     checkpoint_every: int = Field(
         100, ge=0, description="Steps between checkpoints that a rerun goes on from; 0: none."
     )
     keep: Literal["last", "best"] = Field(
         "last",
-        description="The weights to keep: the last ones, or those with the best validation loss.",
+        description="The weights to keep: the last ones, or those of the best validation.",
+    )
+    best_metric: Annotated[str | None, Only(keep=("best",))] = Field(
+        None,
+        description="The metric that says which validation is the best one; left out, the loss.",
     )
     bpe_dropout: Annotated[float, Only(off=0, objective=WINDOWED)] = Field(
         0.0,
@@ -295,6 +307,9 @@ class TrainSpec(Spec):
             raise ValueError(
                 "keep: best compares validation losses: give validation or validation_share"
             )
+        check_metrics(self.objective, [*(self.metrics or ()), *filter(None, [self.best_metric])])
+        if self.metrics is not None and self.best_metric not in (None, *self.metrics):
+            raise ValueError(f"best_metric: {self.best_metric} is not among metrics: add it there")
         if (self.max_steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of max_steps and epochs")
         if self.max_steps is not None and self.warmup_steps > self.max_steps:
@@ -357,8 +372,15 @@ class TrainResult(Result):
         description="The mean training loss over the last tenth of the steps, at most 100."
     )
     validation_loss: float | None = Field(description="The validation loss at the last step.")
-    best_validation_loss: float | None = Field(description="The lowest validation loss of the run.")
-    best_step: int | None = Field(description="The step after which the lowest loss was measured.")
+    metrics: dict[str, float] = Field(
+        {}, description="What else was measured on the validation at the last step, by name."
+    )
+    best_validation_loss: float | None = Field(
+        description="The validation loss where the validation was best: the lowest one, but where "
+        "best_metric says it."
+    )
+    best_metrics: dict[str, float] = Field({}, description="The metrics of the same validation.")
+    best_step: int | None = Field(description="The step after which the validation was best.")
     kept: Literal["last", "best"] = Field(description="The weights that were written.")
     tokens_per_second: float = Field(
         description="The median over the steps, all processes together."

@@ -91,7 +91,7 @@ def test_part_a_is_the_text_around_its_blanks(spec_of, blanks):
         again = [_filled(examples.train._example(epoch, number), tokens) for epoch in (0, 1, 5)]
         # Each mask takes room, so that a row with many blanks loses its end.
         longest = max(again, key=len)
-        assert all(each == longest[: len(each)] and len(each) > 15 for each in again)
+        assert all(each == longest[: len(each)] for each in again)
     assert objective.count(objective.collate(examples.train.epoch(0)[:2])) > 2
 
 

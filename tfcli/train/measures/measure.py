@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from tfcli.metrics.compute import compute
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
 from tfcli.train.batch import Batch
@@ -16,7 +17,17 @@ LOSS = "loss"
 
 
 class Measure(ABC):
-    """Figures beside the loss, from answers that are gathered from all processes."""
+    """Figures beside the loss, from answers that are gathered from all processes.
+
+    Class attributes:
+        generates: the model makes texts, by itself and as long as it takes.
+
+    Attributes:
+        names: of the metrics.
+    """
+
+    names: Sequence[str]
+    generates: ClassVar[bool] = False
 
     @abstractmethod
     def answers(
@@ -34,6 +45,22 @@ class Measure(ABC):
     @abstractmethod
     def figures(self, answers: Sequence[Any]) -> Mapping[str, float]:
         """The figures of all answers, in the order of the examples, by their names."""
+
+
+class Compared(Measure):
+    """One whose answers are pairs of a prediction and what is right.
+
+    Args:
+        names: of the metrics.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+
+    def figures(self, answers: Sequence[tuple[Any, Any]]) -> Mapping[str, float]:
+        """The metrics of all predictions."""
+        predictions, references = zip(*answers, strict=True)
+        return compute(self.names, predictions, references)
 
 
 @dataclass(frozen=True)

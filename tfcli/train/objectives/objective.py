@@ -19,6 +19,7 @@ from tfcli.models.output import ModelOutput
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.batch import Batch, Example, side_by_side
 from tfcli.train.feeds.feed import Source
+from tfcli.train.measures.measure import Measure
 from tfcli.train.spec import TrainSpec
 
 Forward = Callable[..., ModelOutput]
@@ -98,6 +99,19 @@ class Objective(ABC):
         Raises:
             UsageError, WorkError: data that it cannot be learned from; the first row is named.
         """
+
+    def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
+        """What is measured on the validation beside the loss; called after `feed`.
+
+        Args:
+            asked: names of metrics; None for the usual ones.
+            material: as `feed` has it.
+
+        Raises:
+            UsageError: a metric that predictions of this kind do not have, or whose library is not
+                installed.
+        """
+        return None
 
     def begin(self, frozen: Frozen) -> None:  # noqa: B027 - most need none
         """Get the models that the loss compares with, before the first step.

@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 
 from tfcli.models.losses import IGNORED
+from tfcli.models.output import ModelOutput
 from tfcli.train.batch import Batch, Example
 from tfcli.train.feeds.pairs import ANSWERS, answer_targets, shown_answer
+from tfcli.train.measures.choose import chosen
+from tfcli.train.measures.measure import Measure
+from tfcli.train.measures.rewards import RewardMeasure
 from tfcli.train.objectives.objective import (
     Forward,
     Frozen,
+    Material,
     Shown,
     with_backbones_part,
 )
@@ -48,6 +53,21 @@ class Preference(PairObjective):
         """Both answers of each pair, filled up at their ends: [2b, s]."""
         prompts = torch.stack([each["prompt"] for each in examples]).repeat(2)
         return answer_targets(super().collate(examples), prompts)
+
+    def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
+        """Of the rewards that the loss means, those of both answers."""
+        names = chosen(asked, "pairs", ("pair_accuracy",), material.console)
+        return RewardMeasure(names, self.rewards) if names else None
+
+    def rewards(self, batch: Batch, output: ModelOutput) -> tuple[Tensor, Tensor]:
+        """What both answers of each pair are worth by the loss, [b] each: how much likelier they
+        became since the start (DPO, IPO), or the mean log probability of a token."""
+        policy = self._beliefs(output.logits, batch)
+        if self.start is None:
+            return policy.means
+        inputs = {name: tensor for name, tensor in batch.items() if name != "targets"}
+        before = self._beliefs(self.start(**inputs).logits, batch)
+        return policy.chosen - before.chosen, policy.rejected - before.rejected
 
     def shown(self, example: Example) -> Sequence[Shown]:
         """The prompt with either answer."""
