@@ -22,6 +22,7 @@ from tfcli.train.feeds.feed import Feed
 from tfcli.train.feeds.windows import StreamSource, Windows
 from tfcli.train.guard import Guard
 from tfcli.train.loop import Loop
+from tfcli.train.measures.measure import Better
 from tfcli.train.moving_spec import ScheduleSection
 from tfcli.train.noise import add_noise
 from tfcli.train.objectives.causal_lm import CausalLM
@@ -270,7 +271,7 @@ def test_the_mean_of_the_weights_is_validated_in_their_place(tmp_path):
     torch.testing.assert_close(weights(loop), seen.weights[-1], rtol=0, atol=0)
     loop.average.swap()
     torch.testing.assert_close(weights(loop), mean)
-    measured = validation.loss(loop.model, loop.strategy, lambda: False)
+    measured = validation.figures(loop.model, loop.strategy, lambda: False)["val_loss"]
     assert seen.figures[-1]["val_loss"] == pytest.approx(measured, rel=1e-6)
 
 
@@ -289,17 +290,18 @@ def test_noise_is_on_embeddings_in_training_alone(tmp_path):
 
 
 def test_a_run_ends_after_validations_without_a_better_loss(tmp_path):
-    stopping = EarlyStopping(patience=2, least=0.1)
+    better = Better(least=0.1)
+    stopping = EarlyStopping(2, better)
     for loss, stops in [(3.0, False), (2.0, False), (1.95, False), (2.5, True)]:
         stopping.finished({"val_loss": loss}, [])
-        again = EarlyStopping(2, 0.1)
+        again = EarlyStopping(2, better)
         again.restore(stopping.state())
         assert bool(again.stops()) is bool(stopping.stops()) is stops
         stopping.finished({"val_loss": None}, [])
     loop, progress = make_loop(tmp_path, callbacks=Callbacks([stopping])), Progress()
     loop.run(progress)
     assert progress.step == 1
-    assert progress.ended == "no better validation loss than 2.0000 in 2 validations"
+    assert progress.ended == "no better loss than 2.0000 in 2 validations"
 
 
 def test_time_ends_a_run_and_its_schedule(tmp_path, monkeypatch):

@@ -177,16 +177,16 @@ def test_ctrl_c_makes_a_checkpoint_after_the_step_and_says_what_comes_of_it(
 def test_a_validation_that_ctrl_c_cuts_short_is_made_up_for(long_spec, straight, tmp_path):
     """The signal comes while the validation after step 35 runs, the last of five."""
     spec = long_spec("cut")
-    values, loss = [], Validation.loss
+    values, figures = [], Validation.figures
 
-    def loss_and_interrupt(self, model, strategy, asked):
+    def measure_and_interrupt(self, model, strategy, asked):
         if len(values) == 4:
             signal.raise_signal(signal.SIGINT)
-        values.append(loss(self, model, strategy, asked))
+        values.append(figures(self, model, strategy, asked))
         return values[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Validation, "loss", loss_and_interrupt)
+        patch.setattr(Validation, "figures", measure_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             execute(spec, Console.silent())
     assert values[-1] is None

@@ -26,6 +26,7 @@ from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.feeds.feed import Feed
 from tfcli.train.guard import Guard
 from tfcli.train.loop import Loop
+from tfcli.train.measures.choose import better_of, check_measure
 from tfcli.train.noise import add_noise
 from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.registry import make_objective
@@ -123,7 +124,10 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     objective = make_objective(spec)
     check_task(begun, objective.task)
     require_samples(spec.samples, objective.task, begun, tokenizer.encode)
-    examples = objective.feed(Material(spec, tokenizer, companions, job.console, begun))
+    material = Material(spec, tokenizer, companions, job.console, begun)
+    examples = objective.feed(material)
+    measure = None if examples.validation is None else objective.measure(spec.metrics, material)
+    check_measure(spec, measure, strategy)
     job.has_read(*filter(None, [spec.data, spec.validation]))
     dtype = (
         DTYPES[spec.dtype] if spec.dtype else start_dtype(None if spec.writes_adapter else start)
@@ -204,7 +208,9 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         clip_norm=spec.clip_norm,
         validation=None
         if examples.validation is None
-        else Validation(examples.validation, spec.batch_size, objective, precision),
+        else Validation(
+            examples.validation, spec.batch_size, objective, precision, measure, better_of(spec)
+        ),
         average=average,
         keep_best=spec.keep == "best",
         answer=lambda: job.console.note(_parting(spec)),

@@ -39,7 +39,7 @@ class Progress:
         tokens: targets trained on.
         seconds: spent in the loop.
         processes: how many began it together.
-        best_loss: the lowest validation loss so far, a mean over targets.
+        best: the figures of the best validation so far, `val_loss` among them.
         best_step: where it was.
         epoch_starts: see `Feed`.
         unfinished: figures of the last step, where its validation is still to be done.
@@ -52,13 +52,20 @@ class Progress:
     tokens: int = 0
     seconds: float = 0.0
     processes: int = 1
-    best_loss: float | None = None
+    best: dict[str, float] | None = None
     best_step: int | None = None
     epoch_starts: list[int] = dataclasses.field(default_factory=lambda: [0])
     unfinished: dict[str, Any] | None = None
     due: list[str] = dataclasses.field(default_factory=list)
     ended: str | None = None
     callbacks: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def read(cls, stored: dict[str, Any]) -> Progress:
+        """That of a checkpoint. One of before knew of the best validation only its loss."""
+        values = dict(stored)
+        loss = values.pop("best_loss", None)
+        return cls(**{**({} if loss is None else {"best": {"val_loss": loss}}), **values})
 
 
 class Checkpoints:
@@ -162,7 +169,7 @@ class Checkpoints:
                 shutil.rmtree(self.best, ignore_errors=True)
                 _link_folder(path / BEST, self.best)
             self.processes.wait()
-            return Progress(**state["progress"])
+            return Progress.read(state["progress"])
         if found:
             raise WorkError(
                 f"all checkpoints of the interrupted run are damaged: "

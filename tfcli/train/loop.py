@@ -52,7 +52,7 @@ class Loop:
         validation: measured when it is time to, and at the end.
         average: the running mean of the weights, which is validated and kept in their place; None
             for the weights themselves.
-        keep_best: store the weights of the lowest validation loss.
+        keep_best: store the weights of the best validation.
         answer: called at once, in another thread, when a signal asks to stop.
     """
 
@@ -154,7 +154,7 @@ class Loop:
                 valued = self._validate(progress, lambda: interrupts.asked)
             if valued is None:
                 return True
-            figures = {**figures, "val_loss": valued}
+            figures = {**figures, **valued}
         self.callbacks.finished(figures, progress.due)
         progress.unfinished = None
         progress.ended = self.callbacks.stops()
@@ -203,18 +203,18 @@ class Loop:
         )
         return loss, norm, int(count)
 
-    def _validate(self, progress: Progress, asked: Callable[[], bool]) -> float | None:
-        """The validation loss; None when a process was asked to stop before it was measured."""
+    def _validate(self, progress: Progress, asked: Callable[[], bool]) -> dict[str, float] | None:
+        """The figures of a validation; None when a process was asked to stop before the end."""
         assert self.validation is not None
-        loss = self.validation.loss(self.model, self.strategy, asked)
-        if loss is None:
+        figures = self.validation.figures(self.model, self.strategy, asked)
+        if figures is None:
             return None
-        self.guard.check(progress.step, [], "validation loss", loss)
-        if progress.best_loss is None or loss < progress.best_loss:
-            progress.best_loss, progress.best_step = loss, progress.step
+        self.guard.check(progress.step, [], "validation loss", figures["val_loss"])
+        if self.validation.better(figures, progress.best):
+            progress.best, progress.best_step = figures, progress.step
             if self.keep_best:
                 self.checkpoints.save_best(self.model)
-        return loss
+        return figures
 
     def _checkpoint(self, progress: Progress, stop: bool) -> None:
         if not self._keeps_checkpoints or not self._more(progress):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
 import torch
@@ -9,12 +10,9 @@ import torch
 from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.errors import UsageError
-from tfcli.models.losses import IGNORED
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
-from tfcli.train.batch import Example
-from tfcli.train.objectives.causal_lm import CausalLM
-from tfcli.train.objectives.objective import Material
-from tfcli.train.objectives.registry import make_objective
+from tfcli.train.objectives.objective import Material, Objective, Shown
+from tfcli.train.objectives.registry import OBJECTIVES, make_objective
 from tfcli.train.prepare import config_of, new_config, tokenizer_folder
 from tfcli.train.preview_result import PreviewLengths, PreviewPart, PreviewResult, PreviewSample
 from tfcli.train.spec import TrainSpec
@@ -39,18 +37,14 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
     tokenizer = load_tokenizer(spec.tokenizer or companions)
     config = config_of(None if spec.config is None else new_config(spec.config, tokenizer), start)
     objective = make_objective(spec)
-    if not isinstance(objective, CausalLM):
-        raise UsageError(
-            f"objective: {spec.objective} learns something else than the tokens of its examples",
-            where="objective",
-            fix="preview a recipe whose objective is causal-lm",
-        )
+    _require_shown(spec, objective)
     found = objective.feed(Material(spec, tokenizer, companions, console, config))
-    epoch, targets = found.train.epoch(0), objective.targets
+    epoch = found.train.epoch(0)
     lengths, learned = [], 0
     for example in epoch:
-        lengths.append(len(example["input_ids"]))
-        learned += int((example[targets] != IGNORED).sum())
+        rows = objective.shown(example)
+        lengths.append(sum(row.tokens for row in rows))
+        learned += sum(sum(row.learned) for row in rows)
     tokens = sum(lengths)
     return PreviewResult(
         data=spec.data,
@@ -60,7 +54,7 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
         learned=learned,
         learned_share=learned / tokens,
         lengths=_ranges(lengths),
-        samples=[_shown(each, targets, tokenizer) for each in epoch[:samples]],
+        samples=[_sample(objective.shown(each), tokenizer) for each in epoch[:samples]],
     )
 
 
@@ -73,21 +67,31 @@ def _ranges(lengths: list[int]) -> list[PreviewLengths]:
     ]
 
 
-def _shown(example: Example, targets: str, tokenizer: Tokenizer) -> PreviewSample:
-    ids, learned = example["input_ids"], example[targets]
-    segments = example.get("segment_ids", torch.zeros_like(ids))
-    rows = [
-        _parts(ids[segments == each], learned[segments == each], tokenizer)
-        for each in segments.unique().tolist()
-    ]
-    return PreviewSample(tokens=len(ids), learned=int((learned != IGNORED).sum()), rows=rows)
+def _require_shown(spec: TrainSpec, objective: Objective) -> None:
+    if not _shows(objective):
+        others = [name for name, make in OBJECTIVES.items() if _shows(make(spec))]
+        raise UsageError(
+            f"objective: {spec.objective} learns something else than the tokens of its examples",
+            where="objective",
+            fix=f"preview a recipe whose objective is one of {', '.join(others)}",
+        )
 
 
-def _parts(ids: torch.Tensor, targets: torch.Tensor, tokenizer: Tokenizer) -> list[PreviewPart]:
-    """The text of a row. Its last token is a target only, and not known where it is not learned."""
-    learned = [False, *(targets != IGNORED).tolist()]
-    tokens = [*ids.tolist(), int(targets[-1])]
-    pairs = [pair for pair in zip(tokens, learned, strict=True) if pair[0] != IGNORED]
+def _shows(objective: Objective) -> bool:
+    return type(objective).shown is not Objective.shown
+
+
+def _sample(rows: Sequence[Shown], tokenizer: Tokenizer) -> PreviewSample:
+    return PreviewSample(
+        tokens=sum(row.tokens for row in rows),
+        learned=sum(map(sum, (row.learned for row in rows))),
+        rows=[_parts(row, tokenizer) for row in rows],
+    )
+
+
+def _parts(row: Shown, tokenizer: Tokenizer) -> list[PreviewPart]:
+    """The runs of a row's tokens."""
+    pairs = zip(row.ids, row.learned, strict=True)
     return [
         PreviewPart(
             text=tokenizer.decode([id for id, _ in run], skip_special_tokens=False), learned=of

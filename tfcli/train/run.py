@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -122,7 +122,9 @@ def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainRes
         trainable=run.trained,
         train_loss=statistics.fmean(line["loss"] for line in last),
         validation_loss=lines[-1].get("val_loss"),
-        best_validation_loss=progress.best_loss,
+        metrics=_metrics(lines[-1]),
+        best_metrics=_metrics(progress.best or {}),
+        best_validation_loss=progress.best and progress.best["val_loss"],
         best_step=progress.best_step,
         kept=spec.keep,
         tokens_per_second=statistics.median(line["tokens_per_second"] for line in lines),
@@ -136,3 +138,12 @@ def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainRes
         resumed_from=run.resumed_from,
         ended=progress.ended,
     )
+
+
+def _metrics(figures: Mapping[str, float]) -> dict[str, float]:
+    """What was measured on a validation beside its loss, by the metrics' names."""
+    return {
+        name.removeprefix("val_"): value
+        for name, value in figures.items()
+        if name.startswith("val_") and name != "val_loss"
+    }

@@ -15,13 +15,17 @@ from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, TokenizerPath
 from tfcli.train.adapter_spec import AdapterSection
 from tfcli.train.data_spec import RowsSection
+from tfcli.train.measures.spec import MEASURED, GenerationSection, check_metrics
 from tfcli.train.moving_spec import OptimizerSection, ScheduleSection
 from tfcli.train.objectives.spec import (
     IN_ROWS,
     IN_TEXTS,
     PREFERENCES,
     WINDOWED,
+    BlanksSection,
     DistillationSection,
+    FIMSection,
+    KTOSection,
     MaskingSection,
     ObjectiveName,
     ProblemType,
@@ -83,11 +87,12 @@ class TrainSpec(Spec):
     objective: ObjectiveName = Field(
         "causal-lm",
         description="What is learned: the next token of texts (causal-lm), what another model "
-        "thinks of it (distillation), hidden tokens of texts (masked-lm), a text from another "
-        "(seq2seq), labels of texts (sequence-classification) or of their words "
-        "(token-classification), where a text answers a question (question-answering) or which of "
-        "several does (multiple-choice), which texts belong together (contrastive), to prefer one "
-        "answer to another (dpo, ipo, orpo, simpo), or which is the better one (reward).",
+        "thinks of it (distillation), hidden tokens of texts (masked-lm) or parts that were cut "
+        "out of them (glm), a text from another (seq2seq), labels of texts "
+        "(sequence-classification) or of their words (token-classification), where a text answers "
+        "a question (question-answering) or which of several does (multiple-choice), which texts "
+        "belong together (contrastive), to prefer one answer to another (dpo, ipo, orpo, simpo), "
+        "which answers are good (kto), or which of two is the better one (reward).",
     )
     data: InputPath = Field(
         description="Training data: texts (.txt, .md, .rst, or a column of .jsonl, .csv, "
@@ -122,6 +127,9 @@ class TrainSpec(Spec):
     distillation: Annotated[DistillationSection, Only(objective=("distillation",))] = (
         DistillationSection()
     )
+    fim: Annotated[FIMSection, Only(objective=CAUSAL)] = FIMSection()
+    blanks: Annotated[BlanksSection, Only(objective=("glm",))] = BlanksSection()
+    kto: Annotated[KTOSection, Only(objective=("kto",))] = KTOSection()
     sequence_length: Annotated[int, Also("window")] = Field(
         256, ge=1, description="Tokens of a training window, or the most of a row."
     )
@@ -143,11 +151,11 @@ class TrainSpec(Spec):
         ge=0,
         description="Tokens of a long context that one window of it and the next have in common.",
     )
-    beta: Annotated[float | None, Only(objective=PREFERENCES)] = Field(
+    beta: Annotated[float | None, Only(objective=(*PREFERENCES, "kto"))] = Field(
         None,
         gt=0,
-        description="The scale of the loss: of rewards (dpo, simpo), of the distance that is aimed "
-        "at (ipo), or of the odds ratio's share (orpo); left out, 0.1, and 2 for simpo.",
+        description="The scale of the loss: of rewards (dpo, kto, simpo), of the distance that is "
+        "aimed at (ipo), or of the odds ratio's share (orpo); left out, 0.1, and 2 for simpo.",
     )
     margin: Annotated[float, Only(objective=("simpo",))] = Field(
         1.0, ge=0, description="By how much the rewards of two answers are to differ."
@@ -215,6 +223,13 @@ class TrainSpec(Spec):
         description="How often the validation loss is measured: steps, or a text such as "
         "'1 epoch', '10 minutes' or '5%' of the run; 0: at the end only.",
     )
+    metrics: Annotated[list[str] | None, Only(objective=MEASURED, either=VALIDATION)] = Field(
+        None,
+        description="What is measured on the validation beside its loss, such as [accuracy, f1]; "
+        "left out, the objective's usual ones, and [] for none. docs/objectives.md has those of "
+        "each.",
+    )
+    generation: Annotated[GenerationSection, Only(objective=("seq2seq",))] = GenerationSection()
     checkpoint_every: Interval = Field(
         100,
         description="How often a checkpoint is written that a rerun goes on from, alike; 0: never.",
@@ -224,7 +239,11 @@ class TrainSpec(Spec):
     )
     keep: Literal["last", "best"] = Field(
         "last",
-        description="The weights to keep: the last ones, or those with the best validation loss.",
+        description="The weights to keep: the last ones, or those of the best validation.",
+    )
+    best_metric: Annotated[str | None, Only(either=VALIDATION)] = Field(
+        None,
+        description="The metric that says which validation is the best one; left out, the loss.",
     )
     early_stopping: Annotated[EarlyStoppingSection, Only(either=VALIDATION)] = (
         EarlyStoppingSection()
@@ -309,6 +328,8 @@ class TrainSpec(Spec):
             )
         if self.objective in IN_ROWS:
             columns_of(self.objective, self.columns)
+        if self.fim.rate and self.bpe_dropout:
+            raise ValueError("fim draws its parts anew, and bpe_dropout their tokens: give one")
         if self.objective == "distillation" and self.distillation.teacher is None:
             raise ValueError("distillation learns from a model: give distillation.teacher")
         if self.config is not None and self.tokenizer is None:
@@ -324,6 +345,9 @@ class TrainSpec(Spec):
             raise ValueError(
                 "keep: best compares validation losses: give validation or validation_share"
             )
+        check_metrics(self.objective, [*(self.metrics or ()), *filter(None, [self.best_metric])])
+        if self.metrics is not None and self.best_metric not in (None, *self.metrics):
+            raise ValueError(f"best_metric: {self.best_metric} is not among metrics: add it there")
         if self.max_steps is not None and self.epochs is not None:
             raise ValueError("give one of max_steps and epochs, not both")
         if self.max_steps is None and self.epochs is None and self.max_minutes is None:
@@ -387,8 +411,15 @@ class TrainResult(Result):
         description="The mean training loss over the last tenth of the steps, at most 100."
     )
     validation_loss: float | None = Field(description="The validation loss at the last step.")
-    best_validation_loss: float | None = Field(description="The lowest validation loss of the run.")
-    best_step: int | None = Field(description="The step after which the lowest loss was measured.")
+    metrics: dict[str, float] = Field(
+        {}, description="What else was measured on the validation at the last step, by name."
+    )
+    best_validation_loss: float | None = Field(
+        description="The validation loss where the validation was best: the lowest one, but where "
+        "best_metric says it."
+    )
+    best_metrics: dict[str, float] = Field({}, description="The metrics of the same validation.")
+    best_step: int | None = Field(description="The step after which the validation was best.")
     kept: Literal["last", "best"] = Field(description="The weights that were written.")
     tokens_per_second: float = Field(
         description="The median over the steps, all processes together."

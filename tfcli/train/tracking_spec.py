@@ -53,11 +53,11 @@ class EarlyStoppingSection(Section):
     patience: int | None = Field(
         None,
         ge=1,
-        description="End after so many validations in a row without a better loss; left out, the "
-        "run goes on.",
+        description="End after so many validations in a row without a better loss, or "
+        "best_metric; left out, the run goes on.",
     )
     min_delta: Annotated[float, Only(patience=GIVEN)] = Field(
-        0.0, ge=0, description="By how much a loss must be lower to be better."
+        0.0, ge=0, description="By how much it must be better to count."
     )
 
 

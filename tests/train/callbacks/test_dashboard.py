@@ -24,7 +24,7 @@ def test_the_view_has_the_last_figures_and_the_time_left():
     view = Dashboard(console, Length(8), torch.device("cpu"))
     view.begin(progress)
     for step, loss in enumerate([4.0, 3.0], start=1):
-        progress.step, progress.seconds, progress.best_loss = step, 60.0 * step, 3.25
+        progress.step, progress.seconds, progress.best = step, 60.0 * step, {"val_loss": 3.25}
         view.finished(
             {
                 "loss": loss,

@@ -68,7 +68,7 @@ class Dashboard(Callback):
             "loss": f"{curve(self._losses)} {figures['loss']:.4f}",
         }
         if self._validated:
-            best = f", best {progress.best_loss:.4f}" if progress.best_loss is not None else ""
+            best = f", best {progress.best['val_loss']:.4f}" if progress.best else ""
             rows["validation"] = f"{curve(self._validated)} {self._validated[-1]:.4f}{best}"
         rows["rate"] = f"{figures['lr']:.3g}, gradient norm {figures['grad_norm']:.3g}"
         rows["speed"] = f"{figures['tokens_per_second']:,.0f} a second"

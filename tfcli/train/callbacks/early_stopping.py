@@ -6,41 +6,43 @@ from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from tfcli.train.callbacks.callback import Callback
+from tfcli.train.measures.measure import Better
 
 
 class EarlyStopping(Callback):
-    """Stops after some validations in a row without a better loss (Prechelt 1998).
+    """Stops after some validations in a row without a better one (Prechelt 1998).
 
     Args:
         patience: so many.
-        least: by how much a loss must be lower to be better.
+        better: which of two validations is the better one.
     """
 
     name: ClassVar[str] = "early_stopping"
 
-    def __init__(self, patience: int, least: float) -> None:
-        self.patience, self.least = patience, least
-        self.best: float | None = None
+    def __init__(self, patience: int, better: Better) -> None:
+        self.patience, self.better = patience, better
+        self.best: dict[str, float] | None = None
         self.waited = 0
 
     def finished(self, figures: Mapping[str, Any], due: Collection[str]) -> None:
-        """Look at the loss of a validation."""
-        loss = figures.get("val_loss")
-        if loss is None:
+        """Look at the figure of a validation."""
+        key = self.better.key
+        if figures.get(key) is None:
             return
-        if self.best is None or loss < self.best - self.least:
-            self.best, self.waited = loss, 0
+        if self.better(figures, self.best):
+            self.best, self.waited = {key: figures[key]}, 0
         else:
             self.waited += 1
 
     def stops(self) -> str | None:
         """Whether it has waited long enough."""
-        if self.waited < self.patience:
+        if self.waited < self.patience or self.best is None:
             return None
-        return f"no better validation loss than {self.best:.4f} in {self.waited} validations"
+        what, best = self.better.name, self.best[self.better.key]
+        return f"no better {what} than {best:.4f} in {self.waited} validations"
 
     def state(self) -> dict[str, Any]:
-        """The best loss and how long ago it was."""
+        """The best figure and how long ago it was."""
         return {"best": self.best, "waited": self.waited}
 
     def restore(self, state: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import torch
 
@@ -18,6 +19,7 @@ from tfcli.train.callbacks.trackers import Trackers
 from tfcli.train.checkpoint import Progress
 from tfcli.train.guard import Guard
 from tfcli.train.log import METRICS
+from tfcli.train.measures.choose import better_of
 from tfcli.train.pace import Length
 from tfcli.train.spec import TrainSpec
 
@@ -49,8 +51,8 @@ def make_callbacks(
     """
     made: list[Callback] = [guard, MetricsFile(job.output / METRICS if first else None, written)]
     if spec.early_stopping.patience is not None:
-        stopping = spec.early_stopping
-        made.append(EarlyStopping(stopping.patience or 1, stopping.min_delta))
+        better = replace(better_of(spec), least=spec.early_stopping.min_delta)
+        made.append(EarlyStopping(spec.early_stopping.patience, better))
     if samples is not None:
         made.append(samples)
     if first and "csv" in (spec.tracking.trackers or ()):

@@ -36,11 +36,11 @@ class Shown(Callback):
 
     def finished(self, figures: Mapping[str, Any], due: Collection[str]) -> None:
         """Move the bar, and show the step's figures and the best so far."""
-        best = self._progress.best_loss
+        best = self._progress.best
         self._bar.show(
             loss=f"{figures['loss']:.3f}",
             **{"tokens/s": f"{figures['tokens_per_second']:,.0f}"},
-            **({} if best is None else {"best validation": f"{best:.3f}"}),
+            **({} if best is None else {"best validation": f"{best['val_loss']:.3f}"}),
         )
         now = self._measure(self._progress)
         self._bar.advance(now - self._at)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from tfcli.data.supervised import Encoder
 from tfcli.errors import UsageError
+from tfcli.train.batch import Example
 from tfcli.train.feeds.held_out import held_out
 from tfcli.train.feeds.row_data import RowData, choose, find_rows, samples_of
 from tfcli.train.feeds.rows import PackedSource, RowSource, Samples
 from tfcli.train.feeds.text import read_text
 from tfcli.train.feeds.windows import StreamSource, Windows
-from tfcli.train.objectives.objective import Examples, Material, TokenObjective
+from tfcli.train.objectives.objective import (
+    Examples,
+    Material,
+    Shown,
+    TokenObjective,
+    shown_next,
+)
 from tfcli.units import plural
 
 
@@ -34,6 +43,13 @@ class CausalLM(TokenObjective):
         rows = find_rows(material.spec, material.spec.data)
         return self._windows(material) if rows is None else self._rows(material, rows)
 
+    def shown(self, example: Example) -> Sequence[Shown]:
+        """Its window or rows."""
+        ids, targets = example["input_ids"], example[self.targets]
+        segments = example.get("segment_ids", torch.zeros_like(ids))
+        each = segments.unique().tolist()
+        return [shown_next(ids[segments == one], targets[segments == one]) for one in each]
+
     def _windows(self, material: Material) -> Examples:
         spec = material.spec
         text = read_text(spec, material.tokenizer, material.console)
@@ -50,6 +66,12 @@ class CausalLM(TokenObjective):
                 "rows are tokenized once, and bpe_dropout would do it anew in each epoch",
                 where="bpe_dropout",
                 fix="leave it out",
+            )
+        if spec.fim.rate:
+            raise UsageError(
+                "rows have no middle that could be put last; plain texts have",
+                where="fim",
+                fix="leave it out, or name the text's column in text_field",
             )
         if not spec.compile:
             self.length = None  # rows differ in length; a compiled model wants one shape

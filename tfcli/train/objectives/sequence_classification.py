@@ -8,10 +8,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from tfcli.errors import UsageError
 from tfcli.train.batch import Example
 from tfcli.train.feeds.columns import Table
 from tfcli.train.feeds.encoded import encode, inputs_of
 from tfcli.train.labels import Labels, as_number, check_labels, numbers_of, saved_for
+from tfcli.train.measures.choose import chosen
+from tfcli.train.measures.labels import LabelMeasure, NumberMeasure, SeveralMeasure
+from tfcli.train.measures.measure import Measure
 from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.rows import RowObjective
 
@@ -46,6 +50,19 @@ class SequenceClassification(RowObjective):
         batch = encode(material, table, table.texts("text"), pairs)
         inputs = inputs_of(material, batch)
         return [{**row, "labels": label} for row, label in zip(inputs, targets, strict=True)]
+
+    def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
+        """Of labels, or of numbers."""
+        if self.problem_type == REGRESSION:
+            usual = ("mse", "pearson", "spearman")
+            names = chosen(asked, "numbers", usual, material.console)
+            return NumberMeasure(names) if names else None
+        names = chosen(asked, "labels", ("accuracy", "f1"), material.console)
+        several = self.problem_type == MULTI
+        if several and "matthews" in names:
+            raise UsageError("matthews is of one label a row", where="metrics", fix="leave it out")
+        of = SeveralMeasure if several else LabelMeasure
+        return of(names) if names else None
 
     def _targets(self, material: Material, table: Table) -> list[Tensor]:
         """The labels of rows as the loss takes them."""
