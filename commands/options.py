@@ -60,6 +60,15 @@ _IN_FULL = (
 VerifyFiles = Annotated[bool, common("--verify-files", "--verify", help=_IN_FULL)]
 VerifyFilesAlone = Annotated[bool, common("--verify-files", help=_IN_FULL)]
 """The same where `verify` is a key of the command."""
+PushToHub = Annotated[
+    str | None,
+    common(
+        "--push-to-hub",
+        metavar="REPO",
+        help="Send the finished folder to a repository of the hub, org/name[@branch], which is "
+        "made where there is none.",
+    ),
+]
 AllowCode = Annotated[
     bool,
     typer.Option(
@@ -115,6 +124,9 @@ def spec_command(
         spec = _spec(cls, words, sets, given)
         if not (shared.get("allow_code", True) or "family_file" in {*given, *sets}):
             spec = _without_code(spec, console)
+        repository = shared.get("push_to_hub")
+        if repository is not None and first:
+            _require_push(spec, repository)
         out = sys.stdout if streamed and first and not console.json else None
         force, anew = shared.get("force", False), shared.get("verify_files", False)
         if several is not None and spec.steps():
@@ -126,6 +138,8 @@ def spec_command(
         if first:
             written = streamed if out and not outcome.reused else None
             finish(outcome.result, written or show, console)
+        if repository is not None and first:
+            _push(outcome.output, repository, cls.verb, console)
 
     command.__signature__ = inspect.Signature(_parameters(cls))  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in _parameters(cls)}
@@ -138,6 +152,28 @@ def spec_command(
         context_settings={"allow_extra_args": True},
     )(command)
     return app
+
+
+def _require_push(spec: Spec, repository: str) -> None:
+    """Refuse to send what will be no folder, or to where nothing can be sent."""
+    from tfcli.hub_files import require_uploads
+
+    if spec.target() is None or spec.steps():
+        raise UsageError(
+            f"this {spec.verb} makes no single folder that could be sent",
+            where="--push-to-hub",
+            fix="leave it out, and send a folder with tfcli hub upload",
+        )
+    require_uploads(repository)
+
+
+def _push(folder: Path | None, repository: str, verb: str, console: Console) -> None:
+    """Send a finished folder to the hub; files that are there already are not sent again."""
+    from tfcli.hub_files import upload_folder
+
+    assert folder is not None, "it was asked for before the work"
+    sent = upload_folder(folder, repository, [], [], message=f"tfcli {verb}", create=True)
+    console.note(f"sent to {sent.repo}@{sent.commit}")
 
 
 def _run_steps(spec: Spec, console: Console, force: bool, anew: bool) -> RunResult:
@@ -171,6 +207,7 @@ def _common(cls: type[Spec]) -> dict[str, tuple[Any, Any]]:
         common["force"] = (Force, False)
         taken = "verify" in cls.model_fields
         common["verify_files"] = (VerifyFilesAlone if taken else VerifyFiles, False)
+        common["push_to_hub"] = (PushToHub, None)
     if "family_file" in cls.model_fields and cls.only_looks is not Spec.only_looks:
         common["allow_code"] = (AllowCode, False)
     return common | {
@@ -380,6 +417,8 @@ def _metavar(cls: type[Spec], key: str, field: FieldInfo, flag_type: Any) -> str
 
 def _choices(field: FieldInfo) -> list[str]:
     kind = _plain(field.annotation)
+    if get_origin(kind) is list:
+        kind = _plain(get_args(kind)[0])
     return list(map(str, get_args(kind))) if get_origin(kind) is Literal else []
 
 
@@ -388,6 +427,8 @@ def _flag_type(field: FieldInfo) -> Any:
     kind = _plain(field.annotation)
     if get_origin(kind) in (list, tuple):
         item = _plain(get_args(kind)[0])
+        if get_origin(item) is Literal:
+            return list[str]  # the spec knows which
         return list[item] if item in (str, int, float) else None  # type: ignore[valid-type]
     spellings = mark_of(field, Spellings)
     if spellings and get_origin(kind) is Literal:

@@ -35,6 +35,9 @@ class WritableHub(Hub):
     def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
         self.asked.append(self.path)
         self.tokens.add(self.headers["authorization"])
+        if self.path == "/api/whoami-v2":
+            self.answer_post(json.dumps({"type": "user", "name": "me"}).encode())
+            return
         self.path += "/revision/main" if self.path.count("/") == 4 else ""
         super().do_GET()
 
@@ -272,3 +275,34 @@ def test_the_command_line(
     assert json.loads(out)["commit"] == NEW
     assert "hf_secret" not in out + err
     assert run(["hub", "upload", str(folder), "org/good", "--private"]) == 2
+
+
+def test_a_finished_folder_is_sent(
+    hub: type[WritableHub], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the same words again nothing is made, and it is sent: the first time may have failed."""
+    (tmp_path / "texts.txt").write_text("one text\n\nanother text")
+    words = ["data", str(tmp_path / "texts.txt"), str(tmp_path / "out")]
+    words += ["--validation", "0", "--test", "0"]
+    for _ in range(2):
+        assert run([*words, "--push-to-hub", "org/good"]) == 0
+        assert f"sent to org/good@{NEW}" in capfd.readouterr().err
+    assert "train.jsonl" in hub.sent and "run.json" not in hub.sent
+    assert hub.messages == ["tfcli data", "tfcli data"]
+
+
+def test_what_cannot_be_sent_is_refused_before_the_work(
+    hub: type[WritableHub],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "texts.txt").write_text("one text\n\nanother text")
+    out = tmp_path / "out"
+    words = ["data", str(tmp_path / "texts.txt"), str(out), "--push-to-hub"]
+    assert run([*words, "no hub id"]) == 2
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    assert run([*words, "org/good"]) == 2
+    assert "hf auth login" in capfd.readouterr().err
+    assert not out.exists()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
+    from rich.console import RenderableType
     from rich.progress import Progress, TaskID
 
 
@@ -171,6 +172,22 @@ class Console:
         """Say what the user should look at, on stderr, even when quiet."""
         self.err.print("warning:", message, style="yellow", soft_wrap=True)
 
+    @property
+    def redraws(self) -> bool:
+        """Whether something can be shown that is drawn anew: a terminal that wants it."""
+        return not self.quiet and self.err.is_terminal
+
+    @contextmanager
+    def live(self) -> Iterator[Callable[[RenderableType], None]]:
+        """A view at the end of a terminal, which what is given to the function takes the place of.
+
+        It is gone in the end; notes go above it.
+        """
+        from rich.live import Live
+
+        with Live(console=self.err, transient=True, refresh_per_second=4) as live:
+            yield live.update
+
     @contextmanager
     def progress(self, description: str, total: float, unit: str = "it") -> Iterator[Bar]:
         """A progress bar on stderr with speed (`unit`/s) and time left.
@@ -180,7 +197,7 @@ class Console:
         if self.quiet:
             yield NoBar()
             return
-        if not self.err.is_terminal:
+        if not self.redraws:
             yield LoggedBar(self.note, description, total)
             return
         from rich.progress import (

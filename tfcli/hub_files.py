@@ -191,6 +191,28 @@ def upload_folder(
     )
 
 
+def require_uploads(ref: str) -> None:
+    """Refuse a repository that nothing can be sent to, before the work whose result goes there.
+
+    Raises:
+        UsageError: no hub id, or nobody is logged in.
+        WorkError: the hub cannot be reached, or offline mode is on.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.utils import validate_repo_id
+
+    name, branch = split_ref(ref)
+    if get_token() is None:
+        raise UsageError(
+            f"nobody is logged in who could send files to {name}",
+            where="--push-to-hub",
+            fix="hf auth login, or set HF_TOKEN",
+        )
+    with explained(name, branch, "uploaded"):
+        validate_repo_id(name)
+        HfApi().whoami()
+
+
 def _sizes(folder: Path) -> dict[str, int]:
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}

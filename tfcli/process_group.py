@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,8 @@ from torch import Tensor
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError
 from tfcli.processes import started_processes
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,14 @@ class Processes:
         """Wait until every process has come here."""
         if self.count > 1:
             dist.barrier()
+
+    def gathered(self, items: list[T]) -> list[T]:
+        """The items of all processes, those of the first one first. They are plain values."""
+        if self.count == 1:
+            return items
+        every: list[list[T]] = [[] for _ in range(self.count)]
+        dist.all_gather_object(every, items)
+        return [item for each in every for item in each]
 
     def told(self, text: str) -> str:
         """What the first process says, in all of them; they wait for it here."""

@@ -41,6 +41,16 @@ def format_count(count: int) -> str:
     return _short(count, ("", "K", "M", "B", "T")).rstrip()
 
 
+def format_seconds(seconds: float) -> str:
+    """A time as people say it: `45 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
 def plural(count: int, thing: str) -> str:
     """`1 document`, `2,000 documents`: a number with what it counts."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

@@ -74,7 +74,7 @@ def test_the_last_group_holds_what_every_command_takes_and_nothing_else(page, wo
     shared = {"--json", "--quiet", "--verbose", "--debug", "--help"}
     if words in (("recipe",), ("hub",)):
         shared = {"--help"}
-    assert shared <= flags <= shared | {"--set", "--force", "--verify-files"}
+    assert shared <= flags <= shared | {"--set", "--force", "--verify-files", "--push-to-hub"}
 
 
 def test_a_pipe_gets_no_colours(page):

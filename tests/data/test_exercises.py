@@ -39,6 +39,8 @@ def test_answers_follow_from_the_text():
         assert row["chosen"] != row["rejected"]
         assert sorted(row["chosen"].split()) == sorted(row["rejected"].split())
         assert row["prompt"] + row["chosen"] == row["text"]
+    for row in rows("judgements"):
+        assert row["label"] == (row["prompt"] + row["completion"] == row["text"])
     for row in rows("choices"):
         assert f"{row['question']} {row['choices'][row['label']]}" == row["text"]
     half = rows("halves")[0]

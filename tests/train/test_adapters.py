@@ -22,7 +22,8 @@ from tfcli.models.quantized import packed_linears
 from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
 from tfcli.train.adapter import put_adapter
-from tfcli.train.log import MetricsLog, read_metrics
+from tfcli.train.callbacks.metrics import MetricsFile
+from tfcli.train.log import read_metrics
 from tfcli.train.loop import Loop
 from tfcli.train.run import run
 
@@ -230,15 +231,15 @@ def test_an_interrupted_run_ends_in_the_bits_of_a_straight_one(
         return adapt(RESUMED[kind], output=output, validation=str(text_file), **common)
 
     straight = execute(spec("straight"), Console.silent()).result
-    write = MetricsLog.write
+    write = MetricsFile.finished
 
-    def write_and_interrupt(self, values):
-        write(self, values)
-        if values["step"] == 6:
+    def write_and_interrupt(self, figures, due):
+        write(self, figures, due)
+        if figures["step"] == 6:
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(MetricsLog, "write", write_and_interrupt)
+        patch.setattr(MetricsFile, "finished", write_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             execute(spec("resumed"), Console.silent())
     stored = next(tmp_path.glob(".resumed.partial/checkpoint-6/weights-00000.safetensors"))

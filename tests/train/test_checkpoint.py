@@ -44,9 +44,9 @@ def checkpoints(tmp_path):
 @pytest.mark.parametrize("name", ["adamw", "adamw-8bit", "adafactor", "lion", "muon", "sgd"])
 def test_a_run_goes_on_exactly_from_a_checkpoint(checkpoints, name):
     straight = trained(name, 6)
-    checkpoints.save(Progress(step=3, tokens=7, best_loss=0.1 + 0.2), *trained(name, 3))
+    checkpoints.save(Progress(step=3, tokens=7, best={"val_loss": 0.1 + 0.2}), *trained(name, 3))
     resumed = trained(name)
-    assert checkpoints.load(*resumed) == Progress(step=3, tokens=7, best_loss=0.1 + 0.2)
+    assert checkpoints.load(*resumed) == Progress(step=3, tokens=7, best={"val_loss": 0.1 + 0.2})
     train(*resumed, range(3, 6))
     assert same(straight[0], resumed[0])
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from tfcli.train.log import MetricsLog, read_metrics
+from tfcli.train.callbacks.metrics import MetricsFile, MetricsTable
+from tfcli.train.log import read_metrics
 
 
 def test_a_line_is_on_disk_as_soon_as_it_is_written(tmp_path):
-    log = MetricsLog(tmp_path / "metrics.jsonl")
-    log.write({"step": 1, "loss": 0.1, "val_loss": None})
+    log = MetricsFile(tmp_path / "metrics.jsonl")
+    log.finished({"step": 1, "loss": 0.1, "val_loss": None}, [])
     assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 0.1}]
-    log.close()
+    log.end()
 
 
 def test_going_on_drops_the_lines_after_the_step_and_the_one_cut_short(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
-    log = MetricsLog(path, steps=2)
-    log.write({"step": 3, "again": 1.5})
-    log.close()
+    log = MetricsFile(path, steps=2)
+    log.finished({"step": 3, "again": 1.5}, [])
+    log.end()
     assert read_metrics(path) == [{"step": 1}, {"step": 2}, {"step": 3, "again": 1.5}]
 
 
@@ -44,8 +45,19 @@ def test_a_line_that_is_no_figures_ends_what_is_read(tmp_path, line):
 
 
 def test_other_processes_write_nothing(tmp_path):
-    log = MetricsLog(None)
-    log.write({"step": 1})
-    log.sync()
-    log.close()
+    log = MetricsFile(None)
+    log.finished({"step": 1}, [])
+    log.checkpoint()
+    log.end()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_has_a_column_a_figure(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "loss": 2.0, "val_loss": 2.25}\n')
+    MetricsTable(path, tmp_path / "metrics.csv").end()
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == [
+        "step,loss,val_loss",
+        "1,2.5,",
+        "2,2.0,2.25",
+    ]

@@ -7,18 +7,27 @@ import signal
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tfcli.console import Console
 from tfcli.errors import WorkError
 from tfcli.models.config import config_from_recipe
 from tfcli.models.loading import build, initialize
 from tfcli.process_group import ALONE
-from tfcli.train.checkpoint import Checkpoints
+from tfcli.train.average import WeightAverage
+from tfcli.train.callbacks.callback import Callback, Callbacks
+from tfcli.train.callbacks.early_stopping import EarlyStopping
+from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.feeds.feed import Feed
 from tfcli.train.feeds.windows import StreamSource, Windows
-from tfcli.train.log import MetricsLog
+from tfcli.train.guard import Guard
 from tfcli.train.loop import Loop
+from tfcli.train.measures.measure import Better
+from tfcli.train.moving_spec import ScheduleSection
+from tfcli.train.noise import add_noise
 from tfcli.train.objectives.causal_lm import CausalLM
+from tfcli.train.pace import Length, every
+from tfcli.train.schedule import make_schedule
 from tfcli.train.strategies.single import Single
 from tfcli.train.validate import Validation
 
@@ -49,11 +58,10 @@ def make_loop(tmp_path, batch_size=8, accumulation=1, stream=TOKENS, **changes) 
         ),
         "objective": objective,
         "optimizer": optimizer,
-        "schedule": lambda step: 1.0,
+        "schedule": lambda step, seconds: 1.0,
         "precision": "float32",
-        "steps": 3,
+        "length": Length(3),
         "seed": 0,
-        "log": MetricsLog(None),
         "checkpoints": Checkpoints(tmp_path, Console.silent(), strategy),
     }
     return Loop(**{**values, **changes})
@@ -115,25 +123,31 @@ def test_gradients_are_scaled_down_to_the_norm(tmp_path):
     torch.testing.assert_close(clipped, free / 2, rtol=1e-3, atol=1e-6)
 
 
+class Remembered(Callback):
+    """Keeps what it is told of each step, and the weights after it."""
+
+    def __init__(self, loop=None):
+        self.figures, self.due, self.loop, self.weights = [], [], loop, []
+
+    def updated(self, step):
+        self.weights.append(weights(self.loop) if self.loop else None)
+
+    def finished(self, figures, due):
+        self.figures.append(figures)
+        self.due.append(list(due))
+
+
 def test_the_schedule_sets_the_rate_of_every_step(tmp_path):
-    class Log(MetricsLog):
-        lines: list = []  # noqa: RUF012
-
-        def write(self, values):
-            self.lines.append(values)
-
-    log = Log(None)
-    loop = make_loop(tmp_path, lr=0.5, schedule=lambda step: 1 / (step + 1), log=log)
-    with Console.silent().progress("train", 3) as bar:
-        loop.run(fresh(), bar)
-    assert [line["lr"] for line in log.lines] == [0.5, 0.25, 0.5 / 3]
+    seen = Remembered()
+    loop = make_loop(
+        tmp_path,
+        lr=0.5,
+        schedule=lambda step, seconds: 1 / (step + 1),
+        callbacks=Callbacks([seen]),
+    )
+    loop.run(Progress())
+    assert [line["lr"] for line in seen.figures] == [0.5, 0.25, 0.5 / 3]
     assert loop.optimizer.param_groups[0]["lr"] == 0.5 / 3
-
-
-def fresh():
-    from tfcli.train.checkpoint import Progress
-
-    return Progress()
 
 
 def test_bf16_computes_in_bf16_and_keeps_float32_weights(tmp_path):
@@ -174,11 +188,11 @@ def test_ctrl_c_stops_after_the_step_that_it_comes_in(tmp_path):
     loop = make_loop(
         tmp_path,
         objective=Changed(around),
-        checkpoint_every=10,
+        intervals={"checkpoint": every(10)},
         answer=lambda: answers.append("heard"),
     )
-    with Console.silent().progress("train", 3) as bar, pytest.raises(KeyboardInterrupt):
-        loop.run(fresh(), bar)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(Progress())
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
     assert answers == ["heard"]
 
@@ -188,9 +202,8 @@ def test_ctrl_c_in_the_last_step_loses_nothing(tmp_path):
         signal.raise_signal(signal.SIGINT)
         return loss(model, batch)
 
-    loop, progress = make_loop(tmp_path, objective=Changed(around), steps=1), fresh()
-    with Console.silent().progress("train", 1) as bar:
-        loop.run(progress, bar)
+    loop, progress = make_loop(tmp_path, objective=Changed(around), length=Length(1)), Progress()
+    loop.run(progress)
     assert progress.step == 1
 
 
@@ -200,12 +213,10 @@ def test_a_validation_loss_that_is_not_finite_is_no_best_one(tmp_path, bad):
         return loss(model, batch) * (1 if torch.is_grad_enabled() else bad)
 
     validation = Validation(Windows.cut(TOKENS, 8), 8, Changed(around), "float32")
-    loop = make_loop(tmp_path, validation=validation, validate_every=1, keep_best=True)
-    with (
-        Console.silent().progress("train", 3) as bar,
-        pytest.raises(WorkError, match=r"validation loss is .* at step 1"),
-    ):
-        loop.run(fresh(), bar)
+    often = {"validate": every(1)}
+    loop = make_loop(tmp_path, validation=validation, intervals=often, keep_best=True)
+    with pytest.raises(WorkError, match=r"validation loss is .* at step 1"):
+        loop.run(Progress())
     assert not loop.checkpoints.best.exists()
 
 
@@ -217,3 +228,102 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path
         loop.train_step(7, loop.feed.step(7))
     assert "optimizer.lr" in error.value.fix
     assert torch.equal(weights(loop), before)
+
+
+def test_a_jump_of_the_gradients_stops_before_the_weights_and_keeps_the_data(tmp_path):
+    factor = [1.0]
+    loop = make_loop(
+        tmp_path,
+        objective=Changed(lambda loss, m, b: loss(m, b) * factor[0]),
+        lr=1e-4,
+        guard=Guard(tmp_path, 0, spike_factor=20),
+    )
+    for number in range(12):
+        step(loop, number)
+    before, factor[0] = weights(loop), 100.0
+    with pytest.raises(WorkError, match=r"norm jumped to .* at step 13, .* times the median"):
+        step(loop, 12)
+    assert torch.equal(weights(loop), before)
+    kept = load_file(tmp_path / "stopped-step-13-rank-0.safetensors")
+    assert torch.equal(kept["0.input_ids"], loop.feed.step(12)[0]["input_ids"])
+
+
+def test_a_resumed_guard_knows_the_norms_of_before():
+    one, other = Guard(spike_factor=3), Guard(spike_factor=3)
+    for number in range(11):
+        one.check(number, [], "gradient norm", 1.0)
+    other.restore(one.state())
+    with pytest.raises(WorkError, match="jumped to 4"):
+        other.check(12, [], "gradient norm", 4.0)
+
+
+def test_the_mean_of_the_weights_is_validated_in_their_place(tmp_path):
+    """The mean after each step is 0.9 of the one before and 0.1 of the weights."""
+    validation = Validation(Windows.cut(TOKENS, 8), 8, CausalLM(8), "float32")
+    loop = make_loop(tmp_path, lr=0.1, validation=validation, intervals={"validate": every(1)})
+    loop.average = WeightAverage(loop.model, 0.9)
+    seen = Remembered(loop)
+    loop.callbacks = Callbacks([seen])
+    mean = weights(loop)
+    loop.run(Progress())
+    for moved in seen.weights:
+        mean = mean * 0.9 + moved * 0.1
+    torch.testing.assert_close(weights(loop), seen.weights[-1], rtol=0, atol=0)
+    loop.average.swap()
+    torch.testing.assert_close(weights(loop), mean)
+    measured = validation.figures(loop.model, loop.strategy, lambda: False)["val_loss"]
+    assert seen.figures[-1]["val_loss"] == pytest.approx(measured, rel=1e-6)
+
+
+def test_noise_is_on_embeddings_in_training_alone(tmp_path):
+    """Uniform in +-alpha / sqrt(length x width), as transformers' NEFTune hook has it."""
+    loop = make_loop(tmp_path)
+    table, ids = loop.model.body.get_submodule(loop.model.body.tokens), torch.arange(40)[None]
+    plain = table(ids)
+    add_noise(loop.model, 5.0)
+    noise = (table(ids) - plain).detach()
+    reach = 5.0 / (40 * 16) ** 0.5
+    assert noise.abs().max() <= reach
+    assert noise.std() == pytest.approx(reach / 3**0.5, rel=0.1)
+    loop.model.eval()
+    assert torch.equal(table(ids), plain)
+
+
+def test_a_run_ends_after_validations_without_a_better_loss(tmp_path):
+    better = Better(least=0.1)
+    stopping = EarlyStopping(2, better)
+    for loss, stops in [(3.0, False), (2.0, False), (1.95, False), (2.5, True)]:
+        stopping.finished({"val_loss": loss}, [])
+        again = EarlyStopping(2, better)
+        again.restore(stopping.state())
+        assert bool(again.stops()) is bool(stopping.stops()) is stops
+        stopping.finished({"val_loss": None}, [])
+    loop, progress = make_loop(tmp_path, callbacks=Callbacks([stopping])), Progress()
+    loop.run(progress)
+    assert progress.step == 1
+    assert progress.ended == "no better loss than 2.0000 in 2 validations"
+
+
+def test_time_ends_a_run_and_its_schedule(tmp_path, monkeypatch):
+    """A clock on which a step takes ten seconds: six steps are in a minute, and the rate comes
+    down to what is left of it."""
+    clock = iter(range(0, 1000, 1))
+    monkeypatch.setattr("tfcli.train.loop.time.perf_counter", lambda: 2.5 * next(clock))
+    seen, length = Remembered(), Length(None, 60.0)
+    schedule = make_schedule(ScheduleSection(name="linear", final_ratio=0.0), length, 0)
+    loop = make_loop(
+        tmp_path,
+        lr=1.0,
+        length=length,
+        schedule=schedule,
+        callbacks=Callbacks([seen]),
+        intervals={"checkpoint": every("0.5 minutes")},
+    )
+    progress = Progress()
+    loop.run(progress)
+    assert len(seen.figures) == progress.step
+    rates = [line["lr"] for line in seen.figures]
+    assert rates[0] == 1.0
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] <= 0.2, "the last step is one of the last ten seconds"
+    assert sum("checkpoint" in due for due in seen.due) == 2

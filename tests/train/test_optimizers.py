@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from tests.train.optimizer_golden import DECAY, LR, moved, start
+from tfcli.models.config import config_from_recipe
+from tfcli.models.loading import build
 from tfcli.train.moving_spec import OptimizerSection
 from tfcli.train.optimizer import build_optimizer
-from tfcli.train.optimizers import Lion, Muon, orthogonalized
+from tfcli.train.optimizers.adam_mini import AdamMini, block_rows
+from tfcli.train.optimizers.apollo import REDRAWN, Apollo, seed_of
+from tfcli.train.optimizers.lion import Lion
+from tfcli.train.optimizers.muon import Muon, orthogonalized
 
 
 def steps(optimizer, weight, count=5) -> torch.Tensor:
@@ -77,7 +86,66 @@ def test_lion_takes_steps_of_one_size_along_the_mean():
     torch.testing.assert_close(steps(Lion([group], lr=0.01, betas=(0.9, 0.98)), found), expected)
 
 
+def golden(name: str) -> list[torch.Tensor]:
+    """What the authors' own package makes of the same gradients."""
+    path = Path(__file__).with_name("optimizer_golden.json")
+    return [torch.tensor(each) for each in json.loads(path.read_text())[name]]
+
+
+def test_adam_mini_is_its_authors():
+    parameters = start()
+    matrix, up, bias, scale = parameters.values()
+    groups = [
+        {"params": [matrix, up, scale], "weight_decay": DECAY},
+        {"params": [bias], "weight_decay": 0.0},
+    ]
+    rows = {matrix: 4, up: 1, bias: 1, scale: 0}
+    ours = AdamMini(groups, lr=LR, betas=(0.9, 0.95), eps=1e-8, rows=rows)
+    torch.testing.assert_close(moved(ours, parameters), golden("adam-mini"))
+    held = {name: ours.state[each]["exp_avg_sq"].numel() for name, each in parameters.items()}
+    assert list(held.values()) == [2, 5, 8, 1]
+
+
+def test_adam_minis_blocks_are_heads_rows_and_norms():
+    model = build(
+        config_from_recipe(
+            {"model_type": "llama", "vocab_size": 50, "hidden_size": 16, "intermediate_size": 32}
+            | {"num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2}
+        )
+    )
+    rows = block_rows(model)
+    named = {name: rows[each] for name, each in model.named_parameters()}
+    heads = {name for name, count in named.items() if count == 4}
+    assert {name.split(".")[-2] for name in heads} == {"q_proj", "k_proj"}
+    assert {name for name, count in named.items() if not count} == {
+        name for name in named if "norm" in name
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "whole", "scale"),
+    [("apollo", 3, False, 1.0), ("apollo-mini", 1, True, 128.0)],
+)
+def test_apollo_is_its_authors(name, rank, whole, scale):
+    parameters = start()
+    matrix, up, bias, norm = parameters.values()
+    groups = [
+        {"params": [matrix, up], "weight_decay": 0.0, "projected": True},
+        {"params": [bias, norm], "weight_decay": 0.0, "projected": False},
+    ]
+    options = {"rank": rank, "whole": whole, "scale": scale}
+    ours = Apollo(groups, lr=LR, betas=(0.9, 0.95), eps=1e-8, **options)
+    torch.testing.assert_close(moved(ours, parameters), golden(name))
+    assert ours.state[matrix]["exp_avg"].shape == (8, rank)
+
+
+def test_apollo_draws_another_projection_now_and_then():
+    assert REDRAWN == 200
+    assert len({seed_of(number, draw) for number in (1, 2) for draw in range(3)}) == 6
+
+
 RATES = {"adamw": 0.02, "adafactor": 0.05, "lion": 0.02, "muon": 0.05, "sgd": 0.02}
+RATES |= {"adam-mini": 0.02, "apollo": 0.05, "apollo-mini": 0.05}
 
 
 @pytest.mark.parametrize("name", RATES)

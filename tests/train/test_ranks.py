@@ -32,13 +32,13 @@ from tfcli.train.spec import TrainSpec
 
 seen, train_step = [], Loop.train_step
 
-def note(self, step, batches):
+def note(self, step, batches, seconds):
     local = [getattr(p, "to_local", lambda: p)().numel() for p in self.model.parameters()]
     group = torch.distributed if torch.distributed.is_initialized() else None
     seen.append([type(self.wrapped).__name__, group and group.get_backend(),
                  group and group.get_world_size(), sum(len(b["targets"]) for b in batches),
                  sum(local)])
-    return train_step(self, step, batches)
+    return train_step(self, step, batches, seconds)
 
 Loop.train_step = note
 spec = TrainSpec.model_validate(json.loads(sys.argv[1]))
@@ -72,7 +72,12 @@ STRATEGIES = {
     "zero3": ({"strategy": "zero3"}, "_WholeLogits", 0.0),
     "fsdp, copies": ({"strategy": "fsdp", "fsdp": {"shard": "none"}}, "FSDPLlamaForCausalLM", 1.0),
 }
-COMMON = {"validate_every": 4, "max_steps": 12, "gradient_accumulation": 2}
+COMMON = {
+    "validate_every": 4,
+    "max_steps": 12,
+    "gradient_accumulation": 2,
+    "samples": {"prompts": ["the cat"], "every": 6, "max_new_tokens": 3},
+}
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tfcli.console import Console
 from tfcli.recipe.execute import execute
-from tfcli.train.log import MetricsLog, read_metrics
+from tfcli.train.callbacks.metrics import MetricsFile
+from tfcli.train.log import read_metrics
 from tfcli.train.loop import Loop
 from tfcli.train.spec import TrainSpec
 from tfcli.train.validate import Validation
@@ -26,24 +29,30 @@ LONG = {
     "keep": "best",
     "bpe_dropout": 0.2,
     "optimizer": {"lr": 5e-3},
+    "ema_decay": 0.9,
+    "neftune_alpha": 5.0,
+    "spike_factor": 100.0,
+    "early_stopping": {"patience": 6},
+    "samples": {"prompts": ["the cat"], "every": "25%", "max_new_tokens": 4},
+    "tracking": {"trackers": ["tensorboard", "csv"]},
 }
 # A process that kills itself: after the metrics line of a step, or when a checkpoint has all of
 # its files but not yet its name.
 CHILD = """
 import json, os, pathlib, signal, sys
 import tfcli.train.checkpoint as checkpoint
-from tfcli.train.log import MetricsLog
+from tfcli.train.callbacks.metrics import MetricsFile
 from tfcli.console import Console
 from tfcli.recipe.execute import execute
 from tfcli.train.spec import TrainSpec
 
 kind, step = sys.argv[2], int(sys.argv[3])
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
-write, sync = MetricsLog.write, checkpoint.sync_folder
+write, sync = MetricsFile.finished, checkpoint.sync_folder
 
-def write_and_die(self, values):
-    write(self, values)
-    if kind == "line" and values["step"] == step:
+def write_and_die(self, figures, due):
+    write(self, figures, due)
+    if kind == "line" and figures["step"] == step:
         die()
 
 def sync_and_die(folder):
@@ -51,17 +60,26 @@ def sync_and_die(folder):
         die()
     sync(folder)
 
-MetricsLog.write, checkpoint.sync_folder = write_and_die, sync_and_die
+MetricsFile.finished, checkpoint.sync_folder = write_and_die, sync_and_die
 execute(TrainSpec.model_validate(json.loads(sys.argv[1])), Console.silent())
 """
 
 
-def content(folder: Path) -> tuple[bytes, list[dict]]:
-    """The weights and the metrics but for the speed."""
+def content(folder: Path) -> tuple[bytes, list[dict], str, dict]:
+    """The weights, the metrics but for the speed, the samples, and what TensorBoard would show."""
     lines = read_metrics(folder / "metrics.jsonl")
     for line in lines:
         del line["tokens_per_second"]
-    return (folder / "model.safetensors").read_bytes(), lines
+    weights = (folder / "model.safetensors").read_bytes()
+    return weights, lines, (folder / "samples.jsonl").read_text(), shown(folder / "tensorboard")
+
+
+def shown(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder)).Reload()
+    names = ("train/loss", "train/learning_rate", "eval/loss")
+    return {name: [(each.step, each.value) for each in events.Scalars(name)] for name in names}
 
 
 @pytest.fixture
@@ -98,6 +116,7 @@ def test_a_killed_run_ends_as_a_straight_one(long_spec, straight, tmp_path, kind
     assert not (tmp_path / "killed").exists()
     resumed = execute(spec, Console.silent()).result
     whole, expected = straight
+    assert len(expected[3]["train/loss"]) == 45
     assert content(tmp_path / "killed") == expected
     assert (resumed.resumed_from, whole.resumed_from) == (last, None)
     assert whole.epochs > 2
@@ -107,19 +126,45 @@ def test_a_killed_run_ends_as_a_straight_one(long_spec, straight, tmp_path, kind
     assert not {name for name in left if "checkpoint" in name or "best" in name}
 
 
+@pytest.mark.nightly
+def test_a_run_that_is_killed_ten_times_ends_as_a_straight_one(long_spec, straight, tmp_path):
+    """At moments that a clock names, whatever the run does then: a step, a validation, a save."""
+    spec, chance = long_spec("killed"), random.Random(0)
+    values = json.dumps(spec.model_dump(mode="json"))
+    kills = 0
+    while kills < 10:
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, values, "none", "0"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        metrics = tmp_path / ".killed.partial" / "metrics.jsonl"
+        before = len(read_metrics(metrics))
+        while child.poll() is None and len(read_metrics(metrics)) in (before, 0):
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.25))
+        child.kill()
+        if child.wait() == 0:
+            break
+        kills += 1
+    assert kills, "it ended before it could be killed once"
+    execute(spec, Console.silent())
+    assert content(tmp_path / "killed") == straight[1]
+
+
 def test_ctrl_c_makes_a_checkpoint_after_the_step_and_says_what_comes_of_it(
     long_spec, straight, tmp_path, monkeypatch, capsys
 ):
-    write = MetricsLog.write
+    write = MetricsFile.finished
 
-    def write_and_interrupt(self, values):
-        write(self, values)
-        if values["step"] == 33:
+    def write_and_interrupt(self, figures, due):
+        write(self, figures, due)
+        if figures["step"] == 33:
             signal.raise_signal(signal.SIGINT)
 
     spec = long_spec("interrupted")
     with monkeypatch.context() as patch:
-        patch.setattr(MetricsLog, "write", write_and_interrupt)
+        patch.setattr(MetricsFile, "finished", write_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             execute(spec, Console())
     said = capsys.readouterr().err
@@ -132,16 +177,16 @@ def test_ctrl_c_makes_a_checkpoint_after_the_step_and_says_what_comes_of_it(
 def test_a_validation_that_ctrl_c_cuts_short_is_made_up_for(long_spec, straight, tmp_path):
     """The signal comes while the validation after step 35 runs, the last of five."""
     spec = long_spec("cut")
-    values, loss = [], Validation.loss
+    values, figures = [], Validation.figures
 
-    def loss_and_interrupt(self, model, strategy, asked):
+    def measure_and_interrupt(self, model, strategy, asked):
         if len(values) == 4:
             signal.raise_signal(signal.SIGINT)
-        values.append(loss(self, model, strategy, asked))
+        values.append(figures(self, model, strategy, asked))
         return values[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Validation, "loss", loss_and_interrupt)
+        patch.setattr(Validation, "figures", measure_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             execute(spec, Console.silent())
     assert values[-1] is None
@@ -152,7 +197,7 @@ def test_a_validation_that_ctrl_c_cuts_short_is_made_up_for(long_spec, straight,
 
 
 def test_a_run_that_is_stopped_before_its_first_step_leaves_nothing(make_spec, tmp_path):
-    def interrupt(self, step, batches):
+    def interrupt(self, step, batches, seconds):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tfcli.train.moving_spec import ScheduleSection
+from tfcli.train.pace import Length
 from tfcli.train.schedule import make_schedule
 
 
 def schedule(name, steps, warmup_steps, **options):
     section = ScheduleSection(name=name, **options)
-    return make_schedule(section, steps=steps, warmup_steps=warmup_steps)
+    factor = make_schedule(section, Length(steps), warmup_steps)
+    return lambda step: factor(step, 0.0)
 
 
 def test_the_rate_warms_up_in_equal_steps_to_the_peak():

@@ -53,8 +53,8 @@ def test_validation_is_given_or_held_out_but_not_both():
 
 
 def test_steps_or_epochs_but_not_both_and_not_neither():
-    assert "exactly one of max_steps and epochs" in refused(epochs=2)
-    assert "exactly one of max_steps and epochs" in refused(max_steps=None)
+    assert "one of max_steps and epochs, not both" in refused(epochs=2)
+    assert "give max_steps, epochs or max_minutes" in refused(max_steps=None)
     assert build_spec(TrainSpec, {**GOOD, "max_steps": None, "epochs": 0.5}).epochs == 0.5
 
 

@@ -92,6 +92,14 @@ def _preferences(paragraph: str, words: list[str], chance: random.Random) -> Ite
         yield {"prompt": prompt, "chosen": f" {chosen}", "rejected": f" {' '.join(rest)}"}
 
 
+def _judgements(paragraph: str, words: list[str], chance: random.Random) -> Iterator[Row]:
+    """How a paragraph goes on, which is good, or the same words in another order."""
+    for row in _preferences(paragraph, words, chance):
+        good = chance.random() < 0.5
+        answer = row["chosen" if good else "rejected"]
+        yield {"prompt": row["prompt"], "completion": answer, "label": good}
+
+
 def _choices(paragraph: str, words: list[str], chance: random.Random) -> Iterator[Row]:
     """How a paragraph goes on, or the same words spelt backwards."""
     half = len(words) // 2
@@ -113,6 +121,7 @@ EXERCISES: dict[str, Callable[[str, list[str], random.Random], Iterator[Row]]] =
     "targets": _targets,
     "questions": _questions,
     "preferences": _preferences,
+    "judgements": _judgements,
     "choices": _choices,
     "halves": _halves,
 }

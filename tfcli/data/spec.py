@@ -39,7 +39,15 @@ class DataSpec(Spec):
     text_field: TextField = "text"
     exercise: (
         Literal[
-            "chats", "labels", "tags", "targets", "questions", "preferences", "choices", "halves"
+            "chats",
+            "labels",
+            "tags",
+            "targets",
+            "questions",
+            "preferences",
+            "judgements",
+            "choices",
+            "halves",
         ]
         | None
     ) = Field(
@@ -48,9 +56,9 @@ class DataSpec(Spec):
         "in place of texts: a heading is asked about, and the paragraph below it answers (chats); "
         "what a paragraph is (labels), what its words are (tags), what the first ones are, as a "
         "text (targets), what it quotes (questions), in which order its words are better "
-        "(preferences), which of two spellings is right (choices), or which of its words belong "
-        "together (halves). Of drawings there are labels (the shape) and chats (a picture is asked "
-        "about).",
+        "(preferences), whether they are in order (judgements), which of two spellings is right "
+        "(choices), or which of its words belong together (halves). Of drawings there are labels "
+        "(the shape) and chats (a picture is asked about).",
     )
 
     @model_validator(mode="after")

@@ -17,15 +17,22 @@ from tfcli.process_group import Processes, join
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.adapter import all_weights, raise_rates, trained_weights
+from tfcli.train.average import WeightAverage
 from tfcli.train.batch import on_device
 from tfcli.train.beside import Beside, beside_of, read_tokenizer
+from tfcli.train.callbacks.make import make_callbacks
+from tfcli.train.callbacks.samples import DUE, FILE, Samples, require_samples
+from tfcli.train.callbacks.trackers import require_trackers
 from tfcli.train.checkpoint import Checkpoints, Progress
 from tfcli.train.feeds.feed import Feed
-from tfcli.train.log import METRICS, MetricsLog
+from tfcli.train.guard import Guard
 from tfcli.train.loop import Loop
+from tfcli.train.measures.choose import better_of, check_measure
+from tfcli.train.noise import add_noise
 from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.registry import make_objective
 from tfcli.train.optimizer import build_optimizer
+from tfcli.train.pace import Length, every
 from tfcli.train.prepare import (
     DTYPES,
     build_model,
@@ -111,6 +118,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     device = strategy.device.type
     precision = pick_precision(spec.precision, device)
     check_machine(spec, device)
+    require_trackers(spec.tracking)
     start = None if spec.model is None else open_base(spec.model)
     check_packing(spec, start)
     objective = make_objective(spec)
@@ -118,11 +126,14 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     config = None if spec.config is None else new_config(spec.config, tokenizer)
     begun = config_of(config, start)
     beside = beside_of(spec, start, begun)
-    companions = beside.folder
     check_config(begun, spec, tokenizer)
     task = objective.task_of(begun)
     check_task(begun, task)
-    examples = objective.feed(Material(spec, tokenizer, companions, job.console, begun))
+    require_samples(spec.samples, task, begun, None if tokenizer is None else tokenizer.encode)
+    material = Material(spec, tokenizer, beside.folder, job.console, begun)
+    examples = objective.feed(material)
+    measure = None if examples.validation is None else objective.measure(spec.metrics, material)
+    check_measure(spec, measure, strategy)
     if examples.held:
         job.has_read(*filter(None, [spec.data, spec.validation]))
     dtype = (
@@ -139,6 +150,8 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     )
     model = build(task)
     choose_trained(model, spec, job.console)
+    if spec.neftune_alpha is not None:
+        add_noise(model, spec.neftune_alpha)
     weights, trained = all_weights(model), trained_weights(model)
     objective.begin(partial(frozen_model, spec, strategy, lambda: build(task)))
 
@@ -152,8 +165,9 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     if spec.compile:
         batch = on_device(objective.collate(examples.train.epoch(0)[:1]), strategy.device)
         compile_model(model, lambda: objective.loss(model, batch))
-    checkpoints = Checkpoints(job.output, job.console, strategy)
-    progress = checkpoints.load(model, optimizer) or Progress(processes=processes.count)
+    average = None if spec.ema_decay is None else WeightAverage(model, spec.ema_decay)
+    checkpoints = Checkpoints(job.output, job.console, strategy, spec.keep_checkpoints)
+    progress = checkpoints.load(model, optimizer, average) or Progress(processes=processes.count)
     feed = Feed(
         examples.train,
         objective.collate,
@@ -164,7 +178,13 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         list(progress.epoch_starts),
     )
     spec = in_steps(spec, feed)
-    written = progress.step - (progress.unfinished is not None)
+    length = Length(spec.max_steps, spec.max_minutes and spec.max_minutes * 60)
+    guard = Guard(job.output, processes.rank, spec.spike_factor)
+    samples = None
+    if spec.samples.prompts is not None:
+        assert tokenizer is not None, "a model that writes texts reads them"
+        file = job.output / FILE if processes.first else None
+        samples = Samples(spec.samples, model, tokenizer, precision, file, job.console)
     loop = Loop(
         model=model,
         wrapped=wrapped,
@@ -172,20 +192,34 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         feed=feed,
         objective=objective,
         optimizer=optimizer,
-        schedule=make_schedule(
-            spec.schedule, steps=spec.total_steps, warmup_steps=spec.warmup_steps
-        ),
+        schedule=make_schedule(spec.schedule, length, spec.warmup_steps),
         precision=precision,
-        steps=spec.total_steps,
+        length=length,
         seed=spec.seed,
-        log=MetricsLog(job.output / METRICS if processes.first else None, written),
         checkpoints=checkpoints,
+        callbacks=make_callbacks(
+            spec,
+            job,
+            guard,
+            samples,
+            length,
+            strategy.device,
+            first=processes.first,
+            written=progress.step - (progress.unfinished is not None),
+        ),
+        guard=guard,
+        intervals={
+            "validate": every(spec.validate_every),
+            "checkpoint": every(spec.checkpoint_every),
+            DUE: every(spec.samples.every),
+        },
         clip_norm=spec.clip_norm,
         validation=None
         if examples.validation is None
-        else Validation(examples.validation, spec.batch_size, objective, precision),
-        validate_every=spec.validate_every,
-        checkpoint_every=spec.checkpoint_every,
+        else Validation(
+            examples.validation, spec.batch_size, objective, precision, measure, better_of(spec)
+        ),
+        average=average,
         keep_best=spec.keep == "best",
         answer=lambda: job.console.note(_parting(spec)),
     )
@@ -248,6 +282,6 @@ def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
 
 def _parting(spec: TrainSpec) -> str:
     """What a run says that is asked to stop."""
-    if spec.checkpoint_every:
+    if every(spec.checkpoint_every).number:
         return "stopping after this step; running it again goes on from there"
     return "stopping after this step; running it again starts over, as checkpoint_every is 0"

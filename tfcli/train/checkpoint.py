@@ -2,7 +2,7 @@
 
 A checkpoint is a folder `checkpoint-<step>` with weights, optimizer state and counters; each
 process writes what it holds. It is written beside its name, gets a manifest with every file's hash,
-is synced and then renamed. The newest two stay, so that a damaged one does not cost the run.
+is synced and then renamed. The newest few stay, so that a damaged one does not cost the run.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from tfcli.console import Console
 from tfcli.errors import WorkError
 from tfcli.files import digest_file, inside, sync_entry, sync_folder, write_json
 from tfcli.process_group import Processes
+from tfcli.train.average import WeightAverage
 from tfcli.train.strategies.strategy import Strategy
 
 SCHEMA = "tfcli.checkpoint/2"
 MANIFEST = "manifest.json"
-KEPT = 2
 BEST = "best"
+AVERAGE = "average"
 
 
 @dataclasses.dataclass
@@ -38,20 +39,33 @@ class Progress:
         tokens: targets trained on.
         seconds: spent in the loop.
         processes: how many began it together.
-        best_loss: the lowest validation loss so far, a mean over targets.
+        best: the figures of the best validation so far, `val_loss` among them.
         best_step: where it was.
         epoch_starts: see `Feed`.
         unfinished: figures of the last step, where its validation is still to be done.
+        due: what it is time for after the last step.
+        ended: why it ended before its length, if it did.
+        callbacks: what they keep, by their names.
     """
 
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
     processes: int = 1
-    best_loss: float | None = None
+    best: dict[str, float] | None = None
     best_step: int | None = None
     epoch_starts: list[int] = dataclasses.field(default_factory=lambda: [0])
     unfinished: dict[str, Any] | None = None
+    due: list[str] = dataclasses.field(default_factory=list)
+    ended: str | None = None
+    callbacks: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def read(cls, stored: dict[str, Any]) -> Progress:
+        """That of a checkpoint. One of before knew of the best validation only its loss."""
+        values = dict(stored)
+        loss = values.pop("best_loss", None)
+        return cls(**{**({} if loss is None else {"best": {"val_loss": loss}}), **values})
 
 
 class Checkpoints:
@@ -62,10 +76,12 @@ class Checkpoints:
         console: hears of damaged ones.
         strategy: how model and optimizer are spread. All processes call every method, with the same
             values.
+        kept: how many stay; older ones are deleted once a newer one is whole.
     """
 
-    def __init__(self, folder: Path, console: Console, strategy: Strategy) -> None:
+    def __init__(self, folder: Path, console: Console, strategy: Strategy, kept: int = 2) -> None:
         self.folder, self.console, self.strategy = folder, console, strategy
+        self.kept = kept
 
     @property
     def processes(self) -> Processes:
@@ -77,12 +93,22 @@ class Checkpoints:
         """The weights of the best validation loss so far: a folder, once there is one."""
         return self.folder / BEST
 
-    def save(self, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def save(
+        self,
+        progress: Progress,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: WeightAverage | None = None,
+    ) -> None:
         """Write a checkpoint, then delete those that are no longer needed."""
         name = f"checkpoint-{progress.step}"
         temporary = self._begin(name)
         self.strategy.save_weights(model, temporary)
         values = self.strategy.save_optimizer(model, optimizer, temporary)
+        if average is not None:
+            (temporary / AVERAGE).mkdir(exist_ok=True)
+            with average.applied():
+                self.strategy.save_weights(model, temporary / AVERAGE)
         self.processes.wait()
         if self.processes.first:
             if self.best.exists():
@@ -93,7 +119,7 @@ class Checkpoints:
             files = {path.relative_to(temporary).as_posix(): digest_file(path) for path in paths}
             write_json(temporary / MANIFEST, {"schema": SCHEMA, "files": files})
             self._finish(temporary, self.folder / name)
-            for old in self._all()[KEPT:]:
+            for old in self._all()[self.kept :]:
                 shutil.rmtree(old)
         self.processes.wait()
 
@@ -113,7 +139,12 @@ class Checkpoints:
         temporary.rename(target)
         sync_entry(self.folder)
 
-    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
+    def load(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: WeightAverage | None = None,
+    ) -> Progress | None:
         """Put the newest checkpoint that is whole into the model and the optimizer.
 
         Returns:
@@ -129,13 +160,16 @@ class Checkpoints:
                 self.console.warn(f"{path.name} is damaged ({problem}); trying the one before")
                 continue
             state = read_json(path / "state.json")
+            if average is not None:
+                with average.taken():
+                    self.strategy.load_weights(model, path / AVERAGE)
             self.strategy.load_weights(model, path)
             self.strategy.load_optimizer(model, optimizer, path, state["optimizer"])
             if (path / BEST).exists() and self.processes.first:
                 shutil.rmtree(self.best, ignore_errors=True)
                 _link_folder(path / BEST, self.best)
             self.processes.wait()
-            return Progress(**state["progress"])
+            return Progress.read(state["progress"])
         if found:
             raise WorkError(
                 f"all checkpoints of the interrupted run are damaged: "

@@ -10,9 +10,26 @@ from tfcli.recipe.marks import Only
 from tfcli.recipe.spec import Section
 
 OptimizerName = Literal[
-    "adamw", "adamw-8bit", "adamw-8bit-paged", "adafactor", "lion", "muon", "sgd"
+    "adamw",
+    "adamw-8bit",
+    "adamw-8bit-paged",
+    "adafactor",
+    "adam-mini",
+    "apollo",
+    "apollo-mini",
+    "lion",
+    "muon",
+    "sgd",
 ]
-OF_SQUARES = ("adamw", "adamw-8bit", "adamw-8bit-paged", "muon")
+OF_SQUARES = (
+    "adamw",
+    "adamw-8bit",
+    "adamw-8bit-paged",
+    "adam-mini",
+    "apollo",
+    "apollo-mini",
+    "muon",
+)
 OF_BETAS = (*OF_SQUARES, "lion")
 
 
@@ -23,7 +40,9 @@ class OptimizerSection(Section):
         "adamw",
         description="The optimizer: adamw; adamw-8bit (bitsandbytes), whose state takes a quarter "
         "of the memory, and adamw-8bit-paged, whose state moves to the CPU where a CUDA device is "
-        "full; adafactor, whose state is a row and a column of each matrix; lion, with one mean; "
+        "full; adafactor, whose state is a row and a column of each matrix; adam-mini, with one "
+        "running square a head, row or norm; apollo and apollo-mini, whose state is that of a "
+        "random projection of each gradient; lion, with one mean; "
         "muon, which makes the steps of linears' matrices orthogonal, and is adamw for the rest; "
         "sgd.",
     )
@@ -41,6 +60,9 @@ class OptimizerSection(Section):
     )
     momentum: Annotated[float, Only(name=("muon", "sgd"))] = Field(
         0.95, ge=0, lt=1, description="The decay of the running sum of gradients."
+    )
+    rank: Annotated[int, Only(name=("apollo",))] = Field(
+        256, ge=1, description="The rank of the projections."
     )
     weight_decay: float = Field(
         0.1,

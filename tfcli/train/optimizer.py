@@ -10,7 +10,10 @@ from torch import nn
 
 from tfcli.errors import UsageError
 from tfcli.train.moving_spec import OptimizerSection
-from tfcli.train.optimizers import Lion, Muon
+from tfcli.train.optimizers.adam_mini import AdamMini, block_rows
+from tfcli.train.optimizers.apollo import Apollo
+from tfcli.train.optimizers.lion import Lion
+from tfcli.train.optimizers.muon import Muon
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -61,6 +64,21 @@ def _muon(groups: Groups, section: OptimizerSection, lr: float) -> torch.optim.O
     return Muon(groups, lr=lr, momentum=section.momentum, betas=section.betas, eps=section.eps)
 
 
+def _apollo(groups: Groups, section: OptimizerSection, lr: float) -> torch.optim.Optimizer:
+    """The settings of its authors: a projection of a rank and a factor a channel; or of rank 1 and
+    a factor a matrix, which is larger for it."""
+    mini = section.name == "apollo-mini"
+    return Apollo(
+        groups,
+        lr=lr,
+        betas=section.betas,
+        eps=section.eps,
+        rank=1 if mini else section.rank,
+        whole=mini,
+        scale=128.0 if mini else 1.0,
+    )
+
+
 def _bitsandbytes() -> Any:
     try:
         import bitsandbytes
@@ -77,12 +95,18 @@ OPTIMIZERS: dict[str, Callable[[Groups, OptimizerSection, float], torch.optim.Op
     "adamw": _adamw,
     "adamw-8bit": _adamw_8bit,
     "adamw-8bit-paged": _adamw_8bit,
+    "apollo": _apollo,
+    "apollo-mini": _apollo,
     # Adafactor's own rate is relative to the weights; here it is as given (Shazeer & Stern 2018).
     "adafactor": lambda groups, section, lr: torch.optim.Adafactor(groups, lr=lr),
     "lion": lambda groups, section, lr: Lion(groups, lr=lr, betas=section.betas),
     "muon": _muon,
     "sgd": lambda groups, section, lr: torch.optim.SGD(groups, lr=lr, momentum=section.momentum),
 }
+
+
+MATRICES = {"muon": "orthogonal", "apollo": "projected", "apollo-mini": "projected"}
+"""Optimizers that move matrices of linears otherwise than the rest -> how their groups say it."""
 
 
 def require_optimizer(name: str, device: str, strategy: str | None = None) -> None:
@@ -116,14 +140,21 @@ def build_optimizer(
     """The optimizer of a model that is on its device. The loop sets the rate of each group at each
     step, as a share of its peak, `initial_lr`."""
     groups = parameter_groups(model, section.weight_decay)
-    if section.name == "muon":
-        groups = _with_matrices_apart(model, groups)
+    if section.name in MATRICES:
+        groups = _with_matrices_apart(model, groups, MATRICES[section.name])
     groups = [{**group, "initial_lr": lr} for group in groups]
+    if section.name == "adam-mini":
+        rows = block_rows(model)
+        return AdamMini(groups, lr=lr, betas=section.betas, eps=section.eps, rows=rows)
     return OPTIMIZERS[section.name](groups, section, lr)
 
 
-def _with_matrices_apart(model: nn.Module, groups: Groups) -> Groups:
-    """Groups for Muon: matrices of linears, but not what makes scores of words; and the rest."""
+def _with_matrices_apart(model: nn.Module, groups: Groups, key: str) -> Groups:
+    """Groups of matrices of linears, but not of what makes scores of words; and of the rest.
+
+    Args:
+        key: what says in a group which of the two it is.
+    """
     head = getattr(model, "word_head", None)
     matrices = {
         id(module.weight)
@@ -132,8 +163,8 @@ def _with_matrices_apart(model: nn.Module, groups: Groups) -> Groups:
     }
     found = []
     for group in groups:
-        for orthogonal in (True, False):
-            parts = [each for each in group["params"] if (id(each) in matrices) is orthogonal]
+        for apart in (True, False):
+            parts = [each for each in group["params"] if (id(each) in matrices) is apart]
             if parts:
-                found.append({**group, "params": parts, "orthogonal": orthogonal})
+                found.append({**group, "params": parts, key: apart})
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
 import torch
@@ -9,14 +10,13 @@ import torch
 from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.errors import UsageError
-from tfcli.models.losses import IGNORED
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.batch import Example
 from tfcli.train.beside import beside_of, read_tokenizer
 from tfcli.train.feeds.media import MediaExample
 from tfcli.train.objectives.causal_lm import CausalLM
-from tfcli.train.objectives.objective import Material
-from tfcli.train.objectives.registry import make_objective
+from tfcli.train.objectives.objective import Material, Objective, Shown
+from tfcli.train.objectives.registry import OBJECTIVES, make_objective
 from tfcli.train.prepare import config_of, new_config
 from tfcli.train.preview_result import PreviewLengths, PreviewPart, PreviewResult, PreviewSample
 from tfcli.train.spec import TrainSpec
@@ -38,23 +38,19 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
     """
     start = None if spec.model is None else open_model(spec.model)
     objective = make_objective(spec)
-    if not isinstance(objective, CausalLM):
-        raise UsageError(
-            f"objective: {spec.objective} learns something else than the tokens of its examples",
-            where="objective",
-            fix="preview a recipe whose objective is causal-lm",
-        )
+    _require_shown(spec, objective)
     tokenizer = read_tokenizer(spec, start)
     config = config_of(None if spec.config is None else new_config(spec.config, tokenizer), start)
     beside = beside_of(spec, start, config)
     found = objective.feed(Material(spec, tokenizer, beside.folder, console, config))
-    epoch, targets = found.train.epoch(0), objective.targets
+    epoch = found.train.epoch(0)
     look = _Look(tokenizer, objective)
     lengths, learned, features = [], 0, 0
     for example in epoch:
-        lengths.append(len(example["input_ids"]))
-        learned += int((example[targets] != IGNORED).sum())
-        features += look.features(example)
+        rows = objective.shown(example)
+        lengths.append(sum(row.tokens for row in rows))
+        learned += sum(sum(row.learned) for row in rows)
+        features += look.features(rows)
     tokens = sum(lengths)
     return PreviewResult(
         data=spec.data,
@@ -65,7 +61,7 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
         features=features,
         learned_share=learned / tokens,
         lengths=_ranges(lengths),
-        samples=[look.shown(each) for each in epoch[:samples]],
+        samples=[look.sample(each) for each in epoch[:samples]],
     )
 
 
@@ -78,6 +74,20 @@ def _ranges(lengths: list[int]) -> list[PreviewLengths]:
     ]
 
 
+def _require_shown(spec: TrainSpec, objective: Objective) -> None:
+    if not _shows(objective):
+        others = [name for name, make in OBJECTIVES.items() if _shows(make(spec))]
+        raise UsageError(
+            f"objective: {spec.objective} learns something else than the tokens of its examples",
+            where="objective",
+            fix=f"preview a recipe whose objective is one of {', '.join(others)}",
+        )
+
+
+def _shows(objective: Objective) -> bool:
+    return type(objective).shown is not Objective.shown
+
+
 class _Look:
     """Examples as text.
 
@@ -86,36 +96,29 @@ class _Look:
         objective: that made the examples.
     """
 
-    def __init__(self, tokenizer: Tokenizer, objective: CausalLM) -> None:
-        self.tokenizer, self.targets = tokenizer, objective.targets
-        media = objective.media
-        self.of_media = () if media is None else tuple(media.feature_ids)
+    def __init__(self, tokenizer: Tokenizer, objective: Objective) -> None:
+        self.tokenizer, self.objective = tokenizer, objective
+        media = objective.media if isinstance(objective, CausalLM) else None
+        self.of_media = frozenset(() if media is None else media.feature_ids)
 
-    def features(self, example: Example) -> int:
+    def features(self, rows: Sequence[Shown]) -> int:
         """How many tokens stand for features of media."""
-        return int(torch.isin(example["input_ids"], torch.tensor(self.of_media)).sum())
+        return sum(id in self.of_media for row in rows for id in row.ids)
 
-    def shown(self, example: Example) -> PreviewSample:
-        """An example as text, row by row."""
-        ids, learned = example["input_ids"], example[self.targets]
-        segments = example.get("segment_ids", torch.zeros_like(ids))
+    def sample(self, example: Example) -> PreviewSample:
+        """An example, row by row."""
+        rows = self.objective.shown(example)
         return PreviewSample(
-            tokens=len(ids),
-            learned=int((learned != IGNORED).sum()),
+            tokens=sum(row.tokens for row in rows),
+            learned=sum(map(sum, (row.learned for row in rows))),
             media=len(example.media) if isinstance(example, MediaExample) else 0,
-            features=self.features(example),
-            rows=[
-                self._parts(ids[segments == each], learned[segments == each])
-                for each in segments.unique().tolist()
-            ],
+            features=self.features(rows),
+            rows=[self._parts(row) for row in rows],
         )
 
-    def _parts(self, ids: torch.Tensor, targets: torch.Tensor) -> list[PreviewPart]:
-        """The text of a row. Its last token is a target only, and not known where it is not
-        learned."""
-        learned = [False, *(targets != IGNORED).tolist()]
-        tokens = [*ids.tolist(), int(targets[-1])]
-        pairs = [pair for pair in zip(tokens, learned, strict=True) if pair[0] != IGNORED]
+    def _parts(self, row: Shown) -> list[PreviewPart]:
+        """The runs of a row's tokens."""
+        pairs = zip(row.ids, row.learned, strict=True)
         return [
             PreviewPart(text=self._text([id for id, _ in run]), learned=of)
             for of, run in ((of, list(run)) for of, run in groupby(pairs, key=lambda pair: pair[1]))
@@ -126,8 +129,7 @@ class _Look:
         pieces = []
         for feature, run in groupby(ids, key=lambda id: id if id in self.of_media else None):
             some = list(run)
-            text = self.tokenizer.decode(
-                some if feature is None else [feature], skip_special_tokens=False
-            )
+            shown = some if feature is None else some[:1]
+            text = self.tokenizer.decode(shown, skip_special_tokens=False)
             pieces.append(text if feature is None else f"{text} x {len(some)}")
         return "".join(pieces)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,13 +41,10 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
     """
     made = assemble(spec, job)
     spec = made.spec
-    loop, processes = made.loop, made.strategy.processes
-    try:
-        with job.console.progress("train", spec.total_steps, "step") as bar:
-            bar.advance(made.progress.step - (made.progress.unfinished is not None))
-            loop.run(made.progress, bar)
-    finally:
-        loop.log.close()
+    processes = made.strategy.processes
+    made.loop.run(made.progress)
+    if made.progress.ended:
+        job.console.note(f"ended after step {made.progress.step:,}: {made.progress.ended}")
     processes.wait()
     dtype = _write(spec, job, made)
     result = _result(spec, job, made, dtype)
@@ -66,6 +63,8 @@ def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
     model = run.model
     if spec.keep == "best":
         run.strategy.load_weights(model, run.loop.checkpoints.best)
+    elif run.loop.average is not None:
+        run.loop.average.swap()
     with run.strategy.gathered(model):
         return _write_whole(spec, job, run)
 
@@ -113,7 +112,7 @@ def _generation_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:
 def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainResult:
     metrics, progress = job.output / METRICS, run.progress
     lines = read_metrics(metrics)
-    last = lines[-max(1, min(100, spec.total_steps // 10)) :]
+    last = lines[-max(1, min(100, len(lines) // 10)) :]
     return TrainResult(
         steps=progress.step,
         tokens=progress.tokens,
@@ -123,7 +122,9 @@ def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainRes
         trainable=run.trained,
         train_loss=statistics.fmean(line["loss"] for line in last),
         validation_loss=lines[-1].get("val_loss"),
-        best_validation_loss=progress.best_loss,
+        metrics=_metrics(lines[-1]),
+        best_metrics=_metrics(progress.best or {}),
+        best_validation_loss=progress.best and progress.best["val_loss"],
         best_step=progress.best_step,
         kept=spec.keep,
         tokens_per_second=statistics.median(line["tokens_per_second"] for line in lines),
@@ -135,4 +136,14 @@ def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainRes
         device=run.strategy.device.type,
         processes=run.strategy.processes.count,
         resumed_from=run.resumed_from,
+        ended=progress.ended,
     )
+
+
+def _metrics(figures: Mapping[str, float]) -> dict[str, float]:
+    """What was measured on a validation beside its loss, by the metrics' names."""
+    return {
+        name.removeprefix("val_"): value
+        for name, value in figures.items()
+        if name.startswith("val_") and name != "val_loss"
+    }

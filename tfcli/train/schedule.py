@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 
 from tfcli.train.moving_spec import ScheduleSection
+from tfcli.train.pace import Length
 
-Schedule = Callable[[int], float]
-"""Step, counted from 0 -> factor on the peak rate."""
+Schedule = Callable[[int, float], float]
+"""Step, counted from 0, and the seconds before it -> factor on the peak rate."""
 
 Shape = Callable[[float, ScheduleSection], float]
 """Progress after the warm-up in [0, 1] -> the share of the way from the final to the peak rate."""
@@ -37,25 +38,27 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-def make_schedule(section: ScheduleSection, *, steps: int, warmup_steps: int) -> Schedule:
-    """Linear warm-up, then the named way down to the final ratio, which `steps` itself would have.
+def make_schedule(section: ScheduleSection, length: Length, warmup_steps: int) -> Schedule:
+    """Linear warm-up, then the named way down to the final ratio, which the end itself would have.
+
+    Where time ends the run, the rate follows the time: it depends on the machine.
 
     `inverse-sqrt` has no end: after w steps of warm-up, or one, the rate at step s is the peak's
     times sqrt(w / s) (Vaswani et al. 2017).
 
     Args:
         section: names the way, with its options.
-        steps: of the whole run.
-        warmup_steps: of these.
+        length: of the whole run.
+        warmup_steps: at its beginning.
     """
     final = 1.0 if section.name == "constant" else section.final_ratio
 
-    def factor(step: int) -> float:
+    def factor(step: int, seconds: float) -> float:
         if step < warmup_steps:
             return (step + 1) / warmup_steps
         if section.name == "inverse-sqrt":
             return math.sqrt(max(1, warmup_steps) / max(1, warmup_steps, step))
-        progress = (step - warmup_steps) / max(1, steps - warmup_steps)
-        return final + (1 - final) * SHAPES[section.name](min(progress, 1.0), section)
+        progress = length.share(step, seconds, skipped=warmup_steps)
+        return final + (1 - final) * SHAPES[section.name](progress, section)
 
     return factor

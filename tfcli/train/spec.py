@@ -15,6 +15,7 @@ from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, TokenizerPath
 from tfcli.train.adapter_spec import AdapterSection
 from tfcli.train.data_spec import RowsSection
+from tfcli.train.measures.spec import MEASURED, GenerationSection, check_metrics
 from tfcli.train.moving_spec import OptimizerSection, ScheduleSection
 from tfcli.train.objectives.spec import (
     IN_ROWS,
@@ -23,13 +24,18 @@ from tfcli.train.objectives.spec import (
     PREFERENCES,
     WINDOWED,
     WITH_TEXT,
+    BlanksSection,
     DistillationSection,
+    FIMSection,
+    KTOSection,
     MaskingSection,
     ObjectiveName,
     ProblemType,
     columns_of,
 )
+from tfcli.train.pace import Interval
 from tfcli.train.strategies.spec import DeepSpeedSection, FSDPSection
+from tfcli.train.tracking_spec import EarlyStoppingSection, SamplesSection, TrackingSection
 
 NEW_RATE = 1e-3
 PRETRAINED_RATE = 5e-5
@@ -51,7 +57,7 @@ class TrainSpec(Spec):
     verb: ClassVar[str] = "train"
     loads_first: ClassVar[bool] = True
     resumable: ClassVar[bool] = True
-    scratch: ClassVar[tuple[str, ...]] = ("checkpoint-*", "best", ".*.tmp")
+    scratch: ClassVar[tuple[str, ...]] = ("checkpoint-*", "best", "stopped-*", ".*.tmp")
     distributed: ClassVar[bool] = True
 
     output: OutputPath = Field(
@@ -83,12 +89,13 @@ class TrainSpec(Spec):
     objective: ObjectiveName = Field(
         "causal-lm",
         description="What is learned: the next token of texts (causal-lm), what another model "
-        "thinks of it (distillation), hidden tokens of texts (masked-lm), a text from another "
-        "(seq2seq), labels of texts (sequence-classification), of their words "
-        "(token-classification) or of pictures (image-classification), where a text answers a "
-        "question (question-answering) or which of several does (multiple-choice), which texts "
-        "belong together (contrastive), to prefer one answer to another (dpo, ipo, orpo, simpo), "
-        "or which is the better one (reward).",
+        "thinks of it (distillation), hidden tokens of texts (masked-lm) or parts that were cut "
+        "out of them (glm), a text from another (seq2seq), labels of texts "
+        "(sequence-classification), of their words (token-classification) or of pictures "
+        "(image-classification), where a text answers a question (question-answering) or which of "
+        "several does (multiple-choice), which texts belong together (contrastive), to prefer one "
+        "answer to another (dpo, ipo, orpo, simpo), which answers are good (kto), or which of two "
+        "is the better one (reward).",
     )
     data: InputPath = Field(
         description="Training data: texts (.txt, .md, .rst, or a column of .jsonl, .csv, "
@@ -121,6 +128,9 @@ class TrainSpec(Spec):
     distillation: Annotated[DistillationSection, Only(objective=("distillation",))] = (
         DistillationSection()
     )
+    fim: Annotated[FIMSection, Only(objective=CAUSAL)] = FIMSection()
+    blanks: Annotated[BlanksSection, Only(objective=("glm",))] = BlanksSection()
+    kto: Annotated[KTOSection, Only(objective=("kto",))] = KTOSection()
     sequence_length: Annotated[int, Also("window"), Only(objective=WITH_TEXT)] = Field(
         256, ge=1, description="Tokens of a training window, or the most of a row."
     )
@@ -142,11 +152,11 @@ class TrainSpec(Spec):
         ge=0,
         description="Tokens of a long context that one window of it and the next have in common.",
     )
-    beta: Annotated[float | None, Only(objective=PREFERENCES)] = Field(
+    beta: Annotated[float | None, Only(objective=(*PREFERENCES, "kto"))] = Field(
         None,
         gt=0,
-        description="The scale of the loss: of rewards (dpo, simpo), of the distance that is aimed "
-        "at (ipo), or of the odds ratio's share (orpo); left out, 0.1, and 2 for simpo.",
+        description="The scale of the loss: of rewards (dpo, kto, simpo), of the distance that is "
+        "aimed at (ipo), or of the odds ratio's share (orpo); left out, 0.1, and 2 for simpo.",
     )
     margin: Annotated[float, Only(objective=("simpo",))] = Field(
         1.0, ge=0, description="By how much the rewards of two answers are to differ."
@@ -166,10 +176,35 @@ class TrainSpec(Spec):
     epochs: float | None = Field(
         None, gt=0, description="Times that all data is seen, in place of max_steps."
     )
+    max_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="The most time in the training loop; the learning rate comes down with it. "
+        "Alone, or beside max_steps or epochs, where the first end counts.",
+    )
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ScheduleSection()
     clip_norm: float | None = Field(
         1.0, gt=0, description="Scale gradients down to this norm; null leaves them."
+    )
+    spike_factor: float | None = Field(
+        None,
+        gt=1,
+        description="Stop where the norm of the gradients is so many times the median of the last "
+        "50 steps, before the weights move, and keep the step's data; left out, only at numbers "
+        "that are not finite.",
+    )
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Validate and write a running mean of the weights, of which so much stays at "
+        "each step; 0.999 is usual. Left out, the weights themselves.",
+    )
+    neftune_alpha: float | None = Field(
+        None,
+        gt=0,
+        description="Noise on the embeddings of tokens while training (NEFTune); 5 is usual.",
     )
     precision: Annotated[Literal["auto", "float32", "bfloat16"], FLOATS] = Field(
         "auto",
@@ -184,16 +219,38 @@ class TrainSpec(Spec):
     seed: Seed = Field(
         0, description="The seed of new weights, of the order of the data and of dropout."
     )
-    validate_every: Annotated[int, Only(off=0, either=VALIDATION)] = Field(
-        100, ge=0, description="Steps between validations; 0: at the end only."
+    validate_every: Annotated[Interval, Only(off=0, either=VALIDATION)] = Field(
+        100,
+        description="How often the validation loss is measured: steps, or a text such as "
+        "'1 epoch', '10 minutes' or '5%' of the run; 0: at the end only.",
     )
-    checkpoint_every: int = Field(
-        100, ge=0, description="Steps between checkpoints that a rerun goes on from; 0: none."
+    metrics: Annotated[list[str] | None, Only(objective=MEASURED, either=VALIDATION)] = Field(
+        None,
+        description="What is measured on the validation beside its loss, such as [accuracy, f1]; "
+        "left out, the objective's usual ones, and [] for none. docs/objectives.md has those of "
+        "each.",
+    )
+    generation: Annotated[GenerationSection, Only(objective=("seq2seq",))] = GenerationSection()
+    checkpoint_every: Interval = Field(
+        100,
+        description="How often a checkpoint is written that a rerun goes on from, alike; 0: never.",
+    )
+    keep_checkpoints: int = Field(
+        2, ge=1, description="Checkpoints that stay; older ones go once a newer one is whole."
     )
     keep: Literal["last", "best"] = Field(
         "last",
-        description="The weights to keep: the last ones, or those with the best validation loss.",
+        description="The weights to keep: the last ones, or those of the best validation.",
     )
+    best_metric: Annotated[str | None, Only(either=VALIDATION)] = Field(
+        None,
+        description="The metric that says which validation is the best one; left out, the loss.",
+    )
+    early_stopping: Annotated[EarlyStoppingSection, Only(either=VALIDATION)] = (
+        EarlyStoppingSection()
+    )
+    samples: SamplesSection = SamplesSection()
+    tracking: TrackingSection = TrackingSection()
     bpe_dropout: Annotated[float, Only(off=0, objective=WINDOWED)] = Field(
         0.0,
         ge=0,
@@ -273,6 +330,8 @@ class TrainSpec(Spec):
             )
         if self.objective in IN_ROWS:
             columns_of(self.objective, self.columns)
+        if self.fim.rate and self.bpe_dropout:
+            raise ValueError("fim draws its parts anew, and bpe_dropout their tokens: give one")
         if self.objective == "distillation" and self.distillation.teacher is None:
             raise ValueError("distillation learns from a model: give distillation.teacher")
         if self.config is not None and self.tokenizer is None and self.objective in WITH_TEXT:
@@ -288,20 +347,21 @@ class TrainSpec(Spec):
             raise ValueError(
                 "keep: best compares validation losses: give validation or validation_share"
             )
-        if (self.max_steps is None) == (self.epochs is None):
-            raise ValueError("give exactly one of max_steps and epochs")
+        check_metrics(self.objective, [*(self.metrics or ()), *filter(None, [self.best_metric])])
+        if self.metrics is not None and self.best_metric not in (None, *self.metrics):
+            raise ValueError(f"best_metric: {self.best_metric} is not among metrics: add it there")
+        if self.max_steps is not None and self.epochs is not None:
+            raise ValueError("give one of max_steps and epochs, not both")
+        if self.max_steps is None and self.epochs is None and self.max_minutes is None:
+            raise ValueError("give max_steps, epochs or max_minutes")
+        if self.ema_decay is not None and self.strategy == "zero3":
+            raise ValueError("ema_decay: zero3 alone has no weights to average: take zero2 or fsdp")
         if self.max_steps is not None and self.warmup_steps > self.max_steps:
             raise ValueError(
                 f"schedule.warmup_steps ({self.warmup_steps}) is more than "
                 f"max_steps ({self.max_steps})"
             )
         return self
-
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps, once they are known: those of epochs are counted with the data."""
-        assert self.max_steps is not None, "in_steps gives a spec with steps"
-        return self.max_steps
 
     @property
     def peak_rate(self) -> float:
@@ -324,10 +384,13 @@ class TrainSpec(Spec):
 
     @property
     def warmup_steps(self) -> int:
-        """Steps of warm-up, chosen by the start where they are left out."""
+        """Steps of warm-up, chosen by the start where they are left out; once epochs are counted
+        in steps."""
         if self.schedule.warmup_steps is not None:
             return self.schedule.warmup_steps
-        return 0 if self.model is None else min(100, math.ceil(self.total_steps / 10))
+        if self.model is None:
+            return 0
+        return 100 if self.max_steps is None else min(100, math.ceil(self.max_steps / 10))
 
 
 class TrainResult(Result):
@@ -350,8 +413,15 @@ class TrainResult(Result):
         description="The mean training loss over the last tenth of the steps, at most 100."
     )
     validation_loss: float | None = Field(description="The validation loss at the last step.")
-    best_validation_loss: float | None = Field(description="The lowest validation loss of the run.")
-    best_step: int | None = Field(description="The step after which the lowest loss was measured.")
+    metrics: dict[str, float] = Field(
+        {}, description="What else was measured on the validation at the last step, by name."
+    )
+    best_validation_loss: float | None = Field(
+        description="The validation loss where the validation was best: the lowest one, but where "
+        "best_metric says it."
+    )
+    best_metrics: dict[str, float] = Field({}, description="The metrics of the same validation.")
+    best_step: int | None = Field(description="The step after which the validation was best.")
     kept: Literal["last", "best"] = Field(description="The weights that were written.")
     tokens_per_second: float = Field(
         description="The median over the steps, all processes together."
@@ -366,6 +436,9 @@ class TrainResult(Result):
     device: str = Field(description="Where the model was trained.")
     processes: int = Field(description="Processes that trained together.")
     resumed_from: int | None = Field(description="The step that an interrupted run went on from.")
+    ended: str | None = Field(
+        None, description="Why the run ended before its length; null where it did not."
+    )
 
     @property
     def trained_part(self) -> int | None:

@@ -8,9 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tfcli.console import Console
+from tfcli.errors import UsageError
 from tfcli.models.config import BaseConfig
 from tfcli.train.feeds.columns import Table
 from tfcli.train.labels import Labels, as_number, check_labels, numbers_of, saved_for
+from tfcli.train.measures.choose import chosen
+from tfcli.train.measures.labels import LabelMeasure, NumberMeasure, SeveralMeasure
+from tfcli.train.measures.measure import Measure
 
 SINGLE, MULTI, REGRESSION = (
     "single_label_classification",
@@ -71,6 +76,18 @@ class Targets:
             torch.zeros(len(self.labels)).index_fill(0, torch.tensor(row, dtype=torch.int64), 1)
             for row in numbers
         ]
+
+    def measure(self, asked: Sequence[str] | None, console: Console) -> Measure | None:
+        """What is measured of labels, or of numbers; see `Objective.measure`."""
+        if self.problem_type == REGRESSION:
+            names = chosen(asked, "numbers", ("mse", "pearson", "spearman"), console)
+            return NumberMeasure(names) if names else None
+        names = chosen(asked, "labels", ("accuracy", "f1"), console)
+        several = self.problem_type == MULTI
+        if several and "matthews" in names:
+            raise UsageError("matthews is of one label a row", where="metrics", fix="leave it out")
+        of = SeveralMeasure if several else LabelMeasure
+        return of(names) if names else None
 
 
 def kind_of(values: Sequence[Any]) -> str:

@@ -1,15 +1,19 @@
-"""The loss on data that is not trained on."""
+"""The loss on data that is not trained on, and what else is measured there."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from tfcli.devices import Precision, autocast
 from tfcli.models.model import Model
+from tfcli.models.output import ModelOutput
 from tfcli.train.batch import Example, on_device
-from tfcli.train.objectives.objective import Objective
+from tfcli.train.measures.measure import LOWEST_LOSS, Better, Measure
+from tfcli.train.objectives.objective import Forward, Objective
 from tfcli.train.strategies.strategy import Strategy
 
 
@@ -21,6 +25,8 @@ class Validation:
         batch_size: examples of a forward pass.
         objective: as in training.
         precision: as in training.
+        measure: what is measured beside the loss; None: nothing.
+        better: which of two validations is the better one.
     """
 
     def __init__(
@@ -29,13 +35,19 @@ class Validation:
         batch_size: int,
         objective: Objective,
         precision: Precision,
+        measure: Measure | None = None,
+        better: Better = LOWEST_LOSS,
     ) -> None:
         self.examples, self.batch_size = examples, batch_size
         self.objective, self.precision = objective, precision
+        self.measure, self.better = measure, better
 
     @torch.no_grad()
-    def loss(self, model: Model, strategy: Strategy, asked: Callable[[], bool]) -> float | None:
-        """The mean loss over all targets; None where a process was asked to stop.
+    def figures(
+        self, model: Model, strategy: Strategy, asked: Callable[[], bool]
+    ) -> dict[str, float] | None:
+        """`val_loss`, the mean loss over all targets, and the measure's figures, each as `val_` and
+        its name, the same in all processes; None where one was asked to stop.
 
         Args:
             model: without a wrapper. It runs uncompiled: its batches have other shapes than those
@@ -44,8 +56,9 @@ class Validation:
             asked: whether this process was asked to stop; looked at before each batch.
         """
         device, processes = strategy.device, strategy.processes
-        figures = torch.zeros(2, dtype=torch.float64, device=device)
+        sums = torch.zeros(2, dtype=torch.float64, device=device)
         numbers = range(len(self.examples))
+        answers: list[tuple[int, Any]] = []
         stop = False
         model.eval()
         for start in range(0, len(numbers), self.batch_size * processes.count):
@@ -56,13 +69,41 @@ class Validation:
             mine = numbers[begin : begin + self.batch_size]
             if not mine and not strategy.lockstep:
                 continue  # the last round has fewer examples than processes
-            batch = self.objective.collate([self.examples[number] for number in mine or (0,)])
+            collated = self.objective.collate([self.examples[number] for number in mine or (0,)])
+            batch, forward = on_device(collated, device), _Heard(strategy.uncompiled(model))
             with autocast(self.precision, device.type):
-                loss = self.objective.loss(strategy.uncompiled(model), on_device(batch, device))
+                loss = self.objective.loss(forward, batch)
+                if mine and self.measure is not None:
+                    found = self.measure.answers(model, batch, forward.output, mine)
+                    answers += zip(mine, found, strict=True)
             if mine:
-                figures += figures.new_tensor([float(loss), self.objective.count(batch)])
+                sums += sums.new_tensor([float(loss), self.objective.count(batch)])
         model.train()
         if processes.any(stop):
             return None
-        summed, count = strategy.total(figures).tolist()
-        return summed / count
+        summed, count = strategy.total(sums).tolist()
+        figures = {"val_loss": summed / count}
+        if self.measure is not None:
+            every = sorted(processes.gathered(answers), key=lambda each: each[0])
+            measured = self.measure.figures([answer for _, answer in every])
+            # A correlation of equal numbers is none at all.
+            figures |= {f"val_{name}": n for name, n in measured.items() if math.isfinite(n)}
+        return figures
+
+
+class _Heard:
+    """A forward pass whose last output is remembered."""
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+        self._output: ModelOutput | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> ModelOutput:
+        self._output = self._forward(*args, **kwargs)
+        return self._output
+
+    @property
+    def output(self) -> ModelOutput:
+        """Of the last forward pass."""
+        assert self._output is not None, "the loss needed one"
+        return self._output

@@ -24,10 +24,11 @@ from tfcli.train.beside import beside_of, read_tokenizer
 from tfcli.train.checkpoint import Checkpoints
 from tfcli.train.feeds.feed import Feed
 from tfcli.train.feeds.shuffled import Shuffled
-from tfcli.train.log import METRICS, MetricsLog, read_metrics
+from tfcli.train.log import METRICS, read_metrics
 from tfcli.train.loop import Loop
 from tfcli.train.objectives.objective import Examples, Material, Objective
 from tfcli.train.objectives.registry import make_objective
+from tfcli.train.pace import Length
 from tfcli.train.prepare import config_of, new_config
 from tfcli.train.run import run
 from tfcli.train.spec import TrainSpec
@@ -169,11 +170,10 @@ def make_loop(
         feed=Feed(Shuffled(examples, 0), objective.collate, batch, passes),
         objective=objective,
         optimizer=optimizer,
-        schedule=lambda step: 1.0,
+        schedule=lambda step, seconds: 1.0,
         precision="float32",
-        steps=1,
+        length=Length(1),
         seed=0,
-        log=MetricsLog(None),
         checkpoints=Checkpoints(folder, Console.silent(), strategy),
     )
 

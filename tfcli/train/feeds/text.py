@@ -13,6 +13,7 @@ from tfcli.data.tokens import token_stream
 from tfcli.errors import UsageError
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.feeds.feed import derive_seed
+from tfcli.train.feeds.fim import FIMStream
 from tfcli.train.feeds.held_out import held_out, text_key
 from tfcli.train.feeds.windows import Stream
 from tfcli.train.spec import TrainSpec
@@ -45,7 +46,7 @@ def read_text(spec: TrainSpec, tokenizer: Tokenizer, console: Console) -> Text:
     if spec.validation_share is not None:
         documents, apart = _divided(documents, spec.validation_share)
         console.note(f"{plural(len(apart), 'document')} of {spec.data} held out for validation")
-    stream = _encode(documents, tokenizer)
+    stream = _stream(documents, tokenizer, spec, 0)
     _require_window(stream, "data", spec.sequence_length)
     validation = None
     if spec.validation is not None:
@@ -56,9 +57,11 @@ def read_text(spec: TrainSpec, tokenizer: Tokenizer, console: Console) -> Text:
         if both:
             console.warn(f"{both:,} of the validation documents are trained on as well")
     if apart is not None:
-        validation = _encode(apart, tokenizer)
+        validation = _stream(apart, tokenizer, spec, "validation")
         key = "validation" if spec.validation_share is None else "validation_share"
         _require_window(validation, key, 1)
+    if spec.fim.rate:
+        return Text(lambda epoch: _stream(documents, tokenizer, spec, epoch), validation)
     if not spec.bpe_dropout:
         return Text(lambda epoch: stream, validation)
     sampler = SubwordSampler(documents, tokenizer, spec.bpe_dropout)
@@ -76,8 +79,15 @@ def _divided(documents: list[str], share: float) -> tuple[list[str], list[str]]:
     return [text for text, out in pairs if not out], [text for text, out in pairs if out]
 
 
-def _encode(documents: list[str], tokenizer: Tokenizer) -> torch.Tensor:
-    return torch.from_numpy(token_stream(documents, tokenizer)).long()
+def _stream(
+    documents: list[str], tokenizer: Tokenizer, spec: TrainSpec, epoch: int | str
+) -> torch.Tensor:
+    """The tokens of documents, some of them rearranged where that is asked for."""
+    if spec.fim.rate:
+        ids = FIMStream(documents, tokenizer, spec.fim, spec.seed).ids(epoch)
+    else:
+        ids = token_stream(documents, tokenizer)
+    return torch.from_numpy(ids).long()
 
 
 def _require_window(stream: torch.Tensor, key: str, length: int) -> None:

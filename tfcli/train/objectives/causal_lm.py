@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from tfcli.data.media_supervised import MediaEncoder
 from tfcli.data.supervised import Encoder
@@ -21,7 +22,13 @@ from tfcli.train.feeds.row_data import RowData, choose, find_rows, samples_of
 from tfcli.train.feeds.rows import PackedSource, RowSource, Samples
 from tfcli.train.feeds.text import read_text
 from tfcli.train.feeds.windows import StreamSource, Windows
-from tfcli.train.objectives.objective import Examples, Material, TokenObjective
+from tfcli.train.objectives.objective import (
+    Examples,
+    Material,
+    Shown,
+    TokenObjective,
+    shown_next,
+)
 from tfcli.units import plural
 
 LOOKS = "image-text-to-text"
@@ -52,6 +59,13 @@ class CausalLM(TokenObjective):
         """Windows of plain texts; of other rows one example a row, or several packed into one."""
         rows = find_rows(material.spec, material.spec.data)
         return self._windows(material) if rows is None else self._rows(material, rows)
+
+    def shown(self, example: Example) -> Sequence[Shown]:
+        """Its window or rows."""
+        ids, targets = example["input_ids"], example[self.targets]
+        segments = example.get("segment_ids", torch.zeros_like(ids))
+        each = segments.unique().tolist()
+        return [shown_next(ids[segments == one], targets[segments == one]) for one in each]
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of examples, filled up at their ends, with what is made of their media."""
@@ -97,6 +111,12 @@ class CausalLM(TokenObjective):
                 "rows are tokenized once, and bpe_dropout would do it anew in each epoch",
                 where="bpe_dropout",
                 fix="leave it out",
+            )
+        if spec.fim.rate:
+            raise UsageError(
+                "rows have no middle that could be put last; plain texts have",
+                where="fim",
+                fix="leave it out, or name the text's column in text_field",
             )
         if not spec.compile:
             self.length = None  # rows differ in length; a compiled model wants one shape

@@ -14,6 +14,9 @@ from tfcli.errors import UsageError
 from tfcli.train.batch import Batch, Example, side_by_side
 from tfcli.train.feeds.columns import Table
 from tfcli.train.feeds.encoded import encode
+from tfcli.train.measures.choose import chosen
+from tfcli.train.measures.labels import VectorMeasure
+from tfcli.train.measures.measure import Measure
 from tfcli.train.objectives.objective import Examples, Forward, Material
 from tfcli.train.objectives.rows import RowObjective
 
@@ -69,6 +72,11 @@ class Contrastive(RowObjective):
         texts = [encode(material, table, table.texts(kind)).ids for kind in kinds]
         rows = zip(*texts, strict=True)
         return [dict(zip(kinds, map(torch.tensor, row), strict=True)) for row in rows]
+
+    def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
+        """Of the place of each positive among all of the validation."""
+        names = chosen(asked, "retrieval", ("mrr", "recall_at_1"), material.console)
+        return VectorMeasure(names) if names else None
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of texts, filled up at their ends."""

@@ -17,6 +17,7 @@ from tfcli.train.batch import Batch, Example, ExampleList
 from tfcli.train.feeds.columns import Table, read_tables
 from tfcli.train.feeds.media import MediaExample, media_of, of_row
 from tfcli.train.feeds.shuffled import Shuffled
+from tfcli.train.measures.measure import Measure
 from tfcli.train.objectives.objective import Examples, Forward, Material, Objective
 from tfcli.train.targets import Targets
 
@@ -81,6 +82,10 @@ class ImageClassification(Objective):
             None if held_out is None else self._examples(material, held_out),
             held=False,
         )
+
+    def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
+        """Of labels, or of numbers."""
+        return self.targets.measure(asked, material.console)
 
     def _examples(self, material: Material, table: Table) -> LabelledPictures:
         """The examples of a table. The first one that comes says which labels there are.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +17,7 @@ from tfcli.train.feeds.feed import derive_seed
 from tfcli.train.feeds.rows_of_text import TextRow, text_rows
 from tfcli.train.feeds.shuffled import Made, Shuffled
 from tfcli.train.masks import Masker
-from tfcli.train.objectives.objective import Examples, Material, TokenObjective
+from tfcli.train.objectives.objective import Examples, Material, Shown, TokenObjective
 from tfcli.train.objectives.spec import MaskingSection
 
 
@@ -56,6 +57,11 @@ class MaskedLM(TokenObjective):
         held = self._rows(material, "validation", spec.validation, "validation")
         numbers = range(len(held))
         return Examples(train, Made(lambda n: hidden(n, held[n], "validation"), numbers))
+
+    def shown(self, example: Example) -> Sequence[Shown]:
+        """The row as the model reads it, and which of its tokens are to be found."""
+        ids, learned = example["input_ids"].tolist(), example["labels"] != IGNORED
+        return [Shown(ids, learned.tolist(), len(ids))]
 
     @staticmethod
     def _rows(material: Material, key: str, path: str, split: str) -> list[TextRow]:

@@ -10,6 +10,9 @@ import torch
 from tfcli.train.batch import Batch, Example, side_by_side
 from tfcli.train.feeds.columns import Table
 from tfcli.train.feeds.encoded import encode, inputs_of
+from tfcli.train.measures.choose import chosen
+from tfcli.train.measures.labels import LabelMeasure
+from tfcli.train.measures.measure import Measure
 from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.rows import RowObjective
 
@@ -37,6 +40,11 @@ class MultipleChoice(RowObjective):
             together = side_by_side(inputs[number * count : (number + 1) * count], self.fill)
             examples.append({**together, "labels": torch.tensor(int(label))})
         return examples
+
+    def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
+        """Of the numbers of choices."""
+        names = chosen(asked, "labels", ("accuracy",), material.console)
+        return LabelMeasure(names) if names else None
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of questions, filled up at the ends of their choices: [b, choices, s]."""

@@ -19,6 +19,7 @@ from tfcli.models.output import ModelOutput
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.batch import Batch, Example, side_by_side
 from tfcli.train.feeds.feed import Source
+from tfcli.train.measures.measure import Measure
 from tfcli.train.spec import TrainSpec
 
 Forward = Callable[..., ModelOutput]
@@ -67,6 +68,21 @@ class Examples:
     held: bool = True
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A row of an example as tokens, for a preview.
+
+    Args:
+        ids: of the tokens.
+        learned: which of them are learned.
+        tokens: how many the model reads: one that is last and predicts nothing is not among them.
+    """
+
+    ids: Sequence[int]
+    learned: Sequence[bool]
+    tokens: int
+
+
 class Objective(ABC):
     """A loss that adds up over the parts of a step, whatever the parts are.
 
@@ -98,6 +114,19 @@ class Objective(ABC):
             UsageError, WorkError: data that it cannot be learned from; the first row is named.
         """
 
+    def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
+        """What is measured on the validation beside the loss; called after `feed`.
+
+        Args:
+            asked: names of metrics; None for the usual ones.
+            material: as `feed` has it.
+
+        Raises:
+            UsageError: a metric that predictions of this kind do not have, or whose library is not
+                installed.
+        """
+        return None
+
     def begin(self, frozen: Frozen) -> None:  # noqa: B027 - most need none
         """Get the models that the loss compares with, before the first step.
 
@@ -108,6 +137,11 @@ class Objective(ABC):
     @abstractmethod
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of examples, on the CPU."""
+
+    def shown(self, example: Example) -> Sequence[Shown]:
+        """The rows or windows of an example, for a preview; none where what is learned is
+        something else than tokens."""
+        return ()
 
     @abstractmethod
     def count(self, batch: Batch) -> int:
@@ -147,6 +181,15 @@ class TokenObjective(Objective):
         output = model(**batch, **self.options, num_target_tokens=1)
         assert output.loss is not None, "its head has a loss"
         return with_backbones_part(output.loss, output, self.count(batch))
+
+
+def shown_next(ids: Tensor, targets: Tensor) -> Shown:
+    """A row whose targets are what follows each of its tokens, [s] both. Its last target is none
+    of its ids, and not known where it is not learned."""
+    learned = [False, *(targets != IGNORED).tolist()]
+    tokens = [*ids.tolist(), int(targets[-1])]
+    known = [pair for pair in zip(tokens, learned, strict=True) if pair[0] != IGNORED]
+    return Shown([id for id, _ in known], [each for _, each in known], len(ids))
 
 
 def with_backbones_part(summed: Tensor, output: ModelOutput, count: int) -> Tensor:

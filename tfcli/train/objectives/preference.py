@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 
 from tfcli.models.losses import IGNORED
+from tfcli.models.output import ModelOutput
 from tfcli.train.batch import Batch, Example
+from tfcli.train.feeds.pairs import ANSWERS, answer_targets, shown_answer
+from tfcli.train.measures.choose import chosen
+from tfcli.train.measures.measure import Measure
+from tfcli.train.measures.rewards import RewardMeasure
 from tfcli.train.objectives.objective import (
     Forward,
     Frozen,
+    Material,
+    Shown,
     with_backbones_part,
 )
 from tfcli.train.objectives.rows import PairObjective
@@ -44,14 +51,27 @@ class Preference(PairObjective):
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Both answers of each pair, filled up at their ends: [2b, s]."""
-        rows = super().collate(examples)
-        ids, mask = rows["input_ids"], rows["attention_mask"]
-        prompts = torch.stack([each["prompt"] for each in examples]).repeat(2)[:, None]
-        places = torch.arange(1, ids.shape[1])
-        wanted = (mask[:, 1:] == 1) & (places >= prompts)
-        # A batch is as long as its longest answer, whose last token predicts nothing.
-        targets = ids[:, 1:].masked_fill(~wanted, IGNORED)
-        return {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1], "targets": targets}
+        prompts = torch.stack([each["prompt"] for each in examples]).repeat(2)
+        return answer_targets(super().collate(examples), prompts)
+
+    def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
+        """Of the rewards that the loss means, those of both answers."""
+        names = chosen(asked, "pairs", ("pair_accuracy",), material.console)
+        return RewardMeasure(names, self.rewards) if names else None
+
+    def rewards(self, batch: Batch, output: ModelOutput) -> tuple[Tensor, Tensor]:
+        """What both answers of each pair are worth by the loss, [b] each: how much likelier they
+        became since the start (DPO, IPO), or the mean log probability of a token."""
+        policy = self._beliefs(output.logits, batch)
+        if self.start is None:
+            return policy.means
+        inputs = {name: tensor for name, tensor in batch.items() if name != "targets"}
+        before = self._beliefs(self.start(**inputs).logits, batch)
+        return policy.chosen - before.chosen, policy.rejected - before.rejected
+
+    def shown(self, example: Example) -> Sequence[Shown]:
+        """The prompt with either answer."""
+        return [shown_answer(example[name], example["prompt"]) for name in ANSWERS]
 
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """The sum of the pairs' losses."""

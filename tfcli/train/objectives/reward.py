@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -10,7 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tfcli.train.batch import Batch
-from tfcli.train.objectives.objective import Forward
+from tfcli.train.measures.choose import chosen
+from tfcli.train.measures.labels import PairMeasure
+from tfcli.train.measures.measure import Measure
+from tfcli.train.objectives.objective import Forward, Material
 from tfcli.train.objectives.rows import PairObjective
 
 
@@ -26,6 +29,11 @@ class Reward(PairObjective):
     config_keys: Mapping[str, Any] = MappingProxyType(
         {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}, "problem_type": None}
     )
+
+    def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
+        """Of the rewards of both answers."""
+        names = chosen(asked, "pairs", ("pair_accuracy",), material.console)
+        return PairMeasure(names) if names else None
 
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """The sum of the pairs' losses."""

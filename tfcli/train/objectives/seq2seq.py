@@ -15,6 +15,9 @@ from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.batch import Batch, Example
 from tfcli.train.feeds.columns import Table, examples_of
 from tfcli.train.feeds.encoded import encode, filling, inputs_of
+from tfcli.train.measures.choose import chosen
+from tfcli.train.measures.measure import Measure
+from tfcli.train.measures.texts import TextMeasure
 from tfcli.train.objectives.objective import (
     Examples,
     Forward,
@@ -41,6 +44,7 @@ class Seq2Seq(TokenObjective):
     def __init__(self, smoothing: float = 0.0) -> None:
         super().__init__({})
         self.smoothing = smoothing
+        self.held: tuple[Sequence[str], Tokenizer] | None = None
 
     def feed(self, material: Material) -> Examples:
         """Rows of sources with targets."""
@@ -58,8 +62,19 @@ class Seq2Seq(TokenObjective):
         sources = [spec.source_prefix + text for text in table.texts("source")]
         inputs = inputs_of(material, encode(material, table, sources))
         targets = target_ids(material, table, tokenizer)
+        self.held = table.texts("target"), tokenizer  # the validation comes last
         rows = zip(inputs, targets, strict=True)
         return [{**row, self.targets: torch.tensor(target)} for row, target in rows]
+
+    def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
+        """Of texts that are made; none where none is asked for, since that takes long."""
+        names = chosen(asked, "texts", (), material.console)
+        if not names:
+            return None
+        assert self.held is not None, "`feed` has seen the rows"
+        spec, made = material.spec, material.spec.generation
+        length = made.max_new_tokens or spec.target_length or spec.sequence_length
+        return TextMeasure(names, *self.held, length, made.max_examples)
 
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """Cross entropy, summed over the tokens of the targets; smoothed while training alone."""

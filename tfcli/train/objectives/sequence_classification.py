@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from tfcli.train.batch import Example
 from tfcli.train.feeds.columns import Table
 from tfcli.train.feeds.encoded import encode, inputs_of
+from tfcli.train.measures.measure import Measure
 from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.rows import RowObjective
 from tfcli.train.targets import Targets
@@ -36,3 +38,7 @@ class SequenceClassification(RowObjective):
         batch = encode(material, table, table.texts("text"), pairs)
         inputs = inputs_of(material, batch)
         return [{**row, "labels": label} for row, label in zip(inputs, targets, strict=True)]
+
+    def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
+        """Of labels, or of numbers."""
+        return self.targets.measure(asked, material.console)

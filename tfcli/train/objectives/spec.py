@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
 from tfcli.errors import hint
+from tfcli.recipe.marks import Above, Only
 from tfcli.recipe.spec import ModelRef, Section
 
 ObjectiveName = Literal[
@@ -15,8 +16,10 @@ ObjectiveName = Literal[
     "contrastive",
     "distillation",
     "dpo",
+    "glm",
     "image-classification",
     "ipo",
+    "kto",
     "masked-lm",
     "multiple-choice",
     "orpo",
@@ -42,6 +45,7 @@ COLUMNS: dict[str, dict[str, str | None]] = {
     "contrastive": {"anchor": "anchor", "positive": "positive", "negative": None},
     "multiple-choice": {"question": "question", "choices": "choices", "label": "label"},
     **dict.fromkeys((*PREFERENCES, "reward"), _PAIRS),
+    "kto": {"prompt": "prompt", "completion": "completion", "label": "label"},
     "question-answering": {"question": "question", "context": "context", "answers": "answers"},
     "seq2seq": {"source": "source", "target": "target"},
     "token-classification": {"tokens": "tokens", "tags": "tags"},
@@ -58,7 +62,7 @@ WITH_TEXT: tuple[ObjectiveName, ...] = tuple(
     name for name in get_args(ObjectiveName) if name not in WITHOUT_TEXT
 )
 """The others."""
-IN_TEXTS: tuple[ObjectiveName, ...] = ("causal-lm", "distillation", "masked-lm")
+IN_TEXTS: tuple[ObjectiveName, ...] = ("causal-lm", "distillation", "glm", "masked-lm")
 """The objectives whose data are texts."""
 
 
@@ -100,6 +104,59 @@ class DistillationSection(Section):
         le=1,
         description="The share of the loss that is the teacher's; the rest is that of the text "
         "itself.",
+    )
+
+
+class KTOSection(Section):
+    """How much `objective: kto` makes of answers that were judged one by one."""
+
+    desirable_weight: float = Field(
+        1.0,
+        gt=0,
+        description="The weight of losses of desirable answers. Where there are few of them, make "
+        "it as large as they are rare.",
+    )
+    undesirable_weight: float = Field(
+        1.0, gt=0, description="The weight of losses of the other answers."
+    )
+
+
+class FIMSection(Section):
+    """Documents with their middle put last, which `objective: causal-lm` learns to fill in."""
+
+    rate: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="The share of documents whose middle is put last; 0.5 to 0.9 are usual.",
+    )
+    spm_rate: Annotated[float, Only(rate=Above(0))] = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="The share of these whose end stands before their beginning (SPM); in the "
+        "others the beginning is first (PSM).",
+    )
+
+
+class BlanksSection(Section):
+    """What `objective: glm` cuts out of texts."""
+
+    span_weight: float = Field(
+        0.4, ge=0, description="How often short spans are cut out, beside the other two weights."
+    )
+    sentence_weight: float = Field(0.3, ge=0, description="How often whole sentences are.")
+    generation_weight: float = Field(
+        0.3, ge=0, description="How often one long part is, such as the end of a text."
+    )
+    share: float = Field(
+        0.15, gt=0, le=1, description="The share of a text that is cut out in spans or sentences."
+    )
+    mean_length: float = Field(
+        3.0, gt=0, description="The mean length of spans, in tokens; it has Poisson's distribution."
+    )
+    least_share: float = Field(
+        0.25, gt=0, le=1, description="The least share of a text that is cut out as one long part."
     )
 
 

@@ -8,11 +8,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from tfcli.errors import UsageError
+from tfcli.metrics.tags import has_entities
 from tfcli.models.losses import IGNORED
 from tfcli.train.batch import Example
 from tfcli.train.feeds.columns import Table, examples_of
 from tfcli.train.feeds.encoded import encode, filling, inputs_of
 from tfcli.train.labels import Labels, check_labels, numbers_of
+from tfcli.train.measures.choose import chosen
+from tfcli.train.measures.labels import TagMeasure
+from tfcli.train.measures.measure import Measure
 from tfcli.train.objectives.objective import Examples, Material, TokenObjective
 
 
@@ -31,6 +36,20 @@ class TokenClassification(TokenObjective):
         """Rows of words with tags, as many of these as of those."""
         self.fill = {self.targets: IGNORED, **filling(material.tokenizer)}
         return examples_of(material.spec, lambda table: self._examples(material, table))
+
+    def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
+        """Of tags, and of entities where tags say where these begin."""
+        assert self.names is not None, "`feed` has seen the tags"
+        tags = self.names.names
+        usual = ("tag_accuracy", "entity_f1") if has_entities(tags) else ("tag_accuracy",)
+        names = chosen(asked, "tags", usual, material.console)
+        if not has_entities(tags) and names and names != ["tag_accuracy"]:
+            raise UsageError(
+                "the tags do not say where entities begin, as B-PER and I-PER do",
+                where="metrics",
+                fix="metrics: [tag_accuracy]",
+            )
+        return TagMeasure(names, tags) if names else None
 
     def _examples(self, material: Material, table: Table) -> list[Example]:
         words, tags = table.text_lists("tokens"), self._tags(material, table)

@@ -1,41 +1,14 @@
-"""Optimizers that torch has not got, or not in this form."""
+"""Muon: orthogonal steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Groups = Iterable[dict[str, Any]]
-
-
-class Lion(torch.optim.Optimizer):
-    """Steps of one size in the direction of a mean of gradients (Chen et al. 2023).
-
-    Args:
-        groups: of parameters, each with `weight_decay`.
-        lr: the size of a step; a third to a tenth of AdamW's.
-        betas: how much of the running mean goes into a step, and stays in the mean.
-    """
-
-    def __init__(self, groups: Groups, *, lr: float, betas: tuple[float, float]) -> None:
-        super().__init__(groups, {"lr": lr, "betas": betas})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Move every parameter with a gradient."""
-        for group in self.param_groups:
-            in_step, in_mean = group["betas"]
-            for parameter in _moved(group):
-                gradient, state = parameter.grad, self.state[parameter]
-                if not state:
-                    state["exp_avg"] = torch.zeros_like(parameter)
-                mean = state["exp_avg"]
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(mean.lerp(gradient, 1 - in_step).sign_(), alpha=-group["lr"])
-                mean.lerp_(gradient, 1 - in_mean)
+from tfcli.train.optimizers.groups import Groups, adam_direction, moved
 
 
 class Muon(torch.optim.Optimizer):
@@ -68,7 +41,7 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move every parameter with a gradient."""
         for group in self.param_groups:
-            for parameter in _moved(group):
+            for parameter in moved(group):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 change = self._orthogonal if group["orthogonal"] else self._adam
                 parameter.sub_(change(parameter, group))
@@ -83,17 +56,8 @@ class Muon(torch.optim.Optimizer):
         return step * (group["lr"] * 0.2 * max(parameter.shape) ** 0.5)
 
     def _adam(self, parameter: nn.Parameter, group: dict[str, Any]) -> Tensor:
-        gradient, state = parameter.grad, self.state[parameter]
-        assert gradient is not None
-        if not state:
-            state |= {"step": 0, "exp_avg": torch.zeros_like(parameter)}
-            state["exp_avg_sq"] = torch.zeros_like(parameter)
-        state["step"] += 1
-        first, second = group["betas"]
-        mean = state["exp_avg"].lerp_(gradient, 1 - first)
-        square = state["exp_avg_sq"].lerp_(gradient.square(), 1 - second)
-        size = (square / (1 - second ** state["step"])).sqrt_().add_(group["eps"])
-        return mean / size * (group["lr"] / (1 - first ** state["step"]))
+        assert parameter.grad is not None
+        return adam_direction(parameter.grad, self.state[parameter], group) * group["lr"]
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
@@ -110,7 +74,3 @@ def orthogonalized(matrix: Tensor) -> Tensor:
         square = x @ x.T
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
     return x.T if tall else x
-
-
-def _moved(group: dict[str, Any]) -> Iterable[nn.Parameter]:
-    return (parameter for parameter in group["params"] if parameter.grad is not None)

@@ -1,0 +1,1 @@
+"""Metrics of predictions, on libraries that work offline."""

@@ -1,0 +1,31 @@
+"""Metrics of labels: predictions and references are numbers of labels, or rows of 0 and 1, one for
+each label, where several may hold.
+
+Of f1, precision and recall it is the mean over the labels that occur (macro), as scikit-learn has
+it; accuracy of rows of labels asks for all of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def figures(
+    names: Sequence[str], predictions: Sequence[Any], references: Sequence[Any]
+) -> Mapping[str, float]:
+    """See the module."""
+    from sklearn import metrics
+
+    said, right = np.asarray(predictions), np.asarray(references)
+    mean = {"average": "macro", "zero_division": 0.0}
+    known = {
+        "accuracy": lambda: metrics.accuracy_score(right, said),
+        "f1": lambda: metrics.f1_score(right, said, **mean),
+        "precision": lambda: metrics.precision_score(right, said, **mean),
+        "recall": lambda: metrics.recall_score(right, said, **mean),
+        "matthews": lambda: metrics.matthews_corrcoef(right, said),
+    }
+    return {name: float(known[name]()) for name in names}

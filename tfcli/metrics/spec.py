@@ -1,0 +1,43 @@
+"""Which metrics there are, which way they are better and what they need; imports no library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Args:
+        kind: of the predictions that it is of, a file of this package.
+        library: the package that computes it; None: nothing beside tfcli's own.
+        higher: whether more of it is better.
+    """
+
+    kind: str
+    library: str | None
+    higher: bool = True
+
+
+METRICS: dict[str, Metric] = {
+    **dict.fromkeys(("accuracy", "f1", "precision", "recall"), Metric("labels", "sklearn")),
+    "matthews": Metric("labels", "sklearn"),
+    **dict.fromkeys(("mse", "mae"), Metric("numbers", "sklearn", higher=False)),
+    **dict.fromkeys(("pearson", "spearman"), Metric("numbers", "scipy")),
+    "tag_accuracy": Metric("tags", "sklearn"),
+    **dict.fromkeys(("entity_f1", "entity_precision", "entity_recall"), Metric("tags", "seqeval")),
+    **dict.fromkeys(("exact_match", "answer_f1"), Metric("answers", None)),
+    **dict.fromkeys(("rouge1", "rouge2", "rougeL"), Metric("texts", "rouge_score")),
+    **dict.fromkeys(("bleu", "chrf"), Metric("texts", "sacrebleu")),
+    "wer": Metric("texts", "jiwer", higher=False),
+    **dict.fromkeys(("mrr", "recall_at_1", "recall_at_10"), Metric("retrieval", None)),
+    "pair_accuracy": Metric("pairs", None),
+}
+"""Name -> what it is."""
+
+KINDS: dict[str, tuple[str, ...]] = {
+    kind: tuple(name for name, metric in METRICS.items() if metric.kind == kind)
+    for kind in dict.fromkeys(metric.kind for metric in METRICS.values())
+}
+"""Kind of predictions -> the metrics of it."""

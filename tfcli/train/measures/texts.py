@@ -1,0 +1,61 @@
+"""Texts that a model makes of sources, beside those that are right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from tfcli.generation.seq2seq import generate_seq2seq
+from tfcli.metrics.compute import compute
+from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
+from tfcli.models.model import Model
+from tfcli.models.output import ModelOutput
+from tfcli.tokenizers.load import Tokenizer
+from tfcli.train.batch import Batch
+from tfcli.train.measures.measure import Measure
+
+
+class TextMeasure(Measure):
+    """Greedy texts.
+
+    Args:
+        names: of the metrics.
+        targets: what is right, of each example of the validation.
+        tokenizer: of targets.
+        max_new_tokens: of a text.
+        max_examples: texts are made for so many of the first examples; None: for all.
+    """
+
+    generates: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        targets: Sequence[str],
+        tokenizer: Tokenizer,
+        max_new_tokens: int,
+        max_examples: int | None = None,
+    ) -> None:
+        self.names, self.targets, self.tokenizer = names, targets, tokenizer
+        self.max_new_tokens, self.max_examples = max_new_tokens, max_examples
+
+    def answers(
+        self, model: Model, batch: Batch, output: ModelOutput, numbers: Sequence[int]
+    ) -> Sequence[Any]:
+        """The text of each example, and what is right; None past the last that is measured."""
+        assert isinstance(model, Seq2SeqLM), "the objective asks for one"
+        rows = zip(batch["input_ids"], batch["attention_mask"].bool(), numbers, strict=True)
+        return [self._answer(model, ids[mask].tolist(), number) for ids, mask, number in rows]
+
+    def _answer(self, model: Seq2SeqLM, source: list[int], number: int) -> tuple[str, str] | None:
+        if self.max_examples is not None and number >= self.max_examples:
+            return None
+        end = self.tokenizer.eos_id
+        stop = set() if end is None else {end}
+        ids = list(generate_seq2seq(model, source, max_new_tokens=self.max_new_tokens, stop=stop))
+        return self.tokenizer.decode(ids), self.targets[number]
+
+    def figures(self, answers: Sequence[tuple[str, str] | None]) -> Mapping[str, float]:
+        """The metrics of all texts."""
+        said, right = zip(*(answer for answer in answers if answer is not None), strict=True)
+        return compute(self.names, said, right)

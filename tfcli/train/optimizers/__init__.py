@@ -1,0 +1,1 @@
+"""Optimizers that torch has not got, or not in this form; one file each."""
