@@ -182,8 +182,8 @@ class MediaEncoder(Encoder):
             made = self.prepared([medium.opened() for medium in media])
             wanted = self._features(made)
         except Problem as error:
-            place = "" if error.where is None else f": {error.where[:200]}"
-            raise WorkError(error.what, where=f"{where}{place}", fix=error.fix) from error
+            inside = "" if error.where is None else f": {error.where[:200]}"
+            raise WorkError(error.what, where=f"{where}{inside}", fix=error.fix) from error
         for name, features in wanted.items():
             place = self.processor.placeholders[name]
             tokens = sum(run.count(place.feature) for run in made.runs.get(place.token, ()))
@@ -237,7 +237,7 @@ class MediaEncoder(Encoder):
                 )
             found += places
         tokens = self.ids_of(expanded(text, made.runs))
-        places = [at for at, id in enumerate(tokens.ids) if id in self._run_ids]
+        taken = [at for at, id in enumerate(tokens.ids) if id in self._run_ids]
         for name, place in self.processor.placeholders.items():
             used = made.runs.get(place.token, ())[: text.text.count(place.token)]
             wanted = sum(run.count(place.feature) for run in used)
@@ -250,9 +250,9 @@ class MediaEncoder(Encoder):
                     fix=f"see whether {place.feature} is a special token of the tokenizer",
                 )
         learned = list(tokens.learned)
-        for at in places:
+        for at in taken:
             learned[at] = 0
-        return Tokens(tokens.ids, learned, found, places[-1] + 1 if places else 0)
+        return Tokens(tokens.ids, learned, found, taken[-1] + 1 if taken else 0)
 
 
 def expanded(text: Rendered, runs: Mapping[str, Sequence[str]]) -> Rendered:
