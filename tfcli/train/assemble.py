@@ -116,7 +116,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     objective = make_objective(spec)
     check_task(begun, objective.task)
     examples = objective.feed(Material(spec, tokenizer, companions, job.console, begun))
-    job.has_read(*filter(None, [spec.data, spec.validation]))
+    job.has_read(*(each.path for each in spec.sources), *filter(None, [spec.validation]))
     dtype = (
         DTYPES[spec.dtype] if spec.dtype else start_dtype(None if spec.writes_adapter else start)
     )
@@ -142,7 +142,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
 
     wrapped, optimizer = strategy.wrap(model, make_optimizer, spec.clip_norm)
     if spec.compile:
-        batch = on_device(objective.collate(examples.train.epoch(0)[:1]), strategy.device)
+        batch = on_device(objective.collate([examples.train.part(0)[0]]), strategy.device)
         compile_model(model, lambda: objective.loss(model, batch))
     checkpoints = Checkpoints(job.output, job.console, strategy)
     progress = checkpoints.load(model, optimizer) or Progress(processes=processes.count)
@@ -153,7 +153,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         _passes(spec, progress, processes),
         processes.rank,
         processes.count,
-        list(progress.epoch_starts),
+        progress.feed,
     )
     spec = in_steps(spec, feed)
     written = progress.step - (progress.unfinished is not None)
@@ -222,8 +222,8 @@ def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
     console.note(
         f"{run.weights / 1e6:,.2f} M parameters, "
         + (f"{run.trained / 1e6:,.3f} M of them trained, " if run.trained < run.weights else "")
-        + f"{len(loop.feed.source.epoch(0)):,} examples an "
-        f"epoch, {loop.feed.examples_per_step} a step, {loop.precision} on {device}"
+        + f"{len(loop.feed.source.part(0)):,} examples an "
+        f"epoch, {loop.feed.items_per_step} a step, {loop.precision} on {device}"
     )
     found = run.strategy.proof(loop.wrapped)
     if run.strategy.name != "single":
@@ -234,7 +234,7 @@ def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
     )
     if run.resumed_from:
         console.note(f"going on from step {run.resumed_from}")
-    first = loop.feed.source.epoch(0)[0].get("input_ids")
+    first = loop.feed.source.part(0)[0].get("input_ids")
     if first is not None:
         ids = first.flatten()[:8].tolist()
         console.detail(f"first tokens: {ids} = {run.tokenizer.decode(ids)!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tfcli.checkpoints.card import Origin, card_text
+from tfcli.train.data_spec import DataSource
 from tfcli.train.spec import TrainResult, TrainSpec
 
 
@@ -16,8 +17,8 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
         result: of the same.
         hashes: the hash or hub commit of each input, by its name.
     """
-    origins = [Origin("data", spec.data)]
-    if spec.validation is not None and spec.validation != spec.data:
+    origins = [Origin("data", each.path, _share(spec, each)) for each in spec.sources]
+    if spec.validation is not None and spec.validation not in {each.ref for each in origins}:
         origins.append(Origin("validation", spec.validation))
     if spec.tokenizer is not None:
         origins.append(Origin("tokenizer", spec.tokenizer))
@@ -46,3 +47,9 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
         "verified": "every tensor read back and equal to the model's, bit for bit",
     }
     return card_text(done, origins, hashes, facts)
+
+
+def _share(spec: TrainSpec, source: DataSource) -> str:
+    """What is said of a source's share, where there are several."""
+    whole = sum(each.weight for each in spec.sources)
+    return "" if source.weight == whole else f"{source.weight / whole:.1%} of the examples"

@@ -23,7 +23,7 @@ from tfcli.files import digest_file, inside, sync_entry, sync_folder, write_json
 from tfcli.process_group import Processes
 from tfcli.train.strategies.strategy import Strategy
 
-SCHEMA = "tfcli.checkpoint/2"
+SCHEMA = "tfcli.checkpoint/3"
 MANIFEST = "manifest.json"
 KEPT = 2
 BEST = "best"
@@ -40,7 +40,7 @@ class Progress:
         processes: how many began it together.
         best_loss: the lowest validation loss so far, a mean over targets.
         best_step: where it was.
-        epoch_starts: see `Feed`.
+        feed: where the data go on; see `Feed.state`.
         unfinished: figures of the last step, where its validation is still to be done.
     """
 
@@ -50,7 +50,7 @@ class Progress:
     processes: int = 1
     best_loss: float | None = None
     best_step: int | None = None
-    epoch_starts: list[int] = dataclasses.field(default_factory=lambda: [0])
+    feed: dict[str, Any] | None = None
     unfinished: dict[str, Any] | None = None
 
 

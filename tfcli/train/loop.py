@@ -184,7 +184,7 @@ class Loop:
             return
         if stop or progress.step % self.checkpoint_every == 0:
             self.log.sync()
-            progress.epoch_starts = list(self.feed.epoch_starts)
+            progress.feed = self.feed.state(progress.step)
             self.checkpoints.save(progress, self.model, self.optimizer)
 
 

@@ -46,14 +46,14 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
             fix="preview a recipe whose objective is causal-lm",
         )
     found = objective.feed(Material(spec, tokenizer, companions, console, config))
-    epoch, targets = found.train.epoch(0), objective.targets
+    epoch, targets = found.train.part(0), objective.targets
     lengths, learned = [], 0
     for example in epoch:
         lengths.append(len(example["input_ids"]))
         learned += int((example[targets] != IGNORED).sum())
     tokens = sum(lengths)
     return PreviewResult(
-        data=spec.data,
+        data=", ".join(each.path for each in spec.sources),
         examples=len(epoch),
         validation_examples=None if found.validation is None else len(found.validation),
         tokens=tokens,

@@ -14,7 +14,7 @@ from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, TokenizerPath
 from tfcli.train.adapter_spec import AdapterSection
-from tfcli.train.data_spec import RowsSection
+from tfcli.train.data_spec import DataSource, RowsSection, SourceSection
 from tfcli.train.moving_spec import OptimizerSection, ScheduleSection
 from tfcli.train.objectives.spec import (
     IN_ROWS,
@@ -87,10 +87,15 @@ class TrainSpec(Spec):
         "several does (multiple-choice), which texts belong together (contrastive), to prefer one "
         "answer to another (dpo, ipo, orpo, simpo), or which is the better one (reward).",
     )
-    data: InputPath = Field(
+    data: InputPath | None = Field(
+        None,
         description="Training data: texts (.txt, .md, .rst, or a column of .jsonl, .csv, "
         ".parquet), or rows with prompts, conversations or other columns (.jsonl, .json, .csv, "
-        ".parquet, .arrow); a file or a folder of them."
+        ".parquet, .arrow); a file or a folder of them.",
+    )
+    mixture: dict[str, SourceSection] = Field(
+        {},
+        description="In place of data, several of them under names of yours, each with a weight.",
     )
     validation: InputPath | None = Field(
         None, description="Validation data, in the same forms; never trained on."
@@ -269,8 +274,11 @@ class TrainSpec(Spec):
             raise ValueError(
                 "give exactly one of model (go on from a checkpoint) and config (a new model)"
             )
+        if (self.data is None) == (not self.mixture):
+            raise ValueError("give exactly one of data and mixture (several, each with a weight)")
         if self.objective in IN_ROWS:
-            columns_of(self.objective, self.columns)
+            for source in self.sources:
+                columns_of(self.objective, self.of(source).columns)
         if self.objective == "distillation" and self.distillation.teacher is None:
             raise ValueError("distillation learns from a model: give distillation.teacher")
         if self.config is not None and self.tokenizer is None:
@@ -294,6 +302,30 @@ class TrainSpec(Spec):
                 f"max_steps ({self.max_steps})"
             )
         return self
+
+    @property
+    def sources(self) -> list[DataSource]:
+        """Where what is trained on comes from."""
+        if self.data is not None:
+            return [DataSource("data", self.data)]
+        return [
+            DataSource(f"mixture.{name}", each.path, each.weight)
+            for name, each in self.mixture.items()
+        ]
+
+    def of(self, source: DataSource) -> Self:
+        """The spec with what it says of one source in the place of what it says of all."""
+        if source.key == "data":
+            return self
+        own = self.mixture[source.key.removeprefix("mixture.")]
+        changes: dict[str, Any] = {"data": own.path, "mixture": {}}
+        if own.text_field is not None:
+            changes["text_field"] = own.text_field
+        if own.columns is not None:
+            changes["columns"] = own.columns
+        if own.format is not None:
+            changes["rows"] = self.rows.model_copy(update={"format": own.format})
+        return self.model_copy(update=changes)
 
     @property
     def total_steps(self) -> int:

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 from tfcli.checkpoints.strict_json import kind
 from tfcli.console import Console
 from tfcli.data.rows import Row, read_rows
-from tfcli.errors import WorkError, hint
+from tfcli.errors import UsageError, WorkError, hint
 from tfcli.train.batch import Example
+from tfcli.train.feeds.feed import seed_of
+from tfcli.train.feeds.mixture import mixed
 from tfcli.train.feeds.shuffled import Shuffled
 from tfcli.train.objectives.objective import Examples
 from tfcli.train.objectives.spec import columns_of
@@ -26,10 +28,17 @@ class Table:
     Args:
         rows: at least one.
         columns: what an objective takes of a row -> the column.
+        others: the tables that are trained on beside it, where there are several.
     """
 
     rows: Sequence[Row]
     columns: dict[str, str]
+    others: Sequence[Table] = ()
+
+    @property
+    def together(self) -> Sequence[Table]:
+        """All tables that are trained on, itself among them."""
+        return self.others or (self,)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,23 +93,37 @@ class Table:
         )
 
 
-def read_tables(spec: TrainSpec) -> tuple[Table, Table | None]:
-    """The rows that a spec trains on, and those that it holds out.
+def read_tables(spec: TrainSpec) -> tuple[list[Table], Table | None]:
+    """The rows that a spec trains on, of each source, and those that it holds out.
 
     Raises:
-        UsageError, WorkError: as `read_rows`, also for a file without rows.
+        UsageError, WorkError: as `read_rows`, also for a file without rows; and sources that say
+            different things.
     """
-    columns = columns_of(spec.objective, spec.columns)
-    train = Table(read_rows(spec.data), columns)
+    train: list[Table] = []
+    for source in spec.sources:
+        columns = columns_of(spec.objective, spec.of(source).columns)
+        if train and columns.keys() != train[0].columns.keys():
+            raise UsageError(
+                f"it has {', '.join(columns)}, and the source before {', '.join(train[0].columns)}",
+                where=f"{source.key}.columns",
+                fix="name the same ones for every source",
+            )
+        train.append(Table(read_rows(source.path), columns))
+    if len(train) > 1:
+        train = [Table(each.rows, each.columns, train) for each in train]
     if spec.validation is None:
         return train, None
+    columns = columns_of(spec.objective, spec.columns)
     return train, Table(read_rows(spec.validation, split="validation"), columns)
 
 
 def examples_of(spec: TrainSpec, make: Callable[[Table], list[Example]]) -> Examples:
     """The examples that a spec's rows become, those to be trained on in a new order each epoch."""
-    train, held_out = read_tables(spec)
-    return Examples(Shuffled(make(train), spec.seed), None if held_out is None else make(held_out))
+    tables, held_out = read_tables(spec)
+    pairs = zip(spec.sources, tables, strict=True)
+    train = [Shuffled(make(table), seed_of(spec, source)) for source, table in pairs]
+    return Examples(mixed(spec.sources, train), None if held_out is None else make(held_out))
 
 
 def say_cut(console: Console, cut: int, rows: int, key: str, length: int) -> None:

@@ -68,8 +68,13 @@ class Chosen:
     empty: int
 
 
-def find_rows(spec: TrainSpec, path: str, split: str = "train") -> RowData | None:
+def find_rows(
+    spec: TrainSpec, path: str, split: str = "train", *, alone: bool = True
+) -> RowData | None:
     """The rows at a path; None where it holds plain text.
+
+    Args:
+        alone: nothing else is trained on, so that keys of `rows` are refused beside plain text.
 
     Raises:
         UsageError: keys of `rows` that have no effect on plain text, or do not fit the columns.
@@ -80,7 +85,8 @@ def find_rows(spec: TrainSpec, path: str, split: str = "train") -> RowData | Non
         first = first_row(path, split=split)
         named = spec.text_field != TrainSpec.model_fields["text_field"].default
         if given.format is None and not spec.columns and (named or "text" in first.values):
-            _refuse_for_plain(spec)
+            if alone:
+                refuse_for_plain(spec)
             return None
         if named:
             raise UsageError("text_field has no effect on rows", where="text_field")
@@ -95,7 +101,8 @@ def find_rows(spec: TrainSpec, path: str, split: str = "train") -> RowData | Non
             raise unknown_format(first)
         rows = read_rows(path, split=split)
         return RowData(Path(path), split, rows, found, spec.columns)
-    _refuse_for_plain(spec)
+    if alone:
+        refuse_for_plain(spec)
     return None
 
 
@@ -188,8 +195,12 @@ def _texts_beside(path: Path) -> list[str]:
     return sorted(each.name for each in path.rglob("*") if each.suffix.lower() in TEXTS)
 
 
-def _refuse_for_plain(spec: TrainSpec) -> None:
-    """Refuse what has no effect on plain text."""
+def refuse_for_plain(spec: TrainSpec) -> None:
+    """Refuse what has no effect on plain text.
+
+    Raises:
+        UsageError: naming the key.
+    """
     fields = RowsSection.model_fields.items()
     given = {f"rows.{name}": getattr(spec.rows, name) != field.default for name, field in fields}
     given |= {"columns": bool(spec.columns), "rows.format": False}

@@ -24,7 +24,7 @@ class MultipleChoice(RowObjective):
     def examples(self, material: Material, table: Table) -> list[Example]:
         """Questions with choices, all with as many."""
         choices, labels = table.text_lists("choices"), table.values("label")
-        count = len(choices[0])
+        count = len(table.together[0].text_lists("choices")[0])
         for number, (row, label) in enumerate(zip(choices, labels, strict=True)):
             _check(table, number, row, label, count)
         each = [(row, text) for row in range(len(table)) for text in choices[row]]

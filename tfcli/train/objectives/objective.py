@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -18,7 +18,8 @@ from tfcli.models.losses import IGNORED
 from tfcli.models.output import ModelOutput
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.batch import Batch, Example, side_by_side
-from tfcli.train.feeds.feed import Source
+from tfcli.train.data_spec import DataSource
+from tfcli.train.feeds.feed import Source, seed_of
 from tfcli.train.spec import TrainSpec
 
 Forward = Callable[..., ModelOutput]
@@ -45,6 +46,11 @@ class Material:
     console: Console
     config: BaseConfig
 
+    def of(self, source: DataSource) -> Material:
+        """The same for one of the spec's sources: its keys, and a seed of its own."""
+        seed = seed_of(self.spec, source)
+        return replace(self, spec=self.spec.of(source).model_copy(update={"seed": seed}))
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -55,7 +61,7 @@ class Examples:
         validation: always the same ones; None where there are none.
     """
 
-    train: Source
+    train: Source[Example]
     validation: Sequence[Example] | None
 
 
