@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,14 +78,11 @@ def load_documents(
     path = Path(path)
     if not path.exists():
         raise UsageError(f"there is no such file or folder: {path}", where="data")
-    if path.is_dir() and split and any((path / f"{name}.jsonl").exists() for name in SPLITS):
-        path = path / f"{split}.jsonl"
-        if not path.exists():
-            raise UsageError(f"the folder has no {split}.jsonl", where=str(path.parent))
-    if path.is_dir():
-        documents = _read_folder(path, field, console or Console.silent())
-    else:
-        documents = list(_read_file(path, path.name, field))
+    documents = [
+        document
+        for file, name in text_files(path, split, console or Console.silent())
+        for document in _read_file(file, name, field)
+    ]
     chat = next((each for each in documents if isinstance(each, Conversation)), None)
     if chat is not None and not chats:
         raise WorkError(
@@ -106,23 +103,59 @@ def python_docs() -> list[Document]:
     return [Document(name, topics[name]) for name in sorted(topics)]
 
 
-def _read_folder(folder: Path, field: str, console: Console) -> list[Document]:
-    """The documents of every file of a kind that is read, in the order of the files' names."""
-    inside = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+def text_files(path: Path, split: str | None, console: Console) -> list[tuple[Path, str]]:
+    """The files whose texts `load_documents` gives, each with what to call it.
+
+    Raises:
+        UsageError: the folder has splits, and not this one.
+        WorkError: a folder without such files.
+    """
+    if not path.is_dir():
+        return [(path, path.name)]
+    inside = [each.relative_to(path) for each in path.rglob("*") if each.is_file()]
     # Names that begin with a dot are what systems and tools keep for themselves.
     names = sorted(name for name in inside if not any(part[0] == "." for part in name.parts))
     read = [name for name in names if name.suffix.lower() in READERS]
     left = [name.as_posix() for name in names if name.suffix.lower() not in READERS]
     if not read:
-        raise WorkError(f"the folder holds no {_kinds()} file", where=str(folder))
-    if left:
+        raise WorkError(f"the folder holds no {_kinds()} file", where=str(path))
+    chosen = of_split(read, split, path)
+    if left and len(chosen) == len(read):
         console.warn(
-            f"{folder}: {len(left)} of {len(names)} files are not read as text: "
+            f"{path}: {len(left)} of {len(names)} files are not read as text: "
             f"{', '.join(left[:3])}{', ...' if len(left) > 3 else ''}"
         )
-    return [
-        document for name in read for document in _read_file(folder / name, name.as_posix(), field)
-    ]
+    return [(path / name, name.as_posix()) for name in chosen]
+
+
+def of_split(names: Sequence[Path], split: str | None, folder: Path) -> list[Path]:
+    """The files of a split where some, or the folders that they are in, are named after splits;
+    else all of them.
+
+    Args:
+        names: of the files in `folder`.
+        split: which of the splits; None for all.
+
+    Raises:
+        UsageError: there are splits, and not this one.
+    """
+    splits = [_split_of(name, split) for name in names]
+    if split is None or not any(splits):
+        return list(names)
+    found = [name for name, each in zip(names, splits, strict=True) if each == split]
+    if not found:
+        known = ", ".join(dict.fromkeys(filter(None, splits)))
+        raise UsageError(
+            f"the folder has no {split}.jsonl", where=str(folder), fix=f"it has {known}"
+        )
+    return found
+
+
+def _split_of(name: Path, asked: str | None) -> str | None:
+    """The split that a file or the folder that it is in is named after."""
+    words = [name.parts[0], name.name] if len(name.parts) > 1 else [name.name]
+    heads = [word.split(".")[0].split("-")[0] for word in words]
+    return next((head for head in heads if head in (*SPLITS, asked)), None)
 
 
 def _read_file(path: Path, name: str, field: str) -> Iterator[Document]:

@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
 
-from tfcli.data.documents import SPLITS
+from tfcli.data.documents import of_split
 from tfcli.data.row_files import READERS, RowFile, open_rows
 from tfcli.errors import UsageError, WorkError
 
@@ -124,15 +124,4 @@ def row_files(path: Path, split: str) -> list[Path]:
     ]
     if not files:
         raise WorkError(f"the folder holds no {', '.join(READERS)} file", where=str(path))
-    if any(map(_split_of, files)):
-        files = [each for each in files if _split_of(each) == split]
-        if not files:
-            raise UsageError(f"the folder has no {split}.jsonl", where=str(path))
-    return [path / each for each in files]
-
-
-def _split_of(name: Path) -> str | None:
-    """The split that a file or the folder that it is in is named after."""
-    words = [name.parts[0], name.name] if len(name.parts) > 1 else [name.name]
-    heads = [word.split(".")[0].split("-")[0] for word in words]
-    return next((head for head in heads if head in SPLITS), None)
+    return [path / each for each in of_split(files, split, path)]

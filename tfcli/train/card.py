@@ -34,8 +34,7 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
     part = result.trained_part
     facts = {
         "objective": spec.objective,
-        "steps": f"{result.steps:,} of {spec.batch_size * spec.gradient_accumulation} examples "
-        f"of up to {spec.sequence_length} tokens"
+        "steps": f"{result.steps:,} of {_step(spec)}"
         + (f" on {result.processes} processes" if result.processes > 1 else ""),
         "targets": f"{result.tokens:,}, {result.epochs:g} epochs",
         "parameters": f"{result.parameters:,}" + ("" if part is None else f", {part:,} trained"),
@@ -47,6 +46,14 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
         "verified": "every tensor read back and equal to the model's, bit for bit",
     }
     return card_text(done, origins, hashes, facts)
+
+
+def _step(spec: TrainSpec) -> str:
+    """What a step takes in each process."""
+    if spec.batch_tokens is not None:
+        return f"{spec.batch_tokens * spec.gradient_accumulation:,} tokens at most"
+    examples = spec.batch_size * spec.gradient_accumulation
+    return f"{examples} examples of up to {spec.sequence_length} tokens"
 
 
 def _share(spec: TrainSpec, source: DataSource) -> str:

@@ -97,6 +97,17 @@ class TrainSpec(Spec):
         {},
         description="In place of data, several of them under names of yours, each with a weight.",
     )
+    stream: bool = Field(
+        False,
+        description="Read data as training needs them, in place of all before it begins: for data "
+        "larger than memory. Steps are given by max_steps then.",
+    )
+    stream_buffer: Annotated[int, Only(stream=(True,))] = Field(
+        10_000,
+        ge=1,
+        description="Rows or documents of each source that are in memory at once: they are "
+        "shuffled, and packed, among themselves.",
+    )
     validation: InputPath | None = Field(
         None, description="Validation data, in the same forms; never trained on."
     )
@@ -158,8 +169,14 @@ class TrainSpec(Spec):
     temperature: Annotated[float, Only(objective=("contrastive",))] = Field(
         0.05, gt=0, description="What the products of two texts' vectors are divided by."
     )
-    batch_size: int = Field(
+    batch_size: Annotated[int, Only(batch_tokens=(None,))] = Field(
         8, ge=1, description="Windows or rows of a forward pass, in each process."
+    )
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="In place of batch_size: the most tokens of a forward pass, in each process, "
+        "those that rows are filled up with among them; rows of like length go together.",
     )
     gradient_accumulation: int = Field(
         1,
@@ -294,6 +311,8 @@ class TrainSpec(Spec):
             raise ValueError(
                 "keep: best compares validation losses: give validation or validation_share"
             )
+        self._budget_fits()
+        self._stream_fits()
         if (self.max_steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of max_steps and epochs")
         if self.max_steps is not None and self.warmup_steps > self.max_steps:
@@ -302,6 +321,39 @@ class TrainSpec(Spec):
                 f"max_steps ({self.max_steps})"
             )
         return self
+
+    def _stream_fits(self) -> None:
+        """Refuse what needs all rows before the first step."""
+        refused = {
+            "epochs: how many rows there are": (self.epochs, "give max_steps"),
+            "validation_share: which rows are held out": (
+                self.validation_share,
+                "give validation",
+            ),
+            "rows.group_by_length: what is of like length": (
+                self.rows.group_by_length,
+                "take rows.packing or batch_tokens",
+            ),
+            "bpe_dropout: all words": (self.bpe_dropout, "leave it out"),
+        }
+        for what, (value, fix) in refused.items():
+            if self.stream and value:
+                raise ValueError(f"{what} is not known of a stream: {fix}")
+
+    def _budget_fits(self) -> None:
+        if self.batch_tokens is None:
+            return
+        if self.objective == "contrastive":
+            raise ValueError("batch_tokens: contrastive compares the rows of a batch: batch_size")
+        if self.rows.group_by_length:
+            raise ValueError("rows.group_by_length has no effect with batch_tokens, which does it")
+        if self.compile:
+            raise ValueError("batch_tokens: batches differ in shape, and compile wants one")
+        if self.batch_tokens < self.sequence_length:
+            raise ValueError(
+                f"batch_tokens ({self.batch_tokens}) holds no row of sequence_length "
+                f"({self.sequence_length})"
+            )
 
     @property
     def sources(self) -> list[DataSource]:

@@ -18,7 +18,7 @@ class Validation:
 
     Args:
         examples: all of them.
-        batch_size: examples of a forward pass.
+        batches: the places of those of each forward pass.
         objective: as in training.
         precision: as in training.
     """
@@ -26,11 +26,11 @@ class Validation:
     def __init__(
         self,
         examples: Sequence[Example],
-        batch_size: int,
+        batches: Sequence[Sequence[int]],
         objective: Objective,
         precision: Precision,
     ) -> None:
-        self.examples, self.batch_size = examples, batch_size
+        self.examples, self.batches = examples, batches
         self.objective, self.precision = objective, precision
 
     @torch.no_grad()
@@ -45,17 +45,16 @@ class Validation:
         """
         device, processes = strategy.device, strategy.processes
         figures = torch.zeros(2, dtype=torch.float64, device=device)
-        numbers = range(len(self.examples))
         stop = False
         model.eval()
-        for start in range(0, len(numbers), self.batch_size * processes.count):
+        for start in range(0, len(self.batches), processes.count):
             stop = asked()
             if processes.any(stop) if strategy.lockstep else stop:
                 break
-            begin = start + self.batch_size * processes.rank
-            mine = numbers[begin : begin + self.batch_size]
+            place = start + processes.rank
+            mine = self.batches[place] if place < len(self.batches) else ()
             if not mine and not strategy.lockstep:
-                continue  # the last round has fewer examples than processes
+                continue  # the last round has fewer batches than processes
             batch = self.objective.collate([self.examples[number] for number in mine or (0,)])
             with autocast(self.precision, device.type):
                 loss = self.objective.loss(strategy.uncompiled(model), on_device(batch, device))

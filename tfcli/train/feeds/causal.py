@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
+from tfcli.data.rows import Row, row_files
 from tfcli.data.supervised import Encoder
+from tfcli.data.tokens import token_stream
 from tfcli.errors import UsageError
 from tfcli.train.batch import Example
 from tfcli.train.feeds.feed import Source
 from tfcli.train.feeds.grouping import GroupedSource, PackedSource
 from tfcli.train.feeds.held_out import held_out
 from tfcli.train.feeds.mixture import joined, mixed
-from tfcli.train.feeds.row_data import RowData, choose, find_rows, refuse_for_plain, samples_of
+from tfcli.train.feeds.row_data import (
+    RowData,
+    choose,
+    find_rows,
+    held_samples,
+    pick,
+    refuse_for_plain,
+    samples_of,
+)
 from tfcli.train.feeds.rows import RowSource, Samples
+from tfcli.train.feeds.streamed import Streamed, streamed_texts
 from tfcli.train.feeds.text import read_text, read_validation
 from tfcli.train.feeds.windows import StreamSource, Windows
 from tfcli.train.objectives.objective import Examples, Material
@@ -52,16 +64,16 @@ def causal_examples(material: Material) -> Examples:
     owns = [material.of(source) for source in spec.sources]
     alone = len(owns) == 1
     rows = [
-        find_rows(own.spec, source.path, alone=alone)
+        find_rows(own.spec, source.path, alone=alone, streamed=spec.stream)
         for own, source in zip(owns, spec.sources, strict=True)
     ]
     if not any(rows):
         refuse_for_plain(spec)
     learned = [
-        _of_text(own, source.key) if found is None else _of_rows(own, found, source.key)
+        _learned(own, found, source.key)
         for own, source, found in zip(owns, spec.sources, rows, strict=True)
     ]
-    train = mixed(spec.sources, [each.train for each in learned])
+    train = mixed(spec, [each.train for each in learned])
     apart = [each.apart for each in learned if each.apart is not None]
     validation = joined(apart) if apart else _validation(material, learned)
     return Examples(_arranged(spec, train), validation)
@@ -73,6 +85,40 @@ def _arranged(spec: TrainSpec, source: Source[Example]) -> Source[Example]:
     if spec.rows.group_by_length:
         return GroupedSource(source, spec.batch_size, spec.seed)
     return source
+
+
+def _learned(material: Material, rows: RowData | None, key: str) -> Learned:
+    if material.spec.stream:
+        streamed = _text_stream(material) if rows is None else _row_stream(material, rows, key)
+        return Learned(streamed, None, np.zeros(0, np.int64), rows is not None)
+    return _of_text(material, key) if rows is None else _of_rows(material, rows, key)
+
+
+def _text_stream(material: Material) -> Streamed:
+    """Windows of the documents of a buffer."""
+    spec, length = material.spec, material.spec.sequence_length
+
+    def windows(texts: list[str], number: int) -> Sequence[Example]:
+        stream = torch.from_numpy(token_stream(texts, material.tokenizer)).long()
+        return Windows.cut(stream, length) if len(stream) > 1 else []
+
+    return streamed_texts(spec, material.console, windows)
+
+
+def _row_stream(material: Material, data: RowData, key: str) -> Streamed:
+    """Samples of the rows of a buffer; what is said aloud is said of the first."""
+    spec, console = material.spec, material.console
+    encoder = Encoder(material.tokenizer, material.companions, spec.rows.train_on)
+
+    def samples(rows: list[Row], number: int) -> Samples:
+        part = replace(data, rows=rows)
+        store, length = held_samples(part, encoder), spec.sequence_length
+        if number:
+            return pick(store, part, length, spec.rows).samples
+        return choose(store, part, length, spec.rows, console, key).samples
+
+    files = row_files(data.path, data.split)
+    return Streamed(files, spec.stream_buffer, spec.seed, samples)
 
 
 def _of_text(material: Material, key: str) -> Learned:

@@ -115,6 +115,7 @@ class Endless(Generic[T]):
         return which, self._part(which)
 
     def _which(self, number: int) -> int:
+        assert number >= self.starts[0], "it is before the place where the run goes on"
         while number >= self.starts[-1]:
             last = self._first + len(self.starts) - 1
             end = self.starts[-1] + len(self._part(last))
@@ -142,6 +143,9 @@ class Feed(Generic[T]):
         processes: how many there are.
         resumed: what `state` gave in the run that goes on, so that earlier parts need not be
             made again.
+
+    Attributes:
+        part_length: items of the first part.
     """
 
     source: Source[T]
@@ -152,8 +156,10 @@ class Feed(Generic[T]):
     processes: int = 1
     resumed: Mapping[str, Any] | None = None
     sequence: Endless[T] = field(init=False)
+    part_length: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.part_length = len(self.source.part(0))
         self.sequence = Endless(self.source, self.resumed)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ import torch
 from tfcli.train.batch import Example, Reordered, SizedExamples, sizes_of
 from tfcli.train.feeds.feed import Source, derive_seed
 from tfcli.train.feeds.packing import best_fit
+
+T = TypeVar("T")
 
 _BATCHES = 50  # whose examples are sorted together
 
@@ -44,8 +47,9 @@ class Packs(SizedExamples):
         return np.array([sizes[each].sum() for each in self.bins], np.int64)
 
 
-class Following(Source[Example]):
-    """A source whose parts are made of another's, each of the one with its number.
+class Following(Source[T]):
+    """A source whose parts are made of those of a source of examples, each of the one with its
+    number.
 
     Args:
         source: the other.
@@ -68,7 +72,7 @@ class Following(Source[Example]):
         self.source.resume(number, state)
 
 
-class PackedSource(Following):
+class PackedSource(Following[Example]):
     """Examples that are packed anew in each part: which of one length go where is drawn.
 
     Args:
@@ -89,7 +93,7 @@ class PackedSource(Following):
         return Packs(examples, [bins[each] for each in random.permutation(len(bins))])
 
 
-class GroupedSource(Following):
+class GroupedSource(Following[Example]):
     """Examples in an order in which those of a batch are of like length.
 
     Args:

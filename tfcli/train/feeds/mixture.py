@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from tfcli.train.batch import Example, Reordered, SizedExamples, sizes_of
-from tfcli.train.data_spec import DataSource
 from tfcli.train.feeds.feed import Endless, Source
+from tfcli.train.spec import TrainSpec
 
 _LONGEST = 100_000  # examples after which an order of sources begins again
 
@@ -149,12 +149,13 @@ class Mixture(Source[Example]):
         self._sources = [Endless(source.source, each) for source, each in pairs]
 
 
-def mixed(sources: Sequence[DataSource], made: Sequence[Source[Example]]) -> Source[Example]:
-    """The examples of some sources as one source; an epoch has as many as all have together."""
+def mixed(spec: TrainSpec, made: Sequence[Source[Example]]) -> Source[Example]:
+    """The examples of a spec's sources as one source. An epoch has as many as all have together; of
+    streams, which have no such number, a part has as many as the buffer of one has rows."""
     if len(made) == 1:
         return made[0]
-    size = sum(len(each.part(0)) for each in made)
-    return Mixture(made, [each.weight for each in sources], size)
+    size = spec.stream_buffer if spec.stream else sum(len(each.part(0)) for each in made)
+    return Mixture(made, [each.weight for each in spec.sources], size)
 
 
 def joined(lists: Sequence[Sequence[Example]]) -> Sequence[Example]:

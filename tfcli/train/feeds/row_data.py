@@ -23,7 +23,7 @@ from tfcli.processes import is_first_process
 from tfcli.recipe.content import is_stream
 from tfcli.train.data_spec import RowsSection
 from tfcli.train.feeds.held_out import text_key
-from tfcli.train.feeds.row_store import Made, RowStore, row_store
+from tfcli.train.feeds.row_store import Made, RowStore, held_store, row_store
 from tfcli.train.feeds.rows import Samples
 from tfcli.train.spec import TrainSpec
 from tfcli.units import plural
@@ -69,12 +69,18 @@ class Chosen:
 
 
 def find_rows(
-    spec: TrainSpec, path: str, split: str = "train", *, alone: bool = True
+    spec: TrainSpec,
+    path: str,
+    split: str = "train",
+    *,
+    alone: bool = True,
+    streamed: bool = False,
 ) -> RowData | None:
     """The rows at a path; None where it holds plain text.
 
     Args:
         alone: nothing else is trained on, so that keys of `rows` are refused beside plain text.
+        streamed: the rows are read later; only the first is looked at.
 
     Raises:
         UsageError: keys of `rows` that have no effect on plain text, or do not fit the columns.
@@ -99,7 +105,7 @@ def find_rows(
             )
         if found is None:
             raise unknown_format(first)
-        rows = read_rows(path, split=split)
+        rows = () if streamed else read_rows(path, split=split)
         return RowData(Path(path), split, rows, found, spec.columns)
     if alone:
         refuse_for_plain(spec)
@@ -123,6 +129,15 @@ def samples_of(data: RowData, encoder: Encoder, console: Console) -> RowStore:
     return row_store(identity, _made(data, encoder, console))
 
 
+def held_samples(data: RowData, encoder: Encoder) -> RowStore:
+    """All samples of rows that are few, in memory.
+
+    Raises:
+        UsageError, WorkError: as `samples_of`.
+    """
+    return held_store(_made(data, encoder, Console.silent()))
+
+
 def choose(
     store: RowStore, data: RowData, length: int, spec: RowsSection, console: Console, key: str
 ) -> Chosen:
@@ -134,6 +149,34 @@ def choose(
 
     Raises:
         WorkError: none is left; a long one where that is to be an error; or nothing is masked.
+    """
+    chosen = pick(store, data, length, spec)
+    if is_first_process():
+        _tell(chosen, store, data, spec, console)
+    if not len(chosen.samples):
+        raise WorkError(
+            f"no row has a token to learn: of {len(store):,}, {chosen.long:,} are too long and "
+            f"{chosen.empty:,} have nothing of the assistant's",
+            where=key,
+            fix="a larger sequence_length, or look at the rows",
+        )
+    if spec.train_on == "assistant" and (chosen.learned == chosen.samples.sizes).all():
+        raise WorkError(
+            "nothing is masked: every token of every row is to be learned",
+            where=key,
+            fix="see whether the rows have prompts; or say so: `rows: {train_on: all}`",
+        )
+    return chosen
+
+
+def pick(store: RowStore, data: RowData, length: int, spec: RowsSection) -> Chosen:
+    """The samples that can be learned from, perhaps none.
+
+    Args:
+        length: tokens that a sample predicts at most.
+
+    Raises:
+        WorkError: a long one where that is to be an error.
     """
     sizes = np.maximum(np.diff(store.starts) - 1, 0)
     long = sizes > length
@@ -154,23 +197,7 @@ def choose(
         if spec.truncate == "drop"
         else int((learned == 0).sum())
     )
-    chosen = Chosen(Samples(store, which, length), learned[which], int(long.sum()), empty)
-    if is_first_process():
-        _tell(chosen, store, data, spec, console)
-    if not len(which):
-        raise WorkError(
-            f"no row has a token to learn: of {len(store):,}, {chosen.long:,} are too long and "
-            f"{empty:,} have nothing of the assistant's",
-            where=key,
-            fix="a larger sequence_length, or look at the rows",
-        )
-    if spec.train_on == "assistant" and (learned[which] == kept[which]).all():
-        raise WorkError(
-            "nothing is masked: every token of every row is to be learned",
-            where=key,
-            fix="see whether the rows have prompts; or say so: `rows: {train_on: all}`",
-        )
-    return chosen
+    return Chosen(Samples(store, which, length), learned[which], int(long.sum()), empty)
 
 
 def sample_key(sample: Sample) -> int:

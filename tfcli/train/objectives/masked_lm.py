@@ -17,6 +17,7 @@ from tfcli.train.feeds.feed import Source, derive_seed
 from tfcli.train.feeds.mixture import mixed
 from tfcli.train.feeds.rows_of_text import TextRow, text_rows
 from tfcli.train.feeds.shuffled import Made, Shuffled
+from tfcli.train.feeds.streamed import streamed_texts
 from tfcli.train.masks import Masker
 from tfcli.train.objectives.objective import Examples, Material, TokenObjective
 from tfcli.train.objectives.spec import MaskingSection
@@ -51,13 +52,24 @@ class MaskedLM(TokenObjective):
         def hidden(number: int, row: TextRow, seed: int, epoch: int | str) -> Example:
             return masked(masker, row, derive_seed(seed, "masks", epoch, number))
 
-        def shuffled(source: DataSource) -> Source[Example]:
+        def examples(source: DataSource) -> Source[Example]:
             own = material.of(source)
             seed = own.spec.seed
+            if spec.stream:
+                return streamed_texts(
+                    own.spec,
+                    own.console,
+                    lambda texts, part: [
+                        hidden(number, row, seed, part)
+                        for number, row in enumerate(
+                            text_rows(texts, tokenizer, spec.sequence_length)
+                        )
+                    ],
+                )
             rows = self._rows(own, source.key, source.path, "train")
             return Shuffled(rows, seed, lambda epoch, n, row: hidden(n, row, seed, epoch))
 
-        train = mixed(spec.sources, list(map(shuffled, spec.sources)))
+        train = mixed(spec, list(map(examples, spec.sources)))
         if spec.validation is None:
             return Examples(train, None)
         held = self._rows(material, "validation", spec.validation, "validation")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from tfcli.train.batch import Batch, Example, side_by_side
@@ -37,6 +38,11 @@ class MultipleChoice(RowObjective):
             together = side_by_side(inputs[number * count : (number + 1) * count], self.fill)
             examples.append({**together, "labels": torch.tensor(int(label))})
         return examples
+
+    def lengths(self, examples: Sequence[Example]) -> np.ndarray:
+        """[n, choices] the longest choice's, for all are filled up to it."""
+        shapes = [tuple(each["input_ids"].shape) for each in examples]
+        return np.array([[length] * choices for choices, length in shapes], np.int64)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of questions, filled up at the ends of their choices: [b, choices, s]."""

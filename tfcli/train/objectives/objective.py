@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from tfcli.models.config import BaseConfig
 from tfcli.models.losses import IGNORED
 from tfcli.models.output import ModelOutput
 from tfcli.tokenizers.load import Tokenizer
-from tfcli.train.batch import Batch, Example, side_by_side
+from tfcli.train.batch import Batch, Example, side_by_side, sizes_of
 from tfcli.train.data_spec import DataSource
 from tfcli.train.feeds.feed import Source, seed_of
 from tfcli.train.spec import TrainSpec
@@ -100,6 +101,11 @@ class Objective(ABC):
     @abstractmethod
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of examples, on the CPU."""
+
+    def lengths(self, examples: Sequence[Example]) -> np.ndarray:
+        """[n, k] what each example is long: `collate` fills up a batch to the longest in every
+        column, and the columns add up."""
+        return sizes_of(examples)[:, None]
 
     @abstractmethod
     def count(self, batch: Batch) -> int:

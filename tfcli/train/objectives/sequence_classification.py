@@ -63,9 +63,9 @@ class SequenceClassification(RowObjective):
         several = self.problem_type == MULTI
         lists = _lists(table, several)
         if self.labels is None:
-            known = Labels.of_model(material.config, self.task)
-            every = [row for each in table.together for row in _lists(each, several)]
-            self.labels = known or Labels.found(label for row in every for label in row)
+            self.labels = Labels.first(
+                material.config, self.task, table, lambda each: _lists(each, several)
+            )
             self.config_keys = {"problem_type": self.problem_type, **self.labels.config_keys}
         numbers = [numbers_of(table, number, row, self.labels) for number, row in enumerate(lists)]
         if not several:

@@ -50,9 +50,7 @@ class TokenClassification(TokenObjective):
     def _tags(self, material: Material, table: Table) -> list[list[int]]:
         lists = _lists(table)
         if self.names is None:
-            known = Labels.of_model(material.config, self.task)
-            every = [row for each in table.together for row in _lists(each)]
-            self.names = known or Labels.found(tag for row in every for tag in row)
+            self.names = Labels.first(material.config, self.task, table, _lists)
             self.config_keys = self.names.config_keys
         return [numbers_of(table, number, row, self.names) for number, row in enumerate(lists)]
 
