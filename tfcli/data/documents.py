@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.io.snapshot import is_source
 from tfcli.checkpoints.strict_json import kind
 from tfcli.console import Console
+from tfcli.data.layout import files_of, find_data
 from tfcli.errors import UsageError, WorkError, hint
 from tfcli.limits import MAX_PIPE
 
-SPLITS = ("train", "validation", "test")
 MESSAGES = "messages"
 """The key of a conversation in .jsonl."""
 
@@ -49,7 +49,8 @@ def read_documents(
 
     Args:
         path: a .txt, .md or .rst file (one document), a .jsonl file (one a line), a .csv or
-            .parquet file (one a row), or a folder: of such files, or one that `tfcli data` made.
+            .parquet file (one a row), or a folder: of such files, or one that `tfcli data` made;
+            or what else `find_data` takes.
         field: the key of the text in .jsonl, the column in .csv and .parquet.
         split: which of a folder's train, validation and test to read.
         console: hears how many files of a folder are left out.
@@ -75,9 +76,6 @@ def load_documents(
     With `chats` a line of .jsonl that has `messages` in place of the field is a `Conversation`;
     without, it is an error.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UsageError(f"there is no such file or folder: {path}", where="data")
     documents = [
         document
         for file, name in text_files(path, split, console or Console.silent())
@@ -103,13 +101,15 @@ def python_docs() -> list[Document]:
     return [Document(name, topics[name]) for name in sorted(topics)]
 
 
-def text_files(path: Path, split: str | None, console: Console) -> list[tuple[Path, str]]:
+def text_files(path: Path | str, split: str | None, console: Console) -> list[tuple[Path, str]]:
     """The files whose texts `load_documents` gives, each with what to call it.
 
     Raises:
         UsageError: the folder has splits, and not this one.
         WorkError: a folder without such files.
     """
+    place = find_data(path)
+    path = place.path
     if not path.is_dir():
         return [(path, path.name)]
     inside = [each.relative_to(path) for each in path.rglob("*") if each.is_file()]
@@ -119,43 +119,13 @@ def text_files(path: Path, split: str | None, console: Console) -> list[tuple[Pa
     left = [name.as_posix() for name in names if name.suffix.lower() not in READERS]
     if not read:
         raise WorkError(f"the folder holds no {_kinds()} file", where=str(path))
-    chosen = of_split(read, split, path)
+    chosen = files_of(read, split, place)
     if left and len(chosen) == len(read):
         console.warn(
             f"{path}: {len(left)} of {len(names)} files are not read as text: "
             f"{', '.join(left[:3])}{', ...' if len(left) > 3 else ''}"
         )
     return [(path / name, name.as_posix()) for name in chosen]
-
-
-def of_split(names: Sequence[Path], split: str | None, folder: Path) -> list[Path]:
-    """The files of a split where some, or the folders that they are in, are named after splits;
-    else all of them.
-
-    Args:
-        names: of the files in `folder`.
-        split: which of the splits; None for all.
-
-    Raises:
-        UsageError: there are splits, and not this one.
-    """
-    splits = [_split_of(name, split) for name in names]
-    if split is None or not any(splits):
-        return list(names)
-    found = [name for name, each in zip(names, splits, strict=True) if each == split]
-    if not found:
-        known = ", ".join(dict.fromkeys(filter(None, splits)))
-        raise UsageError(
-            f"the folder has no {split}.jsonl", where=str(folder), fix=f"it has {known}"
-        )
-    return found
-
-
-def _split_of(name: Path, asked: str | None) -> str | None:
-    """The split that a file or the folder that it is in is named after."""
-    words = [name.parts[0], name.name] if len(name.parts) > 1 else [name.name]
-    heads = [word.split(".")[0].split("-")[0] for word in words]
-    return next((head for head in heads if head in (*SPLITS, asked)), None)
 
 
 def _read_file(path: Path, name: str, field: str) -> Iterator[Document]:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tfcli.recipe.marks import Only
-from tfcli.recipe.spec import InputPath, Section
+from tfcli.recipe.spec import DataRef, Section
 
 FormatName = Literal["text", "messages", "sharegpt", "completion", "alpaca"]
 
@@ -18,12 +18,15 @@ class SourceSection(Section):
 
     stands_for: ClassVar[str | None] = "path"
 
-    path: InputPath = Field(description="Its data: what data may be.")
+    path: DataRef = Field(description="Its data: what data may be.")
     weight: float = Field(
         1.0,
         gt=0,
         allow_inf_nan=False,
         description="Its share of the examples, in proportion to the weights of the others.",
+    )
+    split: str | None = Field(
+        None, min_length=1, description="Its split; left out, that of the recipe."
     )
     text_field: str | None = Field(
         None, min_length=1, description="Its text_field; left out, that of the recipe."

@@ -12,7 +12,7 @@ from tfcli.families import FamilyFile, has_run
 from tfcli.models.errors import ModelError
 from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
-from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, TokenizerPath
+from tfcli.recipe.spec import DataRef, ModelRef, OutputPath, Result, Spec, TokenizerPath
 from tfcli.train.adapter_spec import AdapterSection
 from tfcli.train.data_spec import DataSource, RowsSection, SourceSection
 from tfcli.train.moving_spec import OptimizerSection, ScheduleSection
@@ -87,11 +87,11 @@ class TrainSpec(Spec):
         "several does (multiple-choice), which texts belong together (contrastive), to prefer one "
         "answer to another (dpo, ipo, orpo, simpo), or which is the better one (reward).",
     )
-    data: InputPath | None = Field(
+    data: DataRef | None = Field(
         None,
         description="Training data: texts (.txt, .md, .rst, or a column of .jsonl, .csv, "
         ".parquet), or rows with prompts, conversations or other columns (.jsonl, .json, .csv, "
-        ".parquet, .arrow); a file or a folder of them.",
+        ".parquet, .arrow); a file or a folder of them, or a data set on the hub.",
     )
     mixture: dict[str, SourceSection] = Field(
         {},
@@ -108,8 +108,17 @@ class TrainSpec(Spec):
         description="Rows or documents of each source that are in memory at once: they are "
         "shuffled, and packed, among themselves.",
     )
-    validation: InputPath | None = Field(
+    split: str = Field(
+        "train",
+        min_length=1,
+        description="Which split of a folder or data set is trained on, where its files are of "
+        "several.",
+    )
+    validation: DataRef | None = Field(
         None, description="Validation data, in the same forms; never trained on."
+    )
+    validation_split: Annotated[str, Only(validation=GIVEN)] = Field(
+        "validation", min_length=1, description="Which split of the validation data is read."
     )
     validation_share: Annotated[float | None, Only(objective=CAUSAL)] = Field(
         None,
@@ -371,6 +380,8 @@ class TrainSpec(Spec):
             return self
         own = self.mixture[source.key.removeprefix("mixture.")]
         changes: dict[str, Any] = {"data": own.path, "mixture": {}}
+        if own.split is not None:
+            changes["split"] = own.split
         if own.text_field is not None:
             changes["text_field"] = own.text_field
         if own.columns is not None:

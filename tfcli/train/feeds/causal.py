@@ -64,7 +64,7 @@ def causal_examples(material: Material) -> Examples:
     owns = [material.of(source) for source in spec.sources]
     alone = len(owns) == 1
     rows = [
-        find_rows(own.spec, source.path, alone=alone, streamed=spec.stream)
+        find_rows(own.spec, source.path, own.spec.split, alone=alone, streamed=spec.stream)
         for own, source in zip(owns, spec.sources, strict=True)
     ]
     if not any(rows):
@@ -117,7 +117,7 @@ def _row_stream(material: Material, data: RowData, key: str) -> Streamed:
             return pick(store, part, length, spec.rows).samples
         return choose(store, part, length, spec.rows, console, key).samples
 
-    files = row_files(data.path, data.split)
+    files = row_files(data.ref, data.split)
     return Streamed(files, spec.stream_buffer, spec.seed, samples)
 
 
@@ -146,7 +146,7 @@ def _of_rows(material: Material, rows: RowData, key: str) -> Learned:
     if spec.validation_share is not None:
         out = held_out(keys, spec.validation_share)
         train, apart = train.taking(np.flatnonzero(~out)), train.taking(np.flatnonzero(out))
-        material.console.note(f"{plural(len(apart), 'row')} of {rows.path} held out for validation")
+        material.console.note(f"{plural(len(apart), 'row')} of {rows.ref} held out for validation")
         keys = keys[~out]
     return Learned(RowSource(train, spec.seed), apart, keys, rows=True)
 
@@ -164,7 +164,7 @@ def _validation(material: Material, learned: Sequence[Learned]) -> Sequence[Exam
     if spec.validation is None:
         return None
     if any(each.rows for each in learned):
-        found = find_rows(spec, spec.validation, "validation", alone=False)
+        found = find_rows(spec, spec.validation, spec.validation_split, alone=False)
     if found is not None:
         samples = _samples(material, found, "validation")
         _warn_of_both(material, samples.store.keys[samples.which], learned, "rows")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from tfcli.checkpoints.strict_json import kind
@@ -113,7 +112,7 @@ def examples_of(spec: TrainSpec, make: Callable[[Table], list[Example]]) -> Exam
         train = mixed(spec, _shuffled(spec, columns, make))
     if spec.validation is None:
         return Examples(train, None)
-    rows = read_rows(spec.validation, split="validation")
+    rows = read_rows(spec.validation, split=spec.validation_split)
     return Examples(train, make(Table(rows, columns_of(spec.objective, spec.columns))))
 
 
@@ -140,7 +139,10 @@ def _columns_of(spec: TrainSpec, source: DataSource) -> dict[str, str]:
 def _shuffled(
     spec: TrainSpec, columns: Sequence[dict[str, str]], make: Callable[[Table], list[Example]]
 ) -> list[Source[Example]]:
-    tables = [Table(read_rows(source.path), each) for source, each in _paired(spec, columns)]
+    tables = [
+        Table(read_rows(source.path, split=spec.of(source).split), each)
+        for source, each in _paired(spec, columns)
+    ]
     if len(tables) > 1:
         tables = [Table(each.rows, each.columns, tables) for each in tables]
     return [
@@ -158,7 +160,7 @@ def _streamed(
     def examples(rows: list[Row], number: int) -> list[Example]:
         return make(Table(rows, columns, more=True))
 
-    files = row_files(Path(source.path), "train")
+    files = row_files(source.path, spec.of(source).split)
     return Streamed(files, spec.stream_buffer, seed_of(spec, source), examples)
 
 

@@ -14,6 +14,7 @@ from tfcli.data.formats.format import Format
 from tfcli.data.formats.plain import TEXT
 from tfcli.data.formats.registry import find_format, read_sample, unknown_format
 from tfcli.data.formats.sample import Sample
+from tfcli.data.layout import find_data, here
 from tfcli.data.row_files import READERS
 from tfcli.data.rows import Row, first_row, read_rows, row_files
 from tfcli.data.supervised import Encoder
@@ -37,18 +38,23 @@ class RowData:
     """The rows of one file or folder, and the format that they have.
 
     Args:
-        path: of the file or folder.
-        split: which of a folder's splits.
+        ref: of the file, folder or data set, as it is named.
+        split: which of its splits.
         rows: all of them.
         format: of the rows.
         columns: what the format calls a column -> what the file calls it.
     """
 
-    path: Path
+    ref: str
     split: str
     rows: Sequence[Row]
     format: Format
     columns: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return self.ref if here(self.ref) is None else Path(self.ref).name
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def find_rows(
         WorkError: rows of no known format, or none at all.
     """
     given = spec.rows
-    if given.format != TEXT.name and _has_rows(Path(path)):
+    if given.format != TEXT.name and _has_rows(find_data(path).path):
         first = first_row(path, split=split)
         named = spec.text_field != TrainSpec.model_fields["text_field"].default
         if given.format is None and not spec.columns and (named or "text" in first.values):
@@ -106,7 +112,7 @@ def find_rows(
         if found is None:
             raise unknown_format(first)
         rows = () if streamed else read_rows(path, split=split)
-        return RowData(Path(path), split, rows, found, spec.columns)
+        return RowData(path, split, rows, found, spec.columns)
     if alone:
         refuse_for_plain(spec)
     return None
@@ -215,8 +221,9 @@ def _has_rows(path: Path) -> bool:
     return path.suffix.lower() in READERS and not is_stream(path)
 
 
-def _texts_beside(path: Path) -> list[str]:
+def _texts_beside(ref: str) -> list[str]:
     """The files of plain text in a folder of rows."""
+    path = find_data(ref).path
     if not path.is_dir():
         return []
     return sorted(each.name for each in path.rglob("*") if each.suffix.lower() in TEXTS)
@@ -241,11 +248,11 @@ def refuse_for_plain(spec: TrainSpec) -> None:
 
 
 def _digests(data: RowData) -> list[str]:
-    return [digest_file(file) for file in row_files(data.path, data.split)]
+    return [digest_file(file) for file in row_files(data.ref, data.split)]
 
 
 def _made(data: RowData, encoder: Encoder, console: Console) -> Iterator[Made]:
-    with console.progress(f"tokenize {data.path.name}", len(data.rows), "row") as bar:
+    with console.progress(f"tokenize {data.name}", len(data.rows), "row") as bar:
         for number, row in enumerate(data.rows):
             sample = read_sample(row, data.format, data.columns)
             key = sample_key(sample)
@@ -276,34 +283,34 @@ def _tell(
     total, learned = int(chosen.samples.sizes.sum()), int(chosen.learned.sum())
     share = learned / total if total else 0.0
     console.note(
-        f"{data.path.name}: {plural(len(data.rows), 'row')} of the format {data.format.name}, "
+        f"{data.name}: {plural(len(data.rows), 'row')} of the format {data.format.name}, "
         f"{total:,} tokens, {share:.0%} of them to be learned"
     )
-    texts = _texts_beside(data.path)
+    texts = _texts_beside(data.ref)
     if texts:
         console.note(
-            f"{data.path.name}: {plural(len(texts), 'file')} of plain text beside the rows left "
+            f"{data.name}: {plural(len(texts), 'file')} of plain text beside the rows left "
             f"out: {', '.join(texts[:3])}{', ...' if len(texts) > 3 else ''}"
         )
     counts = store.counts
     if counts.turns:
         console.note(
-            f"{data.path.name}: the chat template writes earlier turns in another way, so "
+            f"{data.name}: the chat template writes earlier turns in another way, so "
             f"{counts.turns:,} turns of the assistant's are examples of their own"
         )
     if counts.endless:
         console.warn(
-            f"{data.path.name}: {counts.endless:,} of {len(store):,} rows end without a special "
+            f"{data.name}: {counts.endless:,} of {len(store):,} rows end without a special "
             "token, so the model does not learn from them where to stop"
         )
     if chosen.long:
         done = "lose their ends" if spec.truncate == "cut" else "are left out"
         console.warn(
-            f"{data.path.name}: {chosen.long:,} of {len(store):,} rows have more tokens than "
+            f"{data.name}: {chosen.long:,} of {len(store):,} rows have more tokens than "
             f"sequence_length and {done} (rows.truncate)"
         )
     if chosen.empty:
         console.warn(
-            f"{data.path.name}: {chosen.empty:,} of {len(store):,} rows have no token to learn "
+            f"{data.name}: {chosen.empty:,} of {len(store):,} rows have no token to learn "
             "and are left out"
         )

@@ -115,7 +115,7 @@ def streamed_texts(
         make: the texts of a buffer and the part's number -> the examples that they become.
     """
     assert spec.data is not None, "it is the spec of one source"
-    files = [file for file, _ in text_files(Path(spec.data), "train", console)]
+    files = [file for file, _ in text_files(spec.data, spec.split, console)]
 
     def examples(rows: list[Row], number: int) -> Sequence[Example]:
         return make([text_in(row, spec.text_field) for row in rows], number)

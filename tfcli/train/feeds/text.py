@@ -46,7 +46,7 @@ def read_text(spec: TrainSpec, tokenizer: Tokenizer, console: Console, key: str 
         WorkError: files that cannot be read, or without text.
     """
     assert spec.data is not None, "it is the spec of one source"
-    documents = read_documents(spec.data, spec.text_field, split="train", console=console)
+    documents = read_documents(spec.data, spec.text_field, split=spec.split, console=console)
     keys = _keys(documents)
     validation = None
     if spec.validation_share is not None:
@@ -77,7 +77,7 @@ def read_validation(spec: TrainSpec, tokenizer: Tokenizer, console: Console) -> 
     """
     assert spec.validation is not None, "it is asked for"
     documents = read_documents(
-        spec.validation, spec.text_field, split="validation", console=console
+        spec.validation, spec.text_field, split=spec.validation_split, console=console
     )
     stream = _encode(documents, tokenizer)
     _require_window(stream, "validation", 1)

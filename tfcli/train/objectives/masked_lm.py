@@ -66,13 +66,13 @@ class MaskedLM(TokenObjective):
                         )
                     ],
                 )
-            rows = self._rows(own, source.key, source.path, "train")
+            rows = self._rows(own, source.key, source.path, own.spec.split)
             return Shuffled(rows, seed, lambda epoch, n, row: hidden(n, row, seed, epoch))
 
         train = mixed(spec, list(map(examples, spec.sources)))
         if spec.validation is None:
             return Examples(train, None)
-        held = self._rows(material, "validation", spec.validation, "validation")
+        held = self._rows(material, "validation", spec.validation, spec.validation_split)
         numbers = range(len(held))
         apart = Made(lambda n: hidden(n, held[n], spec.seed, "validation"), numbers)
         return Examples(train, apart)
