@@ -18,24 +18,26 @@ class SourceSection(Section):
 
     stands_for: ClassVar[str | None] = "path"
 
-    path: DataRef = Field(description="Its data: what data may be.")
+    path: DataRef = Field(description="The data of the source: what data may be.")
     weight: float = Field(
         1.0,
         gt=0,
         allow_inf_nan=False,
-        description="Its share of the examples, in proportion to the weights of the others.",
+        description="The share of the examples that the source has, in proportion to the weights of "
+        "the others.",
     )
     split: str | None = Field(
-        None, min_length=1, description="Its split; left out, that of the recipe."
+        None, min_length=1, description="The split that is read; left out, that of the recipe."
     )
     text_field: str | None = Field(
-        None, min_length=1, description="Its text_field; left out, that of the recipe."
+        None, min_length=1, description="The source's text_field; left out, that of the recipe."
     )
     columns: dict[str, str] | None = Field(
-        None, description="Its columns; left out, those of the recipe."
+        None, description="The source's columns; left out, those of the recipe."
     )
     format: FormatName | None = Field(
-        None, description="The form of its rows; left out, rows.format or what the first row tells."
+        None,
+        description="The form of the source's rows; left out, rows.format or what the first row tells.",
     )
 
 

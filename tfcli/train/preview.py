@@ -54,6 +54,7 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
     tokens = sum(lengths)
     return PreviewResult(
         data=", ".join(each.path for each in spec.sources),
+        streamed=spec.stream,
         examples=len(epoch),
         validation_examples=None if found.validation is None else len(found.validation),
         tokens=tokens,

@@ -95,7 +95,7 @@ class TrainSpec(Spec):
     )
     mixture: dict[str, SourceSection] = Field(
         {},
-        description="In place of data, several of them under names of yours, each with a weight.",
+        description="Several sources in place of data, under names of yours, each with a weight.",
     )
     stream: bool = Field(
         False,
@@ -184,8 +184,8 @@ class TrainSpec(Spec):
     batch_tokens: int | None = Field(
         None,
         ge=1,
-        description="In place of batch_size: the most tokens of a forward pass, in each process, "
-        "those that rows are filled up with among them; rows of like length go together.",
+        description="The most tokens of a forward pass, in each process, in place of batch_size; "
+        "those that rows are filled up with count, and rows of like length go together.",
     )
     gradient_accumulation: int = Field(
         1,
