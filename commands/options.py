@@ -82,7 +82,7 @@ Sets = Annotated[
     common("--set", metavar="KEY=VALUE", help="Set any key, such as optimizer.lr=1e-4."),
 ]
 
-ROLES = {"input": "PATH", "model": "MODEL", "output": "FOLDER"}
+ROLES = {"input": "PATH", "data": "DATA", "model": "MODEL", "output": "FOLDER"}
 ON_MACHINE = ("dtype", "precision", "device", "attention", "threads", "compile")
 """Keys that say how the machine does the work."""
 LONGEST_CHOICE = 30

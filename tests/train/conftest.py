@@ -77,6 +77,9 @@ def make_spec(texts, tmp_path):
             "precision": "float32",
             "device": "cpu",
         }
+        for key, other in (("mixture", "data"), ("batch_tokens", "batch_size")):
+            if key in changes and other not in changes:  # in its place
+                del values[other]
         return TrainSpec.model_validate({**values, **changes})
 
     return make

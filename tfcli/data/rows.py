@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
 
-from tfcli.data.documents import SPLITS
+from tfcli.data.layout import files_of, find_data
 from tfcli.data.row_files import READERS, RowFile, open_rows
 from tfcli.errors import UsageError, WorkError
 
@@ -68,7 +68,7 @@ def read_rows(path: Path | str, *, split: str = "train") -> Sequence[Row]:
 
     Args:
         path: a .jsonl, .json (a list of objects), .csv, .parquet or .arrow file; or a folder of
-            such files, in the order of their names.
+            such files, in the order of their names; or what else `find_data` takes.
         split: of a folder where files or subfolders are named after train, validation or test
             (`train.jsonl`, `train-00000-of-00002.parquet`, `train/`): which of these to read.
 
@@ -79,7 +79,6 @@ def read_rows(path: Path | str, *, split: str = "train") -> Sequence[Row]:
         UsageError: nothing there, or a kind of file that has no rows.
         WorkError: a broken file, or no rows at all.
     """
-    path = Path(path)
     rows = Rows([open_rows(file) for file in row_files(path, split)])
     if not rows:
         raise WorkError("there are no rows in it", where=str(path))
@@ -92,7 +91,6 @@ def first_row(path: Path | str, *, split: str = "train") -> Row:
     Raises:
         UsageError, WorkError: as `read_rows`.
     """
-    path = Path(path)
     for file in row_files(path, split):
         found = open_rows(file, most=1)
         if len(found):
@@ -100,15 +98,15 @@ def first_row(path: Path | str, *, split: str = "train") -> Row:
     raise WorkError("there are no rows in it", where=str(path))
 
 
-def row_files(path: Path, split: str) -> list[Path]:
+def row_files(path: Path | str, split: str) -> list[Path]:
     """The files whose rows `read_rows` gives.
 
     Raises:
         UsageError: as `read_rows`.
         WorkError: a folder without such files.
     """
-    if not path.exists():
-        raise UsageError(f"there is no such file or folder: {path}", where="data")
+    place = find_data(path)
+    path = place.path
     if not path.is_dir():
         if path.suffix.lower() not in READERS:
             raise UsageError(
@@ -124,15 +122,4 @@ def row_files(path: Path, split: str) -> list[Path]:
     ]
     if not files:
         raise WorkError(f"the folder holds no {', '.join(READERS)} file", where=str(path))
-    if any(map(_split_of, files)):
-        files = [each for each in files if _split_of(each) == split]
-        if not files:
-            raise UsageError(f"the folder has no {split}.jsonl", where=str(path))
-    return [path / each for each in files]
-
-
-def _split_of(name: Path) -> str | None:
-    """The split that a file or the folder that it is in is named after."""
-    words = [name.parts[0], name.name] if len(name.parts) > 1 else [name.name]
-    heads = [word.split(".")[0].split("-")[0] for word in words]
-    return next((head for head in heads if head in SPLITS), None)
+    return [path / each for each in files_of(files, split, place)]

@@ -10,7 +10,8 @@ from typing import Any
 
 from tfcli.checkpoints.beside import load_generation_config
 from tfcli.checkpoints.folder import open_model
-from tfcli.data.documents import SPLITS, read_documents
+from tfcli.data.documents import read_documents
+from tfcli.data.layout import SPLITS
 from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError, WorkError
 from tfcli.evaluate.compression import compression_baselines

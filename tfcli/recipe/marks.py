@@ -132,11 +132,15 @@ def _key_form(key: str, wanted: tuple[Any, ...] | Above | Given) -> str:
         return f"{key} above {wanted.number:g}"
     if isinstance(wanted, Given):
         return key
+    if wanted == (None,):
+        return f"no {key}"
     return f"{key}: {_choice(wanted)}"
 
 
 def _flag_form(key: str, wanted: tuple[Any, ...] | Above | Given) -> str:
     flag = "--" + key.replace("_", "-")
+    if wanted == (None,):
+        return f"no {flag}"
     if isinstance(wanted, Above):
         return f"{flag} above {wanted.number:g}"
     if isinstance(wanted, Given) or wanted == (True,):

@@ -18,12 +18,12 @@ from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.adapter import all_weights, raise_rates, trained_weights
 from tfcli.train.average import WeightAverage
-from tfcli.train.batch import on_device
+from tfcli.train.batch import Example, on_device
 from tfcli.train.callbacks.make import make_callbacks
 from tfcli.train.callbacks.samples import DUE, FILE, Samples, require_samples
 from tfcli.train.callbacks.trackers import require_trackers
 from tfcli.train.checkpoint import Checkpoints, Progress
-from tfcli.train.feeds.feed import Feed
+from tfcli.train.feeds.batches import check_budget, make_feed, validation_batches
 from tfcli.train.guard import Guard
 from tfcli.train.loop import Loop
 from tfcli.train.measures.choose import better_of, check_measure
@@ -75,6 +75,7 @@ class Run:
         dtype: of the weights that are written.
         weights: how many the model has.
         trained: how many of them are trained.
+        first: the first example of all.
         start: what the model was loaded from. The companions of a single file lie in a temporary
             folder, which goes with it.
     """
@@ -88,6 +89,7 @@ class Run:
     dtype: torch.dtype
     weights: int
     trained: int
+    first: Example
     start: Checkpoint | None = None
 
     @property
@@ -128,7 +130,10 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     examples = objective.feed(material)
     measure = None if examples.validation is None else objective.measure(spec.metrics, material)
     check_measure(spec, measure, strategy)
-    job.has_read(*filter(None, [spec.data, spec.validation]))
+    read = () if spec.stream else [each.path for each in spec.sources]
+    job.has_read(*read, *filter(None, [spec.validation]))
+    check_budget(spec, objective, examples)
+    first = examples.train.part(0)[0]
     dtype = (
         DTYPES[spec.dtype] if spec.dtype else start_dtype(None if spec.writes_adapter else start)
     )
@@ -156,20 +161,13 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
 
     wrapped, optimizer = strategy.wrap(model, make_optimizer, spec.clip_norm)
     if spec.compile:
-        batch = on_device(objective.collate(examples.train.epoch(0)[:1]), strategy.device)
+        batch = on_device(objective.collate([first]), strategy.device)
         compile_model(model, lambda: objective.loss(model, batch))
     average = None if spec.ema_decay is None else WeightAverage(model, spec.ema_decay)
     checkpoints = Checkpoints(job.output, job.console, strategy, spec.keep_checkpoints)
     progress = checkpoints.load(model, optimizer, average) or Progress(processes=processes.count)
-    feed = Feed(
-        examples.train,
-        objective.collate,
-        spec.batch_size,
-        _passes(spec, progress, processes),
-        processes.rank,
-        processes.count,
-        list(progress.epoch_starts),
-    )
+    passes = _passes(spec, progress, processes)
+    feed = make_feed(spec, objective, examples.train, passes, processes, progress.feed)
     spec = in_steps(spec, feed)
     length = Length(spec.max_steps, spec.max_minutes and spec.max_minutes * 60)
     guard = Guard(job.output, processes.rank, spec.spike_factor)
@@ -209,7 +207,12 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         validation=None
         if examples.validation is None
         else Validation(
-            examples.validation, spec.batch_size, objective, precision, measure, better_of(spec)
+            examples.validation,
+            validation_batches(spec, objective, examples.validation),
+            objective,
+            precision,
+            measure,
+            better_of(spec),
         ),
         average=average,
         keep_best=spec.keep == "best",
@@ -217,7 +220,17 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     )
     resumed_from = progress.step or None
     run = Run(
-        spec, loop, progress, resumed_from, tokenizer, companions, dtype, weights, trained, start
+        spec,
+        loop,
+        progress,
+        resumed_from,
+        tokenizer,
+        companions,
+        dtype,
+        weights,
+        trained,
+        first,
+        start,
     )
     _introduce(spec, job, run)
     return run
@@ -253,11 +266,13 @@ def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
             f"optimizer.lr {spec.peak_rate:g} is far above what a pretrained model bears: it "
             f"forgets what it knew (left out, {usual:g} is used)"
         )
+    unit = "examples" if spec.batch_tokens is None else "batches"
+    part = f"{unit} in the first buffer" if spec.stream else f"{unit} an epoch"
     console.note(
         f"{run.weights / 1e6:,.2f} M parameters, "
         + (f"{run.trained / 1e6:,.3f} M of them trained, " if run.trained < run.weights else "")
-        + f"{len(loop.feed.source.epoch(0)):,} examples an "
-        f"epoch, {loop.feed.examples_per_step} a step, {loop.precision} on {device}"
+        + f"{loop.feed.part_length:,} {part}, {loop.feed.items_per_step} a step, "
+        f"{loop.precision} on {device}"
     )
     found = run.strategy.proof(loop.wrapped)
     if run.strategy.name != "single":
@@ -268,7 +283,7 @@ def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
     )
     if run.resumed_from:
         console.note(f"going on from step {run.resumed_from}")
-    first = loop.feed.source.epoch(0)[0].get("input_ids")
+    first = run.first.get("input_ids")
     if first is not None:
         ids = first.flatten()[:8].tolist()
         console.detail(f"first tokens: {ids} = {run.tokenizer.decode(ids)!r}")

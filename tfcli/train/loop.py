@@ -221,7 +221,7 @@ class Loop:
             return
         if stop or "checkpoint" in progress.due:
             self.callbacks.checkpoint()
-            progress.epoch_starts = list(self.feed.epoch_starts)
+            progress.feed = self.feed.state(progress.step)
             progress.callbacks = self.callbacks.states()
             self.checkpoints.save(progress, self.model, self.optimizer, self.average)
 

@@ -93,7 +93,7 @@ def in_steps(spec: TrainSpec, feed: Feed) -> TrainSpec:
     """
     if spec.epochs is None:
         return spec
-    steps = math.ceil(spec.epochs * len(feed.source.epoch(0)) / feed.examples_per_step)
+    steps = math.ceil(spec.epochs * feed.part_length / feed.items_per_step)
     made = spec.model_copy(update={"max_steps": steps, "epochs": None})
     if made.warmup_steps > steps:
         raise UsageError(

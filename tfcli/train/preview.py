@@ -39,7 +39,7 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
     objective = make_objective(spec)
     _require_shown(spec, objective)
     found = objective.feed(Material(spec, tokenizer, companions, console, config))
-    epoch = found.train.epoch(0)
+    epoch = found.train.part(0)
     lengths, learned = [], 0
     for example in epoch:
         rows = objective.shown(example)
@@ -47,7 +47,8 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
         learned += sum(sum(row.learned) for row in rows)
     tokens = sum(lengths)
     return PreviewResult(
-        data=spec.data,
+        data=", ".join(each.path for each in spec.sources),
+        streamed=spec.stream,
         examples=len(epoch),
         validation_examples=None if found.validation is None else len(found.validation),
         tokens=tokens,

@@ -12,9 +12,9 @@ from tfcli.families import FamilyFile, has_run
 from tfcli.models.errors import ModelError
 from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
-from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, TokenizerPath
+from tfcli.recipe.spec import DataRef, ModelRef, OutputPath, Result, Spec, TokenizerPath
 from tfcli.train.adapter_spec import AdapterSection
-from tfcli.train.data_spec import RowsSection
+from tfcli.train.data_spec import DataSource, RowsSection, SourceSection
 from tfcli.train.measures.spec import MEASURED, GenerationSection, check_metrics
 from tfcli.train.moving_spec import OptimizerSection, ScheduleSection
 from tfcli.train.objectives.spec import (
@@ -94,13 +94,38 @@ class TrainSpec(Spec):
         "belong together (contrastive), to prefer one answer to another (dpo, ipo, orpo, simpo), "
         "which answers are good (kto), or which of two is the better one (reward).",
     )
-    data: InputPath = Field(
+    data: DataRef | None = Field(
+        None,
         description="Training data: texts (.txt, .md, .rst, or a column of .jsonl, .csv, "
         ".parquet), or rows with prompts, conversations or other columns (.jsonl, .json, .csv, "
-        ".parquet, .arrow); a file or a folder of them."
+        ".parquet, .arrow); a file or a folder of them, or a data set on the hub.",
     )
-    validation: InputPath | None = Field(
+    mixture: dict[str, SourceSection] = Field(
+        {},
+        description="Several sources in place of data, under names of yours, each with a weight.",
+    )
+    stream: bool = Field(
+        False,
+        description="Read data as training needs them, in place of all before it begins: for data "
+        "larger than memory. Steps are given by max_steps then.",
+    )
+    stream_buffer: Annotated[int, Only(stream=(True,))] = Field(
+        10_000,
+        ge=1,
+        description="Rows or documents of each source that are in memory at once: they are "
+        "shuffled, and packed, among themselves.",
+    )
+    split: str = Field(
+        "train",
+        min_length=1,
+        description="Which split of a folder or data set is trained on, where its files are of "
+        "several.",
+    )
+    validation: DataRef | None = Field(
         None, description="Validation data, in the same forms; never trained on."
+    )
+    validation_split: Annotated[str, Only(validation=GIVEN)] = Field(
+        "validation", min_length=1, description="Which split of the validation data is read."
     )
     validation_share: Annotated[float | None, Only(objective=CAUSAL)] = Field(
         None,
@@ -163,8 +188,14 @@ class TrainSpec(Spec):
     temperature: Annotated[float, Only(objective=("contrastive",))] = Field(
         0.05, gt=0, description="What the products of two texts' vectors are divided by."
     )
-    batch_size: int = Field(
+    batch_size: Annotated[int, Only(batch_tokens=(None,))] = Field(
         8, ge=1, description="Windows or rows of a forward pass, in each process."
+    )
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="The most tokens of a forward pass, in each process, in place of batch_size; "
+        "those that rows are filled up with count, and rows of like length go together.",
     )
     gradient_accumulation: int = Field(
         1,
@@ -326,8 +357,11 @@ class TrainSpec(Spec):
             raise ValueError(
                 "give exactly one of model (go on from a checkpoint) and config (a new model)"
             )
+        if (self.data is None) == (not self.mixture):
+            raise ValueError("give exactly one of data and mixture (several, each with a weight)")
         if self.objective in IN_ROWS:
-            columns_of(self.objective, self.columns)
+            for source in self.sources:
+                columns_of(self.objective, self.of(source).columns)
         if self.fim.rate and self.bpe_dropout:
             raise ValueError("fim draws its parts anew, and bpe_dropout their tokens: give one")
         if self.objective == "distillation" and self.distillation.teacher is None:
@@ -348,6 +382,8 @@ class TrainSpec(Spec):
         check_metrics(self.objective, [*(self.metrics or ()), *filter(None, [self.best_metric])])
         if self.metrics is not None and self.best_metric not in (None, *self.metrics):
             raise ValueError(f"best_metric: {self.best_metric} is not among metrics: add it there")
+        self._budget_fits()
+        self._stream_fits()
         if self.max_steps is not None and self.epochs is not None:
             raise ValueError("give one of max_steps and epochs, not both")
         if self.max_steps is None and self.epochs is None and self.max_minutes is None:
@@ -360,6 +396,65 @@ class TrainSpec(Spec):
                 f"max_steps ({self.max_steps})"
             )
         return self
+
+    def _stream_fits(self) -> None:
+        """Refuse what needs all rows before the first step."""
+        refused = {
+            "epochs: how many rows there are": (self.epochs, "give max_steps"),
+            "validation_share: which rows are held out": (
+                self.validation_share,
+                "give validation",
+            ),
+            "rows.group_by_length: what is of like length": (
+                self.rows.group_by_length,
+                "take rows.packing or batch_tokens",
+            ),
+            "bpe_dropout: all words": (self.bpe_dropout, "leave it out"),
+        }
+        for what, (value, fix) in refused.items():
+            if self.stream and value:
+                raise ValueError(f"{what} is not known of a stream: {fix}")
+
+    def _budget_fits(self) -> None:
+        if self.batch_tokens is None:
+            return
+        if self.objective == "contrastive":
+            raise ValueError("batch_tokens: contrastive compares the rows of a batch: batch_size")
+        if self.rows.group_by_length:
+            raise ValueError("rows.group_by_length has no effect with batch_tokens, which does it")
+        if self.compile:
+            raise ValueError("batch_tokens: batches differ in shape, and compile wants one")
+        if self.batch_tokens < self.sequence_length:
+            raise ValueError(
+                f"batch_tokens ({self.batch_tokens}) holds no row of sequence_length "
+                f"({self.sequence_length})"
+            )
+
+    @property
+    def sources(self) -> list[DataSource]:
+        """Where what is trained on comes from."""
+        if self.data is not None:
+            return [DataSource("data", self.data)]
+        return [
+            DataSource(f"mixture.{name}", each.path, each.weight)
+            for name, each in self.mixture.items()
+        ]
+
+    def of(self, source: DataSource) -> Self:
+        """The spec with what it says of one source in the place of what it says of all."""
+        if source.key == "data":
+            return self
+        own = self.mixture[source.key.removeprefix("mixture.")]
+        changes: dict[str, Any] = {"data": own.path, "mixture": {}}
+        if own.split is not None:
+            changes["split"] = own.split
+        if own.text_field is not None:
+            changes["text_field"] = own.text_field
+        if own.columns is not None:
+            changes["columns"] = own.columns
+        if own.format is not None:
+            changes["rows"] = self.rows.model_copy(update={"format": own.format})
+        return self.model_copy(update=changes)
 
     @property
     def peak_rate(self) -> float:

@@ -22,7 +22,7 @@ class Validation:
 
     Args:
         examples: all of them.
-        batch_size: examples of a forward pass.
+        batches: the places of those of each forward pass.
         objective: as in training.
         precision: as in training.
         measure: what is measured beside the loss; None: nothing.
@@ -32,13 +32,13 @@ class Validation:
     def __init__(
         self,
         examples: Sequence[Example],
-        batch_size: int,
+        batches: Sequence[Sequence[int]],
         objective: Objective,
         precision: Precision,
         measure: Measure | None = None,
         better: Better = LOWEST_LOSS,
     ) -> None:
-        self.examples, self.batch_size = examples, batch_size
+        self.examples, self.batches = examples, batches
         self.objective, self.precision = objective, precision
         self.measure, self.better = measure, better
 
@@ -57,18 +57,17 @@ class Validation:
         """
         device, processes = strategy.device, strategy.processes
         sums = torch.zeros(2, dtype=torch.float64, device=device)
-        numbers = range(len(self.examples))
         answers: list[tuple[int, Any]] = []
         stop = False
         model.eval()
-        for start in range(0, len(numbers), self.batch_size * processes.count):
+        for start in range(0, len(self.batches), processes.count):
             stop = asked()
             if processes.any(stop) if strategy.lockstep else stop:
                 break
-            begin = start + self.batch_size * processes.rank
-            mine = numbers[begin : begin + self.batch_size]
+            place = start + processes.rank
+            mine = self.batches[place] if place < len(self.batches) else ()
             if not mine and not strategy.lockstep:
-                continue  # the last round has fewer examples than processes
+                continue  # the last round has fewer batches than processes
             collated = self.objective.collate([self.examples[number] for number in mine or (0,)])
             batch, forward = on_device(collated, device), _Heard(strategy.uncompiled(model))
             with autocast(self.precision, device.type):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +18,9 @@ from tfcli.models.config import BaseConfig
 from tfcli.models.losses import IGNORED
 from tfcli.models.output import ModelOutput
 from tfcli.tokenizers.load import Tokenizer
-from tfcli.train.batch import Batch, Example, side_by_side
-from tfcli.train.feeds.feed import Source
+from tfcli.train.batch import Batch, Example, side_by_side, sizes_of
+from tfcli.train.data_spec import DataSource
+from tfcli.train.feeds.feed import Source, seed_of
 from tfcli.train.measures.measure import Measure
 from tfcli.train.spec import TrainSpec
 
@@ -46,6 +48,11 @@ class Material:
     console: Console
     config: BaseConfig
 
+    def of(self, source: DataSource) -> Material:
+        """The same for one of the spec's sources: its keys, and a seed of its own."""
+        seed = seed_of(self.spec, source)
+        return replace(self, spec=self.spec.of(source).model_copy(update={"seed": seed}))
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -56,7 +63,7 @@ class Examples:
         validation: always the same ones; None where there are none.
     """
 
-    train: Source
+    train: Source[Example]
     validation: Sequence[Example] | None
 
 
@@ -123,6 +130,11 @@ class Objective(ABC):
     @abstractmethod
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of examples, on the CPU."""
+
+    def lengths(self, examples: Sequence[Example]) -> np.ndarray:
+        """[n, k] what each example is long: `collate` fills up a batch to the longest in every
+        column, and the columns add up."""
+        return sizes_of(examples)[:, None]
 
     def shown(self, example: Example) -> Sequence[Shown]:
         """The rows or windows of an example, for a preview; none where what is learned is

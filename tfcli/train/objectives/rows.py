@@ -6,12 +6,13 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from tfcli.train.batch import Batch, Example, side_by_side
 from tfcli.train.feeds.columns import Table, examples_of
 from tfcli.train.feeds.encoded import filling
-from tfcli.train.feeds.pairs import both_answers, pair_examples
+from tfcli.train.feeds.pairs import ANSWERS, both_answers, pair_examples
 from tfcli.train.objectives.objective import Examples, Forward, Material, Objective
 
 
@@ -66,6 +67,11 @@ class PairObjective(RowObjective):
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Both answers of each pair, filled up at their ends: [2b, s]."""
         return both_answers(examples, self.fill)
+
+    def lengths(self, examples: Sequence[Example]) -> np.ndarray:
+        """[n, 2] the longer answer's, for both are filled up to it."""
+        longest = [max(len(each[name]) for name in ANSWERS) for each in examples]
+        return np.repeat(np.array(longest, np.int64)[:, None], len(ANSWERS), axis=1)
 
     def count(self, batch: Batch) -> int:
         """Pairs."""

@@ -44,7 +44,7 @@ class SequenceClassification(RowObjective):
         self.labels: Labels | None = None
 
     def examples(self, material: Material, table: Table) -> list[Example]:
-        """Texts with labels. The first table that comes says which labels there are."""
+        """Texts with labels. The first tables that come say which labels there are."""
         targets = self._targets(material, table)
         pairs = table.texts("text_pair") if table.has("text_pair") else None
         batch = encode(material, table, table.texts("text"), pairs)
@@ -68,7 +68,8 @@ class SequenceClassification(RowObjective):
         """The labels of rows as the loss takes them."""
         values = table.values("label")
         if self.problem_type is None:
-            self.problem_type = _declared(material) or kind_of(values)
+            every = [value for each in table.together for value in each.values("label")]
+            self.problem_type = _declared(material) or kind_of(every)
         if self.problem_type == REGRESSION:
             self.config_keys = {
                 "problem_type": REGRESSION,
@@ -77,12 +78,11 @@ class SequenceClassification(RowObjective):
             }
             return [_number(table, number, value) for number, value in enumerate(values)]
         several = self.problem_type == MULTI
-        lists = table.lists("label") if several else [[value] for value in values]
-        for number, row in enumerate(lists):
-            check_labels(table, number, row)
+        lists = _lists(table, several)
         if self.labels is None:
-            known = Labels.of_model(material.config, self.task)
-            self.labels = known or Labels.found(label for row in lists for label in row)
+            self.labels = Labels.first(
+                material.config, self.task, table, lambda each: _lists(each, several)
+            )
             self.config_keys = {"problem_type": self.problem_type, **self.labels.config_keys}
         numbers = [numbers_of(table, number, row, self.labels) for number, row in enumerate(lists)]
         if not several:
@@ -91,6 +91,14 @@ class SequenceClassification(RowObjective):
             torch.zeros(len(self.labels)).index_fill(0, torch.tensor(row, dtype=torch.int64), 1)
             for row in numbers
         ]
+
+
+def _lists(table: Table, several: bool) -> list[list[Any]]:
+    """The labels of each row of a table."""
+    lists = table.lists("label") if several else [[value] for value in table.values("label")]
+    for number, row in enumerate(lists):
+        check_labels(table, number, row)
+    return lists
 
 
 def _declared(material: Material) -> str | None:
