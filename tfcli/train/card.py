@@ -42,6 +42,7 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
         f"{result.warmup_steps} steps of warm-up",
         "precision": f"{result.precision}, seed {spec.seed}",
         "loss": loss,
+        "metrics": ", ".join(f"{name} {value:.4f}" for name, value in _metrics(result).items()),
         "kept": "" if result.kept == "last" else f"the weights after step {result.best_step}",
         "verified": "every tensor read back and equal to the model's, bit for bit",
     }
@@ -60,3 +61,8 @@ def _share(spec: TrainSpec, source: DataSource) -> str:
     """What is said of a source's share, where there are several."""
     whole = sum(each.weight for each in spec.sources)
     return "" if source.weight == whole else f"{source.weight / whole:.1%} of the examples"
+
+
+def _metrics(result: TrainResult) -> Mapping[str, float]:
+    """What was measured on the validation of the weights that were kept."""
+    return result.best_metrics if result.kept == "best" else result.metrics

@@ -70,7 +70,8 @@ def _ranges(lengths: list[int]) -> list[PreviewLengths]:
 
 def _require_shown(spec: TrainSpec, objective: Objective) -> None:
     if not _shows(objective):
-        others = [name for name, make in OBJECTIVES.items() if _shows(make(spec))]
+        each = {name: spec.model_copy(update={"objective": name}) for name in OBJECTIVES}
+        others = [name for name, other in each.items() if _shows(make_objective(other))]
         raise UsageError(
             f"objective: {spec.objective} learns something else than the tokens of its examples",
             where="objective",
