@@ -151,6 +151,8 @@ def test_what_cannot_be_read_as_it_comes_is_refused(on, texts):
             on("rows", stream=True, **changes)
     with pytest.raises(ValueError, match="exactly one of data and mixture"):
         on("rows", data=path, mixture={"a": path})
+    with pytest.raises(ValueError, match=r"mixture.a.format has no effect with objective: dpo"):
+        on("rows", data=None, objective="dpo", mixture={"a": {"path": path, "format": "alpaca"}})
     with pytest.raises(ValueError, match="weight"):
         on("rows", mixture={"a": {"path": path, "weight": 0}})
 

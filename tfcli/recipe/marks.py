@@ -62,6 +62,11 @@ class Only:
         """The other keys that are looked at."""
         return {*self.conditions, *self.either}
 
+    @property
+    def is_instead(self) -> bool:
+        """Whether it says no more than that another key stands in this one's place."""
+        return not self.either and all(each == (None,) for each in self.conditions.values())
+
     def unmet(self, values: Mapping[str, Any]) -> str | None:
         """The first of the other keys that keeps this one from having an effect, or None."""
         for key, wanted in self.conditions.items():

@@ -23,8 +23,8 @@ class SourceSection(Section):
         1.0,
         gt=0,
         allow_inf_nan=False,
-        description="The share of the examples that the source has, in proportion to the weights "
-        "of the others.",
+        description="The share of the examples that the source has, in proportion to the others' "
+        "weights.",
     )
     split: str | None = Field(
         None, min_length=1, description="The split that is read; left out, that of the recipe."
@@ -37,7 +37,7 @@ class SourceSection(Section):
     )
     format: FormatName | None = Field(
         None,
-        description="The form of the source's rows; left out, rows.format or what the first row "
+        description="The form of the source's rows; left out, rows.format, or what the first row "
         "tells.",
     )
 

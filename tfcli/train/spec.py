@@ -359,9 +359,7 @@ class TrainSpec(Spec):
             )
         if (self.data is None) == (not self.mixture):
             raise ValueError("give exactly one of data and mixture (several, each with a weight)")
-        if self.objective in IN_ROWS:
-            for source in self.sources:
-                columns_of(self.objective, self.of(source).columns)
+        self._sources_fit()
         if self.fim.rate and self.bpe_dropout:
             raise ValueError("fim draws its parts anew, and bpe_dropout their tokens: give one")
         if self.objective == "distillation" and self.distillation.teacher is None:
@@ -396,6 +394,22 @@ class TrainSpec(Spec):
                 f"max_steps ({self.max_steps})"
             )
         return self
+
+    def _sources_fit(self) -> None:
+        """Refuse keys of a source that its objective does not read."""
+        read = {
+            "text_field": self.objective in IN_TEXTS,
+            "columns": self.objective in (*CAUSAL, *IN_ROWS),
+            "format": self.objective in CAUSAL,
+        }
+        for name, source in self.mixture.items():
+            for key, has_effect in read.items():
+                if getattr(source, key) is not None and not has_effect:
+                    raise ValueError(
+                        f"mixture.{name}.{key} has no effect with objective: {self.objective}"
+                    )
+        for each in self.sources if self.objective in IN_ROWS else ():
+            columns_of(self.objective, self.of(each).columns)
 
     def _stream_fits(self) -> None:
         """Refuse what needs all rows before the first step."""
