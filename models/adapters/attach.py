@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
 from tfcli.models.adapters.adapted import Adapted, Replaced, Wrapper
@@ -16,9 +17,10 @@ from tfcli.models.adapters.lora import Lora, LoraEmbedding, LoraLinear
 from tfcli.models.adapters.settings import MOVING_STARTS, AdapterSettings
 from tfcli.models.adapters.starts import begin, require_movable
 from tfcli.models.adapters.targets import find_saved, find_targets, is_feedforward
-from tfcli.models.adapters.walk import plain_modules, put
+from tfcli.models.adapters.walk import plain_modules, put, wrappers
 from tfcli.models.errors import ModelError
 from tfcli.models.model import Model
+from tfcli.models.sharding import fill, give_memory
 
 DEFAULT = "default"
 
@@ -44,6 +46,18 @@ def add_adapter(
         ModelError: a target that is not there or takes no adapter, a name that is taken, or a start
             that would change a weight that others share.
     """
+    changed = shape_adapter(model, settings, name)
+    begin_adapter(model, settings, name, seed)
+    return changed
+
+
+def shape_adapter(model: Model, settings: AdapterSettings, name: str = DEFAULT) -> list[str]:
+    """The same without values, which `begin_adapter` gives: for a model without memory, which is
+    spread over processes before it gets some.
+
+    Raises:
+        ModelError: as `add_adapter`.
+    """
     targets = find_targets(model, settings)
     saved = find_saved(model, settings.modules_to_save)
     if settings.start in MOVING_STARTS and settings.dora:
@@ -61,13 +75,44 @@ def add_adapter(
         if settings.start in MOVING_STARTS and isinstance(made, Lora):
             require_movable(made, modules[path], settings.start, path)
     attach(model, name, changes, saved)
-    for path, change in changes.items():
-        if isinstance(change, Lora):
-            begin(change, modules[path], settings.start, seed, f"{path}.{name}")
-            if settings.dora:
-                change.start_lengths(modules[path])
     train_only(model, name, settings)
     return [*targets, *saved]
+
+
+def begin_adapter(model: Model, settings: AdapterSettings, name: str, seed: int) -> None:
+    """Give an adapter its first values, beside a base that has its own. Processes over which the
+    model is spread call it together.
+
+    Args:
+        model: with the adapter; on the meta device it stays without values.
+        settings: of the adapter.
+        name: of the adapter.
+        seed: of the factors' values.
+    """
+    for path, each in wrappers(model).items():
+        device = device_of(each.base_layer)
+        if device.type == "meta" or name not in each.names:
+            continue
+        if isinstance(each, Replaced):
+            _begin_copy(each, name, device)
+            continue
+        assert isinstance(each, Adapted), "there are two kinds"
+        change = each.change(name)
+        give_memory(change, device)
+        change.reset()
+        if isinstance(change, Lora):
+            begin(change, each.base_layer, settings.start, seed, f"{path}.{name}")
+            if settings.dora:
+                change.start_lengths(each.base_layer)
+
+
+def _begin_copy(place: Replaced, name: str, device: torch.device) -> None:
+    """Give a copy of a module the values of the module."""
+    copied = place.copies[name]
+    give_memory(copied, device)
+    values = place.base_layer.state_dict(keep_vars=True)
+    for leaf, slot in copied.state_dict(keep_vars=True).items():
+        fill(slot, values[leaf])
 
 
 def attach(
@@ -198,6 +243,9 @@ def _change(model: Model, path: str, base: nn.Module, settings: AdapterSettings)
         return Ia3(base, feedforward=is_feedforward(model, path, settings.feedforward_modules))
     made = LoraEmbedding if isinstance(base, nn.Embedding) else LoraLinear
     with device_of(base):
-        return made(
+        lora = made(
             base, settings.rank, settings.alpha, rslora=settings.rslora, dropout=settings.dropout
         )
+        if settings.dora:
+            lora.add_lengths()
+    return lora

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -43,3 +44,18 @@ def put(model: nn.Module, path: str, module: nn.Module) -> None:
     """Put a module in the place of another one."""
     owner, _, leaf = path.rpartition(".")
     setattr(model.get_submodule(owner), leaf, module)
+
+
+@contextmanager
+def bare(model: nn.Module) -> Iterator[None]:
+    """Within the block modules stand in their own places, as where a model's weights are read;
+    another one that is put there meanwhile stays."""
+    found = wrappers(model)
+    for path, each in found.items():
+        put(model, path, each.base_layer)
+    try:
+        yield
+    finally:
+        for path, each in found.items():
+            each.base_layer = model.get_submodule(path)
+            put(model, path, each)

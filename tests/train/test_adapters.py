@@ -21,7 +21,7 @@ from tfcli.models import processor
 from tfcli.models.quantized import packed_linears
 from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
-from tfcli.train.adapter import put_adapter
+from tfcli.train.adapter import shape_trained
 from tfcli.train.log import MetricsLog, read_metrics
 from tfcli.train.loop import Loop
 from tfcli.train.run import run
@@ -410,7 +410,7 @@ def test_an_adapter_runs_on_a_base_that_is_packed_while_it_is_loaded(train):
 )
 def test_a_head_that_classifies_is_trained_whole(adapt, tiny_llama, task, heads):
     model = load_model(tiny_llama, task=task, new_head=True)
-    put_adapter(model, adapt(), Console.silent())
+    shape_trained(model, adapt(), Console.silent())
     trained = [name for name, each in model.named_parameters() if each.requires_grad]
     names = [name.replace("copies.default.", "") for name in trained if "lora" not in name]
     assert names == heads

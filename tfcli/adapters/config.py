@@ -94,7 +94,7 @@ def peft_config(model: Model, name: str, *, base: str | None, bias: Biases) -> d
 
 def _sizes(model: Model, loras: Mapping[str, Lora]) -> dict[str, Any]:
     """Ranks and factors: the most usual ones, and the modules with others."""
-    ranks = {path: _rank(each) for path, each in loras.items()}
+    ranks = {path: each.whole_rank for path, each in loras.items()}
     scales = {path: each.scale for path, each in loras.items()}
     first = next(iter(loras.values()))
     rslora = all(each.rslora for each in loras.values())
@@ -117,12 +117,6 @@ def _sizes(model: Model, loras: Mapping[str, Lora]) -> dict[str, Any]:
         "rank_pattern": {names[path]: each for path, each in ranks.items() if each != rank},
         "alpha_pattern": {names[path]: each for path, each in alphas.items() if each != alpha},
     }
-
-
-def _rank(lora: Lora) -> int:
-    """The rank of what is written."""
-    rank: int = lora.whole_factors[0].shape[0]
-    return rank
 
 
 def _plain(number: float) -> float | int:

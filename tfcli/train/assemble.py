@@ -32,7 +32,6 @@ from tfcli.train.prepare import (
     check_machine,
     check_packing,
     check_task,
-    choose_trained,
     compile_model,
     config_of,
     frozen_model,
@@ -126,13 +125,14 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         config,
         start,
         strategy=strategy,
+        console=job.console,
         keys=objective.config_keys,
         new_head=objective.new_head,
     )
     model = build(objective.task)
-    choose_trained(model, spec, job.console)
     weights, trained = all_weights(model), trained_weights(model)
-    objective.begin(partial(frozen_model, spec, strategy, lambda: build(objective.task)))
+    start_again = partial(build, objective.task, trained=False)
+    objective.begin(partial(frozen_model, spec, strategy, model, start_again))
 
     def make_optimizer(model: Model) -> torch.optim.Optimizer:
         made = build_optimizer(model, spec.optimizer, spec.peak_rate)

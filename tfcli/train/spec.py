@@ -259,8 +259,6 @@ class TrainSpec(Spec):
                 "an adapter freezes the whole model: leave out freeze and train_only, and name "
                 "what is trained beside it in adapter.modules_to_save"
             )
-        if self.has_adapter and self.strategy not in (None, "single", "ddp"):
-            raise ValueError("an adapter is not spread over processes: take strategy: ddp")
         return self
 
     @model_validator(mode="after")
