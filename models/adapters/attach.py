@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from tfcli.models.adapters.adalora import AdaLora
 from tfcli.models.adapters.adapted import Adapted, Replaced, Wrapper
 from tfcli.models.adapters.bases import device_of
 from tfcli.models.adapters.change import Change
@@ -15,7 +16,7 @@ from tfcli.models.adapters.control import adapters_of, set_active
 from tfcli.models.adapters.ia3 import Ia3
 from tfcli.models.adapters.lora import Lora, LoraEmbedding, LoraLinear
 from tfcli.models.adapters.settings import MOVING_STARTS, AdapterSettings
-from tfcli.models.adapters.starts import begin, require_movable
+from tfcli.models.adapters.starts import begin, begin_values, require_movable
 from tfcli.models.adapters.targets import find_saved, find_targets, is_feedforward
 from tfcli.models.adapters.walk import plain_modules, put, wrappers
 from tfcli.models.errors import ModelError
@@ -100,6 +101,8 @@ def begin_adapter(model: Model, settings: AdapterSettings, name: str, seed: int)
         change = each.change(name)
         give_memory(change, device)
         change.reset()
+        if isinstance(change, AdaLora):
+            begin_values(change, seed, f"{path}.{name}")
         if isinstance(change, Lora):
             begin(change, each.base_layer, settings.start, seed, f"{path}.{name}")
             if settings.dora:
@@ -241,6 +244,15 @@ def _require_apart(model: Model, changed: list[str], saved: list[str]) -> None:
 def _change(model: Model, path: str, base: nn.Module, settings: AdapterSettings) -> Change:
     if settings.type == "ia3":
         return Ia3(base, feedforward=is_feedforward(model, path, settings.feedforward_modules))
+    if settings.type == "adalora":
+        with device_of(base):
+            return AdaLora(
+                base,
+                settings.rank,
+                settings.alpha,
+                dropout=settings.dropout,
+                allocation=settings.allocation,
+            )
     made = LoraEmbedding if isinstance(base, nn.Embedding) else LoraLinear
     with device_of(base):
         lora = made(

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from tfcli.models.adapters.adalora import AdaLora
 from tfcli.models.adapters.adapted import Adapted, Replaced
 from tfcli.models.adapters.change import Change
 from tfcli.models.adapters.ia3 import Ia3
@@ -79,9 +80,18 @@ def peft_config(model: Model, name: str, *, base: str | None, bias: Biases) -> d
             "target_modules": _called(model, changes, short),
             "feedforward_modules": _called(model, inputs, short),
         }
+    adaptive = {path: each for path, each in changes.items() if isinstance(each, AdaLora)}
+    if len(adaptive) == len(changes):
+        return {
+            "peft_type": "ADALORA",
+            **common,
+            "target_modules": _called(model, changes, _by_ends(model, changes)),
+            "bias": bias,
+            **_shares(model, adaptive),
+        }
     loras = {path: each for path, each in changes.items() if isinstance(each, Lora)}
     if len(loras) != len(changes):
-        raise ModelError("PEFT has no config for LoRA and IA3 in one adapter", where=name)
+        raise ModelError("PEFT has no config for several kinds in one adapter", where=name)
     return {
         "peft_type": "LORA",
         **common,
@@ -116,6 +126,33 @@ def _sizes(model: Model, loras: Mapping[str, Lora]) -> dict[str, Any]:
         ),
         "rank_pattern": {names[path]: each for path, each in ranks.items() if each != rank},
         "alpha_pattern": {names[path]: each for path, each in alphas.items() if each != alpha},
+    }
+
+
+def _shares(model: Model, changes: Mapping[str, AdaLora]) -> dict[str, Any]:
+    """AdaLoRA's keys. PEFT wants a number of steps in any case."""
+    first = next(iter(changes.values()))
+    how = first.allocation
+    least = how.first_steps + how.last_steps + 1
+    left = {
+        f"{hub_name(model, path)}.lora_E": each.mask.bool().tolist()
+        for path, each in changes.items()
+    }
+    fewer = any(not all(each) for each in left.values())
+    return {
+        "init_r": first.rank,
+        "target_r": how.target_rank,
+        "tinit": how.first_steps,
+        "tfinal": how.last_steps,
+        "deltaT": how.every,
+        "beta1": how.beta1,
+        "beta2": how.beta2,
+        "orth_reg_weight": how.orthogonality,
+        "total_step": how.total_steps or least,
+        "rank_pattern": left if fewer else None,
+        "lora_alpha": _plain(first.alpha),
+        "lora_dropout": first.dropout.p if isinstance(first.dropout, nn.Dropout) else 0.0,
+        "init_lora_weights": True,
     }
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from tfcli.devices import pick_precision
 from tfcli.errors import ModelError, UsageError
 from tfcli.models.adapters.attach import DEFAULT, begin_adapter, shape_adapter, shared_targets
-from tfcli.models.adapters.settings import MOVING_STARTS, AdapterSettings
+from tfcli.models.adapters.settings import MOVING_STARTS, AdapterSettings, Allocation
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.sharding import fitted
 from tfcli.train.adapter_spec import AdapterSection
@@ -60,6 +60,15 @@ def settings_of(section: AdapterSection) -> AdapterSettings:
         modules_to_save=tuple(section.modules_to_save),
         feedforward_modules=words(section.feedforward_modules),
         bias=section.bias,
+        allocation=Allocation(
+            target_rank=section.final_rank,
+            first_steps=section.first_steps,
+            last_steps=section.last_steps,
+            every=section.allocate_every,
+            beta1=section.betas[0],
+            beta2=section.betas[1],
+            orthogonality=section.orthogonality,
+        ),
     )
 
 

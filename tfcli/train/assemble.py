@@ -16,6 +16,7 @@ from tfcli.models.model import Model
 from tfcli.process_group import Processes, join
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
+from tfcli.train.adalora import Orthogonal, allocate_ranks
 from tfcli.train.adapter import all_weights, raise_rates, trained_weights
 from tfcli.train.batch import on_device
 from tfcli.train.checkpoint import Checkpoints, Progress
@@ -130,6 +131,8 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         new_head=objective.new_head,
     )
     model = build(objective.task)
+    if spec.adapter.type == "adalora":
+        objective = Orthogonal(objective, model)
     weights, trained = all_weights(model), trained_weights(model)
     start_again = partial(build, objective.task, trained=False)
     objective.begin(partial(frozen_model, spec, strategy, model, start_again))
@@ -156,6 +159,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         list(progress.epoch_starts),
     )
     spec = in_steps(spec, feed)
+    allocate_ranks(model, optimizer, spec.total_steps)
     written = progress.step - (progress.unfinished is not None)
     loop = Loop(
         model=model,

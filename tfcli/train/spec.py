@@ -259,6 +259,11 @@ class TrainSpec(Spec):
                 "an adapter freezes the whole model: leave out freeze and train_only, and name "
                 "what is trained beside it in adapter.modules_to_save"
             )
+        if self.adapter.type == "adalora" and self.strategy not in (None, "single", "ddp"):
+            raise ValueError(
+                f"adapter: adalora looks at whole gradients, which strategy: {self.strategy} "
+                "spreads: take strategy: ddp, or adapter: lora"
+            )
         return self
 
     @model_validator(mode="after")

@@ -19,7 +19,6 @@ from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.io.dtypes import dtype_code
 from tfcli.devices import Precision
 from tfcli.errors import UsageError, WorkError
-from tfcli.models.adapters.adapted import Adapted, Replaced, Wrapper
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
 from tfcli.process_group import Processes, have_group
@@ -106,9 +105,6 @@ class Zero(Strategy):
         deepspeed = _deepspeed(self.device)
         have_group(self.device)
         model = model.to(self.device)
-        if self.stage == 3 and any(isinstance(each, Wrapper) for each in model.modules()):
-            # What is in one is used beside its own forward, and so is gathered together.
-            deepspeed.utils.set_z3_leaf_modules(model, [Adapted, Replaced])
         inner = make_optimizer(model)
         self._engine, optimizer, *_ = deepspeed.initialize(
             model=model, optimizer=inner, config=self.config(clip_norm)
