@@ -15,10 +15,17 @@ from tfcli.models.adapters.change import Change
 from tfcli.models.adapters.control import adapters_of, set_active
 from tfcli.models.adapters.ia3 import Ia3
 from tfcli.models.adapters.lora import Lora, LoraEmbedding, LoraLinear
-from tfcli.models.adapters.settings import MOVING_STARTS, AdapterSettings
+from tfcli.models.adapters.prompts import (
+    Prefix,
+    Prompt,
+    Prompts,
+    VirtualTokens,
+    require_promptable,
+)
+from tfcli.models.adapters.settings import MOVING_STARTS, PROMPTS, AdapterSettings
 from tfcli.models.adapters.starts import begin, begin_values, require_movable
 from tfcli.models.adapters.targets import find_saved, find_targets, is_feedforward
-from tfcli.models.adapters.walk import plain_modules, put, wrappers
+from tfcli.models.adapters.walk import plain_modules, prompt_of, put, wrappers
 from tfcli.models.errors import ModelError
 from tfcli.models.model import Model
 from tfcli.models.sharding import fill, give_memory
@@ -59,6 +66,11 @@ def shape_adapter(model: Model, settings: AdapterSettings, name: str = DEFAULT) 
     Raises:
         ModelError: as `add_adapter`.
     """
+    if settings.type in PROMPTS:
+        require_promptable(model)
+        kind = Prefix if settings.type == "prefix-tuning" else Prompt
+        attach_prompt(model, name, kind.of(model, settings.virtual_tokens))
+        return []
     targets = find_targets(model, settings)
     saved = find_saved(model, settings.modules_to_save)
     if settings.start in MOVING_STARTS and settings.dora:
@@ -80,6 +92,21 @@ def shape_adapter(model: Model, settings: AdapterSettings, name: str = DEFAULT) 
     return [*targets, *saved]
 
 
+def attach_prompt(model: Model, name: str, prompt: VirtualTokens) -> None:
+    """Put virtual tokens before every text of a model, make theirs the active adapter and freeze
+    everything else.
+
+    Raises:
+        ModelError: as `attach`.
+    """
+    _require_new(model, name)
+    model.requires_grad_(False)
+    if model.prompts is None:
+        model.prompts = Prompts()
+    model.prompts.changes[name] = prompt.to(model.device)
+    set_active(model, name)
+
+
 def begin_adapter(model: Model, settings: AdapterSettings, name: str, seed: int) -> None:
     """Give an adapter its first values, beside a base that has its own. Processes over which the
     model is spread call it together.
@@ -90,6 +117,10 @@ def begin_adapter(model: Model, settings: AdapterSettings, name: str, seed: int)
         name: of the adapter.
         seed: of the factors' values.
     """
+    prompt = prompt_of(model, name)
+    if prompt is not None and model.device.type != "meta":
+        give_memory(prompt, model.device)
+        prompt.begin(model, seed, name)
     for path, each in wrappers(model).items():
         device = device_of(each.base_layer)
         if device.type == "meta" or name not in each.names:
@@ -136,10 +167,7 @@ def attach(
         ModelError: the name is taken or cannot be one, or a module is part of one that another
             adapter has a copy of.
     """
-    if not name or "." in name:
-        raise ModelError(f"{name!r} is no name of an adapter: it has a dot, or nothing", where=name)
-    if name in adapters_of(model):
-        raise ModelError(f"the model has an adapter {name!r} already", where=name)
+    _require_new(model, name)
     _require_apart(model, list(changes), saved)
     modules = dict(plain_modules(model))
     for parameter in model.parameters():
@@ -219,6 +247,13 @@ def _require_unshared(model: Model, targets: list[str], start: str) -> None:
             where=f"target_modules: {path}",
             fix="take start: default, or leave the module out",
         )
+
+
+def _require_new(model: Model, name: str) -> None:
+    if not name or "." in name:
+        raise ModelError(f"{name!r} is no name of an adapter: it has a dot, or nothing", where=name)
+    if name in adapters_of(model):
+        raise ModelError(f"the model has an adapter {name!r} already", where=name)
 
 
 def _require_apart(model: Model, changed: list[str], saved: list[str]) -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Start = Literal["default", "gaussian", "pissa", "olora"]
+AdapterType = Literal["lora", "adalora", "ia3", "prefix-tuning", "prompt-tuning"]
+PROMPTS = ("prefix-tuning", "prompt-tuning")
+"""Those that have virtual tokens and change no module."""
 Biases = Literal["none", "all", "lora_only"]
 ALL_LINEAR = "all-linear"
 MOVING_STARTS = ("pissa", "olora")
@@ -42,7 +45,8 @@ class AdapterSettings:
     """An adapter before it is on a model. The meanings are those of PEFT's configs.
 
     Args:
-        type: `lora` (Hu et al. 2021), `adalora` (Zhang et al. 2023) or `ia3` (Liu et al. 2022).
+        type: `lora` (Hu et al. 2021), `adalora` (Zhang et al. 2023), `ia3` (Liu et al. 2022),
+            `prefix-tuning` (Li & Liang 2021) or `prompt-tuning` (Lester et al. 2021).
         rank: of the two factors; of AdaLoRA's three at first.
         alpha: their product is multiplied by alpha / rank.
         dropout: share of a module's inputs that LoRA does not see while training.
@@ -57,9 +61,10 @@ class AdapterSettings:
         feedforward_modules: those of the targets whose inputs IA3 multiplies, not their outputs.
         bias: which biases of the base are trained: none, all, or those of changed modules.
         allocation: of AdaLoRA.
+        virtual_tokens: of prefix and prompt tuning.
     """
 
-    type: Literal["lora", "adalora", "ia3"] = "lora"
+    type: AdapterType = "lora"
     rank: int = 8
     alpha: float = 16.0
     dropout: float = 0.0
@@ -73,3 +78,4 @@ class AdapterSettings:
     feedforward_modules: tuple[str, ...] | str = ()
     bias: Biases = "none"
     allocation: Allocation = Allocation()
+    virtual_tokens: int = 20

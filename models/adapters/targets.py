@@ -38,8 +38,9 @@ def find_targets(model: Model, settings: AdapterSettings) -> list[str]:
     if settings.type != "lora":
         tables = [path for path in found if not is_linear(modules[path])]
         if tables:
+            kind = type(modules[tables[0]]).__name__
             raise ModelError(
-                f"{_SAID[settings.type]} changes linears, and this is a {type(modules[tables[0]]).__name__}",
+                f"{_SAID[settings.type]} changes linears, and this is a {kind}",
                 where=f"target_modules: {tables[0]}",
             )
     barred = set(find_saved(model, settings.modules_to_save))

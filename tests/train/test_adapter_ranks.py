@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.train.test_adapters import PACKED
-from tests.train.test_ranks import in_processes, often
+from tests.train.test_adapters import PACKED, losses
+from tests.train.test_ranks import in_processes
 from tfcli.commands.app import run as run_command
 from tfcli.recipe.job import Job
-from tfcli.train.log import read_metrics
 from tfcli.train.run import run
 from tfcli.train.spec import TrainSpec
 
@@ -55,16 +55,24 @@ for name, values in json.loads(pathlib.Path(sys.argv[1]).read_text()).items():
 if os.environ.get("RANK", "0") == "0":
     pathlib.Path(sys.argv[1] + ".proofs").write_text(json.dumps(proofs))
 """
-Q = {"target_modules": ["q_proj", "up_proj"]}
+TWO = {"target_modules": ["q_proj", "up_proj"]}
 KINDS = {
-    "lora": {"type": "lora", **Q, "modules_to_save": ["lm_head"]},
+    "lora": {"type": "lora", **TWO, "modules_to_save": ["lm_head"]},
     "dora": {"type": "lora", "dora": True, "target_modules": ["q_proj", "embed_tokens"]},
-    "pissa": {"type": "lora", **Q, "start": "pissa"},
+    "pissa": {"type": "lora", **TWO, "start": "pissa"},
     "ia3": {"type": "ia3", "feedforward_modules": ["down_proj"]},
-    **{kind: {"type": "lora", **Q} for kind in PACKED},
+    "prefix": {"type": "prefix-tuning", "virtual_tokens": 3},
+    "prompt": {"type": "prompt-tuning", "virtual_tokens": 3},
+    **{kind: {"type": "lora", **TWO} for kind in PACKED},
 }
-COMMON = {"max_steps": 4, "optimizer": {"lr": 1e-2}, "checkpoint_every": 2, "config": None,
-          "tokenizer": None, "gradient_accumulation": 2}  # fmt: skip
+COMMON = {
+    "max_steps": 4,
+    "optimizer": {"lr": 1e-2},
+    "checkpoint_every": 2,
+    "config": None,
+    "tokenizer": None,
+    "gradient_accumulation": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -102,34 +110,92 @@ STRATEGIES = {
     "zero3": {"strategy": "zero3"},
     "ddp": {"strategy": "ddp"},
 }
+SPREAD = {"fsdp": ("lora", "dora", "nf4", "prefix"), "zero3": ("lora", "dora")}
+"""Those that are tested before every change; all others as well every night."""
+CASES = [
+    *SPREAD.items(),
+    *[pytest.param(name, tuple(KINDS), marks=pytest.mark.nightly) for name in STRATEGIES],
+]
 
 
-@pytest.mark.parametrize("name", map(often, STRATEGIES))
+@pytest.fixture
+def together(make_spec, bases, text_file, tmp_path):
+    """A function that trains adapters one after the other in several processes, in the folders that
+    are named after them, and gives what each strategy says of itself."""
+
+    def do(name: str, kinds, count: int, stop: int = 0) -> dict[str, str]:
+        specs = {}
+        for kind in kinds:
+            (tmp_path / kind).mkdir(exist_ok=True)
+            made: TrainSpec = make_spec(
+                **COMMON, **STRATEGIES[name], batch_size=2, model=str(bases[kind]),
+                adapter=KINDS[kind], data=str(text_file), output=str(tmp_path / kind),
+            )  # fmt: skip
+            specs[kind] = made.model_dump(mode="json")
+        (tmp_path / "specs.json").write_text(json.dumps(specs))
+        in_processes(count, tmp_path, CHILD, str(tmp_path / "specs.json"), str(stop))
+        found: dict[str, str] = json.loads((tmp_path / "specs.json.proofs").read_text())
+        return found
+
+    return do
+
+
+@pytest.mark.parametrize(("name", "kinds"), CASES)
 def test_two_processes_give_the_adapter_that_one_gives_with_twice_the_batch(
-    name, make_spec, bases, text_file, tmp_path, alone
+    name, kinds, together, make_spec, alone, tmp_path
 ):
-    specs = {}
-    for kind in KINDS:
-        (tmp_path / kind).mkdir()
-        made: TrainSpec = make_spec(
-            **COMMON, **STRATEGIES[name], batch_size=2, model=str(bases[kind]),
-            adapter=KINDS[kind], data=str(text_file), output=str(tmp_path / kind),
-        )  # fmt: skip
-        specs[kind] = made.model_dump(mode="json")
-    (tmp_path / "specs.json").write_text(json.dumps(specs))
-    in_processes(2, tmp_path, CHILD, str(tmp_path / "specs.json"), "0")
-    proofs = json.loads((tmp_path / "specs.json.proofs").read_text())
-    print(json.dumps(proofs, indent=1))
-    for kind in KINDS:
+    proofs = together(name, kinds, 2)
+    for kind in kinds:
+        compare(tmp_path / kind, alone(kind, make_spec))
+        if name == "fsdp":
+            assert "50% of the weights in each" in proofs[kind]
+        if kind in PACKED and name != "ddp":
+            held = re.search(r"; ([0-9.]+) kB of packed weights whole in each", proofs[kind])
+            # Levels are spread by FSDP; ZeRO leaves all of a packed weight where it is.
+            assert (float(held[1]) < 12) == name.startswith("fsdp")
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("fsdp", ("lora", "pissa")),
+        *[
+            pytest.param(name, ("lora", "pissa", "dora", "prefix"), marks=pytest.mark.nightly)
+            for name in ("fsdp", "zero1", "zero3", "ddp")
+        ],
+    ],
+)
+def test_an_interrupted_run_goes_on_with_another_number_of_processes(
+    name, kinds, together, make_spec, alone, tmp_path
+):
+    together(name, kinds, 2, stop=2)
+    assert all((tmp_path / kind / "checkpoint-2").exists() for kind in kinds)
+    together(name, kinds, 4 if name == "ddp" else 1)
+    for kind in kinds:
         compare(tmp_path / kind, alone(kind, make_spec))
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["fsdp", "zero3"])
+def test_an_interrupted_run_ends_in_the_bits_of_a_straight_one(name, together, tmp_path):
+    kinds = ("lora", "pissa", "dora", "prefix", "nf4")
+    together(name, kinds, 2)
+    for kind in kinds:
+        (tmp_path / kind).rename(tmp_path / f"straight {kind}")
+    together(name, kinds, 2, stop=2)
+    together(name, kinds, 2)
+    for kind in kinds:
+        first, second = (tmp_path / f"straight {kind}", tmp_path / kind)
+        assert written(first).read_bytes() == written(second).read_bytes()
+
+
+def written(folder: Path) -> Path:
+    return folder / "adapter_model.safetensors"
+
+
 def compare(found: Path, expected: Path) -> None:
-    first, second = (load_file(each / "adapter_model.safetensors") for each in (found, expected))
+    first, second = load_file(written(found)), load_file(written(expected))
     assert first.keys() == second.keys()
     for name, tensor in first.items():
-        torch.testing.assert_close(tensor, second[name], rtol=1e-3, atol=2e-5, msg=lambda m: f"{found.name} {name}: {m}")
-    one, two = (
-        [line["loss"] for line in read_metrics(each / "metrics.jsonl")] for each in (found, expected)
-    )
-    assert one == pytest.approx(two, abs=1e-5)
+        torch.testing.assert_close(tensor, second[name], rtol=1e-3, atol=2e-5)
+    assert losses(found) == pytest.approx(losses(expected), abs=1e-5)

@@ -13,8 +13,9 @@ from tfcli.models.adapters.adapted import Adapted, Replaced
 from tfcli.models.adapters.change import Change
 from tfcli.models.adapters.ia3 import Ia3
 from tfcli.models.adapters.lora import Lora
+from tfcli.models.adapters.prompts import Prefix, VirtualTokens
 from tfcli.models.adapters.settings import Biases
-from tfcli.models.adapters.walk import hub_name, plain_modules, wrappers
+from tfcli.models.adapters.walk import hub_name, plain_modules, prompt_of, wrappers
 from tfcli.models.errors import ModelError
 from tfcli.models.model import Model
 
@@ -59,6 +60,9 @@ def peft_config(model: Model, name: str, *, base: str | None, bias: Biases) -> d
     Raises:
         ModelError: an adapter of several kinds, for which PEFT has no config.
     """
+    prompt = prompt_of(model, name)
+    if prompt is not None:
+        return _prompt_config(model, prompt, base)
     changes = changes_of(model, name)
     if not changes:
         raise ModelError("PEFT has no config for whole modules alone", where=name)
@@ -99,6 +103,34 @@ def peft_config(model: Model, name: str, *, base: str | None, bias: Biases) -> d
         "bias": bias,
         "init_lora_weights": True,
         **_sizes(model, loras),
+    }
+
+
+def _prompt_config(model: Model, prompt: VirtualTokens, base: str | None) -> dict[str, Any]:
+    """The keys of virtual tokens. PEFT counts a prefix in heads of keys and values."""
+    config = model.config.text
+    common = {
+        "base_model_name_or_path": base,
+        "task_type": TASKS.get(model.task),
+        "inference_mode": True,
+        "num_virtual_tokens": prompt.count,
+        "num_transformer_submodules": 1,
+        "num_layers": config.num_hidden_layers,
+    }
+    if isinstance(prompt, Prefix):
+        return {
+            "peft_type": "PREFIX_TUNING",
+            **common,
+            "num_attention_heads": prompt.heads,
+            "token_dim": prompt.heads * prompt.head_dim,
+            "prefix_projection": False,
+        }
+    return {
+        "peft_type": "PROMPT_TUNING",
+        **common,
+        "num_attention_heads": config.num_attention_heads,
+        "token_dim": prompt.embedding.shape[1],
+        "prompt_tuning_init": "RANDOM",
     }
 
 

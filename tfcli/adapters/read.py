@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tfcli.adapters.prompts import is_prompt, read_prompt
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.merge.adapter import Adapter, open_adapter
@@ -37,6 +38,8 @@ def read_adapter(model: Model, folder: Path, name: str = DEFAULT) -> list[str]:
         UsageError: no adapter, or one in a pickle.
         WorkError: broken files, or a tensor that belongs to nothing in the model.
     """
+    if is_prompt(folder):
+        return read_prompt(model, folder, name)
     adapter = open_adapter(str(folder))
     pickled = [path for path in adapter.files if path.suffix != ".safetensors"]
     if pickled:

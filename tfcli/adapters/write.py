@@ -22,7 +22,7 @@ from tfcli.models.adapters.attach import DEFAULT, biases
 from tfcli.models.adapters.change import Kept
 from tfcli.models.adapters.control import adapters_of
 from tfcli.models.adapters.settings import Biases
-from tfcli.models.adapters.walk import hub_name
+from tfcli.models.adapters.walk import hub_name, prompt_of
 from tfcli.models.errors import ModelError, hint
 from tfcli.models.model import Model
 
@@ -82,7 +82,7 @@ def plan_adapter(
         )
     return [
         PendingTensor(
-            f"{PREFIX}{stored}",
+            stored,
             dtype_code(dtype or each.dtype),
             each.shape,
             partial(_read, each, dtype),
@@ -108,18 +108,22 @@ def write_planned(
 
 
 def adapter_tensors(model: Model, name: str, bias: Biases) -> Iterator[tuple[str, Kept]]:
-    """The tensors of an adapter, by PEFT's names without its prefix."""
+    """The tensors of an adapter, by PEFT's names."""
+    prompt = prompt_of(model, name)
+    if prompt is not None:
+        yield from prompt.kept().items()
     for path, change in changes_of(model, name).items():
         for leaf, kept in change.kept().items():
-            yield f"{hub_name(model, path)}.{leaf}", kept
+            yield f"{PREFIX}{hub_name(model, path)}.{leaf}", kept
     for path, copy in copies_of(model, name).items():
         for leaf, tensor in copy.state_dict().items():
             owner, _, last = f"{path}.{leaf}".rpartition(".")
-            yield f"{hub_name(model, owner)}.{last}", _placed(model, f"{path}.{leaf}", tensor)
+            stored = f"{PREFIX}{hub_name(model, owner)}.{last}"
+            yield stored, _placed(model, f"{path}.{leaf}", tensor)
     for parameter, tensor in biases(model, name, bias).items():
         path = parameter.removesuffix(".bias")
         inner = ".base_layer" if isinstance(model.get_submodule(path), Adapted) else ""
-        yield f"{hub_name(model, path)}{inner}.bias", Kept.of(tensor)
+        yield f"{PREFIX}{hub_name(model, path)}{inner}.bias", Kept.of(tensor)
 
 
 def _placed(model: Model, parameter: str, tensor: Tensor) -> Kept:

@@ -62,8 +62,8 @@ class Orthogonal(Objective):
 
 
 class RankAllocator:
-    """Shares out ranks after each step of an optimizer, as PEFT's `update_and_allocate` does when it
-    is told the steps from 1 on.
+    """Shares out ranks after each step of an optimizer, as PEFT's `update_and_allocate` does where
+    steps are counted from 1.
 
     Args:
         changes: of the modules of a model.

@@ -60,6 +60,7 @@ def settings_of(section: AdapterSection) -> AdapterSettings:
         modules_to_save=tuple(section.modules_to_save),
         feedforward_modules=words(section.feedforward_modules),
         bias=section.bias,
+        virtual_tokens=section.virtual_tokens,
         allocation=Allocation(
             target_rank=section.final_rank,
             first_steps=section.first_steps,

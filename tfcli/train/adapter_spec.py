@@ -7,12 +7,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tfcli.recipe.marks import GIVEN, Also, Only, Spellings
+from tfcli.recipe.marks import Also, Only, Spellings
 from tfcli.recipe.spec import Section
 
 LORA = Only(type=("lora",))
 ADALORA = Only(type=("adalora",))
 FACTORS = Only(type=("lora", "adalora"))
+CHANGES = Only(type=("lora", "adalora", "ia3"))
+PROMPTS = Only(type=("prefix-tuning", "prompt-tuning"))
 
 
 class AdapterSection(Section):
@@ -21,15 +23,27 @@ class AdapterSection(Section):
     stands_for: ClassVar[str | None] = "type"
 
     type: Annotated[
-        Literal["lora", "adalora", "ia3"] | None,
+        Literal["lora", "adalora", "ia3", "prefix-tuning", "prompt-tuning"] | None,
         Also("peft_type"),
-        Spellings({"LORA": "lora", "ADALORA": "adalora", "IA3": "ia3"}),
+        Spellings(
+            {
+                "LORA": "lora",
+                "ADALORA": "adalora",
+                "IA3": "ia3",
+                "PREFIX_TUNING": "prefix-tuning",
+                "PROMPT_TUNING": "prompt-tuning",
+            }
+        ),
     ] = Field(
         None,
         description="Train an adapter, and nothing of the model itself: lora, two thin matrices "
-        "beside each weight, adalora, the same with ranks that training shares out, or ia3, a "
-        "factor for each output. A quantized model stays as it is (QLoRA). Left out, the model "
-        "itself is trained.",
+        "beside each weight, adalora, the same with ranks that training shares out, ia3, a factor "
+        "for each output, or virtual tokens before every text: the keys and values of each layer "
+        "(prefix-tuning) or embeddings (prompt-tuning). A quantized model stays as it is (QLoRA). "
+        "Left out, the model itself is trained.",
+    )
+    virtual_tokens: Annotated[int, PROMPTS, Also("num_virtual_tokens")] = Field(
+        20, ge=1, description="How many virtual tokens stand before every text."
     )
     rank: Annotated[int, FACTORS, Also("r", "init_r")] = Field(
         8, ge=1, description="The rank of LoRA's matrices; of AdaLoRA's, at first."
@@ -81,22 +95,22 @@ class AdapterSection(Section):
         "or the weight's largest directions, which are taken out of it (pissa, olora). What is "
         "written is plain LoRA, of twice the rank for the last two.",
     )
-    target_modules: Annotated[list[str] | str, Only(type=GIVEN)] = Field(
+    target_modules: Annotated[list[str] | str, CHANGES] = Field(
         "all-linear",
         description="The modules that change: a list of names or ends of names, a regular "
         "expression that matches whole names, or all-linear: every linear layer but the head.",
     )
-    exclude_modules: Annotated[list[str] | str, Only(type=GIVEN)] = Field(
+    exclude_modules: Annotated[list[str] | str, CHANGES] = Field(
         default_factory=list, description="Modules that do not, named alike."
     )
-    layers: Annotated[list[int] | None, Only(type=GIVEN), Also("layers_to_transform")] = Field(
+    layers: Annotated[list[int] | None, CHANGES, Also("layers_to_transform")] = Field(
         None, description="The numbers of the blocks that change, from 0; left out, all."
     )
     feedforward_modules: Annotated[list[str] | str, Only(type=("ia3",))] = Field(
         default_factory=list,
         description="Targets whose inputs IA3 multiplies, not their outputs.",
     )
-    modules_to_save: Annotated[list[str], Only(type=GIVEN)] = Field(
+    modules_to_save: Annotated[list[str], CHANGES] = Field(
         default_factory=list,
         description="Modules that are trained whole beside the adapter, and stored with it.",
     )
@@ -111,7 +125,7 @@ class AdapterSection(Section):
         description="LoRA's second matrices learn so many times as fast as the first (LoRA+); 16 "
         "is usual. Left out, alike.",
     )
-    merge: Annotated[bool, Only(type=GIVEN)] = Field(
+    merge: Annotated[bool, CHANGES] = Field(
         False,
         description="Write the model with the adapter worked into its weights, not the adapter.",
     )
@@ -148,3 +162,8 @@ class AdapterSection(Section):
     def final_rank(self) -> int:
         """The mean rank of AdaLoRA's matrices in the end."""
         return self.target_rank or max(1, self.rank * 2 // 3)
+
+    @property
+    def has_virtual_tokens(self) -> bool:
+        """Whether positions before a text are trained, and no change of the model."""
+        return self.type in ("prefix-tuning", "prompt-tuning")

@@ -168,6 +168,14 @@ def check_config(config: TextConfig, spec: TrainSpec, tokenizer: Tokenizer) -> N
             where="config.vocab_size" if spec.config else "tokenizer",
             fix="leave vocab_size out" if spec.config else "use the model's own tokenizer",
         )
+    virtual = spec.adapter.virtual_tokens if spec.adapter.has_virtual_tokens else 0
+    if virtual and spec.sequence_length + virtual > config.longest_input:
+        raise UsageError(
+            f"sequence_length is {spec.sequence_length} beside {virtual} virtual tokens, the model "
+            f"has {config.longest_input} positions",
+            where="sequence_length",
+            fix=f"at most {config.longest_input - virtual}",
+        )
     if spec.sequence_length > config.longest_input:
         raise UsageError(
             f"sequence_length is {spec.sequence_length}, the model has "

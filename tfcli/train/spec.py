@@ -264,6 +264,17 @@ class TrainSpec(Spec):
                 f"adapter: adalora looks at whole gradients, which strategy: {self.strategy} "
                 "spreads: take strategy: ddp, or adapter: lora"
             )
+        if self.adapter.has_virtual_tokens:
+            for key, other in (
+                ("rows.packing", self.rows.packing),
+                ("activation_checkpointing", self.activation_checkpointing),
+                ("compile", self.compile),
+            ):
+                if other:
+                    raise ValueError(
+                        f"{key} does not go with adapter: {self.adapter.type}, whose virtual "
+                        "tokens lie in a cache before each row: leave it out"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -22,8 +22,8 @@ from tfcli.train.preferences import NEEDS_START, USUAL_BETA, Beliefs, beliefs, p
 class Preference(PairObjective):
     """A batch also has `targets` [2b, s], the token that follows each, -100 but in answers.
 
-    DPO and IPO compare with the model that training began with: a second one beside the trained one,
-    or the same one without its adapter.
+    DPO and IPO compare with the model that training began with: a second one beside the trained
+    one, or the same one without its adapter.
 
     Args:
         name: of the loss, see `preferences`.
