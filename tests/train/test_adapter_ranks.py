@@ -61,6 +61,7 @@ KINDS = {
     "dora": {"type": "lora", "dora": True, "target_modules": ["q_proj", "embed_tokens"]},
     "pissa": {"type": "lora", **TWO, "start": "pissa"},
     "ia3": {"type": "ia3", "feedforward_modules": ["down_proj"]},
+    "merged": {"type": "lora", "target_modules": ["q_proj", "embed_tokens"], "merge": True},
     "prefix": {"type": "prefix-tuning", "virtual_tokens": 3},
     "prompt": {"type": "prompt-tuning", "virtual_tokens": 3},
     **{kind: {"type": "lora", **TWO} for kind in PACKED},
@@ -190,7 +191,7 @@ def test_an_interrupted_run_ends_in_the_bits_of_a_straight_one(name, together, t
 
 
 def written(folder: Path) -> Path:
-    return folder / "adapter_model.safetensors"
+    return next(folder.glob("*model.safetensors"))
 
 
 def compare(found: Path, expected: Path) -> None:
