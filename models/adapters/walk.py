@@ -68,12 +68,16 @@ def put(model: nn.Module, path: str, module: nn.Module) -> None:
 def bare(model: nn.Module) -> Iterator[None]:
     """Within the block modules stand in their own places, as where a model's weights are read;
     another one that is put there meanwhile stays."""
-    found = wrappers(model)
+    found, prompts = wrappers(model), getattr(model, "prompts", None)
     for path, each in found.items():
         put(model, path, each.base_layer)
+    if prompts is not None:
+        model.prompts = None
     try:
         yield
     finally:
+        if prompts is not None:
+            model.prompts = prompts
         for path, each in found.items():
             each.base_layer = model.get_submodule(path)
             put(model, path, each)

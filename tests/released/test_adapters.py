@@ -47,23 +47,21 @@ def test_a_released_model_learns_from_200_conversations_and_peft_reads_the_adapt
     data = conversations(tmp_path / "train.jsonl", 200, seed=0)
     held_out = conversations(tmp_path / "held-out.jsonl", 8, seed=1)
     recipe = {
-        "train": {
-            "model": str(base),
-            "output": str(tmp_path / "adapter"),
-            "data": str(data),
-            "validation": str(held_out),
-            "adapter": {"type": "lora", "rank": 8, "alpha": 16},
-            "sequence_length": 64,
-            "batch_size": 10,
-            "epochs": 1,
-            "validate_every": 2,
-            "optimizer": {"lr": 5e-4},
-        }
+        "model": str(base),
+        "output": str(tmp_path / "adapter"),
+        "data": str(data),
+        "validation": str(held_out),
+        "adapter": {"type": "lora", "rank": 8, "alpha": 16},
+        "sequence_length": 64,
+        "batch_size": 10,
+        "epochs": 1,
+        "validate_every": 2,
+        "optimizer": {"lr": 5e-4},
     }
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
     assert run_command(["train", str(tmp_path / "recipe.yaml"), "-q"]) == 0
     lines = (tmp_path / "adapter/metrics.jsonl").read_text().splitlines()
-    losses = [json.loads(line)["val_loss"] for line in lines]
+    losses = [found["val_loss"] for found in map(json.loads, lines) if "val_loss" in found]
     print(f"{kind}: held-out loss {losses[0]:.3f} after two steps, {losses[-1]:.3f} at the end")
     assert losses[-1] < 0.5 * losses[0]
     ids = torch.tensor([load_tokenizer(dense).encode("What is 21 plus 3?")])
