@@ -38,8 +38,8 @@ def add_adapter(
 ) -> list[str]:
     """Put a new adapter on a model, make it the active one and freeze everything else.
 
-    The model computes what it did, until the adapter is trained; but for LoRA of what its start
-    draws: nothing.
+    The model computes what it did, until the adapter is trained; but virtual tokens are seen from
+    the beginning.
 
     Args:
         model: on any device, the meta device too; adapters may be on it already.

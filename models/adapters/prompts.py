@@ -236,7 +236,7 @@ def _caching(model: Model) -> list[CachingLayer]:
 
 
 def _table(model: Model) -> Tensor:
-    table = model.body.get_submodule(model.body.tokens)
+    table: Any = model.body.get_submodule(model.body.tokens)  # an adapter may stand in its place
     weight: Tensor = table.weight
     return weight
 
