@@ -65,19 +65,17 @@ def put(model: nn.Module, path: str, module: nn.Module) -> None:
 
 
 @contextmanager
-def bare(model: nn.Module) -> Iterator[None]:
+def bare(model: Model) -> Iterator[None]:
     """Within the block modules stand in their own places, as where a model's weights are read;
     another one that is put there meanwhile stays."""
-    found, prompts = wrappers(model), getattr(model, "prompts", None)
+    found, prompts = wrappers(model), model.prompts
     for path, each in found.items():
         put(model, path, each.base_layer)
-    if prompts is not None:
-        model.prompts = None
+    model.prompts = None
     try:
         yield
     finally:
-        if prompts is not None:
-            model.prompts = prompts
+        model.prompts = prompts
         for path, each in found.items():
             each.base_layer = model.get_submodule(path)
             put(model, path, each)
