@@ -115,3 +115,33 @@ def fitted(slot: Tensor | None, tensor: Tensor) -> Tensor:
     if isinstance(slot, nn.Parameter):
         return nn.Parameter(tensor, requires_grad=slot.requires_grad)
     return tensor
+
+
+@torch.no_grad()
+def fill(slot: Tensor, values: Tensor) -> None:
+    """Give a tensor values in place; of one that is spread, the part that this process holds.
+
+    Args:
+        slot (Tensor): what is filled.
+        values (Tensor): whole, or spread as `slot` is.
+    """
+    if not is_spread(slot):
+        slot.copy_(values)
+    elif is_spread(values):
+        slot.to_local().copy_(values.to_local())
+    else:
+        slot.to_local().copy_(values[part_of(slot)])
+
+
+def give_memory(module: nn.Module, device: torch.device) -> None:
+    """Move the tensors of a module that are on the meta device to another one, without values."""
+    for owner in module.modules():
+        held = {**owner._parameters, **owner._buffers}
+        for leaf, slot in held.items():
+            if slot is None or not slot.is_meta:
+                continue
+            shape = slot.shape
+            if is_spread(slot):
+                shape = torch.Size(each.stop - each.start for each in part_of(slot))
+            made = torch.empty(shape, dtype=slot.dtype, device=device)
+            setattr(owner, leaf, fitted(slot, spread_like(slot, made) if is_spread(slot) else made))

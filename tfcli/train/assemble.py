@@ -16,6 +16,7 @@ from tfcli.models.model import Model
 from tfcli.process_group import Processes, join
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
+from tfcli.train.adalora import Orthogonal, allocate_ranks
 from tfcli.train.adapter import all_weights, raise_rates, trained_weights
 from tfcli.train.average import WeightAverage
 from tfcli.train.batch import Example, on_device
@@ -39,7 +40,6 @@ from tfcli.train.prepare import (
     check_machine,
     check_packing,
     check_task,
-    choose_trained,
     compile_model,
     config_of,
     frozen_model,
@@ -143,15 +143,18 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         config,
         start,
         strategy=strategy,
+        console=job.console,
         keys=objective.config_keys,
         new_head=objective.new_head,
     )
     model = build(objective.task)
-    choose_trained(model, spec, job.console)
     if spec.neftune_alpha is not None:
         add_noise(model, spec.neftune_alpha)
+    if spec.adapter.type == "adalora":
+        objective = Orthogonal(objective, model)
     weights, trained = all_weights(model), trained_weights(model)
-    objective.begin(partial(frozen_model, spec, strategy, lambda: build(objective.task)))
+    start_again = partial(build, objective.task, trained=False)
+    objective.begin(partial(frozen_model, spec, strategy, model, start_again))
 
     def make_optimizer(model: Model) -> torch.optim.Optimizer:
         made = build_optimizer(model, spec.optimizer, spec.peak_rate)
@@ -169,6 +172,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     passes = _passes(spec, progress, processes)
     feed = make_feed(spec, objective, examples.train, passes, processes, progress.feed)
     spec = in_steps(spec, feed)
+    allocate_ranks(model, optimizer, spec.max_steps)
     length = Length(spec.max_steps, spec.max_minutes and spec.max_minutes * 60)
     guard = Guard(job.output, processes.rank, spec.spike_factor)
     samples = None

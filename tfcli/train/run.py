@@ -9,15 +9,18 @@ from typing import Any
 
 import torch
 
+from tfcli.adapters.config import peft_config
+from tfcli.adapters.write import plan_adapter, write_planned
+from tfcli.checkpoints.beside import copy_companions
 from tfcli.checkpoints.card import CARD
 from tfcli.checkpoints.folder import save_exports
 from tfcli.files import write_text
+from tfcli.models.adapters.attach import DEFAULT
 from tfcli.models.adapters.control import merge_adapters
 from tfcli.models.model import Model
 from tfcli.models.saving import export_config, plan_export
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer
-from tfcli.train.adapter import write_adapter
 from tfcli.train.assemble import Run, assemble
 from tfcli.train.card import model_card
 from tfcli.train.gather import Read, led
@@ -65,19 +68,32 @@ def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
         run.strategy.load_weights(model, run.loop.checkpoints.best)
     elif run.loop.average is not None:
         run.loop.average.swap()
-    with run.strategy.gathered(model):
-        return _write_whole(spec, job, run)
+    moved = [each for each in model.parameters() if each.requires_grad]
+    with run.strategy.gathered(moved if spec.writes_adapter else model.parameters()):
+        if spec.adapter.merge:
+            merge_adapters(model)
+        dtype = written_dtype(
+            moved if spec.writes_adapter else model.parameters(), run.dtype, job.console
+        )
+        write = _write_adapter if spec.writes_adapter else _write_whole
+        write(spec, job, run, dtype)
+    return dtype
 
 
-def _write_whole(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
+def _write_adapter(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> None:
+    model, bias = run.model, spec.adapter.bias
+    pending = plan_adapter(model, bias=bias, dtype=dtype)
+
+    def write(reads: Sequence[Read]) -> None:
+        items = [replace(item, read=read) for item, read in zip(pending, reads, strict=True)]
+        write_planned(items, peft_config(model, DEFAULT, base=spec.model, bias=bias), job.output)
+        copy_companions(run.companions, job.output)
+
+    led([item.read for item in pending], run.strategy.processes, write)
+
+
+def _write_whole(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> None:
     model, processes = run.model, run.strategy.processes
-    if spec.adapter.merge:
-        merge_adapters(model)
-    dtype = written_dtype(model, run.dtype, job.console)
-    if spec.writes_adapter:
-        if processes.first:
-            write_adapter(model, spec, job.output, run.companions, dtype)
-        return dtype
     exports, config = plan_export(model, dtype=dtype), export_config(model, dtype=dtype)
     writes = spec.config is not None and model.task in WRITES
     new = _generation_config(model, run.tokenizer) if writes else None
@@ -89,7 +105,6 @@ def _write_whole(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
         )
 
     led([item.read for item in exports], processes, write)
-    return dtype
 
 
 def _generation_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:

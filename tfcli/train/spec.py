@@ -347,8 +347,22 @@ class TrainSpec(Spec):
                 "an adapter freezes the whole model: leave out freeze and train_only, and name "
                 "what is trained beside it in adapter.modules_to_save"
             )
-        if self.has_adapter and self.strategy not in (None, "single", "ddp"):
-            raise ValueError("an adapter is not spread over processes: take strategy: ddp")
+        if self.adapter.type == "adalora" and self.strategy not in (None, "single", "ddp"):
+            raise ValueError(
+                f"adapter: adalora looks at whole gradients, which strategy: {self.strategy} "
+                "spreads: take strategy: ddp, or adapter: lora"
+            )
+        if self.adapter.has_virtual_tokens:
+            for key, other in (
+                ("rows.packing", self.rows.packing),
+                ("activation_checkpointing", self.activation_checkpointing),
+                ("compile", self.compile),
+            ):
+                if other:
+                    raise ValueError(
+                        f"{key} does not go with adapter: {self.adapter.type}, whose virtual "
+                        "tokens lie in a cache before each row: leave it out"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ pickled.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,22 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     Raises:
         WorkError: the files hold other tensors than the model.
     """
-    stored, slots = Stored(folder, WEIGHTS), dict(weights_of(model))
-    if set(slots) != set(stored.shapes):
-        raise WorkError("the files hold other tensors than the model", where=str(folder))
+    stored = Stored(folder, WEIGHTS)
     with torch.no_grad():
-        for name, slot in slots.items():
+        for name, slot in require_all(stored, weights_of(model)).items():
             _local(slot).copy_(stored.read(name, slot))
+
+
+def require_all(stored: Stored, slots: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of a model by name.
+
+    Raises:
+        WorkError: the files hold others.
+    """
+    named = dict(slots)
+    if set(named) != set(stored.shapes):
+        raise WorkError("the files hold other tensors than the model", where=str(stored.folder))
+    return named
 
 
 def load_optimizer(
@@ -129,6 +139,7 @@ class Stored:
     """
 
     def __init__(self, folder: Path, kind: str) -> None:
+        self.folder = folder
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._parts: dict[str, list[tuple[SafetensorsFile, tuple[int, ...]]]] = {}
         for path in sorted(folder.glob(f"{kind}-*.safetensors")):

@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from tfcli.errors import UsageError, WorkError
+from tfcli.models.adapters.adapted import Wrapper
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
+from tfcli.models.quantized import packed_linears
 from tfcli.models.sharding import is_spread
 from tfcli.process_group import Processes, have_group
 from tfcli.train.strategies.spec import FSDPSection
-from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
+from tfcli.train.strategies.strategy import MakeOptimizer, Strategy, packed_whole
 from tfcli.units import plural
 
 
@@ -68,6 +70,8 @@ class FSDP(Strategy):
             options["mp_policy"] = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
         if self.options.cpu_offload:
             options["offload_policy"] = CPUOffloadPolicy()
+        for packed in packed_linears(model).values():
+            packed.let_spread()
         for module in units(model, self.options.min_parameters):
             fully_shard(module, **options)
         fully_shard(model, **options)
@@ -99,11 +103,11 @@ class FSDP(Strategy):
         parameters = list(wrapped.parameters())
         if not all(is_spread(parameter) for parameter in parameters):
             raise WorkError("a parameter is not spread over the processes", where="strategy")
-        held = sum(each.to_local().numel() for each in parameters if is_spread(each))
-        share = held / sum(each.numel() for each in parameters)
+        held = sum(each.to_local().nbytes for each in parameters if is_spread(each))
+        share = held / sum(each.nbytes for each in parameters)
         return (
             f"{plural(self.processes.count, 'rank')}, {len(parameters)} sharded parameters, "
-            f"{share:.0%} of the weights in each (fully_shard)"
+            f"{share:.0%} of the weights in each (fully_shard){packed_whole(wrapped)}"
         )
 
 
@@ -122,8 +126,11 @@ def units(model: Model, least: int | None) -> list[nn.Module]:
 
     def visit(module: nn.Module) -> int:
         """Take what is large enough; the weights that are left to the module's owner."""
-        left = sum(p.numel() for p in module.parameters(recurse=False))
-        left += sum(visit(child) for child in module.children())
+        if isinstance(module, Wrapper):  # what is in it is used beside its own forward
+            left = sum(p.numel() for p in module.parameters())
+        else:
+            left = sum(p.numel() for p in module.parameters(recurse=False))
+            left += sum(visit(child) for child in module.children())
         tied = any(owners[id(p)] > 1 for p in module.parameters())  # the whole model gathers it
         if module is model or tied or left < least or isinstance(module, nn.ModuleList):
             return left

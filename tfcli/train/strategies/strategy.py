@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
+from tfcli.models.quantized import packed_linears
 from tfcli.models.sharding import whole
 from tfcli.process_group import Processes
 from tfcli.train import state
 from tfcli.train.state import Values
+from tfcli.units import format_bytes
 
 MakeOptimizer = Callable[[Model], torch.optim.Optimizer]
 
@@ -124,8 +126,8 @@ class Strategy(ABC):
         """The same of what `save_optimizer` wrote, for a fresh optimizer."""
         state.load_optimizer(model, optimizer, folder, values)
 
-    def gathered(self, model: Model) -> AbstractContextManager[object]:
-        """Within it, `sharding.whole` gives every parameter whole."""
+    def gathered(self, weights: Iterable[Tensor]) -> AbstractContextManager[object]:
+        """Within it, `sharding.whole` gives each of some weights whole."""
         return nullcontext()
 
     def total(self, value: Tensor) -> Tensor:
@@ -141,3 +143,12 @@ class Strategy(ABC):
         Raises:
             WorkError: it is not what was asked for.
         """
+
+
+def packed_whole(model: nn.Module) -> str:
+    """What a proof says of the parts of packed weights that every process has whole; they are
+    buffers, and those that are spread are parameters."""
+    held = sum(
+        buffer.nbytes for each in packed_linears(model).values() for buffer in each.buffers()
+    )
+    return f"; {format_bytes(held)} of packed weights whole in each" if held else ""

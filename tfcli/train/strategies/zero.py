@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,24 @@ import torch
 from torch import Tensor, nn
 
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
+from tfcli.checkpoints.io.dtypes import dtype_code
 from tfcli.devices import Precision
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
 from tfcli.process_group import Processes, have_group
 from tfcli.train.gather import Read, led
-from tfcli.train.state import OPTIMIZER, WEIGHTS, Stored, Values, file_name
+from tfcli.train.state import (
+    OPTIMIZER,
+    WEIGHTS,
+    Stored,
+    Values,
+    file_name,
+    require_all,
+    weights_of,
+)
 from tfcli.train.strategies.spec import DeepSpeedSection
-from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
+from tfcli.train.strategies.strategy import MakeOptimizer, Strategy, packed_whole
 from tfcli.units import plural
 
 _OURS = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
@@ -132,14 +142,23 @@ class Zero(Strategy):
 
     def save_weights(self, model: nn.Module, folder: Path) -> None:
         """The first process writes every weight, whole."""
+        items = [(name, each, partial(self._read, each)) for name, each in weights_of(model)]
+        self._write(folder / file_name(WEIGHTS, 0), items)
+
+    def _read(self, tensor: Tensor) -> Tensor:
+        """A parameter or a buffer, whole."""
+        import deepspeed
         from deepspeed.utils import safe_get_full_fp32_param
 
-        items = [
-            (name, each, lambda each=each: safe_get_full_fp32_param(each))
-            for name, each in model.named_parameters()
-            if each.requires_grad
-        ]
-        self._write(folder / file_name(WEIGHTS, 0), items)
+        if tensor.requires_grad:
+            full: Tensor = safe_get_full_fp32_param(tensor)
+            return full
+        with deepspeed.zero.GatheredParameters(self._parted(tensor)):
+            return tensor.detach().clone()
+
+    def _parted(self, tensor: Tensor) -> list[Tensor]:
+        """What must be gathered to see a tensor whole."""
+        return [tensor] if hasattr(tensor, "ds_id") else []
 
     def save_optimizer(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path
@@ -175,10 +194,10 @@ class Zero(Strategy):
         tensors = [key for key, value in state.items() if torch.is_tensor(value) and value.ndim]
         return tensors, {key: float(v) for key, v in state.items() if key not in tensors}
 
-    def _write(self, path: Path, items: Sequence[tuple[str, nn.Parameter, Read]]) -> None:
+    def _write(self, path: Path, items: Sequence[tuple[str, Tensor, Read]]) -> None:
         def write(reads: Sequence[Read]) -> None:
             pending = [
-                PendingTensor(name, "F32", _shape(each), read)
+                PendingTensor(name, dtype_code(each.dtype), _shape(each), read)
                 for (name, each, _), read in zip(items, reads, strict=True)
             ]
             write_safetensors(path, pending)
@@ -191,15 +210,14 @@ class Zero(Strategy):
         from deepspeed.utils import safe_set_full_fp32_param
 
         stored = Stored(folder, WEIGHTS)
-        for name, parameter in model.named_parameters():
-            if not parameter.requires_grad:
-                continue
+        for name, tensor in require_all(stored, weights_of(model)).items():
             value = stored.read(name, None).to(self.device)
-            safe_set_full_fp32_param(parameter, value)
+            if tensor.requires_grad:
+                safe_set_full_fp32_param(tensor, value)
             # What the optimizer has and what the next forward pass takes are two things.
-            whole = [parameter] if self.stage == 3 else []
-            with deepspeed.zero.GatheredParameters(whole, modifier_rank=0), torch.no_grad():
-                parameter.copy_(value)
+            gathered = deepspeed.zero.GatheredParameters(self._parted(tensor), modifier_rank=0)
+            with gathered, torch.no_grad():
+                tensor.copy_(value)
 
     def load_optimizer(
         self,
@@ -231,15 +249,13 @@ class Zero(Strategy):
                 value = stored.read(f"{name}/{key}", None).to(self.device)
                 safe_set_full_optimizer_state(parameter, value, key)
 
-    def gathered(self, model: Model) -> AbstractContextManager[object]:
-        """Within it every weight is whole in each process."""
+    def gathered(self, weights: Iterable[Tensor]) -> AbstractContextManager[object]:
+        """Within it these are whole in each process."""
         import deepspeed
 
         if self.stage < 3:
-            return super().gathered(model)
-        made: AbstractContextManager[object] = deepspeed.zero.GatheredParameters(
-            list(model.parameters())
-        )
+            return super().gathered(weights)
+        made: AbstractContextManager[object] = deepspeed.zero.GatheredParameters(list(weights))
         return made
 
     def proof(self, wrapped: nn.Module) -> str:
@@ -247,7 +263,10 @@ class Zero(Strategy):
         found = type(self._engine.optimizer).__name__
         if found != _CLASSES[self.stage] or self._engine.zero_optimization_stage() != self.stage:
             raise WorkError(f"the engine made a {found}", where=f"strategy: {self.name}")
-        return f"{plural(self.processes.count, 'rank')}, ZeRO stage {self.stage}: {found}"
+        return (
+            f"{plural(self.processes.count, 'rank')}, ZeRO stage {self.stage}: {found}"
+            f"{packed_whole(wrapped)}"
+        )
 
 
 class _WholeLogits(nn.Module):
