@@ -13,7 +13,7 @@ from tfcli.checkpoints.folder import open_base
 from tfcli.devices import pick_precision
 from tfcli.errors import UsageError
 from tfcli.models.model import Model
-from tfcli.process_group import Processes, join
+from tfcli.process_group import join
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.adapter import all_weights, raise_rates, trained_weights
@@ -145,14 +145,14 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         batch = on_device(objective.collate(examples.train.epoch(0)[:1]), strategy.device)
         compile_model(model, lambda: objective.loss(model, batch))
     checkpoints = Checkpoints(job.output, job.console, strategy)
-    progress = checkpoints.load(model, optimizer) or Progress(processes=processes.count)
+    progress = checkpoints.load(model, optimizer) or Progress(processes=strategy.shares)
     feed = Feed(
         examples.train,
         objective.collate,
         spec.batch_size,
-        _passes(spec, progress, processes),
-        processes.rank,
-        processes.count,
+        _passes(spec, progress, strategy.shares),
+        strategy.share,
+        strategy.shares,
         list(progress.epoch_starts),
     )
     spec = in_steps(spec, feed)
@@ -189,23 +189,27 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     return run
 
 
-def _passes(spec: TrainSpec, progress: Progress, processes: Processes) -> int:
+def _passes(spec: TrainSpec, progress: Progress, shares: int) -> int:
     """Forward passes of a step in each process: a run that another number of processes began goes
     on with steps of the same examples.
+
+    Args:
+        shares: of the data; see `Strategy.shares`.
 
     Raises:
         UsageError: so many processes cannot share such a step.
     """
     together = spec.gradient_accumulation * progress.processes
-    if together % processes.count:
+    if together % shares:
+        kind = "processes" if spec.strategy != "tp" else f"groups of {spec.tp.size} processes"
         raise UsageError(
-            f"the interrupted run had {progress.processes} processes and steps of {together} "
-            f"forward passes together, which {processes.count} processes cannot share",
+            f"the interrupted run had {progress.processes} processes (or groups of them) and steps "
+            f"of {together} forward passes together, which {shares} {kind} cannot share",
             where="output",
-            fix=f"start {progress.processes} processes, or another number that divides {together}; "
+            fix=f"start {progress.processes} {kind}, or another number that divides {together}; "
             "or --force to start over",
         )
-    return together // processes.count
+    return together // shares
 
 
 def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:

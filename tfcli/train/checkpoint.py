@@ -37,7 +37,8 @@ class Progress:
         step: finished optimizer steps.
         tokens: targets trained on.
         seconds: spent in the loop.
-        processes: how many began it together.
+        processes: how many shares of the data it began with: one a process, or one a group of
+            those that `tp` makes.
         best_loss: the lowest validation loss so far, a mean over targets.
         best_step: where it was.
         epoch_starts: see `Feed`.

@@ -66,12 +66,8 @@ def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
     model = run.model
     if spec.keep == "best":
         run.strategy.load_weights(model, run.loop.checkpoints.best)
-    with run.strategy.gathered(model):
-        return _write_whole(spec, job, run)
-
-
-def _write_whole(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
-    model, processes = run.model, run.strategy.processes
+    run.strategy.open(model)
+    processes = run.strategy.processes
     if spec.adapter.merge:
         merge_adapters(model)
     dtype = written_dtype(model, run.dtype, job.console)

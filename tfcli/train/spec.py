@@ -27,7 +27,7 @@ from tfcli.train.objectives.spec import (
     ProblemType,
     columns_of,
 )
-from tfcli.train.strategies.spec import DeepSpeedSection, FSDPSection
+from tfcli.train.strategies.spec import DeepSpeedSection, FSDPSection, TensorParallelSection
 
 NEW_RATE = 1e-3
 PRETRAINED_RATE = 5e-5
@@ -209,14 +209,16 @@ class TrainSpec(Spec):
         description="How attention is computed: torch's fused kernels (sdpa), step by step (eager) "
         "or compiled (flex).",
     )
-    strategy: Literal["single", "ddp", "fsdp", "zero1", "zero2", "zero3"] | None = Field(
+    strategy: Literal["single", "ddp", "fsdp", "zero1", "zero2", "zero3", "tp"] | None = Field(
         None,
         description="How several processes share the work: ddp, each with the whole model and a "
         "share of the data; fsdp, each with a part of every weight too; zero1, zero2 and zero3, "
-        "DeepSpeed's, each with a part of the optimizer's state, of gradients too, of weights too. "
+        "DeepSpeed's, each with a part of the optimizer's state, of gradients too, of weights too; "
+        "tp, groups that share the heads of every block, and fsdp between them. "
         "Left out, ddp under a launcher such as torchrun, else single.",
     )
-    fsdp: Annotated[FSDPSection, Only(strategy=("fsdp",))] = FSDPSection()
+    fsdp: Annotated[FSDPSection, Only(strategy=("fsdp", "tp"))] = FSDPSection()
+    tp: Annotated[TensorParallelSection, Only(strategy=("tp",))] = TensorParallelSection()
     deepspeed: Annotated[DeepSpeedSection, Only(strategy=("zero1", "zero2", "zero3"))] = (
         DeepSpeedSection()
     )
@@ -280,6 +282,11 @@ class TrainSpec(Spec):
         offload, nvme = self.deepspeed, self.deepspeed.nvme_path
         if "nvme" in (offload.offload_optimizer, offload.offload_weights) and nvme is None:
             raise ValueError("nvme is a folder of files: give deepspeed.nvme_path")
+        if nvme is not None and "nvme" not in (offload.offload_optimizer, offload.offload_weights):
+            raise ValueError(
+                "deepspeed.nvme_path has no effect where nothing is kept there: ask for nvme in "
+                "offload_optimizer or offload_weights"
+            )
         if offload.offload_weights is not None and self.strategy != "zero3":
             raise ValueError("deepspeed.offload_weights: zero3 alone spreads weights")
         if self.keep == "best" and self.validation is None and self.validation_share is None:

@@ -48,11 +48,11 @@ class Validation:
         numbers = range(len(self.examples))
         stop = False
         model.eval()
-        for start in range(0, len(numbers), self.batch_size * processes.count):
+        for start in range(0, len(numbers), self.batch_size * strategy.shares):
             stop = asked()
             if processes.any(stop) if strategy.lockstep else stop:
                 break
-            begin = start + self.batch_size * processes.rank
+            begin = start + self.batch_size * strategy.share
             mine = numbers[begin : begin + self.batch_size]
             if not mine and not strategy.lockstep:
                 continue  # the last round has fewer examples than processes

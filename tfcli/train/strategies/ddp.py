@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import ClassVar
 
 import torch
 import torch.distributed as dist
@@ -18,7 +17,7 @@ from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
 class DDP(Strategy):
     """torch's DistributedDataParallel: gradients are averaged while they are made."""
 
-    name: ClassVar[str] = "ddp"
+    name = "ddp"
 
     def wrap(
         self, model: Model, make_optimizer: MakeOptimizer, clip_norm: float | None

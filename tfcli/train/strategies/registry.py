@@ -10,15 +10,27 @@ from tfcli.errors import UsageError
 from tfcli.process_group import Processes
 from tfcli.train.spec import TrainSpec
 from tfcli.train.strategies.ddp import DDP
+from tfcli.train.strategies.engine_config import Said, engine_config, read_config
 from tfcli.train.strategies.fsdp import FSDP
 from tfcli.train.strategies.single import Single
 from tfcli.train.strategies.strategy import Strategy
+from tfcli.train.strategies.tp import TensorParallel
 from tfcli.train.strategies.zero import Zero
 
 
 def _zero(stage: int, spec: TrainSpec, processes: Processes) -> Strategy:
-    precision = pick_precision(spec.precision, processes.device.type)
-    return Zero(processes, stage, spec.deepspeed, precision)
+    said = Said(
+        stage=stage,
+        options=spec.deepspeed,
+        precision=pick_precision(spec.precision, processes.device.type),
+        optimizer=spec.optimizer.name,
+        clip_norm=spec.clip_norm,
+        batch_size=spec.batch_size,
+        accumulation=spec.gradient_accumulation,
+        processes=processes.count,
+    )
+    given = read_config(spec.deepspeed.config, said)
+    return Zero(processes, stage, lambda hidden_size: engine_config(given, said, hidden_size))
 
 
 STRATEGIES: dict[str, Callable[[TrainSpec, Processes], Strategy]] = {
@@ -28,6 +40,7 @@ STRATEGIES: dict[str, Callable[[TrainSpec, Processes], Strategy]] = {
     "zero2": partial(_zero, 2),
     "zero3": partial(_zero, 3),
     "fsdp": lambda spec, processes: FSDP(processes, spec.fsdp),
+    "tp": lambda spec, processes: TensorParallel(processes, spec.fsdp, spec.tp),
 }
 
 

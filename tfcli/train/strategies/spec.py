@@ -11,7 +11,7 @@ from tfcli.recipe.spec import InputPath, Section
 
 
 class FSDPSection(Section):
-    """What `strategy: fsdp` spreads over the processes."""
+    """What `strategy: fsdp` spreads over the processes, and `tp` over its groups."""
 
     shard: Literal["full", "grad-op", "none"] = Field(
         "full",
@@ -38,6 +38,18 @@ class FSDPSection(Section):
     )
     cpu_offload: bool = Field(
         False, description="Keep parts of weights and optimizer state on the CPU between uses."
+    )
+
+
+class TensorParallelSection(Section):
+    """How `strategy: tp` shares the blocks."""
+
+    size: int = Field(
+        2,
+        ge=2,
+        description="Processes that share the heads and rows of every block, such as those of one "
+        "machine; there are as many groups as the processes make up, and fsdp says what these "
+        "spread.",
     )
 
 
