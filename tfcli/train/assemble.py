@@ -14,6 +14,7 @@ from tfcli.devices import pick_precision
 from tfcli.errors import UsageError
 from tfcli.models.model import Model
 from tfcli.process_group import join
+from tfcli.processes import started_processes
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.adapter import all_weights, raise_rates, trained_weights
@@ -49,6 +50,7 @@ from tfcli.train.spec import (
     PRETRAINED_RATE,
     TrainSpec,
 )
+from tfcli.train.strategies.accelerate import with_accelerate
 from tfcli.train.strategies.registry import pick_strategy
 from tfcli.train.strategies.strategy import Strategy
 from tfcli.train.validate import Validation
@@ -101,6 +103,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         UsageError: options that do not fit the data, the model, the machine or the launcher.
         WorkError: files that cannot be read, or all checkpoints of an interrupted run damaged.
     """
+    spec = with_accelerate(spec, started_processes())
     processes = join(spec.device)
     strategy = pick_strategy(spec, processes)
     device = strategy.device.type

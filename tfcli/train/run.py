@@ -15,6 +15,7 @@ from tfcli.files import write_text
 from tfcli.models.adapters.control import merge_adapters
 from tfcli.models.model import Model
 from tfcli.models.saving import export_config, plan_export
+from tfcli.process_group import losses_named
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.adapter import write_adapter
@@ -36,14 +37,15 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
 
     Raises:
         UsageError: options that do not fit the data, the model or the machine.
-        WorkError: numbers that are not finite, or all checkpoints of an interrupted run damaged.
+        WorkError: numbers that are not finite, all checkpoints of an interrupted run damaged, or
+            another process gone.
         KeyboardInterrupt: after a checkpoint.
     """
     made = assemble(spec, job)
     spec = made.spec
     loop, processes = made.loop, made.strategy.processes
     try:
-        with job.console.progress("train", spec.total_steps, "step") as bar:
+        with losses_named(), job.console.progress("train", spec.total_steps, "step") as bar:
             bar.advance(made.progress.step - (made.progress.unfinished is not None))
             loop.run(made.progress, bar)
     finally:

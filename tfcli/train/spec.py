@@ -217,6 +217,11 @@ class TrainSpec(Spec):
         "tp, groups that share the heads of every block, and fsdp between them. "
         "Left out, ddp under a launcher such as torchrun, else single.",
     )
+    strategy_from: InputPath | None = Field(
+        None,
+        description="A config file of accelerate that says how, in place of strategy and its "
+        "sections, precision and device.",
+    )
     fsdp: Annotated[FSDPSection, Only(strategy=("fsdp", "tp"))] = FSDPSection()
     tp: Annotated[TensorParallelSection, Only(strategy=("tp",))] = TensorParallelSection()
     deepspeed: Annotated[DeepSpeedSection, Only(strategy=("zero1", "zero2", "zero3"))] = (
@@ -279,15 +284,9 @@ class TrainSpec(Spec):
             raise ValueError("a new model needs a tokenizer: give tokenizer")
         if self.validation is not None and self.validation_share is not None:
             raise ValueError("give validation or validation_share, not both")
-        offload, nvme = self.deepspeed, self.deepspeed.nvme_path
-        if "nvme" in (offload.offload_optimizer, offload.offload_weights) and nvme is None:
-            raise ValueError("nvme is a folder of files: give deepspeed.nvme_path")
-        if nvme is not None and "nvme" not in (offload.offload_optimizer, offload.offload_weights):
-            raise ValueError(
-                "deepspeed.nvme_path has no effect where nothing is kept there: ask for nvme in "
-                "offload_optimizer or offload_weights"
-            )
-        if offload.offload_weights is not None and self.strategy != "zero3":
+        if self.strategy_from is not None and self.strategy is not None:
+            raise ValueError("give strategy or strategy_from, not both")
+        if self.deepspeed.offload_weights is not None and self.strategy != "zero3":
             raise ValueError("deepspeed.offload_weights: zero3 alone spreads weights")
         if self.keep == "best" and self.validation is None and self.validation_share is None:
             raise ValueError(

@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tfcli.errors import WorkError
 from tfcli.models.model import Model
+from tfcli.process_group import have_group
 from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
 
 
@@ -23,6 +24,7 @@ class DDP(Strategy):
         self, model: Model, make_optimizer: MakeOptimizer, clip_norm: float | None
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The model in DDP's wrapper."""
+        have_group(self.device)
         devices = [self.device] if self.device.type == "cuda" else None
         wrapped = DistributedDataParallel(model.to(self.device), device_ids=devices)
         return wrapped, make_optimizer(model)

@@ -158,14 +158,29 @@ def read_config(path: str | None, said: Said) -> dict[str, Any]:
     """
     if path is None:
         return {}
+    found = _read(path)
+    require_agreement(found, said)
+    return found
+
+
+def _read(path: str) -> dict[str, Any]:
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found: Any = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"is no config of DeepSpeed's: {error}", where=path) from error
     if not isinstance(found, dict):
         raise UsageError("is no config of DeepSpeed's: no JSON object", where=path)
-    require_agreement(found, said)
     return found
+
+
+def stage_of(path: str) -> Any:
+    """The stage that a config of DeepSpeed's asks for; None where it says none, or "auto".
+
+    Raises:
+        UsageError: as `read_config`.
+    """
+    stage = _read(path).get("zero_optimization", {}).get("stage", AUTO)
+    return None if stage == AUTO else stage
 
 
 def _filled(section: Mapping[str, Any], hidden_size: int) -> dict[str, Any]:

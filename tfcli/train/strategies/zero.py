@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -14,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
-from tfcli.errors import UsageError, WorkError
+from tfcli.errors import WorkError
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
 from tfcli.process_group import Processes, have_group
 from tfcli.train.gather import Read, led
 from tfcli.train.state import OPTIMIZER, WEIGHTS, Stored, Values, file_name, key_of
+from tfcli.train.strategies.engine import deepspeed_for
 from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
 from tfcli.units import plural
 
@@ -51,7 +50,7 @@ class Zero(Strategy):
         self, model: Model, make_optimizer: MakeOptimizer, clip_norm: float | None
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The engine, and its optimizer around the one that is made."""
-        deepspeed = _deepspeed(self.device)
+        deepspeed = deepspeed_for(self.device)
         have_group(self.device)
         model = model.to(self.device)
         inner = make_optimizer(model)
@@ -233,25 +232,3 @@ class _WholeLogits(nn.Module):
 
 def _shape(parameter: Any) -> tuple[int, ...]:
     return tuple(getattr(parameter, "ds_shape", parameter.shape))
-
-
-def _deepspeed(device: torch.device) -> Any:
-    """The library.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    os.environ.setdefault("DS_ACCELERATOR", "cpu" if device.type == "cpu" else "cuda")
-    try:
-        import deepspeed
-    except ImportError as error:
-        raise UsageError(
-            "strategy: zero1, zero2 and zero3 need deepspeed, which is not installed",
-            where="strategy",
-            fix="pip install 'tfcli[deepspeed]', or strategy: fsdp",
-        ) from error
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    # It would be compiled at each first start, behind a lock that a killed process leaves closed,
-    # and say so on standard output; gloo serves.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    return deepspeed
