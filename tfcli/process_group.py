@@ -112,6 +112,12 @@ def join(device: str) -> Processes:
     return Processes(dist.get_rank(), dist.get_world_size(), place)
 
 
+def wait_for_all() -> None:
+    """Wait until every process that `join` has met has come here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 @contextmanager
 def losses_named() -> Iterator[None]:
     """Turn what the library says when another process is gone into an error that says so.

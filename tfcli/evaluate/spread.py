@@ -171,7 +171,8 @@ def _share(model: Model, processes: Processes, how: str) -> str:
         if is_spread(parameter):
             held += parameter.to_local().numel()
         else:
-            held += size if part is None or parameter.ds_persist else part.numel()
+            spread = isinstance(part, Tensor) and not getattr(parameter, "ds_persist", False)
+            held += part.numel() if spread and part is not None else size
     if held == total and processes.count > 1:
         raise WorkError("no parameter is spread over the processes", where="strategy")
     return f"{plural(processes.count, 'rank')}, {held / total:.0%} of the weights in each ({how})"

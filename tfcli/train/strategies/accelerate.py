@@ -37,7 +37,7 @@ _LAUNCHERS = (
     "mpirun_config",
 )
 """What the launcher alone reads."""
-_NO = (None, False, "no", "NO", "none", "NONE", "null", "", [], {})
+_NO: tuple[Any, ...] = (None, False, "no", "NO", "none", "NONE", "null", "", [], {})
 _AS_ALWAYS: dict[str, tuple[Any, ...]] = {
     # What cannot be otherwise here, and what a file may say of it.
     "fsdp_version": (1, 2),
@@ -94,7 +94,7 @@ def read_accelerate(path: Path, processes: int) -> Keys:
     wanted = values.pop("num_processes", processes)
     if wanted not in (processes, -1):
         raise UsageError(
-            f"num_processes is {wanted}, and {processes} were started",
+            f"num_processes is {wanted}, and this is one of {processes} that were started",
             where=where,
             fix=f"start {wanted} (torchrun --nproc-per-node {wanted}), or change the file",
         )

@@ -205,8 +205,8 @@ class Zero(Strategy):
             if id(held) not in made:
                 with deepspeed.zero.GatheredParameters([held]):
                     part = distribute_tensor(held.detach(), mesh, [Shard(0)], src_data_rank=None)
-                    part = part.clone()  # of the part alone: the whole is taken away again
-                made[id(held)] = nn.Parameter(part, requires_grad=held.requires_grad)
+                    mine = part.clone()  # of the part alone: the whole is taken away again
+                made[id(held)] = nn.Parameter(mine, requires_grad=held.requires_grad)
             setattr(model.get_submodule(path), leaf, made[id(held)])
 
     def proof(self, wrapped: nn.Module) -> str:
