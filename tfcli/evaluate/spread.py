@@ -102,6 +102,8 @@ def _in_parts(model: Model, processes: Processes) -> None:
     mesh = _mesh(processes)
 
     def part(tensor: Tensor) -> Tensor:
+        if not tensor.ndim:
+            return tensor
         return distribute_tensor(tensor, mesh, [Shard(0)], src_data_rank=None)
 
     for block in _blocks(model):

@@ -196,7 +196,7 @@ class Zero(Strategy):
             return
         import deepspeed
         from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.tensor import Shard, distribute_tensor
+        from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
         mesh = init_device_mesh(self.device.type, (self.processes.count,))
         made: dict[int, nn.Parameter] = {}
@@ -204,7 +204,8 @@ class Zero(Strategy):
             path, _, leaf = name.rpartition(".")
             if id(held) not in made:
                 with deepspeed.zero.GatheredParameters([held]):
-                    part = distribute_tensor(held.detach(), mesh, [Shard(0)], src_data_rank=None)
+                    how = Shard(0) if held.ndim else Replicate()
+                    part = distribute_tensor(held.detach(), mesh, [how], src_data_rank=None)
                     mine = part.clone()  # of the part alone: the whole is taken away again
                 made[id(held)] = nn.Parameter(mine, requires_grad=held.requires_grad)
             setattr(model.get_submodule(path), leaf, made[id(held)])
