@@ -174,6 +174,10 @@ def test_the_recipe_and_the_file_say_the_same_or_it_is_an_error(make_spec, confi
     assert with_accelerate(make_spec(), 2) == make_spec()
     with pytest.raises(UsageError, match="precision is bfloat16, and the file makes it float32"):
         with_accelerate(make_spec(strategy_from=str(path), precision="bfloat16"), 2)
+    spread = {"zero_stage": 2, "offload_param_device": "cpu"}
+    path = config("DEEPSPEED", deepspeed_config=spread)
+    with pytest.raises(UsageError, match="zero3 alone spreads weights"):
+        with_accelerate(make_spec(strategy_from=str(path)), 2)
     with pytest.raises(ValueError, match="strategy or strategy_from"):
         make_spec(strategy_from=str(path), strategy="fsdp")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from tfcli.errors import UsageError
 from tfcli.recipe.document import read_document
+from tfcli.recipe.validate import build_spec
 from tfcli.train.spec import TrainSpec
 
 Keys = dict[str, Any]
@@ -84,7 +85,7 @@ def with_accelerate(spec: TrainSpec, processes: int) -> TrainSpec:
                 where=path,
                 fix=f"leave {name} out of the recipe, or change one of the two",
             )
-    return TrainSpec.model_validate(said)
+    return build_spec(TrainSpec, said)
 
 
 def read_accelerate(path: Path, processes: int) -> Keys:
