@@ -6,6 +6,7 @@ its parameters are `DTensor` from then on, and loading fills the part that each 
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
@@ -57,6 +58,21 @@ def is_spread(tensor: object) -> TypeGuard[DTensor]:
 def whole(tensor: Tensor) -> Tensor:
     """A tensor with what all processes hold of it, which all must ask for together."""
     return tensor.full_tensor() if is_spread(tensor) else tensor
+
+
+def is_first_copy(slot: DTensor) -> bool:
+    """Whether this process's part is the one to write where others have the same."""
+    mesh = slot.device_mesh
+    place = mesh.get_coordinate()
+    if place is None or not bool((mesh.mesh == 0).any()):
+        return False  # the mesh of the first process has a copy
+    return not any(at for at, how in zip(place, slot.placements, strict=True) if how.is_replicate())
+
+
+def parts_of(slot: DTensor) -> int:
+    """How many different parts a tensor is spread in."""
+    pairs = zip(slot.device_mesh.shape, slot.placements, strict=True)
+    return math.prod(size for size, how in pairs if not how.is_replicate())
 
 
 def part_of(slot: DTensor) -> Part:

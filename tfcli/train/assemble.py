@@ -13,7 +13,8 @@ from tfcli.checkpoints.folder import open_base
 from tfcli.devices import pick_precision
 from tfcli.errors import UsageError
 from tfcli.models.model import Model
-from tfcli.process_group import Processes, join
+from tfcli.process_group import join
+from tfcli.processes import started_processes
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.adalora import Orthogonal, allocate_ranks
@@ -56,6 +57,7 @@ from tfcli.train.spec import (
     PRETRAINED_RATE,
     TrainSpec,
 )
+from tfcli.train.strategies.accelerate import with_accelerate
 from tfcli.train.strategies.registry import pick_strategy
 from tfcli.train.strategies.strategy import Strategy
 from tfcli.train.validate import Validation
@@ -110,6 +112,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         UsageError: options that do not fit the data, the model, the machine or the launcher.
         WorkError: files that cannot be read, or all checkpoints of an interrupted run damaged.
     """
+    spec = with_accelerate(spec, started_processes())
     processes = join(spec.device)
     strategy = pick_strategy(spec, processes)
     device = strategy.device.type
@@ -168,9 +171,11 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         compile_model(model, lambda: objective.loss(model, batch))
     average = None if spec.ema_decay is None else WeightAverage(model, spec.ema_decay)
     checkpoints = Checkpoints(job.output, job.console, strategy, spec.keep_checkpoints)
-    progress = checkpoints.load(model, optimizer, average) or Progress(processes=processes.count)
-    passes = _passes(spec, progress, processes)
-    feed = make_feed(spec, objective, examples.train, passes, processes, progress.feed)
+    progress = checkpoints.load(model, optimizer, average) or Progress(processes=strategy.shares)
+    passes = _passes(spec, progress, strategy.shares)
+    feed = make_feed(
+        spec, objective, examples.train, passes, strategy.share, strategy.shares, progress.feed
+    )
     spec = in_steps(spec, feed)
     allocate_ranks(model, optimizer, spec.max_steps)
     length = Length(spec.max_steps, spec.max_minutes and spec.max_minutes * 60)
@@ -240,23 +245,27 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     return run
 
 
-def _passes(spec: TrainSpec, progress: Progress, processes: Processes) -> int:
+def _passes(spec: TrainSpec, progress: Progress, shares: int) -> int:
     """Forward passes of a step in each process: a run that another number of processes began goes
     on with steps of the same examples.
+
+    Args:
+        shares: of the data; see `Strategy.shares`.
 
     Raises:
         UsageError: so many processes cannot share such a step.
     """
     together = spec.gradient_accumulation * progress.processes
-    if together % processes.count:
+    if together % shares:
+        kind = "processes" if spec.strategy != "tp" else f"groups of {spec.tp.size} processes"
         raise UsageError(
-            f"the interrupted run had {progress.processes} processes and steps of {together} "
-            f"forward passes together, which {processes.count} processes cannot share",
+            f"the interrupted run had {progress.processes} processes (or groups of them) and steps "
+            f"of {together} forward passes together, which {shares} {kind} cannot share",
             where="output",
-            fix=f"start {progress.processes} processes, or another number that divides {together}; "
+            fix=f"start {progress.processes} {kind}, or another number that divides {together}; "
             "or --force to start over",
         )
-    return together // processes.count
+    return together // shares
 
 
 def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:

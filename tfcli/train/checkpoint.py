@@ -38,7 +38,8 @@ class Progress:
         step: finished optimizer steps.
         tokens: targets trained on.
         seconds: spent in the loop.
-        processes: how many began it together.
+        processes: how many shares of the data it began with: one a process, or one a group of
+            those that `tp` makes.
         best: the figures of the best validation so far, `val_loss` among them.
         best_step: where it was.
         feed: where the data go on; see `Feed.state`.

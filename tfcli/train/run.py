@@ -19,6 +19,7 @@ from tfcli.models.adapters.attach import DEFAULT
 from tfcli.models.adapters.control import merge_adapters
 from tfcli.models.model import Model
 from tfcli.models.saving import export_config, plan_export
+from tfcli.process_group import losses_named
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.assemble import Run, assemble
@@ -39,13 +40,15 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
 
     Raises:
         UsageError: options that do not fit the data, the model or the machine.
-        WorkError: numbers that are not finite, or all checkpoints of an interrupted run damaged.
+        WorkError: numbers that are not finite, all checkpoints of an interrupted run damaged, or
+            another process gone.
         KeyboardInterrupt: after a checkpoint.
     """
     made = assemble(spec, job)
     spec = made.spec
     processes = made.strategy.processes
-    made.loop.run(made.progress)
+    with losses_named():
+        made.loop.run(made.progress)
     if made.progress.ended:
         job.console.note(f"ended after step {made.progress.step:,}: {made.progress.ended}")
     processes.wait()
@@ -68,15 +71,13 @@ def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
         run.strategy.load_weights(model, run.loop.checkpoints.best)
     elif run.loop.average is not None:
         run.loop.average.swap()
-    moved = [each for each in model.parameters() if each.requires_grad]
-    with run.strategy.gathered(moved if spec.writes_adapter else model.parameters()):
-        if spec.adapter.merge:
-            merge_adapters(model)
-        dtype = written_dtype(
-            moved if spec.writes_adapter else model.parameters(), run.dtype, job.console
-        )
-        write = _write_adapter if spec.writes_adapter else _write_whole
-        write(spec, job, run, dtype)
+    run.strategy.open(model)
+    if spec.adapter.merge:
+        merge_adapters(model)
+    moved = [each for each in model.parameters() if each.requires_grad or not spec.writes_adapter]
+    dtype = written_dtype(moved, run.dtype, job.console)
+    write = _write_adapter if spec.writes_adapter else _write_whole
+    write(spec, job, run, dtype)
     return dtype
 
 

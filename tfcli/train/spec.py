@@ -12,7 +12,15 @@ from tfcli.families import FamilyFile, has_run
 from tfcli.models.errors import ModelError
 from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
-from tfcli.recipe.spec import DataRef, ModelRef, OutputPath, Result, Spec, TokenizerPath
+from tfcli.recipe.spec import (
+    DataRef,
+    InputPath,
+    ModelRef,
+    OutputPath,
+    Result,
+    Spec,
+    TokenizerPath,
+)
 from tfcli.train.adapter_spec import AdapterSection
 from tfcli.train.data_spec import DataSource, RowsSection, SourceSection
 from tfcli.train.measures.spec import MEASURED, GenerationSection, check_metrics
@@ -32,7 +40,7 @@ from tfcli.train.objectives.spec import (
     columns_of,
 )
 from tfcli.train.pace import Interval
-from tfcli.train.strategies.spec import DeepSpeedSection, FSDPSection
+from tfcli.train.strategies.spec import DeepSpeedSection, FSDPSection, TensorParallelSection
 from tfcli.train.tracking_spec import EarlyStoppingSection, SamplesSection, TrackingSection
 
 NEW_RATE = 1e-3
@@ -297,14 +305,21 @@ class TrainSpec(Spec):
         description="How attention is computed: torch's fused kernels (sdpa), step by step (eager) "
         "or compiled (flex).",
     )
-    strategy: Literal["single", "ddp", "fsdp", "zero1", "zero2", "zero3"] | None = Field(
+    strategy: Literal["single", "ddp", "fsdp", "zero1", "zero2", "zero3", "tp"] | None = Field(
         None,
         description="How several processes share the work: ddp, each with the whole model and a "
         "share of the data; fsdp, each with a part of every weight too; zero1, zero2 and zero3, "
-        "DeepSpeed's, each with a part of the optimizer's state, of gradients too, of weights too. "
+        "DeepSpeed's, each with a part of the optimizer's state, of gradients too, of weights too; "
+        "tp, groups that share the heads of every block, and fsdp between them. "
         "Left out, ddp under a launcher such as torchrun, else single.",
     )
-    fsdp: Annotated[FSDPSection, Only(strategy=("fsdp",))] = FSDPSection()
+    strategy_from: InputPath | None = Field(
+        None,
+        description="A config file of accelerate that says how, in place of strategy and its "
+        "sections, precision and device.",
+    )
+    fsdp: Annotated[FSDPSection, Only(strategy=("fsdp", "tp"))] = FSDPSection()
+    tp: Annotated[TensorParallelSection, Only(strategy=("tp",))] = TensorParallelSection()
     deepspeed: Annotated[DeepSpeedSection, Only(strategy=("zero1", "zero2", "zero3"))] = (
         DeepSpeedSection()
     )
@@ -382,10 +397,9 @@ class TrainSpec(Spec):
             raise ValueError("a new model needs a tokenizer: give tokenizer")
         if self.validation is not None and self.validation_share is not None:
             raise ValueError("give validation or validation_share, not both")
-        offload, nvme = self.deepspeed, self.deepspeed.nvme_path
-        if "nvme" in (offload.offload_optimizer, offload.offload_weights) and nvme is None:
-            raise ValueError("nvme is a folder of files: give deepspeed.nvme_path")
-        if offload.offload_weights is not None and self.strategy != "zero3":
+        if self.strategy_from is not None and self.strategy is not None:
+            raise ValueError("give strategy or strategy_from, not both")
+        if self.deepspeed.offload_weights is not None and self.strategy != "zero3":
             raise ValueError("deepspeed.offload_weights: zero3 alone spreads weights")
         if self.keep == "best" and self.validation is None and self.validation_share is None:
             raise ValueError(

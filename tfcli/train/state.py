@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, write_safetensors
 from tfcli.errors import WorkError
 from tfcli.models.adapters.control import moved_tensors
-from tfcli.models.sharding import is_spread, part_of, spread_like
+from tfcli.models.sharding import is_first_copy, is_spread, part_of, spread_like
 from tfcli.process_group import Processes
 
 WEIGHTS, OPTIMIZER = "weights", "optimizer"
@@ -45,6 +45,11 @@ def optimizer_state(
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             yield f"{name}/{key}", value
+
+
+def key_of(name: str) -> str:
+    """Which of a parameter's values `<parameter>/<what>` is."""
+    return name.rpartition("/")[2]
 
 
 def save_weights(model: nn.Module, folder: Path, processes: Processes) -> None:
@@ -116,7 +121,9 @@ def load_optimizer(
 def _write(path: Path, tensors: Mapping[str, Tensor], processes: Processes) -> None:
     """Write what this process has of some tensors."""
     mine = {
-        name: tensor for name, tensor in tensors.items() if is_spread(tensor) or processes.first
+        name: tensor
+        for name, tensor in tensors.items()
+        if (is_first_copy(tensor) if is_spread(tensor) else processes.first)
     }
     places = {
         name: {"shape": list(tensor.shape), "start": [each.start for each in part_of(tensor)]}

@@ -60,11 +60,11 @@ class Validation:
         answers: list[tuple[int, Any]] = []
         stop = False
         model.eval()
-        for start in range(0, len(self.batches), processes.count):
+        for start in range(0, len(self.batches), strategy.shares):
             stop = asked()
             if processes.any(stop) if strategy.lockstep else stop:
                 break
-            place = start + processes.rank
+            place = start + strategy.share
             mine = self.batches[place] if place < len(self.batches) else ()
             if not mine and not strategy.lockstep:
                 continue  # the last round has fewer batches than processes
@@ -83,8 +83,9 @@ class Validation:
         summed, count = strategy.total(sums).tolist()
         figures = {"val_loss": summed / count}
         if self.measure is not None:
-            every = sorted(processes.gathered(answers), key=lambda each: each[0])
-            measured = self.measure.figures([answer for _, answer in every])
+            # Processes with the same share of the data have the same answers.
+            every = dict(processes.gathered(answers))
+            measured = self.measure.figures([every[number] for number in sorted(every)])
             # A correlation of equal numbers is none at all.
             figures |= {f"val_{name}": n for name, n in measured.items() if math.isfinite(n)}
         return figures

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfcli.process_group import Processes
 from tfcli.train.batch import Example
 from tfcli.train.feeds.feed import Feed, Source
 from tfcli.train.feeds.token_batches import TokenBatches, within
@@ -18,7 +17,8 @@ def make_feed(
     objective: Objective,
     source: Source[Example],
     passes: int,
-    processes: Processes,
+    share: int,
+    shares: int,
     resumed: Mapping[str, Any] | None = None,
 ) -> Feed[Any]:
     """What gives each step its batches.
@@ -26,13 +26,14 @@ def make_feed(
     Args:
         source: of the examples.
         passes: forward passes of a step in each process.
-        processes: those that train together.
+        share: which of the data this process sees.
+        shares: how many there are.
         resumed: see `Feed`.
 
     Raises:
         UsageError: an example that is longer than a budget of tokens.
     """
-    rest = (passes, processes.rank, processes.count, resumed)
+    rest = (passes, share, shares, resumed)
     if spec.batch_tokens is None:
         return Feed(source, objective.collate, spec.batch_size, *rest)
     batches = TokenBatches(source, spec.batch_tokens, objective.lengths, spec.seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -21,6 +21,9 @@ from tfcli.train.strategies.spec import FSDPSection
 from tfcli.train.strategies.strategy import MakeOptimizer, Strategy, packed_whole
 from tfcli.units import plural
 
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
 
 class FSDP(Strategy):
     """torch's `fully_shard`: a block's weights are whole in each process while it runs.
@@ -28,42 +31,58 @@ class FSDP(Strategy):
     Args:
         processes: those that train together.
         options: what is spread, and over which of them.
+
+    Raises:
+        UsageError: the groups do not share out the processes; offloading from the CPU.
     """
 
-    name: ClassVar[str] = "fsdp"
-    lockstep: ClassVar[bool] = True
+    name = "fsdp"
+    lockstep = True
 
     def __init__(self, processes: Processes, options: FSDPSection) -> None:
         super().__init__(processes)
         self.options = options
+        self.mesh_shape()
+        if options.cpu_offload and self.device.type == "cpu":
+            raise UsageError(
+                "everything is on the CPU already", where="fsdp.cpu_offload", fix="leave it out"
+            )
 
     def spread(self, model: Model) -> None:
-        """Spread the parameters of a model that has no memory yet.
+        """Spread the parameters of a model that has no memory yet."""
+        self.shard(model, self.mesh(*self.mesh_shape()))
+
+    def mesh_shape(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """The processes that have shares of the data of their own, as a grid, and what its
+        dimensions are called: copies, where there are any, and the parts of each.
 
         Raises:
-            UsageError: the groups do not share out the processes; offloading from the CPU.
+            UsageError: the groups do not share out the processes.
         """
-        from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
-
-        have_group(self.device)
-        count, group = self.processes.count, self._group
+        count, group = self.shares, self._group
         if count % group:
             raise UsageError(
                 f"groups of {group} processes do not make up the {count} of this run",
                 where="fsdp.group_size",
                 fix=f"a divisor of {count}, or leave it out",
             )
-        shape: tuple[int, ...] = (count,)
         if group < count:
-            shape = (count // group, group)
-        if self.options.cpu_offload and self.device.type == "cpu":
-            raise UsageError(
-                "everything is on the CPU already", where="fsdp.cpu_offload", fix="leave it out"
-            )
-        names = ("replicate", "shard")[-len(shape) :]
+            return (count // group, group), ("replicate", "shard")
+        return (count,), ("shard",)
+
+    def mesh(self, shape: tuple[int, ...], names: tuple[str, ...]) -> DeviceMesh:
+        """All processes, as a grid."""
+        from torch.distributed.device_mesh import init_device_mesh
+
+        have_group(self.device)
+        return init_device_mesh(self.device.type, shape, mesh_dim_names=names)
+
+    def shard(self, model: Model, mesh: DeviceMesh) -> None:
+        """Spread every parameter over a grid from `mesh_shape`."""
+        from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
+
         options: dict[str, Any] = {
-            "mesh": init_device_mesh(self.device.type, shape, mesh_dim_names=names),
+            "mesh": mesh,
             "reshard_after_forward": self.options.shard != "grad-op",
         }
         if self.options.gather_dtype == "bfloat16":
@@ -78,10 +97,10 @@ class FSDP(Strategy):
 
     @property
     def _group(self) -> int:
-        """Processes that hold one copy of the model together."""
+        """Shares of the data whose processes hold one copy of the model together."""
         if self.options.shard == "none":
             return 1
-        return self.options.group_size or self.processes.count
+        return self.options.group_size or self.shares
 
     def wrap(
         self, model: Model, make_optimizer: MakeOptimizer, clip_norm: float | None

@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -17,8 +14,7 @@ from torch import Tensor, nn
 
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.io.dtypes import dtype_code
-from tfcli.devices import Precision
-from tfcli.errors import UsageError, WorkError
+from tfcli.errors import WorkError
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
 from tfcli.process_group import Processes, have_group
@@ -29,14 +25,14 @@ from tfcli.train.state import (
     Stored,
     Values,
     file_name,
+    key_of,
     require_all,
     weights_of,
 )
-from tfcli.train.strategies.spec import DeepSpeedSection
+from tfcli.train.strategies.engine import deepspeed_for
 from tfcli.train.strategies.strategy import MakeOptimizer, Strategy, packed_whole
 from tfcli.units import plural
 
-_OURS = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 _CLASSES = {1: "DeepSpeedZeroOptimizer", 2: "DeepSpeedZeroOptimizer"}
 _CLASSES[3] = "DeepSpeedZeroOptimizer_Stage3"
 
@@ -49,65 +45,29 @@ class Zero(Strategy):
     Args:
         processes: those that train together.
         stage: 1 spreads the optimizer's state, 2 gradients too, 3 weights too.
-        options: where these are kept, or a config of DeepSpeed's own.
-        precision: of the forward pass.
+        config: what the engine is told, from the model's hidden size.
     """
 
     def __init__(
-        self,
-        processes: Processes,
-        stage: int,
-        options: DeepSpeedSection,
-        precision: Precision = "float32",
+        self, processes: Processes, stage: int, config: Callable[[int], Mapping[str, Any]]
     ) -> None:
         super().__init__(processes)
-        self.stage, self.options, self.precision = stage, options, precision
-        self.name = f"zero{stage}"  # type: ignore[misc]
-        self.lockstep = stage == 3  # type: ignore[misc]
+        self.stage, self.config = stage, config
+        self.name = f"zero{stage}"
+        self.lockstep = stage == 3
         self._engine: Any = None
-
-    def config(self, clip_norm: float | None) -> dict[str, Any]:
-        """What the engine is told."""
-        zero: dict[str, Any] = {}
-        given: dict[str, Any] = {}
-        if self.options.config is not None:
-            given = read_config(Path(self.options.config))
-            zero = dict(given.get("zero_optimization", {}))
-        for part, place in (
-            ("offload_optimizer", self.options.offload_optimizer),
-            ("offload_param", self.options.offload_weights),
-        ):
-            if place is not None:
-                zero[part] = {"device": place}
-                if place == "nvme":
-                    zero[part]["nvme_path"] = self.options.nvme_path
-        return {
-            **given,
-            "train_micro_batch_size_per_gpu": 1,  # the loop counts
-            "gradient_accumulation_steps": 1,
-            "gradient_clipping": clip_norm or 0.0,
-            "zero_optimization": {**zero, "stage": self.stage},
-            "zero_allow_untested_optimizer": True,
-            "zero_force_ds_cpu_optimizer": False,
-            # Its engine turns off the loop's own autocast on CUDA devices, unless it is told.
-            "torch_autocast": {
-                "enabled": self.precision == "bfloat16",
-                "dtype": "bfloat16",
-                "lower_precision_safe_modules": [],
-            },
-            "steps_per_print": 1 << 60,
-        }
 
     def wrap(
         self, model: Model, make_optimizer: MakeOptimizer, clip_norm: float | None
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The engine, and its optimizer around the one that is made."""
-        deepspeed = _deepspeed(self.device)
+        deepspeed = deepspeed_for(self.device)
         have_group(self.device)
         model = model.to(self.device)
         inner = make_optimizer(model)
+        config = dict(self.config(model.config.text.hidden_size))
         self._engine, optimizer, *_ = deepspeed.initialize(
-            model=model, optimizer=inner, config=self.config(clip_norm)
+            model=model, optimizer=inner, config=config
         )
         if self.stage < 3:
             return self._engine, optimizer
@@ -124,7 +84,7 @@ class Zero(Strategy):
 
     def backward(self, loss: Tensor, count: Tensor) -> None:
         """See `Strategy.backward`."""
-        self._engine.backward(loss * (self.processes.count / count), scale_wrt_gas=False)
+        self._engine.backward(loss * (self.shares / count), scale_wrt_gas=False)
 
     def update(
         self,
@@ -230,18 +190,18 @@ class Zero(Strategy):
         from deepspeed.utils import safe_set_full_optimizer_state
 
         stored = Stored(folder, OPTIMIZER)
-        keys = {name.rpartition("/")[2] for name in stored.shapes if stored.shapes[name]}
-        numbers = {name.rpartition("/")[2]: value for name, value in values.items()}
-        numbers |= {
-            name.rpartition("/")[2]: float(stored.read(name, None))
-            for name, shape in stored.shapes.items()
-            if not shape
-        }
+        keys, numbers = set(), dict(values)
+        for name, shape in stored.shapes.items():
+            if shape:
+                keys.add(key_of(name))
+            else:
+                numbers[name] = float(stored.read(name, None))
+        alike = {key_of(name): value for name, value in numbers.items()}
         engine: Any = optimizer
         spread = "single_partition_of_fp32_groups", "fp32_partitioned_groups_flat"
         for flat in getattr(engine, spread[self.stage == 3]):
             state = {key: torch.zeros_like(flat) for key in keys}
-            state |= {key: torch.tensor(value) for key, value in numbers.items()}
+            state |= {key: torch.tensor(value) for key, value in alike.items()}
             engine.optimizer.state[flat] = state
         self._link(optimizer)
         for name, parameter in model.named_parameters():
@@ -249,14 +209,27 @@ class Zero(Strategy):
                 value = stored.read(f"{name}/{key}", None).to(self.device)
                 safe_set_full_optimizer_state(parameter, value, key)
 
-    def gathered(self, weights: Iterable[Tensor]) -> AbstractContextManager[object]:
-        """Within it these are whole in each process."""
-        import deepspeed
-
+    def open(self, model: Model) -> None:
+        """Take the weights from the engine, one at a time, and spread each as torch does."""
         if self.stage < 3:
-            return super().gathered(weights)
-        made: AbstractContextManager[object] = deepspeed.zero.GatheredParameters(list(weights))
-        return made
+            return
+        import deepspeed
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+        mesh = init_device_mesh(self.device.type, (self.processes.count,))
+        made: dict[int, nn.Parameter] = {}
+        for name, held in list(model.named_parameters(remove_duplicate=False)):
+            if not self._parted(held):
+                continue  # packed weights, which the engine leaves whole
+            path, _, leaf = name.rpartition(".")
+            if id(held) not in made:
+                with deepspeed.zero.GatheredParameters([held]):
+                    how = Shard(0) if held.ndim else Replicate()
+                    part = distribute_tensor(held.detach(), mesh, [how], src_data_rank=None)
+                    mine = part.clone()  # of the part alone: the whole is taken away again
+                made[id(held)] = nn.Parameter(mine, requires_grad=held.requires_grad)
+            setattr(model.get_submodule(path), leaf, made[id(held)])
 
     def proof(self, wrapped: nn.Module) -> str:
         """The class of the optimizer that the engine made, and its stage."""
@@ -282,50 +255,5 @@ class _WholeLogits(nn.Module):
         return out
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A config of DeepSpeed's, without what the recipe says.
-
-    Raises:
-        UsageError: no JSON object, or a key that the recipe decides.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"is no config of DeepSpeed's: {error}", where=str(path)) from error
-    if not isinstance(found, dict):
-        raise UsageError("is no config of DeepSpeed's: no JSON object", where=str(path))
-    for key in (*_OURS, "optimizer", "scheduler", "gradient_clipping", "fp16", "bf16"):
-        if found.get(key) not in (None, "auto"):
-            raise UsageError(
-                f"{key} is the recipe's: batch_size, gradient_accumulation, optimizer, schedule, "
-                "clip_norm and precision",
-                where=f"{path}: {key}",
-                fix='leave the key out, or write "auto"',
-            )
-    return {key: value for key, value in found.items() if value != "auto"}
-
-
 def _shape(parameter: Any) -> tuple[int, ...]:
     return tuple(getattr(parameter, "ds_shape", parameter.shape))
-
-
-def _deepspeed(device: torch.device) -> Any:
-    """The library.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    os.environ.setdefault("DS_ACCELERATOR", "cpu" if device.type == "cpu" else "cuda")
-    try:
-        import deepspeed
-    except ImportError as error:
-        raise UsageError(
-            "strategy: zero1, zero2 and zero3 need deepspeed, which is not installed",
-            where="strategy",
-            fix="pip install 'tfcli[deepspeed]', or strategy: fsdp",
-        ) from error
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    # It would be compiled at each first start, behind a lock that a killed process leaves closed,
-    # and say so on standard output; gloo serves.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    return deepspeed
