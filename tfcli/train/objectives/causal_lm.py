@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from tfcli.data.supervised import Encoder
 from tfcli.errors import UsageError
+from tfcli.train.batch import Example
 from tfcli.train.feeds.held_out import held_out
 from tfcli.train.feeds.row_data import RowData, choose, find_rows, samples_of
 from tfcli.train.feeds.rows import PackedSource, RowSource, Samples
 from tfcli.train.feeds.text import read_text
 from tfcli.train.feeds.windows import StreamSource, Windows
 from tfcli.train.objectives.objective import Examples, Material, TokenObjective
+from tfcli.train.spec import TrainSpec
 from tfcli.units import plural
 
 
@@ -33,6 +36,12 @@ class CausalLM(TokenObjective):
         """Windows of plain texts; of other rows one example a row, or several packed into one."""
         rows = find_rows(material.spec, material.spec.data)
         return self._windows(material) if rows is None else self._rows(material, rows)
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """A window, or a row without padding; of packed rows, all are one."""
+        ids = torch.zeros(spec.sequence_length, dtype=torch.long)
+        example = {"input_ids": ids, self.targets: ids}
+        return {**example, "segment_ids": ids} if spec.rows.packing else example
 
     def _windows(self, material: Material) -> Examples:
         spec = material.spec

@@ -16,6 +16,7 @@ from tfcli.train.feeds.columns import Table
 from tfcli.train.feeds.encoded import encode
 from tfcli.train.objectives.objective import Examples, Forward, Material
 from tfcli.train.objectives.rows import RowObjective
+from tfcli.train.spec import TrainSpec
 
 PAIR, WITH_NEGATIVES = ("anchor", "positive"), ("anchor", "positive", "negative")
 
@@ -69,6 +70,11 @@ class Contrastive(RowObjective):
         texts = [encode(material, table, table.texts(kind)).ids for kind in kinds]
         rows = zip(*texts, strict=True)
         return [dict(zip(kinds, map(torch.tensor, row), strict=True)) for row in rows]
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """Without a negative, unless columns name one: whether rows have one, the data say."""
+        ids = super().widest(spec)["input_ids"]
+        return dict.fromkeys(WITH_NEGATIVES if "negative" in spec.columns else PAIR, ids)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of texts, filled up at their ends."""

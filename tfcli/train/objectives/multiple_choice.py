@@ -12,6 +12,9 @@ from tfcli.train.feeds.columns import Table
 from tfcli.train.feeds.encoded import encode, inputs_of
 from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.rows import RowObjective
+from tfcli.train.spec import TrainSpec
+
+USUAL_CHOICES = 4
 
 
 class MultipleChoice(RowObjective):
@@ -37,6 +40,14 @@ class MultipleChoice(RowObjective):
             together = side_by_side(inputs[number * count : (number + 1) * count], self.fill)
             examples.append({**together, "labels": torch.tensor(int(label))})
         return examples
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """With `USUAL_CHOICES`: how many there are, the data say."""
+        example = super().widest(spec)
+        choices = {
+            name: each.expand(USUAL_CHOICES, -1) for name, each in example.items() if each.ndim
+        }
+        return {**example, **choices}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of questions, filled up at the ends of their choices: [b, choices, s]."""

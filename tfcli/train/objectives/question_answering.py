@@ -14,6 +14,7 @@ from tfcli.train.feeds.encoded import TYPES, has_types
 from tfcli.train.feeds.spans import answers_of, windows
 from tfcli.train.objectives.objective import Forward, Material
 from tfcli.train.objectives.rows import RowObjective
+from tfcli.train.spec import TrainSpec
 
 
 class QuestionAnswering(RowObjective):
@@ -51,6 +52,10 @@ class QuestionAnswering(RowObjective):
                 "if there were none: give a greater stride"
             )
         return examples
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """With two places."""
+        return {**super().widest(spec), "labels": torch.zeros(2, dtype=torch.long)}
 
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """The sum of the windows' losses. What fills up a batch is no place of an answer, so that a

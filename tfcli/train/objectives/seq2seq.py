@@ -22,6 +22,7 @@ from tfcli.train.objectives.objective import (
     TokenObjective,
     with_backbones_part,
 )
+from tfcli.train.spec import TrainSpec
 
 
 class Seq2Seq(TokenObjective):
@@ -60,6 +61,11 @@ class Seq2Seq(TokenObjective):
         targets = target_ids(material, table, tokenizer)
         rows = zip(inputs, targets, strict=True)
         return [{**row, self.targets: torch.tensor(target)} for row, target in rows]
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """With the longest target too."""
+        length = spec.target_length or spec.sequence_length
+        return {**super().widest(spec), self.targets: torch.zeros(length, dtype=torch.long)}
 
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """Cross entropy, summed over the tokens of the targets; smoothed while training alone."""
