@@ -19,7 +19,7 @@ from tfcli.models.loading import build, initialize
 from tfcli.models.registry import read_config
 from tfcli.tokenizers.run import train_bpe, write_tokenizer
 
-WORDS = "the cat sat on a mat while another dog ran around this old house in winter".split()
+WORDS = ["the", "cat", "sat", "on", "a", "mat", "while", "another", "dog", "ran", "around", "it"]
 PEAK = Path(__file__).with_name("peak.py")
 LLAMA: dict[str, Any] = {"model_type": "llama", "tie_word_embeddings": True}
 SMALL = LLAMA | {
@@ -94,7 +94,12 @@ SHAPES: dict[str, tuple[dict[str, Any], int]] = {
     "llama 30 M, 2 x 256, ZeRO-2, 2 processes": (train(SMALL, 2, 256, strategy="zero2"), 2),
     "llama 30 M, 2 x 256, ZeRO-3, 2 processes": (train(SMALL, 2, 256, strategy="zero3"), 2),
     "llama 135 M, generate, 1024 tokens read": (
-        {"command": "generate", "model": "model", "prompt": " ".join(WORDS * 64), "max_new_tokens": 8},
+        {
+            "command": "generate",
+            "model": "model",
+            "prompt": " ".join(WORDS * 64),
+            "max_new_tokens": 8,
+        },
         1,
     ),
     "llama 135 M, eval, windows of 1024": (

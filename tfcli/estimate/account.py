@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,14 @@ class Account:
         allocator: bytes of the heap that hold nothing then.
         parameters: of the whole model.
         trainable: those that are trained; None where nothing is.
+        lasting: kind -> bytes that stay from step to step; of gradients, all of one step's.
     """
 
     parts: Mapping[str, int]
     allocator: int
     parameters: int
     trainable: int | None
+    lasting: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:

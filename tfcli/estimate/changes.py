@@ -40,9 +40,7 @@ def find_changes(
         if size >= least:
             continue
         now, least, keys, processes = made, size, {**keys, **change}, count
-        found.append(
-            EstimateChange(keys=keys, processes=count, bytes=size, fits=size <= memory)
-        )
+        found.append(EstimateChange(keys=keys, processes=count, bytes=size, fits=size <= memory))
         if size <= memory:
             break
     return found

@@ -98,8 +98,9 @@ def count_pass(run: Pass, heap: Heap | None) -> Account:
             where="model",
         )
     packed = config.quantization is not None
-    model = build(replace(config, quantization=None) if packed else config, task,
-                  attention=run.attention)
+    model = build(
+        replace(config, quantization=None) if packed else config, task, attention=run.attention
+    )
     dtype = pick_dtype(run.dtype, config.quantization) or _stored(checkpoint)
     with Live((config.text.vocab_size,), heap) as live, torch.inference_mode():
         with live.making("weights"):

@@ -22,6 +22,7 @@ Kind = Literal[
 _EXCHANGES = ("fsdp", "c10d", "_c10d_functional")
 """Where torch keeps the operators that only processes together need. Nothing else in a training
 asks for memory without values."""
+_EMPTY = torch.ops.aten.empty.memory_format
 _OURS = (Tensor, nn.Parameter, FakeTensor)
 
 
@@ -38,6 +39,7 @@ class Live(TorchDispatchMode):
     Attributes:
         now: kind -> bytes.
         peak: the same at the moment at which most was held.
+        most: the same, each kind at its own moment.
     """
 
     def __init__(self, vocabulary: Sequence[int] = (), heap: Heap | None = None) -> None:
@@ -47,6 +49,7 @@ class Live(TorchDispatchMode):
         self.heap = heap
         self.now: dict[Kind, int] = {}
         self.peak: dict[Kind, int] = {}
+        self.most: dict[Kind, int] = {}
         self._kind: Kind | None = None
         self._most = 0
         self._held: dict[int, tuple[weakref.ref[Any], Kind, int, Block]] = {}
@@ -68,7 +71,7 @@ class Live(TorchDispatchMode):
         if function is torch.ops.aten._local_scalar_dense.default:
             return 1.0 if args[0].dtype.is_floating_point else 1
         made = function(*args, **(kwargs or {}))
-        exchanged = function.namespace in _EXCHANGES or function is torch.ops.aten.empty.memory_format
+        exchanged = function.namespace in _EXCHANGES or function is _EMPTY
         kind: Kind | None = self._kind or ("buffers" if exchanged else None)
         for each in tree_leaves(made):
             self._see(each, kind)
@@ -145,6 +148,7 @@ class Live(TorchDispatchMode):
     def _add(self, kind: Kind, size: int) -> None:
         self.now[kind] = self.now.get(kind, 0) + size
         if size > 0:
+            self.most[kind] = max(self.most.get(kind, 0), self.now[kind])
             self._look()
 
     def _look(self) -> None:

@@ -48,9 +48,7 @@ class EstimateResult(Result):
     parts: list[EstimatePart] = Field(description="The parts, in each process.")
     bytes: int = Field(description="All parts together, in each process.")
     memory: int | None = Field(description="The memory that was given, of one process, or null.")
-    fits: bool | None = Field(
-        description="Whether that is enough; null where no memory was given."
-    )
+    fits: bool | None = Field(description="Whether that is enough; null where no memory was given.")
     changes: list[EstimateChange] = Field(
         description="Where it is not enough: changes that are made one after the other, up to one "
         "that fits."

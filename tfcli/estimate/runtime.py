@@ -31,7 +31,7 @@ def measure(**options: Any) -> int:
     """
     alone = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
     place = {name: value for name, value in os.environ.items() if name not in alone}
-    if str(options.get("strategy", "")).startswith("zero"):  # DeepSpeed asks for all of a launcher's words
+    if "zero" in str(options.get("strategy")):  # DeepSpeed asks for all of a launcher's words
         place |= dict.fromkeys(alone, "0") | {"WORLD_SIZE": "1"}
     place["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     words = [sys.executable, "-m", "tfcli.estimate.runtime", json.dumps(options)]

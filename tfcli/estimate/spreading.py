@@ -122,9 +122,9 @@ class ShardedSpreading(Spreading):
 
 
 class ZeroSpreading(Spreading):
-    """DeepSpeed's ZeRO by arithmetic, as its engine (0.19) lays tensors out: flat groups of weights,
-    of which each process has a share in its optimizer, one bucket for gradients on their way, and
-    for stage 3 the weights of those modules that run now or next.
+    """DeepSpeed's ZeRO by arithmetic, as its engine (0.19) lays tensors out: flat groups of
+    weights, of which each process has a share in its optimizer, one bucket for gradients on their
+    way, and for stage 3 the weights of those modules that run now or next.
 
     Args:
         spec: of the training.

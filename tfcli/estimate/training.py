@@ -16,21 +16,30 @@ from tfcli.console import Console
 from tfcli.devices import Precision, autocast
 from tfcli.estimate.account import Account
 from tfcli.estimate.heap import Heap
-from tfcli.estimate.live import Live, give_memory
+from tfcli.estimate.live import Kind, Live, give_memory
 from tfcli.estimate.spreading import Spreading, spreading_of
 from tfcli.models.loading import build
 from tfcli.models.model import Model
 from tfcli.tokenizers.load import load_tokenizer
-from tfcli.train.adapter import all_weights, held_dtype, put_adapter, trained_weights
-from tfcli.train.freezing import freeze
+from tfcli.train.adapter import all_weights, held_dtype, trained_weights
 from tfcli.train.objectives.objective import Objective
 from tfcli.train.objectives.registry import make_objective
 from tfcli.train.optimizer import build_optimizer
-from tfcli.train.prepare import check_task, config_of, new_config, tokenizer_folder, with_keys
+from tfcli.train.prepare import (
+    check_task,
+    choose_trained,
+    config_of,
+    new_config,
+    tokenizer_folder,
+    with_keys,
+)
 from tfcli.train.spec import TrainSpec
 
 STEPS = 2
 """Steps that are made: the second one has the optimizer's state beside everything else."""
+
+
+LASTING: tuple[Kind, ...] = ("weights", "frozen", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,11 @@ class Start:
         if self.checkpoint is None or precision != "bfloat16":
             return {}
         dtype = held_dtype(self.spec, self.checkpoint, "cpu", precision)
-        linears = [n for n, each in model.named_modules() if isinstance(each, nn.Linear)]
+        linears = [
+            name
+            for name, each in model.named_modules()
+            if isinstance(each, nn.Linear) and not each.weight.requires_grad
+        ]
         return {f"{name}.weight": dtype for name in linears if dtype != torch.float32}
 
 
@@ -98,24 +111,21 @@ def count(
         stack.enter_context(spreading.group())
         model = start.model(objective)
         spreading.spread(model)
+        _free_table(model)
+        choose_trained(model, _plain_start(spec), console)
         live = stack.enter_context(Live(tuple(vocabulary), heap))
         with live.making("weights"):
             give_memory(model, start.dtypes(model, precision))
             model.tie_weights()
-            _free_table(model)
-            if spec.has_adapter:
-                put_adapter(model, _plain_start(spec), console)
-            elif spec.freeze or spec.train_only:
-                freeze(model, spec)
         model.set_activation_checkpointing(spec.activation_checkpointing)
         parameters, trainable = all_weights(model), trained_weights(model)
         with live.making("frozen"):
             objective.begin(partial(_frozen, start, objective))
-        _steps(spec, model, objective, spreading, live, precision)
+        lasting = _steps(spec, model, objective, spreading, live, precision)
         peak = {kind: size for kind, size in live.peak.items() if size}
         held = sum(peak.values())
         allocator = 0 if heap is None else max(0, heap.peak - held)
-    return Account(dict(peak), allocator, parameters, trainable)
+    return Account(dict(peak), allocator, parameters, trainable, lasting)
 
 
 def _steps(
@@ -125,8 +135,12 @@ def _steps(
     spreading: Spreading,
     live: Live,
     precision: Precision,
-) -> None:
-    """Make the steps of the loop; where gradients add up, two passes of each are enough."""
+) -> dict[str, int]:
+    """Make the steps of the loop; where gradients add up, two passes of each are enough.
+
+    Returns:
+        what stays between steps, and the gradients of one
+    """
     model.train()
     wrapped, optimizer = spreading.wrap(
         model, live, lambda part: build_optimizer(part, spec.optimizer, spec.peak_rate)
@@ -144,6 +158,8 @@ def _steps(
                 loss.backward()
                 del loss
         spreading.update(model, optimizer, live, spec.clip_norm)
+    lasting = {kind: live.now.get(kind, 0) for kind in LASTING}
+    return {**lasting, "gradients": live.most.get("gradients", 0)}
 
 
 def _free_table(model: Model) -> None:
@@ -156,9 +172,7 @@ def _plain_start(spec: TrainSpec) -> TrainSpec:
     """The spec with an adapter that begins at nothing: others look at weights, and hold as much."""
     if spec.adapter.start == "default":
         return spec
-    return spec.model_copy(
-        update={"adapter": spec.adapter.model_copy(update={"start": "default"})}
-    )
+    return spec.model_copy(update={"adapter": spec.adapter.model_copy(update={"start": "default"})})
 
 
 def _frozen(start: Start, objective: Objective, ref: str | None) -> Model:
