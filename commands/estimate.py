@@ -117,7 +117,7 @@ def estimate(
     debug: Debug = False,
 ) -> None:
     console = Console(quiet, verbose, json)
-    room = None if memory is None else parse_bytes(memory)
+    room = None if memory is None else _size(memory)
     sets = parse_set(set_ or [])
     if _is_recipe(recipe):
         spec = counted_step(recipe, step, output, sets, strategy)
@@ -182,6 +182,13 @@ def _keys(change: EstimateChange) -> str:
 
 def _fits(change: EstimateChange) -> str:
     return "fits" if change.fits else ""
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise UsageError(str(error), where="--memory", fix="write 24GB") from None
 
 
 def _is_recipe(name: str) -> bool:

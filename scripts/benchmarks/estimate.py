@@ -38,7 +38,12 @@ LARGE = LLAMA | {  # SmolLM2-135M's
     "num_attention_heads": 9,
     "num_key_value_heads": 3,
 }
-WIDE = SMALL | {"model_type": "qwen2", "vocab_size": 65536, "num_hidden_layers": 4}
+WIDE = SMALL | {
+    "model_type": "qwen2",
+    "vocab_size": 65536,
+    "num_hidden_layers": 4,
+    "num_key_value_heads": 8,
+}
 GPT2 = {
     "model_type": "gpt2",
     "vocab_size": 16384,
@@ -112,7 +117,7 @@ SHAPES: dict[str, tuple[dict[str, Any], int]] = {
             "command": "quantize",
             "model": "model",
             "method": "gptq",
-            "calibration": "text.jsonl",
+            "data": "text.jsonl",
             "samples": 8,
             "sequence_length": 256,
         },

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.train.conftest import *  # noqa: F403 - its text, its tokenizer and its small spec
 from tfcli.console import Console
 from tfcli.errors import UsageError
 from tfcli.estimate.heap import Heap

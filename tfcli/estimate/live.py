@@ -30,7 +30,7 @@ class Live(TorchDispatchMode):
     """Counts the bytes of all tensors that are made within it, by kind.
 
     Tensors have shapes and no memory (torch's FakeTensor), so that the code that runs within it is
-    the code of the real run. A number that is read from one is 1.
+    the code of the real run. A number that is read from one is 1, and a mask chooses all places.
 
     Args:
         vocabulary: the last dimension of logits.
@@ -70,6 +70,8 @@ class Live(TorchDispatchMode):
             return NotImplemented  # what is around tensors takes itself apart first
         if function is torch.ops.aten._local_scalar_dense.default:
             return 1.0 if args[0].dtype.is_floating_point else 1
+        if function is torch.ops.aten.index.Tensor:
+            args = args[0], [part for each in args[1] for part in _all_of(each)]
         made = function(*args, **(kwargs or {}))
         exchanged = function.namespace in _EXCHANGES or function is _EMPTY
         kind: Kind | None = self._kind or ("buffers" if exchanged else None)
@@ -154,6 +156,14 @@ class Live(TorchDispatchMode):
     def _look(self) -> None:
         if self.total > self._most:
             self._most, self.peak = self.total, dict(self.now)
+
+
+def _all_of(index: Tensor | None) -> list[Tensor | None]:
+    """An index; for a mask, indices of as many places as it has: how many it chooses is not known,
+    and these are the most."""
+    if index is None or index.dtype != torch.bool:
+        return [index]
+    return [index.new_empty(index.numel(), dtype=torch.long) for _ in range(index.ndim)]
 
 
 def give_memory(model: nn.Module, dtypes: dict[str, torch.dtype]) -> None:
