@@ -184,7 +184,8 @@ class ZeroSpreading(Spreading):
 
 def buckets(sizes: list[int]) -> list[int]:
     """Bytes of DDP's buckets, from those of the parameters in the order of their use."""
-    found, now = [], 0
+    found: list[int] = []
+    now = 0
     for size in reversed(sizes):
         now += size
         if now >= (BUCKET if found else FIRST_BUCKET):

@@ -122,10 +122,10 @@ def count(
         with live.making("frozen"):
             objective.begin(partial(_frozen, start, objective))
         lasting = _steps(spec, model, objective, spreading, live, precision)
-        peak = {kind: size for kind, size in live.peak.items() if size}
+        peak: dict[str, int] = {kind: size for kind, size in live.peak.items() if size}
         held = sum(peak.values())
         allocator = 0 if heap is None else max(0, heap.peak - held)
-    return Account(dict(peak), allocator, parameters, trainable, lasting)
+    return Account(peak, allocator, parameters, trainable, lasting)
 
 
 def _steps(
@@ -158,7 +158,7 @@ def _steps(
                 loss.backward()
                 del loss
         spreading.update(model, optimizer, live, spec.clip_norm)
-    lasting = {kind: live.now.get(kind, 0) for kind in LASTING}
+    lasting: dict[str, int] = {kind: live.now.get(kind, 0) for kind in LASTING}
     return {**lasting, "gradients": live.most.get("gradients", 0)}
 
 

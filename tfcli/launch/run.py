@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 from tfcli.console import Console
 from tfcli.errors import UsageError
@@ -96,7 +97,7 @@ def launch(
     where = _recipe_there(recipe, engine)
     processes = request.nodes * max(1, request.gpus)
     _check_groups(spec, processes)
-    device = "cuda" if request.gpus else "cpu"
+    device: Literal["cpu", "cuda"] = "cuda" if request.gpus else "cpu"
     counted = estimate(spec, Question(processes, device), console)
     sizes = {part.name: part.bytes for part in counted.parts}
     each = counted.bytes
