@@ -68,7 +68,7 @@ STRATEGIES = {
     ),
     "zero1": ({"strategy": "zero1"}, "DeepSpeedEngine", 1.0),
     "zero2": ({"strategy": "zero2"}, "DeepSpeedEngine", 1.0),
-    "zero3": ({"strategy": "zero3"}, "_WholeLogits", 0.0),
+    "zero3": ({"strategy": "zero3"}, "WholeLogits", 0.0),
     "fsdp, copies": ({"strategy": "fsdp", "fsdp": {"shard": "none"}}, "FSDPLlamaForCausalLM", 1.0),
 }
 COMMON = {

@@ -119,7 +119,7 @@ def test_a_run_on_packs_is_the_same_again_and_resumed(on_chats, train, tmp_path)
     made.loop.train_step = until_five
     with pytest.raises(StopError):
         made.loop.run(made.progress, NoBar())
-    made.loop.log.close()
+    made.loop.callbacks.end()
     result = run(spec, Job(folder=folder))
     assert result.resumed_from == 3
     assert losses(folder) == losses(straight)

@@ -77,7 +77,7 @@ def interrupted(spec, folder, before: int) -> None:
     made.loop.train_step = until
     with pytest.raises(StopError):
         made.loop.run(made.progress, NoBar())
-    made.loop.log.close()
+    made.loop.callbacks.end()
 
 
 STREAM = {"stream": True, "stream_buffer": 6}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from tfcli.devices import pick_precision
+from tfcli.devices import Precision, pick_precision
 from tfcli.errors import ModelError, UsageError
 from tfcli.models.adapters.attach import DEFAULT, begin_adapter, shape_adapter, shared_targets
 from tfcli.models.adapters.settings import MOVING_STARTS, AdapterSettings, Allocation
@@ -142,7 +142,9 @@ def check_base(quantization: dict[str, Any] | None, spec: TrainSpec) -> None:
         )
 
 
-def held_dtype(spec: TrainSpec, start: Checkpoint, device: str) -> torch.dtype:
+def held_dtype(
+    spec: TrainSpec, start: Checkpoint, device: str, precision: Precision | None = None
+) -> torch.dtype:
     """The type that the weights of a start are read in: float32, in which training moves them.
 
     Frozen ones may stay in 16 bits where the computation is in bfloat16: a product casts float32
@@ -152,10 +154,12 @@ def held_dtype(spec: TrainSpec, start: Checkpoint, device: str) -> torch.dtype:
         spec: of the training.
         start: what is loaded.
         device: the kind of device.
+        precision: of the computation; None for what the device has.
     """
+    precision = precision or pick_precision(spec.precision, device)
     whole = not spec.has_adapter or spec.adapter.start in MOVING_STARTS or spec.adapter.merge
     held = {each.dtype for each in start if each.dtype in _FLOATS}
-    if whole or len(held) != 1 or pick_precision(spec.precision, device) != "bfloat16":
+    if whole or len(held) != 1 or precision != "bfloat16":
         return torch.float32
     return _FLOATS[held.pop()]
 

@@ -280,7 +280,7 @@ def frozen_model(
     from tfcli.checkpoints.folder import load_model
 
     if ref is None and spec.has_adapter and spec.adapter.bias == "none":
-        return partial(_without_adapter, trained, strategy.uncompiled(trained))
+        return partial(without_adapter, trained, strategy.uncompiled(trained))
     if ref is None:
         model = start()
     else:
@@ -295,7 +295,7 @@ def frozen_model(
     return model.requires_grad_(False).eval()
 
 
-def _without_adapter(
+def without_adapter(
     model: Model, forward: Callable[..., ModelOutput], **inputs: Any
 ) -> ModelOutput:
     """What a model that is trained gives without its adapter and without dropout."""

@@ -460,8 +460,10 @@ class TrainSpec(Spec):
     def _budget_fits(self) -> None:
         if self.batch_tokens is None:
             return
-        if self.objective == "contrastive":
-            raise ValueError("batch_tokens: contrastive compares the rows of a batch: batch_size")
+        if self.objective in ("contrastive", "kto"):
+            raise ValueError(
+                f"batch_tokens: {self.objective} compares the rows of a batch: batch_size"
+            )
         if self.rows.group_by_length:
             raise ValueError("rows.group_by_length has no effect with batch_tokens, which does it")
         if self.compile:

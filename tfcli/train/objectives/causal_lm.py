@@ -16,6 +16,7 @@ from tfcli.train.objectives.objective import (
     TokenObjective,
     shown_next,
 )
+from tfcli.train.spec import TrainSpec
 
 
 class CausalLM(TokenObjective):
@@ -42,3 +43,9 @@ class CausalLM(TokenObjective):
         segments = example.get("segment_ids", torch.zeros_like(ids))
         each = segments.unique().tolist()
         return [shown_next(ids[segments == one], targets[segments == one]) for one in each]
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """A window, or a row without padding; of packed rows, all are one."""
+        ids = torch.zeros(spec.sequence_length, dtype=torch.long)
+        example = {"input_ids": ids, self.targets: ids}
+        return {**example, "segment_ids": ids} if spec.rows.packing else example

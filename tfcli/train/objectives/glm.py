@@ -31,6 +31,7 @@ from tfcli.train.objectives.objective import (
     shown_next,
 )
 from tfcli.train.objectives.spec import BlanksSection
+from tfcli.train.spec import TrainSpec
 
 _PLACES = "position_ids"
 _ROOM = 2
@@ -95,6 +96,13 @@ class GLM(TokenObjective):
         numbers = range(len(held))
         apart = Made(lambda n: blanked(n, held[n], spec.seed, "validation"), numbers)
         return Examples(train, apart)
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """A blank in half of a row."""
+        ids = super().widest(spec)["input_ids"]
+        half = ids.new_tensor(len(ids) // 2)
+        places = ids.expand(2, -1)
+        return {"input_ids": ids, self.targets: ids, _PLACES: places, "prefix_lengths": half}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of examples, filled up at their ends, which nothing before them sees."""

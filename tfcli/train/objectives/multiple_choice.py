@@ -16,6 +16,9 @@ from tfcli.train.measures.labels import LabelMeasure
 from tfcli.train.measures.measure import Measure
 from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.rows import RowObjective
+from tfcli.train.spec import TrainSpec
+
+USUAL_CHOICES = 4
 
 
 class MultipleChoice(RowObjective):
@@ -51,6 +54,14 @@ class MultipleChoice(RowObjective):
         """[n, choices] the longest choice's, for all are filled up to it."""
         shapes = [tuple(each["input_ids"].shape) for each in examples]
         return np.array([[length] * choices for choices, length in shapes], np.int64)
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """With `USUAL_CHOICES`: how many there are, the data say."""
+        example = super().widest(spec)
+        choices = {
+            name: each.expand(USUAL_CHOICES, -1) for name, each in example.items() if each.ndim
+        }
+        return {**example, **choices}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of questions, filled up at the ends of their choices: [b, choices, s]."""

@@ -141,6 +141,13 @@ class Objective(ABC):
         something else than tokens."""
         return ()
 
+    def widest(self, spec: TrainSpec) -> Example:
+        """An example with as many tokens as a spec lets one have; its values mean nothing. What
+        memory a step takes is counted with it."""
+        ids = torch.zeros(spec.sequence_length, dtype=torch.long)
+        labels = torch.zeros((), dtype=torch.long)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+
     @abstractmethod
     def count(self, batch: Batch) -> int:
         """What the loss of a batch is divided by: how many targets it has."""
@@ -165,6 +172,11 @@ class TokenObjective(Objective):
 
     def __init__(self, fill: dict[str, int], length: int | None = None) -> None:
         self.fill, self.length = {self.targets: IGNORED, **fill}, length
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """With a target for each token."""
+        example = super().widest(spec)
+        return {**example, "labels": torch.zeros_like(example["input_ids"])}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of examples, filled up at their ends."""

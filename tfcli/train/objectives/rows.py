@@ -14,6 +14,7 @@ from tfcli.train.feeds.columns import Table, examples_of
 from tfcli.train.feeds.encoded import filling
 from tfcli.train.feeds.pairs import ANSWERS, both_answers, pair_examples
 from tfcli.train.objectives.objective import Examples, Forward, Material, Objective
+from tfcli.train.spec import TrainSpec
 
 
 class RowObjective(Objective):
@@ -63,6 +64,11 @@ class PairObjective(RowObjective):
     def examples(self, material: Material, table: Table) -> list[Example]:
         """Pairs of answers as ids."""
         return pair_examples(material, table)
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """Two answers as long as a row may be."""
+        ids = super().widest(spec)["input_ids"]
+        return {**dict.fromkeys(ANSWERS, ids), "prompt": ids.new_ones(())}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Both answers of each pair, filled up at their ends: [2b, s]."""

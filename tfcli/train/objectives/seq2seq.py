@@ -26,6 +26,7 @@ from tfcli.train.objectives.objective import (
     TokenObjective,
     with_backbones_part,
 )
+from tfcli.train.spec import TrainSpec
 
 
 class Seq2Seq(TokenObjective):
@@ -81,6 +82,11 @@ class Seq2Seq(TokenObjective):
         """[n, 2] the source's and the target's."""
         pairs = [(len(each["input_ids"]), len(each[self.targets])) for each in examples]
         return np.array(pairs, np.int64).reshape(-1, 2)
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """With the longest target too."""
+        length = spec.target_length or spec.sequence_length
+        return {**super().widest(spec), self.targets: torch.zeros(length, dtype=torch.long)}
 
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """Cross entropy, summed over the tokens of the targets; smoothed while training alone."""

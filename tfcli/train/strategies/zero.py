@@ -71,11 +71,11 @@ class Zero(Strategy):
         )
         if self.stage < 3:
             return self._engine, optimizer
-        return _WholeLogits(self._engine), optimizer
+        return WholeLogits(self._engine), optimizer
 
     def uncompiled(self, model: Model) -> Callable[..., ModelOutput]:
         """The model; of stage 3 through the hooks that gather its weights."""
-        return _WholeLogits(model) if self.stage == 3 else model.forward
+        return WholeLogits(model) if self.stage == 3 else model.forward
 
     def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[object]:
         """Gradients are reduced in the last part of a step."""
@@ -242,7 +242,7 @@ class Zero(Strategy):
         )
 
 
-class _WholeLogits(nn.Module):
+class WholeLogits(nn.Module):
     """A model that makes all logits at once: a head that is called chunk by chunk would have its
     weight taken away in between."""
 
