@@ -186,6 +186,7 @@ def _declare(found: ctypes.CDLL) -> ctypes.CDLL:
         "add_products": [*[pointer] * 3, *[number] * 5],
         "round_columns": [*[pointer] * 9, *[number] * 4],
         "move_columns": [*[pointer] * 7, *[number] * 4],
+        "nearest_levels": [*[pointer] * 4, *[number] * 4],
         "search_scales": [
             *[pointer, *[number] * 5, pointer, number, number, pointer, number],
             *[pointer, pointer, number],

@@ -235,3 +235,22 @@ extern "C" int search_scales(const float* weight, int64_t across, int64_t along,
     }
     return failed;
 }
+
+// The nearest level of each weight: [rows, n] -> bytes; scales and zeros are [rows, n / width].
+extern "C" int nearest_levels(const float* weight, const float* scales, const float* zeros,
+                              uint8_t* levels, int64_t rows, int64_t n, int64_t width, int64_t top) {
+    for (int64_t group = 0; group < rows * n / width; group++) {
+        const Floats scale = broadcast(scales[group]), zero_point = broadcast(zeros[group]);
+        for (int64_t j = 0; j < width; j += 16, weight += 16, levels += 16) {
+            const int64_t count = width - j < 16 ? width - j : 16;
+            float some[16] = {};
+            uint8_t rounded[16];
+            if (count < 16) memcpy(some, weight, count * sizeof(float));
+            Floats values = load(count < 16 ? some : weight);
+            store_bytes(rounded, bounded(add(divide(values, scale), zero_point), float(top)));
+            memcpy(levels, rounded, count);
+            if (count < 16) weight -= 16 - count, levels -= 16 - count;
+        }
+    }
+    return 0;
+}

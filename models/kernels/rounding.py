@@ -138,6 +138,26 @@ def search_scales(
     return scales, zeros
 
 
+def nearest_levels(weight: Tensor, scales: Tensor, zeros: Tensor, levels: Tensor, top: int) -> bool:
+    """Round each weight to the nearest level of its group, in the calling thread alone.
+
+    Args:
+        weight (Tensor): fp32 [rows, n].
+        scales (Tensor): fp32 [rows, groups].
+        zeros (Tensor): fp32 [rows, groups].
+        levels (Tensor): uint8 [rows, n], where levels go.
+        top: the highest level, up to 255.
+    """
+    plain = _are_plain(weight, scales, zeros) and levels.is_contiguous()
+    kernels = library() if plain and levels.dtype == torch.uint8 else None
+    if kernels is None:
+        return False
+    pointers = [each.data_ptr() for each in (weight, scales, zeros, levels)]
+    width = weight.shape[1] // scales.shape[1]
+    kernels.nearest_levels(*pointers, *weight.shape, width, top)
+    return True
+
+
 def _are_plain(*tensors: Tensor) -> bool:
     return all(
         each.device.type == "cpu" and each.dtype == torch.float32 and each.is_contiguous()

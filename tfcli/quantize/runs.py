@@ -157,10 +157,10 @@ class BlockAlone:
         for number in range(len(own[0].states)):
             found = []
             for at, (stream, known) in enumerate(watched):
-                with self._weights(stream), products(stream.device, exact=stream.exact):
-                    with known.taken(number):
-                        run = partial(stream.inputs[number].run, self.block, stream.hidden(number))
-                        found.append(see(run, at))
+                run = partial(stream.inputs[number].run, self.block, stream.hidden(number))
+                quick = products(stream.device, exact=stream.exact)
+                with self._weights(stream), quick, known.taken(number):
+                    found.append(see(run, at))
             dense = found[1] if len(found) > 1 else [None] * len(linears)
             yield list(zip(found[0], dense, strict=True))
 

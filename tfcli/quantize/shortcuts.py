@@ -161,13 +161,11 @@ def ends_in(
     def compare(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if not given:
             return  # it ran before the linear did
-        own, copy = given
-        if isinstance(output, Tensor) and output.data_ptr() == own.data_ptr():
-            if output.shape == copy.shape and torch.equal(output, copy):
-                same.append(module)
-                if module is not around[-1]:
-                    return
-        raise Left
+        if not _is_same(output, *given):
+            raise Left
+        same.append(module)
+        if module is around[-1]:
+            raise Left
 
     handles = [linear.register_forward_pre_hook(take), linear.register_forward_hook(begin)]
     handles += [module.register_forward_hook(compare) for module in around]
@@ -185,6 +183,16 @@ def ends_in(
 
 class Left(Exception):  # noqa: N818 - ends a forward pass early, not an error
     """What was to be seen of a forward pass has been seen."""
+
+
+def _is_same(output: Any, given: Tensor, copy: Tensor) -> bool:
+    """Whether an output is the tensor that was given, as the copy says it was then."""
+    return (
+        isinstance(output, Tensor)
+        and output.data_ptr() == given.data_ptr()
+        and output.shape == copy.shape
+        and torch.equal(output, copy)
+    )
 
 
 def _device_of(module: nn.Module) -> torch.device:

@@ -109,8 +109,9 @@ class Walk:
         Within a block the groups of linears that share an input are taken in the order in which
         they run, those of experts that run side by side together. For each group the block runs
         over all batches, from where the pass before it ended (`shortcuts.py`), while the method
-        observes the inputs, which come out of groups and blocks that are quantized already. Towers, which no text runs through, are left as they are. A
-        head comes last, from what the quantized model gives it.
+        observes the inputs, which come out of groups and blocks that are quantized already.
+        Towers, which no text runs through, are left as they are. A head comes last, from what the
+        quantized model gives it.
 
         Yields:
             Each unit that was not finished before, with its linears in the order in which they were

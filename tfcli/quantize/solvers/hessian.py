@@ -79,6 +79,8 @@ class Moments:
         for start in range(0, len(self.inputs), _PANEL):
             stop = start + _PANEL
             self.inputs[stop:, start:stop] = self.inputs[start:stop, stop:].t()
+            corner = self.inputs[start:stop, start:stop]
+            corner.copy_(corner.triu() + corner.triu(1).t())
 
     @property
     def finite(self) -> bool:
