@@ -117,7 +117,7 @@ class Shortcuts:
 @contextmanager
 def _giving(module: nn.Module, give: Callable[[], Tensor]) -> Iterator[None]:
     """Within this context the first call of a module has this result."""
-    forward, given = module.forward, []
+    forward, given = module.forward, list[bool]()
 
     def once(*args: Any, **kwargs: Any) -> Any:
         if given:
@@ -125,7 +125,7 @@ def _giving(module: nn.Module, give: Callable[[], Tensor]) -> Iterator[None]:
         given.append(True)
         return give()
 
-    module.forward = once  # type: ignore[method-assign]
+    module.forward = once
     try:
         yield
     finally:
