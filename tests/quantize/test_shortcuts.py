@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.models.tiny import tiny_model
 from tests.quantize.watching import Watching, steps, walk
-from tfcli.quantize import runs
+from tfcli.quantize import runs, watch
 from tfcli.quantize.shortcuts import Kept, Shortcuts, ends_in
 
 IDS = torch.randint(4, 61, (6, 9), generator=torch.Generator().manual_seed(0)).split(2)
@@ -47,7 +47,7 @@ def test_inputs_have_the_bits_of_whole_passes(monkeypatch, model_type, quick):
             if shorter:
                 patch.setattr(Shortcuts, "begin", lambda *a: taken.append(1) or BEGIN(*a))
             else:
-                patch.setattr(runs, "ends_in", lambda *given: (ends_in(*given)[0], None))
+                patch.setattr(watch, "ends_in", lambda *given: (ends_in(*given)[0], None))
             list(walk(tiny_model(model_type), IDS, method, exact=not quick))
         found.append([*(x for each in method.seen.values() for x in each), *method.dense])
     assert len(found[0]) == len(found[1])

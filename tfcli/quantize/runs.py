@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tfcli.errors import WorkError
 from tfcli.models.model import Model
 from tfcli.models.processor import has_products
 from tfcli.quantize.plan import Unit
-from tfcli.quantize.shortcuts import Kept, Left, Shortcuts, ends_in
+from tfcli.quantize.shortcuts import Shortcuts
 from tfcli.quantize.states import States
+from tfcli.quantize.watch import UpTo, Watch, all_inputs_of, stopping_at
 
 Inputs = dict[str, Tensor]
 """What a model is called with, for one batch of windows."""
@@ -150,7 +150,7 @@ class BlockAlone:
         own, *others = zip(self.streams, self._known, strict=True)
         watched = own, *(() if idles else others)
         linears = [group[0] for group in groups]
-        see: Watch = partial(_all_inputs_of, linears)
+        see: Watch = partial(all_inputs_of, linears)
         if not idles:
             alone = len(groups) == 1 == len(groups[0])
             see = UpTo(linears[0], self.block, self._known if alone else ())
@@ -244,26 +244,6 @@ class Replay(nn.Module):
         return x if self.states is None else self.states[self.batch].to(x.device)
 
 
-@contextmanager
-def _stopping_at(
-    module: nn.Module, take: Callable[[tuple[Any, ...], dict[str, Any]], None]
-) -> Iterator[None]:
-    """Call `take` with the arguments of `module`'s next call, and end the forward pass there."""
-
-    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        take(args, kwargs)
-        raise Left
-
-    handle = module.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
-    try:
-        yield
-    except Left:
-        return
-    finally:
-        handle.remove()
-    raise WorkError("the forward pass never reached a module that it was to stop at")
-
-
 def capture(model: nn.Module, block: nn.Module, batch: Inputs) -> tuple[Tensor, BlockInputs]:
     """What the first block of a chain gets for one batch."""
     found: list[tuple[Tensor, BlockInputs]] = []
@@ -276,71 +256,9 @@ def capture(model: nn.Module, block: nn.Module, batch: Inputs) -> tuple[Tensor, 
             others = {key: value for key, value in kwargs.items() if key != name}
             found.append((hidden, BlockInputs((), others)))
 
-    with _stopping_at(block, take):
+    with stopping_at(block, take):
         model(**batch)
     return found[0]
-
-
-Watch = Callable[[Callable[[], object], int], list[Tensor | None]]
-"""From a run of a block, and the number of its stream, what each linear gets."""
-
-
-class UpTo:
-    """What one linear gets; the block runs up to it, and for the first batch a little further, to
-    learn which module ends in the linear.
-
-    Args:
-        linear: which.
-        block: with the linear in it.
-        known: of each stream, where the inputs are kept if there is such a module.
-    """
-
-    def __init__(self, linear: nn.Module, block: nn.Module, known: Sequence[Shortcuts]) -> None:
-        self.linear, self.block, self.known = linear, block, known
-        self._files: list[Kept] = []
-        self._looked = not known
-
-    def __call__(self, run: Callable[[], object], stream: int) -> list[Tensor | None]:
-        """See `Watch`."""
-        if self._looked:
-            found: list[Tensor] = []
-            with _stopping_at(self.linear, lambda args, _: found.append(args[0])):
-                run()
-            inputs = found[0]
-        else:
-            self._looked = True
-            inputs, module = ends_in(self.block, self.linear, run)
-            if module is not None:
-                self._files = [known.begin(module, self.linear) for known in self.known]
-        inputs = _as_multiplied(inputs)
-        if self._files:
-            self._files[stream].append(inputs)
-        return [inputs]
-
-
-def _all_inputs_of(
-    linears: Sequence[nn.Module], run: Callable[[], object], stream: int
-) -> list[Tensor | None]:
-    """What each linear gets in one run of the block; None for one that did not run."""
-    found: dict[nn.Module, Tensor] = {}
-
-    def keep(linear: nn.Module, args: tuple[Any, ...]) -> None:
-        found[linear] = args[0]
-
-    handles = [linear.register_forward_pre_hook(keep) for linear in linears]
-    try:
-        run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    inputs = (found.get(linear) for linear in linears)
-    return [None if x is None else _as_multiplied(x) for x in inputs]
-
-
-def _as_multiplied(x: Tensor) -> Tensor:
-    """An input in the type that a linear would take it in; see `products`."""
-    quick = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    return x.to(torch.get_autocast_dtype("cpu")) if quick else x
 
 
 def states_of(output: Any) -> Tensor:
