@@ -80,6 +80,8 @@ def main() -> int:
     parser.add_argument("--bits", default="4,3,2", help="of quantize")
     parser.add_argument("--tokens", type=int, default=1 << 16, help="of quantize: held-out tokens")
     parser.add_argument("--samples", type=int, default=128, help="of quantize: calibration windows")
+    parser.add_argument("--methods", help="of quantize: tfcli's, all if none is named")
+    parser.add_argument("--peers", help="of quantize: GPTQModel's settings, parted by ';'")
     parser.add_argument("--train-steps", type=int, default=600, help="of quantize: of its stdlib")
     parser.add_argument("--json", action="store_true", help="print one JSON object and no table")
     options = parser.parse_args()
@@ -314,6 +316,7 @@ def bench_kernels(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def bench_quantize(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """KL divergence from the dense model, ours beside GPTQModel's; a round is a seed."""
     keys = ("models", "bits", "rounds", "tokens", "samples", "train_steps")
+    keys += tuple(key for key in ("methods", "peers") if getattr(options, key) is not None)
     given = [f"--{key.replace('_', '-')}={getattr(options, key)}" for key in keys]
     return side("quantize.py", *given, quiet=False)
 
