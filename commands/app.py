@@ -26,6 +26,8 @@ OTHERS = {
     "recipe": "List, show and check recipes; print their JSON Schema.",
     "hub": "List, download and upload files of a model on the hub.",
     "preview": "Show what a training would learn from, before it begins.",
+    "launch": "Write a file that starts a training on Slurm, Kubernetes and others.",
+    "estimate": "Say how much memory a step takes in each process.",
     "doctor": "Say what this machine has and what is missing.",
 }
 COMMANDS = {name: verb.summary for name, verb in VERBS.items()} | OTHERS

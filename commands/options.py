@@ -82,7 +82,7 @@ Sets = Annotated[
     common("--set", metavar="KEY=VALUE", help="Set any key, such as optimizer.lr=1e-4."),
 ]
 
-ROLES = {"input": "PATH", "model": "MODEL", "output": "FOLDER"}
+ROLES = {"input": "PATH", "data": "DATA", "model": "MODEL", "output": "FOLDER"}
 ON_MACHINE = ("dtype", "precision", "device", "attention", "threads", "compile")
 """Keys that say how the machine does the work."""
 LONGEST_CHOICE = 30
@@ -370,7 +370,7 @@ def _group(cls: type[Spec], key: str, field: FieldInfo) -> str:
         return ARGUMENTS
     if section:
         return section.capitalize()
-    if only:
+    if only and not only.is_instead:
         return f"Only with {only.as_flags()}"
     if role_of(field):
         return FILES
@@ -383,7 +383,7 @@ def _describe(key: str, field: FieldInfo) -> str:
     if len("|".join(choices)) > LONGEST_CHOICE:
         text = f"One of {', '.join(choices[:-1])} or {choices[-1]}. {text}"
     only, section = mark_of(field, Only), key.rpartition(".")[0]
-    if only and section:  # others stand under a title that says so
+    if only and (section or only.is_instead):  # others stand under a title that says so
         text += f" Only with {only.as_flags(section)}."
     if field.is_required() or field.default is None:
         return text

@@ -75,14 +75,15 @@ def show(result: PreviewResult, console: Console) -> None:
     """The examples with what is learned in colour, then the figures and the lengths."""
     for number, sample in enumerate(result.samples, 1):
         _show_sample(number, sample, console)
+    part = "in the first buffer" if result.streamed else "an epoch"
     facts = {
-        "examples": f"{result.examples:,} an epoch"
+        "examples": f"{result.examples:,} {part}"
         + (
             f", {result.validation_examples:,} for validation"
             if result.validation_examples is not None
             else ""
         ),
-        "tokens": f"{result.tokens:,} an epoch",
+        "tokens": f"{result.tokens:,} {part}",
         "learned": f"{result.learned:,} ({result.learned_share:.1%})",
     }
     if result.features:

@@ -86,13 +86,14 @@ def run(
     verbose: Verbose = 0,
     debug: Debug = False,
 ) -> None:
-    console = Console(quiet, verbose, json)
+    first = is_first_process()
+    console = Console(quiet or not first, verbose, json)
     file = find_recipe(recipe)
     whole = load_recipe(file, output=output, sets=parse_set(set_ or []))
     plan = whole.part(only or (), begin)
     check_steps(plan, force)
     own = {step.name for step in plan.steps} if plan.owns_folders else set()
-    if own and is_first_process():
+    if own and first:
         own -= claim(plan, file, console, force=force, dry_run=dry_run)
     if dry_run:
         for name, code in plan.family_files.items():
@@ -100,7 +101,7 @@ def run(
         finish(_planned(plan, force, verify_files), _show_plan, console)
         return
     result = run_steps(plan, console, force=force, own=own, anew=verify_files)
-    if json:
+    if json and first:
         print_json(result.model_dump(mode="json"))
 
 
@@ -138,7 +139,7 @@ def run_steps(
         if last:
             _close(plan, rows, console)
         # The last step is shown in any case: a report's path is what the user opens next.
-        if not console.json and (last or not outcome.reused):
+        if is_first_process() and not console.json and (last or not outcome.reused):
             import_module(f"tfcli.commands.{step.spec.verb}").show(outcome.result, console)
     return RunResult(recipe=plan.name, output=plan.output, steps=rows)
 

@@ -24,9 +24,13 @@ def show(result: TrainResult, console: Console) -> None:
     }
     if result.validation_loss is not None:
         facts["validation loss"] = f"{result.validation_loss:.4f} {loss} at the end"
+    for name, value in result.metrics.items():
+        facts[name] = f"{value:.4f} at the end"
     if result.best_validation_loss is not None:
-        facts["best"] = f"{result.best_validation_loss:.4f} at step {result.best_step:,}" + (
-            ", kept" if result.kept == "best" else ""
+        measured = "".join(f", {name} {value:.4f}" for name, value in result.best_metrics.items())
+        facts["best"] = (
+            f"{result.best_validation_loss:.4f}{measured} at step {result.best_step:,}"
+            + (", kept" if result.kept == "best" else "")
         )
     facts["learning rate"] = f"{result.learning_rate:g}" + (
         f" after {result.warmup_steps:,} steps of warm-up" if result.warmup_steps else ""

@@ -28,6 +28,10 @@ class Cache:
         device: where the model computes.
         position (Tensor): int64 [], which stores of fixed shape share; None where a number will do.
         capacity: positions that fit; None: any number.
+
+    Attributes:
+        past (int | Tensor): positions seen so far, virtual ones too.
+        virtual: of these, the first ones, which no text has; see `adapters.prompts`.
     """
 
     def __init__(
@@ -41,11 +45,12 @@ class Cache:
         self.device = device
         self.capacity = capacity
         self.past: int | torch.Tensor = 0 if position is None else position
+        self.virtual = 0
 
     @property
     def length(self) -> int:
-        """Positions seen so far. Of a static cache it is read from the device."""
-        return int(self.past)
+        """Positions of the text seen so far. Of a static cache it is read from the device."""
+        return int(self.past) - self.virtual
 
     @property
     def rows(self) -> int | None:
@@ -99,6 +104,7 @@ class Cache:
         for store in self.stores.values():
             store.reset()
         self._set(0)
+        self.virtual = 0
 
     def crop(self, length: int) -> None:
         """Forget what came after the first `length` positions, as after a draft that was refused.
@@ -110,8 +116,9 @@ class Cache:
         past = self.length
         if not 0 <= length <= past:
             raise ModelError(f"the cache holds {past} positions and cannot be cropped to {length}")
+        kept, held = length + self.virtual, past + self.virtual
         for (layer, _), store in self.stores.items():
-            reason = store.why_not(length, past)
+            reason = store.why_not(kept, held)
             if reason is not None:
                 raise ModelError(
                     f"the cache cannot be cropped from {past} to {length} positions: {reason}",
@@ -119,8 +126,8 @@ class Cache:
                     fix="keep a copy of the cache from before",
                 )
         for store in self.stores.values():
-            store.crop(length, past)
-        self._set(length)
+            store.crop(kept, held)
+        self._set(kept)
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep these rows in this order; they may repeat, and be more or fewer than before.
@@ -167,7 +174,15 @@ class Cache:
             path: of the file.
             notes: what else the file says, such as the text or the model's name. A cache knows
                 nothing of weights: that a file belongs to these is the caller's to see.
+
+        Raises:
+            ModelError: it holds virtual tokens.
         """
+        if self.virtual:
+            raise ModelError(
+                "the cache holds virtual tokens of an adapter, and files keep those of texts",
+                fix="read the text again",
+            )
         write_cache(path, self.stores, self.length, notes)
 
     def load(self, path: Path) -> dict[str, str]:

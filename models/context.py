@@ -216,6 +216,11 @@ def begin(
         )
     batch, length = x.shape[:2]
     past = 0 if cache is None else cache.past
+    if cache is not None and cache.virtual:  # callers know nothing of what is before the text
+        if attention_mask is not None:
+            attention_mask = torch.nn.functional.pad(attention_mask, (cache.virtual, 0), value=1)
+        if position_ids is not None:
+            position_ids = position_ids + cache.virtual
     if segment_ids is not None:
         if cache is not None:
             raise ModelError("segment_ids and a cache do not go together", fix="leave one out")

@@ -294,7 +294,7 @@ def _fill(
             wrong.append(f"{place.name} {problem}")
             continue
         target = None
-        if dtype is not None and isinstance(slot, nn.Parameter):
+        if dtype is not None and isinstance(slot, nn.Parameter) and slot.is_floating_point():
             target = _cast_to(model, name, dtype)
         if isinstance(stored, torch.Tensor):
             tensor = _placed(name, place.read(stored), target, device, account)
@@ -361,14 +361,16 @@ def _one_dtype(model: Model, account: LoadAccount) -> torch.dtype:
     """
     held: Counter[torch.dtype] = Counter()
     for name, parameter in model.named_parameters():
-        if not parameter.is_meta and _cast_to(model, name, torch.float16) == torch.float16:
+        if parameter.is_meta or not parameter.is_floating_point():
+            continue
+        if _cast_to(model, name, torch.float16) == torch.float16:
             held[parameter.dtype] += parameter.nbytes
     if not held:
         return torch.float32
     dtype = held.most_common(1)[0][0]
     for name, parameter in list(model.named_parameters()):
         wanted = _cast_to(model, name, dtype)
-        if parameter.dtype != wanted and not parameter.is_meta:
+        if parameter.is_floating_point() and parameter.dtype != wanted and not parameter.is_meta:
             account.cast[name] = parameter.dtype
             _assign(model, name, parameter.detach().to(wanted))
     model.tie_weights()

@@ -66,6 +66,7 @@ class Model(nn.Module):
         self.config = config
         self.attention = attention
         self.checkpointing = False
+        self.prompts: Any = None  # virtual tokens of adapters; see `adapters.prompts`
         body = self.body_class(self.body_config(config), attention)
         if self.pools:
             body.add_pooler()
@@ -239,6 +240,8 @@ class Model(nn.Module):
         self, kind: str = "dynamic", length: int | None = None, **settings: Any
     ) -> Cache:
         """An empty cache for this model; see `cache.make_cache`."""
+        if self.prompts is not None and length is not None:
+            length += self.prompts.count
         return make_cache(self, kind, length, **settings)
 
     def default(self, name: str) -> torch.Tensor | None:
@@ -377,12 +380,16 @@ class Model(nn.Module):
         options = {name: value for name, value in inputs.items() if name in self.takes}
         known = (*self.takes, *self.keywords)
         others = {name: value for name, value in inputs.items() if name not in known}
+        if self.prompts is not None:
+            options = self.prompts.opened(self, options, others)
         x, context = self.body.begin(others, checkpointing=self.checkpointing, **options)
         length = x.shape[1]
         x = self.body(x, context)
         if context.cache is not None:
             context.cache.advance(length)
-        return x, recorded(context)
+        output = recorded(context)
+        output.cache = inputs.get("cache")
+        return x, output
 
 
 def recorded(context: Context) -> ModelOutput:

@@ -76,6 +76,6 @@ def can_read(x: Tensor) -> bool:
     """Whether looking at a tensor's values costs nothing: it lies in the host's memory.
 
     To read from a device is to wait for it, in every forward pass; a graph that is being traced
-    has no values.
+    has no values, and neither has what stands in for tensors.
     """
-    return not torch.compiler.is_compiling() and x.device.type == "cpu"
+    return not torch.compiler.is_compiling() and x.device.type == "cpu" and type(x) in _PLAIN

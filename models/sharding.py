@@ -6,6 +6,7 @@ its parameters are `DTensor` from then on, and loading fills the part that each 
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
@@ -57,6 +58,21 @@ def is_spread(tensor: object) -> TypeGuard[DTensor]:
 def whole(tensor: Tensor) -> Tensor:
     """A tensor with what all processes hold of it, which all must ask for together."""
     return tensor.full_tensor() if is_spread(tensor) else tensor
+
+
+def is_first_copy(slot: DTensor) -> bool:
+    """Whether this process's part is the one to write where others have the same."""
+    mesh = slot.device_mesh
+    place = mesh.get_coordinate()
+    if place is None or not bool((mesh.mesh == 0).any()):
+        return False  # the mesh of the first process has a copy
+    return not any(at for at, how in zip(place, slot.placements, strict=True) if how.is_replicate())
+
+
+def parts_of(slot: DTensor) -> int:
+    """How many different parts a tensor is spread in."""
+    pairs = zip(slot.device_mesh.shape, slot.placements, strict=True)
+    return math.prod(size for size, how in pairs if not how.is_replicate())
 
 
 def part_of(slot: DTensor) -> Part:
@@ -115,3 +131,33 @@ def fitted(slot: Tensor | None, tensor: Tensor) -> Tensor:
     if isinstance(slot, nn.Parameter):
         return nn.Parameter(tensor, requires_grad=slot.requires_grad)
     return tensor
+
+
+@torch.no_grad()
+def fill(slot: Tensor, values: Tensor) -> None:
+    """Give a tensor values in place; of one that is spread, the part that this process holds.
+
+    Args:
+        slot (Tensor): what is filled.
+        values (Tensor): whole, or spread as `slot` is.
+    """
+    if not is_spread(slot):
+        slot.copy_(values)
+    elif is_spread(values):
+        slot.to_local().copy_(values.to_local())
+    else:
+        slot.to_local().copy_(values[part_of(slot)])
+
+
+def give_memory(module: nn.Module, device: torch.device) -> None:
+    """Move the tensors of a module that are on the meta device to another one, without values."""
+    for owner in module.modules():
+        held = {**owner._parameters, **owner._buffers}
+        for leaf, slot in held.items():
+            if slot is None or not slot.is_meta:
+                continue
+            shape = slot.shape
+            if is_spread(slot):
+                shape = torch.Size(each.stop - each.start for each in part_of(slot))
+            made = torch.empty(shape, dtype=slot.dtype, device=device)
+            setattr(owner, leaf, fitted(slot, spread_like(slot, made) if is_spread(slot) else made))

@@ -65,7 +65,8 @@ def parallelize(model: Model, mesh: DeviceMesh) -> None:
             _require_shares(model, name, mesh.size())
     styles = {"colwise": ColwiseParallel, "rowwise": RowwiseParallel}
     parallelize_module(model, mesh, {name: styles[cut]() for name, cut in plan.items()})
-    for path in {name.rpartition(".")[0] for name in plan}:
+    # What runs between the two sees some heads alone; what follows the second sees all of them.
+    for path in {name.rpartition(".")[0] for name, cut in plan.items() if cut == "colwise"}:
         for name, part in model.get_submodule(path).named_children():
             if f"{path}.{name}" not in plan:
                 _sum_gradients(part, mesh)
@@ -120,12 +121,10 @@ def _require_divides(model: Model, path: str, block: nn.Module, pair: tuple[Grou
         ModelError: says which, and why.
     """
     name = f"{path}.{pair[0][0]}"
-    owners = {linear.rpartition(".")[0] for group in pair for linear in group}
-    if len(owners) > 1:
-        raise _whole(model, name, f"{path}.{pair[1][0]} is of another module")
-    owner = block.get_submodule(owners.pop())
-    if not getattr(owner, "divides", False):
-        raise _whole(model, name, f"{type(owner).__name__} takes all of its outputs together")
+    for linear in (*pair[0], *pair[1]):
+        owner = block.get_submodule(linear.rpartition(".")[0])
+        if not getattr(owner, "divides", False):
+            raise _whole(model, name, f"{type(owner).__name__} takes all of its outputs together")
     gives = takes = 0
     for linear in (*pair[0], *pair[1]):
         found = block.get_submodule(linear)

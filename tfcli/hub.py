@@ -11,24 +11,29 @@ import errno
 import glob
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import expanded
-from tfcli.hub_choice import Choice, HubRef, choose, parse_ref
+from tfcli.hub_choice import Choice, HubRef, RepositoryKind, choose, parse_ref
 
 _FILE_ENDINGS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".json", ".yaml", ".yml")
+_WORDS: dict[RepositoryKind, str] = {"model": "model", "dataset": "data set"}
+_DATA_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".txt", ".md", ".rst")
 _EXPECTED: dict[HubRef, str] = {}  # reference -> the commit that the running step has recorded
 
 
-def resolve(ref: str | Path) -> Path:
-    """The local folder or file of a model reference.
+def resolve(ref: str | Path, kind: RepositoryKind = "model") -> Path:
+    """The local folder or file of a reference to a model, or to a data set.
 
     Args:
         ref: a folder, a file, or a hub id `name` or `org/name`. The id may name a file of it or a
             quantization, as in `org/name:Q4_K_M`, and a branch, tag or commit, as in
             `org/name@revision`. What exists here wins.
+        kind: what is meant. Of a data set the folder is given, and what is behind the colon is a
+            configuration of it.
 
     Returns:
         The path as given; or the folder of the hub's cache, which its commit names, or a file in
@@ -42,9 +47,9 @@ def resolve(ref: str | Path) -> Path:
     path = local_path(ref)
     if path is not None:
         return path
-    asked = _required(ref)
-    choice = choose(names_of(asked), asked)
-    folder = download(asked.name, asked.revision, files=choice.files)
+    asked = _required(ref, kind)
+    choice = _choice(names_of(asked), asked)
+    folder = download(asked.name, asked.revision, files=choice.files, kind=kind)
     expected = _EXPECTED.get(asked, folder.name)
     if folder.name != expected:
         raise WorkError(
@@ -78,15 +83,29 @@ class Located:
     choice: Choice
 
 
-def locate(ref: str) -> Located:
-    """Find out what a reference to the hub means. No file of it is fetched.
+def locate(ref: str, kind: RepositoryKind = "model") -> Located:
+    """Find out what a reference to the hub means. Of a data set README.md is fetched, which may
+    say which files it has.
 
     Raises:
         UsageError, WorkError: as `resolve`.
     """
-    asked = _required(ref)
+    asked = _required(ref, kind)
     commit, names = _listing(asked)
-    return Located(asked, commit, choose(names, asked))
+    return Located(asked, commit, _choice(names, asked))
+
+
+def _choice(names: list[str], asked: HubRef) -> Choice:
+    """The files that a reference means."""
+    if asked.kind == "model":
+        return choose(names, asked)
+    from tfcli.data.hub_files import README, data_choice
+
+    readme = None
+    if README in names:
+        folder = download(asked.name, asked.revision, files=[README], kind=asked.kind)
+        readme = (folder / README).read_text(encoding="utf-8", errors="replace")
+    return data_choice(names, asked, readme)
 
 
 def cached_files(located: Located) -> dict[str, Path]:
@@ -95,7 +114,9 @@ def cached_files(located: Located) -> dict[str, Path]:
 
     found = {}
     for name in located.choice.files:
-        path = try_to_load_from_cache(located.ref.name, name, revision=located.commit)
+        path = try_to_load_from_cache(
+            located.ref.name, name, revision=located.commit, repo_type=located.ref.kind
+        )
         if not isinstance(path, str):
             return {}
         found[name] = Path(path)
@@ -114,8 +135,8 @@ def expecting(commits: Mapping[HubRef, str]) -> Iterator[None]:
         _EXPECTED.update(before)
 
 
-def _required(ref: str | Path) -> HubRef:
-    asked = hub_ref(ref)
+def _required(ref: str | Path, kind: RepositoryKind) -> HubRef:
+    asked = hub_ref(ref, kind)
     if asked is None:
         raise UsageError(
             f"there is no such file or folder: {ref}",
@@ -125,9 +146,12 @@ def _required(ref: str | Path) -> HubRef:
     return asked
 
 
-def hub_ref(ref: str | Path) -> HubRef | None:
+def hub_ref(ref: str | Path, kind: RepositoryKind = "model") -> HubRef | None:
     """What a reference to nothing that is here says of the hub; None if it is a path."""
     asked = None if isinstance(ref, Path) else parse_ref(ref)
+    if kind == "dataset":
+        is_id = asked is not None and "/" in asked.name and not asked.name.endswith(_DATA_ENDINGS)
+        return replace(asked, kind=kind) if asked is not None and is_id else None
     if asked is None or (asked.part is None and ref.endswith(_FILE_ENDINGS)):  # type: ignore[union-attr]
         return None
     return asked
@@ -147,11 +171,13 @@ def _listing(ref: HubRef) -> tuple[str, list[str]]:
     """The commit that a reference means, and the names of its files."""
     from huggingface_hub import HfApi, constants, errors, snapshot_download
 
-    with explained(ref.name, ref.revision):
+    with explained(ref.name, ref.revision, kind=ref.kind):
         if not constants.HF_HUB_OFFLINE:
             try:
                 # One request without retries; listing the tree tries for half a minute.
-                found = HfApi().model_info(ref.name, revision=ref.revision or "main")
+                found: Any = HfApi().repo_info(
+                    ref.name, revision=ref.revision or "main", repo_type=ref.kind
+                )
                 return str(found.sha), [sibling.rfilename for sibling in found.siblings or ()]
             except (errors.HTTPError, OSError) as error:
                 # What the hub refuses is its answer; where there is none, the cache is asked.
@@ -160,7 +186,11 @@ def _listing(ref: HubRef) -> tuple[str, list[str]]:
                     raise
         # Without patterns, the client asks for all files of the repository.
         cached = snapshot_download(
-            ref.name, revision=ref.revision, allow_patterns=[], local_files_only=True
+            ref.name,
+            revision=ref.revision,
+            repo_type=ref.kind,
+            allow_patterns=[],
+            local_files_only=True,
         )
     folder = Path(cached)
     return folder.name, [
@@ -174,14 +204,16 @@ def download(
     *,
     files: Iterable[str],
     folder: Path | None = None,
+    kind: RepositoryKind = "model",
 ) -> Path:
-    """Fetch files of a model from the hub.
+    """Fetch files of a repository from the hub.
 
     Args:
         name: the hub id.
         revision: a branch, tag or commit; None: main.
         files: their names.
         folder: where they go; None: into the hub's cache.
+        kind: of the repository.
 
     Returns:
         The folder they are in.
@@ -192,10 +224,11 @@ def download(
     """
     from huggingface_hub import snapshot_download
 
-    with explained(name, revision):
+    with explained(name, revision, kind=kind):
         found = snapshot_download(
             name,
             revision=revision,
+            repo_type=kind,
             allow_patterns=[glob.escape(file) for file in files],
             local_dir=folder,
         )
@@ -203,13 +236,19 @@ def download(
 
 
 @contextmanager
-def explained(name: str, revision: str | None, doing: str = "downloaded") -> Iterator[None]:
+def explained(
+    name: str,
+    revision: str | None,
+    doing: str = "downloaded",
+    kind: RepositoryKind = "model",
+) -> Iterator[None]:
     """Turn what the hub's client raises inside the block into errors that a person can act on.
 
     Args:
         name: the hub id.
         revision: the branch, tag or commit that was asked for, or None.
         doing: what was to be done with it, for an error in the middle.
+        kind: of the repository.
     """
     from huggingface_hub import errors
 
@@ -224,8 +263,8 @@ def explained(name: str, revision: str | None, doing: str = "downloaded") -> Ite
         ) from None
     except errors.RepositoryNotFoundError:
         raise UsageError(
-            f"{name} is neither a folder here nor a model on the hub that you can see",
-            fix="check the spelling; for a private model, log in with `hf auth login`",
+            f"{name} is neither a folder here nor a {_WORDS[kind]} on the hub that you can see",
+            fix=f"check the spelling; for a private {_WORDS[kind]}, log in with `hf auth login`",
         ) from None
     except errors.RevisionNotFoundError:
         raise UsageError(

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
+from typing import Literal
 
 from tfcli.errors import UsageError
 from tfcli.tokenizers.files import COMPANIONS
@@ -36,6 +37,9 @@ _QUANTIZATION = re.compile(
 )
 
 
+RepositoryKind = Literal["model", "dataset"]
+
+
 @dataclass(frozen=True)
 class HubRef:
     """`org/name`, with `:part` and `@revision` where they are given.
@@ -43,12 +47,15 @@ class HubRef:
     Args:
         name: of the repository.
         revision: a branch, tag or commit; None for the default branch.
-        part: a file, or a quantization such as `Q4_K_M`; None where nothing is chosen.
+        part: a file, or a quantization such as `Q4_K_M`; of data a configuration; None where
+            nothing is chosen.
+        kind: of the repository.
     """
 
     name: str
     revision: str | None = None
     part: str | None = None
+    kind: RepositoryKind = "model"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ CUDA devices, of which each has one."""
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,8 +14,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tfcli.devices import pick_device
-from tfcli.errors import UsageError
+from tfcli.errors import UsageError, WorkError
 from tfcli.processes import started_processes
+from tfcli.rendezvous import form_group
 
 T = TypeVar("T")
 
@@ -46,6 +49,21 @@ class Processes:
         """Put the largest that any process has into a tensor, number by number."""
         if self.count > 1:
             dist.all_reduce(tensor, dist.ReduceOp.MAX)
+
+    def joined(self, tensor: Tensor) -> Tensor:
+        """Tensors of one dimension and any lengths, on the CPU, one after the other in the order
+        of ranks."""
+        if self.count == 1:
+            return tensor
+        lengths = torch.zeros(self.count, dtype=torch.long, device=self.device)
+        lengths[self.rank] = len(tensor)
+        self.add(lengths)
+        row = tensor.new_zeros(int(lengths.max()))
+        row[: len(tensor)] = tensor
+        rows = [torch.empty_like(row, device=self.device) for _ in range(self.count)]
+        dist.all_gather(rows, row.to(self.device))
+        pairs = zip(rows, lengths.tolist(), strict=True)
+        return torch.cat([each[:length].cpu() for each, length in pairs])
 
     def any(self, flag: bool) -> bool:
         """Whether any process says yes."""
@@ -100,9 +118,35 @@ def join(device: str) -> Processes:
             fix="device: cpu, or start one process",
         )
     if not dist.is_initialized():
-        dist.init_process_group(backend_of(place))
+        form_group(backend_of(place))
     dist.barrier()
     return Processes(dist.get_rank(), dist.get_world_size(), place)
+
+
+def wait_for_all() -> None:
+    """Wait until every process that `join` has met has come here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+@contextmanager
+def losses_named() -> Iterator[None]:
+    """Turn what the library says when another process is gone into an error that says so.
+
+    Raises:
+        WorkError: in place of it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        lost = isinstance(error, dist.DistError) or "gloo/transport" in str(error)
+        if not (dist.is_initialized() and lost):
+            raise
+        raise WorkError(
+            "another process of this run is gone",
+            fix="look at its own messages; started again, a run goes on from its last checkpoint "
+            "(torchrun --max-restarts does that)",
+        ) from error
 
 
 def have_group(device: torch.device) -> None:

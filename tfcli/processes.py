@@ -19,6 +19,11 @@ def started_processes() -> int:
     return int(size)
 
 
+def is_launched() -> bool:
+    """Whether a launcher has started this process, alone or beside others."""
+    return "WORLD_SIZE" in os.environ
+
+
 def refuse_launcher(command: str) -> None:
     """Refuse to do work in several processes that each of them would do alone.
 

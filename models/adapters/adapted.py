@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tfcli.models.adapters.bases import bias_of
 from tfcli.models.adapters.change import Change
+from tfcli.models.sharding import fitted, whole
 
 
 class Wrapper(nn.Module, ABC):
@@ -89,10 +90,12 @@ class Adapted(Wrapper):
     def merge(self, names: tuple[str, ...]) -> nn.Module:
         """The module with some adapters worked into its weight, and as it was without the others.
 
-        The parameters are new, so that what shared them keeps its values.
+        The parameters are new, so that what shared them keeps its values. Processes over which the
+        model is spread call it together.
         """
         base = self.base_layer
-        weight, bias = base.get_parameter("weight"), bias_of(base)
+        slot, own = base.get_parameter("weight"), bias_of(base)
+        weight, bias = whole(slot), None if own is None else whole(own)
         made: Tensor = weight
         shift: Tensor | None = bias
         for name in self.changes:
@@ -102,10 +105,9 @@ class Adapted(Wrapper):
             else:
                 made = change.undone(made)
         if made is not weight:
-            base.weight = nn.Parameter(made, requires_grad=weight.requires_grad)
-        if shift is not bias:
-            assert shift is not None
-            base.bias = nn.Parameter(shift, requires_grad=weight.requires_grad)
+            base.weight = fitted(slot, made)
+        if shift is not None and shift is not bias:
+            base.bias = nn.Parameter(shift) if own is None else fitted(own, shift)
         return base
 
 

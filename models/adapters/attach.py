@@ -5,20 +5,30 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
+from tfcli.models.adapters.adalora import AdaLora
 from tfcli.models.adapters.adapted import Adapted, Replaced, Wrapper
 from tfcli.models.adapters.bases import device_of
 from tfcli.models.adapters.change import Change
 from tfcli.models.adapters.control import adapters_of, set_active
 from tfcli.models.adapters.ia3 import Ia3
 from tfcli.models.adapters.lora import Lora, LoraEmbedding, LoraLinear
-from tfcli.models.adapters.settings import MOVING_STARTS, AdapterSettings
-from tfcli.models.adapters.starts import begin, require_movable
+from tfcli.models.adapters.prompts import (
+    Prefix,
+    Prompt,
+    Prompts,
+    VirtualTokens,
+    require_promptable,
+)
+from tfcli.models.adapters.settings import MOVING_STARTS, PROMPTS, AdapterSettings
+from tfcli.models.adapters.starts import begin, begin_values, require_movable
 from tfcli.models.adapters.targets import find_saved, find_targets, is_feedforward
-from tfcli.models.adapters.walk import plain_modules, put
+from tfcli.models.adapters.walk import plain_modules, prompt_of, put, wrappers
 from tfcli.models.errors import ModelError
 from tfcli.models.model import Model
+from tfcli.models.sharding import fill, give_memory
 
 DEFAULT = "default"
 
@@ -28,8 +38,8 @@ def add_adapter(
 ) -> list[str]:
     """Put a new adapter on a model, make it the active one and freeze everything else.
 
-    The model computes what it did, until the adapter is trained; but for LoRA of what its start
-    draws: nothing.
+    The model computes what it did, until the adapter is trained; but virtual tokens are seen from
+    the beginning.
 
     Args:
         model: on any device, the meta device too; adapters may be on it already.
@@ -44,6 +54,23 @@ def add_adapter(
         ModelError: a target that is not there or takes no adapter, a name that is taken, or a start
             that would change a weight that others share.
     """
+    changed = shape_adapter(model, settings, name)
+    begin_adapter(model, settings, name, seed)
+    return changed
+
+
+def shape_adapter(model: Model, settings: AdapterSettings, name: str = DEFAULT) -> list[str]:
+    """The same without values, which `begin_adapter` gives: for a model without memory, which is
+    spread over processes before it gets some.
+
+    Raises:
+        ModelError: as `add_adapter`.
+    """
+    if settings.type in PROMPTS:
+        require_promptable(model)
+        kind = Prefix if settings.type == "prefix-tuning" else Prompt
+        attach_prompt(model, name, kind.of(model, settings.virtual_tokens))
+        return []
     targets = find_targets(model, settings)
     saved = find_saved(model, settings.modules_to_save)
     if settings.start in MOVING_STARTS and settings.dora:
@@ -61,13 +88,65 @@ def add_adapter(
         if settings.start in MOVING_STARTS and isinstance(made, Lora):
             require_movable(made, modules[path], settings.start, path)
     attach(model, name, changes, saved)
-    for path, change in changes.items():
-        if isinstance(change, Lora):
-            begin(change, modules[path], settings.start, seed, f"{path}.{name}")
-            if settings.dora:
-                change.start_lengths(modules[path])
     train_only(model, name, settings)
     return [*targets, *saved]
+
+
+def attach_prompt(model: Model, name: str, prompt: VirtualTokens) -> None:
+    """Put virtual tokens before every text of a model, make theirs the active adapter and freeze
+    everything else.
+
+    Raises:
+        ModelError: as `attach`.
+    """
+    _require_new(model, name)
+    model.requires_grad_(False)
+    if model.prompts is None:
+        model.prompts = Prompts()
+    model.prompts.changes[name] = prompt.to(model.device)
+    set_active(model, name)
+
+
+def begin_adapter(model: Model, settings: AdapterSettings, name: str, seed: int) -> None:
+    """Give an adapter its first values, beside a base that has its own. Processes over which the
+    model is spread call it together.
+
+    Args:
+        model: with the adapter; on the meta device it stays without values.
+        settings: of the adapter.
+        name: of the adapter.
+        seed: of the factors' values.
+    """
+    prompt = prompt_of(model, name)
+    if prompt is not None and model.device.type != "meta":
+        give_memory(prompt, model.device)
+        prompt.begin(model, seed, name)
+    for path, each in wrappers(model).items():
+        device = device_of(each.base_layer)
+        if device.type == "meta" or name not in each.names:
+            continue
+        if isinstance(each, Replaced):
+            _begin_copy(each, name, device)
+            continue
+        assert isinstance(each, Adapted), "there are two kinds"
+        change = each.change(name)
+        give_memory(change, device)
+        change.reset()
+        if isinstance(change, AdaLora):
+            begin_values(change, seed, f"{path}.{name}")
+        if isinstance(change, Lora):
+            begin(change, each.base_layer, settings.start, seed, f"{path}.{name}")
+            if settings.dora:
+                change.start_lengths(each.base_layer)
+
+
+def _begin_copy(place: Replaced, name: str, device: torch.device) -> None:
+    """Give a copy of a module the values of the module."""
+    copied = place.copies[name]
+    give_memory(copied, device)
+    values = place.base_layer.state_dict(keep_vars=True)
+    for leaf, slot in copied.state_dict(keep_vars=True).items():
+        fill(slot, values[leaf])
 
 
 def attach(
@@ -88,10 +167,7 @@ def attach(
         ModelError: the name is taken or cannot be one, or a module is part of one that another
             adapter has a copy of.
     """
-    if not name or "." in name:
-        raise ModelError(f"{name!r} is no name of an adapter: it has a dot, or nothing", where=name)
-    if name in adapters_of(model):
-        raise ModelError(f"the model has an adapter {name!r} already", where=name)
+    _require_new(model, name)
     _require_apart(model, list(changes), saved)
     modules = dict(plain_modules(model))
     for parameter in model.parameters():
@@ -173,6 +249,13 @@ def _require_unshared(model: Model, targets: list[str], start: str) -> None:
         )
 
 
+def _require_new(model: Model, name: str) -> None:
+    if not name or "." in name:
+        raise ModelError(f"{name!r} is no name of an adapter: it has a dot, or nothing", where=name)
+    if name in adapters_of(model):
+        raise ModelError(f"the model has an adapter {name!r} already", where=name)
+
+
 def _require_apart(model: Model, changed: list[str], saved: list[str]) -> None:
     """Refuse changes of what another adapter has a copy of, and copies of what holds adapters."""
     for path in [path for path, _ in plain_modules(model)]:
@@ -196,8 +279,20 @@ def _require_apart(model: Model, changed: list[str], saved: list[str]) -> None:
 def _change(model: Model, path: str, base: nn.Module, settings: AdapterSettings) -> Change:
     if settings.type == "ia3":
         return Ia3(base, feedforward=is_feedforward(model, path, settings.feedforward_modules))
+    if settings.type == "adalora":
+        with device_of(base):
+            return AdaLora(
+                base,
+                settings.rank,
+                settings.alpha,
+                dropout=settings.dropout,
+                allocation=settings.allocation,
+            )
     made = LoraEmbedding if isinstance(base, nn.Embedding) else LoraLinear
     with device_of(base):
-        return made(
+        lora = made(
             base, settings.rank, settings.alpha, rslora=settings.rslora, dropout=settings.dropout
         )
+        if settings.dora:
+            lora.add_lengths()
+    return lora

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tfcli.models.layers.kernel_linear import KernelLinear
 from tfcli.models.layers.quantized_linear import QuantizedLinear
+from tfcli.models.sharding import whole
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -25,12 +26,13 @@ def is_packed(module: nn.Module) -> bool:
 
 
 def weight_of(module: nn.Module, dtype: torch.dtype) -> Tensor:
-    """The weight of a linear [out, in] or of a table [rows, width]; packed ones are unpacked."""
+    """The weight of a linear [out, in] or of a table [rows, width]; packed ones are unpacked, and
+    what is spread over processes comes whole."""
     if isinstance(module, QuantizedLinear):
         return module.dequantize(dtype)
     if isinstance(module, KernelLinear):
         return module.weight.dequantize(dtype)
-    return module.get_parameter("weight").detach().to(dtype)
+    return whole(module.get_parameter("weight").detach()).to(dtype)
 
 
 def bias_of(module: nn.Module) -> Tensor | None:

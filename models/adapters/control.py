@@ -11,19 +11,19 @@ from torch import nn
 from tfcli.models.adapters.adapted import Adapted, Replaced
 from tfcli.models.adapters.bases import is_packed
 from tfcli.models.adapters.lora import Lora, LoraEmbedding, LoraLinear
-from tfcli.models.adapters.walk import put, wrappers
+from tfcli.models.adapters.walk import places, prompt_of, put, wrappers
 from tfcli.models.errors import ModelError, hint
 from tfcli.models.model import Model
 
 
 def adapters_of(model: nn.Module) -> list[str]:
     """The names of a model's adapters, in the order in which they were put on it."""
-    return list(dict.fromkeys(name for each in wrappers(model).values() for name in each.names))
+    return list(dict.fromkeys(name for each in places(model) for name in each.names))
 
 
 def active_adapters(model: nn.Module) -> tuple[str, ...]:
     """The names of those that count."""
-    return next((each.active for each in wrappers(model).values()), ())
+    return next((each.active for each in places(model)), ())
 
 
 def set_active(model: nn.Module, *names: str) -> None:
@@ -31,10 +31,17 @@ def set_active(model: nn.Module, *names: str) -> None:
     copies of a module, that of the last counts.
 
     Raises:
-        ModelError: the model has no adapter of a name.
+        ModelError: the model has no adapter of a name, or two of them have virtual tokens.
     """
     _require(model, names)
-    for each in wrappers(model).values():
+    prompts = [name for name in names if prompt_of(model, name) is not None]
+    if len(prompts) > 1:
+        raise ModelError(
+            f"{prompts[0]!r} and {prompts[1]!r} both have virtual tokens, of which those of one "
+            "adapter count at a time",
+            where=prompts[1],
+        )
+    for each in places(model):
         each.active = names
 
 
@@ -43,7 +50,7 @@ def moved_tensors(model: nn.Module) -> set[str] | None:
     what is trained beside them, and weights that a start took something out of. None where the
     model has no adapter."""
     found = wrappers(model)
-    if not found:
+    if not places(model):
         return None
     names = {name for name, each in model.named_parameters() if each.requires_grad}
     for path, each in found.items():
@@ -74,6 +81,10 @@ def delete_adapter(model: Model, name: str) -> None:
         ModelError: the model has no such adapter.
     """
     _require(model, [name])
+    if prompt_of(model, name) is not None:
+        del model.prompts.changes[name]
+        if not model.prompts.names:
+            model.prompts = None
     for path, each in wrappers(model).items():
         if name not in each.names:
             continue
@@ -104,6 +115,13 @@ def merge_adapters(model: Model, *names: str) -> list[str]:
     """
     chosen = names or active_adapters(model)
     _require(model, chosen)
+    for name in chosen:
+        if prompt_of(model, name) is not None:
+            raise ModelError(
+                f"{name!r} has virtual tokens, which are no change of weights",
+                where=name,
+                fix="run the model with the adapter beside it",
+            )
     found = wrappers(model)
     for path, each in found.items():
         counts = set(each.names) & set(chosen)
@@ -143,6 +161,13 @@ def combine_adapters(model: Model, weights: Mapping[str, float], name: str) -> N
     from tfcli.models.adapters.attach import attach
 
     _require(model, weights)
+    for other in weights:
+        if prompt_of(model, other) is not None:
+            raise ModelError(
+                f"{other!r} has virtual tokens, which do not add up",
+                where=other,
+                fix="combine LoRA adapters",
+            )
     changes: dict[str, Lora] = {}
     for path, each in wrappers(model).items():
         mine = [other for other in weights if other in each.names]

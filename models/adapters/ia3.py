@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tfcli.models.adapters.bases import sizes_of
 from tfcli.models.adapters.change import Change
+from tfcli.models.sharding import whole
 
 
 class Ia3(Change):
@@ -24,7 +25,12 @@ class Ia3(Change):
         super().__init__()
         inputs, outputs = sizes_of(base)
         self.feedforward = feedforward
-        self.ia3_l = nn.Parameter(torch.ones((1, inputs) if feedforward else (outputs, 1)))
+        self.ia3_l = nn.Parameter(torch.empty((1, inputs) if feedforward else (outputs, 1)))
+        self.reset()
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        self.ia3_l.fill_(1)
 
     def before(self, x: Tensor) -> Tensor:
         return self._times(x) if self.feedforward else x
@@ -33,7 +39,7 @@ class Ia3(Change):
         return result if self.feedforward else self._times(result)
 
     def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        factors = self.ia3_l.detach()
+        factors = whole(self.ia3_l.detach())
         made = (weight.detach() * factors).to(weight.dtype)
         if bias is None or self.feedforward:
             return made, bias

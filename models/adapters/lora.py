@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tfcli.models.adapters.bases import bias_of, sizes_of, weight_of
-from tfcli.models.adapters.change import Change
+from tfcli.models.adapters.change import Change, Kept
 from tfcli.models.layers.linear import Linear, product
+from tfcli.models.sharding import fill, whole
 
 
 class Lora(Change):
@@ -57,20 +59,30 @@ class Lora(Change):
     def whole_factors(self) -> tuple[Tensor, Tensor]:
         """A and B whose product, times `scale`, is the change of the base as it was at first: of
         twice the rank where a start took something out of it."""
-        a, b = (each.detach() for each in self.factors)
+        a, b = (whole(each.detach()) for each in self.factors)
         if self.first_a is None or self.first_b is None:
             return a, b
         return torch.cat([a, self.first_a.to(a)]), torch.cat([b, -self.first_b.to(b)], dim=1)
 
     def take_out(self) -> None:
         """Remember the factors as they are as those whose product the base's weight lacks."""
-        a, b = self.factors
-        self.first_a, self.first_b = a.detach().clone(), b.detach().clone()
+        a, b = (whole(each.detach()) for each in self.factors)
+        self.first_a, self.first_b = a.clone(), b.clone()
+
+    def add_lengths(self) -> None:
+        """Learn lengths too (DoRA); `start_lengths` gives them."""
+        b = self.factors[1]
+        self.lora_magnitude_vector = nn.Parameter(torch.empty(b.shape[0], dtype=b.dtype))
 
     def start_lengths(self, base: nn.Module) -> None:
-        """Begin with DoRA: the lengths that the weight has."""
-        lengths = self._lengths(base)
-        self.lora_magnitude_vector = nn.Parameter(lengths.to(self.factors[0].dtype))
+        """Begin with the lengths that the weight has."""
+        assert self.lora_magnitude_vector is not None, "they were added"
+        fill(self.lora_magnitude_vector, self._lengths(base))
+
+    @property
+    def whole_rank(self) -> int:
+        """The rank of `whole_factors`."""
+        return self.rank if self.first_a is None else 2 * self.rank
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
@@ -102,7 +114,8 @@ class Lora(Change):
         changed = weight.detach().to(wide) + self._delta(wide)
         if self.lora_magnitude_vector is not None:
             lengths = torch.linalg.vector_norm(changed, dim=self._length_dim, keepdim=True)
-            changed *= self.lora_magnitude_vector.detach().to(wide).view_as(lengths) / lengths
+            wanted = whole(self.lora_magnitude_vector.detach()).to(wide)
+            changed *= wanted.view_as(lengths) / lengths
         return changed.to(weight.dtype), bias
 
     def undone(self, weight: Tensor) -> Tensor:
@@ -168,9 +181,23 @@ class LoraLinear(Lora):
         shift = own.detach().float() * self.scale
         return made, (shift if bias is None else bias.detach().float() + shift).to(weight.dtype)
 
-    def _delta(self, dtype: torch.dtype) -> Tensor:
+    def kept(self) -> dict[str, Kept]:
+        found = super().kept()
+        if self.first_a is None:
+            return found
         a, b = self.factors
-        return (b.detach().to(dtype) @ a.detach().to(dtype)) * self.scale
+        shapes = (self.whole_rank, a.shape[1]), (b.shape[0], self.whole_rank)
+        for number, name in enumerate(("lora_A.weight", "lora_B.weight")):
+            read = partial(self._whole_factor, number)
+            found[name] = Kept(shapes[number], found[name].dtype, read)
+        return found
+
+    def _whole_factor(self, number: int) -> Tensor:
+        return self.whole_factors[number]
+
+    def _delta(self, dtype: torch.dtype) -> Tensor:
+        a, b = (whole(each.detach()).to(dtype) for each in self.factors)
+        return (b @ a) * self.scale
 
 
 class LoraEmbedding(Lora):
@@ -210,5 +237,5 @@ class LoraEmbedding(Lora):
         return (result + (stretch - 1) * plain + stretch * added).to(result.dtype)
 
     def _delta(self, dtype: torch.dtype) -> Tensor:
-        a, b = self.factors
-        return (b.detach().to(dtype) @ a.detach().to(dtype)).t() * self.scale
+        a, b = (whole(each.detach()).to(dtype) for each in self.factors)
+        return (b @ a).t() * self.scale

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Start = Literal["default", "gaussian", "pissa", "olora"]
+AdapterType = Literal["lora", "adalora", "ia3", "prefix-tuning", "prompt-tuning"]
+PROMPTS = ("prefix-tuning", "prompt-tuning")
+"""Those that have virtual tokens and change no module."""
 Biases = Literal["none", "all", "lora_only"]
 ALL_LINEAR = "all-linear"
 MOVING_STARTS = ("pissa", "olora")
@@ -13,12 +16,38 @@ MOVING_STARTS = ("pissa", "olora")
 
 
 @dataclass(frozen=True)
+class Allocation:
+    """How AdaLoRA shares out ranks among the modules. The meanings are those of PEFT's config.
+
+    Args:
+        target_rank: the mean rank that is left of a module in the end.
+        first_steps: before the first rank is taken away.
+        last_steps: in which none is any more.
+        every: steps from one sharing out to the next.
+        beta1: how slowly the importance of a weight follows that of a step.
+        beta2: the same of how far these vary.
+        orthogonality: the share in the loss of how far factors are from being orthonormal.
+        total_steps: of the training; None where that is not known yet.
+    """
+
+    target_rank: int = 8
+    first_steps: int = 0
+    last_steps: int = 0
+    every: int = 1
+    beta1: float = 0.85
+    beta2: float = 0.85
+    orthogonality: float = 0.5
+    total_steps: int | None = None
+
+
+@dataclass(frozen=True)
 class AdapterSettings:
     """An adapter before it is on a model. The meanings are those of PEFT's configs.
 
     Args:
-        type: `lora` (Hu et al. 2021) or `ia3` (Liu et al. 2022).
-        rank: of the two factors.
+        type: `lora` (Hu et al. 2021), `adalora` (Zhang et al. 2023), `ia3` (Liu et al. 2022),
+            `prefix-tuning` (Li & Liang 2021) or `prompt-tuning` (Lester et al. 2021).
+        rank: of the two factors; of AdaLoRA's three at first.
         alpha: their product is multiplied by alpha / rank.
         dropout: share of a module's inputs that LoRA does not see while training.
         rslora: multiply by alpha / sqrt(rank) instead (Kalajdzievski 2023).
@@ -31,9 +60,11 @@ class AdapterSettings:
         modules_to_save: names or ends of names of modules that are trained whole.
         feedforward_modules: those of the targets whose inputs IA3 multiplies, not their outputs.
         bias: which biases of the base are trained: none, all, or those of changed modules.
+        allocation: of AdaLoRA.
+        virtual_tokens: of prefix and prompt tuning.
     """
 
-    type: Literal["lora", "ia3"] = "lora"
+    type: AdapterType = "lora"
     rank: int = 8
     alpha: float = 16.0
     dropout: float = 0.0
@@ -46,3 +77,5 @@ class AdapterSettings:
     modules_to_save: tuple[str, ...] = ()
     feedforward_modules: tuple[str, ...] | str = ()
     bias: Biases = "none"
+    allocation: Allocation = Allocation()
+    virtual_tokens: int = 20

@@ -18,11 +18,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from tfcli.models.adapters.adalora import AdaLora
 from tfcli.models.adapters.bases import is_packed
 from tfcli.models.adapters.lora import Lora, LoraEmbedding
 from tfcli.models.adapters.settings import MOVING_STARTS, Start
 from tfcli.models.errors import ModelError
+from tfcli.models.sharding import fill, whole
 
+_DEVIATION = 0.02
 Factors = tuple[Tensor, Tensor]
 
 
@@ -44,17 +47,28 @@ def begin(change: Lora, base: nn.Module, start: Start, seed: int, name: str) -> 
         first, second = torch.zeros(a.shape), torch.randn(b.shape, generator=_drawing(seed, name))
     elif start in MOVING_STARTS:
         weight = base.get_parameter("weight")
-        first, second = _SPLIT[start](weight.float(), change.rank, change.scale)
+        values = whole(weight.detach())
+        first, second = _SPLIT[start](values.float(), change.rank, change.scale)
     else:
         first, second = torch.empty(a.shape), torch.zeros(b.shape)
         _DRAW[start](first, _drawing(seed, name))
-    a.copy_(first)
-    b.copy_(second)
+    fill(a, first)
+    fill(b, second)
     if start in MOVING_STARTS:
         change.take_out()
         wide = torch.promote_types(weight.dtype, torch.float32)
-        taken = (b.to(wide) @ a.to(wide)) * change.scale
-        weight.copy_(weight.to(wide) - taken)
+        taken = (second.to(wide) @ first.to(wide)) * change.scale
+        fill(weight, (values.to(wide) - taken).to(weight.dtype))
+
+
+@torch.no_grad()
+def begin_values(change: AdaLora, seed: int, name: str) -> None:
+    """The same of AdaLoRA: normal factors, as PEFT has them, and values of zero."""
+    drawing = _drawing(seed, name)
+    for factor in (change.lora_A, change.lora_B):
+        fill(factor, torch.randn(factor.shape, generator=drawing) * _DEVIATION)
+    change.lora_E.zero_()
+    change.mask.fill_(1)
 
 
 def require_movable(change: Lora, base: nn.Module, start: Start, name: str) -> None:

@@ -13,6 +13,7 @@ from tfcli.models.adapters.walk import hub_name, plain_modules
 from tfcli.models.errors import ModelError, hint
 from tfcli.models.model import Model
 
+_SAID = {"ia3": "IA3", "adalora": "AdaLoRA"}
 Words = Sequence[str] | str
 
 
@@ -34,11 +35,12 @@ def find_targets(model: Model, settings: AdapterSettings) -> list[str]:
     else:
         found = _named(words, names, modules, "target_modules")
         _require_adaptable(found, modules)
-    if settings.type == "ia3":
+    if settings.type != "lora":
         tables = [path for path in found if not is_linear(modules[path])]
         if tables:
+            kind = type(modules[tables[0]]).__name__
             raise ModelError(
-                f"IA3 changes linears, and this is a {type(modules[tables[0]]).__name__}",
+                f"{_SAID[settings.type]} changes linears, and this is a {kind}",
                 where=f"target_modules: {tables[0]}",
             )
     barred = set(find_saved(model, settings.modules_to_save))

@@ -28,6 +28,8 @@ class SelfAttention(nn.Module):
         rotary: turns queries and keys; None leaves them.
     """
 
+    divides = True  # each head by itself, see `tensor_parallel`
+
     def __init__(
         self,
         hidden_size: int,
@@ -59,6 +61,8 @@ class SelfAttention(nn.Module):
 class ResidualOutput(nn.Module):
     """norm(residual + dropout(dense(x))): the end of both halves of a post-norm block."""
 
+    divides = True  # the linear comes first
+
     def __init__(self, in_size: int, hidden_size: int, dropout: float, eps: float) -> None:
         super().__init__()
         self.dense = linear(in_size, hidden_size, bias=True)
@@ -85,6 +89,8 @@ class AttentionHalf(nn.Module):
 
 class Intermediate(nn.Module):
     """The first linear of the mlp and the activation."""
+
+    divides = True
 
     def __init__(self, hidden_size: int, intermediate_size: int, act: str) -> None:
         super().__init__()

@@ -17,7 +17,8 @@ from tfcli.models.kernels import build
 
 VARIABLE = "TFCLI_KERNELS"
 SOURCES = tuple(
-    Path(__file__).with_name(name) for name in ("packed.cpp", "dense.cpp", "layers.cpp")
+    Path(__file__).with_name(name)
+    for name in ("packed.cpp", "dense.cpp", "layers.cpp", "sums.cpp", "rounding.cpp")
 )
 
 
@@ -181,6 +182,14 @@ def _declare(found: ctypes.CDLL) -> ctypes.CDLL:
         "run_layers": [
             *[pointer, number, pointer, pointer, number, number, pointer, pointer],
             *[number] * 4,
+        ],
+        "add_products": [*[pointer] * 3, *[number] * 5],
+        "round_columns": [*[pointer] * 9, *[number] * 4],
+        "move_columns": [*[pointer] * 7, *[number] * 4],
+        "nearest_levels": [*[pointer] * 4, *[number] * 4],
+        "search_scales": [
+            *[pointer, *[number] * 5, pointer, number, number, pointer, number],
+            *[pointer, pointer, number],
         ],
     }
     for name, types in arguments.items():

@@ -73,6 +73,23 @@ static INLINE Floats minus_product(Floats c, Floats a, Floats b) {
 }
 static INLINE Floats add(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
 static INLINE Floats subtract(Floats a, Floats b) { return {_mm512_sub_ps(a.v, b.v)}; }
+static INLINE Floats multiply(Floats a, Floats b) { return {_mm512_mul_ps(a.v, b.v)}; }
+static INLINE Floats divide(Floats a, Floats b) { return {_mm512_div_ps(a.v, b.v)}; }
+static INLINE Floats least(Floats a, Floats b) { return {_mm512_min_ps(a.v, b.v)}; }
+static INLINE Floats greatest(Floats a, Floats b) { return {_mm512_max_ps(a.v, b.v)}; }
+static INLINE Floats nearest(Floats a) { return {_mm512_roundscale_ps(a.v, 8)}; }  // ties to even
+static INLINE Floats next_whole(Floats a) { return {_mm512_roundscale_ps(a.v, 10)}; }
+static INLINE Floats through_fp16(Floats a) {
+    return {_mm512_cvtph_ps(_mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT))};
+}
+// Whole numbers in 0 .. 255 as bytes.
+static INLINE void store_bytes(uint8_t* to, Floats a) {
+    _mm_storeu_si128((__m128i*)to, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
+}
+// Where a < b, yes; elsewhere no.
+static INLINE Floats where_less(Floats a, Floats b, Floats yes, Floats no) {
+    return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), no.v, yes.v)};
+}
 static INLINE __m256 halves(Floats a) {
     return _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
 }
@@ -146,6 +163,38 @@ static INLINE Floats add(Floats x, Floats y) {
 }
 static INLINE Floats subtract(Floats x, Floats y) {
     return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)};
+}
+static INLINE Floats multiply(Floats x, Floats y) {
+    return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)};
+}
+static INLINE Floats divide(Floats x, Floats y) {
+    return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
+}
+static INLINE Floats least(Floats x, Floats y) {
+    return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)};
+}
+static INLINE Floats greatest(Floats x, Floats y) {
+    return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
+}
+static INLINE Floats nearest(Floats x) {
+    return {_mm256_round_ps(x.a, 8), _mm256_round_ps(x.b, 8)};
+}
+static INLINE Floats next_whole(Floats x) {
+    return {_mm256_round_ps(x.a, 10), _mm256_round_ps(x.b, 10)};
+}
+static INLINE Floats through_fp16(Floats x) {
+    return {_mm256_cvtph_ps(_mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT)),
+            _mm256_cvtph_ps(_mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT))};
+}
+static INLINE void store_bytes(uint8_t* to, Floats x) {
+    __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b));
+    words = _mm256_permute4x64_epi64(words, 0xd8);  // packing goes by halves of a register
+    _mm_storeu_si128((__m128i*)to, _mm_packus_epi16(_mm256_castsi256_si128(words),
+                                                    _mm256_extracti128_si256(words, 1)));
+}
+static INLINE Floats where_less(Floats x, Floats y, Floats yes, Floats no) {
+    return {_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
+            _mm256_blendv_ps(no.b, yes.b, _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))};
 }
 static INLINE __m256 halves(Floats x) { return _mm256_add_ps(x.a, x.b); }
 

@@ -176,7 +176,8 @@ class RotaryAttention(KeyValueLayer):
         """Whether each head is computed by itself once it is projected, for `tensor_parallel`."""
         norms = [norm for norm in (self.q_norm, self.k_norm) if norm is not None]
         each = all(p.shape == (self.head_dim,) for norm in norms for p in norm.parameters())
-        return each and not self.norm_whole and self.sinks is None
+        mixed = (self.attn_sub_norm, self.alibi, self.sinks)  # of all heads
+        return each and not self.norm_whole and all(part is None for part in mixed)
 
     @property
     def reads(self) -> tuple[str, ...]:

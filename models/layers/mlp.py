@@ -26,8 +26,6 @@ class GatedMLP(nn.Module):
         names: what checkpoints call the linears of the gate, of what it multiplies, and the last.
     """
 
-    divides = True  # each inner value by itself, see `tensor_parallel`
-
     def __init__(
         self,
         hidden_size: int,
@@ -55,6 +53,11 @@ class GatedMLP(nn.Module):
         if self.ffn_sub_norm is not None:
             inner = self.ffn_sub_norm(inner)
         return self.dropout(down(inner))
+
+    @property
+    def divides(self) -> bool:
+        """Whether each inner value is computed by itself, for `tensor_parallel`."""
+        return self.ffn_sub_norm is None
 
     @property
     def reads(self) -> tuple[str, ...]:

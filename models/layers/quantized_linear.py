@@ -19,6 +19,7 @@ from tfcli.models.layers.linear import Linear, product
 from tfcli.models.layers.rounded_linear import RoundedLinear
 from tfcli.models.layouts.packing import Packing, buffer_of
 from tfcli.models.layouts.values import Affine, AffineFormat, Values
+from tfcli.models.sharding import whole
 
 
 class QuantizedLinear(nn.Module):
@@ -46,13 +47,32 @@ class QuantizedLinear(nn.Module):
             self.register_buffer(buffer_of(name), part.empty())
         dtype = torch.float16
         self.register_buffer("bias", torch.zeros(out_features, dtype=dtype) if bias else None)
+        self._may_repack = True  # a second form of what others hold a part of would be whole
         self._int4: int4_kernel.Int4Weight | None = None
         self._bnb: bnb_kernel.Weight | None = None
 
     @property
     def parts(self) -> dict[str, Tensor]:
-        """The tensors that the weight is stored in."""
-        return {name: self.get_buffer(buffer) for name, buffer in self._names.items()}
+        """The tensors that the weight is stored in; those that are spread over processes come
+        whole, for which all must ask together."""
+        return {name: whole(getattr(self, buffer)) for name, buffer in self._names.items()}
+
+    def let_spread(self) -> None:
+        """Make frozen parameters of the integer parts, which strategies spread over processes as
+        they do weights.
+
+        Scales stay whole: strategies round floats that they gather. So do parts whose sizes only
+        the checkpoint says.
+        """
+        sizes = self.packing.parts(self.in_features, self.out_features)
+        for name, part in sizes.items():
+            if not part.open and part.shape and not part.dtype.is_floating_point:
+                buffer = self._buffers.pop(self._names[name])
+                assert buffer is not None, "it has a shape"
+                self.register_parameter(
+                    self._names[name], nn.Parameter(buffer, requires_grad=False)
+                )
+        self._may_repack = False
 
     @property
     def values(self) -> Values:
@@ -170,14 +190,15 @@ class QuantizedLinear(nn.Module):
         return None if stored is None else self.get_buffer(stored)
 
     def _int4_fits(self) -> bool:
-        return self._int4 is not None or int4_kernel.fits(
-            self.out_features, self.packing, self.parts
-        )
+        if self._int4 is not None:
+            return True
+        return self._may_repack and int4_kernel.fits(self.out_features, self.packing, self.parts)
 
     def _bnb_fits(self) -> bool:
-        return self._bnb is not None or bnb_kernel.fits(
-            self.in_features, self.out_features, self.packing, self.parts
-        )
+        if self._bnb is not None:
+            return True
+        sizes = self.in_features, self.out_features
+        return self._may_repack and bnb_kernel.fits(*sizes, self.packing, self.parts)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # model.to(dtype) changes every float; those of the layout stay as they are stored.

@@ -173,8 +173,10 @@ def put_features(
             f"{kind} features have width {features.shape[-1]}, "
             f"but the language model's embeddings have {x.shape[-1]}"
         )
-    # Counting waits for the device, so it is done where that costs nothing.
-    if not torch.compiler.is_compiling() and places.device.type == "cpu":
+    # Counting waits for the device, so it is done where that costs nothing. Tensors of other kinds
+    # may hold no numbers.
+    counts = type(places) is torch.Tensor and places.device.type == "cpu"
+    if counts and not torch.compiler.is_compiling():
         wanted = int(places.sum())
         if wanted != len(features):
             raise ModelError(

@@ -109,6 +109,8 @@ def share_of(masked: torch.Tensor, context: Context) -> torch.Tensor:
 class EsmOutput(nn.Module):
     """A linear and dropout: the end of both halves of a block."""
 
+    divides = True
+
     def __init__(self, in_size: int, config: EsmConfig) -> None:
         super().__init__()
         self.dense = linear(in_size, config.hidden_size, bias=True)

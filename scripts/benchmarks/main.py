@@ -49,6 +49,8 @@ WIDTHS = (
 )
 """Of `decode`: what is compared, tfcli's --dtype and bits, and llama.cpp's type."""
 LLAMA_BENCH = HERE.parents[1] / ".llama-cpp/bin/llama-bench"
+LONG = ("quantize", "estimate")
+"""What runs only when it is named."""
 TRAIN = {"tokens_per_second": "training, tok/s", "peak_memory_bytes": "peak memory, GB"}
 
 
@@ -63,10 +65,13 @@ def main() -> int:
         "convert": bench_convert,
         "kernels": bench_kernels,
         "quantize": bench_quantize,
+        "estimate": bench_estimate,
     }
     names = tuple(benchmarks)
     parser.add_argument(
-        "names", nargs="*", help=f"of {', '.join(names)}; all but quantize if none is named"
+        "names",
+        nargs="*",
+        help=f"of {', '.join(names)}; all but {' and '.join(LONG)} if none is named",
     )
     parser.add_argument("--rounds", type=int, default=3, help="times that every side runs")
     parser.add_argument("--steps", type=int, default=60, help="training steps a round")
@@ -75,6 +80,8 @@ def main() -> int:
     parser.add_argument("--bits", default="4,3,2", help="of quantize")
     parser.add_argument("--tokens", type=int, default=1 << 16, help="of quantize: held-out tokens")
     parser.add_argument("--samples", type=int, default=128, help="of quantize: calibration windows")
+    parser.add_argument("--methods", help="of quantize: tfcli's, all if none is named")
+    parser.add_argument("--peers", help="of quantize: GPTQModel's settings, parted by ';'")
     parser.add_argument("--train-steps", type=int, default=600, help="of quantize: of its stdlib")
     parser.add_argument("--json", action="store_true", help="print one JSON object and no table")
     options = parser.parse_args()
@@ -83,11 +90,11 @@ def main() -> int:
         parser.error(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(names)}")
     found: dict[str, Any] = {"machine": machine(), "threads": torch.get_num_threads()}
     with tempfile.TemporaryDirectory(prefix="tfcli-bench-") as folder:
-        for name in options.names or (name for name in names if name != "quantize"):
+        for name in options.names or (name for name in names if name not in LONG):
             found[name] = benchmarks[name](Path(folder), options)
             if options.json:
                 continue
-            if name in ("kernels", "quantize"):
+            if name in ("kernels", "quantize", "estimate"):
                 continue  # its lines are shown as they come
             if name in ("inference", "decode", "families", "convert"):
                 for part, sides in found[name].items():
@@ -160,6 +167,23 @@ def bench_decode(folder: Path, options: argparse.Namespace) -> dict[str, dict[st
             say(f"{name}, {label}: {found[f'{name}, {label}']}")
             shutil.rmtree(made)
         shutil.rmtree(dense)
+    return found
+
+
+def bench_estimate(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """What `tfcli estimate` says beside what runs take."""
+    words = [sys.executable, str(HERE / "estimate.py"), str(folder)]
+    found = []
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as run:
+        for line in run.stdout or ():
+            found.append(json.loads(line))
+            told, real = found[-1]["estimate"], found[-1]["measured"]
+            say(
+                f"| {found[-1]['name']} | {real / 1e6:,.0f} | {told / 1e6:,.0f} "
+                f"| {told / real - 1:+.1%} |"
+            )
+    if run.returncode:
+        raise SystemExit(run.returncode)
     return found
 
 
@@ -292,6 +316,7 @@ def bench_kernels(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def bench_quantize(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """KL divergence from the dense model, ours beside GPTQModel's; a round is a seed."""
     keys = ("models", "bits", "rounds", "tokens", "samples", "train_steps")
+    keys += tuple(key for key in ("methods", "peers") if getattr(options, key) is not None)
     given = [f"--{key.replace('_', '-')}={getattr(options, key)}" for key in keys]
     return side("quantize.py", *given, quiet=False)
 

@@ -1,6 +1,7 @@
 """How far quantized files are from their dense model: tfcli's beside GPTQModel's.
 
     quantize.py [--models stdlib,smollm2] [--bits 4,3,2] [--rounds 3] [--tokens 65536] ...
+    quantize.py --methods gptq --bits 3,2 --peers 'GPTQModel, act-order;GPTQModel, act-order, mse'
     quantize.py --target-bits 3.5
 
 Round n draws calibration windows with seed n, and all sides read the same ones. Each side writes a
@@ -80,13 +81,19 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=128, help="calibration windows")
     parser.add_argument("--window", type=int, default=512, help="tokens of a window, of all texts")
     parser.add_argument("--methods", default=",".join(METHODS), help="tfcli's")
+    parser.add_argument(
+        "--peers", default=";".join(PEERS), help="GPTQModel's settings, parted by ';'; '' for none"
+    )
     parser.add_argument("--target-bits", type=float, help="a budget, beside single widths below it")
     parser.add_argument("--train-steps", type=int, default=600, help="of the model stdlib")
     options = parser.parse_args()
     unknown = set(options.models.split(",")) - set(SUBJECTS)
     if unknown:
         parser.error(f"unknown model {', '.join(unknown)}; there are {', '.join(SUBJECTS)}")
-    if not PEER.exists():
+    others = set(filter(None, options.peers.split(";"))) - set(PEERS)
+    if others:
+        parser.error(f"unknown peer {'; '.join(others)}; there are {'; '.join(PEERS)}")
+    if options.peers and not PEER.exists():
         say("GPTQModel's rows are left out: scripts/gptqmodel makes its environment")
     found: dict[str, Any] = {}
     for name in options.models.split(","):
@@ -191,10 +198,13 @@ def written(
             done = tfcli_side(subject, out, keys)
             yield f"tfcli, {method}", out, done["seconds"]
             shutil.rmtree(out)
+        wanted = options.peers.split(";")
         if not PEER.exists():
             return
         ids.write_text(json.dumps(calibration_ids(subject, seed, options)))
         for label, settings in PEERS.items():
+            if label not in wanted:
+                continue
             settings = {"bits": bits, "group_size": group, "sym": True, **settings}
             words = [str(subject.folder), str(out), str(ids), json.dumps(settings)]
             told = peer(label, words, Path(made))

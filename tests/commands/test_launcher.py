@@ -18,9 +18,9 @@ from tfcli.recipe.verbs import VERBS
 ROOT = Path(__file__).parents[2]
 
 
-def test_training_and_calibration_alone_are_shared_by_processes():
+def test_training_calibration_and_evaluation_alone_are_shared_by_processes():
     shared = [name for name, verb in VERBS.items() if verb.spec().distributed]
-    assert sorted(shared) == ["quantize", "train"]
+    assert sorted(shared) == ["eval", "quantize", "train"]
     alone = [QuantizeSpec(model="m", output="o", method=m).works_alone() for m in METHODS]
     assert [m for m, why in zip(METHODS, alone, strict=True) if why is None] == [
         "gptq",
@@ -51,7 +51,6 @@ def test_a_command_of_one_process_is_refused_in_each_that_torchrun_starts(text_f
         ("shard", "{model}", "{out}", "--shard-size", "20KB"),
         ("convert", "{model}", "{out}"),
         ("quantize", "{model}", "{out}", "--method", "rtn"),
-        ("eval", "{model}", "--data", "{text}"),
     ],
     ids=lambda words: words[0],
 )
@@ -72,12 +71,32 @@ def test_a_recipe_is_refused_before_its_training_if_a_later_step_works_in_one_pr
 ):
     recipe = tmp_path / "recipe.json"
     train = {"command": "train", "model": str(tiny_llama), "data": str(text_file)}
-    measure = {"command": "eval", "model": "${tuned}", "data": str(text_file)}
-    steps = {"tuned": train | {"sequence_length": 16, "max_steps": 1}, "loss": measure}
+    answer = {"command": "generate", "model": "${tuned}", "prompt": "A line"}
+    steps = {"tuned": train | {"sequence_length": 16, "max_steps": 1}, "answer": answer}
     recipe.write_text(json.dumps({"output": str(tmp_path / "out"), "steps": steps}))
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     assert run(["run", str(recipe), "--json"]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
-    assert (error["code"], error["step"]) == ("usage.several_processes", "loss")
+    assert (error["code"], error["step"]) == ("usage.several_processes", "answer")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.nightly
+def test_processes_share_the_steps_of_a_recipe_and_the_first_one_speaks(
+    tiny_llama, text_file, tmp_path
+):
+    """What the others read next has its name by then."""
+    train = {"command": "train", "model": str(tiny_llama), "data": str(text_file)}
+    measure = {"command": "eval", "model": "${tuned}", "data": str(text_file), "window": 16}
+    steps = {"tuned": train | {"sequence_length": 16, "max_steps": 1}, "loss": measure}
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps({"output": str(tmp_path / "out"), "steps": steps}))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "tfcli.commands", "run", str(recipe), "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    tuned, loss = json.loads(done.stdout)["steps"]
+    assert tuned["result"]["processes"] == loss["result"]["processes"] == 2
+    assert done.stderr.count("[2/2] loss") == 1

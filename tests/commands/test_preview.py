@@ -9,6 +9,7 @@ import pytest
 from tests.train import media_models
 from tests.train.conftest import chats  # noqa: F401 - a fixture
 from tfcli.commands.app import run
+from tfcli.tokenizers.run import train_bpe, write_tokenizer
 
 TALK = {
     "messages": [
@@ -95,6 +96,42 @@ def test_the_validation_is_counted(recipe, capsys):
 def test_no_weights_are_needed_or_made(recipe, capsys, tmp_path):
     previewed(capsys, recipe())
     assert not (tmp_path / "out").exists()
+
+
+def test_an_answer_alone_is_learned(recipe, capsys):
+    rows = [{"prompt": "the", "completion": " cat", "label": n == 0} for n in range(2)]
+    found = previewed(capsys, recipe(rows, objective="kto"), "--samples", "1")
+    (row,) = found["samples"][0]["rows"]
+    assert [part["learned"] for part in row] == [False, True]
+    assert row[0]["text"].endswith("the") and row[1]["text"].startswith(" cat")
+    pairs = [{"prompt": "the", "chosen": " cat", "rejected": " dog"}]
+    found = previewed(capsys, recipe(pairs, objective="dpo"))
+    assert [row[1]["text"][:4] for row in found["samples"][0]["rows"]] == [" cat", " dog"]
+
+
+def test_blanks_and_middles_are_shown_with_their_tokens(recipe, capsys, tmp_path):
+    names = ("[MASK]", "<|startofpiece|>", "<|endofpiece|>")
+    fim = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
+    write_tokenizer(train_bpe(["the cat sat on a mat"] * 9, 280, (*names, *fim)), tmp_path)
+    rows = [{"text": "the cat sat on a mat " * 3}] * 9
+    keys = {"tokenizer": str(tmp_path), "sequence_length": 32}
+    glm = recipe(rows, objective="glm", config={"model_type": "glm"}, **keys)
+    part_a, *blanks = previewed(capsys, glm)["samples"][0]["rows"]
+    assert not any(part["learned"] for part in part_a) and blanks
+    assert sum(part["text"].count("[MASK]") for part in part_a) == len(blanks)
+    for begin, content in blanks:
+        assert (begin["text"], begin["learned"]) == ("<|startofpiece|>", False)
+        assert content["text"].endswith("<|endofpiece|>") and content["learned"]
+    found = previewed(capsys, recipe(rows, fim={"rate": 1}, **keys), "--samples", "3")
+    text = "".join(p["text"] for each in found["samples"] for row in each["rows"] for p in row)
+    assert all(name in text for name in fim)
+
+
+def test_objectives_that_learn_no_tokens_have_nothing_to_show(recipe, capsys):
+    rows = [{"text": "the", "label": "a"}, {"text": "cat", "label": "b"}]
+    assert run(["preview", recipe(rows, objective="sequence-classification")]) == 2
+    shown = capsys.readouterr().err
+    assert "learns something else" in shown and "causal-lm" in shown and "kto" in shown
 
 
 def test_what_is_no_training_is_refused(recipe, capsys, tmp_path):

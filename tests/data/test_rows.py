@@ -259,5 +259,5 @@ def test_a_folder_of_pictures_is_rows_with_labels(tmp_path):
     assert rows[0].folder == tmp_path and rows[0].where == str(tmp_path / "train/cat/1.png")
     assert [row.values["label"] for row in read_rows(tmp_path / "train/cat")] == ["cat"]
     assert len(read_rows(tmp_path, split="validation")) == 1
-    with pytest.raises(UsageError, match="no folder test"):
+    with pytest.raises(UsageError, match="of a split 'test'"):
         read_rows(tmp_path, split="test")

@@ -21,7 +21,7 @@ WHOLE = {
     "phi3": "values, and self_attn.o_proj takes",  # fused, as in the next ones
     "codegen": "values, and attn.out_proj takes",
     "gpt_neox": "values, and attention.dense takes",
-    "bloom": "values, and self_attention.dense takes",
+    "bloom": "BloomAttention",  # slopes of all heads
     "falcon": "values, and self_attention.dense takes",
     "gpt_bigcode": "values, and attn.c_proj takes",
     "gpt2": "GPT2Attention",
@@ -35,7 +35,10 @@ WHOLE = {
     "granitemoe": "FusedGatedMLP",
     "granitemoeshared": "FusedGatedMLP",
     "llama4_text": "FusedGatedMLP",
-    "mpt": "values, and attn.out_proj takes",
+    "bitnet": "RotaryAttention",  # norms between the two halves
+    "distilbert": "DistilBertAttention",
+    "albert": "AlbertLayer",
+    "mpt": "MptAttention",
     "ctrl": "Attention",
     "qwen3_next": "FusedGatedDeltaNet",
     "qwen3_5_text": "GatedDeltaNet",
@@ -68,6 +71,21 @@ def test_a_group_that_shares_an_input_is_cut_by_outputs_and_the_next_by_inputs()
         "model.layers.0.mlp.gate_proj": "colwise",
         "model.layers.0.mlp.up_proj": "colwise",
         "model.layers.0.mlp.down_proj": "rowwise",
+    }
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "electra", "esm"])
+def test_the_halves_of_an_encoder_are_cut_across_its_modules(model_type):
+    model = build(read_config(content(model_type)))
+    plan = tensor_parallel_plan(model)
+    path = f"{model.calibration.blocks}.0"
+    assert {name: cut for name, cut in plan.items() if name.startswith(f"{path}.")} == {
+        f"{path}.attention.self.query": "colwise",
+        f"{path}.attention.self.key": "colwise",
+        f"{path}.attention.self.value": "colwise",
+        f"{path}.attention.output.dense": "rowwise",
+        f"{path}.intermediate.dense": "colwise",
+        f"{path}.output.dense": "rowwise",
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tfcli.tokenizers.chatml import CHATML, CHATML_ROLES, CHATML_TOKENS
 from tfcli.tokenizers.run import BPE, train_bpe, write_tokenizer
+from tfcli.train.objectives.spec import WITHOUT_TEXT
 from tfcli.train.spec import TrainSpec
 
 TEXT = "the cat sat on a mat while another dog ran around this old house in winter"
@@ -77,6 +78,11 @@ def make_spec(texts, tmp_path):
             "precision": "float32",
             "device": "cpu",
         }
+        for key, other in (("mixture", "data"), ("batch_tokens", "batch_size")):
+            if key in changes and other not in changes:  # in its place
+                del values[other]
+        if changes.get("objective") in WITHOUT_TEXT:
+            del values["tokenizer"], values["sequence_length"]
         return TrainSpec.model_validate({**values, **changes})
 
     return make

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from tests.train.test_ranks import CHILD, in_processes
 from tfcli.adapters.read import read_adapter
@@ -21,7 +22,7 @@ from tfcli.models import processor
 from tfcli.models.quantized import packed_linears
 from tfcli.recipe.execute import execute
 from tfcli.recipe.job import Job
-from tfcli.train.adapter import put_adapter
+from tfcli.train.adapter import shape_trained
 from tfcli.train.callbacks.metrics import MetricsFile
 from tfcli.train.log import read_metrics
 from tfcli.train.loop import Loop
@@ -122,6 +123,9 @@ def test_the_result_is_an_adapter_in_pefts_form_with_a_tokenizer_and_a_card(trai
         {"type": "lora", "target_modules": ["q_proj", "embed_tokens"]},
         {"type": "lora", "target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
         {"type": "ia3", "feedforward_modules": ["down_proj"]},
+        {"type": "adalora", "rank": 6, "target_rank": 2},
+        {"type": "prefix-tuning", "virtual_tokens": 4},
+        {"type": "prompt-tuning", "virtual_tokens": 4},
     ],
 )
 def test_what_is_trained_here_runs_in_peft(train, tiny_llama, adapter):
@@ -131,7 +135,7 @@ def test_what_is_trained_here_runs_in_peft(train, tiny_llama, adapter):
     _, folder = train(adapter, optimizer={"lr": 1e-2})
     base = transformers.AutoModelForCausalLM.from_pretrained(tiny_llama)
     plain = answer(base)
-    theirs = answer(peft.PeftModel.from_pretrained(base, folder).eval())
+    theirs = answer(peft.PeftModel.from_pretrained(base, folder).eval())[:, -IDS.shape[1] :]
     assert (theirs - plain).abs().max() > 1e-2
     torch.testing.assert_close(answer(load_model(folder)), theirs, rtol=1e-5, atol=1e-5)
 
@@ -217,6 +221,8 @@ RESUMED = {
     "pissa": {"type": "lora", "start": "pissa", "lr_ratio": 4},
     "dora": {"type": "lora", "dora": True},
     "ia3": {"type": "ia3"},
+    "adalora": {"type": "adalora", "rank": 4, "target_rank": 2, "tinit": 2, "deltaT": 3},
+    "prefix": {"type": "prefix-tuning", "virtual_tokens": 3},
 }
 
 
@@ -303,6 +309,70 @@ def test_each_key_changes_what_is_written(train, plain, key):
         found[name].shape != plain[name].shape or not torch.equal(found[name], plain[name])
         for name in plain
     )
+
+
+MOVED = {
+    "target_rank": {"target_r": 1},
+    "first_steps": {"tinit": 3},
+    "last_steps": {"tfinal": 3},
+    "allocate_every": {"deltaT": 4},
+    "betas": {"betas": [0.1, 0.1]},
+    "orthogonality": {"orth_reg_weight": 0},
+}
+
+
+@pytest.mark.parametrize("key", MOVED)
+def test_each_key_of_adalora_changes_what_is_written(train, key):
+    if not ADAPTIVE:
+        ADAPTIVE.update(tensors(train(RANKS, **QUICK)[1]))
+    found = tensors(train({**RANKS, **MOVED[key]}, **QUICK)[1])
+    assert found.keys() == ADAPTIVE.keys()
+    assert any(
+        found[name].shape != each.shape or not torch.equal(found[name], each)
+        for name, each in ADAPTIVE.items()
+    )
+
+
+RANKS = {"type": "adalora", "init_r": 6, "target_r": 3}
+QUICK = {"max_steps": 8, "optimizer": {"lr": 1e-2}}
+ADAPTIVE: dict[str, torch.Tensor] = {}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "changes", "said"),
+    [
+        ("prefix-tuning", {"activation_checkpointing": True}, "activation_checkpointing does not"),
+        ("prompt-tuning", {"compile": True}, "compile does not go with"),
+        ({"type": "prompt-tuning", "r": 4}, {}, "adapter.rank"),
+        ({"type": "lora", "num_virtual_tokens": 4}, {}, "virtual_tokens"),
+        ({"type": "adalora", "r": 4, "target_r": 5}, {}, "is more than rank"),
+        ({"type": "adalora", "betas": [1.0, 0.5]}, {}, "not between 0 and 1"),
+        ("adalora", {"strategy": "zero2"}, "looks at whole gradients"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_named(adapt, adapter, changes, said):
+    with pytest.raises(ValidationError, match=said):
+        adapt(adapter, **changes)
+
+
+def test_virtual_tokens_take_positions(adapt):
+    problem = refused(adapt({"type": "prompt-tuning", "virtual_tokens": 120}))
+    assert "beside 120 virtual tokens, the model has 128 positions" in problem.what
+
+
+def test_virtual_tokens_are_learned_and_run_in_generate_and_eval(
+    train, tiny_llama, text_file, capsys
+):
+    _, folder = train({"type": "prefix-tuning"}, optimizer={"lr": 1.0}, max_steps=30)
+    found = []
+    for model in (tiny_llama, folder):
+        words = ["eval", str(model), "--data", str(text_file), "--window", "32", "--json"]
+        assert run_command(words) == 0
+        found.append(json.loads(capsys.readouterr().out)["loss"])
+    assert found[1] < found[0] - 0.2
+    generated = ["generate", str(folder), "The lexical", "--max-new-tokens", "3", "--json"]
+    assert run_command(generated) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == str(folder)
 
 
 def test_the_spellings_of_peft_are_the_same_keys(train):
@@ -411,7 +481,7 @@ def test_an_adapter_runs_on_a_base_that_is_packed_while_it_is_loaded(train):
 )
 def test_a_head_that_classifies_is_trained_whole(adapt, tiny_llama, task, heads):
     model = load_model(tiny_llama, task=task, new_head=True)
-    put_adapter(model, adapt(), Console.silent())
+    shape_trained(model, adapt(), Console.silent())
     trained = [name for name, each in model.named_parameters() if each.requires_grad]
     names = [name.replace("copies.default.", "") for name in trained if "lora" not in name]
     assert names == heads

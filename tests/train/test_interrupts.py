@@ -42,6 +42,14 @@ def test_the_second_signal_interrupts_and_afterwards_handlers_are_as_before():
     assert signal.set_wakeup_fd(-1) == -1
 
 
+def test_another_sigterm_changes_nothing():
+    """torchrun sends one, and what manages the machine sends one to all processes."""
+    with Interrupts() as interrupts:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    assert interrupts.asked
+
+
 def test_other_signals_are_not_answered():
     old = signal.signal(signal.SIGUSR1, lambda number, frame: None)
     answers = []

@@ -212,7 +212,9 @@ def test_a_validation_loss_that_is_not_finite_is_no_best_one(tmp_path, bad):
     def around(loss, model, batch):
         return loss(model, batch) * (1 if torch.is_grad_enabled() else bad)
 
-    validation = Validation(Windows.cut(TOKENS, 8), 8, Changed(around), "float32")
+    windows = Windows.cut(TOKENS, 8)
+    batches = [range(n, min(n + 8, len(windows))) for n in range(0, len(windows), 8)]
+    validation = Validation(windows, batches, Changed(around), "float32")
     often = {"validate": every(1)}
     loop = make_loop(tmp_path, validation=validation, intervals=often, keep_best=True)
     with pytest.raises(WorkError, match=r"validation loss is .* at step 1"):

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file
 
 from tfcli.errors import UsageError
-from tfcli.process_group import Processes
 from tfcli.recipe.job import Job
 from tfcli.train.assemble import _passes
 from tfcli.train.checkpoint import Progress
@@ -69,7 +68,7 @@ STRATEGIES = {
     ),
     "zero1": ({"strategy": "zero1"}, "DeepSpeedEngine", 1.0),
     "zero2": ({"strategy": "zero2"}, "DeepSpeedEngine", 1.0),
-    "zero3": ({"strategy": "zero3"}, "_WholeLogits", 0.0),
+    "zero3": ({"strategy": "zero3"}, "WholeLogits", 0.0),
     "fsdp, copies": ({"strategy": "fsdp", "fsdp": {"shard": "none"}}, "FSDPLlamaForCausalLM", 1.0),
 }
 COMMON = {
@@ -169,9 +168,9 @@ def test_one_process_without_a_launcher_may_be_fully_sharded(make_spec, texts, t
 
 def test_steps_that_processes_cannot_share_are_refused(tmp_path):
     progress = Progress(step=4, processes=2)
-    spec = SimpleNamespace(gradient_accumulation=1)
+    spec = SimpleNamespace(gradient_accumulation=1, strategy=None)
     with pytest.raises(UsageError, match="steps of 2 forward passes") as error:
-        _passes(spec, progress, Processes(0, 3, torch.device("cpu")))
+        _passes(spec, progress, 3)
     assert "--force" in error.value.fix
 
 

@@ -10,7 +10,6 @@ import torch
 
 from tfcli.checkpoints.folder import load_model
 from tfcli.commands.app import run as run_command
-from tfcli.console import NoBar
 from tfcli.errors import UsageError, WorkError
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.chat import encode_chat
@@ -91,9 +90,9 @@ def test_packs_have_the_targets_of_single_rows_in_fewer_steps(on_chats, tmp_path
         parts(on_chats(epochs=1, max_steps=None, rows={"packing": packing}), tmp_path)
         for packing in (False, True)
     )
-    assert packed.steps < single.steps
+    assert packed.length.steps < single.length.steps
     targets = [
-        sorted(int(id) for each in loop.feed.source.epoch(0) for id in each["targets"])
+        sorted(int(id) for each in loop.feed.source.part(0) for id in each["targets"])
         for loop in (single, packed)
     ]
     assert targets[0] == targets[1]
@@ -114,12 +113,12 @@ def test_a_run_on_packs_is_the_same_again_and_resumed(on_chats, train, tmp_path)
     def until_five(number, batches):
         if number == 5:
             raise StopError
-        return step(number, batches)
+        return step(number, *rest)
 
     made.loop.train_step = until_five
     with pytest.raises(StopError):
-        made.loop.run(made.progress, NoBar())
-    made.loop.log.close()
+        made.loop.run(made.progress)
+    made.loop.callbacks.end()
     result = run(spec, Job(folder=folder))
     assert result.resumed_from == 3
     assert losses(folder) == losses(straight)
@@ -159,7 +158,7 @@ def test_what_is_held_out_is_not_trained_on(on_chats, tmp_path, chats):
         (chats / "train.jsonl").read_text() + "\n" + (chats / "train.jsonl").read_text()
     )
     loop = parts(on_chats(data=str(twice), validation_share=0.1), tmp_path)
-    rows = [each["input_ids"].tolist() for each in loop.feed.source.epoch(0)]
+    rows = [each["input_ids"].tolist() for each in loop.feed.source.part(0)]
     apart = [each["input_ids"].tolist() for each in loop.validation.examples]
     assert (len(rows), len(apart)) == (36, 4)
     assert not [one for one in apart if one in rows]
@@ -173,9 +172,9 @@ def test_documents_are_held_out_of_plain_text(make_spec, tmp_path):
         return sum(len(each["targets"]) for each in windows)
 
     apart = tokens(loop.validation.examples)
-    assert 0 < apart < tokens(loop.feed.source.epoch(0))
+    assert 0 < apart < tokens(loop.feed.source.part(0))
     # Each of two streams lacks one target, and has an EOS of its own at its end.
-    assert apart + tokens(loop.feed.source.epoch(0)) == tokens(whole.feed.source.epoch(0))
+    assert apart + tokens(loop.feed.source.part(0)) == tokens(whole.feed.source.part(0))
 
 
 def test_epochs_are_steps_once_the_data_is_read(on_chats, tmp_path):

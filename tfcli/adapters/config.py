@@ -8,12 +8,14 @@ from typing import Any
 
 from torch import nn
 
+from tfcli.models.adapters.adalora import AdaLora
 from tfcli.models.adapters.adapted import Adapted, Replaced
 from tfcli.models.adapters.change import Change
 from tfcli.models.adapters.ia3 import Ia3
 from tfcli.models.adapters.lora import Lora
+from tfcli.models.adapters.prompts import Prefix, VirtualTokens
 from tfcli.models.adapters.settings import Biases
-from tfcli.models.adapters.walk import hub_name, plain_modules, wrappers
+from tfcli.models.adapters.walk import hub_name, plain_modules, prompt_of, wrappers
 from tfcli.models.errors import ModelError
 from tfcli.models.model import Model
 
@@ -58,6 +60,9 @@ def peft_config(model: Model, name: str, *, base: str | None, bias: Biases) -> d
     Raises:
         ModelError: an adapter of several kinds, for which PEFT has no config.
     """
+    prompt = prompt_of(model, name)
+    if prompt is not None:
+        return _prompt_config(model, prompt, base)
     changes = changes_of(model, name)
     if not changes:
         raise ModelError("PEFT has no config for whole modules alone", where=name)
@@ -79,9 +84,18 @@ def peft_config(model: Model, name: str, *, base: str | None, bias: Biases) -> d
             "target_modules": _called(model, changes, short),
             "feedforward_modules": _called(model, inputs, short),
         }
+    adaptive = {path: each for path, each in changes.items() if isinstance(each, AdaLora)}
+    if len(adaptive) == len(changes):
+        return {
+            "peft_type": "ADALORA",
+            **common,
+            "target_modules": _called(model, changes, _by_ends(model, changes)),
+            "bias": bias,
+            **_shares(model, adaptive),
+        }
     loras = {path: each for path, each in changes.items() if isinstance(each, Lora)}
     if len(loras) != len(changes):
-        raise ModelError("PEFT has no config for LoRA and IA3 in one adapter", where=name)
+        raise ModelError("PEFT has no config for several kinds in one adapter", where=name)
     return {
         "peft_type": "LORA",
         **common,
@@ -92,9 +106,37 @@ def peft_config(model: Model, name: str, *, base: str | None, bias: Biases) -> d
     }
 
 
+def _prompt_config(model: Model, prompt: VirtualTokens, base: str | None) -> dict[str, Any]:
+    """The keys of virtual tokens. PEFT counts a prefix in heads of keys and values."""
+    config = model.config.text
+    common = {
+        "base_model_name_or_path": base,
+        "task_type": TASKS.get(model.task),
+        "inference_mode": True,
+        "num_virtual_tokens": prompt.count,
+        "num_transformer_submodules": 1,
+        "num_layers": config.num_hidden_layers,
+    }
+    if isinstance(prompt, Prefix):
+        return {
+            "peft_type": "PREFIX_TUNING",
+            **common,
+            "num_attention_heads": prompt.heads,
+            "token_dim": prompt.heads * prompt.head_dim,
+            "prefix_projection": False,
+        }
+    return {
+        "peft_type": "PROMPT_TUNING",
+        **common,
+        "num_attention_heads": config.num_attention_heads,
+        "token_dim": prompt.embedding.shape[1],
+        "prompt_tuning_init": "RANDOM",
+    }
+
+
 def _sizes(model: Model, loras: Mapping[str, Lora]) -> dict[str, Any]:
     """Ranks and factors: the most usual ones, and the modules with others."""
-    ranks = {path: _rank(each) for path, each in loras.items()}
+    ranks = {path: each.whole_rank for path, each in loras.items()}
     scales = {path: each.scale for path, each in loras.items()}
     first = next(iter(loras.values()))
     rslora = all(each.rslora for each in loras.values())
@@ -119,10 +161,31 @@ def _sizes(model: Model, loras: Mapping[str, Lora]) -> dict[str, Any]:
     }
 
 
-def _rank(lora: Lora) -> int:
-    """The rank of what is written."""
-    rank: int = lora.whole_factors[0].shape[0]
-    return rank
+def _shares(model: Model, changes: Mapping[str, AdaLora]) -> dict[str, Any]:
+    """AdaLoRA's keys. PEFT wants a number of steps in any case."""
+    first = next(iter(changes.values()))
+    how = first.allocation
+    least = how.first_steps + how.last_steps + 1
+    left = {
+        f"{hub_name(model, path)}.lora_E": each.mask.bool().tolist()
+        for path, each in changes.items()
+    }
+    fewer = any(not all(each) for each in left.values())
+    return {
+        "init_r": first.rank,
+        "target_r": how.target_rank,
+        "tinit": how.first_steps,
+        "tfinal": how.last_steps,
+        "deltaT": how.every,
+        "beta1": how.beta1,
+        "beta2": how.beta2,
+        "orth_reg_weight": how.orthogonality,
+        "total_step": how.total_steps or least,
+        "rank_pattern": left if fewer else None,
+        "lora_alpha": _plain(first.alpha),
+        "lora_dropout": first.dropout.p if isinstance(first.dropout, nn.Dropout) else 0.0,
+        "init_lora_weights": True,
+    }
 
 
 def _plain(number: float) -> float | int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tfcli.adapters.prompts import is_prompt, read_prompt
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import ModelError, UsageError, WorkError
 from tfcli.merge.adapter import Adapter, open_adapter
@@ -37,6 +38,8 @@ def read_adapter(model: Model, folder: Path, name: str = DEFAULT) -> list[str]:
         UsageError: no adapter, or one in a pickle.
         WorkError: broken files, or a tensor that belongs to nothing in the model.
     """
+    if is_prompt(folder):
+        return read_prompt(model, folder, name)
     adapter = open_adapter(str(folder))
     pickled = [path for path in adapter.files if path.suffix != ".safetensors"]
     if pickled:
@@ -54,7 +57,7 @@ def read_adapter(model: Model, folder: Path, name: str = DEFAULT) -> list[str]:
         )
     if adapter.unknown:
         raise WorkError(
-            f"{short(adapter.unknown[0])} is no tensor of LoRA, DoRA or IA3",
+            f"{short(adapter.unknown[0])} is no tensor of LoRA, DoRA, AdaLoRA or IA3",
             where=str(adapter.files[0]),
         )
     modules = dict(plain_modules(model))
@@ -113,7 +116,7 @@ def _change(adapter: Adapter, module: str, base: nn.Module) -> Change:
         values: dict[str, Tensor | None] = {"ia3": made.ia3_l}
     else:
         a, b = ("a", "b") if is_linear(base) else ("embedding_a", "embedding_b")
-        if not {a, b} <= roles.keys() <= {a, b, "magnitude", "bias"}:
+        if not {a, b} <= roles.keys() <= {a, b, "values", "magnitude", "bias"}:
             raise _stray(adapter, next(iter(roles.values())), f"{module} has not both factors")
         made, values = _lora(adapter, module, base, tensors, (a, b), inputs, outputs)
     with torch.no_grad():
@@ -142,7 +145,7 @@ def _lora(
     a, b = factors
     rank = tensors[a].shape[0]
     said = adapter.rank(module)
-    if adapter.wrote == "PEFT" and said != rank:
+    if adapter.wrote == "PEFT" and said not in (None, rank):
         stored = adapter.modules[module][a]
         raise _stray(adapter, stored, f"its rank is {rank}, and the config says {said}")
     alpha = adapter.scale(module) * rank

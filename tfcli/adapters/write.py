@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,14 +14,15 @@ from torch import Tensor
 from tfcli.adapters.config import changes_of, copies_of, peft_config
 from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
 from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.checkpoints.io.dtypes import dtype_code
 from tfcli.checkpoints.write import verify_written
 from tfcli.files import write_json
 from tfcli.models.adapters.adapted import Adapted
 from tfcli.models.adapters.attach import DEFAULT, biases
+from tfcli.models.adapters.change import Kept
 from tfcli.models.adapters.control import adapters_of
-from tfcli.models.adapters.lora import Lora, LoraEmbedding
 from tfcli.models.adapters.settings import Biases
-from tfcli.models.adapters.walk import hub_name
+from tfcli.models.adapters.walk import hub_name, prompt_of
 from tfcli.models.errors import ModelError, hint
 from tfcli.models.model import Model
 
@@ -55,46 +59,75 @@ def save_adapter(
         ModelError: the model has no such adapter, or PEFT no config for it.
         WorkError: the disk is full, or the file holds other values than the model.
     """
+    pending = plan_adapter(model, name, bias=bias, dtype=dtype)
+    return write_planned(pending, peft_config(model, name, base=base, bias=bias), folder)
+
+
+def plan_adapter(
+    model: Model,
+    name: str = DEFAULT,
+    *,
+    bias: Biases = "none",
+    dtype: torch.dtype | None = None,
+) -> list[PendingTensor]:
+    """The tensors of an adapter as they are written, none of which is made yet. Processes over
+    which the model is spread read them together.
+
+    Raises:
+        ModelError: the model has no such adapter.
+    """
     if name not in adapters_of(model):
         raise ModelError(
             f"the model has no adapter {name!r}", where=name, fix=hint(name, adapters_of(model))
         )
-    config = peft_config(model, name, base=base, bias=bias)
-    pending = [
-        PendingTensor.of(
-            f"{PREFIX}{stored}", tensor.detach().to(dtype or tensor.dtype).contiguous()
+    return [
+        PendingTensor(
+            stored,
+            dtype_code(dtype or each.dtype),
+            each.shape,
+            partial(_read, each, dtype),
         )
-        for stored, tensor in adapter_tensors(model, name, bias)
+        for stored, each in adapter_tensors(model, name, bias)
     ]
+
+
+def _read(kept: Kept, dtype: torch.dtype | None) -> Tensor:
+    return kept.read().to(dtype or kept.dtype).contiguous()
+
+
+def write_planned(
+    pending: Sequence[PendingTensor], config: Mapping[str, Any], folder: Path
+) -> Path:
+    """Write what `plan_adapter` and `peft_config` say of an adapter; see `save_adapter`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / WEIGHTS
     write_safetensors(path, pending)
     verify_written(open_tensors(path), pending)
-    write_json(folder / CONFIG, config)
+    write_json(folder / CONFIG, dict(config))
     return path
 
 
-def adapter_tensors(model: Model, name: str, bias: Biases) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of an adapter, by PEFT's names without its prefix."""
+def adapter_tensors(model: Model, name: str, bias: Biases) -> Iterator[tuple[str, Kept]]:
+    """The tensors of an adapter, by PEFT's names."""
+    prompt = prompt_of(model, name)
+    if prompt is not None:
+        yield from prompt.kept().items()
     for path, change in changes_of(model, name).items():
-        for leaf, tensor in change.named_parameters():
-            yield f"{hub_name(model, path)}.{leaf}", _whole(change, leaf, tensor)
+        for leaf, kept in change.kept().items():
+            yield f"{PREFIX}{hub_name(model, path)}.{leaf}", kept
     for path, copy in copies_of(model, name).items():
         for leaf, tensor in copy.state_dict().items():
             owner, _, last = f"{path}.{leaf}".rpartition(".")
-            place = model.place_of(f"{owner}.{last}")
-            yield f"{hub_name(model, owner)}.{last}", place.write(tensor)
+            stored = f"{PREFIX}{hub_name(model, owner)}.{last}"
+            yield stored, _placed(model, f"{path}.{leaf}", tensor)
     for parameter, tensor in biases(model, name, bias).items():
         path = parameter.removesuffix(".bias")
         inner = ".base_layer" if isinstance(model.get_submodule(path), Adapted) else ""
-        yield f"{hub_name(model, path)}{inner}.bias", tensor
+        yield f"{PREFIX}{hub_name(model, path)}{inner}.bias", Kept.of(tensor)
 
 
-def _whole(change: object, leaf: str, tensor: Tensor) -> Tensor:
-    """A tensor of an adapter on the base as it was at first."""
-    if not isinstance(change, Lora) or change.first_a is None:
-        return tensor
-    assert not isinstance(change, LoraEmbedding), "no start takes something out of a table"
-    return {"lora_A.weight": change.whole_factors[0], "lora_B.weight": change.whole_factors[1]}[
-        leaf
-    ]
+def _placed(model: Model, parameter: str, tensor: Tensor) -> Kept:
+    """A tensor as a checkpoint keeps it."""
+    place, kept = model.place_of(parameter), Kept.of(tensor)
+    shape = tuple(place.write(torch.empty(kept.shape, device="meta")).shape)
+    return replace(kept, shape=shape, read=lambda: place.write(kept.read()))

@@ -73,8 +73,9 @@ def load_model(
         attention: name of the attention backend.
         new_head: give the task's head new random values where the checkpoint lacks it.
         seed: of these values.
-        spread: called with the model before it has memory, to spread its parameters over processes
-            (`fully_shard`, `parallelize_module`). Each process then reads what it holds.
+        spread: called with the model before it has memory, to put adapters on it, which get no
+            values here, and to spread its parameters over processes (`fully_shard`,
+            `parallelize_module`). Each process then reads what it holds.
 
     Returns:
         The model, in eval mode.
@@ -84,17 +85,22 @@ def load_model(
         WorkError: broken files.
         ModelError: tensors and config do not belong together, or are not supported.
     """
+    from tfcli.models.adapters.walk import bare
     from tfcli.models.loading import build, load_weights
+    from tfcli.models.quantized import give_back_dense
 
     source = runnable(source) if isinstance(source, Checkpoint) else open_model(source)
     config = source.model_config
     try:
         model = build(config, task, attention=attention, at_most=source.most_values)
         if spread is not None:
+            if config.quantization is not None:
+                give_back_dense(model, source.weights)
             spread(model)
-        load_weights(
-            model, source.weights, dtype=dtype, device=device, new_head=new_head, seed=seed
-        )
+        with bare(model):
+            load_weights(
+                model, source.weights, dtype=dtype, device=device, new_head=new_head, seed=seed
+            )
     except ModelError as error:
         raise located(error, source.path) from error
     if source.adapter is not None:

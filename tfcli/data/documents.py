@@ -13,10 +13,10 @@ from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.io.snapshot import is_source
 from tfcli.checkpoints.strict_json import kind
 from tfcli.console import Console
+from tfcli.data.layout import files_of, find_data
 from tfcli.errors import UsageError, WorkError, hint
 from tfcli.limits import MAX_PIPE
 
-SPLITS = ("train", "validation", "test")
 MESSAGES = "messages"
 """The key of a conversation in .jsonl."""
 
@@ -49,7 +49,8 @@ def read_documents(
 
     Args:
         path: a .txt, .md or .rst file (one document), a .jsonl file (one a line), a .csv or
-            .parquet file (one a row), or a folder: of such files, or one that `tfcli data` made.
+            .parquet file (one a row), or a folder: of such files, or one that `tfcli data` made;
+            or what else `find_data` takes.
         field: the key of the text in .jsonl, the column in .csv and .parquet.
         split: which of a folder's train, validation and test to read.
         console: hears how many files of a folder are left out.
@@ -75,17 +76,11 @@ def load_documents(
     With `chats` a line of .jsonl that has `messages` in place of the field is a `Conversation`;
     without, it is an error.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UsageError(f"there is no such file or folder: {path}", where="data")
-    if path.is_dir() and split and any((path / f"{name}.jsonl").exists() for name in SPLITS):
-        path = path / f"{split}.jsonl"
-        if not path.exists():
-            raise UsageError(f"the folder has no {split}.jsonl", where=str(path.parent))
-    if path.is_dir():
-        documents = _read_folder(path, field, console or Console.silent())
-    else:
-        documents = list(_read_file(path, path.name, field))
+    documents = [
+        document
+        for file, name in text_files(path, split, console or Console.silent())
+        for document in _read_file(file, name, field)
+    ]
     chat = next((each for each in documents if isinstance(each, Conversation)), None)
     if chat is not None and not chats:
         raise WorkError(
@@ -106,23 +101,31 @@ def python_docs() -> list[Document]:
     return [Document(name, topics[name]) for name in sorted(topics)]
 
 
-def _read_folder(folder: Path, field: str, console: Console) -> list[Document]:
-    """The documents of every file of a kind that is read, in the order of the files' names."""
-    inside = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+def text_files(path: Path | str, split: str | None, console: Console) -> list[tuple[Path, str]]:
+    """The files whose texts `load_documents` gives, each with what to call it.
+
+    Raises:
+        UsageError: the folder has splits, and not this one.
+        WorkError: a folder without such files.
+    """
+    place = find_data(path)
+    path = place.path
+    if not path.is_dir():
+        return [(path, path.name)]
+    inside = [each.relative_to(path) for each in path.rglob("*") if each.is_file()]
     # Names that begin with a dot are what systems and tools keep for themselves.
     names = sorted(name for name in inside if not any(part[0] == "." for part in name.parts))
     read = [name for name in names if name.suffix.lower() in READERS]
     left = [name.as_posix() for name in names if name.suffix.lower() not in READERS]
     if not read:
-        raise WorkError(f"the folder holds no {_kinds()} file", where=str(folder))
-    if left:
+        raise WorkError(f"the folder holds no {_kinds()} file", where=str(path))
+    chosen = files_of(read, split, place)
+    if left and len(chosen) == len(read):
         console.warn(
-            f"{folder}: {len(left)} of {len(names)} files are not read as text: "
+            f"{path}: {len(left)} of {len(names)} files are not read as text: "
             f"{', '.join(left[:3])}{', ...' if len(left) > 3 else ''}"
         )
-    return [
-        document for name in read for document in _read_file(folder / name, name.as_posix(), field)
-    ]
+    return [(path / name, name.as_posix()) for name in chosen]
 
 
 def _read_file(path: Path, name: str, field: str) -> Iterator[Document]:

@@ -4,6 +4,7 @@ that holds these."""
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,19 @@ class Opened:
 
     kind: str
     value: Any
+
+
+def blank_image(side: int = 512) -> Medium:
+    """A white image, as large as pictures of data often are.
+
+    Args:
+        side: its height and width, in pixels.
+    """
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), "white").save(file, "PNG")
+    return Medium("image", file.getvalue())
 
 
 def source_of(value: Any, row: Row, name: str) -> Source:

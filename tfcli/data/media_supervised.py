@@ -121,6 +121,12 @@ class MediaEncoder(Encoder):
             given.setdefault(self.processor.kinds[medium.kind], []).append(medium.value)
         return self.processor.prepare(given)
 
+    def ids_of_medium(self, medium: Opened) -> list[int]:
+        """The ids that stand for one medium in a text."""
+        runs = self.prepared([medium]).runs.values()
+        text = "".join(run for each in runs for run in each)
+        return list(self.ids_of(Rendered(text, None)).ids)
+
     def inputs_of(self, media: Sequence[Opened], ids: torch.Tensor) -> dict[str, torch.Tensor]:
         """What a model is given beside the ids of a batch.
 

@@ -262,7 +262,7 @@ class Table:
             with nullcontext() if self._file is None else self._file.reading():
                 self._made = self._table.slice(self._first, _ROWS).to_pylist()
         return {
-            name: _without_nulls(value) for name, value in self._made[number - self._first].items()
+            name: without_nulls(value) for name, value in self._made[number - self._first].items()
         }
 
     def where(self, number: int) -> str:
@@ -373,12 +373,12 @@ def _unpacked(path: Path, most: int | None) -> Any:
         return pa.ipc.open_stream(pa.memory_map(str(unpacked))).read_all()
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
     """A value without the keys that only other rows have: a table gives every mapping all keys."""
     if isinstance(value, dict):
-        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+        return {key: without_nulls(each) for key, each in value.items() if each is not None}
     if isinstance(value, list):
-        return [_without_nulls(each) for each in value]
+        return [without_nulls(each) for each in value]
     return value
 
 

@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
 
-from tfcli.data.documents import SPLITS
+from tfcli.data.layout import DataPlace, files_of, find_data
 from tfcli.data.picture_folders import PICTURES, Pictures
 from tfcli.data.row_files import READERS, RowFile, open_rows
 from tfcli.errors import UsageError, WorkError
@@ -71,7 +71,8 @@ def read_rows(path: Path | str, *, split: str = "train") -> Sequence[Row]:
 
     Args:
         path: a .jsonl, .json (a list of objects), .csv, .parquet or .arrow file; a folder of
-            such files, in the order of their names; or one of pictures alone (`Pictures`).
+            such files, in the order of their names; one of pictures alone (`Pictures`); or what
+            else `find_data` takes.
         split: of a folder where files or subfolders are named after train, validation or test
             (`train.jsonl`, `train-00000-of-00002.parquet`, `train/`): which of these to read.
 
@@ -82,9 +83,8 @@ def read_rows(path: Path | str, *, split: str = "train") -> Sequence[Row]:
         UsageError: nothing there, or a kind of file that has no rows.
         WorkError: a broken file, or no rows at all.
     """
-    path = Path(path)
-    pictures = _pictures(path, split)
-    rows = Rows(pictures or [open_rows(file) for file in row_files(path, split)])
+    place = find_data(path)
+    rows = Rows(_pictures(place, split) or [open_rows(each) for each in _row_files(place, split)])
     if not rows:
         raise WorkError("there are no rows in it", where=str(path))
     return rows
@@ -96,26 +96,29 @@ def first_row(path: Path | str, *, split: str = "train") -> Row:
     Raises:
         UsageError, WorkError: as `read_rows`.
     """
-    path = Path(path)
-    pictures = _pictures(path, split)
+    place = find_data(path)
+    pictures = _pictures(place, split)
     if pictures:
         return Rows(pictures)[0]
-    for file in row_files(path, split):
+    for file in _row_files(place, split):
         found = open_rows(file, most=1)
         if len(found):
             return Rows([found])[0]
     raise WorkError("there are no rows in it", where=str(path))
 
 
-def row_files(path: Path, split: str) -> list[Path]:
-    """The files whose rows `read_rows` gives.
+def row_files(path: Path | str, split: str) -> list[Path]:
+    """The files whose rows `read_rows` gives; a folder of pictures has none.
 
     Raises:
         UsageError: as `read_rows`.
         WorkError: a folder without such files.
     """
-    if not path.exists():
-        raise UsageError(f"there is no such file or folder: {path}", where="data")
+    return _row_files(find_data(path), split)
+
+
+def _row_files(place: DataPlace, split: str) -> list[Path]:
+    path = place.path
     if not path.is_dir():
         if path.suffix.lower() not in READERS:
             raise UsageError(
@@ -124,29 +127,30 @@ def row_files(path: Path, split: str) -> list[Path]:
                 fix=f"give a {', '.join(READERS)} file, or a folder of them",
             )
         return [path]
-    files = _files_with_rows(_seen(path))
+    inside = _seen(path)
+    files = _files_with_rows(inside)
     if not files:
-        raise WorkError(f"the folder holds no {', '.join(READERS)} file", where=str(path))
-    found = _of_split(files, split)
-    if not found:
-        raise UsageError(f"the folder has no {split}.jsonl", where=str(path))
-    return [path / each for each in found]
+        raise WorkError(
+            f"the folder holds no {', '.join(READERS)} file",
+            where=str(path),
+            fix="leave out stream: folders of pictures are looked at whole"
+            if _images(inside)
+            else None,
+        )
+    return [path / each for each in files_of(files, split, place)]
 
 
-def _pictures(path: Path, split: str) -> list[RowFile]:
+def _pictures(place: DataPlace, split: str) -> list[RowFile]:
     """The pictures of a folder that has no file with rows; nothing where there are none.
 
     Raises:
         UsageError: it has other splits than this one.
     """
-    inside = _seen(path) if path.is_dir() else []
-    pictures = [each for each in inside if each.suffix.lower() in PICTURES]
+    inside = _seen(place.path) if place.path.is_dir() else []
+    pictures = _images(inside)
     if not pictures or _files_with_rows(inside):
         return []
-    found = _of_split(pictures, split)
-    if not found:
-        raise UsageError(f"the folder of pictures has no folder {split}", where=str(path))
-    return [Pictures(path, found)]
+    return [Pictures(place.path, files_of(pictures, split, place))]
 
 
 def _seen(folder: Path) -> list[Path]:
@@ -161,15 +165,5 @@ def _files_with_rows(files: Sequence[Path]) -> list[Path]:
     ]
 
 
-def _of_split(files: Sequence[Path], split: str) -> list[Path]:
-    """The files of a split, where some are named after splits; else all."""
-    if not any(map(_split_of, files)):
-        return list(files)
-    return [each for each in files if _split_of(each) == split]
-
-
-def _split_of(name: Path) -> str | None:
-    """The split that a file or the folder that it is in is named after."""
-    words = [name.parts[0], name.name] if len(name.parts) > 1 else [name.name]
-    heads = [word.split(".")[0].split("-")[0] for word in words]
-    return next((head for head in heads if head in SPLITS), None)
+def _images(files: Sequence[Path]) -> list[Path]:
+    return [each for each in files if each.suffix.lower() in PICTURES]

@@ -6,25 +6,26 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from tfcli.checkpoints.beside import load_generation_config
 from tfcli.checkpoints.folder import open_model
-from tfcli.data.documents import SPLITS, read_documents
-from tfcli.devices import dtype_name, pick_device
+from tfcli.data.documents import read_documents
+from tfcli.data.layout import SPLITS
+from tfcli.devices import dtype_name
 from tfcli.errors import UsageError, WorkError
 from tfcli.evaluate.compression import compression_baselines
 from tfcli.evaluate.predict import TASKS, Begin, decoder_begin, predictor
 from tfcli.evaluate.score import Distance, Scores, score
 from tfcli.evaluate.spec import EvalResult, EvalSpec
+from tfcli.evaluate.spread import load_shared
 from tfcli.evaluate.windows import Plan, plan_windows, unscored
 from tfcli.generation.settings import read_settings
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model
 from tfcli.models.registry import get_family
+from tfcli.process_group import join
 from tfcli.quantize.load_in import load_in
-from tfcli.ready import load_ready
 from tfcli.recipe.content import digest_input
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
@@ -41,7 +42,8 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         UsageError: a window that the model cannot take, or a reference with another vocabulary.
         WorkError: unreadable data or tokenizer, tokens that the model lacks, NaN in its output.
     """
-    device = pick_device(spec.device)
+    processes = join(spec.device)
+    device = processes.device
     checkpoint = load_in(open_model(spec.model), spec.load_in, job.console)
     for note in checkpoint.notes:
         job.console.note(note)
@@ -55,20 +57,13 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
     begin = decoder_begin(settings, config, tokenizer.prefix) if task == "seq2seq-lm" else ()
     predict = predictor(task, tokenizer, config, begin)
     plan = plan_of(spec, task, tokenizer, config, begin)
-    options: dict[str, Any] = {
-        "task": task,
-        "dtype": spec.dtype,
-        "device": device,
-        "attention": spec.attention,
-        "many_rows": True,
-    }
-    packed = spec.load_in is not None
-    model = load_ready(checkpoint, job.console, keep_packed=packed, **options)
+    model = load_shared(spec, checkpoint, processes, job.console, task)
     reference = None
     if spec.reference is not None:
         other = open_model(spec.reference)
         _require_same_tokens(tokenizer, load_tokenizer(other.beside), spec)
-        reference = load_ready(other, job.console, **options)
+        plain = spec.model_copy(update={"load_in": None})
+        reference = load_shared(plain, other, processes, job.console, task)
         _require_room(plan, room(reference.config.text, task, plan.prefix, tokenizer, begin), spec)
 
     prefix = tokenizer.prefix if plan.prefix else ()
@@ -97,6 +92,7 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
             predict=predict,
             prefix=prefix,
             advance=bar.advance,
+            processes=processes,
         )
     seconds = perf_counter() - began
     left = unscored(lengths, windows)
@@ -123,6 +119,7 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
         data_sha256=text_hash,
         tokenizer_sha256=tokenizer.fingerprint,
         compression=_compression(spec, texts),
+        processes=processes.count,
         seconds=seconds,
         tokens_per_second=total / seconds,
         **_comparison(spec, scores),

@@ -12,6 +12,7 @@ from tfcli.errors import WorkError
 from tfcli.evaluate.predict import Predict, next_tokens
 from tfcli.evaluate.windows import Window, batches
 from tfcli.models.model import Model
+from tfcli.process_group import ALONE, Processes
 
 _CHUNK = 1 << 24
 """Logits made at a time: 64 MiB in float32."""
@@ -77,6 +78,7 @@ def score(
     predict: Predict = next_tokens,
     prefix: tuple[int, ...] = (),
     advance: Callable[[int], None] = lambda tokens: None,
+    processes: Processes = ALONE,
 ) -> Scores:
     """Score every window.
 
@@ -89,6 +91,8 @@ def score(
         predict: how a model of this kind predicts the scored tokens.
         prefix: ids that stand before the windows that say so.
         advance: told how many tokens were scored since the last call.
+        processes: those that share the windows. They make passes of the same shapes together, and
+            all get all figures.
 
     Raises:
         WorkError: logits that are not finite.
@@ -97,7 +101,10 @@ def score(
     models = [model] if reference is None else [model, reference]
     step = max(1, _CHUNK // max(each.config.text.vocab_size for each in models))
     columns: list[tuple[torch.Tensor, ...]] = []
-    for batch in batches(windows, batch_size):
+    for together in batches(windows, batch_size * processes.count):
+        begin = batch_size * processes.rank
+        mine = together[begin : begin + batch_size]
+        batch = mine or together[:1]  # what the others wait for, and nobody counts
         rows = [
             [*prefix * window.begins, *documents[window.document][window.start : window.end]]
             for window in batch
@@ -108,9 +115,12 @@ def score(
         for start in range(0, len(targets), step):
             part = slice(start, start + step)
             logits = [each.logits_of(rows[part]) for each, rows in zip(models, states, strict=True)]
-            columns.append(_figures(logits, targets[part]))
-        advance(len(targets))
-    joined = [torch.cat(column).double() for column in zip(*columns, strict=True)]
+            if mine:
+                columns.append(_figures(logits, targets[part]))
+        advance(sum(each.scored for each in together))
+    kinds = 1 if reference is None else 4
+    columns.append((torch.empty(0),) * kinds)
+    joined = [processes.joined(torch.cat(column).double()) for column in zip(*columns, strict=True)]
     if not all(bool(column.isfinite().all()) for column in joined):
         raise WorkError(
             "the model's predictions are not finite (NaN or infinity)",

@@ -10,6 +10,7 @@ from tfcli.families import FamilyFile
 from tfcli.recipe.marks import Also, Only
 from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device, LoadIn, TextField
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec
+from tfcli.train.strategies.spec import WeightsSection
 
 
 class EvalSpec(Spec):
@@ -17,6 +18,7 @@ class EvalSpec(Spec):
 
     verb: ClassVar[str] = "eval"
     loads_first: ClassVar[bool] = True
+    distributed: ClassVar[bool] = True
     positional: ClassVar[tuple[str, ...]] = ("model",)
 
     model: ModelRef = Field(
@@ -68,6 +70,13 @@ class EvalSpec(Spec):
     attention: Attention = "sdpa"
     text_field: TextField = "text"
     family_file: FamilyFile = None
+    strategy: Literal["fsdp", "zero3"] | None = Field(
+        None,
+        description="What each of several processes has of the model's blocks: a part, gathered "
+        "while a block runs, by torch (fsdp) or DeepSpeed (zero3). Left out, all of it. Each "
+        "scores a share of the windows.",
+    )
+    deepspeed: Annotated[WeightsSection, Only(strategy=("zero3",))] = WeightsSection()
 
     @property
     def window(self) -> int | None:
@@ -81,6 +90,9 @@ class EvalSpec(Spec):
                 f"stride ({self.stride}) must not be above window ({self.window}): the tokens "
                 f"between two windows would not be scored"
             )
+        if self.strategy is not None and (self.load_in is not None or self.reference is not None):
+            other = "load_in" if self.load_in is not None else "reference"
+            raise ValueError(f"strategy spreads one dense model: leave out {other} or strategy")
         return self
 
 
@@ -154,5 +166,6 @@ class EvalResult(Result):
     compression: dict[str, float] | None = Field(
         None, description="Bits per byte of gzip, xz, and xz_primed on the same text."
     )
+    processes: int = Field(1, description="Processes that scored together.")
     seconds: float = Field(description="Time spent scoring.")
     tokens_per_second: float = Field(description="Scored tokens a second.")

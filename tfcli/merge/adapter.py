@@ -20,7 +20,7 @@ from tfcli.stand_ins import refuse_stand_in
 
 CONFIG = "adapter_config.json"
 
-Method = Literal["lora", "dora", "ia3", "full"]
+Method = Literal["lora", "dora", "adalora", "ia3", "full"]
 
 
 def _as_stored(tensor: Tensor) -> Tensor:
@@ -85,6 +85,9 @@ class Adapter:
         tensor = self.source[name]
         if role.rpartition("_")[2] not in ("a", "b"):
             return tensor
+        values = self.modules[module].get("values")
+        if role == "a" and values is not None:  # AdaLoRA's, between the two factors
+            return tensor * self.source[values]
         if module not in self.experts:
             return self.factors(tensor)
         position, count = self.experts[module]

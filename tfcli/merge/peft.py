@@ -36,6 +36,14 @@ _ROLES = {
     re.compile(rf"(?P<module>.+)\.lora_magnitude_vector({_NAME}\.weight)?"): "magnitude",
     re.compile(rf"(?P<module>.+)\.ia3_l{_NAME}"): "ia3",
 }
+_ADAPTIVE = {
+    re.compile(rf"(?P<module>.+)\.lora_A{_NAME}"): "a",
+    re.compile(rf"(?P<module>.+)\.lora_B{_NAME}"): "b",
+    re.compile(rf"(?P<module>.+)\.lora_E{_NAME}"): "values",
+}
+"""The roles of AdaLoRA's tensors, which are no weights of linears."""
+_METHODS: dict[str, Method] = {"IA3": "ia3", "ADALORA": "adalora"}
+"""PEFT's types but LoRA."""
 _WHOLE = re.compile(r"(.+?)(\.base_layer)?(\.weight|\.bias)")
 _SAVED, _ORIGINAL = ".modules_to_save.", ".original_module."
 
@@ -51,6 +59,7 @@ _READ = {
     "alpha_pattern",
     "ensure_weight_tying",
     "fan_in_fan_out",
+    "init_r",
     "init_lora_weights",
     "lora_alpha",
     "peft_type",
@@ -61,9 +70,12 @@ _READ = {
 }
 _NO_EFFECT = {
     "auto_mapping",
+    "beta1",
+    "beta2",
     "base_model_name_or_path",
     "bias",
     "corda_config",
+    "deltaT",
     "eva_config",
     "exclude_modules",
     "feedforward_modules",
@@ -78,12 +90,17 @@ _NO_EFFECT = {
     "megatron_config",
     "megatron_core",
     "modules_to_save",
+    "orth_reg_weight",
     "peft_version",
     "qalora_group_size",
     "revision",
     "runtime_config",
     "target_modules",
+    "target_r",
     "task_type",
+    "tfinal",
+    "tinit",
+    "total_step",
 }
 # Initial values that also change the base, which the adapter then no longer fits.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -115,12 +132,15 @@ def open_peft(folder: Path, config: Mapping[str, Any]) -> Adapter:
     )
     for name in adapter.source:
         _sort(adapter, name)
+    for module, roles in list(adapter.modules.items()):
+        if "values" in roles and not adapter.source[roles["values"]].numel():
+            del adapter.modules[module]  # of which AdaLoRA has left no rank
     return adapter
 
 
 def _sort(adapter: Adapter, name: str) -> None:
     plain = _WRAPPERS.sub(r"\1", name).removeprefix(PREFIX)
-    for pattern, role in _ROLES.items():
+    for pattern, role in (_ADAPTIVE if adapter.method == "adalora" else _ROLES).items():
         found = pattern.fullmatch(plain)
         if found:
             adapter.add(found["module"], role, name)
@@ -142,19 +162,27 @@ def _sort(adapter: Adapter, name: str) -> None:
 
 
 def _method(config: Mapping[str, Any]) -> Method:
-    if config["peft_type"] == "IA3":
-        return "ia3"
+    if config["peft_type"] in _METHODS:
+        return _METHODS[config["peft_type"]]
     return "dora" if config.get("use_dora") else "lora"
 
 
-def _rank(config: Mapping[str, Any], module: str) -> int:
+def _rank(config: Mapping[str, Any], module: str) -> int | None:
+    """The rank of a module's factors; None where it is theirs alone to say."""
+    if config["peft_type"] == "ADALORA":
+        return None
     rank: int = _of(config, "rank_pattern", module, config.get("r") or 8)
     return rank
 
 
 def _scale(config: Mapping[str, Any], module: str) -> float:
+    if config["peft_type"] == "ADALORA":
+        # Whatever rank training has left; the small number is PEFT's own.
+        first: float = config.get("init_r") or 12
+        return (config.get("lora_alpha") or first) / (first + 1e-5)
     alpha: float = _of(config, "alpha_pattern", module, config.get("lora_alpha") or 8)
     rank = _rank(config, module)
+    assert rank is not None, "LoRA's configs say it"
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
@@ -171,11 +199,11 @@ def _of(config: Mapping[str, Any], key: str, module: str, default: Any) -> Any:
 
 def _check(config: Mapping[str, Any], where: str) -> None:
     kind = config.get("peft_type")
-    if kind not in ("LORA", "IA3"):
+    if kind not in ("LORA", *_METHODS):
         raise WorkError(
             f"peft_type: {kind!r} is not merged",
             where=where,
-            fix="merged are PEFT's LORA and IA3, and the adapters that mlx_lm.lora writes",
+            fix="merged are PEFT's LORA, ADALORA and IA3, and the adapters that mlx_lm.lora writes",
         )
     for key, value in config.items():
         if value and key not in _READ and key not in _NO_EFFECT:

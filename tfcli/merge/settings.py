@@ -1,6 +1,6 @@
 """adapter_config.json: the keys that are read of it, with their types.
 
-Source: the PEFT library's LoraConfig and IA3Config, and mlx-lm's `tuner/lora.py`.
+Source: the PEFT library's LoraConfig, AdaLoraConfig and IA3Config, and mlx-lm's `tuner/lora.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class PeftSettings(TypedDict, total=False):
     peft_type: str
     r: Above0 | None
     lora_alpha: Above0 | None
-    rank_pattern: dict[str, Above0] | None
+    init_r: Above0 | None
+    rank_pattern: dict[str, Above0 | list[bool]] | None
     alpha_pattern: dict[str, Above0] | None
     use_dora: bool | None
     use_rslora: bool | None

@@ -82,7 +82,7 @@ class MergeResult(Result):
 
     schema_name: ClassVar[str] = "tfcli.merge/1"
 
-    method: Literal["lora", "dora", "ia3", "full"] = Field(
+    method: Literal["lora", "dora", "adalora", "ia3", "full"] = Field(
         description="What the adapter is; `full` where it holds whole tensors alone."
     )
     wrote: Literal["PEFT", "MLX"] = Field(description="The library whose format it has.")

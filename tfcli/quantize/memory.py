@@ -7,7 +7,7 @@ from tfcli.quantize.plan import LinearPlan, Unit
 from tfcli.quantize.solvers.grid import AT_ONCE
 from tfcli.quantize.text import window_length
 
-_FIXED_BYTES = 256_000_000  # what a process holds beside tensors: libraries, pieces and buffers
+FIXED_BYTES = 256_000_000  # what a process holds beside tensors: libraries, pieces and buffers
 _FLOAT = 4
 _COPIES = 6
 """Of a weight in a solver: its columns, levels and errors, and what their update makes."""
@@ -21,11 +21,11 @@ def peak_bytes(output: Output) -> int:
         tensors = output.checkpoint.tensors
         weights = [linear.weights for linear in output.plan.linears]
         kept = [tensors[each.stored].nbytes for each in output.plan.kept]
-        return 2 * max([_FLOAT * max(weights), *kept]) + _FIXED_BYTES
+        return 2 * max([_FLOAT * max(weights), *kept]) + FIXED_BYTES
     plan = output.plan
     blocks = (_block(output, unit) for unit in plan.blocks)
     heads = (_head(output, linear) for linear in plan.heads)
-    return _FIXED_BYTES + max(_outside(output), *blocks, *heads)
+    return FIXED_BYTES + max(_outside(output), *blocks, *heads)
 
 
 def _outside(output: Output) -> int:

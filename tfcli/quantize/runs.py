@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tfcli.errors import WorkError
 from tfcli.models.model import Model
 from tfcli.models.processor import has_products
 from tfcli.quantize.plan import Unit
+from tfcli.quantize.shortcuts import Shortcuts
 from tfcli.quantize.states import States
+from tfcli.quantize.watch import UpTo, Watch, all_inputs_of, stopping_at
 
 Inputs = dict[str, Tensor]
 """What a model is called with, for one batch of windows."""
@@ -71,10 +72,18 @@ class Stream:
         """What the next block gets for a batch."""
         return self.states[number].to(self.device)
 
-    def advance(self, block: nn.Module) -> None:
-        """Replace the states by what a block makes of them."""
-        with products(self.device, exact=self.exact):
-            for number, inputs in enumerate(self.inputs):
+    def advance(self, block: nn.Module, known: Shortcuts | None = None) -> None:
+        """Replace the states by what a block makes of them.
+
+        Args:
+            block: which.
+            known: what earlier passes over it have found.
+        """
+        for number, inputs in enumerate(self.inputs):
+            with (
+                products(self.device, exact=self.exact),
+                nullcontext() if known is None else known.taken(number),
+            ):
                 self.states[number] = states_of(inputs.run(block, self.hidden(number)))
 
     def fork(self, block: nn.Module, folder: Path) -> Stream:
@@ -115,27 +124,54 @@ Seen = list[tuple[Tensor | None, Tensor | None]]
 """For each group: what its linears get, and what the dense model's get."""
 
 
-@dataclass
 class BlockAlone:
-    """A block of a chain, to be run by itself."""
+    """A block of a chain, to be run by itself: once for each group of linears, and once more when
+    all of them are quantized. What a pass has found shortens those after it (`shortcuts.py`).
 
-    block: nn.Module
-    streams: Sequence[Stream]
-    as_it_was: Callable[[], AbstractContextManager[None]]
+    Args:
+        block: the module.
+        streams: of what comes to it; that of the quantized model first.
+        as_it_was: within this context it has its dense weights.
+        folder: for files.
+    """
+
+    def __init__(
+        self, block: nn.Module, streams: Sequence[Stream], as_it_was: Dense, folder: Path
+    ) -> None:
+        self.block, self.streams = block, streams
+        self._as_it_was = as_it_was
+        self._known = [Shortcuts(block, folder) for _ in streams]
 
     def observe(self, groups: Sequence[Sequence[nn.Module]], *, idles: bool) -> Iterator[Seen]:
-        """What linears get, batch after batch."""
-        firsts = [group[0] for group in groups]
-        see = _all_inputs_of if idles else _inputs_of
-        own, *others = self.streams
-        for number in range(len(own.states)):
-            with products(own.device, exact=own.exact):
-                found = see(firsts, self.block, own.inputs[number], own.hidden(number))
-                dense: list[Tensor | None] = [None] * len(firsts)
-                for other in () if idles else others:
-                    with self.as_it_was():
-                        dense = see(firsts, self.block, other.inputs[number], other.hidden(number))
-            yield list(zip(found, dense, strict=True))
+        """What linears get, batch after batch, in the type in which they multiply it.
+
+        Where they idle, the dense model's are not looked at: their tokens may be others there.
+        """
+        own, *others = zip(self.streams, self._known, strict=True)
+        watched = own, *(() if idles else others)
+        linears = [group[0] for group in groups]
+        see: Watch = partial(all_inputs_of, linears)
+        if not idles:
+            alone = len(groups) == 1 == len(groups[0])
+            see = UpTo(linears[0], self.block, self._known if alone else ())
+        for number in range(len(own[0].states)):
+            found = []
+            for at, (stream, known) in enumerate(watched):
+                run = partial(stream.inputs[number].run, self.block, stream.hidden(number))
+                quick = products(stream.device, exact=stream.exact)
+                with self._weights(stream), quick, known.taken(number):
+                    found.append(see(run, at))
+            dense = found[1] if len(found) > 1 else [None] * len(linears)
+            yield list(zip(found[0], dense, strict=True))
+
+    def advance(self) -> None:
+        """Go on to what the next block gets; this is the last pass over the block."""
+        for stream, known in zip(self.streams, self._known, strict=True):
+            with self._weights(stream):
+                stream.advance(self.block, known)
+
+    def _weights(self, stream: Stream) -> AbstractContextManager[None]:
+        return self._as_it_was() if stream.dense else nullcontext()
 
 
 @dataclass
@@ -208,30 +244,6 @@ class Replay(nn.Module):
         return x if self.states is None else self.states[self.batch].to(x.device)
 
 
-class _Stop(Exception):  # noqa: N818 - ends a forward pass early, not an error
-    pass
-
-
-@contextmanager
-def _stopping_at(
-    module: nn.Module, take: Callable[[tuple[Any, ...], dict[str, Any]], None]
-) -> Iterator[None]:
-    """Call `take` with the arguments of `module`'s next call, and end the forward pass there."""
-
-    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        take(args, kwargs)
-        raise _Stop
-
-    handle = module.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
-    try:
-        yield
-    except _Stop:
-        return
-    finally:
-        handle.remove()
-    raise WorkError("the forward pass never reached a module that it was to stop at")
-
-
 def capture(model: nn.Module, block: nn.Module, batch: Inputs) -> tuple[Tensor, BlockInputs]:
     """What the first block of a chain gets for one batch."""
     found: list[tuple[Tensor, BlockInputs]] = []
@@ -244,37 +256,9 @@ def capture(model: nn.Module, block: nn.Module, batch: Inputs) -> tuple[Tensor, 
             others = {key: value for key, value in kwargs.items() if key != name}
             found.append((hidden, BlockInputs((), others)))
 
-    with _stopping_at(block, take):
+    with stopping_at(block, take):
         model(**batch)
     return found[0]
-
-
-def _inputs_of(
-    linears: Sequence[nn.Module], block: nn.Module, inputs: BlockInputs, hidden: Tensor
-) -> list[Tensor | None]:
-    """What the one linear of a stage gets; the block runs up to it."""
-    found: list[Tensor | None] = []
-    with _stopping_at(linears[0], lambda args, _: found.append(args[0])):
-        inputs.run(block, hidden)
-    return found
-
-
-def _all_inputs_of(
-    linears: Sequence[nn.Module], block: nn.Module, inputs: BlockInputs, hidden: Tensor
-) -> list[Tensor | None]:
-    """What each linear gets in one run of the block; None for one that did not run."""
-    found: dict[nn.Module, Tensor] = {}
-
-    def keep(linear: nn.Module, args: tuple[Any, ...]) -> None:
-        found[linear] = args[0]
-
-    handles = [linear.register_forward_pre_hook(keep) for linear in linears]
-    try:
-        inputs.run(block, hidden)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [found.get(linear) for linear in linears]
 
 
 def states_of(output: Any) -> Tensor:

@@ -459,7 +459,8 @@ class TensorOutcome(BaseModel):
     output_error: float | None = Field(
         None,
         description="||WX - QX||^2 / ||WX||^2 over the calibration inputs, with smoothquant over "
-        "some of them, which Q gets rounded; null without calibration.",
+        "some of them, which Q gets rounded, and with gptq of some outputs where there are 512 or "
+        "more; null without calibration.",
     )
     damping: float | None = Field(
         None,

@@ -9,7 +9,7 @@ apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -108,37 +108,49 @@ class Walk:
 
         Within a block the groups of linears that share an input are taken in the order in which
         they run, those of experts that run side by side together. For each group the block runs
-        over all batches while the method observes the inputs, which come out of groups and blocks
-        that are quantized already. Towers, which no text runs through, are left as they are. A
-        head comes last, from what the quantized model gives it.
+        over all batches, from where the pass before it ended (`shortcuts.py`), while the method
+        observes the inputs, which come out of groups and blocks that are quantized already.
+        Towers, which no text runs through, are left as they are. A head comes last, from what the
+        quantized model gives it.
 
         Yields:
             Each unit that was not finished before, with its linears in the order in which they were
             quantized.
         """
         blocks = {unit.path: unit for unit in units if unit.path}
+        inside = tuple(f"{chain.blocks}." for chain in self._model.walks)
+        heads = [unit for path, unit in blocks.items() if not path.startswith(inside)]
+        heads = [unit for unit in heads if self.finished(unit) is None]
         for chain in self._model.walks:
             paths = [path for path in blocks if path.startswith(f"{chain.blocks}.")]
             if chain not in self._model.text_walks:
                 self.changed = {}
                 yield from ((blocks[path], []) for path in paths)
                 continue
-            steps = self._chain if chain.chained else self._whole
-            yield from steps(chain, [blocks[path] for path in paths])
-        inside = tuple(f"{chain.blocks}." for chain in self._model.walks)
-        for path, unit in blocks.items():
-            if not path.startswith(inside) and self.finished(unit) is None:
-                self.changed = {}
-                yield unit, list(self._head(unit))
+            own = [blocks[path] for path in paths]
+            if chain.chained:
+                read_on = bool(heads) or chain != self._model.text_walks[-1]
+                yield from self._chain(chain, own, read_on=read_on)
+            else:
+                yield from self._whole(chain, own)
+        for unit in heads:
+            self.changed = {}
+            yield unit, list(self._head(unit))
 
     @property
     def _model(self) -> Model:
         return self.weights.model
 
     def _chain(
-        self, chain: CalibrationWalk, units: Sequence[Unit]
+        self, chain: CalibrationWalk, units: Sequence[Unit], *, read_on: bool
     ) -> Iterator[tuple[Unit, list[Done]]]:
-        """Blocks each of which runs once, on what the one before it gave."""
+        """Blocks each of which runs once, on what the one before it gave.
+
+        Args:
+            chain: which.
+            units: its blocks.
+            read_on: whether something reads what the last one gives.
+        """
         streams = [
             self._begin(chain, self.batches, dense=dense)
             for dense in (False, True)[: 1 + self._drifts]
@@ -148,22 +160,22 @@ class Walk:
         for unit in units:
             block = self.weights.fill(unit.path)
             dense = {linear.name: self._weight(linear).data for linear in unit.linears}
+            alone = BlockAlone(block, streams, partial(self._as_it_was, dense), self.scratch)
             values = self.finished(unit)
             if values is None:
-                alone = BlockAlone(block, streams, partial(self._as_it_was, dense))
                 yield unit, list(self._block(chain, unit, alone))
             else:
                 for name, found in values.items():
                     self._set(name, found)
                 if self.method.folds:
                     self._restore(unit)
-            for stream in streams:
-                with self._as_it_was(dense) if stream.dense else nullcontext():
-                    stream.advance(block)
+            if read_on or unit is not units[-1]:
+                alone.advance()
             if self.visitor is not None:
                 self.visitor.passed(unit, block, partial(self._as_it_was, dense))
             free(block)
-        self._ended[chain.blocks] = {stream.dense: stream.states for stream in streams}
+        if read_on:
+            self._ended[chain.blocks] = {stream.dense: stream.states for stream in streams}
 
     def _whole(
         self, chain: CalibrationWalk, units: Sequence[Unit]

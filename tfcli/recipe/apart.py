@@ -15,7 +15,7 @@ from tfcli.errors import UsageError, raise_found
 from tfcli.files import expanded
 from tfcli.hub_choice import parse_ref
 from tfcli.recipe.place import Place
-from tfcli.recipe.spec import Spec, paths_with_role
+from tfcli.recipe.spec import READ, Spec, paths_with_role
 
 _Identity = tuple[int, int] | str
 
@@ -50,7 +50,7 @@ def overlaps(
         return
     made = [(output, _chain(Place.of(output).output), _owned(output)) for output in outputs]
     earlier = {_chain(Place.of(output).output)[0] for output in coming}
-    inputs = [pair for role in ("input", "model") for pair in paths_with_role(spec, role, cls)]
+    inputs = [pair for role in READ for pair in paths_with_role(spec, role, cls)]
     for key, value in inputs:
         read = [_chain(path) for path in _reached(value)]
         if any(not earlier.isdisjoint(chain) for chain in read):

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from tfcli.data.layout import here
 from tfcli.hub import HubRef, local_path, locate
 from tfcli.recipe.content import READ_ONCE, Content, has_changed, is_stream, look, look_at_word
 from tfcli.recipe.hub_content import look_at_hub
@@ -101,9 +102,13 @@ class InputDigests(Mapping[str, str]):
         model = any(each.reads == "model" for each in uses)
         if model:
             self._weights.add(name)
-        path = local_path(name) if model else Path(name)
+        data = any(each.reads == "data" for each in uses)
+        if model or data:
+            path = local_path(name) if model else _place_of(name)
+        else:
+            path = Path(name)
         if path is None:
-            found = locate(name)
+            found = locate(name, "dataset" if data else "model")
             self.commits[found.ref] = found.commit
             self._contents[name] = look_at_hub(found)
         elif is_stream(path):
@@ -152,6 +157,11 @@ def _look_settled(path: Path, reads: Collection[Reads]) -> Content:
         return content
     time.sleep(wait)
     return content.again()
+
+
+def _place_of(data: str) -> Path | None:
+    found = here(data)
+    return None if found is None else found.path
 
 
 def _by_name(spec: Spec) -> dict[str, list[Input]]:

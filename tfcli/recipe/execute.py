@@ -19,7 +19,7 @@ from tfcli.errors import UsageError
 from tfcli.families import load_family_file
 from tfcli.files import write_json
 from tfcli.hub import expecting
-from tfcli.processes import is_first_process, refuse_launcher
+from tfcli.processes import is_first_process, refuse_launcher, started_processes
 from tfcli.recipe.apart import check_apart
 from tfcli.recipe.digests import InputDigests
 from tfcli.recipe.job import Job
@@ -119,7 +119,9 @@ def execute(
         # one stages. They meet when the verb joins its process group, before any of them writes.
         # The first one hashes what they read.
         with expecting(inputs.commits):
-            return Outcome(_run(spec, Job(console, place.partial, inputs)), False, output)
+            result = _run(spec, Job(console, place.partial, inputs))
+        _wait_for_its_name()
+        return Outcome(result, False, output)
     started = datetime.now(UTC)
     # Only what may be gone on with has a key to compare before the work.
     begun = step_key(spec, inputs) if spec.resumable else None
@@ -135,7 +137,17 @@ def execute(
         key = step_key(spec, inputs)
         record = make_record(spec, key, inputs, folder, result.model_dump(mode="json"), started)
         write_json(folder / RECORD, record)
+    if started_processes() > 1:
+        _wait_for_its_name()
     return Outcome(result, reused=False, output=output)
+
+
+def _wait_for_its_name() -> None:
+    """Wait, in all processes that shared a step, until the first one has given its artifact the
+    name by which a later step of theirs may read it."""
+    from tfcli.process_group import wait_for_all
+
+    wait_for_all()
 
 
 def check_processes(spec: Spec) -> None:

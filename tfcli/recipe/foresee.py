@@ -8,7 +8,7 @@ from typing import Literal
 from tfcli.recipe.digests import InputDigests
 from tfcli.recipe.recipe import Recipe
 from tfcli.recipe.record import is_intact, is_ours, read_record, step_key
-from tfcli.recipe.spec import Spec, paths_with_role
+from tfcli.recipe.spec import READ, Spec, paths_with_role
 
 Plan = Literal["run", "run again", "up to date"]
 """`run`: nothing is there, or an interrupted run, which goes on; `run again`: options, inputs or
@@ -39,7 +39,7 @@ def _foresee(spec: Spec, renewed: list[str], force: bool, anew: bool) -> Plan:
     if target is None or not is_ours(Path(target)):
         return "run"
     record = read_record(Path(target))
-    inputs = [value for role in ("input", "model") for _, value in paths_with_role(spec, role)]
+    inputs = [value for role in READ for _, value in paths_with_role(spec, role)]
     changed = force or any(Path(v).is_relative_to(folder) for v in inputs for folder in renewed)
     if changed or record is None:
         return "run again"

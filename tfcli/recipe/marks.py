@@ -62,6 +62,11 @@ class Only:
         """The other keys that are looked at."""
         return {*self.conditions, *self.either}
 
+    @property
+    def is_instead(self) -> bool:
+        """Whether it says no more than that another key stands in this one's place."""
+        return not self.either and all(each == (None,) for each in self.conditions.values())
+
     def unmet(self, values: Mapping[str, Any]) -> str | None:
         """The first of the other keys that keeps this one from having an effect, or None."""
         for key, wanted in self.conditions.items():
@@ -132,11 +137,15 @@ def _key_form(key: str, wanted: tuple[Any, ...] | Above | Given) -> str:
         return f"{key} above {wanted.number:g}"
     if isinstance(wanted, Given):
         return key
+    if wanted == (None,):
+        return f"no {key}"
     return f"{key}: {_choice(wanted)}"
 
 
 def _flag_form(key: str, wanted: tuple[Any, ...] | Above | Given) -> str:
     flag = "--" + key.replace("_", "-")
+    if wanted == (None,):
+        return f"no {flag}"
     if isinstance(wanted, Above):
         return f"{flag} above {wanted.number:g}"
     if isinstance(wanted, Given) or wanted == (True,):

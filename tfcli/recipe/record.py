@@ -24,8 +24,10 @@ from typing_extensions import TypedDict  # pydantic cannot read Python 3.11's ow
 
 import tfcli
 from tfcli.checkpoints.strict_json import read_json
+from tfcli.data.layout import here
 from tfcli.errors import UsageError, WorkError, raise_found
 from tfcli.files import digest_file, expanded, inside
+from tfcli.hub import hub_ref
 from tfcli.recipe.spec import Spec, inputs_of, paths_with_role, without_inputs
 
 RECORD = "run.json"
@@ -200,6 +202,10 @@ def missing_inputs(
     inputs = [(key, value, Path(value)) for key, value in paths_with_role(spec, "input", cls)]
     models = paths_with_role(spec, "model", cls)
     inputs += [(key, value, expanded(value)) for key, value in models if is_local(value)]
+    for key, value in paths_with_role(spec, "data", cls):
+        found = here(value)
+        if found is not None or hub_ref(value, "dataset") is None or is_local(value):
+            inputs.append((key, value, Path(value) if found is None else found.path))
     for key, value, path in inputs:
         if any(path.is_relative_to(folder) for folder in coming):
             continue

@@ -25,7 +25,7 @@ from tfcli.recipe.spec import Result, needs_recipe, role_of, walk_fields
 from tfcli.recipe.verbs import VERBS
 
 GENERATED = "<!-- Written by scripts/reference from the classes; edit those. -->"
-ROLES = {"input": "path", "model": "model", "output": "folder"}
+ROLES = {"input": "path", "data": "data", "model": "model", "output": "folder"}
 
 
 def keys_page() -> str:
@@ -37,8 +37,10 @@ def keys_page() -> str:
         "A key is a recipe key, a flag (`optimizer.lr` is `--optimizer.lr`, `group_size` is",
         "`--group-size`), and a `--set` path. A *model* is a folder or file, or a hub id",
         "`org/name[@revision]`, where `org/name:Q4_K_M` or `org/name:FILE` names one of several; a",
-        "*path* must exist; a *folder* is made. A key with *only with* is refused beside other",
-        "values, also when it is given its default. `*` stands for a name of yours: such keys are",
+        "*path* must exist; *data* are such a path, or a data set on the hub,",
+        "`org/name[:configuration][@revision]`; a *folder* is made. A key with *only with* is",
+        "refused beside other values, also when it is given its default. `*` stands for a name of",
+        "yours: such keys are",
         "recipe keys and `--set` paths alone.",
         "",
         "One thing has one name, and what people type from habit is taken too:",

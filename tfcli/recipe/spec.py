@@ -43,14 +43,16 @@ class Word:
     module: str
 
 
-Reads = Literal["file", "model", "tokenizer", "run", "code"]
+Reads = Literal["file", "data", "model", "tokenizer", "run", "code"]
 """How an input is read, which decides what belongs to it besides the file or folder itself:
-nothing; what a checkpoint, or a tokenizer, takes from beside it; the record of a finished step; the
-modules that a Python file imports from beside it."""
+nothing (`file`, `data`); what a checkpoint, or a tokenizer, takes from beside it; the record of a
+finished step; the modules that a Python file imports from beside it."""
 
 
-RoleKind = Literal["input", "model", "output"]
+RoleKind = Literal["input", "data", "model", "output"]
 ROLES: tuple[RoleKind, ...] = get_args(RoleKind)
+READ: tuple[RoleKind, ...] = ("input", "data", "model")
+"""The roles of what a step reads."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ RunPath = Annotated[str, Role("input", reads="run")]
 """The folder of a finished step."""
 ModelRef = Annotated[str, Role("model", reads="model")]
 """A checkpoint: a folder, a file, or a hub id `org/name[:file or quantization][@revision]`."""
+DataRef = Annotated[str, Role("data", reads="data")]
+"""Data: a file, a folder, or a data set on the hub, `org/name[:configuration][@revision]`."""
 OutputPath = Annotated[str, Role("output"), AfterValidator(_has_name)]
 """The folder that the step makes."""
 

@@ -67,6 +67,7 @@ def _table(step: Step) -> Table:
     facts = {"training loss": f"{run.train_loss:.4f}"}
     if run.validation_loss is not None:
         facts["validation loss"] = f"{run.validation_loss:.4f}"
+    facts |= {name: f"{value:.4f}" for name, value in run.metrics.items()}
     if run.best_validation_loss is not None:
         facts["best validation loss"] = f"{run.best_validation_loss:.4f}"
     if run.best_step is not None:

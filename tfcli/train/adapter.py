@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from tfcli.adapters.write import save_adapter
-from tfcli.checkpoints.beside import copy_companions
-from tfcli.devices import pick_precision
+from tfcli.devices import Precision, pick_precision
 from tfcli.errors import ModelError, UsageError
-from tfcli.models.adapters.attach import add_adapter, shared_targets
-from tfcli.models.adapters.settings import MOVING_STARTS, AdapterSettings
+from tfcli.models.adapters.attach import DEFAULT, begin_adapter, shape_adapter, shared_targets
+from tfcli.models.adapters.settings import MOVING_STARTS, AdapterSettings, Allocation
 from tfcli.models.layers.quantized_linear import QuantizedLinear
+from tfcli.models.sharding import fitted
 from tfcli.train.adapter_spec import AdapterSection
 from tfcli.train.spec import TrainSpec
 
@@ -62,31 +60,42 @@ def settings_of(section: AdapterSection) -> AdapterSettings:
         modules_to_save=tuple(section.modules_to_save),
         feedforward_modules=words(section.feedforward_modules),
         bias=section.bias,
+        virtual_tokens=section.virtual_tokens,
+        allocation=Allocation(
+            target_rank=section.final_rank,
+            first_steps=section.first_steps,
+            last_steps=section.last_steps,
+            every=section.allocate_every,
+            beta1=section.betas[0],
+            beta2=section.betas[1],
+            orthogonality=section.orthogonality,
+        ),
     )
 
 
-def put_adapter(model: Model, spec: TrainSpec, console: Console) -> None:
-    """Put the spec's adapter on a loaded model; what is not trained is frozen.
+def shape_trained(model: Model, spec: TrainSpec, console: Console) -> None:
+    """Put the spec's adapter on a model without memory; what is not trained is frozen.
 
     Raises:
         UsageError: modules that the model lacks, or that take no such adapter.
     """
     settings = settings_of(spec.adapter)
     whole = dict.fromkeys([*settings.modules_to_save, *own_heads(model)])
-    settings = replace(settings, modules_to_save=tuple(whole))
     try:
-        changed = add_adapter(model, settings, seed=spec.seed)
+        changed = shape_adapter(model, replace(settings, modules_to_save=tuple(whole)))
     except ModelError as error:
         where = f"adapter.{error.where}" if error.where else "adapter"
         raise UsageError(error.what, where=where, fix=error.fix) from error
-    for parameter in model.parameters():
-        if parameter.requires_grad:  # a copy of what is frozen in 16 bits, see `held_dtype`
-            parameter.data = parameter.data.float()
     for path, other in shared_targets(model, changed).items():
         console.warn(
             f"{path} has the weight of {other} too; the adapter changes {path} alone, so that the "
             "two differ from here on"
         )
+
+
+def begin_trained(model: Model, spec: TrainSpec) -> None:
+    """Give the adapter of a model that is loaded its first values."""
+    begin_adapter(model, settings_of(spec.adapter), DEFAULT, spec.seed)
 
 
 def own_heads(model: Model) -> list[str]:
@@ -133,7 +142,9 @@ def check_base(quantization: dict[str, Any] | None, spec: TrainSpec) -> None:
         )
 
 
-def held_dtype(spec: TrainSpec, start: Checkpoint, device: str) -> torch.dtype:
+def held_dtype(
+    spec: TrainSpec, start: Checkpoint, device: str, precision: Precision | None = None
+) -> torch.dtype:
     """The type that the weights of a start are read in: float32, in which training moves them.
 
     Frozen ones may stay in 16 bits where the computation is in bfloat16: a product casts float32
@@ -143,17 +154,20 @@ def held_dtype(spec: TrainSpec, start: Checkpoint, device: str) -> torch.dtype:
         spec: of the training.
         start: what is loaded.
         device: the kind of device.
+        precision: of the computation; None for what the device has.
     """
+    precision = precision or pick_precision(spec.precision, device)
     whole = not spec.has_adapter or spec.adapter.start in MOVING_STARTS or spec.adapter.merge
     held = {each.dtype for each in start if each.dtype in _FLOATS}
-    if whole or len(held) != 1 or pick_precision(spec.precision, device) != "bfloat16":
+    if whole or len(held) != 1 or precision != "bfloat16":
         return torch.float32
     return _FLOATS[held.pop()]
 
 
 def widen(model: Model) -> None:
     """Give everything that was read in 16 bits float32, but the weights of linears."""
-    if all(parameter.dtype == torch.float32 for parameter in model.parameters()):
+    floats = [each for each in model.parameters() if each.is_floating_point()]
+    if all(parameter.dtype == torch.float32 for parameter in floats):
         return
     counts = Counter(
         id(parameter)
@@ -165,8 +179,8 @@ def widen(model: Model) -> None:
             alone = counts[id(parameter)] == 1
             if isinstance(module, nn.Linear) and name == "weight" and alone:
                 continue
-            if parameter.dtype != torch.float32:
-                setattr(module, name, nn.Parameter(parameter.detach().float()))
+            if parameter.is_floating_point() and parameter.dtype != torch.float32:
+                setattr(module, name, fitted(parameter, parameter.detach().float()))
     model.tie_weights()
 
 
@@ -191,29 +205,10 @@ def raise_rates(model: Model, optimizer: torch.optim.Optimizer, ratio: float) ->
             optimizer.add_param_group({**group, "params": fast, "lr": rate, "initial_lr": rate})
 
 
-def write_adapter(
-    model: Model, spec: TrainSpec, folder: Path, companions: Path, dtype: torch.dtype
-) -> None:
-    """Write the adapter as PEFT does, with the tokenizer and what else goes along.
-
-    Args:
-        model: with the adapter.
-        spec: of the training.
-        folder: where to.
-        companions: the folder with the tokenizer.
-        dtype: of the adapter's tensors.
-
-    Raises:
-        WorkError: as `save_adapter`.
-    """
-    save_adapter(model, folder, base=spec.model, bias=spec.adapter.bias, dtype=dtype)
-    copy_companions(companions, folder)
-
-
 def all_weights(model: Model) -> int:
     """How many weights a model has, packed ones included."""
     packed = [each for each in model.modules() if isinstance(each, QuantizedLinear)]
-    held = sum(parameter.numel() for parameter in model.parameters())
+    held = sum(each.numel() for each in model.parameters() if each.is_floating_point())
     return held + sum(each.in_features * each.out_features for each in packed)
 
 

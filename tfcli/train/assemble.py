@@ -13,18 +13,20 @@ from tfcli.checkpoints.folder import open_base
 from tfcli.devices import pick_precision
 from tfcli.errors import UsageError
 from tfcli.models.model import Model
-from tfcli.process_group import Processes, join
+from tfcli.process_group import join
+from tfcli.processes import started_processes
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer
+from tfcli.train.adalora import Orthogonal, allocate_ranks
 from tfcli.train.adapter import all_weights, raise_rates, trained_weights
 from tfcli.train.average import WeightAverage
-from tfcli.train.batch import on_device
+from tfcli.train.batch import Example, on_device
 from tfcli.train.beside import Beside, beside_of, read_tokenizer
 from tfcli.train.callbacks.make import make_callbacks
 from tfcli.train.callbacks.samples import DUE, FILE, Samples, require_samples
 from tfcli.train.callbacks.trackers import require_trackers
 from tfcli.train.checkpoint import Checkpoints, Progress
-from tfcli.train.feeds.feed import Feed
+from tfcli.train.feeds.batches import check_budget, make_feed, validation_batches
 from tfcli.train.guard import Guard
 from tfcli.train.loop import Loop
 from tfcli.train.measures.choose import better_of, check_measure
@@ -40,7 +42,6 @@ from tfcli.train.prepare import (
     check_machine,
     check_packing,
     check_task,
-    choose_trained,
     compile_model,
     config_of,
     frozen_model,
@@ -56,6 +57,7 @@ from tfcli.train.spec import (
     PRETRAINED_RATE,
     TrainSpec,
 )
+from tfcli.train.strategies.accelerate import with_accelerate
 from tfcli.train.strategies.registry import pick_strategy
 from tfcli.train.strategies.strategy import Strategy
 from tfcli.train.validate import Validation
@@ -75,6 +77,7 @@ class Run:
         dtype: of the weights that are written.
         weights: how many the model has.
         trained: how many of them are trained.
+        first: the first example of all.
         start: what the model was loaded from. The companions of a single file lie in a temporary
             folder, which goes with it.
     """
@@ -88,6 +91,7 @@ class Run:
     dtype: torch.dtype
     weights: int
     trained: int
+    first: Example
     start: Checkpoint | None = None
 
     @property
@@ -113,6 +117,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         UsageError: options that do not fit the data, the model, the machine or the launcher.
         WorkError: files that cannot be read, or all checkpoints of an interrupted run damaged.
     """
+    spec = with_accelerate(spec, started_processes())
     processes = join(spec.device)
     strategy = pick_strategy(spec, processes)
     device = strategy.device.type
@@ -135,7 +140,10 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     measure = None if examples.validation is None else objective.measure(spec.metrics, material)
     check_measure(spec, measure, strategy)
     if examples.held:
-        job.has_read(*filter(None, [spec.data, spec.validation]))
+        read = () if spec.stream else [each.path for each in spec.sources]
+        job.has_read(*read, *filter(None, [spec.validation]))
+    check_budget(spec, objective, examples)
+    first = examples.train.part(0)[0]
     dtype = (
         DTYPES[spec.dtype] if spec.dtype else start_dtype(None if spec.writes_adapter else start)
     )
@@ -145,15 +153,18 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         config,
         start,
         strategy=strategy,
+        console=job.console,
         keys=objective.config_keys,
         new_head=objective.new_head,
     )
     model = build(task)
-    choose_trained(model, spec, job.console)
     if spec.neftune_alpha is not None:
         add_noise(model, spec.neftune_alpha)
+    if spec.adapter.type == "adalora":
+        objective = Orthogonal(objective, model)
     weights, trained = all_weights(model), trained_weights(model)
-    objective.begin(partial(frozen_model, spec, strategy, lambda: build(task)))
+    start_again = partial(build, task, trained=False)
+    objective.begin(partial(frozen_model, spec, strategy, model, start_again))
 
     def make_optimizer(model: Model) -> torch.optim.Optimizer:
         made = build_optimizer(model, spec.optimizer, spec.peak_rate)
@@ -163,21 +174,17 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
 
     wrapped, optimizer = strategy.wrap(model, make_optimizer, spec.clip_norm)
     if spec.compile:
-        batch = on_device(objective.collate(examples.train.epoch(0)[:1]), strategy.device)
+        batch = on_device(objective.collate([first]), strategy.device)
         compile_model(model, lambda: objective.loss(model, batch))
     average = None if spec.ema_decay is None else WeightAverage(model, spec.ema_decay)
     checkpoints = Checkpoints(job.output, job.console, strategy, spec.keep_checkpoints)
-    progress = checkpoints.load(model, optimizer, average) or Progress(processes=processes.count)
-    feed = Feed(
-        examples.train,
-        objective.collate,
-        spec.batch_size,
-        _passes(spec, progress, processes),
-        processes.rank,
-        processes.count,
-        list(progress.epoch_starts),
+    progress = checkpoints.load(model, optimizer, average) or Progress(processes=strategy.shares)
+    passes = _passes(spec, progress, strategy.shares)
+    feed = make_feed(
+        spec, objective, examples.train, passes, strategy.share, strategy.shares, progress.feed
     )
     spec = in_steps(spec, feed)
+    allocate_ranks(model, optimizer, spec.max_steps)
     length = Length(spec.max_steps, spec.max_minutes and spec.max_minutes * 60)
     guard = Guard(job.output, processes.rank, spec.spike_factor)
     samples = None
@@ -217,35 +224,56 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
         validation=None
         if examples.validation is None
         else Validation(
-            examples.validation, spec.batch_size, objective, precision, measure, better_of(spec)
+            examples.validation,
+            validation_batches(spec, objective, examples.validation),
+            objective,
+            precision,
+            measure,
+            better_of(spec),
         ),
         average=average,
         keep_best=spec.keep == "best",
         answer=lambda: job.console.note(_parting(spec)),
     )
     resumed_from = progress.step or None
-    run = Run(spec, loop, progress, resumed_from, tokenizer, beside, dtype, weights, trained, start)
+    run = Run(
+        spec,
+        loop,
+        progress,
+        resumed_from,
+        tokenizer,
+        beside,
+        dtype,
+        weights,
+        trained,
+        first,
+        start,
+    )
     _introduce(spec, job, run)
     return run
 
 
-def _passes(spec: TrainSpec, progress: Progress, processes: Processes) -> int:
+def _passes(spec: TrainSpec, progress: Progress, shares: int) -> int:
     """Forward passes of a step in each process: a run that another number of processes began goes
     on with steps of the same examples.
+
+    Args:
+        shares: of the data; see `Strategy.shares`.
 
     Raises:
         UsageError: so many processes cannot share such a step.
     """
     together = spec.gradient_accumulation * progress.processes
-    if together % processes.count:
+    if together % shares:
+        kind = "processes" if spec.strategy != "tp" else f"groups of {spec.tp.size} processes"
         raise UsageError(
-            f"the interrupted run had {progress.processes} processes and steps of {together} "
-            f"forward passes together, which {processes.count} processes cannot share",
+            f"the interrupted run had {progress.processes} processes (or groups of them) and steps "
+            f"of {together} forward passes together, which {shares} {kind} cannot share",
             where="output",
-            fix=f"start {progress.processes} processes, or another number that divides {together}; "
+            fix=f"start {progress.processes} {kind}, or another number that divides {together}; "
             "or --force to start over",
         )
-    return together // processes.count
+    return together // shares
 
 
 def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
@@ -259,11 +287,13 @@ def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
             f"optimizer.lr {spec.peak_rate:g} is far above what a pretrained model bears: it "
             f"forgets what it knew (left out, {usual:g} is used)"
         )
+    unit = "examples" if spec.batch_tokens is None else "batches"
+    part = f"{unit} in the first buffer" if spec.stream else f"{unit} an epoch"
     console.note(
         f"{run.weights / 1e6:,.2f} M parameters, "
         + (f"{run.trained / 1e6:,.3f} M of them trained, " if run.trained < run.weights else "")
-        + f"{len(loop.feed.source.epoch(0)):,} examples an "
-        f"epoch, {loop.feed.examples_per_step} a step, {loop.precision} on {device}"
+        + f"{loop.feed.part_length:,} {part}, {loop.feed.items_per_step} a step, "
+        f"{loop.precision} on {device}"
     )
     found = run.strategy.proof(loop.wrapped)
     if run.strategy.name != "single":
@@ -274,7 +304,7 @@ def _introduce(spec: TrainSpec, job: Job, run: Run) -> None:
     )
     if run.resumed_from:
         console.note(f"going on from step {run.resumed_from}")
-    first = loop.feed.source.epoch(0)[0].get("input_ids")
+    first = run.first.get("input_ids")
     if first is not None and run.tokenizer is not None:
         ids = first.flatten()[:8].tolist()
         console.detail(f"first tokens: {ids} = {run.tokenizer.decode(ids)!r}")

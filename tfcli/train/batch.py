@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +32,44 @@ class ExampleList(Sequence[Example]):
         if isinstance(number, slice):
             return [self.example(each) for each in range(*number.indices(len(self)))]
         return self.example(range(len(self))[number])
+
+
+class SizedExamples(ExampleList):
+    """Such examples whose lengths are known before they are made."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> np.ndarray:
+        """[n] the length of each example's `input_ids`."""
+
+
+class Reordered(SizedExamples):
+    """Some examples of a list, in an order.
+
+    Args:
+        examples: the list.
+        order (ndarray): [n] their places in it.
+    """
+
+    def __init__(self, examples: Sequence[Example], order: np.ndarray) -> None:
+        self.examples, self.order = examples, order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def example(self, number: int) -> Example:
+        return self.examples[int(self.order[number])]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return sizes_of(self.examples)[self.order]
+
+
+def sizes_of(examples: Sequence[Example]) -> np.ndarray:
+    """The length of each example's `input_ids`, [n]."""
+    if isinstance(examples, SizedExamples):
+        return examples.sizes
+    return np.array([len(each["input_ids"]) for each in examples], np.int64)
 
 
 def side_by_side(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tfcli.checkpoints.card import Origin, card_text
+from tfcli.train.data_spec import DataSource
 from tfcli.train.spec import TrainResult, TrainSpec
 
 
@@ -16,8 +17,8 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
         result: of the same.
         hashes: the hash or hub commit of each input, by its name.
     """
-    origins = [Origin("data", spec.data)]
-    if spec.validation is not None and spec.validation != spec.data:
+    origins = [Origin("data", each.path, _share(spec, each)) for each in spec.sources]
+    if spec.validation is not None and spec.validation not in {each.ref for each in origins}:
         origins.append(Origin("validation", spec.validation))
     if spec.tokenizer is not None:
         origins.append(Origin("tokenizer", spec.tokenizer))
@@ -33,8 +34,7 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
     part = result.trained_part
     facts = {
         "objective": spec.objective,
-        "steps": f"{result.steps:,} of {spec.batch_size * spec.gradient_accumulation} examples "
-        f"of up to {spec.sequence_length} tokens"
+        "steps": f"{result.steps:,} of {_step(spec)}"
         + (f" on {result.processes} processes" if result.processes > 1 else ""),
         "targets": f"{result.tokens:,}, {result.epochs:g} epochs",
         "parameters": f"{result.parameters:,}" + ("" if part is None else f", {part:,} trained"),
@@ -42,7 +42,27 @@ def model_card(spec: TrainSpec, result: TrainResult, hashes: Mapping[str, str]) 
         f"{result.warmup_steps} steps of warm-up",
         "precision": f"{result.precision}, seed {spec.seed}",
         "loss": loss,
+        "metrics": ", ".join(f"{name} {value:.4f}" for name, value in _metrics(result).items()),
         "kept": "" if result.kept == "last" else f"the weights after step {result.best_step}",
         "verified": "every tensor read back and equal to the model's, bit for bit",
     }
     return card_text(done, origins, hashes, facts)
+
+
+def _step(spec: TrainSpec) -> str:
+    """What a step takes in each process."""
+    if spec.batch_tokens is not None:
+        return f"{spec.batch_tokens * spec.gradient_accumulation:,} tokens at most"
+    examples = spec.batch_size * spec.gradient_accumulation
+    return f"{examples} examples of up to {spec.sequence_length} tokens"
+
+
+def _share(spec: TrainSpec, source: DataSource) -> str:
+    """What is said of a source's share, where there are several."""
+    whole = sum(each.weight for each in spec.sources)
+    return "" if source.weight == whole else f"{source.weight / whole:.1%} of the examples"
+
+
+def _metrics(result: TrainResult) -> Mapping[str, float]:
+    """What was measured on the validation of the weights that were kept."""
+    return result.best_metrics if result.kept == "best" else result.metrics

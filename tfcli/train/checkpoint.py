@@ -24,7 +24,7 @@ from tfcli.process_group import Processes
 from tfcli.train.average import WeightAverage
 from tfcli.train.strategies.strategy import Strategy
 
-SCHEMA = "tfcli.checkpoint/2"
+SCHEMA = "tfcli.checkpoint/3"
 MANIFEST = "manifest.json"
 BEST = "best"
 AVERAGE = "average"
@@ -38,10 +38,11 @@ class Progress:
         step: finished optimizer steps.
         tokens: targets trained on.
         seconds: spent in the loop.
-        processes: how many began it together.
+        processes: how many shares of the data it began with: one a process, or one a group of
+            those that `tp` makes.
         best: the figures of the best validation so far, `val_loss` among them.
         best_step: where it was.
-        epoch_starts: see `Feed`.
+        feed: where the data go on; see `Feed.state`.
         unfinished: figures of the last step, where its validation is still to be done.
         due: what it is time for after the last step.
         ended: why it ended before its length, if it did.
@@ -54,7 +55,7 @@ class Progress:
     processes: int = 1
     best: dict[str, float] | None = None
     best_step: int | None = None
-    epoch_starts: list[int] = dataclasses.field(default_factory=lambda: [0])
+    feed: dict[str, Any] | None = None
     unfinished: dict[str, Any] | None = None
     due: list[str] = dataclasses.field(default_factory=list)
     ended: str | None = None

@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from tfcli.recipe.marks import Only
-from tfcli.recipe.spec import Section
+from tfcli.recipe.spec import DataRef, Section
+
+FormatName = Literal["text", "messages", "sharegpt", "completion", "alpaca"]
+
+
+class SourceSection(Section):
+    """One of the sources of a mixture."""
+
+    stands_for: ClassVar[str | None] = "path"
+
+    path: DataRef = Field(description="The data of the source: what data may be.")
+    weight: float = Field(
+        1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="The share of the examples that the source has, in proportion to the others' "
+        "weights.",
+    )
+    split: str | None = Field(
+        None, min_length=1, description="The split that is read; left out, that of the recipe."
+    )
+    text_field: str | None = Field(
+        None, min_length=1, description="The source's text_field; left out, that of the recipe."
+    )
+    columns: dict[str, str] | None = Field(
+        None, description="The source's columns; left out, those of the recipe."
+    )
+    format: FormatName | None = Field(
+        None,
+        description="The form of the source's rows; left out, rows.format, or what the first row "
+        "tells.",
+    )
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where examples come from.
+
+    Args:
+        key: of the recipe, for errors.
+        path: of a file or folder.
+        weight: its share of the examples, in proportion to the others'.
+    """
+
+    key: str
+    path: str
+    weight: float = 1.0
 
 
 class RowsSection(Section):
     """How rows that are no plain text become examples: prompts with completions, and chats."""
 
-    format: Literal["text", "messages", "sharegpt", "completion", "alpaca"] | None = Field(
+    format: FormatName | None = Field(
         None,
         description="The form of the rows; left out, the first row tells: text, messages (role and "
         "content), conversations (from and value), prompt and completion, or instruction and "

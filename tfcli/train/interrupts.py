@@ -13,7 +13,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """While active, the first SIGINT or SIGTERM is noted and the second interrupts at once.
+    """While active, the first SIGINT or SIGTERM is noted and a SIGINT after it interrupts at once.
+
+    A further SIGTERM changes nothing: torchrun and what manages the machine both send one, and who
+    cannot wait sends SIGKILL.
 
     Stopping in the middle of an optimizer step would leave half of the weights updated, which is no
     state to make a checkpoint of.
@@ -64,6 +67,6 @@ class Interrupts:
                 self._answer()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -59,6 +59,34 @@ class Labels:
             return None
         names = config.id2label
         return cls([str(names[number]) for number in sorted(names, key=int)])
+
+    @classmethod
+    def first(
+        cls,
+        config: BaseConfig,
+        task: str,
+        table: Table,
+        rows: Callable[[Table], Sequence[Sequence[Label]]],
+    ) -> Labels:
+        """Those of a model, or those that are found in all tables that are trained on.
+
+        Args:
+            config, task: of the model; see `of_model`.
+            table: one of the tables.
+            rows: the labels of each row of a table.
+
+        Raises:
+            UsageError: the model says nothing of them, and rows come that are not read yet.
+        """
+        known = cls.of_model(config, task)
+        if known is None and table.more:
+            raise UsageError(
+                "which labels there are is not known of a stream",
+                where="stream",
+                fix="leave it out, or name them: id2label in config, or of the model",
+            )
+        every = (label for each in table.together for row in rows(each) for label in row)
+        return known or cls.found(every)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

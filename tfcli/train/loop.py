@@ -131,7 +131,8 @@ class Loop:
         processes = self.strategy.processes
         mine = seconds if processes.first else 0.0
         place = torch.tensor(mine, dtype=torch.float64, device=self.strategy.device)
-        return float(self.strategy.total(place))
+        processes.add(place)
+        return float(place)
 
     def _more(self, progress: Progress) -> bool:
         """Whether anything is left to do."""
@@ -178,10 +179,10 @@ class Loop:
             the loss, a mean over the step's targets in all processes; the norm of the gradients
             before clipping; and how many targets these were
         """
-        device, processes = self.strategy.device, self.strategy.processes
+        device = self.strategy.device
         # Dropout follows from the seed and the step, so a resumed run draws what a straight one
         # draws, and no generator's state need be stored.
-        torch.manual_seed(derive_seed(self.seed, "dropout", step, processes.rank))
+        torch.manual_seed(derive_seed(self.seed, "dropout", step, self.strategy.share))
         mine = sum(map(self.objective.count, batches))
         count = self.strategy.total(torch.tensor(float(mine), dtype=torch.float64, device=device))
         if not count:
@@ -221,7 +222,7 @@ class Loop:
             return
         if stop or "checkpoint" in progress.due:
             self.callbacks.checkpoint()
-            progress.epoch_starts = list(self.feed.epoch_starts)
+            progress.feed = self.feed.state(progress.step)
             progress.callbacks = self.callbacks.states()
             self.checkpoints.save(progress, self.model, self.optimizer, self.average)
 

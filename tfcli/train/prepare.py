@@ -7,12 +7,13 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tfcli.checkpoints.io.dtypes import dtype_code
 from tfcli.console import Console
@@ -21,7 +22,7 @@ from tfcli.models.config import BaseConfig, config_from_recipe, config_keys
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.registry import get_family
 from tfcli.models.sharding import whole
-from tfcli.train.adapter import check_base, held_dtype, put_adapter, widen
+from tfcli.train.adapter import begin_trained, check_base, held_dtype, shape_trained, widen
 from tfcli.train.freezing import freeze
 from tfcli.train.optimizer import require_optimizer
 from tfcli.train.spec import TrainSpec
@@ -35,6 +36,7 @@ DTYPES = {
 if TYPE_CHECKING:
     from tfcli.checkpoints.checkpoint import Checkpoint
     from tfcli.models.model import Model
+    from tfcli.models.output import ModelOutput
     from tfcli.tokenizers.load import Tokenizer
     from tfcli.train.feeds.feed import Feed
     from tfcli.train.strategies.strategy import Strategy
@@ -98,7 +100,7 @@ def in_steps(spec: TrainSpec, feed: Feed) -> TrainSpec:
     """
     if spec.epochs is None:
         return spec
-    steps = math.ceil(spec.epochs * len(feed.source.epoch(0)) / feed.examples_per_step)
+    steps = math.ceil(spec.epochs * feed.part_length / feed.items_per_step)
     made = spec.model_copy(update={"max_steps": steps, "epochs": None})
     if made.warmup_steps > steps:
         raise UsageError(
@@ -196,6 +198,14 @@ def _check_words(
             where="config.vocab_size" if spec.config else "tokenizer",
             fix="leave vocab_size out" if spec.config else "use the model's own tokenizer",
         )
+    virtual = spec.adapter.virtual_tokens if spec.adapter.has_virtual_tokens else 0
+    if virtual and spec.sequence_length + virtual > config.longest_input:
+        raise UsageError(
+            f"sequence_length is {spec.sequence_length} beside {virtual} virtual tokens, the model "
+            f"has {config.longest_input} positions",
+            where="sequence_length",
+            fix=f"at most {config.longest_input - virtual}",
+        )
     if spec.sequence_length > config.longest_input:
         raise UsageError(
             f"sequence_length is {spec.sequence_length}, the model has "
@@ -211,27 +221,44 @@ def build_model(
     start: Checkpoint | None,
     task: str,
     strategy: Strategy,
+    console: Console,
     keys: Mapping[str, Any] = MappingProxyType({}),
     new_head: bool = False,
+    trained: bool = True,
 ) -> Model:
     """The model to train, float32, on the strategy's device and spread as it spreads it: new where
     there is a config, else loaded.
 
-    Its config gets `keys`. With `new_head` a checkpoint may lack the task's head.
+    Its config gets `keys`. With `new_head` a checkpoint may lack the task's head. `trained` puts
+    the adapter on it, or freezes what is not trained.
 
     No row of its token table is frozen. A model's pad_token_id may be a token that texts use, as
     the one that ends them; and as windows hold no padding, a row that is none of these keeps its
     values anyway.
+
+    Raises:
+        UsageError: names or patterns that the model has nothing for.
     """
     from tfcli.checkpoints.folder import load_model
     from tfcli.checkpoints.io.memory import freed_is_kept
+    from tfcli.models.adapters.walk import bare
     from tfcli.models.loading import build, initialize
+
+    adapted = trained and spec.has_adapter
+
+    def shape(model: Model) -> None:
+        if start is not None:
+            free_rows(model)
+        if adapted:
+            shape_trained(model, spec, console)
+        strategy.spread(model)
 
     freed_is_kept()
     if config is not None:
         model = build(config.replace(**keys), task, attention=spec.attention)
-        strategy.spread(model)
+        shape(model)
         initialize(model, spec.seed, device=strategy.device)
+        free_rows(model)
     else:
         assert start is not None
         model = load_model(
@@ -242,42 +269,47 @@ def build_model(
             attention=spec.attention,
             new_head=new_head,
             seed=spec.seed,
-            spread=strategy.spread,
+            spread=shape,
         )
-        widen(model)
+        with bare(model):
+            widen(model)
+    if adapted:
+        begin_trained(model, spec)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise WorkError("the model has no parameters to train", where="model")
-    table = dict(model.body.named_modules()).get(model.body.tokens)
-    if isinstance(table, nn.Embedding):  # what looks at images alone has none
-        table.padding_idx = None
+    if trained and (spec.freeze or spec.train_only):
+        freeze(model, spec)
     model.set_activation_checkpointing(spec.activation_checkpointing)
     return model
 
 
-def choose_trained(model: Model, spec: TrainSpec, console: Console) -> None:
-    """Put the adapter on the model, or freeze what is not trained.
-
-    Raises:
-        UsageError: names or patterns that the model has nothing for.
-    """
-    if spec.has_adapter:
-        put_adapter(model, spec, console)
-    elif spec.freeze or spec.train_only:
-        freeze(model, spec)
+def free_rows(model: Model) -> None:
+    """Let every row of the token table learn; what looks at images alone has none."""
+    table = dict(model.body.named_modules()).get(model.body.tokens)
+    if isinstance(table, nn.Embedding):
+        table.padding_idx = None
 
 
 def frozen_model(
-    spec: TrainSpec, strategy: Strategy, start: Callable[[], Model], ref: str | None
-) -> Model:
+    spec: TrainSpec,
+    strategy: Strategy,
+    trained: Model,
+    start: Callable[[], Model],
+    ref: str | None,
+) -> Callable[..., ModelOutput]:
     """A model that is compared with and not trained, float32, in eval mode, where the run computes
     and spread as its strategy spreads.
 
     Args:
+        trained: the model that is trained. Without its adapter it is the one that training begins
+            with, so that there is no second one in memory.
         start: makes the model that training begins with once more.
         ref: a checkpoint of a causal language model; None for that model.
     """
     from tfcli.checkpoints.folder import load_model
 
+    if ref is None and spec.has_adapter and spec.adapter.bias == "none":
+        return partial(without_adapter, trained, strategy.uncompiled(trained))
     if ref is None:
         model = start()
     else:
@@ -290,6 +322,21 @@ def frozen_model(
         )
     model.set_activation_checkpointing(False)
     return model.requires_grad_(False).eval()
+
+
+def without_adapter(
+    model: Model, forward: Callable[..., ModelOutput], **inputs: Any
+) -> ModelOutput:
+    """What a model that is trained gives without its adapter and without dropout."""
+    from tfcli.models.adapters.control import disabled
+
+    training = model.training
+    model.eval()
+    try:
+        with disabled(model):
+            return forward(**inputs)
+    finally:
+        model.train(training)
 
 
 def with_keys(start: Checkpoint, keys: Mapping[str, Any]) -> Checkpoint:
@@ -310,13 +357,13 @@ def start_dtype(start: Checkpoint | None) -> torch.dtype:
     return held.most_common(1)[0][0] if held else torch.float32
 
 
-def written_dtype(model: Model, dtype: torch.dtype, console: Console) -> torch.dtype:
-    """The dtype to write a model in: `dtype`, unless float16 has no number for one of its weights.
+def written_dtype(weights: Iterable[Tensor], dtype: torch.dtype, console: Console) -> torch.dtype:
+    """The dtype to write weights in: `dtype`, unless float16 has no number for one of them.
 
     Losing the run would be worse than a larger file.
     """
     if dtype == torch.float16:
-        highest = max(float(whole(tensor.detach().abs().max())) for tensor in model.parameters())
+        highest = max(float(whole(tensor.detach().abs().max())) for tensor in weights)
         if highest > torch.finfo(torch.float16).max:
             console.warn(f"a weight is {highest:.3g}, too large for float16: float32 is written")
             return torch.float32

@@ -43,7 +43,7 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
     config = config_of(None if spec.config is None else new_config(spec.config, tokenizer), start)
     beside = beside_of(spec, start, config)
     found = objective.feed(Material(spec, tokenizer, beside.folder, console, config))
-    epoch = found.train.epoch(0)
+    epoch = found.train.part(0)
     look = _Look(tokenizer, objective)
     lengths, learned, features = [], 0, 0
     for example in epoch:
@@ -53,7 +53,8 @@ def preview(spec: TrainSpec, samples: int, console: Console) -> PreviewResult:
         features += look.features(rows)
     tokens = sum(lengths)
     return PreviewResult(
-        data=spec.data,
+        data=", ".join(each.path for each in spec.sources),
+        streamed=spec.stream,
         examples=len(epoch),
         validation_examples=None if found.validation is None else len(found.validation),
         tokens=tokens,
@@ -76,7 +77,8 @@ def _ranges(lengths: list[int]) -> list[PreviewLengths]:
 
 def _require_shown(spec: TrainSpec, objective: Objective) -> None:
     if not _shows(objective):
-        others = [name for name, make in OBJECTIVES.items() if _shows(make(spec))]
+        each = {name: spec.model_copy(update={"objective": name}) for name in OBJECTIVES}
+        others = [name for name, other in each.items() if _shows(make_objective(other))]
         raise UsageError(
             f"objective: {spec.objective} learns something else than the tokens of its examples",
             where="objective",

@@ -49,7 +49,12 @@ class PreviewResult(Result):
 
     schema_name: ClassVar[str] = "tfcli.preview/1"
 
-    data: str = Field(description="The data of the training.")
+    data: str = Field(description="The data of the training, all of its sources.")
+    streamed: bool = Field(
+        False,
+        description="The data are read as they come: what is said of an epoch is said of the first "
+        "buffer.",
+    )
     examples: int = Field(description="Examples of the first epoch.")
     validation_examples: int | None = Field(description="Examples of the validation, or null.")
     tokens: int = Field(description="Tokens of the first epoch.")

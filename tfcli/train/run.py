@@ -9,15 +9,19 @@ from typing import Any
 
 import torch
 
+from tfcli.adapters.config import peft_config
+from tfcli.adapters.write import plan_adapter, write_planned
+from tfcli.checkpoints.beside import copy_companions
 from tfcli.checkpoints.card import CARD
 from tfcli.checkpoints.folder import save_exports
 from tfcli.files import write_text
+from tfcli.models.adapters.attach import DEFAULT
 from tfcli.models.adapters.control import merge_adapters
 from tfcli.models.model import Model
 from tfcli.models.saving import export_config, plan_export
+from tfcli.process_group import losses_named
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer
-from tfcli.train.adapter import write_adapter
 from tfcli.train.assemble import Run, assemble
 from tfcli.train.card import model_card
 from tfcli.train.gather import Read, led
@@ -36,13 +40,15 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
 
     Raises:
         UsageError: options that do not fit the data, the model or the machine.
-        WorkError: numbers that are not finite, or all checkpoints of an interrupted run damaged.
+        WorkError: numbers that are not finite, all checkpoints of an interrupted run damaged, or
+            another process gone.
         KeyboardInterrupt: after a checkpoint.
     """
     made = assemble(spec, job)
     spec = made.spec
     processes = made.strategy.processes
-    made.loop.run(made.progress)
+    with losses_named():
+        made.loop.run(made.progress)
     if made.progress.ended:
         job.console.note(f"ended after step {made.progress.step:,}: {made.progress.ended}")
     processes.wait()
@@ -65,19 +71,30 @@ def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
         run.strategy.load_weights(model, run.loop.checkpoints.best)
     elif run.loop.average is not None:
         run.loop.average.swap()
-    with run.strategy.gathered(model):
-        return _write_whole(spec, job, run)
-
-
-def _write_whole(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
-    model, processes = run.model, run.strategy.processes
+    run.strategy.open(model)
     if spec.adapter.merge:
         merge_adapters(model)
-    dtype = written_dtype(model, run.dtype, job.console)
-    if spec.writes_adapter:
-        if processes.first:
-            write_adapter(model, spec, job.output, run.companions, dtype)
-        return dtype
+    moved = [each for each in model.parameters() if each.requires_grad or not spec.writes_adapter]
+    dtype = written_dtype(moved, run.dtype, job.console)
+    write = _write_adapter if spec.writes_adapter else _write_whole
+    write(spec, job, run, dtype)
+    return dtype
+
+
+def _write_adapter(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> None:
+    model, bias = run.model, spec.adapter.bias
+    pending = plan_adapter(model, bias=bias, dtype=dtype)
+
+    def write(reads: Sequence[Read]) -> None:
+        items = [replace(item, read=read) for item, read in zip(pending, reads, strict=True)]
+        write_planned(items, peft_config(model, DEFAULT, base=spec.model, bias=bias), job.output)
+        copy_companions(run.companions, job.output)
+
+    led([item.read for item in pending], run.strategy.processes, write)
+
+
+def _write_whole(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> None:
+    model, processes = run.model, run.strategy.processes
     exports, config = plan_export(model, dtype=dtype), export_config(model, dtype=dtype)
     writes = spec.config is not None and model.task in WRITES
     new = _generation_config(model, run.tokenizer) if writes and run.tokenizer else None
@@ -89,7 +106,6 @@ def _write_whole(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
         )
 
     led([item.read for item in exports], processes, write)
-    return dtype
 
 
 def _generation_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:

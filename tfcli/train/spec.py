@@ -12,9 +12,17 @@ from tfcli.families import FamilyFile, has_run
 from tfcli.models.errors import ModelError
 from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
-from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, TokenizerPath
+from tfcli.recipe.spec import (
+    DataRef,
+    InputPath,
+    ModelRef,
+    OutputPath,
+    Result,
+    Spec,
+    TokenizerPath,
+)
 from tfcli.train.adapter_spec import AdapterSection
-from tfcli.train.data_spec import RowsSection
+from tfcli.train.data_spec import DataSource, RowsSection, SourceSection
 from tfcli.train.measures.spec import MEASURED, GenerationSection, check_metrics
 from tfcli.train.moving_spec import OptimizerSection, ScheduleSection
 from tfcli.train.objectives.spec import (
@@ -24,6 +32,7 @@ from tfcli.train.objectives.spec import (
     PREFERENCES,
     WINDOWED,
     WITH_TEXT,
+    WITHOUT_TEXT,
     BlanksSection,
     DistillationSection,
     FIMSection,
@@ -34,7 +43,7 @@ from tfcli.train.objectives.spec import (
     columns_of,
 )
 from tfcli.train.pace import Interval
-from tfcli.train.strategies.spec import DeepSpeedSection, FSDPSection
+from tfcli.train.strategies.spec import DeepSpeedSection, FSDPSection, TensorParallelSection
 from tfcli.train.tracking_spec import EarlyStoppingSection, SamplesSection, TrackingSection
 
 NEW_RATE = 1e-3
@@ -97,13 +106,39 @@ class TrainSpec(Spec):
         "answer to another (dpo, ipo, orpo, simpo), which answers are good (kto), or which of two "
         "is the better one (reward).",
     )
-    data: InputPath = Field(
+    data: DataRef | None = Field(
+        None,
         description="Training data: texts (.txt, .md, .rst, or a column of .jsonl, .csv, "
         ".parquet), or rows with prompts, conversations or other columns (.jsonl, .json, .csv, "
-        ".parquet, .arrow); a file or a folder of them; or a folder of pictures for each label."
+        ".parquet, .arrow); a file or a folder of them, a folder of pictures for each label, or a "
+        "data set on the hub.",
     )
-    validation: InputPath | None = Field(
+    mixture: dict[str, SourceSection] = Field(
+        {},
+        description="Several sources in place of data, under names of yours, each with a weight.",
+    )
+    stream: bool = Field(
+        False,
+        description="Read data as training needs them, in place of all before it begins: for data "
+        "larger than memory. Steps are given by max_steps then.",
+    )
+    stream_buffer: Annotated[int, Only(stream=(True,))] = Field(
+        10_000,
+        ge=1,
+        description="Rows or documents of each source that are in memory at once: they are "
+        "shuffled, and packed, among themselves.",
+    )
+    split: str = Field(
+        "train",
+        min_length=1,
+        description="Which split of a folder or data set is trained on, where its files are of "
+        "several.",
+    )
+    validation: DataRef | None = Field(
         None, description="Validation data, in the same forms; never trained on."
+    )
+    validation_split: Annotated[str, Only(validation=GIVEN)] = Field(
+        "validation", min_length=1, description="Which split of the validation data is read."
     )
     validation_share: Annotated[float | None, Only(objective=CAUSAL)] = Field(
         None,
@@ -164,8 +199,14 @@ class TrainSpec(Spec):
     temperature: Annotated[float, Only(objective=("contrastive",))] = Field(
         0.05, gt=0, description="What the products of two texts' vectors are divided by."
     )
-    batch_size: int = Field(
+    batch_size: Annotated[int, Only(batch_tokens=(None,))] = Field(
         8, ge=1, description="Windows or rows of a forward pass, in each process."
+    )
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="The most tokens of a forward pass, in each process, in place of batch_size; "
+        "those that rows are filled up with count, and rows of like length go together.",
     )
     gradient_accumulation: int = Field(
         1,
@@ -267,14 +308,21 @@ class TrainSpec(Spec):
         description="How attention is computed: torch's fused kernels (sdpa), step by step (eager) "
         "or compiled (flex).",
     )
-    strategy: Literal["single", "ddp", "fsdp", "zero1", "zero2", "zero3"] | None = Field(
+    strategy: Literal["single", "ddp", "fsdp", "zero1", "zero2", "zero3", "tp"] | None = Field(
         None,
         description="How several processes share the work: ddp, each with the whole model and a "
         "share of the data; fsdp, each with a part of every weight too; zero1, zero2 and zero3, "
-        "DeepSpeed's, each with a part of the optimizer's state, of gradients too, of weights too. "
+        "DeepSpeed's, each with a part of the optimizer's state, of gradients too, of weights too; "
+        "tp, groups that share the heads of every block, and fsdp between them. "
         "Left out, ddp under a launcher such as torchrun, else single.",
     )
-    fsdp: Annotated[FSDPSection, Only(strategy=("fsdp",))] = FSDPSection()
+    strategy_from: InputPath | None = Field(
+        None,
+        description="A config file of accelerate that says how, in place of strategy and its "
+        "sections, precision and device.",
+    )
+    fsdp: Annotated[FSDPSection, Only(strategy=("fsdp", "tp"))] = FSDPSection()
+    tp: Annotated[TensorParallelSection, Only(strategy=("tp",))] = TensorParallelSection()
     deepspeed: Annotated[DeepSpeedSection, Only(strategy=("zero1", "zero2", "zero3"))] = (
         DeepSpeedSection()
     )
@@ -318,8 +366,22 @@ class TrainSpec(Spec):
                 "an adapter freezes the whole model: leave out freeze and train_only, and name "
                 "what is trained beside it in adapter.modules_to_save"
             )
-        if self.has_adapter and self.strategy not in (None, "single", "ddp"):
-            raise ValueError("an adapter is not spread over processes: take strategy: ddp")
+        if self.adapter.type == "adalora" and self.strategy not in (None, "single", "ddp"):
+            raise ValueError(
+                f"adapter: adalora looks at whole gradients, which strategy: {self.strategy} "
+                "spreads: take strategy: ddp, or adapter: lora"
+            )
+        if self.adapter.has_virtual_tokens:
+            for key, other in (
+                ("rows.packing", self.rows.packing),
+                ("activation_checkpointing", self.activation_checkpointing),
+                ("compile", self.compile),
+            ):
+                if other:
+                    raise ValueError(
+                        f"{key} does not go with adapter: {self.adapter.type}, whose virtual "
+                        "tokens lie in a cache before each row: leave it out"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -328,8 +390,9 @@ class TrainSpec(Spec):
             raise ValueError(
                 "give exactly one of model (go on from a checkpoint) and config (a new model)"
             )
-        if self.objective in IN_ROWS:
-            columns_of(self.objective, self.columns)
+        if (self.data is None) == (not self.mixture):
+            raise ValueError("give exactly one of data and mixture (several, each with a weight)")
+        self._sources_fit()
         if self.fim.rate and self.bpe_dropout:
             raise ValueError("fim draws its parts anew, and bpe_dropout their tokens: give one")
         if self.objective == "distillation" and self.distillation.teacher is None:
@@ -338,10 +401,9 @@ class TrainSpec(Spec):
             raise ValueError("a new model needs a tokenizer: give tokenizer")
         if self.validation is not None and self.validation_share is not None:
             raise ValueError("give validation or validation_share, not both")
-        offload, nvme = self.deepspeed, self.deepspeed.nvme_path
-        if "nvme" in (offload.offload_optimizer, offload.offload_weights) and nvme is None:
-            raise ValueError("nvme is a folder of files: give deepspeed.nvme_path")
-        if offload.offload_weights is not None and self.strategy != "zero3":
+        if self.strategy_from is not None and self.strategy is not None:
+            raise ValueError("give strategy or strategy_from, not both")
+        if self.deepspeed.offload_weights is not None and self.strategy != "zero3":
             raise ValueError("deepspeed.offload_weights: zero3 alone spreads weights")
         if self.keep == "best" and self.validation is None and self.validation_share is None:
             raise ValueError(
@@ -350,6 +412,8 @@ class TrainSpec(Spec):
         check_metrics(self.objective, [*(self.metrics or ()), *filter(None, [self.best_metric])])
         if self.metrics is not None and self.best_metric not in (None, *self.metrics):
             raise ValueError(f"best_metric: {self.best_metric} is not among metrics: add it there")
+        self._budget_fits()
+        self._stream_fits()
         if self.max_steps is not None and self.epochs is not None:
             raise ValueError("give one of max_steps and epochs, not both")
         if self.max_steps is None and self.epochs is None and self.max_minutes is None:
@@ -362,6 +426,85 @@ class TrainSpec(Spec):
                 f"max_steps ({self.max_steps})"
             )
         return self
+
+    def _sources_fit(self) -> None:
+        """Refuse keys of a source that its objective does not read."""
+        read = {
+            "text_field": self.objective in IN_TEXTS,
+            "columns": self.objective in (*CAUSAL, *IN_ROWS),
+            "format": self.objective in CAUSAL,
+        }
+        for name, source in self.mixture.items():
+            for key, has_effect in read.items():
+                if getattr(source, key) is not None and not has_effect:
+                    raise ValueError(
+                        f"mixture.{name}.{key} has no effect with objective: {self.objective}"
+                    )
+        for each in self.sources if self.objective in IN_ROWS else ():
+            columns_of(self.objective, self.of(each).columns)
+
+    def _stream_fits(self) -> None:
+        """Refuse what needs all rows before the first step."""
+        refused = {
+            "epochs: how many rows there are": (self.epochs, "give max_steps"),
+            "validation_share: which rows are held out": (
+                self.validation_share,
+                "give validation",
+            ),
+            "rows.group_by_length: what is of like length": (
+                self.rows.group_by_length,
+                "take rows.packing or batch_tokens",
+            ),
+            "bpe_dropout: all words": (self.bpe_dropout, "leave it out"),
+        }
+        for what, (value, fix) in refused.items():
+            if self.stream and value:
+                raise ValueError(f"{what} is not known of a stream: {fix}")
+
+    def _budget_fits(self) -> None:
+        if self.batch_tokens is None:
+            return
+        if self.objective in WITHOUT_TEXT:
+            raise ValueError(f"batch_tokens: {self.objective} has no tokens: give batch_size")
+        if self.objective in ("contrastive", "kto"):
+            raise ValueError(
+                f"batch_tokens: {self.objective} compares the rows of a batch: batch_size"
+            )
+        if self.rows.group_by_length:
+            raise ValueError("rows.group_by_length has no effect with batch_tokens, which does it")
+        if self.compile:
+            raise ValueError("batch_tokens: batches differ in shape, and compile wants one")
+        if self.batch_tokens < self.sequence_length:
+            raise ValueError(
+                f"batch_tokens ({self.batch_tokens}) holds no row of sequence_length "
+                f"({self.sequence_length})"
+            )
+
+    @property
+    def sources(self) -> list[DataSource]:
+        """Where what is trained on comes from."""
+        if self.data is not None:
+            return [DataSource("data", self.data)]
+        return [
+            DataSource(f"mixture.{name}", each.path, each.weight)
+            for name, each in self.mixture.items()
+        ]
+
+    def of(self, source: DataSource) -> Self:
+        """The spec with what it says of one source in the place of what it says of all."""
+        if source.key == "data":
+            return self
+        own = self.mixture[source.key.removeprefix("mixture.")]
+        changes: dict[str, Any] = {"data": own.path, "mixture": {}}
+        if own.split is not None:
+            changes["split"] = own.split
+        if own.text_field is not None:
+            changes["text_field"] = own.text_field
+        if own.columns is not None:
+            changes["columns"] = own.columns
+        if own.format is not None:
+            changes["rows"] = self.rows.model_copy(update={"format": own.format})
+        return self.model_copy(update=changes)
 
     @property
     def peak_rate(self) -> float:

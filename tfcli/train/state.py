@@ -8,7 +8,7 @@ pickled.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, write_safetensors
 from tfcli.errors import WorkError
 from tfcli.models.adapters.control import moved_tensors
-from tfcli.models.sharding import is_spread, part_of, spread_like
+from tfcli.models.sharding import is_first_copy, is_spread, part_of, spread_like
 from tfcli.process_group import Processes
 
 WEIGHTS, OPTIMIZER = "weights", "optimizer"
@@ -47,6 +47,11 @@ def optimizer_state(
             yield f"{name}/{key}", value
 
 
+def key_of(name: str) -> str:
+    """Which of a parameter's values `<parameter>/<what>` is."""
+    return name.rpartition("/")[2]
+
+
 def save_weights(model: nn.Module, folder: Path, processes: Processes) -> None:
     """Write this process's file of the weights."""
     _write(folder / file_name(WEIGHTS, processes.rank), dict(weights_of(model)), processes)
@@ -72,12 +77,22 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     Raises:
         WorkError: the files hold other tensors than the model.
     """
-    stored, slots = Stored(folder, WEIGHTS), dict(weights_of(model))
-    if set(slots) != set(stored.shapes):
-        raise WorkError("the files hold other tensors than the model", where=str(folder))
+    stored = Stored(folder, WEIGHTS)
     with torch.no_grad():
-        for name, slot in slots.items():
+        for name, slot in require_all(stored, weights_of(model)).items():
             _local(slot).copy_(stored.read(name, slot))
+
+
+def require_all(stored: Stored, slots: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of a model by name.
+
+    Raises:
+        WorkError: the files hold others.
+    """
+    named = dict(slots)
+    if set(named) != set(stored.shapes):
+        raise WorkError("the files hold other tensors than the model", where=str(stored.folder))
+    return named
 
 
 def load_optimizer(
@@ -106,7 +121,9 @@ def load_optimizer(
 def _write(path: Path, tensors: Mapping[str, Tensor], processes: Processes) -> None:
     """Write what this process has of some tensors."""
     mine = {
-        name: tensor for name, tensor in tensors.items() if is_spread(tensor) or processes.first
+        name: tensor
+        for name, tensor in tensors.items()
+        if (is_first_copy(tensor) if is_spread(tensor) else processes.first)
     }
     places = {
         name: {"shape": list(tensor.shape), "start": [each.start for each in part_of(tensor)]}
@@ -129,6 +146,7 @@ class Stored:
     """
 
     def __init__(self, folder: Path, kind: str) -> None:
+        self.folder = folder
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._parts: dict[str, list[tuple[SafetensorsFile, tuple[int, ...]]]] = {}
         for path in sorted(folder.glob(f"{kind}-*.safetensors")):

@@ -41,19 +41,21 @@ class Targets:
         self.config_keys: Mapping[str, Any] = {}
 
     def of(self, config: BaseConfig, table: Table) -> list[Tensor]:
-        """The targets of rows. The first table that comes says which labels there are.
+        """The targets of rows. The first tables that come say which labels there are.
 
         Args:
             config: of the model.
             table: has a column `label`.
 
         Raises:
-            UsageError, WorkError: rows with wrong labels, or with one alone; names the row.
+            UsageError: fewer labels than two, or a stream, and the model names none.
+            WorkError: rows with wrong labels; names the row.
         """
         values = table.values("label")
         if self.problem_type is None:
             known = config.problem_type if saved_for(config, self.task) else None
-            self.problem_type = known or kind_of(values)
+            every = [value for each in table.together for value in each.values("label")]
+            self.problem_type = known or kind_of(every)
         if self.problem_type == REGRESSION:
             self.config_keys = {
                 "problem_type": REGRESSION,
@@ -62,12 +64,9 @@ class Targets:
             }
             return [_number(table, number, value) for number, value in enumerate(values)]
         several = self.problem_type == MULTI
-        lists = table.lists("label") if several else [[value] for value in values]
-        for number, row in enumerate(lists):
-            check_labels(table, number, row)
+        lists = _lists(table, several)
         if self.labels is None:
-            held = Labels.of_model(config, self.task)
-            self.labels = held or Labels.found(label for row in lists for label in row)
+            self.labels = Labels.first(config, self.task, table, lambda each: _lists(each, several))
             self.config_keys = {"problem_type": self.problem_type, **self.labels.config_keys}
         numbers = [numbers_of(table, number, row, self.labels) for number, row in enumerate(lists)]
         if not several:
@@ -88,6 +87,14 @@ class Targets:
             raise UsageError("matthews is of one label a row", where="metrics", fix="leave it out")
         of = SeveralMeasure if several else LabelMeasure
         return of(names) if names else None
+
+
+def _lists(table: Table, several: bool) -> list[list[Any]]:
+    """The labels of each row of a table."""
+    lists = table.lists("label") if several else [[value] for value in table.values("label")]
+    for number, row in enumerate(lists):
+        check_labels(table, number, row)
+    return lists
 
 
 def kind_of(values: Sequence[Any]) -> str:

@@ -22,7 +22,7 @@ class Validation:
 
     Args:
         examples: all of them.
-        batch_size: examples of a forward pass.
+        batches: the places of those of each forward pass.
         objective: as in training.
         precision: as in training.
         measure: what is measured beside the loss; None: nothing.
@@ -32,13 +32,13 @@ class Validation:
     def __init__(
         self,
         examples: Sequence[Example],
-        batch_size: int,
+        batches: Sequence[Sequence[int]],
         objective: Objective,
         precision: Precision,
         measure: Measure | None = None,
         better: Better = LOWEST_LOSS,
     ) -> None:
-        self.examples, self.batch_size = examples, batch_size
+        self.examples, self.batches = examples, batches
         self.objective, self.precision = objective, precision
         self.measure, self.better = measure, better
 
@@ -57,18 +57,17 @@ class Validation:
         """
         device, processes = strategy.device, strategy.processes
         sums = torch.zeros(2, dtype=torch.float64, device=device)
-        numbers = range(len(self.examples))
         answers: list[tuple[int, Any]] = []
         stop = False
         model.eval()
-        for start in range(0, len(numbers), self.batch_size * processes.count):
+        for start in range(0, len(self.batches), strategy.shares):
             stop = asked()
             if processes.any(stop) if strategy.lockstep else stop:
                 break
-            begin = start + self.batch_size * processes.rank
-            mine = numbers[begin : begin + self.batch_size]
+            place = start + strategy.share
+            mine = self.batches[place] if place < len(self.batches) else ()
             if not mine and not strategy.lockstep:
-                continue  # the last round has fewer examples than processes
+                continue  # the last round has fewer batches than processes
             collated = self.objective.collate([self.examples[number] for number in mine or (0,)])
             batch, forward = on_device(collated, device), _Heard(strategy.uncompiled(model))
             with autocast(self.precision, device.type):
@@ -84,8 +83,9 @@ class Validation:
         summed, count = strategy.total(sums).tolist()
         figures = {"val_loss": summed / count}
         if self.measure is not None:
-            every = sorted(processes.gathered(answers), key=lambda each: each[0])
-            measured = self.measure.figures([answer for _, answer in every])
+            # Processes with the same share of the data have the same answers.
+            every = dict(processes.gathered(answers))
+            measured = self.measure.figures([every[number] for number in sorted(every)])
             # A correlation of equal numbers is none at all.
             figures |= {f"val_{name}": n for name, n in measured.items() if math.isfinite(n)}
         return figures

@@ -17,11 +17,13 @@ def observed(found, *, hold_out=True, window=64):
     return statistics, statistics.factor("group", 64, 0.01)
 
 
-def test_the_target_is_the_ridge_regression_to_the_dense_outputs():
+@pytest.mark.parametrize("outputs", [64, 192])  # fewer than inputs, and more
+def test_the_target_is_the_ridge_regression_to_the_dense_outputs(outputs):
     found = layer(columns=128, tokens=1024)
     statistics, factor = observed(found)
-    target = drift_target(found.weight, statistics, factor, 1.0)
-    weight, quantized, dense = (one.double() for one in (found.weight, found.drifted, found.dense))
+    given = found.weight.repeat(outputs // len(found.weight), 1)
+    target = drift_target(given, statistics, factor, 1.0)
+    weight, quantized, dense = (one.double() for one in (given, found.drifted, found.dense))
     ridge = factor.ridge.double().diag()
     # W* = W (G + l I) H~^-1
     expected = (weight @ (dense.t() @ quantized + ridge)) @ torch.linalg.inv(

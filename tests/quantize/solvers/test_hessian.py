@@ -34,6 +34,21 @@ def test_moments_are_the_sums_over_all_batches(columns):
     torch.testing.assert_close(moments.inputs + moments.drift, expected, atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("columns", [48, 600])  # within a panel, and more than one
+def test_moments_of_bfloat16_are_those_of_the_same_numbers_in_float32(columns):
+    quantized = normal(3, 40, columns).bfloat16()
+    dense = (quantized + 0.1 * normal(3, 40, columns, seed=1)).bfloat16()
+    quick, slow = (Moments.empty(columns, drift=True) for _ in range(2))
+    quick.add(quantized, dense)
+    slow.add(quantized.float(), dense.float())
+    for moments in (quick, slow):
+        moments.mirror()
+    torch.testing.assert_close(quick.inputs, slow.inputs, atol=1e-4, rtol=1e-5)
+    assert torch.equal(quick.inputs, quick.inputs.t())
+    # Each number of the drift is rounded to 8 bits.
+    assert (quick.drift - slow.drift).norm() < 2e-3 * slow.drift.norm()
+
+
 def test_sums_of_two_processes_add_up_to_those_of_one():
     quantized, dense = normal(8, 32, 48), normal(8, 32, 48, seed=1)
     whole, half, other = (Statistics.empty(48, drift=True, hold_out=True) for _ in range(3))

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tfcli.train.feeds.feed import Feed
+from tfcli.train.feeds.grouping import GroupedSource, PackedSource
 from tfcli.train.feeds.row_store import Counts, RowStore
-from tfcli.train.feeds.rows import PackedSource, RowSource, Samples
+from tfcli.train.feeds.rows import RowSource, Samples
 from tfcli.train.objectives.causal_lm import CausalLM
 
 
@@ -24,6 +25,16 @@ def samples(sizes, length=100) -> Samples:
         Counts(len(sizes), 0, 0),
     )  # fmt: skip
     return Samples(store, numbers, length)
+
+
+def grouped(sizes, seed, together):
+    """Rows in an order that is drawn, those of a batch of like length where it has a size."""
+    source = RowSource(samples(sizes), seed)
+    return GroupedSource(source, together, seed) if together else source
+
+
+def packed(seed=3):
+    return PackedSource(RowSource(samples(SIZES, length=32), seed), 32, seed)
 
 
 SIZES = np.random.default_rng(0).integers(1, 31, 53).tolist()
@@ -48,11 +59,11 @@ def test_what_is_too_long_loses_its_end():
 
 @pytest.mark.parametrize("together", [None, 4])
 def test_an_epoch_has_every_row_once_in_an_order_of_its_own(together):
-    source = RowSource(samples(SIZES), 3, together)
-    orders = [list(map(who, source.epoch(number))) for number in (0, 1, 0)]
+    source = grouped(SIZES, 3, together)
+    orders = [list(map(who, source.part(number))) for number in (0, 1, 0)]
     assert sorted(orders[0]) == list(range(53))
     assert orders[0] == orders[2] != orders[1]
-    assert orders[0] != list(map(who, RowSource(samples(SIZES), 4, together).epoch(0)))
+    assert orders[0] != list(map(who, grouped(SIZES, 4, together).part(0)))
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
@@ -60,26 +71,26 @@ def test_rows_of_like_length_are_in_one_batch_and_batches_in_random_order(epoch)
     """53 rows are no whole number of batches, so that the later epochs begin within one."""
 
     def filled(together) -> float:
-        feed = Feed(RowSource(samples(SIZES), 3, together), CausalLM().collate, 4, 1)
+        feed = Feed(grouped(SIZES, 3, together), CausalLM().collate, 4, 1)
         first = -(-53 * epoch // 4)
         batches = [feed.step(step)[0]["input_ids"] for step in range(first, first + 13)]
         return sum(batch.numel() for batch in batches) / sum(SIZES)
 
     assert filled(4) < 1.15 < 1.3 < filled(None)
-    lengths = [len(each["targets"]) for each in RowSource(samples(SIZES), 3, 4).epoch(0)][::4]
+    lengths = [len(each["targets"]) for each in grouped(SIZES, 3, 4).part(0)][::4]
     assert lengths[:13] != sorted(lengths[:13], reverse=True)
 
 
 @pytest.mark.parametrize(("count", "together"), [(1, 4), (3, 4), (4, 4), (5, 4), (7, 1), (500, 8)])
 def test_grouping_keeps_every_row_whatever_their_number(count, together):
-    source = RowSource(samples((SIZES * 10)[:count]), 3, together)
+    source = grouped((SIZES * 10)[:count], 3, together)
     for number in range(5):
-        assert sorted(map(who, source.epoch(number))) == list(range(count))
+        assert sorted(map(who, source.part(number))) == list(range(count))
 
 
 def test_packs_hold_every_row_once_with_a_number_for_each():
-    source = PackedSource(samples(SIZES, length=32), 3)
-    packs = source.epoch(0)
+    source = packed()
+    packs = source.part(0)
     seen = []
     for pack in packs:
         ids, segments = pack["input_ids"], pack["segment_ids"]
@@ -88,7 +99,7 @@ def test_packs_hold_every_row_once_with_a_number_for_each():
             part = segments == number
             row = int(ids[part][0]) // 100
             seen.append(row)
-            expected = source.samples[row]
+            expected = samples(SIZES, length=32)[row]
             assert torch.equal(ids[part], expected["input_ids"])
             assert torch.equal(pack["targets"][part], expected["targets"])
     assert sorted(seen) == list(range(53))
@@ -97,19 +108,18 @@ def test_packs_hold_every_row_once_with_a_number_for_each():
 
 def test_packs_are_the_same_each_time_and_others_in_the_next_epoch():
     def rows(seed, epoch):
-        return [each["input_ids"].tolist() for each in PackedSource(packed, seed).epoch(epoch)]
+        return [each["input_ids"].tolist() for each in packed(seed).part(epoch)]
 
-    packed = samples(SIZES, length=32)
     assert rows(3, 0) == rows(3, 0)
     assert rows(3, 0) != rows(3, 1) and rows(3, 0) != rows(4, 0)
 
 
 def test_a_resumed_run_sees_the_steps_of_a_straight_one():
     def feed(**changes):
-        return Feed(PackedSource(samples(SIZES, length=32), 3), CausalLM().collate, 4, 2, **changes)
+        return Feed(packed(), CausalLM().collate, 4, 2, **changes)
 
     straight = feed()
     steps = [straight.step(number) for number in range(8)]
-    again = feed(epoch_starts=list(straight.epoch_starts))
+    again = feed(resumed=straight.state(7))
     for one, other in zip(steps[7], again.step(7), strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)

@@ -79,7 +79,9 @@ def measured(spec_of, rows_file):
 
 def test_labels(measured, tmp_path):
     rows = [{"text": text, "label": n % 3} for n, text in enumerate(texts(20))]
-    found = measured("sequence-classification", rows, metrics=["accuracy", "f1", "matthews"])
+    names = ["accuracy", "f1", "matthews"]
+    config = {**BERT, "initializer_range": 1.0}
+    found = measured("sequence-classification", rows, metrics=names, config=config)
     logits, labels = found.logits(AutoModelForSequenceClassification, tmp_path / "saved")
     said = logits.argmax(-1)
     assert found.figures["val_accuracy"] == sklearn_metrics.accuracy_score(labels, said)
@@ -148,22 +150,29 @@ def test_spans(measured):
         nothing = {"text": [], "answer_start": []}
         answers = answer if number else nothing
         rows.append({"question": "which cat", "context": context, "answers": answers})
-    found = measured("question-answering", rows, stride=4)
+    config = {**BERT, "initializer_range": 1.0}
+    found = measured("question-answering", rows, stride=4, config=config)
     asked = found.objective.asked
     assert len(asked.windows) > len(rows)
-    best, none = {}, {}
-    for (row, window, nowhere), example in zip(asked.windows, found.examples, strict=True):
+    best, none, answers, windows_of = {}, {}, [], {}
+    windows = zip(asked.windows, found.examples, strict=True)
+    for number, ((row, window, nowhere), example) in enumerate(windows):
         batch = {name: each[None] for name, each in example.items() if name != "labels"}
         with torch.no_grad():
-            logits = found.model(**batch).logits[0]
+            output = found.model(**batch)
+        answers += found.measure.answers(found.model, batch, output, [number])
+        logits = output.logits[0]
         for first, (start, _) in enumerate(window.offsets):
             for last, (_, stop) in list(enumerate(window.offsets))[first : first + 30]:
                 score = float(logits[window.first + first, 0] + logits[window.first + last, 1])
-                best[row] = max(
-                    best.get(row, (-1e9, "")), (score, rows[row]["context"][start:stop])
-                )
+                text = rows[row]["context"][start:stop]
+                if score > best.get(row, (-1e9, ""))[0]:
+                    best[row] = score, text
+                    windows_of.setdefault(row, set()).add(number)
         none[row] = min(none.get(row, 1e9), float(logits[nowhere].sum()))
     said = ["" if none[row] > best[row][0] else best[row][1] for row in range(len(rows))]
+    assert found.measure.said(answers) == said
+    assert any(len(each) > 1 for each in windows_of.values()), "a later window has a better span"
     wanted = compute(["exact_match", "answer_f1"], said, [row["answers"]["text"] for row in rows])
     for name, value in wanted.items():
         assert found.figures[f"val_{name}"] == pytest.approx(value)

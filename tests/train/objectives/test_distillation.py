@@ -43,7 +43,7 @@ def test_loss_and_gradients_are_those_of_the_formula(
     spec_of, tmp_path, teacher, temperature, share
 ):
     objective, examples, config = fed(spec_of(temperature, share))
-    batch = objective.collate([*examples.train.epoch(0)[:3], examples.train.epoch(0)[-1]])
+    batch = objective.collate([*examples.train.part(0)[:3], examples.train.part(0)[-1]])
     model = made(objective, config)
     objective.begin(load_model)
     reference = theirs(model, tmp_path / "saved", AutoModelForCausalLM)
@@ -61,7 +61,7 @@ def test_loss_and_gradients_are_those_of_the_formula(
 
 def test_any_split_of_a_step_gives_the_same_gradients(spec_of, tmp_path):
     objective, examples, config = fed(spec_of())
-    parts(objective, config, examples.train.epoch(0)[:8], tmp_path)
+    parts(objective, config, examples.train.part(0)[:8], tmp_path)
 
 
 def test_a_teacher_is_learned_and_transformers_loads_what_is_written(spec_of, train):

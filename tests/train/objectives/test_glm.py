@@ -66,7 +66,7 @@ def plain_loss(model, example, tokens: BlankTokens) -> torch.Tensor:
 
 def test_loss_and_gradients_are_those_of_every_word_by_itself(spec_of, blanks):
     objective, examples, config = fed(spec_of())
-    rows = sorted(examples.train.epoch(0), key=lambda each: len(each["input_ids"]))[:3]
+    rows = sorted(examples.train.part(0), key=lambda each: len(each["input_ids"]))[:3]
     batch, model = objective.collate(rows), made(objective, config)
     assert len({len(each["input_ids"]) for each in rows}) > 1
     tokens = BlankTokens.of(load_tokenizer(blanks))
@@ -92,7 +92,7 @@ def test_part_a_is_the_text_around_its_blanks(spec_of, blanks):
         # Each mask takes room, so that a row with many blanks loses its end.
         longest = max(again, key=len)
         assert all(each == longest[: len(each)] for each in again)
-    assert objective.count(objective.collate(examples.train.epoch(0)[:2])) > 2
+    assert objective.count(objective.collate(examples.train.part(0)[:2])) > 2
 
 
 def _filled(example, tokens: BlankTokens) -> list[int]:
@@ -111,7 +111,7 @@ def test_blanks_follow_from_the_seed_and_the_epoch(spec_of):
     first, second, other = (fed(spec_of(seed=seed))[1] for seed in (0, 0, 1))
 
     def drawn(examples, epoch):
-        return [each["input_ids"].tolist() for each in examples.train.epoch(epoch)]
+        return [each["input_ids"].tolist() for each in examples.train.part(epoch)]
 
     assert drawn(first, 1) == drawn(second, 1)
     assert drawn(first, 1) != drawn(first, 0) and drawn(first, 1) != drawn(other, 1)
@@ -119,7 +119,7 @@ def test_blanks_follow_from_the_seed_and_the_epoch(spec_of):
 
 def test_any_split_of_a_step_gives_the_same_gradients(spec_of, tmp_path):
     objective, examples, config = fed(spec_of())
-    parts(objective, config, examples.train.epoch(0)[:8], tmp_path)
+    parts(objective, config, examples.train.part(0)[:8], tmp_path)
 
 
 def test_a_small_task_is_learned_and_a_resumed_run_cuts_the_same(spec_of, tmp_path):

@@ -111,11 +111,11 @@ def test_a_batch_has_what_the_models_own_processor_makes(spec_of_pictures, pictu
         row["image"] = str(tmp_path / row["image"])  # an absolute path will do, too
     objective, examples, _ = fed(spec_of_pictures(pictures))
     objective.processor.save_pretrained(tmp_path / "saved")
-    found = objective.collate(examples.train.epoch(0)[:3])
-    again = objective.collate(examples.train.epoch(0)[:3])
+    found = objective.collate(examples.train.part(0)[:3])
+    again = objective.collate(examples.train.part(0)[:3])
     assert all(torch.equal(found[name], again[name]) for name in found)
     theirs = AutoImageProcessor.from_pretrained(tmp_path / "saved")
-    which = examples.train.epoch(0).order[:3]
+    which = examples.train.part(0).order[:3]
     wanted = theirs([picture(n) for n in which], return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(found["pixel_values"], wanted, rtol=1e-5, atol=1e-5)
     assert found["labels"].tolist() == [sorted(COLOURS).index(label(n)) for n in which]
@@ -157,6 +157,34 @@ def test_a_picture_is_a_path_bytes_an_address_or_a_file_of_a_folder(
     folder = str(tmp_path / "folder")
     _, examples, _ = fed(spec_of_pictures(folder, validation=folder))
     assert len(examples.validation) == 1
+
+
+def test_pictures_are_mixed_and_read_as_they_come(spec_of_pictures, pictures, tmp_path):
+    folder = tmp_path / "folder"
+    for number in range(8):
+        (folder / label(number)).mkdir(parents=True, exist_ok=True)
+        picture(number).save(folder / label(number) / f"{number}.png")
+    data = spec_of_pictures(pictures).data
+    sources = {"rows": {"path": data, "weight": 3}, "folder": {"path": str(folder)}}
+    objective, examples, config = fed(spec_of_pictures(folder, data=None, mixture=sources))
+    assert config.id2label == {"0": "blue", "1": "green", "2": "red"} and not examples.held
+    part = examples.train.part(0)
+    of_folder = sum("folder" in each.where for each in part)
+    assert (len(part), of_folder) == (16, 4)
+    assert objective.collate(part[:5])["pixel_values"].shape == (5, 3, 16, 16)
+    named = {**VIT, "id2label": {"0": "red", "1": "green", "2": "blue"}}
+    named["label2id"] = {"red": 0, "green": 1, "blue": 2}
+    stream = {"stream": True, "stream_buffer": 5}
+    objective, examples, _ = fed(spec_of_pictures(pictures, config=named, **stream))
+    assert [len(examples.train.part(number)) for number in range(2)] == [5, 3]
+    assert len(objective.collate(examples.train.part(1)[:])["labels"]) == 3
+    problem = refused(lambda: fed(spec_of_pictures(pictures, **stream)))
+    assert problem.where == "stream"
+    problem = refused(lambda: fed(spec_of_pictures(folder, config=named, **stream)))
+    assert "leave out stream" in problem.fix
+    values = spec_of_pictures(pictures).model_dump(exclude_unset=True, exclude={"batch_size"})
+    with pytest.raises(ValueError, match="image-classification has no tokens"):
+        TrainSpec.model_validate({**values, "batch_tokens": 512})
 
 
 def test_any_split_of_a_step_gives_the_same_gradients(spec_of_pictures, pictures, tmp_path):

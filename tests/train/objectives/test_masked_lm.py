@@ -36,7 +36,7 @@ def rows(seed: int = 0, documents: int = 4) -> list[dict]:
 @pytest.mark.parametrize("config", [BERT, ROBERTA], ids=lambda config: config["model_type"])
 def test_loss_and_gradients_are_those_of_transformers(spec_of, tmp_path, config):
     objective, examples, config = fed(spec_of(OBJECTIVE, rows(), config=config))
-    batch = objective.collate(examples.train.epoch(0))
+    batch = objective.collate(examples.train.part(0))
     assert len(batch["labels"]) > 8 and (batch["attention_mask"] == 0).any()
     model = made(objective, config)
     reference = theirs(model, tmp_path / "saved", AutoModelForMaskedLM)
@@ -46,7 +46,7 @@ def test_loss_and_gradients_are_those_of_transformers(spec_of, tmp_path, config)
 
 def test_any_split_of_a_step_gives_the_same_gradients(spec_of, tmp_path):
     objective, examples, config = fed(spec_of(OBJECTIVE, rows()))
-    parts(objective, config, examples.train.epoch(0)[:8], tmp_path)
+    parts(objective, config, examples.train.part(0)[:8], tmp_path)
 
 
 def test_a_small_task_is_learned_and_transformers_loads_what_is_written(spec_of, train):
@@ -137,7 +137,7 @@ def test_each_key_of_masking_changes_what_is_hidden(spec_of, masking):
 
     def labels(**changes):
         objective, examples, _ = fed(spec_of(OBJECTIVE, cut_up, **changes))
-        return objective.collate(examples.train.epoch(0))["labels"]
+        return objective.collate(examples.train.part(0))["labels"]
 
     assert not torch.equal(labels(), labels(masking=masking))
 

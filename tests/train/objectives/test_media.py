@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import wave
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,8 +25,10 @@ from tests.train.objectives.test_processes import CHILD
 from tests.train.test_ranks import in_processes
 from tfcli.checkpoints.folder import load_model
 from tfcli.console import Console
+from tfcli.estimate.training import Start, count
 from tfcli.models.losses import IGNORED
 from tfcli.recipe.job import Job
+from tfcli.train.feeds.media import MediaExample
 from tfcli.train.log import read_metrics
 from tfcli.train.run import run
 from tfcli.train.spec import TrainSpec
@@ -110,7 +113,7 @@ def test_loss_and_gradients_are_those_of_transformers(spec_of_chats, looking, ki
 def test_packed_rows_with_images_have_the_gradients_of_single_ones(spec_of_chats, looking, kind):
     single, examples, _ = fed(spec_of_chats(kind))
     packed, packs, _ = fed(spec_of_chats(kind, rows={"packing": True}))
-    pack = packs.train.epoch(0)
+    pack = packs.train.part(0)
     batch = packed.collate(list(pack))
     rows_in = [int(each["segment_ids"].max()) + 1 for each in pack]
     assert sum(rows_in) == 4 and max(rows_in) > 1
@@ -222,6 +225,56 @@ def test_an_adapter_on_any_part_is_read_by_peft(spec_of_chats, looking, train, t
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_rows_with_images_are_read_as_they_come(spec_of_chats, looking):
+    """The first buffer says whether there are images; packed with others they are learned alike."""
+    changes = {"stream": True, "stream_buffer": 4, "rows": {"packing": True}}
+    streamed, examples, _ = fed(spec_of_chats(**changes))
+    whole, packs, _ = fed(spec_of_chats(rows={"packing": True}))
+    assert streamed.spare is not None and not examples.held
+    losses = []
+    for objective, found in ((streamed, examples), (whole, packs)):
+        batch = objective.collate(list(found.train.part(1)))
+        assert len(batch["pixel_values"]) == 5
+        losses.append(objective.loss(loaded(looking("Llava")), batch).item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    text, *others = media_models.rows(Path(spec_of_chats().data).parent)[2:]
+    late = spec_of_chats(found=[text, *others], stream=True, stream_buffer=1)
+    _, examples, _ = fed(late)
+    problem = refused(lambda: examples.train.part(1))
+    assert "none of the first buffer has any" in problem.what and "rows.jsonl:2" in problem.where
+
+
+def test_images_and_texts_are_mixed(spec_of_chats, tmp_path):
+    """The shortest row with an image goes beside batches of the other source."""
+    spec = spec_of_chats()
+    (tmp_path / "plain.txt").write_text("the dog ran in winter and the cat saw it " * 60)
+    sources = {"seen": {"path": spec.data}, "read": {"path": str(tmp_path / "plain.txt")}}
+    objective, examples, _ = fed(spec_of_chats(data=None, mixture=sources))
+    part = examples.train.part(0)
+    looking = [isinstance(each, MediaExample) for each in part]
+    assert any(looking) and not all(looking)
+    batch = objective.collate(list(part))
+    assert len(batch["pixel_values"]) == sum(len(getattr(each, "media", ())) for each in part)
+    texts = [each for each, has in zip(part, looking, strict=True) if not has]
+    assert len(objective.collate(texts[:1])["input_ids"]) == 2
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        each if each == "Llava" else pytest.param(each, marks=pytest.mark.nightly)
+        for each in LOOKING
+    ],
+)
+def test_the_tower_is_counted_by_an_estimate(spec_of_chats, kind):
+    """Where a row holds an image."""
+    seen, read = (
+        count(Start.of(spec), processes=1, precision="float32", heap=None).lasting
+        for spec in (spec_of_chats(kind), spec_of_chats(kind, sequence_length=3))
+    )
+    assert seen["weights"] == read["weights"] and seen["gradients"] > read["gradients"] > 0
+
+
 def test_long_rows_are_left_out_and_no_image_is_cut(spec_of_chats, capsys):
     def found(length, truncate):
         spec = spec_of_chats(sequence_length=length, rows={"truncate": truncate})
@@ -283,6 +336,7 @@ def test_images_are_refused_by_a_model_of_texts(make_spec, chats, tmp_path):
     assert "the model reads texts alone" in refused(lambda: fed(spec)).what
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_give_what_one_gives_where_one_has_no_image(
     spec_of_chats, tmp_path, strategy
@@ -309,7 +363,7 @@ def test_a_composed_model_learns_from_conversations_too(
     values = {"model": str(folder / "whole")}
     single, examples, _ = fed(spec_of_chats(**values))
     packed, packs, _ = fed(spec_of_chats(**values, rows={"packing": True}))
-    batches = single.collate(in_turn(examples)), packed.collate(list(packs.train.epoch(0)))
+    batches = single.collate(in_turn(examples)), packed.collate(list(packs.train.part(0)))
     assert len(batches[0]["pixel_values"]) == 5
     losses = []
     for objective, batch in zip((single, packed), batches, strict=True):

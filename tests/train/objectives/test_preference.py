@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 import pytest
@@ -22,8 +23,12 @@ from tests.train.objectives.support import (
 )
 from tfcli.checkpoints.folder import load_model
 from tfcli.console import Console
+from tfcli.models.model import Model
+from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import load_tokenizer
 from tfcli.train.log import read_metrics
+from tfcli.train.loop import Loop
+from tfcli.train.run import run
 
 NAMES = ("dpo", "ipo", "orpo", "simpo")
 EACH = pytest.mark.parametrize("name", NAMES)
@@ -197,3 +202,36 @@ def test_other_columns_no_rows_and_long_answers(spec_of, capsys):
     _, examples, _ = fed(spec_of("dpo", long), Console())
     assert len(examples.train.items[0]["chosen"]) == 64
     assert "1 of 1 rows are longer than sequence_length (64)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["dpo", "ipo"])
+def test_an_adapter_is_compared_with_the_model_without_it_and_no_second_one_is_held(
+    spec_of, tiny_llama, tmp_path, monkeypatch, name
+):
+    """Trained biases change the model itself, so that there a second one is needed; this one has
+    none, and both ways must give the same losses."""
+    counts, step = [], Loop.train_step
+
+    def count(self, number, batches):
+        models = [each for each in gc.get_objects() if isinstance(each, Model)]
+        shared = {id(p) for each in models for p in each.parameters()}
+        counts.append(len(shared) / len(list(self.model.parameters())))
+        return step(self, number, batches)
+
+    monkeypatch.setattr(Loop, "train_step", count)
+    found, held = [], []
+    for bias in ("none", "all"):
+        gc.collect()
+        counts.clear()
+        adapter = {"type": "lora", "bias": bias, "dropout": 0.2}
+        common = {"config": None, "tokenizer": None, "model": str(tiny_llama)}
+        optimizer = {"lr": 1e-2}
+        spec = spec_of(name, rows(), **common, adapter=adapter, max_steps=6, optimizer=optimizer)
+        folder = tmp_path / bias
+        folder.mkdir()
+        run(spec, Job(folder=folder))
+        found.append([line["loss"] for line in read_metrics(folder / "metrics.jsonl")])
+        held.append(counts[-1])
+    assert found[0] == found[1]
+    assert found[0][-1] != found[0][0]
+    assert held[0] == 1 < held[1]

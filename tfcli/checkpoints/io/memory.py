@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers of the options, from malloc.h
 _FROM = 1 << 20  # bytes
-_LARGEST = 1 << 25  # bytes: what glibc raises the threshold to by itself
-_KEPT = 1 << 28  # bytes
+LARGEST = 1 << 25  # bytes: what glibc raises the threshold to by itself
+KEPT = 1 << 28  # bytes
 _SMALL_KEPT = 1 << 25  # bytes
 
 
@@ -35,7 +35,7 @@ def freed_at_once() -> Iterator[None]:
     try:
         yield
     finally:
-        _set(_MMAP_THRESHOLD, _LARGEST)
+        _set(_MMAP_THRESHOLD, LARGEST)
 
 
 def freed_is_kept() -> None:
@@ -46,8 +46,8 @@ def freed_is_kept() -> None:
     the pages again, zeroed one by one, than many an operation takes. With other C libraries nothing
     is done.
     """
-    _set(_MMAP_THRESHOLD, _LARGEST)
-    _set(_TRIM_THRESHOLD, _KEPT)
+    _set(_MMAP_THRESHOLD, LARGEST)
+    _set(_TRIM_THRESHOLD, KEPT)
 
 
 def _set(option: int, value: int) -> None:

@@ -105,8 +105,9 @@ class Method(ABC):
 
         Args:
             linears: those that share the inputs.
-            inputs (Tensor): fp32 [b, s, n], of an expert [tokens, n]: as the blocks before, which
-                are quantized, give them.
+            inputs (Tensor): [b, s, n], of an expert [tokens, n]: as the blocks before, which are
+                quantized, give them, and in the type in which the linear multiplies them, fp32 or
+                bf16.
             dense (Tensor): the same tokens as the dense model has them, alike in shape; None
                 where the method does not ask for them (`drifts`), and of experts, whose tokens may
                 be others there.

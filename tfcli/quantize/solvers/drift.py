@@ -30,6 +30,8 @@ def drift_target(weight: Tensor, statistics: Statistics, factor: Factor, share: 
     drift = statistics.fit.drift
     if drift is None or share == 0:
         return weight
+    if len(weight) > len(drift):  # of more outputs than inputs K H~^-1 first takes fewer products
+        return torch.addmm(weight, weight, solve(drift, factor), alpha=share)
     return torch.add(weight, solve(weight @ drift, factor), alpha=share)
 
 

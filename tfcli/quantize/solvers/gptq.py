@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tfcli.models.kernels.rounding import round_columns
 from tfcli.models.layouts.values import Affine
 from tfcli.quantize.solvers.drift import best_share, drift_target
 from tfcli.quantize.solvers.grid import AT_ONCE, GridOptions, find_grids
@@ -25,6 +26,9 @@ BLOCK = 128
 
 _INNER = 32
 """Columns between two updates of a block."""
+
+MEASURED = 256
+"""Outputs, evenly over all of them, that the error of a weight with more is measured on."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class GPTQResult:
     Args:
         weight: the quantized weight.
         error: ||TX - QX||^2 / ||WX||^2 over the calibration inputs, T being the weight that was
-            aimed at: W itself without drift.
+            aimed at: W itself without drift. Measured on `MEASURED` outputs or more.
         damping: the damping that was used; more than asked when the Cholesky factor failed.
         dead: inputs that were zero in all of the calibration data.
         drift: the share of the way that was gone.
@@ -104,12 +108,15 @@ def gptq(
     if share is None:  # before the factor of all tokens is there, which would take memory too
         share = best_share(original, statistics, options.damping, name=name)
     factor = statistics.factor(options.order, width, options.damping, name=name)
+    step = max(1, len(original) // MEASURED)
     parts, lost = [], 0.0
-    for rows in original.split(max(1, AT_ONCE // original.shape[1])):
+    at_once = max(1, AT_ONCE // (original.shape[1] * step)) * step
+    for rows in original.split(at_once):
         columns = drift_target(rows, statistics, factor, share).t().contiguous()
         parts.append(_solve(columns, hessian, factor, grid, options))
-        lost += max(0.0, energy((columns - parts[-1].dequantize().t()).t(), hessian))
-    size = energy(original, hessian)
+        change = columns[:, ::step].t() - parts[-1].dequantize()[::step]
+        lost += max(0.0, energy(change, hessian))
+    size = energy(original[::step], hessian)
     return GPTQResult(
         weight=Affine.stacked(parts),
         error=lost / size if size > 0 else 0.0,
@@ -224,40 +231,28 @@ def sweep(
             if outer != width:
                 replace(values, originals[here], part)
             groups = inputs[here] // width
-            each_scale, each_zero = scales[groups], zeros[groups]
-            # (w + zero * scale) - level * scale is what a level leaves of a weight.
-            raised = originals[here].addcmul_(each_zero, each_scale)
-            levels[inputs[here]] = _round(
-                values, raised, errors[part], each_scale, each_zero, lower[part, part], top
-            )
+            near = (lower[part, part].t() / lower.diagonal()[part, None]).contiguous()
+            given = (values, originals[here], near, groups, scales, zeros)
+            if not round_columns(*given, inputs[here], errors[part], levels, top):
+                levels[inputs[here]] = _round(*given, errors[part], top)
     return levels
 
 
 def _round(
     values: Tensor,
-    raised: Tensor,
-    errors: Tensor,
+    originals: Tensor,
+    near: Tensor,
+    groups: Tensor,
     scales: Tensor,
     zeros: Tensor,
-    lower: Tensor,
+    errors: Tensor,
     top: int,
 ) -> Tensor:
-    """Quantize the columns of a block, the last first; all [columns, m] but `lower`.
-
-    Args:
-        values (Tensor): what each weight should be, from the errors after this block; used up.
-        raised (Tensor): weight + zero * scale.
-        errors (Tensor): where W - Q goes.
-        scales (Tensor): of each column.
-        zeros (Tensor): of each column.
-        lower (Tensor): fp32 [columns, columns], of L.
-        top: the highest level.
-
-    Returns:
-        The levels.
-    """
-    near = lower.t() / lower.diagonal()[:, None]
-    levels = torch.empty_like(values)
+    """The levels of a block's columns, fp32 [columns, m]: what `round_columns` says, by torch."""
+    scales, zeros = scales[groups], zeros[groups]
+    # (w + zero * scale) - level * scale is what a level leaves of a weight.
+    raised = torch.addcmul(originals, zeros, scales)
+    values, levels = values.clone(), torch.empty_like(values)
     rows = list(zip(values, raised, errors, scales, zeros, levels, strict=True))
     for last in range(len(rows), 0, -_INNER):
         first = max(0, last - _INNER)

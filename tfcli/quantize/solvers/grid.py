@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tfcli.errors import WorkError
+from tfcli.models.kernels.rounding import search_scales
 from tfcli.models.layouts.values import AffineFormat
 from tfcli.several_cores import ahead
 
@@ -127,6 +128,16 @@ def find_grids(
     """
     rows, columns = weight.shape
     width = options.width(columns)
+    found = search_scales(
+        weight,
+        width,
+        importance if options.scale_search == "hessian" else None,
+        () if options.scale_search == "max" else FACTORS,
+        symmetric=options.symmetric,
+        top=options.top,
+    )
+    if found is not None:
+        return found
     shape = (rows, columns // width)
     if options.scale_search != "hessian" or importance is None:
         # Groups are all alike: each is a row.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tfcli.models.kernels.rounding import move_columns
 from tfcli.quantize.solvers.grid import storable
 
 BLOCK = 128
@@ -45,7 +46,7 @@ class Refinement:
     ) -> None:
         self.levels, self.scales, self.zeros, self.top = levels, scales, zeros, top
         self.hessian, self.ridge = hessian, ridge
-        self.diagonal = (hessian.diagonal() + ridge).tolist()
+        self.diagonal = hessian.diagonal() + ridge
         self.width = len(weight) // len(scales)
         self.errors = weight - dequantized(levels, scales, zeros)
 
@@ -108,11 +109,16 @@ class Refinement:
             stop: after the last.
             pulls (Tensor): theirs, from `pulls`; used up.
         """
+        part, first_group = slice(start, stop), start // self.width
+        near = self.hessian[part, part].contiguous()
+        groups = torch.arange(start, stop, device=near.device) // self.width
+        diagonal, at = self.diagonal[part], (self.errors[part], self.levels[part])
+        if move_columns(pulls, near, diagonal, groups, self.scales, *at, self.top):
+            return
         count = stop - start
-        near = self.hessian[start:stop, start:stop]
         levels, moved = torch.empty_like(pulls), torch.empty_like(pulls)
-        first_group = start // self.width
         scales = self.scales[first_group : (stop - 1) // self.width + 1]
+        diagonals = diagonal.tolist()
         inverses = scales.reciprocal()
         columns = zip(self.levels[start:stop], pulls, levels, moved, strict=True)
         for column, (old, pull, new, move) in enumerate(columns):
@@ -126,9 +132,7 @@ class Refinement:
                     moved[first:column].t(), local[column - first, : column - first], alpha=-1
                 )
             group = (start + column) // self.width - first_group
-            torch.addcmul(
-                old, pull, inverses[group], value=1 / self.diagonal[start + column], out=new
-            )
+            torch.addcmul(old, pull, inverses[group], value=1 / diagonals[column], out=new)
             new.round_().clamp_(0, self.top)
             torch.sub(new, old, out=move).mul_(scales[group])
         self.levels[start:stop] = levels

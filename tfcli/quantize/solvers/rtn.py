@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tfcli.models.kernels.rounding import nearest_levels
 from tfcli.models.layouts.values import Affine, Values
 from tfcli.quantize.solvers.grid import GridOptions, by_rows, find_grids
 
@@ -36,9 +37,10 @@ def _rows(weight: Tensor, options: GridOptions, levels: Tensor) -> tuple[Tensor,
     written into `levels`, uint8 [rows, n]."""
     rows = weight.float()
     scales, zeros = find_grids(rows, options)
-    groups = rows.reshape(*scales.shape, -1) / scales[:, :, None]
-    groups.add_(zeros[:, :, None]).round_().clamp_(0, options.top)
-    levels.copy_(groups.view(levels.shape))
+    if not nearest_levels(rows, scales, zeros, levels, options.top):
+        groups = rows.reshape(*scales.shape, -1) / scales[:, :, None]
+        groups.add_(zeros[:, :, None]).round_().clamp_(0, options.top)
+        levels.copy_(groups.view(levels.shape))
     return scales, zeros.to(torch.uint8)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tfcli.checkpoints.strict_json import kind
 from tfcli.console import Console
-from tfcli.data.rows import Row, read_rows
-from tfcli.errors import WorkError, hint
+from tfcli.data.rows import Row, read_rows, row_files
+from tfcli.errors import UsageError, WorkError, hint
 from tfcli.train.batch import Example
+from tfcli.train.data_spec import DataSource
+from tfcli.train.feeds.feed import Source, seed_of
+from tfcli.train.feeds.mixture import mixed
 from tfcli.train.feeds.shuffled import Shuffled
+from tfcli.train.feeds.streamed import Streamed
 from tfcli.train.objectives.objective import Examples
 from tfcli.train.objectives.spec import columns_of
 from tfcli.train.spec import TrainSpec
@@ -26,10 +30,19 @@ class Table:
     Args:
         rows: at least one.
         columns: what an objective takes of a row -> the column.
+        others: the tables that are trained on beside it, where there are several.
+        more: further rows come later.
     """
 
     rows: Sequence[Row]
     columns: dict[str, str]
+    others: Sequence[Table] = ()
+    more: bool = False
+
+    @property
+    def together(self) -> Sequence[Table]:
+        """All tables that are trained on, itself among them."""
+        return self.others or (self,)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -88,23 +101,71 @@ class Table:
         )
 
 
-def read_tables(spec: TrainSpec) -> tuple[Table, Table | None]:
-    """The rows that a spec trains on, and those that it holds out.
+def examples_of(spec: TrainSpec, make: Callable[[Table], Sequence[Example]]) -> Examples:
+    """The examples that a spec's rows become, those to be trained on in a new order each epoch.
 
     Raises:
-        UsageError, WorkError: as `read_rows`, also for a file without rows.
+        UsageError, WorkError: as `read_rows`, also for a file without rows; and sources that say
+            different things.
     """
-    columns = columns_of(spec.objective, spec.columns)
-    train = Table(read_rows(spec.data), columns)
+    columns = [_columns_of(spec, source) for source in spec.sources]
+    if spec.stream:
+        train = mixed(spec, [_streamed(spec, *each, make) for each in _paired(spec, columns)])
+        train.part(0)  # what the first rows say is known from here on
+    else:
+        train = mixed(spec, _shuffled(spec, columns, make))
     if spec.validation is None:
-        return train, None
-    return train, Table(read_rows(spec.validation, split="validation"), columns)
+        return Examples(train, None)
+    rows = read_rows(spec.validation, split=spec.validation_split)
+    return Examples(train, make(Table(rows, columns_of(spec.objective, spec.columns))))
 
 
-def examples_of(spec: TrainSpec, make: Callable[[Table], list[Example]]) -> Examples:
-    """The examples that a spec's rows become, those to be trained on in a new order each epoch."""
-    train, held_out = read_tables(spec)
-    return Examples(Shuffled(make(train), spec.seed), None if held_out is None else make(held_out))
+def _paired(
+    spec: TrainSpec, columns: Sequence[dict[str, str]]
+) -> Iterator[tuple[DataSource, dict[str, str]]]:
+    return zip(spec.sources, columns, strict=True)
+
+
+def _columns_of(spec: TrainSpec, source: DataSource) -> dict[str, str]:
+    """What an objective takes of a source's rows, which is the same of every source."""
+    first, own = (
+        columns_of(spec.objective, spec.of(each).columns) for each in (spec.sources[0], source)
+    )
+    if own.keys() != first.keys():
+        raise UsageError(
+            f"it has {', '.join(own)}, and the first source {', '.join(first)}",
+            where=f"{source.key}.columns",
+            fix="name the same ones for every source",
+        )
+    return own
+
+
+def _shuffled(
+    spec: TrainSpec, columns: Sequence[dict[str, str]], make: Callable[[Table], Sequence[Example]]
+) -> list[Source[Example]]:
+    tables = [
+        Table(read_rows(source.path, split=spec.of(source).split), each)
+        for source, each in _paired(spec, columns)
+    ]
+    if len(tables) > 1:
+        tables = [Table(each.rows, each.columns, tables) for each in tables]
+    return [
+        Shuffled(make(table), seed_of(spec, source))
+        for source, table in zip(spec.sources, tables, strict=True)
+    ]
+
+
+def _streamed(
+    spec: TrainSpec,
+    source: DataSource,
+    columns: dict[str, str],
+    make: Callable[[Table], Sequence[Example]],
+) -> Streamed:
+    def examples(rows: list[Row], number: int) -> Sequence[Example]:
+        return make(Table(rows, columns, more=True))
+
+    files = row_files(source.path, spec.of(source).split)
+    return Streamed(files, spec.stream_buffer, seed_of(spec, source), examples)
 
 
 def say_cut(console: Console, cut: int, rows: int, key: str, length: int) -> None:

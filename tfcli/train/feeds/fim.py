@@ -70,8 +70,9 @@ class FIMTokens:
         vocabulary = tokenizer.backend.get_vocab(with_added_tokens=True)
         for names in _SPELLINGS.values():
             if all(name in vocabulary for name in names):
+                prefix, suffix, middle = (vocabulary[name] for name in names)
                 end = next((vocabulary[name] for name in _ENDS if name in vocabulary), None)
-                return cls(*(vocabulary[name] for name in names), end)
+                return cls(prefix, suffix, middle, end)
         nearest = max(
             _SPELLINGS.values(), key=lambda names: sum(map(vocabulary.__contains__, names))
         )

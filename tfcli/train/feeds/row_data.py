@@ -16,6 +16,7 @@ from tfcli.data.formats.format import Format
 from tfcli.data.formats.plain import TEXT
 from tfcli.data.formats.registry import find_format, read_sample, unknown_format
 from tfcli.data.formats.sample import Chat, Sample
+from tfcli.data.layout import find_data, here
 from tfcli.data.media import Medium
 from tfcli.data.media_supervised import MismatchError
 from tfcli.data.row_files import READERS
@@ -27,7 +28,7 @@ from tfcli.processes import is_first_process
 from tfcli.recipe.content import is_stream
 from tfcli.train.data_spec import RowsSection
 from tfcli.train.feeds.held_out import text_key
-from tfcli.train.feeds.row_store import Made, RowStore, row_store
+from tfcli.train.feeds.row_store import Made, RowStore, held_store, row_store
 from tfcli.train.feeds.rows import Samples
 from tfcli.train.spec import TrainSpec
 from tfcli.units import plural
@@ -42,18 +43,23 @@ class RowData:
     """The rows of one file or folder, and the format that they have.
 
     Args:
-        path: of the file or folder.
-        split: which of a folder's splits.
+        ref: of the file, folder or data set, as it is named.
+        split: which of its splits.
         rows: all of them.
         format: of the rows.
         columns: what the format calls a column -> what the file calls it.
     """
 
-    path: Path
+    ref: str
     split: str
     rows: Sequence[Row]
     format: Format
     columns: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return self.ref if here(self.ref) is None else Path(self.ref).name
 
 
 @dataclass(frozen=True)
@@ -75,19 +81,31 @@ class Chosen:
     torn: int
 
 
-def find_rows(spec: TrainSpec, path: str, split: str = "train") -> RowData | None:
+def find_rows(
+    spec: TrainSpec,
+    path: str,
+    split: str = "train",
+    *,
+    alone: bool = True,
+    streamed: bool = False,
+) -> RowData | None:
     """The rows at a path; None where it holds plain text.
+
+    Args:
+        alone: nothing else is trained on, so that keys of `rows` are refused beside plain text.
+        streamed: the rows are read later; only the first is looked at.
 
     Raises:
         UsageError: keys of `rows` that have no effect on plain text, or do not fit the columns.
         WorkError: rows of no known format, or none at all.
     """
     given = spec.rows
-    if given.format != TEXT.name and _has_rows(Path(path)):
+    if given.format != TEXT.name and _has_rows(find_data(path).path):
         first = first_row(path, split=split)
         named = spec.text_field != TrainSpec.model_fields["text_field"].default
         if given.format is None and not spec.columns and (named or "text" in first.values):
-            _refuse_for_plain(spec)
+            if alone:
+                refuse_for_plain(spec)
             return None
         if named:
             raise UsageError("text_field has no effect on rows", where="text_field")
@@ -100,9 +118,10 @@ def find_rows(spec: TrainSpec, path: str, split: str = "train") -> RowData | Non
             )
         if found is None:
             raise unknown_format(first)
-        rows = read_rows(path, split=split)
-        return RowData(Path(path), split, rows, found, spec.columns)
-    _refuse_for_plain(spec)
+        rows = () if streamed else read_rows(path, split=split)
+        return RowData(path, split, rows, found, spec.columns)
+    if alone:
+        refuse_for_plain(spec)
     return None
 
 
@@ -124,6 +143,15 @@ def samples_of(data: RowData, encoder: Encoder, console: Console) -> RowStore:
     return row_store(identity, _made(data, encoder, console))
 
 
+def held_samples(data: RowData, encoder: Encoder) -> RowStore:
+    """All samples of rows that are few, in memory.
+
+    Raises:
+        UsageError, WorkError: as `samples_of`.
+    """
+    return held_store(_made(data, encoder, Console.silent()))
+
+
 def choose(
     store: RowStore, data: RowData, length: int, spec: RowsSection, console: Console, key: str
 ) -> Chosen:
@@ -135,6 +163,34 @@ def choose(
 
     Raises:
         WorkError: none is left; a long one where that is to be an error; or nothing is masked.
+    """
+    chosen = pick(store, data, length, spec)
+    if is_first_process():
+        _tell(chosen, store, data, spec, console)
+    if not len(chosen.samples):
+        raise WorkError(
+            f"no row has a token to learn: of {len(store):,}, {chosen.long:,} are too long and "
+            f"{chosen.empty:,} have nothing of the assistant's",
+            where=key,
+            fix="a larger sequence_length, or look at the rows",
+        )
+    if spec.train_on == "assistant" and (chosen.learned == chosen.samples.sizes).all():
+        raise WorkError(
+            "nothing is masked: every token of every row is to be learned",
+            where=key,
+            fix="see whether the rows have prompts; or say so: `rows: {train_on: all}`",
+        )
+    return chosen
+
+
+def pick(store: RowStore, data: RowData, length: int, spec: RowsSection) -> Chosen:
+    """The samples that can be learned from, perhaps none.
+
+    Args:
+        length: tokens that a sample predicts at most.
+
+    Raises:
+        WorkError: a long one where that is to be an error.
     """
     sizes = np.maximum(np.diff(store.starts) - 1, 0)
     long = sizes > length
@@ -158,26 +214,13 @@ def choose(
         if spec.truncate == "drop"
         else int((learned == 0).sum())
     )
-    samples = Samples(store, which, length, partial(_media_of, data))
-    chosen = Chosen(
-        samples, learned[which], int(long.sum()), empty - int(torn.sum()), int(torn.sum())
+    return Chosen(
+        Samples(store, which, length, partial(_media_of, data)),
+        learned[which],
+        int(long.sum()),
+        empty - int(torn.sum()),
+        int(torn.sum()),
     )
-    if is_first_process():
-        _tell(chosen, store, data, spec, console)
-    if not len(which):
-        raise WorkError(
-            f"no row has a token to learn: of {len(store):,}, {chosen.long:,} are too long and "
-            f"{chosen.empty:,} have nothing of the assistant's",
-            where=key,
-            fix="a larger sequence_length, or look at the rows",
-        )
-    if spec.train_on == "assistant" and (learned[which] == kept[which]).all():
-        raise WorkError(
-            "nothing is masked: every token of every row is to be learned",
-            where=key,
-            fix="see whether the rows have prompts; or say so: `rows: {train_on: all}`",
-        )
-    return chosen
 
 
 def sample_key(sample: Sample) -> int:
@@ -195,15 +238,20 @@ def _has_rows(path: Path) -> bool:
     return path.suffix.lower() in READERS and not is_stream(path)
 
 
-def _texts_beside(path: Path) -> list[str]:
+def _texts_beside(ref: str) -> list[str]:
     """The files of plain text in a folder of rows."""
+    path = find_data(ref).path
     if not path.is_dir():
         return []
     return sorted(each.name for each in path.rglob("*") if each.suffix.lower() in TEXTS)
 
 
-def _refuse_for_plain(spec: TrainSpec) -> None:
-    """Refuse what has no effect on plain text."""
+def refuse_for_plain(spec: TrainSpec) -> None:
+    """Refuse what has no effect on plain text.
+
+    Raises:
+        UsageError: naming the key.
+    """
     fields = RowsSection.model_fields.items()
     given = {f"rows.{name}": getattr(spec.rows, name) != field.default for name, field in fields}
     given |= {"columns": bool(spec.columns), "rows.format": False}
@@ -217,7 +265,7 @@ def _refuse_for_plain(spec: TrainSpec) -> None:
 
 
 def _digests(data: RowData) -> list[str]:
-    return [digest_file(file) for file in row_files(data.path, data.split)]
+    return [digest_file(file) for file in row_files(data.ref, data.split)]
 
 
 def _media_of(data: RowData, number: int) -> tuple[Sequence[Medium], str]:
@@ -230,7 +278,7 @@ def _media_of(data: RowData, number: int) -> tuple[Sequence[Medium], str]:
 def _media_digests(data: RowData, console: Console) -> str:
     """A hash of what the files of media hold that rows name."""
     found = hashlib.sha256()
-    with console.progress(f"look at media of {data.path.name}", len(data.rows), "row") as bar:
+    with console.progress(f"look at media of {data.name}", len(data.rows), "row") as bar:
         for number in range(len(data.rows)):
             for medium in _media_of(data, number)[0]:
                 if isinstance(medium.source, str) and Path(medium.source).is_file():
@@ -241,7 +289,7 @@ def _media_digests(data: RowData, console: Console) -> str:
 
 def _made(data: RowData, encoder: Encoder, console: Console) -> Iterator[Made]:
     wrong: list[MismatchError] = []
-    with console.progress(f"tokenize {data.path.name}", len(data.rows), "row") as bar:
+    with console.progress(f"tokenize {data.name}", len(data.rows), "row") as bar:
         for number, row in enumerate(data.rows):
             sample = read_sample(row, data.format, data.columns)
             key = sample_key(sample)
@@ -292,39 +340,39 @@ def _tell(
     total, learned = int(chosen.samples.sizes.sum()), int(chosen.learned.sum())
     share = learned / total if total else 0.0
     console.note(
-        f"{data.path.name}: {plural(len(data.rows), 'row')} of the format {data.format.name}, "
+        f"{data.name}: {plural(len(data.rows), 'row')} of the format {data.format.name}, "
         f"{total:,} tokens, {share:.0%} of them to be learned"
     )
-    texts = _texts_beside(data.path)
+    texts = _texts_beside(data.ref)
     if texts:
         console.note(
-            f"{data.path.name}: {plural(len(texts), 'file')} of plain text beside the rows left "
+            f"{data.name}: {plural(len(texts), 'file')} of plain text beside the rows left "
             f"out: {', '.join(texts[:3])}{', ...' if len(texts) > 3 else ''}"
         )
     counts = store.counts
     if counts.turns:
         console.note(
-            f"{data.path.name}: the chat template writes earlier turns in another way, so "
+            f"{data.name}: the chat template writes earlier turns in another way, so "
             f"{counts.turns:,} turns of the assistant's are examples of their own"
         )
     if counts.endless:
         console.warn(
-            f"{data.path.name}: {counts.endless:,} of {len(store):,} rows end without a special "
+            f"{data.name}: {counts.endless:,} of {len(store):,} rows end without a special "
             "token, so the model does not learn from them where to stop"
         )
     if chosen.long:
         done = "lose their ends" if spec.truncate == "cut" else "are left out"
         console.warn(
-            f"{data.path.name}: {chosen.long:,} of {len(store):,} rows have more tokens than "
+            f"{data.name}: {chosen.long:,} of {len(store):,} rows have more tokens than "
             f"sequence_length and {done} (rows.truncate)"
         )
     if chosen.torn:
         console.warn(
-            f"{data.path.name}: {chosen.torn:,} of {len(store):,} rows would lose a part of their "
+            f"{data.name}: {chosen.torn:,} of {len(store):,} rows would lose a part of their "
             "media with their ends and are left out"
         )
     if chosen.empty:
         console.warn(
-            f"{data.path.name}: {chosen.empty:,} of {len(store):,} rows have no token to learn "
+            f"{data.name}: {chosen.empty:,} of {len(store):,} rows have no token to learn "
             "and are left out"
         )

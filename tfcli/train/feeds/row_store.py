@@ -17,6 +17,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,23 @@ def row_store(identity: Any, make: Iterable[Made]) -> RowStore:
         store = _opened(found)
     _forget_oldest(stores, found)
     return store
+
+
+def held_store(make: Iterable[Made]) -> RowStore:
+    """The same in memory, of samples that are few."""
+    made = list(make)
+    ends = [0, *accumulate(len(each.tokens.ids) for each in made)]
+    counts = Counts(len(made), sum(e.turn for e in made), sum(not e.ends for e in made))
+    return RowStore(
+        np.array([id for each in made for id in each.tokens.ids], np.int32),
+        np.array([one for each in made for one in each.tokens.learned], np.uint8),
+        np.array(ends, np.int64),
+        np.array([each.key for each in made], np.int64),
+        np.array([each.row for each in made], np.int64),
+        np.array([each.tokens.media for each in made], np.int64),
+        np.array([each.tokens.through for each in made], np.int64),
+        counts,
+    )
 
 
 def _make(folder: Path, make: Iterable[Made]) -> None:

@@ -1,4 +1,4 @@
-"""Rows as examples: one a row, or several packed into one."""
+"""Rows as examples, one a row."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ import torch
 
 from tfcli.data.media import Medium
 from tfcli.models.losses import IGNORED
-from tfcli.train.batch import Example, ExampleList
-from tfcli.train.feeds.feed import derive_seed
-from tfcli.train.feeds.media import MediaExample, packed_media
-from tfcli.train.feeds.packing import best_fit
+from tfcli.train.batch import Example, SizedExamples
+from tfcli.train.feeds.feed import Source, derive_seed
+from tfcli.train.feeds.media import MediaExample
 from tfcli.train.feeds.row_store import RowStore
-
-_BATCHES = 50  # whose rows are sorted together, where rows of like length go into one batch
 
 
 @dataclass(frozen=True)
-class Samples(ExampleList):
+class Samples(SizedExamples):
     """Samples of a store: `input_ids` and `targets`, the token that follows each, both [s]; -100
     where nothing is to be learned.
 
@@ -62,87 +59,25 @@ class Samples(ExampleList):
         """Some of these samples, by their places."""
         return replace(self, which=self.which[which])
 
+    @property
+    def looking(self) -> np.ndarray:
+        """[n] which of them have media."""
+        return self.store.media[self.which] > 0
+
 
 @dataclass(frozen=True)
-class RowSource:
+class RowSource(Source[Example]):
     """A sample an example, shuffled anew in each epoch.
 
     Args:
         samples: all of them.
         seed: of the order.
-        together: examples of a batch, where these are to be of like length; None: of any.
     """
 
     samples: Samples
     seed: int
-    together: int | None = None
 
-    def epoch(self, number: int) -> Samples:
+    def part(self, number: int) -> Samples:
         """The samples of an epoch in its order."""
         random = np.random.default_rng(derive_seed(self.seed, "order", number))
-        order = random.permutation(len(self.samples))
-        if self.together is not None:
-            lead = -number * len(order) % self.together
-            order = _by_length(order, self.samples.sizes, self.together, lead, random)
-        return self.samples.taking(order)
-
-
-@dataclass(frozen=True)
-class Packs(ExampleList):
-    """Several samples an example, with `segment_ids` [s], the place of the sample in the example.
-
-    Args:
-        samples: all of them.
-        bins: the places of the samples of each example.
-    """
-
-    samples: Samples
-    bins: Sequence[Sequence[int]]
-
-    def __len__(self) -> int:
-        return len(self.bins)
-
-    def example(self, number: int) -> Example:
-        parts = [self.samples[each] for each in self.bins[number]]
-        numbers = [torch.full_like(part["input_ids"], n) for n, part in enumerate(parts)]
-        example = {
-            **{name: torch.cat([part[name] for part in parts]) for name in parts[0]},
-            "segment_ids": torch.cat(numbers),
-        }
-        return packed_media(example, parts)
-
-
-@dataclass(frozen=True)
-class PackedSource:
-    """Samples that are packed anew in each epoch: which of one size go where is drawn.
-
-    Args:
-        samples: all of them.
-        seed: of the order.
-    """
-
-    samples: Samples
-    seed: int
-
-    def epoch(self, number: int) -> Packs:
-        """The packs of an epoch in its order."""
-        random = np.random.default_rng(derive_seed(self.seed, "order", number))
-        shuffled = self.samples.taking(random.permutation(len(self.samples)))
-        bins = best_fit(shuffled.sizes, self.samples.length)
-        return Packs(shuffled, [bins[each] for each in random.permutation(len(bins))])
-
-
-def _by_length(
-    order: np.ndarray, sizes: np.ndarray, together: int, lead: int, random: np.random.Generator
-) -> np.ndarray:
-    """An order whose batches hold samples of like length; which batch comes when stays random.
-
-    Args:
-        lead: how many samples complete the last batch of the epoch before.
-    """
-    parts = np.split(order, range(lead, len(order), together * _BATCHES))
-    in_parts = np.concatenate([part[np.argsort(-sizes[part], kind="stable")] for part in parts])
-    batches = np.split(in_parts, range(lead, len(order), together))
-    # The first and the last one are not whole and stay, so that the others begin where a step's do.
-    inner = random.permutation(np.arange(1, len(batches) - 1)).tolist()
-    return np.concatenate([batches[each] for each in dict.fromkeys([0, *inner, len(batches) - 1])])
+        return self.samples.taking(random.permutation(len(self.samples)))

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from tfcli.train.batch import Example, ExampleList
-from tfcli.train.feeds.feed import derive_seed
+from tfcli.train.feeds.feed import Source, derive_seed
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Made(ExampleList):
 
 
 @dataclass(frozen=True)
-class Shuffled(Generic[T]):
+class Shuffled(Source[Example], Generic[T]):
     """A list of examples, shuffled anew in each epoch.
 
     Args:
@@ -48,7 +48,7 @@ class Shuffled(Generic[T]):
     seed: int
     make: Callable[[int, int, T], Example] | None = None
 
-    def epoch(self, number: int) -> Made:
+    def part(self, number: int) -> Made:
         """The examples of an epoch in its order."""
         random = torch.Generator().manual_seed(derive_seed(self.seed, "order", number))
         order = torch.randperm(len(self.items), generator=random).tolist()

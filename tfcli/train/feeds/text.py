@@ -23,68 +23,84 @@ from tfcli.units import plural
 
 @dataclass(frozen=True)
 class Text:
-    """Training and validation text as tokens.
+    """Text as tokens.
 
     Args:
-        stream: the training tokens of an epoch.
-        validation (Tensor): [n] int64, or None.
+        stream: the tokens of an epoch.
+        validation (Tensor): [n] int64, those that are held out; or None.
+        keys (ndarray): [n] a number of each document of the stream, which equal ones share.
     """
 
     stream: Stream
     validation: torch.Tensor | None
+    keys: np.ndarray
 
 
-def read_text(spec: TrainSpec, tokenizer: Tokenizer, console: Console) -> Text:
-    """Read and encode the data.
+def read_text(spec: TrainSpec, tokenizer: Tokenizer, console: Console, key: str = "data") -> Text:
+    """Read and encode the data of one source.
+
+    Args:
+        key: of the source, for errors.
 
     Raises:
         UsageError: less than one window of tokens.
         WorkError: files that cannot be read, or without text.
     """
-    documents = read_documents(spec.data, spec.text_field, split="train", console=console)
-    apart: list[str] | None = None
-    if spec.validation_share is not None:
-        documents, apart = _divided(documents, spec.validation_share)
-        console.note(f"{plural(len(apart), 'document')} of {spec.data} held out for validation")
-    stream = _stream(documents, tokenizer, spec, 0)
-    _require_window(stream, "data", spec.sequence_length)
+    assert spec.data is not None, "it is the spec of one source"
+    documents = read_documents(spec.data, spec.text_field, split=spec.split, console=console)
+    keys = _keys(documents)
     validation = None
-    if spec.validation is not None:
-        apart = read_documents(
-            spec.validation, spec.text_field, split="validation", console=console
-        )
-        both = len(set(apart) & set(documents))
-        if both:
-            console.warn(f"{both:,} of the validation documents are trained on as well")
-    if apart is not None:
-        validation = _stream(apart, tokenizer, spec, "validation")
-        key = "validation" if spec.validation_share is None else "validation_share"
-        _require_window(validation, key, 1)
+    if spec.validation_share is not None:
+        out = held_out(keys, spec.validation_share)
+        apart = [text for text, is_out in zip(documents, out, strict=True) if is_out]
+        documents = [text for text, is_out in zip(documents, out, strict=True) if not is_out]
+        keys = keys[~out]
+        console.note(f"{plural(len(apart), 'document')} of {spec.data} held out for validation")
+        validation = tokens_of(apart, tokenizer, spec, "validation")
+        _require_window(validation, "validation_share", 1)
+    stream = tokens_of(documents, tokenizer, spec, 0)
+    _require_window(stream, key, spec.sequence_length)
     if spec.fim.rate:
-        return Text(lambda epoch: _stream(documents, tokenizer, spec, epoch), validation)
+        return Text(lambda epoch: tokens_of(documents, tokenizer, spec, epoch), validation, keys)
     if not spec.bpe_dropout:
-        return Text(lambda epoch: stream, validation)
+        return Text(lambda epoch: stream, validation, keys)
     sampler = SubwordSampler(documents, tokenizer, spec.bpe_dropout)
 
     def sampled(epoch: int) -> torch.Tensor:
         return torch.from_numpy(sampler.sample(derive_seed(spec.seed, "bpe_dropout", epoch)))
 
-    return Text(sampled, validation)
+    return Text(sampled, validation, keys)
 
 
-def _divided(documents: list[str], share: float) -> tuple[list[str], list[str]]:
-    """The documents that are trained on, and those that are held out."""
-    apart = held_out(np.array([text_key(text) for text in documents], np.int64), share)
-    pairs = list(zip(documents, apart, strict=True))
-    return [text for text, out in pairs if not out], [text for text, out in pairs if out]
+def read_validation(spec: TrainSpec, tokenizer: Tokenizer, console: Console) -> Text:
+    """Read and encode text that is validated on.
+
+    Raises:
+        UsageError, WorkError: as `read_text`.
+    """
+    assert spec.validation is not None, "it is asked for"
+    documents = read_documents(
+        spec.validation, spec.text_field, split=spec.validation_split, console=console
+    )
+    stream = tokens_of(documents, tokenizer, spec, "validation")
+    _require_window(stream, "validation", 1)
+    return Text(lambda epoch: stream, None, _keys(documents))
 
 
-def _stream(
-    documents: list[str], tokenizer: Tokenizer, spec: TrainSpec, epoch: int | str
+def _keys(documents: list[str]) -> np.ndarray:
+    return np.array([text_key(text) for text in documents], np.int64)
+
+
+def tokens_of(
+    documents: list[str], tokenizer: Tokenizer, spec: TrainSpec, part: int | str
 ) -> torch.Tensor:
-    """The tokens of documents, some of them rearranged where that is asked for."""
+    """The tokens of documents, [n] int64; some of them rearranged where that is asked for.
+
+    Args:
+        part: of the source, which draws another arrangement for each.
+    """
     if spec.fim.rate:
-        ids = FIMStream(documents, tokenizer, spec.fim, spec.seed).ids(epoch)
+        ids = FIMStream(documents, tokenizer, spec.fim, spec.seed).ids(part)
     else:
         ids = token_stream(documents, tokenizer)
     return torch.from_numpy(ids).long()

@@ -11,18 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tfcli.train.batch import Example, ExampleList
-from tfcli.train.feeds.feed import derive_seed
+from tfcli.train.batch import Example, SizedExamples
+from tfcli.train.feeds.feed import Source, derive_seed
 
 Stream = Callable[[int], Tensor]
 """Epoch -> the tokens of the whole text, [n] int64."""
 
 
 @dataclass(frozen=True)
-class Windows(ExampleList):
+class Windows(SizedExamples):
     """Windows of one stream: `input_ids` and `targets`, the token that follows each, both [s].
 
     Args:
@@ -57,9 +58,13 @@ class Windows(ExampleList):
         begin, end = int(self.edges[which]), int(self.edges[which + 1])
         return {"input_ids": self.stream[begin:end], "targets": self.stream[begin + 1 : end + 1]}
 
+    @property
+    def sizes(self) -> np.ndarray:
+        return self.edges.diff()[self.order].numpy()
+
 
 @dataclass(frozen=True)
-class StreamSource:
+class StreamSource(Source[Example]):
     """Windows of a text, cut and shuffled anew in each epoch.
 
     Args:
@@ -72,10 +77,15 @@ class StreamSource:
     length: int
     seed: int
 
-    def epoch(self, number: int) -> Windows:
+    def part(self, number: int) -> Windows:
         """The windows of an epoch in its order."""
-        random = torch.Generator().manual_seed(derive_seed(self.seed, "order", number))
-        offset = int(torch.randint(self.length, (), generator=random))
-        whole = Windows.cut(self.stream(number), self.length, offset)
-        order = torch.randperm(len(whole), generator=random)
-        return Windows(whole.stream, whole.edges, order)
+        return shuffled_windows(self.stream(number), self.length, self.seed, number)
+
+
+def shuffled_windows(stream: Tensor, length: int, seed: int, number: int) -> Windows:
+    """A stream's windows, cut at a place and in an order that follow from a seed and a number."""
+    random = torch.Generator().manual_seed(derive_seed(seed, "order", number))
+    offset = int(torch.randint(length, (), generator=random))
+    whole = Windows.cut(stream, length, offset)
+    order = torch.randperm(len(whole), generator=random)
+    return Windows(whole.stream, whole.edges, order)

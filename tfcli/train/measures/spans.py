@@ -69,7 +69,11 @@ class SpanMeasure(Measure):
         return row, float(sums[first, last]), text, float(logits[nowhere].sum())
 
     def figures(self, answers: Sequence[tuple[int, float, str, float]]) -> Mapping[str, float]:
-        """The metrics of the best answer to each question."""
+        """The metrics of what is said to each question."""
+        return compute(self.names, self.said(answers), self.asked.answers)
+
+    def said(self, answers: Sequence[tuple[int, float, str, float]]) -> list[str]:
+        """The best answer to each question, from all of its windows; empty for none."""
         best: dict[int, tuple[float, str]] = {}
         none: dict[int, float] = {}
         for row, score, text, nothing in answers:
@@ -77,7 +81,6 @@ class SpanMeasure(Measure):
                 best[row] = score, text
             none[row] = min(nothing, none.get(row, nothing))
         rows = range(len(self.asked.answers))
-        said = [
+        return [
             "" if self.may_be_none and none[row] > best[row][0] else best[row][1] for row in rows
         ]
-        return compute(self.names, said, self.asked.answers)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
+from tfcli.data.media import blank_image
 from tfcli.data.media_supervised import MediaEncoder
 from tfcli.data.supervised import Encoder
 from tfcli.errors import UsageError
@@ -16,12 +16,8 @@ from tfcli.models.registry import get_family
 from tfcli.processors.joint import JointProcessor
 from tfcli.processors.load import load_processor
 from tfcli.train.batch import Batch, Example
-from tfcli.train.feeds.held_out import held_out
+from tfcli.train.feeds.causal import causal_examples
 from tfcli.train.feeds.media import MediaExample, like, media_of
-from tfcli.train.feeds.row_data import RowData, choose, find_rows, samples_of
-from tfcli.train.feeds.rows import PackedSource, RowSource, Samples
-from tfcli.train.feeds.text import read_text
-from tfcli.train.feeds.windows import StreamSource, Windows
 from tfcli.train.objectives.objective import (
     Examples,
     Material,
@@ -29,7 +25,7 @@ from tfcli.train.objectives.objective import (
     TokenObjective,
     shown_next,
 )
-from tfcli.units import plural
+from tfcli.train.spec import TrainSpec
 
 LOOKS = "image-text-to-text"
 """The task of models that read texts with media among their tokens."""
@@ -57,8 +53,11 @@ class CausalLM(TokenObjective):
 
     def feed(self, material: Material) -> Examples:
         """Windows of plain texts; of other rows one example a row, or several packed into one."""
-        rows = find_rows(material.spec, material.spec.data)
-        return self._windows(material) if rows is None else self._rows(material, rows)
+        if not material.spec.compile:
+            self.length = None  # examples differ in length; a compiled model wants one shape
+        found = causal_examples(material, self._encoder)
+        self.spare = found.spare
+        return found
 
     def shown(self, example: Example) -> Sequence[Shown]:
         """Its window or rows."""
@@ -76,8 +75,33 @@ class CausalLM(TokenObjective):
         batch = super().collate(examples)
         return {**batch, **self.media.inputs_of(media_of(examples), batch["input_ids"])}
 
+    def widest(self, spec: TrainSpec) -> Example:
+        """A window, or a row without padding; of packed rows, all are one."""
+        ids = torch.zeros(spec.sequence_length, dtype=torch.long)
+        example = {"input_ids": ids, self.targets: ids}
+        return {**example, "segment_ids": ids} if spec.rows.packing else example
+
+    def widest_batch(self, material: Material) -> Batch:
+        """With an image in each row, where the model looks at images and a row holds one."""
+        if self.task_of(material.config) != LOOKS:
+            return super().widest_batch(material)
+        self._encoder(material)
+        assert self.media is not None, "the model looks at media"
+        example = self.widest(material.spec)
+        ids = torch.full_like(example["input_ids"], self.fill["input_ids"])
+        example, media = {**example, "input_ids": ids}, []
+        if "image" in self.media.processor.kinds:
+            image = blank_image()
+            run = self.media.ids_of_medium(image.opened())
+            if len(run) <= len(ids):
+                ids[: len(run)], media = torch.tensor(run), [image]
+        row = MediaExample(example, media, "a row with a blank image")
+        return self.collate([row] * material.spec.batch_size)
+
     def _encoder(self, material: Material) -> Encoder:
         """What makes ids of rows; of a model that looks at media, with its processor."""
+        if self.media is not None:
+            return self.media
         train_on = material.spec.rows.train_on
         if self.task_of(material.config) != LOOKS:
             return Encoder(material.tokenizer, material.companions, train_on)
@@ -94,65 +118,3 @@ class CausalLM(TokenObjective):
         fill = next(id for id in ids if id is not None and id not in processor.run_ids)
         self.fill = {**self.fill, "input_ids": fill}
         return self.media
-
-    def _windows(self, material: Material) -> Examples:
-        spec = material.spec
-        text = read_text(spec, material.tokenizer, material.console)
-        apart = text.validation
-        return Examples(
-            StreamSource(text.stream, spec.sequence_length, spec.seed),
-            None if apart is None else Windows.cut(apart, spec.sequence_length),
-        )
-
-    def _rows(self, material: Material, rows: RowData) -> Examples:
-        spec = material.spec
-        if spec.bpe_dropout:
-            raise UsageError(
-                "rows are tokenized once, and bpe_dropout would do it anew in each epoch",
-                where="bpe_dropout",
-                fix="leave it out",
-            )
-        if spec.fim.rate:
-            raise UsageError(
-                "rows have no middle that could be put last; plain texts have",
-                where="fim",
-                fix="leave it out, or name the text's column in text_field",
-            )
-        if not spec.compile:
-            self.length = None  # rows differ in length; a compiled model wants one shape
-        encoder = self._encoder(material)
-        train, apart = _samples(material, rows, encoder, "data"), None
-        if spec.validation_share is not None:
-            out = held_out(train.store.keys[train.which], spec.validation_share)
-            train, apart = train.taking(np.flatnonzero(~out)), train.taking(np.flatnonzero(out))
-            material.console.note(f"{plural(len(apart), 'row')} held out for validation")
-        if spec.validation is not None:
-            found = find_rows(spec, spec.validation, "validation")
-            if found is None:
-                raise UsageError(
-                    "the data has rows, and the validation is plain text", where="validation"
-                )
-            apart = _samples(material, found, encoder, "validation")
-            _warn_of_both(material, train, apart)
-        looking = train.store.media[train.which] > 0
-        if looking.any():
-            shortest = np.where(looking, train.sizes, train.sizes.max() + 1).argmin()
-            self.spare = train[int(shortest)]
-        held = self.spare is None and (apart is None or not apart.store.media.any())
-        if spec.rows.packing:
-            return Examples(PackedSource(train, spec.seed), apart, held)
-        together = spec.batch_size if spec.rows.group_by_length else None
-        return Examples(RowSource(train, spec.seed, together), apart, held)
-
-
-def _samples(material: Material, rows: RowData, encoder: Encoder, key: str) -> Samples:
-    spec, console = material.spec, material.console
-    store = samples_of(rows, encoder, console)
-    return choose(store, rows, spec.sequence_length, spec.rows, console, key).samples
-
-
-def _warn_of_both(material: Material, train: Samples, apart: Samples) -> None:
-    keys = (each.store.keys[each.which] for each in (apart, train))
-    both = int(np.isin(*keys).sum())
-    if both:
-        material.console.warn(f"{both:,} of the validation rows are trained on as well")

@@ -19,6 +19,7 @@ from tfcli.train.measures.labels import VectorMeasure
 from tfcli.train.measures.measure import Measure
 from tfcli.train.objectives.objective import Examples, Forward, Material
 from tfcli.train.objectives.rows import RowObjective
+from tfcli.train.spec import TrainSpec
 
 PAIR, WITH_NEGATIVES = ("anchor", "positive"), ("anchor", "positive", "negative")
 
@@ -77,6 +78,11 @@ class Contrastive(RowObjective):
         """Of the place of each positive among all of the validation."""
         names = chosen(asked, "retrieval", ("mrr", "recall_at_1"), material.console)
         return VectorMeasure(names) if names else None
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """Without a negative, unless columns name one: whether rows have one, the data say."""
+        ids = super().widest(spec)["input_ids"]
+        return dict.fromkeys(WITH_NEGATIVES if "negative" in spec.columns else PAIR, ids)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of texts, filled up at their ends."""

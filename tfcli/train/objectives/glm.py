@@ -16,10 +16,13 @@ from tfcli.flagai.infilling import BlankInfilling
 from tfcli.models.losses import IGNORED
 from tfcli.models.registry import get_family
 from tfcli.train.batch import Batch, Example, side_by_side
+from tfcli.train.data_spec import DataSource
 from tfcli.train.feeds.encoded import filling
-from tfcli.train.feeds.feed import derive_seed
+from tfcli.train.feeds.feed import Source, derive_seed
+from tfcli.train.feeds.mixture import mixed
 from tfcli.train.feeds.rows_of_text import TextRow, text_rows
 from tfcli.train.feeds.shuffled import Made, Shuffled
+from tfcli.train.feeds.streamed import streamed_texts
 from tfcli.train.objectives.objective import (
     Examples,
     Material,
@@ -28,6 +31,7 @@ from tfcli.train.objectives.objective import (
     shown_next,
 )
 from tfcli.train.objectives.spec import BlanksSection
+from tfcli.train.spec import TrainSpec
 
 _PLACES = "position_ids"
 _ROOM = 2
@@ -64,19 +68,41 @@ class GLM(TokenObjective):
         spec = material.spec
         self.fill = {self.targets: IGNORED, "input_ids": filling(material.tokenizer)["input_ids"]}
         tokens = BlankTokens.of(material.tokenizer)
-        rows = self._rows(material, "data", spec.data, "train")
+        self._infilling(tokens, 0, spec.sequence_length)  # what is wrong with it is said here
 
-        def blanked(number: int, row: TextRow, epoch: int | str) -> Example:
-            seed = derive_seed(spec.seed, "blanks", epoch)
+        def blanked(number: int, row: TextRow, seed: int, epoch: int | str) -> Example:
+            seed = derive_seed(seed, "blanks", epoch)
             return _example(self._infilling(tokens, seed, spec.sequence_length), row, number)
 
-        self._infilling(tokens, 0, spec.sequence_length)  # what is wrong with it is said here
-        train = Shuffled(rows, spec.seed, lambda epoch, number, row: blanked(number, row, epoch))
+        def examples(source: DataSource) -> Source[Example]:
+            own = material.of(source)
+            seed = own.spec.seed
+            if spec.stream:
+                return streamed_texts(
+                    own.spec,
+                    own.console,
+                    lambda texts, part: [
+                        blanked(number, row, seed, part)
+                        for number, row in enumerate(self._cut(own, texts))
+                    ],
+                )
+            rows = self._rows(own, source.key, source.path, own.spec.split)
+            return Shuffled(rows, seed, lambda epoch, n, row: blanked(n, row, seed, epoch))
+
+        train = mixed(spec, list(map(examples, spec.sources)))
         if spec.validation is None:
             return Examples(train, None)
-        held = self._rows(material, "validation", spec.validation, "validation")
+        held = self._rows(material, "validation", spec.validation, spec.validation_split)
         numbers = range(len(held))
-        return Examples(train, Made(lambda n: blanked(n, held[n], "validation"), numbers))
+        apart = Made(lambda n: blanked(n, held[n], spec.seed, "validation"), numbers)
+        return Examples(train, apart)
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """A blank in half of a row."""
+        ids = super().widest(spec)["input_ids"]
+        half = ids.new_tensor(len(ids) // 2)
+        places = ids.expand(2, -1)
+        return {"input_ids": ids, self.targets: ids, _PLACES: places, "prefix_lengths": half}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of examples, filled up at their ends, which nothing before them sees."""
@@ -114,14 +140,19 @@ class GLM(TokenObjective):
             min_ratio=given.least_share,
         )
 
-    @staticmethod
-    def _rows(material: Material, key: str, path: str, split: str) -> list[TextRow]:
-        spec = material.spec
-        texts = read_documents(path, spec.text_field, split=split, console=material.console)
-        rows = text_rows(texts, material.tokenizer, spec.sequence_length - _ROOM)
+    def _rows(self, material: Material, key: str, path: str, split: str) -> list[TextRow]:
+        field = material.spec.text_field
+        rows = self._cut(
+            material, read_documents(path, field, split=split, console=material.console)
+        )
         if not rows:
             raise UsageError("the text has no tokens that could be cut out", where=key)
         return rows
+
+    @staticmethod
+    def _cut(material: Material, texts: list[str]) -> list[TextRow]:
+        """Rows that leave room for what their blanks add."""
+        return text_rows(texts, material.tokenizer, material.spec.sequence_length - _ROOM)
 
 
 def _check_family(material: Material) -> None:

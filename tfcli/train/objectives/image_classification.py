@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from tfcli.data.media import Medium, Source, source_of
+from tfcli.console import Console
+from tfcli.data.media import Medium, Source, blank_image, source_of
 from tfcli.errors import WorkError
 from tfcli.processors.images.read import check_image
 from tfcli.processors.load import load_image_processor
 from tfcli.train.batch import Batch, Example, ExampleList
-from tfcli.train.feeds.columns import Table, read_tables
+from tfcli.train.feeds.columns import Table, examples_of
 from tfcli.train.feeds.media import MediaExample, media_of, of_row
-from tfcli.train.feeds.shuffled import Shuffled
 from tfcli.train.measures.measure import Measure
 from tfcli.train.objectives.objective import Examples, Forward, Material, Objective
+from tfcli.train.spec import TrainSpec
 from tfcli.train.targets import Targets
 
 
@@ -74,27 +75,23 @@ class ImageClassification(Objective):
     def feed(self, material: Material) -> Examples:
         """Pictures with labels, of rows or of a folder for each label."""
         self.processor = load_image_processor(material.companions)
-        train, held_out = read_tables(material.spec)
-        examples = self._examples(material, train)
-        self.config_keys = self.targets.config_keys
-        return Examples(
-            Shuffled(examples, material.spec.seed),
-            None if held_out is None else self._examples(material, held_out),
-            held=False,
-        )
+        found = examples_of(material.spec, lambda table: self._examples(material, table))
+        return replace(found, held=False)
 
     def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
         """Of labels, or of numbers."""
         return self.targets.measure(asked, material.console)
 
     def _examples(self, material: Material, table: Table) -> LabelledPictures:
-        """The examples of a table. The first one that comes says which labels there are.
+        """The examples of a table. The first ones that come say which labels there are.
 
         Raises:
             WorkError: a label or a picture that cannot be read; names the row.
         """
         found = LabelledPictures(table, self.targets.of(material.config, table))
-        with material.console.progress("look at pictures", len(found), "picture") as bar:
+        self.config_keys = self.targets.config_keys
+        console = Console.silent() if table.more else material.console
+        with console.progress("look at pictures", len(found), "picture") as bar:
             for number in range(len(found)):
                 try:
                     check_image(found.source(number))
@@ -108,6 +105,16 @@ class ImageClassification(Objective):
         """The pixels of pictures, and their labels."""
         made = self.processor([each.value for each in media_of(examples)])
         return {**made, "labels": torch.stack([each["labels"] for each in examples])}
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """A blank picture."""
+        label = torch.zeros((), dtype=torch.long)
+        return MediaExample({"labels": label}, [blank_image()], "a blank picture")
+
+    def widest_batch(self, material: Material) -> Batch:
+        """As large as the model's processor makes pictures."""
+        self.processor = load_image_processor(material.companions)
+        return super().widest_batch(material)
 
     def count(self, batch: Batch) -> int:
         """Rows."""

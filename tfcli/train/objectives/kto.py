@@ -23,6 +23,7 @@ from tfcli.train.objectives.objective import (
 from tfcli.train.objectives.rows import RowObjective
 from tfcli.train.objectives.spec import KTOSection
 from tfcli.train.preferences import answer_logs, judged_losses
+from tfcli.train.spec import TrainSpec
 
 ANSWER, STRANGER = "completion", "stranger"
 _WORDS = {"true": True, "1": True, "false": False, "0": False}
@@ -72,6 +73,12 @@ class KTO(RowObjective):
             {**row, STRANGER: _stranger(row, other)[:length], "labels": torch.tensor(judged)}
             for row, other, judged in zip(rows, others, good, strict=True)
         ]
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """An answer and a stranger as long as a row may be."""
+        example = super().widest(spec)
+        ids, label = example["input_ids"], example["labels"]
+        return {ANSWER: ids, STRANGER: ids, "prompt": ids.new_ones(()), "labels": label == 0}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Answers and strangers, filled up at their ends, and the `labels` [b]."""

@@ -12,10 +12,13 @@ from tfcli.errors import UsageError
 from tfcli.models.losses import IGNORED
 from tfcli.tokenizers.mask import mask_id
 from tfcli.train.batch import Example
+from tfcli.train.data_spec import DataSource
 from tfcli.train.feeds.encoded import filling
-from tfcli.train.feeds.feed import derive_seed
+from tfcli.train.feeds.feed import Source, derive_seed
+from tfcli.train.feeds.mixture import mixed
 from tfcli.train.feeds.rows_of_text import TextRow, text_rows
 from tfcli.train.feeds.shuffled import Made, Shuffled
+from tfcli.train.feeds.streamed import streamed_texts
 from tfcli.train.masks import Masker
 from tfcli.train.objectives.objective import Examples, Material, Shown, TokenObjective
 from tfcli.train.objectives.spec import MaskingSection
@@ -46,17 +49,34 @@ class MaskedLM(TokenObjective):
             mask_id(tokenizer, "tokenizer" if spec.tokenizer else "model"),
             tokenizer.vocab_size,
         )
-        rows = self._rows(material, "data", spec.data, "train")
 
-        def hidden(number: int, row: TextRow, epoch: int | str) -> Example:
-            return masked(masker, row, derive_seed(spec.seed, "masks", epoch, number))
+        def hidden(number: int, row: TextRow, seed: int, epoch: int | str) -> Example:
+            return masked(masker, row, derive_seed(seed, "masks", epoch, number))
 
-        train = Shuffled(rows, spec.seed, lambda epoch, number, row: hidden(number, row, epoch))
+        def examples(source: DataSource) -> Source[Example]:
+            own = material.of(source)
+            seed = own.spec.seed
+            if spec.stream:
+                return streamed_texts(
+                    own.spec,
+                    own.console,
+                    lambda texts, part: [
+                        hidden(number, row, seed, part)
+                        for number, row in enumerate(
+                            text_rows(texts, tokenizer, spec.sequence_length)
+                        )
+                    ],
+                )
+            rows = self._rows(own, source.key, source.path, own.spec.split)
+            return Shuffled(rows, seed, lambda epoch, n, row: hidden(n, row, seed, epoch))
+
+        train = mixed(spec, list(map(examples, spec.sources)))
         if spec.validation is None:
             return Examples(train, None)
-        held = self._rows(material, "validation", spec.validation, "validation")
+        held = self._rows(material, "validation", spec.validation, spec.validation_split)
         numbers = range(len(held))
-        return Examples(train, Made(lambda n: hidden(n, held[n], "validation"), numbers))
+        apart = Made(lambda n: hidden(n, held[n], spec.seed, "validation"), numbers)
+        return Examples(train, apart)
 
     def shown(self, example: Example) -> Sequence[Shown]:
         """The row as the model reads it, and which of its tokens are to be found."""

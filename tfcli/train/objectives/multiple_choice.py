@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from tfcli.train.batch import Batch, Example, side_by_side
@@ -15,6 +16,9 @@ from tfcli.train.measures.labels import LabelMeasure
 from tfcli.train.measures.measure import Measure
 from tfcli.train.objectives.objective import Material
 from tfcli.train.objectives.rows import RowObjective
+from tfcli.train.spec import TrainSpec
+
+USUAL_CHOICES = 4
 
 
 class MultipleChoice(RowObjective):
@@ -27,7 +31,7 @@ class MultipleChoice(RowObjective):
     def examples(self, material: Material, table: Table) -> list[Example]:
         """Questions with choices, all with as many."""
         choices, labels = table.text_lists("choices"), table.values("label")
-        count = len(choices[0])
+        count = len(table.together[0].text_lists("choices")[0])
         for number, (row, label) in enumerate(zip(choices, labels, strict=True)):
             _check(table, number, row, label, count)
         each = [(row, text) for row in range(len(table)) for text in choices[row]]
@@ -45,6 +49,19 @@ class MultipleChoice(RowObjective):
         """Of the numbers of choices."""
         names = chosen(asked, "labels", ("accuracy",), material.console)
         return LabelMeasure(names) if names else None
+
+    def lengths(self, examples: Sequence[Example]) -> np.ndarray:
+        """[n, choices] the longest choice's, for all are filled up to it."""
+        shapes = [tuple(each["input_ids"].shape) for each in examples]
+        return np.array([[length] * choices for choices, length in shapes], np.int64)
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """With `USUAL_CHOICES`: how many there are, the data say."""
+        example = super().widest(spec)
+        choices = {
+            name: each.expand(USUAL_CHOICES, -1) for name, each in example.items() if each.ndim
+        }
+        return {**example, **choices}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of questions, filled up at the ends of their choices: [b, choices, s]."""

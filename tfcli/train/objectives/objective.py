@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +18,9 @@ from tfcli.models.config import BaseConfig
 from tfcli.models.losses import IGNORED
 from tfcli.models.output import ModelOutput
 from tfcli.tokenizers.load import Tokenizer
-from tfcli.train.batch import Batch, Example, side_by_side
-from tfcli.train.feeds.feed import Source
+from tfcli.train.batch import Batch, Example, side_by_side, sizes_of
+from tfcli.train.data_spec import DataSource
+from tfcli.train.feeds.feed import Source, seed_of
 from tfcli.train.measures.measure import Measure
 from tfcli.train.spec import TrainSpec
 
@@ -52,6 +54,11 @@ class Material:
         assert self.words is not None, "objectives that read texts get one"
         return self.words
 
+    def of(self, source: DataSource) -> Material:
+        """The same for one of the spec's sources: its keys, and a seed of its own."""
+        seed = seed_of(self.spec, source)
+        return replace(self, spec=self.spec.of(source).model_copy(update={"seed": seed}))
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -63,7 +70,7 @@ class Examples:
         held: nothing of the data is read any more; else files are read while training.
     """
 
-    train: Source
+    train: Source[Example]
     validation: Sequence[Example] | None
     held: bool = True
 
@@ -138,10 +145,30 @@ class Objective(ABC):
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of examples, on the CPU."""
 
+    def lengths(self, examples: Sequence[Example]) -> np.ndarray:
+        """[n, k] what each example is long: `collate` fills up a batch to the longest in every
+        column, and the columns add up."""
+        return sizes_of(examples)[:, None]
+
     def shown(self, example: Example) -> Sequence[Shown]:
         """The rows or windows of an example, for a preview; none where what is learned is
         something else than tokens."""
         return ()
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """An example with as many tokens as a spec lets one have; its values mean nothing. What
+        memory a step takes is counted with it."""
+        ids = torch.zeros(spec.sequence_length, dtype=torch.long)
+        labels = torch.zeros((), dtype=torch.long)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+
+    def widest_batch(self, material: Material) -> Batch:
+        """A whole batch of such examples.
+
+        Raises:
+            UsageError, WorkError: a processor that cannot be read.
+        """
+        return self.collate([self.widest(material.spec)] * material.spec.batch_size)
 
     @abstractmethod
     def count(self, batch: Batch) -> int:
@@ -167,6 +194,11 @@ class TokenObjective(Objective):
 
     def __init__(self, fill: dict[str, int], length: int | None = None) -> None:
         self.fill, self.length = {self.targets: IGNORED, **fill}, length
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """With a target for each token."""
+        example = super().widest(spec)
+        return {**example, "labels": torch.zeros_like(example["input_ids"])}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A batch of examples, filled up at their ends."""

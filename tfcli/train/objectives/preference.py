@@ -29,7 +29,8 @@ from tfcli.train.preferences import NEEDS_START, USUAL_BETA, Beliefs, beliefs, p
 class Preference(PairObjective):
     """A batch also has `targets` [2b, s], the token that follows each, -100 but in answers.
 
-    DPO and IPO compare with the model that training began with, which stays beside the trained one.
+    DPO and IPO compare with the model that training began with: a second one beside the trained
+    one, or the same one without its adapter.
 
     Args:
         name: of the loss, see `preferences`.
@@ -76,12 +77,12 @@ class Preference(PairObjective):
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """The sum of the pairs' losses."""
         inputs = {name: tensor for name, tensor in batch.items() if name != "targets"}
-        output = model(**inputs)
-        policy = self._beliefs(output.logits, batch)
         start = None
         if self.start is not None:
             with torch.no_grad():
                 start = self._beliefs(self.start(**inputs).logits, batch)
+        output = model(**inputs)
+        policy = self._beliefs(output.logits, batch)
         losses = pair_losses(self.name, policy, start, self.beta, self.margin)
         return with_backbones_part(losses.sum(), output, self.count(batch))
 

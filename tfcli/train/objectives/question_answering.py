@@ -18,6 +18,7 @@ from tfcli.train.measures.measure import Measure
 from tfcli.train.measures.spans import Asked, SpanMeasure
 from tfcli.train.objectives.objective import Forward, Material
 from tfcli.train.objectives.rows import RowObjective
+from tfcli.train.spec import TrainSpec
 
 
 class QuestionAnswering(RowObjective):
@@ -68,6 +69,10 @@ class QuestionAnswering(RowObjective):
         names = chosen(asked, "answers", ("exact_match", "answer_f1"), material.console)
         assert self.asked is not None, "`feed` has seen the rows"
         return SpanMeasure(names, self.asked) if names else None
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """With two places."""
+        return {**super().widest(spec), "labels": torch.zeros(2, dtype=torch.long)}
 
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """The sum of the windows' losses. What fills up a batch is no place of an answer, so that a

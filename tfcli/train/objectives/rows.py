@@ -6,13 +6,15 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from tfcli.train.batch import Batch, Example, side_by_side
 from tfcli.train.feeds.columns import Table, examples_of
 from tfcli.train.feeds.encoded import filling
-from tfcli.train.feeds.pairs import both_answers, pair_examples
+from tfcli.train.feeds.pairs import ANSWERS, both_answers, pair_examples
 from tfcli.train.objectives.objective import Examples, Forward, Material, Objective
+from tfcli.train.spec import TrainSpec
 
 
 class RowObjective(Objective):
@@ -63,9 +65,19 @@ class PairObjective(RowObjective):
         """Pairs of answers as ids."""
         return pair_examples(material, table)
 
+    def widest(self, spec: TrainSpec) -> Example:
+        """Two answers as long as a row may be."""
+        ids = super().widest(spec)["input_ids"]
+        return {**dict.fromkeys(ANSWERS, ids), "prompt": ids.new_ones(())}
+
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Both answers of each pair, filled up at their ends: [2b, s]."""
         return both_answers(examples, self.fill)
+
+    def lengths(self, examples: Sequence[Example]) -> np.ndarray:
+        """[n, 2] the longer answer's, for both are filled up to it."""
+        longest = [max(len(each[name]) for name in ANSWERS) for each in examples]
+        return np.repeat(np.array(longest, np.int64)[:, None], len(ANSWERS), axis=1)
 
     def count(self, batch: Batch) -> int:
         """Pairs."""

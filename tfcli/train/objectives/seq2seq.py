@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,6 +26,7 @@ from tfcli.train.objectives.objective import (
     TokenObjective,
     with_backbones_part,
 )
+from tfcli.train.spec import TrainSpec
 
 
 class Seq2Seq(TokenObjective):
@@ -75,6 +77,16 @@ class Seq2Seq(TokenObjective):
         spec, made = material.spec, material.spec.generation
         length = made.max_new_tokens or spec.target_length or spec.sequence_length
         return TextMeasure(names, *self.held, length, made.max_examples)
+
+    def lengths(self, examples: Sequence[Example]) -> np.ndarray:
+        """[n, 2] the source's and the target's."""
+        pairs = [(len(each["input_ids"]), len(each[self.targets])) for each in examples]
+        return np.array(pairs, np.int64).reshape(-1, 2)
+
+    def widest(self, spec: TrainSpec) -> Example:
+        """With the longest target too."""
+        length = spec.target_length or spec.sequence_length
+        return {**super().widest(spec), self.targets: torch.zeros(length, dtype=torch.long)}
 
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """Cross entropy, summed over the tokens of the targets; smoothed while training alone."""

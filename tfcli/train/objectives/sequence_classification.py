@@ -31,7 +31,7 @@ class SequenceClassification(RowObjective):
         self.targets = Targets(self.task, problem_type)
 
     def examples(self, material: Material, table: Table) -> list[Example]:
-        """Texts with labels. The first table that comes says which labels there are."""
+        """Texts with labels. The first tables that come say which labels there are."""
         targets = self.targets.of(material.config, table)
         self.config_keys = self.targets.config_keys
         pairs = table.texts("text_pair") if table.has("text_pair") else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -67,14 +67,19 @@ class TokenClassification(TokenObjective):
         return [{**row, self.targets: label} for row, label in zip(inputs, labels, strict=True)]
 
     def _tags(self, material: Material, table: Table) -> list[list[int]]:
-        lists = table.lists("tags")
-        for number, row in enumerate(lists):
-            check_labels(table, number, row)
+        lists = _lists(table)
         if self.names is None:
-            known = Labels.of_model(material.config, self.task)
-            self.names = known or Labels.found(tag for row in lists for tag in row)
+            self.names = Labels.first(material.config, self.task, table, _lists)
             self.config_keys = self.names.config_keys
         return [numbers_of(table, number, row, self.names) for number, row in enumerate(lists)]
+
+
+def _lists(table: Table) -> list[list[Any]]:
+    """The tags of each row of a table."""
+    lists = table.lists("tags")
+    for number, row in enumerate(lists):
+        check_labels(table, number, row)
+    return lists
 
 
 def at_first_subwords(word_ids: Sequence[int | None], tags: Sequence[int]) -> Tensor:

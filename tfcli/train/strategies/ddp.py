@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import ClassVar
 
 import torch
 import torch.distributed as dist
@@ -12,18 +11,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tfcli.errors import WorkError
 from tfcli.models.model import Model
+from tfcli.process_group import have_group
 from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
 
 
 class DDP(Strategy):
     """torch's DistributedDataParallel: gradients are averaged while they are made."""
 
-    name: ClassVar[str] = "ddp"
+    name = "ddp"
 
     def wrap(
         self, model: Model, make_optimizer: MakeOptimizer, clip_norm: float | None
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The model in DDP's wrapper."""
+        have_group(self.device)
         devices = [self.device] if self.device.type == "cuda" else None
         # A tower may have layers behind the one whose states are taken.
         parts = bool(type(model.body).part_configs(model.config))

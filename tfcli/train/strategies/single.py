@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import nn
 
@@ -14,7 +12,7 @@ from tfcli.train.strategies.strategy import MakeOptimizer, Strategy
 class Single(Strategy):
     """Nothing is spread."""
 
-    name: ClassVar[str] = "single"
+    name = "single"
 
     def wrap(
         self, model: Model, make_optimizer: MakeOptimizer, clip_norm: float | None

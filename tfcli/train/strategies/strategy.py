@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
+from tfcli.models.quantized import packed_linears
 from tfcli.models.sharding import whole
 from tfcli.process_group import Processes
 from tfcli.train import state
 from tfcli.train.state import Values
+from tfcli.units import format_bytes
 
 MakeOptimizer = Callable[[Model], torch.optim.Optimizer]
 
@@ -25,16 +27,16 @@ MakeOptimizer = Callable[[Model], torch.optim.Optimizer]
 class Strategy(ABC):
     """One way to train a model in one process or several.
 
-    Class attributes:
-        name: in a recipe.
-        lockstep: every forward pass is one of all processes together.
-
     Args:
         processes: those that train together.
+
+    Attributes:
+        name: in a recipe.
+        lockstep: every forward pass is one of all processes together.
     """
 
-    name: ClassVar[str]
-    lockstep: ClassVar[bool] = False
+    name: str
+    lockstep: bool = False
 
     def __init__(self, processes: Processes) -> None:
         self.processes = processes
@@ -43,6 +45,16 @@ class Strategy(ABC):
     def device(self) -> torch.device:
         """Where this process computes."""
         return self.processes.device
+
+    @property
+    def share(self) -> int:
+        """Which share of the data this process sees."""
+        return self.processes.rank
+
+    @property
+    def shares(self) -> int:
+        """How many shares there are. Processes with the same one compute the same together."""
+        return self.processes.count
 
     def spread(self, model: Model) -> None:  # noqa: B027 - most spread nothing
         """Spread the parameters of a model over the processes before it has memory."""
@@ -71,8 +83,8 @@ class Strategy(ABC):
 
     def backward(self, loss: Tensor, count: Tensor) -> None:
         """Add the gradients of a summed loss over `count`, that of all processes together."""
-        # Processes average their gradients; the loss is a sum over them.
-        (loss * (self.processes.count / count)).backward()
+        # Gradients are averaged over the shares; the loss is a sum over them.
+        (loss * (self.shares / count)).backward()
 
     def update(
         self,
@@ -94,11 +106,15 @@ class Strategy(ABC):
             the norm that the gradients had, the same in all processes
         """
         parameters = [each for each in model.parameters() if each.grad is not None]
-        norm = float(whole(nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)))
+        norm = float(self.clip(parameters, clip_norm or math.inf))
         check(norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return norm
+
+    def clip(self, parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
+        """Scale the gradients of parameters down to a norm; returns the one that they had."""
+        return whole(nn.utils.clip_grad_norm_(parameters, limit))
 
     def save_weights(self, model: nn.Module, folder: Path) -> None:
         """Write what this process has of the weights into a folder of all."""
@@ -124,12 +140,11 @@ class Strategy(ABC):
         """The same of what `save_optimizer` wrote, for a fresh optimizer."""
         state.load_optimizer(model, optimizer, folder, values)
 
-    def gathered(self, model: Model) -> AbstractContextManager[object]:
-        """Within it, `sharding.whole` gives every parameter whole."""
-        return nullcontext()
+    def open(self, model: Model) -> None:  # noqa: B027 - most hold nothing back
+        """When the training is over: let `sharding.whole` give every parameter whole."""
 
     def total(self, value: Tensor) -> Tensor:
-        """The sum of a number over all processes."""
+        """The sum of a number over all shares of the data."""
         value = value.clone()
         self.processes.add(value)
         return value
@@ -141,3 +156,12 @@ class Strategy(ABC):
         Raises:
             WorkError: it is not what was asked for.
         """
+
+
+def packed_whole(model: nn.Module) -> str:
+    """What a proof says of the parts of packed weights that every process has whole; they are
+    buffers, and those that are spread are parameters."""
+    held = sum(
+        buffer.nbytes for each in packed_linears(model).values() for buffer in each.buffers()
+    )
+    return f"; {format_bytes(held)} of packed weights whole in each" if held else ""

@@ -1,0 +1,1 @@
+"""How much memory a recipe takes in each process, before it runs."""

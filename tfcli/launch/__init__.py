@@ -1,0 +1,1 @@
+"""Files that start a training on machines that others manage."""

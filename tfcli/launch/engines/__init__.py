@@ -1,0 +1,1 @@
+"""One file an engine: from a plan to the text that the engine reads."""
