@@ -110,7 +110,7 @@ def test_a_run_on_packs_is_the_same_again_and_resumed(on_chats, train, tmp_path)
     made = assemble(spec, Job(folder=folder))
     step = made.loop.train_step
 
-    def until_five(number, batches):
+    def until_five(number, *rest):
         if number == 5:
             raise StopError
         return step(number, *rest)
