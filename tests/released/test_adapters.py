@@ -70,4 +70,6 @@ def test_a_released_model_learns_from_200_conversations_and_peft_reads_the_adapt
     with torch.no_grad():
         wanted = theirs(ids).logits
         found = load_model(tmp_path / "adapter")(input_ids=ids).logits
-    assert (found - wanted).abs().max() <= 1e-3 * wanted.abs().max()
+    # Of a packed base bitsandbytes multiplies in the type that its config names, 16 bits.
+    within = 2e-2 if kind == "qlora" else 1e-4
+    assert (found - wanted).abs().max() <= within * wanted.abs().max()
