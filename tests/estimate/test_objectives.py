@@ -25,7 +25,14 @@ T5 = {
     "pad_token_id": 0,
     "decoder_start_token_id": 0,
 }
-LEFT_TO_RIGHT = ("causal-lm", "distillation", "dpo", "ipo", "orpo", "simpo", "reward")
+GLM = {
+    "model_type": "glm",
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 64,
+}
+LEFT_TO_RIGHT = ("causal-lm", "kto", "distillation", "dpo", "ipo", "orpo", "simpo", "reward")
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -33,6 +40,8 @@ def test_its_step_is_counted(name, make_spec, tiny_llama):
     changes: dict = {"objective": name}
     if name == "seq2seq":
         changes["config"] = T5
+    elif name == "glm":
+        changes["config"] = GLM
     elif name not in LEFT_TO_RIGHT:
         changes["config"] = BERT
     if name == "distillation":
@@ -41,7 +50,7 @@ def test_its_step_is_counted(name, make_spec, tiny_llama):
     assert made.lasting["gradients"] > 0
     assert made.parts["activations"] > 0
     compared = made.lasting["frozen"]
-    if name in ("dpo", "ipo"):  # the model that training began with stays
+    if name in ("dpo", "ipo", "kto"):  # the model that training began with stays
         assert compared == made.lasting["weights"]
     else:
         assert (compared > 0) == (name == "distillation")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from tests.train.feeds.test_mixture import mixture, rows_of
 from tests.train.feeds.test_rows import SIZES, samples
 from tfcli.errors import UsageError
-from tfcli.process_group import Processes
 from tfcli.train.feeds.batches import make_feed
 from tfcli.train.feeds.feed import Feed
 from tfcli.train.feeds.rows import RowSource
@@ -49,12 +47,11 @@ def test_an_example_that_is_longer_than_the_budget_is_refused():
 
 def test_steps_have_the_same_examples_whatever_the_number_of_processes(make_spec):
     spec = make_spec(batch_tokens=40)
-    here = torch.device("cpu")
 
     def seen(passes, count):
         found = []
         for rank in range(count):
-            feed = make_feed(spec, CausalLM(), mixture(), passes, Processes(rank, count, here))
+            feed = make_feed(spec, CausalLM(), mixture(), passes, rank, count)
             found.append([sorted(step_rows(feed, number)) for number in range(20)])
         steps = zip(*found, strict=True)
         return [sorted(row for rank in step for row in rank) for step in steps]

@@ -212,11 +212,11 @@ def test_an_adapter_is_compared_with_the_model_without_it_and_no_second_one_is_h
     none, and both ways must give the same losses."""
     counts, step = [], Loop.train_step
 
-    def count(self, number, batches):
+    def count(self, number, batches, seconds):
         models = [each for each in gc.get_objects() if isinstance(each, Model)]
         shared = {id(p) for each in models for p in each.parameters()}
         counts.append(len(shared) / len(list(self.model.parameters())))
-        return step(self, number, batches)
+        return step(self, number, batches, seconds)
 
     monkeypatch.setattr(Loop, "train_step", count)
     found, held = [], []
