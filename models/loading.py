@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -29,6 +30,12 @@ from tfcli.models.sharding import (
     read_part,
     spread_like,
 )
+
+if TYPE_CHECKING:
+    from tfcli.models.quantized import PackedFilled
+
+_LARGE = 1 << 26
+"""Bytes of a module above which it is filled before the others, where modules are replaced."""
 
 _FEW = 1_000  # parameters: as many are made in a tenth of a second
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -111,6 +118,7 @@ def load_weights(
     device: torch.device | str = "cpu",
     new_head: bool = False,
     seed: int = 0,
+    filled: Callable[[str], None] | None = None,
 ) -> LoadAccount:
     """Put the tensors of a checkpoint in place. Tensors of the right dtype are not copied.
 
@@ -126,6 +134,9 @@ def load_weights(
         device: where the model goes.
         new_head: give the task's head new random values where the checkpoint lacks it.
         seed: of these values.
+        filled: called with the name of each packed linear that is whole, before more is read, so
+            that another module may take its place. Large ones come first then: two forms of one
+            are in memory while there is little else.
 
     Returns:
         what became of every tensor
@@ -142,10 +153,12 @@ def load_weights(
     expected = model.state_dict(keep_vars=True)
     plan = match_names(model, source, expected, account)
     defaults = _defaults(model, plan)
+    packed = None
     if model.config.quantization is not None:
-        from tfcli.models.quantized import left_out
+        from tfcli.models.quantized import PackedFilled, left_out
 
         defaults |= left_out(model, plan)
+        packed = PackedFilled(model, plan, filled)
     given = {*plan, *account.tied, *defaults}
     missing = [name for name in expected if name not in given]
     fresh = [name for name in missing if new_head and model.may_be_new(name)]
@@ -160,7 +173,12 @@ def load_weights(
             else "check that the config belongs to these weights",
         )
     check_ties(model, source, plan, account)
-    _fill(model, source, plan, expected, account, dtype, device)
+    for name, value in defaults.items():
+        _assign(model, name, value.to(device))
+        account.computed.append(name)
+    if filled is not None:
+        plan = _large_first(plan, expected)
+    _fill(model, source, plan, expected, account, dtype, device, packed)
     model.tie_weights()
     if dtype is None:
         dtype = _one_dtype(model, account)
@@ -169,15 +187,19 @@ def load_weights(
             model, name, random_values(model, name, seed).to(device, _cast_to(model, name, dtype))
         )
         account.initialized.append(name)
-    for name, value in defaults.items():
-        _assign(model, name, value.to(device))
-        account.computed.append(name)
     _require_filled(model)
-    if model.config.quantization is not None:
-        from tfcli.models.quantized import verify_quantized
-
-        verify_quantized(model)
     return account
+
+
+def _large_first(
+    plan: Mapping[str, Place], expected: Mapping[str, torch.Tensor]
+) -> dict[str, Place]:
+    """The plan with the tensors of large modules before the others; those of one stay together."""
+    sizes: Counter[str] = Counter()
+    for name in plan:
+        sizes[name.rpartition(".")[0]] += expected[name].nbytes
+    large = {path: size for path, size in sizes.items() if size >= _LARGE}
+    return dict(sorted(plan.items(), key=lambda item: -large.get(item[0].rpartition(".")[0], 0)))
 
 
 def load_part(
@@ -272,6 +294,7 @@ def _fill(
     account: LoadAccount,
     dtype: torch.dtype | None,
     device: torch.device | str,
+    packed: PackedFilled | None = None,
 ) -> None:
     """Put every tensor of the plan in place; name all that do not fit."""
     wrong = []
@@ -304,6 +327,9 @@ def _fill(
             tensor = spread_like(slot, _placed(name, part, target, device, account))
         _assign(model, name, tensor)
         account.loaded.append(name)
+        if packed is not None:
+            del stored, tensor  # nothing but the model holds them when it is replaced
+            packed.has(name)
     if wrong:
         raise ModelError(
             f"the checkpoint does not fit the config: {some(wrong, '; ')}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -80,10 +81,40 @@ def left_out(model: Model, found: Container[str]) -> dict[str, Tensor]:
     return values
 
 
-def verify_quantized(model: nn.Module) -> None:
-    """Check every quantized linear's buffers against the config; see `QuantizedLinear.verify`."""
-    for name, module in packed_linears(model).items():
-        module.verify(name)
+class PackedFilled:
+    """Sees when a packed linear has all its tensors, and checks them against the config.
+
+    Args:
+        model: with quantized linears, on the meta device.
+        names: the tensors that are read, as the model calls them.
+        then: called with the linear's name when they are there and right; it may replace it.
+    """
+
+    def __init__(
+        self, model: Model, names: Iterable[str], then: Callable[[str], None] | None
+    ) -> None:
+        packed = packed_linears(model)
+        self._model, self._then = model, then
+        self._left = Counter(
+            path for path in (name.rpartition(".")[0] for name in names) if path in packed
+        )
+
+    def has(self, name: str) -> None:
+        """One more tensor is in its place.
+
+        Raises:
+            ModelError: see `QuantizedLinear.verify`.
+        """
+        path = name.rpartition(".")[0]
+        self._left[path] -= 1
+        if self._left[path]:
+            return
+        packed = self._model.get_submodule(path)
+        assert isinstance(packed, QuantizedLinear)
+        packed.verify(path)
+        del packed
+        if self._then is not None:
+            self._then(path)
 
 
 def packed_linears(model: nn.Module) -> dict[str, QuantizedLinear]:
@@ -92,18 +123,17 @@ def packed_linears(model: nn.Module) -> dict[str, QuantizedLinear]:
     return {name: module for name, module in found if isinstance(module, QuantizedLinear)}
 
 
-def repack_linears(model: nn.Module) -> None:
-    """Pack packed linears once more, for the kernels of this processor, one after the other.
+def repack_linear(model: nn.Module, name: str) -> None:
+    """Pack a packed linear once more, for the kernels of this processor.
 
-    Those that no kernel has, or that are too small to gain, stay as they are, and so do all where
-    there are no kernels. The others cannot be saved any more.
+    One that no kernel has, or that is too small to gain, stays as it is, and so does any where
+    there are no kernels. Another cannot be saved any more.
     """
-    for name in list(packed_linears(model)):  # names alone, so that what is replaced is let go
-        packed = model.get_submodule(name)
-        assert isinstance(packed, QuantizedLinear)
-        made = packed.for_kernels()
-        if made is not None:
-            _put(model, name, made)
+    packed = model.get_submodule(name)
+    assert isinstance(packed, QuantizedLinear)
+    made = packed.for_kernels()
+    if made is not None:
+        _put(model, name, made)
 
 
 def unpack_linears(model: nn.Module, names: Iterable[str], dtype: torch.dtype) -> None:

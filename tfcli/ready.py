@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import psutil
@@ -13,7 +12,7 @@ from tfcli.checkpoints.folder import load_model
 from tfcli.checkpoints.io.memory import freed_at_once, freed_is_kept
 from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_dtype
-from tfcli.models.quantized import packed_linears, repack_linears, unpack_linears
+from tfcli.models.quantized import packed_linears, repack_linear, unpack_linears
 from tfcli.units import format_bytes
 
 if TYPE_CHECKING:
@@ -49,15 +48,26 @@ def load_ready(
             rounded to int8 stay packed, whose product of many rows is the faster one too.
         keep_packed: nothing is unpacked for good, so that no more memory is taken than asked for.
     """
-    freed_is_kept()
     quantization = checkpoint.model_config.quantization
     chosen = pick_dtype(dtype, None if many_rows else quantization, device.type)
-    # Where weights are quantized as they are read, nothing that this takes may stay.
-    with freed_at_once() if keep_packed else nullcontext():
-        model = load_model(checkpoint, task=task, dtype=chosen, device=device, attention=attention)
-        if device.type == "cpu" and not many_rows:
+    few_rows = device.type == "cpu" and not many_rows
+
+    def filled(model: Model, name: str) -> None:
+        _compile_kernels(model, console)
+        repack_linear(model, name)
+
+    with freed_at_once():  # what it takes to pack weights once more must not stay
+        model = load_model(
+            checkpoint,
+            task=task,
+            dtype=chosen,
+            device=device,
+            attention=attention,
+            filled=filled if few_rows else None,
+        )
+        if few_rows:
             _compile_kernels(model, console)
-            repack_linears(model)
+    freed_is_kept()
     if quantization is not None:
         _unpack(model, console, everything=many_rows, keep=keep_packed)
     return model

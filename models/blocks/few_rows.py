@@ -9,9 +9,10 @@ Everything else runs module by module.
 from __future__ import annotations
 
 import ctypes
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -53,26 +54,39 @@ class Plan:
     rotary: Rotary | None
     attentions: list[RotaryAttention] = field(default_factory=list)
     structs: list[kernel.LayerStruct] = field(default_factory=list)
-    _modules: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)
+    _owners: list[dict[str, Any]] = field(default_factory=list)
+    _names: list[str] = field(default_factory=list)
+    _parts: list[object] = field(default_factory=list)
+    _hooks: list[dict[int, Any]] = field(default_factory=list)
     _tensors: list[Tensor] = field(default_factory=list)
     _places: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.layers: ctypes.Array[kernel.LayerStruct] | None = None
 
+    # Both are asked for every token, of hundreds of parts: no loop of theirs runs in Python.
+
     def holds(self) -> bool:
-        """Whether nothing has changed since it was made."""
-        for owner, name, module in self._modules:
-            if owner._modules.get(name) is not module:
-                return False
-        return [tensor.data_ptr() for tensor in self._tensors] == self._places
+        """Whether nothing has changed since it was made: every module and weight is the same
+        object, and lies where it lay."""
+        parts = map(dict.get, self._owners, self._names)
+        if not all(map(operator.is_, parts, self._parts)):
+            return False
+        return list(map(Tensor.data_ptr, self._tensors)) == self._places
 
     def is_watched(self) -> bool:
         """Whether somebody is to hear of a module's inputs or outputs."""
-        for _, _, module in self._modules:
-            if module._forward_hooks or module._forward_pre_hooks:
-                return True
-        return False
+        return any(self._hooks)
+
+    def has(self, owner: nn.Module, name: str, module: nn.Module) -> None:
+        """A module that is a part of another."""
+        self._part(owner._modules, name, module)
+        self._hooks += [module._forward_hooks, module._forward_pre_hooks]
+
+    def _part(self, owner: dict[str, Any], name: str, part: object) -> None:
+        self._owners.append(owner)
+        self._names.append(name)
+        self._parts.append(part)
 
     def add(self, block: nn.Module) -> None:
         """Look at a block.
@@ -116,27 +130,29 @@ class Plan:
         module = owner._modules.get(name)
         _require(type(module) is kind)
         assert isinstance(module, kind)
-        self._modules.append((owner, name, module))
+        self.has(owner, name, module)
         return module
 
     def _linear(self, owner: nn.Module, name: str) -> kernel.LinearStruct:
         module = owner._modules.get(name)
         _require(type(module) in (Linear, KernelLinear))
         assert isinstance(module, Linear | KernelLinear)
-        self._modules.append((owner, name, module))
+        self.has(owner, name, module)
         weight: Tensor | PackedRows = module.weight
         bias = module.bias
-        if not isinstance(weight, PackedRows):
-            self._tensor(weight)
+        if isinstance(weight, PackedRows):
+            self._part(module.__dict__, "weight", weight)
+        else:
+            self._tensor(module, "weight")
             _require(dense.fits(weight, 1))
         if bias is not None:
-            self._tensor(bias)
+            self._tensor(module, "bias")
             _require(bias.is_contiguous())
         return kernel.LinearStruct.of(weight, bias)
 
     def _norm(self, owner: nn.Module, name: str) -> kernel.NormStruct:
         module = self._child(owner, name, RMSNorm)
-        self._tensor(module.weight)
+        self._tensor(module, "weight")
         _require(module.weight.is_contiguous())
         return kernel.NormStruct(module.weight.data_ptr(), module.eps)
 
@@ -146,7 +162,12 @@ class Plan:
         _require(getattr(attention, name).weight.shape == (attention.head_dim,))
         return self._norm(attention, name)
 
-    def _tensor(self, tensor: Tensor) -> None:
+    def _tensor(self, module: nn.Module, name: str) -> None:
+        owner: Any = module._parameters if name in module._parameters else module._buffers
+        tensor: Tensor | None = owner.get(name)  # None: it is computed from others at each use
+        _require(tensor is not None)
+        assert tensor is not None
+        self._part(owner, name, tensor)
         _require(tensor.dtype == self.dtype and tensor.device.type == "cpu")
         self._tensors.append(tensor)
         self._places.append(tensor.data_ptr())
@@ -223,7 +244,7 @@ def _made(blocks: nn.ModuleList, dtype: torch.dtype) -> Plan | None:
     plan = Plan(dtype, getattr(first, "rotary", None))
     try:
         for number, block in enumerate(blocks):
-            plan._modules.append((blocks, str(number), block))
+            plan.has(blocks, str(number), block)
             plan.add(block)
     except _UnknownError:
         return None

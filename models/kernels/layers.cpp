@@ -52,16 +52,20 @@ struct Call {
 constexpr int64_t LANES = 16;
 constexpr int64_t ALONE = 1 << 15;  // numbers of keys that one thread reads before another would help
 
-static INLINE Floats load_any(const void* from, int64_t index, int kind) {
-    if (kind == FP32) return load((const float*)from + index);
-    const uint16_t* half = (const uint16_t*)from + index;
-    return kind == BF16 ? load_bf16(half) : load_fp16(half);
-}
-
-static INLINE float rounded(float value, int kind) {
-    if (kind == FP32) return value;
-    return kind == BF16 ? from_bf16(to_bf16(value))
-                        : _cvtsh_ss(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT));
+// Replaces numbers of y, LANES at a time, by what `make` gives for those of x and y in their place.
+template <int KIND, class Make>
+static INLINE void replace(char* y, const char* x, int64_t count, Make make) {
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        store_any(y, i, KIND, make(load_any(x, i, KIND), load_any(y, i, KIND)));
+    if (i == count) return;
+    float of_x[LANES] = {}, of_y[LANES] = {};
+    for (int64_t j = 0; i + j < count; j++) {
+        of_x[j] = load_one(x, i + j, KIND);
+        of_y[j] = load_one(y, i + j, KIND);
+    }
+    store(of_y, make(load(of_x), load(of_y)));
+    for (int64_t j = 0; i + j < count; j++) store_one(y, i + j, KIND, of_y[j]);
 }
 
 static int multiply(const Linear& w, const Call& call, const void* x, void* y) {
@@ -82,22 +86,24 @@ template <int KIND> static void normed(const Norm& norm, const char* x, char* y,
     }
     for (; i < size; i++) squares += load_one(x, i, KIND) * load_one(x, i, KIND);
     const float scale = 1.0f / std::sqrt((sum(sums) + squares) / float(size) + float(norm.eps));
-    for (i = 0; i < size; i++) {
-        const float quotient = rounded(load_one(x, i, KIND) * scale, KIND);
-        store_one(y, i, KIND, load_one(norm.weight, i, KIND) * quotient);
-    }
+    if (x != y) memcpy(y, x, size * (KIND == FP32 ? 4 : 2));
+    replace<KIND>(y, (const char*)norm.weight, size, [&](Floats weight, Floats some) INLINE_LAMBDA {
+        return multiply(weight, rounded(multiply(some, broadcast(scale)), KIND));
+    });
 }
 
 // Turns the first `turned` numbers of a head: cos and sin are laid out as in rotary.py.
 template <int KIND>
 static void turn(char* head, const void* cos, const void* sin, int64_t turned, float* room) {
-    const int64_t half = turned / 2;
-    for (int64_t i = 0; i < turned; i++) room[i] = load_one(head, i, KIND);
-    for (int64_t i = 0; i < turned; i++) {
-        const float straight = rounded(room[i] * load_one(cos, i, KIND), KIND);
-        const float across = room[i < half ? i + half : i - half] * load_one(sin, i, KIND);
-        store_one(head, i, KIND, straight + rounded(across, KIND));
-    }
+    constexpr int64_t BYTES = KIND == FP32 ? 4 : 2;
+    const int64_t half = turned / 2 * BYTES;
+    char* other = (char*)room;  // the two halves in each other's place, times their sines
+    memcpy(other, head + half, half);
+    memcpy(other + half, head, half);
+    auto product = [](Floats a, Floats b) INLINE_LAMBDA { return multiply(a, b); };
+    replace<KIND>(other, (const char*)sin, turned, product);
+    replace<KIND>(head, (const char*)cos, turned, product);
+    replace<KIND>(head, other, turned, [](Floats a, Floats b) INLINE_LAMBDA { return add(b, a); });
 }
 
 // What one query head gets of the positions 0 .. count - 1; `scores` has room for them.
@@ -114,18 +120,18 @@ static void attend(const char* query, const char* keys, const char* values, char
         highest = scores[t] > highest ? scores[t] : highest;
     }
     float total = 0;
-    for (int64_t t = 0; t < count; t++) {
-        scores[t] = std::exp(scores[t] - highest);
-        total += scores[t];
+    for (int64_t t = 0; t < count; t += LANES) {
+        const int64_t some = count - t < LANES ? count - t : LANES;
+        float powers[LANES];
+        for (int64_t i = 0; i < LANES; i++) powers[i] = i < some ? scores[t + i] : -INFINITY;
+        store(powers, exponential(subtract(load(powers), broadcast(highest))));
+        for (int64_t i = 0; i < some; i++) total += scores[t + i] = powers[i];
     }
     for (int64_t i = 0; i < width; i += LANES) {
         Floats sums = zero();
         for (int64_t t = 0; t < count; t++)
             sums = fma(broadcast(scores[t]), load_any(values + t * width * BYTES, i, KIND), sums);
-        float lanes[LANES];
-        store(lanes, sums);
-        for (int64_t lane = 0; lane < LANES; lane++)
-            store_one(y, i + lane, KIND, lanes[lane] / total);
+        store_any(y, i, KIND, divide(sums, broadcast(total)));
     }
 }
 
@@ -202,8 +208,8 @@ static int run(const Layer* layers, int64_t count, const Kept* kept, char* x, co
             }
         };
         auto add_to_stream = [&](const char* added) {
-            for (int64_t i = 0; i < numbers; i++)
-                store_one(x, i, KIND, load_one(x, i, KIND) + load_one(added, i, KIND));
+            replace<KIND>(x, added, numbers,
+                          [](Floats a, Floats b) INLINE_LAMBDA { return add(b, a); });
         };
         norm_rows(layer.before);
         if (attention<KIND>(layer, kept[each], call, room, cos, sin, turned, apart)) return 1;
@@ -212,11 +218,12 @@ static int run(const Layer* layers, int64_t count, const Kept* kept, char* x, co
         if (multiply(layer.gate, call, room.normed, room.gate) ||
             multiply(layer.up, call, room.normed, room.up))
             return 1;
-        for (int64_t i = 0; i < call.rows * layer.gate.m; i++) {
-            const float gate = load_one(room.gate, i, KIND);
-            const float opened = rounded(gate / (1.0f + std::exp(-gate)), KIND);
-            store_one(room.gate, i, KIND, opened * load_one(room.up, i, KIND));
-        }
+        replace<KIND>(room.gate, room.up, call.rows * layer.gate.m,
+                      [](Floats up, Floats gate) INLINE_LAMBDA {
+                          Floats power = exponential(subtract(zero(), gate));
+                          Floats opened = divide(gate, add(broadcast(1), power));
+                          return multiply(rounded(opened, KIND), up);
+                      });
         if (multiply(layer.down, call, room.gate, room.normed)) return 1;
         add_to_stream(room.normed);
     }

@@ -397,33 +397,51 @@ extern "C" int packed_product(const Packed* weight, const void* x, const void* b
     return 0;
 }
 
-// Where the level of an input lies: its byte for the first of 16 outputs, and its bit there.
-struct Place { int64_t byte, bit; };
-static INLINE Place place(int64_t bits, int64_t input) {
-    int64_t unit = bits == 3 ? 32 : 32 / bits, within = input % unit;
-    int64_t start = input / unit * (bits == 3 ? 192 : 64) + within % 4;
-    if (bits == 3) return {start + within / 16 * 64, within / 4 % 4 * 2};
-    return {start, within / 4 * bits};
+// Levels of one unit, a byte each, become those of one of its outputs.
+static INLINE void pack_unit(int64_t bits, const uint8_t* levels, int64_t o, uint8_t* to) {
+    auto four = [&](int64_t j) {
+        uint32_t value;
+        memcpy(&value, levels + 4 * j, 4);
+        return value;
+    };
+    auto put = [&](int64_t run, uint32_t value) { memcpy(to + run * 64 + 4 * o, &value, 4); };
+    if (bits == 3) {
+        uint32_t low[2] = {0, 0}, high = 0;
+        for (int j = 0; j < 8; j++) {
+            low[j / 4] |= (four(j) & 0x03030303) << 2 * (j % 4);
+            high |= (four(j) >> 2 & 0x01010101) << j;
+        }
+        put(0, low[0]), put(1, low[1]), put(2, high);
+    } else {
+        uint32_t all = 0;
+        for (int j = 0; j < 8 / bits; j++) all |= four(j) << bits * j;
+        put(0, all);
+    }
 }
 
 // levels [m, n] of a byte each, side by side, into w.levels, which begins as zeros.
 extern "C" void pack_levels(const Packed* weight, const uint8_t* levels, int64_t threads) {
     const Packed& w = *weight;
-    const int64_t bits = w.container, padded = w.groups * w.padded;
-    const int64_t bytes = padded * bits * 2;  // of 16 outputs
+    const int64_t bits = w.container, unit = unit_of(bits);
+    const int64_t group_bytes = w.padded / unit * bytes_of(bits);
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t block = 0; block < (w.m + 15) / 16; block++) {
-        uint8_t* to = const_cast<uint8_t*>(w.levels) + block * bytes;
-        for (int64_t o = 0; o < 16 && block * 16 + o < w.m; o++)
-            for (int64_t i = 0; i < w.n; i++) {
-                uint8_t level = levels[(block * 16 + o) * w.n + i];
-                int64_t input = i / w.group * w.padded + i % w.group;
-                Place at = place(bits, input);
-                to[at.byte + 4 * o] |= uint8_t((bits == 3 ? level & 3 : level) << at.bit);
-                if (bits == 3)
-                    to[input / 32 * 192 + 128 + input % 4 + 4 * o] |=
-                        uint8_t((level >> 2) << (input % 32 / 4));
+    for (int64_t output = 0; output < w.m; output++) {
+        const int64_t block = output / 16, o = output % 16;
+        const uint8_t* from = levels + output * w.n;
+        for (int64_t g = 0; g < w.groups; g++) {
+            uint8_t* to = const_cast<uint8_t*>(w.levels) + (block * w.groups + g) * group_bytes;
+            const int64_t first = g * w.group;
+            const int64_t count = w.n - first < w.group ? w.n - first : w.group;
+            for (int64_t i = 0; i < count; i += unit, to += bytes_of(bits)) {
+                if (i + unit <= count) {
+                    pack_unit(bits, from + first + i, o, to);
+                } else {
+                    uint8_t rest[32] = {};
+                    memcpy(rest, from + first + i, count - i);
+                    pack_unit(bits, rest, o, to);
+                }
             }
+        }
     }
 }
 

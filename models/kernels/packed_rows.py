@@ -9,7 +9,8 @@ they are, in float32, take `exact=True`.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +24,9 @@ from tfcli.models.kernels.library import library, status
 BITS = (2, 3, 4, 8)
 LANES = 16  # outputs of a block
 _KINDS = {**KINDS, torch.uint8: 3}
+
+Piece = tuple[Tensor, Tensor, Tensor | None]
+"""Levels, scales and zeros of some outputs."""
 
 
 class _Packed(ctypes.Structure):
@@ -80,35 +84,56 @@ class PackedRows:
         Raises:
             ModelError: there are no kernels here, or the shapes do not belong together.
         """
-        (m, n), groups = levels.shape, -(-levels.shape[1] // group_size)
-        wrong = [
-            name
-            for name, each in (("scales", scales), ("zeros", zeros))
-            if each is not None and each.shape != (m, groups)
-        ]
-        if bits not in BITS or levels.dtype != torch.uint8 or wrong or not levels.numel():
-            raise ModelError(
-                f"levels of {bits} bits, {levels.dtype} {list(levels.shape)}, in groups of "
-                f"{group_size} do not go with {' and '.join(wrong) or 'a kernel'}"
+        piece = levels, scales, zeros
+        return cls.of_pieces([piece], len(levels), bits=bits, group_size=group_size)
+
+    @classmethod
+    def of_pieces(
+        cls, pieces: Iterable[Piece], out_features: int, *, bits: int, group_size: int
+    ) -> PackedRows:
+        """The same of a weight that comes in pieces, of which each is let go before the next.
+
+        Args:
+            pieces: levels, scales and zeros as in `of`, of 16 outputs or a multiple of that; the
+                last one may have others.
+            out_features: of all pieces.
+            bits: as in `of`.
+            group_size: as in `of`.
+
+        Raises:
+            ModelError: as `of`.
+        """
+        all_levels, made, start = torch.empty(0, dtype=torch.uint8), [], 0
+        for levels, scales, zeros in pieces:
+            _require_fit(levels, scales, zeros, bits, group_size)
+            (m, n), groups = levels.shape, scales.shape[1]
+            container, padded = _container(bits, group_size)
+            row = groups * padded * container // 8  # bytes
+            if not start:
+                all_levels = torch.zeros(_filled(out_features) * row, dtype=torch.uint8)
+            packed = cls(
+                all_levels[start * row : (start + _filled(m)) * row],
+                _interleaved(_smallest(scales, torch.float16)),
+                None
+                if zeros is None
+                else _interleaved(_smallest(zeros, torch.uint8, torch.float16)),
+                m,
+                n,
+                group_size,
+                container,
+                padded,
+                float(1 << (bits - 1)),
             )
-        if int(levels.max()) >> bits:
-            raise ModelError(f"a level does not fit in {bits} bits")
-        container, padded = _container(bits, group_size)
-        blocks = -(-m // LANES)
-        packed = cls(
-            torch.zeros(blocks * LANES * groups * padded * container // 8, dtype=torch.uint8),
-            _interleaved(_smallest(scales, torch.float16)),
-            None if zeros is None else _interleaved(_smallest(zeros, torch.uint8, torch.float16)),
-            m,
-            n,
-            group_size,
-            container,
-            padded,
-            float(1 << (bits - 1)),
+            rows = levels.contiguous()
+            _kernels().pack_levels(packed.address, rows.data_ptr(), torch.get_num_threads())
+            made.append(packed)
+            start += m
+            assert start == out_features or start % LANES == 0, "pieces are whole blocks"
+        assert start == out_features, "pieces are the whole weight"
+        scales, zeros = _joined(made)
+        return replace(
+            made[0], levels=all_levels, scales=scales, zeros=zeros, out_features=out_features
         )
-        rows = levels.contiguous()
-        _kernels().pack_levels(packed.address, rows.data_ptr(), torch.get_num_threads())
-        return packed
 
     def __call__(self, x: Tensor, bias: Tensor | None = None, *, exact: bool = False) -> Tensor:
         """x W^T + b, rounded once to the type of x.
@@ -222,6 +247,45 @@ def _container(bits: int, group: int) -> tuple[int, int]:
     return min(fitting, key=lambda found: found[0] * found[1])
 
 
+def _require_fit(
+    levels: Tensor, scales: Tensor, zeros: Tensor | None, bits: int, group_size: int
+) -> None:
+    """Refuse what the kernel would read or write beside its memory."""
+    shape = (len(levels), -(-levels.shape[1] // group_size))
+    wrong = [
+        name
+        for name, each in (("scales", scales), ("zeros", zeros))
+        if each is not None and each.shape != shape
+    ]
+    if bits not in BITS or levels.dtype != torch.uint8 or wrong or not levels.numel():
+        raise ModelError(
+            f"levels of {bits} bits, {levels.dtype} {list(levels.shape)}, in groups of "
+            f"{group_size} do not go with {' and '.join(wrong) or 'a kernel'}"
+        )
+    if int(levels.max()) >> bits:
+        raise ModelError(f"a level does not fit in {bits} bits")
+
+
+def _filled(outputs: int) -> int:
+    """Outputs with those that fill up the last block."""
+    return -(-outputs // LANES) * LANES
+
+
+def _joined(pieces: Sequence[PackedRows]) -> tuple[Tensor, Tensor | None]:
+    """Scales and zeros of all pieces, in the smallest types that hold those of each."""
+    scales, zeros = [each.scales for each in pieces], [each.zeros for each in pieces]
+    if len(pieces) == 1:
+        return scales[0], zeros[0]
+    filled = [
+        torch.full_like(each.scales, each.middle, dtype=torch.uint8)
+        if each.zeros is None
+        else each.zeros
+        for each in pieces
+    ]
+    some = any(each is not None for each in zeros)
+    return torch.cat(scales), torch.cat(filled) if some else None
+
+
 def _smallest(values: Tensor, *dtypes: torch.dtype) -> Tensor:
     """The values in the first type that holds them all exactly, else in fp32."""
     for dtype in dtypes:
@@ -234,7 +298,7 @@ def _smallest(values: Tensor, *dtypes: torch.dtype) -> Tensor:
 def _interleaved(values: Tensor) -> Tensor:
     """[m, groups] -> [m / 16, groups, 16], filled up with zeros."""
     m, groups = values.shape
-    filled = values.new_zeros(-(-m // LANES) * LANES, groups)
+    filled = values.new_zeros(_filled(m), groups)
     filled[:m] = values
     return filled.view(-1, LANES, groups).transpose(1, 2).contiguous()
 

@@ -4,8 +4,10 @@
 
 #include <immintrin.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 
 #if !defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__)
 #error "these kernels need AVX2, FMA and F16C"
@@ -89,6 +91,21 @@ static INLINE void store_bytes(uint8_t* to, Floats a) {
 // Where a < b, yes; elsewhere no.
 static INLINE Floats where_less(Floats a, Floats b, Floats yes, Floats no) {
     return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), no.v, yes.v)};
+}
+// a 2^power, power being a whole number.
+static INLINE Floats scaled(Floats a, Floats power) { return {_mm512_scalef_ps(a.v, power.v)}; }
+static INLINE void store_fp16(uint16_t* to, Floats a) {
+    _mm256_storeu_si256((__m256i*)to, _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+static INLINE void store_bf16(uint16_t* to, Floats a) {
+    __m512i bits = _mm512_castps_si512(a.v), upper = _mm512_srli_epi32(bits, 16);
+    __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    __m512i up = _mm512_add_epi32(_mm512_set1_epi32(0x7fff), odd);
+    __m512i near = _mm512_srli_epi32(_mm512_add_epi32(bits, up), 16);
+    __m512i quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+    __mmask16 nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+    near = _mm512_mask_blend_epi32(nan, near, quiet);
+    _mm256_storeu_si256((__m256i*)to, _mm512_cvtepi32_epi16(near));
 }
 static INLINE __m256 halves(Floats a) {
     return _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
@@ -196,6 +213,35 @@ static INLINE Floats where_less(Floats x, Floats y, Floats yes, Floats no) {
     return {_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
             _mm256_blendv_ps(no.b, yes.b, _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))};
 }
+// In two steps, as a power of two that is no number can belong to a result that is one.
+static INLINE __m256 eight_scaled(__m256 x, __m256 power) {
+    __m256i all = _mm256_cvtps_epi32(power), half = _mm256_srai_epi32(all, 1);
+    auto two_to = [](__m256i exponent) INLINE_LAMBDA {
+        __m256i bits = _mm256_add_epi32(exponent, _mm256_set1_epi32(127));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23));
+    };
+    return _mm256_mul_ps(_mm256_mul_ps(x, two_to(half)), two_to(_mm256_sub_epi32(all, half)));
+}
+static INLINE Floats scaled(Floats x, Floats power) {
+    return {eight_scaled(x.a, power.a), eight_scaled(x.b, power.b)};
+}
+static INLINE void store_fp16(uint16_t* to, Floats x) {
+    _mm_storeu_si128((__m128i*)to, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128((__m128i*)(to + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+}
+static INLINE __m256i eight_bf16(__m256 x) {
+    __m256i bits = _mm256_castps_si256(x), upper = _mm256_srli_epi32(bits, 16);
+    __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+    __m256i up = _mm256_add_epi32(_mm256_set1_epi32(0x7fff), odd);
+    __m256i near = _mm256_srli_epi32(_mm256_add_epi32(bits, up), 16);
+    __m256i quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    return _mm256_blendv_epi8(near, quiet, nan);
+}
+static INLINE void store_bf16(uint16_t* to, Floats x) {
+    __m256i packed = _mm256_packus_epi32(eight_bf16(x.a), eight_bf16(x.b));
+    _mm256_storeu_si256((__m256i*)to, _mm256_permute4x64_epi64(packed, 0xd8));
+}
 static INLINE __m256 halves(Floats x) { return _mm256_add_ps(x.a, x.b); }
 
 static INLINE Bytes load_bytes(const uint8_t* from) {
@@ -245,4 +291,38 @@ static INLINE float sum(Floats x) {
     __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+static INLINE Floats load_any(const void* from, int64_t index, int kind) {
+    if (kind == FP32) return load((const float*)from + index);
+    const uint16_t* half = (const uint16_t*)from + index;
+    return kind == BF16 ? load_bf16(half) : load_fp16(half);
+}
+
+static INLINE void store_any(void* to, int64_t index, int kind, Floats x) {
+    if (kind == FP32) return store((float*)to + index, x);
+    uint16_t* half = (uint16_t*)to + index;
+    kind == BF16 ? store_bf16(half, x) : store_fp16(half, x);
+}
+
+// As it is after a store in memory.
+static INLINE Floats rounded(Floats x, int kind) {
+    if (kind == FP32) return x;
+    uint16_t memory[16];
+    store_any(memory, 0, kind, x);
+    return load_any(memory, 0, kind);
+}
+
+// e^x to 1 ulp, in the steps of SLEEF's expf (u10), which torch calls: their bits are equal.
+static INLINE Floats exponential(Floats x) {
+    const Floats power = nearest(multiply(x, broadcast(1.442695040888963407f)));
+    Floats rest = fma(power, broadcast(-0.693145751953125f), x);
+    rest = fma(power, broadcast(-1.428606765330187045e-06f), rest);
+    Floats found = broadcast(0.000198527617612853646278381f);
+    for (float next : {0.00139304355252534151077271f, 0.00833336077630519866943359f,
+                       0.0416664853692054748535156f, 0.166666671633720397949219f, 0.5f})
+        found = fma(found, rest, broadcast(next));
+    found = add(broadcast(1), fma(multiply(rest, rest), found, rest));
+    found = where_less(x, broadcast(-104), zero(), scaled(found, power));
+    return where_less(broadcast(100), x, broadcast(INFINITY), found);
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import torch
@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from tfcli.models.errors import ModelError
 from tfcli.models.kernels import dense
 from tfcli.models.kernels.library import library
-from tfcli.models.kernels.packed_rows import BITS, PackedRows
+from tfcli.models.kernels.packed_rows import BITS, PackedRows, Piece
 from tfcli.models.layers import bnb_kernel, int4_kernel, int8_inputs
 from tfcli.models.layers.kernel_linear import KernelLinear
 from tfcli.models.layers.linear import Linear, product
@@ -20,6 +20,10 @@ from tfcli.models.layers.rounded_linear import RoundedLinear
 from tfcli.models.layouts.packing import Packing, buffer_of
 from tfcli.models.layouts.values import Affine, AffineFormat, Values
 from tfcli.models.sharding import whole
+
+
+class _UnknownError(Exception):
+    """The kernels do not know such a weight."""
 
 
 class QuantizedLinear(nn.Module):
@@ -173,15 +177,28 @@ class QuantizedLinear(nn.Module):
             return None
         if library() is None:
             return None
-        values = self.values
-        if not isinstance(values, Affine) or values.group_index is not None:
+        try:
+            weight = PackedRows.of_pieces(
+                self._pieces(form.bits),
+                self.out_features,
+                bits=form.bits,
+                group_size=form.width(self.in_features),
+            )
+        except _UnknownError:
             return None
-        middle = 1 << (values.bits - 1)
-        zeros = None if bool((values.zeros == middle).all()) else values.zeros
-        weight = PackedRows.of(
-            values.levels, values.scales, zeros, bits=values.bits, group_size=values.group_size
-        )
         return KernelLinear(weight, self.bias).train(self.training)
+
+    def _pieces(self, bits: int) -> Iterator[Piece]:
+        """Levels, scales and zeros of some outputs after the others.
+
+        Raises:
+            _UnknownError: there are other values, or groups that are no runs of inputs.
+        """
+        for values in self.packing.unpack_pieces(self.parts):
+            if not isinstance(values, Affine) or values.group_index is not None:
+                raise _UnknownError
+            plain = bool((values.zeros == 1 << (bits - 1)).all())
+            yield values.levels, values.scales, None if plain else values.zeros
 
     @property
     def _stored_for_inputs(self) -> Tensor | None:

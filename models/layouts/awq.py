@@ -49,6 +49,7 @@ class AWQPacking(Packing):
     """
 
     main: ClassVar[str] = "qweight"
+    output_axes: ClassVar[Mapping[str, int]] = {"qweight": 1, "qzeros": 1, "scales": 1}
 
     group_size: int
     zero_point: bool = True

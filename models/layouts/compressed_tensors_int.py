@@ -43,6 +43,9 @@ class IntQuantized(CompressedPacking):
     """
 
     main: ClassVar[str] = "weight"
+    output_axes: ClassVar[Mapping[str, int]] = dict.fromkeys(
+        ("weight", "weight_scale", "weight_zero_point"), 0
+    )
     compression: ClassVar[str] = "int-quantized"
 
     bits: int = 8

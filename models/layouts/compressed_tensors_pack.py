@@ -49,6 +49,9 @@ class PackQuantized(CompressedPacking):
     """
 
     main: ClassVar[str] = "weight_packed"
+    output_axes: ClassVar[Mapping[str, int]] = dict.fromkeys(
+        ("weight_packed", "weight_scale", "weight_zero_point"), 0
+    )
     compression: ClassVar[str] = "pack-quantized"
 
     bits: int = 4

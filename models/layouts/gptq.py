@@ -58,6 +58,7 @@ class GPTQPacking(Packing):
     """
 
     main: ClassVar[str] = "qweight"
+    output_axes: ClassVar[Mapping[str, int]] = {"qweight": 1, "qzeros": 1, "scales": 1}
 
     bits: int
     group_size: int

@@ -48,6 +48,7 @@ class MLXPacking(Packing):
     """
 
     main: ClassVar[str] = "weight"
+    output_axes: ClassVar[Mapping[str, int]] = {"weight": 0, "scales": 0, "biases": 0}
 
     bits: int
     group_size: int

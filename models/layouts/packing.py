@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +26,12 @@ def takes_shape(slot: Shape, shape: Shape) -> bool:
     with as many axes."""
     return shape == slot or (slot != () and not any(slot) and len(shape) == len(slot))
 
+
+ROWS = 32
+"""So many outputs, or a multiple of them, are unpacked alone: whole words of any width."""
+
+_PIECE = 1 << 19
+"""Weights that are unpacked at a time where a part of them will do."""
 
 _MARKED = ("weight", "packing")
 
@@ -83,6 +89,9 @@ class Packing(ABC):
     """
 
     main: ClassVar[str]
+    output_axes: ClassVar[Mapping[str, int]] = {}
+    """Part -> the axis of outputs, where some of them can be unpacked alone; a part that is not
+    named belongs to all."""
     sign: ClassVar[str | None] = None
     """A part without which a linear of a checkpoint is dense; None where the config alone says
     which are packed."""
@@ -135,6 +144,29 @@ class Packing(ABC):
     @abstractmethod
     def unpack(self, parts: Mapping[str, Tensor]) -> Values:
         """Undo `pack`."""
+
+    def unpack_pieces(self, parts: Mapping[str, Tensor]) -> Iterator[Values]:
+        """The same for a few megabytes of outputs after the others, where they lie apart.
+
+        Yields:
+            values of a multiple of `ROWS` outputs; or of all, where they do not.
+        """
+        n, m = self.sizes(lambda part: tuple(parts[part].shape), parts.__getitem__)
+        step = max(1, _PIECE // max(n, 1) // ROWS) * ROWS
+        if not self.output_axes or m % ROWS:
+            yield self.unpack(parts)
+            return
+        for start in range(0, m, step):
+            stop = min(start + step, m)
+            found = {}
+            for name, part in parts.items():
+                axis = self.output_axes.get(name)
+                size = 1 if axis is None else part.shape[axis]
+                if axis is not None and size > 1:  # 1: a number for all
+                    begin, end = start * size // m, stop * size // m
+                    part = part.narrow(axis, begin, end - begin)
+                found[name] = part
+            yield self.unpack(found)
 
     def misfit(self, in_features: int, out_features: int) -> str | None:
         """Why a linear of these sizes cannot be stored so, such as `has 80 inputs, ...`."""

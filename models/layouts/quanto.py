@@ -68,6 +68,7 @@ class QuantoBytes(Packing):
 
     main: ClassVar[str] = "weight._data"
     sign: ClassVar[str | None] = "weight._data"
+    output_axes: ClassVar[Mapping[str, int]] = {"weight._data": 0, _SCALE: 0}
 
     kind: str = "qint8"
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +41,8 @@ class TorchAOInt(WrittenPacking):
         tensor: one scale for the whole weight; only read.
         narrow: it is an IntxUnpackedToInt8Tensor, which all but 8 bits are.
     """
+
+    output_axes: ClassVar[Mapping[str, int]] = dict.fromkeys((MAIN, SCALE, ZERO), 0)
 
     bits: int = 8
     group_size: int = -1

@@ -6,8 +6,8 @@ import torch
 from tfcli.models.errors import ModelError
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.layouts.registry import layout_of
-from tfcli.models.loading import build
-from tfcli.models.quantized import swap_quantized, verify_quantized
+from tfcli.models.loading import build, load_weights
+from tfcli.models.quantized import packed_linears, swap_quantized
 from tfcli.models.registry import read_config
 
 LLAMA = {
@@ -129,15 +129,38 @@ def test_the_older_key_for_the_format_is_read():
     assert layout_of(GPTQ).usual.version == "gptq"
 
 
+def whole():
+    """A quantized model without values, and tensors that go into it."""
+    config = read_config(LLAMA | {"quantization_config": GPTQ})
+    tensors = {n: torch.ones_like(t, device="cpu") for n, t in build(config).state_dict().items()}
+    for name, tensor in tensors.items():
+        if name.endswith(("qzeros", "g_idx")):
+            tensor.fill_(0x77777777 if name.endswith("qzeros") else 0)
+    return build(config), tensors
+
+
 def test_verify_names_the_layer():
-    model, _ = quantized_names()
-    model.to_empty(device="cpu")
-    for module in model.modules():
-        if isinstance(module, QuantizedLinear):
-            module.scales.fill_(1)
-            module.g_idx.zero_()
-            module.qzeros.fill_(0x77777777)
-    verify_quantized(model)
-    model.model.layers[1].mlp.up_proj.qzeros.zero_()
+    model, tensors = whole()
+    load_weights(model, tensors)
+    tensors["model.layers.1.mlp.up_proj.qzeros"].zero_()
     with pytest.raises(ModelError, match=r"model\.layers\.1\.mlp\.up_proj\.qzeros"):
-        verify_quantized(model)
+        load_weights(whole()[0], tensors)
+
+
+def test_packed_linears_can_be_replaced_while_the_others_are_read_and_large_ones_come_first(
+    monkeypatch,
+):
+    monkeypatch.setattr("tfcli.models.loading._LARGE", 3_500)
+    model, tensors = whole()
+    sizes = []
+
+    def filled(name: str) -> None:
+        packed = model.get_submodule(name)
+        assert not any(part.is_meta for part in packed.parts.values())
+        sizes.append(sum(part.nbytes for part in packed.parts.values()))
+        path, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(path), leaf, torch.nn.Identity())
+
+    load_weights(model, tensors, filled=filled)
+    assert len(sizes) == 14 and not packed_linears(model)
+    assert all(size > 3_500 for size in sizes[:6]) and all(size < 3_500 for size in sizes[6:])

@@ -67,7 +67,9 @@ def test_a_released_model_learns_from_200_conversations_and_peft_reads_the_adapt
     ids = torch.tensor([load_tokenizer(dense).encode("What is 21 plus 3?")])
     loaded = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     theirs = peft.PeftModel.from_pretrained(loaded, tmp_path / "adapter").eval()
+    # Without gradients bitsandbytes repacks weights for a product of its own, which rounds by 1%.
+    theirs.enable_input_require_grads()
+    wanted = theirs(ids).logits.detach()
     with torch.no_grad():
-        wanted = theirs(ids).logits
         found = load_model(tmp_path / "adapter")(input_ids=ids).logits
-    assert (found - wanted).abs().max() <= 1e-3 * wanted.abs().max()
+    assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max()

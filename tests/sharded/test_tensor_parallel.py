@@ -21,7 +21,7 @@ WHOLE = {
     "phi3": "values, and self_attn.o_proj takes",  # fused, as in the next ones
     "codegen": "values, and attn.out_proj takes",
     "gpt_neox": "values, and attention.dense takes",
-    "bloom": "BloomAttention",  # slopes of all heads
+    "bloom": "GroupedAttention",  # slopes of all heads
     "falcon": "values, and self_attention.dense takes",
     "gpt_bigcode": "values, and attn.c_proj takes",
     "gpt2": "GPT2Attention",

@@ -67,6 +67,13 @@ def make_loop(tmp_path, batch_size=8, accumulation=1, stream=TOKENS, **changes) 
     return Loop(**{**values, **changes})
 
 
+def validated(objective) -> Validation:
+    """The same text in windows, eight at a time."""
+    windows = Windows.cut(TOKENS, 8)
+    batches = [range(n, min(n + 8, len(windows))) for n in range(0, len(windows), 8)]
+    return Validation(windows, batches, objective, "float32")
+
+
 class Changed(CausalLM):
     """The objective with something done around its loss."""
 
@@ -212,9 +219,7 @@ def test_a_validation_loss_that_is_not_finite_is_no_best_one(tmp_path, bad):
     def around(loss, model, batch):
         return loss(model, batch) * (1 if torch.is_grad_enabled() else bad)
 
-    windows = Windows.cut(TOKENS, 8)
-    batches = [range(n, min(n + 8, len(windows))) for n in range(0, len(windows), 8)]
-    validation = Validation(windows, batches, Changed(around), "float32")
+    validation = validated(Changed(around))
     often = {"validate": every(1)}
     loop = make_loop(tmp_path, validation=validation, intervals=often, keep_best=True)
     with pytest.raises(WorkError, match=r"validation loss is .* at step 1"):
@@ -261,7 +266,7 @@ def test_a_resumed_guard_knows_the_norms_of_before():
 
 def test_the_mean_of_the_weights_is_validated_in_their_place(tmp_path):
     """The mean after each step is 0.9 of the one before and 0.1 of the weights."""
-    validation = Validation(Windows.cut(TOKENS, 8), 8, CausalLM(8), "float32")
+    validation = validated(CausalLM(8))
     loop = make_loop(tmp_path, lr=0.1, validation=validation, intervals={"validate": every(1)})
     loop.average = WeightAverage(loop.model, 0.9)
     seen = Remembered(loop)

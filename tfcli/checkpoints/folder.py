@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ def load_model(
     new_head: bool = False,
     seed: int = 0,
     spread: Callable[[Model], object] | None = None,
+    filled: Callable[[Model, str], None] | None = None,
 ) -> Model:
     """Load a model; tensors of the right dtype are read into the memory that they stay in.
 
@@ -76,6 +78,8 @@ def load_model(
         spread: called with the model before it has memory, to put adapters on it, which get no
             values here, and to spread its parameters over processes (`fully_shard`,
             `parallelize_module`). Each process then reads what it holds.
+        filled: called with the model and the name of each packed linear that is whole, which it
+            may replace; see `load_weights`.
 
     Returns:
         The model, in eval mode.
@@ -99,7 +103,13 @@ def load_model(
             spread(model)
         with bare(model):
             load_weights(
-                model, source.weights, dtype=dtype, device=device, new_head=new_head, seed=seed
+                model,
+                source.weights,
+                dtype=dtype,
+                device=device,
+                new_head=new_head,
+                seed=seed,
+                filled=None if filled is None else partial(filled, model),
             )
     except ModelError as error:
         raise located(error, source.path) from error

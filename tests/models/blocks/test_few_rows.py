@@ -140,7 +140,7 @@ def packed(linear, bits) -> KernelLinear:
 
 
 def test_what_changes_after_the_first_token_counts(level, calls, monkeypatch):
-    """A module that is replaced, a weight that moves, a hook."""
+    """A module that is replaced, a weight that moves or is another one, a hook."""
     model = model_of()
     before = decoded(model)
 
@@ -152,6 +152,12 @@ def test_what_changes_after_the_first_token_counts(level, calls, monkeypatch):
 
     weight = model.body.layers[1].self_attn.v_proj.weight
     weight.data = weight.data * 2
+    torch.testing.assert_close(decoded(model), by_modules(monkeypatch, model), rtol=1e-4, atol=1e-5)
+
+    moved = decoded(model)
+    attention = model.body.layers[1].self_attn
+    attention.o_proj.weight = torch.nn.Parameter(attention.o_proj.weight * 2, requires_grad=False)
+    assert not torch.equal(decoded(model), moved)
     torch.testing.assert_close(decoded(model), by_modules(monkeypatch, model), rtol=1e-4, atol=1e-5)
 
     calls.clear()

@@ -197,3 +197,16 @@ def test_without_kernels_the_reason_is_said(monkeypatch):
     levels, scale, _, _ = drawn(16, 64, 32, 4)
     with pytest.raises(ModelError, match="TFCLI_KERNELS is off"):
         PackedRows.of(levels, scale, None, bits=4, group_size=32)
+
+
+@pytest.mark.parametrize("later", ["middle", "integer", "float"])
+def test_a_weight_that_comes_in_pieces_is_the_whole_one(level, later):
+    """Also where the types that hold zero points and scales differ from piece to piece."""
+    one = drawn(32, 96, 32, 4)
+    two = drawn(21, 96, 32, 4, later, scales=torch.float32)
+    pieces = [(*one[:3],), (*two[:3],)]
+    weight = PackedRows.of_pieces(iter(pieces), 53, bits=4, group_size=32)
+    assert torch.equal(weight.dequantize(), torch.cat([one[3], two[3]]))
+    x = torch.randn(3, 96)
+    halves = [PackedRows.of(*piece, bits=4, group_size=32)(x) for piece in pieces]
+    assert torch.equal(weight(x), torch.cat(halves, -1))

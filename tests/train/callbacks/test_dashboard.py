@@ -39,7 +39,7 @@ def test_the_view_has_the_last_figures_and_the_time_left():
     shown = terminal.getvalue()
     for part in ("25%", "2 of 8, 6 min 00 s left", "█▁ 3.0000", "▁ 3.5000, best 3.2500"):
         assert part in shown
-    assert "0.0005, gradient norm 0.75" in shown and "1,234 a second" in shown and "GB" in shown
+    assert "0.0005, gradient norm 0.75" in shown and "1,234 a second" in shown and "memory" in shown
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
