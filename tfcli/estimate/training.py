@@ -20,6 +20,7 @@ from tfcli.estimate.live import Kind, Live, give_memory
 from tfcli.estimate.spreading import Spreading, spreading_of
 from tfcli.models.loading import build
 from tfcli.models.model import Model
+from tfcli.quantize.load_in import load_in
 from tfcli.tokenizers.load import load_tokenizer
 from tfcli.train.adalora import Orthogonal
 from tfcli.train.adapter import all_weights, held_dtype, shape_trained, trained_weights
@@ -60,7 +61,9 @@ class Start:
         Raises:
             UsageError, WorkError: as the training.
         """
-        checkpoint = None if spec.model is None else open_base(spec.model)
+        checkpoint = None
+        if spec.model is not None:
+            checkpoint = load_in(open_base(spec.model), spec.load_in, Console.silent())
         new = None
         if spec.config is not None:
             folder = spec.tokenizer or tokenizer_folder(spec, checkpoint)
