@@ -442,6 +442,7 @@ class MultimodalModel(MultimodalLM):
             initializer_range=text.initializer_range,
         )
         self.config, self.attention, self.checkpointing = config, llm.attention, False
+        self.prompts = None
         self.preprocess_llm_callback: Preprocess = preprocess_llm_callback or _as_given
         body = ModularModel.__new__(ModularModel)
         Backbone.__init__(body, config, llm.attention)

@@ -49,6 +49,15 @@ WIDTHS = (
 )
 """Of `decode`: what is compared, tfcli's --dtype and bits, and llama.cpp's type."""
 LLAMA_BENCH = HERE.parents[1] / ".llama-cpp/bin/llama-bench"
+TRL = HERE.parents[1] / ".trl/bin/python"
+TRAINED = {
+    "4m": "llama, 4 M",
+    "100m": "llama, 88 M",
+    "words": "128,000 words",
+    "lora": "LoRA on 88 M",
+    "packed": "packed rows, 4 M",
+}
+"""Of `train`: case -> what it is called."""
 LONG = ("quantize", "estimate")
 """What runs only when it is named."""
 TRAIN = {"tokens_per_second": "training, tok/s", "peak_memory_bytes": "peak memory, GB"}
@@ -75,6 +84,7 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=3, help="times that every side runs")
     parser.add_argument("--steps", type=int, default=60, help="training steps a round")
+    parser.add_argument("--cases", help=f"of train: {', '.join(TRAINED)}; all if none is named")
     parser.add_argument("--sizes", default="1b,8b", help="of convert: 1b (2.5 GB), 8b (16 GB)")
     parser.add_argument("--models", default="stdlib,smollm2", help="of quantize")
     parser.add_argument("--bits", default="4,3,2", help="of quantize")
@@ -96,7 +106,7 @@ def main() -> int:
                 continue
             if name in ("kernels", "quantize", "estimate"):
                 continue  # its lines are shown as they come
-            if name in ("inference", "decode", "families", "convert"):
+            if name in ("inference", "decode", "train", "families", "convert"):
                 for part, sides in found[name].items():
                     show(part, sides)
             else:
@@ -207,20 +217,40 @@ def prompt_length(tokens_per_second: float) -> int:
 
 
 def bench_train(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """The quickstart's model on the quickstart's text: 4 M llama, 8 x 256, bf16 autocast."""
+    """Models of 4 and 100 M on the quickstart's text, a vocabulary of 128,000 words, LoRA and
+    packed rows; bf16 autocast, windows of 256."""
     text, tokenizer = folder / "text", folder / "tokenizer"
     tfcli("data", "python-docs", str(text))
     tfcli("tokenizer", str(text / "train.jsonl"), str(tokenizer))
-    commands = {
-        name: ["training.py", name, str(text / "train.jsonl"), str(tokenizer), str(options.steps)]
-        for name in ("tfcli", "plain", "trainer")
+    data, found = str(text / "train.jsonl"), {}
+    for case in options.cases.split(",") if options.cases else TRAINED:
+        start, steps = tokenizer, options.steps
+        if case in ("lora", "packed"):
+            start = folder / case
+            side("training.py", case, "base", str(tokenizer), str(start), "0")
+        if case in ("100m", "lora"):
+            steps = max(8, steps // 5)
+        words = [data, str(start), str(steps)]
+        found[TRAINED[case]] = in_turn(_trained(case, words), options.rounds, TRAIN)
+    return found
+
+
+def _trained(case: str, words: list[str]) -> dict[str, list[str]]:
+    """The sides of a case of training, and how each is started."""
+    if case in ("lora", "packed"):
+        if not TRL.is_file():
+            say("TRL is left out: scripts/trl makes its environment")
+        peer = {"TRL": [str(TRL), str(HERE / "training_trl.py"), case, *words]}
+        return {"tfcli": ["training.py", case, "tfcli", *words], **(peer if TRL.is_file() else {})}
+    sides = {
+        "tfcli": ["training.py", case, "tfcli", *words],
+        "transformers + torch loop": ["training.py", case, "plain", *words],
+        "transformers Trainer": ["training.py", case, "trainer", *words],
     }
-    labels = {"plain": "transformers + torch loop", "trainer": "transformers Trainer"}
-    return in_turn(
-        {labels.get(name, name): command for name, command in commands.items()},
-        options.rounds,
-        TRAIN,
-    )
+    if case == "4m":
+        for name in ("tfcli", "transformers + torch loop"):
+            sides[f"{name}, compiled"] = [*sides[name], "compile"]
+    return sides
 
 
 def bench_startup(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -315,8 +345,8 @@ def bench_kernels(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def bench_quantize(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """KL divergence from the dense model, ours beside GPTQModel's; a round is a seed."""
-    keys = ("models", "bits", "rounds", "tokens", "samples", "train_steps")
-    keys += tuple(key for key in ("methods", "peers") if getattr(options, key) is not None)
+    keys = ["models", "bits", "rounds", "tokens", "samples", "train_steps"]
+    keys += [key for key in ("methods", "peers") if getattr(options, key) is not None]
     given = [f"--{key.replace('_', '-')}={getattr(options, key)}" for key in keys]
     return side("quantize.py", *given, quiet=False)
 
@@ -359,11 +389,12 @@ def side(script: str, *words: str, quiet: bool = True) -> dict[str, Any]:
     """Run a script of this folder and read the JSON object on its last line.
 
     Args:
-        script: its file.
+        script: its file; or a Python, whose first argument is the script.
         words: its arguments.
         quiet: keep what it says meanwhile to itself, unless it fails.
     """
-    command = [sys.executable, str(HERE / script), *words]
+    peer = script.startswith("/")  # the Python of another environment
+    command = [script, *words] if peer else [sys.executable, str(HERE / script), *words]
     errors = subprocess.PIPE if quiet else None
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
     if done.returncode != 0:

@@ -1,102 +1,88 @@
-"""Train the quickstart's model for some steps: training.py tfcli|plain|trainer TEXT TOKENIZER STEPS
+"""Train some steps: training.py CASE tfcli|plain|trainer|base TEXT TOKENIZER STEPS [compile]
 
-All sides: the same text and tokenizer, windows of 256 tokens, batch 8, AdamW (fused where torch
-has it), warm-up and cosine, clipping at 1, bf16 autocast, no validation and no checkpoints. The
-figure is the median over the steps, so the first slow ones do not count.
+All sides: the same text and tokenizer, windows of 256 tokens, AdamW (fused where torch has it),
+warm-up and cosine, clipping at 1, bf16 autocast, no validation and no checkpoints. The figure is
+the median over the steps, so the first slow ones do not count. `base` writes the folder that `lora`
+and `packed` start from, which is TOKENIZER then.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import Any
 
 import torch
-
-from tfcli.benchmark.memory import peak_memory
-
-WINDOW, BATCH = 256, 8
-CONFIG: dict[str, Any] = {
-    "hidden_size": 256,
-    "intermediate_size": 768,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 512,
-    "tie_word_embeddings": True,
-}
+from training_shapes import CASES, WINDOW, middle_gap, new_model, read_rows, read_windows, report
 
 
-def tfcli_side(text: str, tokenizer: str, steps: int) -> float:
-    """tokens/s of `tfcli train`, as its result says."""
+def tfcli_side(case: str, text: str, tokenizer: str, steps: int, compiled: bool) -> float:
+    """tokens/s of `tfcli train`, as its metrics say."""
     from tfcli.console import Console
     from tfcli.recipe.execute import execute
+    from tfcli.train.log import METRICS, read_metrics
     from tfcli.train.spec import TrainSpec
 
+    chosen = CASES[case]
     with tempfile.TemporaryDirectory() as folder:
-        spec = TrainSpec.model_validate(
-            {
-                "output": str(Path(folder) / "out"),
-                "config": {"model_type": "llama", **CONFIG},
-                "tokenizer": tokenizer,
-                "data": text,
-                "sequence_length": WINDOW,
-                "batch_size": BATCH,
-                "max_steps": steps,
-                "schedule": {"name": "cosine", "warmup_steps": 10},
-                "precision": "bf16",
-                "checkpoint_every": 0,
-            }
-        )
-        return execute(spec, Console.silent()).result.tokens_per_second  # type: ignore[attr-defined]
+        out = Path(folder) / "out"
+        values: dict[str, Any] = {
+            "output": str(out),
+            "data": text,
+            "sequence_length": WINDOW,
+            "batch_size": chosen["batch"],
+            "max_steps": steps,
+            "schedule": {"name": "cosine", "warmup_steps": 10},
+            "precision": "bf16",
+            "checkpoint_every": 0,
+            "compile": compiled,
+        }
+        if case in ("lora", "packed"):
+            values["model"] = tokenizer
+        else:
+            config = {"model_type": "llama", "vocab_size": chosen["vocab_size"], **chosen["config"]}
+            values |= {"config": config, "tokenizer": tokenizer}
+        if case == "lora":
+            values["adapter"] = {"type": "lora", "rank": 8, "alpha": 16}
+        if case == "packed":
+            rows = Path(folder) / "rows.jsonl"
+            rows.write_text("".join(json.dumps({"text": row}) + "\n" for row in read_rows(text)))
+            values["data"] = str(rows)
+            values["rows"] = {"format": "text", "packing": True, "truncate": "cut"}
+        result = execute(TrainSpec.model_validate(values), Console.silent()).result
+        lines = read_metrics(out / METRICS)
+        assert len(lines) == steps
+        return result.tokens_per_second  # type: ignore[attr-defined]
 
 
-def read_windows(text: str, tokenizer: str) -> torch.Tensor:
-    """The text as token ids: [n, 256]"""
-    from transformers import AutoTokenizer
-
-    lines = Path(text).read_text(encoding="utf-8").splitlines()
-    encode = AutoTokenizer.from_pretrained(tokenizer)
-    ids = [id for line in lines for id in encode(json.loads(line)["text"])["input_ids"]]
-    return torch.tensor(ids[: len(ids) // WINDOW * WINDOW]).view(-1, WINDOW)
-
-
-def new_model() -> Any:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    return LlamaForCausalLM(LlamaConfig(vocab_size=4096, **CONFIG))
-
-
-def plain_side(text: str, tokenizer: str, steps: int) -> float:
+def plain_side(case: str, text: str, tokenizer: str, steps: int, compiled: bool) -> float:
     """A loop as one would write it: transformers' model, torch's optimizer."""
     from transformers import get_cosine_schedule_with_warmup
 
-    windows, model = read_windows(text, tokenizer), new_model().train()
+    windows, model, batch = read_windows(text, tokenizer), new_model(case).train(), _batch(case)
+    forward = torch.compile(model) if compiled else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.1, fused=True)
     schedule = get_cosine_schedule_with_warmup(optimizer, 10, steps)
     times = []
     for _ in range(steps):
-        began = perf_counter()
-        batch = windows[torch.randint(len(windows), (BATCH,))]
+        ids = windows[torch.randint(len(windows), (batch,))]
         with torch.autocast("cpu", torch.bfloat16):
-            loss = model(input_ids=batch, labels=batch).loss
+            loss = forward(input_ids=ids, labels=ids).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         loss.item()
-        times.append(perf_counter() - began)
-    return BATCH * WINDOW / median(times)
+        times.append(perf_counter())
+    return batch * WINDOW / middle_gap(times)
 
 
-def trainer_side(text: str, tokenizer: str, steps: int) -> float:
+def trainer_side(case: str, text: str, tokenizer: str, steps: int, compiled: bool) -> float:
     """transformers' Trainer with the same options."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -106,12 +92,12 @@ def trainer_side(text: str, tokenizer: str, steps: int) -> float:
         def on_step_end(self, *words: Any, **options: Any) -> None:
             times.append(perf_counter())
 
-    windows = read_windows(text, tokenizer)
+    windows, batch = read_windows(text, tokenizer), _batch(case)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
             max_steps=steps,
-            per_device_train_batch_size=BATCH,
+            per_device_train_batch_size=batch,
             learning_rate=2e-3,
             weight_decay=0.1,
             lr_scheduler_type="cosine",
@@ -119,6 +105,7 @@ def trainer_side(text: str, tokenizer: str, steps: int) -> float:
             max_grad_norm=1.0,
             bf16=True,
             use_cpu=True,
+            torch_compile=compiled,
             optim="adamw_torch_fused",
             save_strategy="no",
             report_to="none",
@@ -126,17 +113,31 @@ def trainer_side(text: str, tokenizer: str, steps: int) -> float:
             logging_strategy="no",
         )
         data = [{"input_ids": row, "labels": row} for row in windows]
-        trainer = Trainer(new_model(), arguments, train_dataset=data, callbacks=[Clock()])
+        trainer = Trainer(new_model(case), arguments, train_dataset=data, callbacks=[Clock()])
         trainer.train()
-    gaps = [later - earlier for earlier, later in pairwise(times)]
-    return BATCH * WINDOW / median(gaps)
+    return batch * WINDOW / middle_gap(times)
+
+
+def write_base(case: str, tokenizer: str, folder: str) -> None:
+    """The model of a case with its tokenizer, as a folder."""
+    new_model(case).save_pretrained(folder)
+    for path in Path(tokenizer).glob("tokenizer*"):
+        shutil.copy(path, folder)
+
+
+def _batch(case: str) -> int:
+    batch: int = CASES[case]["batch"]
+    return batch
 
 
 def main() -> None:
-    name, text, tokenizer, steps = sys.argv[1:]
+    case, name, text, tokenizer, steps, *compiled = sys.argv[1:]
+    if name == "base":  # TEXT is the tokenizer's folder here, and TOKENIZER the one to write
+        write_base(case, text, tokenizer)
+        sys.stdout.write("{}\n")
+        return
     side = {"tfcli": tfcli_side, "plain": plain_side, "trainer": trainer_side}[name]
-    rate = side(text, tokenizer, int(steps))
-    print(json.dumps({"tokens_per_second": rate, "peak_memory_bytes": peak_memory()}))
+    report(side(case, text, tokenizer, int(steps), bool(compiled)))
 
 
 main()

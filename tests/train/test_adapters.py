@@ -216,6 +216,22 @@ def test_a_packed_base_is_unpacked_once_more_for_the_gradient(tiny_llama, tmp_pa
     torch.testing.assert_close(x.grad, layer.dequantize().sum(0).expand_as(x))
 
 
+def test_a_base_that_is_packed_while_it_is_loaded_is_the_folder_that_quantize_makes(
+    train, adapt, tiny_llama, tmp_path
+):
+    base = tmp_path / "base"
+    assert run_command(["quantize", str(tiny_llama), str(base), *PACKED["nf4"], "-q"]) == 0
+    (_, first), (_, second) = train(model=str(base)), train(load_in="nf4")
+    found, expected = tensors(second), tensors(first)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+    assert config(second)["base_model_name_or_path"] == str(tiny_llama)
+    with pytest.raises(ValueError, match="packed weights are trained by an adapter"):
+        adapt({}, load_in="nf4")
+    again = refused(adapt(model=str(base), load_in="nf4", output=str(tmp_path / "again")))
+    assert "quantized already" in again.what
+
+
 RESUMED = {
     "lora": {"type": "lora", "dropout": 0.2, "modules_to_save": ["norm"]},
     "pissa": {"type": "lora", "start": "pissa", "lr_ratio": 4},

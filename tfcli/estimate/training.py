@@ -20,6 +20,7 @@ from tfcli.estimate.live import Kind, Live, give_memory
 from tfcli.estimate.spreading import Spreading, spreading_of
 from tfcli.models.loading import build
 from tfcli.models.model import Model
+from tfcli.quantize.load_in import load_in
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.adalora import Orthogonal
 from tfcli.train.adapter import all_weights, held_dtype, shape_trained, trained_weights
@@ -72,7 +73,9 @@ class Start:
         Raises:
             UsageError, WorkError: as the training.
         """
-        checkpoint = None if spec.model is None else open_base(spec.model)
+        checkpoint = None
+        if spec.model is not None:
+            checkpoint = load_in(open_base(spec.model), spec.load_in, Console.silent())
         words = read_tokenizer(spec, checkpoint) if make_objective(spec).reads_text else None
         new = None if spec.config is None else new_config(spec.config, words)
         config = config_of(new, checkpoint)

@@ -15,6 +15,7 @@ from tfcli.errors import UsageError
 from tfcli.models.model import Model
 from tfcli.process_group import join
 from tfcli.processes import started_processes
+from tfcli.quantize.load_in import load_in
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.adalora import Orthogonal, allocate_ranks
@@ -124,7 +125,9 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
     precision = pick_precision(spec.precision, device)
     check_machine(spec, device)
     require_trackers(spec.tracking)
-    start = None if spec.model is None else open_base(spec.model)
+    start = None
+    if spec.model is not None:
+        start = load_in(open_base(spec.model), spec.load_in, job.console)
     check_packing(spec, start)
     objective = make_objective(spec)
     tokenizer = read_tokenizer(spec, start) if objective.reads_text else None
@@ -211,6 +214,7 @@ def assemble(spec: TrainSpec, job: Job) -> Run:
             samples,
             length,
             strategy.device,
+            objective.unit,
             first=processes.first,
             written=progress.step - (progress.unfinished is not None),
         ),

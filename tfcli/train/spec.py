@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from tfcli.families import FamilyFile, has_run
 from tfcli.models.errors import ModelError
 from tfcli.recipe.marks import GIVEN, Also, Only
-from tfcli.recipe.shared_keys import FLOATS, Device, Seed, TextField
+from tfcli.recipe.shared_keys import FLOATS, Device, LoadIn, Seed, TextField
 from tfcli.recipe.spec import (
     DataRef,
     InputPath,
@@ -85,6 +85,7 @@ class TrainSpec(Spec):
         description="A folder with a tokenizer, or a tokenizer.json; left out, the model's own.",
     )
     adapter: Annotated[AdapterSection, Only(model=GIVEN)] = AdapterSection()
+    load_in: Annotated[LoadIn, Only(model=GIVEN)] = None
     train_only: list[str] = Field(
         default_factory=list,
         description="Regular expressions: parameters whose name has a match are trained, and no "
@@ -361,6 +362,8 @@ class TrainSpec(Spec):
 
     @model_validator(mode="after")
     def _adapter_fits(self) -> Self:
+        if self.load_in is not None and not self.has_adapter:
+            raise ValueError("load_in: packed weights are trained by an adapter: give adapter")
         if self.has_adapter and (self.freeze or self.train_only):
             raise ValueError(
                 "an adapter freezes the whole model: leave out freeze and train_only, and name "

@@ -21,7 +21,7 @@ def test_the_view_has_the_last_figures_and_the_time_left():
         file=terminal, force_terminal=True, width=100, height=25, color_system=None
     )
     progress = Progress()
-    view = Dashboard(console, Length(8), torch.device("cpu"))
+    view = Dashboard(console, Length(8), torch.device("cpu"), "row")
     view.begin(progress)
     for step, loss in enumerate([4.0, 3.0], start=1):
         progress.step, progress.seconds, progress.best = step, 60.0 * step, {"val_loss": 3.25}
@@ -39,7 +39,11 @@ def test_the_view_has_the_last_figures_and_the_time_left():
     shown = terminal.getvalue()
     for part in ("25%", "2 of 8, 6 min 00 s left", "█▁ 3.0000", "▁ 3.5000, best 3.2500"):
         assert part in shown
-    assert "0.0005, gradient norm 0.75" in shown and "1,234 a second" in shown and "memory" in shown
+    assert (
+        "0.0005, gradient norm 0.75" in shown
+        and "1,234 rows a second" in shown
+        and "memory" in shown
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

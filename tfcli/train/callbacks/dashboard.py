@@ -31,10 +31,13 @@ class Dashboard(Callback):
         console: has the terminal.
         length: of the run.
         device: whose memory counts.
+        unit: what a target is, in one word.
     """
 
-    def __init__(self, console: Console, length: Length, device: torch.device) -> None:
-        self.console, self.length, self.device = console, length, device
+    def __init__(
+        self, console: Console, length: Length, device: torch.device, unit: str = "token"
+    ) -> None:
+        self.console, self.length, self.device, self.unit = console, length, device, unit
         self._losses: deque[float] = deque(maxlen=40 * WIDTH)
         self._validated: list[float] = []
         self._stack = ExitStack()
@@ -71,7 +74,7 @@ class Dashboard(Callback):
             best = f", best {progress.best['val_loss']:.4f}" if progress.best else ""
             rows["validation"] = f"{curve(self._validated)} {self._validated[-1]:.4f}{best}"
         rows["rate"] = f"{figures['lr']:.3g}, gradient norm {figures['grad_norm']:.3g}"
-        rows["speed"] = f"{figures['tokens_per_second']:,.0f} a second"
+        rows["speed"] = f"{figures['tokens_per_second']:,.0f} {self.unit}s a second"
         rows["memory"] = format_bytes(memory_used(self.device))
         table = Table.grid(padding=(0, 2))
         for name, text in rows.items():

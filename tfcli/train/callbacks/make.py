@@ -33,6 +33,7 @@ def make_callbacks(
     samples: Samples | None,
     length: Length,
     device: torch.device,
+    unit: str,
     *,
     first: bool,
     written: int,
@@ -46,6 +47,7 @@ def make_callbacks(
         samples: makes texts; None where none are asked for.
         length: of the run.
         device: where it runs.
+        unit: what a target is.
         first: whether this process is the one that writes.
         written: steps of an interrupted run whose lines stay.
     """
@@ -60,23 +62,23 @@ def make_callbacks(
     if first and spec.tracking.elsewhere:
         made.append(Trackers(spec.tracking, job.output, _facts(spec)))
     if first:
-        view = Dashboard(job.console, length, device)
-        made.append(view if job.console.redraws else _bar(spec, job.console))
+        view = Dashboard(job.console, length, device, unit)
+        made.append(view if job.console.redraws else _bar(spec, job.console, unit))
     return Callbacks(made)
 
 
-def _bar(spec: TrainSpec, console: Console) -> Shown:
+def _bar(spec: TrainSpec, console: Console, unit: str) -> Shown:
     """A bar as long as the run: in steps, or in seconds where time alone ends it."""
     steps = spec.max_steps
-    length, unit = (float(steps), "step") if steps else ((spec.max_minutes or 0) * 60, "s")
+    length, of = (float(steps), "step") if steps else ((spec.max_minutes or 0) * 60, "s")
 
     def opened() -> AbstractContextManager[Bar]:
-        return console.progress("train", length, unit)
+        return console.progress("train", length, of)
 
     def measure(progress: Progress) -> float:
         return progress.step if steps else min(length, progress.seconds)
 
-    return Shown(opened, measure)
+    return Shown(opened, measure, unit)
 
 
 def _facts(spec: TrainSpec) -> dict[str, str | float | bool]:

@@ -19,10 +19,13 @@ class Shown(Callback):
     Args:
         bar: opens it; its length is that of the run.
         measure: how far a run is, in the bar's units.
+        unit: what a target is, in one word.
     """
 
-    def __init__(self, bar: OpenBar, measure: Callable[[Progress], float]) -> None:
-        self._open, self._measure = bar, measure
+    def __init__(
+        self, bar: OpenBar, measure: Callable[[Progress], float], unit: str = "token"
+    ) -> None:
+        self._open, self._measure, self._unit = bar, measure, unit
         self._stack = ExitStack()
 
     def begin(self, progress: Progress) -> None:
@@ -39,7 +42,7 @@ class Shown(Callback):
         best = self._progress.best
         self._bar.show(
             loss=f"{figures['loss']:.3f}",
-            **{"tokens/s": f"{figures['tokens_per_second']:,.0f}"},
+            **{f"{self._unit}s/s": f"{figures['tokens_per_second']:,.0f}"},
             **({} if best is None else {"best validation": f"{best['val_loss']:.3f}"}),
         )
         now = self._measure(self._progress)
