@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from PIL import Image
 
 from tfcli.commands.app import run
@@ -26,6 +27,7 @@ def test_a_classifier_of_drawings(tmp_path, capsys):
     assert (tmp_path / "out/train/preprocessor_config.json").exists()
 
 
+@pytest.mark.nightly
 def test_a_model_is_composed_and_talks_about_drawings(tmp_path, capsys):
     sets = {"tower.max_steps": 1, "words.max_steps": 1, "words.schedule.warmup_steps": 0}
     sets |= {"train.max_steps": 2, "train.schedule.warmup_steps": 1, "train.batch_size": 4}
