@@ -52,3 +52,8 @@ def test_format() -> None:
 )
 def test_a_number_stands_with_what_it_counts(count, text):
     assert plural(count, "file") == text
+
+
+def test_a_word_that_ends_in_a_hiss_takes_another_ending():
+    assert plural(2, "process") == "2 processes"
+    assert plural(1, "process") == "1 process"

@@ -52,8 +52,9 @@ def format_seconds(seconds: float) -> str:
 
 
 def plural(count: int, thing: str) -> str:
-    """`1 document`, `2,000 documents`: a number with what it counts."""
-    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+    """`1 document`, `2,000 documents`, `2 processes`: a number with what it counts."""
+    ending = "es" if thing.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}{ending}"
 
 
 def _short(count: int, units: tuple[str, ...]) -> str:

@@ -274,7 +274,7 @@ def test_attention_and_checkpointing_reach_the_model(make_spec, texts):
     def model(**changes):
         spec = make_spec(**changes)
         config = new_config(spec.config, load_tokenizer(texts / "tokenizer"))
-        return build_model(spec, config, None, "causal-lm", Single(ALONE))
+        return build_model(spec, config, None, "causal-lm", Single(ALONE), Console.silent())
 
     usual, other = model(), model(attention="eager", activation_checkpointing=True)
     assert usual.model.layers[0].self_attn.attend.backend.__name__ == "sdpa"

@@ -25,6 +25,7 @@ from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.assemble import Run, assemble
 from tfcli.train.card import model_card
 from tfcli.train.gather import Read, led
+from tfcli.train.introduction import introduce
 from tfcli.train.log import METRICS, read_metrics
 from tfcli.train.prepare import DTYPES, written_dtype
 from tfcli.train.spec import TrainResult, TrainSpec
@@ -45,6 +46,7 @@ def run(spec: TrainSpec, job: Job) -> TrainResult:
         KeyboardInterrupt: after a checkpoint.
     """
     made = assemble(spec, job)
+    introduce(made, job.console)
     spec = made.spec
     processes = made.strategy.processes
     with losses_named():
@@ -75,7 +77,7 @@ def _write(spec: TrainSpec, job: Job, run: Run) -> torch.dtype:
     if spec.adapter.merge:
         merge_adapters(model)
     moved = [each for each in model.parameters() if each.requires_grad or not spec.writes_adapter]
-    dtype = written_dtype(moved, run.dtype, job.console)
+    dtype = written_dtype(moved, run.inputs.dtype, job.console)
     write = _write_adapter if spec.writes_adapter else _write_whole
     write(spec, job, run, dtype)
     return dtype
@@ -88,7 +90,7 @@ def _write_adapter(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> N
     def write(reads: Sequence[Read]) -> None:
         items = [replace(item, read=read) for item, read in zip(pending, reads, strict=True)]
         write_planned(items, peft_config(model, DEFAULT, base=spec.model, bias=bias), job.output)
-        copy_companions(run.companions, job.output)
+        copy_companions(run.inputs.beside.folder, job.output)
 
     led([item.read for item in pending], run.strategy.processes, write)
 
@@ -97,13 +99,12 @@ def _write_whole(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> Non
     model, processes = run.model, run.strategy.processes
     exports, config = plan_export(model, dtype=dtype), export_config(model, dtype=dtype)
     writes = spec.config is not None and model.task in WRITES
-    new = _generation_config(model, run.tokenizer) if writes and run.tokenizer else None
+    tokenizer, beside = run.inputs.tokenizer, run.inputs.beside.folder
+    new = _generation_config(model, tokenizer) if writes and tokenizer else None
 
     def write(reads: Sequence[Read]) -> None:
         items = [replace(item, read=read) for item, read in zip(exports, reads, strict=True)]
-        save_exports(
-            items, config, job.output, tokenizer_from=run.companions, generation_config=new
-        )
+        save_exports(items, config, job.output, tokenizer_from=beside, generation_config=new)
 
     led([item.read for item in exports], processes, write)
 
@@ -134,8 +135,8 @@ def _result(spec: TrainSpec, job: Job, run: Run, dtype: torch.dtype) -> TrainRes
         tokens=progress.tokens,
         unit=run.loop.objective.unit,
         epochs=round(run.loop.feed.epochs_after(progress.step), 3),
-        parameters=run.weights,
-        trainable=run.trained,
+        parameters=run.moved.weights,
+        trainable=run.moved.trained,
         train_loss=statistics.fmean(line["loss"] for line in last),
         validation_loss=lines[-1].get("val_loss"),
         metrics=_metrics(lines[-1]),
