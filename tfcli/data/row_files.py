@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.io.snapshot import is_source
 from tfcli.checkpoints.strict_json import kind
+from tfcli.data.arrow import pyarrow_for
 from tfcli.data.documents import MARK, read_text
 from tfcli.data.tables import cells_of_any_size, check_room
 from tfcli.errors import WorkError
@@ -233,14 +234,7 @@ class Table:
     """
 
     def __init__(self, path: Path, most: int | None = None) -> None:
-        try:
-            import pyarrow as pa
-        except ImportError as error:
-            raise WorkError(
-                f"{path.suffix} files need the pyarrow library",
-                where=str(path),
-                fix="pip install 'tfcli[data]'",
-            ) from error
+        pa = pyarrow_for(path)
         self.path, self.folder = path, path.parent
         self._first, self._made = 0, list[dict[str, Any]]()
         opened = OpenedFile(path)

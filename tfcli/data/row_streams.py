@@ -17,6 +17,7 @@ from typing import Any
 
 from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.strict_json import kind
+from tfcli.data.arrow import pyarrow_for
 from tfcli.data.documents import MARK
 from tfcli.data.row_files import decoded, parsed, without_nulls
 from tfcli.data.rows import Row
@@ -203,7 +204,7 @@ def _table(
     row: int,
 ) -> Iterator[Found]:
     """Rows of a file that pyarrow reads; their place is their number, and so is `row`."""
-    pa = _pyarrow(path)
+    pa = pyarrow_for(path)
     try:
         yield from read(opened, path, at)
     except (pa.ArrowException, OSError) as error:
@@ -214,7 +215,7 @@ def _parquet(opened: OpenedFile, path: Path, at: int) -> Iterator[Found]:
     """Rows of a .parquet; those of a row group are unpacked a few at a time."""
     left = MAX_TABLE + MAX_TABLE_GROWTH * opened.size
     with opened.reading():
-        file = _pyarrow(path).parquet.ParquetFile(path)
+        file = pyarrow_for(path).parquet.ParquetFile(path)
     with file:
         sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
         ends = list(accumulate(sizes))
@@ -236,7 +237,7 @@ def _parquet(opened: OpenedFile, path: Path, at: int) -> Iterator[Found]:
 
 def _arrow(opened: OpenedFile, path: Path, at: int) -> Iterator[Found]:
     """Rows of an .arrow file; a batch is in memory at a time."""
-    batches, before = _batches(_pyarrow(path), path), 0
+    batches, before = _batches(pyarrow_for(path), path), 0
     while True:
         with opened.reading():
             batch = next(batches, None)
@@ -289,25 +290,12 @@ def _piece(lines: Sequence[bytes], path: Path, first: int) -> dict[str, Any]:
     return {PIECE: text.removeprefix(MARK) if first == 1 else text}
 
 
-def _pyarrow(path: Path) -> Any:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet
-    except ImportError as error:
-        raise WorkError(
-            f"{path.suffix} files need the pyarrow library",
-            where=str(path),
-            fix="pip install 'tfcli[data]'",
-        ) from error
-    return pa
-
-
 def _rows_of_parquet(path: Path) -> int:
-    return int(_pyarrow(path).parquet.read_metadata(path).num_rows)
+    return int(pyarrow_for(path).parquet.read_metadata(path).num_rows)
 
 
 def _rows_of_arrow(path: Path) -> int:
-    return sum(batch.num_rows for batch in _batches(_pyarrow(path), path))
+    return sum(batch.num_rows for batch in _batches(pyarrow_for(path), path))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcli.checkpoints.io.opened import OpenedFile
+from tfcli.data.arrow import pyarrow_for
 from tfcli.data.documents import read_text
 from tfcli.errors import WorkError, hint
 from tfcli.limits import MAX_TABLE, MAX_TABLE_GROWTH
@@ -62,15 +63,8 @@ def cells_of_any_size() -> Iterator[None]:
 
 
 def _parquet(path: Path, column: str) -> list[str]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise WorkError(
-            f"{path.suffix} files need the pyarrow library",
-            where=str(path),
-            fix="pip install 'tfcli[data]'",
-        ) from error
+    pa = pyarrow_for(path)
+    pq = pa.parquet
     try:
         schema = pq.read_schema(path)
         kind = schema.field(_place(path, column, schema.names)).type

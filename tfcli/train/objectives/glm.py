@@ -9,20 +9,16 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 
-from tfcli.data.documents import read_documents
 from tfcli.errors import UsageError
 from tfcli.flagai.blanks import BlankTokens
 from tfcli.flagai.infilling import BlankInfilling
 from tfcli.models.losses import IGNORED
 from tfcli.models.registry import get_family
 from tfcli.train.batch import Batch, Example, side_by_side
-from tfcli.train.data_spec import DataSource
 from tfcli.train.feeds.encoded import filling
-from tfcli.train.feeds.feed import Source, derive_seed
-from tfcli.train.feeds.mixture import mixed
-from tfcli.train.feeds.rows_of_text import TextRow, text_rows
-from tfcli.train.feeds.shuffled import Made, Shuffled
-from tfcli.train.feeds.streamed import streamed_texts
+from tfcli.train.feeds.feed import derive_seed
+from tfcli.train.feeds.redrawn import redrawn_examples
+from tfcli.train.feeds.rows_of_text import TextRow
 from tfcli.train.objectives.objective import (
     Examples,
     Material,
@@ -74,28 +70,9 @@ class GLM(TokenObjective):
             seed = derive_seed(seed, "blanks", epoch)
             return _example(self._infilling(tokens, seed, spec.sequence_length), row, number)
 
-        def examples(source: DataSource) -> Source[Example]:
-            own = material.of(source)
-            seed = own.spec.seed
-            if spec.stream:
-                return streamed_texts(
-                    own.spec,
-                    own.console,
-                    lambda texts, part: [
-                        blanked(number, row, seed, part)
-                        for number, row in enumerate(self._cut(own, texts))
-                    ],
-                )
-            rows = self._rows(own, source.key, source.path, own.spec.split)
-            return Shuffled(rows, seed, lambda epoch, n, row: blanked(n, row, seed, epoch))
-
-        train = mixed(spec, list(map(examples, spec.sources)))
-        if spec.validation is None:
-            return Examples(train, None)
-        held = self._rows(material, "validation", spec.validation, spec.validation_split)
-        numbers = range(len(held))
-        apart = Made(lambda n: blanked(n, held[n], spec.seed, "validation"), numbers)
-        return Examples(train, apart)
+        nothing = "the text has no tokens that could be cut out"
+        length = spec.sequence_length - _ROOM
+        return redrawn_examples(material, blanked, length=length, nothing=nothing)
 
     def widest(self, spec: TrainSpec) -> Example:
         """A blank in half of a row."""
@@ -139,20 +116,6 @@ class GLM(TokenObjective):
             mean_length=given.mean_length,
             min_ratio=given.least_share,
         )
-
-    def _rows(self, material: Material, key: str, path: str, split: str) -> list[TextRow]:
-        field = material.spec.text_field
-        rows = self._cut(
-            material, read_documents(path, field, split=split, console=material.console)
-        )
-        if not rows:
-            raise UsageError("the text has no tokens that could be cut out", where=key)
-        return rows
-
-    @staticmethod
-    def _cut(material: Material, texts: list[str]) -> list[TextRow]:
-        """Rows that leave room for what their blanks add."""
-        return text_rows(texts, material.tokenizer, material.spec.sequence_length - _ROOM)
 
 
 def _check_family(material: Material) -> None:

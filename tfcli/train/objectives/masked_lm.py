@@ -7,18 +7,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from tfcli.data.documents import read_documents
-from tfcli.errors import UsageError
 from tfcli.models.losses import IGNORED
 from tfcli.tokenizers.mask import mask_id
 from tfcli.train.batch import Example
-from tfcli.train.data_spec import DataSource
 from tfcli.train.feeds.encoded import filling
-from tfcli.train.feeds.feed import Source, derive_seed
-from tfcli.train.feeds.mixture import mixed
-from tfcli.train.feeds.rows_of_text import TextRow, text_rows
-from tfcli.train.feeds.shuffled import Made, Shuffled
-from tfcli.train.feeds.streamed import streamed_texts
+from tfcli.train.feeds.feed import derive_seed
+from tfcli.train.feeds.redrawn import redrawn_examples
+from tfcli.train.feeds.rows_of_text import TextRow
 from tfcli.train.masks import Masker
 from tfcli.train.objectives.objective import Examples, Material, Shown, TokenObjective
 from tfcli.train.objectives.spec import MaskingSection
@@ -53,44 +48,13 @@ class MaskedLM(TokenObjective):
         def hidden(number: int, row: TextRow, seed: int, epoch: int | str) -> Example:
             return masked(masker, row, derive_seed(seed, "masks", epoch, number))
 
-        def examples(source: DataSource) -> Source[Example]:
-            own = material.of(source)
-            seed = own.spec.seed
-            if spec.stream:
-                return streamed_texts(
-                    own.spec,
-                    own.console,
-                    lambda texts, part: [
-                        hidden(number, row, seed, part)
-                        for number, row in enumerate(
-                            text_rows(texts, tokenizer, spec.sequence_length)
-                        )
-                    ],
-                )
-            rows = self._rows(own, source.key, source.path, own.spec.split)
-            return Shuffled(rows, seed, lambda epoch, n, row: hidden(n, row, seed, epoch))
-
-        train = mixed(spec, list(map(examples, spec.sources)))
-        if spec.validation is None:
-            return Examples(train, None)
-        held = self._rows(material, "validation", spec.validation, spec.validation_split)
-        numbers = range(len(held))
-        apart = Made(lambda n: hidden(n, held[n], spec.seed, "validation"), numbers)
-        return Examples(train, apart)
+        nothing = "the text has no tokens that could be hidden"
+        return redrawn_examples(material, hidden, length=spec.sequence_length, nothing=nothing)
 
     def shown(self, example: Example) -> Sequence[Shown]:
         """The row as the model reads it, and which of its tokens are to be found."""
         ids, learned = example["input_ids"].tolist(), example["labels"] != IGNORED
         return [Shown(ids, learned.tolist(), len(ids))]
-
-    @staticmethod
-    def _rows(material: Material, key: str, path: str, split: str) -> list[TextRow]:
-        spec = material.spec
-        texts = read_documents(path, spec.text_field, split=split, console=material.console)
-        rows = text_rows(texts, material.tokenizer, spec.sequence_length)
-        if not rows:
-            raise UsageError("the text has no tokens that could be hidden", where=key)
-        return rows
 
 
 def masked(masker: Masker, row: TextRow, seed: int) -> Example:
