@@ -38,19 +38,19 @@ def last(self, progress, *state):  # as if every process were killed when this c
 Checkpoints.save = last
 for name, values in json.loads(pathlib.Path(sys.argv[1]).read_text()).items():
     spec = TrainSpec.model_validate(values)
-    import tfcli.train.assemble as assembling
+    import tfcli.train.run as running
     job = Job(folder=pathlib.Path(spec.output))
     kept = []
-    introduce = assembling._introduce
-    def note(spec, job, run):
+    introduce = running.introduce
+    def note(run, console):
         kept.append(run.strategy.proof(run.loop.wrapped))
-        introduce(spec, job, run)
-    assembling._introduce = note
+        introduce(run, console)
+    running.introduce = note
     try:
         run(spec, job)
     except Stopped:
         pass
-    assembling._introduce = introduce
+    running.introduce = introduce
     proofs[name] = kept[0]
 if os.environ.get("RANK", "0") == "0":
     pathlib.Path(sys.argv[1] + ".proofs").write_text(json.dumps(proofs))
