@@ -159,10 +159,10 @@ def test_a_frozen_base_in_16_bits_stays_so_and_costs_no_bit_of_the_result(
     common = {"model": str(base), "precision": "bfloat16", "optimizer": {"lr": 1e-2}}
     held, step = [], Loop.train_step
 
-    def watch(self, number, batches):
+    def watch(self, number, batches, seconds):
         layer = self.model.blocks[0].mlp.up_proj.base_layer
         held.append((layer.weight.dtype, self.model.model.norm.weight.dtype))
-        return step(self, number, batches)
+        return step(self, number, batches, seconds)
 
     monkeypatch.setattr(Loop, "train_step", watch)
     _, narrow = train(adapter, **common)
@@ -183,9 +183,9 @@ def test_a_packed_base_keeps_its_bits_while_an_adapter_on_it_learns(
     seen = {}
     step = Loop.train_step
 
-    def watch(self, number, batches):
+    def watch(self, number, batches, seconds):
         seen.update({name: each.parts for name, each in packed_linears(self.model).items()})
-        return step(self, number, batches)
+        return step(self, number, batches, seconds)
 
     monkeypatch.setattr(Loop, "train_step", watch)
     result, folder = train(model=str(base), max_steps=30, optimizer={"lr": 1e-3})
@@ -284,7 +284,7 @@ def test_a_checkpoint_of_another_adapter_is_not_taken_for_this_one(train, adapt,
     folder.mkdir()
     monkey = pytest.MonkeyPatch()
     kept = []
-    monkey.setattr(Checkpoints, "load", lambda self, model, optimizer: kept.append(model))
+    monkey.setattr(Checkpoints, "load", lambda self, model, *state: kept.append(model))
     run(adapt(output=str(folder), max_steps=2, checkpoint_every=1), Job(folder=folder))
     monkey.undo()
     with pytest.raises(Exception, match="other tensors than the model"):
@@ -426,7 +426,7 @@ ADAPTER = {"type": "lora", "target_modules": ["q_proj"]}
 def test_second_matrices_learn_faster_with_lr_ratio(adapt, tmp_path, monkeypatch):
     rates = {}
 
-    def note(self, step, batches):
+    def note(self, step, batches, seconds):
         names = {id(parameter): name for name, parameter in self.model.named_parameters()}
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
@@ -586,7 +586,7 @@ def test_an_adapter_is_no_start(train, adapt):
         ({"adapter": {"type": "lora", "target_modules": "("}}, "no regular expression"),
         ({"adapter": {"type": "lora", "dora": True, "start": "pissa"}}, "leave out one of the two"),
         ({"freeze": ["norm"]}, "leave out freeze and train_only"),
-        ({"strategy": "fsdp"}, "take strategy: ddp"),
+        ({"adapter": "adalora", "strategy": "fsdp"}, "take strategy: ddp"),
     ],
 )
 def test_keys_that_do_not_fit_together_are_refused(adapt, changes, said):

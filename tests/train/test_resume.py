@@ -65,19 +65,20 @@ execute(TrainSpec.model_validate(json.loads(sys.argv[1])), Console.silent())
 """
 
 
-def content(folder: Path) -> tuple[bytes, list[dict], str, dict]:
-    """The weights, the metrics but for the speed, the samples, and what TensorBoard would show."""
+def content(folder: Path) -> tuple[bytes, list[dict], str]:
+    """The weights, the metrics but for the speed, and the samples."""
     lines = read_metrics(folder / "metrics.jsonl")
     for line in lines:
         del line["tokens_per_second"]
     weights = (folder / "model.safetensors").read_bytes()
-    return weights, lines, (folder / "samples.jsonl").read_text(), shown(folder / "tensorboard")
+    return weights, lines, (folder / "samples.jsonl").read_text()
 
 
 def shown(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard would show."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(folder)).Reload()
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
     names = ("train/loss", "train/learning_rate", "eval/loss")
     return {name: [(each.step, each.value) for each in events.Scalars(name)] for name in names}
 
@@ -101,7 +102,8 @@ def straight(long_spec, tmp_path):
     """The result and the content of a run that nothing interrupts, made once."""
     if not STRAIGHT:
         result = execute(long_spec("straight"), Console.silent()).result
-        STRAIGHT.extend([result, content(tmp_path / "straight")])
+        folder = tmp_path / "straight"
+        STRAIGHT.extend([result, content(folder), shown(folder)])
     return STRAIGHT
 
 
@@ -115,9 +117,9 @@ def test_a_killed_run_ends_as_a_straight_one(long_spec, straight, tmp_path, kind
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (tmp_path / "killed").exists()
     resumed = execute(spec, Console.silent()).result
-    whole, expected = straight
-    assert len(expected[3]["train/loss"]) == 45
+    whole, expected, seen = straight
     assert content(tmp_path / "killed") == expected
+    assert len(seen["train/loss"]) == 45 and shown(tmp_path / "killed") == seen
     assert (resumed.resumed_from, whole.resumed_from) == (last, None)
     assert whole.epochs > 2
     same = {"tokens_per_second", "seconds", "resumed_from"}

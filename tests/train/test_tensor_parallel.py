@@ -28,11 +28,11 @@ from tfcli.train.spec import TrainSpec
 seen, train_step = {}, Loop.train_step
 values, folder, reports, stop = json.loads(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4])
 
-def note(self, step, batches):
+def note(self, step, batches, seconds):
     local = sum(each.to_local().numel() for each in self.model.parameters())
     inputs = [batch["input_ids"].tolist() for batch in batches]
     seen.setdefault(step, [self.strategy.proof(self.wrapped), local, inputs])
-    return train_step(self, step, batches)
+    return train_step(self, step, batches, seconds)
 
 def last(self, progress, *state):  # as if every process were killed after this checkpoint
     save(self, progress, *state)

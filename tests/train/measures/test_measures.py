@@ -56,7 +56,9 @@ class Measured:
         self.measure = self.objective.measure(spec.metrics, given)
         self.model = made(self.objective, config.replace(**self.objective.config_keys))
         self.objective.begin(lambda ref: made(self.objective, self.model.config, seed=1))
-        validation = Validation(self.examples, 3, self.objective, "float32", self.measure)
+        places = range(len(self.examples))
+        batches = [places[start : start + 3] for start in places[::3]]
+        validation = Validation(self.examples, batches, self.objective, "float32", self.measure)
         self.figures = validation.figures(self.model, Single(ALONE), lambda: False)
 
     @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Collection, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -75,11 +76,19 @@ class Trackers(Callback):
 def _tensorboard(trackers: Trackers, progress: Progress) -> GeneralTracker:
     from accelerate.tracking import TensorBoardTracker
 
-    folder = trackers.section.folder or trackers.folder / "tensorboard"
+    folder = Path(trackers.section.folder or trackers.folder / "tensorboard")
+    run = trackers.section.run or "."
+    _wait_for_another_second(folder / run)
     # What a killed run said of steps that are made again is taken back.
-    return TensorBoardTracker(
-        trackers.section.run or ".", folder, purge_step=progress.step + 1, flush_secs=10
-    )
+    return TensorBoardTracker(run, folder, purge_step=progress.step + 1, flush_secs=10)
+
+
+def _wait_for_another_second(folder: Path) -> None:
+    """TensorBoard reads the files of a run in the order of their names, which begin with the second
+    that they were opened in: those of a resumed run must come last."""
+    seconds = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
+    while seconds and time.time() < max(seconds) + 1:
+        time.sleep(0.05)
 
 
 def _wandb(trackers: Trackers, progress: Progress) -> GeneralTracker:
