@@ -228,8 +228,8 @@ def bench_train(folder: Path, options: argparse.Namespace) -> dict[str, dict[str
         if case in ("lora", "packed"):
             start = folder / case
             side("training.py", case, "base", str(tokenizer), str(start), "0")
-        if case in ("100m", "lora"):
-            steps = max(8, steps // 5)
+        if case in ("100m", "lora", "words"):
+            steps = max(12, steps // 5)  # more than the warm-up has
         words = [data, str(start), str(steps)]
         found[TRAINED[case]] = in_turn(_trained(case, words), options.rounds, TRAIN)
     return found

@@ -50,9 +50,9 @@ def tfcli_side(case: str, text: str, tokenizer: str, steps: int, compiled: bool)
             values["adapter"] = {"type": "lora", "rank": 8, "alpha": 16}
         if case == "packed":
             rows = Path(folder) / "rows.jsonl"
-            rows.write_text("".join(json.dumps({"text": row}) + "\n" for row in read_rows(text)))
+            rows.write_text("".join(json.dumps(row) + "\n" for row in read_rows(text)))
             values["data"] = str(rows)
-            values["rows"] = {"format": "text", "packing": True, "truncate": "cut"}
+            values["rows"] = {"train_on": "all", "packing": True, "truncate": "cut"}
         result = execute(TrainSpec.model_validate(values), Console.silent()).result
         lines = read_metrics(out / METRICS)
         assert len(lines) == steps

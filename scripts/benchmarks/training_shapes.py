@@ -39,12 +39,12 @@ CASES: dict[str, dict[str, Any]] = {
 uses 4,096; `lora` and `packed` start from a folder."""
 
 
-def read_rows(text: str) -> list[str]:
-    """The paragraphs of a text of some length, which are the rows that are packed."""
+def read_rows(text: str) -> list[dict[str, str]]:
+    """The paragraphs of a text of some length, their beginnings as prompts: what is packed."""
     found = []
     for line in Path(text).read_text(encoding="utf-8").splitlines():
         found += [each for each in json.loads(line)["text"].split("\n\n") if len(each) > 40]
-    return found
+    return [{"prompt": each[:20], "completion": each[20:]} for each in found]
 
 
 def read_windows(text: str, tokenizer: str) -> Any:

@@ -32,7 +32,7 @@ def main() -> None:
         windows = read_windows(text, base)[: int(steps) * batch]
         data = Dataset.from_dict({"input_ids": windows.tolist()})
     else:
-        data = Dataset.from_dict({"text": read_rows(text)})
+        data = Dataset.from_list(read_rows(text))
     with tempfile.TemporaryDirectory() as folder:
         arguments = SFTConfig(
             output_dir=folder,
@@ -40,6 +40,7 @@ def main() -> None:
             per_device_train_batch_size=batch,
             max_length=WINDOW,
             packing=case == "packed",
+            completion_only_loss=False,
             learning_rate=2e-4,
             weight_decay=0.1,
             lr_scheduler_type="cosine",
