@@ -587,6 +587,7 @@ def test_an_adapter_is_no_start(train, adapt):
         ({"adapter": {"type": "lora", "dora": True, "start": "pissa"}}, "leave out one of the two"),
         ({"freeze": ["norm"]}, "leave out freeze and train_only"),
         ({"adapter": "adalora", "strategy": "fsdp"}, "take strategy: ddp"),
+        ({"adapter": "prompt-tuning", "strategy": "zero3"}, "take strategy: ddp"),
     ],
 )
 def test_keys_that_do_not_fit_together_are_refused(adapt, changes, said):
