@@ -32,6 +32,7 @@ def conversations(path: Path, count: int, least: int) -> Path:
     return path
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["lora", "qlora"])
 def test_a_released_model_learns_from_200_conversations_and_peft_reads_the_adapter(
     kind: str, converted: dict[str, Path], tmp_path: Path
