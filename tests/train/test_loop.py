@@ -136,10 +136,8 @@ class Remembered(Callback):
     def __init__(self, loop=None):
         self.figures, self.due, self.loop, self.weights = [], [], loop, []
 
-    def updated(self, step):
-        self.weights.append(weights(self.loop) if self.loop else None)
-
     def finished(self, figures, due):
+        self.weights.append(weights(self.loop) if self.loop else None)
         self.figures.append(figures)
         self.due.append(list(due))
 

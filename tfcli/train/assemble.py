@@ -207,7 +207,7 @@ def _callbacks(
         inputs.strategy.device,
         moved.objective.unit,
         first=first,
-        written=progress.step - (progress.unfinished is not None),
+        written=progress.finished,
     )
 
 

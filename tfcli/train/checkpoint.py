@@ -61,6 +61,11 @@ class Progress:
     ended: str | None = None
     callbacks: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def finished(self) -> int:
+        """Steps that callbacks were told of: the last one may wait for its validation."""
+        return self.step - (self.unfinished is not None)
+
     @classmethod
     def read(cls, stored: dict[str, Any]) -> Progress:
         """That of a checkpoint. One of before knew of the best validation only its loss."""

@@ -110,7 +110,6 @@ class Loop:
         progress.seconds = self._agreed(time.perf_counter() - began)
         if self.average is not None:
             self.average.update()
-        self.callbacks.updated(progress.step)
         after = self._moment(progress)
         progress.due = [name for name, each in self.intervals.items() if each.due(before, after)]
         progress.unfinished = {
@@ -156,8 +155,8 @@ class Loop:
             if valued is None:
                 return True
             figures = {**figures, **valued}
-        self.callbacks.finished(figures, progress.due)
         progress.unfinished = None
+        self.callbacks.finished(figures, progress.due)
         progress.ended = self.callbacks.stops()
         return self.strategy.processes.any(interrupts.asked)
 

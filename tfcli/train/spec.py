@@ -233,8 +233,8 @@ class TrainSpec(Spec):
         None,
         gt=1,
         description="Stop where the norm of the gradients is so many times the median of the last "
-        "50 steps, before the weights move, and keep the step's data; left out, only at numbers "
-        "that are not finite.",
+        "50 steps, before the weights move (under DeepSpeed after), and keep the step's data; left "
+        "out, only at numbers that are not finite.",
     )
     ema_decay: float | None = Field(
         None,

@@ -25,9 +25,6 @@ class Callback:
     def begin(self, progress: Progress) -> None:
         """The loop begins, or goes on from `progress`."""
 
-    def updated(self, step: int) -> None:
-        """The weights have moved for the `step`th time, counted from 1."""
-
     def finished(self, figures: Mapping[str, Any], due: Collection[str]) -> None:
         """A step is finished, its validation too.
 
@@ -66,11 +63,6 @@ class Callbacks:
             if each.name in progress.callbacks:
                 each.restore(progress.callbacks[each.name])
             each.begin(progress)
-
-    def updated(self, step: int) -> None:
-        """See `Callback`."""
-        for each in self.all:
-            each.updated(step)
 
     def finished(self, figures: Mapping[str, Any], due: Collection[str]) -> None:
         """See `Callback`."""

@@ -44,7 +44,7 @@ class Dashboard(Callback):
 
     def begin(self, progress: Progress) -> None:
         """Show the view."""
-        self._progress, self._first = progress, progress.step
+        self._progress = progress
         self._show = self._stack.enter_context(self.console.live())
 
     def finished(self, figures: Mapping[str, Any], due: Collection[str]) -> None:

@@ -62,8 +62,9 @@ def make_callbacks(
     if first and spec.tracking.elsewhere:
         made.append(Trackers(spec.tracking, job.output, _facts(spec)))
     if first:
-        view = Dashboard(job.console, length, device, unit)
-        made.append(view if job.console.redraws else _bar(spec, job.console, unit))
+        drawn = job.console.redraws
+        view = Dashboard(job.console, length, device, unit) if drawn else None
+        made.append(view or _bar(spec, job.console, unit))
     return Callbacks(made)
 
 
@@ -76,7 +77,7 @@ def _bar(spec: TrainSpec, console: Console, unit: str) -> Shown:
         return console.progress("train", length, of)
 
     def measure(progress: Progress) -> float:
-        return progress.step if steps else min(length, progress.seconds)
+        return progress.finished if steps else min(length, progress.seconds)
 
     return Shown(opened, measure, unit)
 

@@ -57,7 +57,7 @@ class Samples(Callback):
         """Take back what an interrupted run made at steps that are made again."""
         if self.file is not None and self.file.exists():
             lines = self.file.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if json.loads(line)["step"] <= progress.step]
+            kept = [line for line in lines if json.loads(line)["step"] <= progress.finished]
             write_text(self.file, "".join(kept))
 
     def finished(self, figures: Mapping[str, Any], due: Collection[str]) -> None:

@@ -33,8 +33,6 @@ class Shown(Callback):
         self._progress = progress
         self._bar = self._stack.enter_context(self._open())
         self._at = self._measure(progress)
-        if progress.unfinished is not None:
-            self._at -= 1
         self._bar.advance(self._at)
 
     def finished(self, figures: Mapping[str, Any], due: Collection[str]) -> None:

@@ -80,7 +80,7 @@ def _tensorboard(trackers: Trackers, progress: Progress) -> GeneralTracker:
     run = trackers.section.run or "."
     _wait_for_another_second(folder / run)
     # What a killed run said of steps that are made again is taken back.
-    return TensorBoardTracker(run, folder, purge_step=progress.step + 1, flush_secs=10)
+    return TensorBoardTracker(run, folder, purge_step=progress.finished + 1, flush_secs=10)
 
 
 def _wait_for_another_second(folder: Path) -> None:
