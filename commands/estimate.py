@@ -7,14 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from tfcli.commands.help import FILES, OPTIONS, Command
+from tfcli.commands.help import OPTIONS, Command
+from tfcli.commands.one_step import StepName, StepsFolder, one_step
 from tfcli.commands.options import Debug, Json, Quiet, Sets, Verbose, json_fields
 from tfcli.commands.output import finish, print_facts, print_table
 from tfcli.console import Console
 from tfcli.errors import UsageError
 from tfcli.estimate.result import EstimateChange, EstimateResult
 from tfcli.recipe.overrides import parse_set
-from tfcli.recipe.recipe import SUFFIXES, find_recipe, load_recipe
+from tfcli.recipe.recipe import SUFFIXES
 from tfcli.recipe.spec import Spec
 from tfcli.units import format_bytes, format_count, parse_bytes, plural
 
@@ -42,12 +43,7 @@ def estimate(
     recipe: Annotated[
         str, typer.Argument(help="A recipe file, the name of a shipped one, or a model.")
     ],
-    step: Annotated[
-        str | None,
-        typer.Option(
-            "--step", metavar="STEP", help="The step of a recipe.", rich_help_panel=OPTIONS
-        ),
-    ] = None,
+    step: StepName = None,
     world_size: Annotated[
         int | None,
         typer.Option(
@@ -100,16 +96,7 @@ def estimate(
             "--batch-size", min=1, help="Texts at once, of a model.", rich_help_panel=OPTIONS
         ),
     ] = 1,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="The folder of the recipe's steps, where they were run with another one.",
-            rich_help_panel=FILES,
-        ),
-    ] = None,
+    output: StepsFolder = None,
     set_: Sets = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -210,25 +197,16 @@ def counted_step(
     Raises:
         UsageError: none, or several.
     """
-    path = find_recipe(recipe)
-    whole = load_recipe(path, output=output, sets=sets)
-    steps = whole.steps if name is None else [whole.steps[whole.named(name, "--step")]]
-    found = {each.name: each.spec for each in steps if each.spec.verb in COUNTED}
-    if name is None and len(found) > 1:  # a training is what is asked for most
-        found = {n: spec for n, spec in found.items() if spec.verb == "train"} or found
-    if not found:
-        raise UsageError(
-            f"{name or 'the recipe'} neither trains, quantizes nor runs a model",
-            where=str(path),
-            fix="name a recipe of tfcli train, quantize, generate or eval",
-        )
-    if len(found) > 1:
-        raise UsageError(
-            f"several steps could be meant: {', '.join(found)}",
-            where=str(path),
-            fix=f"--step {next(iter(found))}",
-        )
-    ((label, spec),) = found.items()
+    label, spec = one_step(
+        recipe,
+        name,
+        output,
+        sets,
+        lambda spec: spec.verb in COUNTED,
+        nothing="neither trains, quantizes nor runs a model",
+        fix="name a recipe of tfcli train, quantize, generate or eval",
+        rather=lambda spec: spec.verb == "train" and name is None,  # what is asked for most
+    )
     if strategy is None:
         return spec
     if spec.verb != "train":

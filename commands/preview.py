@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 
-from tfcli.commands.help import FILES, OPTIONS, Command
+from tfcli.commands.help import OPTIONS, Command
+from tfcli.commands.one_step import StepName, StepsFolder, one_step
 from tfcli.commands.options import Debug, Json, Quiet, Sets, Verbose, json_fields
 from tfcli.commands.output import finish, print_facts, print_table
 from tfcli.console import Console
-from tfcli.errors import UsageError
 from tfcli.recipe.overrides import parse_set
-from tfcli.recipe.recipe import find_recipe, load_recipe
 from tfcli.recipe.record import check_inputs
 from tfcli.train.preview_result import PreviewResult, PreviewSample
 from tfcli.train.spec import TrainSpec
@@ -31,29 +30,12 @@ _BAR = 30  # characters of the longest bar
 )
 def preview(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
-    step: Annotated[
-        str | None,
-        typer.Option(
-            "--step",
-            metavar="STEP",
-            help="The step, where several of a recipe train.",
-            rich_help_panel=OPTIONS,
-        ),
-    ] = None,
+    step: StepName = None,
     samples: Annotated[
         int,
         typer.Option("--samples", min=0, help="Examples that are shown.", rich_help_panel=OPTIONS),
     ] = 3,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="The folder of the recipe's steps, where they were run with another one.",
-            rich_help_panel=FILES,
-        ),
-    ] = None,
+    output: StepsFolder = None,
     set_: Sets = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -130,20 +112,14 @@ def _training(
     Raises:
         UsageError: none, several, or a step of another command.
     """
-    path = find_recipe(recipe)
-    whole = load_recipe(path, output=output, sets=parse_set(sets or []))
-    steps = whole.steps if name is None else [whole.steps[whole.named(name, "--step")]]
-    found = {each.name: each.spec for each in steps if isinstance(each.spec, TrainSpec)}
-    if not found:
-        raise UsageError(
-            f"{name or 'the recipe'} is no training",
-            where=str(path),
-            fix="give a recipe of tfcli train, or name such a step by --step",
-        )
-    if len(found) > 1:
-        raise UsageError(
-            f"several steps train: {', '.join(found)}",
-            where=str(path),
-            fix=f"--step {next(iter(found))}",
-        )
-    return next(iter(found.values()))
+    _, spec = one_step(
+        recipe,
+        name,
+        output,
+        parse_set(sets or []),
+        lambda spec: isinstance(spec, TrainSpec),
+        nothing="is no training",
+        fix="give a recipe of tfcli train, or name such a step by --step",
+    )
+    assert isinstance(spec, TrainSpec), "only such a step fits"
+    return spec

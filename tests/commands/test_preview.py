@@ -136,7 +136,7 @@ def test_objectives_that_learn_no_tokens_have_nothing_to_show(recipe, capsys):
 
 def test_what_is_no_training_is_refused(recipe, capsys, tmp_path):
     assert run(["preview", "sft"]) == 2
-    assert "several steps train: base, sft" in capsys.readouterr().err
+    assert "several steps could be meant: base, sft" in capsys.readouterr().err
     assert run(["preview", "sft", "--step", "texts"]) == 2
     assert "texts is no training" in capsys.readouterr().err
     assert run(["preview", recipe(data=str(tmp_path / "none.jsonl"))]) == 2

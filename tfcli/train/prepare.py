@@ -23,6 +23,7 @@ from tfcli.models.configs.text import TextConfig
 from tfcli.models.registry import get_family
 from tfcli.models.sharding import whole
 from tfcli.train.adapter import begin_trained, check_base, held_dtype, shape_trained, widen
+from tfcli.train.evaluating import evaluating
 from tfcli.train.freezing import freeze
 from tfcli.train.optimizer import require_optimizer
 from tfcli.train.spec import TrainSpec
@@ -330,13 +331,8 @@ def without_adapter(
     """What a model that is trained gives without its adapter and without dropout."""
     from tfcli.models.adapters.control import disabled
 
-    training = model.training
-    model.eval()
-    try:
-        with disabled(model):
-            return forward(**inputs)
-    finally:
-        model.train(training)
+    with evaluating(model), disabled(model):
+        return forward(**inputs)
 
 
 def with_keys(start: Checkpoint, keys: Mapping[str, Any]) -> Checkpoint:

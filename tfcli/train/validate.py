@@ -12,6 +12,7 @@ from tfcli.devices import Precision, autocast
 from tfcli.models.model import Model
 from tfcli.models.output import ModelOutput
 from tfcli.train.batch import Example, on_device
+from tfcli.train.evaluating import evaluating
 from tfcli.train.measures.measure import LOWEST_LOSS, Better, Measure
 from tfcli.train.objectives.objective import Forward, Objective
 from tfcli.train.strategies.strategy import Strategy
@@ -59,25 +60,26 @@ class Validation:
         sums = torch.zeros(2, dtype=torch.float64, device=device)
         answers: list[tuple[int, Any]] = []
         stop = False
-        model.eval()
-        for start in range(0, len(self.batches), strategy.shares):
-            stop = asked()
-            if processes.any(stop) if strategy.lockstep else stop:
-                break
-            place = start + strategy.share
-            mine = self.batches[place] if place < len(self.batches) else ()
-            if not mine and not strategy.lockstep:
-                continue  # the last round has fewer batches than processes
-            collated = self.objective.collate([self.examples[number] for number in mine or (0,)])
-            batch, forward = on_device(collated, device), _Heard(strategy.uncompiled(model))
-            with autocast(self.precision, device.type):
-                loss = self.objective.loss(forward, batch)
-                if mine and self.measure is not None:
-                    found = self.measure.answers(model, batch, forward.output, mine)
-                    answers += zip(mine, found, strict=True)
-            if mine:
-                sums += sums.new_tensor([float(loss), self.objective.count(batch)])
-        model.train()
+        with evaluating(model):
+            for start in range(0, len(self.batches), strategy.shares):
+                stop = asked()
+                if processes.any(stop) if strategy.lockstep else stop:
+                    break
+                place = start + strategy.share
+                mine = self.batches[place] if place < len(self.batches) else ()
+                if not mine and not strategy.lockstep:
+                    continue  # the last round has fewer batches than processes
+                collated = self.objective.collate(
+                    [self.examples[number] for number in mine or (0,)]
+                )
+                batch, forward = on_device(collated, device), _Heard(strategy.uncompiled(model))
+                with autocast(self.precision, device.type):
+                    loss = self.objective.loss(forward, batch)
+                    if mine and self.measure is not None:
+                        found = self.measure.answers(model, batch, forward.output, mine)
+                        answers += zip(mine, found, strict=True)
+                if mine:
+                    sums += sums.new_tensor([float(loss), self.objective.count(batch)])
         if processes.any(stop):
             return None
         summed, count = strategy.total(sums).tolist()

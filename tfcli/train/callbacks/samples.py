@@ -19,6 +19,7 @@ from tfcli.models.model import Model
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.train.callbacks.callback import Callback
 from tfcli.train.checkpoint import Progress
+from tfcli.train.evaluating import evaluating
 from tfcli.train.tracking_spec import SamplesSection
 
 FILE = "samples.jsonl"
@@ -79,7 +80,7 @@ class Samples(Callback):
         task = ANSWERS if self.model.task == ANSWERS else CONTINUES
         ids = self.tokenizer.encode(prompt)
         length = min(self.section.max_new_tokens, room_after(task, ids, config))
-        with _for_inference(self.model), autocast(self.precision, self.model.device.type):
+        with evaluating(self.model), autocast(self.precision, self.model.device.type):
             made = new_tokens(
                 self.model,
                 ids,
@@ -89,19 +90,6 @@ class Samples(Callback):
                 cache="dynamic",
             )
             return self.tokenizer.decode(list(made))
-
-
-class _for_inference:  # noqa: N801 - reads as a function
-    """Within it a model is in eval mode."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-
-    def __enter__(self) -> None:
-        self.model.eval()
-
-    def __exit__(self, *error: object) -> None:
-        self.model.train()
 
 
 def require_samples(
