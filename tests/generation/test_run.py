@@ -183,7 +183,7 @@ def test_penalties_and_min_p_change_what_comes(generate):
     plain = generate("--max-new-tokens", 20)
     penalized = generate("--max-new-tokens", 20, "--repetition-penalty", 5)
     assert penalized["token_ids"] != plain["token_ids"]
-    assert (plain["repetition_penalty"], penalized["repetition_penalty"]) == (1, 5)
+    assert (plain["generation"], penalized["generation"]) == ({}, {"repetition_penalty": 5})
     drawn = ("--max-new-tokens", 20, "--temperature", 2)
     assert generate(*drawn)["token_ids"] != plain["token_ids"]
     assert generate(*drawn, "--min-p", 1)["token_ids"] == plain["token_ids"]
@@ -208,7 +208,33 @@ def test_rules_that_are_not_followed_are_named(tiny_llama, tmp_path, capsys):
     assert run(["generate", str(model), PROMPT, "--max-new-tokens", "2"]) == 0
     told = capsys.readouterr().err
     assert "not followed: num_beams 4" in told
-    assert "asks for draws (temperature 0.6)" in told
+
+
+def test_the_checkpoint_may_ask_for_draws_and_the_user_for_none(generate, tiny_llama, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_llama, model)
+    (model / "generation_config.json").write_text('{"do_sample": true, "temperature": 1.5}')
+    length = ("--max-new-tokens", 20)
+    drawn = generate(*length, model=model)
+    assert drawn["token_ids"] == generate(*length, "--temperature", 1.5)["token_ids"]
+    assert drawn["temperature"] == 1.5
+    plain = generate(*length)["token_ids"]
+    for never in (("--temperature", 0), ("--no-do-sample",)):
+        assert generate(*length, *never, model=model)["token_ids"] == plain
+
+
+def test_each_prompt_may_have_several_texts(generate):
+    drawn = ("--max-new-tokens", 8, "--temperature", 2)
+    made = generate(*drawn, "--num-return-sequences", 3)
+    texts = [answer["token_ids"] for answer in made["answers"]]
+    assert texts[0] == generate(*drawn)["token_ids"]
+    assert len({*map(tuple, texts)}) == 3
+
+
+def test_bad_words_do_not_come(generate):
+    plain = generate("--max-new-tokens", 12)["text"]
+    word = max(plain.split(), key=plain.split().count)
+    assert word not in generate("--max-new-tokens", 12, "--bad-words", word)["text"].split()
 
 
 @pytest.mark.parametrize(
@@ -265,9 +291,11 @@ def test_a_prompt_or_a_file_of_them_is_needed(tiny_llama, tmp_path, capsys):
     ("flags", "prompt", "what"),
     [
         ((), "word " * 200, "no room for new ones in the model's 128 positions"),
-        (("--top-k", 5), PROMPT, "top_k has no effect with temperature: 0"),
-        (("--top-p", 0.5), PROMPT, "top_p has no effect with temperature: 0"),
-        (("--min-p", 0.5), PROMPT, "min_p has no effect with temperature: 0"),
+        (("--top-k", 5, "--temperature", 0), PROMPT, "top_k has no effect with temperature: 0"),
+        (("--top-p", 0.5, "--no-do-sample"), PROMPT, "top_p has no effect with do_sample: false"),
+        (("--temperature", 0, "--do-sample"), PROMPT, "do_sample has no effect with temperature"),
+        (("--seed", 3), PROMPT, "seed has no effect where the likeliest token is taken"),
+        (("--num-return-sequences", 2), PROMPT, "num_return_sequences has no effect where"),
         (("--temperature", -1), PROMPT, "greater than or equal to 0"),
         (("--temperature", "inf"), PROMPT, "finite"),
         (("--temperature", "nan"), PROMPT, "finite"),

@@ -206,7 +206,7 @@ def test_times_follow_rules():
     process = timed(NO_TIMES, EOS, start=2, max_initial=3)
 
     def allowed(*new):
-        logits = process([START, 42, *new], torch.zeros(ZERO + 10))
+        (logits,) = process(torch.tensor([[START, 42, *new]]), torch.zeros(1, ZERO + 10))
         return {token for token in range(len(logits)) if logits[token] > -torch.inf}
 
     assert allowed() == {ZERO, ZERO + 1, ZERO + 2, ZERO + 3}
