@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -12,11 +13,14 @@ from tfcli.commands.app import run
 from tfcli.console import Console
 from tfcli.generation.display import printable
 from tfcli.generation.prompts import read_prompts
+from tfcli.generation.run import text_settings
 from tfcli.generation.spec import GenerateSpec
+from tfcli.models.config import config_from_recipe
 from tfcli.recipe.execute import execute
 from tfcli.tokenizers.load import load_tokenizer
 
 PROMPT = "A class statement"
+CONFIG = config_from_recipe({"model_type": "llama", "vocab_size": 320})
 
 
 @pytest.fixture
@@ -231,10 +235,14 @@ def test_each_prompt_may_have_several_texts(generate):
     assert len({*map(tuple, texts)}) == 3
 
 
-def test_bad_words_do_not_come(generate):
-    plain = generate("--max-new-tokens", 12)["text"]
-    word = max(plain.split(), key=plain.split().count)
-    assert word not in generate("--max-new-tokens", 12, "--bad-words", word)["text"].split()
+def test_bad_words_are_those_at_the_beginning_and_after_a_space(tiny_llama):
+    tokenizer = load_tokenizer(tiny_llama)
+    spec = GenerateSpec(model="m", prompt="x", bad_words=["the"])
+    settings = text_settings(spec, {}, CONFIG, tokenizer, Console.silent())
+    assert {ids: number for ids, number in settings.rules.bias} == {
+        tuple(tokenizer.encode(form, add_special_tokens=False)): -math.inf
+        for form in ("the", " the")
+    }
 
 
 @pytest.mark.parametrize(
