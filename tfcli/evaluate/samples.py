@@ -50,5 +50,5 @@ def read_samples(folder: Path) -> list[Sample]:
     path = folder / FILE
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").split("\n")
     return [Sample.model_validate_json(line) for line in lines if line]

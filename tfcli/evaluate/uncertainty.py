@@ -22,31 +22,31 @@ _WIDTH = NormalDist().inv_cdf(0.975)
 
 
 def mean_error(
-    values: Sequence[float],
+    sums: Sequence[float],
     clusters: Sequence[Hashable] | None = None,
     weights: Sequence[float] | None = None,
 ) -> tuple[float, float | None]:
     """A mean and its standard error; None with fewer than two clusters.
 
     Args:
-        values: of the samples, at least one.
+        sums: of each sample, over all that it counts; at least one.
         clusters: which cluster each is in; None as one: that sample is its own.
-        weights: what each sample counts, as tokens in a mean over tokens; None: one each.
+        weights: how much each sample counts, as its tokens in a mean over tokens; None: one each.
     """
-    sizes = [1.0] * len(values) if weights is None else list(weights)
+    sizes = [1.0] * len(sums) if weights is None else list(weights)
     total = math.fsum(sizes)
-    mean = math.fsum(w * v for w, v in zip(sizes, values, strict=True)) / total
-    groups = _groups(len(values), clusters)
+    mean = math.fsum(sums) / total
+    groups = _groups(len(sums), clusters)
     if len(groups) < 2:
         return mean, None
-    off = [math.fsum(sizes[i] * (values[i] - mean) for i in group) for group in groups]
+    off = [math.fsum(sums[i] - sizes[i] * mean for i in group) for group in groups]
     scale = len(groups) / (len(groups) - 1)
     return mean, math.sqrt(scale * math.fsum(each * each for each in off)) / total
 
 
 def mean_measure(
     name: str,
-    values: Sequence[float],
+    sums: Sequence[float],
     *,
     unit: str,
     higher_is_better: bool | None,
@@ -54,13 +54,13 @@ def mean_measure(
     weights: Sequence[float] | None = None,
 ) -> Measure:
     """A mean over samples as a measure; see `mean_error`."""
-    value, error = mean_error(values, clusters, weights)
+    value, error = mean_error(sums, clusters, weights)
     return Measure(
         name=name,
         value=value,
         unit=unit,
         higher_is_better=higher_is_better,
-        n=len(values),
+        n=len(sums),
         standard_error=error,
         interval=None if error is None else (value - _WIDTH * error, value + _WIDTH * error),
     )

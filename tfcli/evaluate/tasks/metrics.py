@@ -1,6 +1,6 @@
 """The metrics that a task's file may name, and how the figures of samples become one.
 
-A metric's items are numbers, one a sample, whose mean it is; numbers with weights; or pairs of what
+A metric's items are numbers, one a sample, whose mean it is; sums with their weights; or pairs of what
 is right and what the model says, of which it is one figure together.
 """
 
@@ -149,9 +149,10 @@ def measures(name: str, label: str, items: Sequence[Any], clusters: Clusters) ->
         loss = mean_measure(f"{label}_loss", items, **how)
         return [exponential(label, loss, metric.unit)]
     if metric.aggregation in ("weighted_perplexity", "bits_per_byte"):
-        values = [value / weight for value, weight in items]
-        mean = mean_measure(label, values, weights=[weight for _, weight in items], **how)
-        return [mean if metric.aggregation == "bits_per_byte" else exponential(label, mean, metric.unit)]
+        sums, weights = zip(*items, strict=True)
+        mean = mean_measure(label, sums, weights=weights, **how)
+        is_mean = metric.aggregation == "bits_per_byte"
+        return [mean if is_mean else exponential(label, mean, metric.unit)]
     figure = TOGETHER[metric.aggregation]
 
     def of(indices: Sequence[int]) -> float:
@@ -169,9 +170,9 @@ def score_of(name: str, item: Any) -> tuple[str, float, float] | None:
     if aggregation == "perplexity":
         return f"{name}_loss", float(item), 1.0
     if aggregation in ("weighted_perplexity", "bits_per_byte"):
-        value, weight = item
+        total, weight = item
         ending = "" if aggregation == "bits_per_byte" else "_loss"
-        return f"{name}{ending}", value / weight, float(weight)
+        return f"{name}{ending}", total / weight, float(weight)
     return None
 
 
