@@ -189,7 +189,7 @@ class TaskResult(BaseModel):
 class EvalResult(Result):
     """What `tfcli eval` measured, and the settings that the figures depend on."""
 
-    schema_name: ClassVar[str] = "tfcli.eval/2"
+    schema_name: ClassVar[str] = "tfcli.eval/1"
 
     task: str = Field(
         description="What was measured. Figures of different tasks do not compare."
