@@ -69,7 +69,8 @@ def run_tasks(spec: EvalSpec, job: Job) -> EvalResult:
         made_by = text_task(checkpoint.model_config)
         if made_by != task:
             raise UsageError(
-                f"{checkpoint.model_config.model_type} scores as {task} and makes text as {made_by}",
+                f"{checkpoint.model_config.model_type} scores texts as {task} and makes them as "
+                f"{made_by}",
                 where="task",
                 fix="leave out tasks that ask for text",
             )

@@ -60,9 +60,7 @@ class EvalSpec(Spec):
         ge=0,
         description="Examples with their answers before each prompt; left out, as the task says.",
     )
-    seed: Annotated[Seed, _NO_DATA] = Field(
-        1234, description="What the examples are drawn with."
-    )
+    seed: Annotated[Seed, _NO_DATA] = Field(1234, description="What the examples are drawn with.")
     limit: Annotated[int | None, _NO_DATA] = Field(
         None, ge=1, description="Samples of each task, its first ones; left out, all."
     )
@@ -191,9 +189,7 @@ class EvalResult(Result):
 
     schema_name: ClassVar[str] = "tfcli.eval/1"
 
-    task: str = Field(
-        description="What was measured. Figures of different tasks do not compare."
-    )
+    task: str = Field(description="What was measured. Figures of different tasks do not compare.")
     model: str = Field(description="The model.")
     conditions: Conditions = Field(
         description="All that the figures depend on besides the model. Of several tasks its hashes "
@@ -216,9 +212,7 @@ class EvalResult(Result):
     bits_per_byte: float | None = Field(
         None, description="The summed loss in bits, over the scored bytes."
     )
-    loss: float | None = Field(
-        None, description="The mean negative log likelihood, nats a token."
-    )
+    loss: float | None = Field(None, description="The mean negative log likelihood, nats a token.")
     tokens: int | None = Field(
         None, description="Scored tokens: those of the text that have a context."
     )
@@ -247,7 +241,7 @@ class EvalResult(Result):
     first_token_scored: bool | None = Field(
         None,
         description="True with a BOS: the whole text is scored. False: the first token of each "
-        "document is context only, and its bytes are not counted."
+        "document is context only, and its bytes are not counted.",
     )
     load_in: str | None = Field(
         None, description="What its linear layers were quantized to at load; null for nothing."

@@ -1,5 +1,5 @@
-"""Our figures beside those of lm-evaluation-harness with its Hugging Face backend: the same weights,
-the same files of tasks, the same conditions."""
+"""Our figures beside those of lm-evaluation-harness with its Hugging Face backend: of the same
+weights and files of tasks, under the same conditions."""
 
 from __future__ import annotations
 

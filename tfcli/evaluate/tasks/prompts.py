@@ -131,7 +131,7 @@ def _joined(turns: Sequence[_Turn], chat: Chat | None) -> str:
 def _asked(
     question: str, answer: str | None, begin: str | None, delimiter: str, behind: str
 ) -> list[_Turn]:
-    """A question, with its answer where one is given or with the words that an answer begins with."""
+    """A question, with its answer or with the words that an answer begins with."""
     if answer:
         gap = delimiter if not begin or _apart(question, begin) else ""
         return [

@@ -73,9 +73,9 @@ class Asked:
             return len(self.prompts) * self.task.file.repeats
         if self.output != "multiple_choice":
             return len(self.docs)
-        return sum(len(pairs) for prompt in self.prompts for pairs in self._choice_pairs(prompt))
+        return sum(len(pairs) for prompt in self.prompts for pairs in self.choice_pairs(prompt))
 
-    def _choice_pairs(self, prompt: Prompt) -> tuple[list[Pair], list[Pair]]:
+    def choice_pairs(self, prompt: Prompt) -> tuple[list[Pair], list[Pair]]:
         """Each choice after its context, and without one where that is asked for."""
         assert prompt.choices is not None, "choices are looked for when the task is read"
         gap = self.task.file.target_delimiter
@@ -100,9 +100,7 @@ class Judged:
     samples: list[Sample]
 
 
-def ask(
-    task: Task, *, shots: int | None, seed: int, limit: int | None, chat: Chat | None
-) -> Asked:
+def ask(task: Task, *, shots: int | None, seed: int, limit: int | None, chat: Chat | None) -> Asked:
     """Read a task's samples and make its prompts. No model is needed for it.
 
     Args:
@@ -209,8 +207,9 @@ def _texts(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> 
 
 
 def _choices(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[_Row]:
-    each = [asked._choice_pairs(prompt) for prompt in asked.prompts]
-    found = iter(model.loglikelihood([p for both in each for pairs in both for p in pairs], advance))
+    each = [asked.choice_pairs(prompt) for prompt in asked.prompts]
+    flat = [pair for both in each for pairs in both for pair in pairs]
+    found = iter(model.loglikelihood(flat, advance))
     rows = []
     for number, (prompt, (pairs, others)) in enumerate(zip(asked.prompts, each, strict=True)):
         said = [next(found) for _ in pairs]
