@@ -18,6 +18,7 @@ from tfcli.devices import dtype_name
 from tfcli.errors import UsageError
 from tfcli.evaluate.answers import LanguageModel
 from tfcli.evaluate.conditions import Conditions
+from tfcli.evaluate.exports import write_exports
 from tfcli.evaluate.kept import Kept
 from tfcli.evaluate.measure import Measure
 from tfcli.evaluate.predict import decoder_begin, predictor
@@ -101,8 +102,6 @@ def run_tasks(spec: EvalSpec, job: Job) -> EvalResult:
         for each in asked:
             judged.append(judge(each, language_model, plan, bar.advance))
     seconds = perf_counter() - began
-    if job.folder is not None and processes.first:
-        write_samples([s for each in judged for s in each.samples], job.folder)
 
     def conditions(each: Asked) -> Conditions:
         rolls = each.output == "loglikelihood_rolling"
@@ -128,11 +127,16 @@ def run_tasks(spec: EvalSpec, job: Job) -> EvalResult:
         )
 
     results = [
-        TaskResult(task=one.task.name, conditions=conditions(one), measures=other.measures)
+        TaskResult(
+            task=one.task.name,
+            conditions=conditions(one),
+            measures=other.measures,
+            available=one.available,
+        )
         for one, other in zip(asked, judged, strict=True)
     ]
     together = _together(spec, results)
-    return EvalResult(
+    result = EvalResult(
         task=together.task,
         model=spec.model,
         conditions=together,
@@ -151,6 +155,11 @@ def run_tasks(spec: EvalSpec, job: Job) -> EvalResult:
         processes=processes.count,
         seconds=seconds,
     )
+    if job.folder is not None and processes.first:
+        write_samples([sample for each in judged for sample in each.samples], job.folder)
+        configs = {each.task.name: each.task.file.model_dump(mode="json") for each in asked}
+        write_exports(spec.export, result, configs, job.folder)
+    return result
 
 
 def named_tasks(spec: EvalSpec) -> list[Task]:

@@ -19,6 +19,7 @@ from tfcli.train.strategies.spec import WeightsSection
 ON_TEXT = ("perplexity", "masked-perplexity", "seq2seq-perplexity")
 """What is measured on a text of one's own."""
 Bos = Literal["each", "first", "none"]
+Export = Literal["lm-eval", "every-eval-ever"]
 _NO_DATA = Only(data=(None,))
 _WITH_DATA = Only(data=GIVEN)
 
@@ -54,6 +55,11 @@ class EvalSpec(Spec):
     )
     task_file: TaskPath | None = Field(
         None, description="The file of a task, or of a group of them; --task FILE is the same."
+    )
+    export: Annotated[list[Export], Only(off=[], output=GIVEN)] = Field(
+        [],
+        description="Also write the result as lm-evaluation-harness does (lm-eval.json) or in the "
+        "schema of Every Eval Ever (every-eval-ever.json).",
     )
     shots: Annotated[int | None, Also("num_fewshot"), _NO_DATA] = Field(
         None,
@@ -182,6 +188,9 @@ class TaskResult(BaseModel):
     task: str = Field(description="The task.")
     conditions: Conditions = Field(description="What its figures depend on.")
     measures: list[Measure] = Field(description="Its figures.")
+    available: int | None = Field(
+        None, description="Samples that it has; more than were measured with a limit."
+    )
 
 
 class EvalResult(Result):

@@ -18,7 +18,8 @@ def likely(*totals):
 
 def test_a_choice_is_judged_over_its_length_too():
     prompt = Prompt(("c",), ("aaaa", "ä"), 0)
-    names = dict.fromkeys(("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "brier_score"), {})
+    asked = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "brier_score")
+    names = {name: {} for name in asked}
     items, best = judge_choice(prompt, likely(-4, -3), likely(-9, -1), names, "")
     assert best == 1
     shares = items.pop("brier_score")

@@ -39,6 +39,7 @@ class Asked:
         metrics: metric -> its options.
         shots: examples before each prompt.
         digest: the hash of the samples' content.
+        available: samples that the task has.
     """
 
     task: Task
@@ -48,6 +49,7 @@ class Asked:
     metrics: dict[str, dict[str, Any]]
     shots: int
     digest: str
+    available: int
 
     @property
     def output(self) -> str:
@@ -121,18 +123,19 @@ def ask(task: Task, *, shots: int | None, seed: int, limit: int | None, chat: Ch
     )
     _check(task)
     count = shots if shots is not None else (file.num_fewshot or 0)
-    docs = samples_of(task, limit)
+    every = samples_of(task)
+    docs = every[:limit]
     digest = data_digest(docs)
     if file.output_type == "loglikelihood_rolling":
         if count:
             raise UsageError("a task of whole texts has no examples", where=f"{task.name}: shots")
         texts = [text_of_sample(task, doc, number) for number, doc in enumerate(docs)]
-        return Asked(task, docs, (), texts, metrics, 0, digest)
+        return Asked(task, docs, (), texts, metrics, 0, digest, len(every))
     prompts = prompts_of(task, docs, count, seed, chat)
     if chat is not None:
         # The assistant's words begin right behind the template's.
         task = replace(task, file=file.model_copy(update={"target_delimiter": ""}))
-    return Asked(task, docs, prompts, (), metrics, count, digest)
+    return Asked(task, docs, prompts, (), metrics, count, digest, len(every))
 
 
 def judge(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> Judged:
