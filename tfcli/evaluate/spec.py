@@ -56,6 +56,12 @@ class EvalSpec(Spec):
     task_file: TaskPath | None = Field(
         None, description="The file of a task, or of a group of them; --task FILE is the same."
     )
+    harness: Annotated[str | None, _NO_DATA] = Field(
+        None,
+        min_length=1,
+        description="Names of tasks that lm-evaluation-harness has, with commas between them: it "
+        "asks, this model answers. Needs tfcli[harness], and runs code of the task.",
+    )
     export: Annotated[list[Export], Only(off=[], output=GIVEN)] = Field(
         [],
         description="Also write the result as lm-evaluation-harness does (lm-eval.json) or in the "
@@ -149,7 +155,10 @@ class EvalSpec(Spec):
 
     @model_validator(mode="after")
     def _names_what_to_measure(self) -> Self:
-        if self.task_file is not None:
+        if self.harness is not None:
+            if self.task_file is not None or self.task != "auto":
+                raise ValueError("harness says what is measured: leave out task")
+        elif self.task_file is not None:
             if self.data is not None or self.task != "auto":
                 other = "data" if self.data is not None else "task"
                 raise ValueError(f"task_file says what is measured: leave out {other}")
@@ -161,7 +170,7 @@ class EvalSpec(Spec):
                     what or f"data is measured by {hint(self.task, ('auto', *ON_TEXT))}"
                 )
         elif self.task in ("auto", *ON_TEXT):
-            raise ValueError("there is nothing to measure: name data, or a task")
+            raise ValueError("there is nothing to measure: name data, a task or one of the harness")
         elif self.task not in (SHIPPED, *shipped_tasks()):
             tasks = (SHIPPED, *shipped_tasks())
             raise ValueError(f"there is no task {self.task!r}: {hint(self.task, tasks)}")
