@@ -1,6 +1,6 @@
 """Results in the forms of others: lm-evaluation-harness's results, and Every Eval Ever's schema.
 
-The first is what `lm_eval --output_path` writes (0.4), the second version 0.2.1 of eval.schema.json
+The first is what `lm_eval --output_path` writes (0.4), the second version 0.3.0 of eval.schema.json
 (evalevalai.com). Both say what was measured and under which conditions; samples lie beside them.
 """
 
@@ -14,11 +14,10 @@ from typing import Any
 
 import tfcli
 from tfcli.evaluate.measure import Measure
-from tfcli.evaluate.samples import FILE
 from tfcli.evaluate.spec import EvalResult, Export, TaskResult
 from tfcli.files import write_json
 
-EEE_VERSION = "0.2.1"
+EEE_VERSION = "0.3.0"
 
 
 def write_exports(
@@ -95,7 +94,12 @@ def every_eval_ever(result: EvalResult, configs: Mapping[str, Any]) -> dict[str,
             "name": name,
             "id": result.model,
             "inference_engine": {"name": result.conditions.backend, "version": tfcli.__version__},
-            "additional_details": {"dtype": result.dtype, "load_in": str(result.load_in)},
+            "additional_details": {
+                "deployment_type": "self_deployed",
+                "model_availability": "unknown",
+                "dtype": result.dtype,
+                **({"load_in": result.load_in} if result.load_in else {}),
+            },
         },
         "evaluation_results": [
             _entry(task, measure, configs.get(task.task, {}))
@@ -103,11 +107,6 @@ def every_eval_ever(result: EvalResult, configs: Mapping[str, Any]) -> dict[str,
             for measure in task.measures
             if math.isfinite(measure.value)
         ],
-        "detailed_evaluation_results": {
-            "format": "jsonl",
-            "file_path": FILE,
-            "total_rows": sum(task.conditions.samples for task in tasks_of(result)),
-        },
     }
 
 
@@ -132,6 +131,7 @@ def _entry(task: TaskResult, measure: Measure, config: Mapping[str, Any]) -> dic
             "upper": high,
             "confidence_level": 0.95,
         }
+    # Of a continuous score the schema wants both ends.
     bounded = {"score_type": "continuous", "min_score": 0.0, "max_score": 1.0}
     conditions = task.conditions.model_dump(mode="json")
     return {
@@ -142,7 +142,9 @@ def _entry(task: TaskResult, measure: Measure, config: Mapping[str, Any]) -> dic
             "additional_details": {"sha256": task.conditions.data_sha256},
         },
         "metric_config": {
-            "evaluation_description": f"{measure.name}, {measure.unit}".rstrip(", "),
+            "metric_id": measure.name,
+            "metric_name": measure.name,
+            **({"metric_unit": _UNITS.get(measure.unit, measure.unit)} if measure.unit else {}),
             "lower_is_better": measure.higher_is_better is False,
             **(bounded if measure.unit == "share" else {}),
         },
@@ -154,6 +156,8 @@ def _entry(task: TaskResult, measure: Measure, config: Mapping[str, Any]) -> dic
     }
 
 
+_UNITS = {"share": "proportion"}
+"""Units by the words of the schema, where it has one."""
 _FORMS: dict[str, Callable[[EvalResult, Mapping[str, Any]], dict[str, Any]]] = {
     "lm-eval": lm_eval_results,
     "every-eval-ever": every_eval_ever,
