@@ -160,7 +160,7 @@ def together_of(spec: EvalSpec, results: Sequence[TaskResult]) -> Conditions:
     strides = {each.stride for each in every} - {None}
     return first.model_copy(
         update={
-            "task": spec.task if spec.task_file is None else Path(spec.task_file).stem,
+            "task": spec.harness or (Path(spec.task_file).stem if spec.task_file else spec.task),
             "task_version": None,
             "task_sha256": over([each.model_dump(mode="json") for each in every]),
             "data_sha256": over([each.data_sha256 for each in every]),

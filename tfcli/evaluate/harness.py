@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from time import perf_counter
@@ -91,6 +92,8 @@ def run_harness(spec: EvalSpec, job: Job) -> EvalResult:
 
 
 def _evaluate(spec: EvalSpec, model: LanguageModel, plan: Plan, chat: Any) -> dict[str, Any]:
+    # Its processes for bootstraps would take tfcli's handling of signals along.
+    os.environ.setdefault("LMEVAL_DISABLE_MULTIPROC", "1")
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
@@ -127,7 +130,7 @@ def _answering(model: LanguageModel, plan: Plan, chat: Any) -> Any:
     """The model as the harness knows models."""
     from lm_eval.api.model import LM
 
-    class Answering(LM):  # type: ignore[misc]
+    class Answering(LM):
         """Three calls, each with requests whose `args` say what is asked."""
 
         tokenizer_name = model.tokenizer.fingerprint
