@@ -1,6 +1,7 @@
 """Metrics of texts beside those that are right: predictions and references are texts.
 
-ROUGE is the mean F1 over the texts, with stems, 0 to 1; BLEU and chrF are sacrebleu's of all texts
+ROUGE is the mean F1 over the texts, with stems, 0 to 1; `rougeLsum` takes each line for a sentence
+and `rougeL` a text for one. BLEU and chrF are sacrebleu's of all texts
 together, 0 to 100; the word error rate is jiwer's of all texts together.
 """
 
