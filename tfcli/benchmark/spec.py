@@ -90,8 +90,8 @@ class BenchmarkSpec(Spec):
     length: Annotated[list[Positive], BeforeValidator(_several), Checks, Also("prompt_tokens")] = (
         Field(
             [],
-            description="Tokens of a prompt, or of a text that is trained on. Can be repeated. Left "
-            "out, 512 or what the models can take.",
+            description="Tokens of a prompt, or of a text that is trained on. Can be repeated. "
+            "Left out, 512 or what the models can take.",
         )
     )
     new_tokens: int = Field(32, ge=2, description="Tokens to decode after the prompt.")
