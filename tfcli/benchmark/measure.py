@@ -122,7 +122,7 @@ def _work(task: Task, side: TorchSide, ids: Tensor) -> int:
     for _ in range((task.new_tokens - 1) // 2):
         tokens = side.forward(tokens, cache).argmax(-1, keepdim=True)
     work = count_work(side.model, lambda: side.forward(tokens, cache))
-    return work.weight_bytes + side.cache_bytes(cache)
+    return work.weight_bytes + side.filled_bytes(cache)
 
 
 def _train(task: Task, side: TorchSide) -> Answer:

@@ -15,10 +15,20 @@ from tfcli.families import load_family_file
 from tfcli.generation.caches import make_cache
 from tfcli.generation.step import compiled_step, plain_step
 from tfcli.models.cache import Cache
+from tfcli.models.caches.fixed import FixedStore
+from tfcli.models.caches.growing import GrowingStore
+from tfcli.models.caches.stores import Store
 from tfcli.models.layers.kernel_linear import KernelLinear
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.quantize.load_in import load_in
 from tfcli.ready import load_ready
+
+
+def _filled(store: Store) -> int:
+    """Bytes of a store without room that is left for positions to come."""
+    if not isinstance(store, GrowingStore | FixedStore):
+        return store.nbytes
+    return sum(x.nbytes * min(store.kept, x.shape[2]) // x.shape[2] for x in store.tensors())
 
 
 class OwnSide(TorchSide):
@@ -57,6 +67,10 @@ class OwnSide(TorchSide):
     def cache_bytes(self, cache: Cache) -> int:
         """See `TorchSide`."""
         return cache.nbytes
+
+    def filled_bytes(self, cache: Cache) -> int:
+        """See `TorchSide`."""
+        return sum(map(_filled, cache.stores.values()))
 
     def faster_step(self, cache: Cache) -> Any:
         """A static cache's step is compiled on a GPU, as `generate` has it."""

@@ -36,7 +36,11 @@ class TorchSide(ABC):
 
     @abstractmethod
     def cache_bytes(self, cache: Any) -> int:
-        """Bytes that a cache holds."""
+        """Bytes that a cache holds, room for positions to come included."""
+
+    def filled_bytes(self, cache: Any) -> int:
+        """Bytes of what a cache has seen, which the next step reads."""
+        return self.cache_bytes(cache)
 
     def faster_step(self, cache: Any) -> Any:
         """`forward` for one new id a row, on a cache that has read the prompt: as fast as the side
