@@ -36,11 +36,6 @@ def test_rounds_that_can_tell():
     assert least_chance(3, 3) == 1 / 20
     asked = ((3, 1), (5, 5), (5, 12), (7, 90))
     assert [rounds_for(*each) for each in asked] == [3, 4, 5, 7]
-        3,
-        4,
-        5,
-        7,
-    ]
     for before, rows in ((3, 4), (6, 30)):  # and no fewer can
         rounds = rounds_for(before, rows)
         assert least_chance(before, rounds) <= LEVEL / rows < least_chance(before, rounds - 1)
