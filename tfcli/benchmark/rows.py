@@ -104,7 +104,7 @@ def _row(
         memory=BenchmarkMemory(**first.memory) if first.memory else None,
         joules_per_token=median(joules) / read if joules else None,
         rounds=rounds,
-        **planned.conditions(),  # type: ignore[arg-type]
+        **planned.conditions(),
     )
 
 

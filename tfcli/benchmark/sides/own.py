@@ -20,6 +20,7 @@ from tfcli.models.caches.growing import GrowingStore
 from tfcli.models.caches.stores import Store
 from tfcli.models.layers.kernel_linear import KernelLinear
 from tfcli.models.layers.quantized_linear import QuantizedLinear
+from tfcli.models.model import Model
 from tfcli.quantize.load_in import load_in
 from tfcli.ready import load_ready
 
@@ -33,6 +34,8 @@ def _filled(store: Store) -> int:
 
 class OwnSide(TorchSide):
     """A model of tfcli, loaded as `generate` loads it."""
+
+    model: Model
 
     def __init__(self, task: Task) -> None:
         if task.family_file is not None:

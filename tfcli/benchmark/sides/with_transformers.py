@@ -19,6 +19,8 @@ from tfcli.errors import WorkError
 class TransformersSide(TorchSide):
     """A model of transformers, without what its `generate` adds to each step."""
 
+    model: Any
+
     def __init__(self, task: Task) -> None:
         logging.disable_progress_bar()
         logging.set_verbosity_error()
