@@ -47,10 +47,10 @@ def reader(device: str, threads: int) -> Reading:
     loop, once = (SUM, memory.sum) if read is None else (LOOP, read)
 
     def rate() -> float:
-        _wait(device)
+        wait(device)
         began = perf_counter()
         once()
-        _wait(device)
+        wait(device)
         return memory.nbytes / (perf_counter() - began)
 
     rate()
@@ -72,10 +72,10 @@ def product_rate(device: str, dtype: torch.dtype, threads: int) -> float:
         torch.mm(a, b)
         times = []
         for _ in range(TIMES):
-            _wait(device)
+            wait(device)
             began = perf_counter()
             torch.mm(a, b)
-            _wait(device)
+            wait(device)
             times.append(perf_counter() - began)
     finally:
         torch.set_num_threads(before)
@@ -96,6 +96,9 @@ def _loop(memory: torch.Tensor, threads: int) -> Callable[[], object] | None:
     return lambda: library.read_memory(memory.data_ptr(), memory.nbytes, threads)
 
 
-def _wait(device: str) -> None:
+def wait(device: str) -> None:
+    """Wait until a device has done what it was given."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
+    elif device == "mps":
+        torch.mps.synchronize()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tfcli.benchmark.energy import Meter, find_meter
+from tfcli.benchmark.limits import wait
 from tfcli.benchmark.memory import (
     forget_peak,
     gradient_bytes,
@@ -49,12 +50,6 @@ def measure(task: Task, load: Load) -> Answer:
     else:
         answer = _text(task, side)
     return _with_memory(answer, task, before, peak)
-
-
-def wait(device: str) -> None:
-    """Wait until a device has done what it was given."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
 
 
 def _loads(task: Task, load: Load) -> Answer:
@@ -98,9 +93,9 @@ def _text(task: Task, side: TorchSide) -> Answer:
         tokens.tolist()  # a text is shown as it is made
         if task.case == "first-token":
             return perf_counter() - began
-        step, began = side.faster_step(cache), perf_counter()
+        began = perf_counter()
         for _ in range(task.new_tokens - 1):
-            tokens = step(tokens).argmax(-1, keepdim=True)
+            tokens = side.forward(tokens, cache).argmax(-1, keepdim=True)
             tokens.tolist()
         return (perf_counter() - began) / (task.new_tokens - 1)
 

@@ -39,7 +39,7 @@ def rows_of(
         if each.task.side == "tfcli"
     }
     return [
-        _row(each, given, limits, 0 if own_gguf and _is_llama(each) else works[_key(each)])
+        _row(each, given, limits, 0 if _has_other_weights(each, own_gguf) else works[_key(each)])
         for each, given in zip(planned, answers, strict=True)
     ]
 
@@ -108,8 +108,10 @@ def _row(
     )
 
 
-def _is_llama(planned: Planned) -> bool:
-    return planned.task.side == "llama.cpp"
+def _has_other_weights(planned: Planned, own_gguf: bool) -> bool:
+    """Whether a GGUF file's weights may be of another width: one of the user's, and one that was
+    made of packed weights, which are unpacked for it."""
+    return planned.task.side == "llama.cpp" and (own_gguf or planned.subject.quantized)
 
 
 def _key(planned: Planned) -> tuple[object, ...]:

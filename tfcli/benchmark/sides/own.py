@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -13,7 +11,7 @@ from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.families import load_family_file
 from tfcli.generation.caches import make_cache
-from tfcli.generation.step import compiled_step, plain_step
+from tfcli.generation.step import plain_step
 from tfcli.models.cache import Cache
 from tfcli.models.caches.fixed import FixedStore
 from tfcli.models.caches.growing import GrowingStore
@@ -74,9 +72,3 @@ class OwnSide(TorchSide):
     def filled_bytes(self, cache: Cache) -> int:
         """See `TorchSide`."""
         return sum(map(_filled, cache.stores.values()))
-
-    def faster_step(self, cache: Cache) -> Any:
-        """A static cache's step is compiled on a GPU, as `generate` has it."""
-        if self.kind == "static" and self.model.device.type == "cuda":
-            return compiled_step(self.model, cache, fullgraph=False)
-        return super().faster_step(cache)

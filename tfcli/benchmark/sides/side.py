@@ -41,8 +41,3 @@ class TorchSide(ABC):
     def filled_bytes(self, cache: Any) -> int:
         """Bytes of what a cache has seen, which the next step reads."""
         return self.cache_bytes(cache)
-
-    def faster_step(self, cache: Any) -> Any:
-        """`forward` for one new id a row, on a cache that has read the prompt: as fast as the side
-        has it."""
-        return lambda ids: self.forward(ids, cache)
