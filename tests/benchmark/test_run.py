@@ -11,6 +11,7 @@ import pytest
 from tests.benchmark.made import Clock
 from tests.conftest import make_tiny_llama
 from tests.models.tiny import tiny_model
+from tfcli.benchmark.limits import Reading
 from tfcli.checkpoints.folder import save_model
 from tfcli.commands.app import run
 
@@ -32,7 +33,8 @@ def clock(monkeypatch):
     """No process is started; every case takes a tenth of a second."""
     made = Clock()
     monkeypatch.setattr("tfcli.benchmark.run.measure_apart", made)
-    monkeypatch.setattr("tfcli.benchmark.limits.read_rate", lambda reading: 1e10)
+    reading = Reading("a loop", lambda: 1e10)
+    monkeypatch.setattr("tfcli.benchmark.limits.reader", lambda *which: reading)
     monkeypatch.setattr("tfcli.benchmark.limits.product_rate", lambda *which: 1e11)
     return made
 
