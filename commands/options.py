@@ -140,6 +140,8 @@ def spec_command(
             finish(outcome.result, written or show, console)
         if repository is not None and first:
             _push(outcome.output, repository, cls.verb, console)
+        if outcome.result.finding() is not None:
+            raise typer.Exit(1)
 
     command.__signature__ = inspect.Signature(_parameters(cls))  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in _parameters(cls)}

@@ -23,6 +23,7 @@ from tfcli.commands.options import (
 from tfcli.commands.output import finish, print_json, print_table
 from tfcli.commands.problems import as_problem
 from tfcli.console import Console
+from tfcli.errors import WorkError
 from tfcli.processes import is_first_process
 from tfcli.recipe.apart import check_apart
 from tfcli.recipe.execute import Outcome, check_processes, execute
@@ -146,7 +147,11 @@ def run_steps(
 
 def _run_step(step: Step, console: Console, force: bool, *, replace: bool, anew: bool) -> Outcome:
     try:
-        return execute(step.spec, console, force=force, replace=replace, anew=anew)
+        outcome = execute(step.spec, console, force=force, replace=replace, anew=anew)
+        finding = outcome.result.finding()
+        if finding is not None:
+            raise WorkError(finding, where=None if outcome.output is None else str(outcome.output))
+        return outcome
     except KeyboardInterrupt:
         console.note(f"in step {step.name}; run it again: finished steps are skipped")
         raise

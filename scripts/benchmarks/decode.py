@@ -22,6 +22,7 @@ import torch
 from products import reader
 
 from tfcli.benchmark.memory import peak_memory
+from tfcli.benchmark.work import count_work
 
 LLAMA_BENCH = Path(__file__).resolve().parents[2] / ".llama-cpp/bin/llama-bench"
 PROMPT, FEW, NEW, REPEATS = 512, 16, 48, 3
@@ -46,22 +47,9 @@ def tfcli_side(folder: str, dtype: str) -> dict[str, Any]:
         count = sum(1 for _ in steps)
         return len(prompt) / (first - began), count / max(perf_counter() - first, 1e-9)
 
-    held = [*model.parameters(), *model.buffers()]
-    weights = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in held}
-    table = dict(model.body.named_modules())[str(model.body.tokens)].get_parameter("weight")
-    head = dict(model.named_modules())["lm_head"]
-    if getattr(head, "weight", None) is not table:  # rows are picked from it: one a token
-        weights.pop(table.untyped_storage().data_ptr())
-    packed = sum(each.nbytes for each in _packs(model))
-    return rates(times) | {"bytes": sum(weights.values()) + packed}
-
-
-def _packs(model: torch.nn.Module) -> list[Any]:
-    """What kernels hold of weights beside tensors that the model knows."""
-    from tfcli.models.kernels.packed_rows import PackedRows
-
-    found = [each for module in model.modules() for each in vars(module).values()]
-    return [each for each in found if isinstance(each, PackedRows)]
+    with torch.inference_mode():
+        work = count_work(model, lambda: model(torch.zeros(1, 1, dtype=torch.int64)))
+    return rates(times) | {"bytes": work.weight_bytes}
 
 
 def llama_cpp_side(file: str) -> dict[str, Any]:

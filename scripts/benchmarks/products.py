@@ -10,20 +10,18 @@ loop's rate in the same round. Bytes are those of the weight as it is stored.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 
 import torch
 from torch import Tensor
 
-from tfcli.models.kernels import build
+from tfcli.benchmark import limits
 from tfcli.models.kernels.dense import matvec
-from tfcli.models.kernels.library import LEVELS, status
+from tfcli.models.kernels.library import status
 from tfcli.models.kernels.packed_rows import PackedRows
 
 MEMORY = 192 << 20  # bytes of weights that a timing goes through
@@ -36,17 +34,7 @@ Side = tuple[str, int, list[Callable[[Tensor], object]], torch.dtype]
 
 def reader() -> Callable[[], float]:
     """What times one pass of the loop: bytes a second."""
-    source = Path(__file__).with_name("read.cpp")
-    library = ctypes.CDLL(str(build.build([source], LEVELS["avx2"].flags)))
-    library.read_memory.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
-    memory = torch.ones(MEMORY // 4)
-
-    def rate() -> float:
-        began = clock()
-        library.read_memory(memory.data_ptr(), memory.nbytes, torch.get_num_threads())
-        return memory.nbytes / (clock() - began)
-
-    return rate
+    return limits.reader("cpu", torch.get_num_threads()).rate
 
 
 def sides(m: int, n: int) -> Iterator[Side]:

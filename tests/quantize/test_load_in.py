@@ -229,6 +229,7 @@ def test_what_no_kernel_runs_is_unpacked_at_each_step_and_it_is_said(
 
 def test_benchmark_measures_it(tiny_llama, capsys):
     words = ["benchmark", tiny_llama, "--prompt-tokens", 4, "--new-tokens", 2, "--repeats", 1]
+    words += ["--case", "decode", "--rounds", 1]
     (row,) = result(capsys, *words, "--load-in", "nf4")["rows"]
     assert row["load_in"] == "nf4" and not row["unpacked"]
     assert row["weight_bytes"] == packed(tiny_llama, "nf4").nbytes < open_model(tiny_llama).nbytes
@@ -239,6 +240,7 @@ def test_weights_that_are_packed_for_the_kernels_are_not_called_unpacked(
 ):
     wide = make_tiny_llama(tmp_path / "wide", tiny_tokenizer, intermediate_size=32_000)
     words = ["benchmark", wide, "--prompt-tokens", 4, "--new-tokens", 2, "--repeats", 1]
+    words += ["--case", "decode", "--rounds", 1]
     (row,) = result(capsys, *words, "--load-in", "4bit")["rows"]
     assert not row["unpacked"]
 

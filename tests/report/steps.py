@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tfcli.benchmark.spec import BenchmarkResult, BenchmarkRow, BenchmarkSpec
+from tfcli.benchmark.result import BenchmarkLimits, BenchmarkResult, BenchmarkRow
+from tfcli.benchmark.spec import BenchmarkSpec
 from tfcli.evaluate.conditions import Conditions
 from tfcli.evaluate.spec import EvalResult, EvalSpec
 from tfcli.files import write_json
@@ -232,21 +233,53 @@ def benchmark(root: Path, models: list[Path], **more: Any) -> Path:
         models=[str(model) for model in models], output=str(root / more.pop("name", "benchmark"))
     )
     rows = [
-        BenchmarkRow(
-            model=str(model),
-            weight_bytes=1_600_000 // (index + 1),
-            dtype="float32",
-            load_seconds=0.0125,
-            first_token_seconds=1.75,
-            prefill_tokens_per_second=4321.0,
-            decode_tokens_per_second=75.5 * (index + 1),
-            peak_memory_bytes=412_000_000,
-            private_memory_bytes=205_000_000,
-            device_memory_bytes=None,
-        )
+        benchmark_row(str(model), case, seconds, weight_bytes=1_600_000 // (index + 1))
         for index, model in enumerate(models)
+        for case, seconds in (
+            ("load", 0.0125),
+            ("start", 1.75),
+            ("prefill", 512 / 4321),
+            ("decode", 1 / 75.5 / (index + 1)),
+        )
     ]
     result = BenchmarkResult(
-        rows=rows, prompt_tokens=512, new_tokens=32, repeats=3, threads=2, device="cpu", **more
+        rows=rows,
+        repeats=3,
+        threads=2,
+        device="cpu",
+        limits=BenchmarkLimits(
+            loop="torch.sum", bytes_per_second=[1e10] * 4, multiplied={"float32": [1e11] * 4}
+        ),
+        energy="not read",
+        machine={"system": "Linux x86_64", "processor": "one", "cores": 2},
+        versions={},
+        **more,
     )
     return finish(spec, result)
+
+
+def benchmark_row(model: str, case: str, seconds: float, **more: Any) -> BenchmarkRow:
+    """A row of three rounds that took equal times, with a batch of 1 and a length of 512."""
+    sized = case not in ("import", "load")
+    tokens = {"prefill": 512, "decode": 1}.get(case)
+    fields = {
+        "model": model,
+        "model_hash": model,
+        "side": "tfcli",
+        "case": case,
+        "batch_size": 1 if sized else None,
+        "length": 512 if sized else None,
+        "new_tokens": 32 if case == "decode" else None,
+        "cache": "dynamic" if sized else None,
+        "dtype": "float32",
+        "attention": "sdpa",
+        "weight_bytes": 1_600_000,
+        "tokens_per_second": None if tokens is None else tokens / seconds,
+        "peak_memory_bytes": 412_000_000,
+        "private_memory_bytes": 205_000_000,
+        "rounds": [[seconds]] * 3,
+    }
+    times = ("", "_low", "_high", "_p50", "_p90", "_p99")
+    return BenchmarkRow.model_validate(
+        {**fields, **{f"seconds{name}": seconds for name in times}, **more}
+    )

@@ -462,7 +462,7 @@ def test_generate_eval_and_benchmark_take_the_adapters_folder(
     generated = ["generate", str(folder), "The lexical", "--max-new-tokens", "3", "--json"]
     assert run_command(generated) == 0
     assert json.loads(capsys.readouterr().out)["model"] == str(folder)
-    few = ["--prompt-tokens", "4", "--new-tokens", "2", "--repeats", "1", "--json"]
+    few = ["--length", "4", "--case", "prefill", "--repeats", "1", "--rounds", "1", "--json"]
     assert run_command(["benchmark", str(folder), *few]) == 0
     assert json.loads(capsys.readouterr().out)
     assert run_command(["convert", str(folder), str(tmp_path / "converted")]) == 2

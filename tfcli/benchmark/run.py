@@ -1,121 +1,159 @@
-"""The work of `tfcli benchmark`: one process a model, one after the other."""
+"""The work of `tfcli benchmark`: rounds, and in each a process for every case."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from dataclasses import asdict
-from typing import Any
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
-from tfcli.benchmark.spec import BenchmarkResult, BenchmarkRow, BenchmarkSpec
-from tfcli.benchmark.worker import Task
-from tfcli.checkpoints.folder import open_model
-from tfcli.console import Console
+from tfcli.benchmark import limits
+from tfcli.benchmark.apart import measure_apart
+from tfcli.benchmark.compare import Matched, compare, match, read_baseline
+from tfcli.benchmark.energy import Meter, find_meter
+from tfcli.benchmark.plan import (
+    Planned,
+    Subject,
+    check_peers,
+    check_room,
+    lengths,
+    plan,
+    subject,
+)
+from tfcli.benchmark.result import BenchmarkLimits, BenchmarkResult
+from tfcli.benchmark.rows import rows_of
+from tfcli.benchmark.spec import BenchmarkSpec, percent
+from tfcli.benchmark.task import Answer
+from tfcli.benchmark.write import append_summary, write_files
+from tfcli.convert.run import run as convert
+from tfcli.convert.spec import ConvertSpec
 from tfcli.devices import pick_device
-from tfcli.errors import UsageError, WorkError
-from tfcli.generation.tasks import CONTINUES, text_task
-from tfcli.models.configs.text import TextConfig
-from tfcli.quantize.load_in import load_in
+from tfcli.hub import resolve
 from tfcli.recipe.job import Job
+from tfcli.recipe.record import machine, versions
 
-PROMPT_TOKENS = 512
+SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The variable in which GitHub Actions names the file that a step's summary is appended to."""
 
 
 def run(spec: BenchmarkSpec, job: Job) -> BenchmarkResult:
-    """Measure each model in a process of its own.
+    """Measure every case of every model in processes of their own.
 
     Raises:
-        UsageError: more tokens than a model has positions.
+        UsageError: more tokens than a model has positions, batches that cannot fit, what is not
+            installed, or a baseline of other conditions; before anything is measured.
         WorkError: a model cannot be loaded or run.
     """
-    prompt_tokens = prompt_length(spec)
     threads = spec.threads or torch.get_num_threads()
     device = str(pick_device(spec.device))
-    rows = []
-    with job.console.progress("benchmark", len(spec.models), "model") as bar:
-        for model in spec.models:
-            bar.show(model=model)
-            task = Task(
-                model=model,
-                prompt_tokens=prompt_tokens,
-                new_tokens=spec.new_tokens,
-                repeats=spec.repeats,
-                threads=threads,
-                load_in=spec.load_in,
-                dtype=spec.dtype,
-                device=device,
-                attention=spec.attention,
-            )
-            rows.append(BenchmarkRow(**measure_apart(task)))
-            bar.advance()
-    return BenchmarkResult(
-        rows=rows,
-        prompt_tokens=prompt_tokens,
-        new_tokens=spec.new_tokens,
+    subjects = [subject(ref, spec, device) for ref in spec.models]
+    texts = lengths(spec, subjects)
+    check_room(spec, subjects, device)
+    notes = check_peers(spec, subjects)
+    with _places(spec, subjects, job) as places:
+        planned = plan(spec, subjects, texts, threads=threads, device=device, places=places)
+        matched = _matched(spec, planned, threads, device)
+        answers, found = _measure(spec, planned, threads, device, job)
+    meter = find_meter(device)
+    result = BenchmarkResult(
+        rows=rows_of(planned, answers, found, own_gguf=spec.gguf is not None),
         repeats=spec.repeats,
         threads=threads,
         device=device,
+        limits=found,
+        energy=meter.name if isinstance(meter, Meter) else meter,
+        machine={name: value for name, value in machine().items() if value is not None},
+        versions=versions(),
+        notes=notes,
+        baseline=spec.baseline,
+        fail_on=None if spec.baseline is None else percent(spec.fail_on),
+    )
+    if matched is not None:
+        compared = compare(result, matched, percent(spec.fail_on))
+        result = result.model_copy(update={"compared": compared, "notes": notes + matched.notes})
+    if job.folder is not None:
+        write_files(result, job.folder, log=spec.log_axes)
+    summary = os.environ.get(SUMMARY)
+    if summary:
+        append_summary(result, Path(summary))
+    return result
+
+
+def _matched(
+    spec: BenchmarkSpec, planned: Sequence[Planned], threads: int, device: str
+) -> Matched | None:
+    if spec.baseline is None:
+        return None
+    before = read_baseline(Path(spec.baseline))
+    return match(
+        planned,
+        before,
+        threads=threads,
+        device=device,
+        rounds=spec.rounds,
+        other_machine=spec.other_machine,
     )
 
 
-def prompt_length(spec: BenchmarkSpec) -> int:
-    """The tokens of the prompt: as asked for, or what every model has room for.
+def _measure(
+    spec: BenchmarkSpec, planned: Sequence[Planned], threads: int, device: str, job: Job
+) -> tuple[list[list[Answer]], BenchmarkLimits]:
+    """The answers of each task, one a round, and the machine's limits around the rounds."""
+    reading = limits.reader(device, threads)
+    dtypes = list(dict.fromkeys(each.subject.dtype for each in planned))
+    read: list[float] = []
+    multiplied: dict[str, list[float]] = {name: [] for name in dtypes}
+
+    def look() -> None:
+        read.append(limits.read_rate(reading))
+        for name, rates in multiplied.items():
+            rates.append(limits.product_rate(device, getattr(torch, name), threads))
+
+    answers: list[list[Answer]] = [[] for _ in planned]
+    with job.console.progress("benchmark", spec.rounds * len(planned), "process") as bar:
+        look()
+        for number in range(spec.rounds):
+            for index in _turned(len(planned), number):
+                task = planned[index].task
+                bar.show(model=Path(task.model).name, case=f"{task.side} {task.case}")
+                answers[index].append(measure_apart(task))
+                bar.advance()
+            look()
+    found = BenchmarkLimits(loop=reading.loop, bytes_per_second=read, multiplied=multiplied)
+    return answers, found
+
+
+def _turned(count: int, by: int) -> Iterator[int]:
+    """All places, each round beginning with another one: none always comes after the same."""
+    yield from ((index + by) % count for index in range(count))
+
+
+@contextmanager
+def _places(
+    spec: BenchmarkSpec, subjects: Sequence[Subject], job: Job
+) -> Iterator[dict[tuple[str, str], str]]:
+    """What others than tfcli load, by side and model; GGUF files are made, and deleted after it.
 
     Raises:
-        UsageError: a model has too few positions, or continues no text.
+        UsageError: llama.cpp has no such model.
     """
-    limits = {ref: _continuing(ref, spec.load_in).longest_text for ref in spec.models}
-    ref, limit = min(limits.items(), key=lambda item: item[1])
-    wanted = spec.prompt_tokens or min(PROMPT_TOKENS, limit - spec.new_tokens)
-    if wanted < 1 or wanted + spec.new_tokens > limit:
-        raise UsageError(
-            f"{ref} has {limit:,} positions, too few for {max(wanted, 1):,} tokens of prompt "
-            f"and {spec.new_tokens:,} new ones",
-            where="prompt_tokens" if spec.prompt_tokens else "new_tokens",
-            fix="ask for fewer",
-        )
-    return wanted
-
-
-def _continuing(ref: str, word: str | None) -> TextConfig:
-    """The config of a model that continues texts: what is timed is a prompt and its continuation.
-
-    Raises:
-        UsageError: the model makes no text, or reads its prompt with an encoder, or it cannot be
-            loaded as asked.
-    """
-    config = load_in(open_model(ref), word, Console.silent()).model_config
-    if text_task(config) != CONTINUES:
-        raise UsageError(
-            f"{config.model_type} reads its prompt with an encoder, which is not timed",
-            where=ref,
-            fix="give models that continue a text",
-        )
-    return config.text
-
-
-def measure_apart(task: Task) -> dict[str, Any]:
-    """Run the worker and read its answer.
-
-    Raises:
-        WorkError: it failed, or was killed, as it is when memory runs out.
-    """
-    # -P: a file in the current folder must not stand in for a module of the worker.
-    command = [sys.executable, "-P", "-m", "tfcli.benchmark.worker", json.dumps(asdict(task))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        killed = done.returncode < 0
-        raise WorkError(
-            f"measuring stopped by signal {-done.returncode}" if killed else lines[-1],
-            where=task.model,
-            fix="it may need more memory than there is" if killed else None,
-        )
-    answer = json.loads(done.stdout.splitlines()[-1])
-    if "error" in answer:
-        error = answer["error"]
-        raise WorkError(error["what"], where=error["where"] or task.model, fix=error["fix"])
-    return answer["row"]
+    places = {("transformers", each.ref): str(resolve(each.ref)) for each in subjects}
+    if spec.gguf is not None:
+        yield places | {("llama.cpp", subjects[0].ref): spec.gguf}
+        return
+    with tempfile.TemporaryDirectory(prefix="tfcli-") as home:
+        if "llama.cpp" in spec.vs:
+            for number, each in enumerate(subjects):
+                job.console.note(f"{each.ref}: making a GGUF file for llama.cpp")
+                folder = Path(home) / str(number)
+                folder.mkdir()
+                asked = ConvertSpec.model_validate(
+                    {"source": each.ref, "output": str(folder), "to": "gguf", "dtype": each.dtype}
+                )
+                convert(asked, Job(folder=folder))
+                (file,) = folder.glob("*.gguf")
+                places["llama.cpp", each.ref] = str(file)
+        yield places

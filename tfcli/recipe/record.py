@@ -265,11 +265,7 @@ def make_record(
         "result": result,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round((ended - started).total_seconds(), 3),
-        "versions": {
-            "tfcli": tfcli.__version__,
-            "python": platform.python_version(),
-            **_packages(),
-        },
+        "versions": versions(),
         "machine": machine(),
     }
     # As it will be read: what JSON does not tell apart is one.
@@ -305,8 +301,9 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _packages() -> dict[str, str]:
-    found = {}
+def versions() -> dict[str, str]:
+    """The version of tfcli, of Python and of each package that decides what comes out."""
+    found = {"tfcli": tfcli.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)

@@ -214,6 +214,11 @@ class Result(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
     schema_name: ClassVar[str]
 
+    def finding(self) -> str | None:
+        """What the work found for which the command ends with exit code 1, although it is done
+        and kept; None: nothing."""
+        return None
+
     @model_serializer(mode="wrap")
     def _with_schema(
         self, handler: SerializerFunctionWrapHandler, info: SerializationInfo

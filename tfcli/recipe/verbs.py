@@ -49,7 +49,11 @@ VERBS = {
     ),
     "train": Verb("Train a model, from scratch or from a checkpoint.", "tfcli.train", "Train"),
     "eval": Verb("Measure a model on a data file.", "tfcli.evaluate", "Eval"),
-    "benchmark": Verb("Time loading, prefill and decoding.", "tfcli.benchmark", "Benchmark"),
+    "benchmark": Verb(
+        "Time and weigh models, beside the machine, others and a baseline.",
+        "tfcli.benchmark",
+        "Benchmark",
+    ),
     "generate": Verb("Continue a prompt.", "tfcli.generation", "Generate"),
     "data": Verb("Prepare text: drop repeats, split by document.", "tfcli.data", "Data"),
     "tokenizer": Verb(

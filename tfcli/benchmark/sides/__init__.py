@@ -1,0 +1,1 @@
+"""What runs a model in a benchmark: tfcli, and others that are measured beside it."""
