@@ -52,6 +52,7 @@ VERBS = {
     "benchmark": Verb("Time loading, prefill and decoding.", "tfcli.benchmark", "Benchmark"),
     "generate": Verb("Continue a prompt.", "tfcli.generation", "Generate"),
     "data": Verb("Prepare text: drop repeats, split by document.", "tfcli.data", "Data"),
+    "pairs": Verb("Prepare pairs of texts: pack them, count tokens.", "tfcli.pairs", "Pairs"),
     "tokenizer": Verb(
         "Train a tokenizer: byte-level BPE, WordPiece or Unigram.", "tfcli.tokenizers", "Tokenizer"
     ),
