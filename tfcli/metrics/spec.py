@@ -28,7 +28,7 @@ METRICS: dict[str, Metric] = {
     "tag_accuracy": Metric("tags", "sklearn"),
     **dict.fromkeys(("entity_f1", "entity_precision", "entity_recall"), Metric("tags", "seqeval")),
     **dict.fromkeys(("exact_match", "answer_f1"), Metric("answers", None)),
-    **dict.fromkeys(("rouge1", "rouge2", "rougeL"), Metric("texts", "rouge_score")),
+    **dict.fromkeys(("rouge1", "rouge2", "rougeL", "rougeLsum"), Metric("texts", "rouge_score")),
     **dict.fromkeys(("bleu", "chrf"), Metric("texts", "sacrebleu")),
     "wer": Metric("texts", "jiwer", higher=False),
     **dict.fromkeys(("mrr", "recall_at_1", "recall_at_10"), Metric("retrieval", None)),

@@ -49,6 +49,7 @@ VERBS = {
     ),
     "train": Verb("Train a model, from scratch or from a checkpoint.", "tfcli.train", "Train"),
     "eval": Verb("Measure a model on a data file.", "tfcli.evaluate", "Eval"),
+    "score": Verb("Score a file of predictions against references.", "tfcli.score", "Score"),
     "benchmark": Verb("Time loading, prefill and decoding.", "tfcli.benchmark", "Benchmark"),
     "generate": Verb("Continue a prompt.", "tfcli.generation", "Generate"),
     "data": Verb("Prepare text: drop repeats, split by document.", "tfcli.data", "Data"),
