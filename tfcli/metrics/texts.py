@@ -1,9 +1,9 @@
 """Metrics of texts beside those that are right: predictions and references are texts.
 
 ROUGE is the mean F1 over the texts, with stems, 0 to 1: a plain mean without a bootstrap, so that
-the same texts have the same figure. rougeLsum takes each line of a text for a sentence (Lin 2004). BLEU and
-chrF are sacrebleu's of all texts together, 0 to 100; the word error rate is jiwer's of all texts
-together.
+the same texts have the same figure. rougeLsum takes each line of a text for a sentence (Lin 2004).
+BLEU and chrF are sacrebleu's of all texts together, 0 to 100; the word error rate is jiwer's of all
+texts together.
 """
 
 from __future__ import annotations
