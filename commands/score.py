@@ -11,8 +11,8 @@ from tfcli.units import plural
 
 def show(result: ScoreResult, console: Console) -> None:
     """The metrics."""
-    facts = {name: f"{value:.4f}" for name, value in result.metrics.items()}
-    facts["texts"] = plural(result.samples, "text")
+    facts = {each.name: f"{each.value:.4f}" for each in result.measures}
+    facts["texts"] = plural(result.conditions.samples, "text")
     if result.empty:
         facts["texts"] += f", {result.empty:,} predictions are empty"
     print_facts(console, f"{result.predictions} beside {result.references}", facts)

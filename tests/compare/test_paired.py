@@ -103,6 +103,20 @@ def test_the_samples_that_are_needed_would_show_what_was_found() -> None:
     assert compare_pairs(as_many).smallest == pytest.approx(abs(found.difference), rel=0.05)
 
 
+def test_a_sample_that_weighs_more_counts_as_often() -> None:
+    differences = [0.5, -0.2, 0.1, 0.4, 0.3, 0.2]
+    found = compare_pairs(differences, weights=[2, 1, 1, 1, 1, 1])
+    twice = compare_pairs([*differences, 0.5], clusters=[0, 1, 2, 3, 4, 5, 0])
+    for name in ("difference", "standard_error", "p", "low", "high", "units"):
+        assert getattr(found, name) == pytest.approx(getattr(twice, name))
+
+
+def test_samples_without_a_cluster_stand_alone() -> None:
+    differences = [0.5, -0.2, 0.1, 0.4, 0.3, 0.2]
+    assert compare_pairs(differences, [None] * 6) == compare_pairs(differences)
+    assert compare_pairs(differences, ["a", "a", None, None, None, None]).units == 5
+
+
 def test_equal_scores_are_no_difference() -> None:
     found = compare_pairs([0.0] * 40)
     assert (found.difference, found.p, found.standard_error, found.smallest) == (0, 1, 0, 0)

@@ -62,26 +62,31 @@ def compare_pairs(
     differences: Sequence[float] | Floats,
     clusters: Sequence[Hashable] | None = None,
     alpha: float = 0.05,
+    weights: Sequence[float] | None = None,
 ) -> Paired:
     """The test of paired differences.
 
     Args:
         differences: B's score minus A's of each sample, finite.
-        clusters: of each sample what it was made from; None: every sample stands alone.
+        clusters: of each sample what it was made from; None: it stands alone, as where there are
+            none at all.
         alpha: the share of false alarms that is accepted, for the interval and `smallest`.
+        weights: what each sample counts in the mean, as tokens in a mean over tokens; None: one
+            each.
 
     Raises:
         ValueError: fewer than two units: one has no spread.
     """
     values = np.asarray(differences, dtype=np.float64)
-    sums, sizes = _units(values, clusters)
-    units, samples = len(sums), len(values)
+    counted = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64)
+    sums, sizes = _units(values * counted, counted, clusters)
+    units, samples, total = len(sums), len(values), float(counted.sum())
     if units < 2:
         raise ValueError("a paired test needs two units or more")
-    mean = float(values.mean())
+    mean = float(sums.sum()) / total
     # The spread of the units around what their sizes let expect.
     off = sums - sizes * mean
-    error = math.sqrt(units / (units - 1) * float(off @ off)) / samples
+    error = math.sqrt(units / (units - 1) * float(off @ off)) / total
     freedom = units - 1
     reach = quantile(1 - alpha / 2, freedom) * error
     moved = sums[sums != 0]
@@ -117,14 +122,17 @@ def holm(chances: Sequence[float]) -> list[float]:
     return raised
 
 
-def _units(values: Floats, clusters: Sequence[Hashable] | None) -> tuple[Floats, Floats]:
-    """The sum of each unit's differences, and how many they are."""
+def _units(
+    values: Floats, weights: Floats, clusters: Sequence[Hashable] | None
+) -> tuple[Floats, Floats]:
+    """The sum of each unit's differences, and what it weighs."""
     if clusters is None:
-        return values, np.ones_like(values)
+        return values, weights
     numbers: dict[Hashable, int] = {}
-    place = np.array([numbers.setdefault(each, len(numbers)) for each in clusters], dtype=np.int64)
-    sizes = np.bincount(place, minlength=len(numbers)).astype(np.float64)
-    return np.bincount(place, weights=values, minlength=len(numbers)), sizes
+    names = [(None, row) if name is None else (name, 0) for row, name in enumerate(clusters)]
+    place = np.array([numbers.setdefault(each, len(numbers)) for each in names], dtype=np.int64)
+    count = len(numbers)
+    return np.bincount(place, values, count), np.bincount(place, weights, count)
 
 
 def _all_signs(sums: Floats) -> float:

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+OF_100 = ("bleu", "chrf")
+"""Those that go up to 100."""
+
 
 def figures(
     names: Sequence[str], predictions: Sequence[str], references: Sequence[str]

@@ -50,6 +50,9 @@ VERBS = {
     "train": Verb("Train a model, from scratch or from a checkpoint.", "tfcli.train", "Train"),
     "eval": Verb("Measure a model on a data file.", "tfcli.evaluate", "Eval"),
     "score": Verb("Score a file of predictions against references.", "tfcli.score", "Score"),
+    "compare": Verb(
+        "Say whether two evals differ, and what they could show.", "tfcli.compare", "Compare"
+    ),
     "benchmark": Verb("Time loading, prefill and decoding.", "tfcli.benchmark", "Benchmark"),
     "generate": Verb("Continue a prompt.", "tfcli.generation", "Generate"),
     "data": Verb("Prepare text: drop repeats, split by document.", "tfcli.data", "Data"),

@@ -14,11 +14,18 @@ from tfcli.data.rows import read_rows
 from tfcli.data.run import write_lines
 from tfcli.errors import WorkError, hint
 from tfcli.metrics.compute import compute, require_libraries
-from tfcli.metrics.texts import bleu, rouge_scores
+from tfcli.metrics.spec import METRICS
+from tfcli.metrics.texts import OF_100, bleu, rouge_scores
 from tfcli.recipe.job import Job
 from tfcli.score.romanian import require_moses, romanian_words
 from tfcli.score.sentences import sentence_lines
-from tfcli.score.spec import BY_SENTENCES, ScoreResult, ScoreSpec
+from tfcli.score.spec import (
+    BY_SENTENCES,
+    ScoreConditions,
+    ScoreMeasure,
+    ScoreResult,
+    ScoreSpec,
+)
 
 SAMPLES = "samples.jsonl"
 """The scores of each text, of those metrics that are means over texts."""
@@ -50,15 +57,27 @@ def run(spec: ScoreSpec, job: Job) -> ScoreResult:
     each = _of_each(spec, said, right)
     if job.folder is not None and each:
         _write_samples(job.folder / SAMPLES, each)
+    figures = _of_all(spec, said, right, each)
     return ScoreResult(
         predictions=spec.predictions,
         references=spec.references,
-        samples=len(said),
+        conditions=ScoreConditions(
+            task="score",
+            data_sha256=digest,
+            samples=len(said),
+            normalizer=spec.normalize,
+            sentence_lines=spec.sentence_lines if BY_SENTENCES in spec.metrics else None,
+        ),
+        measures=[
+            ScoreMeasure(
+                name=name,
+                value=value,
+                unit="points" if name in OF_100 else "share",
+                higher_is_better=METRICS[name].higher,
+            )
+            for name, value in figures.items()
+        ],
         empty=empty,
-        metrics=_of_all(spec, said, right, each),
-        sentence_lines=spec.sentence_lines if BY_SENTENCES in spec.metrics else None,
-        normalize=spec.normalize,
-        references_sha256=digest,
     )
 
 

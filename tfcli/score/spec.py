@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tfcli.errors import hint
 from tfcli.metrics.spec import KINDS
@@ -66,6 +66,29 @@ class ScoreSpec(Spec):
         return self
 
 
+class ScoreConditions(BaseModel):
+    """All that the figures depend on besides the predictions."""
+
+    model_config = ConfigDict(frozen=True)
+    task: Literal["score"] = Field(description="What was done.")
+    data_sha256: str = Field(description="The hash of the references' texts.")
+    samples: int = Field(description="Pairs of a prediction and its reference.")
+    normalizer: str | None = Field(description="What was done to both texts; null for nothing.")
+    sentence_lines: bool | None = Field(
+        description="Whether sentences were given lines of their own; null without rougeLsum."
+    )
+
+
+class ScoreMeasure(BaseModel):
+    """One figure."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str = Field(description="The metric.")
+    value: float = Field(description="The figure.")
+    unit: str = Field(description="What it counts: share, or points of 100.")
+    higher_is_better: bool = Field(description="Which way it is better.")
+
+
 class ScoreResult(Result):
     """What the predictions are worth."""
 
@@ -73,11 +96,6 @@ class ScoreResult(Result):
 
     predictions: str = Field(description="The file of predictions.")
     references: str = Field(description="The file of references.")
-    samples: int = Field(description="Pairs of a prediction and its reference.")
+    conditions: ScoreConditions = Field(description="What the figures depend on.")
+    measures: list[ScoreMeasure] = Field(description="The figures, in the order of `metrics`.")
     empty: int = Field(description="Predictions with nothing in them; they count as they are.")
-    metrics: dict[str, float] = Field(description="Each metric.")
-    sentence_lines: bool | None = Field(
-        description="Whether sentences were given lines of their own; null without rougeLsum."
-    )
-    normalize: str | None = Field(description="What was done to both texts; null for nothing.")
-    references_sha256: str = Field(description="The hash of the references' texts.")
