@@ -31,6 +31,8 @@ OTHERS = {
     "estimate": "Say how much memory a step takes in each process.",
     "doctor": "Say what this machine has and what is missing.",
 }
+ALIASES = {"run-eval": "eval"}
+"""Other names of commands."""
 COMMANDS = {name: verb.summary for name, verb in VERBS.items()} | OTHERS
 
 
@@ -38,7 +40,7 @@ class LazyGroup(Group):
     """Imports a subcommand's file when it is called, not when it is listed."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        name = args[0]
+        name = ALIASES.get(args[0], args[0])
         if name not in COMMANDS:
             if ctx.resilient_parsing:  # the shell asks for completions of what is typed so far
                 return None, None, args[1:]

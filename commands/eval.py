@@ -1,15 +1,43 @@
-"""`tfcli eval`: figures for a model on a data file."""
+"""`tfcli eval`: figures for a model on a data file, or on tasks."""
 
 from __future__ import annotations
 
 from tfcli.commands.options import spec_command
-from tfcli.commands.output import print_facts
+from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
-from tfcli.evaluate.spec import EvalResult, EvalSpec
+from tfcli.evaluate.measure import Measure
+from tfcli.evaluate.spec import EvalResult, EvalSpec, TaskResult
 
 
 def show(result: EvalResult, console: Console) -> None:
     """The figures, with what they were measured on."""
+    if result.tasks:
+        _show_tasks(result, console)
+    else:
+        _show_text(result, console)
+
+
+def _show_tasks(result: EvalResult, console: Console) -> None:
+    rows = [_row(task, measure) for task in result.tasks for measure in task.measures]
+    columns = ("task", "measure", "better", "value", "95% interval", "samples", "shots")
+    print_table(console, f"{result.model}, {result.dtype}", columns, rows, texts=3)
+
+
+def _row(task: TaskResult, measure: Measure) -> tuple[str, ...]:
+    better = {True: "higher", False: "lower", None: ""}
+    low_high = "" if measure.interval is None else "{:.4g} to {:.4g}".format(*measure.interval)
+    return (
+        task.task,
+        measure.name,
+        better[measure.higher_is_better],
+        f"{measure.value:.4g}",
+        low_high,
+        f"{measure.n:,}",
+        str(task.conditions.shots),
+    )
+
+
+def _show_text(result: EvalResult, console: Console) -> None:
     skipped = ""
     if result.unscored_tokens:
         skipped = f"; {result.unscored_tokens:,} have nothing before them and are not scored"
@@ -40,5 +68,6 @@ def show(result: EvalResult, console: Console) -> None:
 app = spec_command(
     EvalSpec,
     show,
-    epilog="tfcli eval MODEL --task perplexity --data text.txt --sequence-length 512 --json",
+    epilog="tfcli eval MODEL --task perplexity --data text.txt --sequence-length 512 --json\n"
+    "tfcli eval MODEL --task shipped\ntfcli eval MODEL --task task.yaml --shots 5 --output OUT",
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcli.benchmark.spec import BenchmarkResult, BenchmarkRow, BenchmarkSpec
+from tfcli.evaluate.conditions import Conditions
 from tfcli.evaluate.spec import EvalResult, EvalSpec
 from tfcli.files import write_json
 from tfcli.generation.spec import GenerateResult, GenerateSpec
@@ -148,8 +149,23 @@ def evaluate(
             **reference,
         }
     )
+    values = {
+        "task": "perplexity",
+        "data_sha256": "d" * 64,
+        "tokenizer_sha256": "t" * 64,
+        "window": 512,
+        "stride": 256,
+        "bos": "first",
+        "bos_tokens": 1,
+        "dtype": "float32",
+        **more,
+    }
+    conditions = {name: values[name] for name in values.keys() & Conditions.model_fields.keys()}
     result = EvalResult.model_validate(
         {
+            "conditions": {**conditions, "samples": more.get("documents", 8), "backend": "tfcli"},
+            "measures": [],
+            "samples": 8,
             "task": "perplexity",
             "model": str(model),
             "perplexity": 2.0**bits_per_byte * 4,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -14,11 +14,15 @@ from tfcli.data.layout import SPLITS
 from tfcli.devices import dtype_name
 from tfcli.errors import UsageError, WorkError
 from tfcli.evaluate.compression import compression_baselines
+from tfcli.evaluate.conditions import Conditions
+from tfcli.evaluate.documents import judge_documents
 from tfcli.evaluate.predict import TASKS, Begin, decoder_begin, predictor
+from tfcli.evaluate.samples import write_samples
 from tfcli.evaluate.score import Distance, Scores, score
-from tfcli.evaluate.spec import EvalResult, EvalSpec
+from tfcli.evaluate.spec import ON_TEXT, EvalResult, EvalSpec
 from tfcli.evaluate.spread import load_shared
-from tfcli.evaluate.windows import Plan, plan_windows, unscored
+from tfcli.evaluate.uncertainty import exp
+from tfcli.evaluate.windows import Plan, plan_windows
 from tfcli.generation.settings import read_settings
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
@@ -29,19 +33,35 @@ from tfcli.quantize.load_in import load_in
 from tfcli.recipe.content import digest_input
 from tfcli.recipe.job import Job
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
-from tfcli.tokenizers.widths import token_bytes
 
 LONGEST_DEFAULT = 2048
 """Windows beyond this are asked for: the states of 128k positions alone would fill the memory."""
 
 
+BACKEND = "tfcli"
+
+
 def run(spec: EvalSpec, job: Job) -> EvalResult:
+    """Measure a model on a text or on tasks.
+
+    Raises:
+        UsageError, WorkError: as `run_text`, and as `run_tasks` of `by_tasks`.
+    """
+    if spec.on_text:
+        return run_text(spec, job)
+    from tfcli.evaluate.by_tasks import run_tasks
+
+    return run_tasks(spec, job)
+
+
+def run_text(spec: EvalSpec, job: Job) -> EvalResult:
     """Score a text, and with it the distance from a reference and what compressors make of it.
 
     Raises:
         UsageError: a window that the model cannot take, or a reference with another vocabulary.
         WorkError: unreadable data or tokenizer, tokens that the model lacks, NaN in its output.
     """
+    assert spec.data is not None, "a text is measured"
     processes = join(spec.device)
     device = processes.device
     checkpoint = load_in(open_model(spec.model), spec.load_in, job.console)
@@ -87,7 +107,7 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
             model,
             documents,
             windows,
-            batch_size=spec.batch_size,
+            batch_size=1 if spec.exact else spec.batch_size,
             reference=reference,
             predict=predict,
             prefix=prefix,
@@ -95,16 +115,32 @@ def run(spec: EvalSpec, job: Job) -> EvalResult:
             processes=processes,
         )
     seconds = perf_counter() - began
-    left = unscored(lengths, windows)
-    size = scored_bytes(texts, left, tokenizer)
+    judged = judge_documents(texts, lengths, windows, scores, tokenizer)
+    if job.folder is not None and processes.first:
+        write_samples(judged.samples, job.folder)
+    size = judged.bytes
     return EvalResult(
         task=TASKS[task],
         model=spec.model,
-        perplexity=perplexity(float(scores.loss.mean())),
+        conditions=Conditions(
+            task=TASKS[task],
+            data_sha256=text_hash,
+            samples=len(texts),
+            tokenizer_sha256=tokenizer.fingerprint,
+            bos=spec.bos,
+            bos_tokens=len(prefix),
+            window=plan.window,
+            stride=plan.step,
+            dtype=dtype_name(model.dtype),
+            backend=BACKEND,
+        ),
+        measures=judged.measures,
+        samples=len(texts),
+        perplexity=exp(float(scores.loss.mean())),
         bits_per_byte=float(scores.loss.sum()) / math.log(2) / size if size else math.inf,
         loss=float(scores.loss.mean()),
         tokens=total,
-        unscored_tokens=sum(map(len, left.values())),
+        unscored_tokens=judged.unscored,
         bytes=size,
         documents=len(texts),
         window=plan.window,
@@ -134,6 +170,7 @@ def model_task(spec: EvalSpec, config: BaseConfig) -> str:
     """
     family = get_family(config.model_type)
     wanted = {measure: task for task, measure in TASKS.items()}.get(spec.task)
+    shown = spec.task if spec.task in ON_TEXT else "what this model says of tokens"
     if wanted is None:
         own = family.task_of(config.architectures)
         wanted = (
@@ -142,7 +179,7 @@ def model_task(spec: EvalSpec, config: BaseConfig) -> str:
     if wanted not in TASKS or wanted not in family.heads:
         can = [TASKS[task] for task in TASKS if task in family.heads]
         raise UsageError(
-            f"{config.model_type} cannot be measured by {spec.task}",
+            f"{config.model_type} cannot be measured by {shown}",
             where="task",
             fix=f"it has {', '.join(can)}" if can else "use a model that predicts tokens",
         )
@@ -198,31 +235,6 @@ def room(
     return config.longest_input - max(prefix + len(tokenizer.suffix), len(begin) - 1)
 
 
-def perplexity(loss: float) -> float:
-    """exp of a mean loss; infinite where no float holds it."""
-    try:
-        return math.exp(loss)
-    except OverflowError:
-        return math.inf
-
-
-def scored_bytes(
-    texts: Sequence[str], left: Mapping[int, Sequence[int]], tokenizer: Tokenizer
-) -> int:
-    """UTF-8 bytes of what is scored.
-
-    Args:
-        texts: the documents.
-        left: document -> its tokens that are not scored.
-        tokenizer: of the model.
-    """
-    size = sum(len(text.encode()) for text in texts)
-    for document, tokens in left.items():
-        each = token_bytes(texts[document], tokenizer)
-        size -= sum(each[token] for token in tokens)
-    return size
-
-
 def _compression(spec: EvalSpec, texts: list[str]) -> dict[str, float] | None:
     if not spec.compression_baselines:
         return None
@@ -244,7 +256,7 @@ def _comparison(spec: EvalSpec, scores: Scores) -> dict[str, object]:
         "kl_divergence_p99": distance.p99,
         "kl_divergence_p999": distance.p999,
         "same_top_token": distance.same_top,
-        "reference_perplexity": perplexity(float(loss.mean())),
+        "reference_perplexity": exp(float(loss.mean())),
     }
 
 

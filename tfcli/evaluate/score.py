@@ -16,6 +16,7 @@ from tfcli.process_group import ALONE, Processes
 
 _CHUNK = 1 << 24
 """Logits made at a time: 64 MiB in float32."""
+_KINDS = ("loss", "greedy", "reference_loss", "divergence", "same_top")
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,16 @@ class Scores:
         reference_loss (Tensor): the same of the reference model.
         divergence (Tensor): KL(reference || model) over the tokens that both have, nats.
         same_top (Tensor): 1 where both rank the same token first, else 0.
+        greedy (Tensor): 1 where the model ranks the token first, else 0.
+        window (Tensor): the number of the token's window, in the order in which they were given.
     """
 
     loss: torch.Tensor
     reference_loss: torch.Tensor | None = None
     divergence: torch.Tensor | None = None
     same_top: torch.Tensor | None = None
+    greedy: torch.Tensor | None = None
+    window: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ def score(
     models = [model] if reference is None else [model, reference]
     step = max(1, _CHUNK // max(each.config.text.vocab_size for each in models))
     columns: list[tuple[torch.Tensor, ...]] = []
+    numbers = {window: number for number, window in enumerate(windows)}
     for together in batches(windows, batch_size * processes.count):
         begin = batch_size * processes.rank
         mine = together[begin : begin + batch_size]
@@ -111,37 +117,42 @@ def score(
         ]
         ids = torch.tensor(rows, device=device)
         targets = ids[:, -batch[0].scored :].reshape(-1)
+        which = torch.tensor([numbers[window] for window in batch])
+        which = which.repeat_interleave(batch[0].scored)
         states = [predict(each, ids, batch[0].scored) for each in models]
         for start in range(0, len(targets), step):
             part = slice(start, start + step)
             logits = [each.logits_of(rows[part]) for each, rows in zip(models, states, strict=True)]
             if mine:
-                columns.append(_figures(logits, targets[part]))
+                columns.append((which[part], *_figures(logits, targets[part])))
         advance(sum(each.scored for each in together))
-    kinds = 1 if reference is None else 4
-    columns.append((torch.empty(0),) * kinds)
+    names = ("window", *_KINDS[: 2 if reference is None else None])
+    columns.append((torch.empty(0),) * len(names))
     joined = [processes.joined(torch.cat(column).double()) for column in zip(*columns, strict=True)]
     if not all(bool(column.isfinite().all()) for column in joined):
         raise WorkError(
             "the model's predictions are not finite (NaN or infinity)",
             fix="try --dtype float32; if that does not help, the weights are damaged",
         )
-    return Scores(*joined)
+    return Scores(**dict(zip(names, joined, strict=True)))
 
 
 def _figures(logits: list[torch.Tensor], targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The figures of some tokens, each [n], on the CPU: loss, or all four with a reference."""
+    """The figures of some tokens by `_KINDS`, each [n], on the CPU; the first two without a
+    reference."""
     found = [each.float().log_softmax(-1) for each in logits]
     losses = [-each.gather(-1, targets[:, None])[:, 0] for each in found]
+    first = (losses[0].cpu(), (found[0].argmax(-1) == targets).cpu())
     if len(found) == 1:
-        return (losses[0].cpu(),)
+        return first
     # Tables of one tokenizer may be padded to different lengths: no text has the rows past either.
     both = min(each.shape[-1] for each in found)
     ours, theirs = (
         each if each.shape[-1] == both else each[:, :both].log_softmax(-1) for each in found
     )
     same = (ours.argmax(-1) == theirs.argmax(-1)).float()
-    return tuple(column.cpu() for column in (*losses, divergence(theirs, ours), same))
+    more = (losses[1], divergence(theirs, ours), same)
+    return (*first, *(column.cpu() for column in more))
 
 
 def divergence(reference: torch.Tensor, model: torch.Tensor) -> torch.Tensor:

@@ -48,6 +48,7 @@ class Plan:
             window and count into its length.
         each: they stand before every other window too,
         inside: and count into its length there, so that no window is longer than `window`.
+        full: a document's last window reaches back, so that it is as long as those before it.
     """
 
     window: int
@@ -55,6 +56,7 @@ class Plan:
     prefix: int = 0
     each: bool = False
     inside: bool = False
+    full: bool = False
 
     @property
     def step(self) -> int:
@@ -74,8 +76,11 @@ def plan_windows(lengths: Sequence[int], plan: Plan) -> list[Window]:
         done = 0
         for at in range(0, length + plan.prefix, plan.step):
             # Counted in the document with its prefix, as a model that reads it whole does.
-            start, end = at - plan.prefix, min(at - plan.prefix + plan.window, length)
-            start = max(0, at if plan._replaces else start)
+            start = at if plan._replaces else at - plan.prefix
+            end = min(at - plan.prefix + plan.window, length)
+            if plan.full and end == length:
+                start = min(start, end - plan.window + plan.prefix * plan._replaces)
+            start = max(0, start)
             begins = plan.prefix > 0 and (at == 0 or plan.each)
             done = max(done, start if begins else start + 1)
             if done < end:

@@ -169,6 +169,10 @@ def _outside(path: Path, reads: Collection[Reads]) -> Iterator[Path]:
         from tfcli.families import modules_beside
 
         yield from modules_beside(path)
+    if "task" in reads:
+        from tfcli.evaluate.tasks.file import files_of_task
+
+        yield from files_of_task(path)
 
 
 def _below(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -95,13 +95,7 @@ def read_document(path: Path) -> Document:
             names the file and the line.
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise _unreadable("a recipe is a regular file", str(path))
-        if found.st_size > MAX_BYTES:
-            what = f"the recipe is {found.st_size:,} bytes; at most {MAX_BYTES:,}"
-            raise _unreadable(what, str(path))
-        text = path.read_text(encoding="utf-8")
+        text = read_text_file(path, "recipe")
     except FileNotFoundError:
         raise UsageError(
             "there is no such recipe",
@@ -109,20 +103,48 @@ def read_document(path: Path) -> Document:
             fix="tfcli recipe list",
             code="recipe.missing",
         ) from None
+    return parse_document(text, str(path))
+
+
+def read_text_file(path: Path, kind: str) -> str:
+    """The text of a small file that a person wrote.
+
+    Args:
+        kind: what it holds, for errors.
+
+    Raises:
+        UsageError: unreadable or too large.
+        FileNotFoundError: there is none.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise _unreadable(f"a {kind} is a regular file", str(path))
+        if found.st_size > MAX_BYTES:
+            what = f"the {kind} is {found.st_size:,} bytes; at most {MAX_BYTES:,}"
+            raise _unreadable(what, str(path))
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(f"not readable as text: {error}", str(path)) from error
-    return parse_document(text, str(path))
 
 
 def _unreadable(what: str, where: str, fix: str | None = None) -> UsageError:
     return UsageError(what, where=where, fix=fix, code="recipe.unreadable")
 
 
-def parse_document(text: str, source: str) -> Document:
-    """Parse YAML text; `source` names it in errors. See `read_document`."""
+def parse_document(
+    text: str, source: str, kind: type[yaml.SafeLoader] = _Loader
+) -> Document:
+    """Parse YAML text; `source` names it in errors. See `read_document`.
+
+    Args:
+        kind: the rules by which scalars and tags are read.
+    """
     loader = None
     try:
-        loader = _Loader(text)
+        loader = kind(text)
         node = loader.get_single_node()
         lines: dict[tuple[str, ...], int] = {}
         if node is None:

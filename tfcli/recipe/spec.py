@@ -43,10 +43,11 @@ class Word:
     module: str
 
 
-Reads = Literal["file", "data", "model", "tokenizer", "run", "code"]
+Reads = Literal["file", "data", "model", "tokenizer", "run", "code", "task"]
 """How an input is read, which decides what belongs to it besides the file or folder itself:
 nothing (`file`, `data`); what a checkpoint, or a tokenizer, takes from beside it; the record of a
-finished step; the modules that a Python file imports from beside it."""
+finished step; the modules that a Python file imports from beside it; what a task's file includes,
+and its data."""
 
 
 RoleKind = Literal["input", "data", "model", "output"]
@@ -82,6 +83,8 @@ InputPath = Annotated[str, Role("input")]
 """A local file or folder that must exist."""
 TokenizerPath = Annotated[str, Role("input", reads="tokenizer")]
 """A folder with a tokenizer, or a file of one."""
+TaskPath = Annotated[str, Role("input", reads="task")]
+"""The file of an evaluation task."""
 RunPath = Annotated[str, Role("input", reads="run")]
 """The folder of a finished step."""
 ModelRef = Annotated[str, Role("model", reads="model")]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
+from tfcli.evaluate.conditions import Conditions
 from tfcli.evaluate.spec import EvalResult
 from tfcli.report.figures import Dot, compression_figure, size_figure
 from tfcli.report.models import Model, Models, group_text
@@ -17,29 +18,6 @@ from tfcli.units import format_bytes
 
 EMPTY = "–"  # noqa: RUF001 - the sign of an empty cell
 COMPRESSOR = 5
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """All that the figures of an eval depend on besides the model: evals that agree in these can
-    be compared."""
-
-    task: str
-    data_sha256: str
-    documents: int
-    tokens: int
-    bytes: int
-    tokenizer_sha256: str
-    window: int
-    stride: int
-    bos: str
-    bos_tokens: int
-    dtype: str
-
-    @classmethod
-    def of(cls, found: EvalResult) -> Conditions:
-        """The conditions of one eval."""
-        return cls(*(getattr(found, field.name) for field in fields(cls)))
 
 
 @dataclass(frozen=True)
@@ -67,12 +45,13 @@ class Measure:
 
 
 def measures_of(steps: Sequence[Step], models: Models) -> list[Measure]:
-    """What the evals among the steps measured, in their order.
+    """What the evals of texts among the steps measured, in their order.
 
     A reference that has no eval of its own under the same conditions has what was measured of it
     beside another model.
     """
-    evals = [(step, step.value(EvalResult)) for step in steps if step.command == "eval"]
+    found_by = [(step, step.value(EvalResult)) for step in steps if step.command == "eval"]
+    evals = [(step, found) for step, found in found_by if not found.tasks]
     # A hash is told where the words beside it do not tell two things apart.
     seen: dict[str, set[str]] = {}
     for _, found in evals:
@@ -103,19 +82,23 @@ def measures_of(steps: Sequence[Step], models: Models) -> list[Measure]:
 
 def _bits(perplexity: float, found: EvalResult) -> float | None:
     """Bits a byte of a model with this perplexity on the tokens and bytes of an eval."""
-    return math.log2(perplexity) * found.tokens / found.bytes if found.bytes else None
+    if not found.bytes or found.tokens is None:
+        return None
+    return math.log2(perplexity) * found.tokens / found.bytes
 
 
 def _hashes(found: EvalResult) -> dict[str, str]:
-    return {PurePath(found.data).name: found.data_sha256, "tokenizer": found.tokenizer_sha256}
+    name = PurePath(found.data or found.task).name
+    return {name: found.data_sha256, "tokenizer": found.tokenizer_sha256}
 
 
 def _measure(step: Step, found: EvalResult, models: Models, told: set[str]) -> Measure:
+    assert found.data is not None and found.perplexity is not None, "a text was measured"
     documents = "1 document" if found.documents == 1 else f"{found.documents} documents"
     before = {"each": "each window", "first": "each document", "none": "no window"}[found.bos]
     said = [
-        f"{PurePath(found.data).name} ({documents}, {found.tokens:,} tokens, "
-        f"{format_bytes(found.bytes)}) in windows of {found.window}",
+        f"{PurePath(found.data).name} ({documents}, {found.tokens or 0:,} tokens, "
+        f"{format_bytes(found.bytes or 0)}) in windows of {found.window}",
         f"stride {found.stride}",
     ]
     said += [f"a prefix of {found.bos_tokens} before {before}"] if found.bos_tokens else []
@@ -124,7 +107,7 @@ def _measure(step: Step, found: EvalResult, models: Models, told: set[str]) -> M
     said += [f"{name} {sha256[:8]}" for name, sha256 in _hashes(found).items() if name in told]
     return Measure(
         model=models.of(step, found.model),
-        conditions=Conditions.of(found),
+        conditions=found.conditions,
         setting=", ".join(said),
         perplexity=found.perplexity,
         bits_per_byte=found.bits_per_byte,

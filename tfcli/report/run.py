@@ -16,6 +16,7 @@ from tfcli.report.samples import sample_sections
 from tfcli.report.spec import ReportResult, ReportSpec
 from tfcli.report.speed import speed_sections
 from tfcli.report.steps import Step, load_steps
+from tfcli.report.tasks import task_sections
 from tfcli.report.training import training_sections
 
 HTML, MARKDOWN = "report.html", "report.md"
@@ -50,6 +51,7 @@ def lay_out(title: str, steps: Sequence[Step], models: Models) -> Page:
     sections = [
         *training_sections(steps),
         *quality_sections(measures, models),
+        *task_sections(steps, models),
         *speed_sections(steps, models),
         *sample_sections(steps, models),
         record_section(steps),

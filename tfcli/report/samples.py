@@ -14,6 +14,11 @@ from tfcli.report.steps import Step
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
 
 
+def visible(text: str) -> str:
+    """A text without what HTML has no place for."""
+    return text.translate(_PICTURES)
+
+
 def sample_sections(steps: Sequence[Step], models: Models) -> list[Section]:
     """Every prompt with its continuation, or no section."""
     samples = [
@@ -30,8 +35,8 @@ def _samples(step: Step, models: Models) -> list[Sample]:
     label = models.of(step, made.model).label
     return [
         Sample(
-            answer.prompt.translate(_PICTURES),
-            answer.text.translate(_PICTURES),
+            visible(answer.prompt),
+            visible(answer.text),
             f"{label}, {_settings(made, answer)}",
         )
         for answer in made.all()

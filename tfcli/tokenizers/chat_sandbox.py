@@ -65,9 +65,18 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
 
     def render(
-        self, template: str, values: Mapping[str, Any], now: datetime, limits: Limits
+        self,
+        template: str,
+        values: Mapping[str, Any],
+        now: datetime,
+        limits: Limits,
+        *,
+        of_task: bool = False,
     ) -> tuple[str, list[tuple[int, int]] | None]:
         """The text of a template, and the places that it marks; None when it marks none.
+
+        Args:
+            of_task: it is an evaluation task's; see `chat_worker`.
 
         Raises:
             WorkError: a template that cannot be compiled, refuses, fails or takes too much.
@@ -80,12 +89,13 @@ class Sandbox:
             "seconds": float(limits.seconds),
             "wall": float(limits.wall),
             "memory": int(limits.memory),
+            "of_task": of_task,
         }
         data = marshal.dumps(request)
         with self._lock:
             answer, text = self._ask(_HEAD.pack(len(data), 0) + data, limits)
         if "error" in answer:
-            raise _error(answer, limits)
+            raise _error(answer, limits, "template" if of_task else "chat template")
         spans = answer["spans"]
         return text, spans and [(first, last) for first, last in spans]
 
@@ -198,7 +208,7 @@ _OWN_FAULT = ("invalid", "refuses", "forbidden", "fails", "long")
 """Errors after which a worker is as good as before."""
 
 
-def _error(answer: Mapping[str, Any], limits: Limits) -> WorkError:
+def _error(answer: Mapping[str, Any], limits: Limits, name: str) -> WorkError:
     kind, said, line = answer["error"], answer.get("said"), answer.get("line")
     what = {
         "invalid": f"is not valid: {said}",
@@ -218,8 +228,8 @@ def _error(answer: Mapping[str, Any], limits: Limits) -> WorkError:
         "fails": "see whether the messages have what it asks for",
     }
     return WorkError(
-        f"the chat template {what}",
-        where="chat template" if line is None else f"chat template, line {line}",
+        f"the {name} {what}",
+        where=name if line is None else f"{name}, line {line}",
         fix=fixes.get(kind, "use a template from a source you trust"),
     )
 

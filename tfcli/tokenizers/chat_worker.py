@@ -5,7 +5,9 @@ answers requests until there are no more. A request is a head and a mapping in m
 for long conversations is several times as fast as JSON; an answer is a head, JSON and the text.
 
 The environment is that of transformers: blocks trimmed, `break` and `continue`, `raise_exception`,
-`strftime_now`, `tojson` without HTML escapes, and the `generation` tag.
+`strftime_now`, `tojson` without HTML escapes, and the `generation` tag. Templates of evaluation
+tasks have one like lm-evaluation-harness's: nothing is trimmed, a name without a value is an error,
+and there is a filter `regex_replace`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ except ImportError:  # not on this system; the parent's limit of time holds
 if __name__ == "__main__":
     sys.path += sys.argv[1:]
 
-from jinja2 import Template, nodes
+from jinja2 import StrictUndefined, Template, nodes
 from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError
 from jinja2.ext import Extension, LoopControlExtension
 from jinja2.parser import Parser
@@ -116,12 +118,11 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         now: the date that a template sees.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **more: Any) -> None:
         super().__init__(
-            trim_blocks=True,
-            lstrip_blocks=True,
             cache_size=0,
             extensions=[Generation, LoopControlExtension],
+            **more,
         )
         self.now = datetime.min
         self.filters["tojson"] = _tojson
@@ -161,12 +162,20 @@ def _raise_exception(message: Any) -> None:
     raise RaisedError(str(message))
 
 
-ENVIRONMENT = ChatEnvironment()
+def _regex_replace(text: Any, pattern: str, put: str, count: int = 0) -> str:
+    return re.sub(pattern, put, text, count=count)
+
+
+ENVIRONMENT = ChatEnvironment(trim_blocks=True, lstrip_blocks=True)
+TASKS = ChatEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+TASKS.filters["regex_replace"] = _regex_replace
 
 
 @lru_cache(maxsize=16)
-def _compiled(source: str) -> tuple[Template, bool]:
+def _compiled(source: str, of_task: bool) -> tuple[Template, bool]:
     """A template ready to render, and whether it marks parts; the last few stay compiled."""
+    if of_task:
+        return TASKS.from_string(source), False
     ENVIRONMENT.generation.used = False
     template = ENVIRONMENT.from_string(source)
     return template, ENVIRONMENT.generation.used
@@ -176,12 +185,13 @@ def render(request: dict[str, Any]) -> dict[str, Any]:
     """The text of a request and its marked parts, or what is wrong.
 
     Args:
-        request: `template`, `values`, `now` in ISO form, and the most `characters` of the text.
+        request: `template`, `values`, `now` in ISO form, the most `characters` of the text, and
+            whether it is `of_task`.
     """
     ENVIRONMENT.now = datetime.fromisoformat(request["now"])
     values = request["values"]
     try:
-        template, marked = _compiled(request["template"])
+        template, marked = _compiled(request["template"], request["of_task"])
         text = _text(template, values, request["characters"])
         return {"text": text, "spans": _spans(template, values, text) if marked else None}
     except TemplateSyntaxError as error:

@@ -1,0 +1,96 @@
+"""The samples of a task: rows of local files, of the hub, or what tfcli makes of Python's own text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfcli.data.rows import Rows, read_rows
+from tfcli.data.row_files import open_rows
+from tfcli.errors import UsageError, WorkError, hint
+from tfcli.evaluate.tasks.file import Task, beside, data_files
+from tfcli.evaluate.tasks.made import MADE, made_rows
+
+LOADERS = ("json", "csv", "parquet", "arrow")
+"""`dataset_path` of local files, which `dataset_kwargs.data_files` names."""
+OWN = "tfcli"
+"""`dataset_path` of what is made here; `dataset_name` says what."""
+
+Doc = Mapping[str, Any]
+
+
+def read_split(task: Task, split: str) -> list[Doc]:
+    """The samples of one split, in their order.
+
+    Raises:
+        UsageError: a split, a file or a set of data that is not there, or options that are not
+            followed.
+        WorkError: a broken file.
+    """
+    file = task.file
+    where = f"{file.task}: dataset_path"
+    if file.dataset_path is None:
+        raise UsageError("the task names no data: it has no dataset_path", where=where)
+    if file.dataset_path == OWN:
+        if file.dataset_name not in MADE:
+            raise UsageError(
+                f"tfcli makes no data {file.dataset_name!r}",
+                where=f"{file.task}: dataset_name",
+                fix=hint(str(file.dataset_name), MADE),
+            )
+        return made_rows(file.dataset_name, split)
+    options = set(file.dataset_kwargs or {}) - {"data_files", "trust_remote_code"}
+    if options:
+        raise UsageError(
+            f"{', '.join(sorted(options))} of dataset_kwargs are not followed",
+            where=f"{file.task}: dataset_kwargs",
+            fix="name local files with data_files",
+        )
+    if file.dataset_path in LOADERS:
+        files = _files(task, split)
+        found: Sequence[Any] = Rows([open_rows(each) for each in files])
+    else:
+        place = Path(task.folder / file.dataset_path)
+        name = f":{file.dataset_name}" if file.dataset_name else ""
+        ref = str(place) if place.exists() else f"{file.dataset_path}{name}"
+        found = read_rows(ref, split=split)
+    rows = [dict(row.values) for row in found]
+    if not rows:
+        raise WorkError("there are no samples in it", where=where)
+    return rows
+
+
+def data_digest(docs: Sequence[Doc]) -> str:
+    """The hash of samples' content."""
+    said = hashlib.sha256()
+    for doc in docs:
+        said.update(json.dumps(doc, sort_keys=True, default=repr).encode("utf-8", "surrogatepass"))
+        said.update(b"\n")
+    return said.hexdigest()
+
+
+def _files(task: Task, split: str) -> list[Path]:
+    given = (task.file.dataset_kwargs or {}).get("data_files")
+    where = f"{task.file.task}: dataset_kwargs.data_files"
+    if given is None:
+        raise UsageError(
+            f"dataset_path {task.file.dataset_path} needs data_files", where=where
+        )
+    by_split = given if isinstance(given, dict) else {"train": given}
+    if split not in by_split:
+        raise UsageError(
+            f"there is no split {split!r}", where=where, fix=hint(split, list(by_split))
+        )
+    found = []
+    for name in data_files(by_split[split]):
+        place = beside(name, task.folder)
+        if place is None:
+            raise UsageError(
+                f"there is no such file: {name}", where=where, code="input.missing"
+            )
+        found.append(place)
+    return found

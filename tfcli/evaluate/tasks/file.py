@@ -1,0 +1,260 @@
+"""The file of a task, as lm-evaluation-harness has them.
+
+Every key that such a file may have is known: it is followed, it has no effect on the figures
+(`tag`, decontamination), or it is refused with the reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tfcli.errors import UsageError, hint
+from tfcli.recipe.document import parse_document, read_text_file
+
+Template = str | int | list[Any] | dict[str, Any] | None
+OUTPUTS = ("loglikelihood", "loglikelihood_rolling", "multiple_choice", "generate_until")
+FUNCTION = "!function"
+_CODE = {
+    "custom_dataset": "makes its data by code",
+    "process_results": "judges answers by code",
+    "use_prompt": "takes its prompt from promptsource",
+    "doc_to_image": "shows pictures",
+    "doc_to_audio": "plays recordings",
+}
+"""Keys that are refused -> what a task with them does."""
+_GROUP = ("group", "aggregate_metric_list", "group_alias")
+
+
+class Shots(BaseModel):
+    """`fewshot_config`: what of the examples is otherwise than of the samples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sampler: Literal["default", "first_n"] = "default"
+    split: str | None = None
+    samples: list[dict[str, Any]] | None = None
+    fewshot_indices: list[int] | None = None
+    doc_to_text: Template = None
+    doc_to_target: Template = None
+    doc_to_choice: Template = None
+    gen_prefix: str | None = None
+    fewshot_delimiter: str | None = None
+    target_delimiter: str | None = None
+
+
+class Filter(BaseModel):
+    """An entry of `filter_list`: steps from answers to what is judged."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    filter: list[dict[str, Any]]
+
+
+class TaskFile(BaseModel):
+    """One task."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+    output_type: Literal[
+        "loglikelihood", "loglikelihood_rolling", "multiple_choice", "generate_until"
+    ] = "generate_until"
+    dataset_path: str | None = None
+    dataset_name: str | None = None
+    dataset_kwargs: dict[str, Any] | None = None
+    training_split: str | None = None
+    validation_split: str | None = None
+    test_split: str | None = None
+    fewshot_split: str | None = None
+    doc_to_text: Template = None
+    doc_to_target: Template = None
+    doc_to_choice: Template = None
+    description: str = ""
+    target_delimiter: str = " "
+    fewshot_delimiter: str = "\n\n"
+    fewshot_config: Shots = Shots()
+    num_fewshot: int | None = Field(None, ge=0)
+    gen_prefix: str | None = None
+    metric_list: list[dict[str, Any]] | None = None
+    filter_list: list[Filter] | None = None
+    generation_kwargs: dict[str, Any] | None = None
+    repeats: int = Field(1, ge=1)
+    metadata: dict[str, Any] = {}
+    tag: str | list[str] | None = None
+    task_alias: str | None = None
+    should_decontaminate: bool = False
+    doc_to_decontamination_query: str | None = None
+    unsafe_code: bool = False
+
+    @property
+    def version(self) -> str | None:
+        """What `metadata` says."""
+        found = self.metadata.get("version")
+        return None if found is None else str(found)
+
+    @property
+    def cluster(self) -> str | None:
+        """The column whose equal values make samples one cluster, from `metadata`."""
+        found = self.metadata.get("cluster")
+        return None if found is None else str(found)
+
+    @property
+    def digest(self) -> str:
+        """The hash of all that it says and that figures depend on."""
+        idle = {"tag", "task_alias", "should_decontaminate", "doc_to_decontamination_query"}
+        said = self.model_dump(mode="json", exclude=idle)
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task and where its file lies, from which paths in it lead on."""
+
+    file: TaskFile
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.file.task
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, which the harness reads; code of a `!function` is named and not imported."""
+
+
+_Loader.add_constructor(FUNCTION, lambda loader, node: _Function(str(node.value)))
+
+
+class _Function(str):
+    """The name of a function in a file beside the task."""
+
+
+def read_task(path: Path) -> list[Task]:
+    """The task of a file, or those of a group's file.
+
+    Raises:
+        UsageError: no YAML, a key or a value that no task has, or a task that needs code.
+    """
+    values = _values(path, ())
+    if "group" in values:
+        return [task for each in _members(values, path) for task in read_task(each)]
+    return [_task(values, path)]
+
+
+def files_of_task(path: Path) -> Iterator[Path]:
+    """What a task's file reads from beside it: what it includes, its group's files and its data.
+
+    Files that are not there are left out; whoever reads the task says what is wrong.
+    """
+    try:
+        values = _values(path, ())
+        names = list(_members(values, path)) if "group" in values else []
+    except UsageError:
+        return
+    if (path.parent / str(values.get("include"))).is_file():
+        included = path.parent / str(values["include"])
+        yield included
+        yield from files_of_task(included)
+    for name in names:
+        yield name
+        yield from files_of_task(name)
+    files = (values.get("dataset_kwargs") or {}).get("data_files")
+    for each in data_files(files):
+        place = beside(each, path.parent)
+        if place is not None:
+            yield place
+
+
+def data_files(given: Any) -> list[str]:
+    """The names in `data_files`: a name, several, or several by split."""
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, list):
+        return [name for name in given if isinstance(name, str)]
+    if isinstance(given, dict):
+        return [name for each in given.values() for name in data_files(each)]
+    return []
+
+
+def beside(name: str, folder: Path) -> Path | None:
+    """A file that a task names: beside the task, or where the command runs, as the harness looks."""
+    return next((each for each in (folder / name, Path(name)) if each.is_file()), None)
+
+
+def _members(values: dict[str, Any], path: Path) -> list[Path]:
+    unknown = values.keys() - {*_GROUP, "task", "metadata", "tag", "include"}
+    names = values.get("task")
+    if unknown or not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        raise UsageError(
+            "a group has the names of its tasks alone, `task: [first.yaml, second.yaml]`",
+            where=str(path),
+            fix=f"it also has {', '.join(sorted(unknown))}" if unknown else None,
+        )
+    found = []
+    for name in names:
+        place = next(
+            (p for p in (path.parent / name, path.parent / f"{name}.yaml") if p.is_file()), None
+        )
+        if place is None:
+            here = [each.stem for each in sorted(path.parent.glob("*.yaml"))]
+            raise UsageError(
+                f"the group's task {name!r} is not beside it", where=str(path), fix=hint(name, here)
+            )
+        found.append(place)
+    return found
+
+
+def _values(path: Path, coming: tuple[Path, ...]) -> dict[str, Any]:
+    """The keys of a file over those that it includes."""
+    document = parse_document(read_text_file(path, "task"), str(path), _Loader)
+    values = document.values
+    if not isinstance(values, dict):
+        raise UsageError("a task is a mapping of keys", where=str(path))
+    included = values.pop("include", None)
+    if included is None:
+        return values
+    place = path.parent / str(included)
+    if place in coming:
+        raise UsageError("a task includes itself", where=str(path))
+    if not place.is_file():
+        raise UsageError(f"it includes {included!r}, which is not there", where=str(path))
+    return {**_values(place, (*coming, path)), **values}
+
+
+def _task(values: dict[str, Any], path: Path) -> Task:
+    for key, value in values.items():
+        if isinstance(value, _Function) or key in _CODE:
+            does = _CODE.get(key, "has code of its own")
+            name = f" ({value})" if isinstance(value, _Function) else ""
+            raise UsageError(
+                f"the task {does}{name}: code of a task's file is not run",
+                where=f"{path}: {key}",
+                fix="prepare the data so that templates suffice, or run it in the harness with "
+                "--harness",
+            )
+        if key not in TaskFile.model_fields:
+            raise UsageError(
+                f"a task has no key {key!r}",
+                where=f"{path}: {key}",
+                fix=hint(key, TaskFile.model_fields),
+            )
+    values.setdefault("task", path.stem)
+    values = {key: value for key, value in values.items() if value is not None}
+    try:
+        return Task(TaskFile.model_validate(values), path.parent)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"{key}: {first['msg']}", where=f"{path}: {key}", code="usage.wrong_value"
+        ) from error

@@ -1,0 +1,344 @@
+"""Measuring a model on tasks: from files to samples, answers, scores and measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tfcli.errors import UsageError, WorkError
+from tfcli.evaluate.answers import LanguageModel, LogLikelihood, Pair
+from tfcli.evaluate.decode import Decoding
+from tfcli.evaluate.measure import Measure
+from tfcli.evaluate.samples import Sample
+from tfcli.evaluate.tasks.data import Doc, data_digest
+from tfcli.evaluate.tasks.file import Task
+from tfcli.evaluate.tasks.filters import describe, pipeline
+from tfcli.evaluate.tasks.judge import judge_choice, judge_continuation, judge_made, judge_text
+from tfcli.evaluate.tasks.metrics import LIBRARIES, asked_metrics, measures, score_of
+from tfcli.evaluate.tasks.prompts import Chat, Prompt, prompts_of, samples_of, text_of_sample
+from tfcli.evaluate.windows import Plan
+from tfcli.metrics.compute import require_libraries
+
+Advance = Callable[[int], None]
+_MADE = ("until", "max_gen_toks", "do_sample", "temperature", "top_k", "top_p")
+"""Keys of `generation_kwargs`."""
+_MOST = 256
+"""New tokens of a text where a task does not say."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One task, ready to be asked.
+
+    Args:
+        task: of which the samples are.
+        docs: the samples.
+        prompts: of the samples; empty for tasks of whole texts.
+        texts: the samples' texts; empty for other tasks.
+        metrics: metric -> its options.
+        shots: examples before each prompt.
+        digest: the hash of the samples' content.
+    """
+
+    task: Task
+    docs: Sequence[Doc]
+    prompts: Sequence[Prompt]
+    texts: Sequence[str]
+    metrics: dict[str, dict[str, Any]]
+    shots: int
+    digest: str
+
+    @property
+    def output(self) -> str:
+        """What the task asks a model for."""
+        return self.task.file.output_type
+
+    @property
+    def normalizer(self) -> str | None:
+        """What is done to answers before they are judged."""
+        file = self.task.file
+        said = [f"{each.name}: {describe(each.filter)}" for each in file.filter_list or ()]
+        said += [
+            f"{name}: {', '.join(f'{key}={value}' for key, value in options.items())}"
+            for name, options in self.metrics.items()
+            if options
+        ]
+        return "; ".join(said) or None
+
+    @property
+    def questions(self) -> int:
+        """The answers that a model is to give."""
+        if self.output == "generate_until":
+            return len(self.prompts) * self.task.file.repeats
+        if self.output != "multiple_choice":
+            return len(self.docs)
+        return sum(len(pairs) for prompt in self.prompts for pairs in self._choice_pairs(prompt))
+
+    def _choice_pairs(self, prompt: Prompt) -> tuple[list[Pair], list[Pair]]:
+        """Each choice after its context, and without one where that is asked for."""
+        assert prompt.choices is not None, "choices are looked for when the task is read"
+        gap = self.task.file.target_delimiter
+        if prompt.inputs:
+            return [Pair(context, gap + prompt.target[1]) for context in prompt.contexts], []
+        pairs = [Pair(prompt.context, gap + choice) for choice in prompt.choices]
+        if "acc_mutual_info" not in self.metrics:
+            return pairs, []
+        return pairs, [Pair("", gap + choice) for choice in prompt.choices]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of a task.
+
+    Args:
+        measures: of all samples.
+        samples: each, with what it was asked, what the model answered and how that is judged.
+    """
+
+    measures: list[Measure]
+    samples: list[Sample]
+
+
+def ask(
+    task: Task, *, shots: int | None, seed: int, limit: int | None, chat: Chat | None
+) -> Asked:
+    """Read a task's samples and make its prompts. No model is needed for it.
+
+    Args:
+        shots: examples before each prompt; None: as the task says.
+        seed: examples are drawn with.
+        limit: samples at most; None: all.
+        chat: makes a conversation of a prompt; None: it is plain text.
+
+    Raises:
+        UsageError: what `prompts_of` and `asked_metrics` refuse; keys without an effect.
+        WorkError: a broken file; a metric's library that is not installed.
+    """
+    file = task.file
+    metrics = asked_metrics(file.metric_list, file.output_type, f"{task.name}: metric_list")
+    require_libraries(
+        dict.fromkeys(LIBRARIES[name] for name in metrics if name in LIBRARIES),
+        f"{task.name}: metric_list",
+    )
+    _check(task)
+    count = shots if shots is not None else (file.num_fewshot or 0)
+    docs = samples_of(task, limit)
+    digest = data_digest(docs)
+    if file.output_type == "loglikelihood_rolling":
+        if count:
+            raise UsageError("a task of whole texts has no examples", where=f"{task.name}: shots")
+        texts = [text_of_sample(task, doc, number) for number, doc in enumerate(docs)]
+        return Asked(task, docs, (), texts, metrics, 0, digest)
+    prompts = prompts_of(task, docs, count, seed, chat)
+    if chat is not None:
+        # The assistant's words begin right behind the template's.
+        task = replace(task, file=file.model_copy(update={"target_delimiter": ""}))
+    return Asked(task, docs, prompts, (), metrics, count, digest)
+
+
+def judge(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> Judged:
+    """Ask a model, and judge its answers.
+
+    Args:
+        plan: how whole texts are cut into windows.
+        advance: told how many answers there are since the last call.
+
+    Raises:
+        UsageError: prompts that the model cannot take, or targets that fit no answer.
+        WorkError: predictions that are not finite.
+    """
+    how = _BY_OUTPUT[asked.output]
+    rows = how(asked, model, plan, advance)
+    clusters = _clusters(asked)
+    if not rows:
+        raise WorkError("there are no samples", where=asked.task.name)
+    found = []
+    for label in rows[0].items:
+        metric = label.partition(",")[0]
+        found += measures(metric, label, [row.items[label] for row in rows], clusters)
+    samples = []
+    for number, row in enumerate(rows):
+        scores, weights = {}, {}
+        for label, item in row.items.items():
+            metric, _, ending = label.partition(",")
+            part = score_of(metric, item)
+            if part is not None:
+                name = f"{part[0]},{ending}" if ending else part[0]
+                scores[name] = part[1]
+                if part[2] != 1:
+                    weights[name] = part[2]
+        samples.append(
+            Sample(
+                id=str(number),
+                task=asked.task.name,
+                cluster=None if clusters is None else str(clusters[number]),
+                scores=scores,
+                weights=weights,
+                prompt=row.prompt,
+                target=row.target,
+                answer=row.answer,
+            )
+        )
+    return Judged(found, samples)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One sample that was judged."""
+
+    items: dict[str, Any]
+    prompt: str
+    target: Any
+    answer: Any
+
+
+def _continuations(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[_Row]:
+    pairs = [Pair(prompt.context, str(prompt.target)) for prompt in asked.prompts]
+    return [
+        _Row(judge_continuation(found, asked.metrics), pair.context, pair.continuation, found.total)
+        for pair, found in zip(pairs, model.loglikelihood(pairs, advance), strict=True)
+    ]
+
+
+def _texts(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[_Row]:
+    return [
+        _Row(judge_text(text, found, asked.metrics), "", text, found.total)
+        for text, found in zip(asked.texts, model.rolling(asked.texts, plan, advance), strict=True)
+    ]
+
+
+def _choices(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[_Row]:
+    each = [asked._choice_pairs(prompt) for prompt in asked.prompts]
+    found = iter(model.loglikelihood([p for both in each for pairs in both for p in pairs], advance))
+    rows = []
+    for number, (prompt, (pairs, others)) in enumerate(zip(asked.prompts, each, strict=True)):
+        said = [next(found) for _ in pairs]
+        alone = [next(found) for _ in others]
+        where = f"{asked.task.name}: doc_to_target, sample {number}"
+        items, best = judge_choice(prompt, said, alone, asked.metrics, where)
+        rows.append(_choice_row(prompt, items, said, best))
+    return rows
+
+
+def _choice_row(
+    prompt: Prompt, items: dict[str, Any], said: Sequence[LogLikelihood], best: int
+) -> _Row:
+    answer = {"choice": best, "loglikelihoods": [each.total for each in said]}
+    target = prompt.target[0] if prompt.inputs else prompt.target
+    return _Row(items, prompt.context, {"choices": prompt.choices, "right": target}, answer)
+
+
+def _made(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[_Row]:
+    file = asked.task.file
+    how = _decoding(asked.task)
+    prompts = [prompt.context for prompt in asked.prompts for _ in range(file.repeats)]
+    seeds = [how.seed + number for number in range(len(prompts))]
+    texts = model.generate_until(prompts, [replace(how, seed=seed) for seed in seeds], advance)
+    filters = [
+        (f",{each.name}" if each.name != "none" else "", each.filter)
+        for each in file.filter_list or ()
+    ] or [("", [])]
+    steps = [
+        (ending, pipeline(given, f"{asked.task.name}: filter_list")) for ending, given in filters
+    ]
+    rows = []
+    for number, prompt in enumerate(asked.prompts):
+        answers = texts[number * file.repeats : (number + 1) * file.repeats]
+        items: dict[str, Any] = {}
+        where = f"{asked.task.name}, sample {number}"
+        for ending, step in steps:
+            judged = judge_made(prompt, step(list(answers)), asked.metrics, where)
+            items |= {f"{name}{ending}": item for name, item in judged.items()}
+        answer: Any = answers[0] if file.repeats == 1 else answers
+        rows.append(_Row(items, prompt.context, prompt.target, answer))
+    return rows
+
+
+_BY_OUTPUT = {
+    "loglikelihood": _continuations,
+    "loglikelihood_rolling": _texts,
+    "multiple_choice": _choices,
+    "generate_until": _made,
+}
+
+
+def _decoding(task: Task) -> Decoding:
+    """How the task's texts are made.
+
+    Raises:
+        UsageError: keys that are not followed, or that contradict each other.
+    """
+    given = task.file.generation_kwargs or {}
+    where = f"{task.name}: generation_kwargs"
+    until = given.get("until", [task.file.fewshot_delimiter])
+    until = [until] if isinstance(until, str) else list(until)
+    temperature = float(given.get("temperature", 0.0))
+    draws = bool(given.get("do_sample", temperature > 0))
+    if draws and temperature == 0 and "temperature" in given:
+        raise UsageError("do_sample and a temperature of 0 contradict each other", where=where)
+    most = int(given.get("max_gen_toks", _MOST))
+    if most < 1:
+        raise UsageError("max_gen_toks must be 1 or more", where=where)
+    return Decoding(
+        until=tuple(str(each) for each in until),
+        max_new_tokens=most,
+        temperature=(temperature or 1.0) if draws else 0.0,
+        top_k=given.get("top_k"),
+        top_p=given.get("top_p"),
+    )
+
+
+def _check(task: Task) -> None:
+    """Refuse keys of a task that contradict one another, or have no effect."""
+    file = task.file
+    if file.output_type == "generate_until":
+        for key in file.generation_kwargs or {}:
+            if key not in _MADE:
+                raise UsageError(
+                    f"{key} of generation_kwargs is not followed",
+                    where=f"{task.name}: generation_kwargs",
+                    fix=f"known: {', '.join(_MADE)}",
+                )
+        _decoding(task)
+        for each in file.filter_list or ():
+            pipeline(each.filter, f"{task.name}: filter_list")
+    elif file.generation_kwargs is not None or file.repeats != 1 or file.filter_list:
+        key = next(
+            key
+            for key, given in (
+                ("generation_kwargs", file.generation_kwargs is not None),
+                ("repeats", file.repeats != 1),
+                ("filter_list", bool(file.filter_list)),
+            )
+            if given
+        )
+        raise UsageError(
+            f"{key} has no effect with output_type: {file.output_type}",
+            where=f"{task.name}: {key}",
+        )
+    needs = ["doc_to_target"]
+    needs += ["doc_to_text"] if file.output_type != "loglikelihood_rolling" else []
+    needs += ["doc_to_choice"] if file.output_type == "multiple_choice" else []
+    for key in needs:
+        if getattr(file, key) is None:
+            raise UsageError(f"the task has no {key}", where=f"{task.name}: {key}")
+
+
+def _clusters(asked: Asked) -> list[str] | None:
+    """The cluster of each sample, from the column that the task names.
+
+    Raises:
+        UsageError: the samples lack it.
+    """
+    column = asked.task.file.cluster
+    if column is None:
+        return None
+    for number, doc in enumerate(asked.docs):
+        if column not in doc:
+            raise UsageError(
+                f"sample {number} has no column {column!r}",
+                where=f"{asked.task.name}: metadata.cluster",
+                fix=f"known: {', '.join(doc)}",
+            )
+    return [str(doc[column]) for doc in asked.docs]
