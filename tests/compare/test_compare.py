@@ -17,7 +17,7 @@ from tfcli.recipe.record import RECORD, make_record, read_record, step_key
 from tfcli.score.spec import ScoreSpec
 
 CONDITIONS = {"task": "demo", "data_sha256": "d" * 64, "tokenizer_sha256": "t" * 64, "dtype": "f32"}
-MEASURE = {"name": "accuracy", "value": 0.5, "unit": "share", "higher_is_better": True}
+MEASURE = {"name": "accuracy", "value": 0.5, "unit": "share", "higher_is_better": True, "n": 1}
 
 
 def evaluation(
@@ -221,7 +221,7 @@ def test_how_a_model_is_run_may_differ_and_is_shown(compare):
         (scored(ANSWERS, "other"), [], 2, "no measure is a mean over the samples of both"),
         (scored(ANSWERS), ["--allow", "shots"], 2, "there is no condition 'shots'"),
         (scored(ANSWERS), ["--allow", "data_sha256"], 2, "data_sha256 does not differ"),
-        ([{"id": "0", "scores": {"accuracy": None}}], [], 1, "not a sample of this version"),
+        ([{"id": "0", "scores": {"accuracy": None}}], [], 1, "a sample has no finite score"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(compare, b, flags, code, what):

@@ -48,6 +48,8 @@ def rouge(name: str, said: list[str], right: list[str]) -> float:
 
 def test_figures_are_the_libraries_and_the_same_each_time(score):
     result = score(*metrics("bleu", "rouge1", "rougeL", "chrf"))
+    errors = {each["name"]: each["standard_error"] for each in result["measures"]}
+    assert errors["bleu"] is None and errors["rouge1"] > 0
     assert list(values(result)) == ["bleu", "rouge1", "rougeL", "chrf"]
     assert values(result)["bleu"] == sacrebleu.corpus_bleu(SAID, [RIGHT]).score
     assert values(result)["chrf"] == sacrebleu.corpus_chrf(SAID, [RIGHT]).score

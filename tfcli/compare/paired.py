@@ -131,8 +131,10 @@ def _units(
     numbers: dict[Hashable, int] = {}
     names = [(None, row) if name is None else (name, 0) for row, name in enumerate(clusters)]
     place = np.array([numbers.setdefault(each, len(numbers)) for each in names], dtype=np.int64)
-    count = len(numbers)
-    return np.bincount(place, values, count), np.bincount(place, weights, count)
+    sums, sizes = np.zeros(len(numbers)), np.zeros(len(numbers))
+    np.add.at(sums, place, values)
+    np.add.at(sizes, place, weights)
+    return sums, sizes
 
 
 def _all_signs(sums: Floats) -> float:

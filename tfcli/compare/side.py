@@ -1,49 +1,29 @@
 """One side of a comparison: what an evaluation's folder says of its conditions and samples.
 
 Any step can be compared whose result has `conditions` and `measures`, and whose folder has
-samples.jsonl: a line a sample, with `id`, `task`, `cluster`, `scores` and perhaps `weights`.
+samples.jsonl.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, FiniteFloat, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from tfcli.data.rows import read_rows
 from tfcli.errors import UsageError, WorkError
+from tfcli.evaluate.measure import Measure
+from tfcli.evaluate.samples import FILE, Sample, read_samples
 from tfcli.recipe.record import is_intact
 from tfcli.report.steps import Step, load_steps
-
-SAMPLES = "samples.jsonl"
-
-
-class Measured(BaseModel):
-    """A figure of a result, as far as it is compared."""
-
-    name: str
-    unit: str
-    higher_is_better: bool | None
-
-
-class Sample(BaseModel):
-    """A line of samples.jsonl, as far as it is compared."""
-
-    id: str
-    task: str
-    cluster: str | None
-    scores: dict[str, FiniteFloat]
-    weights: dict[str, FiniteFloat] = {}
 
 
 class _Part(BaseModel):
     """The conditions and figures of a result, or of one of its tasks."""
 
     conditions: dict[str, Any]
-    measures: list[Measured]
+    measures: list[Measure]
 
 
 @dataclass(frozen=True)
@@ -59,7 +39,7 @@ class Side:
 
     folder: str
     conditions: Mapping[str, Any]
-    measures: Mapping[str, Measured]
+    measures: Mapping[str, Measure]
     samples: Mapping[str, Mapping[tuple[str, str], Sample]]
 
     def score(self, measure: str, at: tuple[str, str]) -> float:
@@ -84,10 +64,9 @@ def read_side(folder: str, key: str) -> Side:
     """
     (step,) = load_steps([folder], key)
     parts = _parts(step, key)
-    path = step.folder / SAMPLES
-    if not path.is_file():
+    if not (step.folder / FILE).is_file():
         raise UsageError(
-            f"{folder} has no {SAMPLES}: none of its measures is a mean over samples", where=key
+            f"{folder} has no {FILE}: none of its measures is a mean over samples", where=key
         )
     if not is_intact(step.folder, step.record):
         raise WorkError(
@@ -101,7 +80,7 @@ def read_side(folder: str, key: str) -> Side:
         for task, part in parts.items()
         for name, value in part.conditions.items()
     }
-    return Side(folder, conditions, measures, _by_measure(_read_samples(path), measures))
+    return Side(folder, conditions, measures, _by_measure(_samples_of(step), measures))
 
 
 def _parts(step: Step, key: str) -> dict[str, _Part]:
@@ -119,22 +98,20 @@ def _parts(step: Step, key: str) -> dict[str, _Part]:
         ) from error
 
 
-def _read_samples(path: Path) -> list[Sample]:
-    found = []
-    for row in read_rows(path):
-        try:
-            found.append(Sample.model_validate(row.values))
-        except ValidationError as error:
-            raise WorkError(
-                f"not a sample of this version of tfcli: {error.errors()[0]['msg'].lower()}",
-                where=row.where,
-                fix="run that step again",
-            ) from error
-    return found
+def _samples_of(step: Step) -> list[Sample]:
+    try:
+        return read_samples(step.folder)
+    except ValidationError as error:
+        raise WorkError(
+            f"a sample has no finite score, or is of another version of tfcli: "
+            f"{error.errors()[0]['msg'].lower()}",
+            where=str(step.folder / FILE),
+            fix="run that step again",
+        ) from error
 
 
 def _by_measure(
-    samples: Sequence[Sample], measures: Mapping[str, Measured]
+    samples: Sequence[Sample], measures: Mapping[str, Measure]
 ) -> dict[str, dict[tuple[str, str], Sample]]:
     found: dict[str, dict[tuple[str, str], Sample]] = {}
     for sample in samples:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tfcli.checkpoints.strict_json import kind
 from tfcli.data.documents import read_text
 from tfcli.data.row_files import READERS
 from tfcli.data.rows import read_rows
-from tfcli.data.run import write_lines
 from tfcli.errors import WorkError, hint
+from tfcli.evaluate.measure import Measure
+from tfcli.evaluate.samples import Sample, write_samples
+from tfcli.evaluate.uncertainty import mean_measure
 from tfcli.metrics.compute import compute, require_libraries
 from tfcli.metrics.spec import METRICS
 from tfcli.metrics.texts import OF_100, bleu, rouge_scores
@@ -22,13 +24,9 @@ from tfcli.score.sentences import sentence_lines
 from tfcli.score.spec import (
     BY_SENTENCES,
     ScoreConditions,
-    ScoreMeasure,
     ScoreResult,
     ScoreSpec,
 )
-
-SAMPLES = "samples.jsonl"
-"""The scores of each text, of those metrics that are means over texts."""
 
 
 def run(spec: ScoreSpec, job: Job) -> ScoreResult:
@@ -56,8 +54,7 @@ def run(spec: ScoreSpec, job: Job) -> ScoreResult:
         said, right = romanian_words(said), romanian_words(right)
     each = _of_each(spec, said, right)
     if job.folder is not None and each:
-        _write_samples(job.folder / SAMPLES, each)
-    figures = _of_all(spec, said, right, each)
+        write_samples(_samples(each), job.folder)
     return ScoreResult(
         predictions=spec.predictions,
         references=spec.references,
@@ -68,15 +65,7 @@ def run(spec: ScoreSpec, job: Job) -> ScoreResult:
             normalizer=spec.normalize,
             sentence_lines=spec.sentence_lines if BY_SENTENCES in spec.metrics else None,
         ),
-        measures=[
-            ScoreMeasure(
-                name=name,
-                value=value,
-                unit="points" if name in OF_100 else "share",
-                higher_is_better=METRICS[name].higher,
-            )
-            for name, value in figures.items()
-        ],
+        measures=_measures(spec, said, right, each),
         empty=empty,
     )
 
@@ -118,33 +107,34 @@ def _of_each(
     return {name: found[name] for name in names}
 
 
-def _of_all(
+def _measures(
     spec: ScoreSpec,
     said: Sequence[str],
     right: Sequence[str],
     each: Mapping[str, Sequence[float]],
-) -> dict[str, float]:
-    found = {name: sum(scores) / len(scores) for name, scores in each.items()}
+) -> list[Measure]:
+    """The figures: means of the scores of texts with their errors, and those of all together."""
     in_words = spec.normalize is not None
-    if in_words and "bleu" in spec.metrics:
-        found["bleu"] = bleu(said, right, in_words=True)
-    others = [name for name in spec.metrics if name not in found]
+    together = [name for name in spec.metrics if name not in each]
+    found = {"bleu": bleu(said, right, in_words=True)} if in_words and "bleu" in together else {}
+    others = [name for name in together if name not in found]
     if others:
         found |= compute(others, said, right)
-    return {name: found[name] for name in spec.metrics}
+    return [
+        mean_measure(name, each[name], unit="share", higher_is_better=True)
+        if name in each
+        else Measure(
+            name=name,
+            value=found[name],
+            unit="points" if name in OF_100 else "share",
+            higher_is_better=METRICS[name].higher,
+            n=len(said),
+        )
+        for name in spec.metrics
+    ]
 
 
-def _write_samples(path: Path, each: Mapping[str, Sequence[float]]) -> None:
-    count = len(next(iter(each.values())))
-    write_lines(
-        path,
-        (
-            {
-                "id": str(number),
-                "task": "score",
-                "cluster": None,
-                "scores": {name: scores[number] for name, scores in each.items()},
-            }
-            for number in range(count)
-        ),
-    )
+def _samples(each: Mapping[str, Sequence[float]]) -> Iterator[Sample]:
+    for number, scores in enumerate(zip(*each.values(), strict=True)):
+        named = dict(zip(each, scores, strict=True))
+        yield Sample(id=str(number), task="score", cluster=None, scores=named)

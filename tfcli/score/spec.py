@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tfcli.errors import hint
+from tfcli.evaluate.measure import Measure
 from tfcli.metrics.spec import KINDS
 from tfcli.recipe.spec import InputPath, OutputPath, Result, Spec
 
@@ -79,16 +80,6 @@ class ScoreConditions(BaseModel):
     )
 
 
-class ScoreMeasure(BaseModel):
-    """One figure."""
-
-    model_config = ConfigDict(frozen=True)
-    name: str = Field(description="The metric.")
-    value: float = Field(description="The figure.")
-    unit: str = Field(description="What it counts: share, or points of 100.")
-    higher_is_better: bool = Field(description="Which way it is better.")
-
-
 class ScoreResult(Result):
     """What the predictions are worth."""
 
@@ -97,5 +88,8 @@ class ScoreResult(Result):
     predictions: str = Field(description="The file of predictions.")
     references: str = Field(description="The file of references.")
     conditions: ScoreConditions = Field(description="What the figures depend on.")
-    measures: list[ScoreMeasure] = Field(description="The figures, in the order of `metrics`.")
+    measures: list[Measure] = Field(
+        description="The figures, in the order of `metrics`; those of all texts together, such as "
+        "BLEU, have no standard error."
+    )
     empty: int = Field(description="Predictions with nothing in them; they count as they are.")

@@ -23,7 +23,7 @@ def lay_out(result: SweepResult) -> Page:
     }
     said = [plural(len(result.points), "point")]
     said += [f"{count} {name}" for name, count in counts.items() if count and name != "done"]
-    tiles = ()
+    tiles: tuple[Tile, ...] = ()
     best = next((point for point in result.points if point.number == result.best), None)
     if best is not None:
         value = number_text(best.value)
