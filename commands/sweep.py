@@ -59,7 +59,7 @@ def _option(*names: str, metavar: str, help: str) -> Any:
     "that they agree in; a sweep that was stopped goes on; a point that fails is recorded, and the "
     "rest goes on. The flags stand for the recipe's section sweep.",
     epilog="tfcli sweep shrink.yaml --grid steps.small.bits=2,3,4 --by loss.perplexity "
-    "--goal lowest --against small.bytes\n"
+    "--goal lowest --against small.bytes_after\n"
     "tfcli sweep shrink.yaml --dry-run\n" + json_fields(SweepResult),
 )
 def sweep(

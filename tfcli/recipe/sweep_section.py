@@ -32,8 +32,8 @@ class SweepSection(Section):
     goal: Goal = Field(description="Which way `by` is better.")
     against: str | None = Field(
         None,
-        description="A second figure, such as small.bytes: a plot shows which points are the best "
-        "for what they cost.",
+        description="A second figure, such as small.bytes_after: a plot shows which points are the "
+        "best for what they cost.",
     )
     against_goal: Annotated[Goal | None, Only(against=GIVEN)] = Field(
         None, description="Which way `against` is better; left out, lowest."

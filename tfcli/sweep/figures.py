@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from tfcli.errors import UsageError, WorkError, hint
+from tfcli.errors import UsageError, WorkError, nearest
 from tfcli.recipe.recipe import Recipe
 from tfcli.recipe.verbs import VERBS
 
@@ -36,10 +36,17 @@ def require_figure(name: str, recipe: Recipe, where: str) -> None:
         raise UsageError(
             f"no step has a figure {name!r}",
             where=where,
-            fix=hint(name, [each for each in known if UNKNOWN not in each])
-            or "name a step and a number of its result, as in loss.perplexity",
+            fix=_way_out(name, [each for each in known if UNKNOWN not in each]),
             code="usage.wrong_value",
         )
+
+
+def _way_out(name: str, known: Sequence[str]) -> str:
+    """The nearest figure, of the step that is named where there is such a step."""
+    of_step = [each for each in known if each.startswith(f"{name.partition('.')[0]}.")]
+    guess = nearest(name, of_step or known)
+    said = f"did you mean {guess!r}? " if guess else ""
+    return f"{said}name a step and a number of its result, which docs/json.md lists"
 
 
 def figure(name: str, results: Mapping[str, Mapping[str, Any]]) -> float:
@@ -56,7 +63,7 @@ def figure(name: str, results: Mapping[str, Mapping[str, Any]]) -> float:
         f"{step}.{key}": value for step, each in results.items() for key, value in numbers_in(each)
     }
     if name not in known:
-        raise WorkError(f"the results have no figure {name!r}", fix=hint(name, known))
+        raise WorkError(f"the results have no figure {name!r}", fix=_way_out(name, list(known)))
     if math.isnan(known[name]):
         raise WorkError(f"{name} is no number (NaN)")
     return known[name]
