@@ -66,6 +66,9 @@ VERBS = {
     "merge": Verb("Merge an adapter (LoRA, DoRA, IA3) into its base.", "tfcli.merge", "Merge"),
     "average": Verb("Average checkpoints of one model.", "tfcli.average", "Average"),
     "compose": Verb("Put a language model and encoders together.", "tfcli.compose", "Compose"),
+    "initialize": Verb(
+        "Make a checkpoint with random weights from a config.", "tfcli.initialize", "Initialize"
+    ),
     "shard": Verb("Split or join a checkpoint's weight files.", "tfcli.shard", "Shard"),
     "diff": Verb("Compare two checkpoints, tensor by tensor.", "tfcli.diff", "Diff"),
     "inspect": Verb("Show what a checkpoint holds and what it needs.", "tfcli.inspect", "Inspect"),
