@@ -16,7 +16,8 @@ def initialize(tmp_path, tiny_llama, capsys):
     def call(name: str, *flags: str, source=tiny_llama, code: int = 0):
         out = tmp_path / name
         capsys.readouterr()
-        assert run(["initialize", str(source), str(out), *flags, "--json", "--quiet"]) == code
+        words = ["initialize", "--config", str(source), "--output", str(out)]
+        assert run([*words, *flags, "--json", "--quiet"]) == code
         return out, json.loads(capsys.readouterr().out)
 
     return call

@@ -18,8 +18,8 @@ class InitializeSpec(Spec):
     positional: ClassVar[tuple[str, ...]] = ("config", "output")
 
     config: InputPath = Field(
-        description="A folder with config.json, whose tokenizer goes along, or that file alone. "
-        "Weights beside it are not read."
+        description="A folder with config.json, whose tokenizer goes along, or that file alone, as "
+        "--config FILE. Weights beside it are not read."
     )
     output: OutputPath = Field(description="The folder to write.")
     changes: dict[str, Any] = Field(
