@@ -101,7 +101,7 @@ def test_an_error_is_one_json_object_when_asked(capsys):
         (["train", "--max-steps", "many"], "usage.wrong_value"),
         (["train", "--set", "optimizer.lrr=1"], "usage.several"),
         (["inspect", "a", "b"], "usage.too_many_words"),
-        (["eval"], "usage.several"),
+        (["eval"], "usage.missing_key"),
         (["dequantize", "a"], "usage.missing_key"),
         (["quantize", "a", "b", "--method", "rtn", "--samples", "128"], "usage.no_effect"),
         (["generate", "a", "b", "--dtype", "int3"], "usage.wrong_value"),

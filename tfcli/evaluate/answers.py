@@ -107,7 +107,10 @@ class LanguageModel:
             texts.append(ids)
             windows.append(Window(number, 0, len(ids), scored, begins))
         found = self._scored(texts, windows, advance)
-        return [LogLikelihood(total, greedy, w.scored) for (total, greedy), w in zip(found, windows)]
+        pairs_found = zip(found, windows, strict=True)
+        return [
+            LogLikelihood(total, greedy, window.scored) for (total, greedy), window in pairs_found
+        ]
 
     def rolling(
         self, texts: Sequence[str], plan: Plan, advance: Advance = lambda count: None
@@ -130,7 +133,8 @@ class LanguageModel:
         windows = plan_windows([len(ids) for ids in documents], plan)
         totals = [0.0] * len(texts)
         greedy, tokens = [True] * len(texts), [0] * len(texts)
-        for window, (total, first) in zip(windows, self._scored(documents, windows, advance)):
+        found = self._scored(documents, windows, advance)
+        for window, (total, first) in zip(windows, found, strict=True):
             totals[window.document] += total
             greedy[window.document] &= first
             tokens[window.document] += window.scored

@@ -47,5 +47,5 @@ class Conditions(BaseModel):
 
     def difference(self, other: Conditions) -> dict[str, tuple[object, object]]:
         """What differs: field -> what it is here and there; empty where figures compare."""
-        both = {name: (getattr(self, name), getattr(other, name)) for name in type(self).model_fields}
-        return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+        ours, theirs = self.model_dump(), other.model_dump()
+        return {n: (ours[n], theirs[n]) for n in ours if ours[n] != theirs[n]}

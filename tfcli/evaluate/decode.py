@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfcli.generation.ending import Ending
-from tfcli.generation.sampling import greedy, sampler
+from tfcli.generation.sampling import Choose, greedy, sampler
 from tfcli.generation.settings import TextSettings
 from tfcli.generation.tasks import ANSWERS, CONTINUES, new_tokens, room_after
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
@@ -53,8 +53,7 @@ def decode(
         how: each text is made.
     """
     return [
-        _one(model, tokenizer, settings, ids, each)
-        for ids, each in zip(prompts, how, strict=True)
+        _one(model, tokenizer, settings, ids, each) for ids, each in zip(prompts, how, strict=True)
     ]
 
 
@@ -67,7 +66,7 @@ def _one(
 ) -> str:
     answers = isinstance(model, Seq2SeqLM)
     room = room_after(ANSWERS if answers else CONTINUES, prompt, model.config.text)
-    choose = greedy
+    choose: Choose = greedy
     if how.temperature > 0:
         choose = sampler(
             temperature=how.temperature,

@@ -16,6 +16,7 @@ from tfcli.errors import UsageError, WorkError
 from tfcli.evaluate.compression import compression_baselines
 from tfcli.evaluate.conditions import Conditions
 from tfcli.evaluate.documents import judge_documents
+from tfcli.evaluate.exports import write_exports
 from tfcli.evaluate.predict import TASKS, Begin, decoder_begin, predictor
 from tfcli.evaluate.samples import write_samples
 from tfcli.evaluate.score import Distance, Scores, score
@@ -116,10 +117,8 @@ def run_text(spec: EvalSpec, job: Job) -> EvalResult:
         )
     seconds = perf_counter() - began
     judged = judge_documents(texts, lengths, windows, scores, tokenizer)
-    if job.folder is not None and processes.first:
-        write_samples(judged.samples, job.folder)
     size = judged.bytes
-    return EvalResult(
+    result = EvalResult(
         task=TASKS[task],
         model=spec.model,
         conditions=Conditions(
@@ -160,6 +159,10 @@ def run_text(spec: EvalSpec, job: Job) -> EvalResult:
         tokens_per_second=total / seconds,
         **_comparison(spec, scores),
     )
+    if job.folder is not None and processes.first:
+        write_samples(judged.samples, job.folder)
+        write_exports(spec.export, result, {}, job.folder)
+    return result
 
 
 def model_task(spec: EvalSpec, config: BaseConfig) -> str:

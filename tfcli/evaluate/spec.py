@@ -19,6 +19,7 @@ from tfcli.train.strategies.spec import WeightsSection
 ON_TEXT = ("perplexity", "masked-perplexity", "seq2seq-perplexity")
 """What is measured on a text of one's own."""
 Bos = Literal["each", "first", "none"]
+Export = Literal["lm-eval", "every-eval-ever"]
 _NO_DATA = Only(data=(None,))
 _WITH_DATA = Only(data=GIVEN)
 
@@ -55,14 +56,23 @@ class EvalSpec(Spec):
     task_file: TaskPath | None = Field(
         None, description="The file of a task, or of a group of them; --task FILE is the same."
     )
+    harness: Annotated[str | None, _NO_DATA] = Field(
+        None,
+        min_length=1,
+        description="Names of tasks that lm-evaluation-harness has, with commas between them: it "
+        "asks, this model answers. Needs tfcli[harness], and runs code of the task.",
+    )
+    export: Annotated[list[Export], Only(off=[], output=GIVEN)] = Field(
+        [],
+        description="Also write the result as lm-evaluation-harness does (lm-eval.json) or in the "
+        "schema of Every Eval Ever (every-eval-ever.json).",
+    )
     shots: Annotated[int | None, Also("num_fewshot"), _NO_DATA] = Field(
         None,
         ge=0,
         description="Examples with their answers before each prompt; left out, as the task says.",
     )
-    seed: Annotated[Seed, _NO_DATA] = Field(
-        1234, description="What the examples are drawn with."
-    )
+    seed: Annotated[Seed, _NO_DATA] = Field(1234, description="What the examples are drawn with.")
     limit: Annotated[int | None, _NO_DATA] = Field(
         None, ge=1, description="Samples of each task, its first ones; left out, all."
     )
@@ -145,7 +155,10 @@ class EvalSpec(Spec):
 
     @model_validator(mode="after")
     def _names_what_to_measure(self) -> Self:
-        if self.task_file is not None:
+        if self.harness is not None:
+            if self.task_file is not None or self.task != "auto":
+                raise ValueError("harness says what is measured: leave out task")
+        elif self.task_file is not None:
             if self.data is not None or self.task != "auto":
                 other = "data" if self.data is not None else "task"
                 raise ValueError(f"task_file says what is measured: leave out {other}")
@@ -157,7 +170,7 @@ class EvalSpec(Spec):
                     what or f"data is measured by {hint(self.task, ('auto', *ON_TEXT))}"
                 )
         elif self.task in ("auto", *ON_TEXT):
-            raise ValueError("there is nothing to measure: name data, or a task")
+            raise ValueError("there is nothing to measure: name data, a task or one of the harness")
         elif self.task not in (SHIPPED, *shipped_tasks()):
             tasks = (SHIPPED, *shipped_tasks())
             raise ValueError(f"there is no task {self.task!r}: {hint(self.task, tasks)}")
@@ -184,6 +197,9 @@ class TaskResult(BaseModel):
     task: str = Field(description="The task.")
     conditions: Conditions = Field(description="What its figures depend on.")
     measures: list[Measure] = Field(description="Its figures.")
+    available: int | None = Field(
+        None, description="Samples that it has; more than were measured with a limit."
+    )
 
 
 class EvalResult(Result):
@@ -191,9 +207,7 @@ class EvalResult(Result):
 
     schema_name: ClassVar[str] = "tfcli.eval/1"
 
-    task: str = Field(
-        description="What was measured. Figures of different tasks do not compare."
-    )
+    task: str = Field(description="What was measured. Figures of different tasks do not compare.")
     model: str = Field(description="The model.")
     conditions: Conditions = Field(
         description="All that the figures depend on besides the model. Of several tasks its hashes "
@@ -216,9 +230,7 @@ class EvalResult(Result):
     bits_per_byte: float | None = Field(
         None, description="The summed loss in bits, over the scored bytes."
     )
-    loss: float | None = Field(
-        None, description="The mean negative log likelihood, nats a token."
-    )
+    loss: float | None = Field(None, description="The mean negative log likelihood, nats a token.")
     tokens: int | None = Field(
         None, description="Scored tokens: those of the text that have a context."
     )
@@ -247,7 +259,7 @@ class EvalResult(Result):
     first_token_scored: bool | None = Field(
         None,
         description="True with a BOS: the whole text is scored. False: the first token of each "
-        "document is context only, and its bytes are not counted."
+        "document is context only, and its bytes are not counted.",
     )
     load_in: str | None = Field(
         None, description="What its linear layers were quantized to at load; null for nothing."

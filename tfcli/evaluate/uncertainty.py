@@ -62,8 +62,13 @@ def mean_measure(
         higher_is_better=higher_is_better,
         n=len(sums),
         standard_error=error,
-        interval=None if error is None else (value - _WIDTH * error, value + _WIDTH * error),
+        interval=interval_of(value, error),
     )
+
+
+def interval_of(value: float, error: float | None) -> tuple[float, float] | None:
+    """The 95% interval of a value whose errors are normal; None without an error."""
+    return None if error is None else (value - _WIDTH * error, value + _WIDTH * error)
 
 
 def exponential(name: str, mean: Measure, unit: str) -> Measure:

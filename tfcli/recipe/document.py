@@ -134,9 +134,7 @@ def _unreadable(what: str, where: str, fix: str | None = None) -> UsageError:
     return UsageError(what, where=where, fix=fix, code="recipe.unreadable")
 
 
-def parse_document(
-    text: str, source: str, kind: type[yaml.SafeLoader] = _Loader
-) -> Document:
+def parse_document(text: str, source: str, kind: type[yaml.SafeLoader] = _Loader) -> Document:
     """Parse YAML text; `source` names it in errors. See `read_document`.
 
     Args:

@@ -12,16 +12,16 @@ from tests.conftest import SENTENCES
 
 QUESTIONS = [
     {
-        "question": f"{sentence} What is number {n} of it?",
-        "choices": sentence.split()[n : n + 3],
+        "question": f"{words[n]} {words[n + 1]} {n}?",
+        "choices": words[n : n + 3],
         "label": n % 3,
-        "answer": sentence.split()[n],
-        "passage": n % 4,
+        "answer": words[n],
+        "passage": n,
     }
     for n in range(4)
-    for sentence in SENTENCES
+    for words in (sentence.split() for sentence in SENTENCES)
 ]
-TEXTS = [{"text": " ".join(SENTENCES[n:] + SENTENCES[:n])} for n in range(3)]
+TEXTS = [{"text": " ".join(SENTENCES[n : n + 2])} for n in range(3)]
 CHOICE = {
     "task": "choose",
     "dataset_path": "json",

@@ -1,5 +1,5 @@
-"""Our figures beside those of lm-evaluation-harness with its Hugging Face backend: the same weights,
-the same files of tasks, the same conditions."""
+"""Our figures beside those of lm-evaluation-harness with its Hugging Face backend: of the same
+weights and files of tasks, under the same conditions."""
 
 from __future__ import annotations
 
@@ -66,3 +66,27 @@ def test_whole_texts_are_theirs(capsys, tiny_llama, tmp_path):
     found = theirs(tiny_llama, tmp_path, "roll", add_bos_token=False, max_length=31)
     mine = ours(capsys, tiny_llama, path, "--bos", "first", "--window", "32", "--stride", "31")
     agree(mine, found["results"]["roll"])
+
+
+def test_the_harness_asks_our_model(tiny_llama, tmp_path):
+    """Its own arithmetic over our answers gives what `--task` gives."""
+    write_task(tmp_path, CHOICE)
+    code = (
+        "import sys; from lm_eval.tasks import TaskManager as T; import lm_eval.tasks as t; "
+        "t.TaskManager = lambda: T(include_path='.', include_defaults=False); "
+        "from tfcli.commands.app import main; main(sys.argv[1:])"
+    )
+    words = ["eval", str(tiny_llama), "--json", "-q"]
+
+    def measured(*flags):
+        done = subprocess.run(
+            [PYTHON, "-c", code, *words, *flags], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:] + done.stdout
+        return json.loads(done.stdout)
+
+    theirs, ours = measured("--harness", "choose"), measured("--task", "choose.yaml")
+    values = {measure["name"]: measure["value"] for measure in theirs["measures"]}
+    for measure in ours["measures"]:
+        assert values[measure["name"]] == pytest.approx(measure["value"], abs=1e-6)
+    assert theirs["conditions"]["backend"].startswith("tfcli, asked by lm_eval")

@@ -1,5 +1,4 @@
-"""The samples of a task: rows of local files, of the hub, or what tfcli makes of Python's own text.
-"""
+"""The samples of a task: rows of files, of the hub, or what tfcli makes of Python's own text."""
 
 from __future__ import annotations
 
@@ -9,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcli.data.rows import Rows, read_rows
 from tfcli.data.row_files import open_rows
+from tfcli.data.rows import Rows, read_rows
 from tfcli.errors import UsageError, WorkError, hint
 from tfcli.evaluate.tasks.file import Task, beside, data_files
 from tfcli.evaluate.tasks.made import MADE, made_rows
@@ -58,7 +57,7 @@ def read_split(task: Task, split: str) -> list[Doc]:
         name = f":{file.dataset_name}" if file.dataset_name else ""
         ref = str(place) if place.exists() else f"{file.dataset_path}{name}"
         found = read_rows(ref, split=split)
-    rows = [dict(row.values) for row in found]
+    rows: list[Doc] = [dict(row.values) for row in found]
     if not rows:
         raise WorkError("there are no samples in it", where=where)
     return rows
@@ -77,9 +76,7 @@ def _files(task: Task, split: str) -> list[Path]:
     given = (task.file.dataset_kwargs or {}).get("data_files")
     where = f"{task.file.task}: dataset_kwargs.data_files"
     if given is None:
-        raise UsageError(
-            f"dataset_path {task.file.dataset_path} needs data_files", where=where
-        )
+        raise UsageError(f"dataset_path {task.file.dataset_path} needs data_files", where=where)
     by_split = given if isinstance(given, dict) else {"train": given}
     if split not in by_split:
         raise UsageError(
@@ -89,8 +86,6 @@ def _files(task: Task, split: str) -> list[Path]:
     for name in data_files(by_split[split]):
         place = beside(name, task.folder)
         if place is None:
-            raise UsageError(
-                f"there is no such file: {name}", where=where, code="input.missing"
-            )
+            raise UsageError(f"there is no such file: {name}", where=where, code="input.missing")
         found.append(place)
     return found

@@ -187,7 +187,7 @@ def data_files(given: Any) -> list[str]:
 
 
 def beside(name: str, folder: Path) -> Path | None:
-    """A file that a task names: beside the task, or where the command runs, as the harness looks."""
+    """A file that a task names: beside the task, or from where the command runs."""
     return next((each for each in (folder / name, Path(name)) if each.is_file()), None)
 
 

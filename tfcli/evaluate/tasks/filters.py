@@ -42,9 +42,7 @@ def describe(steps: Sequence[Mapping[str, Any]]) -> str:
 def _step(given: dict[str, Any], where: str) -> Step:
     name = given.pop("function", None)
     if name not in STEPS:
-        raise UsageError(
-            f"there is no filter {name!r}", where=where, fix=hint(str(name), STEPS)
-        )
+        raise UsageError(f"there is no filter {name!r}", where=where, fix=hint(str(name), STEPS))
     try:
         return STEPS[name](**given)
     except TypeError as error:

@@ -65,12 +65,13 @@ def judge_choice(
     peak = max(totals)
     shares = [math.exp(total - peak) for total in totals]
     shares = [share / sum(shares) for share in shares]
+    both = list(zip(totals, choices, strict=True))
+    by_characters = [total / _size(choice) for total, choice in both]
+    by_bytes = [total / _size(choice.encode()) for total, choice in both]
     items: Items = {
         "acc": float(best in right),
-        "acc_norm": float(_best([t / _size(c) for t, c in zip(totals, choices)]) in right),
-        "acc_bytes": float(
-            _best([t / _size(c.encode()) for t, c in zip(totals, choices)]) in right
-        ),
+        "acc_norm": float(_best(by_characters) in right),
+        "acc_bytes": float(_best(by_bytes) in right),
         "exact_match": float(any(found[index].greedy for index in right)),
         "f1": (right[0], best),
         "mcc": (right[0], best),
@@ -83,9 +84,7 @@ def judge_choice(
     return {name: items[name] for name in asked}, best
 
 
-def judge_made(
-    prompt: Prompt, answers: Sequence[str], asked: Options, where: str
-) -> Items:
+def judge_made(prompt: Prompt, answers: Sequence[str], asked: Options, where: str) -> Items:
     """A text that was made; of several right ones the best counts. Only pass@k looks at more
     than one answer.
 
@@ -116,9 +115,7 @@ def pass_at_k(count: int, right: int, k: int) -> float:
     return 1.0 - math.prod(1 - k / each for each in range(count - right + 1, count + 1))
 
 
-def _pass_at_k(
-    answers: Sequence[str], test: str, options: Mapping[str, Any], where: str
-) -> float:
+def _pass_at_k(answers: Sequence[str], test: str, options: Mapping[str, Any], where: str) -> float:
     k = int(options.get("k", 1))
     if k > len(answers):
         raise UsageError(

@@ -63,7 +63,7 @@ def _endings(document: Document, chance: random.Random) -> list[Row]:
     """How a paragraph goes on: as it does, or as others of the same topic do."""
     found = exercise_rows("preferences", [document], _SEED)
     endings = list(dict.fromkeys(row["chosen"].strip() for row in found))
-    rows = []
+    rows: list[Row] = []
     for row in found[:_MOST] if len(endings) > _OTHERS else ():
         right = row["chosen"].strip()
         choices = [right, *chance.sample([each for each in endings if each != right], _OTHERS)]

@@ -1,7 +1,7 @@
 """The metrics that a task's file may name, and how the figures of samples become one.
 
-A metric's items are numbers, one a sample, whose mean it is; sums with their weights; or pairs of what
-is right and what the model says, of which it is one figure together.
+A metric's items are numbers, one a sample, whose mean it is; sums with their weights; or pairs of
+what is right and what the model says, of which it is one figure together.
 """
 
 from __future__ import annotations
@@ -39,12 +39,18 @@ class Metric:
 
 _CHOICE, _TEXT, _MADE = ("multiple_choice",), ("loglikelihood_rolling",), ("generate_until",)
 _BOTH = ("loglikelihood", "multiple_choice")
-_SHARE = {"aggregation": "mean", "unit": "share", "higher": True}
+
+
+def _share(*outputs: str, options: tuple[str, ...] = ()) -> Metric:
+    """A mean of what is between 0 and 1 for each sample, and better the higher it is."""
+    return Metric(outputs, "mean", "share", True, options)
+
+
 METRICS: dict[str, Metric] = {
-    "acc": Metric(_BOTH, **_SHARE),
-    "acc_norm": Metric(_CHOICE, **_SHARE),
-    "acc_bytes": Metric(_CHOICE, **_SHARE),
-    "acc_mutual_info": Metric(_CHOICE, **_SHARE),
+    "acc": _share(*_BOTH),
+    "acc_norm": _share(*_CHOICE),
+    "acc_bytes": _share(*_CHOICE),
+    "acc_mutual_info": _share(*_CHOICE),
     "f1": Metric(_CHOICE, "f1", "share", True),
     "mcc": Metric(_CHOICE, "matthews_corrcoef", "", True),
     "brier_score": Metric(_CHOICE, "brier_score", "", False),
@@ -53,17 +59,17 @@ METRICS: dict[str, Metric] = {
     "word_perplexity": Metric(_TEXT, "weighted_perplexity", "a word", False),
     "byte_perplexity": Metric(_TEXT, "weighted_perplexity", "a byte", False),
     "bits_per_byte": Metric(_TEXT, "bits_per_byte", "bits/byte", False),
-    "exact_match": Metric(
-        (*_MADE, *_CHOICE),
-        **_SHARE,
+    "exact_match": _share(
+        *_MADE,
+        *_CHOICE,
         options=("ignore_case", "ignore_punctuation", "ignore_numbers", "regexes_to_ignore"),
     ),
-    "answer_f1": Metric(_MADE, **_SHARE),
-    **{name: Metric(_MADE, **_SHARE) for name in ("rouge1", "rouge2", "rougeL", "rougeLsum")},
+    "answer_f1": _share(*_MADE),
+    **{name: _share(*_MADE) for name in ("rouge1", "rouge2", "rougeL", "rougeLsum")},
     "bleu": Metric(_MADE, "bleu", "0 to 100", True),
     "chrf": Metric(_MADE, "chrf", "0 to 100", True),
     "wer": Metric(_MADE, "wer", "errors/word", False),
-    "pass_at_k": Metric(_MADE, **_SHARE, options=("k", "seconds", "memory")),
+    "pass_at_k": _share(*_MADE, options=("k", "seconds", "memory")),
 }
 """Name -> what it is."""
 DEFAULTS = {

@@ -51,8 +51,8 @@ class _Turn:
     behind: str = ""
 
 
-def samples_of(task: Task, limit: int | None) -> list[Doc]:
-    """The samples that are measured: those of the test split, else of the validation split.
+def samples_of(task: Task) -> list[Doc]:
+    """The samples of a task: those of the test split, else of the validation split.
 
     Raises:
         UsageError: the task has neither.
@@ -60,7 +60,7 @@ def samples_of(task: Task, limit: int | None) -> list[Doc]:
     split = task.file.test_split or task.file.validation_split
     if split is None:
         raise UsageError("the task has no test_split and no validation_split", where=task.name)
-    return read_split(task, split)[:limit]
+    return read_split(task, split)
 
 
 def prompts_of(
@@ -131,7 +131,7 @@ def _joined(turns: Sequence[_Turn], chat: Chat | None) -> str:
 def _asked(
     question: str, answer: str | None, begin: str | None, delimiter: str, behind: str
 ) -> list[_Turn]:
-    """A question, with its answer where one is given or with the words that an answer begins with."""
+    """A question, with its answer or with the words that an answer begins with."""
     if answer:
         gap = delimiter if not begin or _apart(question, begin) else ""
         return [

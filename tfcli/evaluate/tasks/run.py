@@ -39,6 +39,7 @@ class Asked:
         metrics: metric -> its options.
         shots: examples before each prompt.
         digest: the hash of the samples' content.
+        available: samples that the task has.
     """
 
     task: Task
@@ -48,6 +49,7 @@ class Asked:
     metrics: dict[str, dict[str, Any]]
     shots: int
     digest: str
+    available: int
 
     @property
     def output(self) -> str:
@@ -73,9 +75,9 @@ class Asked:
             return len(self.prompts) * self.task.file.repeats
         if self.output != "multiple_choice":
             return len(self.docs)
-        return sum(len(pairs) for prompt in self.prompts for pairs in self._choice_pairs(prompt))
+        return sum(len(pairs) for prompt in self.prompts for pairs in self.choice_pairs(prompt))
 
-    def _choice_pairs(self, prompt: Prompt) -> tuple[list[Pair], list[Pair]]:
+    def choice_pairs(self, prompt: Prompt) -> tuple[list[Pair], list[Pair]]:
         """Each choice after its context, and without one where that is asked for."""
         assert prompt.choices is not None, "choices are looked for when the task is read"
         gap = self.task.file.target_delimiter
@@ -100,9 +102,7 @@ class Judged:
     samples: list[Sample]
 
 
-def ask(
-    task: Task, *, shots: int | None, seed: int, limit: int | None, chat: Chat | None
-) -> Asked:
+def ask(task: Task, *, shots: int | None, seed: int, limit: int | None, chat: Chat | None) -> Asked:
     """Read a task's samples and make its prompts. No model is needed for it.
 
     Args:
@@ -123,18 +123,19 @@ def ask(
     )
     _check(task)
     count = shots if shots is not None else (file.num_fewshot or 0)
-    docs = samples_of(task, limit)
+    every = samples_of(task)
+    docs = every[:limit]
     digest = data_digest(docs)
     if file.output_type == "loglikelihood_rolling":
         if count:
             raise UsageError("a task of whole texts has no examples", where=f"{task.name}: shots")
         texts = [text_of_sample(task, doc, number) for number, doc in enumerate(docs)]
-        return Asked(task, docs, (), texts, metrics, 0, digest)
+        return Asked(task, docs, (), texts, metrics, 0, digest, len(every))
     prompts = prompts_of(task, docs, count, seed, chat)
     if chat is not None:
         # The assistant's words begin right behind the template's.
         task = replace(task, file=file.model_copy(update={"target_delimiter": ""}))
-    return Asked(task, docs, prompts, (), metrics, count, digest)
+    return Asked(task, docs, prompts, (), metrics, count, digest, len(every))
 
 
 def judge(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> Judged:
@@ -209,8 +210,9 @@ def _texts(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> 
 
 
 def _choices(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[_Row]:
-    each = [asked._choice_pairs(prompt) for prompt in asked.prompts]
-    found = iter(model.loglikelihood([p for both in each for pairs in both for p in pairs], advance))
+    each = [asked.choice_pairs(prompt) for prompt in asked.prompts]
+    flat = [pair for both in each for pairs in both for pair in pairs]
+    found = iter(model.loglikelihood(flat, advance))
     rows = []
     for number, (prompt, (pairs, others)) in enumerate(zip(asked.prompts, each, strict=True)):
         said = [next(found) for _ in pairs]

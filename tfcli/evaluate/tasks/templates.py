@@ -56,12 +56,12 @@ def text_of(template: Template, doc: Mapping[str, Any], where: str, choices: boo
 
 
 def target_of(template: Template, doc: Mapping[str, Any], where: str, choices: bool) -> Any:
-    """What `doc_to_target` says of a sample: a text, the number of a choice, or a list of either."""
+    """What `doc_to_target` says of a sample: a text, a choice's number, or a list of either."""
     found = text_of(template, doc, where, choices)
-    if isinstance(template, str) and template not in doc and isinstance(found, str):
-        if len(found) >= 2 and found[0] == "[" and found[-1] == "]":
-            return _literal(found, found)
-    return found
+    if not isinstance(template, str) or template in doc or not isinstance(found, str):
+        return found
+    is_list = len(found) >= 2 and found[0] == "[" and found[-1] == "]"
+    return _literal(found, found) if is_list else found
 
 
 def choices_of(template: Template, doc: Mapping[str, Any], where: str) -> list[str]:
