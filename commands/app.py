@@ -23,6 +23,7 @@ from tfcli.recipe.verbs import VERBS
 
 OTHERS = {
     "run": "Run a recipe of several steps.",
+    "sweep": "Run a recipe at every point of a grid.",
     "recipe": "List, show and check recipes; print their JSON Schema.",
     "hub": "List, download and upload files of a model on the hub.",
     "preview": "Show what a training would learn from, before it begins.",

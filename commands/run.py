@@ -99,7 +99,7 @@ def run(
     if dry_run:
         for name, code in plan.family_files.items():
             console.note(f"{name}: has a family_file, which is run with the step: {code}")
-        finish(_planned(plan, force, verify_files), _show_plan, console)
+        finish(planned(plan, force, verify_files), show_plan, console)
         return
     result = run_steps(plan, console, force=force, own=own, anew=verify_files)
     if json and first:
@@ -195,7 +195,8 @@ def check_steps(plan: Recipe, force: bool) -> None:
             refuse_users_files(Path(target))
 
 
-def _planned(plan: Recipe, force: bool, anew: bool) -> RunPlanResult:
+def planned(plan: Recipe, force: bool, anew: bool) -> RunPlanResult:
+    """What each step of a recipe would do."""
     steps = [
         PlannedStep(step=step.name, command=step.spec.verb, output=step.spec.target(), plan=what)
         for step, what in zip(plan.steps, foresee(plan, force=force, anew=anew), strict=True)
@@ -203,7 +204,8 @@ def _planned(plan: Recipe, force: bool, anew: bool) -> RunPlanResult:
     return RunPlanResult(recipe=plan.name, output=plan.output, steps=steps)
 
 
-def _show_plan(result: RunPlanResult, console: Console) -> None:
+def show_plan(result: RunPlanResult, console: Console) -> None:
+    """A table of the steps and what they would do."""
     rows = [[step.step, step.command, step.plan, step.output or ""] for step in result.steps]
     title = f"{result.recipe}: nothing is run"
     print_table(console, title, ["step", "command", "would", "folder"], rows, texts=4)

@@ -1,8 +1,9 @@
 """Metrics of texts beside those that are right: predictions and references are texts.
 
-ROUGE is the mean F1 over the texts, with stems, 0 to 1; `rougeLsum` takes each line for a sentence
-and `rougeL` a text for one. BLEU and chrF are sacrebleu's of all texts
-together, 0 to 100; the word error rate is jiwer's of all texts together.
+ROUGE is the mean F1 over the texts, with stems, 0 to 1: a plain mean without a bootstrap, so that
+the same texts have the same figure. rougeLsum takes each line of a text for a sentence (Lin 2004).
+BLEU and chrF are sacrebleu's of all texts together, 0 to 100; the word error rate is jiwer's of all
+texts together.
 """
 
 from __future__ import annotations
@@ -10,19 +11,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+OF_100 = ("bleu", "chrf")
+"""Those that go up to 100."""
+
 
 def figures(
     names: Sequence[str], predictions: Sequence[str], references: Sequence[str]
 ) -> Mapping[str, float]:
     """See the module."""
     said, right = list(predictions), list(references)
-    found = _rouge([name for name in names if name.startswith("rouge")], said, right)
-    if "bleu" in names or "chrf" in names:
+    rouge = rouge_scores([name for name in names if name.startswith("rouge")], said, right)
+    found = {name: sum(scores) / len(scores) for name, scores in rouge.items()}
+    if "bleu" in names:
+        found["bleu"] = bleu(said, right)
+    if "chrf" in names:
         import sacrebleu
 
-        known: dict[str, Any] = {"bleu": sacrebleu.corpus_bleu, "chrf": sacrebleu.corpus_chrf}
-        for name in known.keys() & set(names):
-            found[name] = float(known[name](said, [right]).score)
+        found["chrf"] = float(sacrebleu.corpus_chrf(said, [right]).score)
     if "wer" in names:
         import jiwer
 
@@ -30,11 +35,29 @@ def figures(
     return found
 
 
-def _rouge(names: list[str], said: list[str], right: list[str]) -> dict[str, float]:
+def bleu(said: Sequence[str], right: Sequence[str], *, in_words: bool = False) -> float:
+    """sacrebleu's BLEU of all texts together, 0 to 100.
+
+    Args:
+        said: the predictions.
+        right: the references.
+        in_words: the texts are cut into words already, by spaces, and are not smoothed
+            (`sacrebleu -tok none -s none`).
+    """
+    import sacrebleu
+
+    how: dict[str, Any] = {"tokenize": "none", "smooth_method": "none"} if in_words else {}
+    return float(sacrebleu.corpus_bleu(list(said), [list(right)], force=in_words, **how).score)
+
+
+def rouge_scores(
+    names: Sequence[str], said: Sequence[str], right: Sequence[str]
+) -> dict[str, list[float]]:
+    """ROUGE's F1 of each text: name -> scores, 0 to 1."""
     if not names:
         return {}
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(names, use_stemmer=True)
+    scorer = RougeScorer(list(names), use_stemmer=True)
     scores = [scorer.score(one, other) for one, other in zip(right, said, strict=True)]
-    return {name: sum(each[name].fmeasure for each in scores) / len(scores) for name in names}
+    return {name: [float(each[name].fmeasure) for each in scores] for name in names}

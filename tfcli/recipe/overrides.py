@@ -26,6 +26,26 @@ def parse_set(pairs: Iterable[str]) -> dict[str, Any]:
     return values
 
 
+def parse_lists(pairs: Iterable[str], flag: str) -> dict[str, list[Any]]:
+    """`["bits=2,4"]` -> `{"bits": [2, 4]}`: the values are read as a list of YAML.
+
+    Args:
+        flag: that gave them, for messages.
+    """
+    values: dict[str, list[Any]] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip() or not text.strip():
+            raise UsageError(
+                f"not of the form key=value,value: {pair!r}",
+                where=flag,
+                fix=f"{flag} steps.train.optimizer.lr=1e-3,3e-4",
+                code="usage.wrong_value",
+            )
+        values[key.strip()] = parse_scalar(f"[{text}]")
+    return values
+
+
 def overlay(values: dict[str, Any], dotted: dict[str, Any]) -> dict[str, Any]:
     """A copy of `values` with each dotted key set.
 

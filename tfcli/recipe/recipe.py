@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from tfcli.recipe.document import Document, read_document
 from tfcli.recipe.overrides import overlay
 from tfcli.recipe.record import missing_inputs
 from tfcli.recipe.spec import Spec
+from tfcli.recipe.sweep_section import SweepSection
 from tfcli.recipe.validate import build_spec, canonical_key, try_spec
 from tfcli.recipe.verbs import VERBS, get_verb
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
 SUFFIXES = (".yaml", ".yml", ".json")
-HEADER_KEYS = ("name", "description", "output", "steps")
+HEADER_KEYS = ("name", "description", "output", "steps", "sweep")
 STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
 
@@ -150,18 +151,39 @@ def load_recipe(
 
     Args:
         path: the file.
-        output: put the steps' folders here instead of the recipe's own `output`.
-        sets: dotted overrides, for example `{"steps.train.max_steps": 10}`; for one command
-            `{"max_steps": 10}`.
-        inputs: check too that the inputs from outside exist.
+        output, sets, inputs: see `check_recipe`.
 
     Raises:
         UsageError: everything that is wrong with any key of any step.
     """
-    document = read_document(path)
+    return check_recipe(read_document(path), path.stem, output=output, sets=sets, inputs=inputs)
+
+
+def check_recipe(
+    document: Document,
+    name: str,
+    *,
+    output: str | None = None,
+    sets: dict[str, Any] | None = None,
+    inputs: bool = False,
+    folders: Mapping[str, str] | None = None,
+) -> Recipe:
+    """The recipe that a document holds.
+
+    Args:
+        name: of a recipe that has none.
+        output: put the steps' folders here instead of the recipe's own `output`.
+        sets: dotted overrides, for example `{"steps.train.max_steps": 10}`; for one command
+            `{"max_steps": 10}`.
+        inputs: check too that the inputs from outside exist.
+        folders: step -> the name of its folder, where that is not the step's.
+
+    Raises:
+        UsageError: everything that is wrong with any key of any step.
+    """
     if not is_recipe_of_steps(document):
-        return _one_command(document, path.stem, output, sets or {}, inputs)
-    values = overlay(_mapping(document), _canonical(document.values["steps"], sets or {}))
+        return _one_command(document, name, output, sets or {}, inputs)
+    values = with_sets(document, sets or {})
     found: list[Problem] = []
     for key in values:
         if key not in HEADER_KEYS:
@@ -170,15 +192,20 @@ def load_recipe(
                 UsageError(f"unknown key {key!r}", where=where, fix=fix, code="usage.unknown_key")
             )
     texts = {}
-    for key, default in (("name", path.stem), ("description", ""), ("output", "")):
+    for key, default in (("name", name), ("description", ""), ("output", "")):
         texts[key] = _text(document, values, key, default, found)
     steps = values["steps"]
     if not isinstance(steps, dict) or not steps:
         what = "'steps' must map step names to steps"
         found.append(UsageError(what, where=document.where(["steps"]), code="recipe.wrong_step"))
         steps = {}
+    if "sweep" in values:
+        problems: list[UsageError] = []
+        try_spec(SweepSection, values["sweep"], problems, document, ("sweep",))
+        found += problems
     root = output or texts["output"] or f"runs/{texts['name']}"
-    reader = _StepReader(document, root, found, [str(name) for name in steps] if inputs else None)
+    makes = [str(name) for name in steps] if inputs else None
+    reader = _StepReader(document, root, found, makes, folders or {})
     done = [reader.read(str(name), step) for name, step in steps.items()]
     raise_found(sorted(found, key=document.line_of), where=document.source)
     ready = tuple(step for step in done if step is not None)
@@ -188,10 +215,8 @@ def load_recipe(
 def _one_command(
     document: Document, name: str, output: str | None, sets: dict[str, Any], inputs: bool
 ) -> Recipe:
-    verb, keys = single_command(document)
-    cls = get_verb(verb).spec()
-    keys = {canonical_key(cls, str(key)): value for key, value in keys.items()}
-    keys = overlay(keys, {canonical_key(cls, key): value for key, value in sets.items()})
+    keys = with_sets(document, sets)
+    cls = get_verb(single_command(document)[0]).spec()
     if output is not None:
         keys["output"] = output
     spec = build_spec(cls, keys, document)
@@ -208,8 +233,25 @@ def recipe_of(spec: Spec, name: str, description: str = "") -> Recipe:
     return Recipe(name, description, spec.target() or "", made, owns_folders=False)
 
 
-def _canonical(steps: Any, sets: dict[str, Any]) -> dict[str, Any]:
-    """`steps.loss.window` becomes `steps.loss.sequence_length`, as the step's command has it."""
+def with_sets(document: Document, sets: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a recipe with dotted overrides laid over them: of one for a single command those
+    of the command, else `steps` and those beside it."""
+    named = canonical_sets(document, sets)
+    if is_recipe_of_steps(document):
+        return overlay(_mapping(document), named)
+    verb, keys = single_command(document)
+    cls = get_verb(verb).spec()
+    keys = {canonical_key(cls, str(key)): value for key, value in keys.items()}
+    return overlay(keys, named)
+
+
+def canonical_sets(document: Document, sets: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted overrides under the names that the keys have: `steps.loss.window` becomes
+    `steps.loss.sequence_length`, as the step's command has it."""
+    if not is_recipe_of_steps(document):
+        cls = get_verb(single_command(document)[0]).spec()
+        return {canonical_key(cls, key): value for key, value in sets.items()}
+    steps = document.values["steps"]
     found = {}
     for key, value in sets.items():
         head, _, rest = key.removeprefix("steps.").partition(".")
@@ -229,12 +271,14 @@ class _StepReader:
         root: the folder of the steps' folders.
         makes: the names of all steps, where the inputs from outside are looked at: they must exist
             and lie apart from what the steps make.
+        folders: step -> the name of its folder, where that is not the step's.
     """
 
     document: Document
     root: str
     found: list[Problem]
     makes: list[str] | None
+    folders: Mapping[str, str]
     earlier: list[str] = field(default_factory=list)
 
     def read(self, name: str, step: Any) -> Step | None:
@@ -262,7 +306,7 @@ class _StepReader:
             for key, value in step.items()
             if key not in ("command", "output")
         }
-        keys["output"] = str(Path(self.root) / name)
+        keys["output"] = self._folder(name)
         command = str(step["command"])
         try:
             verb = get_verb(command, where=self.document.where((*path, "command")))
@@ -291,9 +335,7 @@ class _StepReader:
         makes: list[str],
     ) -> None:
         values = {canonical_key(cls, key): value for key, value in keys.items()}
-        coming, outputs = (
-            tuple(str(Path(self.root) / name) for name in names) for names in (before, makes)
-        )
+        coming, outputs = (tuple(self._folder(name) for name in names) for names in (before, makes))
         problems = [
             *missing_inputs(values, coming=coming, cls=cls),
             *overlaps(values, outputs, coming=coming, cls=cls),
@@ -302,6 +344,9 @@ class _StepReader:
             key = tuple((problem.where or "").split("."))
             problem.where = self.document.where((*path, *key))
             self.found.append(problem)
+
+    def _folder(self, name: str) -> str:
+        return str(Path(self.root) / self.folders.get(name, name))
 
     def _refuse(self, what: str, path: tuple[str, ...], fix: str) -> None:
         where = self.document.where(path)
@@ -326,7 +371,7 @@ class _StepReader:
                     code="recipe.unknown_reference",
                 )
                 self.found.append(problem)
-            return str(Path(self.root) / wanted)
+            return self._folder(wanted)
 
         return REFERENCE.sub(folder, value)
 

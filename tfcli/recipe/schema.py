@@ -6,6 +6,7 @@ from typing import Any
 
 from tfcli.recipe.marks import Also, Only, Spellings, marks
 from tfcli.recipe.spec import Section, entries_of, section_of
+from tfcli.recipe.sweep_section import SweepSection
 from tfcli.recipe.verbs import VERBS
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -17,6 +18,8 @@ def recipe_schema() -> dict[str, Any]:
     for name in VERBS:
         definitions[f"{name}-step"] = _step(name, in_recipe=True, definitions=definitions)
         definitions[f"{name}-recipe"] = _step(name, in_recipe=False, definitions=definitions)
+    sweep = SweepSection.model_json_schema()
+    _add_marks(SweepSection, sweep, definitions)
     return {
         "$schema": DRAFT,
         "title": "tfcli recipe",
@@ -37,6 +40,7 @@ def recipe_schema() -> dict[str, Any]:
                     "description": "Step name -> step; ${name} is an earlier step's folder.",
                     "additionalProperties": _by_command("step"),
                 },
+                "sweep": sweep | {"description": "What `tfcli sweep` varies; no run looks at it."},
             },
         },
         "else": _by_command("recipe"),

@@ -54,8 +54,14 @@ VERBS = {
         "tfcli.benchmark",
         "Benchmark",
     ),
+    "score": Verb("Score a file of predictions against references.", "tfcli.score", "Score"),
+    "compare": Verb(
+        "Say whether two evals differ, and what they could show.", "tfcli.compare", "Compare"
+    ),
+    "benchmark": Verb("Time loading, prefill and decoding.", "tfcli.benchmark", "Benchmark"),
     "generate": Verb("Continue a prompt.", "tfcli.generation", "Generate"),
     "data": Verb("Prepare text: drop repeats, split by document.", "tfcli.data", "Data"),
+    "pairs": Verb("Prepare pairs of texts: pack them, count tokens.", "tfcli.pairs", "Pairs"),
     "tokenizer": Verb(
         "Train a tokenizer: byte-level BPE, WordPiece or Unigram.", "tfcli.tokenizers", "Tokenizer"
     ),
@@ -65,6 +71,9 @@ VERBS = {
     "merge": Verb("Merge an adapter (LoRA, DoRA, IA3) into its base.", "tfcli.merge", "Merge"),
     "average": Verb("Average checkpoints of one model.", "tfcli.average", "Average"),
     "compose": Verb("Put a language model and encoders together.", "tfcli.compose", "Compose"),
+    "initialize": Verb(
+        "Make a checkpoint with random weights from a config.", "tfcli.initialize", "Initialize"
+    ),
     "shard": Verb("Split or join a checkpoint's weight files.", "tfcli.shard", "Shard"),
     "diff": Verb("Compare two checkpoints, tensor by tensor.", "tfcli.diff", "Diff"),
     "inspect": Verb("Show what a checkpoint holds and what it needs.", "tfcli.inspect", "Inspect"),

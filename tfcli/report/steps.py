@@ -57,8 +57,12 @@ class Step:
         return self.result
 
 
-def load_steps(folders: Sequence[str]) -> list[Step]:
+def load_steps(folders: Sequence[str], where: str = "runs") -> list[Step]:
     """Read every folder's run.json and check its result against the command's result class.
+
+    Args:
+        folders: of finished steps.
+        where: the key that names them, for errors.
 
     Raises:
         UsageError: a folder that no finished step made, named.
@@ -67,10 +71,10 @@ def load_steps(folders: Sequence[str]) -> list[Step]:
     """
     paths = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
     names = _names(paths)
-    return [_load(path, names[path]) for path in paths]
+    return [_load(path, names[path], where) for path in paths]
 
 
-def _load(folder: Path, name: str) -> Step:
+def _load(folder: Path, name: str, key: str) -> Step:
     record = read_record(folder)
     where = str(folder / RECORD)
     if record is None:
@@ -79,7 +83,7 @@ def _load(folder: Path, name: str) -> Step:
             raise WorkError("not a run record of this version of tfcli", where=where)
         raise UsageError(
             f"{folder} is not the folder of a finished step: it has no {RECORD}",
-            where="runs",
+            where=key,
             fix="give the folders that tfcli commands wrote to --output",
         )
     verb = VERBS.get(record["command"])
@@ -89,9 +93,9 @@ def _load(folder: Path, name: str) -> Step:
         result = verb.result().model_validate(record["result"])
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in ("result", *problem["loc"]))
+        field = ".".join(str(part) for part in ("result", *problem["loc"]))
         raise WorkError(
-            f"{key} does not fit: {problem['msg'].lower()}",
+            f"{field} does not fit: {problem['msg'].lower()}",
             where=where,
             fix="run that step again with this version of tfcli",
         ) from error

@@ -1,0 +1,1 @@
+"""A checkpoint with new weights, of a config alone."""
