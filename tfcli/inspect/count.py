@@ -130,7 +130,7 @@ def _eetq(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
 
 
 def _fp8(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
-    # weight [m, n] of 8-bit floats, or of bytes with two each; beside it weight_scale_inv or _scale.
+    # weight [m, n] of 8-bit floats, or of bytes with two each; weight_scale_inv or _scale beside it.
     name = info.name.removesuffix("_inv")
     if name.endswith(("_scale", "_scale_ub")):
         return 0

@@ -3,9 +3,10 @@
 `x.weight` holds 8-bit floats and `x.weight_scale_inv` one number for each block of
 `weight_block_size` rows and columns; the last blocks may be cut off. One number for each row, or
 one in all, is read too, as FBGEMM writes it (`x.weight_scale`); of its stacks of experts, whose
-outputs are columns, one for each column. Scales that are bytes are exponents with a bias of 127 (`scale_fmt: ue8m0`). Bytes
-with such a scale for each 32 values are experts of 4-bit floats (`expert_dtype: fp4`), two in a
-byte. Scales of activations and caches (`x.input_scale`, `x.k_scale`) say nothing of weights.
+outputs are columns, one for each column. Scales that are bytes are exponents with a bias of 127
+(`scale_fmt: ue8m0`). Bytes with such a scale for each 32 values are experts of 4-bit floats
+(`expert_dtype: fp4`), two in a byte. Scales of activations and caches (`x.input_scale`,
+`x.k_scale`) say nothing of weights.
 Source: transformers `integrations/finegrained_fp8.py` and `fbgemm_fp8.py`, DeepSeek-V3
 `inference/fp8_cast_bf16.py`.
 """
