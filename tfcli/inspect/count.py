@@ -9,6 +9,8 @@ from typing import Any
 
 from tfcli.checkpoints.io.dtypes import BITS
 from tfcli.checkpoints.io.header import TensorInfo
+from tfcli.errors import ModelError
+from tfcli.models.layouts.auto_round import stands_for
 from tfcli.models.layouts.tags import tag_of
 
 Infos = Mapping[str, TensorInfo]
@@ -29,6 +31,10 @@ def count_parameters(
     by_name = {info.name: info for info in infos}
     if quantization is None:
         return sum(info.elements for info in by_name.values()), True
+    try:
+        quantization = stands_for(quantization)
+    except ModelError:
+        return sum(info.elements for info in by_name.values()), False
     method = str(quantization.get("quant_method", ""))
     counter = _METHODS.get(method)
     if counter is None:
@@ -130,7 +136,7 @@ def _eetq(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
 
 
 def _fp8(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
-    # weight [m, n] of 8-bit floats, or of bytes with two each; weight_scale_inv or _scale beside it.
+    # weight [m, n] of 8-bit floats, or of bytes with two each; also weight_scale_inv or _scale.
     name = info.name.removesuffix("_inv")
     if name.endswith(("_scale", "_scale_ub")):
         return 0
