@@ -54,11 +54,13 @@ def stands_for(config: Mapping[str, Any]) -> Mapping[str, Any]:
     own = _own(config.get("extra_config"))
     if form == _FLOATS:
         return _compressed(config, own)
-    for key, said in (("data_type", "int"), ("act_bits", None)):
-        for changes in (config, *own.values()):
-            value = changes.get(key) or said
-            if not _is_dense(changes) and value != said and not (said is None and value >= _DENSE):
-                raise refused(key, value, [said])
+    for changes in (config, *own.values()):
+        if _is_dense(changes):
+            continue
+        if changes.get("data_type", "int") != "int":
+            raise refused("data_type", changes["data_type"], ["int"])
+        if (changes.get("act_bits") or _DENSE) < _DENSE:
+            raise refused("act_bits", changes["act_bits"], [_DENSE])
     return _awq(config, own) if form in _AWQ else _gptq(config, own, _VERSIONS[form])
 
 
@@ -104,7 +106,8 @@ def _awq(config: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> dic
 
 
 def _compressed(config: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    kind, bits = str(config.get("data_type")), config.get("bits")
+    kind = str(config.get("data_type"))
+    bits: Any = config.get("bits")
     short = kind.startswith("nv_fp")
     forms = {
         (False, 4): "mxfp4-pack-quantized",
