@@ -28,8 +28,8 @@ SMALL = (*_CONFIGS, *COMPANIONS)
 _ADAPTERS = ("adapter_model.bin",)
 # The weights as their authors first had them, beside a copy that everybody reads.
 _COPIES = ("consolidated*",)
-# A picture encoder goes with a model and is none.
-_NO_MODEL = re.compile(r"(?:^|[-._/])mmproj", re.IGNORECASE)
+# A picture encoder or an importance matrix goes with a model and is none.
+_NO_MODEL = re.compile(r"(?:^|[-._/])(?:mmproj|imatrix)", re.IGNORECASE)
 _PART_OF = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
 _QUANTIZATION = re.compile(
     r"(?:^|[-._/])((?:UD-)?(?:I?Q\d\w*|TQ\d\w*|MXFP\d\w*|NVFP\d\w*|BF16|FP?16|FP?32))$",

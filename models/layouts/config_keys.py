@@ -44,6 +44,12 @@ READ: dict[str, tuple[str, ...]] = {
         *("global_compression_ratio", "sparsity_config", "transform_config"),
         "moe_sparsity_config",
     ),
+    "auto-round": (
+        *("packing_format", "bits", "group_size", "sym", "data_type", "extra_config"),
+        *("block_name_to_quantize", "quant_block_list", "rotation_config", "rotation_configs"),
+        *("act_bits", "act_data_type", "act_dynamic", "act_group_size", "act_sym"),
+        *("static_kv_dtype", "static_kv_granularity"),
+    ),
     "fp8": ("weight_block_size", "activation_scheme"),
     "fbgemm_fp8": ("activation_scale_ub",),
     "mxfp4": (),
@@ -63,6 +69,12 @@ SAID: dict[str, tuple[str, ...]] = {
     "awq": (
         *(*_GPTQ, "desc_act", "sym", "modules_in_block_to_quantize", "checkpoint_format"),
         *("do_fuse", "modules_to_fuse", "fuse_max_seq_len"),
+    ),
+    "auto-round": (
+        *("autoround_version", "amp", "batch_size", "dataset", "enable_minmax_tuning"),
+        *("enable_norm_bias_tuning", "enable_quanted_input", "gradient_accumulate_steps", "iters"),
+        *("low_gpu_mem_usage", "nsamples", "scale_dtype", "seqlen", "lr", "minmax_lr", "backend"),
+        *("supported_types", "static_attention_dtype", "static_attention_granularity"),
     ),
     "torchao": ("untie_embedding_weights",),
     "compressed-tensors": ("version", "run_compressed", "use_optimized_inference"),
@@ -96,6 +108,8 @@ def _not_followed(method: str, said: Mapping[str, Any], config: Mapping[str, Any
     """Keys that are known, and change what other programs compute beside the weights."""
     if method == "compressed-tensors" and said.get("kv_cache_scheme") is not None:
         return ["kv_cache_scheme is not followed: the cache holds keys and values as they are"]
+    if method == "auto-round" and said.get("static_kv_dtype") is not None:
+        return ["static_kv_dtype is not followed: the cache holds keys and values as they are"]
     if method == "bitsandbytes" and said.get("load_in_4bit") and "bnb_4bit_compute_dtype" in said:
         asked, own = said["bnb_4bit_compute_dtype"], config.get("dtype", config.get("torch_dtype"))
         if str(asked).removeprefix("torch.") != str(own).removeprefix("torch."):

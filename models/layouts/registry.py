@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from tfcli.models.layouts.auto_round import NAME as AUTO_ROUND
+from tfcli.models.layouts.auto_round import stands_for
 from tfcli.models.layouts.errors import refused
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ ONLY_READ = {
 METHODS = {**LAYOUTS, **ONLY_READ}
 """Every quant_method whose linears run as they are packed -> the class of its layout."""
 
+STANDING_FOR_OTHERS = (AUTO_ROUND,)
+"""Values of quant_method whose tensors are in one of these layouts; the config says in which."""
+
 DENSE_IN_FOLDERS = ("mlx",)
 """Of these whole folders are a container of their own, which gives a model dense weights."""
 
@@ -44,7 +49,7 @@ def get_layout(name: str) -> type[Layout]:
 
 def runs_packed(quant_method: object) -> bool:
     """Whether linears of a quant_method run as they are packed."""
-    return isinstance(quant_method, str) and quant_method in METHODS
+    return isinstance(quant_method, str) and quant_method in (*METHODS, *STANDING_FOR_OTHERS)
 
 
 def packs_tables(config: Mapping[str, Any]) -> bool:
@@ -61,9 +66,10 @@ def layout_of(config: Mapping[str, Any]) -> ReadLayout:
     """
     method = config.get("quant_method")
     if not runs_packed(method):
-        raise refused("quant_method", method, list(METHODS))
-    found: type[ReadLayout] = _class(METHODS[str(method)])
-    return found.from_config(config)
+        raise refused("quant_method", method, [*METHODS, *STANDING_FOR_OTHERS])
+    meant = stands_for(config)
+    found: type[ReadLayout] = _class(METHODS[str(meant["quant_method"])])
+    return found.from_config(meant)
 
 
 def _class(place: str) -> Any:

@@ -47,6 +47,9 @@ _KEYS: dict[str, dict[str, tuple[Any, ...]]] = {
 }
 """The configs that are read -> their keys that must have one of these values."""
 
+_OF_GPUS = ("TILE_PACKED_TO_4D", "PRESHUFFLED", "PLAIN_INT32")
+"""Packings in the order of one kind of device; torch has no operator that reads them on a CPU."""
+
 _AGAIN = "quantize it again with torchao 0.15 or newer, and save it with transformers 5"
 
 
@@ -71,6 +74,13 @@ def read_type(key: str, said: Any) -> TorchAOPacking:
         )
     for name, allowed in _KEYS[kind].items():
         value = plain(options.get(name, allowed[0]))
+        if str(value).upper() in _OF_GPUS:
+            raise ModelError(
+                f"{key}.{name}: {value!r} puts levels into the order of one kind of GPU or XPU, "
+                "which torch reads on that device alone",
+                where=WHERE,
+                fix="quantize it with int4_packing_format: plain, which is read everywhere",
+            )
         if value not in allowed:
             raise refused(f"{key}.{name}", value, [str(item) for item in allowed])
     read = {

@@ -237,7 +237,7 @@ def test_tensors_that_do_not_fit_each_other_are_refused(tmp_path, tiny_tokenizer
                     },
                 )
             },
-            "TILE_PACKED_TO_4D",
+            "'TILE_PACKED_TO_4D' puts levels into the order of one kind of GPU",
         ),
         (
             {"default": config("Int8DynamicActivationInt8WeightConfig", granularity=GROUPS)},

@@ -32,8 +32,10 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
     """
     config_from = None if spec.config_from is None else resolve(spec.config_from)
     with freed_at_once():
-        asked = Reading(config_from, packed=spec.to_layout is not None)
-        if spec.dtype is not None:
+        asked = Reading(config_from)
+        if spec.to_layout is not None:
+            asked = Reading(config_from, exact=lambda name: True, packed=True)
+        elif spec.dtype is not None:
             asked = Reading(config_from, exact=lambda name: True)
         view = open_ref(spec.source, asked)
         for note in view.notes:
@@ -43,7 +45,12 @@ def run(spec: ConvertSpec, job: Job) -> ConvertResult:
         if spec.to_layout is not None:
             from tfcli.checkpoints.packed.relayout import relaid
 
-            view = relaid(view, get_layout(spec.to_layout))
+            linears = None
+            if view.container == "gguf":
+                from tfcli.checkpoints.gguf.levels import with_levels
+
+                view, linears = with_levels(view)
+            view = relaid(view, get_layout(spec.to_layout), linears)
         if not spec.tokenizer:
             view = dataclasses.replace(view, companions=None, carry=None)
         if view.companions is not None:

@@ -17,7 +17,7 @@ from tfcli.console import Console
 from tfcli.doctor.checks import CHECKS, Check, plain
 from tfcli.doctor.probe import Answer, probe
 from tfcli.doctor.result import Disk, DoctorResult, Part
-from tfcli.models.layouts.registry import DENSE_IN_FOLDERS, METHODS
+from tfcli.models.layouts.registry import DENSE_IN_FOLDERS, METHODS, STANDING_FOR_OTHERS
 
 _FACTS = {
     "devices": "tfcli.doctor.devices:devices",
@@ -67,7 +67,8 @@ def examine(
 
 def layouts() -> dict[str, Literal["packed", "unpacked"]]:
     """How the weights of every quant_method that is read are kept when the model runs."""
-    run = [method for method in METHODS if method not in DENSE_IN_FOLDERS]
+    known = (*METHODS, *STANDING_FOR_OTHERS)
+    run = [method for method in known if method not in DENSE_IN_FOLDERS]
     packed: dict[str, Literal["packed", "unpacked"]] = dict.fromkeys(run, "packed")
     return {**dict.fromkeys(PACKINGS, "unpacked"), **packed}
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from tfcli.checkpoints.io.dtypes import BITS
 from tfcli.checkpoints.io.header import TensorInfo
+from tfcli.errors import ModelError
+from tfcli.models.layouts.auto_round import stands_for
 from tfcli.models.layouts.tags import tag_of
 
 Infos = Mapping[str, TensorInfo]
@@ -29,6 +31,10 @@ def count_parameters(
     by_name = {info.name: info for info in infos}
     if quantization is None:
         return sum(info.elements for info in by_name.values()), True
+    try:
+        quantization = stands_for(quantization)
+    except ModelError:
+        return sum(info.elements for info in by_name.values()), False
     method = str(quantization.get("quant_method", ""))
     counter = _METHODS.get(method)
     if counter is None:
@@ -129,6 +135,23 @@ def _eetq(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
     return 0 if info.name.endswith(".weight_scales") else info.elements
 
 
+def _fp8(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    # weight [m, n] of 8-bit floats, or of bytes with two each; also weight_scale_inv or _scale.
+    name = info.name.removesuffix("_inv")
+    if name.endswith(("_scale", "_scale_ub")):
+        return 0
+    halved = info.dtype in ("I8", "U8") and f"{info.name}_scale_inv" in infos
+    return info.elements * 2 if halved else info.elements
+
+
+def _mxfp4(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    # x_blocks [experts, m, groups, 16] with two values a byte, beside it x_scales.
+    name = info.name.removesuffix("_scales")
+    if name != info.name and f"{name}_blocks" in infos:
+        return 0
+    return info.elements * 2 if info.name.endswith("_blocks") else info.elements
+
+
 def _compressed_tensors(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
     # weight or weight_packed [m, words], beside it weight_scale and others. Floats of 4 bits are
     # packed in bytes, whole numbers of any width in 32-bit words.
@@ -180,4 +203,7 @@ _METHODS: dict[str, Callable[[TensorInfo, Infos, Mapping[str, Any]], int]] = {
     "quanto": _quanto,
     "aqlm": _aqlm,
     "eetq": _eetq,
+    "fp8": _fp8,
+    "fbgemm_fp8": _fp8,
+    "mxfp4": _mxfp4,
 }

@@ -62,6 +62,14 @@ def _eetq(settings: Mapping[str, Any]) -> tuple[Any, Any]:
     return 8, -1
 
 
+def _fp8(settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    return 8, None  # blocks have two sizes, and rows are told by the tensors alone
+
+
+def _mxfp4(settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    return 4, 32
+
+
 def _at(settings: Any, *keys: str) -> Mapping[str, Any]:
     """A mapping within mappings; an empty one where there is none."""
     for key in keys:
@@ -74,4 +82,7 @@ _METHODS: dict[str, Callable[[Mapping[str, Any]], tuple[Any, Any]]] = {
     "quanto": _quanto,
     "aqlm": _aqlm,
     "eetq": _eetq,
+    "fp8": _fp8,
+    "fbgemm_fp8": _fp8,
+    "mxfp4": _mxfp4,
 }

@@ -15,7 +15,7 @@ from torch import Tensor
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.gguf.mixes import BY_BITS
 from tfcli.checkpoints.gguf.packed import PackedRows
-from tfcli.checkpoints.gguf.quantized import plan_quantized, types_of
+from tfcli.checkpoints.gguf.quantized import places_of, plan_quantized, types_of
 from tfcli.checkpoints.gguf.write import verify, write
 from tfcli.checkpoints.hf.safetensors import PendingTensor, SafetensorsFile, write_safetensors
 from tfcli.checkpoints.io.dtypes import dtype_code
@@ -25,14 +25,19 @@ from tfcli.models.layouts.gguf import GGUF, GGMLPacking
 from tfcli.models.matching import LoadAccount, match_names
 from tfcli.models.model import Model
 from tfcli.models.walks import linears_of
+from tfcli.quantize.importance import FILE, Importance, Keeper
+from tfcli.quantize.methods.ggml import Blocks
 from tfcli.quantize.methods.registry import get_block_method
 from tfcli.quantize.output import Output
 from tfcli.quantize.plan import LinearPlan, make_plan
 from tfcli.quantize.solvers.ggml.solve import require_room, round_into_blocks
 from tfcli.quantize.spec import QuantizeSpec, TensorOutcome
+from tfcli.quantize.text import window_length
 from tfcli.quantize.write import SCRATCH, BlockFiles
 from tfcli.recipe.job import Job
 
+_SEEN = "seen"
+"""A folder of the scratch folder with what calibration saw of the inputs of each linear."""
 _OUTSIDE = "outside.safetensors"
 """The file of the scratch folder with the embedding and the output matrix."""
 
@@ -45,6 +50,7 @@ class GGUFOutput(Output):
     """
 
     layout = GGUF
+    method: Blocks
 
     def __init__(
         self, spec: QuantizeSpec, checkpoint: Checkpoint, model: Model, unseen: Mapping[str, str]
@@ -78,6 +84,31 @@ class GGUFOutput(Output):
             layout=GGUF,
             choice=self.choice,
         )
+        self.importance = self._importance()
+
+    def _importance(self) -> Importance | None:
+        """What `imatrix` says, which the method then rounds by."""
+        if self.spec.imatrix is None:
+            return None
+        found = Importance.read(Path(self.spec.imatrix), self.checkpoint)
+        self.method.importance = found.of_linears(self.plan.linears)
+        missing = [one.name for one in self.plan.linears if one.name not in self.method.importance]
+        if missing:
+            count = f"{len(missing)} of {len(self.plan.linears)} linears"
+            self.notes.append(
+                f"imatrix says nothing of {count}, such as {missing[0]}: their inputs count alike"
+            )
+        return found
+
+    def files(self, job: Job) -> BlockFiles:
+        """See `Output.files`; what calibration sees is kept beside them where that is asked for."""
+        if self.spec.imatrix is not None:
+            job.has_read(self.spec.imatrix)
+        if self.spec.save_imatrix:
+            kept = self.folder(job) / _SEEN
+            kept.mkdir(exist_ok=True)
+            self.method.keep = Keeper(kept)
+        return super().files(job)
 
     def folder(self, job: Job) -> Path:
         """Where the walk writes its files: only this process reads them."""
@@ -102,11 +133,21 @@ class GGUFOutput(Output):
         verify(planned, file)
         for note in (*self._notes, *planned.notes):
             job.console.note(note)
+        beside = []
+        if isinstance(self.method.keep, Keeper):
+            self.method.keep.write(
+                self.plan.linears,
+                places_of(self.checkpoint),
+                job.output / FILE,
+                text=Path(self.spec.data).name if self.spec.data else "python-docs",
+                length=window_length(self.spec, self.checkpoint),
+            )
+            beside.append(FILE)
         outcomes = [self._outcome(one) for one in files.close()]
-        return Written([file.name], [], planned.nbytes, len(planned.targets)), outcomes
+        return Written([file.name], beside, planned.nbytes, len(planned.targets)), outcomes
 
     def _rounded(self, job: Job) -> dict[str, PackedRows]:
-        """The embedding and the output matrix, rounded: nothing was seen of their inputs."""
+        """The embedding and the output matrix, rounded: calibration does not see their inputs."""
         file, pending = self.folder(job) / _OUTSIDE, []
         for name in self.outside:
             m, n = self.checkpoint.tensors[name].shape
@@ -124,7 +165,8 @@ class GGUFOutput(Output):
 
     def _round(self, name: str, packing: GGMLPacking) -> Tensor:
         weight = self.checkpoint.weights[name]
-        return packing.pack(round_into_blocks(weight, packing.kind, name=name))["rows"]
+        seen = None if self.importance is None else self.importance.of(name, weight.shape[1])
+        return packing.pack(round_into_blocks(weight, packing.kind, seen, name=name))["rows"]
 
     def _outcome(self, one: TensorOutcome) -> TensorOutcome:
         """With what happens to the embedding and the output matrix, which no block holds."""

@@ -11,7 +11,7 @@ from tfcli.quantize.budget.spec import Budget
 from tfcli.quantize.overrides import WIDTHS, Override, is_width, width_of
 from tfcli.recipe.marks import Also, Only
 from tfcli.recipe.shared_keys import PYTHON_DOCS, Device, Seed, Size
-from tfcli.recipe.spec import ModelRef, OutputPath, Result, Role, Spec
+from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Role, Spec
 from tfcli.units import parse_bytes
 
 GGUFMix = Literal[
@@ -155,6 +155,16 @@ class QuantizeSpec(Spec):
         None,
         description="llama.cpp's name of a mix of types, most of one and some finer. Left out, the "
         "smallest of `bits`: Q4_K_S for 4.",
+    )
+    imatrix: Annotated[InputPath | None, Only(method=("rtn",), layout=("gguf",))] = Field(
+        None,
+        description="An importance matrix of llama.cpp, a GGUF file or one of the older form "
+        "(.dat): rounding then weighs the errors of a linear's inputs by their mean squares.",
+    )
+    save_imatrix: Annotated[bool, Only(method=("gptq",), layout=("gguf",))] = Field(
+        False,
+        description="Write what calibration saw of the inputs as an importance matrix that "
+        "llama.cpp reads, imatrix.gguf beside the model.",
     )
     include: list[str] = Field(
         default_factory=list,

@@ -10,7 +10,7 @@ from transformers.utils import quantization_config as theirs
 
 from tfcli.models.errors import ModelError
 from tfcli.models.layouts.config_keys import READ, SAID, key_notes
-from tfcli.models.layouts.registry import METHODS, layout_of
+from tfcli.models.layouts.registry import METHODS, STANDING_FOR_OTHERS, layout_of
 
 CLASSES = {
     "gptq": "GPTQConfig",
@@ -36,7 +36,8 @@ def notes(method: str, **said: Any) -> list[str]:
 
 
 def test_every_method_that_is_read_has_its_keys():
-    assert set(READ) == {*METHODS, "fp8", "fbgemm_fp8", "mxfp4"} - {"mlx"}  # whose keys are modules
+    dense = {"fp8", "fbgemm_fp8", "mxfp4"}
+    assert set(READ) == {*METHODS, *STANDING_FOR_OTHERS, *dense} - {"mlx"}  # whose keys are modules
     assert not any(set(READ[method]) & set(SAID.get(method, ())) for method in READ)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from tfcli.checkpoints.gguf.choose import common_type, stays_single
 from tfcli.checkpoints.gguf.config_of import model_config, model_dialect
 from tfcli.checkpoints.gguf.file import GGUFFile
 from tfcli.checkpoints.gguf.own_keys import REMAINDER, Record, read_record
+from tfcli.checkpoints.gguf.packed import ROWS
 from tfcli.checkpoints.gguf.rules import GGUFDialect
 from tfcli.checkpoints.gguf.split import open_gguf
 from tfcli.checkpoints.gguf.types import BY_NAME
@@ -66,7 +67,9 @@ def _none(name: str) -> bool:
     return False
 
 
-def plan_from_gguf(path: Path, exact: Callable[[str], bool] = _none) -> FromGGUF:
+def plan_from_gguf(
+    path: Path, exact: Callable[[str], bool] = _none, *, packed: Collection[str] = ()
+) -> FromGGUF:
     """Plan a conversion from the file's header alone.
 
     Tensors get the types of the checkpoint that the file was made from, where it says; else they
@@ -76,6 +79,7 @@ def plan_from_gguf(path: Path, exact: Callable[[str], bool] = _none) -> FromGGUF
         path: the GGUF file.
         exact: which tensors, by their names in the file, come in a type that loses nothing: as they
             are stored, quantized ones F32.
+        packed: types of which the bytes of rows take the places of values, see `packed.py`.
 
     Raises:
         WorkError: a broken file, or an architecture or a setting that is not covered.
@@ -92,10 +96,18 @@ def plan_from_gguf(path: Path, exact: Callable[[str], bool] = _none) -> FromGGUF
     for name, info in file.tensors.items():
         names, lost = places.get(name, ()), REMAINDER + name
         for hf in names:
-            types[hf] = _type_of(record, info, _spelt(hf, dialect, record), exact(name))
+            types[hf] = (
+                ROWS
+                if info.dtype in packed
+                else _type_of(record, info, _spelt(hf, dialect, record), exact(name))
+            )
         if lost in places:
             stored[lost] = _remainder(record, info, lost)
-        stored[name] = _values(file, info, {types[hf] for hf in names}, keep=lost in places)
+        stored[name] = (
+            _rows(file, info)
+            if info.dtype in packed
+            else _values(file, info, {types[hf] for hf in names}, keep=lost in places)
+        )
     tensors = {}
     for name, tensor in join({path: stored}, dialect, config).items():
         dtype = types[name] or _narrowed(file, tensor.read)
@@ -162,6 +174,13 @@ def _values(file: GGUFFile, info: TensorInfo, types: set[str], *, keep: bool) ->
     how = "" if plain else f"{info.dtype} dequantized"
     read = _Stored(file, info.name, dtype)
     return TensorEntry(info.name, dtype, info.shape, (info.name,), how, read)
+
+
+def _rows(file: GGUFFile, info: TensorInfo) -> TensorEntry:
+    """The bytes of a quantized tensor's rows."""
+    read = file.tensor(info.name)
+    shape = (*info.shape[:-1], BY_NAME[info.dtype].row_bytes(info.shape[-1]))
+    return TensorEntry(info.name, ROWS, shape, (info.name,), "", read)
 
 
 def _remainder(record: Record, info: TensorInfo, key: str) -> TensorEntry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.gguf.mixes import MIXES, Shape, mix_chooser
@@ -50,6 +50,42 @@ def types_of(
         for source in target.sources
     }
     return found, [f"{t.name}: {t.dtype}, because {t.note}" for t in plan.targets if t.note]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a matrix of a checkpoint goes.
+
+    Args:
+        name: of the tensor in GGUF.
+        number: which of a stack's matrices it is; 0 where that is one.
+        many: how many matrices are in it.
+    """
+
+    name: str
+    number: int
+    many: int
+
+
+def places_of(view: Checkpoint) -> dict[str, Place]:
+    """Where each tensor of a checkpoint goes, by Hugging Face's name.
+
+    Of a tensor that is divided it is the first part; of one that is a stack already, the beginning.
+
+    Raises:
+        WorkError: a family or setting that GGUF does not have.
+        ModelError: a config that is not supported.
+    """
+    dialect, _ = family_of(view)
+    by_name = {name: replace(one, sources=(name,)) for name, one in view.tensors.items()}
+    plan = plan_targets(replace(view, tensors=by_name), dialect, lambda *_: ("F32", ""))
+    found: dict[str, Place] = {}
+    for target in plan.targets:
+        many = target.shape[0] if len(target.shape) == 3 else 1
+        for number, source in enumerate(target.sources):
+            stacked = number if len(target.sources) == many else 0
+            found.setdefault(source, Place(target.name, stacked, many))
+    return found
 
 
 def plan_quantized(

@@ -2,20 +2,25 @@
 
 `x.weight` holds 8-bit floats and `x.weight_scale_inv` one number for each block of
 `weight_block_size` rows and columns; the last blocks may be cut off. One number for each row, or
-one in all, is read too, as FBGEMM writes it (`x.weight_scale`). Scales of
-activations and caches (`x.input_scale`, `x.k_scale`) say nothing of weights.
-Source: transformers `integrations/finegrained_fp8.py`, DeepSeek-V3 `inference/fp8_cast_bf16.py`.
+one in all, is read too, as FBGEMM writes it (`x.weight_scale`); of its stacks of experts, whose
+outputs are columns, one for each column. Scales that are bytes are exponents with a bias of 127
+(`scale_fmt: ue8m0`). Bytes with such a scale for each 32 values are experts of 4-bit floats
+(`expert_dtype: fp4`), two in a byte. Scales of activations and caches (`x.input_scale`,
+`x.k_scale`) say nothing of weights.
+Source: transformers `integrations/finegrained_fp8.py` and `fbgemm_fp8.py`, DeepSeek-V3
+`inference/fp8_cast_bf16.py`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tfcli.checkpoints.beside import CONFIG
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
-from tfcli.checkpoints.packed.unpack import Unpacked, dense_code, sources
+from tfcli.checkpoints.packed.unpack import Unpacked, dense_code, method_of, sources
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import WorkError
 
@@ -24,9 +29,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _FP8 = ("F8_E4M3", "F8_E5M2")
+_EXPONENTS = ("U8", "F8_E8M0")
+_SHORT = 32
+"""4-bit floats that share a scale."""
 _SCALES = ("_scale_inv", "_scale")
 _IGNORED = (
     ".input_scale",
+    ".input_scale_ub",
     ".activation_scale",
     ".k_scale",
     ".v_scale",
@@ -45,24 +54,31 @@ def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
     block = _block(checkpoint)
     dense: dict[str, TensorEntry] = {}
     parts = {name for name in checkpoint.tensors if name.endswith(_IGNORED)}
+    bits = {}
+    sizes_of = _sizes_of_fbgemm if method_of(checkpoint) == "fbgemm_fp8" else _sizes
     for name, tensor in checkpoint.tensors.items():
-        if tensor.dtype not in _FP8:
-            continue
         scale = next((name + s for s in _SCALES if name + s in checkpoint.tensors), None)
+        bits_of = _bits(tensor, checkpoint.tensors.get(scale or ""))
+        if bits_of is None:
+            continue
         if scale is None:
             raise WorkError(f"{short(name)} has no scale", where=str(checkpoint.path))
-        sizes = _sizes(tensor, checkpoint.tensors[scale], block)
+        shape = (*tensor.shape[:-1], tensor.shape[-1] * 8 // bits_of) if tensor.shape else ()
+        grid = checkpoint.tensors[scale].shape
+        sizes = sizes_of(shape, grid, block) if bits_of == 8 else (1, _SHORT)
         if sizes is None:
             raise WorkError(
-                f"{short(scale)} is {list(checkpoint.tensors[scale].shape)}, which "
-                f"{short(name)} of {list(tensor.shape)} in blocks of {list(block)} does not give",
+                f"{short(scale)} is {list(grid)}, which {short(name)} of {list(shape)} in blocks "
+                f"of {list(block)} does not give",
                 where=str(checkpoint.path),
             )
         code = dense_code(name, exact)
         read = partial(_read, tensor, checkpoint.tensors[scale], sizes, code)
         made_of = sources((name, scale), checkpoint)
-        how = "8-bit floats dequantized"
-        dense[name] = TensorEntry(name, code, tensor.shape, made_of, how, read, tensor.dtype)
+        how = f"{bits_of}-bit floats dequantized"
+        held = tensor.dtype if bits_of == 8 else "F4"
+        dense[name] = TensorEntry(name, code, shape, made_of, how, read, held)
+        bits[name] = [bits_of]
         parts |= {name, scale}
     if not dense:
         raise WorkError(
@@ -70,7 +86,7 @@ def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
             where=f"{checkpoint.path / CONFIG}, quantization_config",
             fix="remove quantization_config from config.json",
         )
-    return Unpacked(dense, frozenset(parts), {name: [8] for name in dense})
+    return Unpacked(dense, frozenset(parts), bits)
 
 
 def _block(checkpoint: Checkpoint) -> tuple[int, int]:
@@ -85,29 +101,55 @@ def _block(checkpoint: Checkpoint) -> tuple[int, int]:
     return block[0], block[1]
 
 
+def _bits(weight: TensorEntry, scale: TensorEntry | None) -> int | None:
+    """Of the floats that a tensor holds: 8, 4, or None where it is not packed."""
+    if weight.dtype in _FP8:
+        return 8
+    if weight.dtype not in ("I8", "U8") or scale is None or scale.dtype not in _EXPONENTS:
+        return None
+    *rows, bytes_ = weight.shape or (0,)
+    return 4 if bytes_ and scale.shape == (*rows, bytes_ * 2 / _SHORT) else None
+
+
 def _sizes(
-    weight: TensorEntry, scale: TensorEntry, block: tuple[int, int]
+    weight: tuple[int, ...], scale: tuple[int, ...], block: tuple[int, int]
 ) -> tuple[int, int] | None:
     """Rows and columns that share a scale; None if the shapes do not fit each other."""
-    if len(weight.shape) < 2:
+    if len(weight) < 2:
         return None
-    *stack, rows, columns = weight.shape
+    *stack, rows, columns = weight
     grids = {
         (*stack, -(-rows // block[0]), -(-columns // block[1])): block,
         (*stack, rows, 1): (1, columns),
         (*stack, 1, 1): (rows, columns),
     }
-    if scale.shape in grids:
-        return grids[scale.shape]
-    if scale.elements == 1:
+    if scale in grids:
+        return grids[scale]
+    if math.prod(scale) == 1:
         return rows, columns
-    return (1, columns) if scale.shape == (*stack, rows) else None
+    return (1, columns) if scale == (*stack, rows) else None
+
+
+def _sizes_of_fbgemm(
+    weight: tuple[int, ...], scale: tuple[int, ...], block: tuple[int, int]
+) -> tuple[int, int] | None:
+    """The same of FBGEMM's, whose stacks have a scale for each column, as a row or a column."""
+    if len(weight) < 3:
+        return _sizes(weight, scale, block)
+    *stack, rows, columns = weight
+    return (rows, 1) if scale in ((*stack, 1, columns), (*stack, columns, 1)) else None
 
 
 def _read(weight: TensorEntry, scale: TensorEntry, block: tuple[int, int], code: str) -> Tensor:
     from tfcli.checkpoints.io.dtypes import torch_dtype
+    from tfcli.models.layouts.elements import decode_e2m1, decode_e8m0
 
-    return dequantize(weight.read(), scale.read(), block, torch_dtype(code))
+    values, scales = weight.read(), scale.read()
+    if weight.dtype not in _FP8:
+        values = decode_e2m1(values.view(torch_dtype("U8")))
+    if scale.dtype == "U8":
+        scales = decode_e8m0(scales)
+    return dequantize(values, scales, block, torch_dtype(code))
 
 
 def dequantize(weight: Tensor, scale: Tensor, block: tuple[int, int], dtype: torch.dtype) -> Tensor:

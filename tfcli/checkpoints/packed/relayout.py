@@ -31,22 +31,29 @@ if TYPE_CHECKING:
     from tfcli.models.model import Model
 
 
-def relaid(checkpoint: Checkpoint, layout: type[Layout]) -> Checkpoint:
+def relaid(
+    checkpoint: Checkpoint, layout: type[Layout], linears: list[PackedLinear] | None = None
+) -> Checkpoint:
     """The checkpoint with its packed linears in another layout; tensors are made when read.
+
+    Args:
+        checkpoint: with packed weights.
+        layout: that they go to.
+        linears: that are packed; None for those that the checkpoint's config tells.
 
     Raises:
         UsageError: it is dense, or the layout cannot hold what is packed; says why.
         WorkError: packed tensors that do not fit the config.
     """
-    method = method_of(checkpoint)
-    if not runs_packed(method):
+    method = method_of(checkpoint) if linears is None else checkpoint.container
+    if not linears and not runs_packed(method):
         packed_so = f"weights of {method} are in no layout that has others"
         raise UsageError(
-            packed_so if method else _dense(checkpoint),
+            packed_so if linears is None and method else _dense(checkpoint),
             where=str(checkpoint.path),
             fix="tfcli quantize writes any layout of a dense checkpoint",
         )
-    linears = find_packed(checkpoint)
+    linears = linears or find_packed(checkpoint)
     middle = all(_is_symmetric(linear, checkpoint) for linear in linears)
     packings = {linear.name: _packing(linear, layout, middle) for linear in linears}
     tensors: dict[str, TensorEntry] = {}
@@ -61,7 +68,7 @@ def relaid(checkpoint: Checkpoint, layout: type[Layout]) -> Checkpoint:
         for part, like in packing.parts(linear.in_features, linear.out_features).items():
             name, code = f"{linear.name}.{part}", dtype_code(like.dtype)
             read = partial(made, part)
-            how = f"from the layout {checkpoint.config['quantization_config']['quant_method']}"
+            how = f"from the layout {method}"
             tensors[name] = TensorEntry(name, code, like.shape, behind, how, read)
     model = build(read_config(without_packing(checkpoint.config)))
     inside = linears_of(model)

@@ -29,6 +29,7 @@ PACKINGS = {
     "quanto": "tfcli.checkpoints.packed.linears",
     "aqlm": "tfcli.checkpoints.packed.linears",
     "eetq": "tfcli.checkpoints.packed.linears",
+    "auto-round": "tfcli.checkpoints.packed.linears",
     "compressed-tensors": "tfcli.checkpoints.packed.linears",
     "mlx": "tfcli.checkpoints.packed.linears",
     "mxfp4": "tfcli.checkpoints.packed.mxfp4",

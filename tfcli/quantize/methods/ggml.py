@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 from torch import Tensor
@@ -22,15 +23,24 @@ from tfcli.quantize.solvers.hessian import energy
 from tfcli.quantize.spec import QuantizeSpec
 
 
-class _Blocks(Method):
+class Blocks(Method):
     """What both have in common: the type of a linear is given, not made from bits and groups.
 
     Args:
         spec: what was asked for.
         types: full name of each linear -> its block type, where no override says another.
+
+    Attributes:
+        importance: full name of each linear -> the mean square of each input, fp32 [n], of those
+            of which it is known.
+        keep: is called with each linear that was calibrated, the sum of squares of each input,
+            fp32 [n], and the number of tokens.
     """
 
     layouts: ClassVar[tuple[str, ...]] = ("gguf",)
+
+    importance: Mapping[str, Tensor] = MappingProxyType({})
+    keep: Callable[[LinearPlan, Tensor, int], None] | None = None
 
     def __init__(self, spec: QuantizeSpec, types: Mapping[str, str]) -> None:
         super().__init__(spec, -1)
@@ -46,16 +56,16 @@ class _Blocks(Method):
         require_room(weight, name=linear.stored_name)
 
 
-class BlockRTN(_Blocks):
+class BlockRTN(Blocks):
     """Each weight goes to the nearest level, on the grid where that costs least."""
 
     def quantize(self, linear: LinearPlan, weight: Tensor) -> Quantized:
         """Quantize the weight of a linear."""
-        kind = self.format(linear.name).kind
-        return Quantized(round_into_blocks(weight, kind, name=linear.stored_name))
+        kind, seen = self.format(linear.name).kind, self.importance.get(linear.name)
+        return Quantized(round_into_blocks(weight, kind, seen, name=linear.stored_name))
 
 
-class BlockGPTQ(_Blocks):
+class BlockGPTQ(Blocks):
     """Collects statistics for each group of linears that share inputs, and quantizes from it."""
 
     calibrated: ClassVar[bool] = True
@@ -70,8 +80,10 @@ class BlockGPTQ(_Blocks):
         self.statistics.add(linears, inputs, None)
 
     def merge(self, linears: Sequence[LinearPlan], processes: Processes) -> None:
-        """The sums over the tokens of all processes."""
+        """The sums over the tokens of all processes, of which the first one writes."""
         self.statistics.merge(linears, processes)
+        if not processes.first:
+            self.keep = None
 
     def forget(self, linear: LinearPlan) -> None:
         """Drop the statistics of a linear; without any a weight is rounded to nearest."""
@@ -85,6 +97,8 @@ class BlockGPTQ(_Blocks):
             rounded = round_into_blocks(weight, kind, name=name)
             return Quantized(rounded, output_error=0.0, dead_inputs=weight.shape[1])
         statistics.close(name=name)
+        if self.keep is not None:
+            self.keep(linear, statistics.fit.inputs.diagonal(), int(statistics.tokens))
         factor = statistics.factor("activation", weight.shape[1], self.spec.damping, name=name)
         hessian = statistics.fit.inputs
         values = solve_into_blocks(weight, kind, Damped.of(hessian, factor), name=name)

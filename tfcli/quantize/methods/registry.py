@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfcli.quantize.methods.method import Method
 from tfcli.quantize.spec import QuantizeSpec
+
+if TYPE_CHECKING:
+    from tfcli.quantize.methods.ggml import Blocks
 
 METHODS = {
     "rtn": "rtn.RTN",
@@ -26,10 +29,10 @@ BLOCK_METHODS = {"rtn": "ggml.BlockRTN", "gptq": "ggml.BlockGPTQ"}
 """The same of those that fill the block types of GGUF."""
 
 
-def get_block_method(name: str) -> Callable[[QuantizeSpec, Mapping[str, str]], Method]:
+def get_block_method(name: str) -> Callable[[QuantizeSpec, Mapping[str, str]], Blocks]:
     """The method with a name of `BLOCK_METHODS`, made of the block type of each linear."""
     found: Any = _class(BLOCK_METHODS[name])
-    made: Callable[[QuantizeSpec, Mapping[str, str]], Method] = found
+    made: Callable[[QuantizeSpec, Mapping[str, str]], Blocks] = found
     return made
 
 

@@ -123,10 +123,12 @@ class Statistics:
     Args:
         fit: sums over the tokens that are not held out; from `close` on, over all.
         held: sums over the last eighth of the tokens of each window, or None.
+        tokens (Tensor): int64 [1], how many tokens were seen.
     """
 
     fit: Moments
     held: Moments | None = None
+    tokens: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.int64))
     _closed: bool = False
     _factors: dict[tuple[Order, int, float], Factor] = field(default_factory=dict, repr=False)
 
@@ -142,7 +144,7 @@ class Statistics:
         """Statistics of nothing."""
         fit = Moments.empty(in_features, drift=drift, device=device)
         held = Moments.empty(in_features, drift=drift, device=device) if hold_out else None
-        return cls(fit, held)
+        return cls(fit, held, torch.zeros(1, dtype=torch.int64, device=device))
 
     def add(self, quantized: Tensor, dense: Tensor | None = None) -> None:
         """Take in windows, [..., s, n], as the quantized model has them and as the dense one does.
@@ -150,6 +152,7 @@ class Statistics:
         Held out is the end of each window, not some of the windows: what is held out then depends
         neither on the batch size nor on the number of processes.
         """
+        self.tokens += quantized.shape[:-1].numel()
         if self.held is None:
             self.fit.add(quantized, dense)
             return
@@ -163,7 +166,7 @@ class Statistics:
         """All sums, which those over other tokens can be added to, before `close`."""
         kept = (self.fit, self.held) if self.held is not None else (self.fit,)
         every = [sum_ for each in kept for sum_ in (each.inputs, each.drift)]
-        return tuple(each for each in every if each is not None)
+        return (*(each for each in every if each is not None), self.tokens)
 
     def close(self, *, name: str = "") -> None:
         """Nothing more comes: from now on `fit` has all tokens.
