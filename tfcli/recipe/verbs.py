@@ -58,7 +58,6 @@ VERBS = {
     "compare": Verb(
         "Say whether two evals differ, and what they could show.", "tfcli.compare", "Compare"
     ),
-    "benchmark": Verb("Time loading, prefill and decoding.", "tfcli.benchmark", "Benchmark"),
     "generate": Verb("Continue a prompt.", "tfcli.generation", "Generate"),
     "data": Verb("Prepare text: drop repeats, split by document.", "tfcli.data", "Data"),
     "pairs": Verb("Prepare pairs of texts: pack them, count tokens.", "tfcli.pairs", "Pairs"),
