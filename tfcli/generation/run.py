@@ -16,6 +16,7 @@ from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError
 from tfcli.generation.display import Write, nowhere, writer
+from tfcli.generation.grammar import grammar_of
 from tfcli.generation.media import Prompt, given_media, read_media, require_media_model
 from tfcli.generation.processors import NEVER
 from tfcli.generation.prompts import read_prompts
@@ -65,6 +66,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     lengths = [new_length(spec, task, prompt.ids, checkpoint.model_config) for prompt in read]
     _warn_of_short_texts(spec, lengths, job.console)
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
+    job.has_read(*filter(None, [spec.json_schema, spec.grammar]))
     model = load_ready(
         checkpoint,
         job.console,
@@ -228,7 +230,9 @@ def text_settings(
     }
     # A special token is not in the text that is looked at, so it stops as an id.
     ids = {special[stop] for stop in stops if stop in special}
-    return replace(settings, rules=rules, stop_strings=stops, stop=settings.stop | ids)
+    stop = settings.stop | ids
+    grammar = grammar_of(spec, tokenizer, sorted(stop))
+    return replace(settings, rules=rules, stop_strings=stops, stop=stop, grammar=grammar)
 
 
 def _require_draws(spec: GenerateSpec) -> None:

@@ -166,6 +166,8 @@ def decoding(
         max_new_tokens=torch.tensor(list(max_new_tokens), device=model.device),
         stop=sorted(settings.stop),
     )
+    if settings.grammar is not None:  # after the rules: nothing may come back that it excludes
+        rules.append(settings.grammar.process(lengths(reader.begin)))
     return Decoding(
         reader,
         max_new_tokens=max_new_tokens,
