@@ -22,6 +22,8 @@ from tfcli.tokenizers.token_texts import bytes_of_tokens
 if TYPE_CHECKING:
     from tfcli.generation.keys import GenerationKeys
 
+LOOKED_AT = 64
+"""Steps of a grammar that are looked at before any text is made."""
 DEPTH = 200
 """How deep a schema may be nested: deeper ones are met in attacks alone."""
 
@@ -64,7 +66,7 @@ class Grammar:
         )
         if self._matcher.is_error():
             raise _refused(self._matcher.get_error(), where)
-        if not any(self._matcher.compute_bitmask()):
+        if _never_ends(self._matcher, self._ends):
             raise _refused("no text fits it", where)
 
     def process(self, start: torch.Tensor) -> GrammarProcess:
@@ -108,10 +110,8 @@ class GrammarProcess:
         if not matcher.consume_tokens(new[same:]):
             raise WorkError("the text left its grammar", where=matcher.get_error() or None)
         self._read[number] = new
-        bits = torch.frombuffer(bytearray(matcher.compute_bitmask()), dtype=torch.uint8)
-        allowed = (bits[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
-        flat = allowed.flatten()[:vocab].bool()
-        return torch.nn.functional.pad(flat, (0, vocab - len(flat)))
+        allowed = _next_tokens(matcher)[:vocab]
+        return torch.nn.functional.pad(allowed, (0, vocab - len(allowed)))
 
 
 class _Vocabulary:
@@ -168,10 +168,39 @@ def schema_grammar(
     if _depth(content) > DEPTH:
         raise UsageError(f"nested more than {DEPTH} deep", where=where, fix="use $ref")
     require_known(content, where)
+    # One space where JSON allows any: a weak model would write spaces without end.
     source = _library().LLMatcher.grammar_from_json_schema(
-        json.dumps(content), overrides={"whitespace_flexible": False}
+        json.dumps(content), overrides={"whitespace_pattern": " ?"}
     )
     return Grammar(source, tokenizer, ends, where)
+
+
+def _next_tokens(matcher: Any) -> torch.Tensor:
+    """Which tokens may come next: bool [vocab, filled up to whole bytes]."""
+    mask = torch.frombuffer(bytearray(matcher.compute_bitmask()), dtype=torch.uint8)
+    return ((mask[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1).flatten().bool()
+
+
+def _never_ends(matcher: Any, ends: Collection[int]) -> bool:
+    """Whether every way through a grammar is known to come to nothing.
+
+    A few steps are looked at: patterns that exclude everything do it early, as a rule.
+    """
+    open_now, looked_at = [matcher.deep_copy()], 0
+    while open_now:
+        here = open_now.pop()
+        looked_at += 1
+        if here.is_accepting() or looked_at > LOOKED_AT:
+            return False
+        # Where nothing goes on, llguidance leaves the end, whether the grammar does or not.
+        ways = set(_next_tokens(here).nonzero()[:, 0].tolist()).difference(ends)
+        if len(ways) > LOOKED_AT:
+            return False
+        for token in ways:
+            further = here.deep_copy()
+            if further.consume_token(token):
+                open_now.append(further)
+    return True
 
 
 def _text(path: str) -> str:

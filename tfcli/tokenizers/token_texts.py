@@ -26,20 +26,16 @@ def bytes_of_tokens(tokenizer: Tokenizer) -> tuple[list[bytes], list[int]]:
         UsageError: a tokenizer whose texts are not its tokens one after another.
     """
     spelling = _spelling(tokenizer)
-    special = {
-        index
-        for index, token in tokenizer.backend.get_added_tokens_decoder().items()
-        if token.special
-    }
+    added = tokenizer.backend.get_added_tokens_decoder()
+    names = {index: token for token, index in tokenizer.backend.get_vocab().items()}
     found, empty = [], []
     for index in range(tokenizer.vocab_size):
-        token = tokenizer.backend.id_to_token(index)
-        if token is None or index in special:
+        token, own = names.get(index), added.get(index)
+        if token is None or (own is not None and own.special):
             empty.append(index)
             found.append(b"" if token is None else token.encode())
-            continue
-        added = tokenizer.backend.get_added_tokens_decoder().get(index)
-        found.append(token.encode() if added is not None else spelling(token))
+        else:
+            found.append(spelling(token) if own is None else token.encode())
     ids = tokenizer.encode(_SAMPLE, add_special_tokens=False)
     if b"".join(found[each] for each in ids).lstrip() != _SAMPLE.encode():
         raise _unknown(tokenizer)
