@@ -17,6 +17,7 @@ from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError
 from tfcli.generation.display import Write, nowhere, writer
 from tfcli.generation.grammar import grammar_of
+from tfcli.generation.keys import GenerationKeys
 from tfcli.generation.media import Prompt, given_media, read_media, require_media_model
 from tfcli.generation.processors import NEVER
 from tfcli.generation.prompts import read_prompts
@@ -207,7 +208,7 @@ def _screen(job: Job, total: int) -> Iterator[tuple[Write, Callable[[int], None]
 
 
 def text_settings(
-    spec: GenerateSpec,
+    spec: GenerationKeys,
     generation_config: Mapping[str, Any],
     config: TextConfig,
     tokenizer: Tokenizer,
@@ -235,7 +236,7 @@ def text_settings(
     return replace(settings, rules=rules, stop_strings=stops, stop=stop, grammar=grammar)
 
 
-def _require_draws(spec: GenerateSpec) -> None:
+def _require_draws(spec: GenerationKeys) -> None:
     """Refuse what has an effect on draws alone, where the likeliest token is taken."""
     several = (spec.num_return_sequences or 1) > 1
     for key, asked in (("seed", "seed" in spec.given), ("num_return_sequences", several)):
@@ -247,7 +248,7 @@ def _require_draws(spec: GenerateSpec) -> None:
             )
 
 
-def _unwanted(spec: GenerateSpec, tokenizer: Tokenizer) -> list[tuple[tuple[int, ...], float]]:
+def _unwanted(spec: GenerationKeys, tokenizer: Tokenizer) -> list[tuple[tuple[int, ...], float]]:
     """The ids of `bad_words`, alone and after a space, with what is added to their logits."""
     found = {
         tuple(tokenizer.encode(form, add_special_tokens=False))
