@@ -59,6 +59,7 @@ VERBS = {
         "Say whether two evals differ, and what they could show.", "tfcli.compare", "Compare"
     ),
     "generate": Verb("Continue a prompt.", "tfcli.generation", "Generate"),
+    "chat": Verb("Talk with a model.", "tfcli.chat", "Chat"),
     "data": Verb("Prepare text: drop repeats, split by document.", "tfcli.data", "Data"),
     "pairs": Verb("Prepare pairs of texts: pack them, count tokens.", "tfcli.pairs", "Pairs"),
     "tokenizer": Verb(
