@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tfcli.errors import UsageError
-from tfcli.evaluate.decode import Decoding, decode
+from tfcli.evaluate.decode import TextRequest, decode
 from tfcli.evaluate.kept import Kept
 from tfcli.evaluate.predict import Predict
 from tfcli.evaluate.score import score
@@ -143,7 +143,7 @@ class LanguageModel:
     def generate_until(
         self,
         prompts: Sequence[str],
-        how: Sequence[Decoding],
+        how: Sequence[TextRequest],
         advance: Advance = lambda count: None,
     ) -> list[str]:
         """The text that follows each prompt, up to where it is to end.
@@ -243,7 +243,7 @@ class LanguageModel:
             )
         return found
 
-    def _prompt(self, prompt: str, how: Decoding) -> list[int]:
+    def _prompt(self, prompt: str, how: TextRequest) -> list[int]:
         ids = self.tokenizer.encode(prompt, add_special_tokens=False)
         before = self.prefix if self.begins(prompt) else ()
         around = self.tokenizer.suffix if self.task == "seq2seq-lm" else ()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from tfcli.generation.ending import Ending
-from tfcli.generation.sampling import Choose, greedy, sampler
+from tfcli.generation.sampling import Draw
 from tfcli.generation.settings import TextSettings
-from tfcli.generation.tasks import ANSWERS, CONTINUES, new_tokens, room_after
+from tfcli.generation.tasks import ANSWERS, CONTINUES, decoding, read_alone, room_after
+from tfcli.generation.writing import Text
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
 from tfcli.models.model import Model
 from tfcli.tokenizers.load import Tokenizer
-from tfcli.tokenizers.stream import StreamDecoder
 
 
 @dataclass(frozen=True)
-class Decoding:
+class TextRequest:
     """How a text is made.
 
     Args:
@@ -35,13 +34,20 @@ class Decoding:
     top_p: float | None = None
     seed: int = 0
 
+    @property
+    def draw(self) -> Draw | None:
+        """How tokens are drawn; None: the likeliest is taken."""
+        if self.temperature == 0:
+            return None
+        return Draw(self.temperature, top_k=self.top_k, top_p=self.top_p)
+
 
 def decode(
     model: Model,
     tokenizer: Tokenizer,
     settings: TextSettings,
     prompts: Sequence[Sequence[int]],
-    how: Sequence[Decoding],
+    how: Sequence[TextRequest],
 ) -> list[str]:
     """The text that follows each prompt.
 
@@ -52,43 +58,61 @@ def decode(
         prompts: token ids, each with room after it for a token.
         how: each text is made.
     """
-    return [
-        _one(model, tokenizer, settings, ids, each) for ids, each in zip(prompts, how, strict=True)
-    ]
+    found: list[str] = []
+    for alike in _alike(how, 1 if read_alone(model.config.text) else len(how)):
+        found += _together(
+            model, tokenizer, settings, [prompts[at] for at in alike], [how[at] for at in alike]
+        )
+    return found
 
 
-def _one(
+def _alike(how: Sequence[TextRequest], most: int) -> Iterator[list[int]]:
+    """Numbers of neighbours whose tokens are picked alike."""
+    alike: list[int] = []
+    for number, each in enumerate(how):
+        if alike and (len(alike) == most or each.draw != how[alike[0]].draw):
+            yield alike
+            alike = []
+        alike.append(number)
+    if alike:
+        yield alike
+
+
+def _together(
     model: Model,
     tokenizer: Tokenizer,
     settings: TextSettings,
-    prompt: Sequence[int],
-    how: Decoding,
-) -> str:
+    prompts: Sequence[Sequence[int]],
+    how: Sequence[TextRequest],
+) -> list[str]:
     answers = isinstance(model, Seq2SeqLM)
-    room = room_after(ANSWERS if answers else CONTINUES, prompt, model.config.text)
-    choose: Choose = greedy
-    if how.temperature > 0:
-        choose = sampler(
-            temperature=how.temperature,
-            top_k=how.top_k,
-            top_p=how.top_p,
-            min_p=None,
-            seed=how.seed,
-        )
-    decoder = StreamDecoder(tokenizer, () if answers else prompt)
-    ending = Ending(how.until)
-    tokens: list[int] = []
-    for token in new_tokens(
+    task = ANSWERS if answers else CONTINUES
+    config = model.config.text
+    texts = [
+        Text(tokenizer, () if answers else ids, each.until)
+        for ids, each in zip(prompts, how, strict=True)
+    ]
+    steps = decoding(
         model,
-        prompt,
-        max_new_tokens=min(how.max_new_tokens, room),
-        choose=choose,
-        settings=settings,
-        cache="dynamic",
-    ):
-        tokens.append(token)
-        ending.push(decoder.push(token))
-        if ending.ended:
-            break
-    text = tokenizer.decode(tokens)
-    return min((text.split(end)[0] for end in how.until if end), key=len, default=text)
+        prompts,
+        max_new_tokens=[
+            min(each.max_new_tokens, room_after(task, ids, config))
+            for ids, each in zip(prompts, how, strict=True)
+        ],
+        settings=replace(settings, draw=how[0].draw),
+        seeds=[each.seed for each in how],
+    )
+    for tokens in steps:
+        for number, token in enumerate(tokens):
+            if token is not None:
+                texts[number].push(token)
+                if texts[number].stopped:
+                    steps.end(number)
+    return [
+        _cut(tokenizer.decode(text.ids), each.until) for text, each in zip(texts, how, strict=True)
+    ]
+
+
+def _cut(text: str, until: Sequence[str]) -> str:
+    """A text up to the first of some others."""
+    return min((text.split(end)[0] for end in until if end), key=len, default=text)

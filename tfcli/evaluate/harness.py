@@ -18,7 +18,7 @@ from tfcli.devices import dtype_name
 from tfcli.errors import UsageError, WorkError
 from tfcli.evaluate.answers import LanguageModel, Pair
 from tfcli.evaluate.conditions import Conditions
-from tfcli.evaluate.decode import Decoding
+from tfcli.evaluate.decode import TextRequest
 from tfcli.evaluate.exports import write_exports
 from tfcli.evaluate.measure import Measure
 from tfcli.evaluate.opened import Opened
@@ -158,12 +158,12 @@ def _answering(model: LanguageModel, plan: Plan, chat: Any) -> Any:
     return Answering()
 
 
-def _decoding(given: Mapping[str, Any], number: int) -> Decoding:
+def _decoding(given: Mapping[str, Any], number: int) -> TextRequest:
     """How a request wants its text made."""
     until = given.get("until") or ()
     temperature = float(given.get("temperature") or 0.0)
     draws = bool(given.get("do_sample", temperature > 0))
-    return Decoding(
+    return TextRequest(
         until=(until,) if isinstance(until, str) else tuple(until),
         max_new_tokens=int(given.get("max_gen_toks", _MOST)),
         temperature=(temperature or 1.0) if draws else 0.0,

@@ -8,7 +8,7 @@ from typing import Any
 
 from tfcli.errors import UsageError, WorkError
 from tfcli.evaluate.answers import LanguageModel, LogLikelihood, Pair
-from tfcli.evaluate.decode import Decoding
+from tfcli.evaluate.decode import TextRequest
 from tfcli.evaluate.measure import Measure
 from tfcli.evaluate.samples import Sample
 from tfcli.evaluate.tasks.data import Doc, data_digest
@@ -265,7 +265,7 @@ _BY_OUTPUT = {
 }
 
 
-def _decoding(task: Task) -> Decoding:
+def _decoding(task: Task) -> TextRequest:
     """How the task's texts are made.
 
     Raises:
@@ -282,7 +282,7 @@ def _decoding(task: Task) -> Decoding:
     most = int(given.get("max_gen_toks", _MOST))
     if most < 1:
         raise UsageError("max_gen_toks must be 1 or more", where=where)
-    return Decoding(
+    return TextRequest(
         until=tuple(str(each) for each in until),
         max_new_tokens=most,
         temperature=(temperature or 1.0) if draws else 0.0,
