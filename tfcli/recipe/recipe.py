@@ -262,7 +262,7 @@ class _StepReader:
             for key, value in step.items()
             if key not in ("command", "output")
         }
-        keys["output"] = str(Path(self.root) / name)
+        keys["output"] = self._target(name)
         command = str(step["command"])
         try:
             verb = get_verb(command, where=self.document.where((*path, "command")))
@@ -292,7 +292,7 @@ class _StepReader:
     ) -> None:
         values = {canonical_key(cls, key): value for key, value in keys.items()}
         coming, outputs = (
-            tuple(str(Path(self.root) / name) for name in names) for names in (before, makes)
+            tuple(self._target(name) for name in names) for names in (before, makes)
         )
         problems = [
             *missing_inputs(values, coming=coming, cls=cls),
@@ -303,12 +303,20 @@ class _StepReader:
             problem.where = self.document.where((*path, *key))
             self.found.append(problem)
 
+    def _target(self, name: str) -> str:
+        """What a step makes: a folder of its name, or a file of its name and the verb's suffix."""
+        step = self.document.values["steps"].get(name)
+        command = step.get("command") if isinstance(step, dict) else None
+        verb = VERBS.get(command) if isinstance(command, str) else None
+        suffix = verb.spec().suffix if verb is not None else None
+        return str(Path(self.root) / f"{name}{suffix or ''}")
+
     def _refuse(self, what: str, path: tuple[str, ...], fix: str) -> None:
         where = self.document.where(path)
         self.found.append(UsageError(what, where=where, fix=fix, code="recipe.wrong_step"))
 
     def _resolve(self, value: Any, at: tuple[str, ...], earlier: tuple[str, ...]) -> Any:
-        """A value with the folders of earlier steps in place of `${name}`."""
+        """A value with what earlier steps make in place of `${name}`."""
         if isinstance(value, dict):
             return {k: self._resolve(item, (*at, str(k)), earlier) for k, item in value.items()}
         if isinstance(value, list):
@@ -326,7 +334,7 @@ class _StepReader:
                     code="recipe.unknown_reference",
                 )
                 self.found.append(problem)
-            return str(Path(self.root) / wanted)
+            return self._target(wanted)
 
         return REFERENCE.sub(folder, value)
 
