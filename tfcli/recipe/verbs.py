@@ -51,6 +51,7 @@ VERBS = {
     "eval": Verb("Measure a model on a data file.", "tfcli.evaluate", "Eval"),
     "benchmark": Verb("Time loading, prefill and decoding.", "tfcli.benchmark", "Benchmark"),
     "generate": Verb("Continue a prompt.", "tfcli.generation", "Generate"),
+    "predict": Verb("Predict something for each row of a file.", "tfcli.predict", "Predict"),
     "data": Verb("Prepare text: drop repeats, split by document.", "tfcli.data", "Data"),
     "tokenizer": Verb(
         "Train a tokenizer: byte-level BPE, WordPiece or Unigram.", "tfcli.tokenizers", "Tokenizer"

@@ -1,0 +1,129 @@
+"""The tasks by name: their aliases, where their code is and the model of each that is pinned.
+
+Names, aliases and default models are those of transformers' pipelines: of 5.x, and of 4.46.3 for
+tasks that 5.x no longer has. Importing this imports no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from tfcli.errors import UsageError, hint
+
+if TYPE_CHECKING:
+    from tfcli.predict.options.shared import Options
+    from tfcli.predict.task import Task
+
+ENTRY_POINTS = "tfcli.tasks"
+"""The group of entry points by which installed packages add tasks of their own."""
+ALIASES = {
+    "asr": "automatic-speech-recognition",
+    "ner": "token-classification",
+    "sentence-embedding": "sentence-embeddings",
+    "sentiment-analysis": "text-classification",
+    "text-ranking": "rerank",
+    "text2text": "text2text-generation",
+    "vqa": "visual-question-answering",
+}
+_TRANSLATION = re.compile(r"translation_[A-Za-z_]+_to_[A-Za-z_]+")
+TRANSLATION = "translation"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A built-in task.
+
+    Args:
+        code: `module:Class` below `tfcli.predict.tasks`.
+        options: the same below `tfcli.predict.options`.
+        model: the hub id and commit of the model that is taken where none is named; None where
+            transformers has none either.
+    """
+
+    code: str
+    options: str
+    model: str | None
+
+    def options_class(self) -> type[Options]:
+        """Its options; imports no torch."""
+        return _load(f"tfcli.predict.options.{self.options}")
+
+    def task_class(self) -> type[Task]:
+        """Its code."""
+        return _load(f"tfcli.predict.tasks.{self.code}")
+
+
+def _load(path: str) -> type:
+    module, _, name = path.partition(":")
+    found: type = getattr(import_module(module), name)
+    return found
+
+
+_BERT_SST = "distilbert/distilbert-base-uncased-finetuned-sst-2-english@714eb0f"
+TASKS = {
+    "text-classification": Known(
+        "text_classification:TextClassification", "text:TextClassificationOptions", _BERT_SST
+    ),
+}
+
+
+def known(task: str) -> Known | None:
+    """A built-in task by its name or an alias; None for those of packages."""
+    return TASKS.get(TRANSLATION if is_translation(task) else task)
+
+
+def is_translation(task: str) -> bool:
+    """Whether a name is `translation_xx_to_yy`."""
+    return _TRANSLATION.fullmatch(task) is not None
+
+
+def languages_of(task: str) -> tuple[str, str] | None:
+    """The languages that `translation_xx_to_yy` names; None for other names."""
+    if not is_translation(task):
+        return None
+    source, _, target = task.removeprefix("translation_").partition("_to_")
+    return source, target
+
+
+def resolve(task: str) -> str:
+    """The name that an alias stands for.
+
+    Raises:
+        UsageError: there is no such task, built in or of an installed package.
+    """
+    name = ALIASES.get(task, task)
+    if known(name) is not None or entry_points(group=ENTRY_POINTS, name=name):
+        return name
+    own = [point.name for point in entry_points(group=ENTRY_POINTS)]
+    raise UsageError(
+        f"there is no task {task!r}", where="task", fix=hint(task, [*TASKS, *ALIASES, *own])
+    )
+
+
+def task_class(task: str) -> type[Task]:
+    """The code of a task.
+
+    Args:
+        task: its name, as `resolve` gives it.
+
+    Raises:
+        UsageError: what a package's entry point names is no `Task`.
+    """
+    found = known(task)
+    if found is not None:
+        return found.task_class()
+    from tfcli.predict.task import Task
+
+    (point, *_) = entry_points(group=ENTRY_POINTS, name=task)
+    loaded = point.load()
+    if not (isinstance(loaded, type) and issubclass(loaded, Task)):
+        raise UsageError(
+            f"{point.value} of the entry point {task!r} is no tfcli.predict.task.Task",
+            where="task",
+            fix="docs/predict.md has an example",
+        )
+    return loaded
