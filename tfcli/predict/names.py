@@ -63,12 +63,45 @@ def _load(path: str) -> type:
     return found
 
 
-_BERT_SST = "distilbert/distilbert-base-uncased-finetuned-sst-2-english@714eb0f"
 TASKS = {
     "text-classification": Known(
-        "text_classification:TextClassification", "text:TextClassificationOptions", _BERT_SST
+        "text_classification:TextClassification",
+        "text:TextClassificationOptions",
+        "distilbert/distilbert-base-uncased-finetuned-sst-2-english@714eb0f",
     ),
+    "zero-shot-classification": Known(
+        "zero_shot_classification:ZeroShotClassification",
+        "text:ZeroShotOptions",
+        "facebook/bart-large-mnli@d7645e1",
+    ),
+    "token-classification": Known(
+        "token_classification:TokenClassification",
+        "text:TokenClassificationOptions",
+        "dbmdz/bert-large-cased-finetuned-conll03-english@4c53496",
+    ),
+    "question-answering": Known(
+        "question_answering:QuestionAnswering",
+        "text:QuestionAnsweringOptions",
+        "distilbert/distilbert-base-cased-distilled-squad@564e9b5",
+    ),
+    "table-question-answering": Known(
+        "table_question_answering:TableQuestionAnswering",
+        "text:TableQuestionAnsweringOptions",
+        "google/tapas-base-finetuned-wtq@e3dde19",
+    ),
+    "fill-mask": Known(
+        "fill_mask:FillMask", "text:FillMaskOptions", "distilbert/distilroberta-base@fb53ab8"
+    ),
+    "feature-extraction": Known(
+        "features:FeatureExtraction",
+        "text:FeatureOptions",
+        "distilbert/distilbert-base-cased@6ea8117",
+    ),
+    "sentence-embeddings": Known("features:SentenceEmbeddings", "text:EmbeddingOptions", None),
+    "multiple-choice": Known("multiple_choice:MultipleChoice", "text:MultipleChoiceOptions", None),
+    "rerank": Known("rerank:Rerank", "text:RerankOptions", None),
 }
+"""The built-in tasks by their names."""
 
 
 def known(task: str) -> Known | None:

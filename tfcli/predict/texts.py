@@ -132,3 +132,25 @@ def texts_of(row: Mapping[str, Any], column: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(part, str) for part in value) or not value:
         raise WorkError(f"{column!r} is no list of texts", fix="give at least one")
     return value
+
+
+def cut_text(batch: Batch, room: int, *, text: int) -> tuple[list[int], list[int]]:
+    """The ids and the types of a pair of which one text has lost its end, so that it fits.
+
+    Args:
+        batch: of one pair, with the numbers of its texts.
+        room: tokens that fit.
+        text: which loses, 0 or 1.
+
+    Raises:
+        WorkError: the other one alone is too long.
+    """
+    assert batch.sequence_ids is not None, "it has the numbers of texts"
+    ids, types, sides = batch.ids[0], batch.token_type_ids[0], batch.sequence_ids[0]
+    places = [place for place, side in enumerate(sides) if side == text]
+    over = max(len(ids) - room, 0)
+    if over > len(places):
+        raise WorkError(f"a text has {over - len(places)} tokens more than there is room for")
+    lost = set(places[len(places) - over :])
+    kept = [place for place in range(len(ids)) if place not in lost]
+    return [ids[place] for place in kept], [types[place] for place in kept]
