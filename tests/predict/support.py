@@ -40,7 +40,9 @@ def make_words(folder: Path) -> Path:
     return folder
 
 
-def make_model(folder: Path, tokenizer: Path | None, task: str, seed: int = 0, **config: Any) -> Path:
+def make_model(
+    folder: Path, tokenizer: Path | None, task: str, seed: int = 0, **config: Any
+) -> Path:
     """Write a tiny random model with a head."""
     model = initialize(build(read_config(BERT | config), task), seed)
     save_model(model, folder, tokenizer_from=tokenizer)

@@ -135,7 +135,9 @@ def test_choices(tmp_path, words) -> None:
     with torch.no_grad():
         scores = theirs(**{k: v[None] for k, v in given.items()}).logits[0].softmax(-1)
     found = tfcli.pipeline("multiple-choice", model, top_k=None)(text=TEXTS[0], choices=TEXTS)
-    assert close({each["choice"]: each["score"] for each in found}, dict(enumerate(scores.tolist())))
+    assert close(
+        {each["choice"]: each["score"] for each in found}, dict(enumerate(scores.tolist()))
+    )
     assert found[0]["text"] == TEXTS[int(scores.argmax())]
     best = tfcli.pipeline("multiple-choice", model)(text=TEXTS[0], choices=TEXTS)
     assert close(best, found[0])

@@ -100,6 +100,31 @@ TASKS = {
     "sentence-embeddings": Known("features:SentenceEmbeddings", "text:EmbeddingOptions", None),
     "multiple-choice": Known("multiple_choice:MultipleChoice", "text:MultipleChoiceOptions", None),
     "rerank": Known("rerank:Rerank", "text:RerankOptions", None),
+    "image-classification": Known(
+        "images:ImageClassification",
+        "media:ImageClassificationOptions",
+        "google/vit-base-patch16-224@3f49326",
+    ),
+    "image-feature-extraction": Known(
+        "images:ImageFeatureExtraction",
+        "media:ImageFeatureOptions",
+        "google/vit-base-patch16-224@3f49326",
+    ),
+    "zero-shot-image-classification": Known(
+        "zero_shot_images:ZeroShotImageClassification",
+        "media:ZeroShotImageOptions",
+        "openai/clip-vit-base-patch32@3d74acf",
+    ),
+    "audio-classification": Known(
+        "audio_classification:AudioClassification",
+        "media:ImageClassificationOptions",
+        "superb/wav2vec2-base-superb-ks@372e048",
+    ),
+    "automatic-speech-recognition": Known(
+        "speech:SpeechRecognition",
+        "media:SpeechOptions",
+        "facebook/wav2vec2-base-960h@22aad52",
+    ),
 }
 """The built-in tasks by their names."""
 

@@ -36,7 +36,9 @@ def models(folder: Path) -> None:
     from tests.predict.support import make_model, make_words
 
     words = make_words(folder / "words")
-    make_model(folder / "question-answering", words, "question-answering", seed=3, initializer_range=1.0)
+    make_model(
+        folder / "question-answering", words, "question-answering", seed=3, initializer_range=1.0
+    )
 
 
 def answers(folder: Path) -> None:
