@@ -30,7 +30,8 @@ PROMPT, FEW, NEW, REPEATS = 512, 16, 48, 3
 def tfcli_side(folder: str, dtype: str) -> dict[str, Any]:
     from tfcli.checkpoints.folder import open_model
     from tfcli.console import Console
-    from tfcli.generation.loop import generate
+    from tfcli.generation.loop import Decoding
+    from tfcli.generation.readers import TextReader
     from tfcli.ready import load_ready
 
     model = load_ready(
@@ -39,7 +40,7 @@ def tfcli_side(folder: str, dtype: str) -> dict[str, Any]:
 
     def times(prompt: list[int], new: int) -> tuple[float, float]:
         began = perf_counter()
-        steps = generate(model, prompt, max_new_tokens=new)
+        steps = iter(Decoding(TextReader(model, [prompt]), max_new_tokens=new))
         next(steps)
         first = perf_counter()
         count = sum(1 for _ in steps)

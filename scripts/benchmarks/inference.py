@@ -29,7 +29,8 @@ def tfcli_side(folder: str, dtype: torch.dtype) -> Callable[[], tuple[Decode, Fo
     from tfcli.checkpoints.folder import open_model
     from tfcli.console import Console
     from tfcli.devices import dtype_name
-    from tfcli.generation.loop import generate
+    from tfcli.generation.loop import Decoding
+    from tfcli.generation.readers import TextReader
     from tfcli.models.registry import get_family
     from tfcli.ready import load_ready
 
@@ -44,7 +45,10 @@ def tfcli_side(folder: str, dtype: torch.dtype) -> Callable[[], tuple[Decode, Fo
             cache = model.make_cache() if cache is None else cache
             return model(ids, cache=cache, logits_to_keep=1).logits, cache
 
-        return lambda prompt: generate(model, prompt, max_new_tokens=NEW), forward
+        def decode(prompt: list[int]) -> Iterator[object]:
+            return iter(Decoding(TextReader(model, [prompt]), max_new_tokens=NEW))
+
+        return decode, forward
 
     return load
 

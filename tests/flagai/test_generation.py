@@ -10,7 +10,7 @@ from tfcli.errors import UsageError
 from tfcli.flagai import models
 from tfcli.flagai.blanks import BlankTokens
 from tfcli.flagai.generation import fill, fill_ids
-from tfcli.generation.sampling import sampler
+from tfcli.generation.sampling import Draw, sampler
 from tfcli.tokenizers.load import load_tokenizer
 
 SPECIAL = ["[PAD]", "[CLS]", "[MASK]", "[sMASK]", "[gMASK]", "<|startofpiece|>", "<|endofpiece|>"]
@@ -55,7 +55,11 @@ def test_a_blank_ends_at_eop_and_others_go_on():
     model = make(models.GLMModel)
     words = iter([30, 31, TOKENS.eop, TOKENS.eop, 32, 33, 34])
     found = fill_ids(
-        model, [1, 2, 20, 2, 21, 2], TOKENS, max_new_tokens=3, choose=lambda _: next(words)
+        model,
+        [1, 2, 20, 2, 21, 2],
+        TOKENS,
+        max_new_tokens=3,
+        pick=lambda _: torch.tensor([next(words)]),
     )
     assert found == [[30, 31], [], [32, 33, 34]]
 
@@ -65,12 +69,12 @@ def test_a_later_blank_sees_an_earlier_one():
     ids = [1, 2, 20, 21, 2]
     seen = []
 
-    def choose(first):
+    def pick(first):
         words = iter([first, TOKENS.eop, TOKENS.eop])
         return lambda logits: (seen.append(logits.clone()), next(words))[1]
 
     for first in (40, 41):
-        fill_ids(model, ids, TOKENS, choose=choose(first), max_new_tokens=2)
+        fill_ids(model, ids, TOKENS, pick=pick(first), max_new_tokens=2)
     assert torch.equal(seen[0], seen[3])
     assert not torch.allclose(seen[2], seen[5])
 
@@ -84,7 +88,7 @@ def test_sampling_follows_its_seed():
             ids,
             TOKENS,
             max_new_tokens=8,
-            choose=sampler(temperature=2.0, top_k=20, seed=seed),
+            pick=sampler(Draw(temperature=2.0, top_k=20), [seed]),
         )
         for seed in (1, 1, 2)
     ]
@@ -121,7 +125,11 @@ def test_a_text_is_filled_and_its_masks_are_gone(tmp_path):
     tokenizer = tokenizer_in(tmp_path / "mine")
     words = iter([10, 11, TOKENS.eop, 12, TOKENS.eop])
     text = fill(
-        model, tokenizer, "w0 [MASK] w1 [gMASK]", max_new_tokens=9, choose=lambda _: next(words)
+        model,
+        tokenizer,
+        "w0 [MASK] w1 [gMASK]",
+        max_new_tokens=9,
+        pick=lambda _: torch.tensor([next(words)]),
     )
     assert text.replace(" ", "") == "w0w3w4w1w5"
 

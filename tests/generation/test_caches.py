@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.generation.making import continued
 from tests.models.tiny import tiny_model
 from tfcli.errors import UsageError, WorkError
 from tfcli.generation import caches
 from tfcli.generation.caches import CACHES, make_cache
-from tfcli.generation.loop import generate
 from tfcli.models.caches.fixed import FixedSlidingStore, FixedStore
 from tfcli.models.caches.growing import GrowingStore, OffloadedStore
 from tfcli.models.caches.quantized import QuantizedStore
@@ -42,8 +42,8 @@ def test_each_name_is_a_cache_of_its_own():
 @pytest.mark.parametrize("kind", CACHES)
 def test_windows_are_kept_no_longer_than_they_are(mistral, kind):
     cache = make_cache(kind, 40, mistral)
-    found = list(generate(mistral, PROMPT, max_new_tokens=36, cache=cache))
-    assert found == list(generate(mistral, PROMPT, max_new_tokens=36))
+    found = continued(mistral, PROMPT, max_new_tokens=36, cache=cache)
+    assert found == continued(mistral, PROMPT, max_new_tokens=36)
     kept = FixedSlidingStore if kind == "static" else SlidingStore
     assert all(isinstance(store, kept) for store in cache.stores.values())
 
@@ -51,21 +51,21 @@ def test_windows_are_kept_no_longer_than_they_are(mistral, kind):
 @pytest.mark.parametrize("kind", ["static", "offloaded"])
 def test_exact_caches_change_nothing(llama, kind):
     cache = make_cache(kind, 310, llama)
-    found = list(generate(llama, PROMPT, max_new_tokens=300, cache=cache))
-    assert found == list(generate(llama, PROMPT, max_new_tokens=300))
+    found = continued(llama, PROMPT, max_new_tokens=300, cache=cache)
+    assert found == continued(llama, PROMPT, max_new_tokens=300)
 
 
 def test_compiled_steps_change_nothing(mistral):
     torch._dynamo.reset()
     cache = make_cache("static", 40, mistral)
-    found = generate(mistral, PROMPT, max_new_tokens=30, cache=cache, compile_with="eager")
-    assert list(found) == list(generate(mistral, PROMPT, max_new_tokens=30))
+    found = continued(mistral, PROMPT, max_new_tokens=30, cache=cache, compile_with="eager")
+    assert found == continued(mistral, PROMPT, max_new_tokens=30)
 
 
 def test_fewer_bits_take_less_memory(llama):
     def held(kind):
         cache = make_cache(kind, 0, llama)
-        list(generate(llama, PROMPT, max_new_tokens=500, cache=cache))
+        continued(llama, PROMPT, max_new_tokens=500, cache=cache)
         return cache.nbytes
 
     assert held("quantized4") < held("quantized8") < held("dynamic")

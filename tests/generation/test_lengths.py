@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.generation.making import continued
 from tests.models.tiny import tiny_model
 from tfcli.errors import UsageError
 from tfcli.evaluate.run import plan_of
 from tfcli.evaluate.spec import EvalSpec
 from tfcli.generation.caches import CACHES, make_cache
-from tfcli.generation.loop import generate
 from tfcli.generation.tasks import room_after
 from tfcli.models.limits import LIMIT
 from tfcli.tokenizers.load import load_tokenizer
@@ -50,7 +50,7 @@ def test_a_text_that_outgrows_longrope_is_read_again_with_the_long_factors(train
         original_max_position_embeddings=trained,
     )
     kept = make_cache(cache, len(PROMPT) + 24 - 1, model)
-    found = list(generate(model, PROMPT, max_new_tokens=24, cache=kept))
+    found = continued(model, PROMPT, max_new_tokens=24, cache=kept)
     assert found == without_a_cache(model, 24)
 
 
@@ -107,4 +107,4 @@ def test_a_length_is_limited_only_where_the_positions_are(
 )
 def test_past_the_trained_length_the_cache_changes_nothing(model_type, changes):
     model = tiny_model(model_type, **changes)
-    assert list(generate(model, PROMPT, max_new_tokens=12)) == without_a_cache(model, 12)
+    assert continued(model, PROMPT, max_new_tokens=12) == without_a_cache(model, 12)

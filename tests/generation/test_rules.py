@@ -6,13 +6,11 @@ import pytest
 import torch
 import transformers
 
+from tests.generation.making import continued, processes_of
 from tests.models.tiny import tiny_model
 from tfcli.checkpoints.folder import load_model, save_model
-from tfcli.generation.loop import generate
-from tfcli.generation.rules import processes
-from tfcli.generation.sampling import greedy
 from tfcli.generation.settings import read_settings
-from tfcli.generation.tasks import new_tokens
+from tfcli.generation.tasks import decoding
 
 PROMPT = [0, 12, 77, 130, 5, 12, 77]
 NEW = 14
@@ -41,15 +39,14 @@ def texts(folder, said, prompt=PROMPT):
     said = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": None, **start, **said}
     theirs.generation_config = transformers.GenerationConfig(**said)
     wanted = theirs.generate(torch.tensor([prompt]), max_new_tokens=NEW, do_sample=False)[0]
-    found = new_tokens(
+    found = decoding(
         ours,
-        prompt,
-        max_new_tokens=NEW,
-        choose=greedy,
+        [prompt],
+        max_new_tokens=[NEW],
         settings=read_settings(said, ours.config),
         cache="static",
     )
-    return list(found), wanted[1 if seq2seq else len(prompt) :].tolist()
+    return found.texts()[0], wanted[1 if seq2seq else len(prompt) :].tolist()
 
 
 @pytest.mark.parametrize(
@@ -109,7 +106,7 @@ def test_a_prompt_of_one_token_can_be_followed_by_a_forced_one(tiny_llama):
 def test_without_rules_nothing_is_done_to_the_logits(tiny_llama):
     config = load_model(tiny_llama).config
     rules = read_settings({}, config).rules
-    assert processes(rules, source=PROMPT, start=7, max_new_tokens=4, stop=[0]) == []
+    assert processes_of(rules, [PROMPT], stop=[0]) == []
 
 
 def test_ids_beyond_the_table_do_not_matter(tiny_llama):
@@ -117,7 +114,5 @@ def test_ids_beyond_the_table_do_not_matter(tiny_llama):
     model = load_model(tiny_llama)
     said = {"eos_token_id": [400, 3], "min_new_tokens": 5}
     rules = read_settings({**said, "exponential_decay_length_penalty": [1, 1.1]}, model.config)
-    process = processes(
-        rules.rules, source=PROMPT, start=len(PROMPT), max_new_tokens=8, stop=sorted(rules.stop)
-    )
-    assert len(list(generate(model, PROMPT, max_new_tokens=5, process=process))) == 5
+    process = processes_of(rules.rules, [PROMPT], stop=sorted(rules.stop))
+    assert len(continued(model, PROMPT, max_new_tokens=5, process=process)) == 5

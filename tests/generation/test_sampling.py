@@ -2,15 +2,21 @@
 
 import pytest
 import torch
+import transformers
 
 from tfcli.errors import WorkError
-from tfcli.generation.sampling import distribution, greedy, sampler
+from tfcli.generation.sampling import Draw, greedy, sampler
 
 LOGITS = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()[torch.tensor([2, 0, 3, 1])]  # .15 .5 .1 .25
 
 
 def probabilities(**options):
-    return distribution(LOGITS, **options).tolist()
+    return Draw(**options).distribution(LOGITS).tolist()
+
+
+def drawn(logits=LOGITS, seed=0, **options):
+    """A draw of a single row."""
+    return sampler(Draw(**options), [seed])(logits[None])
 
 
 def test_temperature_1_is_the_model_itself():
@@ -49,74 +55,75 @@ def test_top_p_keeps_the_fewest_that_reach_it(p, wanted):
 @pytest.mark.parametrize("off", [{"top_k": 0}, {"top_p": 1.0}, {"min_p": 0.0}], ids=str)
 def test_a_filter_at_its_neutral_end_leaves_the_distribution_as_it_is(off):
     logits = torch.randn(30_000, generator=torch.Generator().manual_seed(0)) * 8
-    assert torch.equal(distribution(logits, **off), distribution(logits))
+    assert torch.equal(Draw(**off).distribution(logits), Draw().distribution(logits))
 
 
 def test_top_p_of_a_large_vocabulary_is_summed_exactly():
     logits = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
     likely = logits.double().softmax(-1).sort(descending=True).values
     reached = int((likely.cumsum(-1) - likely < 0.9).sum())
-    assert int((distribution(logits, top_p=0.9) > 0).sum()) == reached
-    assert int((distribution(logits, top_p=0.0) > 0).sum()) == 1
+    assert int((Draw(top_p=0.9).distribution(logits) > 0).sum()) == reached
+    assert int((Draw(top_p=0.0).distribution(logits) > 0).sum()) == 1
 
 
 def test_top_p_counts_what_top_k_left():
     assert probabilities(top_k=2, top_p=0.6) == pytest.approx([0, 1, 0, 0])
 
 
-def test_filters_are_those_of_transformers():
-    from transformers import (
-        MinPLogitsWarper,
-        TemperatureLogitsWarper,
-        TopKLogitsWarper,
-        TopPLogitsWarper,
-    )
+FILTERS = {
+    "temperature": (0.7, transformers.TemperatureLogitsWarper),
+    "top_k": (40, transformers.TopKLogitsWarper),
+    "top_p": (0.8, transformers.TopPLogitsWarper),
+    "min_p": (0.2, transformers.MinPLogitsWarper),
+    "typical_p": (0.6, transformers.TypicalLogitsWarper),
+    "epsilon_cutoff": (0.004, transformers.EpsilonLogitsWarper),
+    "eta_cutoff": (0.02, transformers.EtaLogitsWarper),
+}
 
-    logits = torch.randn(1, 200, generator=torch.Generator().manual_seed(0))
+
+@pytest.mark.parametrize("keys", [*((key,) for key in FILTERS), tuple(FILTERS)], ids="-".join)
+def test_filters_are_those_of_transformers(keys):
+    logits = torch.randn(3, 200, generator=torch.Generator().manual_seed(0))
     wanted = logits
-    warpers = (
-        TemperatureLogitsWarper(0.7),
-        TopKLogitsWarper(40),
-        TopPLogitsWarper(0.8),
-        MinPLogitsWarper(0.2),
-    )
-    for warper in warpers:
-        wanted = warper(None, wanted)
-    found = distribution(logits[0], temperature=0.7, top_k=40, top_p=0.8, min_p=0.2)
-    assert torch.allclose(found, wanted[0].softmax(-1), atol=1e-6)
-    assert 1 < int((found > 0).sum()) < 40
+    for key in keys:
+        value, warper = FILTERS[key]
+        wanted = warper(value)(None, wanted)
+    found = Draw(**{key: FILTERS[key][0] for key in keys}).distribution(logits)
+    assert torch.allclose(found, wanted.softmax(-1), atol=1e-6)
+    kept = (found > 0).sum(-1)
+    assert keys == ("temperature",) or (int(kept.min()) >= 1 and int(kept.max()) < 200)
 
 
 def test_draws_follow_the_distribution():
-    choose = sampler(temperature=1.0, seed=0)
-    counts = torch.bincount(torch.tensor([choose(LOGITS) for _ in range(4000)]), minlength=4)
+    pick = sampler(Draw(), [0])
+    counts = torch.bincount(torch.cat([pick(LOGITS[None]) for _ in range(4000)]), minlength=4)
     assert (counts / 4000).tolist() == pytest.approx([0.15, 0.5, 0.1, 0.25], abs=0.03)
 
 
 def test_seeds_repeat_and_differ():
     def draws(seed):
-        choose = sampler(temperature=1.0, seed=seed)
-        return [choose(LOGITS) for _ in range(50)]
+        pick = sampler(Draw(), [seed])
+        return [int(pick(LOGITS[None])) for _ in range(50)]
 
     assert draws(1) == draws(1) != draws(2)
 
 
 def test_greedy_and_one_of_one_are_the_likeliest():
-    assert greedy(LOGITS) == sampler(temperature=5.0, top_k=1)(LOGITS) == 1
+    assert greedy(LOGITS[None]) == drawn(temperature=5.0, top_k=1) == 1
 
 
-@pytest.mark.parametrize("choose", [greedy, sampler(temperature=1.0)])
-def test_what_is_not_finite_is_an_error(choose):
+@pytest.mark.parametrize("pick", [greedy, sampler(Draw(), [0, 0])])
+def test_what_is_not_finite_is_an_error(pick):
     with pytest.raises(WorkError, match="not finite"):
-        choose(torch.tensor([0.0, float("nan")]))
+        pick(torch.tensor([[0.0, 1.0], [0.0, float("nan")]]))
 
 
 def test_what_is_excluded_does_not_come_and_something_must_be_left():
     left = torch.tensor([float("-inf"), 1.0, float("-inf")])
-    assert greedy(left) == sampler(temperature=1e300)(left) == 1
-    for choose in (greedy, sampler(temperature=1.0)):
+    assert greedy(left[None]) == drawn(left, temperature=1e300) == 1
+    for pick in (greedy, sampler(Draw(), [0])):
         with pytest.raises(WorkError, match="no token is left"):
-            choose(torch.full((3,), float("-inf")))
+            pick(torch.full((1, 3), float("-inf")))
 
 
 def test_min_p_keeps_what_is_likely_enough_beside_the_likeliest():
@@ -135,4 +142,4 @@ def test_the_largest_temperatures_draw_evenly():
 
 @pytest.mark.parametrize("seed", [0, 2**63, 2**64 - 1])
 def test_every_seed_of_its_type_draws(seed):
-    assert sampler(temperature=1.0, seed=seed)(LOGITS) in range(4)
+    assert int(drawn(seed=seed)) in range(4)

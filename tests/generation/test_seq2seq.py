@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.generation.making import answered, processes_of
 from tests.models.parity import pair_id, twin
 from tests.models.seq2seq_parity import LM, reference
 from tfcli.errors import ModelError, UsageError
-from tfcli.generation.rules import Rules, processes
-from tfcli.generation.seq2seq import check_source, generate_seq2seq
-from tfcli.generation.tasks import room_after
+from tfcli.generation.rules import Rules
+from tfcli.generation.tasks import check_source, room_after
 
 SOURCE = [12, 33, 7, 50, 5, 41, 2]
 NEW = 20
@@ -29,19 +29,19 @@ def models(case, task):
 
 
 def unseen(*seen):
-    """Chooses the likeliest token that has not come yet: random models repeat themselves."""
+    """Picks the likeliest token that has not come yet: random models repeat themselves."""
     used = list(seen)
 
-    def choose(logits):
-        used.append(int(logits.index_fill(0, torch.tensor(used), -torch.inf).argmax()))
-        return used[-1]
+    def pick(logits):
+        used.append(int(logits[0].index_fill(0, torch.tensor(used), -torch.inf).argmax()))
+        return torch.tensor(used[-1:])
 
-    return choose
+    return pick
 
 
 def first(token):
     """The rule that a text begins with a token."""
-    return processes(Rules(forced_bos=token), source=SOURCE, start=1, max_new_tokens=NEW, stop=())
+    return processes_of(Rules(forced_bos=token), [[0]])
 
 
 def their_tokens(theirs, **options):
@@ -51,7 +51,7 @@ def their_tokens(theirs, **options):
 
 
 def tokens(model, **options):
-    return list(generate_seq2seq(model, SOURCE, max_new_tokens=NEW, **options))
+    return answered(model, SOURCE, max_new_tokens=NEW, **options)
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +68,14 @@ def test_greedy_is_that_of_transformers(case, task):
     start, padding = ours.body.start_id(), ours.config.text.pad_token_id
     # Of a padding token that was chosen, FSMT says that there is nothing in its place.
     once = {"no_repeat_ngram_size": 1, "suppress_tokens": [padding]}
-    own = tokens(ours, choose=unseen(start, padding))
+    own = tokens(ours, pick=unseen(start, padding))
     assert own == their_tokens(theirs, **once)
     assert len(set(own)) == len(own) == NEW
     options = once | {"eos_token_id": own[6]}
-    assert tokens(ours, choose=unseen(start, padding), stop={own[6]}) == their_tokens(
+    assert tokens(ours, pick=unseen(start, padding), stop={own[6]}) == their_tokens(
         theirs, **options
     )
-    forced = tokens(ours, choose=unseen(start, padding), process=first(9))
+    forced = tokens(ours, pick=unseen(start, padding), process=first(9))
     options = once | {"forced_bos_token_id": 9}
     assert forced == their_tokens(theirs, **options)
     assert forced[0] == 9
@@ -93,27 +93,26 @@ def test_the_cache_changes_nothing(model):
 
 
 def test_another_start_gives_another_text(model):
-    own, same, other = (tokens(model, choose=unseen(0), start=s) for s in (None, 3, 2))
+    own, same, other = (tokens(model, pick=unseen(0), start=s) for s in (None, 3, 2))
     assert own == same != other
 
 
 def test_a_forced_token_may_be_the_only_one(model):
-    found = generate_seq2seq(model, SOURCE, max_new_tokens=1, process=first(9))
-    assert list(found) == [9]
+    assert answered(model, SOURCE, max_new_tokens=1, process=first(9)) == [9]
     assert tokens(model, process=first(9), stop={9}) == [9]
 
 
-def test_choose_sees_the_models_logits(model):
+def test_a_pick_sees_the_models_logits(model):
     def least(logits):
-        return int(logits.argmin())
+        return logits.argmin(-1)
 
-    assert tokens(model, choose=least) != tokens(model)
+    assert tokens(model, pick=least) != tokens(model)
 
 
 def test_the_target_may_fill_all_positions(model):
     limit = model.config.max_position_embeddings
     assert room_after("seq2seq-lm", SOURCE, model.config) == limit
-    assert len(list(generate_seq2seq(model, SOURCE, max_new_tokens=limit))) == limit
+    assert len(answered(model, SOURCE, max_new_tokens=limit)) == limit
 
 
 def test_a_start_is_needed():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tfcli.errors import WorkError
-from tfcli.generation.rules import NEVER, Rules
+from tfcli.generation.processors import NEVER
+from tfcli.generation.rules import Rules
+from tfcli.generation.sampling import Draw
 from tfcli.generation.settings import TextSettings, read_settings, stop_ids
 from tfcli.models.registry import read_config
 
@@ -67,7 +69,9 @@ def test_every_key_is_read():
         decay=(7, 1.5),
         remove_invalid_values=True,
     )
-    assert settings(generation) == TextSettings(frozenset({2}), ("END",), 4, rules)
+    found = settings(generation)
+    assert found == TextSettings(frozenset({2}), ("END",), 4, rules, said=found.said)
+    assert set(found.said) == set(generation) - {"eos_token_id", "decoder_start_token_id"}
 
 
 def test_without_a_generation_config_the_older_place_counts():
@@ -80,9 +84,19 @@ def test_every_rule_that_is_not_followed_is_named():
     beams = settings({"num_beams": 4, "length_penalty": 2.0, "guidance_scale": 1.5})
     assert beams.ignored == ("guidance_scale 1.5", "num_beams 4")
     assert settings({"num_beams": 1, "guidance_scale": None}).ignored == ()
+
+
+def test_tokens_are_drawn_where_do_sample_says_so():
     drawn = {"do_sample": True, "temperature": 0.6, "top_p": 0.9}
-    assert settings(drawn).draws == ("temperature 0.6", "top_p 0.9")
-    assert settings({**drawn, "do_sample": False}).draws == ()
+    assert settings(drawn).draw == Draw(temperature=0.6, top_k=0, top_p=0.9)
+    assert settings({**drawn, "do_sample": False}).draw is None
+
+
+def test_what_a_user_asks_for_stands_in_the_place_of_what_the_file_says():
+    config = read_config(BART)
+    said = {"repetition_penalty": 1.5, "no_repeat_ngram_size": 2}
+    found = read_settings(said, config, {"repetition_penalty": 1.1}).rules
+    assert (found.repetition_penalty, found.no_repeat_ngram_size) == (1.1, 2)
 
 
 @pytest.mark.parametrize(

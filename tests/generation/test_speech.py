@@ -85,7 +85,7 @@ def our_windows(ours, theirs, features, new=20, language=None, task=None, timest
             features,
             begin,
             max_new_tokens=new,
-            choose=greedy,
+            pick=greedy,
             make_cache=ours.make_cache,
             **options,
         )

@@ -12,9 +12,8 @@ from tests.models.tiny import tiny_model
 from tfcli.checkpoints.folder import save_model
 from tfcli.commands.app import run
 from tfcli.errors import UsageError
-from tfcli.generation.sampling import greedy
 from tfcli.generation.settings import TextSettings
-from tfcli.generation.tasks import new_tokens, room_after, text_task
+from tfcli.generation.tasks import decoding, room_after, text_task
 from tfcli.models.config import config_from_recipe
 from tfcli.models.registry import read_config
 
@@ -81,14 +80,9 @@ def test_a_recurrent_model_reads_and_writes_any_length(model_type):
     model = tiny_model(model_type)
     prompt = torch.randint(4, 61, (50,), generator=torch.Generator().manual_seed(0)).tolist()
     assert room_after("causal-lm", prompt, model.config) > 10**9  # RWKV was trained with 32
-    found = new_tokens(
-        model,
-        prompt,
-        max_new_tokens=20,
-        choose=greedy,
-        settings=TextSettings(),
-        cache="static",
-    )
+    (found,) = decoding(
+        model, [prompt], max_new_tokens=[20], settings=TextSettings(), cache="static"
+    ).texts()
     ids = list(prompt)
     for token in found:
         assert token == int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax())

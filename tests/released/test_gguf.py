@@ -9,10 +9,10 @@ import torch
 import transformers
 
 from tests.checkpoints.gguf.llama_cpp import LlamaCpp
+from tests.generation.making import continued
 from tests.released.conftest import GGUF
 from tests.tokenizers.texts import NASTY
 from tfcli.checkpoints.folder import load_model
-from tfcli.generation.loop import generate
 from tfcli.tokenizers.chat import encode_chat
 from tfcli.tokenizers.chat_folder import choose_template, find_templates
 from tfcli.tokenizers.load import load_tokenizer
@@ -45,7 +45,7 @@ def test_a_released_gguf_goes_on_as_llama_cpp_does(name: str, converted: dict[st
     model, tokenizer = load_model(converted[name]), load_tokenizer(converted[name])
     peer = LlamaCpp(GGUF[name], model.config.vocab_size)
     ids = tokenizer.encode(TEXT)
-    ours = list(generate(model, ids, max_new_tokens=12))
+    ours = continued(model, ids, max_new_tokens=12)
     theirs = list(ids)
     for _ in ours:
         theirs.append(int(peer.logprobs(theirs).nan_to_num(-1e9).argmax()))

@@ -22,7 +22,8 @@ from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.devices import dtype_name
 from tfcli.errors import Problem
-from tfcli.generation.loop import generate
+from tfcli.generation.loop import Decoding
+from tfcli.generation.readers import TextReader
 from tfcli.models.layers.kernel_linear import KernelLinear
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.model import Model
@@ -52,7 +53,7 @@ def measure(task: Task) -> dict[str, Any]:
     model = _load(task)
     loads = [perf_counter() - began]
     prompt = _prompt(model, task.prompt_tokens)
-    next(generate(model, prompt, max_new_tokens=1))
+    next(iter(Decoding(TextReader(model, [prompt]), max_new_tokens=1)))
     _wait(task.device)
     first_token = perf_counter() - began
     runs = [_run(model, prompt, task) for _ in range(task.repeats)]
@@ -104,7 +105,7 @@ def _load(task: Task) -> Model:
 def _run(model: Model, prompt: list[int], task: Task) -> tuple[float, float]:
     """Seconds of the prompt and its first token, and of the tokens after that."""
     began = perf_counter()
-    tokens = generate(model, prompt, max_new_tokens=task.new_tokens)
+    tokens = iter(Decoding(TextReader(model, [prompt]), max_new_tokens=task.new_tokens))
     next(tokens)  # choosing a token waits for the device
     first = perf_counter()
     for _ in tokens:

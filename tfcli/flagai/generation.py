@@ -12,7 +12,7 @@ import torch
 
 from tfcli.errors import UsageError
 from tfcli.flagai.blanks import BlankTokens
-from tfcli.generation.sampling import Choose, greedy
+from tfcli.generation.sampling import Pick, greedy
 
 if TYPE_CHECKING:
     from tfcli.flagai.glm_model import GLM
@@ -26,7 +26,7 @@ def fill_ids(
     tokens: BlankTokens,
     *,
     max_new_tokens: int = 64,
-    choose: Choose = greedy,
+    pick: Pick = greedy,
 ) -> list[list[int]]:
     """What stands in each blank of a text, from left to right.
 
@@ -35,7 +35,7 @@ def fill_ids(
         ids: the text, with at least one mask in it.
         tokens: the special ids.
         max_new_tokens: of one blank, without `eop`.
-        choose: from logits [vocab] to a token; see `generate.sampling`.
+        pick: from logits [1, vocab] to a token; see `generation.sampling`.
 
     Returns:
         for each mask the ids that fill it, without `sop` and `eop`
@@ -73,17 +73,17 @@ def fill_ids(
     )
 
     def step(index: int, place: int, count: int) -> torch.Tensor:
-        """Feed one token of a blank and score what comes next. Returns [vocab]."""
+        """Feed one token of a blank and score what comes next. Returns [1, vocab]."""
         where = torch.tensor([[[place], [count]]], device=device)
         one = torch.tensor([[index]], device=device)
-        return core(one, position_ids=where, cache=cache).logits[0, -1].float()
+        return core(one, position_ids=where, cache=cache).logits[:, -1].float()
 
     filled = []
     for place in places:
         found: list[int] = []
         logits = step(tokens.sop, place, 1)
         for count in range(2, max_new_tokens + 2):
-            index = choose(logits)
+            index = int(pick(logits))
             if index == tokens.eop:
                 break
             found.append(index)
@@ -100,7 +100,7 @@ def fill(
     text: str,
     *,
     max_new_tokens: int = 64,
-    choose: Choose = greedy,
+    pick: Pick = greedy,
 ) -> str:
     """A text with its blanks filled.
 
@@ -109,7 +109,7 @@ def fill(
         tokenizer: its tokenizer.
         text: with `[MASK]`, `[sMASK]` or `[gMASK]` where something is to be filled in.
         max_new_tokens: of one blank.
-        choose: see `fill_ids`.
+        pick: see `fill_ids`.
 
     Returns:
         the text without special tokens
@@ -119,7 +119,7 @@ def fill(
     """
     tokens = BlankTokens.of(tokenizer)
     ids = tokenizer.encode(text)
-    filled = fill_ids(model, ids, tokens, max_new_tokens=max_new_tokens, choose=choose)
+    filled = fill_ids(model, ids, tokens, max_new_tokens=max_new_tokens, pick=pick)
     return tokenizer.decode(list(_replaced(ids, tokens, filled)))
 
 

@@ -22,6 +22,10 @@ class Write(Protocol):
         """dim: a terminal shows it in grey, for what the model did not make."""
 
 
+def nowhere(text: str, *, dim: bool = False) -> None:
+    """Text that is shown when it is whole."""
+
+
 def writer(out: TextIO) -> Write:
     """What writes to a terminal, or to a pipe or a file.
 

@@ -1,81 +1,121 @@
-"""The decoding loop of causal models: the prompt in one pass, then a token at a time."""
+"""The decoding loop: a token of each row at a time, until each has ended by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from time import perf_counter
 
 import torch
 
-from tfcli.generation.rules import Process
-from tfcli.generation.sampling import Choose, greedy
-from tfcli.generation.step import compiled_step, plain_step
-from tfcli.models.cache import Cache
-from tfcli.models.model import Model
+from tfcli.generation.processors import Process
+from tfcli.generation.readers import Reader
+from tfcli.generation.rows import NOTHING
+from tfcli.generation.sampling import Pick, greedy
+
+Watch = Callable[[torch.Tensor, torch.Tensor], None]
+"""Is shown each step: the model's logits [b, vocab] and the tokens that were picked, [b]. What rows
+have that ended before is of no meaning."""
 
 
-@torch.inference_mode()
-def generate(
-    model: Model,
-    prompt: Sequence[int],
-    *,
-    max_new_tokens: int,
-    choose: Choose = greedy,
-    stop: Collection[int] = (),
-    process: Sequence[Process] = (),
-    cache: Cache | None = None,
-    media: Mapping[str, torch.Tensor] | None = None,
-    compile_with: str | None = None,
-) -> Iterator[int]:
-    """Yield new tokens one by one.
+class Decoding:
+    """Rows of new tokens. Iterate over its steps, or ask for the `texts`.
 
-    Where the model turns all keys otherwise once a text is long enough (longrope), the cache is
-    made again when it becomes so long.
+    Processes and the pick see all rows for as long as one goes on; the model reads those alone that
+    do.
 
     Args:
-        model: a causal language model in eval mode.
-        prompt: token ids, at least one.
-        max_new_tokens: at most so many; together with the prompt no more than the model's
-            positions.
-        choose: from logits [vocab] to a token.
-        stop: after one of these ids, which is yielded too, nothing more comes.
-        process: what changes the logits before a token is chosen, one after another.
-        cache: an empty one; None makes one that grows.
-        media: what goes along with the prompt, by the names that the model takes it under.
-        compile_with: a backend of torch.compile, for the steps after the prompt; the cache must be
-            a static one. None: they run as they are.
+        reader: of the texts.
+        max_new_tokens: of a row at most, for all rows or each; together with what it reads no more
+            than the model's positions.
+        pick: from logits to tokens.
+        stop: after one of these ids, which belongs to a row, the row has ended.
+        process: what changes the logits before a token is picked, one after another.
+        watch: is shown every step.
+        max_time: seconds from the first step on, after which no row goes on; None: any.
+
+    Attributes:
+        out_of_time: whether rows ended because of `max_time`.
+        ids (Tensor): int64 [b, s], the rows so far, with `NOTHING` before and after shorter ones.
     """
-    if cache is None:
-        cache = model.make_cache()
-    ids, fed = list(prompt), 0
-    step = plain_step(model, cache)
-    read = step if not media else plain_step(model, cache, moved(media, model))
-    if compile_with is not None:
-        step = compiled_step(model, cache, backend=compile_with, fullgraph=False)
-    switch = model.config.text.rotation_switch
-    for _ in range(max_new_tokens):
-        if switch is not None and fed <= switch < len(ids):
-            cache.reset()
-            fed = 0
-        new = torch.tensor([ids[fed:]], device=model.device)
-        logits = (step if fed else read)(new)[0]
-        fed = len(ids)
-        token = choose(processed(logits, ids, process))
-        yield token
-        if token in stop:
-            return
-        ids.append(token)
+
+    def __init__(
+        self,
+        reader: Reader,
+        *,
+        max_new_tokens: int | Sequence[int],
+        pick: Pick = greedy,
+        stop: Collection[int] = (),
+        process: Sequence[Process] = (),
+        watch: Watch | None = None,
+        max_time: float | None = None,
+    ) -> None:
+        self.reader, self.ids = reader, reader.begin
+        count = len(self.ids)
+        several = [max_new_tokens] * count if isinstance(max_new_tokens, int) else max_new_tokens
+        self._left = list(several)
+        self._goes_on = [left > 0 for left in self._left]
+        self._read = list(range(count))  # the rows that the reader has
+        self._pick, self._stop = pick, frozenset(stop)
+        self._process, self._watch = tuple(process), watch
+        self._max_time = max_time
+        self.out_of_time = False
+
+    def end(self, row: int) -> None:
+        """End a row, as where a text came that stops it."""
+        self._goes_on[row] = False
+
+    def texts(self) -> list[list[int]]:
+        """The new tokens of each row, when all have ended."""
+        found: list[list[int]] = [[] for _ in self._left]
+        for tokens in self:
+            for text, token in zip(found, tokens, strict=True):
+                if token is not None:
+                    text.append(token)
+        return found
+
+    @torch.inference_mode()
+    def __iter__(self) -> Iterator[list[int | None]]:
+        """Yield the next token of each row; None of those that have ended."""
+        began = perf_counter()
+        while any(self._goes_on):
+            logits = self._logits()
+            picked = self._pick(processed(logits, self.ids, self._process))
+            if self._watch is not None:
+                self._watch(logits, picked)
+            tokens = picked.tolist()
+            self._append(picked)
+            given = [token if on else None for token, on in zip(tokens, self._goes_on, strict=True)]
+            for row, token in enumerate(given):
+                if token is not None:
+                    self._left[row] -= 1
+                    self._goes_on[row] = self._left[row] > 0 and token not in self._stop
+            if self._max_time is not None and perf_counter() - began > self._max_time:
+                self.out_of_time = any(self._goes_on)
+                self._goes_on = [False] * len(self._goes_on)
+            yield given
+
+    def _logits(self) -> torch.Tensor:
+        """[b, vocab]; zeros of rows that have ended."""
+        wanted = [row for row, on in enumerate(self._goes_on) if on]
+        if wanted != self._read:
+            places = torch.tensor([self._read.index(row) for row in wanted], device=self.ids.device)
+            self.reader.select(places)
+            self._read = wanted
+        if len(wanted) == len(self._goes_on):
+            return self.reader(self.ids)[:, -1]
+        rows = torch.tensor(wanted, device=self.ids.device)
+        found = self.reader(self.ids[rows])[:, -1]
+        return found.new_zeros(len(self._goes_on), found.shape[-1]).index_copy(0, rows, found)
+
+    def _append(self, picked: torch.Tensor) -> None:
+        new = picked.to(self.ids.device)
+        if not all(self._goes_on):
+            new = new.where(torch.tensor(self._goes_on, device=new.device), NOTHING)
+        self.ids = torch.cat((self.ids, new[:, None]), dim=1)
 
 
-def moved(media: Mapping[str, torch.Tensor], model: Model) -> dict[str, torch.Tensor]:
-    """Tensors on the model's device, and numbers with fractions in its type."""
-    return {
-        name: value.to(model.device, model.dtype if value.is_floating_point() else None)
-        for name, value in media.items()
-    }
-
-
-def processed(logits: torch.Tensor, ids: Sequence[int], process: Sequence[Process]) -> torch.Tensor:
-    """logits (Tensor): [vocab] -> what the processes make of them; see `rules.Process`."""
+def processed(logits: torch.Tensor, ids: torch.Tensor, process: Sequence[Process]) -> torch.Tensor:
+    """Logits [b, vocab] of rows [b, s] -> what the processes make of them; see `Process`."""
     if process:
         logits = logits.float()
     for each in process:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,14 +14,15 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_device
-from tfcli.generation.display import Write, writer
-from tfcli.generation.ending import Ending
+from tfcli.errors import UsageError
+from tfcli.generation.display import Write, nowhere, writer
 from tfcli.generation.media import Prompt, given_media, read_media, require_media_model
+from tfcli.generation.processors import NEVER
 from tfcli.generation.prompts import read_prompts
-from tfcli.generation.sampling import Choose, greedy, sampler
 from tfcli.generation.settings import TextSettings, read_settings
 from tfcli.generation.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
-from tfcli.generation.tasks import ANSWERS, new_tokens, room_after, text_task
+from tfcli.generation.tasks import ANSWERS, read_alone, room_after, text_task
+from tfcli.generation.writing import Writing
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model
@@ -31,7 +32,6 @@ from tfcli.recipe.job import Job
 from tfcli.tokenizers.chat_folder import choose_template, declared_bos, find_templates
 from tfcli.tokenizers.fits import check_fits, check_ids
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
-from tfcli.tokenizers.stream import StreamDecoder
 
 
 def run(spec: GenerateSpec, job: Job) -> GenerateResult:
@@ -76,28 +76,39 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     )
     answers_it = is_answer(task, spec.chat)
     echo = not answers_it if spec.echo is None else spec.echo
-    writing = Writing(model, tokenizer, task, spec, settings)
+    writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed)
     began = perf_counter()
-    with _screen(job, sum(lengths)) as (write, advance):
-        answers = []
-        for prompt, length in zip(read, lengths, strict=True):
-            write(shown_before(prompt.text, answers_it) if echo else "", dim=True)
-            answers.append(writing.answer(prompt, length, write, advance))
-            write("\n")
+    with _screen(job, sum(lengths) * settings.sequences) as (write, advance):
+        answers: list[Answer] = []
+        for batch in batches(read, spec.batch_size, checkpoint.model_config.text):
+            together = [read[number] for number in batch]
+            alone = len(batch) * settings.sequences == 1  # shown while it is made
+            if alone:
+                write(shown_before(together[0].text, answers_it) if echo else "", dim=True)
+            made = writing.answers(
+                together,
+                [lengths[number] for number in batch],
+                show=(lambda number, piece: write(piece)) if alone else _unseen,
+                advance=advance,
+            )
+            for answer in () if alone else made:
+                write(shown_before(answer.prompt, answers_it) if echo else "", dim=True)
+                write(f"{answer.text}\n")
+            write("\n" if alone else "")
+            answers += made
     seconds = perf_counter() - began
-    single = answers[0].model_dump() if spec.prompts is None else dict.fromkeys(Answer.model_fields)
+    draw = settings.draw
+    one = spec.prompts is None and len(answers) == 1
+    single = answers[0].model_dump() if one else dict.fromkeys(Answer.model_fields)
     return GenerateResult(
         model=spec.model,
         task=task,
         **single,
-        answers=None if spec.prompts is None else answers,
+        answers=None if one else answers,
         chat=spec.chat,
         system=spec.system,
-        temperature=spec.temperature,
-        top_k=spec.top_k,
-        top_p=spec.top_p,
-        min_p=spec.min_p,
-        repetition_penalty=settings.rules.repetition_penalty,
+        generation=dict(settings.said),
+        temperature=0.0 if draw is None else draw.temperature,
         stop=list(settings.stop_strings),
         echo=echo,
         seed=spec.seed,
@@ -126,8 +137,32 @@ def answer_one(
     length = new_length(spec, task, prompt.ids, checkpoint.model_config)
     silent = Console.silent()
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, silent)
-    writing = Writing(model, tokenizer, task, spec, settings)
-    return writing.answer(prompt, length, _nowhere, lambda count: None)
+    if settings.sequences > 1:
+        raise UsageError("one text is asked for", where="num_return_sequences", fix="leave it out")
+    writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed)
+    return writing.answers([prompt], [length])[0]
+
+
+def batches(prompts: Sequence[Prompt], size: int, config: TextConfig) -> Iterator[list[int]]:
+    """Numbers of prompts that are read together, in order.
+
+    Those that have media are read by themselves, and so are those of models that must read each
+    text alone.
+    """
+    if read_alone(config):
+        size = 1
+    batch: list[int] = []
+    for number, prompt in enumerate(prompts):
+        if batch and (len(batch) == size or prompt.media or prompts[batch[-1]].media):
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
+
+
+def _unseen(number: int, piece: str) -> None:
+    """Texts that are made beside each other are shown when they are whole."""
 
 
 def new_length(spec: GenerateSpec, task: str, ids: Sequence[int], config: BaseConfig) -> int:
@@ -153,81 +188,13 @@ def _warn_of_short_texts(spec: GenerateSpec, lengths: Sequence[int], console: Co
         )
 
 
-@dataclass(frozen=True)
-class Writing:
-    """How one model writes its answers."""
-
-    model: Model
-    tokenizer: Tokenizer
-    task: str
-    spec: GenerateSpec
-    settings: TextSettings
-
-    def answer(
-        self,
-        prompt: Prompt,
-        length: int,
-        write: Write,
-        advance: Callable[[int], None],
-    ) -> Answer:
-        """Make the text of one prompt.
-
-        Args:
-            prompt: what the model reads.
-            length: new tokens at most; there is room for them.
-            write: is given the text piece by piece.
-            advance: is told of each token.
-        """
-        # What an encoder reads is another text.
-        ids = prompt.ids
-        decoder = StreamDecoder(self.tokenizer, () if self.task == ANSWERS else ids)
-        ending = Ending(self.settings.stop_strings)
-        pieces: list[str] = []
-        tokens: list[int] = []
-
-        def show(piece: str) -> None:
-            if piece:
-                pieces.append(piece)
-                write(piece)
-
-        for token in new_tokens(
-            self.model,
-            ids,
-            max_new_tokens=length,
-            choose=choice(self.spec),
-            settings=self.settings,
-            cache=self.spec.cache,
-            media=prompt.media,
-        ):
-            tokens.append(token)
-            advance(1)
-            show(ending.push(decoder.push(token)))
-            if ending.ended:
-                break
-        if not ending.ended:
-            show(ending.push(decoder.finish()))
-            show(ending.finish())
-        ended = ending.ended or tokens[-1] in self.settings.stop
-        return Answer(
-            prompt=prompt.text,
-            prompt_ids=list(ids),
-            token_ids=tokens,
-            text="".join(pieces),
-            finish_reason="stop" if ended else "length",
-        )
-
-
-def _nowhere(text: str, *, dim: bool = False) -> None:
-    """Text that is shown when it is whole."""
-
-
 @contextmanager
 def _screen(job: Job, total: int) -> Iterator[tuple[Write, Callable[[int], None]]]:
     """Where text goes while it is made, and who is told of each token: text on standard output
     shows how far it is by itself, and otherwise a bar does."""
     if job.out is None:
         with job.console.progress("generating", total, "tok") as bar:
-            yield _nowhere, bar.advance
+            yield nowhere, bar.advance
         return
     write = writer(job.out)
     try:
@@ -245,17 +212,14 @@ def text_settings(
     console: Console,
 ) -> TextSettings:
     """The checkpoint's settings under the user's; says what of the checkpoint's is not followed."""
-    settings = read_settings(generation_config, config)
+    settings = read_settings(generation_config, config, spec.asked())
+    if settings.draw is None:
+        _require_draws(spec)
     if settings.ignored:
         console.warn(
             f"generation_config.json asks for what is not followed: {', '.join(settings.ignored)}"
         )
-    if settings.draws and spec.temperature == 0:
-        asked = ", ".join(settings.draws)
-        console.note(f"generation_config.json asks for draws ({asked}); --temperature draws")
-    rules = settings.rules
-    if spec.repetition_penalty is not None:
-        rules = replace(rules, repetition_penalty=spec.repetition_penalty)
+    rules = replace(settings.rules, bias=(*settings.rules.bias, *_unwanted(spec, tokenizer)))
     stops = tuple(dict.fromkeys((*settings.stop_strings, *spec.stop)))
     special = {
         token.content: index
@@ -265,6 +229,28 @@ def text_settings(
     # A special token is not in the text that is looked at, so it stops as an id.
     ids = {special[stop] for stop in stops if stop in special}
     return replace(settings, rules=rules, stop_strings=stops, stop=settings.stop | ids)
+
+
+def _require_draws(spec: GenerateSpec) -> None:
+    """Refuse what has an effect on draws alone, where the likeliest token is taken."""
+    several = (spec.num_return_sequences or 1) > 1
+    for key, asked in (("seed", "seed" in spec.given), ("num_return_sequences", several)):
+        if asked:
+            raise UsageError(
+                f"{key} has no effect where the likeliest token is taken",
+                where=key,
+                fix="add --temperature 1 or --do-sample, or leave it out",
+            )
+
+
+def _unwanted(spec: GenerateSpec, tokenizer: Tokenizer) -> list[tuple[tuple[int, ...], float]]:
+    """The ids of `bad_words`, alone and after a space, with what is added to their logits."""
+    found = {
+        tuple(tokenizer.encode(form, add_special_tokens=False))
+        for word in spec.bad_words
+        for form in (word, f" {word}")
+    }
+    return [(ids, NEVER) for ids in sorted(found) if ids]
 
 
 def read_prompt(
@@ -310,16 +296,3 @@ def _conversation_ids(
         add_bos=declared_bos(folder),
         add_generation_prompt=True,
     ).ids
-
-
-def choice(spec: GenerateSpec) -> Choose:
-    """How the spec wants tokens chosen."""
-    if spec.temperature == 0:
-        return greedy
-    return sampler(
-        temperature=spec.temperature,
-        top_k=spec.top_k,
-        top_p=spec.top_p,
-        min_p=spec.min_p,
-        seed=spec.seed,
-    )

@@ -6,12 +6,17 @@ followed; of any other it is said that it is not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from tfcli.errors import WorkError
-from tfcli.generation.rules import NEVER, Rules
+from tfcli.generation.keys import DRAWS
+from tfcli.generation.processors import NEVER
+from tfcli.generation.rules import Rules
+from tfcli.generation.sampling import Draw
 from tfcli.models.configs.text import TextConfig
 
 WHERE = "generation_config.json"
@@ -22,17 +27,28 @@ UNLESS: dict[str, tuple[Any, ...]] = {
     "force_words_ids": (None,),
     "forced_decoder_ids": (None,),
     "guidance_scale": (1, None),
-    "max_time": (None,),
     "num_beam_groups": (1, None),
     "num_beams": (1, None),
-    "num_return_sequences": (1, None),
     "penalty_alpha": (0, None),
     "token_healing": (False, None),
     "watermarking_config": (None,),
 }
 """Keys that change the text and are not followed, with the values that change nothing."""
-DRAWS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
-"""How transformers draws where do_sample asks for it; here it is asked for by --temperature."""
+FOLLOWED: dict[str, tuple[Any, ...]] = {
+    "do_sample": (False,),
+    **dict.fromkeys(DRAWS, ()),
+    **dict.fromkeys(("repetition_penalty", "encoder_repetition_penalty"), (1.0,)),
+    **dict.fromkeys(("frequency_penalty", "presence_penalty"), (0,)),
+    **dict.fromkeys(("no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), (0,)),
+    **dict.fromkeys(("min_length", "min_new_tokens"), (0,)),
+    **dict.fromkeys(("suppress_tokens", "begin_suppress_tokens"), ([],)),
+    **dict.fromkeys(("bad_words_ids", "sequence_bias", "forced_bos_token_id"), ()),
+    **dict.fromkeys(("forced_eos_token_id", "exponential_decay_length_penalty"), ()),
+    "remove_invalid_values": (False,),
+    **dict.fromkeys(("stop_strings", "max_time"), ()),
+    "num_return_sequences": (1,),
+}
+"""Keys that are followed, with the values that change nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +60,22 @@ class TextSettings:
         stop_strings: each of these texts does.
         start: what the decoder of an encoder-decoder sees first; None: as the config says.
         rules: how tokens are chosen.
+        draw: how tokens are drawn; None: the likeliest is taken.
+        max_time: seconds after which no text goes on; None: any.
+        sequences: texts of each prompt.
         ignored: what the file asks for and is not followed, as `key value`.
-        draws: how it asks for tokens to be drawn, the same way; empty where it does not.
+        said: the keys that change something, with their values.
     """
 
     stop: frozenset[int] = frozenset()
     stop_strings: tuple[str, ...] = ()
     start: int | None = None
     rules: Rules = field(default_factory=Rules)
+    draw: Draw | None = None
+    max_time: float | None = None
+    sequences: int = 1
     ignored: tuple[str, ...] = ()
-    draws: tuple[str, ...] = ()
+    said: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def forced_bos(self) -> int | None:
@@ -61,22 +83,29 @@ class TextSettings:
         return self.rules.forced_bos
 
 
-def read_settings(generation_config: Mapping[str, Any], config: TextConfig) -> TextSettings:
-    """The settings of a checkpoint.
+def read_settings(
+    generation_config: Mapping[str, Any],
+    config: TextConfig,
+    asked: Mapping[str, Any] = MappingProxyType({}),
+) -> TextSettings:
+    """The settings of a checkpoint, with a user's in the place of its own.
 
     Args:
         generation_config: the content of generation_config.json; empty where there is none.
         config: of the model.
+        asked: the user's, by the same keys.
 
     Raises:
         WorkError: a value that cannot be, such as one that is no token id; names its key.
     """
-    said = generation_config or config.extra
+    said = {**(generation_config or config.extra), **asked}
     limit = getattr(config, "decoder_rows", config.token_id_limit)
     stop = stop_ids(generation_config, config)
     ends = _several(said, "forced_eos_token_id", limit)
     rules = Rules(
         repetition_penalty=_number(said, "repetition_penalty", 1.0, _positive),
+        frequency_penalty=_number(said, "frequency_penalty", 0.0),
+        presence_penalty=_number(said, "presence_penalty", 0.0),
         encoder_repetition_penalty=_number(said, "encoder_repetition_penalty", 1.0, _positive),
         no_repeat_ngram_size=_count(said, "no_repeat_ngram_size"),
         encoder_no_repeat_ngram_size=_count(said, "encoder_no_repeat_ngram_size"),
@@ -91,14 +120,32 @@ def read_settings(generation_config: Mapping[str, Any], config: TextConfig) -> T
         remove_invalid_values=said.get("remove_invalid_values") is True,
     )
     ignored = [key for key, harmless in UNLESS.items() if said.get(key) not in harmless]
-    draws = [key for key in DRAWS if said.get(key) is not None] if said.get("do_sample") else []
     return TextSettings(
         stop=frozenset(stop),
         stop_strings=_texts(said, "stop_strings"),
         start=_one(generation_config, "decoder_start_token_id", limit),
         rules=rules,
         ignored=tuple(f"{key} {said[key]}" for key in ignored),
-        draws=tuple(f"{key} {said[key]}" for key in draws),
+        draw=_draw(said),
+        max_time=None
+        if said.get("max_time") is None
+        else _number(said, "max_time", 1.0, _positive),
+        sequences=max(1, _count(said, "num_return_sequences")),
+        said={key: said[key] for key in FOLLOWED if said.get(key) not in (None, *FOLLOWED[key])},
+    )
+
+
+def _draw(said: Mapping[str, Any]) -> Draw | None:
+    """How tokens are drawn, where do_sample asks for it."""
+    if not said.get("do_sample"):
+        return None
+    shares = {
+        key: None if said.get(key) is None else _number(said, key, 0.0, _share) for key in DRAWS[2:]
+    }
+    return Draw(
+        temperature=_number(said, "temperature", 1.0, _positive),
+        top_k=_count(said, "top_k"),
+        **shares,
     )
 
 
@@ -165,14 +212,30 @@ def _positive(value: float) -> bool:
     return value > 0
 
 
+def _share(value: float) -> bool:
+    return 0 <= value <= 1
+
+
+_KINDS: Mapping[Callable[[float], bool], str] = {
+    _positive: "a positive number",
+    _share: "a number from 0 to 1",
+    math.isfinite: "a number",
+}
+"""What a number must be -> how an error says it."""
+
+
 def _number(
-    content: Mapping[str, Any], key: str, default: float, holds: Callable[[float], bool]
+    content: Mapping[str, Any],
+    key: str,
+    default: float,
+    holds: Callable[[float], bool] = math.isfinite,
 ) -> float:
     found = content.get(key)
     if found is None:
         return default
     if type(found) not in (int, float) or not holds(found):
-        raise WorkError(f"{key}: must be a positive number, not {found!r}", where=WHERE)
+        kind = _KINDS[holds]
+        raise WorkError(f"{key}: must be {kind}, not {found!r}", where=WHERE)
     return float(found)
 
 

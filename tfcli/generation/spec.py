@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from tfcli.families import FamilyFile
-from tfcli.recipe.marks import GIVEN, Above, Only
+from tfcli.generation.keys import GenerationKeys
+from tfcli.recipe.marks import GIVEN, Only
 from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device, LoadIn
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, StandardInput
 
-COLDEST = 1e-6
-"""The lowest temperature above 0: logits divided by it are numbers that float32 tells apart."""
-DRAWN = Only(temperature=Above(0))
-"""For keys of how tokens are drawn: at temperature 0 none is."""
 SPOKEN = Only(audio=GIVEN)
 """For keys of how a recording is written down."""
-TEXT_ALONE = ("prompts", "chat", "stop", "echo")
+TEXT_ALONE = ("prompts", "chat", "stop", "echo", "num_return_sequences", "max_time")
 """What says something of a prompt or of an answer to it, which a recording is not."""
 OF_SPEECH = ("language", "speech_task", "timestamps")
 """What says something of a recording that is written down."""
 
 
-class GenerateSpec(Spec):
+class GenerateSpec(GenerationKeys, Spec):
     """Continue a prompt, or answer it with an encoder-decoder."""
 
     verb: ClassVar[str] = "generate"
@@ -83,47 +80,13 @@ class GenerateSpec(Spec):
         description="Stop after this many tokens, or where the model's positions end. Left out, "
         "after 64; of a recording, each window has as many as there are positions for.",
     )
-    temperature: float = Field(
-        0.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="How freely tokens are drawn: 0 takes the likeliest token, 1 draws from the "
-        "model's own probabilities.",
-    )
-    top_k: Annotated[int | None, DRAWN] = Field(
-        None, ge=0, description="Draw only from this many of the likeliest tokens; 0: from all."
-    )
-    top_p: Annotated[float | None, DRAWN] = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Draw only from the fewest likeliest tokens that have this probability "
-        "together; 0: from the likeliest, 1: from all.",
-    )
-    min_p: Annotated[float | None, DRAWN] = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Draw only from tokens that have this share of the likeliest one's "
-        "probability; 0: from all.",
-    )
-    repetition_penalty: float | None = Field(
-        None,
-        gt=0,
-        allow_inf_nan=False,
-        description="Tokens that came before, the prompt's too, become less likely by this "
-        "factor; 1 changes nothing. Left out, generation_config.json decides.",
-    )
-    stop: list[Annotated[str, Field(min_length=1)]] = Field(
-        [], description="A text that ends the answer, which is cut before it. Can be repeated."
-    )
     echo: bool | None = Field(
         None,
         description="Print the prompt before the new text. Left out, before a continuation, and "
         "not before an answer of a chat or of an encoder-decoder.",
     )
-    seed: Annotated[int, DRAWN] = Field(
-        0, ge=0, lt=1 << 64, description="The seed of the draws: equal seeds give equal text."
+    batch_size: Annotated[int, Only(prompts=GIVEN)] = Field(
+        8, ge=1, description="Prompts that are read at a time; texts do not depend on it."
     )
     load_in: LoadIn = None
     dtype: ComputeDtype = "auto"
@@ -136,16 +99,6 @@ class GenerateSpec(Spec):
         "memory. Recurrent models have a state in their place.",
     )
     family_file: FamilyFile = None
-
-    @field_validator("temperature")
-    @classmethod
-    def _divides(cls, value: float) -> float:
-        if 0 < value < COLDEST:
-            raise ValueError(
-                f"{value:g} is too near to 0 to divide by; 0 takes the likeliest token, and "
-                f"{COLDEST:g} is the least above it"
-            )
-        return value
 
     @model_validator(mode="after")
     def _has_a_prompt(self) -> Self:
@@ -183,7 +136,7 @@ class Answer(BaseModel):
     prompt_ids: list[int] = Field(description="What the model read.")
     token_ids: list[int] = Field(description="The new ids; ends with the stop token if one came.")
     text: str = Field(description="The new text.")
-    finish_reason: Literal["stop", "length"] = Field(description="Why it ended.")
+    finish_reason: Literal["stop", "length", "time"] = Field(description="Why it ended.")
 
 
 class SpokenPart(BaseModel):
@@ -197,7 +150,7 @@ class SpokenPart(BaseModel):
 class GenerateResult(Result):
     """What `tfcli generate` made.
 
-    Of a file of prompts the fields of a single one are null.
+    Where several texts were made, the fields of a single one are null.
     """
 
     schema_name: ClassVar[str] = "tfcli.generate/1"
@@ -222,13 +175,14 @@ class GenerateResult(Result):
         description="The new text, special tokens left out: what the prompt and the new ids "
         "decode to together, less what the prompt's do; cut before a stop text."
     )
-    finish_reason: Literal["stop", "length"] | None = Field(
+    finish_reason: Literal["stop", "length", "time"] | None = Field(
         description="stop: the model ended the text, or a stop text came; length: max_new_tokens "
-        "was reached, or the last position."
+        "was reached, or the last position; time: max_time was."
     )
     answers: list[Answer] | None = Field(
         None,
-        description="The same for each prompt of a file, in their order; null for a single one.",
+        description="The same for each prompt of a file, in their order, or for each of several "
+        "texts of one; null for a single one.",
     )
     audio: str | None = Field(None, description="The recording that was written down.")
     language: str | None = Field(
@@ -238,13 +192,12 @@ class GenerateResult(Result):
     segments: list[SpokenPart] | None = Field(
         None, description="What is said when; null where no times were written."
     )
-    temperature: float = Field(description="The temperature; 0 took the likeliest token each time.")
-    top_k: int | None = Field(description="What was asked for.")
-    top_p: float | None = Field(description="What was asked for.")
-    min_p: float | None = Field(None, description="What was asked for.")
-    repetition_penalty: float = Field(
-        1.0, description="What was asked for, or what generation_config.json says."
+    generation: dict[str, Any] = Field(
+        {},
+        description="How tokens were picked: the keys of generation_config.json that change "
+        "something, the user's in the place of the file's.",
     )
+    temperature: float = Field(description="The temperature; 0 took the likeliest token each time.")
     stop: list[str] = Field([], description="The texts that end an answer.")
     echo: bool = Field(True, description="Whether the prompt belongs before the new text.")
     seed: int = Field(description="The seed of the draws.")

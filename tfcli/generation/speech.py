@@ -13,9 +13,12 @@ from dataclasses import dataclass
 
 import torch
 
-from tfcli.generation.rules import NEVER, Process, processes
-from tfcli.generation.sampling import Choose
-from tfcli.generation.seq2seq import generate_target
+from tfcli.generation.loop import Decoding
+from tfcli.generation.processors import NEVER, Process
+from tfcli.generation.readers import TargetReader
+from tfcli.generation.rows import lengths, rows_of
+from tfcli.generation.rules import processes
+from tfcli.generation.sampling import Pick
 from tfcli.generation.settings import TextSettings
 from tfcli.generation.speech_settings import SpeechSettings
 from tfcli.models.cache import Cache
@@ -89,7 +92,7 @@ def transcribe(
     settings: TextSettings,
     timestamps: bool,
     max_new_tokens: int,
-    choose: Choose,
+    pick: Pick,
     make_cache: Callable[[], Cache],
 ) -> Iterator[Window]:
     """Yield what is said in one window after the other.
@@ -101,14 +104,19 @@ def transcribe(
         speech, settings: of the checkpoint.
         timestamps: whether times are written.
         max_new_tokens: of a window.
-        choose: from logits [vocab] to a token.
+        pick: from logits [1, vocab] to a token.
         make_cache: an empty cache.
     """
     config = model.config
     assert isinstance(config, WhisperConfig)
     stop = sorted(settings.stop)
+    rows = rows_of([begin], model.device)
     rules = processes(
-        settings.rules, source=(), start=len(begin), max_new_tokens=max_new_tokens, stop=stop
+        settings.rules,
+        source=rows[:, :0],
+        start=lengths(rows),
+        max_new_tokens=torch.tensor([max_new_tokens], device=model.device),
+        stop=stop,
     )
     if timestamps:
         assert speech.no_timestamps is not None
@@ -123,19 +131,14 @@ def transcribe(
         if speech.no_timestamps:  # the token before it stands for silence
             likely = _first_logits(model, states, speech.start).float().softmax(-1)
             no_speech = float(likely[speech.no_timestamps - 1])
-        scored = _Scored(choose)
-        ids = list(
-            generate_target(
-                model,
-                states,
-                begin,
-                max_new_tokens=max_new_tokens,
-                choose=scored,
-                stop=stop,
-                process=rules,
-                cache=make_cache(),
-            )
-        )
+        scored = _Scored(pick)
+        (ids,) = Decoding(
+            TargetReader(model, states, [begin], cache=make_cache()),
+            max_new_tokens=max_new_tokens,
+            pick=scored,
+            stop=stop,
+            process=rules,
+        ).texts()
         ended = ids[-1] in settings.stop
         kept = ids[:-1] if ended else ids
         segments, moved = cut(kept, first_time, frames, seek / FRAMES * PRECISION)
@@ -203,7 +206,8 @@ def timed(no_timestamps: int, eos: int, start: int, max_initial: int | None) -> 
     """
     zero = no_timestamps + 1
 
-    def process(ids: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
+    def one(ids: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
+        """The same of a single row: its ids and its logits [vocab]."""
         logits, new = logits.clone(), ids[start:]
         logits[no_timestamps] = NEVER
         closes = bool(new) and new[-1] >= zero
@@ -223,20 +227,24 @@ def timed(no_timestamps: int, eos: int, start: int, max_initial: int | None) -> 
             logits[:zero] = NEVER
         return logits
 
+    def process(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        texts = [[token for token in row if token >= 0] for row in ids.tolist()]
+        return torch.stack([one(text, row) for text, row in zip(texts, logits, strict=True)])
+
     return process
 
 
 class _Scored:
-    """Chooses as another does, and keeps the mean of the logarithms of probabilities."""
+    """Picks as another does, and keeps the mean of the logarithms of probabilities of one row."""
 
-    def __init__(self, choose: Choose) -> None:
-        self._choose, self._sum, self._count = choose, 0.0, 0
+    def __init__(self, pick: Pick) -> None:
+        self._pick, self._sum, self._count = pick, 0.0, 0
 
-    def __call__(self, logits: torch.Tensor) -> int:
-        token = self._choose(logits)
-        self._sum += float(logits.float().log_softmax(-1)[token])
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        picked = self._pick(logits)
+        self._sum += float(logits.float().log_softmax(-1)[0, int(picked)])
         self._count += 1
-        return token
+        return picked
 
     @property
     def mean(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any, ClassVar
 
 import torch
 
@@ -15,7 +16,9 @@ from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError, WorkError
 from tfcli.generation.caches import make_cache
 from tfcli.generation.display import Write, writer
-from tfcli.generation.run import choice, text_settings
+from tfcli.generation.keys import GenerationKeys
+from tfcli.generation.run import text_settings
+from tfcli.generation.sampling import greedy, sampler
 from tfcli.generation.spec import GenerateResult, GenerateSpec, SpokenPart, shown_part
 from tfcli.generation.speech import Segment, Window, language_heard, transcribe
 from tfcli.generation.speech_settings import read_speech_settings
@@ -86,11 +89,8 @@ def run_speech(spec: GenerateSpec, job: Job) -> GenerateResult:
         language=made.language,
         timestamps=spec.timestamps,
         segments=made.segments,
-        temperature=spec.temperature,
-        top_k=spec.top_k,
-        top_p=spec.top_p,
-        min_p=spec.min_p,
-        repetition_penalty=work.repetition_penalty,
+        generation=work.said,
+        temperature=spec.temperature or 0.0,
         echo=False,
         seed=spec.seed,
         load_in=spec.load_in,
@@ -141,8 +141,8 @@ class _Whisper:
         )
 
     @property
-    def repetition_penalty(self) -> float:
-        return self.settings.rules.repetition_penalty
+    def said(self) -> dict[str, Any]:
+        return dict(self.settings.said)
 
     def transcript(self, model: Model) -> Transcript:
         """What is said, in all windows."""
@@ -160,6 +160,7 @@ class _Whisper:
         if room < 1:
             raise WorkError(f"{len(begin)} tokens come first, and there are {limit} positions")
         length = min(self.spec.max_new_tokens or room, room)
+        draw = self.settings.draw
         windows = transcribe(
             model,
             self.features,
@@ -168,7 +169,7 @@ class _Whisper:
             settings=self.settings,
             timestamps=self.timestamps,
             max_new_tokens=length,
-            choose=choice(self.spec),
+            pick=greedy if draw is None else sampler(draw, [self.spec.seed]),
             make_cache=lambda: make_cache(self.spec.cache, len(begin) + length, model),
         )
         found = list(self._shown(windows))
@@ -202,12 +203,8 @@ class _Whisper:
 
 
 UNUSED = (
-    "language",
-    "speech_task",
-    "max_new_tokens",
-    "temperature",
-    "repetition_penalty",
-    "cache",
+    *("language", "speech_task", "max_new_tokens", "cache", "seed", "bad_words"),
+    *GenerationKeys.said_by_file,
 )
 """Keys of how tokens follow one another, which letters of moments do not."""
 
@@ -215,7 +212,7 @@ UNUSED = (
 class _Letters:
     """A transcript by connectionist temporal classification: the likeliest letter each moment."""
 
-    repetition_penalty = 1.0
+    said: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, spec: GenerateSpec, job: Job, checkpoint: Checkpoint) -> None:
         config = checkpoint.model_config

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from tfcli.errors import UsageError
 from tfcli.generation.caches import make_cache
-from tfcli.generation.loop import generate
+from tfcli.generation.loop import Decoding, Watch
 from tfcli.generation.media import LOOKS
+from tfcli.generation.readers import Reader, TargetReader, TextReader
+from tfcli.generation.rows import lengths, rows_of
 from tfcli.generation.rules import processes
-from tfcli.generation.sampling import Choose
-from tfcli.generation.seq2seq import check_source, generate_seq2seq
+from tfcli.generation.sampling import greedy, sampler
 from tfcli.generation.settings import TextSettings
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
@@ -101,58 +103,75 @@ def room_after(task: str, prompt: Sequence[int], config: TextConfig) -> int:
     return limit - len(prompt)
 
 
-def new_tokens(
+def check_source(source_ids: Sequence[int], config: TextConfig) -> None:
+    """Refuse a source that is longer than the model's positions, or empty.
+
+    Raises:
+        UsageError: says what fits.
+    """
+    limit = config.max_position_embeddings
+    if not source_ids:
+        raise UsageError("the source has no tokens", where="prompt", fix="give a text")
+    if len(source_ids) > limit:
+        raise UsageError(
+            f"the source has {len(source_ids):,} tokens, more than the model's {limit:,} positions",
+            where="prompt",
+            fix="shorten the text",
+        )
+
+
+def read_alone(config: TextConfig) -> bool:
+    """Whether texts must be read one by one, as another length would change what they become."""
+    return config.rotation_switch is not None
+
+
+def decoding(
     model: Model,
-    prompt: Sequence[int],
+    prompts: Sequence[Sequence[int]],
     *,
-    max_new_tokens: int,
-    choose: Choose,
+    max_new_tokens: Sequence[int],
     settings: TextSettings,
-    cache: str,
+    seeds: Sequence[int] = (),
+    cache: str = "dynamic",
     media: Mapping[str, Tensor] | None = None,
-) -> Iterator[int]:
-    """Yield the tokens of the text that a model makes of a prompt.
+    watch: Watch | None = None,
+) -> Decoding:
+    """The decoding of the texts that a model makes of prompts.
 
     Args:
         model: with the head of `text_task`, in eval mode.
-        prompt: token ids; for an encoder-decoder the text that the encoder reads.
-        max_new_tokens: at most so many.
-        choose: from logits [vocab] to a token.
-        settings: of the checkpoint.
+        prompts: token ids; for an encoder-decoder the texts that the encoder reads.
+        max_new_tokens: of each text at most.
+        settings: of the checkpoint and of the user.
+        seeds: of each text's draws, where tokens are drawn.
         cache: one of `caches.CACHES`.
-        media: what goes along with the prompt, by name.
+        media: what goes along with the prompts, by name.
+        watch: is shown every step.
     """
-    # The last token is chosen and never fed back. A decoder that reads its prompt elsewhere
-    # begins with one token of its own.
-    length = max_new_tokens if isinstance(model, Seq2SeqLM) else len(prompt) + max_new_tokens - 1
-    kept = make_cache(cache, length, model)
+    most = max(max_new_tokens)
+    reader: Reader
+    if isinstance(model, Seq2SeqLM):
+        # The decoder begins with one token of its own; the last one is picked and never read.
+        kept = make_cache(cache, most, model)
+        reader = TargetReader.of_sources(model, prompts, start=settings.start, cache=kept)
+    else:
+        kept = make_cache(cache, max(map(len, prompts)) + most - 1, model)
+        # On a CPU, compiling takes longer than most texts.
+        compiled = "inductor" if cache == "static" and model.device.type == "cuda" else None
+        reader = TextReader(model, prompts, cache=kept, media=media, compile_with=compiled)
     rules = processes(
         settings.rules,
-        source=prompt,
-        start=1 if isinstance(model, Seq2SeqLM) else len(prompt),
-        max_new_tokens=max_new_tokens,
+        source=rows_of(prompts, model.device),
+        start=lengths(reader.begin),
+        max_new_tokens=torch.tensor(list(max_new_tokens), device=model.device),
         stop=sorted(settings.stop),
     )
-    if isinstance(model, Seq2SeqLM):
-        return generate_seq2seq(
-            model,
-            prompt,
-            max_new_tokens=max_new_tokens,
-            choose=choose,
-            stop=settings.stop,
-            process=rules,
-            start=settings.start,
-            cache=kept,
-        )
-    return generate(
-        model,
-        prompt,
+    return Decoding(
+        reader,
         max_new_tokens=max_new_tokens,
-        choose=choose,
+        pick=greedy if settings.draw is None else sampler(settings.draw, seeds),
         stop=settings.stop,
         process=rules,
-        cache=kept,
-        media=media,
-        # On a CPU, compiling takes longer than most texts.
-        compile_with="inductor" if cache == "static" and model.device.type == "cuda" else None,
+        watch=watch,
+        max_time=settings.max_time,
     )

@@ -9,6 +9,8 @@ from tfcli.report.models import Models
 from tfcli.report.page import Sample, Section
 from tfcli.report.steps import Step
 
+_ENDS = {"stop": "ended by the model", "length": "cut at the limit", "time": "cut by max_time"}
+"""Why a text ended -> how the report says it."""
 # Control characters as their pictures: a model may well generate them, and HTML has no place for
 # them. Tabs and line ends stay.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
@@ -39,15 +41,10 @@ def _samples(step: Step, models: Models) -> list[Sample]:
 
 
 def _settings(made: GenerateResult, answer: Answer) -> str:
-    said = ["greedy"]
-    if made.temperature > 0:
-        said = [f"sampled at temperature {made.temperature:g}", f"seed {made.seed}"]
-        said += [f"top-k {made.top_k}"] if made.top_k is not None else []
-        said += [f"top-p {made.top_p:g}"] if made.top_p is not None else []
-        said += [f"min-p {made.min_p:g}"] if made.min_p is not None else []
-    if made.repetition_penalty != 1:
-        said.append(f"repetition penalty {made.repetition_penalty:g}")
+    how = "greedy" if made.temperature == 0 else f"sampled, seed {made.seed}"
+    keys = [f"{key} {value}" for key, value in made.generation.items() if key != "do_sample"]
+    said = [how, *keys]
     count = len(answer.token_ids)
     said.append(f"{count} token" if count == 1 else f"{count} tokens")
-    said.append("ended by the model" if answer.finish_reason == "stop" else "cut at the limit")
+    said.append(_ENDS[answer.finish_reason])
     return ", ".join([*said, f"{made.tokens_per_second:,.0f} tokens/s"])

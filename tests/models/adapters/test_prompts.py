@@ -8,12 +8,12 @@ import torch
 import transformers
 
 from tests.adapters.test_peft import IDS, answer, near, with_peft
+from tests.generation.making import continued
 from tests.merge.adapters import base_folder, gpt2_folder
 from tfcli.adapters.read import read_adapter
 from tfcli.adapters.write import save_adapter
 from tfcli.checkpoints.folder import load_model
 from tfcli.errors import ModelError
-from tfcli.generation.loop import generate
 from tfcli.models.adapters.attach import add_adapter
 from tfcli.models.adapters.control import (
     adapters_of,
@@ -92,7 +92,7 @@ def test_a_text_is_written_after_them_with_any_cache(kind, cache, llama):
     model = with_tokens(kind, llama)
     settings = {"bits": 8} if cache == "quantized" else {}
     made = model.make_cache(cache, 12, **settings)
-    written = list(generate(model, [5, 6, 7], max_new_tokens=9, cache=made))
+    written = continued(model, [5, 6, 7], max_new_tokens=9, cache=made)
     ids = [5, 6, 7, *written]
     expected = answer(model, torch.tensor([ids]))[0, 2:-1].argmax(-1).tolist()
     assert written == expected

@@ -11,9 +11,8 @@ from tfcli.console import Console, visible
 from tfcli.devices import Precision, autocast
 from tfcli.errors import UsageError
 from tfcli.files import write_text
-from tfcli.generation.sampling import greedy
 from tfcli.generation.settings import read_settings
-from tfcli.generation.tasks import ANSWERS, CONTINUES, new_tokens, room_after
+from tfcli.generation.tasks import ANSWERS, CONTINUES, decoding, room_after
 from tfcli.models.config import BaseConfig
 from tfcli.models.model import Model
 from tfcli.tokenizers.load import Tokenizer
@@ -81,15 +80,10 @@ class Samples(Callback):
         ids = self.tokenizer.encode(prompt)
         length = min(self.section.max_new_tokens, room_after(task, ids, config))
         with evaluating(self.model), autocast(self.precision, self.model.device.type):
-            made = new_tokens(
-                self.model,
-                ids,
-                max_new_tokens=length,
-                choose=greedy,
-                settings=read_settings({}, config),
-                cache="dynamic",
-            )
-            return self.tokenizer.decode(list(made))
+            (made,) = decoding(
+                self.model, [ids], max_new_tokens=[length], settings=read_settings({}, config)
+            ).texts()
+            return self.tokenizer.decode(made)
 
 
 def require_samples(

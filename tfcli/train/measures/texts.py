@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from tfcli.generation.seq2seq import generate_seq2seq
+from tfcli.generation.loop import Decoding
+from tfcli.generation.readers import TargetReader
 from tfcli.metrics.compute import compute
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
 from tfcli.models.model import Model
@@ -44,16 +45,26 @@ class TextMeasure(Measure):
     ) -> Sequence[Any]:
         """The text of each example, and what is right; None past the last that is measured."""
         assert isinstance(model, Seq2SeqLM), "the objective asks for one"
-        rows = zip(batch["input_ids"], batch["attention_mask"].bool(), numbers, strict=True)
-        return [self._answer(model, ids[mask].tolist(), number) for ids, mask, number in rows]
-
-    def _answer(self, model: Seq2SeqLM, source: list[int], number: int) -> tuple[str, str] | None:
-        if self.max_examples is not None and number >= self.max_examples:
-            return None
+        rows = zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True)
+        wanted = [number for number in numbers if self._is_wanted(number)]
+        sources = [
+            ids[mask].tolist()
+            for (ids, mask), number in zip(rows, numbers, strict=True)
+            if self._is_wanted(number)
+        ]
+        if not wanted:
+            return [None] * len(numbers)
         end = self.tokenizer.eos_id
-        stop = set() if end is None else {end}
-        ids = list(generate_seq2seq(model, source, max_new_tokens=self.max_new_tokens, stop=stop))
-        return self.tokenizer.decode(ids), self.targets[number]
+        texts = Decoding(
+            TargetReader.of_sources(model, sources),
+            max_new_tokens=self.max_new_tokens,
+            stop=() if end is None else (end,),
+        ).texts()
+        made = dict(zip(wanted, map(self.tokenizer.decode, texts), strict=True))
+        return [(made[n], self.targets[n]) if n in made else None for n in numbers]
+
+    def _is_wanted(self, number: int) -> bool:
+        return self.max_examples is None or number < self.max_examples
 
     def figures(self, answers: Sequence[tuple[str, str] | None]) -> Mapping[str, float]:
         """The metrics of all texts."""

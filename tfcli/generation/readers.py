@@ -1,0 +1,209 @@
+"""What stands between a way of choosing tokens and a model: it reads texts and tells what is next.
+
+Greedy search, draws, beams and drafts all ask a `Reader`; none of them knows whether a model goes
+on from its prompt or reads it with an encoder, nor what is in a cache.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from tfcli.generation.rows import NOTHING, filled, rows_of
+from tfcli.generation.step import Step, compiled_step
+from tfcli.models.cache import Cache
+from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
+from tfcli.models.model import Model
+
+
+class Reader(ABC):
+    """Reads the rows of a batch, each token once.
+
+    Attributes:
+        begin (Tensor): int64 [b, s], what each row has before its first new token, with `NOTHING`
+            before shorter ones.
+        cache: what the model remembers of what was read.
+    """
+
+    def __init__(self, begin: torch.Tensor, cache: Cache) -> None:
+        self.begin, self.cache = begin, cache
+        self._padded = bool((begin == NOTHING).any())
+        self._read = 0
+
+    @abstractmethod
+    def __call__(self, ids: torch.Tensor, last: int = 1) -> torch.Tensor:
+        """The model's logits after the last tokens of each row.
+
+        Args:
+            ids (Tensor): int64 [b, s], the whole rows; what was read before is not read again.
+            last: of how many tokens; no more than are new.
+
+        Returns:
+            [b, last, vocab], of the model's type
+        """
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Go on with these rows in this order; they may repeat, and be more or fewer.
+
+        Args:
+            rows (Tensor): int64 [n]
+        """
+        if self._read:
+            self.cache.select(rows)
+        self.begin = self.begin[rows]
+        self._padded = bool((self.begin == NOTHING).any())
+
+    def crop(self, length: int) -> None:
+        """Forget what was read after so many columns, as after a draft that was refused.
+
+        Raises:
+            ModelError: the model cannot: its state is of all that it has read.
+        """
+        self.cache.crop(length)
+        self._read = length
+
+    def _filled(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Ids and attention mask; nothing is looked at where no row is shorter than another."""
+        return filled(ids) if self._padded else (ids, None)
+
+
+class TextReader(Reader):
+    """A model that goes on from a text.
+
+    Where the model turns all keys otherwise once a text is long enough (longrope), it is read again
+    when it becomes so long; give such texts a reader each.
+
+    Args:
+        model: a causal language model in eval mode.
+        prompts: ids of each row, at least one.
+        cache: an empty one; None makes one that grows.
+        media: what goes along with the prompts, by the names that the model takes it under.
+        compile_with: a backend of torch.compile, for single tokens after the prompt; the cache must
+            be a static one. None: they run as they are.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        prompts: Sequence[Sequence[int]],
+        *,
+        cache: Cache | None = None,
+        media: Mapping[str, torch.Tensor] | None = None,
+        compile_with: str | None = None,
+    ) -> None:
+        self.model = model
+        super().__init__(
+            rows_of(prompts, model.device), model.make_cache() if cache is None else cache
+        )
+        self._media = moved(media or {}, model)
+        self._compile_with = compile_with
+        self._step: Step | None = None
+        self._switch = model.config.text.rotation_switch
+
+    def __call__(self, ids: torch.Tensor, last: int = 1) -> torch.Tensor:
+        if self._switch is not None and self._read <= self._switch < ids.shape[1]:
+            self.cache.reset()
+            self._read = 0
+        whole, mask = self._filled(ids)
+        new = whole[:, self._read :]
+        media = {} if self._read else self._media
+        single, self._read = self._read > 0 and new.shape[1] == 1, ids.shape[1]
+        if single and mask is None and self._compile_with is not None:
+            return self._compiled(new)[:, None]
+        logits = self.model(
+            input_ids=new, attention_mask=mask, cache=self.cache, logits_to_keep=last, **media
+        ).logits
+        assert isinstance(logits, torch.Tensor)
+        return logits
+
+    def _compiled(self, new: torch.Tensor) -> torch.Tensor:
+        """The logits after one token of each row: [b, 1] -> [b, vocab]."""
+        assert self._compile_with is not None
+        if self._step is None:
+            self._step = compiled_step(
+                self.model, self.cache, backend=self._compile_with, fullgraph=False
+            )
+        return self._step(new)
+
+
+class TargetReader(Reader):
+    """The decoder of an encoder-decoder, which goes on from a start while it sees the source.
+
+    Args:
+        model: a sequence-to-sequence language model in eval mode.
+        states (Tensor): [b, k, d], of `Seq2Seq.encode`.
+        begin: what the decoder sees before its first token, of each row.
+        mask (Tensor): int64 [b, k], which of the states are of the source; None: all.
+        cache: an empty one; None makes one that grows.
+    """
+
+    def __init__(
+        self,
+        model: Seq2SeqLM,
+        states: torch.Tensor,
+        begin: Sequence[Sequence[int]],
+        *,
+        mask: torch.Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> None:
+        self.model = model
+        super().__init__(
+            rows_of(begin, model.device), model.make_cache() if cache is None else cache
+        )
+        self._states: torch.Tensor | None = states
+        self._mask = mask
+
+    @classmethod
+    def of_sources(
+        cls,
+        model: Seq2SeqLM,
+        sources: Sequence[Sequence[int]],
+        *,
+        start: int | None = None,
+        cache: Cache | None = None,
+    ) -> TargetReader:
+        """The reader of sources that an encoder reads now.
+
+        Args:
+            sources: token ids of each row, at least one.
+            start: what the decoder sees first; None takes the config's decoder_start_token_id.
+
+        Raises:
+            ModelError: no start is given and the config names none.
+        """
+        first = model.body.start_id() if start is None else start
+        with torch.inference_mode():
+            ids, mask = filled(rows_of(sources, model.device))
+            states = model.encode(ids, mask)
+        return cls(model, states, [[first]] * len(sources), mask=mask, cache=cache)
+
+    def __call__(self, ids: torch.Tensor, last: int = 1) -> torch.Tensor:
+        whole, mask = self._filled(ids)
+        # Every layer keeps what it made of the states, so they are given once.
+        states = self._states if self._read == 0 else None
+        logits = self.model(
+            attention_mask=self._mask,
+            decoder_input_ids=whole[:, self._read :],
+            decoder_attention_mask=mask,
+            encoder_states=states,
+            cache=self.cache,
+            logits_to_keep=last,
+        ).logits
+        self._read = ids.shape[1]
+        assert isinstance(logits, torch.Tensor)
+        return logits
+
+    def select(self, rows: torch.Tensor) -> None:
+        super().select(rows)
+        self._mask = None if self._mask is None else self._mask[rows]
+        self._states = None if self._states is None else self._states[rows]
+
+
+def moved(media: Mapping[str, torch.Tensor], model: Model) -> dict[str, torch.Tensor]:
+    """Tensors on the model's device, and numbers with fractions in its type."""
+    return {
+        name: value.to(model.device, model.dtype if value.is_floating_point() else None)
+        for name, value in media.items()
+    }
