@@ -44,8 +44,13 @@ def both(tmp_path_factory, words):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"top_k": 2}, {"top_k": None}, {"top_k": 2, "function_to_apply": "sigmoid"}]
-    + [{"function_to_apply": "none"}],
+    [
+        {},
+        {"top_k": 2},
+        {"top_k": None},
+        {"top_k": 2, "function_to_apply": "sigmoid"},
+        {"function_to_apply": "none"},
+    ],
 )
 def test_labels_of_texts_and_pairs(both, options) -> None:
     ours, theirs = both("sentiment-analysis", "sequence-classification", config=LABELS, **options)
@@ -158,7 +163,7 @@ def test_what_is_refused(both, tmp_path, words) -> None:
     ours, _ = both("sentiment-analysis", "sequence-classification", config=LABELS)
     with pytest.raises(WorkError, match="'text' is int, and not a text"):
         ours(text=3)
-    with pytest.raises(WorkError, match="has room for 64|there is room for 64"):
+    with pytest.raises(WorkError, match="there is room for 64"):
         ours(" ".join(TEXTS * 4))
     with pytest.raises(UsageError, match="unknown key 'topk'"):
         tfcli.pipeline("sentiment-analysis", ours.task.parts.name, topk=3)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from tfcli.errors import Problem, WorkError
-from tfcli.predict.padding import alike
 from tfcli.predict.task import Sample, Task
 
 
@@ -94,8 +93,7 @@ def _run(task: Task[Any], open_samples: deque[tuple[_Row, Sample]], batch_size: 
     """Take the next samples that go into one batch through the model."""
     taken = [open_samples.popleft()]
     while open_samples and len(taken) < batch_size:
-        inputs = [sample.inputs for _, sample in (taken[0], open_samples[0])]
-        if not alike(inputs, task.fill()):
+        if not task.together(taken[0][1], open_samples[0][1]):
             break
         taken.append(open_samples.popleft())
     try:

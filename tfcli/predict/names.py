@@ -100,6 +100,27 @@ TASKS = {
     "sentence-embeddings": Known("features:SentenceEmbeddings", "text:EmbeddingOptions", None),
     "multiple-choice": Known("multiple_choice:MultipleChoice", "text:MultipleChoiceOptions", None),
     "rerank": Known("rerank:Rerank", "text:RerankOptions", None),
+    "text-generation": Known(
+        "text_generation:TextGeneration",
+        "writing:TextGenerationOptions",
+        "HuggingFaceTB/SmolLM3-3B@a07cc9a",
+    ),
+    "text2text-generation": Known(
+        "text2text:Text2Text", "writing:Text2TextOptions", "google-t5/t5-base@a9723ea"
+    ),
+    "summarization": Known(
+        "text2text:Summarization",
+        "writing:Text2TextOptions",
+        "sshleifer/distilbart-cnn-12-6@a4f8f3e",
+    ),
+    "translation": Known(
+        "text2text:Translation", "writing:TranslationOptions", "google-t5/t5-base@a9723ea"
+    ),
+    "image-text-to-text": Known("image_text:ImageTextToText", "writing:ImageTextOptions", None),
+    "visual-question-answering": Known(
+        "image_text:VisualQuestionAnswering", "writing:VisualQuestionOptions", None
+    ),
+    "image-to-text": Known("image_text:ImageToText", "writing:VisualQuestionOptions", None),
     "image-classification": Known(
         "images:ImageClassification",
         "media:ImageClassificationOptions",

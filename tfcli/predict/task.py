@@ -26,7 +26,7 @@ from torch import Tensor
 from tfcli.errors import WorkError
 from tfcli.models.config import BaseConfig
 from tfcli.predict.options.shared import Options
-from tfcli.predict.padding import side_by_side
+from tfcli.predict.padding import alike, side_by_side
 from tfcli.predict.parts import Parts
 
 O = TypeVar("O", bound=Options)
@@ -98,8 +98,13 @@ class Task(ABC, Generic[O]):
             Problem: a row that is wrong.
         """
 
-    def batch(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """Samples side by side, filled up to the longest and on the model's device."""
+    def together(self, one: Sample, other: Sample) -> bool:
+        """Whether two samples can go into one batch."""
+        return alike([one.inputs, other.inputs], self.fill())
+
+    def batch(self, samples: Sequence[Sample]) -> Any:
+        """What `forward` takes of samples: their inputs side by side, filled up to the longest and
+        on the model's device, name -> [b, ...]."""
         rows = [sample.inputs for sample in samples]
         return {
             name: tensor.to(self.parts.device)
@@ -115,8 +120,11 @@ class Task(ABC, Generic[O]):
         """Where inputs are filled up."""
         return "right"
 
-    def forward(self, batch: dict[str, Tensor]) -> Sequence[Any]:
+    def forward(self, batch: Any) -> Sequence[Any]:
         """What the model says of each sample of a batch, in the processor's memory.
+
+        Args:
+            batch: what `batch` gives.
 
         Raises:
             WorkError: numbers that are not finite.

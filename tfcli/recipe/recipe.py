@@ -291,9 +291,7 @@ class _StepReader:
         makes: list[str],
     ) -> None:
         values = {canonical_key(cls, key): value for key, value in keys.items()}
-        coming, outputs = (
-            tuple(self._target(name) for name in names) for names in (before, makes)
-        )
+        coming, outputs = (tuple(self._target(name) for name in names) for names in (before, makes))
         problems = [
             *missing_inputs(values, coming=coming, cls=cls),
             *overlaps(values, outputs, coming=coming, cls=cls),

@@ -11,12 +11,14 @@
     none                 finished               nothing
 
 A staged folder has the mark `.key.json`, a complete one `.complete.json` and run.json, a finished
-one run.json alone. An output that is one file is complete in its hidden folder: the file takes the
-name first, then its record the hidden name beside it, and the folder goes. Staged becomes complete when all of it is on the disk, complete takes the name
+one run.json alone. Staged becomes complete when all of it is on the disk, complete takes the name
 in one step (`renames.exchange`), and nothing is deleted before the name is on the disk. Where a
 file system cannot exchange two names, the old artifact goes to .NAME.old first; where that is all
 there is under the output's names but the complete folder, the next run of other options puts it
 back.
+
+An output that is one file is made in such a hidden folder, too. When that is complete, the file
+takes the name, then its record the hidden name beside it, and the folder is deleted, the mark last.
 
 So a process that dies at any moment leaves the old artifact or the new one whole, under a name that
 the next run finds. What tfcli did not make is never moved, emptied or deleted.
