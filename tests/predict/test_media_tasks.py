@@ -12,6 +12,8 @@ import transformers
 from PIL import Image
 
 import tfcli
+from tests.generation.test_media import llava, photos  # noqa: F401 - fixtures
+from tests.generation.test_speech_run import whisper  # noqa: F401 - a fixture
 from tests.models.media_cases.clip import TEXT, VISION, WHOLE
 from tests.models.tiny import tiny_model
 from tests.predict.support import close, make_words
@@ -153,3 +155,41 @@ def test_labels_of_recordings(tmp_path, recordings) -> None:
     ours = tfcli.pipeline("audio-classification", tmp_path, batch_size=2)
     arrays = [soundfile.read(path, dtype="float32")[0] for path in recordings]
     assert close(ours(recordings), [theirs(array) for array in arrays])
+
+
+@pytest.mark.parametrize("length", [0, 1], ids=["short", "long"])
+def test_what_whisper_hears(whisper, recordings, length) -> None:
+    from tests.generation.test_speech_run import theirs_of
+
+    options = {"language": "fr", "max_new_tokens": 18}
+    found = tfcli.pipeline("asr", whisper, **options)(recordings[length])
+    _, text = theirs_of(whisper, recordings[length], long=bool(length), language="fr")
+    assert found == {"text": text}
+    timed = tfcli.pipeline("asr", whisper, return_timestamps=True, **options)(recordings[1])
+    assert len(timed["chunks"]) > 1 and timed["chunks"][-1]["timestamp"][1] > 1
+    assert "".join(chunk["text"] for chunk in timed["chunks"]) == timed["text"]
+    with pytest.raises(UsageError, match="windows of its own"):
+        tfcli.pipeline("asr", whisper, chunk_length_s=5)
+    with pytest.raises(UsageError, match="when each part is said"):
+        tfcli.pipeline("asr", whisper, return_timestamps="word")
+
+
+def test_texts_about_images(llava, photos) -> None:
+    from tests.generation.test_media import theirs
+    from tests.processors.joint import build
+
+    text = "<image> what is this"
+    ids = theirs(llava, text, photos[:1])
+    wanted = build("Llava").tokenizer.decode(ids, skip_special_tokens=True)
+    ours = tfcli.pipeline("image-text-to-text", llava, max_new_tokens=6)
+    given = {"text": text, "images": photos[0]}
+    assert ours(given) == [{"input_text": text, "generated_text": text + wanted}]
+    new = tfcli.pipeline("image-text-to-text", llava, max_new_tokens=6, return_full_text=False)
+    assert new([given, given])[1][0]["generated_text"] == wanted
+    tensors = tfcli.pipeline("image-text-to-text", llava, max_new_tokens=6, return_tensors=True)
+    assert tensors(given)[0]["generated_token_ids"][-len(ids) :] == ids
+    asks = tfcli.pipeline("vqa", llava, max_new_tokens=6)
+    assert asks(image=photos[0], question=text) == [{"answer": wanted.strip()}]
+    says = tfcli.pipeline("image-to-text", llava, max_new_tokens=6)
+    assert says(image=photos[0], prompt=text) == [{"generated_text": wanted}]
+    assert says(photos[0])[0]["generated_text"]

@@ -74,7 +74,7 @@ def test_a_hole_leaves_room(llama) -> None:
     ours = tfcli.pipeline("text-generation", llama, **options)
     wanted = theirs("text-generation", llama)
     assert close(ours(long), wanted(long, **options))
-    with pytest.raises(WorkError, match="leaves no room|leave nothing"):
+    with pytest.raises(WorkError, match="leave nothing"):
         tfcli.pipeline("text-generation", llama, max_new_tokens=128, handle_long_generation="hole")(
             long
         )
@@ -106,6 +106,8 @@ def test_several_texts_and_stops(llama) -> None:
 def t5(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("t5")
     write_tokenizer(train_unigram(SENTENCES * 3, 120)[0], folder, UNIGRAM)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    write_json(folder / "tokenizer_config.json", {**config, "model_max_length": 16})
     model = tiny_model("t5", vocab_size=150, decoder_start_token_id=0, eos_token_id=1)
     save_model(model, folder, tokenizer_from=folder)
     config = json.loads((folder / "config.json").read_text())
@@ -149,6 +151,6 @@ def test_what_a_model_is_not_told_is_refused(t5) -> None:
     with pytest.raises(UsageError, match="does not mark languages"):
         tfcli.pipeline("translation", t5, src_lang="en")
     long = " ".join(SENTENCES * 3)
-    with pytest.raises(WorkError, match="more than the model's"):
-        tfcli.pipeline("text2text-generation", t5, max_new_tokens=3)(long)
-    assert tfcli.pipeline("text2text-generation", t5, max_new_tokens=3, truncation=True)(long)
+    cut = tfcli.pipeline("text2text-generation", t5, max_new_tokens=3, truncation=True)
+    (sample,) = cut.task.preprocess({"text": long})
+    assert len(sample.inputs["input_ids"]) == 16

@@ -44,9 +44,9 @@ def load_task(
         WorkError: files that cannot be read.
     """
     name = resolve(task)
-    cls = task_class(name)
     found = pick_device(device)
     checkpoint = packed(open_model(model), load_in, console)
+    cls = task_class(name).of(checkpoint.model_config)
     for note in checkpoint.notes:
         console.note(note)
     saved = saved_options(checkpoint.beside, name)

@@ -79,6 +79,11 @@ class Task(ABC, Generic[O]):
             UsageError: its family has none that this task can ask.
         """
 
+    @classmethod
+    def of(cls, config: BaseConfig) -> type[Task[Any]]:
+        """The class for a model's config, where kinds of models go about the task differently."""
+        return cls
+
     def prepare(self) -> None:
         """Make what all rows need, and refuse options that do not fit the model.
 

@@ -52,6 +52,17 @@ class SpeechOptions(Options):
             "out, a sixth of the chunk.",
         )
     )
+    language: str | None = Field(
+        None,
+        description="Of Whisper: what is spoken, as a code or an English name; left out, the "
+        "model hears which it is.",
+    )
+    speech_task: Literal["transcribe", "translate"] | None = Field(
+        None, description="Of Whisper: whether it is written in its language, or in English."
+    )
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="Of Whisper: tokens of a window at most; left out, all positions."
+    )
     return_timestamps: Literal["char", "word"] | bool = Field(
         False,
         description="Also say when: of CTC each char or word, of Whisper (true) each part.",

@@ -14,6 +14,7 @@ from tfcli.predict.heads import require_head
 from tfcli.predict.media import samples_of
 from tfcli.predict.options.media import SpeechOptions
 from tfcli.predict.task import Sample, Task
+from tfcli.predict.tasks.whisper import WhisperRecognition
 from tfcli.processors.audio.ctc_tokenizer import CtcText
 from tfcli.processors.audio.speech import Wav2Vec2Processor
 
@@ -32,12 +33,23 @@ class SpeechRecognition(Task[SpeechOptions]):
 
     @classmethod
     def head(cls, config: BaseConfig) -> str:
-        return require_head(config, cls.name, "ctc")
+        return require_head(config, cls.name, "ctc", "speech-seq2seq")
+
+    @classmethod
+    def of(cls, config: BaseConfig) -> type[Task[Any]]:
+        return WhisperRecognition if cls.head(config) != "ctc" else cls
 
     def prepare(self) -> None:
         config = self.parts.config
         assert isinstance(config, Wav2Vec2Config), "its families have the head"
         processor = Wav2Vec2Processor.from_pretrained(self.parts.checkpoint.beside)
+        for key in ("language", "speech_task", "max_new_tokens"):
+            if getattr(self.options, key) is not None:
+                raise UsageError(
+                    f"has no effect: {config.model_type} predicts each moment by itself",
+                    where=f"options.{key}",
+                    fix="leave it out",
+                )
         if self.options.return_timestamps is True:
             raise UsageError(
                 "CTC says when each char or word is said",
