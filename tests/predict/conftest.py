@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.generation.test_media import llava, photos  # noqa: F401 - fixtures
+from tests.generation.test_speech_run import whisper  # noqa: F401 - a fixture
 from tests.predict.support import make_model, make_words
 
 

@@ -12,13 +12,14 @@ import transformers
 from PIL import Image
 
 import tfcli
-from tests.generation.test_media import llava, photos  # noqa: F401 - fixtures
-from tests.generation.test_speech_run import whisper  # noqa: F401 - a fixture
+from tests.generation.test_media import theirs as llava_says
+from tests.generation.test_speech_run import theirs_of as whisper_says
 from tests.models.media_cases.clip import TEXT, VISION, WHOLE
 from tests.models.tiny import tiny_model
 from tests.predict.support import close, make_words
 from tests.processors.audio.clips import noise, sound_file
 from tests.processors.audio.test_ctc_tokenizer import VOCAB
+from tests.processors.joint import build
 from tfcli.checkpoints.folder import save_model
 from tfcli.errors import UsageError, WorkError
 
@@ -159,11 +160,9 @@ def test_labels_of_recordings(tmp_path, recordings) -> None:
 
 @pytest.mark.parametrize("length", [0, 1], ids=["short", "long"])
 def test_what_whisper_hears(whisper, recordings, length) -> None:
-    from tests.generation.test_speech_run import theirs_of
-
     options = {"language": "fr", "max_new_tokens": 18}
     found = tfcli.pipeline("asr", whisper, **options)(recordings[length])
-    _, text = theirs_of(whisper, recordings[length], long=bool(length), language="fr")
+    _, text = whisper_says(whisper, recordings[length], long=bool(length), language="fr")
     assert found == {"text": text}
     timed = tfcli.pipeline("asr", whisper, return_timestamps=True, **options)(recordings[1])
     assert len(timed["chunks"]) > 1 and timed["chunks"][-1]["timestamp"][1] > 1
@@ -175,11 +174,8 @@ def test_what_whisper_hears(whisper, recordings, length) -> None:
 
 
 def test_texts_about_images(llava, photos) -> None:
-    from tests.generation.test_media import theirs
-    from tests.processors.joint import build
-
     text = "<image> what is this"
-    ids = theirs(llava, text, photos[:1])
+    ids = llava_says(llava, text, photos[:1])
     wanted = build("Llava").tokenizer.decode(ids, skip_special_tokens=True)
     ours = tfcli.pipeline("image-text-to-text", llava, max_new_tokens=6)
     given = {"text": text, "images": photos[0]}
