@@ -63,6 +63,8 @@ def test_a_line_for_each_row_in_their_order(predict, classifier, rows, tmp_path)
     assert code == 0 and "up to date" in err
     code, _, err = predict("--input", rows, "-o", out)
     assert code == 2 and "made by another predict run" in err
+    code, _, err = predict("--input", rows, "-o", tmp_path / "b.jsonl", "--keep", "ids")
+    assert code == 2 and "no column 'ids'" in err
 
 
 def test_lines_on_standard_output_and_rows_on_standard_input(predict, rows, monkeypatch) -> None:
@@ -115,11 +117,11 @@ def test_an_interrupted_run_goes_on_where_it_was(classifier, rows, tmp_path, mon
     )  # fmt: skip
     real, asked = module.line_of, []
 
-    def failing(number, kept, answer):
+    def failing(number, answer):
         asked.append(number)
         if number == 5:
             raise KeyboardInterrupt
-        return real(number, kept, answer)
+        return real(number, answer)
 
     monkeypatch.setattr(module, "line_of", failing)
     with pytest.raises(KeyboardInterrupt):

@@ -20,10 +20,12 @@ class Asked:
     Args:
         values: input of the task -> what the row has there; or what is wrong with the row.
         where: what to call it in errors.
+        kept: what of it goes along into the output.
     """
 
     values: Mapping[str, Any] | Problem
     where: str
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,19 @@ class Answer:
     Args:
         value: the task's answer; None where there is a problem.
         problem: why there is none.
-        where: the row.
+        asked: the row.
     """
 
     value: Any
     problem: Problem | None
-    where: str
+    asked: Asked
 
 
 @dataclass(eq=False)
 class _Row:
     """A row on its way: its samples, and what the model has said of the first of them."""
 
-    where: str
+    asked: Asked
     samples: Sequence[Sample] = ()
     outputs: list[Any] = field(default_factory=list)
     problem: Problem | None = None
@@ -82,11 +84,11 @@ def answers(task: Task[Any], rows: Iterable[Asked], batch_size: int) -> Iterator
 
 def _begun(task: Task[Any], asked: Asked) -> _Row:
     if isinstance(asked.values, Problem):
-        return _Row(asked.where, problem=asked.values)
+        return _Row(asked, problem=asked.values)
     try:
-        return _Row(asked.where, task.preprocess(asked.values))
+        return _Row(asked, task.preprocess(asked.values))
     except Problem as problem:
-        return _Row(asked.where, problem=problem)
+        return _Row(asked, problem=problem)
 
 
 def _run(task: Task[Any], open_samples: deque[tuple[_Row, Sample]], batch_size: int) -> None:
@@ -123,10 +125,10 @@ def _done(task: Task[Any], waiting: deque[_Row]) -> Iterator[Answer]:
 def _answer(task: Task[Any], row: _Row) -> Answer:
     if row.problem is None:
         try:
-            return Answer(task.postprocess(row.samples, row.outputs), None, row.where)
+            return Answer(task.postprocess(row.samples, row.outputs), None, row.asked)
         except Problem as problem:
             row.problem = problem
-    return Answer(None, row.problem, row.where)
+    return Answer(None, row.problem, row.asked)
 
 
 def raised(answer: Answer) -> Any:
@@ -140,6 +142,6 @@ def raised(answer: Answer) -> Any:
     problem = answer.problem
     raise WorkError(
         problem.what,
-        where=f"{answer.where}: {problem.where}" if problem.where else answer.where,
+        where=f"{answer.asked.where}: {problem.where}" if problem.where else answer.asked.where,
         fix=problem.fix,
     ) from problem

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,14 @@ from tfcli.errors import Problem, WorkError
 from tfcli.predict.batches import Answer
 
 
-def line_of(number: int, kept: Mapping[str, Any], answer: Answer) -> str:
+def line_of(number: int, answer: Answer) -> str:
     """The line of a row, with its end: its number, the columns that go along, and `output` or
     `error`.
 
     Raises:
         WorkError: a column that goes along is nothing that JSON has.
     """
-    values: dict[str, Any] = {"row": number, **kept}
+    values: dict[str, Any] = {"row": number, **answer.asked.kept}
     if answer.problem is None:
         values["output"] = answer.value
     else:
@@ -26,7 +25,7 @@ def line_of(number: int, kept: Mapping[str, Any], answer: Answer) -> str:
     try:
         return json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
-        raise WorkError(f"cannot be written as JSON: {error}", where=answer.where) from error
+        raise WorkError(f"cannot be written as JSON: {error}", where=answer.asked.where) from error
 
 
 def said(problem: Problem) -> str:

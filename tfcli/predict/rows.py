@@ -8,7 +8,7 @@ from typing import Any
 
 from tfcli.data.row_files import Lines
 from tfcli.data.rows import Row, Rows, read_rows
-from tfcli.errors import Problem, UsageError, WorkError
+from tfcli.errors import Problem, UsageError, WorkError, hint
 from tfcli.predict.batches import Asked
 from tfcli.predict.spec import PredictSpec
 from tfcli.predict.task import Task
@@ -34,14 +34,19 @@ def open_input(spec: PredictSpec) -> Sequence[Row]:
     return rows
 
 
-def check_columns(task: type[Task[Any]], columns: Mapping[str, str]) -> None:
-    """Refuse names of inputs that a task has not.
+def check_columns(task: type[Task[Any]], spec: PredictSpec, first: Row) -> None:
+    """Refuse names of inputs that a task has not, and columns to keep that the first row has not.
 
     Raises:
         UsageError: naming one.
     """
+    for name in spec.keep:
+        if name not in first.values:
+            raise UsageError(
+                f"the rows have no column {name!r}", where="keep", fix=hint(name, first.values)
+            )
     known = (*task.inputs, *task.optional)
-    for name in columns:
+    for name in spec.columns:
         if name not in known:
             raise UsageError(
                 f"{task.name} has no input {name!r}",
@@ -68,7 +73,7 @@ def inputs_of(
 
 
 def asked(
-    task: type[Task[Any]], rows: Sequence[Row], columns: Mapping[str, str], first: int
+    task: type[Task[Any]], rows: Sequence[Row], spec: PredictSpec, first: int
 ) -> Iterator[Asked]:
     """The rows from one on, as `answers` takes them."""
     for number in range(first, len(rows)):
@@ -77,4 +82,5 @@ def asked(
         except Problem as problem:
             yield Asked(problem, f"row {number}")
             continue
-        yield Asked(inputs_of(task, row.values, columns, row.folder), row.where)
+        kept = {name: row.values.get(name) for name in spec.keep}
+        yield Asked(inputs_of(task, row.values, spec.columns, row.folder), row.where, kept)

@@ -36,8 +36,8 @@ def run(spec: PredictSpec, job: Job) -> PredictResult:
             where="output",
             fix="name a file, or leave out --json",
         )
-    check_columns(task_class(spec.task), spec.columns)
     rows = open_input(spec)
+    check_columns(task_class(spec.task), spec, rows[0])
     task = load_task(
         spec.task,
         spec.model,
@@ -48,7 +48,6 @@ def run(spec: PredictSpec, job: Job) -> PredictResult:
         device=spec.device,
         attention=spec.attention,
     )
-    job.has_read("model")
     path = None if spec.output == STANDARD else job.output / Path(spec.output).name
     before = [] if path is None else resume(path)
     if before:
@@ -63,16 +62,15 @@ def run(spec: PredictSpec, job: Job) -> PredictResult:
         _lines(path, job) as write,
         job.console.progress("predicting", len(rows) - resumed, "rows") as bar,
     ):
-        wanted = asked(type(task), rows, spec.columns, resumed)
+        wanted = asked(type(task), rows, spec, resumed)
         found = answers(task, wanted, spec.batch_size)
         for number, answer in enumerate(found, resumed):
             if answer.problem is not None and spec.on_error == "stop":
                 raised(answer)
             if answer.problem is not None:
                 error = said(answer.problem)
-                bad.append(BadRow(row=number, where=answer.where, error=error))
-            kept = _kept(rows[number].values, spec) if spec.keep else {}
-            write(line_of(number, kept, answer))
+                bad.append(BadRow(row=number, where=answer.asked.where, error=error))
+            write(line_of(number, answer))
             bar.advance(1)
     seconds = perf_counter() - began
     for each in bad[:SHOWN]:
@@ -90,10 +88,6 @@ def run(spec: PredictSpec, job: Job) -> PredictResult:
         seconds=seconds,
         rows_per_second=(len(rows) - resumed) / seconds,
     )
-
-
-def _kept(values, spec):
-    return {name: values.get(name) for name in spec.keep}
 
 
 @contextmanager

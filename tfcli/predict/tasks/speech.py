@@ -78,10 +78,10 @@ class SpeechRecognition(Task[SpeechOptions]):
             yield 0, count, 0, 0
             return
         stride = self.options.stride_length_s
-        sides = (length / STRIDE_SHARE if stride is None else stride,) * 2
-        if isinstance(stride, tuple):
-            sides = stride
-        whole, left, right = (self._aligned(seconds) for seconds in (length, *sides))
+        if not isinstance(stride, tuple):
+            side = length / STRIDE_SHARE if stride is None else stride
+            stride = (side, side)
+        whole, left, right = (self._aligned(seconds) for seconds in (length, *stride))
         if whole <= left + right:
             raise UsageError(
                 "a chunk is no longer than what it shares with others",

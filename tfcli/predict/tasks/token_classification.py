@@ -65,7 +65,7 @@ class TokenClassification(TextTask[TokenClassificationOptions]):
         starts = self._starts(words)
         places = [
             (start + starts[word], end + starts[word])
-            if words and word is not None
+            if words is not None and word is not None
             else (start, end)
             for (start, end), word in zip(offsets, batch.word_ids[0], strict=True)
         ]
@@ -78,7 +78,7 @@ class TokenClassification(TextTask[TokenClassificationOptions]):
         for begin, end in windows:
             kept = [*range(first), *range(first + begin, first + end), *range(stop, len(ids))]
             tokens = [
-                _Token(ids[at], *places[at], index)
+                _Token(ids[at], places[at][0], places[at][1], index)
                 for index, at in enumerate(kept)
                 if texts[at] == 0
             ]
