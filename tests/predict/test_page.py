@@ -27,7 +27,7 @@ def test_the_page_names_its_inputs_and_options(task: str) -> None:
     cls = known.task_class()
     for name in (*cls.inputs, *cls.optional):
         assert name in row.split("|")[2], name
-    assert ("–" in row.split("|")[1]) == (known.model is None)
+    assert ("\N{EN DASH}" in row.split("|")[1]) == (known.model is None)
 
 
 def _options(task: str) -> list[str]:

@@ -34,16 +34,18 @@ def open_input(spec: PredictSpec) -> Sequence[Row]:
     return rows
 
 
-def check_columns(task: type[Task[Any]], spec: PredictSpec, first: Row) -> None:
-    """Refuse names of inputs that a task has not, and columns to keep that the first row has not.
+def check_columns(task: type[Task[Any]], spec: PredictSpec, rows: Sequence[Row]) -> None:
+    """Refuse names of inputs that a task has not, and columns to keep that the first row which can
+    be read has not.
 
     Raises:
         UsageError: naming one.
     """
+    columns = _first_columns(rows) if spec.keep else []
     for name in spec.keep:
-        if name not in first.values:
+        if name not in columns:
             raise UsageError(
-                f"the rows have no column {name!r}", where="keep", fix=hint(name, first.values)
+                f"the rows have no column {name!r}", where="keep", fix=hint(name, columns)
             )
     known = (*task.inputs, *task.optional)
     for name in spec.columns:
@@ -53,6 +55,15 @@ def check_columns(task: type[Task[Any]], spec: PredictSpec, first: Row) -> None:
                 where="columns",
                 fix=f"its inputs: {', '.join(known)}",
             )
+
+
+def _first_columns(rows: Sequence[Row]) -> list[str]:
+    for number in range(len(rows)):
+        try:
+            return list(rows[number].values)
+        except Problem:
+            continue  # it is told in its place
+    return []
 
 
 def inputs_of(

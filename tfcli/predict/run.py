@@ -37,7 +37,7 @@ def run(spec: PredictSpec, job: Job) -> PredictResult:
             fix="name a file, or leave out --json",
         )
     rows = open_input(spec)
-    check_columns(task_class(spec.task), spec, rows[0])
+    check_columns(task_class(spec.task), spec, rows)
     task = load_task(
         spec.task,
         spec.model,
