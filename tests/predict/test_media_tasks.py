@@ -164,6 +164,10 @@ def test_what_whisper_hears(whisper, recordings, length) -> None:
     found = tfcli.pipeline("asr", whisper, **options)(recordings[length])
     _, text = whisper_says(whisper, recordings[length], long=bool(length), language="fr")
     assert found == {"text": text}
+
+
+def test_whisper_says_when_each_part_is_said(whisper, recordings) -> None:
+    options = {"language": "fr", "max_new_tokens": 18}
     timed = tfcli.pipeline("asr", whisper, return_timestamps=True, **options)(recordings[1])
     assert len(timed["chunks"]) > 1 and timed["chunks"][-1]["timestamp"][1] > 1
     assert "".join(chunk["text"] for chunk in timed["chunks"]) == timed["text"]
