@@ -139,3 +139,17 @@ def test_a_step_of_a_recipe_is_named_with_its_suffix(tmp_path) -> None:
     recipe.write_text(json.dumps({"name": "two", "output": str(tmp_path / "runs"), "steps": steps}))
     one, two = load_recipe(recipe).steps
     assert one.spec.target() == two.spec.text == str(tmp_path / "runs/one.txt")
+
+
+def test_a_recipe_does_a_finished_step_no_second_time(tmp_path, capsys) -> None:
+    from tfcli.commands.app import run
+
+    recipe = tmp_path / "one.yaml"
+    steps = {"one": {"command": "write"}}
+    recipe.write_text(json.dumps({"name": "one", "output": str(tmp_path / "runs"), "steps": steps}))
+    for reused in (False, True):
+        assert run(["run", str(recipe), "--json"]) == 0
+        (step,) = json.loads(capsys.readouterr().out)["steps"]
+        assert step["reused"] is reused and step["output"].endswith("one.txt")
+    assert run(["run", str(recipe), "--set", "steps.one.text=other", "--json"]) == 0
+    assert (tmp_path / "runs/one.txt").read_text() == "other"
