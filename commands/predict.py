@@ -35,6 +35,5 @@ app = spec_command(
     show,
     streamed=show_rest,
     epilog="tfcli predict --task sentiment-analysis --input reviews.csv -o labels.jsonl\n\n"
-    "tfcli predict --task ner MODEL --input texts.jsonl --output - "
-    "--set options.aggregation_strategy=simple",
+    "tfcli predict --task ner MODEL --input texts.jsonl -o - --set options.stride=8",
 )

@@ -44,7 +44,9 @@ class PredictSpec(Spec):
         "standard output."
     )
     columns: dict[str, str] = Field(
-        {}, description="Of the task's inputs, those that the rows have under other names."
+        {},
+        description="The columns that the task's inputs stand in, where rows have them under other "
+        "names: input to column.",
     )
     keep: list[str] = Field(
         [], description="A column that goes along into the output. Can be repeated."
@@ -59,8 +61,8 @@ class PredictSpec(Spec):
     )
     on_error: Literal["stop", "skip"] = Field(
         "stop",
-        description="At a row that cannot be predicted, stop, or write what is wrong in its place "
-        "and go on.",
+        description="A row that cannot be predicted stops the work, or what is wrong with it is "
+        "written in its place.",
     )
     load_in: LoadIn = None
     dtype: ComputeDtype = "auto"
@@ -116,8 +118,8 @@ class PredictSpec(Spec):
 class BadRow(BaseModel):
     """A row without a prediction."""
 
-    row: int = Field(description="Its number, from 0.")
-    where: str = Field(description="Its file and line.")
+    row: int = Field(description="The row's number, from 0.")
+    where: str = Field(description="The row's file and line.")
     error: str = Field(description="What is wrong.")
 
 
