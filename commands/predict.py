@@ -35,5 +35,5 @@ app = spec_command(
     show,
     streamed=show_rest,
     epilog="tfcli predict --task sentiment-analysis --input reviews.csv -o labels.jsonl\n\n"
-    "tfcli predict --task ner MODEL --input texts.jsonl -o - --set options.stride=8",
+    "tfcli predict --task fill-mask MODEL --input - -o - --set options.top_k=3",
 )
