@@ -160,7 +160,7 @@ def _require_push(spec: Spec, repository: str) -> None:
     """Refuse to send what will be no folder, or to where nothing can be sent."""
     from tfcli.hub_files import require_uploads
 
-    if spec.target() is None or spec.steps():
+    if spec.target() is None or spec.steps() or spec.suffix is not None:
         raise UsageError(
             f"this {spec.verb} makes no single folder that could be sent",
             where="--push-to-hub",

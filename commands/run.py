@@ -181,7 +181,7 @@ def check_steps(plan: Recipe, force: bool) -> None:
             check_inputs(step.spec, coming=tuple(coming))
             check_apart(step.spec, targets, coming=coming)
             for target in filter(None, [step.spec.target()]):
-                refuse_foreign(Place.of(target))
+                refuse_foreign(Place.of(target, is_file=step.spec.suffix is not None))
         except Exception as error:
             problem = as_problem(error)
             problem.step = step.name

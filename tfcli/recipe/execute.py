@@ -86,7 +86,7 @@ def execute(
     if target is None:
         return Outcome(_run(spec, Job(console, out=out)), reused=False, output=None)
 
-    place = Place.of(target)
+    place = Place.of(target, is_file=spec.suffix is not None)
     output = place.output
     refuse_foreign(place)
     inputs = InputDigests(spec, anew=anew)

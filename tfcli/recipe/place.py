@@ -1,4 +1,7 @@
-"""An output and the two hidden folders beside it: what lies there, and whether tfcli made it."""
+"""An output and the two hidden folders beside it: what lies there, and whether tfcli made it.
+
+An output that is a single file is made in a hidden folder, too; its record stays hidden beside it.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +16,49 @@ from pydantic import ConfigDict, StrictBool, TypeAdapter, ValidationError, with_
 from tfcli.checkpoints.strict_json import read_json
 from tfcli.errors import UsageError, WorkError
 from tfcli.files import write_json
-from tfcli.recipe.record import COMPLETE, RECORD, STAGED, RunRecord, is_ours, read_record
+from tfcli.recipe.record import (
+    COMPLETE,
+    RECORD,
+    STAGED,
+    RunRecord,
+    is_intact,
+    is_ours,
+    read_record,
+)
 from tfcli.recipe.verbs import VERBS
 
 
 @dataclass(frozen=True)
 class Place:
-    """An output and the two hidden folders beside it."""
+    """An output and the two hidden folders beside it.
+
+    Args:
+        output: the folder, or the file.
+        is_file: whether it is a file.
+    """
 
     output: Path
+    is_file: bool = False
 
     @classmethod
-    def of(cls, target: str) -> Place:
+    def of(cls, target: str, *, is_file: bool = False) -> Place:
         """The place of an output as a user spells it."""
         path = Path(target)
         if path.name == "..":
-            return cls(Path(os.path.realpath(path)))
+            return cls(Path(os.path.realpath(path)), is_file)
         if ".." in path.parts:  # a path through the output itself breaks when that is renamed
-            return cls(Path(os.path.realpath(path.parent), path.name))
-        return cls(path)
+            return cls(Path(os.path.realpath(path.parent), path.name), is_file)
+        return cls(path, is_file)
 
     @property
     def partial(self) -> Path:
         """What is being made; after an exchange of names, what it replaces."""
         return self.output.with_name(f".{self.output.name}.partial")
+
+    @property
+    def made(self) -> Path:
+        """Of an output that is a file: where it is made."""
+        return self.partial / self.output.name
 
     @property
     def old(self) -> Path:
@@ -86,6 +108,14 @@ def completed(place: Place) -> RunRecord | None:
     return None if read_mark(place.partial, COMPLETE) is None else read_record(place.partial)
 
 
+def has_name(place: Place) -> bool:
+    """Whether a file that is complete has its name already, and its record has not."""
+    record = completed(place)
+    if not place.is_file or record is None or place.made.exists():
+        return False
+    return place.output.is_file() and is_intact(place.output, record)
+
+
 def identity(folder: Path) -> str | None:
     """What tells one artifact from any other: the hash of its record, which need not be one that
     can be read. None for no artifact."""
@@ -112,12 +142,21 @@ def refuse_foreign(place: Place) -> None:
         UsageError: naming it.
     """
     output = place.output
-    if output.is_symlink() or (output.exists() and not output.is_dir()):
-        kind = "a link" if output.is_symlink() else "not a folder"
+    wrong_kind = output.is_dir() if place.is_file else not output.is_dir()
+    if output.is_symlink() or (output.exists() and wrong_kind):
+        kind = "a folder" if place.is_file else "not a folder"
+        kind = "a link" if output.is_symlink() else kind
         raise UsageError(
             f"{output} is there and is {kind}",
             where="output",
-            fix="choose another output; links and files are never replaced",
+            fix="choose another output; what is of another kind is never replaced",
+            code="output.not_empty",
+        )
+    if place.is_file and output.exists() and not (is_ours(output) or has_name(place)):
+        raise UsageError(
+            f"{output} is not as tfcli wrote it, or it did not write it",
+            where="output",
+            fix="choose another output, or move the file elsewhere; it is never overwritten",
             code="output.not_empty",
         )
     if output.is_dir() and not is_ours(output) and any(output.iterdir()):

@@ -306,7 +306,7 @@ class _StepReader:
             for key, value in step.items()
             if key not in ("command", "output")
         }
-        keys["output"] = self._folder(name)
+        keys["output"] = self._target(name)
         command = str(step["command"])
         try:
             verb = get_verb(command, where=self.document.where((*path, "command")))
@@ -335,7 +335,7 @@ class _StepReader:
         makes: list[str],
     ) -> None:
         values = {canonical_key(cls, key): value for key, value in keys.items()}
-        coming, outputs = (tuple(self._folder(name) for name in names) for names in (before, makes))
+        coming, outputs = (tuple(self._target(name) for name in names) for names in (before, makes))
         problems = [
             *missing_inputs(values, coming=coming, cls=cls),
             *overlaps(values, outputs, coming=coming, cls=cls),
@@ -345,15 +345,20 @@ class _StepReader:
             problem.where = self.document.where((*path, *key))
             self.found.append(problem)
 
-    def _folder(self, name: str) -> str:
-        return str(Path(self.root) / self.folders.get(name, name))
+    def _target(self, name: str) -> str:
+        """What a step makes: a folder of its name, or a file of its name and the verb's suffix."""
+        step = self.document.values["steps"].get(name)
+        command = step.get("command") if isinstance(step, dict) else None
+        verb = VERBS.get(command) if isinstance(command, str) else None
+        suffix = verb.spec().suffix if verb is not None else None
+        return str(Path(self.root) / f"{self.folders.get(name, name)}{suffix or ''}")
 
     def _refuse(self, what: str, path: tuple[str, ...], fix: str) -> None:
         where = self.document.where(path)
         self.found.append(UsageError(what, where=where, fix=fix, code="recipe.wrong_step"))
 
     def _resolve(self, value: Any, at: tuple[str, ...], earlier: tuple[str, ...]) -> Any:
-        """A value with the folders of earlier steps in place of `${name}`."""
+        """A value with what earlier steps make in place of `${name}`."""
         if isinstance(value, dict):
             return {k: self._resolve(item, (*at, str(k)), earlier) for k, item in value.items()}
         if isinstance(value, list):
@@ -371,7 +376,7 @@ class _StepReader:
                     code="recipe.unknown_reference",
                 )
                 self.found.append(problem)
-            return self._folder(wanted)
+            return self._target(wanted)
 
         return REFERENCE.sub(folder, value)
 

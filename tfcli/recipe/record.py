@@ -96,18 +96,29 @@ class RunRecord(TypedDict):
 _RECORD = TypeAdapter(RunRecord)
 
 
-def read_record(folder: Path) -> RunRecord | None:
-    """The run record of a folder, or None when it has none that can be read."""
+def record_path(artifact: Path) -> Path:
+    """Where the record of an artifact lies: in a folder, or hidden beside a single file."""
+    if artifact.is_file():
+        return artifact.with_name(f".{artifact.name}.{RECORD}")
+    return artifact / RECORD
+
+
+def read_record(artifact: Path) -> RunRecord | None:
+    """The run record of a folder or a file, or None when it has none that can be read."""
     try:
-        return _RECORD.validate_python(read_json(folder / RECORD), strict=True)
+        return _RECORD.validate_python(read_json(record_path(artifact)), strict=True)
     except (WorkError, ValidationError):
         return None
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether tfcli made a folder, also when its run record is damaged or of another version: it
-    begins as one does, or lies beside a model card of tfcli's."""
-    if read_record(folder) is not None:
+    """Whether tfcli made an artifact. A folder is also its own when its run record is damaged or of
+    another version: it begins as one does, or lies beside a model card of tfcli's. A file is while
+    it is as the record beside it says."""
+    record = read_record(folder)
+    if folder.is_file():
+        return record is not None and is_intact(folder, record)
+    if record is not None:
         return True
     begins = _begins(folder / RECORD)
     if begins is None:
@@ -157,14 +168,16 @@ def file_table(folder: Path, scratch: tuple[str, ...] = ()) -> dict[str, FileEnt
     return table
 
 
-def is_intact(folder: Path, record: RunRecord, *, anew: bool = False) -> bool:
+def is_intact(artifact: Path, record: RunRecord, *, anew: bool = False) -> bool:
     """Whether a record, and every file that it lists, are as the step wrote them.
 
     Args:
+        artifact: the folder of these files, or the one file that is listed.
         anew: read all files, also those that this machine has hashed before.
     """
     if record.get("seal") != _seal(record):
         return False
+    folder = artifact.parent if artifact.is_file() else artifact
     return all(_is_intact(folder, name, entry, anew) for name, entry in record["files"].items())
 
 

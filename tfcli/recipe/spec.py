@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from tfcli.recipe.marks import Also, Only, Spellings, marks
+from tfcli.recipe.marks import Also, Only, Placeholder, Spellings, marks
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,8 @@ DataRef = Annotated[str, Role("data", reads="data")]
 """Data: a file, a folder, or a data set on the hub, `org/name[:configuration][@revision]`."""
 OutputPath = Annotated[str, Role("output"), AfterValidator(_has_name)]
 """The folder that the step makes."""
+OutputFile = Annotated[str, Role("output"), Placeholder("FILE"), AfterValidator(_has_name)]
+"""The file that the step makes, of a verb with a `suffix`."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,8 @@ class Spec(Section):
         scratch: patterns of the names there that only an interrupted step needs: no part of the
             artifact, and deleted when that is complete.
         distributed: whether several processes, as torchrun starts them, share its work.
+        suffix: of a verb whose output is one file: how its name ends where a recipe gives it. None
+            where the output is a folder.
         loads_first: whether all of its sources are in memory before its work begins. They may
             change then; those of others must stay as they are until the step is done.
     """
@@ -173,6 +177,7 @@ class Spec(Section):
     resumable: ClassVar[bool] = False
     scratch: ClassVar[tuple[str, ...]] = ()
     distributed: ClassVar[bool] = False
+    suffix: ClassVar[str | None] = None
     loads_first: ClassVar[bool] = False
 
     def works_alone(self) -> str | None:
@@ -189,7 +194,7 @@ class Spec(Section):
         return self
 
     def target(self) -> str | None:
-        """The folder that the step makes; None where it makes none."""
+        """The folder or file that the step makes; None where it makes none."""
         output: str | None = getattr(self, "output", None)
         return output
 

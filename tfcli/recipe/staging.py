@@ -17,6 +17,9 @@ file system cannot exchange two names, the old artifact goes to .NAME.old first;
 there is under the output's names but the complete folder, the next run of other options puts it
 back.
 
+An output that is one file is made in such a hidden folder, too. When that is complete, the file
+takes the name, then its record the hidden name beside it, and the folder is deleted, the mark last.
+
 So a process that dies at any moment leaves the old artifact or the new one whole, under a name that
 the next run finds. What tfcli did not make is never moved, emptied or deleted.
 """
@@ -38,6 +41,7 @@ from tfcli.recipe.place import (
     Mark,
     Place,
     completed,
+    has_name,
     identity,
     read_mark,
     refuse_foreign,
@@ -45,7 +49,7 @@ from tfcli.recipe.place import (
     replaced,
     scratch_of,
 )
-from tfcli.recipe.record import COMPLETE, RECORD, STAGED, is_intact
+from tfcli.recipe.record import COMPLETE, RECORD, STAGED, is_intact, record_path
 from tfcli.recipe.spec import Spec
 from tfcli.renames import exchange, rename_new
 
@@ -56,10 +60,14 @@ def settle(place: Place, console: Console, *, finish: bool) -> None:
     Args:
         finish: whether the complete folder, if there is one, may take the name.
     """
-    if finish and completed(place) is not None:
+    if (finish and completed(place) is not None) or has_name(place):
         with _held(place):
             if completed(place) is not None:
                 _take_name(place, console)
+                _finish(place, console)
+    elif place.is_file:
+        if read_mark(place.partial, COMPLETE) is not None and completed(place) is None:
+            with _held(place):  # its record has left the folder, which only remained to be deleted
                 _finish(place, console)
     elif not place.output.exists() and replaced(place):
         with _held(place):
@@ -77,7 +85,8 @@ def settle(place: Place, console: Console, *, finish: bool) -> None:
 def staged(
     place: Place, spec: Spec, key: str | None, console: Console, *, force: bool, replace: bool
 ) -> Iterator[Path]:
-    """A partial folder that becomes the output when the block ends well.
+    """A partial folder that becomes the output when the block ends well; of an output that is a
+    file, the file of its name in the folder does.
 
     Args:
         key: the step's, where an interrupted run can be gone on with.
@@ -208,7 +217,10 @@ def _take_name(place: Place, console: Console) -> None:
         sync_entry(place.partial)
         refuse_foreign(place)
         refuse_users_files(place.output)
-        _rename(place, console)
+        if place.is_file:
+            _rename_file(place)
+        else:
+            _rename(place, console)
         sync_entry(place.output.parent)
     except (UsageError, OSError) as error:
         what = error.what if isinstance(error, UsageError) else str(error.strerror).lower()
@@ -230,6 +242,18 @@ def _not_named(place: Place, what: str) -> WorkError:
         "and it gets its name without being made again",
         code="output.not_named",
     )
+
+
+def _rename_file(place: Place) -> None:
+    """Give a file its name and its record the one beside it. Either was done where a process died
+    after it."""
+    if place.made.exists():
+        if place.output.exists():  # what `refuse_foreign` has seen to be tfcli's
+            place.made.replace(place.output)
+        else:
+            rename_new(place.made, place.output)
+        sync_entry(place.output.parent)
+    (place.partial / RECORD).replace(record_path(place.output))
 
 
 def _rename(place: Place, console: Console) -> None:
@@ -266,6 +290,10 @@ def _put_back(place: Place) -> None:
 
 def _finish(place: Place, console: Console) -> None:
     """Delete what was needed until the output had its name, the mark last."""
+    if place.is_file:
+        if read_mark(place.partial, COMPLETE) is not None:
+            discard(place.partial)
+        return
     mark = read_mark(place.output, COMPLETE)
     if mark is None:
         return

@@ -60,6 +60,7 @@ VERBS = {
     ),
     "generate": Verb("Continue a prompt.", "tfcli.generation", "Generate"),
     "chat": Verb("Talk with a model.", "tfcli.chat", "Chat"),
+    "predict": Verb("Predict something for each row of a file.", "tfcli.predict", "Predict"),
     "data": Verb("Prepare text: drop repeats, split by document.", "tfcli.data", "Data"),
     "pairs": Verb("Prepare pairs of texts: pack them, count tokens.", "tfcli.pairs", "Pairs"),
     "tokenizer": Verb(

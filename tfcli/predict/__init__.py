@@ -1,0 +1,1 @@
+"""Predictions of a model for rows of data: one task each way of asking."""

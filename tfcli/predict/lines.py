@@ -1,0 +1,55 @@
+"""The output: a line of JSON for each row, and what an interrupted run has left of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tfcli.errors import Problem, WorkError
+from tfcli.predict.batches import Answer
+
+
+def line_of(number: int, answer: Answer) -> str:
+    """The line of a row, with its end: its number, the columns that go along, and `output` or
+    `error`.
+
+    Raises:
+        WorkError: a column that goes along is nothing that JSON has.
+    """
+    values: dict[str, Any] = {"row": number, **answer.asked.kept}
+    if answer.problem is None:
+        values["output"] = answer.value
+    else:
+        values["error"] = said(answer.problem)
+    try:
+        return json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise WorkError(f"cannot be written as JSON: {error}", where=answer.asked.where) from error
+
+
+def said(problem: Problem) -> str:
+    """What is wrong, in a line."""
+    return problem.what if problem.where is None else f"{problem.where}: {problem.what}"
+
+
+def resume(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of an interrupted output; what was cut off is taken away.
+
+    Raises:
+        WorkError: a line that this program did not write.
+    """
+    if not path.is_file():
+        return []
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    try:
+        found = [json.loads(line) for line in whole.splitlines()]
+    except ValueError as error:
+        raise WorkError("is no output of an interrupted run", where=str(path)) from error
+    if any(not isinstance(each, dict) or each.get("row") != n for n, each in enumerate(found)):
+        raise WorkError("is no output of an interrupted run", where=str(path))
+    return found

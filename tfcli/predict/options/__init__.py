@@ -1,0 +1,1 @@
+"""What tasks can be asked for, as sections. Importing these imports no torch."""
