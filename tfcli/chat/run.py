@@ -114,12 +114,8 @@ def _show_template(conversation: Conversation, job: Job) -> None:
 
 
 def _result(spec: ChatSpec, conversation: Conversation, talking: Talking | None) -> ChatResult:
-    done = talking is not None
-    return ChatResult(
-        model=spec.model,
-        messages=conversation.messages,
-        turns=talking.turns if done else 0,
-        new_tokens=talking.new_tokens if done else 0,
-        read_tokens=talking.read_tokens if done else 0,
-        seconds=talking.seconds if done else 0.0,
-    )
+    figures = {}
+    if talking is not None:
+        names = ("turns", "new_tokens", "read_tokens", "seconds")
+        figures = {name: getattr(talking, name) for name in names}
+    return ChatResult(model=spec.model, messages=conversation.messages, **figures)

@@ -187,12 +187,12 @@ class Talking:
     def _reader_of(self, prompt: Prompt) -> TextReader:
         """What goes on from the longest beginning that was read already."""
         reader = self._reader
-        if reader is None or prompt.media or not self._read:
-            reader = make_reader(self.model, [prompt.ids], self.cache, prompt.media)
-            assert isinstance(reader, TextReader), "a model that converses goes on from a text"
-            known = 0
-        else:
+        if reader is not None and self._read and not prompt.media:
             known = reader.go_on(self._read, prompt.ids)
+        else:
+            made = make_reader(self.model, [prompt.ids], self.cache, prompt.media)
+            assert isinstance(made, TextReader), "a model that converses goes on from a text"
+            reader, known = made, 0
         self.read_tokens += len(prompt.ids) - known
         self._reader = None if prompt.media else reader
         return reader

@@ -56,10 +56,11 @@ class ChatResult(Result):
 
     model: str = Field(description="The model.")
     messages: list[dict[str, Any]] = Field(description="The conversation when it ended.")
-    turns: int = Field(description="Answers that the model gave.")
-    new_tokens: int = Field(description="Tokens of the answers.")
+    turns: int = Field(0, description="Answers that the model gave.")
+    new_tokens: int = Field(0, description="Tokens of the answers.")
     read_tokens: int = Field(
+        0,
         description="Tokens of prompts that the model read; those of earlier turns that were kept "
-        "are none of them."
+        "are none of them.",
     )
-    seconds: float = Field(description="Time that the model took.")
+    seconds: float = Field(0.0, description="Time that the model took.")

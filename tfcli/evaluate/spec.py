@@ -196,7 +196,7 @@ class TaskResult(BaseModel):
 
     task: str = Field(description="The task.")
     conditions: Conditions = Field(description="What its figures depend on.")
-    measures: list[Measure] = Field(description="Its figures.")
+    measures: list[Measure] = Field(description="The figures.")
     available: int | None = Field(
         None, description="Samples that it has; more than were measured with a limit."
     )
