@@ -369,10 +369,11 @@ class TrainSpec(Spec):
                 "an adapter freezes the whole model: leave out freeze and train_only, and name "
                 "what is trained beside it in adapter.modules_to_save"
             )
-        if self.adapter.type == "prompt-tuning" and self.strategy in ("fsdp", "zero3", "tp"):
+        through = self.adapter.type in ("prompt-tuning", "p-tuning")
+        if through and self.strategy in ("fsdp", "zero3", "tp"):
             raise ValueError(
-                "adapter: prompt-tuning learns through what blocks keep of its tokens, for which "
-                f"strategy: {self.strategy} does not gather weights: take strategy: ddp, or "
+                f"adapter: {self.adapter.type} learns through what blocks keep of its tokens, for "
+                f"which strategy: {self.strategy} does not gather weights: take strategy: ddp, or "
                 "adapter: prefix-tuning"
             )
         if self.adapter.type == "adalora" and self.strategy not in (None, "single", "ddp"):
