@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import shutil
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +15,6 @@ from tests.warm import Warm, warm
 from tfcli.recipe.place import Place, completed, read_mark
 from tfcli.recipe.record import read_record
 from tfcli.tokenizers.run import train_bpe, write_tokenizer
-from tfcli.train.log import read_metrics
 
 CONFIG = {
     "model_type": "llama",
@@ -29,18 +24,6 @@ CONFIG = {
     "num_attention_heads": 2,
     "max_position_embeddings": 64,
 }
-LONGER = {
-    "max_steps": 12,
-    "checkpoint_every": 3,
-    "validate_every": 2,
-    "keep": "best",
-    "bpe_dropout": 0.1,
-    "ema_decay": 0.5,
-    "neftune_alpha": 5.0,
-    "optimizer": {"lr": 1e-2},
-    "samples": {"prompts": ["the cat"], "every": 4, "max_new_tokens": 4},
-}
-"""With all that is kept from step to step."""
 STRIDE = 8  # of the calls before it is complete, of which each kill costs the rest of a training
 
 
@@ -64,27 +47,14 @@ def trained(home: Path, library: Path) -> Iterator[tuple[Warm, Path]]:
         "device": "cpu",
     }
     (folder / "train.json").write_text(json.dumps(recipe))
-    longer = {**recipe, **LONGER, "validation": recipe["data"]}
-    (folder / "longer.json").write_text(json.dumps(longer))
     (folder / "work").mkdir()
     with warm(home, preload=library) as process:
         assert process.load(*train(folder, folder / "whole")).code == 0
         yield process, folder
 
 
-def train(folder: Path, output: Path, recipe: str = "train") -> list[str]:
-    return ["train", str(folder / f"{recipe}.json"), "--output", str(output)]
-
-
-def content(folder: Path) -> tuple[bytes, list[dict], str, set[str]]:
-    """The weights, the figures but for the speed, the samples, and all names."""
-    lines = [
-        {name: value for name, value in line.items() if name != "tokens_per_second"}
-        for line in read_metrics(folder / "metrics.jsonl")
-    ]
-    weights, samples = folder / "model.safetensors", folder / "samples.jsonl"
-    names = {path.name for path in folder.iterdir()}
-    return weights.read_bytes(), lines, samples.read_text(), names
+def train(folder: Path, output: Path) -> list[str]:
+    return ["train", str(folder / "train.json"), "--output", str(output)]
 
 
 def test_the_next_run_goes_on_from_the_checkpoint_or_names_what_is_complete(
@@ -118,35 +88,3 @@ def test_the_next_run_goes_on_from_the_checkpoint_or_names_what_is_complete(
         assert read_mark(place.output) is None
         shutil.rmtree(place.output)
     assert kills["staged"] > 5 and kills["complete"] and kills["named"] > 3, kills
-
-
-@pytest.mark.faults
-def test_a_run_that_is_killed_at_a_random_moment_ends_in_the_bits_of_a_straight_one(
-    trained: tuple[Warm, Path],
-) -> None:
-    """Ten moments: five at a system call within a save, five that a clock
-    names, after some step."""
-    process, folder = trained
-    place, chance = Place(folder / "work" / "killed"), random.Random(0)
-    command = train(folder, place.output, "longer")
-    assert process.run(*command).code == 0
-    straight = content(place.output)
-    shutil.rmtree(place.output)
-    kills = {"save": 0, "clock": 0}
-    while sum(kills.values()) < 10:
-        kind = min(kills, key=lambda name: kills[name])
-        if kind == "save":
-            saved = f"{place.partial}/.checkpoint-{chance.choice([3, 6, 9])}.tmp"
-            ended = process.run(*command, fault=Fault(saved, chance.randint(1, 40)).as_job())
-        else:
-            running, steps = process.start(*command), chance.randrange(12)
-            while len(read_metrics(place.partial / "metrics.jsonl")) < steps:
-                time.sleep(0.001)
-            time.sleep(chance.uniform(0, 0.1))
-            os.kill(running, signal.SIGKILL)
-            ended = process.wait()
-        kills[kind] += ended.code is None
-        if not place.output.exists():
-            assert process.run(*command).code == 0
-        assert content(place.output) == straight
-        shutil.rmtree(place.output)
