@@ -82,8 +82,8 @@ class EncodedPrompt(Prompt):
         fill(self.embedding, torch.randn(self.embedding.shape, generator=drawing))
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.LSTM):
-                recurrent = isinstance(module, nn.LSTM)
-                bound = 1 / math.sqrt(module.hidden_size if recurrent else module.in_features)
+                fan = module.hidden_size if isinstance(module, nn.LSTM) else module.in_features
+                bound = 1 / math.sqrt(fan)
                 for parameter in module.parameters():
                     drawn = torch.rand(parameter.shape, generator=drawing)
                     fill(parameter, (2 * drawn - 1) * bound)
