@@ -96,8 +96,7 @@ def _training(spec: TrainSpec, question: Question, console: Console) -> Estimate
     precision = _precision(spec, device)
     runtime = 0
     if device == "cpu":
-        loaded = {"strategy": strategy, "optimizer": {"name": spec.optimizer.name}}
-        runtime = measure(**loaded)
+        runtime = measure(strategy=strategy, optimizer={"name": spec.optimizer.name})
 
     def tried(changed: TrainSpec, processes: int) -> int:
         other = replace(start, spec=changed)
