@@ -26,7 +26,7 @@ OTHERS = {
     "sweep": "Run a recipe at every point of a grid.",
     "recipe": "List, show and check recipes; print their JSON Schema.",
     "hub": "List, download and upload files of a model on the hub.",
-    "preview": "Show what a training would learn from, before it begins.",
+    "data preview": "Show what a training would learn from, before it begins.",
     "launch": "Write a file that starts a training on Slurm, Kubernetes and others.",
     "estimate": "Say how much memory a step takes in each process.",
     "doctor": "Say what this machine has and what is missing.",
@@ -40,7 +40,9 @@ class LazyGroup(Group):
     """Imports a subcommand's file when it is called, not when it is listed."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        name = ALIASES.get(args[0], args[0])
+        name, rest = ALIASES.get(args[0], args[0]), args[1:]
+        if " ".join(args[:2]) in COMMANDS:  # what belongs to a verb has two words
+            name, rest = " ".join(args[:2]), args[2:]
         if name not in COMMANDS:
             if ctx.resilient_parsing:  # the shell asks for completions of what is typed so far
                 return None, None, args[1:]
@@ -49,8 +51,8 @@ class LazyGroup(Group):
                 fix=hint(name, COMMANDS),
                 code="usage.unknown_command",
             )
-        module = import_module(f"tfcli.commands.{name}")
-        return name, typer.main.get_command(module.app), args[1:]
+        module = import_module(f"tfcli.commands.{name.replace(' ', '_')}")
+        return name, typer.main.get_command(module.app), rest
 
 
 app = typer.Typer(

@@ -27,4 +27,8 @@ def show(result: DataResult, console: Console) -> None:
     )
 
 
-app = spec_command(DataSpec, show, epilog="tfcli data python-docs texts --test 0.1")
+app = spec_command(
+    DataSpec,
+    show,
+    epilog="tfcli data python-docs texts --test 0.1\ntfcli data preview sft --step sft",
+)

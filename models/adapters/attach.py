@@ -15,12 +15,14 @@ from tfcli.models.adapters.change import Change
 from tfcli.models.adapters.control import adapters_of, set_active
 from tfcli.models.adapters.ia3 import Ia3
 from tfcli.models.adapters.lora import Lora, LoraEmbedding, LoraLinear
+from tfcli.models.adapters.prompt_encoder import EncodedPrompt
 from tfcli.models.adapters.prompts import (
     Prefix,
     Prompt,
     Prompts,
     VirtualTokens,
     require_promptable,
+    width_of,
 )
 from tfcli.models.adapters.settings import MOVING_STARTS, PROMPTS, AdapterSettings
 from tfcli.models.adapters.starts import begin, begin_values, require_movable
@@ -68,8 +70,7 @@ def shape_adapter(model: Model, settings: AdapterSettings, name: str = DEFAULT) 
     """
     if settings.type in PROMPTS:
         require_promptable(model)
-        kind = Prefix if settings.type == "prefix-tuning" else Prompt
-        attach_prompt(model, name, kind.of(model, settings.virtual_tokens))
+        attach_prompt(model, name, _prompt(model, settings))
         return []
     targets = find_targets(model, settings)
     saved = find_saved(model, settings.modules_to_save)
@@ -103,7 +104,7 @@ def attach_prompt(model: Model, name: str, prompt: VirtualTokens) -> None:
     model.requires_grad_(False)
     if model.prompts is None:
         model.prompts = Prompts()
-    model.prompts.changes[name] = prompt.to(model.device)
+    model.prompts.changes[name] = prompt.to(model.device).train(model.training)
     set_active(model, name)
 
 
@@ -274,6 +275,13 @@ def _require_apart(model: Model, changed: list[str], saved: list[str]) -> None:
                 where=wrong[0],
                 fix="put one of the two on a model of its own",
             )
+
+
+def _prompt(model: Model, settings: AdapterSettings) -> VirtualTokens:
+    count = settings.virtual_tokens
+    if settings.type == "p-tuning":
+        return EncodedPrompt(count, width_of(model), settings.encoder)
+    return (Prefix if settings.type == "prefix-tuning" else Prompt).of(model, count)
 
 
 def _change(model: Model, path: str, base: nn.Module, settings: AdapterSettings) -> Change:

@@ -2,9 +2,10 @@
 calls the model knows.
 
 - Prefix tuning (Li & Liang 2021) trains the keys and values of each layer there.
-- Prompt tuning (Lester et al. 2021) trains the embeddings, which run through the model.
+- Prompt tuning (Lester et al. 2021) trains the embeddings, which run through the model; p-tuning
+  a network that makes them, see `prompt_encoder`.
 
-Both come to the same: a cache that holds these positions before the text is read.
+All come to the same: a cache that holds these positions before the text is read.
 """
 
 from __future__ import annotations
@@ -71,10 +72,10 @@ class VirtualTokens(nn.Module, ABC):
         """First values, which follow from the seed and the adapter's name."""
         digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
         drawing = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        fill(self.embedding, self._first(model, drawing))
+        self._begin(model, drawing)
 
     @abstractmethod
-    def _first(self, model: Model, drawing: torch.Generator) -> Tensor: ...
+    def _begin(self, model: Model, drawing: torch.Generator) -> None: ...
 
 
 class Prefix(VirtualTokens):
@@ -125,8 +126,8 @@ class Prefix(VirtualTokens):
             store.update(lanes[2 * number], lanes[2 * number + 1])
         cache.advance(self.count)
 
-    def _first(self, model: Model, drawing: torch.Generator) -> Tensor:
-        return torch.randn(self.embedding.shape, generator=drawing) * _DEVIATION
+    def _begin(self, model: Model, drawing: torch.Generator) -> None:
+        fill(self.embedding, torch.randn(self.embedding.shape, generator=drawing) * _DEVIATION)
 
 
 class Prompt(VirtualTokens):
@@ -135,7 +136,7 @@ class Prompt(VirtualTokens):
     @classmethod
     def of(cls, model: Model, count: int) -> Prompt:
         """One for a model."""
-        return cls(count, _table(model).shape[1])
+        return cls(count, width_of(model))
 
     def prime(self, model: Model, cache: Cache, rows: int) -> None:
         given = self().to(_computed_in(model)).expand(rows, -1, -1)
@@ -143,10 +144,10 @@ class Prompt(VirtualTokens):
         model.body(x, context)
         cache.advance(self.count)
 
-    def _first(self, model: Model, drawing: torch.Generator) -> Tensor:
+    def _begin(self, model: Model, drawing: torch.Generator) -> None:
         table = whole(_table(model).detach())
         ids = torch.randint(0, table.shape[0], (self.count,), generator=drawing)
-        return table[ids.to(table.device)].float()
+        fill(self.embedding, table[ids.to(table.device)].float())
 
 
 class Prompts(nn.Module):
@@ -227,6 +228,11 @@ def require_promptable(model: Model) -> None:
             where="type",
             fix="type: lora",
         )
+
+
+def width_of(model: Model) -> int:
+    """Numbers of a token's embedding."""
+    return _table(model).shape[1]
 
 
 def _caching(model: Model) -> list[CachingLayer]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Start = Literal["default", "gaussian", "pissa", "olora"]
-AdapterType = Literal["lora", "adalora", "ia3", "prefix-tuning", "prompt-tuning"]
-PROMPTS = ("prefix-tuning", "prompt-tuning")
+AdapterType = Literal["lora", "adalora", "ia3", "prefix-tuning", "prompt-tuning", "p-tuning"]
+PROMPTS = ("prefix-tuning", "prompt-tuning", "p-tuning")
 """Those that have virtual tokens and change no module."""
 Biases = Literal["none", "all", "lora_only"]
 ALL_LINEAR = "all-linear"
@@ -41,12 +41,30 @@ class Allocation:
 
 
 @dataclass(frozen=True)
+class Encoder:
+    """The network of p-tuning. The meanings are those of PEFT's config.
+
+    Args:
+        kind: of the network.
+        width: of its inner layers; None for that of the model's embeddings.
+        layers: of the LSTM.
+        dropout: between these.
+    """
+
+    kind: Literal["mlp", "lstm"] = "mlp"
+    width: int | None = None
+    layers: int = 2
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
 class AdapterSettings:
     """An adapter before it is on a model. The meanings are those of PEFT's configs.
 
     Args:
         type: `lora` (Hu et al. 2021), `adalora` (Zhang et al. 2023), `ia3` (Liu et al. 2022),
-            `prefix-tuning` (Li & Liang 2021) or `prompt-tuning` (Lester et al. 2021).
+            `prefix-tuning` (Li & Liang 2021), `prompt-tuning` (Lester et al. 2021) or `p-tuning`
+            (Liu et al. 2021).
         rank: of the two factors; of AdaLoRA's three at first.
         alpha: their product is multiplied by alpha / rank.
         dropout: share of a module's inputs that LoRA does not see while training.
@@ -61,7 +79,8 @@ class AdapterSettings:
         feedforward_modules: those of the targets whose inputs IA3 multiplies, not their outputs.
         bias: which biases of the base are trained: none, all, or those of changed modules.
         allocation: of AdaLoRA.
-        virtual_tokens: of prefix and prompt tuning.
+        virtual_tokens: of prefix, prompt and p-tuning.
+        encoder: of p-tuning.
     """
 
     type: AdapterType = "lora"
@@ -79,3 +98,4 @@ class AdapterSettings:
     bias: Biases = "none"
     allocation: Allocation = Allocation()
     virtual_tokens: int = 20
+    encoder: Encoder = Encoder()

@@ -96,6 +96,14 @@ SHAPES: dict[str, tuple[dict[str, Any], int]] = {
     ),
     "llama 30 M, 2 x 256, DDP, 2 processes": (train(SMALL, 2, 256, strategy="ddp"), 2),
     "llama 30 M, 2 x 256, FSDP, 2 processes": (train(SMALL, 2, 256, strategy="fsdp"), 2),
+    "llama 30 M, 2 x 256, tensor parallelism, 2 processes": (
+        train(SMALL, 2, 256, strategy="tp"),
+        2,
+    ),
+    "qwen2 46 M, 1 x 512, tensor parallelism, 2 processes": (
+        train(WIDE, 1, 512, strategy="tp", activation_checkpointing=True),
+        2,
+    ),
     "llama 30 M, 2 x 256, ZeRO-2, 2 processes": (train(SMALL, 2, 256, strategy="zero2"), 2),
     "llama 30 M, 2 x 256, ZeRO-3, 2 processes": (train(SMALL, 2, 256, strategy="zero3"), 2),
     "llama 135 M, generate, 1024 tokens read": (

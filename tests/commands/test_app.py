@@ -59,8 +59,17 @@ def test_recipes_and_help_need_no_torch(arguments):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_listed_command_has_help(name, capsys):
-    assert run([name, "--help"]) == 0
+    assert run([*name.split(), "--help"]) == 0
     assert "Usage: tfcli" in capsys.readouterr().out
+
+
+def test_a_word_of_a_verb_is_a_command_only_where_it_stands_first(capsys, tmp_path):
+    assert run(["data", "preview", "--help"]) == 0
+    assert "Usage: tfcli data preview RECIPE" in capsys.readouterr().out
+    assert run(["data", "./preview", str(tmp_path / "out")]) == 2
+    assert "preview" in capsys.readouterr().err
+    assert run(["preview", "sft"]) == 2
+    assert "unknown command 'preview'" in capsys.readouterr().err
 
 
 def test_an_unknown_command_names_the_nearest(capsys):
@@ -167,7 +176,7 @@ def test_threads_share_the_cores_unless_the_user_says_otherwise(own, seen, monke
 
 
 LEAVES = [
-    *([name] for name in COMMANDS if name not in ("recipe", "hub")),
+    *(name.split() for name in COMMANDS if name not in ("recipe", "hub")),
     *(["recipe", name] for name in ("list", "show", "validate", "schema")),
     *(["hub", name] for name in ("ls", "download", "upload")),
 ]

@@ -10,7 +10,7 @@ from tfcli.recipe.verbs import VERBS
 
 PAGES = [
     (),
-    *((name,) for name in COMMANDS),
+    *(tuple(name.split()) for name in COMMANDS),
     *(("recipe", name) for name in ("list", "show", "validate", "schema")),
     *(("hub", name) for name in ("ls", "download", "upload")),
 ]

@@ -12,6 +12,7 @@ from tfcli.estimate.spreading import buckets
 from tfcli.estimate.training import Start, count
 from tfcli.recipe.job import Job
 from tfcli.train.assemble import assemble
+from tfcli.train.objectives.registry import make_objective
 
 OPTIMIZERS = (
     "adamw",
@@ -98,6 +99,22 @@ def test_fsdp_spreads_weights_and_gradients_over_processes_that_are_not_there(ma
     for kind in ("weights", "gradients", "optimizer"):
         assert spread.lasting[kind] == pytest.approx(alone.lasting[kind] / 4, rel=0.02), kind
     assert spread.parts["buffers"] > 0
+
+
+def test_tp_cuts_the_blocks_within_a_group_and_spreads_the_rest_between_them(make_spec):
+    config = {**make_spec().config, "num_attention_heads": 4, "num_key_value_heads": 4}
+    alone = counted(make_spec(config=config))
+    whole, spread = (counted(make_spec(config=config, strategy="tp"), n) for n in (2, 4))
+    cut = {"q", "k", "v", "o", "gate", "up", "down"}
+    model = Start.of(make_spec(config=config)).model(make_objective(make_spec(config=config)))
+    halved = sum(
+        each.nbytes
+        for name, each in model.named_parameters()
+        if name.split(".")[-2].removesuffix("_proj") in cut
+    )
+    for kind in ("weights", "gradients"):
+        assert whole.lasting[kind] == alone.lasting[kind] - halved // 2, kind
+        assert spread.lasting[kind] == pytest.approx(whole.lasting[kind] / 2, rel=0.02), kind
 
 
 def test_zero_divides_state_then_gradients_then_weights(make_spec):

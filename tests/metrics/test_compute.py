@@ -75,6 +75,13 @@ def test_pairs_are_right_where_the_better_one_has_more():
     assert compute(["pair_accuracy"], [1.0, 2.0, 3.0], [0.0, 2.0, 4.0])["pair_accuracy"] == 1 / 3
 
 
+def test_judged_answers_have_a_mean_reward_of_either_kind():
+    found = compute(KINDS["judgements"], [1.0, 4.0, 3.0], [True, False, True])
+    assert found == {"desirable_reward": 2, "undesirable_reward": 4, "reward_margin": -2}
+    alone = compute(KINDS["judgements"], [1.0], [True])
+    assert alone["desirable_reward"] == 1 and np.isnan(alone["reward_margin"])
+
+
 def test_entities_are_those_of_seqeval():
     right = [["B-A", "I-A", "O", "B-B"], ["O", "B-A"]]
     said = [["B-A", "O", "O", "B-B"], ["O", "B-A"]]

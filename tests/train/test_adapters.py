@@ -126,6 +126,8 @@ def test_the_result_is_an_adapter_in_pefts_form_with_a_tokenizer_and_a_card(trai
         {"type": "adalora", "rank": 6, "target_rank": 2},
         {"type": "prefix-tuning", "virtual_tokens": 4},
         {"type": "prompt-tuning", "virtual_tokens": 4},
+        {"type": "p-tuning", "virtual_tokens": 4},
+        {"type": "p-tuning", "virtual_tokens": 4, "encoder": "lstm", "encoder_dropout": 0.5},
     ],
 )
 def test_what_is_trained_here_runs_in_peft(train, tiny_llama, adapter):
@@ -239,6 +241,7 @@ RESUMED = {
     "ia3": {"type": "ia3"},
     "adalora": {"type": "adalora", "rank": 4, "target_rank": 2, "tinit": 2, "deltaT": 3},
     "prefix": {"type": "prefix-tuning", "virtual_tokens": 3},
+    "lstm": {"type": "p-tuning", "virtual_tokens": 3, "encoder": "lstm", "encoder_dropout": 0.3},
 }
 
 
@@ -359,6 +362,13 @@ ADAPTIVE: dict[str, torch.Tensor] = {}
     [
         ("prefix-tuning", {"activation_checkpointing": True}, "activation_checkpointing does not"),
         ("prompt-tuning", {"compile": True}, "compile does not go with"),
+        ({"type": "p-tuning", "encoder_layers": 3}, {}, "no effect with encoder: mlp"),
+        (
+            {"type": "p-tuning", "encoder": "LSTM", "encoder_layers": 1, "encoder_dropout": 0.1},
+            {},
+            "between the layers",
+        ),
+        ("p-tuning", {"strategy": "fsdp"}, "learns through what blocks keep"),
         ({"type": "prompt-tuning", "r": 4}, {}, "adapter.rank"),
         ({"type": "lora", "num_virtual_tokens": 4}, {}, "virtual_tokens"),
         ({"type": "adalora", "r": 4, "target_r": 5}, {}, "is more than rank"),

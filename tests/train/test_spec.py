@@ -97,3 +97,32 @@ def test_checking_a_recipe_imports_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_keys_without_an_effect_are_refused():
+    held = {"validation": "v"}
+    seq2seq = {"objective": "seq2seq", **held}
+    assert "no effect with no metrics" in refused(**seq2seq, generation={"max_examples": 3})
+    assert "generation has no effect with metrics: []" in refused(
+        **seq2seq, metrics=[], generation={"max_examples": 3}
+    )
+    assert "keep_checkpoints has no effect" in refused(checkpoint_every=0, keep_checkpoints=3)
+    assert "weight has no effect on a source alone" in refused(
+        data=None, mixture={"a": {"path": "d", "weight": 2}}
+    )
+    assert "split has no effect where every source" in refused(
+        data=None, split="test", mixture={"a": {"path": "d", "split": "train"}}
+    )
+    assert "project has no effect on tensorboard and csv: wandb and trackio" in refused(
+        tracking={"trackers": ["tensorboard", "csv"], "project": "mine"}
+    )
+    assert "run has no effect on csv" in refused(tracking={"trackers": "csv", "run": "mine"})
+    assert "neftune_alpha has no effect with objective: image-classification" in refused(
+        objective="image-classification", tokenizer=None, neftune_alpha=5
+    )
+    assert "mean_length has no effect with span_weight: 0" in refused(
+        objective="glm", blanks={"span_weight": 0, "mean_length": 2}
+    )
+    assert "share has no effect where neither" in refused(
+        objective="glm", blanks={"span_weight": 0, "sentence_weight": 0, "share": 0.2}
+    )

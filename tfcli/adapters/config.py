@@ -13,6 +13,7 @@ from tfcli.models.adapters.adapted import Adapted, Replaced
 from tfcli.models.adapters.change import Change
 from tfcli.models.adapters.ia3 import Ia3
 from tfcli.models.adapters.lora import Lora
+from tfcli.models.adapters.prompt_encoder import EncodedPrompt
 from tfcli.models.adapters.prompts import Prefix, VirtualTokens
 from tfcli.models.adapters.settings import Biases
 from tfcli.models.adapters.walk import hub_name, plain_modules, prompt_of, wrappers
@@ -125,13 +126,20 @@ def _prompt_config(model: Model, prompt: VirtualTokens, base: str | None) -> dic
             "token_dim": prompt.heads * prompt.head_dim,
             "prefix_projection": False,
         }
-    return {
-        "peft_type": "PROMPT_TUNING",
-        **common,
+    common |= {
         "num_attention_heads": config.num_attention_heads,
         "token_dim": prompt.embedding.shape[1],
-        "prompt_tuning_init": "RANDOM",
     }
+    if isinstance(prompt, EncodedPrompt):
+        return {
+            "peft_type": "P_TUNING",
+            **common,
+            "encoder_reparameterization_type": prompt.encoder.kind.upper(),
+            "encoder_hidden_size": prompt.width,
+            "encoder_num_layers": prompt.encoder.layers,
+            "encoder_dropout": prompt.encoder.dropout,
+        }
+    return {"peft_type": "PROMPT_TUNING", **common, "prompt_tuning_init": "RANDOM"}
 
 
 def _sizes(model: Model, loras: Mapping[str, Lora]) -> dict[str, Any]:

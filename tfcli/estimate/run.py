@@ -96,8 +96,7 @@ def _training(spec: TrainSpec, question: Question, console: Console) -> Estimate
     precision = _precision(spec, device)
     runtime = 0
     if device == "cpu":
-        loaded = {"strategy": strategy, "optimizer": {"name": spec.optimizer.name}}
-        runtime = measure(**loaded)
+        runtime = measure(strategy=strategy, optimizer={"name": spec.optimizer.name})
 
     def tried(changed: TrainSpec, processes: int) -> int:
         other = replace(start, spec=changed)
@@ -130,16 +129,18 @@ def _running(verb: str, run: Pass, device: str, question: Question) -> EstimateR
 
 
 def _quantizing(spec: QuantizeSpec, question: Question) -> EstimateResult:
-    """What `tfcli quantize --dry-run` says, an upper bound, with this machine's runtime."""
-    from tfcli.quantize.memory import FIXED_BYTES
+    """What the plan of `tfcli quantize --dry-run` comes to, with this machine's runtime."""
+    from tfcli.quantize.methods.registry import get_method
     from tfcli.quantize.run import run
     from tfcli.recipe.job import Job
 
     found = run(spec.model_copy(update={"dry_run": True}), Job())
-    assert found.peak_bytes is not None, "a dry run foresees it"
+    assert found.tensor_bytes is not None, "a dry run foresees it"
     parameters = sum(math.prod(tensor.shape) for tensor in open_base(spec.model))
-    account = Account({"buffers": found.peak_bytes - FIXED_BYTES}, 0, parameters, None)
-    return _result(spec.verb, spec.model, "cpu", account, measure(), question)
+    account = Account({"buffers": found.tensor_bytes}, 0, parameters, None)
+    calibrated = get_method(spec.method).calibrated  # then a model runs, as in a training
+    runtime = measure() if calibrated else measure("quantize", method=spec.method)
+    return _result(spec.verb, spec.model, "cpu", account, runtime, question)
 
 
 def _result(

@@ -1,7 +1,7 @@
 """What a program takes before it holds a tensor, measured on this machine.
 
-A training of almost nothing runs in a process of its own: Python, torch, the libraries of its
-strategy and optimizer, and what they make at their first use.
+A training, or a quantization, of almost nothing runs in a process of its own: Python, torch, the
+libraries of its strategy, optimizer or method, and what they make at their first use.
 """
 
 from __future__ import annotations
@@ -13,18 +13,27 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tfcli.errors import WorkError
 
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+"""Of a model of almost no size."""
 
 
-def measure(**options: Any) -> int:
-    """Bytes of a process that trains a model of almost no size.
+def measure(verb: Literal["train", "quantize"] = "train", **options: Any) -> int:
+    """Bytes of a process that trains or quantizes a model of almost no size.
 
     Args:
-        options: keys of the training that decide what is loaded, such as `strategy`.
+        verb: what it does.
+        options: keys of it that decide what is loaded, such as `strategy`.
 
     Raises:
         WorkError: the process failed.
@@ -34,7 +43,7 @@ def measure(**options: Any) -> int:
     if "zero" in str(options.get("strategy")):  # DeepSpeed asks for all of a launcher's words
         place |= dict.fromkeys(alone, "0") | {"WORLD_SIZE": "1"}
     place["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    words = [sys.executable, "-m", "tfcli.estimate.runtime", json.dumps(options)]
+    words = [sys.executable, "-m", "tfcli.estimate.runtime", verb, json.dumps(options)]
     done = subprocess.run(words, capture_output=True, text=True, env=place, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -70,17 +79,12 @@ def _train(folder: Path, options: dict[str, Any]) -> None:
     if options.get("strategy") == "ddp":  # of two processes at least; this one stands for one
         del options["strategy"]
         have_group(torch.device("cpu"))
-    config = {
-        "model_type": "llama",
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
+    if options.get("strategy") == "tp":  # groups of several as well; the same libraries
+        options["strategy"] = "fsdp"
     spec = TrainSpec.model_validate(
         {
             "output": str(folder / "out"),
-            "config": config,
+            "config": CONFIG,
             "tokenizer": str(folder / "tokenizer"),
             "data": str(folder / "text.jsonl"),
             "sequence_length": 16,
@@ -93,7 +97,32 @@ def _train(folder: Path, options: dict[str, Any]) -> None:
     run(spec, Job(folder=folder / "out"))
 
 
+def _quantize(folder: Path, options: dict[str, Any]) -> None:
+    import torch
+
+    from tfcli.checkpoints.hf.safetensors import PendingTensor, write_safetensors
+    from tfcli.files import write_json
+    from tfcli.models.loading import build
+    from tfcli.models.registry import read_config
+    from tfcli.quantize.run import run
+    from tfcli.quantize.spec import QuantizeSpec
+    from tfcli.recipe.job import Job
+
+    config = {**CONFIG, "vocab_size": 16, "hidden_size": 64, "intermediate_size": 64}
+    shapes = build(read_config(config), "causal-lm").state_dict()
+    for name in ("model", "out"):
+        (folder / name).mkdir()
+    write_safetensors(
+        folder / "model" / "model.safetensors",
+        [PendingTensor.of(name, torch.ones(each.shape)) for name, each in shapes.items()],
+    )
+    write_json(folder / "model" / "config.json", config)
+    values = {"model": str(folder / "model"), "output": str(folder / "out"), **options}
+    run(QuantizeSpec.model_validate(values), Job(folder=folder / "out"))
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="tfcli-") as home:
-        _train(Path(home), json.loads(sys.argv[1]))
+        work = {"train": _train, "quantize": _quantize}[sys.argv[1]]
+        work(Path(home), json.loads(sys.argv[2]))
     print(highest())  # noqa: T201

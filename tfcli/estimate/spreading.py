@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from tfcli.errors import UsageError
 from tfcli.estimate.live import Live
 from tfcli.models.model import Model
+from tfcli.models.sharding import is_spread
 from tfcli.process_group import Processes
 from tfcli.train.spec import TrainSpec
 from tfcli.train.strategies.fsdp import FSDP
 from tfcli.train.strategies.strategy import MakeOptimizer
+from tfcli.train.strategies.tp import TensorParallel
 from tfcli.train.strategies.zero import WholeLogits
 
 MEGABYTE = 1 << 20
@@ -94,7 +96,10 @@ class ShardedSpreading(Spreading):
 
     def __init__(self, spec: TrainSpec, processes: int) -> None:
         super().__init__(spec, processes)
-        self.strategy = FSDP(Processes(0, processes, torch.device("cpu")), spec.fsdp)
+        self.strategy = self._strategy(Processes(0, processes, torch.device("cpu")))
+
+    def _strategy(self, processes: Processes) -> FSDP:
+        return FSDP(processes, self.spec.fsdp)
 
     @contextmanager
     def group(self) -> Iterator[None]:
@@ -119,6 +124,51 @@ class ShardedSpreading(Spreading):
     def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[object]:
         """See `FSDP.accumulate`."""
         return self.strategy.accumulate(wrapped, last=last)
+
+
+class CutSpreading(ShardedSpreading):
+    """Tensor parallelism, of which `parallelize` cuts the blocks, and FSDP between the groups.
+
+    The optimizer moves what this process holds: of tensors of several meshes at once torch gathers
+    whole ones where none has values, and none in a run.
+    """
+
+    def _strategy(self, processes: Processes) -> FSDP:
+        return TensorParallel(processes, self.spec.fsdp, self.spec.tp)
+
+    def wrap(
+        self, model: Model, live: Live, make_optimizer: MakeOptimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """The model, and an optimizer of this process's parts."""
+        optimizer = make_optimizer(model)
+        self._parts: list[tuple[nn.Parameter, nn.Parameter]] = []
+        for group in optimizer.param_groups:
+            own = [nn.Parameter(_held(each.detach())) for each in group["params"]]
+            self._parts += zip(group["params"], own, strict=True)
+            group["params"] = own
+        return model, optimizer
+
+    def update(
+        self,
+        model: Model,
+        optimizer: torch.optim.Optimizer,
+        live: Live,
+        clip_norm: float | None,
+    ) -> None:
+        """Move the parts; torch's clipping takes no tensors of different meshes."""
+        moved = [each for each, _ in self._parts if each.grad is not None]
+        if clip_norm is not None:
+            self.strategy.clip(moved, clip_norm)
+        for each, own in self._parts:
+            own.grad = None if each.grad is None else _held(each.grad)
+        super().update(model, optimizer, live, None)
+        for each in moved:
+            each.grad = None
+
+
+def _held(tensor: Tensor) -> Tensor:
+    """What this process has of a tensor."""
+    return tensor.to_local() if is_spread(tensor) else tensor
 
 
 class ZeroSpreading(Spreading):
@@ -201,6 +251,7 @@ SPREADINGS: dict[str, Callable[[TrainSpec, int], Spreading]] = {
     "zero1": partial(ZeroSpreading, stage=1),
     "zero2": partial(ZeroSpreading, stage=2),
     "zero3": partial(ZeroSpreading, stage=3),
+    "tp": CutSpreading,
 }
 
 

@@ -28,6 +28,7 @@ _FEATURES: dict[str, tuple[Any, Any]] = {
     "texts": (_TEXT, _TEXT),
     "retrieval": (datasets.Sequence(_NUMBER), datasets.Sequence(_NUMBER)),
     "pairs": (_NUMBER, _NUMBER),
+    "judgements": (_NUMBER, datasets.Value("bool")),
 }
 
 

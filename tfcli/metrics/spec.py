@@ -33,6 +33,8 @@ METRICS: dict[str, Metric] = {
     "wer": Metric("texts", "jiwer", higher=False),
     **dict.fromkeys(("mrr", "recall_at_1", "recall_at_10"), Metric("retrieval", None)),
     "pair_accuracy": Metric("pairs", None),
+    **dict.fromkeys(("desirable_reward", "reward_margin"), Metric("judgements", None)),
+    "undesirable_reward": Metric("judgements", None, higher=False),
 }
 """Name -> what it is."""
 

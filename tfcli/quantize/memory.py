@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import torch
+
 from tfcli.quantize.output import Output
 from tfcli.quantize.plan import LinearPlan, Unit
 from tfcli.quantize.solvers.grid import AT_ONCE
 from tfcli.quantize.text import window_length
 
-FIXED_BYTES = 256_000_000  # what a process holds beside tensors: libraries, pieces and buffers
+FIXED_BYTES = 300_000_000  # what a process holds beside tensors: libraries, pieces and buffers
 _FLOAT = 4
+_MARGIN = 1.25
+"""Of what is counted of weights that are quantized one by one: pieces and holes come on top."""
 _COPIES = 6
 """Of a weight in a solver: its columns, levels and errors, and what their update makes."""
 _WIDE = 8
@@ -18,14 +25,43 @@ _WIDE = 8
 def peak_bytes(output: Output) -> int:
     """An upper bound of the memory that is taken, beside the mapped checkpoint."""
     if not output.method.calibrated:
-        tensors = output.checkpoint.tensors
-        weights = [linear.weights for linear in output.plan.linears]
-        kept = [tensors[each.stored].nbytes for each in output.plan.kept]
-        return 2 * max([_FLOAT * max(weights), *kept]) + FIXED_BYTES
+        return FIXED_BYTES + int(_MARGIN * tensor_bytes(output))
+    return FIXED_BYTES + tensor_bytes(output)
+
+
+def tensor_bytes(output: Output) -> int:
+    """What tensors take when they take most: near to it where weights are quantized one by one, and
+    an upper bound where blocks run."""
+    if not output.method.calibrated:
+        return _weight_by_weight(output, torch.get_num_threads())
     plan = output.plan
     blocks = (_block(output, unit) for unit in plan.blocks)
     heads = (_head(output, linear) for linear in plan.heads)
-    return FIXED_BYTES + max(_outside(output), *blocks, *heads)
+    return max(_outside(output), *blocks, *heads)
+
+
+def _weight_by_weight(output: Output, threads: int) -> int:
+    """The largest tensor that is kept, which is looked at whole; or as many linears as there are
+    threads, and the results that wait for their turn in the file (`ahead`)."""
+    tensors, linears = output.checkpoint.tensors, output.plan.linears
+    most = max((tensors[each.stored].nbytes for each in output.plan.kept), default=0)
+    sizes = [_at_hand(output, linear) for linear in linears]
+    waiting = 2 * threads if threads > 1 else 0
+    for place in range(len(linears)):
+        done = linears[max(0, place - waiting) : place]
+        most = max(most, sum(sizes[place : place + threads]) + _written(done))
+    return most
+
+
+def _at_hand(output: Output, linear: LinearPlan) -> int:
+    """A weight as it is stored, its levels, what these become, and the levels read from that."""
+    stored = output.checkpoint.tensors[linear.stored_name]
+    weight = stored.nbytes * linear.weights // math.prod(stored.shape)
+    return weight + 2 * linear.weights + linear.nbytes
+
+
+def _written(linears: Sequence[LinearPlan]) -> int:
+    return sum(linear.nbytes for linear in linears)
 
 
 def _outside(output: Output) -> int:

@@ -12,7 +12,7 @@ from tfcli.checkpoints.write import Written
 from tfcli.files import write_text
 from tfcli.models.layouts.values import Format
 from tfcli.quantize.budget.spec import Budget
-from tfcli.quantize.memory import peak_bytes
+from tfcli.quantize.memory import peak_bytes, tensor_bytes
 from tfcli.quantize.output import Output
 from tfcli.quantize.plan import Plan
 from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec, TensorOutcome
@@ -62,7 +62,13 @@ def _warn_of_damping(spec: QuantizeSpec, job: Job, outcomes: list[TensorOutcome]
 
 def foresee(output: Output) -> QuantizeResult:
     """What a dry run reports."""
-    return _result(output, output.foreseen(), dry_run=True, peak_bytes=peak_bytes(output))
+    return _result(
+        output,
+        output.foreseen(),
+        dry_run=True,
+        peak_bytes=peak_bytes(output),
+        tensor_bytes=tensor_bytes(output),
+    )
 
 
 def report(

@@ -551,6 +551,11 @@ class QuantizeResult(Result):
         description="Upper bound of the memory that is taken beside the mapped checkpoint; null "
         "but in a dry run.",
     )
+    tensor_bytes: int | None = Field(
+        None,
+        description="What tensors take of it: an estimate where weights are quantized one by one, "
+        "an upper bound where blocks run; null but in a dry run.",
+    )
     mean_output_error: float | None = Field(
         None,
         description="The mean of output_error over the quantized tensors; null without "

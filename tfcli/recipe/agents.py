@@ -74,6 +74,7 @@ what must hold before a change lands, `scripts/test --nightly` all that must hol
 OTHERS = {
     "run": "RECIPE",
     "sweep": "RECIPE",
+    "data preview": "RECIPE",
     "recipe": "list\\|show\\|validate\\|schema",
     "hub": "ls\\|download\\|upload",
 }

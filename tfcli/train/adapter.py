@@ -12,7 +12,7 @@ from torch import nn
 from tfcli.devices import Precision, pick_precision
 from tfcli.errors import ModelError, UsageError
 from tfcli.models.adapters.attach import DEFAULT, begin_adapter, shape_adapter, shared_targets
-from tfcli.models.adapters.settings import MOVING_STARTS, AdapterSettings, Allocation
+from tfcli.models.adapters.settings import MOVING_STARTS, AdapterSettings, Allocation, Encoder
 from tfcli.models.layers.quantized_linear import QuantizedLinear
 from tfcli.models.sharding import fitted
 from tfcli.train.adapter_spec import AdapterSection
@@ -61,6 +61,12 @@ def settings_of(section: AdapterSection) -> AdapterSettings:
         feedforward_modules=words(section.feedforward_modules),
         bias=section.bias,
         virtual_tokens=section.virtual_tokens,
+        encoder=Encoder(
+            kind=section.encoder,
+            width=section.encoder_width,
+            layers=section.encoder_layers,
+            dropout=section.encoder_dropout,
+        ),
         allocation=Allocation(
             target_rank=section.final_rank,
             first_steps=section.first_steps,

@@ -14,7 +14,9 @@ LORA = Only(type=("lora",))
 ADALORA = Only(type=("adalora",))
 FACTORS = Only(type=("lora", "adalora"))
 CHANGES = Only(type=("lora", "adalora", "ia3"))
-PROMPTS = Only(type=("prefix-tuning", "prompt-tuning"))
+PROMPTS = Only(type=("prefix-tuning", "prompt-tuning", "p-tuning"))
+ENCODED = Only(type=("p-tuning",))
+RECURRENT = Only(type=("p-tuning",), encoder=("lstm",))
 
 
 class AdapterSection(Section):
@@ -23,7 +25,7 @@ class AdapterSection(Section):
     stands_for: ClassVar[str | None] = "type"
 
     type: Annotated[
-        Literal["lora", "adalora", "ia3", "prefix-tuning", "prompt-tuning"] | None,
+        Literal["lora", "adalora", "ia3", "prefix-tuning", "prompt-tuning", "p-tuning"] | None,
         Also("peft_type"),
         Spellings(
             {
@@ -32,6 +34,7 @@ class AdapterSection(Section):
                 "IA3": "ia3",
                 "PREFIX_TUNING": "prefix-tuning",
                 "PROMPT_TUNING": "prompt-tuning",
+                "P_TUNING": "p-tuning",
             }
         ),
     ] = Field(
@@ -39,11 +42,30 @@ class AdapterSection(Section):
         description="Train an adapter, and nothing of the model itself: lora, two thin matrices "
         "beside each weight, adalora, the same with ranks that training shares out, ia3, a factor "
         "for each output, or virtual tokens before every text: the keys and values of each layer "
-        "(prefix-tuning) or embeddings (prompt-tuning). A quantized model stays as it is (QLoRA). "
-        "Left out, the model itself is trained.",
+        "(prefix-tuning), embeddings (prompt-tuning) or a network that makes these (p-tuning). A "
+        "quantized model stays as it is (QLoRA). Left out, the model itself is trained.",
     )
     virtual_tokens: Annotated[int, PROMPTS, Also("num_virtual_tokens")] = Field(
         20, ge=1, description="How many virtual tokens stand before every text."
+    )
+    encoder: Annotated[
+        Literal["mlp", "lstm"],
+        ENCODED,
+        Also("encoder_reparameterization_type"),
+        Spellings({"MLP": "mlp", "LSTM": "lstm"}),
+    ] = Field(
+        "mlp",
+        description="The network of p-tuning: three linear layers, or an LSTM in both directions "
+        "with two of them.",
+    )
+    encoder_width: Annotated[int | None, ENCODED, Also("encoder_hidden_size")] = Field(
+        None, ge=1, description="The width of its inner layers; left out, that of the embeddings."
+    )
+    encoder_layers: Annotated[int, RECURRENT, Also("encoder_num_layers")] = Field(
+        2, ge=1, description="How many layers the LSTM has."
+    )
+    encoder_dropout: Annotated[float, RECURRENT] = Field(
+        0.0, ge=0, lt=1, description="The share of what one of them tells the next that is dropped."
     )
     rank: Annotated[int, FACTORS, Also("r", "init_r")] = Field(
         8, ge=1, description="The rank of LoRA's matrices; of AdaLoRA's, at first."
@@ -151,6 +173,10 @@ class AdapterSection(Section):
                 f"target_rank ({self.target_rank}) is more than rank ({self.rank}), which AdaLoRA "
                 "begins with"
             )
+        if self.encoder_dropout and self.encoder_layers == 1:
+            raise ValueError(
+                "encoder_dropout is between the layers of the LSTM, and encoder_layers is 1"
+            )
         if self.dora and self.start in ("pissa", "olora"):
             raise ValueError(
                 f"start: {self.start} takes something out of the weights that dora measures: "
@@ -166,4 +192,4 @@ class AdapterSection(Section):
     @property
     def has_virtual_tokens(self) -> bool:
         """Whether positions before a text are trained, and no change of the model."""
-        return self.type in ("prefix-tuning", "prompt-tuning")
+        return self.type in ("prefix-tuning", "prompt-tuning", "p-tuning")

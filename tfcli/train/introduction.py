@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tfcli.console import Console
 from tfcli.train.assemble import Run
-from tfcli.train.spec import (
+from tfcli.train.moving_spec import (
     ADAPTER_RATE,
     HIGHEST_ADAPTER_RATE,
     HIGHEST_PRETRAINED_RATE,

@@ -1,4 +1,4 @@
-"""The keys of `tfcli train` that say how weights move: the optimizer and its rate."""
+"""The keys of `tfcli train` that say how weights move: steps, the optimizer and its rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from tfcli.recipe.marks import Only
+from tfcli.recipe.shared_keys import FLOATS, Seed
 from tfcli.recipe.spec import Section
+from tfcli.train.objectives.spec import WITH_TEXT
+
+NEW_RATE = 1e-3
+PRETRAINED_RATE = 5e-5
+HIGHEST_PRETRAINED_RATE = 2e-4
+"""Whole models are finetuned below it; far above, one forgets what it knew in a few steps."""
+ADAPTER_RATE = 2e-4
+HIGHEST_ADAPTER_RATE = 1e-3
+"""The same of adapters, which begin at nothing and so bear more."""
 
 OptimizerName = Literal[
     "adamw",
@@ -101,4 +111,70 @@ class ScheduleSection(Section):
     )
     power: Annotated[float, Only(name=("polynomial",))] = Field(
         2.0, gt=0, description="The power of what is left of the way; 1 is linear."
+    )
+
+
+class StepKeys(Section):
+    """What a step is, how many there are and how each moves the weights."""
+
+    batch_size: Annotated[int, Only(batch_tokens=(None,))] = Field(
+        8, ge=1, description="Windows or rows of a forward pass, in each process."
+    )
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="The most tokens of a forward pass, in each process, in place of batch_size; "
+        "those that rows are filled up with count, and rows of like length go together.",
+    )
+    gradient_accumulation: int = Field(
+        1,
+        ge=1,
+        description="Forward passes of a step; they count as one large batch.",
+    )
+    max_steps: int | None = Field(None, ge=1, description="Optimizer steps; or give epochs.")
+    epochs: float | None = Field(
+        None, gt=0, description="Times that all data is seen, in place of max_steps."
+    )
+    max_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="The most time in the training loop; the learning rate comes down with it. "
+        "Alone, or beside max_steps or epochs, where the first end counts.",
+    )
+    optimizer: OptimizerSection = OptimizerSection()
+    schedule: ScheduleSection = ScheduleSection()
+    clip_norm: float | None = Field(
+        1.0, gt=0, description="Scale gradients down to this norm; null leaves them."
+    )
+    spike_factor: float | None = Field(
+        None,
+        gt=1,
+        description="Stop where the norm of the gradients is so many times the median of the last "
+        "50 steps, before the weights move (under DeepSpeed after), and keep the step's data; left "
+        "out, only at numbers that are not finite.",
+    )
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Validate and write a running mean of the weights, of which so much stays at "
+        "each step; 0.999 is usual. Left out, the weights themselves.",
+    )
+    neftune_alpha: Annotated[float | None, Only(objective=WITH_TEXT)] = Field(
+        None,
+        gt=0,
+        description="Noise on the embeddings of tokens while training (NEFTune); 5 is usual.",
+    )
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], FLOATS] = Field(
+        "auto",
+        description="The type of the computation (mixed precision: sums and weights stay float32); "
+        "auto is bfloat16 where the processor has it in hardware.",
+    )
+    dtype: Annotated[Literal["float32", "bfloat16", "float16"] | None, FLOATS] = Field(
+        None,
+        description="The type of the weights that are written; left out, that of model's weights, "
+        "and float32 for a new model and for an adapter. While training they are float32.",
+    )
+    seed: Seed = Field(
+        0, description="The seed of new weights, of the order of the data and of dropout."
     )

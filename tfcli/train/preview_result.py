@@ -1,4 +1,4 @@
-"""What `tfcli preview` finds, as data."""
+"""What `tfcli data preview` finds, as data."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class PreviewLengths(BaseModel):
 class PreviewResult(Result):
     """What a training would learn from."""
 
-    schema_name: ClassVar[str] = "tfcli.preview/1"
+    schema_name: ClassVar[str] = "tfcli.data-preview/1"
 
     data: str = Field(description="The data of the training, all of its sources.")
     streamed: bool = Field(

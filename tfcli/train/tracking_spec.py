@@ -1,16 +1,26 @@
-"""The keys of `tfcli train` that say what is seen and kept of a run; imports no torch."""
+"""The keys of `tfcli train` that say what is measured, seen and kept of a run; imports no
+torch."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tfcli.recipe.marks import GIVEN, Only
 from tfcli.recipe.spec import Section
+from tfcli.train.measures.spec import MEASURED, GenerationSection
 from tfcli.train.pace import Interval
 
 TrackerName = Literal["tensorboard", "wandb", "trackio", "csv"]
+VALIDATION = ("validation", "validation_share")
+"""The keys that say what is validated on."""
+_READERS: dict[str, tuple[TrackerName, ...]] = {
+    "project": ("wandb", "trackio"),
+    "run": ("tensorboard", "wandb", "trackio"),
+    "folder": ("tensorboard", "wandb"),
+}
+"""Key -> the trackers that look at it."""
 TRACKED = Only(trackers=GIVEN)
 
 
@@ -40,6 +50,17 @@ class TrackingSection(Section):
     @classmethod
     def _one_alone(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _keys_are_of_its_trackers(self) -> Self:
+        for key, readers in _READERS.items():
+            given = getattr(self, key) != type(self).model_fields[key].default
+            if given and self.trackers is not None and not {*readers} & {*self.trackers}:
+                raise ValueError(
+                    f"{key} has no effect on {' and '.join(self.trackers)}: {' and '.join(readers)}"
+                    " look at it"
+                )
+        return self
 
     @property
     def elsewhere(self) -> list[TrackerName]:
@@ -75,3 +96,42 @@ class SamplesSection(Section):
     max_new_tokens: Annotated[int, Only(prompts=GIVEN)] = Field(
         40, ge=1, description="The most new tokens of each."
     )
+
+
+class CourseKeys(Section):
+    """What is measured, seen and kept while a run goes on."""
+
+    validate_every: Annotated[Interval, Only(off=0, either=VALIDATION)] = Field(
+        100,
+        description="How often the validation loss is measured: steps, or a text such as "
+        "'1 epoch', '10 minutes' or '5%' of the run; 0: at the end only.",
+    )
+    metrics: Annotated[list[str] | None, Only(objective=MEASURED, either=VALIDATION)] = Field(
+        None,
+        description="What is measured on the validation beside its loss, such as [accuracy, f1]; "
+        "left out, the objective's usual ones, and [] for none. docs/objectives.md has those of "
+        "each.",
+    )
+    generation: Annotated[GenerationSection, Only(objective=("seq2seq",), metrics=GIVEN)] = (
+        GenerationSection()
+    )
+    checkpoint_every: Interval = Field(
+        100,
+        description="How often a checkpoint is written that a rerun goes on from, alike; 0: never.",
+    )
+    keep_checkpoints: int = Field(
+        2, ge=1, description="Checkpoints that stay; older ones go once a newer one is whole."
+    )
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="The weights to keep: the last ones, or those of the best validation.",
+    )
+    best_metric: Annotated[str | None, Only(either=VALIDATION)] = Field(
+        None,
+        description="The metric that says which validation is the best one; left out, the loss.",
+    )
+    early_stopping: Annotated[EarlyStoppingSection, Only(either=VALIDATION)] = (
+        EarlyStoppingSection()
+    )
+    samples: SamplesSection = SamplesSection()
+    tracking: TrackingSection = TrackingSection()

@@ -23,7 +23,7 @@ from tfcli.models.adapters.control import (
     merge_adapters,
     set_active,
 )
-from tfcli.models.adapters.settings import AdapterSettings
+from tfcli.models.adapters.settings import AdapterSettings, Encoder
 from tfcli.models.loading import build, initialize
 from tfcli.models.registry import read_config
 
@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.filterwarnings("ignore::UserWarni
 CONFIGS = {
     "prefix-tuning": lambda: peft.PrefixTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM"),
     "prompt-tuning": lambda: peft.PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM"),
+    "p-tuning": lambda: peft.PromptEncoderConfig(num_virtual_tokens=3, task_type="CAUSAL_LM"),
 }
 KINDS = tuple(CONFIGS)
 
@@ -72,7 +73,7 @@ def test_virtual_tokens_go_both_ways_with_equal_answers(kind, make, tmp_path):
         near(answer(model, IDS), expected)
         # Where a row is padded, positions are counted past the padding, as generation has it.
         places = (torch.cat([torch.ones(2, 3), mask], 1).cumsum(1) - 1).long()
-        if kind == "prompt-tuning":
+        if kind != "prefix-tuning":
             inner = torch.cat([theirs.get_prompt(2), theirs.word_embeddings(IDS)], 1)
             padded = theirs.base_model(
                 inputs_embeds=inner, attention_mask=torch.cat([torch.ones(2, 3), mask], 1),
@@ -111,8 +112,50 @@ def test_gradients_reach_them_and_nothing_else(kind, llama):
     model = with_tokens(kind, llama).train()
     model(input_ids=IDS, labels=IDS).loss.backward()
     with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
-    assert with_gradient == {"prompts.changes.default.embedding"}
+    assert "prompts.changes.default.embedding" in with_gradient
+    assert with_gradient == {n for n, _ in model.named_parameters() if n.startswith("prompts.")}
     assert (model.prompts.changes["default"].embedding.grad.abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["mlp", "lstm"])
+def test_the_encoder_is_pefts(kind, llama, tmp_path):
+    """With the same weights it makes the same embeddings, and PEFT reads what is written of it."""
+    model = load_model(llama, dtype=torch.float32)
+    encoder = Encoder(kind, width=24, layers=3 if kind == "lstm" else 2)
+    add_adapter(model, AdapterSettings(type="p-tuning", virtual_tokens=3, encoder=encoder), seed=1)
+    ours = model.prompts.changes["default"]
+    theirs = peft.PromptEncoder(
+        peft.PromptEncoderConfig(
+            num_virtual_tokens=3,
+            token_dim=ours.embedding.shape[1],
+            num_transformer_submodules=1,
+            encoder_reparameterization_type=kind.upper(),
+            encoder_hidden_size=24,
+            encoder_num_layers=encoder.layers,
+        )
+    )
+    held = ours.state_dict()
+    theirs.load_state_dict({"embedding.weight": held.pop("embedding"), **held}, strict=True)
+    with torch.no_grad():
+        near(ours(), theirs(torch.arange(3)[None])[0], within=1e-6)
+    save_adapter(model, tmp_path / "ours")
+    again = with_peft(llama, tmp_path / "ours")
+    assert again.peft_config["default"].peft_type == "P_TUNING"
+    with torch.no_grad():
+        logits = again(IDS, attention_mask=torch.ones_like(IDS)).logits[:, -IDS.shape[1] :]
+    near(answer(model, IDS), logits)
+
+
+def test_files_have_what_the_encoder_makes_without_its_dropout(llama, tmp_path):
+    model = load_model(llama, dtype=torch.float32)
+    encoder = Encoder("lstm", dropout=0.5)
+    add_adapter(model, AdapterSettings(type="p-tuning", virtual_tokens=3, encoder=encoder))
+    plain = answer(model, IDS)
+    save_adapter(model.train(), tmp_path / "ours")
+    assert model.prompts.changes["default"].training
+    model = load_model(llama, dtype=torch.float32)
+    read_adapter(model, tmp_path / "ours")
+    near(answer(model, IDS), plain)
 
 
 def test_several_are_switched_between_and_combined_with_lora_alone(llama):

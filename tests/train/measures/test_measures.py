@@ -230,6 +230,32 @@ def test_vectors_and_pairs(measured, texts_folder):
         assert 0 < found.figures["val_pair_accuracy"] < 1
 
 
+def test_judged_answers(measured, texts_folder):
+    """As TRL has them: beta times the log ratio, summed over the tokens of an answer."""
+    rows = [
+        {"prompt": "the", "completion": f" {text}", "label": n % 3 > 0}
+        for n, text in enumerate(texts(9))
+    ]
+    decoder = {"config": LLAMA, "tokenizer": str(texts_folder / "tokenizer")}
+    found = measured("kto", rows, beta=0.7, **decoder)
+    rewards = {True: [], False: []}
+    for row in rows:
+        before = [0, *found.tokenizer.encode(row["prompt"], add_special_tokens=False)]
+        answer = [*found.tokenizer.encode(row["completion"], add_special_tokens=False), 0]
+        ids = torch.tensor([[*before, *answer]])
+        logs = []
+        for model in (found.model, found.objective.start):
+            with torch.no_grad():
+                every = model(ids).logits[0, :-1].log_softmax(-1)
+            logs.append(every.gather(1, ids[0, 1:, None])[len(before) - 1 :].sum())
+        rewards[row["label"]].append(0.7 * float(logs[0] - logs[1]))
+    good, bad = np.mean(rewards[True]), np.mean(rewards[False])
+    assert found.figures["val_desirable_reward"] == pytest.approx(good, rel=1e-4)
+    assert found.figures["val_undesirable_reward"] == pytest.approx(bad, rel=1e-4)
+    assert found.figures["val_reward_margin"] == pytest.approx(good - bad, rel=1e-3)
+    assert measured("kto", rows, metrics=[], **decoder).figures.keys() == {"val_loss"}
+
+
 @pytest.fixture
 def texts_folder(request):
     return request.getfixturevalue("texts")

@@ -18,6 +18,7 @@ OF_OBJECTIVES: dict[str, tuple[str, ...]] = {
     "seq2seq": KINDS["texts"],
     "contrastive": KINDS["retrieval"],
     **dict.fromkeys(("dpo", "ipo", "orpo", "simpo", "reward"), KINDS["pairs"]),
+    "kto": KINDS["judgements"],
 }
 """Objective -> the metrics that it has."""
 MEASURED = tuple(OF_OBJECTIVES)

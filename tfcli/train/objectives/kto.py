@@ -9,10 +9,15 @@ import torch
 from torch import Tensor
 
 from tfcli.errors import UsageError
+from tfcli.metrics.spec import KINDS
 from tfcli.models.losses import IGNORED
+from tfcli.models.output import ModelOutput
 from tfcli.train.batch import Batch, Example
 from tfcli.train.feeds.columns import Table
 from tfcli.train.feeds.pairs import answer_examples, answer_targets, both_answers, shown_answer
+from tfcli.train.measures.choose import chosen
+from tfcli.train.measures.judged import JudgedMeasure
+from tfcli.train.measures.measure import Measure
 from tfcli.train.objectives.objective import (
     Forward,
     Frozen,
@@ -87,12 +92,25 @@ class KTO(RowObjective):
         labels = torch.stack([each["labels"] for each in examples])
         return {**answer_targets(rows, prompts), "labels": labels}
 
+    def measure(self, asked: Sequence[str] | None, material: Material) -> Measure | None:
+        """Of the rewards of both kinds of answers."""
+        names = chosen(asked, "judgements", KINDS["judgements"], material.console)
+        return JudgedMeasure(names, self.rewards) if names else None
+
+    def rewards(self, batch: Batch, output: ModelOutput) -> Tensor:
+        """What each answer is worth by the loss, [b]: `beta` times how much likelier it became
+        since the start."""
+        answers = _halves(batch)[0]
+        assert output.logits is not None, "its head has them"
+        now = answer_logs(output.logits, answers["targets"], IGNORED)[0]
+        return self.beta * (now - self._logs(self._start, answers)[0])
+
     def shown(self, example: Example) -> Sequence[Shown]:
         """The prompt with its answer."""
         return [shown_answer(example[ANSWER], example["prompt"])]
 
     def loss(self, model: Forward, batch: Batch) -> Tensor:
-        """The weighted sum of the rows' losses."""
+        """The weighted sum of the rows' losses. The answers' forward pass is the model's last."""
         answers, strangers = _halves(batch)
         with torch.no_grad():
             far = self._logs(model, strangers)[0]

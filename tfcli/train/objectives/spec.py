@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfcli.errors import hint
-from tfcli.recipe.marks import Above, Only
+from tfcli.recipe.marks import Above, Also, Only
 from tfcli.recipe.spec import ModelRef, Section
 
 ObjectiveName = Literal[
@@ -33,6 +33,8 @@ ObjectiveName = Literal[
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 
+CAUSAL: tuple[ObjectiveName, ...] = ("causal-lm",)
+"""The objective of texts and of conversations."""
 WINDOWED: tuple[ObjectiveName, ...] = ("causal-lm", "distillation")
 """The objectives whose texts are one stream of tokens in windows."""
 PREFERENCES: tuple[ObjectiveName, ...] = ("dpo", "ipo", "orpo", "simpo")
@@ -152,11 +154,68 @@ class BlanksSection(Section):
     share: float = Field(
         0.15, gt=0, le=1, description="The share of a text that is cut out in spans or sentences."
     )
-    mean_length: float = Field(
+    mean_length: Annotated[float, Only(span_weight=Above(0))] = Field(
         3.0, gt=0, description="The mean length of spans, in tokens; it has Poisson's distribution."
     )
-    least_share: float = Field(
+    least_share: Annotated[float, Only(generation_weight=Above(0))] = Field(
         0.25, gt=0, le=1, description="The least share of a text that is cut out as one long part."
+    )
+
+    @model_validator(mode="after")
+    def _share_is_of_something(self) -> Self:
+        idle = not (self.span_weight or self.sentence_weight)
+        if idle and self.share != type(self).model_fields["share"].default:
+            raise ValueError("share has no effect where neither spans nor sentences are cut out")
+        return self
+
+
+class ObjectiveKeys(Section):
+    """What belongs to one objective or a few."""
+
+    problem_type: Annotated[ProblemType | None, Only(objective=LABELLED)] = Field(
+        None,
+        description="What a label is: one of several, a list of several, or a number; left out, as "
+        "the data have it.",
+    )
+    masking: Annotated[MaskingSection, Only(objective=("masked-lm",))] = MaskingSection()
+    distillation: Annotated[DistillationSection, Only(objective=("distillation",))] = (
+        DistillationSection()
+    )
+    fim: Annotated[FIMSection, Only(objective=CAUSAL)] = FIMSection()
+    blanks: Annotated[BlanksSection, Only(objective=("glm",))] = BlanksSection()
+    kto: Annotated[KTOSection, Only(objective=("kto",))] = KTOSection()
+    sequence_length: Annotated[int, Also("window"), Only(objective=WITH_TEXT)] = Field(
+        256, ge=1, description="Tokens of a training window, or the most of a row."
+    )
+    target_length: Annotated[int | None, Only(objective=("seq2seq",))] = Field(
+        None, ge=2, description="The most tokens of a target; left out, sequence_length."
+    )
+    source_prefix: Annotated[str, Only(objective=("seq2seq",))] = Field(
+        "", description="A text that is put before every source, such as 'summarize: '."
+    )
+    label_smoothing: Annotated[float, Only(objective=("seq2seq",))] = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="The share of each target's probability that is spread over all tokens while "
+        "training.",
+    )
+    stride: Annotated[int, Only(objective=("question-answering",))] = Field(
+        64,
+        ge=0,
+        description="Tokens of a long context that one window of it and the next have in common.",
+    )
+    beta: Annotated[float | None, Only(objective=(*PREFERENCES, "kto"))] = Field(
+        None,
+        gt=0,
+        description="The scale of the loss: of rewards (dpo, kto, simpo), of the distance that is "
+        "aimed at (ipo), or of the odds ratio's share (orpo); left out, 0.1, and 2 for simpo.",
+    )
+    margin: Annotated[float, Only(objective=("simpo",))] = Field(
+        1.0, ge=0, description="By how much the rewards of two answers are to differ."
+    )
+    temperature: Annotated[float, Only(objective=("contrastive",))] = Field(
+        0.05, gt=0, description="What the products of two texts' vectors are divided by."
     )
 
 

@@ -1,4 +1,4 @@
-"""`tfcli preview`: what a training would learn from, before it begins."""
+"""`tfcli data preview`: what a training would learn from, before it begins."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _BAR = 30  # characters of the longest bar
     cls=Command,
     help="Show what a training would learn from: examples as the model reads them, with what is "
     "learned of them, the share of such tokens, and the lengths. No weights are read.",
-    epilog="tfcli preview sft --step sft\ntfcli preview train.yaml --set rows.train_on=all\n"
-    + json_fields(PreviewResult),
+    epilog="tfcli data preview sft --step sft\n"
+    "tfcli data preview train.yaml --set rows.train_on=all\n" + json_fields(PreviewResult),
 )
 def preview(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],

@@ -1,4 +1,4 @@
-"""`tfcli preview`: what is learned, shown before anything is trained."""
+"""`tfcli data preview`: what is learned, shown before anything is trained."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def recipe(tmp_path, chats):  # noqa: F811
 
 
 def previewed(capsys, *arguments) -> dict:
-    assert run(["preview", *arguments, "--json", "-q"]) == 0
+    assert run(["data", "preview", *arguments, "--json", "-q"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -82,7 +82,7 @@ def test_plain_text_is_learned_whole(recipe, capsys):
 
 
 def test_a_table_without_colours_puts_what_is_learned_into_brackets(recipe, capsys):
-    assert run(["preview", recipe(), "--samples", "1"]) == 0
+    assert run(["data", "preview", recipe(), "--samples", "1"]) == 0
     out = capsys.readouterr().out
     assert "assistant\n[[sat on a mat<|im_end|>]]" in out
     assert "Lengths" in out and "█" in out
@@ -129,17 +129,17 @@ def test_blanks_and_middles_are_shown_with_their_tokens(recipe, capsys, tmp_path
 
 def test_objectives_that_learn_no_tokens_have_nothing_to_show(recipe, capsys):
     rows = [{"text": "the", "label": "a"}, {"text": "cat", "label": "b"}]
-    assert run(["preview", recipe(rows, objective="sequence-classification")]) == 2
+    assert run(["data", "preview", recipe(rows, objective="sequence-classification")]) == 2
     shown = capsys.readouterr().err
     assert "learns something else" in shown and "causal-lm" in shown and "kto" in shown
 
 
 def test_what_is_no_training_is_refused(recipe, capsys, tmp_path):
-    assert run(["preview", "sft"]) == 2
+    assert run(["data", "preview", "sft"]) == 2
     assert "several steps could be meant: base, sft" in capsys.readouterr().err
-    assert run(["preview", "sft", "--step", "texts"]) == 2
+    assert run(["data", "preview", "sft", "--step", "texts"]) == 2
     assert "texts is no training" in capsys.readouterr().err
-    assert run(["preview", recipe(data=str(tmp_path / "none.jsonl"))]) == 2
+    assert run(["data", "preview", recipe(data=str(tmp_path / "none.jsonl"))]) == 2
     assert "none.jsonl" in capsys.readouterr().err
 
 
@@ -155,6 +155,6 @@ def test_media_and_the_tokens_that_stand_for_them_are_shown(recipe, tmp_path, ca
     texts = ["".join(part["text"] for part in each["rows"][0]) for each in found["samples"]]
     assert any("user: <image> x 16What is it?" in text for text in texts)
     wrong = {"messages": [{"role": "user", "content": "<image>?"}, TALK["messages"][1]]}
-    assert run(["preview", recipe([*rows, wrong], **keys), "--json", "-q"]) == 1
+    assert run(["data", "preview", recipe([*rows, wrong], **keys), "--json", "-q"]) == 1
     problem = json.loads(capsys.readouterr().out)["error"]
     assert "placeholder" in problem["what"] and "rows.jsonl:5" in problem["where"]
