@@ -412,8 +412,9 @@ def _metavar(cls: type[Spec], key: str, field: FieldInfo, flag_type: Any) -> str
     choices = "|".join(_choices(field))
     if choices:
         return choices if len(choices) <= LONGEST_CHOICE else "CHOICE"
-    if flag_type in (int, float):
-        return "N" if flag_type is int else "NUMBER"
+    single = get_args(flag_type)[0] if get_origin(flag_type) is list else flag_type
+    if single in (int, float):
+        return "N" if single is int else "NUMBER"
     return None if flag_type is bool else "TEXT"
 
 

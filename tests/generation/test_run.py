@@ -227,6 +227,16 @@ def test_the_checkpoint_may_ask_for_draws_and_the_user_for_none(generate, tiny_l
         assert generate(*length, *never, model=model)["token_ids"] == plain
 
 
+def test_rules_of_the_file_are_flags_too(generate):
+    plain = generate("--max-new-tokens", 9)["token_ids"]
+    first, third = plain[0], plain[2]
+    flags = ("--suppress-tokens", first, "--suppress-tokens", third)
+    assert not {first, third} & {*generate("--max-new-tokens", 9, *flags)["token_ids"]}
+    key = "--exponential-decay-length-penalty"
+    made = generate("--max-new-tokens", 9, key, 2, key, 1.5)
+    assert made["generation"] == {"exponential_decay_length_penalty": [2.0, 1.5]}
+
+
 def test_each_prompt_may_have_several_texts(generate):
     drawn = ("--max-new-tokens", 8, "--temperature", 2)
     made = generate(*drawn, "--num-return-sequences", 3)

@@ -115,10 +115,12 @@ class GenerationKeys(Section):
     forced_eos_token_id: TokenId | None = Field(
         None, description="The id that comes last where a text is as long as it may be."
     )
-    exponential_decay_length_penalty: tuple[Annotated[int, Field(ge=0)], float] | None = Field(
+    exponential_decay_length_penalty: list[float] | None = Field(
         None,
-        description="After so many new tokens the end becomes likelier, by powers of the second "
-        "number.",
+        min_length=2,
+        max_length=2,
+        description="Two numbers: after so many new tokens the end becomes likelier, by powers of "
+        "the second.",
     )
     stop: list[Annotated[str, Field(min_length=1)]] = Field(
         [], description="A text that ends the answer, which is cut before it. Can be repeated."
