@@ -68,6 +68,9 @@ def test_texts_that_come_and_are_cancelled_at_random_disturb_none(engine_of):
         ends.add(end.reason)
         assert ids == expected if end.reason == "length" else ids == expected[: len(ids)]
     assert ends == {"length", "cancelled"}
+    settled = threading.Event()
+    engine.call(settled.set)  # an end is told before the place is free
+    assert settled.wait(60)
     assert engine.unfinished == engine.running == 0
 
 

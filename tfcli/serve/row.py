@@ -15,6 +15,9 @@ from tfcli.models.cache import Cache
 from tfcli.serve.ask import Ask, End, Listen, Piece, Reason, Token
 from tfcli.tokenizers.load import Tokenizer
 
+NEVER = -9999.0
+"""The logarithm of a probability of 0, which JSON has no number for."""
+
 
 class Row:
     """One text. It belongs to the engine's thread, but for `cancelled`.
@@ -125,4 +128,8 @@ class Row:
         logarithms = logits.float().log_softmax(-1)
         best = logarithms.topk(min(count, len(logarithms)))
         likeliest = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-        return Token(picked, float(logarithms[picked]), likeliest)
+        return Token(
+            picked,
+            max(float(logarithms[picked]), NEVER),
+            tuple((one, max(logarithm, NEVER)) for one, logarithm in likeliest),
+        )

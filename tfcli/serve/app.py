@@ -1,0 +1,83 @@
+"""The application: which path is answered by what."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from tfcli.console import Console
+from tfcli.serve.blame import told
+from tfcli.serve.http.errors import ApiError, api_error, response
+from tfcli.serve.http.guard import Guard
+from tfcli.serve.openai import others
+from tfcli.serve.openai.chat import chat
+from tfcli.serve.openai.completions import completions
+from tfcli.serve.server import Server
+from tfcli.serve.spec import MIB, ServeSpec
+
+Handler = Callable[[Server, Request], Awaitable[Any]]
+
+HANDLERS: dict[tuple[str, str], Handler] = {
+    ("POST", "/v1/chat/completions"): chat,
+    ("POST", "/v1/completions"): completions,
+    ("GET", "/v1/models"): others.models,
+    ("GET", "/v1/models/{name:path}"): others.model,
+    ("POST", "/tokenize"): others.tokenize,
+    ("POST", "/detokenize"): others.detokenize,
+}
+"""Method and path -> what answers."""
+
+
+def make_app(server: Server, spec: ServeSpec, console: Console) -> Guard:
+    """The application of a server, guarded."""
+    # Its own pages would load scripts from elsewhere.
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    for (method, path), handler in HANDLERS.items():
+        app.add_route(path, _endpoint(handler, server, console), methods=[method])
+    guard = Guard(
+        app,
+        server.metrics,
+        api_key=spec.api_key,
+        max_body=spec.max_body * MIB,
+        read_timeout=spec.read_timeout,
+    )
+
+    async def health(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def metrics(request: Request) -> Response:
+        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    app.add_route("/health", health, methods=["GET"])
+    app.add_route("/metrics", metrics, methods=["GET"])
+    server.metrics.paths = frozenset(
+        {path for _, path in HANDLERS if "{" not in path} | {"/health", "/metrics", "/"}
+    )
+
+    async def unknown(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        said = "there is no such path" if error.status_code == 404 else str(error.detail)
+        return response(request, ApiError(error.status_code, f"{request.url.path}: {said}"))
+
+    app.add_exception_handler(HTTPException, unknown)
+    return guard
+
+
+def _endpoint(
+    handler: Handler, server: Server, console: Console
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            found = await handler(server, request)
+        except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
+            if api_error(error).status == 500:
+                console.warn(f"{request.url.path}: {told(error)}")
+            return response(request, error)
+        return found if isinstance(found, Response) else JSONResponse(found)
+
+    return endpoint
