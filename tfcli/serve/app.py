@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tfcli.console import Console
+from tfcli.serve.anthropic.messages import count_tokens, messages
 from tfcli.serve.blame import told
 from tfcli.serve.http.errors import ApiError, api_error, response
 from tfcli.serve.http.guard import Guard
@@ -25,6 +26,8 @@ Handler = Callable[[Server, Request], Awaitable[Any]]
 HANDLERS: dict[tuple[str, str], Handler] = {
     ("POST", "/v1/chat/completions"): chat,
     ("POST", "/v1/completions"): completions,
+    ("POST", "/v1/messages"): messages,
+    ("POST", "/v1/messages/count_tokens"): count_tokens,
     ("GET", "/v1/models"): others.models,
     ("GET", "/v1/models/{name:path}"): others.model,
     ("POST", "/tokenize"): others.tokenize,

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 TokenNumber = Annotated[int, Field(ge=0)]
 MOST_CHOICES = 16
 MOST_LOGPROBS = 20
-_TO_KEYS = (*DRAWS, "repetition_penalty", "frequency_penalty", "presence_penalty", "stop")
+_TO_KEYS = (
+    *("temperature", "top_p", "top_k", "min_p", "typical_p"),
+    *("repetition_penalty", "frequency_penalty", "presence_penalty", "stop"),
+)
 
 
 class Body(BaseModel):
