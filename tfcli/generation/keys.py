@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tfcli.recipe.spec import Section
+from tfcli.recipe.spec import InputPath, Section
 
 COLDEST = 1e-6
 """The lowest temperature above 0: logits divided by it are numbers that float32 tells apart."""
@@ -132,6 +132,17 @@ class GenerationKeys(Section):
     num_return_sequences: int | None = Field(
         None, ge=1, description="Texts that are made of each prompt, each with other draws."
     )
+    regex: Annotated[str | None, Field(min_length=1)] = Field(
+        None, description="A regular expression that the whole new text matches."
+    )
+    json_schema: InputPath | None = Field(
+        None,
+        description="A file with a JSON Schema that the new text fits. A word of it that cannot be "
+        "followed is an error.",
+    )
+    grammar: InputPath | None = Field(
+        None, description="A file with a grammar in Lark's form that the new text follows."
+    )
     seed: int = Field(
         0, ge=0, lt=1 << 64, description="The seed of the draws: equal seeds give equal text."
     )
@@ -158,6 +169,13 @@ class GenerationKeys(Section):
                     other = "temperature"
                 if other is not None:
                     raise ValueError(f"{other} has no effect with {key}: {str(value).lower()}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_grammar(self) -> Self:
+        shapes = [key for key in ("regex", "json_schema", "grammar") if key in self.given]
+        if len(shapes) > 1:
+            raise ValueError(f"{' and '.join(shapes)} do not go together: give one of them")
         return self
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -64,16 +64,7 @@ def read_media(prompt: str, spec: GenerateSpec, checkpoint: Checkpoint) -> Promp
         UsageError: a folder without a processor, or as many media as there are not placeholders.
         WorkError: media that cannot be read.
     """
-    from tfcli.processors.joint import JointProcessor
-    from tfcli.processors.load import load_processor
-
-    processor = load_processor(checkpoint.beside)
-    if not isinstance(processor, JointProcessor):
-        raise UsageError(
-            "the model has no processor for media beside its weights",
-            where=spec.model,
-            fix="add its preprocessor_config.json or processor_config.json",
-        )
+    processor = _processor(checkpoint, spec.model)
     given: dict[str, Any] = {**given_media(spec)}
     if spec.chat:
         inputs = _conversation(processor, prompt, spec, given)
@@ -82,6 +73,56 @@ def read_media(prompt: str, spec: GenerateSpec, checkpoint: Checkpoint) -> Promp
     ids = inputs.pop("input_ids")[0].tolist()
     inputs.pop("attention_mask", None)
     return Prompt(prompt, ids, dict(inputs))
+
+
+def _processor(checkpoint: Checkpoint, where: str) -> JointProcessor:
+    from tfcli.processors.joint import JointProcessor
+    from tfcli.processors.load import load_processor
+
+    processor = load_processor(checkpoint.beside)
+    if not isinstance(processor, JointProcessor):
+        raise UsageError(
+            "the model has no processor for media beside its weights",
+            where=where,
+            fix="add its preprocessor_config.json or processor_config.json",
+        )
+    return processor
+
+
+def read_conversation(checkpoint: Checkpoint, messages: Sequence[Mapping[str, Any]]) -> Prompt:
+    """What the model reads of a conversation with images.
+
+    Args:
+        checkpoint: of the model.
+        messages: the content of each is a text, or parts of which images name files (`path`).
+
+    Raises:
+        UsageError, WorkError: as `read_media`.
+    """
+    images = [
+        part["path"]
+        for message in messages
+        if isinstance(message["content"], list)
+        for part in message["content"]
+        if part["type"] == "image"
+    ]
+    inputs = _processor(checkpoint, str(checkpoint.path)).apply_chat_template(
+        [_without_paths(message) for message in messages],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        processor_kwargs={"images": images},
+    )
+    ids = inputs.pop("input_ids")[0].tolist()
+    inputs.pop("attention_mask", None)
+    return Prompt("", ids, dict(inputs))
+
+
+def _without_paths(message: Mapping[str, Any]) -> dict[str, Any]:
+    content = message["content"]
+    if isinstance(content, list):
+        content = [{key: part[key] for key in part if key != "path"} for part in content]
+    return {**message, "content": content}
 
 
 def _conversation(

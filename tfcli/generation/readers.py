@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from tfcli.errors import ModelError
 from tfcli.generation.rows import NOTHING, filled, rows_of
 from tfcli.generation.step import Step, compiled_step
 from tfcli.models.cache import Cache
@@ -31,6 +32,11 @@ class Reader(ABC):
         self.begin, self.cache = begin, cache
         self._padded = bool((begin == NOTHING).any())
         self._read = 0
+
+    @property
+    def read(self) -> int:
+        """How many columns were read."""
+        return self._read
 
     @abstractmethod
     def __call__(self, ids: torch.Tensor, last: int = 1) -> torch.Tensor:
@@ -117,6 +123,26 @@ class TextReader(Reader):
         ).logits
         assert isinstance(logits, torch.Tensor)
         return logits
+
+    def go_on(self, before: Sequence[int], prompt: Sequence[int]) -> int:
+        """Take another prompt in the place of a single one, as the next turn of a conversation is.
+
+        Args:
+            before: the tokens that were read.
+            prompt: token ids; what it has in common with them from the first on stays read.
+
+        Returns:
+            how many tokens of it need not be read
+        """
+        pairs = enumerate(zip(before, prompt[:-1], strict=False))
+        known = next((at for at, (a, b) in pairs if a != b), min(len(before), len(prompt) - 1))
+        try:
+            self.crop(known)
+        except ModelError:  # a state is of all that was read, and a window has lost the rest
+            self.cache.reset()
+            self._read = known = 0
+        self.begin = rows_of([prompt], self.model.device)
+        return known
 
     def _compiled(self, new: torch.Tensor) -> torch.Tensor:
         """The logits after one token of each row: [b, 1] -> [b, vocab]."""

@@ -16,6 +16,8 @@ from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError
 from tfcli.generation.display import Write, nowhere, writer
+from tfcli.generation.grammar import grammar_of
+from tfcli.generation.keys import GenerationKeys
 from tfcli.generation.media import Prompt, given_media, read_media, require_media_model
 from tfcli.generation.processors import NEVER
 from tfcli.generation.prompts import read_prompts
@@ -65,6 +67,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     lengths = [new_length(spec, task, prompt.ids, checkpoint.model_config) for prompt in read]
     _warn_of_short_texts(spec, lengths, job.console)
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
+    job.has_read(*filter(None, [spec.json_schema, spec.grammar]))
     model = load_ready(
         checkpoint,
         job.console,
@@ -205,7 +208,7 @@ def _screen(job: Job, total: int) -> Iterator[tuple[Write, Callable[[int], None]
 
 
 def text_settings(
-    spec: GenerateSpec,
+    spec: GenerationKeys,
     generation_config: Mapping[str, Any],
     config: TextConfig,
     tokenizer: Tokenizer,
@@ -228,10 +231,12 @@ def text_settings(
     }
     # A special token is not in the text that is looked at, so it stops as an id.
     ids = {special[stop] for stop in stops if stop in special}
-    return replace(settings, rules=rules, stop_strings=stops, stop=settings.stop | ids)
+    stop = settings.stop | ids
+    grammar = grammar_of(spec, tokenizer, sorted(stop))
+    return replace(settings, rules=rules, stop_strings=stops, stop=stop, grammar=grammar)
 
 
-def _require_draws(spec: GenerateSpec) -> None:
+def _require_draws(spec: GenerationKeys) -> None:
     """Refuse what has an effect on draws alone, where the likeliest token is taken."""
     several = (spec.num_return_sequences or 1) > 1
     for key, asked in (("seed", "seed" in spec.given), ("num_return_sequences", several)):
@@ -243,7 +248,7 @@ def _require_draws(spec: GenerateSpec) -> None:
             )
 
 
-def _unwanted(spec: GenerateSpec, tokenizer: Tokenizer) -> list[tuple[tuple[int, ...], float]]:
+def _unwanted(spec: GenerationKeys, tokenizer: Tokenizer) -> list[tuple[tuple[int, ...], float]]:
     """The ids of `bad_words`, alone and after a space, with what is added to their logits."""
     found = {
         tuple(tokenizer.encode(form, add_special_tokens=False))

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tfcli.errors import WorkError
+from tfcli.generation.grammar import Grammar
 from tfcli.generation.keys import DRAWS
 from tfcli.generation.processors import NEVER
 from tfcli.generation.rules import Rules
@@ -63,6 +64,7 @@ class TextSettings:
         draw: how tokens are drawn; None: the likeliest is taken.
         max_time: seconds after which no text goes on; None: any.
         sequences: texts of each prompt.
+        grammar: what texts must look like; None: anything.
         ignored: what the file asks for and is not followed, as `key value`.
         said: the keys that change something, with their values.
     """
@@ -74,6 +76,7 @@ class TextSettings:
     draw: Draw | None = None
     max_time: float | None = None
     sequences: int = 1
+    grammar: Grammar | None = None
     ignored: tuple[str, ...] = ()
     said: Mapping[str, Any] = field(default_factory=dict)
 

@@ -125,6 +125,35 @@ def read_alone(config: TextConfig) -> bool:
     return config.rotation_switch is not None
 
 
+def make_reader(
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    cache: str = "dynamic",
+    media: Mapping[str, Tensor] | None = None,
+    *,
+    start: int | None = None,
+    new: int = 1,
+) -> Reader:
+    """What reads prompts.
+
+    Args:
+        model: with the head of `text_task`, in eval mode.
+        prompts: token ids; for an encoder-decoder the texts that the encoder reads.
+        cache: one of `caches.CACHES`.
+        media: what goes along with the prompts, by name.
+        start: what the decoder of an encoder-decoder sees first; None: as the config says.
+        new: tokens that will be picked at most, for which a static cache has room.
+    """
+    if isinstance(model, Seq2SeqLM):
+        # The decoder begins with one token of its own; the last one is picked and never read.
+        kept = make_cache(cache, new, model)
+        return TargetReader.of_sources(model, prompts, start=start, cache=kept)
+    kept = make_cache(cache, max(map(len, prompts)) + new - 1, model)
+    # On a CPU, compiling takes longer than most texts.
+    compiled = "inductor" if cache == "static" and model.device.type == "cuda" else None
+    return TextReader(model, prompts, cache=kept, media=media, compile_with=compiled)
+
+
 def decoding(
     model: Model,
     prompts: Sequence[Sequence[int]],
@@ -135,6 +164,7 @@ def decoding(
     cache: str = "dynamic",
     media: Mapping[str, Tensor] | None = None,
     watch: Watch | None = None,
+    reader: Reader | None = None,
 ) -> Decoding:
     """The decoding of the texts that a model makes of prompts.
 
@@ -147,18 +177,12 @@ def decoding(
         cache: one of `caches.CACHES`.
         media: what goes along with the prompts, by name.
         watch: is shown every step.
+        reader: of the prompts, where there is one that has read a part of them.
     """
-    most = max(max_new_tokens)
-    reader: Reader
-    if isinstance(model, Seq2SeqLM):
-        # The decoder begins with one token of its own; the last one is picked and never read.
-        kept = make_cache(cache, most, model)
-        reader = TargetReader.of_sources(model, prompts, start=settings.start, cache=kept)
-    else:
-        kept = make_cache(cache, max(map(len, prompts)) + most - 1, model)
-        # On a CPU, compiling takes longer than most texts.
-        compiled = "inductor" if cache == "static" and model.device.type == "cuda" else None
-        reader = TextReader(model, prompts, cache=kept, media=media, compile_with=compiled)
+    if reader is None:
+        reader = make_reader(
+            model, prompts, cache, media, start=settings.start, new=max(max_new_tokens)
+        )
     rules = processes(
         settings.rules,
         source=rows_of(prompts, model.device),
@@ -166,6 +190,8 @@ def decoding(
         max_new_tokens=torch.tensor(list(max_new_tokens), device=model.device),
         stop=sorted(settings.stop),
     )
+    if settings.grammar is not None:  # after the rules: nothing may come back that it excludes
+        rules.append(settings.grammar.process(lengths(reader.begin)))
     return Decoding(
         reader,
         max_new_tokens=max_new_tokens,

@@ -51,6 +51,7 @@ VERBS = {
     "eval": Verb("Measure a model on a data file.", "tfcli.evaluate", "Eval"),
     "benchmark": Verb("Time loading, prefill and decoding.", "tfcli.benchmark", "Benchmark"),
     "generate": Verb("Continue a prompt.", "tfcli.generation", "Generate"),
+    "chat": Verb("Talk with a model.", "tfcli.chat", "Chat"),
     "data": Verb("Prepare text: drop repeats, split by document.", "tfcli.data", "Data"),
     "tokenizer": Verb(
         "Train a tokenizer: byte-level BPE, WordPiece or Unigram.", "tfcli.tokenizers", "Tokenizer"

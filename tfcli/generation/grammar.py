@@ -1,0 +1,234 @@
+"""Text that follows a regular expression, a JSON Schema or a grammar, by llguidance.
+
+Before each token a matcher says which tokens can go on; the others do not come. Where the grammar
+ends, nothing but the model's own end is left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tfcli.errors import UsageError, WorkError
+from tfcli.generation.json_schema import require_known
+from tfcli.generation.processors import NEVER
+from tfcli.tokenizers.load import Tokenizer
+from tfcli.tokenizers.token_texts import bytes_of_tokens
+
+if TYPE_CHECKING:
+    from tfcli.generation.keys import GenerationKeys
+
+LOOKED_AT = 64
+"""Steps of a grammar that are looked at before any text is made."""
+DEPTH = 200
+"""How deep a schema may be nested: deeper ones are met in attacks alone."""
+
+
+class Grammar:
+    """What texts must look like, for one tokenizer.
+
+    Args:
+        source: of llguidance, as `LLMatcher.grammar_from_...` makes it.
+        tokenizer: of the model.
+        ends: ids that end a text.
+        where: of the grammar, for errors.
+
+    Raises:
+        UsageError: nothing fits the grammar, the grammar is none, the model cannot end a text, or
+            the tokenizer's tokens are not bytes of the text.
+        WorkError: llguidance is not installed.
+    """
+
+    def __init__(self, source: str, tokenizer: Tokenizer, ends: Sequence[int], where: str) -> None:
+        library = _library()
+        problem = library.LLMatcher.validate_grammar(source)
+        if problem:
+            raise _refused(problem, where)
+        if not ends:
+            raise UsageError(
+                "the model has no token that ends a text, and one that follows a grammar ends "
+                "where that does",
+                where=where,
+                fix="add eos_token_id to generation_config.json",
+            )
+        self._ends = frozenset(ends)
+        tokens, special = bytes_of_tokens(tokenizer)
+        self._matcher = library.LLMatcher(
+            library.LLTokenizer(
+                _Vocabulary(tokenizer, tokens, special, ends[0]), eos_token=list(ends)
+            ),
+            source,
+            log_level=0,
+        )
+        if self._matcher.is_error():
+            raise _refused(self._matcher.get_error(), where)
+        if _never_ends(self._matcher, self._ends):
+            raise _refused("no text fits it", where)
+
+    def process(self, start: torch.Tensor) -> GrammarProcess:
+        """What follows the grammar in each row of a batch.
+
+        Args:
+            start (Tensor): int64 [b], how many tokens each row has before its first new one.
+        """
+        return GrammarProcess(self._matcher, start.tolist(), self._ends)
+
+
+class GrammarProcess:
+    """A `Process` that leaves in each row the tokens with which its grammar goes on.
+
+    Rows may change between two calls, as when a draft is refused or beams change places: what a row
+    has in common with what its matcher has read stays read.
+    """
+
+    def __init__(self, matcher: Any, start: Sequence[int], ends: Collection[int]) -> None:
+        self._start, self._ends = list(start), ends
+        self._matchers = [matcher.deep_copy() for _ in start]
+        self._read: list[list[int]] = [[] for _ in start]
+
+    def __call__(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        rows = [self._allowed(number, row, logits) for number, row in enumerate(ids.tolist())]
+        return logits.masked_fill(~torch.stack(rows).to(logits.device), NEVER)
+
+    def _allowed(self, number: int, row: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
+        """Which tokens may come in a row: bool [vocab]."""
+        vocab = logits.shape[-1]
+        new = [token for token in row if token >= 0][self._start[number] :]
+        if row[-1] < 0 or (new and new[-1] in self._ends):  # it has ended
+            return torch.ones(vocab, dtype=torch.bool)
+        matcher, read = self._matchers[number], self._read[number]
+        same = next(
+            (at for at, (a, b) in enumerate(zip(read, new, strict=False)) if a != b),
+            min(len(read), len(new)),
+        )
+        if same < len(read):
+            matcher.rollback(len(read) - same)
+        if not matcher.consume_tokens(new[same:]):
+            raise WorkError("the text left its grammar", where=matcher.get_error() or None)
+        self._read[number] = new
+        allowed = _next_tokens(matcher)[:vocab]
+        return torch.nn.functional.pad(allowed, (0, vocab - len(allowed)))
+
+
+class _Vocabulary:
+    """A tokenizer as llguidance asks for it."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, tokens: list[bytes], special: list[int], end: int
+    ) -> None:
+        self._tokenizer = tokenizer
+        self.tokens, self.special_token_ids = tokens, special
+        self.eos_token_id, self.bos_token_id = end, tokenizer.bos_id
+        self.is_tokenizer_wrapper = True
+
+    def __call__(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False, allow_special=False)
+
+
+def grammar_of(keys: GenerationKeys, tokenizer: Tokenizer, ends: Sequence[int]) -> Grammar | None:
+    """The grammar that a user asks for; None where there is none.
+
+    Raises:
+        UsageError, WorkError: see `Grammar`; a file that is no JSON, or whose schema has unknown
+            words.
+    """
+    if keys.regex is not None:
+        source = _library().LLMatcher.grammar_from_regex(keys.regex)
+        return Grammar(source, tokenizer, ends, "regex")
+    if keys.grammar is not None:
+        source = _library().LLMatcher.grammar_from_lark(_text(keys.grammar))
+        return Grammar(source, tokenizer, ends, "grammar")
+    if keys.json_schema is not None:
+        return schema_grammar(_text(keys.json_schema), tokenizer, ends)
+    return None
+
+
+def schema_grammar(
+    schema: str, tokenizer: Tokenizer, ends: Sequence[int], where: str = "json_schema"
+) -> Grammar:
+    """The grammar of what fits a JSON Schema.
+
+    Args:
+        schema: its text.
+        tokenizer: of the model.
+        ends: ids that end a text.
+        where: of the schema, for errors.
+
+    Raises:
+        UsageError, WorkError: as `grammar_of`.
+    """
+    try:
+        content = json.loads(schema)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"no JSON: {error}", where=where) from None
+    if _depth(content) > DEPTH:
+        raise UsageError(f"nested more than {DEPTH} deep", where=where, fix="use $ref")
+    require_known(content, where)
+    # One space where JSON allows any: a weak model would write spaces without end.
+    source = _library().LLMatcher.grammar_from_json_schema(
+        json.dumps(content), overrides={"whitespace_pattern": " ?"}
+    )
+    return Grammar(source, tokenizer, ends, where)
+
+
+def _next_tokens(matcher: Any) -> torch.Tensor:
+    """Which tokens may come next: bool [vocab, filled up to whole bytes]."""
+    mask = torch.frombuffer(bytearray(matcher.compute_bitmask()), dtype=torch.uint8)
+    return ((mask[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1).flatten().bool()
+
+
+def _never_ends(matcher: Any, ends: Collection[int]) -> bool:
+    """Whether every way through a grammar is known to come to nothing.
+
+    A few steps are looked at: patterns that exclude everything do it early, as a rule.
+    """
+    open_now, looked_at = [matcher.deep_copy()], 0
+    while open_now:
+        here = open_now.pop()
+        looked_at += 1
+        if here.is_accepting() or looked_at > LOOKED_AT:
+            return False
+        # Where nothing goes on, llguidance leaves the end, whether the grammar does or not.
+        ways = set(_next_tokens(here).nonzero()[:, 0].tolist()).difference(ends)
+        if len(ways) > LOOKED_AT:
+            return False
+        for token in ways:
+            further = here.deep_copy()
+            if further.consume_token(token):
+                open_now.append(further)
+    return True
+
+
+def _text(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
+def _depth(content: Any) -> int:
+    """How deep lists and objects lie in each other; nothing is called by itself."""
+    deepest, open_now = 0, [(content, 1)]
+    while open_now:
+        value, depth = open_now.pop()
+        deepest = max(deepest, depth)
+        inner = value.values() if isinstance(value, dict) else value
+        if isinstance(value, dict | list) and depth <= DEPTH:
+            open_now += [(each, depth + 1) for each in inner]
+    return deepest
+
+
+def _refused(problem: str, where: str) -> UsageError:
+    return UsageError(f"cannot be followed: {problem.strip()}", where=where, fix="change it")
+
+
+def _library() -> Any:
+    try:
+        import llguidance
+    except ImportError:
+        raise WorkError(
+            "texts that follow a grammar need llguidance",
+            fix="pip install 'tfcli[grammar]'",
+        ) from None
+    return llguidance
