@@ -119,9 +119,16 @@ def test_probabilities_are_the_models_own(engine_of):
     assert [one for one, _ in token.likeliest] == expected.topk(3).indices.tolist()
 
 
+class Nonsense:
+    """A grammar that makes every number none."""
+
+    def process(self, start):
+        return lambda ids, logits: logits * float("nan")
+
+
 def test_a_text_whose_predictions_are_not_finite_ends_alone(engine_of):
     engine = engine_of(tiny_model("llama"))
-    broken = Heard(engine, ask([5], rules=(lambda ids, logits: logits * float("nan"),)))
+    broken = Heard(engine, ask([5], settings=TextSettings(grammar=Nonsense())))
     whole = Heard(engine, ask([5, 6]))
     end = broken.all()[2]
     assert end.reason == "error"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import openai
 import pytest
@@ -159,3 +161,22 @@ def test_errors_are_the_clients_own(client):
         client.chat.completions.create(model="tiny", messages=[{"role": "nobody", "content": ""}])
     with pytest.raises(openai.NotFoundError):
         client.get("/nothing", cast_to=object)
+
+
+def test_an_answer_fits_the_schema_that_was_asked_for(client):
+    schema = {
+        "type": "object",
+        "properties": {"sky": {"enum": ["blue", "grey"]}, "sure": {"type": "boolean"}},
+        "required": ["sky", "sure"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "sky", "schema": schema, "strict": True}}
+    found = client.chat.completions.create(
+        model="tiny", messages=QUESTION, response_format=form, temperature=1, seed=1
+    )
+    said = json.loads(found.choices[0].message.content)
+    assert said["sky"] in ("blue", "grey")
+    assert found.choices[0].finish_reason == "stop"
+    form["json_schema"]["schema"] = {"type": "object", "propertys": {}}
+    with pytest.raises(openai.BadRequestError, match="propertys"):
+        client.chat.completions.create(model="tiny", messages=QUESTION, response_format=form)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from tfcli.errors import Problem
-from tfcli.generation.processors import Process
 from tfcli.generation.settings import TextSettings
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ class Ask:
             for itself.
         special: special tokens are part of the text, as where they mark calls of tools.
         media: what goes along with the ids, by the names that the model takes it under.
-        rules: more of them, for this text alone.
         max_time: seconds from the request on, after which it ends; None: any.
         adapter: name of the adapter that changes the model for it; None: the model itself.
     """
@@ -43,7 +41,6 @@ class Ask:
     continues: bool = True
     special: bool = False
     media: Mapping[str, Tensor] = field(default_factory=dict)
-    rules: tuple[Process, ...] = ()
     max_time: float | None = None
     adapter: str | None = None
 

@@ -61,7 +61,9 @@ class Row:
             max_new_tokens=torch.tensor([ask.max_new_tokens]),
             stop=sorted(ask.settings.stop),
         )
-        self._process = (*made, *ask.rules)
+        if ask.settings.grammar is not None:
+            made.append(ask.settings.grammar.process(torch.tensor([len(ask.ids)])))
+        self._process = tuple(made)
 
     @property
     def read(self) -> int:

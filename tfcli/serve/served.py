@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError
+from tfcli.generation.grammar import Grammar, schema_grammar
 from tfcli.generation.tasks import ANSWERS, room_after, text_task
 from tfcli.models.adapters.control import set_active
 from tfcli.models.adapters.walk import prompt_of
@@ -28,6 +29,8 @@ from tfcli.tokenizers.chat import encode_chat
 from tfcli.tokenizers.chat_folder import choose_template, declared_bos, find_templates
 from tfcli.tokenizers.fits import check_fits, check_ids
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
+
+MOST_GRAMMARS = 32
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Served:
     max_new_tokens: int
     timeout: float
     adapter: str | None = None
+    _grammars: dict[str, Grammar] = field(default_factory=dict)
 
     def with_adapter(self, adapter: str) -> Served:
         """The same model with one of its adapters, under the name that requests say."""
@@ -105,6 +109,22 @@ class Served:
         room = room_after(self.task, ids, config.text)
         check_ids(ids, config, self.name)
         return min(room, self.max_new_tokens, asked or self.max_new_tokens)
+
+    def grammar(self, schema: str, ends: Sequence[int]) -> Grammar:
+        """What keeps a text to a JSON Schema. Those that were asked for last are kept ready.
+
+        Raises:
+            UsageError: a schema that cannot be followed.
+            WorkError: llguidance is not installed.
+        """
+        key = f"{ends}{schema}"
+        found = self._grammars.pop(key, None)
+        if found is None:
+            found = schema_grammar(schema, self.tokenizer, ends, "response_format")
+        self._grammars[key] = found
+        if len(self._grammars) > MOST_GRAMMARS:
+            del self._grammars[next(iter(self._grammars))]
+        return found
 
     def close(self) -> None:
         """End the engine, and write what is to survive."""

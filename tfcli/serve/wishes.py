@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +19,6 @@ from tfcli.serve.served import Served
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tfcli.generation.processors import Process
 
 TokenNumber = Annotated[int, Field(ge=0)]
 MOST_CHOICES = 16
@@ -66,7 +66,7 @@ def asks(
     continues: bool = True,
     special: bool = False,
     media: Mapping[str, Tensor] | None = None,
-    rules: Sequence[Sequence[Process]] = (),
+    schema: str | None = None,
 ) -> list[Ask]:
     """What an engine is asked for: a text for each of `n`.
 
@@ -77,7 +77,7 @@ def asks(
         max_tokens: that it asks for; None: as many as the server gives.
         logprobs: see `Ask`.
         continues, special, media: see `Ask`.
-        rules: more, for each of the texts.
+        schema: a JSON Schema that the text fits; None: any text.
 
     Raises:
         ValidationError, UsageError, WorkError: what is asked for cannot be.
@@ -97,6 +97,8 @@ def asks(
     if bias:
         said["sequence_bias"] = [*(said.get("sequence_bias") or []), *bias]
     settings = text_settings(keys, said, config, served.tokenizer, Console.silent())
+    if schema is not None:
+        settings = replace(settings, grammar=served.grammar(schema, sorted(settings.stop)))
     seed = secrets.randbits(63) if wishes.seed is None else wishes.seed % (1 << 64)
     new = served.new_tokens(ids, max_tokens)
     return [
@@ -109,7 +111,6 @@ def asks(
             continues=continues,
             special=special,
             media=media or {},
-            rules=tuple(rules[number]) if rules else (),
             max_time=served.timeout,
             adapter=served.adapter,
         )

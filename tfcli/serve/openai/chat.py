@@ -13,6 +13,7 @@ from tfcli.serve.http.answering import Answering
 from tfcli.serve.http.errors import ApiError
 from tfcli.serve.http.events import event, stream
 from tfcli.serve.openai.completions import StreamOptions
+from tfcli.serve.openai.formats import ObjectFormat, SchemaFormat, TextFormat
 from tfcli.serve.openai.messages import Message
 from tfcli.serve.openai.shapes import FINISH, chat_logprobs, head, usage
 from tfcli.serve.served import Served
@@ -47,6 +48,9 @@ class ChatBody(Wishes):
     top_logprobs: Annotated[int | None, Field(ge=0, le=MOST_LOGPROBS)] = None
     tools: list[Tool] | None = None
     tool_choice: Literal["none", "auto"] | None = None
+    response_format: TextFormat | ObjectFormat | SchemaFormat | None = Field(
+        None, discriminator="type"
+    )
     chat_template_kwargs: dict[str, Any] | None = None
     stream_options: StreamOptions | None = None
 
