@@ -12,8 +12,7 @@ import uvicorn
 from tests.conftest import make_tiny_llama
 from tfcli.console import Console
 from tfcli.serve.app import make_app
-from tfcli.serve.run import named_adapters, named_models
-from tfcli.serve.served import serve_model
+from tfcli.serve.run import named_adapters, named_models, serve_models
 from tfcli.serve.server import Server
 from tfcli.serve.spec import ServeSpec
 
@@ -32,9 +31,7 @@ def serving(*models, **keys):
     adapters = named_adapters(spec, list(sources))
     served = {}
     for name, source in sources.items():
-        served[name] = serve_model(name, source, adapters[name], spec, Console.silent())
-        for adapter in adapters[name]:
-            served[f"{name}:{adapter}"] = served[name].with_adapter(adapter)
+        served |= serve_models(name, source, adapters[name], spec, Console.silent())
     server = Server(served)
     guard = make_app(server, spec, Console.silent())
     listening = socket.create_server(("127.0.0.1", 0))

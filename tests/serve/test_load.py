@@ -74,15 +74,16 @@ def test_many_clients_get_their_own_texts(server):
 
 
 def test_what_waits_beyond_the_limit_is_refused(chat_llama):
-    with serving(chat_llama, rows=1, waiting=0, positions=256) as server:
-        body = {"model": "tiny", "prompt": "The sky", "max_tokens": 200, "stream": True}
+    with serving(chat_llama, rows=1, waiting=0, positions=900) as server:
+        body = {"model": "tiny", "prompt": "The sky", "max_tokens": 880, "stream": True}
+        body["logit_bias"] = {"0": -100}  # the end does not come
         url = f"{server.url}/v1/completions"
         with httpx.stream("POST", url, json=body) as first:
             next(first.iter_lines())
             busy = httpx.post(url, json=body)
             assert busy.status_code == 429
             assert busy.headers["retry-after"]
-        large = httpx.post(url, json={**body, "max_tokens": 400})
+        large = httpx.post(url, json={**body, "max_tokens": 1000})
         assert large.status_code == 422
         assert "positions" in large.json()["error"]["message"]
 

@@ -15,9 +15,10 @@ from tfcli.serve.anthropic.messages import count_tokens, messages
 from tfcli.serve.blame import told
 from tfcli.serve.http.errors import ApiError, api_error, response
 from tfcli.serve.http.guard import Guard
-from tfcli.serve.openai import others
+from tfcli.serve.openai import numbers, others
 from tfcli.serve.openai.chat import chat
 from tfcli.serve.openai.completions import completions
+from tfcli.serve.openai.responses import responses
 from tfcli.serve.server import Server
 from tfcli.serve.spec import MIB, ServeSpec
 
@@ -26,6 +27,9 @@ Handler = Callable[[Server, Request], Awaitable[Any]]
 HANDLERS: dict[tuple[str, str], Handler] = {
     ("POST", "/v1/chat/completions"): chat,
     ("POST", "/v1/completions"): completions,
+    ("POST", "/v1/responses"): responses,
+    ("POST", "/v1/embeddings"): numbers.embeddings,
+    ("POST", "/v1/rerank"): numbers.rerank,
     ("POST", "/v1/messages"): messages,
     ("POST", "/v1/messages/count_tokens"): count_tokens,
     ("GET", "/v1/models"): others.models,

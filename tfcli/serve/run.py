@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.serve.app import make_app
 from tfcli.serve.http.guard import Guard
+from tfcli.serve.scored import Scored
 from tfcli.serve.served import Served, serve_model
 from tfcli.serve.server import Server
 from tfcli.serve.spec import ServeSpec
@@ -32,19 +33,15 @@ def run(spec: ServeSpec, console: Console) -> None:
     sources = named_models(spec)
     adapters = named_adapters(spec, list(sources))
     listening = _listen(spec)
-    models: dict[str, Served] = {}
+    models: dict[str, Served | Scored] = {}
     try:
         for name, source in sources.items():
-            models[name] = serve_model(name, source, adapters[name], spec, console)
-            for adapter in adapters[name]:
-                with_it = models[name].with_adapter(adapter)
-                models[with_it.name] = with_it
+            models |= serve_models(name, source, adapters[name], spec, console)
         server = Server(models)
     except BaseException:
         listening.close()
         for each in models.values():
-            if each.adapter is None:
-                each.close()
+            each.close()
         raise
     address = f"http://{spec.host}:{listening.getsockname()[1]}"
     console.note(f"serving {', '.join(models)} at {address}")
@@ -62,6 +59,17 @@ def run(spec: ServeSpec, console: Console) -> None:
         asyncio.run(_Listener(config, guard, spec.grace).serve([listening]))
     finally:
         server.close()
+
+
+def serve_models(
+    name: str, source: str, adapters: Mapping[str, str], spec: ServeSpec, console: Console
+) -> dict[str, Served | Scored]:
+    """A model, and the same with each of its adapters, by the names that requests say."""
+    made = serve_model(name, source, adapters, spec, console)
+    with_adapters = (
+        [made.with_adapter(each) for each in adapters] if isinstance(made, Served) else []
+    )
+    return {each.name: each for each in (made, *with_adapters)}
 
 
 class _Listener(uvicorn.Server):

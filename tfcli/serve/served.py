@@ -16,7 +16,7 @@ from tfcli.console import Console
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError
 from tfcli.generation.grammar import Grammar, schema_grammar
-from tfcli.generation.tasks import ANSWERS, room_after, text_task
+from tfcli.generation.tasks import ANSWERS, room_after
 from tfcli.models.adapters.control import set_active
 from tfcli.models.adapters.walk import prompt_of
 from tfcli.quantize.load_in import load_in
@@ -24,6 +24,7 @@ from tfcli.ready import load_ready
 from tfcli.serve.engine import Engine, EngineLimits
 from tfcli.serve.prefix_files import PrefixFiles
 from tfcli.serve.prefixes import Prefixes
+from tfcli.serve.scored import SCORES, VECTORS, Scored, serve_scored, served_task
 from tfcli.serve.spec import MIB, ServeSpec
 from tfcli.tokenizers.chat import encode_chat
 from tfcli.tokenizers.chat_folder import choose_template, declared_bos, find_templates
@@ -135,8 +136,8 @@ class Served:
 
 def serve_model(
     name: str, source: str, adapters: Mapping[str, str], spec: ServeSpec, console: Console
-) -> Served:
-    """Load a model and start its engine.
+) -> Served | Scored:
+    """Load a model and start its engine, if it makes text.
 
     Args:
         name: that requests say.
@@ -150,7 +151,15 @@ def serve_model(
         WorkError: broken files.
     """
     checkpoint = load_in(open_model(source), spec.load_in, console)
-    task = text_task(checkpoint.model_config)
+    task = served_task(checkpoint)
+    if task in (VECTORS, SCORES):
+        if adapters:
+            raise UsageError(
+                f"{name} makes {task}, and adapters are served of models that make text",
+                where="adapters",
+                fix="merge it into the model: tfcli merge",
+            )
+        return serve_scored(name, checkpoint, task, spec, console)
     if task == ANSWERS:
         raise UsageError(
             f"{checkpoint.model_config.model_type} reads a text and writes another one; models "

@@ -15,6 +15,7 @@ from tfcli.serve.ask import Ask, Event, Piece
 from tfcli.serve.http.answering import Answering
 from tfcli.serve.http.errors import ApiError
 from tfcli.serve.http.metrics import Metrics
+from tfcli.serve.scored import Scored
 from tfcli.serve.served import Served
 
 T = TypeVar("T")
@@ -28,16 +29,38 @@ class Server:
             base.
     """
 
-    def __init__(self, models: Mapping[str, Served]) -> None:
+    def __init__(self, models: Mapping[str, Served | Scored]) -> None:
         self.models = dict(models)
         self.began = int(time())
-        bases = {name: each for name, each in self.models.items() if each.adapter is None}
-        self.metrics = Metrics(bases)
-        self._bases = bases
+        writers = {name: each for name, each in self.models.items() if isinstance(each, Served)}
+        self._bases = {name: each for name, each in writers.items() if each.adapter is None}
+        self.metrics = Metrics(self._bases)
         # One thread, so that long prompts of many clients do not take all cores from the engines.
         self._threads = ThreadPoolExecutor(1, "prompts")
 
     def served(self, name: str) -> Served:
+        """The model of a name, which makes text.
+
+        Raises:
+            ApiError: 404 where there is none, 400 where it makes none.
+        """
+        found = self.model(name)
+        if isinstance(found, Scored):
+            raise ApiError(400, f"{name} makes no text; it makes {found.task}", param="model")
+        return found
+
+    def scored(self, name: str) -> Scored:
+        """The model of a name, which makes vectors or scores.
+
+        Raises:
+            ApiError: 404 where there is none, 400 where it makes text.
+        """
+        found = self.model(name)
+        if isinstance(found, Served):
+            raise ApiError(400, f"{name} makes text, no vectors or scores", param="model")
+        return found
+
+    def model(self, name: str) -> Served | Scored:
         """The model of a name.
 
         Raises:

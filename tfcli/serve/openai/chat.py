@@ -69,14 +69,17 @@ async def chat(server: Server, request: Request) -> Any:
     if images:
         raise ApiError(400, f"{body.model} is served for text alone", param="messages")
     ids = await server.thought(lambda: served.chat_ids(messages, tools, body.chat_template_kwargs))
-    wanted = asks(
-        served,
-        ids,
-        body,
-        max_tokens=body.max_completion_tokens or body.max_tokens,
-        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-        continues=False,
-        special=tools is not None,
+    wanted = await server.thought(
+        lambda: asks(
+            served,
+            ids,
+            body,
+            max_tokens=body.max_completion_tokens or body.max_tokens,
+            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            continues=False,
+            special=tools is not None,
+            schema=None if body.response_format is None else body.response_format.schema_text(),
+        )
     )
     answering = server.answering(served, wanted, request)
     if body.stream:

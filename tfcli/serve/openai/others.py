@@ -20,12 +20,12 @@ async def models(server: Server, request: Request) -> Any:
 async def model(server: Server, request: Request) -> Any:
     """GET /v1/models/{name}."""
     name = request.path_params["name"]
-    server.served(name)
+    server.model(name)
     return _model(server, name)
 
 
 def _model(server: Server, name: str) -> dict[str, Any]:
-    served = server.models[name]
+    served = server.model(name)
     return {
         "id": name,
         "object": "model",
@@ -53,16 +53,17 @@ class TokenizeBody(Body):
 async def tokenize(server: Server, request: Request) -> Any:
     """POST /tokenize: the ids of a text, and how many there are."""
     body = TokenizeBody.model_validate_json(await request.body())
-    served = server.served(body.model)
+    model = server.model(body.model)
     if body.messages is not None:
+        served = server.served(body.model)
         messages = [message.for_template() for message in body.messages]
         ids = await server.thought(lambda: served.chat_ids(messages, None, None))
     else:
         text = body.prompt or ""
         ids = await server.thought(
-            lambda: served.tokenizer.encode(text, add_special_tokens=body.add_special_tokens)
+            lambda: model.tokenizer.encode(text, add_special_tokens=body.add_special_tokens)
         )
-    longest = served.checkpoint.model_config.text.longest_text
+    longest = model.checkpoint.model_config.text.longest_text
     return {"tokens": ids, "count": len(ids), "max_model_len": longest}
 
 
@@ -76,6 +77,6 @@ class DetokenizeBody(Body):
 async def detokenize(server: Server, request: Request) -> Any:
     """POST /detokenize: the text of ids."""
     body = DetokenizeBody.model_validate_json(await request.body())
-    served = server.served(body.model)
+    served = server.model(body.model)
     text = await server.thought(lambda: served.tokenizer.decode(body.tokens, False))
     return {"prompt": text}
