@@ -79,7 +79,8 @@ def test_what_waits_beyond_the_limit_is_refused(chat_llama):
         body["logit_bias"] = {"0": -100}  # the end does not come
         url = f"{server.url}/v1/completions"
         with httpx.stream("POST", url, json=body) as first:
-            next(first.iter_lines())
+            lines = first.iter_lines()
+            next(lines)
             busy = httpx.post(url, json=body)
             assert busy.status_code == 429
             assert busy.headers["retry-after"]

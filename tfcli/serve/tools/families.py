@@ -90,7 +90,7 @@ _MISTRAL = _pairs(r"\[TOOL_CALLS\]\s*([\w.-]+)\s*(?:\[CALL_ID\][^\[]*)?\[ARGS\]"
 
 
 def _mistral(text: str) -> list[Call]:
-    return _MISTRAL(text) or _of_objects(text)
+    return _MISTRAL(text) or _of_objects(text.replace("[TOOL_CALLS]", ""))
 
 
 _DEEPSEEK = "<\uff5ctool\u2581calls\u2581begin\uff5c>"  # its own bars and spaces, not ASCII's
