@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI
@@ -40,6 +41,13 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 """Method and path -> what answers."""
 
 
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+"""The page runs what is in it, and talks to this server alone."""
+
+
 def make_app(server: Server, spec: ServeSpec, console: Console) -> Guard:
     """The application of a server, guarded."""
     # Its own pages would load scripts from elsewhere.
@@ -60,6 +68,13 @@ def make_app(server: Server, spec: ServeSpec, console: Console) -> Guard:
     async def metrics(request: Request) -> Response:
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
 
+    page = files("tfcli.serve.page").joinpath("index.html").read_bytes()
+
+    async def index(request: Request) -> Response:
+        policy = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff"}
+        return Response(page, media_type="text/html", headers=policy)
+
+    app.add_route("/", index, methods=["GET"])
     app.add_route("/health", health, methods=["GET"])
     app.add_route("/metrics", metrics, methods=["GET"])
     server.metrics.paths = frozenset(

@@ -16,6 +16,7 @@ from tfcli.console import Console
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError
 from tfcli.generation.grammar import Grammar, schema_grammar
+from tfcli.generation.media import LOOKS, Prompt, read_conversation
 from tfcli.generation.tasks import ANSWERS, room_after
 from tfcli.models.adapters.control import set_active
 from tfcli.models.adapters.walk import prompt_of
@@ -98,6 +99,17 @@ class Served:
             tools=tools,
             variables=variables,
         ).ids
+
+    def seen(self, messages: Sequence[Mapping[str, Any]]) -> Prompt:
+        """What the model reads of a conversation with images, which are data URLs.
+
+        Raises:
+            UsageError: it looks at no images.
+            WorkError: data that is no image, messages that the template refuses.
+        """
+        if self.task != LOOKS:
+            raise UsageError(f"{self.name} reads text alone", where="messages")
+        return read_conversation(self.checkpoint, messages)
 
     def new_tokens(self, ids: Sequence[int], asked: int | None) -> int:
         """How many tokens an answer has at most.

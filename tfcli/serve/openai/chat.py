@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from starlette.requests import Request
 
+from tfcli.generation.media import Prompt
 from tfcli.serve.ask import End, Piece
 from tfcli.serve.http.answering import Answering
 from tfcli.serve.http.errors import ApiError
@@ -65,10 +66,15 @@ async def chat(server: Server, request: Request) -> Any:
     if body.tools and body.tool_choice != "none":
         tools = [tool.model_dump(exclude_none=True) for tool in body.tools]
     messages = [message.for_template() for message in body.messages]
-    images = [url for message in body.messages for url in message.images]
-    if images:
-        raise ApiError(400, f"{body.model} is served for text alone", param="messages")
-    ids = await server.thought(lambda: served.chat_ids(messages, tools, body.chat_template_kwargs))
+    if any(message.images for message in body.messages):
+        if tools or body.chat_template_kwargs:
+            raise ApiError(400, "images go with neither tools nor keys of the template")
+        prompt = await server.thought(lambda: served.seen(messages))
+    else:
+        variables = body.chat_template_kwargs
+        ids = await server.thought(lambda: served.chat_ids(messages, tools, variables))
+        prompt = Prompt("", ids)
+    ids = prompt.ids
     wanted = await server.thought(
         lambda: asks(
             served,
@@ -78,6 +84,7 @@ async def chat(server: Server, request: Request) -> Any:
             logprobs=(body.top_logprobs or 0) if body.logprobs else None,
             continues=False,
             special=tools is not None,
+            media=prompt.media,
             schema=None if body.response_format is None else body.response_format.schema_text(),
         )
     )

@@ -94,10 +94,26 @@ class Message(Body):
             return [
                 {"type": "text", "text": part.text}
                 if isinstance(part, TextPart)
-                else {"type": "image"}
+                else {"type": "image", "path": _data_url(part.image_url.url)}
                 for part in self.content
             ]
         return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
+
+
+def _data_url(url: str) -> str:
+    """An image's data. Another address would be read by the server: of a file, or of its network.
+
+    Raises:
+        ApiError: it is another.
+    """
+    kind, found, _ = url.partition(";base64,")
+    if not found or not kind.startswith("data:image/"):
+        raise ApiError(
+            400,
+            "an image must be a data URL, data:image/...;base64,...: the server fetches nothing",
+            param="messages",
+        )
+    return url
 
 
 def _object(arguments: str) -> Any:
