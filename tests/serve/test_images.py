@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import openai
 import pytest
@@ -38,8 +39,7 @@ def test_an_answer_is_about_the_image(looking, llava, photos):  # noqa: F811
     local = tfcli.load(llava)
     said = []
     for photo in photos:
-        with open(photo, "rb") as file:
-            data = base64.b64encode(file.read()).decode()
+        data = base64.b64encode(Path(photo).read_bytes()).decode()
         found = asked(looking, f"data:image/png;base64,{data}", max_tokens=6)
         said.append(found.choices[0].message.content)
         expected = local.generate("What is it?", chat=True, image=[photo], max_new_tokens=6)

@@ -99,6 +99,13 @@ def test_a_key_is_asked_for(chat_llama):
         assert httpx.get(f"{server.url}/health").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "headers", [{"origin": "http://elsewhere"}, {"host": "elsewhere"}, {"origin": "null"}]
+)
+def test_a_page_from_elsewhere_is_refused(server, headers):
+    assert httpx.get(f"{server.url}/v1/models", headers=headers).status_code == 403
+
+
 def test_told_to_end_it_finishes_what_runs_and_refuses_what_comes(chat_llama):
     command = [sys.executable, "-m", "tfcli.commands", "serve", str(chat_llama), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:

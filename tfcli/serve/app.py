@@ -15,7 +15,7 @@ from tfcli.console import Console
 from tfcli.serve.anthropic.messages import count_tokens, messages
 from tfcli.serve.blame import told
 from tfcli.serve.http.errors import ApiError, api_error, response
-from tfcli.serve.http.guard import Guard
+from tfcli.serve.http.guard import LOOPBACK, Guard
 from tfcli.serve.openai import numbers, others
 from tfcli.serve.openai.chat import chat
 from tfcli.serve.openai.completions import completions
@@ -60,6 +60,7 @@ def make_app(server: Server, spec: ServeSpec, console: Console) -> Guard:
         api_key=spec.api_key,
         max_body=spec.max_body * MIB,
         read_timeout=spec.read_timeout,
+        local=spec.host in LOOPBACK,
     )
 
     async def health(request: Request) -> Response:

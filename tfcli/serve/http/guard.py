@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tfcli.serve.http.errors import ApiError, response
 from tfcli.serve.http.metrics import Metrics
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPEN = ("/health", "/")
 """What needs no key: whether the server lives, and the page, which asks for it."""
 
@@ -26,6 +27,7 @@ class Guard:
         api_key: that requests carry; None: none.
         max_body: bytes.
         read_timeout: seconds in which a body comes, and in which a client takes what is sent.
+        local: the server listens to this machine alone, under names of this machine.
 
     Attributes:
         draining: new requests are refused with 503; those that run go on.
@@ -40,9 +42,11 @@ class Guard:
         api_key: str | None,
         max_body: int,
         read_timeout: float,
+        local: bool,
     ) -> None:
         self._app, self._metrics, self._key = app, metrics, api_key
         self._max_body, self._timeout = max_body, read_timeout
+        self._local = local
         self.draining = False
         self.running = 0
 
@@ -73,6 +77,7 @@ class Guard:
             self._metrics.request(request.url.path, status, monotonic() - began)
 
     def _check(self, request: Request) -> None:
+        self._check_origin(request)
         if self.draining and request.url.path != "/metrics":
             raise ApiError(503, "the server ends, and takes no new requests")
         if self._key is not None and request.url.path not in OPEN:
@@ -83,6 +88,16 @@ class Guard:
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._max_body:
             raise self._too_large()
+
+    def _check_origin(self, request: Request) -> None:
+        """Refuse what a page from elsewhere asks for in a user's browser, also one whose own name
+        was made to point to this machine."""
+        host = request.headers.get("host", "")
+        if self._local and request.url.hostname not in LOOPBACK:
+            raise ApiError(403, f"{host} is no name of this machine")
+        origin = request.headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != host:
+            raise ApiError(403, "pages from elsewhere may not ask this server")
 
     async def _body(self, request: Request, receive: Receive) -> bytes:
         """The whole body, as far as it keeps to the limits."""
