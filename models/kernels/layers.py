@@ -92,7 +92,7 @@ def run(
     out = x.clone(memory_format=torch.contiguous_format)
     memory = (_KeptStruct * len(places))(
         *(
-            (keys.buffer_info()[0], values.buffer_info()[0], page, kept)
+            _KeptStruct(keys.buffer_info()[0], values.buffer_info()[0], page, kept)
             for keys, values, page, kept in places
         )
     )

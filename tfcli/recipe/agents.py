@@ -73,6 +73,7 @@ what must hold before a change lands, `scripts/test --nightly` all that must hol
 """
 OTHERS = {
     "run": "RECIPE",
+    "serve": "MODEL...",
     "recipe": "list\\|show\\|validate\\|schema",
     "hub": "ls\\|download\\|upload",
 }
