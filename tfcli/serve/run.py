@@ -20,6 +20,7 @@ from tfcli.serve.served import Served, serve_model
 from tfcli.serve.server import Server
 from tfcli.serve.spec import ServeSpec
 
+_BACKLOG = 2048
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -43,6 +44,7 @@ def run(spec: ServeSpec, console: Console) -> None:
         for each in models.values():
             each.close()
         raise
+    listening.listen(_BACKLOG)  # from now on, so that whoever comes earlier does not hang
     address = f"http://{spec.host}:{listening.getsockname()[1]}"
     console.note(f"serving {', '.join(models)} at {address}")
     guard = make_app(server, spec, console)
