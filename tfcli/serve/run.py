@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,14 +18,19 @@ from tfcli.serve.http.guard import Guard
 from tfcli.serve.scored import Scored
 from tfcli.serve.served import Served, serve_model
 from tfcli.serve.server import Server
-from tfcli.serve.spec import ServeSpec
+from tfcli.serve.spec import ServeResult, ServeSpec
 
 _BACKLOG = 2048
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def run(spec: ServeSpec, console: Console) -> None:
+def run(spec: ServeSpec, console: Console, tell: Callable[[ServeResult], None]) -> None:
     """Serve until SIGTERM or Ctrl-C. Requests that run then are answered; new ones get 503.
+
+    Args:
+        spec: of the server.
+        console: is told what becomes of weights.
+        tell: is called when the server listens.
 
     Raises:
         UsageError: models, adapters or an address that cannot be.
@@ -45,8 +50,9 @@ def run(spec: ServeSpec, console: Console) -> None:
             each.close()
         raise
     listening.listen(_BACKLOG)  # from now on, so that whoever comes earlier does not hang
-    address = f"http://{spec.host}:{listening.getsockname()[1]}"
-    console.note(f"serving {', '.join(models)} at {address}")
+    host = f"[{spec.host}]" if ":" in spec.host else spec.host
+    url = f"http://{host}:{listening.getsockname()[1]}"
+    tell(ServeResult(url=url, models=list(models)))
     guard = make_app(server, spec, console)
     config = uvicorn.Config(
         guard,

@@ -190,12 +190,12 @@ def serve_model(
         attention=spec.attention,
         keep_packed=spec.load_in is not None,
     )
-    for adapter, folder in adapters.items():
-        read_adapter(model, Path(folder), adapter)
+    for adapter, place in adapters.items():
+        read_adapter(model, Path(place), adapter)
         if prompt_of(model, adapter) is not None:
             raise UsageError(
                 "the adapter puts virtual tokens before every text, which is not served",
-                where=folder,
+                where=place,
                 fix="use tfcli generate, or an adapter that changes weights",
             )
 
@@ -231,8 +231,8 @@ def _identity(
     """A name for these very weights, from the names, sizes and times of their files: a file of
     others must never be taken for theirs, and reading all weights would take too long."""
     stats = []
-    for path in (checkpoint.path, *map(Path, adapters.values())):
-        inside = path.rglob("*") if path.is_dir() else [path]
+    for place in (checkpoint.path, *map(Path, adapters.values())):
+        inside = place.rglob("*") if place.is_dir() else [place]
         files = sorted(each for each in inside if each.is_file())
         stats += [(str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in files]
     said = repr((stats, sorted(adapters.items()), dtype, spec.load_in))

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device, LoadIn
-from tfcli.recipe.spec import ModelRef, Spec
+from tfcli.recipe.spec import ModelRef, Result, Spec
 
 MIB = 1 << 20
 
@@ -73,3 +73,12 @@ class ServeSpec(Spec):
     grace: float = Field(
         60, ge=0, description="Seconds that running requests have when the server is told to end."
     )
+
+
+class ServeResult(Result):
+    """A server that listens now."""
+
+    schema_name: ClassVar[str] = "tfcli.serve/1"
+
+    url: str = Field(description="Where it answers.")
+    models: list[str] = Field(description="The names that requests can say.")

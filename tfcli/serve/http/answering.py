@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from starlette.requests import Request
 
@@ -39,9 +40,7 @@ class Answering:
 
         try:
             for number, ask in enumerate(asks):
-                self._rows.append(
-                    engine.submit(ask, lambda event, number=number: tell(number, event))
-                )
+                self._rows.append(engine.submit(ask, partial(tell, number)))
         except Exception:
             self.cancel()
             raise

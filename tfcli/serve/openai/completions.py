@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -36,6 +36,13 @@ class CompletionBody(Wishes):
     echo: bool = False
     stream_options: StreamOptions | None = None
 
+    def prompts(self) -> Sequence[str | Sequence[int]]:
+        """Each prompt, as a text or as ids."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        ids = [each for each in self.prompt if isinstance(each, int)]
+        return [ids] if ids else [each for each in self.prompt if not isinstance(each, int)]
+
 
 async def completions(server: Server, request: Request) -> Any:
     """Answer a request."""
@@ -43,10 +50,7 @@ async def completions(server: Server, request: Request) -> Any:
     served = server.served(body.model)
     if body.echo and body.logprobs is not None:
         raise ApiError(400, "logprobs are of the new text alone; leave out echo", param="echo")
-    prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
-    if isinstance(prompts[0], int):
-        prompts = [prompts]
-    read = await server.thought(lambda: [_ids(served, prompt) for prompt in prompts])
+    read = await server.thought(lambda: [_ids(served, prompt) for prompt in body.prompts()])
     wanted = [
         ask
         for ids in read
@@ -108,5 +112,5 @@ async def _streamed(
     yield event("[DONE]")
 
 
-def _ids(served: Served, prompt: str | list[int]) -> list[int]:
+def _ids(served: Served, prompt: str | Sequence[int]) -> list[int]:
     return served.text_ids(prompt) if isinstance(prompt, str) else list(prompt)
