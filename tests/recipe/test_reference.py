@@ -17,6 +17,8 @@ from tfcli.recipe.spec import walk_fields
 from tfcli.recipe.verbs import VERBS
 from tfcli.serve.spec import ServeSpec
 
+SERVICES = {"serve": ServeSpec}
+
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_key_is_described_in_a_sentence(verb):
@@ -34,17 +36,13 @@ FRAGMENT = re.compile(r"(Of|Its|That|Or|And|Such|At|Mean|As|To|Between|With|For|
 
 
 def test_every_text_has_a_subject():
-    rows = [
-        line
-        for page in (keys_page({"serve": ServeSpec}), json_page({}))
-        for line in page.splitlines()
-    ]
+    rows = [line for page in (keys_page(SERVICES), json_page({})) for line in page.splitlines()]
     texts = [row.removesuffix(" |").rpartition(" | ")[2] for row in rows if row.startswith("| `")]
     assert texts and not [text for text in texts if FRAGMENT.match(text)]
 
 
 def test_the_pages_name_keys_types_and_defaults():
-    page = keys_page({"serve": ServeSpec})
+    page = keys_page(SERVICES)
     assert "| `optimizer.weight_decay` | float | `0.1` | Weight decay, decoupled" in page
     assert "| `model` | model | required |" in page
 
@@ -70,7 +68,7 @@ def test_the_schema_describes_one_command_recipes_too():
 
 @pytest.mark.parametrize(
     ("name", "page"),
-    [("AGENTS.md", agents_page(COMMANDS)), ("docs/reference.md", keys_page({"serve": ServeSpec}))],
+    [("AGENTS.md", agents_page(COMMANDS)), ("docs/reference.md", keys_page(SERVICES))],
 )
 def test_the_pages_in_the_repository_are_those_of_the_table_of_commands(name, page):
     """`scripts/reference --check` finds the same of every page."""

@@ -65,7 +65,7 @@ class ServeSpec(Spec):
         16, ge=1, description="MiB of a request's body at most; a larger one is refused with 413."
     )
     timeout: float = Field(
-        600, gt=0, description="Seconds of an answer at most; then it ends as it is."
+        600, gt=0, description="Seconds that an answer takes at most; then it ends as it is."
     )
     read_timeout: float = Field(
         30, gt=0, description="Seconds in which a request's body must come, and a client must read."
