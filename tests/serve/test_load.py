@@ -16,6 +16,7 @@ import pytest
 
 from tests.serve.conftest import serving
 from tests.serve.test_openai import counted
+from tfcli.serve.row import Row
 
 CLIENTS = 200
 
@@ -97,6 +98,30 @@ def test_a_key_is_asked_for(chat_llama):
         assert httpx.get(url, headers={"authorization": "Bearer secret"}).status_code == 200
         assert httpx.get(url, headers={"x-api-key": "secret"}).status_code == 200
         assert httpx.get(f"{server.url}/health").status_code == 200
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_text_ends_when_its_client_goes_away(chat_llama, monkeypatch, streamed):
+    take = Row.take
+
+    def slow(row, logits):
+        threading.Event().wait(0.02)
+        take(row, logits)
+
+    monkeypatch.setattr(Row, "take", slow)
+    with serving(chat_llama) as server:
+        body = {"model": "tiny", "prompt": "The", "max_tokens": 900, "logit_bias": {"0": -100}}
+        with httpx.Client(base_url=server.url) as client:
+            if streamed:
+                with client.stream("POST", "/v1/completions", json={**body, "stream": True}) as one:
+                    next(one.iter_lines())
+            else:
+                with pytest.raises(httpx.TimeoutException):
+                    client.post("/v1/completions", json=body, timeout=0.5)
+            name = 'tfcli_unfinished{model="tiny"}'
+            while counted(server)[name]:
+                threading.Event().wait(0.05)
+        assert 0 < counted(server)['tfcli_tokens_total{kind="answer",model="tiny"}'] < 900
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import torch
 from tests.generation.making import continued
 from tests.models.tiny import tiny_model
 from tests.serve.asking import Heard, Letters, ask
-from tfcli.serve.engine import Engine, EngineLimits
+from tfcli.serve.engine import Engine
+from tfcli.serve.passes import EngineLimits
 from tfcli.serve.prefix_files import PrefixFiles
 from tfcli.serve.prefixes import Prefixes
 

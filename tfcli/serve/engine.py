@@ -9,45 +9,34 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
 
 import torch
 
 from tfcli.errors import WorkError
-from tfcli.generation.readers import moved
-from tfcli.models.cache import Cache
-from tfcli.models.joined_cache import JoinedCache
-from tfcli.models.kernels.dense import MOST_ROWS
 from tfcli.models.model import Model
 from tfcli.serve.ask import Ask, Listen
 from tfcli.serve.blame import blamed
+from tfcli.serve.passes import EngineLimits, Passes
 from tfcli.serve.prefixes import Prefixes
 from tfcli.serve.row import Row
 from tfcli.tokenizers.load import Tokenizer
 
 
 class BusyError(WorkError):
-    """More texts wait than there is room for, or the engine ends."""
-
-    code = "work.failed"
+    """More texts wait than there is room for."""
 
 
-@dataclass(frozen=True)
-class EngineLimits:
-    """What an engine takes on at once.
+class EndingError(BusyError):
+    """The engine takes nothing more."""
 
-    Args:
-        rows: texts that are made beside each other.
-        waiting: texts that wait for their turn; more are refused.
-        positions: that the caches of all texts have together.
-        part: ids of a prompt that are read between two steps.
-    """
 
-    rows: int = 8
-    waiting: int = 256
-    positions: int = 1 << 17
-    part: int = 512
+class _Word(Enum):
+    """What an engine's thread is told beside texts: to look for what was cancelled, or to end."""
+
+    LOOK = auto()
+    END = auto()
 
 
 class Engine:
@@ -69,12 +58,10 @@ class Engine:
         prefixes: Prefixes | None = None,
         adapted: Callable[[str | None], None] | None = None,
     ) -> None:
-        self.model, self.tokenizer = model, tokenizer
         self.limits = limits or EngineLimits()
-        self._prefixes, self._adapted = prefixes, adapted
-        self._adapter: str | None = None
-        self._switch = model.config.text.rotation_switch
-        self._new: queue.SimpleQueue[Row | Callable[[], None] | None] = queue.SimpleQueue()
+        self._tokenizer, self._prefixes = tokenizer, prefixes
+        self._passes = Passes(model, self.limits, prefixes, adapted)
+        self._new: queue.SimpleQueue[Row | _Word] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
         self._waiting: list[Row] = []
@@ -108,7 +95,7 @@ class Engine:
             BusyError: too many wait, or the engine ends.
             WorkError: the text needs more than all the memory of caches.
         """
-        row = Row(ask, listen, self.tokenizer)
+        row = Row(ask, listen, self._tokenizer)
         if row.positions > self.limits.positions:
             raise WorkError(
                 f"the text may have {row.positions:,} positions, and the server's caches hold "
@@ -117,7 +104,7 @@ class Engine:
             )
         with self._lock:
             if self._closed:
-                raise BusyError("the server ends", fix="ask another one")
+                raise EndingError("the server ends", fix="ask another one")
             if self._count >= self.limits.rows + self.limits.waiting:
                 raise BusyError("too many requests wait", fix="ask again later")
             self._count += 1
@@ -127,24 +114,13 @@ class Engine:
     def cancel(self, row: Row) -> None:
         """Nobody waits for a text any more; its place is free at the next step."""
         row.cancelled = True
-        self._new.put(lambda: None)  # so that an idle engine looks
-
-    def call(self, work: Callable[[], None]) -> None:
-        """Have something done by the thread that owns the model, between two steps.
-
-        Raises:
-            BusyError: the engine ends.
-        """
-        with self._lock:
-            if self._closed:
-                raise BusyError("the server ends", fix="ask another one")
-        self._new.put(work)
+        self._new.put(_Word.LOOK)
 
     def close(self) -> None:
         """Take nothing more, cancel what is left and end the thread."""
         with self._lock:
             self._closed = True
-        self._new.put(None)
+        self._new.put(_Word.END)
         self._thread.join()
 
     @torch.inference_mode()
@@ -153,7 +129,7 @@ class Engine:
             self._drop_ended()
             self._admit()
             self._read_some()
-            for rows in self._groups():
+            for rows in self._passes.groups(self._active):
                 self._write(rows)
         for row in (*self._active, *self._waiting):
             row.end("cancelled")
@@ -167,12 +143,10 @@ class Engine:
                 item = self._new.get(block=not self._active and not self._waiting)
             except queue.Empty:
                 return True
-            if item is None:
+            if item is _Word.END:
                 return False
             if isinstance(item, Row):
                 self._waiting.append(item)
-            else:
-                item()
 
     def _drop_ended(self) -> None:
         for rows in (self._active, self._waiting):
@@ -193,109 +167,30 @@ class Engine:
 
     def _read_some(self) -> None:
         """Read a part of the prompt that has waited longest."""
-        row = next((row for row in self._active if not self._is_ready(row)), None)
+        row = next((row for row in self._active if not self._passes.is_ready(row)), None)
         if row is None:
             return
         with blamed([row]):
-            logits = self._part(row)
+            logits = self._passes.part(row)
             if logits is not None:
                 row.take(logits)
         self._finish([row])
 
-    def _part(self, row: Row) -> torch.Tensor | None:
-        """Read the next part of a text; the logits after the last, [1, vocab], if that was it."""
-        self._put_on(row)
-        if row.cache is None:
-            row.cache = self._begun(row)
-            row.reused = row.cache.length
-        elif self._crosses(row):
-            row.cache = self._empty()  # all positions are turned otherwise from now on
-        whole = self._switch is not None or row.ask.media
-        end = len(row.ids) if whole else min(len(row.ids), row.read + self.limits.part)
-        new = torch.tensor([row.ids[row.read : end]], device=self.model.device)
-        media = {} if row.read else moved(row.ask.media, self.model)
-        found = self.model(input_ids=new, cache=row.cache, logits_to_keep=1, **media)
-        if end < len(row.ids):
-            return None
-        if len(row.ids) == len(row.ask.ids):
-            self._remember(row, file=False)
-        assert isinstance(found.logits, torch.Tensor)
-        return found.logits[:, -1]
-
     def _write(self, rows: Sequence[Row]) -> None:
         """Make the next token of some texts."""
         with blamed(rows):
-            logits = self._next(rows)
+            logits = self._passes.step(rows)
             for row, each in zip(rows, logits.split(1), strict=True):
                 with blamed([row]):
                     row.take(each)
         self._finish(rows)
-
-    def _next(self, rows: Sequence[Row]) -> torch.Tensor:
-        """The logits after the last ids of texts, [b, vocab]; these ids are read."""
-        self._put_on(rows[0])
-        new = torch.tensor([row.ids[-1:] for row in rows], device=self.model.device)
-        caches = [row.cache for row in rows if row.cache is not None]
-        if len(caches) == 1:
-            found = self.model(input_ids=new, cache=caches[0], logits_to_keep=1)
-        else:
-            cache = JoinedCache(caches)
-            mask = cache.attention_mask()
-            found = self.model(input_ids=new, attention_mask=mask, cache=cache, logits_to_keep=1)
-        assert isinstance(found.logits, torch.Tensor)
-        return found.logits[:, -1].cpu()
-
-    def _groups(self) -> Iterator[list[Row]]:
-        """The texts that a pass can go on with together."""
-        ready = [row for row in self._active if self._is_ready(row)]
-        size = MOST_ROWS if self.model.device.type == "cpu" else self.limits.rows
-        if self._switch is not None:  # how a position is turned depends on the longest beside it
-            size = 1
-        by_adapter: dict[str | None, list[Row]] = {}
-        for row in ready:
-            by_adapter.setdefault(row.ask.adapter, []).append(row)
-        for rows in by_adapter.values():
-            for first in range(0, len(rows), size):
-                yield rows[first : first + size]
-
-    def _is_ready(self, row: Row) -> bool:
-        """Whether one id of a text is to be read, and the next one made."""
-        return row.writes and not self._crosses(row)
-
-    def _crosses(self, row: Row) -> bool:
-        """Whether the text has come to where all positions are turned otherwise."""
-        return self._switch is not None and row.read <= self._switch < len(row.ids)
-
-    def _put_on(self, row: Row) -> None:
-        """Have the adapter of a text on the model."""
-        if self._adapted is not None and row.ask.adapter != self._adapter:
-            self._adapted(row.ask.adapter)
-            self._adapter = row.ask.adapter
-
-    def _empty(self) -> Cache:
-        return self.model.make_cache("paged")
-
-    def _begun(self, row: Row) -> Cache:
-        """A cache with as much of a text as is known."""
-        known = None
-        if self._prefixes is not None and self._has_prefixes(row):
-            known = self._prefixes.find(row.ids, row.ask.adapter)
-        return self._empty() if known is None else known
-
-    def _remember(self, row: Row, *, file: bool) -> None:
-        if self._prefixes is not None and row.cache is not None and self._has_prefixes(row):
-            self._prefixes.keep(row.ids[: row.read], row.cache, row.ask.adapter, file=file)
-
-    def _has_prefixes(self, row: Row) -> bool:
-        """Ids say all of a text; not of one with images, whose features have the same ids."""
-        return not row.ask.media and self._switch is None
 
     def _finish(self, rows: Sequence[Row]) -> None:
         """Let go of those that have ended."""
         for row in rows:
             if row.ended and row in self._active:
                 with blamed([row]):
-                    self._remember(row, file=True)
+                    self._passes.remember(row, file=True)
                 self._active.remove(row)
                 self._gone(row)
 

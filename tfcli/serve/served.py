@@ -22,7 +22,8 @@ from tfcli.models.adapters.control import set_active
 from tfcli.models.adapters.walk import prompt_of
 from tfcli.quantize.load_in import load_in
 from tfcli.ready import load_ready
-from tfcli.serve.engine import Engine, EngineLimits
+from tfcli.serve.engine import Engine
+from tfcli.serve.passes import EngineLimits
 from tfcli.serve.prefix_files import PrefixFiles
 from tfcli.serve.prefixes import Prefixes
 from tfcli.serve.scored import SCORES, VECTORS, Scored, serve_scored, served_task

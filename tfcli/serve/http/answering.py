@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from functools import partial
+from time import monotonic
 
 from starlette.requests import Request
 
@@ -12,7 +14,7 @@ from tfcli.serve.ask import Ask, End, Event, Piece, Token
 from tfcli.serve.engine import Engine
 from tfcli.serve.http.errors import ApiError, api_error
 
-_LOOK = 0.5  # seconds between two looks whether the client is still there
+_LOOK = 0.2  # seconds between two looks whether the client is still there
 
 
 class Answering:
@@ -32,10 +34,11 @@ class Answering:
         self._queue: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         self._engine, self._request = engine, request
         self._open = len(asks)
+        self._looked = monotonic()
         self._rows = []
 
         def tell(number: int, event: Event) -> None:
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed, and nobody listens any more
                 loop.call_soon_threadsafe(self._queue.put_nowait, (number, event))
 
         try:
@@ -88,8 +91,11 @@ class Answering:
 
     async def _next(self) -> tuple[int, Event]:
         while True:
+            if monotonic() - self._looked > _LOOK:
+                self._looked = monotonic()
+                if await self._request.is_disconnected():
+                    raise ApiError(408, "the client went away")
             try:
                 return await asyncio.wait_for(self._queue.get(), _LOOK)
             except TimeoutError:
-                if await self._request.is_disconnected():
-                    raise ApiError(408, "the client went away") from None
+                continue

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from tfcli.errors import Problem, UsageError
-from tfcli.serve.engine import BusyError
+from tfcli.serve.engine import BusyError, EndingError
 
 KINDS = {
     400: "invalid_request_error",
@@ -54,7 +54,7 @@ def api_error(error: Exception) -> ApiError:
         said = first["msg"].removeprefix("Value error, ")
         return ApiError(400, f"{param}: {said}" if param else said, param=param)
     if isinstance(error, BusyError):
-        return ApiError(503 if "ends" in error.what else 429, _said(error))
+        return ApiError(503 if isinstance(error, EndingError) else 429, _said(error))
     if isinstance(error, UsageError):
         long = "no room for new ones" in error.what
         code = "context_length_exceeded" if long else None
