@@ -89,12 +89,6 @@ class Prefixes:
             entry.file = self._files.write(new, adapter, cache.copy())
         self._make_room()
 
-    def forget(self) -> None:
-        """Let all memory go; files stay."""
-        for each in list(self._entries):
-            self._release(each)
-        self.nbytes = 0
-
     def _cropped(self, entry: _Entry, length: int) -> Cache | None:
         """A copy that holds the first ids alone; None where the model's layers do not allow it."""
         if entry.cache is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -52,8 +52,8 @@ class ServeSpec(Spec):
     max_new_tokens: int = Field(
         4096, ge=1, description="New tokens of an answer at most, and where a request names none."
     )
-    prefix_memory: Annotated[int, Field(ge=0)] = Field(
-        1024, description="MiB of memory for what was read before, of each model; 0: none."
+    prefix_memory: int = Field(
+        1024, ge=0, description="MiB of memory for what was read before, of each model; 0: none."
     )
     prefix_folder: str | None = Field(
         None, description="A folder where that survives an end of the server."

@@ -51,7 +51,8 @@ def test_copies_go_their_own_ways(length):
     give(store, *states(3))
     give(other, *states(5))
     assert all(map(torch.equal, whole(third), before))
-    for changed, more in ((store, 3), (other, 5)):
+    give(third, *states(2))
+    for changed, more in ((store, 3), (other, 5), (third, 2)):
         for lane, old, new in zip(whole(changed), before, states(more), strict=True):
             assert torch.equal(lane, torch.cat((old, new), 2))
 
