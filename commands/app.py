@@ -22,6 +22,7 @@ from tfcli.errors import UsageError, WorkError, hint
 from tfcli.recipe.verbs import VERBS
 
 OTHERS = {
+    "serve": "Answer over HTTP, as OpenAI's and Anthropic's interfaces do.",
     "run": "Run a recipe of several steps.",
     "sweep": "Run a recipe at every point of a grid.",
     "recipe": "List, show and check recipes; print their JSON Schema.",

@@ -11,6 +11,7 @@ import inspect
 import sys
 import types
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -151,6 +152,41 @@ def spec_command(
         cls=Command,
         help=_help(cls),
         epilog=f"{epilog}\n{json_fields(VERBS[cls.verb].result())}",
+        context_settings={"allow_extra_args": True},
+    )(command)
+    return app
+
+
+def service_command(
+    cls: type[Spec], run: Callable[[Any, Console], None], *, epilog: str
+) -> typer.Typer:
+    """The Typer app of a command that is no step: it makes nothing, and goes on until it is told to
+    end. Its keys are flags, and may stand in a recipe, as a verb's.
+
+    Args:
+        cls: its spec class.
+        run: the work.
+        epilog: an example, or several, a line each.
+    """
+    app = typer.Typer(add_completion=False)
+    flags = _flags(cls)
+
+    def command(context: typer.Context, **given: Any) -> None:
+        shared = {name: given.pop(name) for name in _common(cls)}
+        given = {name: value for name, value in given.items() if value not in (None, [])}
+        words = [given.pop(name) for name in list(given) if name.startswith("word_")]
+        given = {flags[name]: value for name, value in given.items()}
+        sets = parse_set(shared["set_"] or [])
+        spec = _spec(cls, words + context.args, sets, given)
+        run(spec, Console(shared["quiet"], shared["verbose"], shared["json"]))
+
+    command.__signature__ = inspect.Signature(_parameters(cls))  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in _parameters(cls)}
+    app.command(
+        cls.verb,
+        cls=Command,
+        help=_help(cls),
+        epilog=epilog,
         context_settings={"allow_extra_args": True},
     )(command)
     return app

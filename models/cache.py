@@ -224,8 +224,10 @@ def make_cache(
     Args:
         model: or a part of one.
         kind: `dynamic` grows by doubling. `static` is allocated once and has a fixed shape, so
-            that a step can be compiled. `quantized` keeps old positions in few bits, `offloaded`
-            keeps them on another device. `sink` keeps the beginning and the last positions.
+            that a step can be compiled. `paged` grows by pages that copies share, and may be
+            joined with others in a pass (`joined_cache`). `quantized` keeps old positions in few
+            bits, `offloaded` keeps them on another device. `sink` keeps the beginning and the last
+            positions.
             A layer that sees a window only keeps no more than that.
         length: positions that the text will have; needed by `static`, of no use to the others.
         settings: those of the kind, see `caches.kinds`: `bits`, `group_size` and `residual` of

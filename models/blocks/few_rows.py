@@ -21,7 +21,10 @@ from torch import Tensor, nn
 from tfcli.models import processor
 from tfcli.models.blocks.decoder import DecoderBlock
 from tfcli.models.caches.growing import GrowingStore
+from tfcli.models.caches.joined import JoinedStore
+from tfcli.models.caches.paged import PagedStore, Places
 from tfcli.models.context import Context
+from tfcli.models.joined_cache import JoinedCache
 from tfcli.models.kernels import dense
 from tfcli.models.kernels import layers as kernel
 from tfcli.models.kernels.library import library
@@ -203,12 +206,12 @@ def run_few(blocks: Iterable[nn.Module], x: Tensor, context: Context) -> Tensor 
     plan = _plan(blocks, x.dtype)
     if plan is None or plan.is_watched():
         return None
-    found = _rooms(plan, x, context)
+    found = _places(plan, x, context)
     if found is None:
         return None
     rotation = None if plan.rotary is None else context.rotation(plan.rotary, x.dtype)
     assert plan.layers is not None
-    return kernel.run(plan.layers, *found, x, rotation)
+    return kernel.run(plan.layers, found, x, rotation)
 
 
 def _is_plain(blocks: Iterable[nn.Module], x: Tensor, context: Context) -> bool:
@@ -223,7 +226,9 @@ def _is_plain(blocks: Iterable[nn.Module], x: Tensor, context: Context) -> bool:
         and processor.may_choose(x)
         and x.dtype in dense.KINDS
         and (context.hidden_states, context.attentions, context.router_logits) == (None,) * 3
-        and (sight.padding, sight.segments, sight.groups) == (None,) * 3
+        and (sight.segments, sight.groups) == (None,) * 2
+        # Joined texts know their lengths; other padding is not known to the kernel.
+        and (sight.padding is None or isinstance(context.cache, JoinedCache))
         and not blocks.training
         and library() is not None
     )
@@ -252,22 +257,20 @@ def _made(blocks: nn.ModuleList, dtype: torch.dtype) -> Plan | None:
     return plan
 
 
-def _rooms(
-    plan: Plan, x: Tensor, context: Context
-) -> tuple[list[tuple[Tensor, Tensor]], list[int]] | None:
-    """Where each layer keeps keys and values, with room for the new ones, and how many it has."""
-    rooms, kept = [], []
+def _places(plan: Plan, x: Tensor, context: Context) -> list[Places] | None:
+    """Where each layer keeps keys and values of each row, with room for the new ones."""
+    found: list[Places] = []
     like: Tensor | None = None
     for attention, struct in zip(plan.attentions, plan.structs, strict=True):
         store = context.store(attention.layer)
-        if type(store) is not GrowingStore:
-            return None
         shape = x.shape[0], struct.shared, 1, struct.width
         if like is None or like.shape != shape:
             like = x.new_empty(shape)
-        keys, values = store.make_room(like, like)
-        if not (keys.is_contiguous() and values.is_contiguous()):
+        if type(store) not in (GrowingStore, PagedStore, JoinedStore):
             return None
-        rooms.append((keys, values))
-        kept.append(store.kept)
-    return rooms, kept
+        assert isinstance(store, GrowingStore | PagedStore | JoinedStore)
+        places = store.places_of_rows(like)
+        if places is None:
+            return None
+        found += places
+    return found

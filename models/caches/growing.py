@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 
 import torch
 
+from tfcli.models.caches.paged import Places
 from tfcli.models.caches.stores import (
     ALL,
     Change,
@@ -73,6 +75,24 @@ class GrowingStore(Store):
             self._rooms = tuple(self._grown(o, x, end) for o, x in zip(old, new, strict=True))
         self._next = self._rooms
         return self._rooms
+
+    def places_of_rows(self, like: torch.Tensor) -> list[Places] | None:
+        """Where a kernel puts one new position of each row; see `PagedStore`. A row is one page.
+
+        None where the buffers are not contiguous.
+        """
+        rooms = self.make_room(like, like)
+        if not all(room.is_contiguous() for room in rooms):
+            return None
+        keys, values = (
+            [
+                array("q", [room.data_ptr() + row * room.stride(0) * room.itemsize])
+                for row in range(len(room))
+            ]
+            for room in rooms
+        )
+        length = rooms[0].shape[2]
+        return [Places(*pair, length, self._kept) for pair in zip(keys, values, strict=True)]
 
     def commit(self) -> None:
         self._rooms, self._kept = self._next, self._end

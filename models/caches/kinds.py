@@ -9,6 +9,7 @@ import torch
 
 from tfcli.models.caches.fixed import FixedSlidingStore, FixedStore
 from tfcli.models.caches.growing import GrowingStore, OffloadedStore
+from tfcli.models.caches.paged import PagedStore
 from tfcli.models.caches.quantized import QuantizedStore, check_settings
 from tfcli.models.caches.recurrent import ShiftStore, SourceStore, StateStore
 from tfcli.models.caches.sinks import SinkStore
@@ -88,6 +89,14 @@ class Static(Dynamic):
 
 
 @dataclass(frozen=True)
+class Paged(Dynamic):
+    """Grows by pages, which copies of the cache share; see `PagedStore`."""
+
+    def whole(self) -> Store:
+        return PagedStore()
+
+
+@dataclass(frozen=True)
 class Quantized(Dynamic):
     """Grows with each pass; old positions take 8 or 4 bits for each number.
 
@@ -151,6 +160,7 @@ class Sinks(Dynamic):
 KINDS: dict[str, type[Dynamic]] = {
     "dynamic": Dynamic,
     "static": Static,
+    "paged": Paged,
     "quantized": Quantized,
     "offloaded": Offloaded,
     "sink": Sinks,

@@ -38,10 +38,11 @@ struct Layer {
     double scale;
 };
 
-// Keys and values of a layer, [rows, shared, capacity, width] each; `kept` are there already.
+// Keys and values of one row of a layer, in pages [shared, page, width] each; `kept` are there
+// already.
 struct Kept {
-    void *keys, *values;
-    int64_t capacity, kept;
+    char *const *keys, *const *values;
+    int64_t page, kept;
 };
 
 struct Call {
@@ -106,18 +107,24 @@ static void turn(char* head, const void* cos, const void* sin, int64_t turned, f
     replace<KIND>(head, other, turned, [](Floats a, Floats b) INLINE_LAMBDA { return add(b, a); });
 }
 
-// What one query head gets of the positions 0 .. count - 1; `scores` has room for them.
+// What one query head gets of the positions 0 .. count - 1 of the keys' head; `scores` has room for
+// them.
 template <int KIND>
-static void attend(const char* query, const char* keys, const char* values, char* y, int64_t count,
+static void attend(const char* query, const Kept& kept, int64_t head, char* y, int64_t count,
                    int64_t width, float scale, float* scores) {
     constexpr int64_t BYTES = KIND == FP32 ? 4 : 2;
+    const int64_t first = head * kept.page * width * BYTES;
     float highest = -INFINITY;
-    for (int64_t t = 0; t < count; t++) {
-        Floats sums = zero();
-        for (int64_t i = 0; i < width; i += LANES)
-            sums = fma(load_any(query, i, KIND), load_any(keys + t * width * BYTES, i, KIND), sums);
-        scores[t] = sum(sums) * scale;
-        highest = scores[t] > highest ? scores[t] : highest;
+    for (int64_t begin = 0; begin < count; begin += kept.page) {
+        const char* keys = kept.keys[begin / kept.page] + first;
+        const int64_t end = begin + kept.page < count ? begin + kept.page : count;
+        for (int64_t t = begin; t < end; t++, keys += width * BYTES) {
+            Floats sums = zero();
+            for (int64_t i = 0; i < width; i += LANES)
+                sums = fma(load_any(query, i, KIND), load_any(keys, i, KIND), sums);
+            scores[t] = sum(sums) * scale;
+            highest = scores[t] > highest ? scores[t] : highest;
+        }
     }
     float total = 0;
     for (int64_t t = 0; t < count; t += LANES) {
@@ -129,8 +136,12 @@ static void attend(const char* query, const char* keys, const char* values, char
     }
     for (int64_t i = 0; i < width; i += LANES) {
         Floats sums = zero();
-        for (int64_t t = 0; t < count; t++)
-            sums = fma(broadcast(scores[t]), load_any(values + t * width * BYTES, i, KIND), sums);
+        for (int64_t begin = 0; begin < count; begin += kept.page) {
+            const char* values = kept.values[begin / kept.page] + first;
+            const int64_t end = begin + kept.page < count ? begin + kept.page : count;
+            for (int64_t t = begin; t < end; t++, values += width * BYTES)
+                sums = fma(broadcast(scores[t]), load_any(values, i, KIND), sums);
+        }
         store_any(y, i, KIND, divide(sums, broadcast(total)));
     }
 }
@@ -142,17 +153,19 @@ struct Room {
 };
 
 template <int KIND>
-static int attention(const Layer& layer, const Kept& kept, const Call& call, const Room& room,
+static int attention(const Layer& layer, const Kept* rows, const Call& call, const Room& room,
                      const char* cos, const char* sin, int64_t turned, int64_t apart) {
     constexpr int64_t BYTES = KIND == FP32 ? 4 : 2;
     const int64_t width = layer.width, head_bytes = width * BYTES;
-    const int64_t group = layer.heads / layer.shared, count = kept.kept + 1;
+    const int64_t group = layer.heads / layer.shared;
     if (multiply(layer.query, call, room.normed, room.query) ||
         multiply(layer.key, call, room.normed, room.key) ||
         multiply(layer.value, call, room.normed, room.value))
         return 1;
-    const int64_t work = call.rows * layer.heads;
-    const bool alone = call.threads == 1 || work * count * width < ALONE;
+    int64_t work = 0;
+    for (int64_t row = 0; row < call.rows; row++)
+        work += layer.heads * (rows[row].kept + 1) * width;
+    const bool alone = call.threads == 1 || work < ALONE;
     // A task is a head of keys with the heads of queries that read it.
 #pragma omp parallel for num_threads(call.threads) schedule(static) if (!alone)
     for (int64_t task = 0; task < call.rows * layer.shared; task++) {
@@ -163,14 +176,15 @@ static int attention(const Layer& layer, const Kept& kept, const Call& call, con
         char* query = room.query + (row * layer.heads + head * group) * head_bytes;
         if (layer.of_keys.weight) normed<KIND>(layer.of_keys, key, key, width);
         if (turned) turn<KIND>(key, c, s, turned, scores);
-        char* keys = (char*)kept.keys + task * kept.capacity * head_bytes;
-        char* values = (char*)kept.values + task * kept.capacity * head_bytes;
-        memcpy(keys + kept.kept * head_bytes, key, head_bytes);
-        memcpy(values + kept.kept * head_bytes, room.value + task * head_bytes, head_bytes);
+        const Kept& kept = rows[row];
+        const int64_t page = kept.kept / kept.page;
+        const int64_t at = (head * kept.page + kept.kept % kept.page) * head_bytes;
+        memcpy(kept.keys[page] + at, key, head_bytes);
+        memcpy(kept.values[page] + at, room.value + task * head_bytes, head_bytes);
         for (int64_t q = 0; q < group; q++, query += head_bytes) {
             if (layer.of_queries.weight) normed<KIND>(layer.of_queries, query, query, width);
             if (turned) turn<KIND>(query, c, s, turned, scores);
-            attend<KIND>(query, keys, values, room.mixed + (query - room.query), count, width,
+            attend<KIND>(query, kept, head, room.mixed + (query - room.query), kept.kept + 1, width,
                          float(layer.scale), scores);
         }
     }
@@ -186,8 +200,9 @@ static int run(const Layer* layers, int64_t count, const Kept* kept, char* x, co
         const Layer& layer = layers[each];
         widest = layer.query.m > widest ? layer.query.m : widest;
         inner = layer.gate.m > inner ? layer.gate.m : inner;
-        longest = kept[each].kept + 1 > longest ? kept[each].kept + 1 : longest;
     }
+    for (int64_t each = 0; each < count * call.rows; each++)
+        longest = kept[each].kept + 1 > longest ? kept[each].kept + 1 : longest;
     widest = (call.rows * widest * BYTES + 63) / 64 * 64;
     inner = (call.rows * inner * BYTES + 63) / 64 * 64;
     char* memory = scratch(5 * widest + 2 * inner + call.threads * longest * 4);
@@ -212,7 +227,7 @@ static int run(const Layer* layers, int64_t count, const Kept* kept, char* x, co
                           [](Floats a, Floats b) INLINE_LAMBDA { return add(b, a); });
         };
         norm_rows(layer.before);
-        if (attention<KIND>(layer, kept[each], call, room, cos, sin, turned, apart)) return 1;
+        if (attention<KIND>(layer, kept + each * call.rows, call, room, cos, sin, turned, apart)) return 1;
         add_to_stream(room.normed);
         norm_rows(layer.after);
         if (multiply(layer.gate, call, room.normed, room.gate) ||
@@ -231,7 +246,7 @@ static int run(const Layer* layers, int64_t count, const Kept* kept, char* x, co
 }
 
 // Puts what `count` layers make of x [rows, size] in its place, and each layer's new key and value
-// behind those that are kept. Cosines and sines are [rows, turned], or one row for all where `apart`
+// behind those that are kept: of each layer a `Kept` for each row. Cosines and sines are [rows, turned], or one row for all where `apart`
 // is 0. All are of one kind. Returns 1 where there is no memory.
 extern "C" int run_layers(const void* layers, int64_t count, const void* kept, void* x,
                           int64_t rows, int64_t size, const void* cos, const void* sin,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tfcli.models.caches.paged import Places
 from tfcli.models.kernels.dense import KINDS
 from tfcli.models.kernels.library import library
 from tfcli.models.kernels.packed_rows import PackedRows
@@ -64,14 +65,13 @@ class _KeptStruct(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("keys", "values")),
-        *((name, ctypes.c_int64) for name in ("capacity", "kept")),
+        *((name, ctypes.c_int64) for name in ("page", "kept")),
     )
 
 
 def run(
     layers: ctypes.Array[LayerStruct],
-    rooms: Sequence[tuple[Tensor, Tensor]],
-    kept: Sequence[int],
+    places: Sequence[Places],
     x: Tensor,
     rotation: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
@@ -79,9 +79,8 @@ def run(
 
     Args:
         layers: what they are made of.
-        rooms: of each layer the buffers of keys and values, [rows, kv_heads, capacity, width],
-            contiguous; the new ones are written behind those that are kept.
-        kept: how many these are.
+        places: of each layer, where keys and values of each row are; the new ones are written
+            behind those that are kept.
         x (Tensor): [rows, 1, d], which is not changed.
         rotation: cosines and sines, [rows or 1, 1, 1, turned] each, as `Rotary` gives them.
 
@@ -91,10 +90,10 @@ def run(
     kernels = library()
     assert kernels is not None, "whoever asks has looked"
     out = x.clone(memory_format=torch.contiguous_format)
-    memory = (_KeptStruct * len(layers))(
+    memory = (_KeptStruct * len(places))(
         *(
-            _KeptStruct(keys.data_ptr(), values.data_ptr(), keys.shape[2], count)
-            for (keys, values), count in zip(rooms, kept, strict=True)
+            _KeptStruct(keys.buffer_info()[0], values.buffer_info()[0], page, kept)
+            for keys, values, page, kept in places
         )
     )
     cos, sin, turned, apart = None, None, 0, 0

@@ -58,7 +58,14 @@ TRAINED = {
     "packed": "packed rows, 4 M",
 }
 """Of `train`: case -> what it is called."""
-LONG = ("quantize", "estimate")
+SERVE = {
+    "one": "one client, tok/s",
+    "several": "8 clients, tok/s",
+    "first_turn": "first token of 2,000, s",
+    "second_turn": "of the second turn, s",
+    "after_restart": "after a restart, s",
+}
+LONG = ("quantize", "estimate", "serve")
 """What runs only when it is named."""
 TRAIN = {"tokens_per_second": "training, tok/s", "peak_memory_bytes": "peak memory, GB"}
 
@@ -75,6 +82,7 @@ def main() -> int:
         "kernels": bench_kernels,
         "quantize": bench_quantize,
         "estimate": bench_estimate,
+        "serve": bench_serve,
     }
     names = tuple(benchmarks)
     parser.add_argument(
@@ -178,6 +186,16 @@ def bench_decode(folder: Path, options: argparse.Namespace) -> dict[str, dict[st
             shutil.rmtree(made)
         shutil.rmtree(dense)
     return found
+
+
+def bench_serve(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """A model of random weights over HTTP: several clients beside one, and turns beside each
+    other."""
+    model = folder / "served"
+    side("make.py", str(model), "135m", "bfloat16")
+    for path in stdlib_tokenizer().glob("*token*"):
+        shutil.copy(path, model)
+    return in_turn({"tfcli": ["serving.py", str(model)]}, options.rounds, SERVE)
 
 
 def bench_estimate(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:

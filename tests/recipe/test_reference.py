@@ -15,6 +15,9 @@ from tfcli.recipe.reference import json_page, keys_page
 from tfcli.recipe.schema import recipe_schema
 from tfcli.recipe.spec import walk_fields
 from tfcli.recipe.verbs import VERBS
+from tfcli.serve.spec import ServeSpec
+
+SERVICES = {"serve": ServeSpec}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -33,13 +36,13 @@ FRAGMENT = re.compile(r"(Of|Its|That|Or|And|Such|At|Mean|As|To|Between|With|For|
 
 
 def test_every_text_has_a_subject():
-    rows = [line for page in (keys_page(), json_page({})) for line in page.splitlines()]
+    rows = [line for page in (keys_page(SERVICES), json_page({})) for line in page.splitlines()]
     texts = [row.removesuffix(" |").rpartition(" | ")[2] for row in rows if row.startswith("| `")]
     assert texts and not [text for text in texts if FRAGMENT.match(text)]
 
 
 def test_the_pages_name_keys_types_and_defaults():
-    page = keys_page()
+    page = keys_page(SERVICES)
     assert "| `optimizer.weight_decay` | float | `0.1` | Weight decay, decoupled" in page
     assert "| `model` | model | required |" in page
 
@@ -64,7 +67,8 @@ def test_the_schema_describes_one_command_recipes_too():
 
 
 @pytest.mark.parametrize(
-    ("name", "page"), [("AGENTS.md", agents_page(COMMANDS)), ("docs/reference.md", keys_page())]
+    ("name", "page"),
+    [("AGENTS.md", agents_page(COMMANDS)), ("docs/reference.md", keys_page(SERVICES))],
 )
 def test_the_pages_in_the_repository_are_those_of_the_table_of_commands(name, page):
     """`scripts/reference --check` finds the same of every page."""

@@ -26,6 +26,7 @@ class Text:
         tokenizer: of the model.
         before: ids that the new ones go on from; empty where the text stands for itself.
         stops: texts that end it.
+        special: special tokens are spelt out, as where they mark calls of tools.
 
     Attributes:
         ids: its tokens.
@@ -33,8 +34,15 @@ class Text:
         stopped: whether one came.
     """
 
-    def __init__(self, tokenizer: Tokenizer, before: Sequence[int], stops: Sequence[str]) -> None:
-        self._decoder = StreamDecoder(tokenizer, before)
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        before: Sequence[int],
+        stops: Sequence[str],
+        *,
+        special: bool = False,
+    ) -> None:
+        self._decoder = StreamDecoder(tokenizer, before, special=special)
         self._ending = Ending(stops)
         self.ids: list[int] = []
         self.text = ""

@@ -75,6 +75,7 @@ OTHERS = {
     "run": "RECIPE",
     "sweep": "RECIPE",
     "data preview": "RECIPE",
+    "serve": "MODEL...",
     "recipe": "list\\|show\\|validate\\|schema",
     "hub": "ls\\|download\\|upload",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -21,15 +22,19 @@ from tfcli.recipe.results import (
     RunPlanResult,
     RunResult,
 )
-from tfcli.recipe.spec import Result, needs_recipe, role_of, walk_fields
+from tfcli.recipe.spec import Result, Spec, needs_recipe, role_of, walk_fields
 from tfcli.recipe.verbs import VERBS
 
 GENERATED = "<!-- Written by scripts/reference from the classes; edit those. -->"
 ROLES = {"input": "path", "data": "data", "model": "model", "output": "folder"}
 
 
-def keys_page() -> str:
-    """docs/reference.md: every key of every command."""
+def keys_page(others: dict[str, type[Spec]]) -> str:
+    """docs/reference.md: every key of every command.
+
+    Args:
+        others: specs of commands that are no verbs: command -> class.
+    """
     lines = [
         GENERATED,
         "# Every key of every command",
@@ -53,11 +58,12 @@ def keys_page() -> str:
         "  `f32`, `bf16`, and `fp16` or `f16`.",
         "",
     ]
-    for name, verb in VERBS.items():
-        spec = verb.spec()
+    verbs = {name: (verb.summary, verb.spec()) for name, verb in VERBS.items()}
+    services = {name: (str(inspect.getdoc(spec)), spec) for name, spec in others.items()}
+    for name, (summary, spec) in {**verbs, **services}.items():
         words = " ".join(word.upper() for word in spec.positional) or "RECIPE.yaml"
         words = f"RECIPE.yaml {words}" if needs_recipe(spec) else words
-        lines += [f"## {name}", "", verb.summary, "", f"    tfcli {name} {words}", ""]
+        lines += [f"## {name}", "", summary, "", f"    tfcli {name} {words}", ""]
         lines += ["| key | type | default | what it does |", "|---|---|---|---|"]
         for key, field in walk_fields(spec):
             cells = [f"`{key}`", field_type(field), _default(field), _about(field)]

@@ -20,10 +20,13 @@ class StreamDecoder:
     Args:
         tokenizer: of the model.
         before: ids that the text goes on from.
+        special: special tokens are spelt out; otherwise they are no part of the text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, before: Sequence[int] = ()) -> None:
-        self._tokenizer = tokenizer
+    def __init__(
+        self, tokenizer: Tokenizer, before: Sequence[int] = (), *, special: bool = False
+    ) -> None:
+        self._tokenizer, self._special = tokenizer, special
         self._ids = list(before)
         self._context = 0  # where decoding starts
         self._printed = len(self._ids)  # ids before this one are printed
@@ -44,11 +47,13 @@ class StreamDecoder:
         return piece
 
     def _pending(self) -> str:
-        decode = self._tokenizer.decode
-        before = decode(self._ids[self._context : self._printed])
-        whole = decode(self._ids[self._context :])
+        before = self._decoded(self._ids[self._context : self._printed])
+        whole = self._decoded(self._ids[self._context :])
         if whole.startswith(before):
             return whole[len(before) :]
         # Tokens of one byte each are decoded as a run, and one byte that is no character makes
         # U+FFFD of all of it, of what is printed too.
-        return decode(self._ids[self._printed :])
+        return self._decoded(self._ids[self._printed :])
+
+    def _decoded(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=not self._special)

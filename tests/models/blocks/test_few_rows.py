@@ -13,6 +13,7 @@ import torch
 from tfcli.models.blocks import run as blocks_run
 from tfcli.models.blocks.few_rows import run_few
 from tfcli.models.config import config_from_recipe
+from tfcli.models.joined_cache import JoinedCache
 from tfcli.models.kernels.packed_rows import PackedRows
 from tfcli.models.layers.kernel_linear import KernelLinear
 from tfcli.models.layers.linear import Linear
@@ -207,3 +208,22 @@ def test_what_is_known_of_blocks_goes_with_them(level, calls, monkeypatch):
     del model
     gc.collect()
     assert weight() is None
+
+
+def test_joined_texts_of_any_lengths_are_one_call_with_the_bits_that_they_have_alone(level, calls):
+    model = model_of(dtype=torch.bfloat16, **GROUPED)
+    texts = [torch.arange(length)[None] for length in (3, 70, 64, 1)]
+    new = torch.tensor([[7], [8], [9], [10]])
+    alone, caches = [], []
+    with torch.no_grad():
+        for text, token in zip(texts, new, strict=True):
+            kept = model.make_cache()
+            model(text, cache=kept)
+            alone.append(model(token[None], cache=kept).logits)
+            caches.append(model.make_cache("paged"))
+            model(text, cache=caches[-1])
+        calls.clear()
+        joined = JoinedCache(caches)
+        found = model(new, attention_mask=joined.attention_mask(), cache=joined).logits
+    assert calls == [True]
+    assert torch.equal(found, torch.cat(alone))

@@ -23,6 +23,7 @@ from tfcli.models.model import Model
 SETTINGS = {
     "dynamic": {},
     "static": {"length": 24},
+    "paged": {},
     "offloaded": {},
     "quantized": {"residual": 64},  # all positions are recent ones, and so exact
 }

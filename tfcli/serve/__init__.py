@@ -1,0 +1,1 @@
+"""`tfcli serve`: models answer over HTTP."""

@@ -1,0 +1,1 @@
+"""What is the same for all interfaces: errors, limits, streams of events."""

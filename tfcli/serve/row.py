@@ -1,0 +1,137 @@
+"""A text that an engine makes: what it has read, what it has written, and when it ends."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+import torch
+
+from tfcli.errors import Problem
+from tfcli.generation.loop import processed
+from tfcli.generation.rules import processes
+from tfcli.generation.sampling import greedy, sampler
+from tfcli.generation.writing import Text
+from tfcli.models.cache import Cache
+from tfcli.serve.ask import Ask, End, Listen, Piece, Reason, Token
+from tfcli.tokenizers.load import Tokenizer
+
+NEVER = -9999.0
+"""The logarithm of a probability of 0, which JSON has no number for."""
+
+
+class Row:
+    """One text. It belongs to the engine's thread, but for `cancelled`.
+
+    Args:
+        ask: what is wanted.
+        listen: is told of each piece, and at last of the end.
+        tokenizer: of the model.
+
+    Attributes:
+        ids: what was given and what has come.
+        cache: what the model remembers of the first ids; None before it has read any.
+        reused: ids that the model did not have to read.
+        cancelled: nobody waits for it any more.
+        ended: its end was told.
+    """
+
+    def __init__(self, ask: Ask, listen: Listen, tokenizer: Tokenizer) -> None:
+        self.ask = ask
+        self.ids = list(ask.ids)
+        self.cache: Cache | None = None
+        self.reused = 0
+        self.cancelled = False
+        self.ended = False
+        self._listen = listen
+        self._text = Text(
+            tokenizer,
+            ask.ids if ask.continues else (),
+            ask.settings.stop_strings,
+            special=ask.special,
+        )
+        self._left = ask.max_new_tokens
+        self._began = monotonic()
+        draw = ask.settings.draw
+        self._pick = greedy if draw is None else sampler(draw, [ask.seed])
+        source = torch.tensor([ask.ids])
+        made = processes(
+            ask.settings.rules,
+            source=source,
+            start=torch.tensor([len(ask.ids)]),
+            max_new_tokens=torch.tensor([ask.max_new_tokens]),
+            stop=sorted(ask.settings.stop),
+        )
+        if ask.settings.grammar is not None:
+            made.append(ask.settings.grammar.process(torch.tensor([len(ask.ids)])))
+        self._process = tuple(made)
+
+    @property
+    def read(self) -> int:
+        """How many ids the model has read."""
+        return 0 if self.cache is None else self.cache.length
+
+    @property
+    def positions(self) -> int:
+        """The most that its cache will hold."""
+        return len(self.ask.ids) + self.ask.max_new_tokens
+
+    @property
+    def writes(self) -> bool:
+        """Whether everything but the last id was read, and a token has come."""
+        return len(self.ids) > len(self.ask.ids) and self.read == len(self.ids) - 1
+
+    @property
+    def late(self) -> bool:
+        """Whether its time is over."""
+        limit = self.ask.max_time
+        return limit is not None and monotonic() - self._began > limit
+
+    def take(self, logits: torch.Tensor) -> None:
+        """Pick the next token, and tell of it.
+
+        Args:
+            logits (Tensor): [1, vocab], of the model after the last id.
+
+        Raises:
+            WorkError: no token can be picked.
+        """
+        logits = logits.cpu()
+        ids = torch.tensor([self.ids]) if self._process else torch.empty(1, 0, dtype=torch.long)
+        picked = int(self._pick(processed(logits, ids, self._process)))
+        token = self._token(picked, logits[0])
+        self.ids.append(picked)
+        self._left -= 1
+        if picked in self.ask.settings.stop:
+            self._text.ids.append(picked)
+            self._listen(Piece("", (token,)))
+            self.end("stop")
+            return
+        self._listen(Piece(self._text.push(picked), (token,)))
+        if self._text.stopped:
+            self.end("stop")
+        elif self._left == 0:
+            self.end("length")
+
+    def end(self, reason: Reason, error: Problem | None = None) -> None:
+        """Tell that it is over, with the characters that were held back."""
+        if self.ended:
+            return
+        self.ended = True
+        if reason in ("stop", "length", "time"):
+            rest = self._text.finish()
+            if rest:
+                self._listen(Piece(rest))
+        self._listen(End(reason, self.reused, error))
+
+    def _token(self, picked: int, logits: torch.Tensor) -> Token:
+        count = self.ask.logprobs
+        if count is None:
+            return Token(picked)
+        logarithms = logits.float().log_softmax(-1)
+        best = logarithms.topk(min(count, len(logarithms)))
+        likeliest = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+        return Token(
+            picked,
+            max(float(logarithms[picked]), NEVER),
+            tuple((one, max(logarithm, NEVER)) for one, logarithm in likeliest),
+        )
