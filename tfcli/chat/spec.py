@@ -38,7 +38,7 @@ class ChatSpec(GenerationKeys, Spec):
         "weights.",
     )
     output: OutputPath | None = Field(None, description="The folder for the record of the result.")
-    max_new_tokens: int = Field(1024, ge=1, description="Of an answer at most.")
+    max_new_tokens: int = Field(1024, ge=1, description="An answer has at most so many tokens.")
     load_in: LoadIn = None
     dtype: ComputeDtype = "auto"
     device: Device = "auto"
