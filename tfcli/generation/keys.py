@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tfcli.recipe.spec import Section
+from tfcli.generation.strategies.keys import StrategyKeys
 
 COLDEST = 1e-6
 """The lowest temperature above 0: logits divided by it are numbers that float32 tells apart."""
@@ -20,7 +20,7 @@ Share = Annotated[float | None, Field(ge=0, le=1)]
 TokenId = Annotated[int, Field(ge=0)]
 
 
-class GenerationKeys(Section):
+class GenerationKeys(StrategyKeys):
     """How the next token is picked, and when a text ends."""
 
     said_by_file: ClassVar[tuple[str, ...]] = (
@@ -28,7 +28,7 @@ class GenerationKeys(Section):
         *("encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"),
         *("min_new_tokens", "suppress_tokens", "begin_suppress_tokens", "forced_bos_token_id"),
         *("forced_eos_token_id", "exponential_decay_length_penalty", "max_time"),
-        *("num_return_sequences",),
+        *("num_return_sequences", *StrategyKeys.said_of_strategies),
     )
     """Those that mean what they mean in generation_config.json, and stand in the place of its."""
 
@@ -130,7 +130,10 @@ class GenerationKeys(Section):
         description="Seconds after which no text goes on; each has a token at least.",
     )
     num_return_sequences: int | None = Field(
-        None, ge=1, description="Texts that are made of each prompt, each with other draws."
+        None,
+        ge=1,
+        description="Texts that are made of each prompt: each with other draws, or "
+        "the best of its beams.",
     )
     seed: int = Field(
         0, ge=0, lt=1 << 64, description="The seed of the draws: equal seeds give equal text."

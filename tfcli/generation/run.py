@@ -21,6 +21,7 @@ from tfcli.generation.processors import NEVER
 from tfcli.generation.prompts import read_prompts
 from tfcli.generation.settings import TextSettings, read_settings
 from tfcli.generation.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
+from tfcli.generation.strategies.choice import check_choice
 from tfcli.generation.tasks import ANSWERS, read_alone, room_after, text_task
 from tfcli.generation.writing import Writing
 from tfcli.models.config import BaseConfig
@@ -213,8 +214,7 @@ def text_settings(
 ) -> TextSettings:
     """The checkpoint's settings under the user's; says what of the checkpoint's is not followed."""
     settings = read_settings(generation_config, config, spec.asked())
-    if settings.draw is None:
-        _require_draws(spec)
+    check_choice(settings, spec.given)
     if settings.ignored:
         console.warn(
             f"generation_config.json asks for what is not followed: {', '.join(settings.ignored)}"
@@ -229,18 +229,6 @@ def text_settings(
     # A special token is not in the text that is looked at, so it stops as an id.
     ids = {special[stop] for stop in stops if stop in special}
     return replace(settings, rules=rules, stop_strings=stops, stop=settings.stop | ids)
-
-
-def _require_draws(spec: GenerateSpec) -> None:
-    """Refuse what has an effect on draws alone, where the likeliest token is taken."""
-    several = (spec.num_return_sequences or 1) > 1
-    for key, asked in (("seed", "seed" in spec.given), ("num_return_sequences", several)):
-        if asked:
-            raise UsageError(
-                f"{key} has no effect where the likeliest token is taken",
-                where=key,
-                fix="add --temperature 1 or --do-sample, or leave it out",
-            )
 
 
 def _unwanted(spec: GenerateSpec, tokenizer: Tokenizer) -> list[tuple[tuple[int, ...], float]]:

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from tfcli.errors import UsageError
 from tfcli.generation.caches import make_cache
-from tfcli.generation.loop import Decoding, Watch
+from tfcli.generation.loop import Decoding, Steps, Watch
 from tfcli.generation.media import LOOKS
 from tfcli.generation.readers import Reader, TargetReader, TextReader
 from tfcli.generation.rows import lengths, rows_of
 from tfcli.generation.rules import processes
 from tfcli.generation.sampling import greedy, sampler
 from tfcli.generation.settings import TextSettings
+from tfcli.generation.strategies.beams import Beams, Ends
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
@@ -135,19 +136,28 @@ def decoding(
     cache: str = "dynamic",
     media: Mapping[str, Tensor] | None = None,
     watch: Watch | None = None,
-) -> Decoding:
-    """The decoding of the texts that a model makes of prompts.
+    ends: Ends | None = None,
+) -> Steps:
+    """The decoding of the texts that a model makes of prompts, by the strategy that is asked for.
 
     Args:
         model: with the head of `text_task`, in eval mode.
-        prompts: token ids; for an encoder-decoder the texts that the encoder reads.
+        prompts: token ids; for an encoder-decoder the texts that the encoder reads. Where several
+            texts are made of one, it is there as often, beside itself.
         max_new_tokens: of each text at most.
         settings: of the checkpoint and of the user.
         seeds: of each text's draws, where tokens are drawn.
         cache: one of `caches.CACHES`.
         media: what goes along with the prompts, by name.
-        watch: is shown every step.
+        watch: is shown every step of tokens that are picked one at a time.
+        ends: whether a text is stopped by what its new ids say. Texts that come piece by piece are
+            ended by `Steps.end`; of those that come whole, it looks at each that might be.
     """
+    beams = settings.beams
+    if beams is not None:
+        # The texts of a prompt are its best beams.
+        every = slice(None, None, settings.sequences)
+        prompts, max_new_tokens, seeds = prompts[every], max_new_tokens[every], seeds[every]
     most = max(max_new_tokens)
     reader: Reader
     if isinstance(model, Seq2SeqLM):
@@ -159,13 +169,29 @@ def decoding(
         # On a CPU, compiling takes longer than most texts.
         compiled = "inductor" if cache == "static" and model.device.type == "cuda" else None
         reader = TextReader(model, prompts, cache=kept, media=media, compile_with=compiled)
+    copies = 1 if beams is None else beams.num_beams
     rules = processes(
         settings.rules,
-        source=rows_of(prompts, model.device),
-        start=lengths(reader.begin),
-        max_new_tokens=torch.tensor(list(max_new_tokens), device=model.device),
+        source=rows_of(prompts, model.device).repeat_interleave(copies, 0),
+        start=lengths(reader.begin).repeat_interleave(copies),
+        max_new_tokens=torch.tensor(
+            [limit for limit in max_new_tokens for _ in range(copies)], device=model.device
+        ),
         stop=sorted(settings.stop),
     )
+    if beams is not None:
+        return Beams(
+            reader,
+            max_new_tokens=max_new_tokens,
+            settings=beams,
+            texts=settings.sequences,
+            stop=settings.stop,
+            process=rules,
+            draw=settings.draw,
+            seeds=seeds,
+            ends=ends,
+            max_time=settings.max_time,
+        )
     return Decoding(
         reader,
         max_new_tokens=max_new_tokens,

@@ -101,10 +101,18 @@ class Writing:
         count = self.settings.sequences
         asked = [(prompt, each) for prompt in prompts for each in range(count)]
         continues = self.task != ANSWERS  # what an encoder reads is another text
-        texts = [
-            Text(self.tokenizer, prompt.ids if continues else (), self.settings.stop_strings)
-            for prompt, _ in asked
-        ]
+
+        def begun(prompt: Prompt) -> Text:
+            before = prompt.ids if continues else ()
+            return Text(self.tokenizer, before, self.settings.stop_strings)
+
+        def ends(number: int, ids: Sequence[int]) -> bool:
+            text = begun(prompts[number])
+            for token in ids:
+                text.push(token)
+            return text.stopped
+
+        texts = [begun(prompt) for prompt, _ in asked]
         steps = decoding(
             self.model,
             [prompt.ids for prompt, _ in asked],
@@ -113,6 +121,7 @@ class Writing:
             seeds=[row_seed(self.seed, each) for _, each in asked],
             cache=self.cache,
             media=prompts[0].media,
+            ends=ends if self.settings.stop_strings else None,
         )
         for tokens in steps:
             for number, token in enumerate(tokens):
@@ -124,6 +133,7 @@ class Writing:
             advance(sum(token is not None for token in tokens))
         for number, text in enumerate(texts):
             show(number, text.finish())
+        scores = steps.scores or [None] * len(texts)
         return [
             Answer(
                 prompt=prompt.text,
@@ -131,8 +141,9 @@ class Writing:
                 token_ids=text.ids,
                 text=text.text,
                 finish_reason=self._why(text, steps.out_of_time),
+                score=score,
             )
-            for (prompt, _), text in zip(asked, texts, strict=True)
+            for (prompt, _), text, score in zip(asked, texts, scores, strict=True)
         ]
 
     def _why(self, text: Text, out_of_time: bool) -> str:
