@@ -22,10 +22,13 @@ class Reader(ABC):
     """Reads the rows of a batch, each token once.
 
     Attributes:
+        model: that reads.
         begin (Tensor): int64 [b, s], what each row has before its first new token, with `NOTHING`
             before shorter ones.
         cache: what the model remembers of what was read.
     """
+
+    model: Model
 
     def __init__(self, begin: torch.Tensor, cache: Cache) -> None:
         self.begin, self.cache = begin, cache

@@ -21,6 +21,7 @@ from tfcli.generation.processors import NEVER
 from tfcli.generation.prompts import read_prompts
 from tfcli.generation.settings import TextSettings, read_settings
 from tfcli.generation.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
+from tfcli.generation.strategies.assistants import open_assistant
 from tfcli.generation.strategies.choice import check_choice
 from tfcli.generation.tasks import ANSWERS, read_alone, room_after, text_task
 from tfcli.generation.writing import Writing
@@ -66,6 +67,9 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     lengths = [new_length(spec, task, prompt.ids, checkpoint.model_config) for prompt in read]
     _warn_of_short_texts(spec, lengths, job.console)
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
+    helper = None
+    if spec.assistant_model is not None:
+        helper = open_assistant(spec.assistant_model, task, tokenizer, config)
     model = load_ready(
         checkpoint,
         job.console,
@@ -75,9 +79,19 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         attention=spec.attention,
         keep_packed=spec.load_in is not None,
     )
+    assistant = None
+    if helper is not None:
+        assistant = load_ready(
+            helper,
+            job.console,
+            task=task,
+            dtype=spec.dtype,
+            device=device,
+            attention=spec.attention,
+        )
     answers_it = is_answer(task, spec.chat)
     echo = not answers_it if spec.echo is None else spec.echo
-    writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed)
+    writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed, assistant)
     began = perf_counter()
     with _screen(job, sum(lengths) * settings.sequences) as (write, advance):
         answers: list[Answer] = []

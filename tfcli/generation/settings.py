@@ -16,7 +16,12 @@ from tfcli.generation.keys import DRAWS
 from tfcli.generation.processors import NEVER
 from tfcli.generation.rules import Rules
 from tfcli.generation.sampling import Draw
-from tfcli.generation.strategies.settings import BeamSettings, read_beams
+from tfcli.generation.strategies.settings import (
+    BeamSettings,
+    DraftSettings,
+    read_beams,
+    read_drafts,
+)
 from tfcli.generation.values import (
     WHERE,
     count,
@@ -59,6 +64,8 @@ FOLLOWED: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("stop_strings", "max_time"), ()),
     **dict.fromkeys(("num_return_sequences", "num_beams"), (1,)),
     **{"length_penalty": (1.0,), "early_stopping": (False,)},
+    **{"prompt_lookup_num_tokens": (0,), "max_matching_ngram_size": ()},
+    **dict.fromkeys(("num_assistant_tokens", "assistant_confidence_threshold"), ()),
 }
 """Keys that are followed, with the values that change nothing."""
 
@@ -76,6 +83,7 @@ class TextSettings:
         max_time: seconds after which no text goes on; None: any.
         sequences: texts of each prompt.
         beams: how beams are kept; None: there is one.
+        drafts: how tokens are drafted.
         ignored: what the file asks for and is not followed, as `key value`.
         said: the keys that change something, with their values.
     """
@@ -88,6 +96,7 @@ class TextSettings:
     max_time: float | None = None
     sequences: int = 1
     beams: BeamSettings | None = None
+    drafts: DraftSettings = field(default_factory=DraftSettings)
     ignored: tuple[str, ...] = ()
     said: Mapping[str, Any] = field(default_factory=dict)
 
@@ -144,6 +153,7 @@ def read_settings(
         max_time=None if said.get("max_time") is None else number(said, "max_time", 1.0, positive),
         sequences=max(1, count(said, "num_return_sequences")),
         beams=read_beams(said),
+        drafts=read_drafts(said),
         said={key: said[key] for key in FOLLOWED if said.get(key) not in (None, *FOLLOWED[key])},
     )
 

@@ -16,6 +16,7 @@ from tfcli.generation.rows import lengths, rows_of
 from tfcli.generation.rules import processes
 from tfcli.generation.sampling import greedy, sampler
 from tfcli.generation.settings import TextSettings
+from tfcli.generation.strategies.assistants import drafted
 from tfcli.generation.strategies.beams import Beams, Ends
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
@@ -137,6 +138,7 @@ def decoding(
     media: Mapping[str, Tensor] | None = None,
     watch: Watch | None = None,
     ends: Ends | None = None,
+    assistant: Model | None = None,
 ) -> Steps:
     """The decoding of the texts that a model makes of prompts, by the strategy that is asked for.
 
@@ -152,23 +154,17 @@ def decoding(
         watch: is shown every step of tokens that are picked one at a time.
         ends: whether a text is stopped by what its new ids say. Texts that come piece by piece are
             ended by `Steps.end`; of those that come whole, it looks at each that might be.
+        assistant: drafts tokens, see `assistants.open_assistant`.
+
+    Raises:
+        UsageError: tokens are drafted, and the model or the assistant cannot take them back.
     """
     beams = settings.beams
-    if beams is not None:
-        # The texts of a prompt are its best beams.
+    if beams is not None:  # the texts of a prompt are the best of them
         every = slice(None, None, settings.sequences)
         prompts, max_new_tokens, seeds = prompts[every], max_new_tokens[every], seeds[every]
     most = max(max_new_tokens)
-    reader: Reader
-    if isinstance(model, Seq2SeqLM):
-        # The decoder begins with one token of its own; the last one is picked and never read.
-        kept = make_cache(cache, most, model)
-        reader = TargetReader.of_sources(model, prompts, start=settings.start, cache=kept)
-    else:
-        kept = make_cache(cache, max(map(len, prompts)) + most - 1, model)
-        # On a CPU, compiling takes longer than most texts.
-        compiled = "inductor" if cache == "static" and model.device.type == "cuda" else None
-        reader = TextReader(model, prompts, cache=kept, media=media, compile_with=compiled)
+    reader = _reader(model, prompts, most, settings, cache, media)
     copies = 1 if beams is None else beams.num_beams
     rules = processes(
         settings.rules,
@@ -192,6 +188,16 @@ def decoding(
             ends=ends,
             max_time=settings.max_time,
         )
+    if assistant is not None or settings.drafts.prompt_lookup_num_tokens:
+        return drafted(
+            reader,
+            None if assistant is None else _reader(assistant, prompts, most, settings, cache),
+            sources=prompts if isinstance(model, Seq2SeqLM) else (),
+            max_new_tokens=max_new_tokens,
+            settings=settings,
+            seeds=seeds,
+            process=rules,
+        )
     return Decoding(
         reader,
         max_new_tokens=max_new_tokens,
@@ -201,3 +207,22 @@ def decoding(
         watch=watch,
         max_time=settings.max_time,
     )
+
+
+def _reader(
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    most: int,
+    settings: TextSettings,
+    cache: str,
+    media: Mapping[str, Tensor] | None = None,
+) -> Reader:
+    """What reads prompts and up to `most` new tokens; other arguments are those of `decoding`."""
+    if isinstance(model, Seq2SeqLM):
+        # The decoder begins with one token of its own; the last one is picked and never read.
+        kept = make_cache(cache, most, model)
+        return TargetReader.of_sources(model, prompts, start=settings.start, cache=kept)
+    kept = make_cache(cache, max(map(len, prompts)) + most - 1, model)
+    # On a CPU, compiling takes longer than most texts.
+    compiled = "inductor" if cache == "static" and model.device.type == "cuda" else None
+    return TextReader(model, prompts, cache=kept, media=media, compile_with=compiled)

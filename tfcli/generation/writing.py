@@ -71,6 +71,7 @@ class Writing:
         settings: of the checkpoint and of the user.
         cache: one of `caches.CACHES`.
         seed: of the draws; the first text of each prompt has it itself, others one of their own.
+        assistant: drafts tokens; None: no model does.
     """
 
     model: Model
@@ -79,6 +80,7 @@ class Writing:
     settings: TextSettings
     cache: str = "dynamic"
     seed: int = 0
+    assistant: Model | None = None
 
     def answers(
         self,
@@ -121,6 +123,7 @@ class Writing:
             seeds=[row_seed(self.seed, each) for _, each in asked],
             cache=self.cache,
             media=prompts[0].media,
+            assistant=self.assistant,
             ends=ends if self.settings.stop_strings else None,
         )
         for tokens in steps:

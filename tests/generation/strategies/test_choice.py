@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
+from tests.conftest import make_tiny_llama
 from tfcli.commands.app import run
 
 
@@ -34,9 +36,31 @@ def test_the_best_beams_are_answers_with_scores(generate):
         (["--early-stopping", "never"], "early_stopping"),
         (["--num-beams", 2, "--num-return-sequences", 3], "num_return_sequences"),
         (["--num-beams", 2, "--seed", 3], "seed"),
+        (["--num-assistant-tokens", 2], "num_assistant_tokens"),
+        (["--max-matching-ngram-size", 2], "max_matching_ngram_size"),
+        (["--num-beams", 2, "--prompt-lookup-num-tokens", 3], "prompt_lookup_num_tokens"),
     ],
     ids=str,
 )
 def test_keys_without_an_effect_are_named_before_weights_are_read(generate, flags, key):
     found = generate(*flags, code=2)
     assert key in json.dumps(found)
+
+
+def test_an_assistant_drafts_the_same_text(generate, tiny_llama):
+    plain = generate()
+    assert generate("--assistant-model", tiny_llama)["token_ids"] == plain["token_ids"]
+    assert generate("--prompt-lookup-num-tokens", 3)["token_ids"] == plain["token_ids"]
+
+
+def test_an_assistant_of_another_tokenizer_is_refused(generate, tmp_path, tiny_tokenizer):
+    folder = tmp_path / "other"
+    shutil.copytree(tiny_tokenizer, tmp_path / "words")
+    file = tmp_path / "words" / "tokenizer.json"
+    content = json.loads(file.read_text())
+    vocab = content["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+    file.write_text(json.dumps(content))
+    make_tiny_llama(folder, tmp_path / "words")
+    found = generate("--assistant-model", folder, code=2)
+    assert "another tokenizer: 2 tokens differ" in json.dumps(found)

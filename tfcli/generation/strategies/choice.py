@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from tfcli.errors import UsageError
 from tfcli.generation.settings import TextSettings
 
-_BEAMS = "there is one beam"
-_NEEDS: Mapping[str, tuple[Callable[[TextSettings], object], str, str]] = {
-    **dict.fromkeys(
+
+@dataclass(frozen=True)
+class _Need:
+    """What keys need for an effect.
+
+    Args:
+        keys: the keys.
+        holds: whether the settings have it, or one of the keys that the user gave is it.
+        otherwise: how it is said that they do not.
+        remedy: what asks for it.
+    """
+
+    keys: tuple[str, ...]
+    holds: Callable[[TextSettings, Collection[str]], object]
+    otherwise: str
+    remedy: str
+
+
+_NEEDS = (
+    _Need(
         ("length_penalty", "early_stopping"),
-        (lambda settings: settings.beams, _BEAMS, "--num-beams 4"),
+        lambda settings, given: settings.beams,
+        "there is one beam",
+        "--num-beams 4",
     ),
-    "seed": (
-        lambda settings: settings.draw,
+    _Need(
+        ("num_assistant_tokens", "assistant_confidence_threshold"),
+        lambda settings, given: "assistant_model" in given,
+        "no model assists",
+        "--assistant-model MODEL",
+    ),
+    _Need(
+        ("max_matching_ngram_size",),
+        lambda settings, given: settings.drafts.prompt_lookup_num_tokens,
+        "nothing is drafted from the text",
+        "--prompt-lookup-num-tokens 10",
+    ),
+    _Need(
+        ("seed",),
+        lambda settings, given: settings.draw,
         "the likeliest token is taken",
         "--temperature 1 or --do-sample",
     ),
-}
-"""A key -> what must be so that it has an effect, how it is said that it is not, and what asks for
-it."""
+)
 
 
 def check_choice(settings: TextSettings, given: Collection[str]) -> None:
@@ -33,14 +64,33 @@ def check_choice(settings: TextSettings, given: Collection[str]) -> None:
     Raises:
         UsageError: names the key.
     """
-    for key, (holds, otherwise, remedy) in _NEEDS.items():
-        if key in given and not holds(settings):
-            raise UsageError(
-                f"{key} has no effect where {otherwise}",
-                where=key,
-                fix=f"add {remedy}, or leave it out",
-            )
+    for need in _NEEDS:
+        for key in need.keys:
+            if key in given and not need.holds(settings, given):
+                raise UsageError(
+                    f"{key} has no effect where {need.otherwise}",
+                    where=key,
+                    fix=f"add {need.remedy}, or leave it out",
+                )
+    _check_together(settings, given)
     _check_count(settings, "num_return_sequences" in given)
+
+
+def _check_together(settings: TextSettings, given: Collection[str]) -> None:
+    """Only one of these says how a text goes on."""
+    asked = {
+        "num_beams": settings.beams,
+        "assistant_model": "assistant_model" in given,
+        "prompt_lookup_num_tokens": settings.drafts.prompt_lookup_num_tokens,
+    }
+    several = [key for key, value in asked.items() if value]
+    if len(several) > 1:
+        first, second = several[:2]
+        raise UsageError(
+            f"{first} and {second} do not go together: each is a way of its own to go on",
+            where=second,
+            fix="leave one of them out; what generation_config.json says of it counts too",
+        )
 
 
 def _check_count(settings: TextSettings, asked: bool) -> None:
