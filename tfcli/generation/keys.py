@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, field_validator, model_validator
 
 from tfcli.generation.strategies.keys import StrategyKeys
+from tfcli.recipe.spec import Section
 
 COLDEST = 1e-6
 """The lowest temperature above 0: logits divided by it are numbers that float32 tells apart."""
@@ -171,8 +172,14 @@ class GenerationKeys(StrategyKeys):
     def asked(self) -> dict[str, Any]:
         """What is to be done in place of what generation_config.json says, by its keys."""
         found = {key: getattr(self, key) for key in self.said_by_file if key in self.given}
+        found = {
+            key: value.model_dump() if isinstance(value, Section) else value
+            for key, value in found.items()
+        }
         if self.temperature == 0:
             return {**found, "do_sample": False}
-        if self.do_sample is None and any(key in found for key in DRAWS):
+        contrasts = bool(self.penalty_alpha)  # its top_k are candidates that are compared
+        draws = [key for key in DRAWS if key in found and not (contrasts and key == "top_k")]
+        if self.do_sample is None and draws:
             return {**found, "do_sample": True}
         return found

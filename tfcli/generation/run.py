@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from tfcli.generation.settings import TextSettings, read_settings
 from tfcli.generation.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
 from tfcli.generation.strategies.assistants import open_assistant
 from tfcli.generation.strategies.choice import check_choice
+from tfcli.generation.strategies.forced import Word
 from tfcli.generation.tasks import ANSWERS, read_alone, room_after, text_task
 from tfcli.generation.writing import Writing
 from tfcli.models.config import BaseConfig
@@ -67,6 +68,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     lengths = [new_length(spec, task, prompt.ids, checkpoint.model_config) for prompt in read]
     _warn_of_short_texts(spec, lengths, job.console)
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
+    settings = _with_negative(settings, spec, checkpoint, tokenizer, task)
     helper = None
     if spec.assistant_model is not None:
         helper = open_assistant(spec.assistant_model, task, tokenizer, config)
@@ -152,6 +154,7 @@ def answer_one(
     length = new_length(spec, task, prompt.ids, checkpoint.model_config)
     silent = Console.silent()
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, silent)
+    settings = _with_negative(settings, spec, checkpoint, tokenizer, task)
     if settings.sequences > 1:
         raise UsageError("one text is asked for", where="num_return_sequences", fix="leave it out")
     writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed)
@@ -234,6 +237,10 @@ def text_settings(
             f"generation_config.json asks for what is not followed: {', '.join(settings.ignored)}"
         )
     rules = replace(settings.rules, bias=(*settings.rules.bias, *_unwanted(spec, tokenizer)))
+    beams = settings.beams
+    if beams is not None and spec.force_words:
+        words = (*beams.force_words, *_forced(spec, tokenizer))
+        settings = replace(settings, beams=replace(beams, force_words=words))
     stops = tuple(dict.fromkeys((*settings.stop_strings, *spec.stop)))
     special = {
         token.content: index
@@ -245,14 +252,49 @@ def text_settings(
     return replace(settings, rules=rules, stop_strings=stops, stop=settings.stop | ids)
 
 
+def _with_negative(
+    settings: TextSettings,
+    spec: GenerateSpec,
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    task: str,
+) -> TextSettings:
+    """The same, with what the model reads of the negative prompt."""
+    if spec.negative_prompt is None:
+        return settings
+    ids = prompt_ids(spec.negative_prompt, spec, checkpoint, tokenizer, task)
+    check_ids(ids, checkpoint.model_config, spec.model)
+    return replace(settings, negative=tuple(ids))
+
+
 def _unwanted(spec: GenerateSpec, tokenizer: Tokenizer) -> list[tuple[tuple[int, ...], float]]:
-    """The ids of `bad_words`, alone and after a space, with what is added to their logits."""
-    found = {
-        tuple(tokenizer.encode(form, add_special_tokens=False))
-        for word in spec.bad_words
-        for form in (word, f" {word}")
-    }
-    return [(ids, NEVER) for ids in sorted(found) if ids]
+    """The ids of `bad_words`, with what is added to their logits."""
+    return [(ids, NEVER) for ids in sorted(_ids_of(spec.bad_words, tokenizer))]
+
+
+def _forced(spec: GenerateSpec, tokenizer: Tokenizer) -> list[Word]:
+    """The ids of `force_words`, each with its ways: of two of which one begins the other, the
+    shorter is enough."""
+    found = []
+    for word in spec.force_words:
+        ways = _ids_of([word] if isinstance(word, str) else word, tokenizer)
+        found.append(
+            tuple(
+                sorted(
+                    way
+                    for way in ways
+                    if not any(way != other and way[: len(other)] == other for other in ways)
+                )
+            )
+        )
+    return found
+
+
+def _ids_of(texts: Iterable[str], tokenizer: Tokenizer) -> set[tuple[int, ...]]:
+    """The ids of texts, of each alone and after a space."""
+    forms = (form for text in texts for form in (text, f" {text}"))
+    found = {tuple(tokenizer.encode(form, add_special_tokens=False)) for form in forms}
+    return found - {()}
 
 
 def read_prompt(

@@ -71,6 +71,12 @@ class Draw:
             scaled = keep_eta(scaled, self.eta_cutoff)
         return scaled
 
+    def kept(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits divided by the temperature, -inf of the tokens that may not be drawn: as `warped`,
+        with the largest one left in."""
+        left_out = self.warped(logits) == -math.inf
+        return (logits.float() / self.temperature).masked_fill(left_out, -math.inf)
+
     def distribution(self, logits: torch.Tensor) -> torch.Tensor:
         """The probabilities that tokens are drawn with: float32 [..., vocab], sums to 1."""
         return self.warped(logits).softmax(-1)

@@ -18,9 +18,14 @@ from tfcli.generation.rules import Rules
 from tfcli.generation.sampling import Draw
 from tfcli.generation.strategies.settings import (
     BeamSettings,
+    ContrastSettings,
+    DolaLayers,
     DraftSettings,
     read_beams,
+    read_contrast,
     read_drafts,
+    read_layers,
+    read_watermark,
 )
 from tfcli.generation.values import (
     WHERE,
@@ -35,19 +40,13 @@ from tfcli.generation.values import (
     texts,
     token_id,
 )
+from tfcli.generation.watermark import Watermark
 from tfcli.models.configs.text import TextConfig
 
 UNLESS: dict[str, tuple[Any, ...]] = {
     "constraints": (None,),
-    "diversity_penalty": (0, None),
-    "dola_layers": (None,),
-    "force_words_ids": (None,),
     "forced_decoder_ids": (None,),
-    "guidance_scale": (1, None),
-    "num_beam_groups": (1, None),
-    "penalty_alpha": (0, None),
     "token_healing": (False, None),
-    "watermarking_config": (None,),
 }
 """Keys that change the text and are not followed, with the values that change nothing."""
 FOLLOWED: dict[str, tuple[Any, ...]] = {
@@ -64,6 +63,9 @@ FOLLOWED: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("stop_strings", "max_time"), ()),
     **dict.fromkeys(("num_return_sequences", "num_beams"), (1,)),
     **{"length_penalty": (1.0,), "early_stopping": (False,)},
+    **{"guidance_scale": (1,), "watermarking_config": ()},
+    **{"num_beam_groups": (1,), "diversity_penalty": (0,), "force_words_ids": ()},
+    **{"penalty_alpha": (0,), "dola_layers": ()},
     **{"prompt_lookup_num_tokens": (0,), "max_matching_ngram_size": ()},
     **dict.fromkeys(("num_assistant_tokens", "assistant_confidence_threshold"), ()),
 }
@@ -84,6 +86,11 @@ class TextSettings:
         sequences: texts of each prompt.
         beams: how beams are kept; None: there is one.
         drafts: how tokens are drafted.
+        guidance: how far from the negative prompt; 1: it is not read.
+        negative: what the negative prompt is read as; empty: the last token of each prompt.
+        watermark: how texts are marked; None: they are not.
+        contrast: how candidates are compared with the text; None: they are not.
+        dola_layers: that the last layer is compared with; None: it is not.
         ignored: what the file asks for and is not followed, as `key value`.
         said: the keys that change something, with their values.
     """
@@ -97,6 +104,11 @@ class TextSettings:
     sequences: int = 1
     beams: BeamSettings | None = None
     drafts: DraftSettings = field(default_factory=DraftSettings)
+    guidance: float = 1.0
+    negative: tuple[int, ...] = ()
+    watermark: Watermark | None = None
+    contrast: ContrastSettings | None = None
+    dola_layers: DolaLayers | None = None
     ignored: tuple[str, ...] = ()
     said: Mapping[str, Any] = field(default_factory=dict)
 
@@ -152,8 +164,12 @@ def read_settings(
         draw=_draw(said),
         max_time=None if said.get("max_time") is None else number(said, "max_time", 1.0, positive),
         sequences=max(1, count(said, "num_return_sequences")),
-        beams=read_beams(said),
+        beams=read_beams(said, limit),
         drafts=read_drafts(said),
+        guidance=number(said, "guidance_scale", 1.0),
+        watermark=read_watermark(said),
+        contrast=read_contrast(said),
+        dola_layers=read_layers(said),
         said={key: said[key] for key in FOLLOWED if said.get(key) not in (None, *FOLLOWED[key])},
     )
 
@@ -184,7 +200,11 @@ def _bias(said: Mapping[str, Any], limit: int) -> list[tuple[tuple[int, ...], fl
     key = "sequence_bias"
     found = []
     for pair in listed(said, key):
-        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[1], int | float):
+        if (
+            not isinstance(pair, list | tuple)
+            or len(pair) != 2
+            or not isinstance(pair[1], int | float)
+        ):
             raise WorkError(f"{key}: must be a list of [ids, number], not {pair!r}", where=WHERE)
         found.append((sequence(pair[0], key, limit), float(pair[1])))
     return found

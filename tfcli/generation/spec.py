@@ -18,7 +18,7 @@ SPOKEN = Only(audio=GIVEN)
 TEXT_ALONE = (
     *("prompts", "chat", "stop", "echo", "num_return_sequences", "max_time"),
     *StrategyKeys.said_of_strategies,
-    "assistant_model",
+    *("assistant_model", "negative_prompt", "force_words"),
 )
 """What says something of a prompt or of an answer to it, which a recording is not."""
 OF_SPEECH = ("language", "speech_task", "timestamps")

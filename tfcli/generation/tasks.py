@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,13 +12,20 @@ from tfcli.errors import UsageError
 from tfcli.generation.caches import make_cache
 from tfcli.generation.loop import Decoding, Steps, Watch
 from tfcli.generation.media import LOOKS
+from tfcli.generation.processors import Allowed, Process
 from tfcli.generation.readers import Reader, TargetReader, TextReader
 from tfcli.generation.rows import lengths, rows_of
 from tfcli.generation.rules import processes
-from tfcli.generation.sampling import greedy, sampler
+from tfcli.generation.sampling import Draw, greedy, sampler
 from tfcli.generation.settings import TextSettings
 from tfcli.generation.strategies.assistants import drafted
 from tfcli.generation.strategies.beams import Beams, Ends
+from tfcli.generation.strategies.constrained import Constrained
+from tfcli.generation.strategies.contrastive import Contrastive
+from tfcli.generation.strategies.dola import LayerContrast, dola_layers
+from tfcli.generation.strategies.groups import Groups
+from tfcli.generation.strategies.guidance import Guidance
+from tfcli.generation.watermark import marked
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
@@ -139,6 +147,7 @@ def decoding(
     watch: Watch | None = None,
     ends: Ends | None = None,
     assistant: Model | None = None,
+    allowed: Allowed | None = None,
 ) -> Steps:
     """The decoding of the texts that a model makes of prompts, by the strategy that is asked for.
 
@@ -155,9 +164,11 @@ def decoding(
         ends: whether a text is stopped by what its new ids say. Texts that come piece by piece are
             ended by `Steps.end`; of those that come whole, it looks at each that might be.
         assistant: drafts tokens, see `assistants.open_assistant`.
+        allowed: says which tokens may come in a row; None: any.
 
     Raises:
-        UsageError: tokens are drafted, and the model or the assistant cannot take them back.
+        UsageError: tokens are drafted, and the model or the assistant cannot take them back; or a
+            negative prompt that leaves no room.
     """
     beams = settings.beams
     if beams is not None:  # the texts of a prompt are the best of them
@@ -165,6 +176,8 @@ def decoding(
         prompts, max_new_tokens, seeds = prompts[every], max_new_tokens[every], seeds[every]
     most = max(max_new_tokens)
     reader = _reader(model, prompts, most, settings, cache, media)
+    if settings.dola_layers is not None:
+        reader = LayerContrast(reader, dola_layers(model, settings.dola_layers))
     copies = 1 if beams is None else beams.num_beams
     rules = processes(
         settings.rules,
@@ -174,18 +187,40 @@ def decoding(
             [limit for limit in max_new_tokens for _ in range(copies)], device=model.device
         ),
         stop=sorted(settings.stop),
+        allowed=allowed,
+        copies=copies,
     )
+    draw = settings.draw
+    if settings.guidance != 1:
+        others = [list(settings.negative) or list(prompt[-1:]) for prompt in prompts]
+        _require_room(model, max(map(len, others)), most)
+        other = _reader(model, others, most, settings, cache)
+        rules.insert(0, Guidance(settings.guidance, other, reader.begin.shape[1]))
+    if settings.watermark is not None:
+        if draw is not None:  # the mark is the last that is done, and stands for itself
+            rules, draw = [*rules, _kept(draw)], Draw()
+        rules.append(marked(settings.watermark, model.config.text.vocab_size))
     if beams is not None:
-        return Beams(
+        make = Constrained if beams.force_words else Groups if beams.num_beam_groups > 1 else Beams
+        return make(
             reader,
             max_new_tokens=max_new_tokens,
             settings=beams,
             texts=settings.sequences,
             stop=settings.stop,
             process=rules,
-            draw=settings.draw,
+            draw=draw,
             seeds=seeds,
             ends=ends,
+            max_time=settings.max_time,
+        )
+    if settings.contrast is not None:
+        return Contrastive(
+            reader,
+            max_new_tokens=max_new_tokens,
+            settings=settings.contrast,
+            stop=settings.stop,
+            process=rules,
             max_time=settings.max_time,
         )
     if assistant is not None or settings.drafts.prompt_lookup_num_tokens:
@@ -194,14 +229,14 @@ def decoding(
             None if assistant is None else _reader(assistant, prompts, most, settings, cache),
             sources=prompts if isinstance(model, Seq2SeqLM) else (),
             max_new_tokens=max_new_tokens,
-            settings=settings,
+            settings=replace(settings, draw=draw),
             seeds=seeds,
             process=rules,
         )
     return Decoding(
         reader,
         max_new_tokens=max_new_tokens,
-        pick=greedy if settings.draw is None else sampler(settings.draw, seeds),
+        pick=greedy if draw is None else sampler(draw, seeds),
         stop=settings.stop,
         process=rules,
         watch=watch,
@@ -226,3 +261,22 @@ def _reader(
     # On a CPU, compiling takes longer than most texts.
     compiled = "inductor" if cache == "static" and model.device.type == "cuda" else None
     return TextReader(model, prompts, cache=kept, media=media, compile_with=compiled)
+
+
+def _kept(draw: Draw) -> Process:
+    """What a draw leaves of the logits, as a process."""
+    return lambda ids, logits: draw.kept(logits)
+
+
+def _require_room(model: Model, length: int, most: int) -> None:
+    """Refuse a negative prompt after which there is no room for as many new tokens."""
+    config = model.config.text
+    limit = config.max_position_embeddings if isinstance(model, Seq2SeqLM) else config.longest_text
+    needed = length if isinstance(model, Seq2SeqLM) else length + most
+    if needed > limit:
+        raise UsageError(
+            f"the negative prompt has {length:,} tokens, which leaves no room for {most:,} new "
+            f"ones in the model's {limit:,} positions",
+            where="negative_prompt",
+            fix="shorten it, or ask for fewer tokens",
+        )

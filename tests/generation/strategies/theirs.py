@@ -77,10 +77,12 @@ def their_texts(model_type, said, prompt, **options):
     return made[:, len(prompt) if model_type == "llama" else 1 :].tolist()
 
 
-def our_texts(model_type, said, prompts=PROMPTS, seeds=(), **options):
+def our_texts(
+    model_type, said, prompts=PROMPTS, seeds=(), change=lambda settings: settings, **options
+):
     """What we make of prompts in one batch, as many texts of each as the keys say."""
     _, model = pair(model_type)
-    settings = read_settings(generation_config(model_type, said), model.config)
+    settings = change(read_settings(generation_config(model_type, said), model.config))
     count = settings.sequences
     steps = decoding(
         model,

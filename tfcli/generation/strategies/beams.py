@@ -95,32 +95,46 @@ class Beams(Steps):
     def _step(self) -> None:
         """Let each open beam go on by a token."""
         likely = self._likelihoods()
-        count, vocab = len(self._limits), likely.shape[-1]
-        sums = (likely.view(count, self._beams, vocab) + self._sums[..., None]).view(count, -1)
-        wanted = min(max(2, 1 + len(self._stop)) * self._beams, sums.shape[1])
-        taken: list[int] = []  # of each open prompt's beams, the row that it goes on from
+        likely = likely.view(len(self._limits), self._beams, -1)
+        taken: list[int] = []  # of the rows that the reader has, those that go on
         still: list[int] = []
         tokens, rows = self.ids.new_zeros(len(self.ids)), torch.arange(len(self.ids))
-        for number in self._open:
-            best, places = self._candidates(number, sums[number], wanted)
-            found = [divmod(place, vocab) for place in places.tolist()]
-            ends = self._take(number, best, found)
-            behind = torch.tensor(ends, device=best.device).float() * BEHIND
-            self._sums[number], chosen = (best + behind).topk(self._beams)
+        for place, number in enumerate(self._open):
+            going, goes_on = self._advance(number, likely[number])
             at = number * self._beams
-            for place, candidate in enumerate(chosen.tolist()):
-                beam, token = found[candidate]
-                rows[at + place], tokens[at + place] = at + beam, token
-            length = self.ids.shape[1] - self._begin + 1
-            closed = self._finished[number].closed(float(self._sums[number, 0]), length)
-            if not closed and not all(ends):
+            rows[at : at + self._beams] = at + torch.tensor([beam for beam, _ in going])
+            tokens[at : at + self._beams] = torch.tensor([token for _, token in going])
+            if goes_on:
                 still.append(number)
-                places_read = self._open.index(number) * self._beams
-                taken += (rows[at : at + self._beams] - at + places_read).tolist()
+                taken += [place * self._beams + beam for beam, _ in going]
         self.ids = torch.cat((self.ids[rows.to(self.ids.device)], tokens[:, None]), dim=1)
         if still:
             self.reader.select(torch.tensor(taken, device=self.ids.device))
         self._open = still
+
+    def _advance(self, number: int, likely: torch.Tensor) -> tuple[list[tuple[int, int]], bool]:
+        """Choose how the beams of a prompt go on, and keep what is whole.
+
+        Args:
+            number: of the prompt.
+            likely (Tensor): log-probabilities, [beams, vocab].
+
+        Returns:
+            the beam that each goes on from and its token; and whether they do go on
+        """
+        sums = (likely + self._sums[number][:, None]).view(-1)
+        best, found = self._candidates(number, sums, self._beams, likely.shape[-1])
+        ends = self._take(number, best, found)
+        behind = torch.tensor(ends, device=best.device).float() * BEHIND
+        self._sums[number], chosen = (best + behind).topk(self._beams)
+        going = [found[candidate] for candidate in chosen.tolist()]
+        closed = self._finished[number].closed(float(self._sums[number, 0]), self._length)
+        return going, not closed and not all(ends)
+
+    @property
+    def _length(self) -> int:
+        """New tokens of each beam, with those of this step."""
+        return self.ids.shape[1] - self._begin + 1
 
     def _likelihoods(self) -> torch.Tensor:
         """Log-probabilities as the rules leave them, float32 [b * beams, vocab]; of no meaning
@@ -143,8 +157,7 @@ class Beams(Steps):
         usable(whole[rows].view(len(self._open), -1))
         if self._draw is None:
             return whole
-        left_out = self._draw.warped(whole) == NEVER
-        return (whole / self._draw.temperature).masked_fill(left_out, NEVER)
+        return self._draw.kept(whole)
 
     def _rows(self, numbers: Sequence[int], device: torch.device) -> torch.Tensor:
         """The rows of some prompts' beams."""
@@ -152,18 +165,28 @@ class Beams(Steps):
         return (torch.tensor(numbers, device=device)[:, None] * self._beams + beams).view(-1)
 
     def _candidates(
-        self, number: int, sums: torch.Tensor, wanted: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The sums of log-probabilities of a prompt's candidates, and which of [beams * vocab]
-        they are."""
+        self, number: int, sums: torch.Tensor, beams: int, vocab: int
+    ) -> tuple[torch.Tensor, list[tuple[int, int]]]:
+        """The candidates of some beams of a prompt.
+
+        Args:
+            number: of the prompt.
+            sums (Tensor): of log-probabilities, [beams * vocab].
+            beams, vocab: how many there are.
+
+        Returns:
+            their sums of log-probabilities, [candidates], and the beam and the token of each
+        """
+        # So many are beside all that end.
+        wanted = min(max(2, 1 + len(self._stop)) * beams, len(sums))
         if self._draw is None:
             best, places = sums.topk(wanted)
-            return best, places
-        # Drawn on the CPU, so that a seed means the same on every device.
-        generator = self._generators[number]
-        places = torch.multinomial(sums.cpu().softmax(-1), wanted, generator=generator)
-        places = places.to(sums.device)
-        return sums[places], places
+        else:
+            # Drawn on the CPU, so that a seed means the same on every device.
+            generator = self._generators[number]
+            places = torch.multinomial(sums.cpu().softmax(-1), wanted, generator=generator)
+            best = sums[places.to(sums.device)]
+        return best, [divmod(place, vocab) for place in places.tolist()]
 
     def _take(
         self, number: int, best: torch.Tensor, found: Sequence[tuple[int, int]]
@@ -174,18 +197,29 @@ class Beams(Steps):
             best (Tensor): sums of log-probabilities, [candidates]
             found: the beam and the token of each.
         """
-        length = self.ids.shape[1] - self._begin + 1
-        over = length >= self._limits[number] or self.out_of_time
         finished = self._finished[number]
-        scores = (best / finished.divisor(length)).tolist()
+        scores = (best / finished.divisor(self._length)).tolist()
         whole, ends = [], []
         for rank, (beam, token) in enumerate(found):
-            row = self.ids[number * self._beams + beam, self._begin :]
-            end = over or token in self._stop
-            text = [*row.tolist(), token] if end or self._ends is not None else []
-            end = end or (self._ends is not None and self._ends(number, text))
+            end = self._over(number) or self._stops(number, beam, token)
+            text = self._text(number, beam, token) if end else []
             if end and rank < self._beams and scores[rank] > NEVER:
                 whole.append((scores[rank], text))
             ends.append(end)
         finished.add(whole)
         return ends
+
+    def _over(self, number: int) -> bool:
+        """Whether beams of a prompt are as long as they may be."""
+        return self._length >= self._limits[number] or self.out_of_time
+
+    def _stops(self, number: int, beam: int, token: int) -> bool:
+        """Whether a token ends a beam by itself."""
+        if token in self._stop:
+            return True
+        return self._ends is not None and self._ends(number, self._text(number, beam, token))
+
+    def _text(self, number: int, beam: int, token: int) -> list[int]:
+        """The new ids of a beam with one more."""
+        row = self.ids[number * self._beams + beam, self._begin :]
+        return [*row.tolist(), token]

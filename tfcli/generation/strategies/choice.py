@@ -28,7 +28,7 @@ class _Need:
 
 _NEEDS = (
     _Need(
-        ("length_penalty", "early_stopping"),
+        ("length_penalty", "early_stopping", "num_beam_groups", "force_words"),
         lambda settings, given: settings.beams,
         "there is one beam",
         "--num-beams 4",
@@ -44,6 +44,24 @@ _NEEDS = (
         lambda settings, given: settings.drafts.prompt_lookup_num_tokens,
         "nothing is drafted from the text",
         "--prompt-lookup-num-tokens 10",
+    ),
+    _Need(
+        ("negative_prompt",),
+        lambda settings, given: settings.guidance != 1,
+        "guidance_scale is 1",
+        "--guidance-scale 1.5",
+    ),
+    _Need(
+        ("diversity_penalty",),
+        lambda settings, given: settings.beams and settings.beams.num_beam_groups > 1,
+        "all beams are one group",
+        "--num-beam-groups 2",
+    ),
+    _Need(
+        ("penalty_alpha",),
+        lambda settings, given: settings.contrast,
+        "tokens are drawn, or top_k leaves one candidate",
+        "--no-do-sample and --top-k 4",
     ),
     _Need(
         ("seed",),
@@ -73,23 +91,47 @@ def check_choice(settings: TextSettings, given: Collection[str]) -> None:
                     fix=f"add {need.remedy}, or leave it out",
                 )
     _check_together(settings, given)
+    _check_beams(settings, given)
     _check_count(settings, "num_return_sequences" in given)
 
 
 def _check_together(settings: TextSettings, given: Collection[str]) -> None:
-    """Only one of these says how a text goes on."""
+    """Only one of these says how a text goes on, or needs a token at a time."""
     asked = {
         "num_beams": settings.beams,
         "assistant_model": "assistant_model" in given,
         "prompt_lookup_num_tokens": settings.drafts.prompt_lookup_num_tokens,
+        "guidance_scale": settings.guidance != 1,
+        "penalty_alpha": settings.contrast,
+        "dola_layers": settings.dola_layers is not None,
     }
     several = [key for key, value in asked.items() if value]
     if len(several) > 1:
         first, second = several[:2]
         raise UsageError(
-            f"{first} and {second} do not go together: each is a way of its own to go on",
+            f"{first} and {second} do not go together: what the one looks at the other changes",
             where=second,
             fix="leave one of them out; what generation_config.json says of it counts too",
+        )
+
+
+def _check_beams(settings: TextSettings, given: Collection[str]) -> None:
+    """Groups and words are for beams that are not drawn."""
+    beams = settings.beams
+    if beams is None:
+        return
+    asked = {
+        "num_beam_groups": beams.num_beam_groups > 1,
+        "force_words": beams.force_words or "force_words" in given,
+        "do_sample": settings.draw,
+    }
+    several = [key for key, value in asked.items() if value]
+    if len(several) > 1:
+        first, second = several[:2]
+        raise UsageError(
+            f"{first} and {second} do not go together",
+            where=first,
+            fix="leave one of them out",
         )
 
 

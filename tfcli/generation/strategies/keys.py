@@ -8,6 +8,26 @@ from pydantic import Field
 
 from tfcli.recipe.spec import ModelRef, Section
 
+Way = Annotated[str, Field(min_length=1)]
+
+
+class WatermarkSection(Section):
+    """The mark that tokens carry."""
+
+    greenlist_ratio: float = Field(
+        0.25, gt=0, lt=1, description="Share of all tokens that are likelier."
+    )
+    bias: float = Field(2.0, allow_inf_nan=False, description="Added to their logits.")
+    hashing_key: int = Field(
+        15485863, ge=1, description="The key; who has another one finds no mark."
+    )
+    seeding_scheme: Literal["lefthash", "selfhash"] = Field(
+        "lefthash",
+        description="Whether the token before says which they are, or the last ones with the token "
+        "itself.",
+    )
+    context_width: int = Field(1, ge=1, description="Tokens that must come before a marked one.")
+
 
 class StrategyKeys(Section):
     """Beams, and what else looks further than the next token."""
@@ -16,6 +36,8 @@ class StrategyKeys(Section):
         *("num_beams", "length_penalty", "early_stopping"),
         *("prompt_lookup_num_tokens", "max_matching_ngram_size"),
         *("num_assistant_tokens", "assistant_confidence_threshold"),
+        *("guidance_scale", "sequence_bias", "watermarking_config"),
+        *("num_beam_groups", "diversity_penalty", "penalty_alpha", "dola_layers"),
     )
     """Those that mean what they mean in generation_config.json."""
 
@@ -36,6 +58,34 @@ class StrategyKeys(Section):
         description="Of beams: true ends with as many whole texts as beams; false also where the "
         "best beam would be no better if it ended now; never, where it could not become better at "
         "any length.",
+    )
+    num_beam_groups: int | None = Field(
+        None,
+        ge=1,
+        description="Groups of beams, each of which shuns what those before it say; num_beams is a "
+        "multiple of it.",
+    )
+    diversity_penalty: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Taken off a token's log-probability for each beam of an earlier group that "
+        "says it at the same place.",
+    )
+    force_words: list[Way | list[Way]] = Field(
+        [],
+        description="A text that each beam's text has, after a space or without one; of a list of "
+        "texts, one of them. Can be repeated.",
+    )
+    penalty_alpha: Annotated[float | None, Field(ge=0, le=1)] = Field(
+        None,
+        description="Contrastive search: of the top_k likeliest tokens the one that is likely and "
+        "unlike what came before; from 0, the likeliest, to 1, the least alike.",
+    )
+    dola_layers: Literal["low", "high"] | list[Annotated[int, Field(ge=0)]] | None = Field(
+        None,
+        description="DoLa: what the last layer says more than an earlier one, of the lower or the "
+        "upper half or of some numbers.",
     )
     assistant_model: ModelRef | None = Field(
         None,
@@ -58,4 +108,24 @@ class StrategyKeys(Section):
     )
     max_matching_ngram_size: int | None = Field(
         None, ge=1, description="How many tokens are looked for there, at most. Left out, 2."
+    )
+    guidance_scale: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="What the prompt says more than the negative prompt is made larger by this "
+        "factor; 1 changes nothing.",
+    )
+    negative_prompt: str | None = Field(
+        None,
+        min_length=1,
+        description="The text that guidance leads away from. Left out, the last token of each "
+        "prompt.",
+    )
+    sequence_bias: list[tuple[Annotated[list[int], Field(min_length=1)], float]] | None = Field(
+        None,
+        description="Pairs of ids and a number, which is added to the logit of the last of them "
+        "where the others have just come.",
+    )
+    watermarking_config: WatermarkSection | None = Field(
+        None, description="Mark the text by its tokens; it can be found by who has the key."
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from tfcli.errors import WorkError
-from tfcli.generation.values import WHERE, count, number, share
+from tfcli.generation.strategies.forced import Word, checked_word
+from tfcli.generation.values import WHERE, count, listed, number, sequence, share
+from tfcli.generation.watermark import Watermark
 
+DolaLayers = Literal["low", "high"] | tuple[int, ...]
 EarlyStopping = bool | Literal["never"]
 
 
@@ -23,11 +26,17 @@ class BeamSettings:
         early_stopping: True ends when there are as many whole texts as beams. False ends too when
             the best beam would be no better if it ended now; "never" when it could not become
             better at any length.
+        num_beam_groups: groups of one size; 1: all beams are one.
+        diversity_penalty: taken off a token's logit for each beam of an earlier group that says it.
+        force_words: what must come, see `forced.Word`.
     """
 
     num_beams: int
     length_penalty: float = 1.0
     early_stopping: EarlyStopping = False
+    num_beam_groups: int = 1
+    diversity_penalty: float = 0.0
+    force_words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,35 @@ class DraftSettings:
     assistant_confidence_threshold: float = 0.4
 
 
+def read_watermark(said: Mapping[str, Any]) -> Watermark | None:
+    """How texts are marked; None: they are not.
+
+    Raises:
+        WorkError: a value that cannot be; names its key.
+    """
+    key = "watermarking_config"
+    found = said.get(key)
+    if found is None:
+        return None
+    names = {each.name for each in fields(Watermark)}
+    if not isinstance(found, Mapping) or not names.issuperset(found):
+        raise WorkError(f"{key}: must have no keys but {', '.join(sorted(names))}", where=WHERE)
+    plain = Watermark()
+    ratio = number(found, "greenlist_ratio", plain.greenlist_ratio, share)
+    scheme = found.get("seeding_scheme", plain.seeding_scheme)
+    if not 0 < ratio < 1:
+        raise WorkError(f"{key}: greenlist_ratio must be above 0 and below 1", where=WHERE)
+    if scheme not in ("lefthash", "selfhash"):
+        raise WorkError(f"{key}: seeding_scheme must be lefthash or selfhash", where=WHERE)
+    return Watermark(
+        greenlist_ratio=ratio,
+        bias=number(found, "bias", plain.bias),
+        hashing_key=count(found, "hashing_key") or plain.hashing_key,
+        seeding_scheme=scheme,
+        context_width=count(found, "context_width") or plain.context_width,
+    )
+
+
 def read_drafts(said: Mapping[str, Any]) -> DraftSettings:
     """How tokens are drafted.
 
@@ -66,8 +104,12 @@ def read_drafts(said: Mapping[str, Any]) -> DraftSettings:
     )
 
 
-def read_beams(said: Mapping[str, Any]) -> BeamSettings | None:
+def read_beams(said: Mapping[str, Any], limit: int) -> BeamSettings | None:
     """How beams are kept; None where there is one.
+
+    Args:
+        said: the keys.
+        limit: token ids are below.
 
     Raises:
         WorkError: a value that cannot be; names its key.
@@ -80,4 +122,64 @@ def read_beams(said: Mapping[str, Any]) -> BeamSettings | None:
         raise WorkError(
             f'early_stopping: must be true, false or "never", not {early!r}', where=WHERE
         )
-    return BeamSettings(beams, number(said, "length_penalty", 1.0), early or False)
+    groups = count(said, "num_beam_groups") or 1
+    if beams % groups:
+        raise WorkError(
+            f"num_beam_groups: {groups} groups of one size cannot be made of {beams} beams",
+            where=WHERE,
+            fix="give num_beams that is a multiple of it",
+        )
+    return BeamSettings(
+        beams,
+        length_penalty=number(said, "length_penalty", 1.0),
+        early_stopping=early or False,
+        num_beam_groups=groups,
+        diversity_penalty=number(said, "diversity_penalty", 0.0),
+        force_words=tuple(
+            checked_word(_ways(word, limit)) for word in listed(said, "force_words_ids")
+        ),
+    )
+
+
+def _ways(word: Any, limit: int) -> list[tuple[int, ...]]:
+    """A word of force_words_ids: one list of ids, or several of which one must come."""
+    several = isinstance(word, list) and word and isinstance(word[0], list)
+    return [sequence(way, "force_words_ids", limit) for way in (word if several else [word])]
+
+
+@dataclass(frozen=True)
+class ContrastSettings:
+    """Contrastive search, under transformers' names; see `contrastive.Contrastive`."""
+
+    penalty_alpha: float
+    top_k: int
+
+
+def read_contrast(said: Mapping[str, Any]) -> ContrastSettings | None:
+    """Contrastive search; None where nothing asks for it.
+
+    Raises:
+        WorkError: a value that cannot be; names its key.
+    """
+    alpha = number(said, "penalty_alpha", 0.0, share)
+    candidates = count(said, "top_k") if said.get("top_k") is not None else 50
+    if not alpha or candidates < 2 or said.get("do_sample"):
+        return None
+    return ContrastSettings(alpha, candidates)
+
+
+def read_layers(said: Mapping[str, Any]) -> DolaLayers | None:
+    """The layers that DoLa looks at; None where nothing asks for it.
+
+    Raises:
+        WorkError: a value that cannot be; names its key.
+    """
+    found = said.get("dola_layers")
+    if found is None or found == "low" or found == "high":
+        return found
+    numbers = isinstance(found, list) and all(type(layer) is int and layer >= 0 for layer in found)
+    if not found or not numbers:
+        raise WorkError(
+            f'dola_layers: must be "low", "high" or numbers of layers, not {found!r}', where=WHERE
+        )
+    return tuple(found)
