@@ -239,7 +239,7 @@ def test_bad_words_are_those_at_the_beginning_and_after_a_space(tiny_llama):
     tokenizer = load_tokenizer(tiny_llama)
     spec = GenerateSpec(model="m", prompt="x", bad_words=["the"])
     settings = text_settings(spec, {}, CONFIG, tokenizer, Console.silent())
-    assert {ids: number for ids, number in settings.rules.bias} == {
+    assert dict(settings.rules.bias) == {
         tuple(tokenizer.encode(form, add_special_tokens=False)): -math.inf
         for form in ("the", " the")
     }

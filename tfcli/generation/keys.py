@@ -14,7 +14,10 @@ from tfcli.recipe.spec import Section
 
 COLDEST = 1e-6
 """The lowest temperature above 0: logits divided by it are numbers that float32 tells apart."""
-DRAWS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+DRAWS = (
+    *("temperature", "top_k", "top_p", "top_h", "min_p"),
+    *("typical_p", "epsilon_cutoff", "eta_cutoff"),
+)
 """How tokens are drawn. Each asks for draws, as far as do_sample does not say otherwise."""
 
 Share = Annotated[float | None, Field(ge=0, le=1)]
@@ -52,6 +55,11 @@ class GenerationKeys(StrategyKeys):
         None,
         description="Draw only from the fewest likeliest tokens that have this probability "
         "together; 0: from the likeliest, 1: from all.",
+    )
+    top_h: Share = Field(
+        None,
+        description="Draw only from the likeliest tokens that have this share of the entropy "
+        "together, of the hundred likeliest; 1: from all.",
     )
     min_p: Share = Field(
         None,

@@ -136,7 +136,7 @@ class Writing:
             advance(sum(token is not None for token in tokens))
         for number, text in enumerate(texts):
             show(number, text.finish())
-        scores = steps.scores or [None] * len(texts)
+        scores: Sequence[float | None] = steps.scores or [None] * len(texts)
         return [
             Answer(
                 prompt=prompt.text,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import torch
 import transformers
@@ -31,7 +32,7 @@ CASES = {
     },
     "groups with rules": {**GROUPS, "repetition_penalty": 1.6, "no_repeat_ngram_size": 2},
     "a phrase": {"num_beams": 3, "force_words_ids": [[25, 26]]},
-    "several words": {"num_beams": 5, "force_words_ids": [[25, 26], [30]]},
+    "several words": {"num_beams": 5, "force_words_ids": [[30], [33], [28]]},
     "one of two": {"num_beams": 4, "force_words_ids": [[[25, 26], [30]], [33]]},
     "words that end": {"num_beams": 4, "force_words_ids": [[25, 26]], "eos_token_id": ENDS},
     "contrast": {"penalty_alpha": 0.6, "top_k": 4},
@@ -112,5 +113,5 @@ if __name__ == "__main__":
     for each in ("llama", "bart"):
         made = make(each)
         golden[each] = {name: texts(made, each, said) for name, said in cases(each).items()}
-    with open(sys.argv[1], "w", encoding="utf-8") as file:
-        file.write(json.dumps(golden, separators=(",", ":")) + "\n")
+    content = json.dumps(golden, separators=(",", ":")) + "\n"
+    Path(sys.argv[1]).write_text(content, encoding="utf-8")

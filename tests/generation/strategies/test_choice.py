@@ -64,3 +64,43 @@ def test_an_assistant_of_another_tokenizer_is_refused(generate, tmp_path, tiny_t
     make_tiny_llama(folder, tmp_path / "words")
     found = generate("--assistant-model", folder, code=2)
     assert "another tokenizer: 2 tokens differ" in json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--num-beams", 4, "--num-beam-groups", 2, "--diversity-penalty", 1.5],
+        ["--num-beams", 3, "--force-words", "def"],
+        ["--penalty-alpha", 0.9, "--top-k", 5],
+        ["--dola-layers", "low"],
+        ["--guidance-scale", 3, "--negative-prompt", "A function"],
+        ["--greenlist-ratio", 0.5, "--bias", 8],
+    ],
+    ids=str,
+)
+def test_flags_change_the_text(generate, flags):
+    assert generate(*flags)["token_ids"] != generate()["token_ids"]
+
+
+def test_words_come_as_they_are_written(generate):
+    found = generate("--num-beams", 3, "--force-words", "def")
+    assert "def" in found["text"]
+    assert found["score"] < 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "key"),
+    [
+        (["--force-words", "x"], "force_words"),
+        (["--num-beams", 4, "--diversity-penalty", 1], "diversity_penalty"),
+        (["--num-beams", 4, "--num-beam-groups", 2, "--do-sample"], "num_beam_groups"),
+        (["--num-beams", 3, "--num-beam-groups", 2], "num_beam_groups"),
+        (["--penalty-alpha", 0.6, "--do-sample"], "penalty_alpha"),
+        (["--penalty-alpha", 0.6, "--num-beams", 2], "penalty_alpha"),
+        (["--negative-prompt", "x"], "negative_prompt"),
+        (["--guidance-scale", 2, "--num-beams", 2], "guidance_scale"),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_together_is_named(generate, flags, key):
+    assert key in json.dumps(generate(*flags, code=2))

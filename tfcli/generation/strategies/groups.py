@@ -59,7 +59,8 @@ class Groups(Beams):
         sums = (likely + self._sums[number, at : at + self._size, None]).view(-1)
         best, found = self._candidates(number, sums, self._size, likely.shape[-1])
         finished, scores = self._of_groups[number][group], best.tolist()
-        going, texts = [], []
+        going: list[tuple[float, int, int]] = []
+        texts: list[tuple[float, list[int]]] = []
         for rank, (score, (beam, token)) in enumerate(zip(scores, found, strict=True)):
             if self._stops(number, at + beam, token):
                 if rank < self._size:
