@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +17,13 @@ from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError
 from tfcli.generation.display import Write, nowhere, writer
 from tfcli.generation.media import Prompt, given_media, read_media, require_media_model
-from tfcli.generation.processors import NEVER
 from tfcli.generation.prompts import read_prompts
 from tfcli.generation.settings import TextSettings, read_settings
 from tfcli.generation.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
 from tfcli.generation.strategies.assistants import open_assistant
 from tfcli.generation.strategies.choice import check_choice
-from tfcli.generation.strategies.forced import Word
 from tfcli.generation.tasks import ANSWERS, read_alone, room_after, text_task
+from tfcli.generation.words import forced, unwanted
 from tfcli.generation.writing import Writing
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
@@ -236,10 +235,12 @@ def text_settings(
         console.warn(
             f"generation_config.json asks for what is not followed: {', '.join(settings.ignored)}"
         )
-    rules = replace(settings.rules, bias=(*settings.rules.bias, *_unwanted(spec, tokenizer)))
+    rules = replace(
+        settings.rules, bias=(*settings.rules.bias, *unwanted(spec.bad_words, tokenizer))
+    )
     beams = settings.beams
     if beams is not None and spec.force_words:
-        words = (*beams.force_words, *_forced(spec, tokenizer))
+        words = (*beams.force_words, *forced(spec.force_words, tokenizer))
         settings = replace(settings, beams=replace(beams, force_words=words))
     stops = tuple(dict.fromkeys((*settings.stop_strings, *spec.stop)))
     special = {
@@ -265,36 +266,6 @@ def _with_negative(
     ids = prompt_ids(spec.negative_prompt, spec, checkpoint, tokenizer, task)
     check_ids(ids, checkpoint.model_config, spec.model)
     return replace(settings, negative=tuple(ids))
-
-
-def _unwanted(spec: GenerateSpec, tokenizer: Tokenizer) -> list[tuple[tuple[int, ...], float]]:
-    """The ids of `bad_words`, with what is added to their logits."""
-    return [(ids, NEVER) for ids in sorted(_ids_of(spec.bad_words, tokenizer))]
-
-
-def _forced(spec: GenerateSpec, tokenizer: Tokenizer) -> list[Word]:
-    """The ids of `force_words`, each with its ways: of two of which one begins the other, the
-    shorter is enough."""
-    found = []
-    for word in spec.force_words:
-        ways = _ids_of([word] if isinstance(word, str) else word, tokenizer)
-        found.append(
-            tuple(
-                sorted(
-                    way
-                    for way in ways
-                    if not any(way != other and way[: len(other)] == other for other in ways)
-                )
-            )
-        )
-    return found
-
-
-def _ids_of(texts: Iterable[str], tokenizer: Tokenizer) -> set[tuple[int, ...]]:
-    """The ids of texts, of each alone and after a space."""
-    forms = (form for text in texts for form in (text, f" {text}"))
-    found = {tuple(tokenizer.encode(form, add_special_tokens=False)) for form in forms}
-    return found - {()}
 
 
 def read_prompt(

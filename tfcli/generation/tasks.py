@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from tfcli.errors import UsageError
-from tfcli.generation.caches import make_cache
 from tfcli.generation.loop import Decoding, Steps, Watch
 from tfcli.generation.media import LOOKS
-from tfcli.generation.processors import Allowed, Process
-from tfcli.generation.readers import Reader, TargetReader, TextReader
+from tfcli.generation.prepared import make_reader, require_room
+from tfcli.generation.processors import Allowed
 from tfcli.generation.rows import lengths, rows_of
 from tfcli.generation.rules import processes
 from tfcli.generation.sampling import Draw, greedy, sampler
@@ -175,7 +174,7 @@ def decoding(
         every = slice(None, None, settings.sequences)
         prompts, max_new_tokens, seeds = prompts[every], max_new_tokens[every], seeds[every]
     most = max(max_new_tokens)
-    reader = _reader(model, prompts, most, settings, cache, media)
+    reader = make_reader(model, prompts, most, settings, cache, media)
     if settings.dola_layers is not None:
         reader = LayerContrast(reader, dola_layers(model, settings.dola_layers))
     copies = 1 if beams is None else beams.num_beams
@@ -193,12 +192,14 @@ def decoding(
     draw = settings.draw
     if settings.guidance != 1:
         others = [list(settings.negative) or list(prompt[-1:]) for prompt in prompts]
-        _require_room(model, max(map(len, others)), most)
-        other = _reader(model, others, most, settings, cache)
+        require_room(model, max(map(len, others)), most)
+        other = make_reader(model, others, most, settings, cache)
         rules.insert(0, Guidance(settings.guidance, other, reader.begin.shape[1]))
     if settings.watermark is not None:
         if draw is not None:  # the mark is the last that is done, and stands for itself
-            rules, draw = [*rules, _kept(draw)], Draw()
+            kept = draw.kept
+            rules.append(lambda ids, logits: kept(logits))
+            draw = Draw()
         rules.append(marked(settings.watermark, model.config.text.vocab_size))
     if beams is not None:
         make = Constrained if beams.force_words else Groups if beams.num_beam_groups > 1 else Beams
@@ -226,7 +227,7 @@ def decoding(
     if assistant is not None or settings.drafts.prompt_lookup_num_tokens:
         return drafted(
             reader,
-            None if assistant is None else _reader(assistant, prompts, most, settings, cache),
+            None if assistant is None else make_reader(assistant, prompts, most, settings, cache),
             sources=prompts if isinstance(model, Seq2SeqLM) else (),
             max_new_tokens=max_new_tokens,
             settings=replace(settings, draw=draw),
@@ -242,41 +243,3 @@ def decoding(
         watch=watch,
         max_time=settings.max_time,
     )
-
-
-def _reader(
-    model: Model,
-    prompts: Sequence[Sequence[int]],
-    most: int,
-    settings: TextSettings,
-    cache: str,
-    media: Mapping[str, Tensor] | None = None,
-) -> Reader:
-    """What reads prompts and up to `most` new tokens; other arguments are those of `decoding`."""
-    if isinstance(model, Seq2SeqLM):
-        # The decoder begins with one token of its own; the last one is picked and never read.
-        kept = make_cache(cache, most, model)
-        return TargetReader.of_sources(model, prompts, start=settings.start, cache=kept)
-    kept = make_cache(cache, max(map(len, prompts)) + most - 1, model)
-    # On a CPU, compiling takes longer than most texts.
-    compiled = "inductor" if cache == "static" and model.device.type == "cuda" else None
-    return TextReader(model, prompts, cache=kept, media=media, compile_with=compiled)
-
-
-def _kept(draw: Draw) -> Process:
-    """What a draw leaves of the logits, as a process."""
-    return lambda ids, logits: draw.kept(logits)
-
-
-def _require_room(model: Model, length: int, most: int) -> None:
-    """Refuse a negative prompt after which there is no room for as many new tokens."""
-    config = model.config.text
-    limit = config.max_position_embeddings if isinstance(model, Seq2SeqLM) else config.longest_text
-    needed = length if isinstance(model, Seq2SeqLM) else length + most
-    if needed > limit:
-        raise UsageError(
-            f"the negative prompt has {length:,} tokens, which leaves no room for {most:,} new "
-            f"ones in the model's {limit:,} positions",
-            where="negative_prompt",
-            fix="shorten it, or ask for fewer tokens",
-        )

@@ -70,7 +70,7 @@ def test_an_assistant_of_another_tokenizer_is_refused(generate, tmp_path, tiny_t
     "flags",
     [
         ["--num-beams", 4, "--num-beam-groups", 2, "--diversity-penalty", 1.5],
-        ["--num-beams", 3, "--force-words", "def"],
+        ["--num-beams", 8, "--force-words", "def"],
         ["--penalty-alpha", 0.9, "--top-k", 5],
         ["--dola-layers", "low"],
         ["--guidance-scale", 3, "--negative-prompt", "A function"],
@@ -83,7 +83,7 @@ def test_flags_change_the_text(generate, flags):
 
 
 def test_words_come_as_they_are_written(generate):
-    found = generate("--num-beams", 3, "--force-words", "def")
+    found = generate("--num-beams", 8, "--force-words", "def")
     assert "def" in found["text"]
     assert found["score"] < 0
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfcli.recipe.spec import ModelRef, Section
 
@@ -129,3 +129,12 @@ class StrategyKeys(Section):
     watermarking_config: WatermarkSection | None = Field(
         None, description="Mark the text by its tokens; it can be found by who has the key."
     )
+
+    @model_validator(mode="after")
+    def _groups_of_one_size(self) -> Self:
+        beams, groups = self.num_beams, self.num_beam_groups
+        if beams is not None and groups is not None and beams % groups:
+            raise ValueError(
+                f"num_beam_groups: {groups} groups of one size cannot be made of {beams} beams"
+            )
+        return self
