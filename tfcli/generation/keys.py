@@ -160,7 +160,7 @@ class GenerationKeys(StrategyKeys):
 
     @model_validator(mode="after")
     def _draws_or_not(self) -> Self:
-        given = [key for key in (*DRAWS[1:], "seed") if key in self.given]
+        given = [key for key in (*self._draws[1:], "seed") if key in self.given]
         for key, value in (("temperature", 0), ("do_sample", False)):
             if key in self.given and getattr(self, key) == value:
                 other = next(iter(given), None)
@@ -173,6 +173,12 @@ class GenerationKeys(StrategyKeys):
         return self
 
     @property
+    def _draws(self) -> tuple[str, ...]:
+        """The keys that ask for draws; contrastive search's top_k is of candidates that it
+        compares."""
+        return tuple(key for key in DRAWS if not (self.penalty_alpha and key == "top_k"))
+
+    @property
     def given(self) -> set[str]:
         """The keys that were given a value other than null."""
         return {key for key in self.model_fields_set if getattr(self, key) is not None}
@@ -181,13 +187,11 @@ class GenerationKeys(StrategyKeys):
         """What is to be done in place of what generation_config.json says, by its keys."""
         found = {key: getattr(self, key) for key in self.said_by_file if key in self.given}
         found = {
-            key: value.model_dump() if isinstance(value, Section) else value
+            key: value.model_dump(exclude_none=True) if isinstance(value, Section) else value
             for key, value in found.items()
         }
         if self.temperature == 0:
             return {**found, "do_sample": False}
-        contrasts = bool(self.penalty_alpha)  # its top_k are candidates that are compared
-        draws = [key for key in DRAWS if key in found and not (contrasts and key == "top_k")]
-        if self.do_sample is None and draws:
+        if self.do_sample is None and any(key in found for key in self._draws):
             return {**found, "do_sample": True}
         return found

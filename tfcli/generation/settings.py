@@ -16,6 +16,7 @@ from tfcli.generation.keys import DRAWS
 from tfcli.generation.processors import NEVER
 from tfcli.generation.rules import Rules
 from tfcli.generation.sampling import Draw
+from tfcli.generation.strategies.marks import Mark, read_watermark
 from tfcli.generation.strategies.settings import (
     BeamSettings,
     ContrastSettings,
@@ -25,7 +26,6 @@ from tfcli.generation.strategies.settings import (
     read_contrast,
     read_drafts,
     read_layers,
-    read_watermark,
 )
 from tfcli.generation.values import (
     WHERE,
@@ -40,7 +40,6 @@ from tfcli.generation.values import (
     texts,
     token_id,
 )
-from tfcli.generation.watermark import Watermark
 from tfcli.models.configs.text import TextConfig
 
 UNLESS: dict[str, tuple[Any, ...]] = {
@@ -106,7 +105,7 @@ class TextSettings:
     drafts: DraftSettings = field(default_factory=DraftSettings)
     guidance: float = 1.0
     negative: tuple[int, ...] = ()
-    watermark: Watermark | None = None
+    watermark: Mark | None = None
     contrast: ContrastSettings | None = None
     dola_layers: DolaLayers | None = None
     ignored: tuple[str, ...] = ()

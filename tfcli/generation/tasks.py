@@ -24,7 +24,7 @@ from tfcli.generation.strategies.contrastive import Contrastive
 from tfcli.generation.strategies.dola import LayerContrast, dola_layers
 from tfcli.generation.strategies.groups import Groups
 from tfcli.generation.strategies.guidance import Guidance
-from tfcli.generation.watermark import marked
+from tfcli.generation.strategies.marks import marks
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
@@ -178,10 +178,11 @@ def decoding(
     if settings.dola_layers is not None:
         reader = LayerContrast(reader, dola_layers(model, settings.dola_layers))
     copies = 1 if beams is None else beams.num_beams
+    start = lengths(reader.begin).repeat_interleave(copies)
     rules = processes(
         settings.rules,
         source=rows_of(prompts, model.device).repeat_interleave(copies, 0),
-        start=lengths(reader.begin).repeat_interleave(copies),
+        start=start,
         max_new_tokens=torch.tensor(
             [limit for limit in max_new_tokens for _ in range(copies)], device=model.device
         ),
@@ -200,7 +201,7 @@ def decoding(
             kept = draw.kept
             rules.append(lambda ids, logits: kept(logits))
             draw = Draw()
-        rules.append(marked(settings.watermark, model.config.text.vocab_size))
+        rules.append(marks(settings.watermark, model.config.text.vocab_size, start))
     if beams is not None:
         make = Constrained if beams.force_words else Groups if beams.num_beam_groups > 1 else Beams
         return make(

@@ -89,6 +89,12 @@ def test_a_text_that_stops_ends_a_beam():
     assert texts == our_texts("llama", said | {"eos_token_id": [*stopped]})[0]
 
 
+@pytest.mark.parametrize("cache", ["static", "offloaded"])
+def test_beams_go_with_other_caches(cache):
+    said = {"num_beams": 3, **ENDS}
+    assert our_texts("llama", said, cache=cache) == our_texts("llama", said)
+
+
 def test_time_ends_all_beams_after_a_token():
     texts, _ = our_texts("llama", {"num_beams": 3, "max_time": 1e-9})
     assert {*map(len, texts)} == {2}

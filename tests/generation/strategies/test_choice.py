@@ -71,7 +71,7 @@ def test_an_assistant_of_another_tokenizer_is_refused(generate, tmp_path, tiny_t
     [
         ["--num-beams", 4, "--num-beam-groups", 2, "--diversity-penalty", 1.5],
         ["--num-beams", 8, "--force-words", "def"],
-        ["--penalty-alpha", 0.9, "--top-k", 5],
+        ["--penalty-alpha", 0.9, "--top-k", 5, "--no-do-sample"],
         ["--dola-layers", "low"],
         ["--guidance-scale", 3, "--negative-prompt", "A function"],
         ["--greenlist-ratio", 0.5, "--bias", 8],
@@ -104,3 +104,10 @@ def test_words_come_as_they_are_written(generate):
 )
 def test_what_does_not_go_together_is_named(generate, flags, key):
     assert key in json.dumps(generate(*flags, code=2))
+
+
+def test_a_text_that_stops_ends_beams(generate):
+    stop = generate("--num-beams", 2)["text"][2]
+    found = generate("--num-beams", 2, "--stop", stop)
+    assert stop not in found["text"]
+    assert found["finish_reason"] == "stop"

@@ -6,27 +6,51 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tfcli.recipe.marks import GIVEN, Only
 from tfcli.recipe.spec import ModelRef, Section
 
 Way = Annotated[str, Field(min_length=1)]
 
 
-class WatermarkSection(Section):
-    """The mark that tokens carry."""
+GREEN, SYNTHID = Only(keys=(None,)), Only(keys=GIVEN)
 
-    greenlist_ratio: float = Field(
+
+class WatermarkSection(Section):
+    """The mark that tokens carry: some are likelier, or with `keys` SynthID's."""
+
+    greenlist_ratio: Annotated[float, GREEN] = Field(
         0.25, gt=0, lt=1, description="Share of all tokens that are likelier."
     )
-    bias: float = Field(2.0, allow_inf_nan=False, description="Added to their logits.")
-    hashing_key: int = Field(
+    bias: Annotated[float, GREEN] = Field(
+        2.0, allow_inf_nan=False, description="Added to their logits."
+    )
+    hashing_key: Annotated[int, GREEN] = Field(
         15485863, ge=1, description="The key; who has another one finds no mark."
     )
-    seeding_scheme: Literal["lefthash", "selfhash"] = Field(
+    seeding_scheme: Annotated[Literal["lefthash", "selfhash"], GREEN] = Field(
         "lefthash",
         description="Whether the token before says which they are, or the last ones with the token "
         "itself.",
     )
-    context_width: int = Field(1, ge=1, description="Tokens that must come before a marked one.")
+    context_width: Annotated[int, GREEN] = Field(
+        1, ge=1, description="Tokens that must come before a marked one."
+    )
+    keys: Annotated[list[int] | None, Field(min_length=1)] = Field(
+        None, description="SynthID: a key for each round of the tournament that a token wins."
+    )
+    ngram_len: Annotated[int, SYNTHID] = Field(
+        5, ge=2, description="Tokens that are hashed together, with the marked one."
+    )
+    context_history_size: Annotated[int, SYNTHID] = Field(
+        1024, ge=1, description="After tokens that came at so many earlier places, none is marked."
+    )
+    sampling_table_seed: Annotated[int, SYNTHID] = Field(
+        0, ge=0, description="Of the table that hashes are looked up in."
+    )
+    sampling_table_size: Annotated[int, SYNTHID] = Field(65536, ge=1, description="Its size.")
+    skip_first_ngram_calls: Annotated[bool, SYNTHID] = Field(
+        False, description="Leave the first ngram_len - 1 tokens unmarked."
+    )
 
 
 class StrategyKeys(Section):

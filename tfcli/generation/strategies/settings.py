@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from tfcli.errors import WorkError
 from tfcli.generation.strategies.forced import Word, checked_word
 from tfcli.generation.values import WHERE, count, listed, number, sequence, share
-from tfcli.generation.watermark import Watermark
 
 DolaLayers = Literal["low", "high"] | tuple[int, ...]
 EarlyStopping = bool | Literal["never"]
@@ -55,35 +54,6 @@ class DraftSettings:
     max_matching_ngram_size: int = 2
     num_assistant_tokens: int = 20
     assistant_confidence_threshold: float = 0.4
-
-
-def read_watermark(said: Mapping[str, Any]) -> Watermark | None:
-    """How texts are marked; None: they are not.
-
-    Raises:
-        WorkError: a value that cannot be; names its key.
-    """
-    key = "watermarking_config"
-    found = said.get(key)
-    if found is None:
-        return None
-    names = {each.name for each in fields(Watermark)}
-    if not isinstance(found, Mapping) or not names.issuperset(found):
-        raise WorkError(f"{key}: must have no keys but {', '.join(sorted(names))}", where=WHERE)
-    plain = Watermark()
-    ratio = number(found, "greenlist_ratio", plain.greenlist_ratio, share)
-    scheme = found.get("seeding_scheme", plain.seeding_scheme)
-    if not 0 < ratio < 1:
-        raise WorkError(f"{key}: greenlist_ratio must be above 0 and below 1", where=WHERE)
-    if scheme not in ("lefthash", "selfhash"):
-        raise WorkError(f"{key}: seeding_scheme must be lefthash or selfhash", where=WHERE)
-    return Watermark(
-        greenlist_ratio=ratio,
-        bias=number(found, "bias", plain.bias),
-        hashing_key=count(found, "hashing_key") or plain.hashing_key,
-        seeding_scheme=scheme,
-        context_width=count(found, "context_width") or plain.context_width,
-    )
 
 
 def read_drafts(said: Mapping[str, Any]) -> DraftSettings:
