@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from tests.generation.strategies.theirs import CONFIGS, NEW, PROMPTS, our_texts, their_texts
+from tests.generation.strategies.theirs import CONFIGS, NEW, PROMPTS, our_texts, pair, their_texts
 from tfcli.errors import WorkError
 from tfcli.generation.settings import read_settings
 from tfcli.generation.watermark import Watermark, detect
@@ -20,8 +20,7 @@ every_mark = pytest.mark.parametrize("mark", MARKS, ids=str)
 
 
 @every_mark
-@pytest.mark.parametrize("model_type", ["llama", "bart"])
-@pytest.mark.parametrize("beams", [1, 2])
+@pytest.mark.parametrize(("model_type", "beams"), [("llama", 1), ("llama", 2), ("bart", 1)])
 def test_marked_texts_are_those_of_transformers(model_type, mark, beams):
     prompts = [prompt for prompt in PROMPTS if len(prompt) >= mark.get("context_width", 1)]
     said = {"watermarking_config": mark, "num_beams": beams}
@@ -72,7 +71,5 @@ def test_a_text_must_be_longer_than_the_context():
     ids=str,
 )
 def test_what_is_no_watermark_is_named(mark):
-    from tests.generation.strategies.theirs import pair
-
     with pytest.raises(WorkError):
         read_settings({"watermarking_config": mark}, pair("llama")[1].config)

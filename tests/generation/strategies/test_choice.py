@@ -107,7 +107,9 @@ def test_what_does_not_go_together_is_named(generate, flags, key):
 
 
 def test_a_text_that_stops_ends_beams(generate):
-    stop = generate("--num-beams", 2)["text"][2]
-    found = generate("--num-beams", 2, "--stop", stop)
+    short = ("--num-beams", 2, "--length-penalty", -5, "--early-stopping", "true")
+    stop = generate(*short)["text"][2]
+    found = generate(*short, "--stop", stop)
+    assert found["generation"]["early_stopping"] is True
     assert stop not in found["text"]
     assert found["finish_reason"] == "stop"
