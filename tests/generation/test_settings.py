@@ -83,6 +83,7 @@ def test_without_a_generation_config_the_older_place_counts():
 def test_every_rule_that_is_not_followed_is_named():
     assert settings({"token_healing": True, "top_k": 5}).ignored == ("token_healing True",)
     assert settings({"token_healing": None}).ignored == ()
+    assert settings({"force_words_ids": [[5]]}).ignored == ("force_words_ids [[5]]",)
 
 
 def test_tokens_are_drawn_where_do_sample_says_so():

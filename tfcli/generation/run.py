@@ -9,6 +9,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
+
 from tfcli.checkpoints.beside import load_generation_config
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import open_model
@@ -17,6 +19,7 @@ from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError
 from tfcli.generation.display import Write, nowhere, writer
 from tfcli.generation.media import Prompt, given_media, read_media, require_media_model
+from tfcli.generation.processors import Allowed
 from tfcli.generation.prompts import read_prompts
 from tfcli.generation.settings import TextSettings, read_settings
 from tfcli.generation.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
@@ -80,16 +83,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         attention=spec.attention,
         keep_packed=spec.load_in is not None,
     )
-    assistant = None
-    if helper is not None:
-        assistant = load_ready(
-            helper,
-            job.console,
-            task=task,
-            dtype=spec.dtype,
-            device=device,
-            attention=spec.attention,
-        )
+    assistant = None if helper is None else _loaded(helper, spec, task, device, job.console)
     answers_it = is_answer(task, spec.chat)
     echo = not answers_it if spec.echo is None else spec.echo
     writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed, assistant)
@@ -138,9 +132,18 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
 
 
 def answer_one(
-    spec: GenerateSpec, checkpoint: Checkpoint, model: Model, tokenizer: Tokenizer
+    spec: GenerateSpec,
+    checkpoint: Checkpoint,
+    model: Model,
+    tokenizer: Tokenizer,
+    allowed: Allowed | None = None,
 ) -> Answer:
     """The answer to the prompt of a spec, by a model that is loaded.
+
+    Args:
+        spec: what is asked for.
+        checkpoint, model, tokenizer: what it is asked of.
+        allowed: says which tokens may come; None: any.
 
     Raises:
         UsageError, WorkError: as `run`.
@@ -156,8 +159,21 @@ def answer_one(
     settings = _with_negative(settings, spec, checkpoint, tokenizer, task)
     if settings.sequences > 1:
         raise UsageError("one text is asked for", where="num_return_sequences", fix="leave it out")
-    writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed)
+    assistant = None
+    if spec.assistant_model is not None:
+        helper = open_assistant(spec.assistant_model, task, tokenizer, config)
+        assistant = _loaded(helper, spec, task, model.device, silent)
+    writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed, assistant, allowed)
     return writing.answers([prompt], [length])[0]
+
+
+def _loaded(
+    helper: Checkpoint, spec: GenerateSpec, task: str, device: torch.device, console: Console
+) -> Model:
+    """The model that drafts, as the one that it drafts for is loaded."""
+    return load_ready(
+        helper, console, task=task, dtype=spec.dtype, device=device, attention=spec.attention
+    )
 
 
 def batches(prompts: Sequence[Prompt], size: int, config: TextConfig) -> Iterator[list[int]]:

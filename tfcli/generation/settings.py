@@ -154,6 +154,9 @@ def read_settings(
         remove_invalid_values=said.get("remove_invalid_values") is True,
     )
     ignored = [key for key, harmless in UNLESS.items() if said.get(key) not in harmless]
+    beams = read_beams(said, limit)
+    if beams is None and said.get("force_words_ids"):
+        ignored.append("force_words_ids")  # words are for several beams
     return TextSettings(
         stop=frozenset(stop),
         stop_strings=texts(said, "stop_strings"),
@@ -163,7 +166,7 @@ def read_settings(
         draw=_draw(said),
         max_time=None if said.get("max_time") is None else number(said, "max_time", 1.0, positive),
         sequences=max(1, count(said, "num_return_sequences")),
-        beams=read_beams(said, limit),
+        beams=beams,
         drafts=read_drafts(said),
         guidance=number(said, "guidance_scale", 1.0),
         watermark=read_watermark(said),

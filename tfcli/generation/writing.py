@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tfcli.generation.ending import Ending
 from tfcli.generation.media import Prompt
+from tfcli.generation.processors import Allowed
 from tfcli.generation.sampling import row_seed
 from tfcli.generation.settings import TextSettings
 from tfcli.generation.spec import Answer
@@ -72,6 +73,7 @@ class Writing:
         cache: one of `caches.CACHES`.
         seed: of the draws; the first text of each prompt has it itself, others one of their own.
         assistant: drafts tokens; None: no model does.
+        allowed: says which tokens may come in a text, given by its number; None: any.
     """
 
     model: Model
@@ -81,6 +83,7 @@ class Writing:
     cache: str = "dynamic"
     seed: int = 0
     assistant: Model | None = None
+    allowed: Allowed | None = None
 
     def answers(
         self,
@@ -124,6 +127,7 @@ class Writing:
             cache=self.cache,
             media=prompts[0].media,
             assistant=self.assistant,
+            allowed=self.allowed,
             ends=ends if self.settings.stop_strings else None,
         )
         for tokens in steps:
