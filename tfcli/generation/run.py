@@ -26,7 +26,7 @@ from tfcli.generation.spec import Answer, GenerateResult, GenerateSpec, is_answe
 from tfcli.generation.strategies.assistants import open_assistant
 from tfcli.generation.strategies.choice import check_choice
 from tfcli.generation.tasks import ANSWERS, read_alone, room_after, text_task
-from tfcli.generation.words import forced, unwanted
+from tfcli.generation.words import biases, forced, unwanted
 from tfcli.generation.writing import Writing
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
@@ -251,9 +251,8 @@ def text_settings(
         console.warn(
             f"generation_config.json asks for what is not followed: {', '.join(settings.ignored)}"
         )
-    rules = replace(
-        settings.rules, bias=(*settings.rules.bias, *unwanted(spec.bad_words, tokenizer))
-    )
+    bias = (*unwanted(spec.bad_words, tokenizer), *biases(spec.sequence_bias, tokenizer))
+    rules = replace(settings.rules, bias=(*settings.rules.bias, *bias))
     beams = settings.beams
     if beams is not None and spec.force_words:
         words = (*beams.force_words, *forced(spec.force_words, tokenizer))

@@ -144,7 +144,7 @@ class Answer(BaseModel):
     finish_reason: Literal["stop", "length", "time"] = Field(description="Why it ended.")
     score: float | None = Field(
         None,
-        description="Of beams: the sum of the log-probabilities of its tokens, divided by their "
+        description="The sum of the log-probabilities of a beam's tokens, divided by their "
         "number to the power of length_penalty; null for other texts.",
     )
 
@@ -191,7 +191,7 @@ class GenerateResult(Result):
     )
     score: float | None = Field(
         None,
-        description="Of beams: the sum of the log-probabilities of its tokens, divided by their "
+        description="The sum of the log-probabilities of a beam's tokens, divided by their "
         "number to the power of length_penalty; null for other texts.",
     )
     answers: list[Answer] | None = Field(

@@ -204,7 +204,7 @@ class _Whisper:
 
 
 UNUSED = (
-    *("language", "speech_task", "max_new_tokens", "cache", "seed", "bad_words"),
+    *("language", "speech_task", "max_new_tokens", "cache", "seed", "bad_words", "sequence_bias"),
     *GenerationKeys.said_by_file,
 )
 """Keys of how tokens follow one another, which letters of moments do not."""

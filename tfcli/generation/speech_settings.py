@@ -17,7 +17,9 @@ from tfcli.processors.audio.whisper_languages import language_code
 IGNORED = {
     "condition_on_prev_tokens": (False, None),
     "compression_ratio_threshold": (None,),
-    "num_beams": (1, None),
+    **dict.fromkeys(("num_beams", "guidance_scale"), (1, None)),
+    **dict.fromkeys(("watermarking_config", "dola_layers"), (None,)),
+    "penalty_alpha": (0, None),
 }
 """Keys that are not followed in transcripts, with the values that change nothing."""
 

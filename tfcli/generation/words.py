@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tfcli.generation.processors import NEVER
 from tfcli.generation.strategies.forced import Word
 from tfcli.tokenizers.load import Tokenizer
 
+Bias = list[tuple[tuple[int, ...], float]]
+"""See `Rules.bias`."""
 
-def unwanted(texts: Iterable[str], tokenizer: Tokenizer) -> list[tuple[tuple[int, ...], float]]:
-    """The ids of texts, each with what is added to their logits: see `Rules.bias`."""
+
+def unwanted(texts: Iterable[str], tokenizer: Tokenizer) -> Bias:
+    """What keeps texts from coming."""
     return [(ids, NEVER) for ids in sorted(_ids_of(texts, tokenizer))]
+
+
+def biases(numbers: Mapping[str, float], tokenizer: Tokenizer) -> Bias:
+    """What makes texts likelier, by a number each."""
+    return [
+        (ids, number)
+        for text, number in numbers.items()
+        for ids in sorted(_ids_of([text], tokenizer))
+    ]
 
 
 def forced(words: Iterable[str | Sequence[str]], tokenizer: Tokenizer) -> list[Word]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.generation.strategies.older import CASES, NEW, PROMPTS, cases, make
+from tests.generation.strategies.older import CASES, GROUPS, NEW, PROMPTS, cases, make
 from tests.generation.strategies.theirs import until_end
 from tests.models.parity import twin
 from tfcli.errors import UsageError, WorkError
@@ -24,12 +24,13 @@ def model_of(model_type):
     return twin(make(model_type), "seq2seq-lm" if model_type == "bart" else "causal-lm")
 
 
-def made(model_type, said):
+def made(model_type, said, **options):
     model = model_of(model_type)
     start = {"decoder_start_token_id": 2} if model_type == "bart" else {}
     settings = read_settings({"eos_token_id": None, **start, **said}, model.config)
     rows = [prompt for prompt in PROMPTS for _ in range(settings.sequences)]
-    return decoding(model, rows, max_new_tokens=[NEW] * len(rows), settings=settings).texts()
+    limits = [NEW] * len(rows)
+    return decoding(model, rows, max_new_tokens=limits, settings=settings, **options).texts()
 
 
 def without_end(text, said):
@@ -62,6 +63,15 @@ def test_a_word_is_begun_anew_where_another_token_comes_between():
 def test_a_way_that_begins_another_one_is_refused():
     with pytest.raises(WorkError, match="force_words"):
         checked_word([(5,), (5, 6)])
+
+
+def test_texts_that_stop_may_leave_fewer_beams():
+    def always(number, ids):
+        return True
+
+    assert [len(text) for text in made("llama", GROUPS, ends=always)] == [1, 1, 1]
+    found = made("llama", CASES["a phrase"], ends=always)
+    assert all(text[:2] == [25, 26] for text in found)
 
 
 def test_words_that_do_not_fit_are_an_error():

@@ -12,7 +12,7 @@ import torch
 
 from tfcli.errors import WorkError
 from tfcli.generation.readers import Reader
-from tfcli.generation.strategies.beams import Beams
+from tfcli.generation.strategies.beams import BEHIND, Beams
 from tfcli.generation.strategies.forced import Progress
 from tfcli.generation.strategies.settings import BeamSettings
 
@@ -52,7 +52,6 @@ class Constrained(Beams):
             if len(going) == self._beams:
                 break
         going = self._forced(number, totals, going)
-        self._sums[number] = torch.tensor([score for score, _, _ in going])
         closed = finished.closed(scores[0], self._length)
         if self._over(number) and not closed:
             whole = [one for one in going if self._progress(number, *one[1:]).complete]
@@ -63,6 +62,8 @@ class Constrained(Beams):
                     where="force_words",
                     fix="ask for more tokens or beams, or for fewer words",
                 )
+        going += [(BEHIND, 0, 0)] * (self._beams - len(going))  # where texts that stop left fewer
+        self._sums[number] = torch.tensor([score for score, _, _ in going])
         return [(beam, token) for _, beam, token in going], not closed and not self._over(number)
 
     def _forced(self, number: int, totals: torch.Tensor, going: list[Going]) -> list[Going]:

@@ -36,7 +36,8 @@ class WatermarkSection(Section):
         1, ge=1, description="Tokens that must come before a marked one."
     )
     keys: Annotated[list[int] | None, Field(min_length=1)] = Field(
-        None, description="SynthID: a key for each round of the tournament that a token wins."
+        None,
+        description="Mark by SynthID: a key for each round of the tournament that a token wins.",
     )
     ngram_len: Annotated[int, SYNTHID] = Field(
         5, ge=2, description="Tokens that are hashed together, with the marked one."
@@ -45,11 +46,10 @@ class WatermarkSection(Section):
         1024, ge=1, description="After tokens that came at so many earlier places, none is marked."
     )
     sampling_table_seed: Annotated[int, SYNTHID] = Field(
-        0, ge=0, description="Of the table that hashes are looked up in."
+        0, ge=0, description="The seed of the table that hashes are looked up in."
     )
-    sampling_table_size: Annotated[int, SYNTHID] = Field(65536, ge=1, description="Its size.")
-    skip_first_ngram_calls: Annotated[bool, SYNTHID] = Field(
-        False, description="Leave the first ngram_len - 1 tokens unmarked."
+    sampling_table_size: Annotated[int, SYNTHID] = Field(
+        65536, ge=1, description="How many numbers that table has."
     )
 
 
@@ -60,7 +60,7 @@ class StrategyKeys(Section):
         *("num_beams", "length_penalty", "early_stopping"),
         *("prompt_lookup_num_tokens", "max_matching_ngram_size"),
         *("num_assistant_tokens", "assistant_confidence_threshold"),
-        *("guidance_scale", "sequence_bias", "watermarking_config"),
+        *("guidance_scale", "watermarking_config"),
         *("num_beam_groups", "diversity_penalty", "penalty_alpha", "dola_layers"),
     )
     """Those that mean what they mean in generation_config.json."""
@@ -74,14 +74,14 @@ class StrategyKeys(Section):
     length_penalty: float | None = Field(
         None,
         allow_inf_nan=False,
-        description="Of beams: the sum of log-probabilities is divided by the length to this "
-        "power, so that above 0 longer texts are better. Left out, 1.",
+        description="Beams are compared by the sum of log-probabilities divided by the length to "
+        "this power, so that above 0 longer texts are better. Left out, 1.",
     )
     early_stopping: bool | Literal["never"] | None = Field(
         None,
-        description="Of beams: true ends with as many whole texts as beams; false also where the "
-        "best beam would be no better if it ended now; never, where it could not become better at "
-        "any length.",
+        description="When beams end: true, with as many whole texts as beams; false, also where "
+        "the best beam would be no better if it ended now; never, where it could not become "
+        "better at any length.",
     )
     num_beam_groups: int | None = Field(
         None,
@@ -103,13 +103,13 @@ class StrategyKeys(Section):
     )
     penalty_alpha: Annotated[float | None, Field(ge=0, le=1)] = Field(
         None,
-        description="Contrastive search: of the top_k likeliest tokens the one that is likely and "
-        "unlike what came before; from 0, the likeliest, to 1, the least alike.",
+        description="Search contrastively: of the top_k likeliest tokens the one that is likely "
+        "and unlike what came before; from 0, the likeliest, to 1, the least alike.",
     )
     dola_layers: Literal["low", "high"] | list[Annotated[int, Field(ge=0)]] | None = Field(
         None,
-        description="DoLa: what the last layer says more than an earlier one, of the lower or the "
-        "upper half or of some numbers.",
+        description="Compare layers (DoLa): what the last one says more than an earlier one, of "
+        "the lower or the upper half or of some numbers.",
     )
     assistant_model: ModelRef | None = Field(
         None,
@@ -145,10 +145,10 @@ class StrategyKeys(Section):
         description="The text that guidance leads away from. Left out, the last token of each "
         "prompt.",
     )
-    sequence_bias: list[tuple[Annotated[list[int], Field(min_length=1)], float]] | None = Field(
-        None,
-        description="Pairs of ids and a number, which is added to the logit of the last of them "
-        "where the others have just come.",
+    sequence_bias: dict[Way, float] = Field(
+        {},
+        description="A text and a number, which is added to the logit of its last token where the "
+        "others have just come; as it is tokenized after a space and without one.",
     )
     watermarking_config: WatermarkSection | None = Field(
         None, description="Mark the text by its tokens; it can be found by who has the key."
