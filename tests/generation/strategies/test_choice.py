@@ -75,7 +75,7 @@ def test_an_assistant_of_another_tokenizer_is_refused(generate, tmp_path, tiny_t
         ["--dola-layers", "low"],
         ["--guidance-scale", 3, "--negative-prompt", "A function"],
         ["--greenlist-ratio", 0.5, "--bias", 8],
-        ["--set", "sequence_bias={def: 30}"],
+        ["--set", "sequence_bias={'.': 30}"],
     ],
     ids=str,
 )
