@@ -38,7 +38,13 @@ def test_a_text_and_a_vector_are_those_of_the_commands(tiny_llama: Path, tmp_pat
 
     spec = GenerateSpec(model=str(tiny_llama), prompt="A class", max_new_tokens=8)
     wanted = execute(spec, Console.silent()).result.text
-    assert tfcli.load(tiny_llama).generate("A class", max_new_tokens=8) == wanted
+    loaded = tfcli.load(tiny_llama)
+    assert loaded.generate("A class", max_new_tokens=8) == wanted
+    drafted = {"assistant_model": str(tiny_llama), "max_new_tokens": 8}
+    assert loaded.generate("A class", **drafted) == wanted
+    (dot,) = loaded.tokenizer.encode(".", add_special_tokens=False)
+    dots = loaded.generate("A class", max_new_tokens=8, allowed=lambda number, ids: [dot])
+    assert dots == "........"
 
     model = tfcli.load(tiny_llama, task="embedding")
     alone = torch.cat([model.embed([text]) for text in ("a class", "a much longer text of words")])

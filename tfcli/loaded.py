@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tfcli.checkpoints.checkpoint import Checkpoint
+    from tfcli.generation.processors import Allowed
     from tfcli.models.model import Model
     from tfcli.tokenizers.load import Tokenizer
 
@@ -52,11 +53,13 @@ class Loaded:
 
         return load_processor(self.checkpoint.beside)
 
-    def generate(self, prompt: str, **options: Any) -> str:
+    def generate(self, prompt: str, *, allowed: Allowed | None = None, **options: Any) -> str:
         """The text that the model makes of a prompt, without the prompt.
 
         Args:
             prompt: the text to continue, or with `chat=True` a user's message.
+            allowed: is given the number of the text, 0, and all ids so far, and returns the ids
+                that may come next; None: any may.
             options: keys of `tfcli generate`, such as `max_new_tokens`, `temperature` or `image`.
 
         Raises:
@@ -68,7 +71,7 @@ class Loaded:
         from tfcli.generation.spec import GenerateSpec
 
         spec = GenerateSpec(model=str(self.checkpoint.path), prompt=prompt, **options)
-        return answer_one(spec, self.checkpoint, self.model, self.tokenizer).text
+        return answer_one(spec, self.checkpoint, self.model, self.tokenizer, allowed).text
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """A vector for each text, [n, d] float32, pooled as the checkpoint's files say.

@@ -148,6 +148,17 @@ def test_what_cannot_be_done_is_said_and_the_conversation_goes_on(chat, line, wh
     assert json.loads(made.out)["turns"] == 1
 
 
+@pytest.mark.parametrize("flags", [("--num-beams", 3), ("--prompt-lookup-num-tokens", 3)])
+def test_every_strategy_answers_turn_after_turn(chat, flags):
+    made = json.loads(chat(["A class", "Why?"], *flags, "--json").out)
+    assert made["turns"] == 2 and made["new_tokens"] > 8
+
+
+def test_what_a_conversation_has_no_use_for_is_refused(chat):
+    made = chat([], "--negative-prompt", "x", "--json", code=2)
+    assert "not for conversations" in json.loads(made.out)["error"]["what"]
+
+
 def test_keys_of_the_text_can_be_changed(chat):
     plain = json.loads(chat(["A class"], "--json").out)["messages"][-1]
     drawn = chat(["/set temperature=5", "/set seed=3", "A class"], "--json")

@@ -196,7 +196,7 @@ def test_penalties_and_min_p_change_what_comes(generate):
 def test_the_checkpoints_penalty_counts_unless_another_is_asked_for(generate, tiny_llama, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(tiny_llama, model)
-    (model / "generation_config.json").write_text('{"repetition_penalty": 5.0, "num_beams": 4}')
+    (model / "generation_config.json").write_text('{"repetition_penalty": 5.0}')
     wanted = generate("--max-new-tokens", 20, "--repetition-penalty", 5)["token_ids"]
     assert generate("--max-new-tokens", 20, model=model)["token_ids"] == wanted
     plain = generate("--max-new-tokens", 20)["token_ids"]
@@ -207,11 +207,11 @@ def test_the_checkpoints_penalty_counts_unless_another_is_asked_for(generate, ti
 def test_rules_that_are_not_followed_are_named(tiny_llama, tmp_path, capsys):
     model = tmp_path / "model"
     shutil.copytree(tiny_llama, model)
-    said = {"num_beams": 4, "do_sample": True, "temperature": 0.6}
+    said = {"token_healing": True, "do_sample": True, "temperature": 0.6}
     (model / "generation_config.json").write_text(json.dumps(said))
     assert run(["generate", str(model), PROMPT, "--max-new-tokens", "2"]) == 0
     told = capsys.readouterr().err
-    assert "not followed: num_beams 4" in told
+    assert "not followed: token_healing True" in told
 
 
 def test_the_checkpoint_may_ask_for_draws_and_the_user_for_none(generate, tiny_llama, tmp_path):

@@ -81,9 +81,9 @@ def test_without_a_generation_config_the_older_place_counts():
 
 
 def test_every_rule_that_is_not_followed_is_named():
-    beams = settings({"num_beams": 4, "length_penalty": 2.0, "guidance_scale": 1.5})
-    assert beams.ignored == ("guidance_scale 1.5", "num_beams 4")
-    assert settings({"num_beams": 1, "guidance_scale": None}).ignored == ()
+    assert settings({"token_healing": True, "top_k": 5}).ignored == ("token_healing True",)
+    assert settings({"token_healing": None}).ignored == ()
+    assert settings({"force_words_ids": [[5]]}).ignored == ("force_words_ids [[5]]",)
 
 
 def test_tokens_are_drawn_where_do_sample_says_so():

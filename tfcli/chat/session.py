@@ -11,9 +11,10 @@ from typing import Any
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.errors import UsageError
 from tfcli.generation.media import LOOKS, Prompt, read_conversation
+from tfcli.generation.prepared import make_reader
 from tfcli.generation.readers import TextReader
 from tfcli.generation.settings import TextSettings
-from tfcli.generation.tasks import decoding, make_reader, room_after
+from tfcli.generation.tasks import decoding, room_after
 from tfcli.generation.writing import Text
 from tfcli.models.model import Model
 from tfcli.tokenizers.chat import encode_chat, render_chat, written_special_tokens
@@ -158,7 +159,7 @@ class Talking:
         prompt = self.conversation.prompt()
         config = self.model.config.text
         room = room_after(self.conversation.task, prompt.ids, config)
-        reader = self._reader_of(prompt)
+        reader = self._reader_of(prompt, settings)
         began = perf_counter()
         text = Text(self.conversation.tokenizer, prompt.ids, settings.stop_strings)
         steps = decoding(
@@ -171,8 +172,8 @@ class Talking:
         )
         try:
             for (token,) in steps:
-                assert token is not None, "one row goes on until all have ended"
-                show(text.push(token))
+                if token is not None:  # beams say nothing before they are whole
+                    show(text.push(token))
                 if text.stopped:
                     break
             show(text.finish())
@@ -184,15 +185,23 @@ class Talking:
             self.seconds += perf_counter() - began
         return text.text
 
-    def _reader_of(self, prompt: Prompt) -> TextReader:
+    def _reader_of(self, prompt: Prompt, settings: TextSettings) -> TextReader:
         """What goes on from the longest beginning that was read already."""
         reader = self._reader
         if reader is not None and self._read and not prompt.media:
             known = reader.go_on(self._read, prompt.ids)
         else:
-            made = make_reader(self.model, [prompt.ids], self.cache, prompt.media)
+            made = make_reader(
+                self.model, [prompt.ids], self.max_new_tokens, settings, self.cache, prompt.media
+            )
             assert isinstance(made, TextReader), "a model that converses goes on from a text"
             reader, known = made, 0
         self.read_tokens += len(prompt.ids) - known
-        self._reader = None if prompt.media else reader
+        self._reader = reader if _stays(prompt, settings) else None
         return reader
+
+
+def _stays(prompt: Prompt, settings: TextSettings) -> bool:
+    """Whether what was read can serve the next turn: it is a single row of tokens alone."""
+    single = settings.beams is None and settings.contrast is None
+    return single and settings.dola_layers is None and not prompt.media

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.generation.keys import GenerationKeys
@@ -47,6 +47,13 @@ class ChatSpec(GenerationKeys, Spec):
         "dynamic", description="How keys and values of earlier turns are kept."
     )
     family_file: FamilyFile = None
+
+    @model_validator(mode="after")
+    def _answers_once(self) -> Self:
+        for key in ("assistant_model", "negative_prompt", "num_return_sequences"):
+            if key in self.given:
+                raise ValueError(f"{key} is not for conversations: use it with tfcli generate")
+        return self
 
 
 class ChatResult(Result):

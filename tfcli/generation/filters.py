@@ -30,6 +30,18 @@ def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
     return _in_order(ordered, indices, before >= p)
 
 
+def keep_top_h(logits: torch.Tensor, share: float) -> torch.Tensor:
+    """The likeliest that have this share of the entropy together, of the hundred likeliest
+    (Potraghloo et al. 2025)."""
+    kept = logits.topk(min(100, logits.shape[-1]))
+    likely = kept.values.log_softmax(-1)
+    surprise = -torch.xlogy(likely.exp(), likely.exp())
+    reached = surprise.cumsum(-1)
+    values = kept.values.masked_fill(reached > share * surprise.sum(-1, keepdim=True), NEVER)
+    values[..., 0] = kept.values[..., 0]
+    return torch.full_like(logits, NEVER).scatter(-1, kept.indices, values)
+
+
 def keep_min_p(logits: torch.Tensor, p: float) -> torch.Tensor:
     """Those that are at least p times as likely as the likeliest (Nguyen et al. 2024)."""
     probabilities = logits.softmax(-1)

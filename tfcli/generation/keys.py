@@ -9,18 +9,22 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from tfcli.generation.strategies.keys import StrategyKeys
 from tfcli.recipe.spec import InputPath, Section
 
 COLDEST = 1e-6
 """The lowest temperature above 0: logits divided by it are numbers that float32 tells apart."""
-DRAWS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+DRAWS = (
+    *("temperature", "top_k", "top_p", "top_h", "min_p"),
+    *("typical_p", "epsilon_cutoff", "eta_cutoff"),
+)
 """How tokens are drawn. Each asks for draws, as far as do_sample does not say otherwise."""
 
 Share = Annotated[float | None, Field(ge=0, le=1)]
 TokenId = Annotated[int, Field(ge=0)]
 
 
-class GenerationKeys(Section):
+class GenerationKeys(StrategyKeys):
     """How the next token is picked, and when a text ends."""
 
     said_by_file: ClassVar[tuple[str, ...]] = (
@@ -28,7 +32,7 @@ class GenerationKeys(Section):
         *("encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"),
         *("min_new_tokens", "suppress_tokens", "begin_suppress_tokens", "forced_bos_token_id"),
         *("forced_eos_token_id", "exponential_decay_length_penalty", "max_time"),
-        *("num_return_sequences",),
+        *("num_return_sequences", *StrategyKeys.said_of_strategies),
     )
     """Those that mean what they mean in generation_config.json, and stand in the place of its."""
 
@@ -51,6 +55,11 @@ class GenerationKeys(Section):
         None,
         description="Draw only from the fewest likeliest tokens that have this probability "
         "together; 0: from the likeliest, 1: from all.",
+    )
+    top_h: Share = Field(
+        None,
+        description="Draw only from the likeliest tokens that have this share of the entropy "
+        "together, of the hundred likeliest; 1: from all.",
     )
     min_p: Share = Field(
         None,
@@ -132,7 +141,10 @@ class GenerationKeys(Section):
         description="Seconds after which no text goes on; each has a token at least.",
     )
     num_return_sequences: int | None = Field(
-        None, ge=1, description="Texts that are made of each prompt, each with other draws."
+        None,
+        ge=1,
+        description="Texts that are made of each prompt: each with other draws, or "
+        "the best of its beams.",
     )
     regex: Annotated[str | None, Field(min_length=1)] = Field(
         None, description="A regular expression that the whole new text matches."
@@ -161,7 +173,7 @@ class GenerationKeys(Section):
 
     @model_validator(mode="after")
     def _draws_or_not(self) -> Self:
-        given = [key for key in (*DRAWS[1:], "seed") if key in self.given]
+        given = [key for key in (*self._draws[1:], "seed") if key in self.given]
         for key, value in (("temperature", 0), ("do_sample", False)):
             if key in self.given and getattr(self, key) == value:
                 other = next(iter(given), None)
@@ -181,6 +193,12 @@ class GenerationKeys(Section):
         return self
 
     @property
+    def _draws(self) -> tuple[str, ...]:
+        """The keys that ask for draws; contrastive search's top_k is of candidates that it
+        compares."""
+        return tuple(key for key in DRAWS if not (self.penalty_alpha and key == "top_k"))
+
+    @property
     def given(self) -> set[str]:
         """The keys that were given a value other than null."""
         return {key for key in self.model_fields_set if getattr(self, key) is not None}
@@ -188,8 +206,12 @@ class GenerationKeys(Section):
     def asked(self) -> dict[str, Any]:
         """What is to be done in place of what generation_config.json says, by its keys."""
         found = {key: getattr(self, key) for key in self.said_by_file if key in self.given}
+        found = {
+            key: value.model_dump(exclude_none=True) if isinstance(value, Section) else value
+            for key, value in found.items()
+        }
         if self.temperature == 0:
             return {**found, "do_sample": False}
-        if self.do_sample is None and any(key in found for key in DRAWS):
+        if self.do_sample is None and any(key in found for key in self._draws):
             return {**found, "do_sample": True}
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from time import perf_counter
 
@@ -17,8 +18,51 @@ Watch = Callable[[torch.Tensor, torch.Tensor], None]
 have that ended before is of no meaning."""
 
 
-class Decoding:
-    """Rows of new tokens. Iterate over its steps, or ask for the `texts`.
+class Steps(ABC):
+    """New tokens of some rows. Iterate over the steps, or ask for the `texts`.
+
+    Args:
+        max_new_tokens: of each row at most.
+
+    Attributes:
+        out_of_time: whether rows ended because of a limit of seconds.
+        scores: of each row, when all have ended; None: they have none.
+    """
+
+    def __init__(self, max_new_tokens: Sequence[int]) -> None:
+        self._left = list(max_new_tokens)
+        self._goes_on = [left > 0 for left in self._left]
+        self.out_of_time = False
+        self.scores: Sequence[float] | None = None
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[list[int | None]]:
+        """Yield the next token of each row; None where none comes in this step."""
+
+    def end(self, row: int) -> None:
+        """End a row, as where a text came that stops it."""
+        self._goes_on[row] = False
+
+    def texts(self) -> list[list[int]]:
+        """The new tokens of each row, when all have ended."""
+        found: list[list[int]] = [[] for _ in self._left]
+        for tokens in self:
+            for text, token in zip(found, tokens, strict=True):
+                if token is not None:
+                    text.append(token)
+        return found
+
+    def _columns(self, texts: Sequence[Sequence[int]]) -> Iterator[list[int | None]]:
+        """Several tokens of each row, one after another; none of a row that was ended."""
+        for at in range(max(map(len, texts), default=0)):
+            yield [
+                text[at] if at < len(text) and on else None
+                for text, on in zip(texts, self._goes_on, strict=True)
+            ]
+
+
+class Decoding(Steps):
+    """A token of each row at a time.
 
     Processes and the pick see all rows for as long as one goes on; the model reads those alone that
     do.
@@ -34,7 +78,6 @@ class Decoding:
         max_time: seconds from the first step on, after which no row goes on; None: any.
 
     Attributes:
-        out_of_time: whether rows ended because of `max_time`.
         ids (Tensor): int64 [b, s], the rows so far, with `NOTHING` before and after shorter ones.
     """
 
@@ -52,26 +95,11 @@ class Decoding:
         self.reader, self.ids = reader, reader.begin
         count = len(self.ids)
         several = [max_new_tokens] * count if isinstance(max_new_tokens, int) else max_new_tokens
-        self._left = list(several)
-        self._goes_on = [left > 0 for left in self._left]
+        super().__init__(several)
         self._read = list(range(count))  # the rows that the reader has
         self._pick, self._stop = pick, frozenset(stop)
         self._process, self._watch = tuple(process), watch
         self._max_time = max_time
-        self.out_of_time = False
-
-    def end(self, row: int) -> None:
-        """End a row, as where a text came that stops it."""
-        self._goes_on[row] = False
-
-    def texts(self) -> list[list[int]]:
-        """The new tokens of each row, when all have ended."""
-        found: list[list[int]] = [[] for _ in self._left]
-        for tokens in self:
-            for text, token in zip(found, tokens, strict=True):
-                if token is not None:
-                    text.append(token)
-        return found
 
     @torch.inference_mode()
     def __iter__(self) -> Iterator[list[int | None]]:
@@ -103,15 +131,21 @@ class Decoding:
             self._read = wanted
         if len(wanted) == len(self._goes_on):
             return self.reader(self.ids)[:, -1]
-        rows = torch.tensor(wanted, device=self.ids.device)
-        found = self.reader(self.ids[rows])[:, -1]
-        return found.new_zeros(len(self._goes_on), found.shape[-1]).index_copy(0, rows, found)
+        return spread(self.reader(self.ids[wanted])[:, -1], wanted, len(self._goes_on))
 
     def _append(self, picked: torch.Tensor) -> None:
         new = picked.to(self.ids.device)
         if not all(self._goes_on):
             new = new.where(torch.tensor(self._goes_on, device=new.device), NOTHING)
         self.ids = torch.cat((self.ids, new[:, None]), dim=1)
+
+
+def spread(found: torch.Tensor, rows: Sequence[int], count: int) -> torch.Tensor:
+    """What belongs to some rows, [n, k], among zeros of all: [count, k]."""
+    if len(rows) == count:
+        return found
+    places = torch.tensor(rows, device=found.device)
+    return found.new_zeros(count, found.shape[-1]).index_copy(0, places, found)
 
 
 def processed(logits: torch.Tensor, ids: torch.Tensor, process: Sequence[Process]) -> torch.Tensor:

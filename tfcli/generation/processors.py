@@ -20,6 +20,10 @@ picked."""
 
 NEVER = -math.inf
 
+Allowed = Callable[[int, Sequence[int]], Sequence[int]]
+"""The number of a text and the ids of its row so far, the prompt's or a decoder's start among them
+-> ids that may come next."""
+
 
 def when(holds: Callable[[torch.Tensor], torch.Tensor], process: Process) -> Process:
     """A process that works on rows whose number of tokens so far, [b], is as it must be."""
@@ -129,6 +133,26 @@ def decayed(decay: tuple[int, float], start: torch.Tensor, stop: Sequence[int]) 
         old = logits[:, at]
         more = old.abs() * (factor**over - 1)
         return logits.index_add(1, at, more.where(old.isfinite(), torch.zeros_like(more)))
+
+    return process
+
+
+def constrained(allowed: Allowed, copies: int = 1) -> Process:
+    """Only tokens that a function allows come.
+
+    Args:
+        allowed: is given the number of a text and all ids of its row.
+        copies: rows of each text, beside each other.
+    """
+
+    def process(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        found = torch.full_like(logits, NEVER)
+        for number, row in enumerate(ids.tolist()):
+            if row[-1] >= 0:
+                text = [token for token in row if token >= 0]
+                at = _places(allowed(number // copies, text), logits)
+                found[number, at] = logits[number, at]
+        return found
 
     return process
 

@@ -17,21 +17,30 @@ from tfcli.generation.step import Step, compiled_step
 from tfcli.models.cache import Cache
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
 from tfcli.models.model import Model
+from tfcli.models.output import ModelOutput
 
 
 class Reader(ABC):
     """Reads the rows of a batch, each token once.
 
     Attributes:
+        model: that reads.
         begin (Tensor): int64 [b, s], what each row has before its first new token, with `NOTHING`
             before shorter ones.
         cache: what the model remembers of what was read.
+        keeps_states: whether `states` are kept; False at first.
+        states (tuple[Tensor, ...]): [b, s, d] each, of the tokens that were read last: the
+            embeddings, then what each block made of them; empty without `keeps_states`.
     """
+
+    model: Model
 
     def __init__(self, begin: torch.Tensor, cache: Cache) -> None:
         self.begin, self.cache = begin, cache
         self._padded = bool((begin == NOTHING).any())
         self._read = 0
+        self.keeps_states = False
+        self.states: tuple[torch.Tensor, ...] = ()
 
     @property
     def read(self) -> int:
@@ -69,6 +78,12 @@ class Reader(ABC):
         """
         self.cache.crop(length)
         self._read = length
+
+    def _logits(self, output: ModelOutput) -> torch.Tensor:
+        """The logits of an output, whose states are kept where they are to be."""
+        self.states = output.hidden_states or ()
+        assert isinstance(output.logits, torch.Tensor)
+        return output.logits
 
     def _filled(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Ids and attention mask; nothing is looked at where no row is shorter than another."""
@@ -116,13 +131,17 @@ class TextReader(Reader):
         new = whole[:, self._read :]
         media = {} if self._read else self._media
         single, self._read = self._read > 0 and new.shape[1] == 1, ids.shape[1]
-        if single and mask is None and self._compile_with is not None:
+        if single and mask is None and self._compile_with is not None and not self.keeps_states:
             return self._compiled(new)[:, None]
-        logits = self.model(
-            input_ids=new, attention_mask=mask, cache=self.cache, logits_to_keep=last, **media
-        ).logits
-        assert isinstance(logits, torch.Tensor)
-        return logits
+        output = self.model(
+            input_ids=new,
+            attention_mask=mask,
+            cache=self.cache,
+            logits_to_keep=last,
+            output_hidden_states=self.keeps_states,
+            **media,
+        )
+        return self._logits(output)
 
     def go_on(self, before: Sequence[int], prompt: Sequence[int]) -> int:
         """Take another prompt in the place of a single one, as the next turn of a conversation is.
@@ -209,17 +228,17 @@ class TargetReader(Reader):
         whole, mask = self._filled(ids)
         # Every layer keeps what it made of the states, so they are given once.
         states = self._states if self._read == 0 else None
-        logits = self.model(
+        output = self.model(
             attention_mask=self._mask,
             decoder_input_ids=whole[:, self._read :],
             decoder_attention_mask=mask,
             encoder_states=states,
             cache=self.cache,
             logits_to_keep=last,
-        ).logits
+            output_hidden_states=self.keeps_states,
+        )
         self._read = ids.shape[1]
-        assert isinstance(logits, torch.Tensor)
-        return logits
+        return self._logits(output)
 
     def select(self, rows: torch.Tensor) -> None:
         super().select(rows)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from tfcli.generation.processors import (
+    Allowed,
     Process,
     biased,
+    constrained,
     counted,
     decayed,
     finite,
@@ -56,6 +58,8 @@ def processes(
     start: torch.Tensor,
     max_new_tokens: torch.Tensor,
     stop: Sequence[int],
+    allowed: Allowed | None = None,
+    copies: int = 1,
 ) -> list[Process]:
     """What the rules do to the logits of a batch, in transformers' order.
 
@@ -66,6 +70,8 @@ def processes(
         start (Tensor): int64 [b], how many ids each row has before its first new one.
         max_new_tokens (Tensor): int64 [b], of a row at most.
         stop: ids that end a text.
+        allowed: says which tokens may come; None: any.
+        copies: rows of each text, beside each other.
     """
     first = start + ((start <= 1).long() if rules.forced_bos is not None else 0)
     # Where both are said, transformers goes by the new tokens alone.
@@ -73,6 +79,7 @@ def processes(
     some_least = rules.min_new_tokens or rules.min_length
     ends = start + max_new_tokens - 1
     forced = [] if rules.forced_bos is None else [rules.forced_bos]
+    some_allowed = [] if allowed is None else [constrained(allowed, copies)]
     made: list[tuple[object, Process]] = [
         (rules.bias, biased(rules.bias)),
         (rules.encoder_repetition_penalty != 1, rewarded(source, rules.encoder_repetition_penalty)),
@@ -87,6 +94,7 @@ def processes(
             unrepeated(rules.encoder_no_repeat_ngram_size, source),
         ),
         (some_least and stop, when(lambda length: length < least, without(stop))),
+        *((True, process) for process in some_allowed),
         (forced, when(lambda length: length == 1, only(forced))),
         (rules.forced_eos, when(lambda length: length == ends, only(rules.forced_eos))),
         (rules.remove_invalid_values, finite),

@@ -9,6 +9,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
+
 from tfcli.checkpoints.beside import load_generation_config
 from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import open_model
@@ -19,11 +21,14 @@ from tfcli.generation.display import Write, nowhere, writer
 from tfcli.generation.grammar import grammar_of
 from tfcli.generation.keys import GenerationKeys
 from tfcli.generation.media import Prompt, given_media, read_media, require_media_model
-from tfcli.generation.processors import NEVER
+from tfcli.generation.processors import Allowed
 from tfcli.generation.prompts import read_prompts
 from tfcli.generation.settings import TextSettings, read_settings
 from tfcli.generation.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
+from tfcli.generation.strategies.assistants import open_assistant
+from tfcli.generation.strategies.choice import check_choice
 from tfcli.generation.tasks import ANSWERS, read_alone, room_after, text_task
+from tfcli.generation.words import biases, forced, unwanted
 from tfcli.generation.writing import Writing
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
@@ -68,6 +73,10 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     _warn_of_short_texts(spec, lengths, job.console)
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
     job.has_read(*filter(None, [spec.json_schema, spec.grammar]))
+    settings = _with_negative(settings, spec, checkpoint, tokenizer, task)
+    helper = None
+    if spec.assistant_model is not None:
+        helper = open_assistant(spec.assistant_model, task, tokenizer, config)
     model = load_ready(
         checkpoint,
         job.console,
@@ -77,9 +86,10 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         attention=spec.attention,
         keep_packed=spec.load_in is not None,
     )
+    assistant = None if helper is None else _loaded(helper, spec, task, device, job.console)
     answers_it = is_answer(task, spec.chat)
     echo = not answers_it if spec.echo is None else spec.echo
-    writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed)
+    writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed, assistant)
     began = perf_counter()
     with _screen(job, sum(lengths) * settings.sequences) as (write, advance):
         answers: list[Answer] = []
@@ -125,9 +135,18 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
 
 
 def answer_one(
-    spec: GenerateSpec, checkpoint: Checkpoint, model: Model, tokenizer: Tokenizer
+    spec: GenerateSpec,
+    checkpoint: Checkpoint,
+    model: Model,
+    tokenizer: Tokenizer,
+    allowed: Allowed | None = None,
 ) -> Answer:
     """The answer to the prompt of a spec, by a model that is loaded.
+
+    Args:
+        spec: what is asked for.
+        checkpoint, model, tokenizer: what it is asked of.
+        allowed: says which tokens may come; None: any.
 
     Raises:
         UsageError, WorkError: as `run`.
@@ -140,10 +159,24 @@ def answer_one(
     length = new_length(spec, task, prompt.ids, checkpoint.model_config)
     silent = Console.silent()
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, silent)
+    settings = _with_negative(settings, spec, checkpoint, tokenizer, task)
     if settings.sequences > 1:
         raise UsageError("one text is asked for", where="num_return_sequences", fix="leave it out")
-    writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed)
+    assistant = None
+    if spec.assistant_model is not None:
+        helper = open_assistant(spec.assistant_model, task, tokenizer, config)
+        assistant = _loaded(helper, spec, task, model.device, silent)
+    writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed, assistant, allowed)
     return writing.answers([prompt], [length])[0]
+
+
+def _loaded(
+    helper: Checkpoint, spec: GenerateSpec, task: str, device: torch.device, console: Console
+) -> Model:
+    """The model that drafts, as the one that it drafts for is loaded."""
+    return load_ready(
+        helper, console, task=task, dtype=spec.dtype, device=device, attention=spec.attention
+    )
 
 
 def batches(prompts: Sequence[Prompt], size: int, config: TextConfig) -> Iterator[list[int]]:
@@ -216,13 +249,17 @@ def text_settings(
 ) -> TextSettings:
     """The checkpoint's settings under the user's; says what of the checkpoint's is not followed."""
     settings = read_settings(generation_config, config, spec.asked())
-    if settings.draw is None:
-        _require_draws(spec)
+    check_choice(settings, spec.given)
     if settings.ignored:
         console.warn(
             f"generation_config.json asks for what is not followed: {', '.join(settings.ignored)}"
         )
-    rules = replace(settings.rules, bias=(*settings.rules.bias, *_unwanted(spec, tokenizer)))
+    bias = (*unwanted(spec.bad_words, tokenizer), *biases(spec.sequence_bias, tokenizer))
+    rules = replace(settings.rules, bias=(*settings.rules.bias, *bias))
+    beams = settings.beams
+    if beams is not None and spec.force_words:
+        words = (*beams.force_words, *forced(spec.force_words, tokenizer))
+        settings = replace(settings, beams=replace(beams, force_words=words))
     stops = tuple(dict.fromkeys((*settings.stop_strings, *spec.stop)))
     special = {
         token.content: index
@@ -236,26 +273,19 @@ def text_settings(
     return replace(settings, rules=rules, stop_strings=stops, stop=stop, grammar=grammar)
 
 
-def _require_draws(spec: GenerationKeys) -> None:
-    """Refuse what has an effect on draws alone, where the likeliest token is taken."""
-    several = (spec.num_return_sequences or 1) > 1
-    for key, asked in (("seed", "seed" in spec.given), ("num_return_sequences", several)):
-        if asked:
-            raise UsageError(
-                f"{key} has no effect where the likeliest token is taken",
-                where=key,
-                fix="add --temperature 1 or --do-sample, or leave it out",
-            )
-
-
-def _unwanted(spec: GenerationKeys, tokenizer: Tokenizer) -> list[tuple[tuple[int, ...], float]]:
-    """The ids of `bad_words`, alone and after a space, with what is added to their logits."""
-    found = {
-        tuple(tokenizer.encode(form, add_special_tokens=False))
-        for word in spec.bad_words
-        for form in (word, f" {word}")
-    }
-    return [(ids, NEVER) for ids in sorted(found) if ids]
+def _with_negative(
+    settings: TextSettings,
+    spec: GenerateSpec,
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    task: str,
+) -> TextSettings:
+    """The same, with what the model reads of the negative prompt."""
+    if spec.negative_prompt is None:
+        return settings
+    ids = prompt_ids(spec.negative_prompt, spec, checkpoint, tokenizer, task)
+    check_ids(ids, checkpoint.model_config, spec.model)
+    return replace(settings, negative=tuple(ids))
 
 
 def read_prompt(

@@ -13,6 +13,7 @@ from tfcli.generation.filters import (
     keep_epsilon,
     keep_eta,
     keep_min_p,
+    keep_top_h,
     keep_top_k,
     keep_top_p,
     keep_typical,
@@ -33,12 +34,13 @@ class Draw:
         temperature: divides the logits; above 0.
         top_k: see `filters.keep_top_k`; 0 or None keeps all. So do the others' None, and 1 of
             probabilities together, and 0 of single ones'.
-        top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff: see `filters`.
+        top_h, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff: see `filters`.
     """
 
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    top_h: float | None = None
     min_p: float | None = None
     typical_p: float | None = None
     epsilon_cutoff: float | None = None
@@ -57,6 +59,8 @@ class Draw:
         # in float32 a temperature below 1e-45 is 0.
         wide = logits.double()
         scaled = ((wide - wide.amax(-1, keepdim=True)) / self.temperature).float()
+        if self.top_h is not None and self.top_h < 1:
+            scaled = keep_top_h(scaled, self.top_h)
         if self.top_k:
             scaled = keep_top_k(scaled, self.top_k)
         if self.top_p is not None and self.top_p < 1:
@@ -70,6 +74,12 @@ class Draw:
         if self.eta_cutoff:
             scaled = keep_eta(scaled, self.eta_cutoff)
         return scaled
+
+    def kept(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits divided by the temperature, -inf of the tokens that may not be drawn: as `warped`,
+        with the largest one left in."""
+        left_out = self.warped(logits) == -math.inf
+        return (logits.float() / self.temperature).masked_fill(left_out, -math.inf)
 
     def distribution(self, logits: torch.Tensor) -> torch.Tensor:
         """The probabilities that tokens are drawn with: float32 [..., vocab], sums to 1."""

@@ -6,8 +6,7 @@ followed; of any other it is said that it is not.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -18,21 +17,36 @@ from tfcli.generation.keys import DRAWS
 from tfcli.generation.processors import NEVER
 from tfcli.generation.rules import Rules
 from tfcli.generation.sampling import Draw
+from tfcli.generation.strategies.marks import Mark, read_watermark
+from tfcli.generation.strategies.settings import (
+    BeamSettings,
+    ContrastSettings,
+    DolaLayers,
+    DraftSettings,
+    read_beams,
+    read_contrast,
+    read_drafts,
+    read_layers,
+)
+from tfcli.generation.values import (
+    WHERE,
+    count,
+    listed,
+    number,
+    one_id,
+    positive,
+    sequence,
+    several_ids,
+    share,
+    texts,
+    token_id,
+)
 from tfcli.models.configs.text import TextConfig
 
-WHERE = "generation_config.json"
 UNLESS: dict[str, tuple[Any, ...]] = {
     "constraints": (None,),
-    "diversity_penalty": (0, None),
-    "dola_layers": (None,),
-    "force_words_ids": (None,),
     "forced_decoder_ids": (None,),
-    "guidance_scale": (1, None),
-    "num_beam_groups": (1, None),
-    "num_beams": (1, None),
-    "penalty_alpha": (0, None),
     "token_healing": (False, None),
-    "watermarking_config": (None,),
 }
 """Keys that change the text and are not followed, with the values that change nothing."""
 FOLLOWED: dict[str, tuple[Any, ...]] = {
@@ -47,7 +61,13 @@ FOLLOWED: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("forced_eos_token_id", "exponential_decay_length_penalty"), ()),
     "remove_invalid_values": (False,),
     **dict.fromkeys(("stop_strings", "max_time"), ()),
-    "num_return_sequences": (1,),
+    **dict.fromkeys(("num_return_sequences", "num_beams"), (1,)),
+    **{"length_penalty": (1.0,), "early_stopping": (False,)},
+    **{"guidance_scale": (1,), "watermarking_config": ()},
+    **{"num_beam_groups": (1,), "diversity_penalty": (0,), "force_words_ids": ()},
+    **{"penalty_alpha": (0,), "dola_layers": ()},
+    **{"prompt_lookup_num_tokens": (0,), "max_matching_ngram_size": ()},
+    **dict.fromkeys(("num_assistant_tokens", "assistant_confidence_threshold"), ()),
 }
 """Keys that are followed, with the values that change nothing."""
 
@@ -65,6 +85,13 @@ class TextSettings:
         max_time: seconds after which no text goes on; None: any.
         sequences: texts of each prompt.
         grammar: what texts must look like; None: anything.
+        beams: how beams are kept; None: there is one.
+        drafts: how tokens are drafted.
+        guidance: how far from the negative prompt; 1: it is not read.
+        negative: what the negative prompt is read as; empty: the last token of each prompt.
+        watermark: how texts are marked; None: they are not.
+        contrast: how candidates are compared with the text; None: they are not.
+        dola_layers: that the last layer is compared with; None: it is not.
         ignored: what the file asks for and is not followed, as `key value`.
         said: the keys that change something, with their values.
     """
@@ -77,6 +104,13 @@ class TextSettings:
     max_time: float | None = None
     sequences: int = 1
     grammar: Grammar | None = None
+    beams: BeamSettings | None = None
+    drafts: DraftSettings = field(default_factory=DraftSettings)
+    guidance: float = 1.0
+    negative: tuple[int, ...] = ()
+    watermark: Mark | None = None
+    contrast: ContrastSettings | None = None
+    dola_layers: DolaLayers | None = None
     ignored: tuple[str, ...] = ()
     said: Mapping[str, Any] = field(default_factory=dict)
 
@@ -104,36 +138,43 @@ def read_settings(
     said = {**(generation_config or config.extra), **asked}
     limit = getattr(config, "decoder_rows", config.token_id_limit)
     stop = stop_ids(generation_config, config)
-    ends = _several(said, "forced_eos_token_id", limit)
+    ends = several_ids(said, "forced_eos_token_id", limit)
     rules = Rules(
-        repetition_penalty=_number(said, "repetition_penalty", 1.0, _positive),
-        frequency_penalty=_number(said, "frequency_penalty", 0.0),
-        presence_penalty=_number(said, "presence_penalty", 0.0),
-        encoder_repetition_penalty=_number(said, "encoder_repetition_penalty", 1.0, _positive),
-        no_repeat_ngram_size=_count(said, "no_repeat_ngram_size"),
-        encoder_no_repeat_ngram_size=_count(said, "encoder_no_repeat_ngram_size"),
-        min_length=_count(said, "min_length"),
-        min_new_tokens=_count(said, "min_new_tokens"),
-        suppress_tokens=_several(said, "suppress_tokens", limit),
-        begin_suppress_tokens=_several(said, "begin_suppress_tokens", limit),
+        repetition_penalty=number(said, "repetition_penalty", 1.0, positive),
+        frequency_penalty=number(said, "frequency_penalty", 0.0),
+        presence_penalty=number(said, "presence_penalty", 0.0),
+        encoder_repetition_penalty=number(said, "encoder_repetition_penalty", 1.0, positive),
+        no_repeat_ngram_size=count(said, "no_repeat_ngram_size"),
+        encoder_no_repeat_ngram_size=count(said, "encoder_no_repeat_ngram_size"),
+        min_length=count(said, "min_length"),
+        min_new_tokens=count(said, "min_new_tokens"),
+        suppress_tokens=several_ids(said, "suppress_tokens", limit),
+        begin_suppress_tokens=several_ids(said, "begin_suppress_tokens", limit),
         bias=(*_bias(said, limit), *_bad_words(said, stop, limit)),
-        forced_bos=_one(said, "forced_bos_token_id", limit),
+        forced_bos=one_id(said, "forced_bos_token_id", limit),
         forced_eos=ends,
         decay=_decay(said),
         remove_invalid_values=said.get("remove_invalid_values") is True,
     )
     ignored = [key for key, harmless in UNLESS.items() if said.get(key) not in harmless]
+    beams = read_beams(said, limit)
+    if beams is None and said.get("force_words_ids"):
+        ignored.append("force_words_ids")  # words are for several beams
     return TextSettings(
         stop=frozenset(stop),
-        stop_strings=_texts(said, "stop_strings"),
-        start=_one(generation_config, "decoder_start_token_id", limit),
+        stop_strings=texts(said, "stop_strings"),
+        start=one_id(generation_config, "decoder_start_token_id", limit),
         rules=rules,
         ignored=tuple(f"{key} {said[key]}" for key in ignored),
         draw=_draw(said),
-        max_time=None
-        if said.get("max_time") is None
-        else _number(said, "max_time", 1.0, _positive),
-        sequences=max(1, _count(said, "num_return_sequences")),
+        max_time=None if said.get("max_time") is None else number(said, "max_time", 1.0, positive),
+        sequences=max(1, count(said, "num_return_sequences")),
+        beams=beams,
+        drafts=read_drafts(said),
+        guidance=number(said, "guidance_scale", 1.0),
+        watermark=read_watermark(said),
+        contrast=read_contrast(said),
+        dola_layers=read_layers(said),
         said={key: said[key] for key in FOLLOWED if said.get(key) not in (None, *FOLLOWED[key])},
     )
 
@@ -143,11 +184,11 @@ def _draw(said: Mapping[str, Any]) -> Draw | None:
     if not said.get("do_sample"):
         return None
     shares = {
-        key: None if said.get(key) is None else _number(said, key, 0.0, _share) for key in DRAWS[2:]
+        key: None if said.get(key) is None else number(said, key, 0.0, share) for key in DRAWS[2:]
     }
     return Draw(
-        temperature=_number(said, "temperature", 1.0, _positive),
-        top_k=_count(said, "top_k"),
+        temperature=number(said, "temperature", 1.0, positive),
+        top_k=count(said, "top_k"),
         **shares,
     )
 
@@ -157,16 +198,20 @@ def stop_ids(generation_config: Mapping[str, Any], config: TextConfig) -> set[in
     key = "eos_token_id"
     found = generation_config.get(key, config.eos_token_id)
     several = found if isinstance(found, list) else [] if found is None else [found]
-    return {_id(token, key) for token in several}
+    return {token_id(token, key) for token in several}
 
 
 def _bias(said: Mapping[str, Any], limit: int) -> list[tuple[tuple[int, ...], float]]:
     key = "sequence_bias"
     found = []
-    for pair in _list(said, key):
-        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[1], int | float):
+    for pair in listed(said, key):
+        if (
+            not isinstance(pair, list | tuple)
+            or len(pair) != 2
+            or not isinstance(pair[1], int | float)
+        ):
             raise WorkError(f"{key}: must be a list of [ids, number], not {pair!r}", where=WHERE)
-        found.append((_sequence(pair[0], key, limit), float(pair[1])))
+        found.append((sequence(pair[0], key, limit), float(pair[1])))
     return found
 
 
@@ -174,98 +219,16 @@ def _bad_words(
     said: Mapping[str, Any], stop: set[int], limit: int
 ) -> list[tuple[tuple[int, ...], float]]:
     key = "bad_words_ids"
-    words = [_sequence(ids, key, limit) for ids in _list(said, key)]
+    words = [sequence(ids, key, limit) for ids in listed(said, key)]
     # An end that never came would make a text endless.
     return [(word, NEVER) for word in words if len(word) > 1 or word[0] not in stop]
 
 
 def _decay(said: Mapping[str, Any]) -> tuple[int, float] | None:
     key = "exponential_decay_length_penalty"
-    found = _list(said, key)
+    found = listed(said, key)
     if not found:
         return None
     if len(found) != 2 or not all(type(one) in (int, float) for one in found):
         raise WorkError(f"{key}: must be a length and a factor, not {found!r}", where=WHERE)
     return int(found[0]), float(found[1])
-
-
-def _sequence(value: Any, key: str, limit: int) -> tuple[int, ...]:
-    if not isinstance(value, list) or not value:
-        raise WorkError(f"{key}: {value!r} is no list of ids", where=WHERE)
-    return tuple(_id(token, key, limit) for token in value)
-
-
-def _several(content: Mapping[str, Any], key: str, limit: int) -> tuple[int, ...]:
-    """Ids; a single one where the key may have several."""
-    found = content.get(key)
-    if type(found) is int and key.endswith("_id"):
-        found = [found]
-    return tuple(_id(token, key, limit) for token in _list({key: found}, key))
-
-
-def _texts(content: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    found = content.get(key)
-    texts = [found] if isinstance(found, str) else _list(content, key)
-    if not all(isinstance(text, str) and text for text in texts):
-        raise WorkError(f"{key}: must be texts, not {found!r}", where=WHERE)
-    return tuple(texts)
-
-
-def _positive(value: float) -> bool:
-    return value > 0
-
-
-def _share(value: float) -> bool:
-    return 0 <= value <= 1
-
-
-_KINDS: Mapping[Callable[[float], bool], str] = {
-    _positive: "a positive number",
-    _share: "a number from 0 to 1",
-    math.isfinite: "a number",
-}
-"""What a number must be -> how an error says it."""
-
-
-def _number(
-    content: Mapping[str, Any],
-    key: str,
-    default: float,
-    holds: Callable[[float], bool] = math.isfinite,
-) -> float:
-    found = content.get(key)
-    if found is None:
-        return default
-    if type(found) not in (int, float) or not holds(found):
-        kind = _KINDS[holds]
-        raise WorkError(f"{key}: must be {kind}, not {found!r}", where=WHERE)
-    return float(found)
-
-
-def _count(content: Mapping[str, Any], key: str) -> int:
-    found = content.get(key)
-    if found is None:
-        return 0
-    if type(found) is not int or found < 0:
-        raise WorkError(f"{key}: must be a whole number from 0, not {found!r}", where=WHERE)
-    return int(found)
-
-
-def _one(content: Mapping[str, Any], key: str, limit: int) -> int | None:
-    found = content.get(key)
-    return None if found is None else _id(found, key, limit)
-
-
-def _list(content: Mapping[str, Any], key: str) -> list[Any]:
-    found = content.get(key)
-    if not isinstance(found, list | None):
-        raise WorkError(f"{key}: must be a list, not {found!r}", where=WHERE)
-    return found or []
-
-
-def _id(value: Any, key: str, limit: int | None = None) -> int:
-    """A token id. One that ends a text may lie past the table: then it never comes."""
-    is_id = isinstance(value, int) and not isinstance(value, bool)
-    if not is_id or (limit is not None and not 0 <= value < limit):
-        raise WorkError(f"{key}: {value!r} is no token id of the model", where=WHERE)
-    return int(value)

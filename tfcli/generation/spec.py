@@ -8,13 +8,18 @@ from pydantic import BaseModel, Field, model_validator
 
 from tfcli.families import FamilyFile
 from tfcli.generation.keys import GenerationKeys
+from tfcli.generation.strategies.keys import StrategyKeys
 from tfcli.recipe.marks import GIVEN, Only
 from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device, LoadIn
 from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Spec, StandardInput
 
 SPOKEN = Only(audio=GIVEN)
 """For keys of how a recording is written down."""
-TEXT_ALONE = ("prompts", "chat", "stop", "echo", "num_return_sequences", "max_time")
+TEXT_ALONE = (
+    *("prompts", "chat", "stop", "echo", "num_return_sequences", "max_time"),
+    *StrategyKeys.said_of_strategies,
+    *("assistant_model", "negative_prompt", "force_words"),
+)
 """What says something of a prompt or of an answer to it, which a recording is not."""
 OF_SPEECH = ("language", "speech_task", "timestamps")
 """What says something of a recording that is written down."""
@@ -137,6 +142,11 @@ class Answer(BaseModel):
     token_ids: list[int] = Field(description="The new ids; ends with the stop token if one came.")
     text: str = Field(description="The new text.")
     finish_reason: Literal["stop", "length", "time"] = Field(description="Why it ended.")
+    score: float | None = Field(
+        None,
+        description="The sum of the log-probabilities of a beam's tokens, divided by their "
+        "number to the power of length_penalty; null for other texts.",
+    )
 
 
 class SpokenPart(BaseModel):
@@ -178,6 +188,11 @@ class GenerateResult(Result):
     finish_reason: Literal["stop", "length", "time"] | None = Field(
         description="stop: the model ended the text, or a stop text came; length: max_new_tokens "
         "was reached, or the last position; time: max_time was."
+    )
+    score: float | None = Field(
+        None,
+        description="The sum of the log-probabilities of a beam's tokens, divided by their "
+        "number to the power of length_penalty; null for other texts.",
     )
     answers: list[Answer] | None = Field(
         None,

@@ -126,7 +126,8 @@ class _Whisper:
                 )
         said = load_generation_config(folder) or config.extra
         self.speech = read_speech_settings(said, config)
-        said = {key: value for key, value in said.items() if key != "forced_decoder_ids"}
+        passed_over = {"forced_decoder_ids", *GenerationKeys.said_of_strategies}
+        said = {key: value for key, value in said.items() if key not in passed_over}
         self.settings = text_settings(spec, said, config, self.tokenizer, job.console)
         if self.speech.ignored:
             job.console.warn(
@@ -203,7 +204,7 @@ class _Whisper:
 
 
 UNUSED = (
-    *("language", "speech_task", "max_new_tokens", "cache", "seed", "bad_words"),
+    *("language", "speech_task", "max_new_tokens", "cache", "seed", "bad_words", "sequence_bias"),
     *GenerationKeys.said_by_file,
 )
 """Keys of how tokens follow one another, which letters of moments do not."""

@@ -10,12 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tfcli.errors import UsageError, WorkError, hint
-from tfcli.generation.settings import WHERE
+from tfcli.generation.values import WHERE
 from tfcli.models.configs.whisper import WhisperConfig
 from tfcli.processors.audio.whisper_languages import language_code
 
-IGNORED = {"condition_on_prev_tokens": (False, None), "compression_ratio_threshold": (None,)}
-"""Keys of Whisper's that are not followed, with the values that change nothing."""
+IGNORED = {
+    "condition_on_prev_tokens": (False, None),
+    "compression_ratio_threshold": (None,),
+    **dict.fromkeys(("num_beams", "guidance_scale"), (1, None)),
+    **dict.fromkeys(("watermarking_config", "dola_layers"), (None,)),
+    "penalty_alpha": (0, None),
+}
+"""Keys that are not followed in transcripts, with the values that change nothing."""
 
 
 @dataclass(frozen=True)

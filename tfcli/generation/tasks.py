@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from tfcli.errors import UsageError
-from tfcli.generation.caches import make_cache
-from tfcli.generation.loop import Decoding, Watch
+from tfcli.generation.loop import Decoding, Steps, Watch
 from tfcli.generation.media import LOOKS
-from tfcli.generation.readers import Reader, TargetReader, TextReader
+from tfcli.generation.prepared import make_reader, require_room
+from tfcli.generation.processors import Allowed
+from tfcli.generation.readers import Reader
 from tfcli.generation.rows import lengths, rows_of
 from tfcli.generation.rules import processes
-from tfcli.generation.sampling import greedy, sampler
+from tfcli.generation.sampling import Draw, greedy, sampler
 from tfcli.generation.settings import TextSettings
+from tfcli.generation.strategies.assistants import drafted
+from tfcli.generation.strategies.beams import Beams, Ends
+from tfcli.generation.strategies.constrained import Constrained
+from tfcli.generation.strategies.contrastive import Contrastive
+from tfcli.generation.strategies.dola import LayerContrast, dola_layers
+from tfcli.generation.strategies.groups import Groups
+from tfcli.generation.strategies.guidance import Guidance
+from tfcli.generation.strategies.marks import marks
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
@@ -125,35 +135,6 @@ def read_alone(config: TextConfig) -> bool:
     return config.rotation_switch is not None
 
 
-def make_reader(
-    model: Model,
-    prompts: Sequence[Sequence[int]],
-    cache: str = "dynamic",
-    media: Mapping[str, Tensor] | None = None,
-    *,
-    start: int | None = None,
-    new: int = 1,
-) -> Reader:
-    """What reads prompts.
-
-    Args:
-        model: with the head of `text_task`, in eval mode.
-        prompts: token ids; for an encoder-decoder the texts that the encoder reads.
-        cache: one of `caches.CACHES`.
-        media: what goes along with the prompts, by name.
-        start: what the decoder of an encoder-decoder sees first; None: as the config says.
-        new: tokens that will be picked at most, for which a static cache has room.
-    """
-    if isinstance(model, Seq2SeqLM):
-        # The decoder begins with one token of its own; the last one is picked and never read.
-        kept = make_cache(cache, new, model)
-        return TargetReader.of_sources(model, prompts, start=start, cache=kept)
-    kept = make_cache(cache, max(map(len, prompts)) + new - 1, model)
-    # On a CPU, compiling takes longer than most texts.
-    compiled = "inductor" if cache == "static" and model.device.type == "cuda" else None
-    return TextReader(model, prompts, cache=kept, media=media, compile_with=compiled)
-
-
 def decoding(
     model: Model,
     prompts: Sequence[Sequence[int]],
@@ -165,37 +146,105 @@ def decoding(
     media: Mapping[str, Tensor] | None = None,
     watch: Watch | None = None,
     reader: Reader | None = None,
-) -> Decoding:
-    """The decoding of the texts that a model makes of prompts.
+    ends: Ends | None = None,
+    assistant: Model | None = None,
+    allowed: Allowed | None = None,
+) -> Steps:
+    """The decoding of the texts that a model makes of prompts, by the strategy that is asked for.
 
     Args:
         model: with the head of `text_task`, in eval mode.
-        prompts: token ids; for an encoder-decoder the texts that the encoder reads.
+        prompts: token ids; for an encoder-decoder the texts that the encoder reads. Where several
+            texts are made of one, it is there as often, beside itself.
         max_new_tokens: of each text at most.
         settings: of the checkpoint and of the user.
         seeds: of each text's draws, where tokens are drawn.
         cache: one of `caches.CACHES`.
         media: what goes along with the prompts, by name.
-        watch: is shown every step.
+        watch: is shown every step of tokens that are picked one at a time.
+        ends: whether a text is stopped by what its new ids say. Texts that come piece by piece are
+            ended by `Steps.end`; of those that come whole, it looks at each that might be.
+        assistant: drafts tokens, see `assistants.open_assistant`.
+        allowed: says which tokens may come in a row; None: any.
         reader: of the prompts, where there is one that has read a part of them.
+
+    Raises:
+        UsageError: tokens are drafted, and the model or the assistant cannot take them back; or a
+            negative prompt that leaves no room.
     """
+    beams = settings.beams
+    if beams is not None:  # the texts of a prompt are the best of them
+        every = slice(None, None, settings.sequences)
+        prompts, max_new_tokens, seeds = prompts[every], max_new_tokens[every], seeds[every]
+    most = max(max_new_tokens)
     if reader is None:
-        reader = make_reader(
-            model, prompts, cache, media, start=settings.start, new=max(max_new_tokens)
-        )
+        reader = make_reader(model, prompts, most, settings, cache, media)
+    if settings.dola_layers is not None:
+        reader = LayerContrast(reader, dola_layers(model, settings.dola_layers))
+    copies = 1 if beams is None else beams.num_beams
+    start = lengths(reader.begin).repeat_interleave(copies)
     rules = processes(
         settings.rules,
-        source=rows_of(prompts, model.device),
-        start=lengths(reader.begin),
-        max_new_tokens=torch.tensor(list(max_new_tokens), device=model.device),
+        source=rows_of(prompts, model.device).repeat_interleave(copies, 0),
+        start=start,
+        max_new_tokens=torch.tensor(
+            [limit for limit in max_new_tokens for _ in range(copies)], device=model.device
+        ),
         stop=sorted(settings.stop),
+        allowed=allowed,
+        copies=copies,
     )
     if settings.grammar is not None:  # after the rules: nothing may come back that it excludes
-        rules.append(settings.grammar.process(lengths(reader.begin)))
+        rules.append(settings.grammar.process(start))
+    draw = settings.draw
+    if settings.guidance != 1:
+        others = [list(settings.negative) or list(prompt[-1:]) for prompt in prompts]
+        require_room(model, max(map(len, others)), most)
+        other = make_reader(model, others, most, settings, cache)
+        rules.insert(0, Guidance(settings.guidance, other, reader.begin.shape[1]))
+    if settings.watermark is not None:
+        if draw is not None:  # the mark is the last that is done, and stands for itself
+            kept = draw.kept
+            rules.append(lambda ids, logits: kept(logits))
+            draw = Draw()
+        rules.append(marks(settings.watermark, model.config.text.vocab_size, start))
+    if beams is not None:
+        make = Constrained if beams.force_words else Groups if beams.num_beam_groups > 1 else Beams
+        return make(
+            reader,
+            max_new_tokens=max_new_tokens,
+            settings=beams,
+            texts=settings.sequences,
+            stop=settings.stop,
+            process=rules,
+            draw=draw,
+            seeds=seeds,
+            ends=ends,
+            max_time=settings.max_time,
+        )
+    if settings.contrast is not None:
+        return Contrastive(
+            reader,
+            max_new_tokens=max_new_tokens,
+            settings=settings.contrast,
+            stop=settings.stop,
+            process=rules,
+            max_time=settings.max_time,
+        )
+    if assistant is not None or settings.drafts.prompt_lookup_num_tokens:
+        return drafted(
+            reader,
+            None if assistant is None else make_reader(assistant, prompts, most, settings, cache),
+            sources=prompts if isinstance(model, Seq2SeqLM) else (),
+            max_new_tokens=max_new_tokens,
+            settings=replace(settings, draw=draw),
+            seeds=seeds,
+            process=rules,
+        )
     return Decoding(
         reader,
         max_new_tokens=max_new_tokens,
-        pick=greedy if settings.draw is None else sampler(settings.draw, seeds),
+        pick=greedy if draw is None else sampler(draw, seeds),
         stop=settings.stop,
         process=rules,
         watch=watch,

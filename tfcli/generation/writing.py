@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tfcli.generation.ending import Ending
 from tfcli.generation.media import Prompt
+from tfcli.generation.processors import Allowed
 from tfcli.generation.sampling import row_seed
 from tfcli.generation.settings import TextSettings
 from tfcli.generation.spec import Answer
@@ -79,6 +80,8 @@ class Writing:
         settings: of the checkpoint and of the user.
         cache: one of `caches.CACHES`.
         seed: of the draws; the first text of each prompt has it itself, others one of their own.
+        assistant: drafts tokens; None: no model does.
+        allowed: says which tokens may come in a text, given by its number; None: any.
     """
 
     model: Model
@@ -87,6 +90,8 @@ class Writing:
     settings: TextSettings
     cache: str = "dynamic"
     seed: int = 0
+    assistant: Model | None = None
+    allowed: Allowed | None = None
 
     def answers(
         self,
@@ -109,10 +114,18 @@ class Writing:
         count = self.settings.sequences
         asked = [(prompt, each) for prompt in prompts for each in range(count)]
         continues = self.task != ANSWERS  # what an encoder reads is another text
-        texts = [
-            Text(self.tokenizer, prompt.ids if continues else (), self.settings.stop_strings)
-            for prompt, _ in asked
-        ]
+
+        def begun(prompt: Prompt) -> Text:
+            before = prompt.ids if continues else ()
+            return Text(self.tokenizer, before, self.settings.stop_strings)
+
+        def ends(number: int, ids: Sequence[int]) -> bool:
+            text = begun(prompts[number])
+            for token in ids:
+                text.push(token)
+            return text.stopped
+
+        texts = [begun(prompt) for prompt, _ in asked]
         steps = decoding(
             self.model,
             [prompt.ids for prompt, _ in asked],
@@ -121,6 +134,9 @@ class Writing:
             seeds=[row_seed(self.seed, each) for _, each in asked],
             cache=self.cache,
             media=prompts[0].media,
+            assistant=self.assistant,
+            allowed=self.allowed,
+            ends=ends if self.settings.stop_strings else None,
         )
         for tokens in steps:
             for number, token in enumerate(tokens):
@@ -132,6 +148,7 @@ class Writing:
             advance(sum(token is not None for token in tokens))
         for number, text in enumerate(texts):
             show(number, text.finish())
+        scores: Sequence[float | None] = steps.scores or [None] * len(texts)
         return [
             Answer(
                 prompt=prompt.text,
@@ -139,8 +156,9 @@ class Writing:
                 token_ids=text.ids,
                 text=text.text,
                 finish_reason=self._why(text, steps.out_of_time),
+                score=score,
             )
-            for (prompt, _), text in zip(asked, texts, strict=True)
+            for (prompt, _), text, score in zip(asked, texts, scores, strict=True)
         ]
 
     def _why(self, text: Text, out_of_time: bool) -> str:

@@ -1,0 +1,1 @@
+"""Ways of choosing tokens beside taking or drawing one at a time."""
