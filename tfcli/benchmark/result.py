@@ -126,7 +126,7 @@ class BenchmarkRegression(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    row: int = Field(description="Its place in rows.")
+    row: int = Field(description="Where it stands among the rows.")
     before: float = Field(description="Seconds in the baseline.")
     after: float = Field(description="Seconds now.")
     change: float = Field(description="after / before - 1.")
