@@ -7,6 +7,7 @@ ends, nothing but the model's own end is left.
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,13 +57,8 @@ class Grammar:
                 fix="add eos_token_id to generation_config.json",
             )
         self._ends = frozenset(ends)
-        tokens, special = bytes_of_tokens(tokenizer)
         self._matcher = library.LLMatcher(
-            library.LLTokenizer(
-                _Vocabulary(tokenizer, tokens, special, ends[0]), eos_token=list(ends)
-            ),
-            source,
-            log_level=0,
+            _vocabulary_of(tokenizer, tuple(ends)), source, log_level=0
         )
         if self._matcher.is_error():
             raise _refused(self._matcher.get_error(), where)
@@ -112,6 +108,25 @@ class GrammarProcess:
         self._read[number] = new
         allowed = _next_tokens(matcher)[:vocab]
         return torch.nn.functional.pad(allowed, (0, vocab - len(allowed)))
+
+
+_KNOWN: OrderedDict[tuple[int, tuple[int, ...]], tuple[Tokenizer, Any]] = OrderedDict()
+"""A tokenizer's address and the ends -> the tokenizer, which so keeps its address, and its
+vocabulary. One of 260,000 tokens takes seconds to make, and a server meets many grammars."""
+_MOST_KNOWN = 4
+
+
+def _vocabulary_of(tokenizer: Tokenizer, ends: tuple[int, ...]) -> Any:
+    """A tokenizer as llguidance knows it; the last few are kept."""
+    key = id(tokenizer), ends
+    if key not in _KNOWN:
+        tokens, special = bytes_of_tokens(tokenizer)
+        vocabulary = _Vocabulary(tokenizer, tokens, special, ends[0])
+        _KNOWN[key] = tokenizer, _library().LLTokenizer(vocabulary, eos_token=list(ends))
+        while len(_KNOWN) > _MOST_KNOWN:
+            _KNOWN.popitem(last=False)
+    _KNOWN.move_to_end(key)
+    return _KNOWN[key][1]
 
 
 class _Vocabulary:
