@@ -87,3 +87,8 @@ MAX_PIXEL_GROWTH = Limit(64, "pixels a byte", "an image of a file that is larger
 MAX_MADE_PIXELS = Limit(1 << 25, "pixels", "what is made of one image for a model")
 MAX_TILES = Limit(1_024, "tiles", "what an image is cut into, before each is resized")
 MAX_FEATURES = Limit(1 << 20, "tokens", "what stands for an image or a video in a text")
+
+MAX_CHOICES = Limit(16, "answers", "what a request to the server asks for")
+MAX_LOGPROBS = Limit(20, "tokens", "the likeliest at each place, in an answer of the server")
+MAX_PROMPTS = Limit(64, "prompts", "a request to the server")
+MAX_TEXTS = Limit(1_024, "texts", "a request for vectors or a rerank")

@@ -10,6 +10,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -114,19 +115,21 @@ _KNOWN: OrderedDict[tuple[int, tuple[int, ...]], tuple[Tokenizer, Any]] = Ordere
 """A tokenizer's address and the ends -> the tokenizer, which so keeps its address, and its
 vocabulary. One of 260,000 tokens takes seconds to make, and a server meets many grammars."""
 _MOST_KNOWN = 4
+_LOCK = Lock()
 
 
 def _vocabulary_of(tokenizer: Tokenizer, ends: tuple[int, ...]) -> Any:
     """A tokenizer as llguidance knows it; the last few are kept."""
     key = id(tokenizer), ends
-    if key not in _KNOWN:
-        tokens, special = bytes_of_tokens(tokenizer)
-        vocabulary = _Vocabulary(tokenizer, tokens, special, ends[0])
-        _KNOWN[key] = tokenizer, _library().LLTokenizer(vocabulary, eos_token=list(ends))
-        while len(_KNOWN) > _MOST_KNOWN:
-            _KNOWN.popitem(last=False)
-    _KNOWN.move_to_end(key)
-    return _KNOWN[key][1]
+    with _LOCK:  # the models of a server ask from threads of their own
+        if key not in _KNOWN:
+            tokens, special = bytes_of_tokens(tokenizer)
+            vocabulary = _Vocabulary(tokenizer, tokens, special, ends[0])
+            _KNOWN[key] = tokenizer, _library().LLTokenizer(vocabulary, eos_token=list(ends))
+            while len(_KNOWN) > _MOST_KNOWN:
+                _KNOWN.popitem(last=False)
+        _KNOWN.move_to_end(key)
+        return _KNOWN[key][1]
 
 
 class _Vocabulary:

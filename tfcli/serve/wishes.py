@@ -13,6 +13,7 @@ from tfcli.console import Console
 from tfcli.generation.keys import DRAWS, GenerationKeys
 from tfcli.generation.run import text_settings
 from tfcli.generation.sampling import row_seed
+from tfcli.limits import MAX_CHOICES
 from tfcli.serve.ask import Ask
 from tfcli.serve.served import Served
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 
 TokenNumber = Annotated[int, Field(ge=0)]
-MOST_CHOICES = 16
-MOST_LOGPROBS = 20
 _TO_KEYS = (
     *("temperature", "top_p", "top_k", "min_p", "typical_p"),
     *("repetition_penalty", "frequency_penalty", "presence_penalty", "stop"),
@@ -51,7 +50,7 @@ class Wishes(Body):
     logit_bias: dict[TokenNumber, Annotated[float, Field(ge=-100, le=100)]] | None = None
     stop: str | list[str] | None = None
     seed: int | None = None
-    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] = 1
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
     stream: bool = False
     user: str | None = None
 

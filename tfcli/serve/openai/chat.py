@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.requests import Request
 
 from tfcli.generation.media import Prompt
+from tfcli.limits import MAX_LOGPROBS
 from tfcli.serve.ask import End, Piece
 from tfcli.serve.http.answering import Answering
 from tfcli.serve.http.errors import ApiError
@@ -20,7 +21,7 @@ from tfcli.serve.openai.shapes import FINISH, chat_logprobs, head, usage
 from tfcli.serve.served import Served
 from tfcli.serve.server import Server
 from tfcli.serve.tools.calls import Calls, calls_of, openai_call
-from tfcli.serve.wishes import MOST_LOGPROBS, Body, Wishes, asks
+from tfcli.serve.wishes import Body, Wishes, asks
 
 
 class FunctionSchema(Body):
@@ -46,7 +47,7 @@ class ChatBody(Wishes):
     max_tokens: Annotated[int | None, Field(ge=1)] = None
     max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int | None, Field(ge=0, le=MOST_LOGPROBS)] = None
+    top_logprobs: Annotated[int | None, Field(ge=0, le=MAX_LOGPROBS)] = None
     tools: list[Tool] | None = None
     tool_choice: Literal["none", "auto"] | None = None
     response_format: TextFormat | ObjectFormat | SchemaFormat | None = Field(

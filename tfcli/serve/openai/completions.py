@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from starlette.requests import Request
 
+from tfcli.limits import MAX_PROMPTS
 from tfcli.serve.ask import Piece
 from tfcli.serve.http.answering import Answering
 from tfcli.serve.http.errors import ApiError
@@ -17,7 +18,6 @@ from tfcli.serve.served import Served
 from tfcli.serve.server import Server
 from tfcli.serve.wishes import Body, Wishes, asks
 
-MOST_PROMPTS = 64
 Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
@@ -30,7 +30,7 @@ class StreamOptions(Body):
 class CompletionBody(Wishes):
     """What is asked for."""
 
-    prompt: str | Ids | Annotated[list[str | Ids], Field(min_length=1, max_length=MOST_PROMPTS)]
+    prompt: str | Ids | Annotated[list[str | Ids], Field(min_length=1, max_length=MAX_PROMPTS)]
     max_tokens: Annotated[int | None, Field(ge=1)] = None
     logprobs: Annotated[int | None, Field(ge=0, le=5)] = None
     echo: bool = False

@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from starlette.requests import Request
 
+from tfcli.limits import MAX_TEXTS
 from tfcli.serve.http.errors import ApiError
 from tfcli.serve.scored import VECTORS
 from tfcli.serve.server import Server
 from tfcli.serve.wishes import Body
 
-MOST_TEXTS = 1024
 Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-Texts = Annotated[list[str | Ids], Field(min_length=1, max_length=MOST_TEXTS)]
+Texts = Annotated[list[str | Ids], Field(min_length=1, max_length=MAX_TEXTS)]
 
 
 class EmbeddingBody(Body):
@@ -55,7 +55,7 @@ class RerankBody(Body):
 
     model: str
     query: Annotated[str, Field(min_length=1)]
-    documents: Annotated[list[str], Field(min_length=1, max_length=MOST_TEXTS)]
+    documents: Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
     top_n: Annotated[int | None, Field(ge=1)] = None
     return_documents: bool = False
 
