@@ -11,9 +11,9 @@ import pytest
 
 from tfcli.commands.app import run
 from tfcli.console import Console
+from tfcli.generation.asked import text_settings
 from tfcli.generation.display import printable
 from tfcli.generation.prompts import read_prompts
-from tfcli.generation.run import text_settings
 from tfcli.generation.spec import GenerateSpec
 from tfcli.models.config import config_from_recipe
 from tfcli.recipe.execute import execute

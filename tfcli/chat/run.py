@@ -13,8 +13,8 @@ from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.devices import pick_device
 from tfcli.errors import Problem, UsageError
+from tfcli.generation.asked import text_settings
 from tfcli.generation.display import printable
-from tfcli.generation.run import text_settings
 from tfcli.generation.sampling import row_seed
 from tfcli.generation.settings import TextSettings
 from tfcli.generation.tasks import ANSWERS, text_task

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import torch
 
@@ -17,18 +14,15 @@ from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError
+from tfcli.generation.asked import beginning_with, text_settings, tokenizer_of, with_negative
 from tfcli.generation.display import Write, nowhere, writer
-from tfcli.generation.grammar import grammar_of
-from tfcli.generation.keys import GenerationKeys
-from tfcli.generation.media import Prompt, given_media, read_media, require_media_model
+from tfcli.generation.media import Prompt, require_media_model
 from tfcli.generation.processors import Allowed
 from tfcli.generation.prompts import read_prompts
-from tfcli.generation.settings import TextSettings, read_settings
+from tfcli.generation.reading import read_prompt
 from tfcli.generation.spec import Answer, GenerateResult, GenerateSpec, is_answer, shown_before
 from tfcli.generation.strategies.assistants import open_assistant
-from tfcli.generation.strategies.choice import check_choice
-from tfcli.generation.tasks import ANSWERS, read_alone, room_after, text_task
-from tfcli.generation.words import biases, forced, unwanted
+from tfcli.generation.tasks import read_alone, room_after, text_task
 from tfcli.generation.writing import Writing
 from tfcli.models.config import BaseConfig
 from tfcli.models.configs.text import TextConfig
@@ -36,9 +30,8 @@ from tfcli.models.model import Model
 from tfcli.quantize.load_in import load_in
 from tfcli.ready import load_ready
 from tfcli.recipe.job import Job
-from tfcli.tokenizers.chat_folder import choose_template, declared_bos, find_templates
 from tfcli.tokenizers.fits import check_fits, check_ids
-from tfcli.tokenizers.load import Tokenizer, load_tokenizer
+from tfcli.tokenizers.load import Tokenizer
 
 
 def run(spec: GenerateSpec, job: Job) -> GenerateResult:
@@ -62,7 +55,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         job.console.note(note)
     task = text_task(checkpoint.model_config)
     folder, config = checkpoint.beside, checkpoint.model_config.text
-    tokenizer = load_tokenizer(folder)
+    tokenizer, first = tokenizer_of(spec, folder)
     check_fits(tokenizer, config, spec.model)
     if tokenizer.chat_template is not None and not spec.chat:
         job.console.note("the model has a chat template: --chat puts the prompt into it")
@@ -73,7 +66,8 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     _warn_of_short_texts(spec, lengths, job.console)
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
     job.has_read(*filter(None, [spec.json_schema, spec.grammar]))
-    settings = _with_negative(settings, spec, checkpoint, tokenizer, task)
+    settings = with_negative(settings, spec, checkpoint, tokenizer, task)
+    settings = beginning_with(settings, first)
     helper = None
     if spec.assistant_model is not None:
         helper = open_assistant(spec.assistant_model, task, tokenizer, config)
@@ -154,12 +148,16 @@ def answer_one(
     task = text_task(checkpoint.model_config)
     folder, config = checkpoint.beside, checkpoint.model_config.text
     assert spec.prompt is not None, "the caller gives a prompt"
+    first = None
+    if spec.source_language is not None or spec.target_language is not None:
+        tokenizer, first = tokenizer_of(spec, folder)
     require_media_model(spec, task, checkpoint.model_config.model_type)
     prompt = read_prompt(spec.prompt, spec, checkpoint, tokenizer, task)
     length = new_length(spec, task, prompt.ids, checkpoint.model_config)
     silent = Console.silent()
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, silent)
-    settings = _with_negative(settings, spec, checkpoint, tokenizer, task)
+    settings = with_negative(settings, spec, checkpoint, tokenizer, task)
+    settings = beginning_with(settings, first)
     if settings.sequences > 1:
         raise UsageError("one text is asked for", where="num_return_sequences", fix="leave it out")
     assistant = None
@@ -238,96 +236,3 @@ def _screen(job: Job, total: int) -> Iterator[tuple[Write, Callable[[int], None]
     except KeyboardInterrupt:
         write("\n")  # what was written stays, and what is said of it begins a line
         raise
-
-
-def text_settings(
-    spec: GenerationKeys,
-    generation_config: Mapping[str, Any],
-    config: TextConfig,
-    tokenizer: Tokenizer,
-    console: Console,
-) -> TextSettings:
-    """The checkpoint's settings under the user's; says what of the checkpoint's is not followed."""
-    settings = read_settings(generation_config, config, spec.asked())
-    check_choice(settings, spec.given)
-    if settings.ignored:
-        console.warn(
-            f"generation_config.json asks for what is not followed: {', '.join(settings.ignored)}"
-        )
-    bias = (*unwanted(spec.bad_words, tokenizer), *biases(spec.sequence_bias, tokenizer))
-    rules = replace(settings.rules, bias=(*settings.rules.bias, *bias))
-    beams = settings.beams
-    if beams is not None and spec.force_words:
-        words = (*beams.force_words, *forced(spec.force_words, tokenizer))
-        settings = replace(settings, beams=replace(beams, force_words=words))
-    stops = tuple(dict.fromkeys((*settings.stop_strings, *spec.stop)))
-    special = {
-        token.content: index
-        for index, token in tokenizer.backend.get_added_tokens_decoder().items()
-        if token.special
-    }
-    # A special token is not in the text that is looked at, so it stops as an id.
-    ids = {special[stop] for stop in stops if stop in special}
-    stop = settings.stop | ids
-    grammar = grammar_of(spec, tokenizer, sorted(stop))
-    return replace(settings, rules=rules, stop_strings=stops, stop=stop, grammar=grammar)
-
-
-def _with_negative(
-    settings: TextSettings,
-    spec: GenerateSpec,
-    checkpoint: Checkpoint,
-    tokenizer: Tokenizer,
-    task: str,
-) -> TextSettings:
-    """The same, with what the model reads of the negative prompt."""
-    if spec.negative_prompt is None:
-        return settings
-    ids = prompt_ids(spec.negative_prompt, spec, checkpoint, tokenizer, task)
-    check_ids(ids, checkpoint.model_config, spec.model)
-    return replace(settings, negative=tuple(ids))
-
-
-def read_prompt(
-    prompt: str, spec: GenerateSpec, checkpoint: Checkpoint, tokenizer: Tokenizer, task: str
-) -> Prompt:
-    """What the model reads of a prompt: its ids, and media where there are any."""
-    if given_media(spec):
-        return read_media(prompt, spec, checkpoint)
-    return Prompt(prompt, prompt_ids(prompt, spec, checkpoint, tokenizer, task))
-
-
-def prompt_ids(
-    prompt: str, spec: GenerateSpec, checkpoint: Checkpoint, tokenizer: Tokenizer, task: str
-) -> list[int]:
-    """What the model reads: the prompt itself, or the conversation that it begins.
-
-    A continuation of nothing begins with the BOS, as in transformers, where a tokenizer puts none
-    before other texts too.
-    """
-    if spec.chat:
-        return _conversation_ids(prompt, spec, checkpoint.beside, tokenizer)
-    ids = tokenizer.encode(prompt)
-    if task == ANSWERS:
-        return ids
-    ids = ids[: len(ids) - len(tokenizer.suffix)]  # an EOS would end it before it began
-    declared = (tokenizer.bos_id, checkpoint.model_config.text.bos_token_id)
-    return ids or [bos for bos in declared if bos is not None][:1]
-
-
-def _conversation_ids(
-    prompt: str, spec: GenerateSpec, folder: Path, tokenizer: Tokenizer
-) -> list[int]:
-    from tfcli.tokenizers.chat import encode_chat
-
-    template = choose_template(find_templates(folder))
-    messages = [{"role": "user", "content": prompt}]
-    if spec.system is not None:
-        messages.insert(0, {"role": "system", "content": spec.system})
-    return encode_chat(
-        tokenizer,
-        messages,
-        template=template,
-        add_bos=declared_bos(folder),
-        add_generation_prompt=True,
-    ).ids

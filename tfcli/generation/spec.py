@@ -78,6 +78,14 @@ class GenerateSpec(GenerationKeys, Spec):
     system: Annotated[str | None, Only(chat=(True,))] = Field(
         None, description="The system message before the user's."
     )
+    source_language: str | None = Field(
+        None,
+        description="The language of the prompt, by the code that an encoder-decoder of several "
+        "languages has for it.",
+    )
+    target_language: str | None = Field(
+        None, description="The language that it writes, by the model's code."
+    )
     output: OutputPath | None = Field(None, description="The folder for the record of the result.")
     max_new_tokens: int | None = Field(
         None,

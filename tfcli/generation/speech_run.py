@@ -14,10 +14,10 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.folder import open_model
 from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError, WorkError
+from tfcli.generation.asked import text_settings
 from tfcli.generation.caches import make_cache
 from tfcli.generation.display import Write, writer
 from tfcli.generation.keys import GenerationKeys
-from tfcli.generation.run import text_settings
 from tfcli.generation.sampling import greedy, sampler
 from tfcli.generation.spec import GenerateResult, GenerateSpec, SpokenPart, shown_part
 from tfcli.generation.speech import Segment, Window, language_heard, transcribe

@@ -10,9 +10,9 @@ import torch
 
 from tfcli.checkpoints.beside import load_generation_config
 from tfcli.errors import WorkError
+from tfcli.generation.asked import text_settings
 from tfcli.generation.keys import GenerationKeys
 from tfcli.generation.media import Prompt
-from tfcli.generation.run import text_settings
 from tfcli.generation.spec import Answer, GenerateSpec
 from tfcli.generation.tasks import ANSWERS, read_alone, room_after
 from tfcli.generation.writing import Writing

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tfcli.console import Console
+from tfcli.generation.asked import text_settings
 from tfcli.generation.keys import DRAWS, GenerationKeys
-from tfcli.generation.run import text_settings
 from tfcli.generation.sampling import row_seed
 from tfcli.limits import MAX_CHOICES
 from tfcli.serve.ask import Ask

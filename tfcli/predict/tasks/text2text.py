@@ -16,9 +16,7 @@ from tfcli.predict.options.writing import Text2TextOptions, TranslationOptions
 from tfcli.predict.task import Sample
 from tfcli.predict.texts import longest, text_of
 from tfcli.predict.writing import WritingTask
-from tfcli.tokenizers.declared import read_declared
-from tfcli.tokenizers.languages import LANGUAGES
-from tfcli.tokenizers.load import load_tokenizer
+from tfcli.tokenizers.translation import marks_languages, translating
 
 T = TypeVar("T", bound=Text2TextOptions)
 
@@ -97,18 +95,13 @@ class Translation(_Text2Text[TranslationOptions]):
         source = self.options.src_lang or named[0]
         target = self.options.tgt_lang or named[1]
         folder = self.parts.checkpoint.beside
-        marks = LANGUAGES.get(read_declared(folder).family or "")
-        if marks is None:
+        if not marks_languages(folder):
             self._require_prefix(named[0])
             return
-        self.source = load_tokenizer(folder, language=source)
-        if target is None:
-            return
-        # As it is loaded, a language that the vocabulary does not have is refused by name.
-        written = load_tokenizer(folder, language=target, target=True)
-        first = written.backend.token_to_id(marks.token.format(target))
-        rules = replace(self.settings.rules, forced_bos=first)
-        self.settings = replace(self.settings, rules=rules)
+        self.source, first = translating(folder, source, target, "options.tgt_lang")
+        if first is not None:
+            rules = replace(self.settings.rules, forced_bos=first)
+            self.settings = replace(self.settings, rules=rules)
 
     def _require_prefix(self, named: str | None) -> None:
         """Refuse languages that the model is not told."""

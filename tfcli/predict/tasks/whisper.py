@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tfcli.checkpoints.beside import load_generation_config
 from tfcli.errors import UsageError, WorkError
+from tfcli.generation.asked import text_settings
 from tfcli.generation.caches import make_cache
-from tfcli.generation.run import text_settings
 from tfcli.generation.sampling import greedy
 from tfcli.generation.spec import GenerateSpec
 from tfcli.generation.speech import Segment, language_heard, transcribe
