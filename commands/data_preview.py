@@ -8,7 +8,7 @@ import typer
 
 from tfcli.commands.help import OPTIONS, Command
 from tfcli.commands.one_step import StepName, StepsFolder, one_step
-from tfcli.commands.options import Debug, Json, Quiet, Sets, Verbose, json_fields
+from tfcli.commands.options import Debug, Json, Quiet, RecipeName, Sets, Verbose, json_fields
 from tfcli.commands.output import finish, print_facts, print_table
 from tfcli.console import Console
 from tfcli.recipe.overrides import parse_set
@@ -29,7 +29,7 @@ _BAR = 30  # characters of the longest bar
     "tfcli data preview train.yaml --set rows.train_on=all\n" + json_fields(PreviewResult),
 )
 def preview(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    recipe: RecipeName,
     step: StepName = None,
     samples: Annotated[
         int,

@@ -83,6 +83,16 @@ Sets = Annotated[
     common("--set", metavar="KEY=VALUE", help="Set any key, such as optimizer.lr=1e-4."),
 ]
 
+RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what each step would do, and do nothing.",
+        rich_help_panel=OPTIONS,
+    ),
+]
+
 ROLES = {"input": "PATH", "data": "DATA", "model": "MODEL", "output": "FOLDER"}
 ON_MACHINE = ("dtype", "precision", "device", "attention", "threads", "compile")
 """Keys that say how the machine does the work."""
@@ -110,15 +120,10 @@ def spec_command(
         several: for a verb whose spec may stand for several steps: prints the `RunResult` of them.
         epilog: an example, or several, a line each.
     """
-    app = typer.Typer(add_completion=False)
     flags = _flags(cls)
 
     def command(context: typer.Context, **given: Any) -> None:
-        shared = {name: given.pop(name) for name in _common(cls)}
-        given = {name: value for name, value in given.items() if value not in (None, [])}
-        words = [given.pop(name) for name in list(given) if name.startswith("word_")]
-        words += context.args  # a recipe takes a place of its own; a list takes many
-        given = {flags[name]: value for name, value in given.items()}
+        shared, words, given = _parted(cls, flags, context, given)
         first = is_first_process()
         console = Console(shared["quiet"] or not first, shared["verbose"], shared["json"])
         sets = parse_set(shared["set_"] or [])
@@ -144,17 +149,7 @@ def spec_command(
         if outcome.result.finding() is not None:
             raise typer.Exit(1)
 
-    command.__signature__ = inspect.Signature(_parameters(cls))  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in _parameters(cls)}
-    command.__doc__ = VERBS[cls.verb].summary
-    app.command(
-        cls.verb,
-        cls=Command,
-        help=_help(cls),
-        epilog=f"{epilog}\n{json_fields(VERBS[cls.verb].result())}",
-        context_settings={"allow_extra_args": True},
-    )(command)
-    return app
+    return _app_of(cls, command, f"{epilog}\n{json_fields(VERBS[cls.verb].result())}")
 
 
 def service_command(
@@ -168,20 +163,33 @@ def service_command(
         run: the work.
         epilog: an example, or several, a line each.
     """
-    app = typer.Typer(add_completion=False)
     flags = _flags(cls)
 
     def command(context: typer.Context, **given: Any) -> None:
-        shared = {name: given.pop(name) for name in _common(cls)}
-        given = {name: value for name, value in given.items() if value not in (None, [])}
-        words = [given.pop(name) for name in list(given) if name.startswith("word_")]
-        given = {flags[name]: value for name, value in given.items()}
-        sets = parse_set(shared["set_"] or [])
-        spec = _spec(cls, words + context.args, sets, given)
+        shared, words, given = _parted(cls, flags, context, given)
+        spec = _spec(cls, words, parse_set(shared["set_"] or []), given)
         run(spec, Console(shared["quiet"], shared["verbose"], shared["json"]))
 
-    command.__signature__ = inspect.Signature(_parameters(cls))  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in _parameters(cls)}
+    return _app_of(cls, command, epilog)
+
+
+def _parted(
+    cls: type[Spec], flags: dict[str, str], context: typer.Context, given: dict[str, Any]
+) -> tuple[dict[str, Any], list[Any], dict[str, Any]]:
+    """What was given: flags of every command, words, and keys of this one."""
+    shared = {name: given.pop(name) for name in _common(cls)}
+    given = {name: value for name, value in given.items() if value not in (None, [])}
+    words = [given.pop(name) for name in list(given) if name.startswith("word_")]
+    words += context.args  # a recipe takes a place of its own; a list takes many
+    return shared, words, {flags[name]: value for name, value in given.items()}
+
+
+def _app_of(cls: type[Spec], command: Callable[..., None], epilog: str) -> typer.Typer:
+    """The app of one command, whose flags are the keys of a spec."""
+    app = typer.Typer(add_completion=False)
+    parameters = _parameters(cls)
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
     app.command(
         cls.verb,
         cls=Command,

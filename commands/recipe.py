@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json as jsonlib
-from typing import Annotated
 
 import typer
 
 from tfcli.commands.help import Command, Group
-from tfcli.commands.options import AllowCode, Debug, Json, Quiet, Sets, Verbose, json_fields
+from tfcli.commands.options import (
+    AllowCode,
+    Debug,
+    Json,
+    Quiet,
+    RecipeName,
+    Sets,
+    Verbose,
+    json_fields,
+)
 from tfcli.commands.output import finish, print_table
 from tfcli.console import Console, visible
 from tfcli.families import load_family_file
@@ -35,7 +43,6 @@ app = typer.Typer(
     add_completion=False,
     help="List, show and check recipes; print their JSON Schema.",
 )
-Name = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")]
 
 
 @app.command(
@@ -68,7 +75,7 @@ def _show_list(result: RecipeListResult, console: Console) -> None:
     epilog="tfcli recipe show quickstart\n" + json_fields(RecipeResult),
 )
 def show(
-    recipe: Name,
+    recipe: RecipeName,
     set_: Sets = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -98,7 +105,7 @@ def show(
     + json_fields(RecipeCheckResult),
 )
 def validate(
-    recipe: Name,
+    recipe: RecipeName,
     set_: Sets = None,
     allow_code: AllowCode = False,
     json: Json = False,

@@ -12,9 +12,11 @@ import typer
 from tfcli.commands.help import FILES, OPTIONS, Command
 from tfcli.commands.options import (
     Debug,
+    DryRun,
     Force,
     Json,
     Quiet,
+    RecipeName,
     Sets,
     Verbose,
     VerifyFiles,
@@ -48,7 +50,7 @@ app = typer.Typer(add_completion=False)
     "tfcli run quickstart --from train --dry-run\n" + json_fields(RunResult),
 )
 def run(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    recipe: RecipeName,
     output: Annotated[
         str | None,
         typer.Option(
@@ -71,14 +73,7 @@ def run(
             "--from", metavar="STEP", help="Begin with this step.", rich_help_panel=OPTIONS
         ),
     ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Say what each step would do, and do nothing.",
-            rich_help_panel=OPTIONS,
-        ),
-    ] = False,
+    dry_run: DryRun = False,
     set_: Sets = None,
     force: Force = False,
     verify_files: VerifyFiles = False,

@@ -10,9 +10,11 @@ import typer
 from tfcli.commands.help import FILES, OPTIONS, Command
 from tfcli.commands.options import (
     Debug,
+    DryRun,
     Force,
     Json,
     Quiet,
+    RecipeName,
     Sets,
     Verbose,
     VerifyFiles,
@@ -63,7 +65,7 @@ def _option(*names: str, metavar: str, help: str) -> Any:
     "tfcli sweep shrink.yaml --dry-run\n" + json_fields(SweepResult),
 )
 def sweep(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    recipe: RecipeName,
     grid: Annotated[
         list[str] | None,
         _option(
@@ -102,14 +104,7 @@ def sweep(
             rich_help_panel=FILES,
         ),
     ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Say what each step would do, and do nothing.",
-            rich_help_panel=OPTIONS,
-        ),
-    ] = False,
+    dry_run: DryRun = False,
     set_: Sets = None,
     force: Force = False,
     verify_files: VerifyFiles = False,

@@ -107,6 +107,35 @@ def test_time_ends_all_texts_after_a_token():
     assert steps.out_of_time
 
 
+@pytest.mark.parametrize("model_type", ["llama", "t5"])
+def test_a_prompt_of_several_texts_is_read_once(model_type, monkeypatch):
+    model, read = tiny_model(model_type), []
+    forward = type(model).forward
+    monkeypatch.setattr(
+        type(model),
+        "forward",
+        lambda self, *given, **more: read.append(more) or forward(self, *given, **more),
+    )
+    encode = getattr(model, "encode", None)
+    if encode is not None:
+        monkeypatch.setattr(
+            model, "encode", lambda ids, mask: read.append(ids) or encode(ids, mask)
+        )
+    settings = read_settings({"do_sample": True, "num_return_sequences": 3}, model.config)
+
+    def texts(prompts, seeds):
+        limits = [NEW] * len(prompts)
+        return decoding(
+            model, prompts, max_new_tokens=limits, settings=settings, seeds=seeds
+        ).texts()
+
+    found = texts([each for each in PROMPTS[:2] for _ in range(3)], [1, 2, 3, 1, 2, 3])
+    first = read[0] if encode is not None else read[0]["input_ids"]
+    assert len(first) == 2
+    settings = read_settings({"do_sample": True}, model.config)
+    assert found == [texts([each], [seed])[0] for each in PROMPTS[:2] for seed in (1, 2, 3)]
+
+
 def test_what_is_watched_are_the_models_logits_and_what_was_picked():
     model, seen = tiny_model("llama"), []
     steps = Decoding(

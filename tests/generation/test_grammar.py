@@ -13,7 +13,7 @@ from tfcli.checkpoints.folder import save_model
 from tfcli.commands.app import run
 from tfcli.errors import UsageError
 from tfcli.generation.grammar import schema_grammar
-from tfcli.generation.json_schema import require_known
+from tfcli.generation.json_schema import KNOWN, require_known
 from tfcli.generation.sampling import Draw
 from tfcli.generation.settings import TextSettings
 from tfcli.generation.tasks import decoding
@@ -100,6 +100,7 @@ def test_a_grammar_is_followed(generate, tmp_path):
         ({"enum": []}, "anyOf is empty"),
         ({"items": 3}, "#/items is no schema but int"),
         ({"$ref": "#/nowhere"}, "does not exist"),
+        ({"type": "string", "contentEncoding": "base64"}, "contentEncoding cannot be followed"),
     ],
     ids=str,
 )
@@ -126,12 +127,17 @@ def test_two_shapes_of_one_text_are_refused(generate, tmp_path):
     assert "do not go together" in generate(*flags, code=2)["error"]["what"]
 
 
-def test_a_schema_may_use_every_word_of_json_schema():
-    draft = jsonschema.Draft202012Validator.META_SCHEMA
-    require_known({"$defs": {"meta": {"properties": {"x": True}}}, "title": "t"}, "s")
-    assert draft["$id"].endswith("schema")
-    with pytest.raises(UsageError, match="'typ'"):
-        require_known({"anyOf": [{"typ": "string"}]}, "s")
+def test_every_word_of_json_schema_is_known():
+    drafts = (jsonschema.Draft7Validator, jsonschema.Draft201909Validator)
+    for draft in (*drafts, jsonschema.Draft202012Validator):
+        assert set(draft.VALIDATORS) <= KNOWN
+
+
+def test_unknown_words_are_found_wherever_schemas_stand():
+    require_known({"$defs": {"meta": {"properties": {"typ": True}}}, "enum": [{"typ": 1}]}, "s")
+    for schema in ({"anyOf": [{"typ": 1}]}, {"items": [{"typ": 1}]}, {"not": {"typ": 1}}):
+        with pytest.raises(UsageError, match="'typ'"):
+            require_known(schema, "s")
 
 
 def test_tokens_are_the_bytes_of_texts(folder):

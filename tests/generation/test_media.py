@@ -79,6 +79,13 @@ def test_a_text_about_an_image_is_transformers_own(llava, photos):
     assert result.prompt == "What is <image> this?"
 
 
+def test_several_texts_may_be_about_one_image(llava, photos):
+    asked = {"prompt": "What is <image> this?", "image": photos[:1], "temperature": 2.0}
+    several = run(llava, num_return_sequences=3, **asked).answers
+    assert several[0].token_ids == run(llava, **asked).token_ids
+    assert len({tuple(each.token_ids) for each in several}) > 1
+
+
 def test_images_come_first_where_the_prompt_does_not_say_where(llava, photos):
     result = run(llava, prompt="Which is larger?", image=photos)
     assert result.token_ids == theirs(llava, "<image><image>Which is larger?", photos)

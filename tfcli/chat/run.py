@@ -53,13 +53,12 @@ def run(spec: ChatSpec, job: Job) -> ChatResult:
     if spec.system is not None:
         conversation.set_system(spec.system)
     said = load_generation_config(checkpoint.beside)
-    job.has_read(*filter(None, [spec.tools, spec.history, spec.json_schema, spec.grammar]))
 
     def settings_of(asked: ChatSpec, console: Console) -> TextSettings:
         return text_settings(asked, said, config, tokenizer, console)
 
     settings = settings_of(spec, job.console)
-    talk = Talk(spec, conversation, lambda asked: None)
+    job.has_read(*filter(None, [spec.tools, spec.history, spec.json_schema, spec.grammar]))
     talking = None
     if not spec.dry_run:
         model = load_ready(
@@ -80,7 +79,7 @@ def run(spec: ChatSpec, job: Job) -> ChatResult:
         if talking is not None:
             talking.max_new_tokens = asked.max_new_tokens
 
-    talk.changed = changed
+    talk = Talk(spec, conversation, changed)
     job.console.note("/help says what can be said beside messages; Ctrl-D ends the conversation")
     for line in messages_typed(job.console):
         before = list(conversation.messages)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
 
 from tfcli.console import Console
@@ -12,9 +12,9 @@ from tfcli.generation.display import printable, writer
 
 
 class Screen(Protocol):
-    """Shows answers, and what else is said."""
+    """Shows answers."""
 
-    def answer(self) -> Iterator[Callable[[str], None]]:
+    def answer(self) -> AbstractContextManager[Callable[[str], None]]:
         """A context in which pieces of an answer are shown."""
 
 
@@ -67,7 +67,7 @@ class NoScreen:
         yield lambda piece: None
 
 
-def screen_of(out: TextIO | None, console: Console) -> TerminalScreen | PlainScreen | NoScreen:
+def screen_of(out: TextIO | None, console: Console) -> Screen:
     """What shows answers on a stream; None: nothing does."""
     if out is None:
         return NoScreen()

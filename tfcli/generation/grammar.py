@@ -13,11 +13,13 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from tfcli.errors import UsageError, WorkError
 from tfcli.generation.json_schema import require_known
 from tfcli.generation.processors import NEVER
+from tfcli.generation.rows import common
 from tfcli.tokenizers.load import Tokenizer
 from tfcli.tokenizers.token_texts import bytes_of_tokens
 
@@ -98,11 +100,9 @@ class GrammarProcess:
         if row[-1] < 0 or (new and new[-1] in self._ends):  # it has ended
             return torch.ones(vocab, dtype=torch.bool)
         matcher, read = self._matchers[number], self._read[number]
-        same = next(
-            (at for at, (a, b) in enumerate(zip(read, new, strict=False)) if a != b),
-            min(len(read), len(new)),
-        )
-        if same < len(read):
+        same = len(read)
+        if new[:same] != read:  # as a rule it is what was read and one token more
+            same = common(read, new)
             matcher.rollback(len(read) - same)
         if not matcher.consume_tokens(new[same:]):
             raise WorkError("the text left its grammar", where=matcher.get_error() or None)
@@ -195,8 +195,8 @@ def schema_grammar(
 
 def _next_tokens(matcher: Any) -> torch.Tensor:
     """Which tokens may come next: bool [vocab, filled up to whole bytes]."""
-    mask = torch.frombuffer(bytearray(matcher.compute_bitmask()), dtype=torch.uint8)
-    return ((mask[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1).flatten().bool()
+    mask = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
+    return torch.from_numpy(np.unpackbits(mask, bitorder="little")).bool()
 
 
 def _never_ends(matcher: Any, ends: Collection[int]) -> bool:

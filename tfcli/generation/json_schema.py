@@ -23,8 +23,11 @@ VALUES = (
     *("type", "enum", "const", "$ref", "required", "minLength", "maxLength", "pattern", "format"),
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minItems"),
     *("maxItems", "uniqueItems", "minProperties", "maxProperties", "dependentRequired"),
-    *("minContains", "maxContains"),
+    *("minContains", "maxContains", "dependencies", "$dynamicRef", "$dynamicAnchor"),
+    *("$recursiveRef", "$recursiveAnchor"),
 )
+PASSED_OVER = ("contentEncoding", "contentMediaType", "contentSchema")
+"""Words that JSON Schema has and llguidance says nothing of."""
 KNOWN = frozenset((*ONE, *SEVERAL, *NAMED, *NOTES, *VALUES))
 
 
@@ -50,6 +53,10 @@ def require_known(schema: Any, where: str) -> None:
                 fix="a schema is an object, true or false",
             )
         for word in part:
+            if word in PASSED_OVER:
+                raise UsageError(
+                    f"{path}: {word} cannot be followed", where=where, fix="leave it out"
+                )
             if word not in KNOWN:
                 raise UsageError(
                     f"{path} has the word {word!r}, which JSON Schema does not have",

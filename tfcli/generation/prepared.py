@@ -21,21 +21,25 @@ def make_reader(
     settings: TextSettings,
     cache: str,
     media: Mapping[str, Tensor] | None = None,
+    copies: int = 1,
 ) -> Reader:
     """What reads prompts and up to `most` new tokens of each.
 
     Args:
         model, prompts, settings, cache, media: see `tasks.decoding`.
         most: new tokens.
+        copies: so many prompts beside each other are one.
     """
     if isinstance(model, Seq2SeqLM):
         # The decoder begins with one token of its own; the last one is picked and never read.
         kept = make_cache(cache, most, model)
-        return TargetReader.of_sources(model, prompts, start=settings.start, cache=kept)
+        return TargetReader.of_sources(
+            model, prompts, start=settings.start, cache=kept, copies=copies
+        )
     kept = make_cache(cache, max(map(len, prompts)) + most - 1, model)
     # On a CPU, compiling takes longer than most texts.
     compiled = "inductor" if cache == "static" and model.device.type == "cuda" else None
-    return TextReader(model, prompts, cache=kept, media=media, compile_with=compiled)
+    return TextReader(model, prompts, cache=kept, media=media, compile_with=compiled, copies=copies)
 
 
 def require_room(model: Model, length: int, most: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from tfcli.errors import ModelError
-from tfcli.generation.rows import NOTHING, filled, rows_of
+from tfcli.generation.rows import NOTHING, common, filled, rows_of
 from tfcli.generation.step import Step, compiled_step
 from tfcli.models.cache import Cache
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
@@ -103,6 +103,7 @@ class TextReader(Reader):
         media: what goes along with the prompts, by the names that the model takes it under.
         compile_with: a backend of torch.compile, for single tokens after the prompt; the cache must
             be a static one. None: they run as they are.
+        copies: so many prompts beside each other are one, which is read once, and so are its media.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class TextReader(Reader):
         cache: Cache | None = None,
         media: Mapping[str, torch.Tensor] | None = None,
         compile_with: str | None = None,
+        copies: int = 1,
     ) -> None:
         self.model = model
         super().__init__(
@@ -122,8 +124,11 @@ class TextReader(Reader):
         self._compile_with = compile_with
         self._step: Step | None = None
         self._switch = model.config.text.rotation_switch
+        self._copies = copies
 
     def __call__(self, ids: torch.Tensor, last: int = 1) -> torch.Tensor:
+        if self._copies > 1:
+            return self._copied(ids, last)
         if self._switch is not None and self._read <= self._switch < ids.shape[1]:
             self.cache.reset()
             self._read = 0
@@ -143,6 +148,15 @@ class TextReader(Reader):
         )
         return self._logits(output)
 
+    def _copied(self, ids: torch.Tensor, last: int) -> torch.Tensor:
+        """The first time: one row of each prompt is read, and then there are as many as it has."""
+        copies, self._copies = self._copies, 1
+        logits = self(ids[::copies], last)
+        rows = torch.arange(len(logits), device=ids.device).repeat_interleave(copies)
+        self.cache.select(rows)
+        self.states = tuple(each[rows] for each in self.states)
+        return logits[rows]
+
     def go_on(self, before: Sequence[int], prompt: Sequence[int]) -> int:
         """Take another prompt in the place of a single one, as the next turn of a conversation is.
 
@@ -153,8 +167,7 @@ class TextReader(Reader):
         Returns:
             how many tokens of it need not be read
         """
-        pairs = enumerate(zip(before, prompt[:-1], strict=False))
-        known = next((at for at, (a, b) in pairs if a != b), min(len(before), len(prompt) - 1))
+        known = common(before, prompt[:-1])  # one token at least is read, for what is next
         try:
             self.crop(known)
         except ModelError:  # a state is of all that was read, and a window has lost the rest
@@ -208,20 +221,23 @@ class TargetReader(Reader):
         *,
         start: int | None = None,
         cache: Cache | None = None,
+        copies: int = 1,
     ) -> TargetReader:
         """The reader of sources that an encoder reads now.
 
         Args:
             sources: token ids of each row, at least one.
             start: what the decoder sees first; None takes the config's decoder_start_token_id.
+            copies: so many sources beside each other are one, which is encoded once.
 
         Raises:
             ModelError: no start is given and the config names none.
         """
         first = model.body.start_id() if start is None else start
         with torch.inference_mode():
-            ids, mask = filled(rows_of(sources, model.device))
-            states = model.encode(ids, mask)
+            ids, mask = filled(rows_of(sources[::copies], model.device))
+            states = model.encode(ids, mask).repeat_interleave(copies, 0)
+        mask = None if mask is None else mask.repeat_interleave(copies, 0)
         return cls(model, states, [[first]] * len(sources), mask=mask, cache=cache)
 
     def __call__(self, ids: torch.Tensor, last: int = 1) -> torch.Tensor:

@@ -17,6 +17,12 @@ def rows_of(texts: Sequence[Sequence[int]], device: torch.device | str = "cpu") 
     return torch.tensor(rows, dtype=torch.long, device=device).view(len(texts), longest)
 
 
+def common(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two texts have alike before they differ."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
 def lengths(ids: torch.Tensor) -> torch.Tensor:
     """How many tokens each row has: [b, s] -> [b]."""
     return (ids >= 0).sum(-1)

@@ -61,7 +61,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         job.console.note("the model has a chat template: --chat puts the prompt into it")
     require_media_model(spec, task, checkpoint.model_config.model_type)
     read = [read_prompt(prompt, spec, checkpoint, tokenizer, task) for prompt in prompts]
-    job.has_read("image", "audio")
+    job.has_read(*spec.image, *filter(None, [spec.audio]))
     lengths = [new_length(spec, task, prompt.ids, checkpoint.model_config) for prompt in read]
     _warn_of_short_texts(spec, lengths, job.console)
     settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)

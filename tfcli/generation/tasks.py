@@ -178,7 +178,8 @@ def decoding(
         prompts, max_new_tokens, seeds = prompts[every], max_new_tokens[every], seeds[every]
     most = max(max_new_tokens)
     if reader is None:
-        reader = make_reader(model, prompts, most, settings, cache, media)
+        alike = settings.sequences if beams is None else 1
+        reader = make_reader(model, prompts, most, settings, cache, media, alike)
     if settings.dola_layers is not None:
         reader = LayerContrast(reader, dola_layers(model, settings.dola_layers))
     copies = 1 if beams is None else beams.num_beams

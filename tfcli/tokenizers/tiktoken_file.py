@@ -18,6 +18,7 @@ from tfcli.errors import WorkError
 from tfcli.limits import MAX_ID, MAX_TOKEN
 from tfcli.tokenizers.bounded import check_splits, read_bounded, read_lines
 from tfcli.tokenizers.bpe_files import QWEN_WORDS, ByteLevel, byte_level
+from tfcli.tokenizers.byte_letters import byte_letters
 from tfcli.tokenizers.declared import Declared
 from tfcli.tokenizers.special import add_tokens, bos_eos_template, fill_holes
 
@@ -43,7 +44,7 @@ def load_tiktoken(file: Path, declared: Declared) -> tuple[Backend, dict[str, in
         WorkError: a broken file, or ranks that do not begin with the 256 bytes.
     """
     ranks = read_ranks(file)
-    spelt = _spelling()
+    spelt = byte_letters()
     vocab = {"".join(spelt[byte] for byte in token): rank for token, rank in ranks.items()}
     merges = [
         ("".join(spelt[byte] for byte in left), "".join(spelt[byte] for byte in right))
@@ -107,10 +108,3 @@ def _merges(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
         known = [(left, right) for left, right in halves if left in ranks and right in ranks]
         merges += sorted(known, key=lambda pair: (ranks[pair[0]], ranks[pair[1]]))
     return merges
-
-
-def _spelling() -> list[str]:
-    """The character that stands for each byte in a byte-level vocabulary."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = iter(range(0x100, 0x200))
-    return [chr(byte) if byte in plain else chr(next(others)) for byte in range(256)]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
-
-from tokenizers import pre_tokenizers
+from collections.abc import Callable
 
 from tfcli.errors import UsageError
+from tfcli.tokenizers.byte_letters import byte_letters
 from tfcli.tokenizers.load import Tokenizer
 
 _SPACE = "\u2581"
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
+_BYTE_OF = {letter: byte for byte, letter in enumerate(byte_letters())}
 _SAMPLE = 'a {"b": [1, -2.5e3], "c\u00e9": "\u4e16 d"}\n'
 
 
@@ -42,7 +42,7 @@ def bytes_of_tokens(tokenizer: Tokenizer) -> tuple[list[bytes], list[int]]:
     return found, empty
 
 
-def _spelling(tokenizer: Tokenizer) -> Any:
+def _spelling(tokenizer: Tokenizer) -> Callable[[str], bytes]:
     """From a token as the vocabulary spells it to its bytes."""
     try:
         decoder = json.loads(tokenizer.backend.to_str())["decoder"] or {}
@@ -61,26 +61,12 @@ def _spelling(tokenizer: Tokenizer) -> Any:
 
 
 def _byte_level(token: str) -> bytes:
-    return bytes(_ALPHABET[char] for char in token)
+    return bytes(_BYTE_OF[char] for char in token)
 
 
 def _spaced(token: str) -> bytes:
     byte = _BYTE.fullmatch(token)
     return bytes([int(byte[1], 16)]) if byte else token.replace(_SPACE, " ").encode()
-
-
-def _alphabet() -> dict[str, int]:
-    """Character -> byte, of byte-level tokens: the printable ones stand for themselves, and the
-    others for characters from U+0100 on, in order (GPT-2)."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in plain]
-    found = {chr(byte): byte for byte in plain}
-    found |= {chr(0x100 + number): byte for number, byte in enumerate(others)}
-    assert set(found) == set(pre_tokenizers.ByteLevel.alphabet())
-    return found
-
-
-_ALPHABET = _alphabet()
 
 
 def _unknown(tokenizer: Tokenizer) -> UsageError:
