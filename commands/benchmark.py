@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from tfcli.benchmark.markdown import compared_cells
+from tfcli.benchmark.markdown import COMPARED, compared_cells
 from tfcli.benchmark.spec import BenchmarkResult, BenchmarkSpec
 from tfcli.benchmark.text import CELLS, cells, machine_text, names_of
 from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_table
 from tfcli.console import Console
-
-COMPARED = ("row", "before", "now", "change", "beside the machine", "chance", "")
 
 
 def show(result: BenchmarkResult, console: Console) -> None:

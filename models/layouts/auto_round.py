@@ -52,6 +52,7 @@ def stands_for(config: Mapping[str, Any]) -> Mapping[str, Any]:
         if config.get(key):
             raise refused(key, config[key], [None])
     own = _own(config.get("extra_config"))
+    _require_bits(config)
     if form == _FLOATS:
         return _compressed(config, own)
     for changes in (config, *own.values()):
@@ -93,7 +94,7 @@ def _awq(config: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> dic
     for name, changes in own.items():
         if not _is_dense(changes):
             raise refused(f"extra_config.{name}", dict(changes), ["16 bits, beside this format"])
-        kept.append(f"{_pattern(name)}")
+        kept.append(_pattern(name))
     outside = _outside(config)
     return {
         "quant_method": "awq",
@@ -170,14 +171,20 @@ def _own(given: Any) -> dict[str, Mapping[str, Any]]:
             re.compile(name)
         except re.error as error:
             raise ModelError(f"extra_config: bad pattern {name!r}: {error}", where=WHERE) from None
-        bits = changes.get("bits", 0)
-        if type(bits) is not int:
-            raise refused(f"extra_config.{name}.bits", bits, ["a whole number"])
+        _require_bits(changes, f"extra_config.{name}.")
     return dict(sorted(given.items(), key=lambda item: not _whole(item[0])))
 
 
+def _require_bits(changes: Mapping[str, Any], inside: str = "") -> None:
+    """Refuse bits that are no whole number; act_bits may be null."""
+    if type(changes.get("bits", 0)) is not int:
+        raise refused(f"{inside}bits", changes["bits"], ["a whole number"])
+    if type(changes.get("act_bits") or 0) is not int:
+        raise refused(f"{inside}act_bits", changes["act_bits"], ["a whole number"])
+
+
 def _is_dense(changes: Mapping[str, Any]) -> bool:
-    return int(changes.get("bits", 0)) >= _DENSE
+    return bool(changes.get("bits", 0) >= _DENSE)
 
 
 def _whole(name: str) -> bool:

@@ -19,7 +19,7 @@ from tfcli.benchmark.memory import peak_memory
 
 NEW, REPEATS = 16, 2
 ROWS, ROW = 4, 16  # of a batch, and the tokens that each begins with
-Decode = Callable[[list[int]], Iterator[int]]
+Decode = Callable[[list[int]], Iterator[object]]
 Forward = Callable[[torch.Tensor, Any], tuple[torch.Tensor, Any]]
 
 

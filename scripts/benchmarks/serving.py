@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from time import perf_counter
@@ -21,7 +22,7 @@ PROMPT, MORE, ANSWER = 2000, 40, 16
 
 
 @contextmanager
-def server(model: str, prefixes: str):
+def server(model: str, prefixes: str) -> Iterator[str]:
     """The address of a server's completions."""
     words = ["tfcli", "serve", f"model={model}", "--port=0", f"--prefix-folder={prefixes}"]
     with subprocess.Popen(

@@ -1,5 +1,7 @@
 """The machine's limits, and its counters of energy."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -16,6 +18,18 @@ def test_memory_is_read_by_a_loop_or_by_torch(monkeypatch):
     monkeypatch.setenv(library.VARIABLE, "off")
     without = limits.reader("cpu", 1)
     assert without.loop == limits.SUM and limits.read_rate(without) > 0
+
+
+def test_torch_reads_with_the_threads_asked_for(monkeypatch):
+    monkeypatch.setitem(limits.MEMORY, "cpu", 4096)
+    monkeypatch.setenv(library.VARIABLE, "off")
+    before, seen = torch.get_num_threads(), []
+    real = torch.Tensor.sum
+    monkeypatch.setattr(
+        torch.Tensor, "sum", lambda x: (seen.append(torch.get_num_threads()), real(x))[1]
+    )
+    limits.read_rate(limits.reader("cpu", before + 1))
+    assert set(seen) == {before + 1} and torch.get_num_threads() == before
 
 
 def test_products_are_timed_with_the_threads_asked_for(monkeypatch):
@@ -47,6 +61,18 @@ def test_the_counter_may_begin_again(zone):
     assert meter.since(before) == pytest.approx(0.5)
     (zone / "energy_uj").write_text("1000000\n")
     assert meter.since(before) == pytest.approx(2.0)
+
+
+def test_each_of_two_packages_may_begin_again(zone):
+    other = zone.with_name("intel-rapl:1")
+    shutil.copytree(zone, other)
+    meter = find_meter("cpu", zone.parent)
+    before = meter.read()
+    (zone / "energy_uj").write_text("1000000\n")
+    (other / "energy_uj").write_text("9500000\n")
+    assert meter.since(before) == pytest.approx(2.5)
+    (other / "energy_uj").write_text("500000\n")
+    assert meter.since(before) == pytest.approx(3.5)
 
 
 def test_what_cannot_be_read_is_said(zone, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.models.tiny import tiny_model
+from tfcli.benchmark.energy import Meter
 from tfcli.benchmark.measure import measure
 from tfcli.benchmark.memory import held_memory, peak_memory, private_memory
 from tfcli.benchmark.sides.own import OwnSide
@@ -98,6 +99,23 @@ def test_packed_weights_count_as_they_are_held(tiny_llama):
     assert packed.memory["weights"] < 0.6 * dense.memory["weights"]
     table = 320 * 64 * 4  # the head's, which stays dense
     assert packed.work - table < 0.4 * (dense.work - table)
+
+
+@pytest.mark.parametrize(("case", "joules"), [("prefill", 16), ("first-token", 16), ("decode", 1)])
+def test_energy_is_that_of_what_is_timed(tiny_llama, monkeypatch, case, joules):
+    """Of a side that takes a joule for each token of a text: the prompt's is not decoding's."""
+    used = 0.0
+
+    class Side(OwnSide):
+        def forward(self, ids, cache):
+            nonlocal used
+            used += ids.shape[1]
+            return super().forward(ids, cache)
+
+    monkeypatch.setattr(
+        "tfcli.benchmark.measure.find_meter", lambda device: Meter("a meter", lambda: used, None)
+    )
+    assert measure(task(tiny_llama, case), Side).joules == pytest.approx(joules)
 
 
 def test_memory_is_that_of_this_process():

@@ -32,6 +32,11 @@ def test_equal_values_are_no_difference():
     assert chance_of([1.0] * 5, [1.0] * 5) == 1
 
 
+def test_many_rounds_are_counted_as_well():
+    chance = chance_of(range(150), [value + 0.5 for value in range(150)])
+    assert 0.4 < chance < 0.5
+
+
 def test_rounds_that_can_tell():
     assert least_chance(3, 3) == 1 / 20
     asked = ((3, 1), (5, 5), (5, 12), (7, 90))

@@ -189,6 +189,14 @@ def test_what_is_refused_before_anything_runs(benchmark, clock, tiny_llama, word
     assert clock.tasks == []
 
 
+def test_a_baseline_is_refused_before_a_file_is_made_for_llama_cpp(
+    benchmark, clock, tiny_llama, monkeypatch
+):
+    monkeypatch.setattr("tfcli.benchmark.run.convert", lambda *given: pytest.fail("converted"))
+    words = ("--vs", "llama.cpp", "--baseline", tiny_llama / "config.json")
+    assert benchmark(tiny_llama, *words, code=2)["error"]["where"] == "baseline"
+
+
 def test_packed_weights_are_not_trained(benchmark, clock, tiny_llama):
     error = benchmark(tiny_llama, "--case", "train", "--load-in", "4bit", code=2)["error"]
     assert "packed weights are not trained" in error["what"]

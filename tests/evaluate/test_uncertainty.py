@@ -6,7 +6,6 @@ import statistics
 
 import pytest
 
-from tfcli.evaluate.conditions import Conditions
 from tfcli.evaluate.uncertainty import drawn_measure, exponential, mean_error, mean_measure
 
 VALUES = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]
@@ -71,18 +70,3 @@ def test_a_bootstrap_of_a_mean_is_about_its_standard_error():
     assert found == drawn_measure("m", mean, 80, unit="", higher_is_better=True)
     low, high = found.interval
     assert low < found.value < high
-
-
-def test_conditions_name_what_differs():
-    one = Conditions(
-        task="t",
-        data_sha256="d",
-        samples=1,
-        tokenizer_sha256="k",
-        bos="each",
-        bos_tokens=1,
-        dtype="float32",
-        backend="tfcli",
-    )
-    assert one.difference(one) == {}
-    assert one.difference(one.model_copy(update={"shots": 5})) == {"shots": (0, 5)}

@@ -110,6 +110,28 @@ def test_schemas_that_cannot_be_followed_are_refused(generate, tmp_path, schema,
 
 
 @pytest.mark.parametrize(
+    "flags",
+    [
+        ("--num-beams", 3),
+        ("--num-beams", 3, "--do-sample"),
+        ("--num-beams", 4, "--num-beam-groups", 2, "--diversity-penalty", 1.0),
+        ("--penalty-alpha", 0.6, "--top-k", 4),
+        ("--prompt-lookup-num-tokens", 3),
+        ("--guidance-scale", 1.5),
+    ],
+    ids=str,
+)
+def test_every_strategy_follows_a_form(generate, flags):
+    pattern = "(a|ab|abcdefghijkl)"
+    assert re.fullmatch(pattern, generate("--regex", pattern, *flags)["text"])
+
+
+def test_what_excludes_unlikely_tokens_goes_with_no_form(generate):
+    error = generate("--regex", "a", "--dola-layers", "high", code=2)["error"]
+    assert "dola_layers and regex do not go together" in error["what"]
+
+
+@pytest.mark.parametrize(
     ("flags", "what"),
     [
         (("--regex", "a(b"), "unclosed group"),

@@ -140,12 +140,11 @@ def test_what_is_said(wav2vec2, recordings, options) -> None:
     assert any(each["text"] for each in wanted)
 
 
-def test_speech_that_cannot_be_asked_for(wav2vec2, recordings) -> None:
+def test_speech_that_cannot_be_asked_for(wav2vec2) -> None:
     with pytest.raises(UsageError, match="each char or word"):
         tfcli.pipeline("asr", wav2vec2, return_timestamps=True)
-    short = tfcli.pipeline("asr", wav2vec2, chunk_length_s=0.1, stride_length_s=0.06)
-    with pytest.raises(WorkError, match="no longer than what it shares"):
-        short(recordings[0])
+    with pytest.raises(UsageError, match="no longer than what it shares"):
+        tfcli.pipeline("asr", wav2vec2, chunk_length_s=0.1, stride_length_s=0.06)
 
 
 def test_labels_of_recordings(tmp_path, recordings) -> None:

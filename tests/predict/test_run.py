@@ -14,6 +14,7 @@ from tfcli.commands.app import run
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.predict import run as module
+from tfcli.predict.lines import resume
 from tfcli.predict.names import TASKS
 from tfcli.predict.spec import PredictSpec
 from tfcli.recipe.execute import execute
@@ -153,6 +154,26 @@ def test_wrong_options_and_tasks_are_found_before_the_work(predict, rows, tmp_pa
     assert code == 2 and "did you mean 'top_k'" in err
     with pytest.raises(ValueError, match="no task 'translate'"):
         PredictSpec(task="translate", model="m", input="a", output="b")
+    for template in ("no place", "{} {}", "{", "{label}"):
+        options = {"hypothesis_template": template}
+        with pytest.raises(ValueError, match="no place for a label alone"):
+            PredictSpec(
+                task="zero-shot-classification", model="m", input="a", output="b", options=options
+            )
+    for taken in ("row", "output", "error"):
+        with pytest.raises(ValueError, match=f"has a '{taken}' of its own"):
+            PredictSpec(task=TASK, model="m", input="a", output="b", keep=["id", taken])
+
+
+def test_an_interrupted_output_is_cut_at_its_last_whole_line(tmp_path) -> None:
+    path = tmp_path / "out.jsonl"
+    assert resume(path) == []
+    path.write_bytes(b'{"row": 0, "output": 1}\n{"row": 1, "error": "e"}\n{"row": 2, "out')
+    assert resume(path) == [None, "e"]
+    assert path.read_bytes().endswith(b'"e"}\n')
+    path.write_bytes(b'{"row": 0, "output": 1}\n{"row": 2, "output": 1}\n')
+    with pytest.raises(WorkError, match="is no output of an interrupted run"):
+        resume(path)
 
 
 def test_a_saved_pipeline_is_the_same_again(classifier, tmp_path) -> None:

@@ -141,6 +141,26 @@ def test_a_step_of_a_recipe_is_named_with_its_suffix(tmp_path) -> None:
     assert one.spec.target() == two.spec.text == str(tmp_path / "runs/one.txt")
 
 
+def test_what_cannot_be_deleted_beside_a_whole_file_is_told(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "a.txt"
+
+    def stuck(*given: object) -> None:
+        raise PermissionError(1, "Not permitted", "a")
+
+    with monkeypatch.context() as change:
+        change.setattr(staging, "discard", stuck)
+        assert not do(path)
+    assert path.read_text() == "hello"
+    assert do(path) and names(tmp_path) == {"a.txt", ".a.txt.run.json"}
+
+
+def test_steps_that_overrides_alone_give(tmp_path) -> None:
+    recipe = tmp_path / "one.json"
+    recipe.write_text(json.dumps({"output": str(tmp_path / "runs"), "steps": None}))
+    (step,) = load_recipe(recipe, sets={"steps.one.command": "write"}).steps
+    assert step.spec.target() == str(tmp_path / "runs/one.txt")
+
+
 def test_a_recipe_does_a_finished_step_no_second_time(tmp_path, capsys) -> None:
     from tfcli.commands.app import run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import openai
 import pytest
@@ -58,6 +59,7 @@ def test_each_request_gets_the_text_of_its_adapter(chat_llama, adapters):
 def test_names_say_which_adapter_of_which_model_it_is():
     spec = ServeSpec(models=["a/x", "y=b/x"], adapters=["x:p=1", "y:p=2"])
     assert named_models(spec) == {"x": "a/x", "y": "b/x"}
+    assert named_models(ServeSpec(models=["."])) == {Path.cwd().name: "."}
     assert named_adapters(spec, ["x", "y"]) == {"x": {"p": "1"}, "y": {"p": "2"}}
     for wrong in ("p=1", "z:p=1", "p"):
         with pytest.raises(UsageError):

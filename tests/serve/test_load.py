@@ -13,9 +13,12 @@ import threading
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from tests.serve.conftest import serving
 from tests.serve.test_openai import counted
+from tfcli.console import Console
+from tfcli.serve.http.events import stream
 from tfcli.serve.row import Row
 
 CLIENTS = 200
@@ -122,6 +125,37 @@ def test_a_text_ends_when_its_client_goes_away(chat_llama, monkeypatch, streamed
             while counted(server)[name]:
                 threading.Event().wait(0.05)
         assert 0 < counted(server)['tfcli_tokens_total{kind="answer",model="tiny"}'] < 900
+
+
+def test_the_cause_of_a_defect_is_told_at_the_server(chat_llama, monkeypatch):
+    def broken(row, logits):
+        raise KeyError("cause")
+
+    told = []
+    monkeypatch.setattr(Row, "take", broken)
+    monkeypatch.setattr(Console, "warn", lambda console, text: told.append(text))
+    with serving(chat_llama) as server:
+        body = {"model": "tiny", "prompt": "The"}
+        assert httpx.post(f"{server.url}/v1/completions", json=body).status_code == 500
+    assert "KeyError: 'cause'" in told[-1]
+
+
+def test_a_text_ends_when_its_client_left_before_the_stream_began():
+    class Texts:
+        cancelled = False
+
+        def cancel(self):
+            self.cancelled = True
+
+    async def nothing(message=None):
+        return {"type": "http.disconnect"}
+
+    async def events():
+        yield "never"
+
+    scope, texts = {"type": "http", "method": "POST", "path": "/", "headers": []}, Texts()
+    asyncio.run(stream(Request(scope), texts, events())(scope, nothing, nothing))
+    assert texts.cancelled
 
 
 @pytest.mark.parametrize(

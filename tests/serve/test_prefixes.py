@@ -8,6 +8,7 @@ import torch
 from tests.generation.making import continued
 from tests.models.tiny import tiny_model
 from tests.serve.asking import Heard, Letters, ask
+from tfcli.models.caches.stores import held
 from tfcli.serve.engine import Engine
 from tfcli.serve.passes import EngineLimits
 from tfcli.serve.prefix_files import PrefixFiles
@@ -69,6 +70,40 @@ def test_prefixes_survive_in_files(tmp_path):
         server.answer(FIRST)
     with Remembering(model, tmp_path) as server:
         assert server.answer(turn) == (continued(model, turn, max_new_tokens=6), 45)
+
+
+def test_a_text_of_one_token_is_in_a_file_too(tmp_path):
+    model = tiny_model("llama")
+    with Remembering(model, tmp_path) as server:
+        server.answer(FIRST, 1)
+    with Remembering(model, tmp_path) as server:
+        assert server.answer(FIRST, 1)[1] == 39
+
+
+def test_a_file_stays_until_another_one_holds_more(tmp_path):
+    model = tiny_model("llama")
+    cache = model.make_cache("paged")
+    with Remembering(model, tmp_path) as server, torch.inference_mode():
+        model(torch.tensor([FIRST]), cache=cache)
+        server.prefixes.keep(FIRST, cache, None, file=True)
+        model(torch.tensor([[7]]), cache=cache)
+        server.prefixes.keep([*FIRST, 7], cache, None, file=False)
+        server.files.close()
+        assert len(list(tmp_path.iterdir())) == 1
+        server.files.close()
+
+
+def test_bytes_are_those_that_are_held():
+    model = tiny_model("jamba")
+    with Remembering(model) as server:
+        for first in range(4):
+            server.answer([first, *FIRST])
+            server.answer([first, *FIRST, 3, 4])
+        caches = [entry.cache for entry in server.prefixes._entries]
+        tensors = [
+            x for cache in caches for store in cache.stores.values() for x in store.tensors()
+        ]
+        assert server.prefixes.nbytes == held(tensors) > 0
 
 
 def test_a_damaged_file_is_deleted_and_the_text_read_again(tmp_path):

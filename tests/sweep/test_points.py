@@ -53,6 +53,12 @@ def test_a_step_that_reads_from_another_one_differs_with_it() -> None:
     assert all(one[name] != other[name] for name in ("text", "words", "more"))
 
 
+def test_whole_steps_in_place_of_one_have_folders_of_their_own() -> None:
+    steps = [{"command": "tokenizer", "data": "a.txt", "vocab_size": size} for size in (280, 290)]
+    one, other = folders(grid={"steps.words": steps})
+    assert one["words"] != other["words"] and one["text"] == other["text"] == "out/text"
+
+
 def test_a_larger_grid_keeps_the_folders() -> None:
     small = folders(grid={"steps.words.vocab_size": [280, 300]})
     assert small == folders(grid={"steps.words.vocab_size": [260, 280, 300]})[1:]

@@ -69,8 +69,7 @@ def read_baseline(path: Path) -> BenchmarkResult:
 
 def _is_whole(result: BenchmarkResult) -> bool:
     """Whether every row has times above 0 of every round, and the machine rates around each."""
-    limits = result.limits
-    rounds = len(limits.bytes_per_second) - 1
+    limits, rounds = result.limits, result.rounds
     rates = [limits.bytes_per_second, *limits.multiplied.values()]
     return (
         rounds > 0

@@ -32,7 +32,7 @@ class Meter:
     def since(self, before: float) -> float:
         """Joules since the counter was at `before`."""
         used = self.read() - before
-        return used + self.turns_at if used < 0 and self.turns_at is not None else used
+        return used % self.turns_at if used < 0 and self.turns_at is not None else used
 
 
 def find_meter(device: str, powercap: Path = POWERCAP) -> Meter | str:
@@ -45,12 +45,12 @@ def find_meter(device: str, powercap: Path = POWERCAP) -> Meter | str:
     if not zones:
         return "this system has no counters of the processor's energy (powercap)"
     try:
-        turns_at = sum(_microjoules(zone / "max_energy_range_uj") for zone in zones)
+        turns_at = {_microjoules(zone / "max_energy_range_uj") for zone in zones}
         meter = Meter(
             "the processor's packages (powercap)",
             lambda: sum(_microjoules(zone / "energy_uj") for zone in zones),
-            # Of several packages one may turn alone; the sum is right for one.
-            turns_at if len(zones) == 1 else None,
+            # Of several packages each turns by itself, so the sum is short by multiples of this.
+            turns_at.pop() if len(turns_at) == 1 else None,
         )
         meter.read()
     except PermissionError:

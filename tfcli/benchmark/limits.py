@@ -7,7 +7,8 @@ is no compiler, torch.sum does.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -47,11 +48,12 @@ def reader(device: str, threads: int) -> Reading:
     loop, once = (SUM, memory.sum) if read is None else (LOOP, read)
 
     def rate() -> float:
-        wait(device)
-        began = perf_counter()
-        once()
-        wait(device)
-        return memory.nbytes / (perf_counter() - began)
+        with _threads(threads):
+            wait(device)
+            began = perf_counter()
+            once()
+            wait(device)
+            return memory.nbytes / (perf_counter() - began)
 
     rate()
     return Reading(loop, rate)
@@ -66,9 +68,7 @@ def product_rate(device: str, dtype: torch.dtype, threads: int) -> float:
     """Multiplications and additions a second of a large matrix product: the median of a few."""
     size = SIDE.get(device.partition(":")[0], SIDE["cuda"])
     a, b = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with _threads(threads):
         torch.mm(a, b)
         times = []
         for _ in range(TIMES):
@@ -77,9 +77,18 @@ def product_rate(device: str, dtype: torch.dtype, threads: int) -> float:
             torch.mm(a, b)
             wait(device)
             times.append(perf_counter() - began)
+    return 2 * size**3 / median(times)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Within it torch has so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
-    return 2 * size**3 / median(times)
 
 
 def _loop(memory: torch.Tensor, threads: int) -> Callable[[], object] | None:

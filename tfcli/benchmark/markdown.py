@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from tfcli.benchmark.result import BenchmarkRegression, BenchmarkResult, BenchmarkRow
+from tfcli.benchmark.result import (
+    BenchmarkMemory,
+    BenchmarkRegression,
+    BenchmarkResult,
+    BenchmarkRow,
+)
 from tfcli.benchmark.text import CELLS, cells, machine_text, names_of, sizes_text, time_text
 from tfcli.units import format_bytes
 
-MEMORY = ("runtime", "weights", "gradients", "optimizer", "activations", "cache", "temporary")
+COMPARED = ("row", "before", "now", "change", "beside the machine", "chance", "")
+"""The columns of `compared_cells`."""
+MEMORY = tuple(BenchmarkMemory.model_fields)
 
 
 def page(result: BenchmarkResult, drawn: Sequence[str]) -> str:
@@ -40,14 +47,13 @@ def _verdict(result: BenchmarkResult) -> str:
 
 
 def _compared(result: BenchmarkResult) -> str:
-    names = ("row", "before", "now", "change", "beside the machine", "chance", "")
     order = sorted(result.compared, key=lambda item: (not item.regressed, -item.change))
     lines = [compared_cells(result, item) for item in order]
-    return _table(names, lines, texts=1)
+    return _table(COMPARED, lines, texts=1)
 
 
 def compared_cells(result: BenchmarkResult, item: BenchmarkRegression) -> list[str]:
-    """One comparison as texts: row, before, now, change, beside the machine, chance, verdict."""
+    """One comparison as texts, by COMPARED."""
     row = result.rows[item.row]
     to_limit = "" if item.change_to_limit is None else f"{item.change_to_limit:+.1%}"
     return [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from statistics import fmean
 from time import perf_counter
 
 import torch
@@ -28,6 +29,36 @@ from tfcli.benchmark.work import count_work, weights_of
 Load = Callable[[Task], TorchSide]
 RATE = 1e-5
 """The learning rate of `train`; it changes no time."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one measurement took: seconds, and joules where they can be read."""
+
+    seconds: float
+    joules: float | None
+
+
+class Watch:
+    """Times what is measured, and reads its energy. What comes before `begin` counts for neither.
+
+    Args:
+        device: whose energy it is.
+    """
+
+    def __init__(self, device: str) -> None:
+        meter = find_meter(device)
+        self._meter = meter if isinstance(meter, Meter) else None
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._before = 0.0 if self._meter is None else self._meter.read()
+        self._began = perf_counter()
+
+    def end(self) -> Taken:
+        """What was taken since `begin`."""
+        seconds = perf_counter() - self._began
+        return Taken(seconds, None if self._meter is None else self._meter.since(self._before))
 
 
 def measure(task: Task, load: Load) -> Answer:
@@ -79,36 +110,44 @@ def _text(task: Task, side: TorchSide) -> Answer:
     ids = _ids(task, side)
     positions = task.length + task.new_tokens
     cache = side.make_cache(positions)
+    watch = Watch(task.device)
 
-    def once() -> float:
+    def once() -> Taken:
         nonlocal cache
         del cache
-        began = perf_counter()
+        watch.begin()
         cache = side.make_cache(positions)
         logits = side.forward(ids, cache)
         if task.case == "prefill":
             wait(task.device)
-            return perf_counter() - began
+            return watch.end()
         tokens = logits.argmax(-1, keepdim=True)
         tokens.tolist()  # a text is shown as it is made
         if task.case == "first-token":
-            return perf_counter() - began
-        began = perf_counter()
+            return watch.end()
+        watch.begin()
         for _ in range(task.new_tokens - 1):
             tokens = side.forward(tokens, cache).argmax(-1, keepdim=True)
             tokens.tolist()
-        return (perf_counter() - began) / (task.new_tokens - 1)
+        return watch.end()
 
-    tokens = task.new_tokens - 1 if task.case == "decode" else 1
-    seconds, joules = _repeat(task, once, tokens)
+    steps = task.new_tokens - 1 if task.case == "decode" else 1
+    seconds, joules = _repeat(task, once, steps)
     memory = {"weights": weights_of(side.model), "cache": side.cache_bytes(cache)}
-    return replace(
-        _answer(side, task, seconds), joules=joules, memory=memory, work=_work(task, side, ids)
-    )
+    answer = _answer(side, task, seconds)
+    return replace(answer, joules=joules, memory=memory, work=_work(task, side, ids))
 
 
+@torch.no_grad()
 def _work(task: Task, side: TorchSide, ids: Tensor) -> int:
-    """What the case must do in one measured time: bytes to read for decode, products else."""
+    """What the case must do in one measured time: bytes to read for decode, products else; 0 of
+    other sides, whose work is taken to be tfcli's."""
+    if task.side != "tfcli":
+        return 0
+    if task.case == "train":
+        # The backward pass has two products for each of the forward pass's: for inputs and for
+        # weights.
+        return 3 * count_work(side.model, lambda: side.loss(ids)).operations
     cache = side.make_cache(task.length + task.new_tokens)
     if task.case != "decode":
         return count_work(side.model, lambda: side.forward(ids, cache)).operations
@@ -125,10 +164,11 @@ def _train(task: Task, side: TorchSide) -> Answer:
     side.model.train()
     optimizer = torch.optim.AdamW(side.model.parameters(), lr=RATE)
     gradients = kept = 0
+    watch = Watch(task.device)
 
-    def once(look: bool = False) -> float:
+    def once(look: bool = False) -> Taken:
         nonlocal gradients, kept
-        began = perf_counter()
+        watch.begin()
         if look:
             with kept_for_backward(side.model) as total:
                 loss = side.loss(ids)
@@ -141,7 +181,7 @@ def _train(task: Task, side: TorchSide) -> Answer:
         optimizer.step()
         optimizer.zero_grad()
         wait(task.device)
-        return perf_counter() - began
+        return watch.end()
 
     once(look=True)
     seconds, joules = _repeat(task, once, 1)
@@ -151,25 +191,20 @@ def _train(task: Task, side: TorchSide) -> Answer:
         "optimizer": optimizer_bytes(optimizer),
         "activations": kept,
     }
-    with torch.no_grad():
-        forward = count_work(side.model, lambda: side.loss(ids)).operations
-    # The backward pass has two products for each of the forward pass's: for inputs and for weights.
     answer = _answer(side, task, seconds)
-    return replace(answer, joules=joules, memory=memory, work=3 * forward)
+    return replace(answer, joules=joules, memory=memory, work=_work(task, side, ids))
 
 
-def _repeat(task: Task, once: Callable[[], float], each: int) -> tuple[list[float], float | None]:
-    """Seconds of every measurement, and the joules of one unit of what they time.
+def _repeat(task: Task, once: Callable[[], Taken], steps: int) -> tuple[list[float], float | None]:
+    """Seconds of a step in every measurement, and its joules: their mean.
 
     Args:
-        each: units in one call.
+        steps: what one call times.
     """
     once()
-    meter = find_meter(task.device)
-    before = meter.read() if isinstance(meter, Meter) else 0.0
-    seconds = [once() for _ in range(task.repeats)]
-    used = meter.since(before) if isinstance(meter, Meter) else None
-    return seconds, None if used is None else used / task.repeats / each
+    taken = [once() for _ in range(task.repeats)]
+    joules = [each.joules for each in taken if each.joules is not None]
+    return [each.seconds / steps for each in taken], fmean(joules) / steps if joules else None
 
 
 def _answer(side: TorchSide, task: Task, seconds: list[float]) -> Answer:

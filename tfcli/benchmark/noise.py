@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
 
 LEVEL = 0.05
 """How likely a comparison of equal programs may be to raise any alarm, over all its rows."""
@@ -20,8 +19,7 @@ def chance_of(before: Sequence[float], after: Sequence[float]) -> float:
     """
     larger = sum(b > a for a in before for b in after)
     m, n = len(before), len(after)
-    ways = sum(_ways(m, n, pairs) for pairs in range(larger, m * n + 1))
-    return ways / math.comb(m + n, n)
+    return sum(_ways(m, n)[larger:]) / math.comb(m + n, n)
 
 
 def least_chance(before: int, after: int) -> float:
@@ -42,12 +40,16 @@ def rounds_for(before: int, comparisons: int) -> int:
     return rounds
 
 
-@cache
-def _ways(m: int, n: int, pairs: int) -> int:
-    """In how many orders of m values and n others exactly so many pairs have the other larger."""
-    if pairs < 0 or m < 0 or n < 0:
-        return 0
-    if m == 0 or n == 0:
-        return int(pairs == 0)
-    # The largest of all is one of the others, and then above all m; or it is not.
-    return _ways(m, n - 1, pairs - m) + _ways(m - 1, n, pairs)
+def _ways(m: int, n: int) -> list[int]:
+    """In how many orders of m values and n others 0, 1, ... m * n pairs have the other larger.
+
+    They are the coefficients of Gauss's binomial, the product of (1 - q^(m + i)) / (1 - q^i) for i
+    from 1 to n.
+    """
+    ways = [1] + [0] * (m * n)
+    for i in range(1, n + 1):
+        for pairs in range(m * n, m + i - 1, -1):
+            ways[pairs] -= ways[pairs - m - i]
+        for pairs in range(i, m * n + 1):
+            ways[pairs] += ways[pairs - i]
+    return ways

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -61,6 +61,15 @@ class Planned:
 
     subject: Subject
     task: Task
+
+    def placed(self, places: Mapping[tuple[str, str], str]) -> Planned:
+        """With what the side loads, where that is not what the user names.
+
+        Args:
+            places: side and model -> what it loads.
+        """
+        model = places.get((self.task.side, self.subject.ref), self.subject.ref)
+        return replace(self, task=replace(self.task, model=model))
 
     def conditions(self) -> dict[str, str | int | None]:
         """What the figures depend on, by the names of a row's fields."""
@@ -136,13 +145,17 @@ def lengths(spec: BenchmarkSpec, subjects: Sequence[Subject]) -> list[int]:
     return wanted
 
 
-def check_room(spec: BenchmarkSpec, subjects: Sequence[Subject], device: str) -> None:
+def check_room(
+    spec: BenchmarkSpec, subjects: Sequence[Subject], texts: Sequence[int], device: str
+) -> None:
     """Refuse batches whose keys and values alone are more than the device's memory.
+
+    Args:
+        texts: lengths, from `lengths`.
 
     Raises:
         UsageError: naming the model and both sizes.
     """
-    texts = lengths(spec, subjects)
     if not texts or not set(spec.case) & set(CACHED):
         return
     positions = max(texts) + (spec.new_tokens if "decode" in spec.case else 0)
@@ -202,13 +215,11 @@ def plan(
     *,
     threads: int,
     device: str,
-    places: dict[tuple[str, str], str],
 ) -> list[Planned]:
     """Every case of every model and side, in the order of the rows.
 
     Args:
         texts: lengths, from `lengths`.
-        places: side and model -> what the side loads, where it is not what the user names.
     """
     found = []
     for each in subjects:
@@ -217,7 +228,7 @@ def plan(
             task = Task(
                 side=side,
                 case=case,
-                model=places.get((side, each.ref), each.ref),
+                model=each.ref,
                 batch_size=batch,
                 length=length,
                 new_tokens=spec.new_tokens if case == "decode" else 1,

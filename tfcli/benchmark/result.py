@@ -165,6 +165,11 @@ class BenchmarkResult(Result):
         [], description="tfcli's rows beside those of the baseline."
     )
 
+    @property
+    def rounds(self) -> int:
+        """How many there were: the machine was measured before the first one and after each."""
+        return len(self.limits.bytes_per_second) - 1
+
     def finding(self) -> str | None:
         """What regressed, for a command that then ends with exit code 1."""
         slower = sum(item.regressed for item in self.compared)

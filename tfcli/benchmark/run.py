@@ -51,11 +51,12 @@ def run(spec: BenchmarkSpec, job: Job) -> BenchmarkResult:
     device = str(pick_device(spec.device))
     subjects = [subject(ref, spec, device) for ref in spec.models]
     texts = lengths(spec, subjects)
-    check_room(spec, subjects, device)
+    check_room(spec, subjects, texts, device)
     notes = check_peers(spec, subjects)
+    planned = plan(spec, subjects, texts, threads=threads, device=device)
+    matched = _matched(spec, planned, threads, device)
     with _places(spec, subjects, job) as places:
-        planned = plan(spec, subjects, texts, threads=threads, device=device, places=places)
-        matched = _matched(spec, planned, threads, device)
+        planned = [each.placed(places) for each in planned]
         answers, found = _measure(spec, planned, threads, device, job)
     meter = find_meter(device)
     result = BenchmarkResult(

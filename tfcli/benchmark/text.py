@@ -85,7 +85,6 @@ def machine_text(result: BenchmarkResult) -> list[str]:
     said = [str(facts.get("processor") or "unknown processor"), f"{facts.get('cores')} cores"]
     said += [format_bytes(int(facts["memory_bytes"]))] if "memory_bytes" in facts else []
     said += [str(facts["accelerator"])] if "accelerator" in facts else []
-    rounds = len(result.rows[0].rounds) if result.rows else 0
     read = median(result.limits.bytes_per_second)
     products = ", ".join(
         f"{median(rates) / 1e9:,.0f} GFLOP/s in {name}"
@@ -95,7 +94,7 @@ def machine_text(result: BenchmarkResult) -> list[str]:
     return [
         ", ".join([*said, str(facts.get("system"))]),
         f"{result.device}, {plural(result.threads, 'thread')}; medians of "
-        f"{plural(rounds, 'round')} of {result.repeats}, each in a process of its own",
+        f"{plural(result.rounds, 'round')} of {result.repeats}, each in a process of its own",
         f"the machine reads {format_bytes(round(read))}/s ({result.limits.loop}) and multiplies "
         f"{products}",
         f"energy: {result.energy}",

@@ -53,13 +53,9 @@ def _write_csv(result: BenchmarkResult, file: Path) -> None:
         parts = row.memory.model_dump() if row.memory else {}
         lines.append(values | {f"memory_{name}": value for name, value in parts.items()})
     names = list(dict.fromkeys(name for line in lines for name in line))
-    whole = {"threads": result.threads, "device": result.device, "rounds": len(_rounds(result))}
+    whole = {"threads": result.threads, "device": result.device, "rounds": result.rounds}
     whole |= {f"machine_{name}": value for name, value in result.machine.items()}
     with file.open("w", encoding="utf-8", newline="") as out:
         writer = csv.DictWriter(out, [*names, *whole], restval="")
         writer.writeheader()
         writer.writerows(line | whole for line in lines)
-
-
-def _rounds(result: BenchmarkResult) -> list[list[float]]:
-    return result.rows[0].rounds if result.rows else []

@@ -80,7 +80,7 @@ def read_side(folder: str, key: str) -> Side:
         for task, part in parts.items()
         for name, value in part.conditions.items()
     }
-    return Side(folder, conditions, measures, _by_measure(_samples_of(step), measures))
+    return Side(folder, conditions, measures, _by_measure(read_samples(step.folder), measures))
 
 
 def _parts(step: Step, key: str) -> dict[str, _Part]:
@@ -95,18 +95,6 @@ def _parts(step: Step, key: str) -> dict[str, _Part]:
             f"{step.folder} was made by {step.command}, which measures nothing by samples",
             where=key,
             fix="compare the folders of tfcli eval or tfcli score",
-        ) from error
-
-
-def _samples_of(step: Step) -> list[Sample]:
-    try:
-        return read_samples(step.folder)
-    except ValidationError as error:
-        raise WorkError(
-            f"a sample has no finite score, or is of another version of tfcli: "
-            f"{error.errors()[0]['msg'].lower()}",
-            where=str(step.folder / FILE),
-            fix="run that step again",
         ) from error
 
 

@@ -6,8 +6,8 @@ of a whole text window by window, and a text that is made until something comes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tfcli.errors import UsageError
@@ -158,9 +158,11 @@ class LanguageModel:
                 leaves no room.
         """
         ids = [self._prompt(prompt, each) for prompt, each in zip(prompts, how, strict=True)]
-        keys = [Kept.key("text", tokens, each) for tokens, each in zip(ids, how, strict=True)]
+        # Where nothing is drawn, a seed says nothing.
+        said = [each if each.draw else replace(each, seed=0) for each in how]
+        keys = [Kept.key("text", tokens, each) for tokens, each in zip(ids, said, strict=True)]
         known = self.kept.known(keys)
-        waiting = [number for number, key in enumerate(keys) if key not in known]
+        waiting = _first_of(keys, known)
         advance(len(keys) - len(waiting))
         step = self.batch_size * self.processes.count
         for start in range(0, len(waiting), step):
@@ -196,12 +198,11 @@ class LanguageModel:
         begins = self.begins(pair.context)
         if not context:
             context, continuation = "", pair.context + pair.continuation
+        before = self.tokenizer.encode(context, add_special_tokens=False) if context else []
         if self.task == "causal-lm":
-            before = self.tokenizer.encode(context, add_special_tokens=False) if context else []
             ids = self.tokenizer.encode(context + continuation, add_special_tokens=False)
             scored = len(ids) - len(before)
         else:
-            before = self.tokenizer.encode(context, add_special_tokens=False) if context else []
             after = self.tokenizer.encode(continuation, add_special_tokens=False)
             ids, scored = [*before, *after], len(after)
         if scored < 1:
@@ -280,7 +281,7 @@ class LanguageModel:
             for each in windows
         ]
         known = self.kept.known(keys)
-        waiting = [number for number, key in enumerate(keys) if key not in known]
+        waiting = _first_of(keys, known)
         waiting.sort(key=lambda number: (-windows[number].length, windows[number].scored))
         advance(len(keys) - len(waiting))
         rows = 1 if self.exact else self.batch_size
@@ -306,3 +307,12 @@ class LanguageModel:
             )
             advance(len(part))
         return [(known[key][0], bool(known[key][1])) for key in keys]
+
+
+def _first_of(keys: Sequence[str], known: Container[str]) -> list[int]:
+    """The numbers of questions without an answer; one that is asked several times counts once."""
+    first: dict[str, int] = {}
+    for number, key in enumerate(keys):
+        if key not in known:
+            first.setdefault(key, number)
+    return list(first.values())

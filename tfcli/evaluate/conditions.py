@@ -44,8 +44,3 @@ class Conditions(BaseModel):
     )
     dtype: str = Field(description="The type of the weights.")
     backend: str = Field(description="What computed it: tfcli, or another program and its version.")
-
-    def difference(self, other: Conditions) -> dict[str, tuple[object, object]]:
-        """What differs: field -> what it is here and there; empty where figures compare."""
-        ours, theirs = self.model_dump(), other.model_dump()
-        return {n: (ours[n], theirs[n]) for n in ours if ours[n] != theirs[n]}

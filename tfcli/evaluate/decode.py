@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tfcli.generation.sampling import Draw
 from tfcli.generation.settings import TextSettings
@@ -12,6 +13,9 @@ from tfcli.generation.writing import Text
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
 from tfcli.models.model import Model
 from tfcli.tokenizers.load import Tokenizer
+
+_MOST = 256
+"""New tokens of a text where a task does not say, as in lm-evaluation-harness."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,23 @@ class TextRequest:
     top_k: int | None = None
     top_p: float | None = None
     seed: int = 0
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], until: Sequence[str]) -> TextRequest:
+        """What a task's `generation_kwargs` say, and what ends a text where they do not."""
+        ends = given.get("until")
+        if ends is None:
+            ends = until
+        several = [ends] if isinstance(ends, str) else ends
+        temperature = float(given.get("temperature") or 0.0)
+        draws = bool(given.get("do_sample", temperature > 0))
+        return cls(
+            until=tuple(str(each) for each in several if each),
+            max_new_tokens=int(given.get("max_gen_toks", _MOST)),
+            temperature=(temperature or 1.0) if draws else 0.0,
+            top_k=given.get("top_k"),
+            top_p=given.get("top_p"),
+        )
 
     @property
     def draw(self) -> Draw | None:

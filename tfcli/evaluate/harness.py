@@ -10,13 +10,16 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from time import perf_counter
 from typing import Any
 
 from tfcli.devices import dtype_name
-from tfcli.errors import UsageError, WorkError
+from tfcli.errors import UsageError, WorkError, nearest
 from tfcli.evaluate.answers import LanguageModel, Pair
+from tfcli.evaluate.by_tasks import all_measures, together_of
 from tfcli.evaluate.conditions import Conditions
 from tfcli.evaluate.decode import TextRequest
 from tfcli.evaluate.exports import write_exports
@@ -28,16 +31,13 @@ from tfcli.evaluate.uncertainty import interval_of
 from tfcli.evaluate.windows import Plan
 from tfcli.recipe.job import Job
 
-_MOST = 256
-"""New tokens of a text where a task does not say, as in the harness."""
-
 
 def run_harness(spec: EvalSpec, job: Job) -> EvalResult:
     """Measure a model on tasks of the harness.
 
     Raises:
         UsageError: the harness is not installed, has no such task, or is to be shared by several
-            processes; keys that it does not look at.
+            processes.
         WorkError: what the harness or a task of it fails with.
     """
     if find_spec("lm_eval") is None:
@@ -49,7 +49,7 @@ def run_harness(spec: EvalSpec, job: Job) -> EvalResult:
     opened = Opened.of(spec, job)
     if opened.processes.count > 1:
         raise UsageError("the harness asks one process", where="harness", fix="start one")
-    chat = opened.chat()[0] if spec.chat else None
+    chat, template = opened.chat() if spec.chat else (None, None)
     language_model, plan = opened.load(job)
     began = perf_counter()
     found = _evaluate(spec, language_model, plan, chat)
@@ -58,15 +58,13 @@ def run_harness(spec: EvalSpec, job: Job) -> EvalResult:
     results = [
         TaskResult(
             task=name,
-            conditions=_conditions(name, found, opened, plan, dtype),
+            conditions=_conditions(name, found, opened, template, language_model.room, plan, dtype),
             measures=_measures(rows, found["higher_is_better"].get(name, {})),
             available=found["n-samples"][name]["original"],
         )
         for name, rows in found["results"].items()
         if name in found["n-samples"]
     ]
-    from tfcli.evaluate.by_tasks import all_measures, together_of
-
     together = together_of(spec, results)
     result = EvalResult(
         task=together.task,
@@ -103,8 +101,6 @@ def _evaluate(spec: EvalSpec, model: LanguageModel, plan: Plan, chat: Any) -> di
     known = set(manager.all_tasks)
     unknown = [name for name in names if name not in known]
     if unknown:
-        from tfcli.errors import nearest
-
         guess = nearest(unknown[0], known)
         raise UsageError(
             f"the harness has no task {unknown[0]!r}",
@@ -145,7 +141,8 @@ def _answering(model: LanguageModel, plan: Plan, chat: Any) -> Any:
 
         def generate_until(self, requests: Any, **more: Any) -> list[str]:
             prompts = [request.args[0] for request in requests]
-            how = [_decoding(request.args[1], n) for n, request in enumerate(requests)]
+            given = [TextRequest.of(request.args[1], ()) for request in requests]
+            how = [replace(each, seed=number) for number, each in enumerate(given)]
             return model.generate_until(prompts, how)
 
         def chat_template(self, chat_template: Any = False) -> str:
@@ -156,21 +153,6 @@ def _answering(model: LanguageModel, plan: Plan, chat: Any) -> Any:
             return str(chat([dict(message) for message in chat_history]))
 
     return Answering()
-
-
-def _decoding(given: Mapping[str, Any], number: int) -> TextRequest:
-    """How a request wants its text made."""
-    until = given.get("until") or ()
-    temperature = float(given.get("temperature") or 0.0)
-    draws = bool(given.get("do_sample", temperature > 0))
-    return TextRequest(
-        until=(until,) if isinstance(until, str) else tuple(until),
-        max_new_tokens=int(given.get("max_gen_toks", _MOST)),
-        temperature=(temperature or 1.0) if draws else 0.0,
-        top_k=given.get("top_k"),
-        top_p=given.get("top_p"),
-        seed=number,
-    )
 
 
 def _measures(rows: Mapping[str, Any], higher: Mapping[str, Any]) -> list[Measure]:
@@ -197,14 +179,19 @@ def _measures(rows: Mapping[str, Any], higher: Mapping[str, Any]) -> list[Measur
 
 
 def _conditions(
-    name: str, found: Mapping[str, Any], opened: Opened, plan: Plan, dtype: str
+    name: str,
+    found: Mapping[str, Any],
+    opened: Opened,
+    template: str | None,
+    room: int,
+    plan: Plan,
+    dtype: str,
 ) -> Conditions:
-    from importlib.metadata import version
-
     config = json.dumps(found["configs"].get(name, {}), sort_keys=True, default=str)
     docs = [[row["doc_hash"], row["target_hash"]] for row in found["samples"].get(name, [])]
     shots = int(found["n-shot"].get(name, 0))
     rolls = found["configs"].get(name, {}).get("output_type") == "loglikelihood_rolling"
+    cuts = rolls or opened.spec.overlong == "cut"
     stated = found["versions"].get(name)
     return Conditions(
         task=name,
@@ -213,12 +200,12 @@ def _conditions(
         data_sha256=hashlib.sha256(json.dumps(docs).encode()).hexdigest(),
         samples=int(found["n-samples"][name]["effective"]),
         tokenizer_sha256=opened.tokenizer.fingerprint,
-        template_sha256=opened.chat()[1] if opened.spec.chat else None,
+        template_sha256=template,
         bos=opened.spec.bos,
         bos_tokens=len(opened.prefix),
         shots=shots,
         shots_seed=opened.spec.seed if shots else None,
-        window=plan.window if rolls else None,
+        window=(plan.window if rolls else room) if cuts else None,
         stride=plan.step if rolls else None,
         dtype=dtype,
         backend=f"tfcli, asked by lm_eval {version('lm_eval')}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -137,8 +137,7 @@ class Opened:
             processes=self.processes,
             kept=self._kept(dtype_name(model.dtype)),
         )
-        full = Plan(plan.window, plan.stride, plan.prefix, plan.each, plan.inside, full=True)
-        return answering, full
+        return answering, replace(plan, full=True)
 
     def _kept(self, dtype: str) -> Kept:
         """Answers of this model on this machine, run in this way; none where the model can be read

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tfcli.errors import WorkError
 
 FILE = "samples.jsonl"
 
@@ -46,9 +48,21 @@ def write_samples(samples: Iterable[Sample], folder: Path) -> None:
 
 
 def read_samples(folder: Path) -> list[Sample]:
-    """The samples of a finished eval; none where it kept none."""
+    """The samples of a finished eval; none where it kept none.
+
+    Raises:
+        WorkError: a sample without a finite score, or of another version.
+    """
     path = folder / FILE
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
-    return [Sample.model_validate_json(line) for line in lines if line]
+    try:
+        return [Sample.model_validate_json(line) for line in lines if line]
+    except ValidationError as error:
+        raise WorkError(
+            f"a sample has no finite score, or is of another version of tfcli: "
+            f"{error.errors()[0]['msg'].lower()}",
+            where=str(path),
+            fix="run that step again",
+        ) from error

@@ -84,7 +84,7 @@ class GrammarProcess:
     has in common with what its matcher has read stays read.
     """
 
-    def __init__(self, matcher: Any, start: Sequence[int], ends: Collection[int]) -> None:
+    def __init__(self, matcher: Any, start: Sequence[int], ends: frozenset[int]) -> None:
         self._start, self._ends = list(start), ends
         self._matchers = [matcher.deep_copy() for _ in start]
         self._read: list[list[int]] = [[] for _ in start]
@@ -97,7 +97,8 @@ class GrammarProcess:
         """Which tokens may come in a row: bool [vocab]."""
         vocab = logits.shape[-1]
         new = [token for token in row if token >= 0][self._start[number] :]
-        if row[-1] < 0 or (new and new[-1] in self._ends):  # it has ended
+        # A text that has ended may be filled up, or be taken once more among beams.
+        if row[-1] < 0 or not self._ends.isdisjoint(new):
             return torch.ones(vocab, dtype=torch.bool)
         matcher, read = self._matchers[number], self._read[number]
         same = len(read)

@@ -64,10 +64,10 @@ def number(
     return float(found)
 
 
-def count(content: Mapping[str, Any], key: str) -> int:
+def count(content: Mapping[str, Any], key: str, default: int = 0) -> int:
     found = content.get(key)
     if found is None:
-        return 0
+        return default
     if type(found) is not int or found < 0:
         raise WorkError(f"{key}: must be a whole number from 0, not {found!r}", where=WHERE)
     return int(found)

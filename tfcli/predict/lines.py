@@ -33,23 +33,33 @@ def said(problem: Problem) -> str:
     return problem.what if problem.where is None else f"{problem.where}: {problem.what}"
 
 
-def resume(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of an interrupted output; what was cut off is taken away.
+def resume(path: Path) -> list[str | None]:
+    """What the whole lines of an interrupted output say is wrong with each row, None where nothing
+    is; a line that was cut off is taken away.
 
     Raises:
         WorkError: a line that this program did not write.
     """
     if not path.is_file():
         return []
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
+    errors: list[str | None] = []
+    end = 0
+    with path.open("r+b") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            errors.append(_error_of(line, len(errors), path))
+            end += len(line)
+        file.truncate(end)
+    return errors
+
+
+def _error_of(line: bytes, number: int, path: Path) -> str | None:
     try:
-        found = [json.loads(line) for line in whole.splitlines()]
-    except ValueError as error:
-        raise WorkError("is no output of an interrupted run", where=str(path)) from error
-    if any(not isinstance(each, dict) or each.get("row") != n for n, each in enumerate(found)):
-        raise WorkError("is no output of an interrupted run", where=str(path))
-    return found
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or found.get("row") != number:
+        raise WorkError("is no output of an interrupted run", where=f"{path}:{number + 1}")
+    error: str | None = found.get("error")
+    return error

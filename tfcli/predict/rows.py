@@ -72,11 +72,11 @@ def inputs_of(
     """What a task is given of a row; what is wrong where the row lacks some of it."""
     found: dict[str, Any] = {FOLDER: folder}
     for name in (*task.inputs, *task.optional):
-        value = values.get(columns.get(name, name))
+        column = columns.get(name, name)
+        value = values.get(column)
         if value is not None:
             found[name] = value
         elif name in task.inputs:
-            column = columns.get(name, name)
             return WorkError(
                 f"the row has no {column!r}", fix=f"columns: {{{name}: a column that it has}}"
             )

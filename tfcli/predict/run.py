@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
@@ -20,6 +21,19 @@ from tfcli.recipe.job import Job
 
 SHOWN = 10
 """Rows without a prediction that the result names."""
+
+
+@dataclass
+class _Bad:
+    """Rows without a prediction: how many, and the first of them."""
+
+    count: int = 0
+    first: list[BadRow] = field(default_factory=list)
+
+    def add(self, number: int, where: str, error: str) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append(BadRow(row=number, where=where, error=error))
 
 
 def run(spec: PredictSpec, job: Job) -> PredictResult:
@@ -52,11 +66,10 @@ def run(spec: PredictSpec, job: Job) -> PredictResult:
     before = [] if path is None else resume(path)
     if before:
         job.console.note(f"{len(before):,} rows are there from an interrupted run")
-    bad = [
-        BadRow(row=n, where=f"row {n}", error=line["error"])
-        for n, line in enumerate(before)
-        if "error" in line
-    ]
+    bad = _Bad()
+    for number, error in enumerate(before):
+        if error is not None:
+            bad.add(number, f"row {number}", error)
     began, resumed = perf_counter(), len(before)
     with (
         _lines(path, job) as write,
@@ -68,21 +81,20 @@ def run(spec: PredictSpec, job: Job) -> PredictResult:
             if answer.problem is not None and spec.on_error == "stop":
                 raised(answer)
             if answer.problem is not None:
-                error = said(answer.problem)
-                bad.append(BadRow(row=number, where=answer.asked.where, error=error))
+                bad.add(number, answer.asked.where, said(answer.problem))
             write(line_of(number, answer))
             bar.advance(1)
     seconds = perf_counter() - began
-    for each in bad[:SHOWN]:
+    for each in bad.first:
         job.console.warn(f"{each.where}: {each.error}")
     return PredictResult(
         task=spec.task,
         model=spec.model,
         output=spec.output,
         rows=len(rows),
-        failed=len(bad),
+        failed=bad.count,
         resumed=resumed,
-        bad_rows=bad[:SHOWN],
+        bad_rows=bad.first,
         dtype=dtype_name(task.parts.model.dtype),
         device=task.parts.device.type,
         seconds=seconds,

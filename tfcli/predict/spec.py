@@ -16,6 +16,8 @@ from tfcli.recipe.validate import build_spec
 STANDARD = "-"
 """Stands for standard input and standard output."""
 _STANDARD_INPUT = "/dev/stdin"
+_OF_LINES = ("row", "output", "error")
+"""What a line of the output has of its own."""
 
 
 class PredictSpec(Spec):
@@ -95,6 +97,16 @@ class PredictSpec(Spec):
     @classmethod
     def _standard_input(cls, value: str) -> str:
         return _STANDARD_INPUT if value == STANDARD else value
+
+    @field_validator("keep")
+    @classmethod
+    def _keeps_others(cls, value: list[str]) -> list[str]:
+        taken = [name for name in value if name in _OF_LINES]
+        if taken:
+            raise ValueError(
+                f"a line of the output has a {taken[0]!r} of its own; call the column otherwise"
+            )
+        return value
 
     @model_validator(mode="after")
     def _has_such_options(self) -> Self:

@@ -5,7 +5,7 @@
         inputs = ("text",)
 
         @classmethod
-        def head(cls, config, options): return "masked-lm"
+        def head(cls, config): return "masked-lm"
         def preprocess(self, row): return [Sample(self.encode(row["text"]))]
         def postprocess(self, samples, outputs): return ...
 
@@ -53,7 +53,6 @@ class Task(ABC, Generic[O]):
         inputs: the columns that a row must have.
         optional: those that it may have.
         options_class: what can be asked for.
-        padding_side: where samples are filled up to the longest.
 
     Args:
         parts: the model and its files.

@@ -11,10 +11,10 @@ from torch import Tensor
 from tfcli.errors import WorkError
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.registry import get_family
-from tfcli.predict.options.shared import Options
+from tfcli.predict.options.shared import Options, TextOptions
 from tfcli.predict.parts import Parts
 from tfcli.predict.task import Task
-from tfcli.tokenizers.batch import Batch, Text
+from tfcli.tokenizers.batch import Batch
 from tfcli.tokenizers.fits import check_ids
 
 TYPES = "token_type_ids"
@@ -35,36 +35,21 @@ class TextTask(Task[O]):
         """The tokenizer's."""
         return self.parts.texts.padding_side
 
-    def encode(
-        self,
-        text: Text,
-        pair: Text | None = None,
-        *,
-        words: bool = False,
-        places: bool = False,
-        length: int | None = None,
-        truncate: bool = False,
-    ) -> Batch:
-        """One text or pair with its special tokens.
-
-        Args:
-            words: it is a list of words.
-            places: offsets and the numbers of words are asked for.
-            length: the most tokens; left out, as many as there is room for.
-            truncate: cut it to `length`; else what is longer is refused.
+    def encode(self, text: str, pair: str | None = None) -> Batch:
+        """One text or pair with its special tokens, as long as the options say (`TextOptions`);
+        without such options, as long as there is room.
 
         Raises:
-            WorkError: it is too long, has no tokens, or one that the model has no embedding for.
+            WorkError: it is too long and may not be cut, or has no tokens.
         """
-        room = length or longest(self.parts)
+        asked = self.options if isinstance(self.options, TextOptions) else TextOptions()
+        room = asked.max_length or longest(self.parts)
+        cut = asked.truncation and room is not None
         batch = self.parts.tokenizer.batch(
             [text],
             None if pair is None else [pair],
-            is_split_into_words=words,
-            max_length=room if truncate and room is not None else None,
-            truncation=self.parts.texts.truncation_side if truncate and room else None,
-            return_offsets=places,
-            return_word_ids=places,
+            max_length=room if cut else None,
+            truncation=self.parts.texts.truncation_side if cut else None,
         )
         (ids,) = batch.ids
         if not ids:
@@ -74,13 +59,17 @@ class TextTask(Task[O]):
                 f"the text has {len(ids):,} tokens, and there is room for {room:,}",
                 fix="options.truncation: true cuts it",
             )
-        check_ids(ids, self.parts.config, self.parts.name)
         return batch
 
     def model_inputs(
         self, ids: Sequence[int], types: Sequence[int], mask: Sequence[int] | None = None
     ) -> dict[str, Tensor]:
-        """What the model gets of a text, each [s]."""
+        """What the model gets of a text, each [s].
+
+        Raises:
+            WorkError: an id that the model has no embedding for.
+        """
+        check_ids(ids, self.parts.config, self.parts.name)
         inputs = {
             "input_ids": torch.tensor(ids, dtype=torch.int64),
             "attention_mask": torch.tensor([1] * len(ids) if mask is None else list(mask)),
@@ -132,6 +121,18 @@ def texts_of(row: Mapping[str, Any], column: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(part, str) for part in value) or not value:
         raise WorkError(f"{column!r} is no list of texts", fix="give at least one")
     return value
+
+
+def labels_of(row: Mapping[str, Any], usual: list[str]) -> list[str]:
+    """The `candidate_labels` of a row, or the usual ones.
+
+    Raises:
+        WorkError: there are none.
+    """
+    labels = texts_of(row, "candidate_labels") if "candidate_labels" in row else usual
+    if not labels:
+        raise WorkError("there are no labels", fix="options.candidate_labels: [one, another]")
+    return labels
 
 
 def cut_text(batch: Batch, room: int, *, text: int) -> tuple[list[int], list[int]]:

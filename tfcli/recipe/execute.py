@@ -104,7 +104,7 @@ def execute(
             raise UsageError(
                 f"{output} was made by another {record['command']} run",
                 where="output",
-                fix="choose another folder, or --force to replace it",
+                fix="choose another output, or --force to replace it",
                 code="output.other_run",
             )
     if record is None and is_ours(output) and not (force or replace):

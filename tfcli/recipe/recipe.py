@@ -205,7 +205,7 @@ def check_recipe(
         found += problems
     root = output or texts["output"] or f"runs/{texts['name']}"
     makes = [str(name) for name in steps] if inputs else None
-    reader = _StepReader(document, root, found, makes, folders or {})
+    reader = _StepReader(document, steps, root, found, makes, folders or {})
     done = [reader.read(str(name), step) for name, step in steps.items()]
     raise_found(sorted(found, key=document.line_of), where=document.source)
     ready = tuple(step for step in done if step is not None)
@@ -268,6 +268,7 @@ class _StepReader:
     """Reads one step after the other; what is wrong goes into `found`.
 
     Args:
+        steps: all of them, with overrides.
         root: the folder of the steps' folders.
         makes: the names of all steps, where the inputs from outside are looked at: they must exist
             and lie apart from what the steps make.
@@ -275,6 +276,7 @@ class _StepReader:
     """
 
     document: Document
+    steps: Mapping[str, Any]
     root: str
     found: list[Problem]
     makes: list[str] | None
@@ -347,7 +349,7 @@ class _StepReader:
 
     def _target(self, name: str) -> str:
         """What a step makes: a folder of its name, or a file of its name and the verb's suffix."""
-        step = self.document.values["steps"].get(name)
+        step = self.steps.get(name)
         command = step.get("command") if isinstance(step, dict) else None
         verb = VERBS.get(command) if isinstance(command, str) else None
         suffix = verb.spec().suffix if verb is not None else None

@@ -290,15 +290,14 @@ def _put_back(place: Place) -> None:
 
 def _finish(place: Place, console: Console) -> None:
     """Delete what was needed until the output had its name, the mark last."""
-    if place.is_file:
-        if read_mark(place.partial, COMPLETE) is not None:
-            discard(place.partial)
-        return
-    mark = read_mark(place.output, COMPLETE)
+    mark = read_mark(place.partial if place.is_file else place.output, COMPLETE)
     if mark is None:
         return
     try:
         sync_entry(place.output.parent)
+        if place.is_file:
+            discard(place.partial)
+            return
         for path in replaced(place):
             refuse_users_files(path)  # the last moment in which a user may have put some there
             discard(path)

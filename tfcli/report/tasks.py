@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tfcli.evaluate.conditions import Conditions
@@ -21,25 +22,38 @@ _COLUMNS = ("model", "measure", "value", "95% interval", "samples")
 
 def task_sections(steps: Sequence[Step], models: Models) -> list[Section]:
     """A section for all results of equal conditions, in the order in which they come up."""
-    groups: dict[Conditions, list[tuple[Step, TaskResult]]] = {}
+    groups: dict[Conditions, list[_Member]] = {}
     for step in steps:
-        for task in step.value(EvalResult).tasks if step.command == "eval" else ():
-            groups.setdefault(task.conditions, []).append((step, task))
-    return [_section(conditions, members, models) for conditions, members in groups.items()]
+        found = step.value(EvalResult) if step.command == "eval" else None
+        if found is None or not found.tasks:
+            continue
+        label = models.of(step, found.model).label
+        samples = _first(step)
+        for task in found.tasks:
+            member = _Member(label, task, samples.get(task.task, []))
+            groups.setdefault(task.conditions, []).append(member)
+    return [_section(conditions, members) for conditions, members in groups.items()]
 
 
-def _section(
-    conditions: Conditions, members: Sequence[tuple[Step, TaskResult]], models: Models
-) -> Section:
+@dataclass(frozen=True)
+class _Member:
+    """What one model reached on a task, with its first samples."""
+
+    label: str
+    task: TaskResult
+    samples: Sequence[Sample]
+
+
+def _section(conditions: Conditions, members: Sequence[_Member]) -> Section:
     rows, details = [], []
-    for step, task in members:
-        label = models.of(step, step.value(EvalResult).model).label
+    for member in members:
+        label, task = member.label, member.task
         for each in task.measures:
             interval = "" if each.interval is None else "{:.4g} to {:.4g}".format(*each.interval)
             rows.append((label, each.name, f"{each.value:.4g}", interval, f"{each.n:,}"))
         details += [
             Detail(f"{label}, sample {sample.id}: {_scores(sample)}", visible(_text(sample)))
-            for sample in _first(step, task.task)
+            for sample in member.samples
         ]
     return Section(
         f"Task {conditions.task}",
@@ -49,8 +63,14 @@ def _section(
     )
 
 
-def _first(step: Step, task: str) -> list[Sample]:
-    return [sample for sample in read_samples(step.folder) if sample.task == task][:SHOWN]
+def _first(step: Step) -> dict[str, list[Sample]]:
+    """Task -> the samples of it that are shown."""
+    found: dict[str, list[Sample]] = {}
+    for sample in read_samples(step.folder):
+        shown = found.setdefault(sample.task, [])
+        if len(shown) < SHOWN:
+            shown.append(sample)
+    return found
 
 
 def _lead(conditions: Conditions) -> str:

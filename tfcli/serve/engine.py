@@ -108,7 +108,7 @@ class Engine:
             if self._count >= self.limits.rows + self.limits.waiting:
                 raise BusyError("too many requests wait", fix="ask again later")
             self._count += 1
-        self._new.put(row)
+            self._new.put(row)  # before the word that ends the thread, or nobody would take it
         return row
 
     def cancel(self, row: Row) -> None:

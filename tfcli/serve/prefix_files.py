@@ -96,9 +96,10 @@ class PrefixFiles:
         path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Write what waits, and end."""
-        self._work.put(None)
-        self._thread.join()
+        """Write what waits, and end. A second time does nothing."""
+        if self._thread.is_alive():
+            self._work.put(None)
+            self._thread.join()
 
     def _write_all(self) -> None:
         while (item := self._work.get()) is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import UntypedStorage
+
 from tfcli.models.cache import Cache
-from tfcli.models.caches.stores import held
 from tfcli.models.errors import ModelError
 from tfcli.serve.prefix_files import PrefixFiles
 
@@ -41,6 +43,7 @@ class Prefixes:
         self._most, self._files, self._empty = most_bytes, files, empty
         self._entries: list[_Entry] = []  # the one that was used last is last
         self.nbytes = 0
+        self._uses: Counter[int] = Counter()  # how many caches hold a piece of memory, by address
         for kept in [] if files is None else files.kept():
             self._entries.append(_Entry(kept.ids, kept.adapter, file=kept.path))
 
@@ -80,22 +83,32 @@ class Prefixes:
             if each.adapter == adapter and each.cache is not None and each.ids == new:
                 self._entries.remove(each)
                 self._entries.append(each)
+                if file:
+                    self._write(each, each.cache)
                 return
-        entry = _Entry(new, adapter, cache.copy())
+        entry = _Entry(new, adapter)
+        self._hold(entry, cache.copy())
         for each in self._begun_by(entry):
-            self._drop(each)
+            if file or each.file is None:  # a file stays until another one holds more
+                self._drop(each)
         self._entries.append(entry)
-        if file and self._files is not None:
-            entry.file = self._files.write(new, adapter, cache.copy())
+        if file:
+            self._write(entry, cache)
         self._make_room()
+
+    def _write(self, entry: _Entry, cache: Cache) -> None:
+        if self._files is not None and entry.file is None:
+            entry.file = self._files.write(entry.ids, entry.adapter, cache.copy())
 
     def _cropped(self, entry: _Entry, length: int) -> Cache | None:
         """A copy that holds the first ids alone; None where the model's layers do not allow it."""
         if entry.cache is None:
-            entry.cache = self._loaded(entry)
-            if entry.cache is None:
+            loaded = self._loaded(entry)
+            if loaded is None:
                 return None
+            self._hold(entry, loaded)
             self._make_room(besides=entry)
+        assert entry.cache is not None
         found = entry.cache.copy()
         if length < found.length:
             try:
@@ -124,29 +137,41 @@ class Prefixes:
         return found
 
     def _make_room(self, besides: _Entry | None = None) -> None:
-        self.nbytes = self._held()
         for each in list(self._entries):
             if self.nbytes <= self._most:
                 return
             if each is not besides and each.cache is not None:
-                self._release(each)
-                self.nbytes = self._held()
+                self._let_go(each)
+                if each.file is None:
+                    self._entries.remove(each)
 
-    def _held(self) -> int:
-        caches = [each.cache for each in self._entries if each.cache is not None]
-        return held(
-            x for cache in caches for store in cache.stores.values() for x in store.tensors()
-        )
+    def _hold(self, entry: _Entry, cache: Cache) -> None:
+        entry.cache = cache
+        for piece in _pieces(cache):
+            self._uses[piece.data_ptr()] += 1
+            if self._uses[piece.data_ptr()] == 1:
+                self.nbytes += piece.nbytes()
 
-    def _release(self, entry: _Entry) -> None:
+    def _let_go(self, entry: _Entry) -> None:
+        for piece in [] if entry.cache is None else _pieces(entry.cache):
+            self._uses[piece.data_ptr()] -= 1
+            if not self._uses[piece.data_ptr()]:
+                del self._uses[piece.data_ptr()]
+                self.nbytes -= piece.nbytes()
         entry.cache = None
-        if entry.file is None:
-            self._entries.remove(entry)
 
     def _drop(self, entry: _Entry) -> None:
+        self._let_go(entry)
         self._entries.remove(entry)
         if entry.file is not None and self._files is not None:
             self._files.delete(entry.file)
+
+
+def _pieces(cache: Cache) -> Iterator[UntypedStorage]:
+    """The memory of a cache, which others may share."""
+    for store in cache.stores.values():
+        for tensor in store.tensors():
+            yield tensor.untyped_storage()
 
 
 def _common(one: list[int], other: list[int]) -> int:

@@ -126,7 +126,7 @@ def named_models(spec: ServeSpec) -> dict[str, str]:
     for each in spec.models:
         name, is_named, source = each.partition("=")
         if not is_named or "/" in name:
-            name, source = Path(each).name, each
+            name, source = Path(each).name or Path.cwd().name, each
         if name in found:
             raise UsageError(
                 f"two models have the name {name!r}", where="models", fix=f"NAME={source}"

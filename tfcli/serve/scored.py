@@ -160,6 +160,7 @@ def serve_scored(
         device=pick_device(spec.device),
         attention=spec.attention,
         many_rows=True,
+        keep_packed=spec.load_in is not None,
     )
     pooling = read_pooling(checkpoint.beside)
     if isinstance(model, Embedding) and pooling is not None:

@@ -36,7 +36,8 @@ class Server:
         self._bases = {name: each for name, each in writers.items() if each.adapter is None}
         self.metrics = Metrics(self._bases)
         # One thread, so that long prompts of many clients do not take all cores from the engines.
-        self._threads = ThreadPoolExecutor(1, "prompts")
+        self._prompts = ThreadPoolExecutor(1, "prompts")
+        self._numbers = ThreadPoolExecutor(1, "numbers")
 
     def served(self, name: str) -> Served:
         """The model of a name, which makes text.
@@ -73,7 +74,11 @@ class Server:
 
     async def thought(self, work: Callable[[], T]) -> T:
         """What some work gives that takes a while, such as reading a long prompt's letters."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await asyncio.get_running_loop().run_in_executor(self._prompts, work)
+
+    async def computed(self, work: Callable[[], T]) -> T:
+        """The same of a model's vectors or scores, which prompts do not wait for."""
+        return await asyncio.get_running_loop().run_in_executor(self._numbers, work)
 
     def answering(self, served: Served, asks: Sequence[Ask], request: Request) -> Answering:
         """The texts of a request, which are counted while they are made."""
@@ -83,7 +88,8 @@ class Server:
         """End all engines."""
         for each in self._bases.values():
             each.close()
-        self._threads.shutdown(cancel_futures=True)
+        for threads in (self._prompts, self._numbers):
+            threads.shutdown(cancel_futures=True)
 
 
 class Counted(Answering):

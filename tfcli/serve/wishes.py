@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 TokenNumber = Annotated[int, Field(ge=0)]
+Ids = Annotated[list[TokenNumber], Field(min_length=1)]
 _TO_KEYS = (
     *("temperature", "top_p", "top_k", "min_p", "typical_p"),
     *("repetition_penalty", "frequency_penalty", "presence_penalty", "stop"),

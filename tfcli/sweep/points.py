@@ -136,7 +136,9 @@ def _folders(steps: Mapping[str, Any], settings: Settings) -> dict[str, str]:
     those that it reads from. So points that agree in these share it."""
     decided: dict[str, Settings] = {}
     for step, values in steps.items():
-        own = {key: each for key, each in settings.items() if key.startswith(f"steps.{step}.")}
+        own = {
+            key: each for key, each in settings.items() if f"{key}.".startswith(f"steps.{step}.")
+        }
         for read in REFERENCE.findall(json.dumps(values, default=str)):
             own |= decided.get(read, {})
         decided[step] = own

@@ -46,6 +46,8 @@ def test_rouge_tells_lines_from_one_text():
     names = {"rougeL": {}, "rougeLsum": {}}
     items = judge_made(Prompt(("c",), None, "a b\nc d"), ["c d\na b"], names, "")
     assert items["rougeL"] == pytest.approx(0.5) and items["rougeLsum"] == pytest.approx(1)
+    several = Prompt(("c",), None, ["other", "a b"])
+    assert judge_made(several, ["a b"], {"rouge1": {}}, "") == {"rouge1": 1}
 
 
 def test_pass_at_k_is_the_chance_of_a_draw():

@@ -10,6 +10,7 @@ from tests.evaluate.tasks.files import CHOICE, CONTINUE, QUESTIONS, ROLL, TEXTS,
 from tfcli.checkpoints.folder import load_model
 from tfcli.commands.app import run
 from tfcli.evaluate.samples import read_samples
+from tfcli.evaluate.tasks.file import files_of_task
 from tfcli.tokenizers.load import load_tokenizer
 
 
@@ -110,6 +111,26 @@ def test_answers_are_kept_and_a_second_run_asks_nothing(evaluate, tmp_path, monk
     assert asked == [3]  # the choices of the fourth sample
 
 
+def test_a_likeliest_text_is_kept_for_any_place_in_a_task(evaluate, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    import tfcli.evaluate.answers as answers
+
+    path = write_task(tmp_path, WRITE)
+    evaluate("--task", path, "--limit", 3)
+    asked = []
+    whole = answers.decode
+
+    def counted(model, tokenizer, settings, prompts, how):
+        asked.append(len(prompts))
+        return whole(model, tokenizer, settings, prompts, how)
+
+    monkeypatch.setattr(answers, "decode", counted)
+    rows = tmp_path / "questions.jsonl"
+    rows.write_text("".join(reversed(rows.read_text().splitlines(keepends=True)[:4])))
+    evaluate("--task", path)
+    assert asked == [1]  # the fourth, which is the first now
+
+
 def test_samples_lie_beside_the_record(evaluate, tmp_path):
     path = write_task(tmp_path, CHOICE, metadata={"cluster": "passage"})
     found = evaluate("--task", path, "--output", tmp_path / "out", "--shots", 1)
@@ -146,6 +167,7 @@ def test_the_shipped_tasks_measure_something(evaluate, tmp_path, tiny_llama):
         ({"output_typ": "x"}, "no key 'output_typ'", "'output_type'"),
         ({"metric_list": [{"metric": "acc_nrm"}]}, "no metric 'acc_nrm'", "'acc_norm'"),
         ({"metric_list": [{"metric": "bleu"}]}, "no metric 'bleu'", "known: acc"),
+        ({"metric_list": [{"metric": "f1"}]}, "f1 is of two choices", "use acc"),
         ({"metric_list": [{"metric": "acc", "aggregation": "median"}]}, "aggregated by mean", ""),
         ({"process_results": "utils.f"}, "is not run", "--harness"),
         ({"doc_to_target": "9"}, "none of the 3 choices", "number of a choice"),
@@ -197,6 +219,43 @@ def test_a_task_includes_others_and_code_is_named_and_not_run(evaluate, tmp_path
     (tmp_path / "few.yaml").write_text("include: choose.yaml\nprocess_docs: !function utils.docs\n")
     error = evaluate("--task", tmp_path / "few.yaml", code=2)
     assert "utils.docs" in error["what"] and error["where"].endswith("few.yaml: process_docs")
+    (tmp_path / "self.yaml").write_text("group: self\ntask: [choose, self]\n")
+    error = evaluate("--task", tmp_path / "self.yaml", code=2)
+    assert "has itself among its tasks" in error["what"]
+
+
+def test_a_step_reads_what_its_task_leads_to(tmp_path):
+    """A step whose task includes another file is made again when that file changes."""
+    choose = write_task(tmp_path, CHOICE)
+    few, both = tmp_path / "few.yaml", tmp_path / "both.yaml"
+    few.write_text("include: choose.yaml\ntask: few\n")
+    both.write_text("group: both\ntask: [few]\n")
+    rows = tmp_path / "questions.jsonl"
+    assert set(files_of_task(few)) == {choose, rows}
+    assert set(files_of_task(both)) == {few, choose, rows}
+    few.write_text("include: choose.yaml\ndataset_path: rows\ndataset_kwargs: null\n")
+    (tmp_path / "rows").mkdir()
+    test = tmp_path / "rows" / "test.jsonl"
+    rows.rename(test)
+    assert set(files_of_task(few)) == {choose, test}
+
+
+def test_a_question_that_comes_again_is_asked_once(evaluate, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    import tfcli.evaluate.answers as answers
+
+    asked = []
+    whole = answers.score
+
+    def counted(model, texts, windows, **more):
+        asked.append(len(windows))
+        return whole(model, texts, windows, **more)
+
+    monkeypatch.setattr(answers, "score", counted)
+    metrics = [{"metric": "acc"}, {"metric": "acc_mutual_info"}]
+    same = {"doc_to_choice": ["yes", "no", "maybe"], "metric_list": metrics}
+    evaluate("--task", write_task(tmp_path, CHOICE, **same), "--limit", 4)
+    assert asked == [4 * 3 + 3]  # what choices have without a context is the same for all samples
 
 
 def test_texts_are_made_and_judged(evaluate, tmp_path):

@@ -25,6 +25,9 @@ def test_texts_are_those_of_transformers(model_type, beams):
     assert our_texts(model_type, said, allowed=allowed)[0] == wanted
 
 
-def test_the_function_is_told_which_text_it_is():
-    texts, _ = our_texts("llama", {"num_beams": 2}, allowed=lambda number, ids: [number + 20])
+@pytest.mark.parametrize(
+    "said", [{"num_beams": 2}, {"penalty_alpha": 0.9, "top_k": 4}, {"prompt_lookup_num_tokens": 3}]
+)
+def test_the_function_is_told_which_text_it_is(said):
+    texts, _ = our_texts("llama", said, allowed=lambda number, ids: [number + 20])
     assert texts == [[20] * 9, [21] * 9, [22] * 9]

@@ -80,6 +80,12 @@ def test_words_that_do_not_fit_are_an_error():
         made("llama", said)
 
 
+def test_words_that_the_rules_exclude_are_an_error():
+    said = {"num_beams": 3, "force_words_ids": [[25]], "suppress_tokens": [25]}
+    with pytest.raises(WorkError, match="has all the words"):
+        made("llama", said)
+
+
 @pytest.mark.parametrize(
     ("model_type", "layers"), [("llama", [9]), ("bart", "low")], ids=["llama", "bart"]
 )

@@ -11,13 +11,8 @@ from typing import Any
 from tfcli.data.row_files import open_rows
 from tfcli.data.rows import Rows, read_rows
 from tfcli.errors import UsageError, WorkError, hint
-from tfcli.evaluate.tasks.file import Task, beside, data_files
+from tfcli.evaluate.tasks.file import LOADERS, OWN, Task, beside, data_files
 from tfcli.evaluate.tasks.made import MADE, made_rows
-
-LOADERS = ("json", "csv", "parquet", "arrow")
-"""`dataset_path` of local files, which `dataset_kwargs.data_files` names."""
-OWN = "tfcli"
-"""`dataset_path` of what is made here; `dataset_name` says what."""
 
 Doc = Mapping[str, Any]
 

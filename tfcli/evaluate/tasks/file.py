@@ -20,8 +20,11 @@ from tfcli.errors import UsageError, hint
 from tfcli.recipe.document import parse_document, read_text_file
 
 Template = str | int | list[Any] | dict[str, Any] | None
-OUTPUTS = ("loglikelihood", "loglikelihood_rolling", "multiple_choice", "generate_until")
 FUNCTION = "!function"
+LOADERS = ("json", "csv", "parquet", "arrow")
+"""`dataset_path` of local files, which `dataset_kwargs.data_files` names."""
+OWN = "tfcli"
+"""`dataset_path` of what is made here; `dataset_name` says what."""
 _CODE = {
     "custom_dataset": "makes its data by code",
     "process_results": "judges answers by code",
@@ -139,40 +142,51 @@ class _Function(str):
     """The name of a function in a file beside the task."""
 
 
-def read_task(path: Path) -> list[Task]:
+def read_task(path: Path, within: tuple[Path, ...] = ()) -> list[Task]:
     """The task of a file, or those of a group's file.
 
+    Args:
+        path: of the file.
+        within: the groups that lead to it.
+
     Raises:
-        UsageError: no YAML, a key or a value that no task has, or a task that needs code.
+        UsageError: no YAML, a key or a value that no task has, a task that needs code, or a group
+            in itself.
     """
-    values = _values(path, ())
-    if "group" in values:
-        return [task for each in _members(values, path) for task in read_task(each)]
-    return [_task(values, path)]
+    values = _merged(_chain(path))
+    if "group" not in values:
+        return [_task(values, path)]
+    here = path.resolve()
+    if here in within:
+        raise UsageError("a group has itself among its tasks", where=str(path))
+    members = _members(values, path)
+    return [task for each in members for task in read_task(each, (*within, here))]
 
 
-def files_of_task(path: Path) -> Iterator[Path]:
+def files_of_task(path: Path, within: tuple[Path, ...] = ()) -> Iterator[Path]:
     """What a task's file reads from beside it: what it includes, its group's files and its data.
 
     Files that are not there are left out; whoever reads the task says what is wrong.
     """
+    here = path.resolve()
     try:
-        values = _values(path, ())
-        names = list(_members(values, path)) if "group" in values else []
+        files = _chain(path)
+        values = _merged(files)
+        members = _members(values, path) if "group" in values and here not in within else []
     except UsageError:
         return
-    if (path.parent / str(values.get("include"))).is_file():
-        included = path.parent / str(values["include"])
-        yield included
-        yield from files_of_task(included)
-    for name in names:
-        yield name
-        yield from files_of_task(name)
-    files = (values.get("dataset_kwargs") or {}).get("data_files")
-    for each in data_files(files):
-        place = beside(each, path.parent)
-        if place is not None:
-            yield place
+    yield from list(files)[1:]
+    for each in members:
+        yield each
+        yield from files_of_task(each, (*within, here))
+    named = (values.get("dataset_kwargs") or {}).get("data_files")
+    places = [beside(each, path.parent) for each in data_files(named)]
+    yield from (place for place in places if place is not None)
+    data = values.get("dataset_path")
+    if data is not None and data not in (OWN, *LOADERS):
+        place = path.parent / str(data)
+        found = sorted(place.rglob("*")) if place.is_dir() else [place]
+        yield from (each for each in found if each.is_file())
 
 
 def data_files(given: Any) -> list[str]:
@@ -214,21 +228,28 @@ def _members(values: dict[str, Any], path: Path) -> list[Path]:
     return found
 
 
-def _values(path: Path, coming: tuple[Path, ...]) -> dict[str, Any]:
+def _chain(path: Path) -> dict[Path, dict[str, Any]]:
+    """A file, what it includes, and so on -> the keys of each."""
+    found: dict[Path, dict[str, Any]] = {}
+    while True:
+        values = parse_document(read_text_file(path, "task"), str(path), _Loader).values
+        if not isinstance(values, dict):
+            raise UsageError("a task is a mapping of keys", where=str(path))
+        included = values.pop("include", None)
+        found[path] = values
+        if included is None:
+            return found
+        place = path.parent / str(included)
+        if not place.is_file():
+            raise UsageError(f"it includes {included!r}, which is not there", where=str(path))
+        if any(place.samefile(each) for each in found):
+            raise UsageError("a task includes itself", where=str(path))
+        path = place
+
+
+def _merged(files: dict[Path, dict[str, Any]]) -> dict[str, Any]:
     """The keys of a file over those that it includes."""
-    document = parse_document(read_text_file(path, "task"), str(path), _Loader)
-    values = document.values
-    if not isinstance(values, dict):
-        raise UsageError("a task is a mapping of keys", where=str(path))
-    included = values.pop("include", None)
-    if included is None:
-        return values
-    place = path.parent / str(included)
-    if place in coming:
-        raise UsageError("a task includes itself", where=str(path))
-    if not place.is_file():
-        raise UsageError(f"it includes {included!r}, which is not there", where=str(path))
-    return {**_values(place, (*coming, path)), **values}
+    return {key: each for values in reversed(files.values()) for key, each in values.items()}
 
 
 def _task(values: dict[str, Any], path: Path) -> Task:

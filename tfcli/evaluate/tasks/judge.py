@@ -13,6 +13,7 @@ from tfcli.evaluate.answers import LogLikelihood
 from tfcli.evaluate.tasks.prompts import Prompt
 from tfcli.evaluate.tasks.sandbox import passes
 from tfcli.metrics.answers import figures as answer_figures
+from tfcli.metrics.texts import rouge_scores
 
 Options = Mapping[str, Mapping[str, Any]]
 Items = dict[str, Any]
@@ -85,22 +86,24 @@ def judge_choice(
 
 
 def judge_made(prompt: Prompt, answers: Sequence[str], asked: Options, where: str) -> Items:
-    """A text that was made; of several right ones the best counts. Only pass@k looks at more
-    than one answer.
+    """A text that was made; of several right ones the best counts, or the first for figures of all
+    samples together. Only pass@k looks at more than one answer.
 
     Raises:
         UsageError: a target that is no text.
     """
     targets = _targets(prompt, where)
     answer = answers[0]
+    names = [name for name in asked if name.startswith("rouge")]
+    rouge = rouge_scores(names, [answer] * len(targets), targets)
     items: Items = {}
     for name, options in asked.items():
         if name == "exact_match":
             items[name] = max(float(_plain(answer, options) == _plain(t, options)) for t in targets)
         elif name == "answer_f1":
             items[name] = answer_figures(["answer_f1"], [answer], [targets])["answer_f1"]
-        elif name.startswith("rouge"):
-            items[name] = max(_rouge(name, answer, target) for target in targets)
+        elif name in rouge:
+            items[name] = max(rouge[name])
         elif name == "pass_at_k":
             items[name] = _pass_at_k(answers, targets[0], options, where)
         else:
@@ -175,9 +178,3 @@ def _plain(text: str, options: Mapping[str, Any]) -> str:
     if options.get("ignore_numbers"):
         text = text.translate(str.maketrans("", "", string.digits))
     return text
-
-
-def _rouge(name: str, said: str, right: str) -> float:
-    from tfcli.metrics.texts import figures
-
-    return figures([name], [said], [right])[name]

@@ -23,8 +23,6 @@ from tfcli.metrics.compute import require_libraries
 Advance = Callable[[int], None]
 _MADE = ("until", "max_gen_toks", "do_sample", "temperature", "top_k", "top_p")
 """Keys of `generation_kwargs`."""
-_MOST = 256
-"""New tokens of a text where a task does not say."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +130,8 @@ def ask(task: Task, *, shots: int | None, seed: int, limit: int | None, chat: Ch
         texts = [text_of_sample(task, doc, number) for number, doc in enumerate(docs)]
         return Asked(task, docs, (), texts, metrics, 0, digest, len(every))
     prompts = prompts_of(task, docs, count, seed, chat)
+    if "f1" in metrics:
+        _require_two_choices(prompts, f"{task.name}: metric_list")
     if chat is not None:
         # The assistant's words begin right behind the template's.
         task = replace(task, file=file.model_copy(update={"target_delimiter": ""}))
@@ -235,8 +235,8 @@ def _made(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> l
     file = asked.task.file
     how = _decoding(asked.task)
     prompts = [prompt.context for prompt in asked.prompts for _ in range(file.repeats)]
-    seeds = [how.seed + number for number in range(len(prompts))]
-    texts = model.generate_until(prompts, [replace(how, seed=seed) for seed in seeds], advance)
+    each = [replace(how, seed=number) for number in range(len(prompts))]
+    texts = model.generate_until(prompts, each, advance)
     filters = [
         (f",{each.name}" if each.name != "none" else "", each.filter)
         for each in file.filter_list or ()
@@ -273,22 +273,12 @@ def _decoding(task: Task) -> TextRequest:
     """
     given = task.file.generation_kwargs or {}
     where = f"{task.name}: generation_kwargs"
-    until = given.get("until", [task.file.fewshot_delimiter])
-    until = [until] if isinstance(until, str) else list(until)
-    temperature = float(given.get("temperature", 0.0))
-    draws = bool(given.get("do_sample", temperature > 0))
-    if draws and temperature == 0 and "temperature" in given:
+    how = TextRequest.of(given, [task.file.fewshot_delimiter])
+    if how.draw and given.get("temperature") == 0:
         raise UsageError("do_sample and a temperature of 0 contradict each other", where=where)
-    most = int(given.get("max_gen_toks", _MOST))
-    if most < 1:
+    if how.max_new_tokens < 1:
         raise UsageError("max_gen_toks must be 1 or more", where=where)
-    return TextRequest(
-        until=tuple(str(each) for each in until),
-        max_new_tokens=most,
-        temperature=(temperature or 1.0) if draws else 0.0,
-        top_k=given.get("top_k"),
-        top_p=given.get("top_p"),
-    )
+    return how
 
 
 def _check(task: Task) -> None:
@@ -305,26 +295,42 @@ def _check(task: Task) -> None:
         _decoding(task)
         for each in file.filter_list or ():
             pipeline(each.filter, f"{task.name}: filter_list")
-    elif file.generation_kwargs is not None or file.repeats != 1 or file.filter_list:
-        key = next(
-            key
-            for key, given in (
-                ("generation_kwargs", file.generation_kwargs is not None),
-                ("repeats", file.repeats != 1),
-                ("filter_list", bool(file.filter_list)),
-            )
-            if given
-        )
-        raise UsageError(
-            f"{key} has no effect with output_type: {file.output_type}",
-            where=f"{task.name}: {key}",
-        )
+    else:
+        _refuse_idle(task)
     needs = ["doc_to_target"]
     needs += ["doc_to_text"] if file.output_type != "loglikelihood_rolling" else []
     needs += ["doc_to_choice"] if file.output_type == "multiple_choice" else []
     for key in needs:
         if getattr(file, key) is None:
             raise UsageError(f"the task has no {key}", where=f"{task.name}: {key}")
+
+
+def _refuse_idle(task: Task) -> None:
+    """Refuse keys that only tasks look at which have texts made."""
+    file = task.file
+    given = {
+        "generation_kwargs": file.generation_kwargs is not None,
+        "repeats": file.repeats != 1,
+        "filter_list": bool(file.filter_list),
+    }
+    for key, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"{key} has no effect with output_type: {file.output_type}",
+                where=f"{task.name}: {key}",
+            )
+
+
+def _require_two_choices(prompts: Sequence[Prompt], where: str) -> None:
+    """Refuse f1, which is that of the second of two choices, where there are others."""
+    for number, prompt in enumerate(prompts):
+        count = len(prompt.choices or ())
+        if count != 2:
+            raise UsageError(
+                f"f1 is of two choices, and sample {number} has {count}",
+                where=where,
+                fix="use acc or mcc",
+            )
 
 
 def _clusters(asked: Asked) -> list[str] | None:

@@ -128,6 +128,13 @@ class Beams(Steps):
         behind = torch.tensor(ends, device=best.device).float() * BEHIND
         self._sums[number], chosen = (best + behind).topk(self._beams)
         going = [found[candidate] for candidate in chosen.tolist()]
+        # A draw may take what the rules exclude where they leave fewer than are drawn.
+        lost = (self._sums[number] == NEVER).tolist()
+        filler = self._filler(likely.shape[-1])
+        going = [
+            (beam, filler if gone else token)
+            for (beam, token), gone in zip(going, lost, strict=True)
+        ]
         closed = self._finished[number].closed(float(self._sums[number, 0]), self._length)
         return going, not closed and not all(ends)
 
@@ -203,11 +210,15 @@ class Beams(Steps):
         for rank, (beam, token) in enumerate(found):
             end = self._over(number) or self._stops(number, beam, token)
             text = self._text(number, beam, token) if end else []
-            if end and rank < self._beams and scores[rank] > NEVER:
+            if end and rank < self._beams:
                 whole.append((scores[rank], text))
             ends.append(end)
         finished.add(whole)
         return ends
+
+    def _filler(self, vocab: int) -> int:
+        """The token of a beam that leads nowhere: an end, after which a grammar asks nothing."""
+        return min((token for token in self._stop if token < vocab), default=0)
 
     def _over(self, number: int) -> bool:
         """Whether beams of a prompt are as long as they may be."""

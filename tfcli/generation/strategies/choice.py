@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from tfcli.errors import UsageError
 from tfcli.generation.settings import TextSettings
 
+FORMS = ("regex", "json_schema", "grammar")
+
 
 @dataclass(frozen=True)
 class _Need:
@@ -60,7 +62,7 @@ _NEEDS = (
     _Need(
         ("penalty_alpha",),
         lambda settings, given: settings.contrast,
-        "tokens are drawn, or top_k leaves one candidate",
+        "it is 0, tokens are drawn, or top_k leaves one candidate",
         "--no-do-sample and --top-k 4",
     ),
     _Need(
@@ -105,6 +107,8 @@ def _check_together(settings: TextSettings, given: Collection[str]) -> None:
         "penalty_alpha": settings.contrast,
         "dola_layers": settings.dola_layers is not None,
     }
+    # DoLa excludes what is unlikely, which may be all that a form leaves.
+    asked |= {key: key in given for key in FORMS if settings.dola_layers is not None}
     several = [key for key, value in asked.items() if value]
     if len(several) > 1:
         first, second = several[:2]

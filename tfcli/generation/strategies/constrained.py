@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from tfcli.errors import WorkError
+from tfcli.generation.processors import NEVER
 from tfcli.generation.readers import Reader
 from tfcli.generation.strategies.beams import BEHIND, Beams
 from tfcli.generation.strategies.forced import Progress
@@ -46,7 +47,8 @@ class Constrained(Beams):
         going: list[Going] = []
         for rank, (score, (beam, token)) in enumerate(zip(scores, found, strict=True)):
             if not self._stops(number, beam, token):
-                going.append((score, beam, token))
+                if score > NEVER:
+                    going.append((score, beam, token))
             elif rank < self._beams and self._progress(number, beam).complete:
                 finished.add([(score / divisor, self._text(number, beam, token))])
             if len(going) == self._beams:
@@ -62,7 +64,9 @@ class Constrained(Beams):
                     where="force_words",
                     fix="ask for more tokens or beams, or for fewer words",
                 )
-        going += [(BEHIND, 0, 0)] * (self._beams - len(going))  # where texts that stop left fewer
+        # Where texts that stop and rules left fewer.
+        filler = (BEHIND, 0, self._filler(likely.shape[-1]))
+        going += [filler] * (self._beams - len(going))
         self._sums[number] = torch.tensor([score for score, _, _ in going])
         return [(beam, token) for _, beam, token in going], not closed and not self._over(number)
 
@@ -78,10 +82,10 @@ class Constrained(Beams):
         more: list[Going] = []
         for beam in range(self._beams):
             for token in self._progress(number, beam).next_tokens:
-                row = tuple(self._row(number, beam, token))
-                if row not in known:
+                row, total = tuple(self._row(number, beam, token)), float(totals[beam, token])
+                if row not in known and total > NEVER:
                     known.add(row)
-                    more.append((float(totals[beam, token]), beam, token))
+                    more.append((total, beam, token))
         if not more:
             return going
         steps = {one: self._progress(number, *one[1:]).steps for one in (*going, *more)}

@@ -96,7 +96,8 @@ class Contrastive(Steps):
         new = _directions(self.reader.states[-1][:, -1]).view(count, width, -1)
         alike = torch.einsum("bkd,bsd->bks", new, seen)
         alike = alike.masked_fill((old < 0)[:, None], NEVER).amax(-1)
-        chosen = ((1 - self._alpha) * best - self._alpha * alike).argmax(-1)
+        scored = (1 - self._alpha) * best - self._alpha * alike
+        chosen = scored.masked_fill(best == 0, NEVER).argmax(-1)  # rules leave few candidates
         rows = torch.arange(count, device=old.device)
         self.reader.select(rows * width + chosen)
         picked = tokens[rows, chosen]

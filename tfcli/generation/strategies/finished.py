@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tfcli.generation.processors import NEVER
 from tfcli.generation.strategies.settings import BeamSettings
 
 
@@ -32,8 +33,10 @@ class Finished:
         return float(length**self._settings.length_penalty)
 
     def add(self, found: Sequence[tuple[float, list[int]]]) -> None:
-        """Keep the best of these and of those that there are; of equals the earlier one."""
-        kept = sorted([*self.texts, *found], key=lambda text: -text[0])
+        """Keep the best of these and of those that there are; of equals the earlier one. What the
+        rules exclude is none."""
+        allowed = (text for text in found if text[0] > NEVER)
+        kept = sorted([*self.texts, *allowed], key=lambda text: -text[0])
         self.texts = kept[: self._settings.num_beams]
 
     def closed(self, best: float, length: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tfcli.generation.processors import NEVER
 from tfcli.generation.readers import Reader
 from tfcli.generation.strategies.beams import BEHIND, Beams
 from tfcli.generation.strategies.finished import Finished
@@ -37,10 +38,11 @@ class Groups(Beams):
     def _advance(self, number: int, likely: torch.Tensor) -> tuple[list[tuple[int, int]], bool]:
         going: list[tuple[int, int]] = []
         said = likely.new_zeros(likely.shape[-1])
+        filler = self._filler(len(said))
         for group in range(self._groups):
             at = group * self._size
             if self._closed[number][group]:
-                going += [(at + beam, 0) for beam in range(self._size)]
+                going += [(at + beam, filler) for beam in range(self._size)]
                 continue
             own = likely[at : at + self._size] - self._penalty * said
             chosen = self._group(number, group, own)
@@ -65,7 +67,7 @@ class Groups(Beams):
             if self._stops(number, at + beam, token):
                 if rank < self._size:
                     texts.append((score, self._text(number, at + beam, token)))
-            elif len(going) < self._size:
+            elif len(going) < self._size and score > NEVER:
                 going.append((score, at + beam, token))
         divisor = finished.divisor(self._length)
         finished.add([(score / divisor, text) for score, text in texts])
@@ -73,6 +75,8 @@ class Groups(Beams):
         if self._over(number) and not self._closed[number][group]:
             left = [(score / divisor, self._text(number, *where)) for score, *where in going]
             finished.add(left)
-        going += [(BEHIND, at, 0)] * (self._size - len(going))  # where texts that stop left fewer
+        # Where texts that stop and rules left fewer.
+        filler = (BEHIND, at, self._filler(likely.shape[-1]))
+        going += [filler] * (self._size - len(going))
         self._sums[number, at : at + self._size] = torch.tensor([score for score, _, _ in going])
         return [(beam, token) for _, beam, token in going]

@@ -60,12 +60,15 @@ def _green(found: Mapping[str, Any]) -> Watermark:
         raise WorkError(f"{KEY}: greenlist_ratio must be above 0 and below 1", where=WHERE)
     if scheme not in ("lefthash", "selfhash"):
         raise WorkError(f"{KEY}: seeding_scheme must be lefthash or selfhash", where=WHERE)
+    width = count(found, "context_width", plain.context_width)
+    if width < 1:
+        raise WorkError(f"{KEY}: context_width must be 1 or more", where=WHERE)
     return Watermark(
         greenlist_ratio=ratio,
         bias=number(found, "bias", plain.bias),
-        hashing_key=count(found, "hashing_key") or plain.hashing_key,
+        hashing_key=count(found, "hashing_key", plain.hashing_key),
         seeding_scheme=scheme,
-        context_width=count(found, "context_width") or plain.context_width,
+        context_width=width,
     )
 
 
@@ -74,14 +77,14 @@ def _synthid(found: Mapping[str, Any]) -> SynthId:
     if not isinstance(keys, Sequence) or not keys or any(type(key) is not int for key in keys):
         raise WorkError(f"{KEY}: keys must be whole numbers, not {keys!r}", where=WHERE)
     plain = SynthId((1,))
-    length = count(found, "ngram_len") or plain.ngram_len
+    length = count(found, "ngram_len", plain.ngram_len)
     if length < 2:
         raise WorkError(f"{KEY}: ngram_len must be 2 or more", where=WHERE)
     return SynthId(
         tuple(keys),
         ngram_len=length,
-        context_history_size=count(found, "context_history_size") or plain.context_history_size,
+        context_history_size=count(found, "context_history_size", plain.context_history_size),
         sampling_table_seed=count(found, "sampling_table_seed"),
-        sampling_table_size=count(found, "sampling_table_size") or plain.sampling_table_size,
+        sampling_table_size=count(found, "sampling_table_size", plain.sampling_table_size),
         skip_first_ngram_calls=found.get("skip_first_ngram_calls") is True,
     )

@@ -65,9 +65,10 @@ def read_drafts(said: Mapping[str, Any]) -> DraftSettings:
     plain = DraftSettings()
     return DraftSettings(
         prompt_lookup_num_tokens=count(said, "prompt_lookup_num_tokens"),
-        max_matching_ngram_size=count(said, "max_matching_ngram_size")
-        or plain.max_matching_ngram_size,
-        num_assistant_tokens=count(said, "num_assistant_tokens") or plain.num_assistant_tokens,
+        max_matching_ngram_size=count(
+            said, "max_matching_ngram_size", plain.max_matching_ngram_size
+        ),
+        num_assistant_tokens=count(said, "num_assistant_tokens", plain.num_assistant_tokens),
         assistant_confidence_threshold=number(
             said, "assistant_confidence_threshold", plain.assistant_confidence_threshold, share
         ),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tfcli.predict.options.shared import Options
+from tfcli.predict.options.shared import LabelOptions, Options
 from tfcli.predict.options.text import ScoreOptions
 from tfcli.recipe.marks import GIVEN, Only
 
@@ -25,12 +25,9 @@ class ImageFeatureOptions(Options):
     )
 
 
-class ZeroShotImageOptions(Options):
+class ZeroShotImageOptions(LabelOptions):
     """Of `zero-shot-image-classification`."""
 
-    candidate_labels: list[str] = Field(
-        [], description="The labels to choose from, where a row has none of its own."
-    )
     hypothesis_template: str = Field(
         "This is a photo of {}.", description="The text of a label; {} stands for it."
     )

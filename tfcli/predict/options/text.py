@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tfcli.predict.options.shared import Options, TextOptions
+from tfcli.predict.options.shared import LabelOptions, Options, TextOptions
 from tfcli.recipe.marks import Only
 
 Function = Literal["sigmoid", "softmax", "none"]
@@ -29,12 +29,9 @@ class TextClassificationOptions(TextOptions, ScoreOptions):
     """Of `text-classification`."""
 
 
-class ZeroShotOptions(TextOptions):
+class ZeroShotOptions(LabelOptions, TextOptions):
     """Of `zero-shot-classification`."""
 
-    candidate_labels: list[str] = Field(
-        [], description="The labels to choose from, where a row has none of its own."
-    )
     hypothesis_template: str = Field(
         "This example is {}.", description="The sentence that claims a label; {} stands for it."
     )

@@ -83,7 +83,7 @@ class TranslationOptions(Text2TextOptions):
 
 
 class ImageTextOptions(ReturnedOptions):
-    """Of `image-text-to-text` and `image-to-text`."""
+    """Of `image-text-to-text`."""
 
     return_full_text: Annotated[bool, Only(return_tensors=(False,), return_text=(True,))] = Field(
         True, description="Give the text with the prompt before it; of a chat all messages."
@@ -91,4 +91,4 @@ class ImageTextOptions(ReturnedOptions):
 
 
 class VisualQuestionOptions(WritingOptions):
-    """Of `visual-question-answering`."""
+    """Of `visual-question-answering` and `image-to-text`."""

@@ -41,5 +41,4 @@ class AudioClassification(Task[ImageClassificationOptions]):
         # A single label is one of several here, and no yes or no.
         usual = "softmax" if config.problem_type is None else usual_function(config)
         scores = scores_of(outputs[0], self.options.function_to_apply or usual)
-        found = ranked(scores, self.parts.labels, self.options.top_k)
-        return [{"score": each["score"], "label": each["label"]} for each in found]
+        return ranked(scores, self.parts.labels, self.options.top_k)

@@ -30,9 +30,7 @@ class FeatureExtraction(TextTask[FeatureOptions]):
         return require_head(config, cls.name, HEAD)
 
     def preprocess(self, row: Mapping[str, Any]) -> list[Sample]:
-        batch = self.encode(
-            text_of(row, "text"), length=self.options.max_length, truncate=self.options.truncation
-        )
+        batch = self.encode(text_of(row, "text"))
         return [Sample(self.text_inputs(batch))]
 
     def forward(self, batch: dict[str, Tensor]) -> Sequence[Tensor]:
@@ -68,9 +66,7 @@ class SentenceEmbeddings(TextTask[EmbeddingOptions]):
         )
 
     def preprocess(self, row: Mapping[str, Any]) -> list[Sample]:
-        batch = self.encode(
-            text_of(row, "text"), length=self.options.max_length, truncate=self.options.truncation
-        )
+        batch = self.encode(text_of(row, "text"))
         return [Sample(self.text_inputs(batch))]
 
     def postprocess(self, samples: Sequence[Sample], outputs: Sequence[Tensor]) -> Any:

@@ -11,7 +11,7 @@ from tfcli.errors import UsageError, WorkError
 from tfcli.models.config import BaseConfig
 from tfcli.predict.heads import require_head
 from tfcli.predict.options.text import FillMaskOptions
-from tfcli.predict.task import Sample
+from tfcli.predict.task import Sample, require_finite
 from tfcli.predict.texts import TextTask, text_of
 from tfcli.tokenizers.mask import mask_id
 
@@ -51,9 +51,7 @@ class FillMask(TextTask[FillMaskOptions]):
         return sorted(set(found))
 
     def preprocess(self, row: Mapping[str, Any]) -> list[Sample]:
-        batch = self.encode(
-            text_of(row, "text"), length=self.options.max_length, truncate=self.options.truncation
-        )
+        batch = self.encode(text_of(row, "text"))
         ids = batch.ids[0]
         masks = [place for place, id in enumerate(ids) if id == self.mask]
         if not masks:
@@ -63,9 +61,11 @@ class FillMask(TextTask[FillMaskOptions]):
 
     def forward(self, batch: dict[str, Tensor]) -> Sequence[Tensor]:
         """The logits of the masks of each text, [masks, vocab]."""
-        wanted = batch["input_ids"] == self.mask
-        logits = super().forward(batch)
-        return [row[mask] for row, mask in zip(logits, wanted.cpu(), strict=True)]
+        logits = self.parts.model(**batch).logits
+        assert isinstance(logits, Tensor), "its head has them"
+        masks = batch["input_ids"] == self.mask
+        found = require_finite(logits[masks].float().cpu(), self.parts.name)
+        return found.split(masks.sum(-1).tolist())
 
     def postprocess(self, samples: Sequence[Sample], outputs: Sequence[Tensor]) -> Any:
         ids, masks = samples[0].about

@@ -32,9 +32,7 @@ class MultipleChoice(TextTask[MultipleChoiceOptions]):
         text = text_of(row, "text")
         samples = []
         for choice in texts_of(row, "choices"):
-            batch = self.encode(
-                text, choice, length=self.options.max_length, truncate=self.options.truncation
-            )
+            batch = self.encode(text, choice)
             samples.append(Sample(self.text_inputs(batch), choice))
         return samples
 

@@ -69,8 +69,9 @@ class QuestionAnswering(TextTask[QuestionAnsweringOptions]):
         stride = self.options.doc_stride
         stride = min(length // 2, USUAL_STRIDE) if stride is None else stride
         room = length - (len(sides) - (stop - first))
+        words = _words(batch, which)
         return [
-            self._sample(batch, context, which, [*range(first + begin, first + end)], first, stop)
+            self._sample(batch, context, words, [*range(first + begin, first + end)], first, stop)
             for begin, end in cuts(stop - first, room, stride)
         ]
 
@@ -82,28 +83,25 @@ class QuestionAnswering(TextTask[QuestionAnsweringOptions]):
         return text[: offsets[-1][1]] if len(batch.ids[0]) > len(offsets) else text
 
     def _sample(
-        self, batch: Batch, context: str, which: int, kept: list[int], first: int, stop: int
+        self,
+        batch: Batch,
+        context: str,
+        words: Sequence[tuple[int, int] | None],
+        kept: list[int],
+        first: int,
+        stop: int,
     ) -> Sample:
-        assert batch.offsets is not None and batch.word_ids is not None
-        assert batch.sequence_ids is not None, "they were asked for"
+        assert batch.offsets is not None, "they were asked for"
         ids = batch.ids[0]
         places = [*range(first), *kept, *range(stop, len(ids))]
         begins = self.parts.tokenizer.special_ids.get("cls_token")
-        allowed = [batch.sequence_ids[0][at] == which or ids[at] == begins for at in places]
-        inside = [at for at, text in enumerate(batch.sequence_ids[0]) if text == which]
-        bounds: dict[int | None, tuple[int, int]] = {}
-        for at in inside:
-            word, (start, end) = batch.word_ids[0][at], batch.offsets[0][at]
-            bounds[word] = (bounds.get(word, (start, end))[0], end)
-        words = [
-            bounds.get(batch.word_ids[0][at]) if batch.sequence_ids[0][at] == which else None
-            for at in places
-        ]
+        allowed = [words[at] is not None or ids[at] == begins for at in places]
         inputs = self.model_inputs(
             [ids[at] for at in places], [batch.token_type_ids[0][at] for at in places]
         )
         offsets = [batch.offsets[0][at] for at in places]
-        return Sample(inputs, _Window(context, torch.tensor(allowed), offsets, words))
+        own = [words[at] for at in places]
+        return Sample(inputs, _Window(context, torch.tensor(allowed), offsets, own))
 
     def postprocess(self, samples: Sequence[Sample], outputs: Sequence[Tensor]) -> Any:
         options, none, found = self.options, float("inf"), []
@@ -130,3 +128,17 @@ class QuestionAnswering(TextTask[QuestionAnsweringOptions]):
             start, end = ends[0][0], ends[1][1]
         answer = window.context[start:end]
         return {"score": span.score, "start": start, "end": end, "answer": answer}
+
+
+def _words(batch: Batch, which: int) -> list[tuple[int, int] | None]:
+    """Of each token of a pair the characters of its word, None of those outside of one text."""
+    assert batch.offsets is not None and batch.word_ids is not None
+    assert batch.sequence_ids is not None, "they were asked for"
+    sides, numbers = batch.sequence_ids[0], batch.word_ids[0]
+    bounds: dict[int | None, tuple[int, int]] = {}
+    for side, word, (start, end) in zip(sides, numbers, batch.offsets[0], strict=True):
+        if side == which:
+            bounds[word] = (bounds.get(word, (start, end))[0], end)
+    return [
+        bounds[word] if side == which else None for side, word in zip(sides, numbers, strict=True)
+    ]

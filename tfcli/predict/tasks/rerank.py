@@ -43,9 +43,7 @@ class Rerank(TextTask[RerankOptions]):
         query = text_of(row, "query")
         samples = []
         for document in texts_of(row, "documents"):
-            batch = self.encode(
-                query, document, length=self.options.max_length, truncate=self.options.truncation
-            )
+            batch = self.encode(query, document)
             samples.append(Sample(self.text_inputs(batch), document))
         return samples
 

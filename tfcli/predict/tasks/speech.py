@@ -59,6 +59,7 @@ class SpeechRecognition(Task[SpeechOptions]):
         self.extractor, self.letters = processor.feature_extractor, processor.tokenizer
         self.rate = self.extractor.settings.sampling_rate
         self.step = config.samples_per_state
+        self.chunk = self._chunk()
 
     def preprocess(self, row: Mapping[str, Any]) -> list[Sample]:
         wave = samples_of(self.parts, self.extractor, row)
@@ -73,10 +74,23 @@ class SpeechRecognition(Task[SpeechOptions]):
 
     def _chunks(self, count: int) -> Iterator[tuple[int, int, int, int]]:
         """The first sample of each chunk, the one after its last, and those it leaves to others."""
-        length = self.options.chunk_length_s
-        if length is None:
+        if self.chunk is None:
             yield 0, count, 0, 0
             return
+        whole, left, right = self.chunk
+        for begin in range(0, count, whole - left - right):
+            end, last = min(begin + whole, count), begin + whole >= count
+            mine = 0 if begin == 0 else left
+            if end - begin > mine:
+                yield begin, end, mine, 0 if last else right
+            if last:
+                return
+
+    def _chunk(self) -> tuple[int, int, int] | None:
+        """Samples of a chunk, and of those that it shares on either side; None: there is one."""
+        length = self.options.chunk_length_s
+        if length is None:
+            return None
         stride = self.options.stride_length_s
         if not isinstance(stride, tuple):
             side = length / STRIDE_SHARE if stride is None else stride
@@ -88,13 +102,7 @@ class SpeechRecognition(Task[SpeechOptions]):
                 where="options.stride_length_s",
                 fix="give a smaller one",
             )
-        for begin in range(0, count, whole - left - right):
-            end, last = min(begin + whole, count), begin + whole >= count
-            mine = 0 if begin == 0 else left
-            if end - begin > mine:
-                yield begin, end, mine, 0 if last else right
-            if last:
-                return
+        return whole, left, right
 
     def _aligned(self, seconds: float) -> int:
         """Samples of so many seconds, a whole number of the model's states."""

@@ -82,9 +82,11 @@ class TableQuestionAnswering(Task[TableQuestionAnsweringOptions]):
             one = {name: tensor[number : number + 1].clone() for name, tensor in inputs.items()}
             if found:
                 types, chosen = one["token_type_ids"][0], set(found[-1][0])
-                for token in types:
-                    place = (int(token[ROW]) - 1, int(token[COLUMN]) - 1)
-                    token[PREVIOUS] = int(bool(token[SEGMENT]) and place in chosen)
+                marks = [
+                    token[SEGMENT] == 1 and (token[ROW] - 1, token[COLUMN] - 1) in chosen
+                    for token in types.tolist()
+                ]
+                types[:, PREVIOUS] = torch.tensor(marks).to(types)
             found += self._answers(one)
         return found
 
@@ -155,6 +157,6 @@ def _table(row: Mapping[str, Any]) -> list[list[str]]:
         if len({len(column) for column in columns}) > 1:
             raise WorkError("the columns of 'table' are of different lengths")
         return [list(table), *(list(cells) for cells in zip(*columns, strict=True))]
-    if isinstance(table, list):
+    if isinstance(table, list) and all(isinstance(row, list) for row in table):
         return table
     raise WorkError("'table' is no mapping of columns, no list of rows and no path")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from tfcli.errors import UsageError
+from tfcli.generation.asked import beginning_with
 from tfcli.generation.media import Prompt
 from tfcli.generation.spec import Answer
 from tfcli.models.config import BaseConfig
@@ -99,9 +99,7 @@ class Translation(_Text2Text[TranslationOptions]):
             self._require_prefix(named[0])
             return
         self.source, first = translating(folder, source, target, "options.tgt_lang")
-        if first is not None:
-            rules = replace(self.settings.rules, forced_bos=first)
-            self.settings = replace(self.settings, rules=rules)
+        self.settings = beginning_with(self.settings, first)
 
     def _require_prefix(self, named: str | None) -> None:
         """Refuse languages that the model is not told."""

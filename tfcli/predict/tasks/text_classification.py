@@ -31,13 +31,7 @@ class TextClassification(TextTask[TextClassificationOptions]):
 
     def preprocess(self, row: Mapping[str, Any]) -> list[Sample]:
         pair = text_of(row, "text_pair") if "text_pair" in row else None
-        batch = self.encode(
-            text_of(row, "text"),
-            pair,
-            length=self.options.max_length,
-            truncate=self.options.truncation,
-        )
-        return [Sample(self.text_inputs(batch))]
+        return [Sample(self.text_inputs(self.encode(text_of(row, "text"), pair)))]
 
     def postprocess(self, samples: Sequence[Sample], outputs: Sequence[Tensor]) -> Any:
         function = self.options.function_to_apply or usual_function(self.parts.config)

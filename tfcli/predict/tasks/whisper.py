@@ -11,6 +11,7 @@ from tfcli.checkpoints.beside import load_generation_config
 from tfcli.errors import UsageError, WorkError
 from tfcli.generation.asked import text_settings
 from tfcli.generation.caches import make_cache
+from tfcli.generation.keys import GenerationKeys
 from tfcli.generation.sampling import greedy
 from tfcli.generation.spec import GenerateSpec
 from tfcli.generation.speech import Segment, language_heard, transcribe
@@ -22,6 +23,7 @@ from tfcli.predict.options.media import SpeechOptions
 from tfcli.predict.task import Sample, Task
 from tfcli.processors.audio.speech import WhisperProcessor
 from tfcli.processors.audio.whisper_timestamps import without_timestamps
+from tfcli.tokenizers.fits import check_fits
 
 
 class WhisperRecognition(Task[SpeechOptions]):
@@ -56,9 +58,11 @@ class WhisperRecognition(Task[SpeechOptions]):
         self.config = config
         processor = WhisperProcessor.from_pretrained(parts.checkpoint.beside)
         self.extractor, self.tokenizer = processor.feature_extractor, processor.tokenizer.tokenizer
+        check_fits(self.tokenizer, config, parts.name)
         said = load_generation_config(parts.checkpoint.beside) or config.extra
         self.speech = read_speech_settings(said, config)
-        said = {key: value for key, value in said.items() if key != "forced_decoder_ids"}
+        passed_over = {"forced_decoder_ids", *GenerationKeys.said_of_strategies}
+        said = {key: value for key, value in said.items() if key not in passed_over}
         spec = GenerateSpec(model=parts.name, prompt="")
         self.settings = text_settings(spec, said, config, self.tokenizer, parts.console)
         self.speech.chosen(options.language, options.speech_task, timestamps=False)

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tfcli.errors import UsageError, WorkError
 from tfcli.models.config import BaseConfig
 from tfcli.predict.heads import require_head
 from tfcli.predict.options.text import ZeroShotOptions
 from tfcli.predict.task import Sample
 from tfcli.predict.tasks.text_classification import HEAD
-from tfcli.predict.texts import TextTask, cut_text, longest, text_of, texts_of
+from tfcli.predict.texts import TextTask, cut_text, labels_of, longest, text_of
 
 
 class ZeroShotClassification(TextTask[ZeroShotOptions]):
@@ -31,13 +30,6 @@ class ZeroShotClassification(TextTask[ZeroShotOptions]):
         return require_head(config, cls.name, HEAD)
 
     def prepare(self) -> None:
-        template = self.options.hypothesis_template
-        if template.format("label") == template:
-            raise UsageError(
-                f"{template!r} has no place for a label",
-                where="options.hypothesis_template",
-                fix="put {} where the label belongs",
-            )
         entails = [
             number
             for number, label in enumerate(self.parts.labels)
@@ -51,11 +43,7 @@ class ZeroShotClassification(TextTask[ZeroShotOptions]):
 
     def preprocess(self, row: Mapping[str, Any]) -> list[Sample]:
         text = text_of(row, "text")
-        labels = self.options.candidate_labels
-        if "candidate_labels" in row:
-            labels = texts_of(row, "candidate_labels")
-        if not labels:
-            raise WorkError("there are no labels", fix="options.candidate_labels: [one, another]")
+        labels = labels_of(row, self.options.candidate_labels)
         return [self._sample(text, label) for label in labels]
 
     def _sample(self, text: str, label: str) -> Sample:
@@ -65,8 +53,7 @@ class ZeroShotClassification(TextTask[ZeroShotOptions]):
             whole = self.parts.tokenizer.batch([text], [claim], return_word_ids=True)
             kept = cut_text(whole, room, text=0)
             return Sample(self.model_inputs(*kept), (text, label))
-        batch = self.encode(text, claim, length=self.options.max_length)
-        return Sample(self.text_inputs(batch), (text, label))
+        return Sample(self.text_inputs(self.encode(text, claim)), (text, label))
 
     def postprocess(self, samples: Sequence[Sample], outputs: Sequence[Tensor]) -> Any:
         logits = torch.stack(list(outputs))

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tfcli.errors import WorkError
 from tfcli.models.config import BaseConfig
 from tfcli.models.heads.contrastive import Contrastive, unit
 from tfcli.predict.heads import require_head
 from tfcli.predict.media import medium_of, pixels_of
 from tfcli.predict.options.media import ZeroShotImageOptions
+from tfcli.predict.scores import ranked
 from tfcli.predict.task import Sample, Task, require_finite
-from tfcli.predict.texts import texts_of
+from tfcli.predict.texts import labels_of
 
 KEPT = 64
 """Lists of labels whose vectors are kept."""
@@ -42,11 +42,7 @@ class ZeroShotImageClassification(Task[ZeroShotImageOptions]):
         self.vectors = lru_cache(KEPT)(self._vectors)
 
     def preprocess(self, row: Mapping[str, Any]) -> list[Sample]:
-        labels = self.options.candidate_labels
-        if "candidate_labels" in row:
-            labels = texts_of(row, "candidate_labels")
-        if not labels:
-            raise WorkError("there are no labels", fix="options.candidate_labels: [one, another]")
+        labels = labels_of(row, self.options.candidate_labels)
         return [Sample(pixels_of(self.parts, medium_of(row, "image")), tuple(labels))]
 
     def forward(self, batch: dict[str, Tensor]) -> Sequence[Tensor]:
@@ -78,5 +74,4 @@ class ZeroShotImageClassification(Task[ZeroShotImageOptions]):
             logits = self._model.body.compared(self.vectors(labels), outputs[0][None])[:, 0]
         logits = logits.float().cpu()
         scores = logits.sigmoid() if self._independent else logits.softmax(-1)
-        pairs = sorted(zip(scores.tolist(), labels, strict=True), key=lambda pair: -pair[0])
-        return [{"score": score, "label": label} for score, label in pairs]
+        return ranked(scores, list(labels), None)

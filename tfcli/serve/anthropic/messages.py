@@ -96,7 +96,7 @@ async def messages(server: Server, request: Request) -> Any:
     )
     answering = server.answering(served, wanted, request)
     if body.stream:
-        return stream(request, _streamed(served, answering, body, len(ids)), "error")
+        return stream(request, answering, _streamed(served, answering, body, len(ids)), "error")
     ((text, tokens, end),) = await answering.whole()
     said, calls = calls_of(served, text) if with_tools else (text, [])
     content: list[dict[str, Any]] = [{"type": "text", "text": said}] if said or not calls else []

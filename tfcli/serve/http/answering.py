@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from tfcli.serve.ask import Ask, End, Event, Piece, Token
 from tfcli.serve.engine import Engine
-from tfcli.serve.http.errors import ApiError, api_error
+from tfcli.serve.http.errors import ApiError
 
 _LOOK = 0.2  # seconds between two looks whether the client is still there
 
@@ -58,7 +58,8 @@ class Answering:
         """The number of a text and what came to it, until all have ended.
 
         Raises:
-            ApiError: a text failed, or the client went away.
+            Problem: a text failed.
+            ApiError: the client went away, or the server ends.
         """
         try:
             while self._open:
@@ -66,7 +67,7 @@ class Answering:
                 if isinstance(event, End):
                     self._open -= 1
                     if event.error is not None:
-                        raise api_error(event.error)
+                        raise event.error
                     if event.reason == "cancelled":
                         raise ApiError(503, "the server ends", code="cancelled")
                 yield number, event

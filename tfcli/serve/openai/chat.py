@@ -91,7 +91,8 @@ async def chat(server: Server, request: Request) -> Any:
     )
     answering = server.answering(served, wanted, request)
     if body.stream:
-        return stream(request, _streamed(served, answering, body, len(ids), tools is not None))
+        events = _streamed(served, answering, body, len(ids), tools is not None)
+        return stream(request, answering, events)
     found = await answering.whole()
     written = sum(len(tokens) for _, tokens, _ in found)
     choices = []

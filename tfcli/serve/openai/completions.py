@@ -16,9 +16,7 @@ from tfcli.serve.http.events import event, stream
 from tfcli.serve.openai.shapes import FINISH, head, text_logprobs, usage
 from tfcli.serve.served import Served
 from tfcli.serve.server import Server
-from tfcli.serve.wishes import Body, Wishes, asks
-
-Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+from tfcli.serve.wishes import Body, Ids, Wishes, asks
 
 
 class StreamOptions(Body):
@@ -61,7 +59,7 @@ async def completions(server: Server, request: Request) -> Any:
     answering = server.answering(served, wanted, request)
     count = sum(map(len, read))
     if body.stream:
-        return stream(request, _streamed(served, answering, body, echoes, count))
+        return stream(request, answering, _streamed(served, answering, body, echoes, count))
     found = await answering.whole()
     written = sum(len(tokens) for _, tokens, _ in found)
     choices = [

@@ -12,9 +12,8 @@ from tfcli.limits import MAX_TEXTS
 from tfcli.serve.http.errors import ApiError
 from tfcli.serve.scored import VECTORS
 from tfcli.serve.server import Server
-from tfcli.serve.wishes import Body
+from tfcli.serve.wishes import Body, Ids
 
-Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Texts = Annotated[list[str | Ids], Field(min_length=1, max_length=MAX_TEXTS)]
 
 
@@ -35,7 +34,7 @@ async def embeddings(server: Server, request: Request) -> Any:
         raise ApiError(400, f"{body.model} makes no vectors", param="model")
     one = isinstance(body.input, str) or isinstance(body.input[0], int)
     texts: Any = [body.input] if one else body.input
-    vectors, read = await server.thought(lambda: scored.vectors(texts))
+    vectors, read = await server.computed(lambda: scored.vectors(texts))
     data = [
         {"object": "embedding", "index": number, "embedding": row.tolist()}
         if body.encoding_format == "float"
@@ -64,7 +63,7 @@ async def rerank(server: Server, request: Request) -> Any:
     """POST /v1/rerank: the best document first."""
     body = RerankBody.model_validate_json(await request.body())
     scored = server.scored(body.model)
-    scores, read = await server.thought(lambda: scored.scores(body.query, body.documents))
+    scores, read = await server.computed(lambda: scored.scores(body.query, body.documents))
     found = sorted(enumerate(scores.tolist()), key=lambda pair: -pair[1])
     results = [
         {

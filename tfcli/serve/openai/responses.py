@@ -101,7 +101,7 @@ async def responses(server: Server, request: Request) -> Any:
     )
     answering = server.answering(served, wanted, request)
     if body.stream:
-        return stream(request, _streamed(served, answering, body, len(ids)), "error")
+        return stream(request, answering, _streamed(served, answering, body, len(ids)), "error")
     ((text, tokens, end),) = await answering.whole()
     said, calls = calls_of(served, text) if tools else (text, [])
     output = _output(said, calls, f"msg_{secrets.token_hex(12)}")
