@@ -24,7 +24,6 @@ from tfcli.models.caches.growing import GrowingStore
 from tfcli.models.caches.joined import JoinedStore
 from tfcli.models.caches.paged import PagedStore, Places
 from tfcli.models.context import Context
-from tfcli.models.joined_cache import JoinedCache
 from tfcli.models.kernels import dense
 from tfcli.models.kernels import layers as kernel
 from tfcli.models.kernels.library import library
@@ -206,7 +205,11 @@ def run_few(blocks: Iterable[nn.Module], x: Tensor, context: Context) -> Tensor 
     plan = _plan(blocks, x.dtype)
     if plan is None or plan.is_watched():
         return None
-    found = _places(plan, x, context)
+    padding = context.sight.padding
+    hidden = None if padding is None else before_texts(padding)
+    if padding is not None and hidden is None:
+        return None
+    found = _places(plan, x, context, hidden)
     if found is None:
         return None
     rotation = None if plan.rotary is None else context.rotation(plan.rotary, x.dtype)
@@ -227,8 +230,6 @@ def _is_plain(blocks: Iterable[nn.Module], x: Tensor, context: Context) -> bool:
         and x.dtype in dense.KINDS
         and (context.hidden_states, context.attentions, context.router_logits) == (None,) * 3
         and (sight.segments, sight.groups) == (None,) * 2
-        # Joined texts know their lengths; other padding is not known to the kernel.
-        and (sight.padding is None or isinstance(context.cache, JoinedCache))
         and not blocks.training
         and library() is not None
     )
@@ -257,7 +258,19 @@ def _made(blocks: nn.ModuleList, dtype: torch.dtype) -> Plan | None:
     return plan
 
 
-def _places(plan: Plan, x: Tensor, context: Context) -> list[Places] | None:
+def before_texts(padding: Tensor) -> list[int] | None:
+    """How many places stand before each row's text, [b, s] of 0/1 -> [b]; None where some stand
+    within or behind it."""
+    begins = padding.argmax(-1)
+    if not bool((begins + padding.sum(-1) == padding.shape[-1]).all()):
+        return None
+    found: list[int] = begins.tolist()
+    return found
+
+
+def _places(
+    plan: Plan, x: Tensor, context: Context, hidden: list[int] | None
+) -> list[Places] | None:
     """Where each layer keeps keys and values of each row, with room for the new ones."""
     found: list[Places] = []
     like: Tensor | None = None
@@ -269,7 +282,7 @@ def _places(plan: Plan, x: Tensor, context: Context) -> list[Places] | None:
         if type(store) not in (GrowingStore, PagedStore, JoinedStore):
             return None
         assert isinstance(store, GrowingStore | PagedStore | JoinedStore)
-        places = store.places_of_rows(like)
+        places = store.places_of_rows(like, hidden)
         if places is None:
             return None
         found += places

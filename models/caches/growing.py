@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -76,23 +76,30 @@ class GrowingStore(Store):
         self._next = self._rooms
         return self._rooms
 
-    def places_of_rows(self, like: torch.Tensor) -> list[Places] | None:
-        """Where a kernel puts one new position of each row; see `PagedStore`. A row is one page.
+    def places_of_rows(
+        self, like: torch.Tensor, hidden: Sequence[int] | None = None
+    ) -> list[Places] | None:
+        """Where a kernel puts one new position of each row; see `PagedStore`. A row is one page,
+        which begins behind what is hidden.
 
         None where the buffers are not contiguous.
         """
         rooms = self.make_room(like, like)
         if not all(room.is_contiguous() for room in rooms):
             return None
+        length, kept = rooms[0].shape[2], self._kept
+        before = [0] * len(rooms[0]) if hidden is None else hidden
         keys, values = (
             [
-                array("q", [room.data_ptr() + row * room.stride(0) * room.itemsize])
-                for row in range(len(room))
+                array("q", [room.data_ptr() + (row * room.stride(0) + first * width) * size])
+                for row, first in enumerate(before)
             ]
-            for room in rooms
+            for room, width, size in ((x, x.shape[3], x.itemsize) for x in rooms)
         )
-        length = rooms[0].shape[2]
-        return [Places(*pair, length, self._kept) for pair in zip(keys, values, strict=True)]
+        return [
+            Places(*pair, length, kept - first)
+            for *pair, first in zip(keys, values, before, strict=True)
+        ]
 
     def commit(self) -> None:
         self._rooms, self._kept = self._next, self._end

@@ -67,13 +67,17 @@ class JoinedStore(_Joined):
         ]
         return tuple(_side_by_side(lane) for lane in zip(*given, strict=True))
 
-    def places_of_rows(self, like: torch.Tensor) -> list[Places] | None:
-        """See `PagedStore`; None where a text is kept otherwise."""
+    def places_of_rows(
+        self, like: torch.Tensor, hidden: Sequence[int] | None = None
+    ) -> list[Places] | None:
+        """See `PagedStore`; None where a text is kept otherwise. What is hidden of a row is what
+        stands before a shorter text in a pass; its own store has nothing of it."""
         found: list[Places] = []
         for part in self.parts:
-            if not isinstance(part, PagedStore):
+            places = part.places_of_rows(like[:1]) if isinstance(part, PagedStore) else None
+            if places is None:
                 return None
-            found += part.places_of_rows(like[:1])
+            found += places
         return found
 
 

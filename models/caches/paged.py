@@ -7,7 +7,7 @@ are not written to: whoever goes on within one takes a copy of that page first.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
 import torch
@@ -71,13 +71,23 @@ class PagedStore(Store):
             return new
         return tuple(self._joined(lane, end) for lane in range(len(new)))
 
-    def places_of_rows(self, like: torch.Tensor) -> list[Places]:
+    def places_of_rows(
+        self, like: torch.Tensor, hidden: Sequence[int] | None = None
+    ) -> list[Places] | None:
         """Where a kernel puts one new position of each row, and finds those that are kept.
 
         Args:
             like (Tensor): [b, kv_heads, 1, width], as the new keys and values; only its shape and
                 type are looked at.
+            hidden: so many of the first positions of each row are not for the kernel; None: no
+                row has such.
+
+        Returns:
+            a row each; None where they cannot be told so, as here with hidden ones: a page begins
+            where it begins.
         """
+        if hidden is not None:
+            return None
         self._make_room((like, like))
         rows = like.shape[0]
         if len(self._places) != rows or len(self._places[0][0]) != len(self._pages):

@@ -116,6 +116,15 @@ def test_the_bits_of_a_row_do_not_depend_on_the_rows_beside_it(level, calls):
     assert calls.count(True) == 5
 
 
+def test_rows_that_are_filled_up_on_the_left_are_one_call(level, calls, monkeypatch):
+    model = model_of(**GROUPED)
+    mask = torch.tensor([[0] * 4 + [1] * 5, [1] * 9, [0] * 8 + [1]])
+    found = decoded(model, rows=3, attention_mask=mask)
+    assert calls.count(True) == 4
+    expected = by_modules(monkeypatch, model, rows=3, attention_mask=mask)
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_packed_weights_are_multiplied_as_their_layer_does(level, calls, monkeypatch, bits):
     model = model_of(dtype=torch.bfloat16, **GROUPED)
@@ -173,7 +182,9 @@ def test_what_changes_after_the_first_token_counts(level, calls, monkeypatch):
 
 def test_other_kinds_of_passes_go_through_the_modules(level, calls):
     model = model_of()
-    decoded(model, rows=2, attention_mask=torch.tensor([[0] * 2 + [1] * 7, [1] * 9]))
+    padded = torch.tensor([[1] * 7 + [0] * 2, [1] * 9])
+    decoded(model, rows=2, attention_mask=padded)
+    decoded(model, rows=2, attention_mask=padded.flip(1), kind=("paged",))
     decoded(model, kind=("static", 32))
     decoded(model, rows=9)
     decoded(model.train())
