@@ -1,6 +1,6 @@
-"""Write a checkpoint of random weights: make.py FOLDER 1b|135m float32|bfloat16
+"""Write a checkpoint of random weights: make.py FOLDER 1b|135m|two float32|bfloat16
 
-The shapes are those of Llama-3.2-1B and of SmolLM2-135M.
+The shapes are those of Llama-3.2-1B, of SmolLM2-135M, and two layers that take no time.
 """
 
 from __future__ import annotations
@@ -52,6 +52,14 @@ SHAPES: dict[str, dict[str, object]] = {
         "rope_theta": 100000.0,
         "bos_token_id": 1,
         "eos_token_id": 2,
+    },
+    "two": {
+        "vocab_size": 4096,
+        "hidden_size": 64,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 2048,
     },
 }
 

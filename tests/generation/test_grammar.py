@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 
 import jsonschema
@@ -74,6 +75,67 @@ def test_texts_fit_schemas_of_many_shapes_in_one_batch(folder):
         for ids in texts:
             assert ids[-1] == 0, "the text ends with its grammar"
             jsonschema.validate(json.loads(tokenizer.decode(ids)), schema)
+
+
+def some_schema(chance: random.Random, depth: int = 0) -> dict:
+    """A schema of a shape of its own, whose texts are short."""
+    kinds = ["integer", "number", "string", "pattern", "format", "enum", "const", "boolean"]
+    inner: list[dict] = [{"type": "boolean"}]
+    if depth < 3:
+        inner = [some_schema(chance, depth + 1) for _ in range(chance.randint(1, 3))]
+        kinds += 2 * ["array", "tuple", "object", "object", "anyOf", "allOf", "nullable"]
+    kind = chance.choice(kinds if depth else kinds[8:])
+    names = [chance.choice(["name", "a b", 'a"b', "größe", "x/y", ""]) + str(n) for n in range(3)]
+    some = dict(zip(names, inner, strict=False))
+    low = chance.randint(-300, 300)
+    return {
+        "integer": {"type": "integer", "minimum": low, "exclusiveMaximum": low + 40},
+        "number": {"type": "number", "exclusiveMinimum": low, "maximum": low + 1.5},
+        "string": {"type": "string", "minLength": 1, "maxLength": chance.randint(1, 6)},
+        "pattern": {"type": "string", "pattern": chance.choice(["^[a-f0-9]{4}$", "^(ja|nein)$"])},
+        "format": {"type": "string", "format": chance.choice(["date", "time", "uuid", "ipv4"])},
+        "enum": {"enum": chance.sample([1, "one", None, True, [1], {"a": "b"}], 3)},
+        "const": {"const": chance.choice([0, "", [[]], {"deep": {"er": None}}])},
+        "boolean": {"type": "boolean"},
+        "array": {"type": "array", "items": inner[0], "minItems": 1, "maxItems": 2},
+        "tuple": {"type": "array", "prefixItems": inner, "items": False, "minItems": len(inner)},
+        "object": {
+            "type": "object",
+            "properties": some,
+            "required": chance.sample(list(some), chance.randint(0, len(some))),
+            "additionalProperties": False,
+        },
+        "anyOf": {"anyOf": inner},
+        "allOf": {"allOf": [inner[0], {"description": "the same"}]},
+        "nullable": {"anyOf": [inner[0], {"type": "null"}]},
+    }[kind]
+
+
+@pytest.mark.nightly
+def test_every_text_fits_its_schema_for_200_schemas(folder):
+    tokenizer, seen = load_tokenizer(folder), set()
+    model = tiny_model("llama", vocab_size=320, max_position_embeddings=4096)
+    for number in range(400):
+        schema = some_schema(random.Random(number))
+        if len(seen) == 200:
+            break
+        if json.dumps(schema) in seen:
+            continue
+        seen.add(json.dumps(schema))
+        settings = TextSettings(
+            stop=frozenset({0}),
+            draw=Draw(1.5),
+            grammar=schema_grammar(json.dumps(schema), tokenizer, [0]),
+        )
+        (ids,) = decoding(
+            model, [[5, 6]], max_new_tokens=[4000], settings=settings, seeds=[number]
+        ).texts()
+        assert ids[-1] == 0
+        validator = jsonschema.Draft202012Validator
+        validator(schema, format_checker=validator.FORMAT_CHECKER).validate(
+            json.loads(tokenizer.decode(ids))
+        )
+    assert len(seen) == 200
 
 
 def test_a_regular_expression_is_matched_as_a_whole(generate):

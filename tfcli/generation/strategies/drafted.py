@@ -11,6 +11,7 @@ import torch
 from tfcli.generation.loop import Steps, processed, spread
 from tfcli.generation.processors import Process
 from tfcli.generation.readers import Reader
+from tfcli.generation.rows import NOTHING
 from tfcli.generation.sampling import Draw, usable
 from tfcli.generation.strategies.drafters import Draft, Drafter
 
@@ -127,7 +128,7 @@ class Drafted(Steps):
         common = min(len(self._ahead[row]) for row in rows)
         if not common:
             return
-        columns = self.ids.new_zeros(len(self._left), common)
+        columns = self.ids.new_full((len(self._left), common), NOTHING)
         for row in rows:
             columns[row] = torch.tensor(self._ahead[row][:common], device=columns.device)
             self._ahead[row] = self._ahead[row][common:]
