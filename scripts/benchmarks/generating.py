@@ -132,9 +132,9 @@ def drafts(folder: str) -> dict[str, float]:
 
     model, _ = opened(folder, "float32")
     draft = narrow(model)
-    ids = torch.tensor(prompts((512,)))
+    ids = torch.tensor(prompts((128,)))
     low, high = 0.0, 64.0
-    for _ in range(12):
+    for _ in range(8):
         strength = (low + high) / 2
         strengthen(model, strength)
         low, high = (strength, high) if agreement(model, draft, ids) > AGREES else (low, strength)

@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from quantize_models import stdlib_tokenizer
+from quantize_models import SMOLLM2, stdlib_tokenizer
 
 from tfcli.recipe.record import machine
 
@@ -65,7 +65,24 @@ SERVE = {
     "second_turn": "of the second turn, s",
     "after_restart": "after a restart, s",
 }
-LONG = ("quantize", "estimate", "serve")
+GENERATE = {
+    "rows": {
+        "first": "first tokens of 8, s",
+        "rate": "8 rows, tok/s",
+        "longest_step": "longest step, s",
+        "peak_bytes": "peak memory, GB",
+    },
+    "drafts": {
+        "plain": "one at a time, tok/s",
+        "drafted": "with drafts, tok/s",
+        "agree": "models agree",
+        "kept": "drafts kept",
+    },
+    "form": {"free": "free text, tok/s", "held": "by a JSON schema, tok/s"},
+    "python": {"greedy": "a token, likeliest, ms", "drawn": "a token, drawn, ms"},
+}
+"""Of `generate`: case -> figures."""
+LONG = ("quantize", "estimate", "serve", "generate")
 """What runs only when it is named."""
 TRAIN = {"tokens_per_second": "training, tok/s", "peak_memory_bytes": "peak memory, GB"}
 
@@ -83,6 +100,7 @@ def main() -> int:
         "quantize": bench_quantize,
         "estimate": bench_estimate,
         "serve": bench_serve,
+        "generate": bench_generate,
     }
     names = tuple(benchmarks)
     parser.add_argument(
@@ -114,7 +132,7 @@ def main() -> int:
                 continue
             if name in ("kernels", "quantize", "estimate"):
                 continue  # its lines are shown as they come
-            if name in ("inference", "decode", "train", "families", "convert"):
+            if name in ("inference", "decode", "train", "families", "convert", "generate"):
                 for part, sides in found[name].items():
                     show(part, sides)
             else:
@@ -196,6 +214,31 @@ def bench_serve(folder: Path, options: argparse.Namespace) -> dict[str, dict[str
     for path in stdlib_tokenizer().glob("*token*"):
         shutil.copy(path, model)
     return in_turn({"tfcli": ["serving.py", str(model)]}, options.rounds, SERVE)
+
+
+def bench_generate(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Texts of 8 prompts beside transformers', drafts, texts by a schema, and what Python takes."""
+    small, large, two = (folder / name for name in ("135m", "1b", "two"))
+    side("make.py", str(small), "135m", "float32")
+    rows = ["rows", "tfcli", str(small), "float32"]
+    sides = {"tfcli": rows, "transformers": ["rows", "transformers", *rows[2:]]}
+    cases = {"rows": ("8 prompts of 16 to 128 tokens, 135 M, float32", sides)}
+    side("make.py", str(large), "1b-untied", "float32")
+    cases["drafts"] = ("a pair of models, 1B shape, float32", {"tfcli": ["drafts", str(large)]})
+    if SMOLLM2.exists():
+        cases["form"] = ("SmolLM2-135M-Instruct, Q4_1", {"tfcli": ["form", str(SMOLLM2)]})
+    side("make.py", str(two), "two", "float32")
+    for path in stdlib_tokenizer().glob("*token*"):
+        shutil.copy(path, two)
+    cases["python"] = ("two layers", {"tfcli": ["python", str(two)]})
+    return {
+        label: in_turn(
+            {name: ["generating.py", *words] for name, words in started.items()},
+            options.rounds,
+            GENERATE[case],
+        )
+        for case, (label, started) in cases.items()
+    }
 
 
 def bench_estimate(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:

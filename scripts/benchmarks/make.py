@@ -1,4 +1,4 @@
-"""Write a checkpoint of random weights: make.py FOLDER 1b|135m|two float32|bfloat16
+"""Write a checkpoint of random weights: make.py FOLDER 1b|1b-untied|135m|two float32|bfloat16
 
 The shapes are those of Llama-3.2-1B, of SmolLM2-135M, and two layers that take no time.
 """
@@ -62,6 +62,9 @@ SHAPES: dict[str, dict[str, object]] = {
         "max_position_embeddings": 2048,
     },
 }
+
+
+SHAPES["1b-untied"] = SHAPES["1b"] | {"tie_word_embeddings": False}
 
 
 def main() -> None:
