@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import sys
+from math import exp
 
 from tfcli.commands.options import spec_command
 from tfcli.console import Console
 from tfcli.generation.display import writer
-from tfcli.generation.spec import GenerateResult, GenerateSpec, is_answer, shown_before, shown_part
+from tfcli.generation.spec import (
+    Answer,
+    GenerateResult,
+    GenerateSpec,
+    is_answer,
+    shown_before,
+    shown_part,
+)
 
 
 def show(result: GenerateResult, console: Console) -> None:
@@ -23,6 +31,13 @@ def show(result: GenerateResult, console: Console) -> None:
     show_figures(result, console)
 
 
+def show_likelihoods(answer: Answer, console: Console) -> None:
+    """A line a new token, beside the text: how likely it was, and what was likeliest."""
+    for each in answer.logprobs or ():
+        others = ", ".join(f"{one.token!r} {exp(one.logprob):.1%}" for one in each.top)
+        console.note(f"{exp(each.logprob):>6.1%}  {each.token!r}{others and f'  of {others}'}")
+
+
 def show_figures(result: GenerateResult, console: Console) -> None:
     """What is left to say when the text is written already."""
     if result.audio is not None:
@@ -31,6 +46,8 @@ def show_figures(result: GenerateResult, console: Console) -> None:
         console.note(f"{count} tokens, {rate:.1f} tokens/s{spoken}")
         return
     answers = result.all()
+    for answer in answers:
+        show_likelihoods(answer, console)
     count = sum(len(answer.token_ids) for answer in answers)
     ended = sum(answer.finish_reason == "stop" for answer in answers)
     how = f"{len(answers)} answers, {ended} ended"

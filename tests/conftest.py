@@ -28,11 +28,22 @@ def pytest_collection_modifyitems(items) -> None:
     nightly.mark(items)
 
 
+@pytest.fixture(scope="session")
+def kernels_folder(pytestconfig) -> Path:
+    """Where kernels are compiled, once for all runs: what they are made of is in their names."""
+    folder: Path = pytestconfig.cache.mkdir("kernels")
+    folder.chmod(0o700)
+    return folder
+
+
 @pytest.fixture(autouse=True, scope="session")
-def _cache_of_their_own(tmp_path_factory):
+def _cache_of_their_own(tmp_path_factory, kernels_folder):
     """Tests, and what they start, remember no hashes in the user's cache."""
     before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    home = tmp_path_factory.mktemp("cache")
+    (home / "tfcli").mkdir()
+    (home / "tfcli" / "kernels").symlink_to(kernels_folder)
+    os.environ["XDG_CACHE_HOME"] = str(home)
     yield
     if before is None:
         del os.environ["XDG_CACHE_HOME"]

@@ -12,6 +12,7 @@ from tfcli.generation import caches
 from tfcli.generation.caches import CACHES, make_cache
 from tfcli.models.caches.fixed import FixedSlidingStore, FixedStore
 from tfcli.models.caches.growing import GrowingStore, OffloadedStore
+from tfcli.models.caches.paged import PagedStore
 from tfcli.models.caches.quantized import QuantizedStore
 from tfcli.models.caches.sliding import SlidingStore
 
@@ -32,7 +33,14 @@ def llama():
 def test_each_name_is_a_cache_of_its_own():
     model = tiny_model("llama")
     kinds = [type(make_cache(kind, 10, model).store(0)) for kind in CACHES]
-    assert kinds == [GrowingStore, FixedStore, QuantizedStore, QuantizedStore, OffloadedStore]
+    assert kinds == [
+        GrowingStore,
+        FixedStore,
+        QuantizedStore,
+        QuantizedStore,
+        OffloadedStore,
+        PagedStore,
+    ]
     assert [make_cache(f"quantized{bits}", 10, model).store(0).settings[0] for bits in (8, 4)] == [
         8,
         4,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from tfcli.commands.app import run
 from tfcli.console import Console
@@ -67,6 +68,53 @@ def test_the_model_can_end_the_text(generate, tiny_llama, tmp_path):
     ended = generate("--max-new-tokens", 12, model=model)
     assert ended["finish_reason"] == "stop"
     assert ended["token_ids"] == whole["token_ids"][: whole["token_ids"].index(stop) + 1]
+
+
+def test_how_likely_tokens_were_is_what_transformers_says(generate, tiny_llama, capsys):
+    from transformers import AutoModelForCausalLM
+
+    made = generate("--max-new-tokens", 6, "--logprobs", 3, "--suppress-tokens", 7)
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama)
+    ids = torch.tensor([[*made["prompt_ids"], *made["token_ids"]]])
+    known = model(ids).logits[0].detach().log_softmax(-1)[len(made["prompt_ids"]) - 1 :]
+    for token, told, row in zip(made["token_ids"], made["logprobs"], known, strict=False):
+        best = row.topk(3)
+        assert told["id"] == token
+        assert told["logprob"] == pytest.approx(float(row[token]), abs=1e-4)
+        assert [each["id"] for each in told["top"]] == best.indices.tolist()
+        assert [each["logprob"] for each in told["top"]] == pytest.approx(
+            best.values.tolist(), abs=1e-4
+        )
+    assert "".join(each["token"] for each in made["logprobs"]) == made["text"]
+    assert generate("--max-new-tokens", 6, "--suppress-tokens", 7)["logprobs"] is None
+    run(["generate", str(tiny_llama), PROMPT, "--max-new-tokens", "1", "--logprobs", "1"])
+    assert "%  '" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [("--num-beams", 2), ("--prompt-lookup-num-tokens", 3)])
+def test_tokens_that_are_not_picked_one_at_a_time_are_not_accounted_for(generate, flags):
+    error = generate("--logprobs", 2, *flags, code=2)["error"]
+    assert "picked one at a time" in error["what"]
+
+
+def test_the_files_cache_is_taken_and_the_users_in_its_place(generate, tiny_llama, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_llama, model)
+    file = model / "generation_config.json"
+    for said, cache in [
+        ({"cache_implementation": "static"}, "static"),
+        ({"cache_implementation": "hybrid"}, "dynamic"),
+        ({"cache_implementation": "quantized", "cache_config": {"nbits": 8}}, "quantized8"),
+        ({"cache_implementation": "quantized"}, "quantized4"),
+        ({}, "dynamic"),
+    ]:
+        file.write_text(json.dumps(said))
+        assert generate("--max-new-tokens", 2, model=model)["cache"] == cache
+        assert generate("--max-new-tokens", 2, "--cache", "paged", model=model)["cache"] == "paged"
+    file.write_text('{"cache_implementation": "quantized", "cache_config": {"nbits": 2}}')
+    assert "2 bits" in generate(model=model, code=1)["error"]["what"]
+    file.write_text('{"cache_implementation": "endless"}')
+    assert "'endless'" in generate(model=model, code=1)["error"]["what"]
 
 
 def test_the_text_is_on_stdout_and_figures_are_on_stderr(capsys, tiny_llama):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,8 +19,52 @@ CACHES: dict[str, tuple[str, dict[str, Any]]] = {
     "quantized8": ("quantized", {"bits": 8}),
     "quantized4": ("quantized", {"bits": 4}),
     "offloaded": ("offloaded", {}),
+    "paged": ("paged", {}),
 }
 """What a user names -> the kind and the settings of `Model.make_cache`."""
+_IMPLEMENTATIONS = {
+    **{name: name for name in ("dynamic", "static", "offloaded")},
+    "offloaded_static": "offloaded",
+    # Old names of caches whose layers keep a window, as every kind does here.
+    **dict.fromkeys(("sliding_window", "hybrid", "hybrid_chunked"), "dynamic"),
+    **dict.fromkeys(("offloaded_hybrid", "offloaded_hybrid_chunked"), "offloaded"),
+}
+"""generation_config.json's cache_implementation -> one of `CACHES`, `quantized` apart."""
+_BITS = 4
+"""Of a quantized cache whose cache_config says nothing, as in transformers."""
+
+
+def chosen_cache(asked: str | None, generation_config: Mapping[str, Any]) -> str:
+    """Which of `CACHES` a text is made with.
+
+    Args:
+        asked: by the user; None: what the file says, and otherwise one that grows.
+        generation_config: the content of generation_config.json.
+
+    Raises:
+        WorkError: the file names no cache.
+    """
+    if asked is not None:
+        return asked
+    named = generation_config.get("cache_implementation")
+    if named is None:
+        return "dynamic"
+    bits: object = None
+    if named == "quantized":
+        said = generation_config.get("cache_config") or {}
+        bits = said.get("nbits", _BITS) if isinstance(said, Mapping) else said
+        named = f"quantized{bits}"
+    known = {**_IMPLEMENTATIONS, **{name: name for name in CACHES if name.startswith("quantized")}}
+    found = known.get(named) if isinstance(named, str) else None
+    if found is None:
+        raise WorkError(
+            f"cache_implementation is {named!r}, which is no kind of cache here"
+            if bits is None
+            else f"cache_config asks for a cache of {bits!r} bits; there are 8 and 4",
+            where="generation_config.json",
+            fix="--cache dynamic",
+        )
+    return found
 
 
 def make_cache(kind: str, length: int, model: Model) -> Cache:

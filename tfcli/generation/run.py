@@ -15,6 +15,7 @@ from tfcli.console import Console
 from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError
 from tfcli.generation.asked import beginning_with, text_settings, tokenizer_of, with_negative
+from tfcli.generation.caches import chosen_cache
 from tfcli.generation.display import Write, nowhere, writer
 from tfcli.generation.media import Prompt, require_media_model
 from tfcli.generation.processors import Allowed
@@ -64,7 +65,9 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     job.has_read(*spec.image, *filter(None, [spec.audio]))
     lengths = [new_length(spec, task, prompt.ids, checkpoint.model_config) for prompt in read]
     _warn_of_short_texts(spec, lengths, job.console)
-    settings = text_settings(spec, load_generation_config(folder), config, tokenizer, job.console)
+    said = load_generation_config(folder)
+    settings = text_settings(spec, said, config, tokenizer, job.console)
+    cache = chosen_cache(spec.cache, said)
     job.has_read(*filter(None, [spec.json_schema, spec.grammar]))
     settings = with_negative(settings, spec, checkpoint, tokenizer, task)
     settings = beginning_with(settings, first)
@@ -83,7 +86,16 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
     assistant = None if helper is None else _loaded(helper, spec, task, device, job.console)
     answers_it = is_answer(task, spec.chat)
     echo = not answers_it if spec.echo is None else spec.echo
-    writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed, assistant)
+    writing = Writing(
+        model,
+        tokenizer,
+        task,
+        settings,
+        cache,
+        spec.seed,
+        assistant,
+        logprobs=spec.logprobs,
+    )
     began = perf_counter()
     with _screen(job, sum(lengths) * settings.sequences) as (write, advance):
         answers: list[Answer] = []
@@ -122,7 +134,7 @@ def run(spec: GenerateSpec, job: Job) -> GenerateResult:
         load_in=spec.load_in,
         dtype=dtype_name(model.dtype),
         device=device.type,
-        cache=spec.cache,
+        cache=cache,
         seconds=seconds,
         tokens_per_second=sum(len(answer.token_ids) for answer in answers) / seconds,
     )
@@ -155,7 +167,9 @@ def answer_one(
     prompt = read_prompt(spec.prompt, spec, checkpoint, tokenizer, task)
     length = new_length(spec, task, prompt.ids, checkpoint.model_config)
     silent = Console.silent()
-    settings = text_settings(spec, load_generation_config(folder), config, tokenizer, silent)
+    said = load_generation_config(folder)
+    settings = text_settings(spec, said, config, tokenizer, silent)
+    cache = chosen_cache(spec.cache, said)
     settings = with_negative(settings, spec, checkpoint, tokenizer, task)
     settings = beginning_with(settings, first)
     if settings.sequences > 1:
@@ -164,7 +178,9 @@ def answer_one(
     if spec.assistant_model is not None:
         helper = open_assistant(spec.assistant_model, task, tokenizer, config)
         assistant = _loaded(helper, spec, task, model.device, silent)
-    writing = Writing(model, tokenizer, task, settings, spec.cache, spec.seed, assistant, allowed)
+    writing = Writing(
+        model, tokenizer, task, settings, cache, spec.seed, assistant, allowed, spec.logprobs
+    )
     return writing.answers([prompt], [length])[0]
 
 

@@ -18,9 +18,10 @@ SPOKEN = Only(audio=GIVEN)
 TEXT_ALONE = (
     *("prompts", "chat", "stop", "echo", "num_return_sequences", "max_time"),
     *StrategyKeys.said_of_strategies,
-    *("assistant_model", "negative_prompt", "force_words"),
+    *("assistant_model", "negative_prompt", "force_words", "cache", "logprobs"),
 )
 """What says something of a prompt or of an answer to it, which a recording is not."""
+CacheName = Literal["dynamic", "static", "quantized8", "quantized4", "offloaded", "paged"]
 OF_SPEECH = ("language", "speech_task", "timestamps")
 """What says something of a recording that is written down."""
 
@@ -105,11 +106,17 @@ class GenerateSpec(GenerationKeys, Spec):
     dtype: ComputeDtype = "auto"
     device: Device = "auto"
     attention: Attention = "sdpa"
-    cache: Literal["dynamic", "static", "quantized8", "quantized4", "offloaded"] = Field(
-        "dynamic",
+    cache: CacheName | None = Field(
+        None,
         description="How keys and values of earlier tokens are kept: growing, allocated once in a "
-        "fixed shape (on a GPU the step is then compiled), in 8 or 4 bits, or in the processor's "
-        "memory. Recurrent models have a state in their place.",
+        "fixed shape (on a GPU the step is then compiled), in 8 or 4 bits, in the processor's "
+        "memory, or in pages. Recurrent models have a state in their place. Left out, "
+        "generation_config.json's cache_implementation, or one that grows.",
+    )
+    logprobs: Annotated[int | None, Field(ge=0, le=20)] = Field(
+        None,
+        description="Say the log-probability of each new token, and so many of the likeliest in "
+        "its place: the model's own, before anything is excluded or made likelier.",
     )
     family_file: FamilyFile = None
 
@@ -142,6 +149,22 @@ class GenerateSpec(GenerationKeys, Spec):
         return 64 if self.max_new_tokens is None else self.max_new_tokens
 
 
+class Likely(BaseModel):
+    """A token with its log-probability."""
+
+    id: int = Field(description="The token's id.")
+    token: str = Field(description="What it says by itself.")
+    logprob: float = Field(
+        description="The natural logarithm of its probability; that of an impossible one is -9999."
+    )
+
+
+class LikelyToken(Likely):
+    """A new token with those that were likeliest in its place."""
+
+    top: list[Likely] = Field(description="The likeliest tokens there, the likeliest first.")
+
+
 class Answer(BaseModel):
     """What was made of one prompt of a file."""
 
@@ -154,6 +177,9 @@ class Answer(BaseModel):
         None,
         description="The sum of the log-probabilities of a beam's tokens, divided by their "
         "number to the power of length_penalty; null for other texts.",
+    )
+    logprobs: list[LikelyToken] | None = Field(
+        None, description="Of each of token_ids; null where they were not asked for."
     )
 
 
@@ -201,6 +227,9 @@ class GenerateResult(Result):
         None,
         description="The sum of the log-probabilities of a beam's tokens, divided by their "
         "number to the power of length_penalty; null for other texts.",
+    )
+    logprobs: list[LikelyToken] | None = Field(
+        None, description="Of each of token_ids; null where they were not asked for."
     )
     answers: list[Answer] | None = Field(
         None,

@@ -96,7 +96,7 @@ def run_speech(spec: GenerateSpec, job: Job) -> GenerateResult:
         load_in=spec.load_in,
         dtype=dtype_name(model.dtype),
         device=device.type,
-        cache=spec.cache,
+        cache="dynamic",
         seconds=seconds,
         tokens_per_second=len(made.token_ids) / seconds,
     )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tfcli.generation.ending import Ending
+from tfcli.generation.likely import Account, Likelihood
 from tfcli.generation.media import Prompt
 from tfcli.generation.processors import Allowed
 from tfcli.generation.sampling import row_seed
 from tfcli.generation.settings import TextSettings
-from tfcli.generation.spec import Answer
+from tfcli.generation.spec import Answer, Likely, LikelyToken
 from tfcli.generation.tasks import ANSWERS, decoding
 from tfcli.models.model import Model
 from tfcli.tokenizers.load import Tokenizer
@@ -82,6 +84,8 @@ class Writing:
         seed: of the draws; the first text of each prompt has it itself, others one of their own.
         assistant: drafts tokens; None: no model does.
         allowed: says which tokens may come in a text, given by its number; None: any.
+        logprobs: of how many of the likeliest tokens to tell beside each new one; None: of none,
+            nor of the new one itself.
     """
 
     model: Model
@@ -92,6 +96,7 @@ class Writing:
     seed: int = 0
     assistant: Model | None = None
     allowed: Allowed | None = None
+    logprobs: int | None = None
 
     def answers(
         self,
@@ -126,6 +131,8 @@ class Writing:
             return text.stopped
 
         texts = [begun(prompt) for prompt, _ in asked]
+        account = None if self.logprobs is None else Account(self.logprobs)
+        likely: list[list[Likelihood]] = [[] for _ in asked]
         steps = decoding(
             self.model,
             [prompt.ids for prompt, _ in asked],
@@ -137,11 +144,14 @@ class Writing:
             assistant=self.assistant,
             allowed=self.allowed,
             ends=ends if self.settings.stop_strings else None,
+            watch=account,
         )
         for tokens in steps:
             for number, token in enumerate(tokens):
                 if token is None:
                     continue
+                if account is not None:
+                    likely[number].append(account.last[number])
                 show(number, texts[number].push(token))
                 if texts[number].stopped:
                     steps.end(number)
@@ -157,8 +167,21 @@ class Writing:
                 text=text.text,
                 finish_reason=self._why(text, steps.out_of_time),
                 score=score,
+                logprobs=None if account is None else self._spelled(text.ids, told),
             )
-            for (prompt, _), text, score in zip(asked, texts, scores, strict=True)
+            for (prompt, _), text, score, told in zip(asked, texts, scores, likely, strict=True)
+        ]
+
+    def _spelled(self, ids: Sequence[int], told: Sequence[Likelihood]) -> list[LikelyToken]:
+        """What is told of the tokens of a text."""
+
+        def one(token: int, logprob: float) -> dict[str, Any]:
+            said = self.tokenizer.decode([token], skip_special_tokens=False)
+            return {"id": token, "token": said, "logprob": logprob}
+
+        return [
+            LikelyToken(**one(token, own), top=[Likely(**one(*each)) for each in likeliest])
+            for token, (own, likeliest) in zip(ids, told, strict=True)
         ]
 
     def _why(self, text: Text, out_of_time: bool) -> str:

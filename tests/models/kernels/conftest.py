@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tfcli.models import processor
 from tfcli.models.kernels import library
-
-
-@pytest.fixture(scope="session")
-def kernels_folder(tmp_path_factory):
-    base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
 
 
 @pytest.fixture(params=list(library.LEVELS))

@@ -92,13 +92,19 @@ def check_choice(settings: TextSettings, given: Collection[str]) -> None:
                     where=key,
                     fix=f"add {need.remedy}, or leave it out",
                 )
-    _check_together(settings, given)
+    asked = _check_together(settings, given)
+    if "logprobs" in given and asked not in (None, "guidance_scale"):
+        raise UsageError(
+            f"logprobs are of tokens that are picked one at a time, which {asked} does not do",
+            where="logprobs",
+            fix="leave one of them out; what generation_config.json says of it counts too",
+        )
     _check_beams(settings, given)
     _check_count(settings, "num_return_sequences" in given)
 
 
-def _check_together(settings: TextSettings, given: Collection[str]) -> None:
-    """Only one of these says how a text goes on, or needs a token at a time."""
+def _check_together(settings: TextSettings, given: Collection[str]) -> str | None:
+    """Only one of these says how a text goes on, or needs a token at a time; returns which."""
     asked = {
         "num_beams": settings.beams,
         "assistant_model": "assistant_model" in given,
@@ -117,6 +123,7 @@ def _check_together(settings: TextSettings, given: Collection[str]) -> None:
             where=second,
             fix="leave one of them out; what generation_config.json says of it counts too",
         )
+    return next(iter(several), None)
 
 
 def _check_beams(settings: TextSettings, given: Collection[str]) -> None:
