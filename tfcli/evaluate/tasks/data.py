@@ -17,7 +17,7 @@ from tfcli.evaluate.tasks.made import MADE, made_rows
 Doc = Mapping[str, Any]
 
 
-def read_split(task: Task, split: str) -> list[Doc]:
+def read_split(task: Task[Any], split: str) -> list[Doc]:
     """The samples of one split, in their order.
 
     Raises:
@@ -67,7 +67,7 @@ def data_digest(docs: Sequence[Doc]) -> str:
     return said.hexdigest()
 
 
-def _files(task: Task, split: str) -> list[Path]:
+def _files(task: Task[Any], split: str) -> list[Path]:
     given = (task.file.dataset_kwargs or {}).get("data_files")
     where = f"{task.file.task}: dataset_kwargs.data_files"
     if given is None:

@@ -13,7 +13,7 @@ from tfcli.evaluate.answers import LogLikelihood
 from tfcli.evaluate.tasks.prompts import Prompt
 from tfcli.evaluate.tasks.sandbox import passes
 from tfcli.metrics.answers import figures as answer_figures
-from tfcli.metrics.texts import rouge_scores
+from tfcli.metrics.texts import errors, rouge_scores
 
 Options = Mapping[str, Mapping[str, Any]]
 Items = dict[str, Any]
@@ -106,6 +106,8 @@ def judge_made(prompt: Prompt, answers: Sequence[str], asked: Options, where: st
             items[name] = max(rouge[name])
         elif name == "pass_at_k":
             items[name] = _pass_at_k(answers, targets[0], options, where)
+        elif name == "wer":
+            items[name] = errors("wer", targets[0], answer)
         else:
             items[name] = (targets[0], answer)
     return items
