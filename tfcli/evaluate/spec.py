@@ -268,7 +268,9 @@ class EvalResult(Result):
     device: str = Field(description="Where the model ran.")
     data: str | None = Field(None, description="The data file; null for tasks.")
     data_sha256: str = Field(description="The hash of the data's content.")
-    tokenizer_sha256: str = Field(description="The hash of what decides the token ids.")
+    tokenizer_sha256: str | None = Field(
+        description="The hash of what decides the token ids; null where the model reads no text."
+    )
     reference: str | None = Field(None, description="The model that was compared with.")
     kl_divergence: float | None = Field(
         None,

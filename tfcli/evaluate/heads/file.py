@@ -51,15 +51,15 @@ class HeadFile(CommonKeys):
         options: of the task of `tfcli predict`, as docs/predict.md lists them.
         labels: the label of the model that a gold means: names by number, or by what the data say.
             None: the data have the model's own names or numbers.
-        threshold: the probability from which on a label holds, where a sample may have several.
+        threshold: the probability above which a label holds, where a sample may have several.
         corpus_split: of a search, the split with the documents.
         relevance_split: of a search, the split that says which documents answer which query.
     """
 
     output_type: Output
     gold: str | None = None
-    columns: dict[str, str] = {}
-    options: dict[str, Any] = {}
+    columns: dict[str, str] = Field({})
+    options: dict[str, Any] = Field({})
     labels: list[str] | dict[str, str] | None = None
     threshold: float = Field(0.5, gt=0, lt=1)
     corpus_split: str | None = None

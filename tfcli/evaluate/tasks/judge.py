@@ -99,7 +99,9 @@ def judge_made(prompt: Prompt, answers: Sequence[str], asked: Options, where: st
     items: Items = {}
     for name, options in asked.items():
         if name == "exact_match":
-            items[name] = max(float(_plain(answer, options) == _plain(t, options)) for t in targets)
+            items[name] = max(
+                float(plain_text(answer, options) == plain_text(t, options)) for t in targets
+            )
         elif name == "answer_f1":
             items[name] = answer_figures(["answer_f1"], [answer], [targets])["answer_f1"]
         elif name in rouge:
@@ -169,7 +171,7 @@ def _size(text: str | bytes) -> int:
     return max(1, len(text))
 
 
-def _plain(text: str, options: Mapping[str, Any]) -> str:
+def plain_text(text: str, options: Mapping[str, Any]) -> str:
     """A text without what an exact match does not look at."""
     for pattern in options.get("regexes_to_ignore") or ():
         text = re.sub(pattern, "", text)

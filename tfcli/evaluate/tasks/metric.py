@@ -70,12 +70,12 @@ def asked_metrics(
         return {name: {} for name in usual}
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
-        name = entry.get("metric")
+        name = str(entry.get("metric"))
         if name not in table:
             raise UsageError(
                 f"there is no metric {name!r} for output_type {output}",
                 where=where,
-                fix=hint(str(name), table),
+                fix=hint(name, table),
             )
         metric = table[name]
         wanted = entry.get("aggregation", metric.aggregation)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfcli.errors import UsageError
-from tfcli.evaluate.tasks.data import Doc, read_split
+from tfcli.evaluate.tasks.data import Doc, read_split, tested_split
 from tfcli.evaluate.tasks.file import Task
 from tfcli.evaluate.tasks.keys import TaskFile
 from tfcli.evaluate.tasks.templates import choices_of, rendered, target_of, text_of
@@ -58,10 +58,7 @@ def samples_of(task: Task[TaskFile]) -> list[Doc]:
     Raises:
         UsageError: the task has neither.
     """
-    split = task.file.test_split or task.file.validation_split
-    if split is None:
-        raise UsageError("the task has no test_split and no validation_split", where=task.name)
-    return read_split(task, split)
+    return read_split(task, tested_split(task))
 
 
 def prompts_of(
