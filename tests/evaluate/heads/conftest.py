@@ -21,6 +21,7 @@ def words(tmp_path_factory) -> Path:
 def evaluate(capsys, tmp_path, monkeypatch):
     """A function that measures a model on rows, with a task's keys; its JSON, or its error."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("tfcli.evaluate.uncertainty.DRAWS", 10)  # what they are for is tested there
 
     def call(model, rows, *flags, code=0, folder=tmp_path, **keys):
         path = make_task(folder, rows, **keys)

@@ -8,10 +8,12 @@ from tfcli.evaluate.heads.kinds.classification import (
     ImageClassification,
     TextClassification,
 )
+from tfcli.evaluate.heads.kinds.tags import TokenClassification
 
 KINDS: dict[str, type[Kind]] = {
     "text-classification": TextClassification,
     "image-classification": ImageClassification,
     "audio-classification": AudioClassification,
+    "token-classification": TokenClassification,
 }
 """`output_type` -> the kind."""
