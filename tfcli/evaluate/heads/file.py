@@ -31,6 +31,13 @@ Output = Literal[
 ]
 OUTPUTS: tuple[str, ...] = get_args(Output)
 CLASSIFIERS = ("text-classification", "image-classification", "audio-classification")
+WITH_MEDIA = (
+    "image-classification",
+    "audio-classification",
+    "visual-question-answering",
+    "automatic-speech-recognition",
+)
+"""Those whose rows name images or recordings."""
 _ONLY = {
     "labels": (*CLASSIFIERS, "token-classification"),
     "threshold": CLASSIFIERS,

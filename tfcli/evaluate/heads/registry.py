@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from tfcli.evaluate.heads.kind import Kind
+from tfcli.evaluate.heads.kinds.answers import QuestionAnswering
 from tfcli.evaluate.heads.kinds.classification import (
     AudioClassification,
     ImageClassification,
     TextClassification,
 )
 from tfcli.evaluate.heads.kinds.tags import TokenClassification
+from tfcli.evaluate.heads.kinds.words import SpeechRecognition, VisualQuestionAnswering
 
 KINDS: dict[str, type[Kind]] = {
     "text-classification": TextClassification,
     "image-classification": ImageClassification,
     "audio-classification": AudioClassification,
     "token-classification": TokenClassification,
+    "question-answering": QuestionAnswering,
+    "visual-question-answering": VisualQuestionAnswering,
+    "automatic-speech-recognition": SpeechRecognition,
 }
 """`output_type` -> the kind."""

@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from tfcli.errors import UsageError, hint
-from tfcli.evaluate.heads.file import OUTPUTS, HeadFile
+from tfcli.evaluate.heads.file import OUTPUTS, WITH_MEDIA, HeadFile
 from tfcli.evaluate.tasks.keys import CommonKeys, TaskFile
 from tfcli.recipe.document import parse_document, read_text_file
 
@@ -101,6 +101,15 @@ def files_of_task(path: Path, within: tuple[Path, ...] = ()) -> Iterator[Path]:
     named = (values.get("dataset_kwargs") or {}).get("data_files")
     places = [beside(each, path.parent) for each in data_files(named)]
     yield from (place for place in places if place is not None)
+    if values.get("output_type") in WITH_MEDIA:
+        from tfcli.evaluate.heads.media import media_of_task
+
+        try:
+            task = _task(values, path)
+        except UsageError:
+            return
+        if isinstance(task.file, HeadFile):
+            yield from media_of_task(Task(task.file, task.folder))
     data = values.get("dataset_path")
     if data is not None and data not in (OWN, *LOADERS):
         place = path.parent / str(data)
