@@ -20,7 +20,8 @@ def words(tmp_path_factory) -> Path:
 @pytest.fixture
 def evaluate(capsys, tmp_path, monkeypatch):
     """A function that measures a model on rows, with a task's keys; its JSON, or its error."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # Answers alone are kept apart: kernels that were compiled before stay where they are.
+    monkeypatch.setattr("tfcli.evaluate.kept.own_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr("tfcli.evaluate.uncertainty.DRAWS", 10)  # what they are for is tested there
 
     def call(model, rows, *flags, code=0, folder=tmp_path, **keys):
