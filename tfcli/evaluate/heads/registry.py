@@ -9,6 +9,8 @@ from tfcli.evaluate.heads.kinds.classification import (
     ImageClassification,
     TextClassification,
 )
+from tfcli.evaluate.heads.kinds.retrieval import Retrieval
+from tfcli.evaluate.heads.kinds.similarity import Similarity
 from tfcli.evaluate.heads.kinds.tags import TokenClassification
 from tfcli.evaluate.heads.kinds.words import SpeechRecognition, VisualQuestionAnswering
 
@@ -18,6 +20,8 @@ KINDS: dict[str, type[Kind]] = {
     "audio-classification": AudioClassification,
     "token-classification": TokenClassification,
     "question-answering": QuestionAnswering,
+    "sts": Similarity,
+    "retrieval": Retrieval,
     "visual-question-answering": VisualQuestionAnswering,
     "automatic-speech-recognition": SpeechRecognition,
 }
