@@ -25,7 +25,7 @@ _WITH_DATA = Only(data=GIVEN)
 
 
 class EvalSpec(Spec):
-    """Measure a language model on a text, or on tasks: causal, masked or encoder-decoder."""
+    """Measure a language model on a text or on tasks, or a model with a head on tasks."""
 
     verb: ClassVar[str] = "eval"
     loads_first: ClassVar[bool] = True
@@ -51,7 +51,8 @@ class EvalSpec(Spec):
         "token from those before it; masked-perplexity, from both sides, one in seven masked at a "
         "time; seq2seq-perplexity, the encoder reads the context, the decoder goes on. Without "
         "data: the name of a task that comes with tfcli, shipped for all of them, or a task's "
-        "file, as lm-evaluation-harness has them.",
+        "file, as lm-evaluation-harness has them, or of labels, entities, answers, vectors, "
+        "images or speech (docs/evaluate.md).",
     )
     task_file: TaskPath | None = Field(
         None, description="The file of a task, or of a group of them; --task FILE is the same."
