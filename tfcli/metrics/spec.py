@@ -40,6 +40,8 @@ METRICS: dict[str, Metric] = {
 }
 """Name -> what it is."""
 
+OF_ONE_LABEL = ("matthews", "balanced_accuracy")
+"""Metrics of labels that are not of rows with several."""
 KINDS: dict[str, tuple[str, ...]] = {
     kind: tuple(name for name, metric in METRICS.items() if metric.kind == kind)
     for kind in dict.fromkeys(metric.kind for metric in METRICS.values())
