@@ -22,7 +22,7 @@ from tfcli.evaluate.spec import EvalResult, EvalSpec, TaskResult
 from tfcli.evaluate.tasks.file import Task, read_task
 from tfcli.evaluate.tasks.judged import Judged
 from tfcli.evaluate.tasks.keys import CommonKeys, TaskFile
-from tfcli.evaluate.tasks.named import SHIPPED, shipped_tasks
+from tfcli.evaluate.tasks.named import SHIPPED, known_tasks, shipped_tasks
 from tfcli.evaluate.tasks.run import Asked, ask, judge
 from tfcli.process_group import Processes
 from tfcli.recipe.job import Job
@@ -173,9 +173,8 @@ def named_tasks(spec: EvalSpec) -> list[Task[CommonKeys]]:
     if spec.task_file is not None:
         found = read_task(Path(spec.task_file))
     else:
-        shipped = shipped_tasks()
-        names = list(shipped) if spec.task == SHIPPED else [spec.task]
-        found = [task for name in names for task in read_task(shipped[name])]
+        names = list(shipped_tasks()) if spec.task == SHIPPED else [spec.task]
+        found = [task for name in names for task in read_task(known_tasks()[name])]
     twice = {task.name for task in found if sum(other.name == task.name for other in found) > 1}
     if twice:
         raise UsageError(f"several tasks are called {', '.join(sorted(twice))}", where="task")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tfcli.errors import hint
 from tfcli.evaluate.conditions import Conditions
 from tfcli.evaluate.measure import Measure
-from tfcli.evaluate.tasks.named import SHIPPED, shipped_tasks
+from tfcli.evaluate.tasks.named import SHIPPED, known_tasks
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device, LoadIn, Seed, TextField
@@ -50,8 +50,8 @@ class EvalSpec(Spec):
         description="What to measure. Of data: auto is what the model is for; perplexity, each "
         "token from those before it; masked-perplexity, from both sides, one in seven masked at a "
         "time; seq2seq-perplexity, the encoder reads the context, the decoder goes on. Without "
-        "data: the name of a task that comes with tfcli, shipped for all of them, or a task's "
-        "file, as lm-evaluation-harness has them, or of labels, entities, answers, vectors, "
+        "data: the name of a task that comes with tfcli, shipped for all of language models, or a "
+        "task's file, as lm-evaluation-harness has them, or of labels, entities, answers, vectors, "
         "images or speech (docs/evaluate.md).",
     )
     task_file: TaskPath | None = Field(
@@ -165,15 +165,15 @@ class EvalSpec(Spec):
                 raise ValueError(f"task_file says what is measured: leave out {other}")
         elif self.data is not None:
             if self.task not in ("auto", *ON_TEXT):
-                known = self.task in (SHIPPED, *shipped_tasks())
+                known = self.task in (SHIPPED, *known_tasks())
                 what = f"the task {self.task} has its own data" if known else ""
                 raise ValueError(
                     what or f"data is measured by {hint(self.task, ('auto', *ON_TEXT))}"
                 )
         elif self.task in ("auto", *ON_TEXT):
             raise ValueError("there is nothing to measure: name data, a task or one of the harness")
-        elif self.task not in (SHIPPED, *shipped_tasks()):
-            tasks = (SHIPPED, *shipped_tasks())
+        elif self.task not in (SHIPPED, *known_tasks()):
+            tasks = (SHIPPED, *known_tasks())
             raise ValueError(f"there is no task {self.task!r}: {hint(self.task, tasks)}")
         return self
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import tfcli
 from tests.conftest import SENTENCES
 from tests.evaluate.heads.support import values
 from tests.predict.support import make_model
+from tfcli.commands.app import run
 from tfcli.evaluate.samples import read_samples
 
 ROWS = [
@@ -65,3 +68,13 @@ def test_golds_that_are_no_texts_are_refused(evaluate, model):
         model, with_answers([["a"] for _ in ROWS]), **TASK, columns={"question": "q"}, code=2
     )
     assert "no 'q'" in error["what"]
+
+
+def test_what_pythons_documentation_quotes(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tfcli.evaluate.kept.own_folder", lambda: tmp_path / "cache")
+    flags = ["--limit", "3", "--output", str(tmp_path / "out"), "--json", "--quiet"]
+    assert run(["eval", str(model), "--task", "python-spans", *flags]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(values(found)) == {"exact_match", "answer_f1"} and found["samples"] == 3
+    for sample in read_samples(tmp_path / "out"):
+        assert f'"{sample.target[0]}"' in sample.prompt and sample.cluster

@@ -20,7 +20,9 @@ from tests.models.tiny import tiny_model
 from tests.processors.audio.clips import noise, sound_file
 from tests.processors.audio.test_ctc_tokenizer import VOCAB
 from tfcli.checkpoints.folder import save_model
+from tfcli.commands.app import run
 from tfcli.evaluate.heads.kinds.words import vqa_accuracy
+from tfcli.evaluate.samples import read_samples
 from tfcli.evaluate.tasks.file import files_of_task
 
 NAMES = ["cat", "dog", "bird"]
@@ -150,3 +152,26 @@ def test_answers_about_images(evaluate, llava, photos, tmp_path):  # noqa: F811 
 )
 def test_an_answer_is_right_when_three_people_gave_it(said, answers, share):
     assert vqa_accuracy(said, answers) == pytest.approx(share)
+
+
+def test_the_digits_that_scikit_learn_carries(tmp_path, capsys, monkeypatch):
+    from sklearn.datasets import load_digits
+
+    monkeypatch.setattr("tfcli.evaluate.kept.own_folder", lambda: tmp_path / "cache")
+    folder, size = tmp_path / "model", {"height": 16, "width": 16}
+    transformers.ViTImageProcessor(size=size).save_pretrained(folder)
+    model = tiny_model("vit", "image-classification", num_labels=10)
+    save_model(model, folder, tokenizer_from=folder)
+    flags = ["--limit", "30", "--output", str(tmp_path / "out"), "--json", "--quiet"]
+    assert run(["eval", str(folder), "--task", "digits", *flags]) == 0
+    found = json.loads(capsys.readouterr().out)
+    images, golds = (each[898:928] for each in (load_digits().images, load_digits().target))
+    pictures = [Image.fromarray((each * 255 / 16).round().astype("uint8")) for each in images]
+    theirs = transformers.pipeline("image-classification", str(folder), top_k=1)(pictures)
+    said = [int(answer[0]["label"].removeprefix("LABEL_")) for answer in theirs]
+    assert values(found)["acc"] == pytest.approx(np.mean(said == golds))
+    assert found["tasks"][0]["available"] == 899
+    assert set(values(found)) == {"acc", "f1_macro", "ece"}
+    samples = read_samples(tmp_path / "out")
+    assert [sample.target for sample in samples] == [f"LABEL_{gold}" for gold in golds]
+    assert [sample.answer["label"] for sample in samples] == [f"LABEL_{each}" for each in said]

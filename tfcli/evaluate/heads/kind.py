@@ -143,11 +143,15 @@ class Kind(ABC):
 
     def questions(self) -> list[Question]:
         """What is asked, in an order that `judge` knows."""
-        names = (*self.asks, *(n for n in self.may_ask if self.column(n) in self.rows[0].values))
         return [
-            Question({name: self.value(row, number, name) for name in names}, row.where, row.folder)
+            Question(self._inputs(row, number), row.where, row.folder)
             for number, row in enumerate(self.rows)
         ]
+
+    def _inputs(self, row: DataRow, number: int) -> dict[str, Any]:
+        """What is asked of a row: all that it must have, and what it has of the rest."""
+        more = [name for name in self.may_ask if row.values.get(self.column(name)) is not None]
+        return {name: self.value(row, number, name) for name in (*self.asks, *more)}
 
     @abstractmethod
     def judge(self, answers: Sequence[Any]) -> list[Row]:
