@@ -164,6 +164,20 @@ def finish(
     return result
 
 
+def first_of_heads(spec: EvalSpec) -> Task[HeadFile] | None:
+    """The first of a spec's tasks that is of a model with a head; None where there is none.
+
+    Raises:
+        UsageError: as `named_tasks`.
+    """
+    if spec.on_text or spec.harness is not None:
+        return None
+    for each in named_tasks(spec):
+        if isinstance(each.file, HeadFile):
+            return Task(each.file, each.folder)
+    return None
+
+
 def named_tasks(spec: EvalSpec) -> list[Task[CommonKeys]]:
     """The tasks that a spec names.
 

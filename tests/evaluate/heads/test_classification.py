@@ -14,6 +14,7 @@ from tests.conftest import SENTENCES
 from tests.evaluate.heads.support import asked, values
 from tests.predict.support import make_model
 from tfcli.commands.app import run
+from tfcli.errors import UsageError
 from tfcli.evaluate.samples import read_samples
 
 NAMES = ["good", "bad", "ugly"]
@@ -238,3 +239,13 @@ def test_tasks_of_heads_and_of_language_models_are_not_mixed(evaluate, three, tm
     path.write_text("group: both\ntask: [choose, heads]\n")
     assert run(["eval", str(three[0]), "--task", str(path), "--json", "--quiet"]) == 2
     assert "no model is both" in json.loads(capsys.readouterr().out)["error"]["what"]
+
+
+def test_the_memory_of_such_a_step_is_not_counted(three):
+    from tfcli.console import Console
+    from tfcli.estimate.run import Question, estimate
+    from tfcli.evaluate.spec import EvalSpec
+
+    spec = EvalSpec(model=str(three[0]), task="digits")
+    with pytest.raises(UsageError, match="eval on image-classification is not counted"):
+        estimate(spec, Question(), Console.silent())
