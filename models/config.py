@@ -131,6 +131,13 @@ class BaseConfig:
         return len(self.id2label) if self.id2label else 2
 
     @property
+    def label_names(self) -> list[str]:
+        """The names of a classifier's outputs in their order; those that config.json does not name
+        are LABEL_0 and so on."""
+        names = self.id2label or {}
+        return [str(names.get(str(number), f"LABEL_{number}")) for number in range(self.num_labels)]
+
+    @property
     def head_dropout(self) -> float:
         """Dropout before a classifier's last linear."""
         return 0.1 if self.classifier_dropout is None else self.classifier_dropout

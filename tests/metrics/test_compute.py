@@ -14,6 +14,7 @@ from tfcli.metrics import compute as compute_file
 from tfcli.metrics.compute import compute, missing
 from tfcli.metrics.spec import KINDS, METRICS
 from tfcli.metrics.tags import has_entities
+from tfcli.metrics.texts import errors
 
 CHANCE = random.Random(0)
 SAID, RIGHT = ([CHANCE.randrange(3) for _ in range(50)] for _ in range(2))
@@ -29,7 +30,14 @@ def test_labels_have_scikit_learns_values():
     assert found["accuracy"] == sklearn_metrics.accuracy_score(RIGHT, SAID)
     assert found["f1"] == sklearn_metrics.f1_score(RIGHT, SAID, average="macro")
     assert found["matthews"] == sklearn_metrics.matthews_corrcoef(RIGHT, SAID)
-    assert len({round(each, 6) for each in found.values()}) == 5
+    assert found["balanced_accuracy"] == sklearn_metrics.balanced_accuracy_score(RIGHT, SAID)
+    for way in ("micro", "weighted"):
+        assert found[f"f1_{way}"] == sklearn_metrics.f1_score(RIGHT, SAID, average=way)
+    assert found["f1_micro"] == found["accuracy"] and found["recall"] == found["balanced_accuracy"]
+    assert len({round(each, 6) for each in found.values()}) == 6
+    assert compute(["balanced_accuracy"], [0, 2, 1], [0, 0, 1])["balanced_accuracy"] == 0.75
+    with pytest.raises(UsageError, match="one label a row"):
+        compute(["balanced_accuracy"], [[1, 0]], [[1, 0]])
     several = compute(["accuracy", "f1"], [[1, 0], [1, 1]], [[1, 0], [0, 1]])
     assert several["accuracy"] == 0.5, "all labels of a row count together"
     assert several["f1"] == pytest.approx((2 / 3 + 1) / 2)
@@ -41,6 +49,8 @@ def test_numbers_have_errors_and_correlations():
     assert found["mae"] == pytest.approx(0.5)
     assert found["pearson"] == pytest.approx(np.corrcoef([1, 2, 4], [1, 3, 3.5])[0, 1])
     assert found["spearman"] == pytest.approx(1)
+    assert found["r2"] == pytest.approx(sklearn_metrics.r2_score([1.0, 3.0, 3.5], [1.0, 2.0, 4.0]))
+    assert np.isnan(compute(["r2"], [1.0, 2.0], [1.0, 1.0])["r2"])
     assert np.isnan(compute(["pearson"], [1.0, 1.0], [1.0, 2.0])["pearson"])
 
 
@@ -102,6 +112,11 @@ def test_texts_have_the_values_of_their_libraries():
     assert found["bleu"] == sacrebleu.corpus_bleu(said, [right]).score
     assert found["chrf"] == sacrebleu.corpus_chrf(said, [right]).score
     assert found["wer"] == jiwer.wer(right, said)
+    assert found["cer"] == jiwer.cer(right, said)
+    for name in ("wer", "cer"):
+        counts = [errors(name, *each) for each in zip(right, said, strict=True)]
+        wrong, size = (sum(each) for each in zip(*counts, strict=True))
+        assert wrong / size == pytest.approx(found[name])
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
     wanted = [scorer.score(r, s)["rougeL"].fmeasure for r, s in zip(right, said, strict=True)]
     assert found["rougeL"] == pytest.approx(np.mean(wanted))

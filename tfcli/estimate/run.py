@@ -18,6 +18,7 @@ from tfcli.estimate.result import EstimatePart, EstimateResult
 from tfcli.estimate.runtime import measure
 from tfcli.estimate.spreading import strategy_of
 from tfcli.estimate.training import Start, count
+from tfcli.evaluate.by_tasks import first_of_heads
 from tfcli.evaluate.spec import EvalSpec
 from tfcli.generation.spec import GenerateSpec
 from tfcli.quantize.spec import QuantizeSpec
@@ -74,6 +75,13 @@ def estimate(spec: Spec, question: Question, console: Console) -> EstimateResult
     if isinstance(spec, GenerateSpec):
         return _running(spec.verb, Pass.of_generate(spec), spec.device, question)
     if isinstance(spec, EvalSpec):
+        head = first_of_heads(spec)
+        if head is not None:
+            raise UsageError(
+                f"the memory of eval on {head.file.output_type} is not counted",
+                where="task",
+                fix="it is that of the model and of a batch of inputs",
+            )
         return _running(spec.verb, Pass.of_eval(spec), spec.device, question)
     raise UsageError(
         f"the memory of {spec.verb} is not counted",

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from tfcli.devices import dtype_name
 from tfcli.errors import UsageError
 from tfcli.evaluate.conditions import Conditions
 from tfcli.evaluate.exports import write_exports
+from tfcli.evaluate.heads.file import HeadFile
 from tfcli.evaluate.measure import Measure
 from tfcli.evaluate.opened import Opened
 from tfcli.evaluate.run import BACKEND
 from tfcli.evaluate.samples import write_samples
 from tfcli.evaluate.spec import EvalResult, EvalSpec, TaskResult
 from tfcli.evaluate.tasks.file import Task, read_task
-from tfcli.evaluate.tasks.named import SHIPPED, shipped_tasks
+from tfcli.evaluate.tasks.judged import Judged
+from tfcli.evaluate.tasks.keys import CommonKeys, TaskFile
+from tfcli.evaluate.tasks.named import SHIPPED, known_tasks, shipped_tasks
 from tfcli.evaluate.tasks.run import Asked, ask, judge
+from tfcli.process_group import Processes
 from tfcli.recipe.job import Job
 
 
@@ -36,7 +41,20 @@ def run_tasks(spec: EvalSpec, job: Job) -> EvalResult:
         from tfcli.evaluate.harness import run_harness
 
         return run_harness(spec, job)
-    tasks = named_tasks(spec)
+    named = named_tasks(spec)
+    heads = [Task(each.file, each.folder) for each in named if isinstance(each.file, HeadFile)]
+    tasks = [Task(each.file, each.folder) for each in named if isinstance(each.file, TaskFile)]
+    if heads and tasks:
+        raise UsageError(
+            f"{heads[0].name} is of a model with a head and {tasks[0].name} of a language model: "
+            "no model is both",
+            where="task",
+            fix="name them one by one",
+        )
+    if heads:
+        from tfcli.evaluate.heads.run import run_heads
+
+        return run_heads(spec, job, heads)
     opened = Opened.of(spec, job)
     processes, tokenizer, prefix = opened.processes, opened.tokenizer, opened.prefix
     chat, template = opened.chat() if spec.chat else (None, None)
@@ -87,34 +105,80 @@ def run_tasks(spec: EvalSpec, job: Job) -> EvalResult:
         )
         for one, other in zip(asked, judged, strict=True)
     ]
+    return finish(
+        spec,
+        job,
+        results,
+        judged,
+        {each.task.name: each.task.file.model_dump(mode="json") for each in asked},
+        dtype=dtype,
+        processes=processes,
+        seconds=seconds,
+    )
+
+
+def finish(
+    spec: EvalSpec,
+    job: Job,
+    results: Sequence[TaskResult],
+    judged: Sequence[Judged],
+    files: Mapping[str, Any],
+    *,
+    dtype: str,
+    processes: Processes,
+    seconds: float,
+) -> EvalResult:
+    """One result of all tasks; with an output, its samples and exports.
+
+    Args:
+        results: of each task.
+        judged: its samples.
+        files: task -> what its file says.
+        dtype: of the weights.
+        processes: those that shared the work.
+        seconds: that the model took.
+    """
     together = together_of(spec, results)
     result = EvalResult(
         task=together.task,
         model=spec.model,
         conditions=together,
         measures=all_measures(results),
-        tasks=results,
+        tasks=list(results),
         samples=sum(len(each.samples) for each in judged),
         window=together.window,
         stride=together.stride,
         bos=spec.bos,
-        bos_tokens=len(prefix),
+        bos_tokens=together.bos_tokens,
         load_in=spec.load_in,
         dtype=dtype,
         device=processes.device.type,
         data_sha256=together.data_sha256,
-        tokenizer_sha256=tokenizer.fingerprint,
+        tokenizer_sha256=together.tokenizer_sha256,
         processes=processes.count,
         seconds=seconds,
     )
     if job.folder is not None and processes.first:
         write_samples([sample for each in judged for sample in each.samples], job.folder)
-        configs = {each.task.name: each.task.file.model_dump(mode="json") for each in asked}
-        write_exports(spec.export, result, configs, job.folder)
+        write_exports(spec.export, result, files, job.folder)
     return result
 
 
-def named_tasks(spec: EvalSpec) -> list[Task]:
+def first_of_heads(spec: EvalSpec) -> Task[HeadFile] | None:
+    """The first of a spec's tasks that is of a model with a head; None where there is none.
+
+    Raises:
+        UsageError: as `named_tasks`.
+    """
+    if spec.on_text or spec.harness is not None:
+        return None
+    for each in named_tasks(spec):
+        if isinstance(each.file, HeadFile):
+            return Task(each.file, each.folder)
+    return None
+
+
+def named_tasks(spec: EvalSpec) -> list[Task[CommonKeys]]:
     """The tasks that a spec names.
 
     Raises:
@@ -123,9 +187,8 @@ def named_tasks(spec: EvalSpec) -> list[Task]:
     if spec.task_file is not None:
         found = read_task(Path(spec.task_file))
     else:
-        shipped = shipped_tasks()
-        names = list(shipped) if spec.task == SHIPPED else [spec.task]
-        found = [task for name in names for task in read_task(shipped[name])]
+        names = list(shipped_tasks()) if spec.task == SHIPPED else [spec.task]
+        found = [task for name in names for task in read_task(known_tasks()[name])]
     twice = {task.name for task in found if sum(other.name == task.name for other in found) > 1}
     if twice:
         raise UsageError(f"several tasks are called {', '.join(sorted(twice))}", where="task")

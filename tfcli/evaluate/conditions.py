@@ -19,7 +19,9 @@ class Conditions(BaseModel):
     )
     data_sha256: str = Field(description="The hash of the samples' content.")
     samples: int = Field(description="Documents or samples that were measured.")
-    tokenizer_sha256: str = Field(description="The hash of what decides the token ids.")
+    tokenizer_sha256: str | None = Field(
+        description="The hash of what decides the token ids; null where the model reads no text."
+    )
     template_sha256: str | None = Field(
         None, description="The hash of the chat template around the prompts; null for none."
     )

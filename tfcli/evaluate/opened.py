@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -135,28 +136,39 @@ class Opened:
             exact=spec.exact,
             overlong=spec.overlong,
             processes=self.processes,
-            kept=self._kept(dtype_name(model.dtype)),
+            kept=kept_answers(spec, self.checkpoint, self.processes, dtype_name(model.dtype)),
         )
         return answering, replace(plan, full=True)
 
-    def _kept(self, dtype: str) -> Kept:
-        """Answers of this model on this machine, run in this way; none where the model can be read
-        only once, so that nothing stands for its content."""
-        spec = self.spec
-        read = {"model": self.checkpoint.path, "adapter": self.checkpoint.adapter}
-        digests = {name: digest_input(path, "model") for name, path in read.items() if path}
-        if spec.family_file is not None:
-            digests["family"] = digest_input(Path(spec.family_file), "code")
-        if READ_ONCE in digests.values():
-            return Kept(None, self.processes)
-        return Kept.of(
-            self.processes,
-            **digests,
-            load_in=spec.load_in,
-            dtype=dtype,
-            device=self.processes.device.type,
-            attention=spec.attention,
-            exact=spec.exact,
-            tfcli=tfcli.__version__,
-            torch=torch.__version__,
-        )
+
+def kept_answers(
+    spec: EvalSpec, checkpoint: Checkpoint, processes: Processes, dtype: str, **more: Any
+) -> Kept:
+    """Answers of a model on this machine, run in one way; none where the model can be read only
+    once, so that nothing stands for its content.
+
+    Args:
+        spec: how it is run.
+        checkpoint: of the model.
+        processes: those that share the work.
+        dtype: of the weights.
+        more: what else all answers depend on.
+    """
+    read = {"model": checkpoint.path, "adapter": checkpoint.adapter}
+    digests = {name: digest_input(path, "model") for name, path in read.items() if path}
+    if spec.family_file is not None:
+        digests["family"] = digest_input(Path(spec.family_file), "code")
+    if READ_ONCE in digests.values():
+        return Kept(None, processes)
+    return Kept.of(
+        processes,
+        **digests,
+        load_in=spec.load_in,
+        dtype=dtype,
+        device=processes.device.type,
+        attention=spec.attention,
+        exact=spec.exact,
+        tfcli=tfcli.__version__,
+        torch=torch.__version__,
+        **more,
+    )

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tfcli.errors import hint
 from tfcli.evaluate.conditions import Conditions
 from tfcli.evaluate.measure import Measure
-from tfcli.evaluate.tasks.named import SHIPPED, shipped_tasks
+from tfcli.evaluate.tasks.named import SHIPPED, known_tasks
 from tfcli.families import FamilyFile
 from tfcli.recipe.marks import GIVEN, Also, Only
 from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device, LoadIn, Seed, TextField
@@ -25,7 +25,7 @@ _WITH_DATA = Only(data=GIVEN)
 
 
 class EvalSpec(Spec):
-    """Measure a language model on a text, or on tasks: causal, masked or encoder-decoder."""
+    """Measure a language model on a text or on tasks, or a model with a head on tasks."""
 
     verb: ClassVar[str] = "eval"
     loads_first: ClassVar[bool] = True
@@ -50,8 +50,9 @@ class EvalSpec(Spec):
         description="What to measure. Of data: auto is what the model is for; perplexity, each "
         "token from those before it; masked-perplexity, from both sides, one in seven masked at a "
         "time; seq2seq-perplexity, the encoder reads the context, the decoder goes on. Without "
-        "data: the name of a task that comes with tfcli, shipped for all of them, or a task's "
-        "file, as lm-evaluation-harness has them.",
+        "data: the name of a task that comes with tfcli, shipped for all of language models, or a "
+        "task's file, as lm-evaluation-harness has them, or of labels, entities, answers, vectors, "
+        "images or speech (docs/evaluate.md).",
     )
     task_file: TaskPath | None = Field(
         None, description="The file of a task, or of a group of them; --task FILE is the same."
@@ -164,15 +165,15 @@ class EvalSpec(Spec):
                 raise ValueError(f"task_file says what is measured: leave out {other}")
         elif self.data is not None:
             if self.task not in ("auto", *ON_TEXT):
-                known = self.task in (SHIPPED, *shipped_tasks())
+                known = self.task in (SHIPPED, *known_tasks())
                 what = f"the task {self.task} has its own data" if known else ""
                 raise ValueError(
                     what or f"data is measured by {hint(self.task, ('auto', *ON_TEXT))}"
                 )
         elif self.task in ("auto", *ON_TEXT):
             raise ValueError("there is nothing to measure: name data, a task or one of the harness")
-        elif self.task not in (SHIPPED, *shipped_tasks()):
-            tasks = (SHIPPED, *shipped_tasks())
+        elif self.task not in (SHIPPED, *known_tasks()):
+            tasks = (SHIPPED, *known_tasks())
             raise ValueError(f"there is no task {self.task!r}: {hint(self.task, tasks)}")
         return self
 
@@ -268,7 +269,9 @@ class EvalResult(Result):
     device: str = Field(description="Where the model ran.")
     data: str | None = Field(None, description="The data file; null for tasks.")
     data_sha256: str = Field(description="The hash of the data's content.")
-    tokenizer_sha256: str = Field(description="The hash of what decides the token ids.")
+    tokenizer_sha256: str | None = Field(
+        description="The hash of what decides the token ids; null where the model reads no text."
+    )
     reference: str | None = Field(None, description="The model that was compared with.")
     kl_divergence: float | None = Field(
         None,

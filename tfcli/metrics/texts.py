@@ -2,8 +2,8 @@
 
 ROUGE is the mean F1 over the texts, with stems, 0 to 1: a plain mean without a bootstrap, so that
 the same texts have the same figure. rougeLsum takes each line of a text for a sentence (Lin 2004).
-BLEU and chrF are sacrebleu's of all texts together, 0 to 100; the word error rate is jiwer's of all
-texts together.
+BLEU and chrF are sacrebleu's of all texts together, 0 to 100; the error rates of words and of
+characters are jiwer's of all texts together.
 """
 
 from __future__ import annotations
@@ -28,11 +28,22 @@ def figures(
         import sacrebleu
 
         found["chrf"] = float(sacrebleu.corpus_chrf(said, [right]).score)
-    if "wer" in names:
-        import jiwer
+    for name in ("wer", "cer"):
+        if name in names:
+            import jiwer
 
-        found["wer"] = float(jiwer.wer(right, said))
+            found[name] = float((jiwer.wer if name == "wer" else jiwer.cer)(right, said))
     return found
+
+
+def errors(name: str, right: str, said: str) -> tuple[int, int]:
+    """What `wer` or `cer` counts in one text: its errors, and the words or characters that are
+    right. The rate of all texts together is the sum of the first over that of the second."""
+    import jiwer
+
+    found: Any = (jiwer.process_words if name == "wer" else jiwer.process_characters)(right, said)
+    right_or_wrong = found.substitutions + found.deletions
+    return right_or_wrong + found.insertions, right_or_wrong + found.hits
 
 
 def bleu(said: Sequence[str], right: Sequence[str], *, in_words: bool = False) -> float:

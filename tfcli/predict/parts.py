@@ -83,10 +83,5 @@ class Parts:
 
     @cached_property
     def labels(self) -> list[str]:
-        """The names of a classifier's labels in the order of their numbers; those that the config
-        does not name are LABEL_0 and so on."""
-        names = self.config.id2label or {}
-        return [
-            str(names.get(str(number), f"LABEL_{number}"))
-            for number in range(self.config.num_labels)
-        ]
+        """The names of a classifier's labels in the order of their numbers."""
+        return self.config.label_names

@@ -89,6 +89,7 @@ def _bits(perplexity: float, found: EvalResult) -> float | None:
 
 def _hashes(found: EvalResult) -> dict[str, str]:
     name = PurePath(found.data or found.task).name
+    assert found.tokenizer_sha256 is not None, "a text was measured"
     return {name: found.data_sha256, "tokenizer": found.tokenizer_sha256}
 
 

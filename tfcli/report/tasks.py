@@ -74,7 +74,8 @@ def _first(step: Step) -> dict[str, list[Sample]]:
 
 
 def _lead(conditions: Conditions) -> str:
-    said = [f"{conditions.samples:,} samples", f"{conditions.shots} examples before each"]
+    said = [f"{conditions.samples:,} samples"]
+    said += [f"{conditions.shots} examples before each"] if conditions.shots else []
     said += [f"version {conditions.task_version}"] if conditions.task_version else []
     said += [f"windows of {conditions.window}"] if conditions.window else []
     said += ["in the chat template"] if conditions.template_sha256 else []

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tfcli.console import Console
 from tfcli.errors import UsageError
+from tfcli.metrics.spec import OF_ONE_LABEL
 from tfcli.models.config import BaseConfig
 from tfcli.train.feeds.columns import Table
 from tfcli.train.labels import Labels, as_number, check_labels, numbers_of, saved_for
@@ -83,8 +84,11 @@ class Targets:
             return NumberMeasure(names) if names else None
         names = chosen(asked, "labels", ("accuracy", "f1"), console)
         several = self.problem_type == MULTI
-        if several and "matthews" in names:
-            raise UsageError("matthews is of one label a row", where="metrics", fix="leave it out")
+        single = [name for name in names if name in OF_ONE_LABEL]
+        if several and single:
+            raise UsageError(
+                f"{single[0]} is of one label a row", where="metrics", fix="leave it out"
+            )
         of = SeveralMeasure if several else LabelMeasure
         return of(names) if names else None
 

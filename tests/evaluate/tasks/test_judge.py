@@ -5,9 +5,9 @@ import math
 import pytest
 
 from tfcli.evaluate.answers import LogLikelihood
+from tfcli.evaluate.tasks.figures import brier, calibration_error
 from tfcli.evaluate.tasks.filters import pipeline
 from tfcli.evaluate.tasks.judge import judge_choice, judge_made, pass_at_k
-from tfcli.evaluate.tasks.metrics import brier, calibration_error
 from tfcli.evaluate.tasks.prompts import Prompt
 from tfcli.evaluate.tasks.sandbox import passes
 

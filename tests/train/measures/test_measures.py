@@ -24,6 +24,7 @@ from tests.train.objectives.support import BERT, LLAMA, T5, made, theirs
 from tests.train.objectives.test_processes import CHILD
 from tests.train.test_ranks import in_processes
 from tfcli.console import Console
+from tfcli.errors import UsageError
 from tfcli.metrics.compute import compute
 from tfcli.process_group import ALONE
 from tfcli.recipe.job import Job
@@ -99,6 +100,9 @@ def test_several_labels(measured, tmp_path):
     said = logits.sigmoid() > 0.5
     assert found.figures["val_f1"] == sklearn_metrics.f1_score(labels, said, average="macro")
     assert found.figures["val_accuracy"] == sklearn_metrics.accuracy_score(labels, said)
+    for name in ("matthews", "balanced_accuracy"):
+        with pytest.raises(UsageError, match=f"{name} is of one label a row"):
+            measured("sequence-classification", rows, metrics=[name])
 
 
 def test_numbers(measured, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcli.data.row_files import open_rows
-from tfcli.data.rows import Rows, read_rows
+from tfcli.data.rows import Row, Rows, read_rows
 from tfcli.errors import UsageError, WorkError, hint
 from tfcli.evaluate.tasks.file import LOADERS, OWN, Task, beside, data_files
 from tfcli.evaluate.tasks.made import MADE, made_rows
@@ -17,8 +17,29 @@ from tfcli.evaluate.tasks.made import MADE, made_rows
 Doc = Mapping[str, Any]
 
 
-def read_split(task: Task, split: str) -> list[Doc]:
+def read_split(task: Task[Any], split: str) -> list[Doc]:
     """The samples of one split, in their order.
+
+    Raises:
+        UsageError, WorkError: as `rows_of`.
+    """
+    return [dict(row.values) for row in rows_of(task, split)]
+
+
+def tested_split(task: Task[Any]) -> str:
+    """The split that is measured on: the test split, else the validation split.
+
+    Raises:
+        UsageError: the task has neither.
+    """
+    split: str | None = task.file.test_split or task.file.validation_split
+    if split is None:
+        raise UsageError("the task has no test_split and no validation_split", where=task.name)
+    return split
+
+
+def rows_of(task: Task[Any], split: str) -> list[Row]:
+    """The rows of one split, in their order.
 
     Raises:
         UsageError: a split, a file or a set of data that is not there, or options that are not
@@ -36,7 +57,7 @@ def read_split(task: Task, split: str) -> list[Doc]:
                 where=f"{file.task}: dataset_name",
                 fix=hint(str(file.dataset_name), MADE),
             )
-        return made_rows(file.dataset_name, split)
+        return [Row(values, file.task) for values in made_rows(file.dataset_name, split)]
     options = set(file.dataset_kwargs or {}) - {"data_files", "trust_remote_code"}
     if options:
         raise UsageError(
@@ -46,16 +67,15 @@ def read_split(task: Task, split: str) -> list[Doc]:
         )
     if file.dataset_path in LOADERS:
         files = _files(task, split)
-        found: Sequence[Any] = Rows([open_rows(each) for each in files])
+        found: Sequence[Row] = Rows([open_rows(each) for each in files])
     else:
         place = Path(task.folder / file.dataset_path)
         name = f":{file.dataset_name}" if file.dataset_name else ""
         ref = str(place) if place.exists() else f"{file.dataset_path}{name}"
         found = read_rows(ref, split=split)
-    rows: list[Doc] = [dict(row.values) for row in found]
-    if not rows:
+    if not found:
         raise WorkError("there are no samples in it", where=where)
-    return rows
+    return list(found)
 
 
 def data_digest(docs: Sequence[Doc]) -> str:
@@ -67,7 +87,7 @@ def data_digest(docs: Sequence[Doc]) -> str:
     return said.hexdigest()
 
 
-def _files(task: Task, split: str) -> list[Path]:
+def _files(task: Task[Any], split: str) -> list[Path]:
     given = (task.file.dataset_kwargs or {}).get("data_files")
     where = f"{task.file.task}: dataset_kwargs.data_files"
     if given is None:

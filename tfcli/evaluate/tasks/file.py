@@ -1,4 +1,4 @@
-"""The file of a task, as lm-evaluation-harness has them.
+"""The file of a task: of a language model as lm-evaluation-harness has them, or of a head.
 
 Every key that such a file may have is known: it is followed, it has no effect on the figures
 (`tag`, decontamination), or it is refused with the reason.
@@ -6,20 +6,19 @@ Every key that such a file may have is known: it is followed, it has no effect o
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from tfcli.errors import UsageError, hint
+from tfcli.evaluate.heads.file import OUTPUTS, WITH_MEDIA, HeadFile
+from tfcli.evaluate.tasks.keys import CommonKeys, TaskFile
 from tfcli.recipe.document import parse_document, read_text_file
 
-Template = str | int | list[Any] | dict[str, Any] | None
 FUNCTION = "!function"
 LOADERS = ("json", "csv", "parquet", "arrow")
 """`dataset_path` of local files, which `dataset_kwargs.data_files` names."""
@@ -34,95 +33,15 @@ _CODE = {
 }
 """Keys that are refused -> what a task with them does."""
 _GROUP = ("group", "aggregate_metric_list", "group_alias")
-
-
-class Shots(BaseModel):
-    """`fewshot_config`: what of the examples is otherwise than of the samples."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sampler: Literal["default", "first_n"] = "default"
-    split: str | None = None
-    samples: list[dict[str, Any]] | None = None
-    fewshot_indices: list[int] | None = None
-    doc_to_text: Template = None
-    doc_to_target: Template = None
-    doc_to_choice: Template = None
-    gen_prefix: str | None = None
-    fewshot_delimiter: str | None = None
-    target_delimiter: str | None = None
-
-
-class Filter(BaseModel):
-    """An entry of `filter_list`: steps from answers to what is judged."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    filter: list[dict[str, Any]]
-
-
-class TaskFile(BaseModel):
-    """One task."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    task: str
-    output_type: Literal[
-        "loglikelihood", "loglikelihood_rolling", "multiple_choice", "generate_until"
-    ] = "generate_until"
-    dataset_path: str | None = None
-    dataset_name: str | None = None
-    dataset_kwargs: dict[str, Any] | None = None
-    training_split: str | None = None
-    validation_split: str | None = None
-    test_split: str | None = None
-    fewshot_split: str | None = None
-    doc_to_text: Template = None
-    doc_to_target: Template = None
-    doc_to_choice: Template = None
-    description: str = ""
-    target_delimiter: str = " "
-    fewshot_delimiter: str = "\n\n"
-    fewshot_config: Shots = Shots()
-    num_fewshot: int | None = Field(None, ge=0)
-    gen_prefix: str | None = None
-    metric_list: list[dict[str, Any]] | None = None
-    filter_list: list[Filter] | None = None
-    generation_kwargs: dict[str, Any] | None = None
-    repeats: int = Field(1, ge=1)
-    metadata: dict[str, Any] = {}
-    tag: str | list[str] | None = None
-    task_alias: str | None = None
-    should_decontaminate: bool = False
-    doc_to_decontamination_query: str | None = None
-    unsafe_code: bool = False
-
-    @property
-    def version(self) -> str | None:
-        """What `metadata` says."""
-        found = self.metadata.get("version")
-        return None if found is None else str(found)
-
-    @property
-    def cluster(self) -> str | None:
-        """The column whose equal values make samples one cluster, from `metadata`."""
-        found = self.metadata.get("cluster")
-        return None if found is None else str(found)
-
-    @property
-    def digest(self) -> str:
-        """The hash of all that it says and that figures depend on."""
-        idle = {"tag", "task_alias", "should_decontaminate", "doc_to_decontamination_query"}
-        said = self.model_dump(mode="json", exclude=idle)
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+_OF_TEXTS = get_args(TaskFile.model_fields["output_type"].annotation)
+K = TypeVar("K", bound=CommonKeys)
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(Generic[K]):
     """A task and where its file lies, from which paths in it lead on."""
 
-    file: TaskFile
+    file: K
     folder: Path
 
     @property
@@ -142,7 +61,7 @@ class _Function(str):
     """The name of a function in a file beside the task."""
 
 
-def read_task(path: Path, within: tuple[Path, ...] = ()) -> list[Task]:
+def read_task(path: Path, within: tuple[Path, ...] = ()) -> list[Task[CommonKeys]]:
     """The task of a file, or those of a group's file.
 
     Args:
@@ -182,6 +101,15 @@ def files_of_task(path: Path, within: tuple[Path, ...] = ()) -> Iterator[Path]:
     named = (values.get("dataset_kwargs") or {}).get("data_files")
     places = [beside(each, path.parent) for each in data_files(named)]
     yield from (place for place in places if place is not None)
+    if values.get("output_type") in WITH_MEDIA:
+        from tfcli.evaluate.heads.media import media_of_task
+
+        try:
+            task = _task(values, path)
+        except UsageError:
+            return
+        if isinstance(task.file, HeadFile):
+            yield from media_of_task(Task(task.file, task.folder))
     data = values.get("dataset_path")
     if data is not None and data not in (OWN, *LOADERS):
         place = path.parent / str(data)
@@ -252,7 +180,16 @@ def _merged(files: dict[Path, dict[str, Any]]) -> dict[str, Any]:
     return {key: each for values in reversed(files.values()) for key, each in values.items()}
 
 
-def _task(values: dict[str, Any], path: Path) -> Task:
+def _task(values: dict[str, Any], path: Path) -> Task[CommonKeys]:
+    output = values.get("output_type")
+    if output not in (None, *_OF_TEXTS, *OUTPUTS):
+        raise UsageError(
+            f"there is no output_type {output!r}",
+            where=f"{path}: output_type",
+            fix=hint(str(output), (*_OF_TEXTS, *OUTPUTS)),
+            code="usage.wrong_value",
+        )
+    keys: type[CommonKeys] = HeadFile if output in OUTPUTS else TaskFile
     for key, value in values.items():
         if isinstance(value, _Function) or key in _CODE:
             does = _CODE.get(key, "has code of its own")
@@ -263,19 +200,22 @@ def _task(values: dict[str, Any], path: Path) -> Task:
                 fix="prepare the data so that templates suffice, or run it in the harness with "
                 "--harness",
             )
-        if key not in TaskFile.model_fields:
+        if key not in keys.model_fields:
             raise UsageError(
                 f"a task has no key {key!r}",
                 where=f"{path}: {key}",
-                fix=hint(key, TaskFile.model_fields),
+                fix=hint(key, keys.model_fields),
             )
     values.setdefault("task", path.stem)
     values = {key: value for key, value in values.items() if value is not None}
     try:
-        return Task(TaskFile.model_validate(values), path.parent)
+        return Task(keys.model_validate(values), path.parent)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
         raise UsageError(
-            f"{key}: {first['msg']}", where=f"{path}: {key}", code="usage.wrong_value"
+            f"{key}: {said}" if key else said,
+            where=f"{path}: {key}" if key else str(path),
+            code="usage.wrong_value",
         ) from error

@@ -13,7 +13,7 @@ from tfcli.evaluate.answers import LogLikelihood
 from tfcli.evaluate.tasks.prompts import Prompt
 from tfcli.evaluate.tasks.sandbox import passes
 from tfcli.metrics.answers import figures as answer_figures
-from tfcli.metrics.texts import rouge_scores
+from tfcli.metrics.texts import errors, rouge_scores
 
 Options = Mapping[str, Mapping[str, Any]]
 Items = dict[str, Any]
@@ -99,13 +99,17 @@ def judge_made(prompt: Prompt, answers: Sequence[str], asked: Options, where: st
     items: Items = {}
     for name, options in asked.items():
         if name == "exact_match":
-            items[name] = max(float(_plain(answer, options) == _plain(t, options)) for t in targets)
+            items[name] = max(
+                float(plain_text(answer, options) == plain_text(t, options)) for t in targets
+            )
         elif name == "answer_f1":
             items[name] = answer_figures(["answer_f1"], [answer], [targets])["answer_f1"]
         elif name in rouge:
             items[name] = max(rouge[name])
         elif name == "pass_at_k":
             items[name] = _pass_at_k(answers, targets[0], options, where)
+        elif name == "wer":
+            items[name] = errors("wer", targets[0], answer)
         else:
             items[name] = (targets[0], answer)
     return items
@@ -167,7 +171,7 @@ def _size(text: str | bytes) -> int:
     return max(1, len(text))
 
 
-def _plain(text: str, options: Mapping[str, Any]) -> str:
+def plain_text(text: str, options: Mapping[str, Any]) -> str:
     """A text without what an exact match does not look at."""
     for pattern in options.get("regexes_to_ignore") or ():
         text = re.sub(pattern, "", text)

@@ -1,4 +1,4 @@
-"""Samples that are made of Python's own documentation, which every Python carries.
+"""Samples that are made of Python's own documentation, which every Python carries; and digits.
 
 They ask for what a text itself answers, so that nothing is downloaded and nobody labelled anything.
 Each row has the topic that it is from as `document`: rows of one topic are one cluster.
@@ -16,6 +16,7 @@ from tfcli.data.exercises import exercise_rows
 from tfcli.data.paragraphs import keep_once
 from tfcli.data.split import split_documents
 from tfcli.errors import UsageError, hint
+from tfcli.evaluate.tasks.digits import DIGITS, digit_rows
 
 Row = Mapping[str, Any]
 _SEED = 0
@@ -33,6 +34,8 @@ def made_rows(name: str, split: str) -> list[Row]:
     Raises:
         UsageError: no such split.
     """
+    if name == DIGITS:
+        return digit_rows(split)
     documents = _documents()
     if split not in documents:
         raise UsageError(
@@ -42,7 +45,7 @@ def made_rows(name: str, split: str) -> list[Row]:
     return [
         {**row, "document": document.id}
         for document in documents[split]
-        for row in MADE[name](document, chance)
+        for row in _MADE[name](document, chance)
     ]
 
 
@@ -57,6 +60,11 @@ def _quoted(document: Document, chance: random.Random) -> list[Row]:
     return [
         {"context": row["context"], "answer": row["answers"]["text"][0]} for row in found[:_MOST]
     ]
+
+
+def _spans(document: Document, chance: random.Random) -> list[Row]:
+    """The same, as a question whose answer is a part of the paragraph."""
+    return [dict(row) for row in exercise_rows("questions", [document], _SEED)[:_MOST]]
 
 
 def _endings(document: Document, chance: random.Random) -> list[Row]:
@@ -79,9 +87,12 @@ def _documents() -> dict[str, list[Document]]:
     return split_documents(once, validation=0.2, test=0.2, seed=_SEED)
 
 
-MADE: dict[str, Callable[[Document, random.Random], list[Row]]] = {
+_MADE: dict[str, Callable[[Document, random.Random], list[Row]]] = {
     "python-texts": _texts,
     "python-quoted": _quoted,
     "python-endings": _endings,
+    "python-spans": _spans,
 }
 """`dataset_name` -> (topic, what draws) -> its rows."""
+MADE = (*_MADE, DIGITS)
+"""Each `dataset_name`."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfcli.errors import UsageError
-from tfcli.evaluate.tasks.data import Doc, read_split
+from tfcli.evaluate.tasks.data import Doc, read_split, tested_split
 from tfcli.evaluate.tasks.file import Task
+from tfcli.evaluate.tasks.keys import TaskFile
 from tfcli.evaluate.tasks.templates import choices_of, rendered, target_of, text_of
 
 Chat = Callable[[list[dict[str, str]]], str]
@@ -51,20 +52,17 @@ class _Turn:
     behind: str = ""
 
 
-def samples_of(task: Task) -> list[Doc]:
+def samples_of(task: Task[TaskFile]) -> list[Doc]:
     """The samples of a task: those of the test split, else of the validation split.
 
     Raises:
         UsageError: the task has neither.
     """
-    split = task.file.test_split or task.file.validation_split
-    if split is None:
-        raise UsageError("the task has no test_split and no validation_split", where=task.name)
-    return read_split(task, split)
+    return read_split(task, tested_split(task))
 
 
 def prompts_of(
-    task: Task, docs: Sequence[Doc], shots: int, seed: int, chat: Chat | None = None
+    task: Task[TaskFile], docs: Sequence[Doc], shots: int, seed: int, chat: Chat | None = None
 ) -> list[Prompt]:
     """What is asked of each sample.
 
@@ -83,14 +81,14 @@ def prompts_of(
     return [_prompt(task, doc, number, examples, chat) for number, doc in enumerate(docs)]
 
 
-def text_of_sample(task: Task, doc: Doc, number: int) -> str:
+def text_of_sample(task: Task[TaskFile], doc: Doc, number: int) -> str:
     """The whole text of a sample, for tasks of texts."""
     where = f"{task.name}: doc_to_target, sample {number}"
     return str(target_of(task.file.doc_to_target, doc, where, False))
 
 
 def _prompt(
-    task: Task, doc: Doc, number: int, examples: _Examples | None, chat: Chat | None
+    task: Task[TaskFile], doc: Doc, number: int, examples: _Examples | None, chat: Chat | None
 ) -> Prompt:
     file = task.file
     where = f"{task.name}, sample {number}"
@@ -165,14 +163,14 @@ class _Examples:
         shared: the pool may hold the sample itself, which is then not taken.
     """
 
-    task: Task
+    task: Task[TaskFile]
     pool: list[Doc]
     count: int
     chance: random.Random
     shared: bool
 
     @classmethod
-    def of(cls, task: Task, count: int, seed: int) -> _Examples:
+    def of(cls, task: Task[TaskFile], count: int, seed: int) -> _Examples:
         """The examples of a task.
 
         Raises:

@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tfcli.errors import UsageError, WorkError
+from tfcli.errors import UsageError
 from tfcli.evaluate.answers import LanguageModel, LogLikelihood, Pair
 from tfcli.evaluate.decode import TextRequest
-from tfcli.evaluate.measure import Measure
-from tfcli.evaluate.samples import Sample
 from tfcli.evaluate.tasks.data import Doc, data_digest
 from tfcli.evaluate.tasks.file import Task
 from tfcli.evaluate.tasks.filters import describe, pipeline
 from tfcli.evaluate.tasks.judge import judge_choice, judge_continuation, judge_made, judge_text
-from tfcli.evaluate.tasks.metrics import LIBRARIES, asked_metrics, measures, score_of
+from tfcli.evaluate.tasks.judged import Judged, Row, clusters_of, judged_of
+from tfcli.evaluate.tasks.keys import TaskFile
+from tfcli.evaluate.tasks.metric import asked_metrics, libraries_of
+from tfcli.evaluate.tasks.metrics import DEFAULTS, TABLES
 from tfcli.evaluate.tasks.prompts import Chat, Prompt, prompts_of, samples_of, text_of_sample
 from tfcli.evaluate.windows import Plan
 from tfcli.metrics.compute import require_libraries
@@ -40,7 +41,7 @@ class Asked:
         available: samples that the task has.
     """
 
-    task: Task
+    task: Task[TaskFile]
     docs: Sequence[Doc]
     prompts: Sequence[Prompt]
     texts: Sequence[str]
@@ -87,20 +88,9 @@ class Asked:
         return pairs, [Pair("", gap + choice) for choice in prompt.choices]
 
 
-@dataclass(frozen=True)
-class Judged:
-    """What came of a task.
-
-    Args:
-        measures: of all samples.
-        samples: each, with what it was asked, what the model answered and how that is judged.
-    """
-
-    measures: list[Measure]
-    samples: list[Sample]
-
-
-def ask(task: Task, *, shots: int | None, seed: int, limit: int | None, chat: Chat | None) -> Asked:
+def ask(
+    task: Task[TaskFile], *, shots: int | None, seed: int, limit: int | None, chat: Chat | None
+) -> Asked:
     """Read a task's samples and make its prompts. No model is needed for it.
 
     Args:
@@ -114,11 +104,9 @@ def ask(task: Task, *, shots: int | None, seed: int, limit: int | None, chat: Ch
         WorkError: a broken file; a metric's library that is not installed.
     """
     file = task.file
-    metrics = asked_metrics(file.metric_list, file.output_type, f"{task.name}: metric_list")
-    require_libraries(
-        dict.fromkeys(LIBRARIES[name] for name in metrics if name in LIBRARIES),
-        f"{task.name}: metric_list",
-    )
+    output, where = file.output_type, f"{task.name}: metric_list"
+    metrics = asked_metrics(file.metric_list, TABLES[output], DEFAULTS[output], output, where)
+    require_libraries(libraries_of(list(metrics), TABLES[output]), where)
     _check(task)
     count = shots if shots is not None else (file.num_fewshot or 0)
     every = samples_of(task)
@@ -149,67 +137,30 @@ def judge(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> J
         UsageError: prompts that the model cannot take, or targets that fit no answer.
         WorkError: predictions that are not finite.
     """
-    how = _BY_OUTPUT[asked.output]
-    rows = how(asked, model, plan, advance)
-    clusters = _clusters(asked)
-    if not rows:
-        raise WorkError("there are no samples", where=asked.task.name)
-    found = []
-    for label in rows[0].items:
-        metric = label.partition(",")[0]
-        found += measures(metric, label, [row.items[label] for row in rows], clusters)
-    samples = []
-    for number, row in enumerate(rows):
-        scores, weights = {}, {}
-        for label, item in row.items.items():
-            metric, _, ending = label.partition(",")
-            part = score_of(metric, item)
-            if part is not None:
-                name = f"{part[0]},{ending}" if ending else part[0]
-                scores[name] = part[1]
-                if part[2] != 1:
-                    weights[name] = part[2]
-        samples.append(
-            Sample(
-                id=str(number),
-                task=asked.task.name,
-                cluster=None if clusters is None else str(clusters[number]),
-                scores=scores,
-                weights=weights,
-                prompt=row.prompt,
-                target=row.target,
-                answer=row.answer,
-            )
-        )
-    return Judged(found, samples)
+    rows = _BY_OUTPUT[asked.output](asked, model, plan, advance)
+    table = TABLES[asked.output]
+    labels = rows[0].items if rows else ()
+    named = {label: table[label.partition(",")[0]] for label in labels}
+    clusters = clusters_of(asked.task.name, asked.task.file.cluster, asked.docs)
+    return judged_of(asked.task.name, rows, named, clusters)
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One sample that was judged."""
-
-    items: dict[str, Any]
-    prompt: str
-    target: Any
-    answer: Any
-
-
-def _continuations(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[_Row]:
+def _continuations(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[Row]:
     pairs = [Pair(prompt.context, str(prompt.target)) for prompt in asked.prompts]
     return [
-        _Row(judge_continuation(found, asked.metrics), pair.context, pair.continuation, found.total)
+        Row(judge_continuation(found, asked.metrics), pair.context, pair.continuation, found.total)
         for pair, found in zip(pairs, model.loglikelihood(pairs, advance), strict=True)
     ]
 
 
-def _texts(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[_Row]:
+def _texts(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[Row]:
     return [
-        _Row(judge_text(text, found, asked.metrics), "", text, found.total)
+        Row(judge_text(text, found, asked.metrics), "", text, found.total)
         for text, found in zip(asked.texts, model.rolling(asked.texts, plan, advance), strict=True)
     ]
 
 
-def _choices(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[_Row]:
+def _choices(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[Row]:
     each = [asked.choice_pairs(prompt) for prompt in asked.prompts]
     flat = [pair for both in each for pairs in both for pair in pairs]
     found = iter(model.loglikelihood(flat, advance))
@@ -225,13 +176,13 @@ def _choices(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -
 
 def _choice_row(
     prompt: Prompt, items: dict[str, Any], said: Sequence[LogLikelihood], best: int
-) -> _Row:
+) -> Row:
     answer = {"choice": best, "loglikelihoods": [each.total for each in said]}
     target = prompt.target[0] if prompt.inputs else prompt.target
-    return _Row(items, prompt.context, {"choices": prompt.choices, "right": target}, answer)
+    return Row(items, prompt.context, {"choices": prompt.choices, "right": target}, answer)
 
 
-def _made(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[_Row]:
+def _made(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> list[Row]:
     file = asked.task.file
     how = _decoding(asked.task)
     prompts = [prompt.context for prompt in asked.prompts for _ in range(file.repeats)]
@@ -253,7 +204,7 @@ def _made(asked: Asked, model: LanguageModel, plan: Plan, advance: Advance) -> l
             judged = judge_made(prompt, step(list(answers)), asked.metrics, where)
             items |= {f"{name}{ending}": item for name, item in judged.items()}
         answer: Any = answers[0] if file.repeats == 1 else answers
-        rows.append(_Row(items, prompt.context, prompt.target, answer))
+        rows.append(Row(items, prompt.context, prompt.target, answer))
     return rows
 
 
@@ -265,7 +216,7 @@ _BY_OUTPUT = {
 }
 
 
-def _decoding(task: Task) -> TextRequest:
+def _decoding(task: Task[TaskFile]) -> TextRequest:
     """How the task's texts are made.
 
     Raises:
@@ -281,7 +232,7 @@ def _decoding(task: Task) -> TextRequest:
     return how
 
 
-def _check(task: Task) -> None:
+def _check(task: Task[TaskFile]) -> None:
     """Refuse keys of a task that contradict one another, or have no effect."""
     file = task.file
     if file.output_type == "generate_until":
@@ -305,7 +256,7 @@ def _check(task: Task) -> None:
             raise UsageError(f"the task has no {key}", where=f"{task.name}: {key}")
 
 
-def _refuse_idle(task: Task) -> None:
+def _refuse_idle(task: Task[TaskFile]) -> None:
     """Refuse keys that only tasks look at which have texts made."""
     file = task.file
     given = {
@@ -331,22 +282,3 @@ def _require_two_choices(prompts: Sequence[Prompt], where: str) -> None:
                 where=where,
                 fix="use acc or mcc",
             )
-
-
-def _clusters(asked: Asked) -> list[str] | None:
-    """The cluster of each sample, from the column that the task names.
-
-    Raises:
-        UsageError: the samples lack it.
-    """
-    column = asked.task.file.cluster
-    if column is None:
-        return None
-    for number, doc in enumerate(asked.docs):
-        if column not in doc:
-            raise UsageError(
-                f"sample {number} has no column {column!r}",
-                where=f"{asked.task.name}: metadata.cluster",
-                fix=f"known: {', '.join(doc)}",
-            )
-    return [str(doc[column]) for doc in asked.docs]

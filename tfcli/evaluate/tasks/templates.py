@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tfcli.errors import UsageError, WorkError, hint
-from tfcli.evaluate.tasks.file import Template
+from tfcli.evaluate.tasks.keys import Template
 from tfcli.tokenizers.chat_sandbox import SANDBOX, Limits
 
 _UNDEFINED = re.compile(r"'([^']+)' is undefined")

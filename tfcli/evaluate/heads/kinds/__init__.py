@@ -1,0 +1,1 @@
+"""Kinds of tasks, one file for those that are judged alike."""
