@@ -61,6 +61,8 @@ class Row:
             max_new_tokens=torch.tensor([ask.max_new_tokens]),
             stop=sorted(ask.settings.stop),
         )
+        if ask.budget is not None:
+            made.append(ask.budget.process(len(ask.ids)))
         if ask.settings.grammar is not None:
             made.append(ask.settings.grammar.process(torch.tensor([len(ask.ids)])))
         self._process = tuple(made)

@@ -15,7 +15,7 @@ from tfcli.checkpoints.folder import open_model
 from tfcli.console import Console
 from tfcli.devices import pick_device
 from tfcli.errors import UsageError
-from tfcli.generation.grammar import Grammar, schema_grammar
+from tfcli.generation.grammar import Grammar, lark_grammar
 from tfcli.generation.media import LOOKS, Prompt, read_conversation
 from tfcli.generation.tasks import ANSWERS, room_after
 from tfcli.models.adapters.control import set_active
@@ -79,19 +79,28 @@ class Served:
         declared = (self.tokenizer.bos_id, config.bos_token_id)
         return ids or [bos for bos in declared if bos is not None][:1]
 
-    def chat_ids(
+    def read(
         self,
         messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]] | None,
-        variables: Mapping[str, Any] | None,
-    ) -> list[int]:
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> Prompt:
         """What the model reads of a conversation.
 
+        Args:
+            messages: as its template takes them; the parts of one with images have data URLs.
+            tools: functions that it is told of, in OpenAI's form.
+            variables: more of the template.
+
         Raises:
-            UsageError: it has no chat template.
-            WorkError: messages that the template refuses.
+            UsageError: it has no chat template, or looks at no images.
+            WorkError: data that is no image, messages that the template refuses.
         """
-        return encode_chat(
+        if any(isinstance(message.get("content"), list) for message in messages):
+            if self.task != LOOKS:
+                raise UsageError(f"{self.name} reads text alone", where="messages")
+            return read_conversation(self.checkpoint, messages, tools, variables)
+        encoded = encode_chat(
             self.tokenizer,
             messages,
             template=choose_template(self.templates, tools=bool(tools)),
@@ -99,18 +108,8 @@ class Served:
             add_generation_prompt=True,
             tools=tools,
             variables=variables,
-        ).ids
-
-    def seen(self, messages: Sequence[Mapping[str, Any]]) -> Prompt:
-        """What the model reads of a conversation with images, which are data URLs.
-
-        Raises:
-            UsageError: it looks at no images.
-            WorkError: data that is no image, messages that the template refuses.
-        """
-        if self.task != LOOKS:
-            raise UsageError(f"{self.name} reads text alone", where="messages")
-        return read_conversation(self.checkpoint, messages)
+        )
+        return Prompt("", encoded.ids)
 
     def new_tokens(self, ids: Sequence[int], asked: int | None) -> int:
         """How many tokens an answer has at most.
@@ -124,17 +123,21 @@ class Served:
         check_ids(ids, config, self.name)
         return min(room, self.max_new_tokens, asked or self.max_new_tokens)
 
-    def grammar(self, schema: str, ends: Sequence[int]) -> Grammar:
-        """What keeps a text to a JSON Schema. Those that were asked for last are kept ready.
+    def grammar(self, lark: str, ends: Sequence[int]) -> Grammar:
+        """What keeps a text to a grammar. Those that were asked for last are kept ready.
+
+        Args:
+            lark: see `lark_grammar`.
+            ends: ids that end a text.
 
         Raises:
-            UsageError: a schema that cannot be followed.
+            UsageError: a grammar that cannot be followed.
             WorkError: llguidance is not installed.
         """
-        key = f"{ends}{schema}"
+        key = f"{ends}{lark}"
         found = self._grammars.pop(key, None)
         if found is None:
-            found = schema_grammar(schema, self.tokenizer, ends, "response_format")
+            found = lark_grammar(lark, self.tokenizer, ends, "response_format, tools")
         self._grammars[key] = found
         if len(self._grammars) > MOST_GRAMMARS:
             del self._grammars[next(iter(self._grammars))]
