@@ -21,7 +21,7 @@ STOPPED: dict[Reason, str] = {"stop": "end_turn", "length": "max_tokens", "time"
 def content_of(said: Said) -> list[dict[str, Any]]:
     """The blocks of a whole answer."""
     thoughts = [_thinking(said.thoughts)] if said.thoughts else []
-    words = [_text(said.words)] if said.words or not said.calls else []
+    words = [_text(said.words)] if said.words or said == Said() else []
     return [*thoughts, *words, *map(_use, said.calls)]
 
 

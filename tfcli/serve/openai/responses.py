@@ -18,6 +18,7 @@ from tfcli.serve.openai.tools import ResponseFunctionChoice, ResponseTool, Word,
 from tfcli.serve.server import Server
 from tfcli.serve.talk import read_talk
 from tfcli.serve.tools.answer import Answer
+from tfcli.serve.tools.telling import Said
 from tfcli.serve.wishes import Body, Wishes
 
 
@@ -68,7 +69,7 @@ async def responses(server: Server, request: Request) -> Any:
     said = answer.whole(made.pieces)
     output = [
         *([thoughts_item(said.thoughts)] if said.thoughts else []),
-        *([message_item(said.words)] if said.words or not said.calls else []),
+        *([message_item(said.words)] if said.words or said == Said() else []),
         *map(call_item, said.calls),
     ]
     return _Response(body, read).whole(output, answer, made.end)
