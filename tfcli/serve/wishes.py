@@ -95,7 +95,7 @@ def asks(
     keys = GenerationKeys(**given)
     config = served.checkpoint.model_config.text
     bias = [[[token], number] for token, number in (wishes.logit_bias or {}).items()]
-    said = dict(served.generation_config or config.extra)
+    said = dict(served.generation_config)
     said.pop("num_return_sequences", None)
     if bias:
         said["sequence_bias"] = [*(said.get("sequence_bias") or []), *bias]
