@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import openai
 import pytest
-from tokenizers import Tokenizer
 
 from tests.conftest import make_tiny_llama
-from tests.serve.conftest import serving
+from tests.serve.conftest import serving, tokenizer_with
 
 QUESTION = [{"role": "user", "content": "Why?"}]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"maxProperties": 0}}}
@@ -25,13 +24,9 @@ TEMPLATE = (
 def channels(tmp_path_factory, tiny_tokenizer):
     """A client of a tiny model with gpt-oss's tokens, and its tokenizer."""
     folder = tmp_path_factory.mktemp("channels")
+    marks = [f"<|{name}|>" for name in MARKS]
     own = folder / "tokenizer"
-    own.mkdir()
-    for each in tiny_tokenizer.iterdir():
-        (own / each.name).write_bytes(each.read_bytes())
-    tokenizer = Tokenizer.from_file(str(tiny_tokenizer / "tokenizer.json"))
-    tokenizer.add_special_tokens([f"<|{name}|>" for name in MARKS])
-    tokenizer.save(str(own / "tokenizer.json"))
+    tokenizer = tokenizer_with(marks, tiny_tokenizer, own, special=True)
     ends = [tokenizer.token_to_id(f"<|{name}|>") for name in ("return", "call")]
     model = make_tiny_llama(
         folder / "oss", own, vocab_size=327, max_position_embeddings=1024, eos_token_id=ends

@@ -5,10 +5,9 @@ from __future__ import annotations
 import anthropic
 import openai
 import pytest
-from tokenizers import Tokenizer
 
 from tests.conftest import make_tiny_llama
-from tests.serve.conftest import TEMPLATE, serving
+from tests.serve.conftest import TEMPLATE, serving, tokenizer_with
 
 QUESTION = [{"role": "user", "content": "Why is the sky blue?"}]
 OPENS = (
@@ -22,14 +21,8 @@ OPENS = (
 def thinking(tmp_path_factory, tiny_tokenizer):
     """A server of a model that the prompt has think, and the folder of the model."""
     folder = tmp_path_factory.mktemp("thinking")
-    file = tiny_tokenizer / "tokenizer.json"
-    tokenizer = Tokenizer.from_file(str(file))
-    tokenizer.add_tokens(["<think>", "</think>"])
     own = folder / "tokenizer"
-    own.mkdir()
-    for each in tiny_tokenizer.iterdir():
-        (own / each.name).write_bytes(each.read_bytes())
-    tokenizer.save(str(own / "tokenizer.json"))
+    tokenizer_with(["<think>", "</think>"], tiny_tokenizer, own)
     model = make_tiny_llama(folder / "thinks", own, vocab_size=322, max_position_embeddings=1024)
     (model / "chat_template.jinja").write_text(TEMPLATE + OPENS)
     with serving(model, max_new_tokens=24) as server:

@@ -24,6 +24,9 @@ from tfcli.tokenizers.chat_folder import choose_template
 _LOOKED_AT = 16
 """The last ids of a prompt, which say whether it has begun the model's thoughts."""
 
+THINKING_VARIABLE = "enable_thinking"
+"""What the templates of Qwen 3 and others ask of whether to think."""
+
 
 @dataclass(frozen=True)
 class Talk:
@@ -146,6 +149,7 @@ def read_talk(
     messages: Sequence[Mapping[str, Any]],
     tools: Tools | None = None,
     variables: Mapping[str, Any] | None = None,
+    thinks: bool | None = None,
 ) -> Talk:
     """Have a conversation read. It takes a while where it is long.
 
@@ -155,14 +159,19 @@ def read_talk(
             with images have data URLs as `path`.
         tools: that the model is told of.
         variables: more of the template.
+        thinks: whether the model thinks first; None: as it does by itself.
 
     Raises:
-        UsageError: the model has no chat template, or looks at no images.
+        UsageError: the model has no chat template, looks at no images, or cannot be told to think
+            or not to.
         WorkError: data that is no image, messages that the template refuses.
     """
     if not served.templates:
         raise UsageError(f"{served.name} has no chat template", where="messages")
-    manner = manner_of(choose_template(served.templates, tools=tools is not None))
+    template = choose_template(served.templates, tools=tools is not None)
+    manner = manner_of(template)
+    if thinks is not None:
+        variables = {**(variables or {}), **_switch(thinks, template, served.name)}
     if manner.has_channels:
         messages = [_for_channels(message) for message in messages]
     functions = None if tools is None else tools.functions
@@ -172,6 +181,16 @@ def read_talk(
         end = served.tokenizer.decode(prompt.ids[-_LOOKED_AT:], skip_special_tokens=False)
         opened = end.rstrip().endswith(manner.thinking.begin)
     return Talk(served, prompt, tools, manner, opened)
+
+
+def _switch(thinks: bool, template: str, name: str) -> dict[str, bool]:
+    """The variable that tells a template whether its model thinks, where it asks for one."""
+    if THINKING_VARIABLE in template:
+        return {THINKING_VARIABLE: thinks}
+    if thinks == (manner_of(template).thinking is not None):
+        return {}
+    said = "does not think first" if thinks else "always thinks first"
+    raise UsageError(f"{name} {said}", where="thinking", fix="leave it out")
 
 
 def _for_channels(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from tfcli.serve.anthropic.blocks import TextBlock, Turn, for_template, system_text
 from tfcli.serve.anthropic.content import content_of, streamed, usage, why
-from tfcli.serve.anthropic.thinking import Thinking, budget_of, variables_of
+from tfcli.serve.anthropic.thinking import Thinking, budget_of, is_wanted
 from tfcli.serve.anthropic.tools import AnthropicTool, Choice, chosen_tools
 from tfcli.serve.http.events import stream
 from tfcli.serve.server import Server
@@ -87,8 +87,8 @@ async def _talk(server: Server, body: CountBody) -> Talk:
     if body.system:
         turns.insert(0, {"role": "system", "content": system_text(body.system)})
     tools = chosen_tools(body.tools, body.tool_choice)
-    variables = variables_of(body.thinking)
-    return await server.thought(lambda: read_talk(served, turns, tools, variables))
+    thinks = is_wanted(body.thinking)
+    return await server.thought(lambda: read_talk(served, turns, tools, thinks=thinks))
 
 
 def _head(model: str) -> dict[str, Any]:

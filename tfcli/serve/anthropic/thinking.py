@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -31,11 +31,9 @@ class Disabled(Body):
 Thinking = Annotated[Enabled | Adaptive | Disabled, Field(discriminator="type")]
 
 
-def variables_of(thinking: Enabled | Adaptive | Disabled | None) -> dict[str, Any] | None:
-    """The variable by which chat templates are told of it."""
-    if thinking is None:
-        return None
-    return {"enable_thinking": not isinstance(thinking, Disabled)}
+def is_wanted(thinking: Enabled | Adaptive | Disabled | None) -> bool | None:
+    """Whether it thinks; None: as it does by itself."""
+    return None if thinking is None else not isinstance(thinking, Disabled)
 
 
 def budget_of(thinking: Enabled | Adaptive | Disabled | None) -> int | None:
