@@ -135,7 +135,7 @@ class Talk:
                 param="tool_choice",
             )
         return calls_lark(
-            self.tools.callable(),
+            self.tools.candidates(),
             self.manner.calls.spelling,
             thinking,
             tokenizer,

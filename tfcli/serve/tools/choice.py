@@ -31,7 +31,7 @@ class Tools:
     only: str | None = None
     several: bool = True
 
-    def callable(self) -> list[Mapping[str, Any]]:
+    def candidates(self) -> list[Mapping[str, Any]]:
         """Names and parameters of those that can be called."""
         found = [each["function"] for each in self.functions]
         return [each for each in found if self.only in (None, each["name"])]

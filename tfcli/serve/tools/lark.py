@@ -13,8 +13,6 @@ from tfcli.serve.tools.families import NAME, Spelling
 from tfcli.serve.tools.manner import Thinking
 from tfcli.tokenizers.load import Tokenizer
 
-_ANY = r"/(.|\n)*/"
-
 
 def calls_lark(
     functions: Sequence[Mapping[str, Any]],
@@ -81,11 +79,12 @@ def _turn(
         return "\n".join((f"start: {body}", *rules))
     end = _spelt(thinking.end, tokenizer)
     # A token ends any text before it; characters do where they come for the first time.
-    first = [f"thoughts: {_ANY} {end}"] if end.startswith("<[") else [f"thoughts[lazy]: ANY {end}"]
-    if not end.startswith("<["):
-        first.append(f"ANY: {_ANY}")
-    begun = "thoughts" if opened else f"({_spelt(thinking.begin, tokenizer)} thoughts)?"
-    return "\n".join((rf"start: {begun} /\n*/ {body}", *first, *rules))
+    lazy = "" if end.startswith("<[") else "[lazy]"
+    begun = rf"thoughts /\n{{0,{thinking.breaks}}}/"
+    if not opened:
+        begun = f"({_spelt(thinking.begin, tokenizer)} {begun})?"
+    thoughts = (f"thoughts{lazy}: ANY {end}", r"ANY: /(.|\n)*/")
+    return "\n".join((f"start: {begun} {body}", *thoughts, *rules))
 
 
 def _arguments(function: Mapping[str, Any]) -> str:

@@ -18,14 +18,16 @@ class Thinking:
         begin: before them.
         end: after them.
         words: before what is said to the user.
+        breaks: lines that may be broken after `end`.
     """
 
     begin: str
     end: str
     words: str = ""
+    breaks: int = 0
 
 
-THINK = Thinking("<think>", "</think>")
+THINK = Thinking("<think>", "</think>", breaks=2)
 """That of Qwen 3, DeepSeek-R1 and many others."""
 CHANNELS = Thinking(
     f"{HARMONY}analysis<|message|>",
