@@ -64,3 +64,8 @@ def test_an_answer_can_be_given_back(client):
     turns = [{"role": "user", "content": "Why?"}, *first.output, {"role": "user", "content": "?"}]
     again = client.responses.create(model="tiny", input=turns, max_output_tokens=5)
     assert again.usage.input_tokens > first.usage.input_tokens
+
+
+def test_an_item_of_an_unknown_type_is_named(client):
+    with pytest.raises(openai.BadRequestError, match="web_search_call"):
+        client.responses.create(model="tiny", input=[{"type": "web_search_call"}])

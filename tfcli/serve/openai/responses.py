@@ -26,7 +26,7 @@ class ResponsesBody(Body):
     """What is asked for."""
 
     model: str
-    input: str | Annotated[list[InputItem], Field(min_length=1)]
+    input: Annotated[list[InputItem], Field(min_length=1)] | str
     instructions: str | None = None
     max_output_tokens: Annotated[int | None, Field(ge=1)] = None
     temperature: Annotated[float | None, Field(ge=0, le=100)] = None
