@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 from contextlib import contextmanager
 
 import pytest
 import uvicorn
+from tokenizers import AddedToken, Tokenizer
 
 from tests.conftest import make_tiny_llama
 from tfcli.console import Console
@@ -47,6 +49,15 @@ def serving(*models, **keys):
         uvicorned.should_exit = True
         thread.join()
         server.close()
+
+
+def tokenizer_with(tokens, tokenizer, folder, *, special=False):
+    """A copy of a tokenizer's folder with more tokens, and the tokenizer."""
+    shutil.copytree(tokenizer, folder)
+    made = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    made.add_tokens([AddedToken(token, special=special) for token in tokens])
+    made.save(str(folder / "tokenizer.json"))
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,13 @@ def test_errors_are_the_clients_own(claude):
     assert caught.value.body["type"] == "error"
 
 
+def test_a_model_without_thoughts_is_not_asked_for_them(claude):
+    options = {"model": "tiny", "messages": QUESTION, "max_tokens": 2}
+    assert claude.messages.create(thinking={"type": "disabled"}, **options).content
+    with pytest.raises(anthropic.BadRequestError, match="does not think"):
+        claude.messages.create(thinking={"type": "adaptive"}, **options)
+
+
 def test_results_of_tools_are_turns_of_their_own(claude):
     turns = [
         *QUESTION,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
-from tfcli.serve.tools.calls import Calls, calls_of
-from tfcli.serve.tools.families import Call
+from tfcli.serve.tools.calls import Calls
+from tfcli.serve.tools.families import Call, form_of
 
 BAR, SPACE = "\uff5c", "\u2581"
 DEEPSEEK = {
@@ -40,27 +38,26 @@ SAID = {
 }
 
 
-def model_of(mark):
-    return SimpleNamespace(templates={"default": f"{{% if tools %}}{mark}{{% endif %}}"})
+def told(mark, *pieces):
+    calls = Calls(form_of(f"{{% if tools %}}{mark}{{% endif %}}"))
+    words = "".join(map(calls.push, pieces))
+    rest, found = calls.finish()
+    return words + rest, found
 
 
 @pytest.mark.parametrize("family", SAID)
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_words_and_calls_are_told_apart_while_they_come(family, size):
     mark, text = SAID[family]
-    calls, words = Calls(model_of(mark), True), ""
-    for at in range(0, len(text), size):
-        words += calls.push(text[at : at + size])
-    rest, found = calls.finish()
-    assert words + rest == "Let me look."
-    assert found == [CALL]
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    assert told(mark, *pieces) == ("Let me look.", [CALL])
 
 
 def test_several_calls_come_in_order():
     text = "".join(
         f'<tool_call>{{"name": "{name}", "arguments": {{}}}}</tool_call>' for name in "ab"
     )
-    assert calls_of(model_of("<tool_call>"), text) == ("", [Call("a", {}), Call("b", {})])
+    assert told("<tool_call>", text) == ("", [Call("a", {}), Call("b", {})])
 
 
 @pytest.mark.parametrize(
@@ -73,7 +70,7 @@ def test_several_calls_come_in_order():
     ],
 )
 def test_what_is_no_call_after_all_is_said(text):
-    assert calls_of(model_of("<tool_call>"), text) == (text, [])
+    assert told("<tool_call>", text) == (text, [])
 
 
 def test_a_chat_with_tools_gives_them_to_the_template(client):

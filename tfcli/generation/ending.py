@@ -13,20 +13,22 @@ class Ending:
 
     Attributes:
         ended: whether one of them came.
+        rest: what came after it in the piece that ended it.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
-        self._held = ""
+        self._held = self.rest = ""
         self.ended = False
 
     def push(self, piece: str) -> str:
         """The text that can be shown: what may be the beginning of a stop text is held back."""
         text = self._held + piece
-        found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
+        found = [(at, len(stop)) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
-            self.ended, self._held = True, ""
-            return text[: min(found)]
+            at, length = min(found)
+            self.ended, self._held, self.rest = True, "", text[at + length :]
+            return text[:at]
         held = max((self._begun(text, stop) for stop in self._stops), default=0)
         self._held = text[len(text) - held :]
         return text[: len(text) - held]

@@ -7,21 +7,19 @@ ends, nothing but the model's own end is left.
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from tfcli.errors import UsageError, WorkError
+from tfcli.generation.grammar_library import library, vocabulary_of
 from tfcli.generation.json_schema import require_known
 from tfcli.generation.processors import NEVER
 from tfcli.generation.rows import common
 from tfcli.tokenizers.load import Tokenizer
-from tfcli.tokenizers.token_texts import bytes_of_tokens
 
 if TYPE_CHECKING:
     from tfcli.generation.keys import GenerationKeys
@@ -30,6 +28,8 @@ LOOKED_AT = 64
 """Steps of a grammar that are looked at before any text is made."""
 DEPTH = 200
 """How deep a schema may be nested: deeper ones are met in attacks alone."""
+_SPACES = {"whitespace_pattern": " ?"}
+"""One space where JSON allows any: a weak model would write spaces without end."""
 
 
 class Grammar:
@@ -48,8 +48,8 @@ class Grammar:
     """
 
     def __init__(self, source: str, tokenizer: Tokenizer, ends: Sequence[int], where: str) -> None:
-        library = _library()
-        problem = library.LLMatcher.validate_grammar(source)
+        llguidance = library()
+        problem = llguidance.LLMatcher.validate_grammar(source)
         if problem:
             raise _refused(problem, where)
         if not ends:
@@ -60,8 +60,8 @@ class Grammar:
                 fix="add eos_token_id to generation_config.json",
             )
         self._ends = frozenset(ends)
-        self._matcher = library.LLMatcher(
-            _vocabulary_of(tokenizer, tuple(ends)), source, log_level=0
+        self._matcher = llguidance.LLMatcher(
+            vocabulary_of(tokenizer, tuple(ends)), source, log_level=0
         )
         if self._matcher.is_error():
             raise _refused(self._matcher.get_error(), where)
@@ -112,42 +112,6 @@ class GrammarProcess:
         return torch.nn.functional.pad(allowed, (0, vocab - len(allowed)))
 
 
-_KNOWN: OrderedDict[tuple[int, tuple[int, ...]], tuple[Tokenizer, Any]] = OrderedDict()
-"""A tokenizer's address and the ends -> the tokenizer, which so keeps its address, and its
-vocabulary. One of 260,000 tokens takes seconds to make, and a server meets many grammars."""
-_MOST_KNOWN = 4
-_LOCK = Lock()
-
-
-def _vocabulary_of(tokenizer: Tokenizer, ends: tuple[int, ...]) -> Any:
-    """A tokenizer as llguidance knows it; the last few are kept."""
-    key = id(tokenizer), ends
-    with _LOCK:  # the models of a server ask from threads of their own
-        if key not in _KNOWN:
-            tokens, special = bytes_of_tokens(tokenizer)
-            vocabulary = _Vocabulary(tokenizer, tokens, special, ends[0])
-            _KNOWN[key] = tokenizer, _library().LLTokenizer(vocabulary, eos_token=list(ends))
-            while len(_KNOWN) > _MOST_KNOWN:
-                _KNOWN.popitem(last=False)
-        _KNOWN.move_to_end(key)
-        return _KNOWN[key][1]
-
-
-class _Vocabulary:
-    """A tokenizer as llguidance asks for it."""
-
-    def __init__(
-        self, tokenizer: Tokenizer, tokens: list[bytes], special: list[int], end: int
-    ) -> None:
-        self._tokenizer = tokenizer
-        self.tokens, self.special_token_ids = tokens, special
-        self.eos_token_id, self.bos_token_id = end, tokenizer.bos_id
-        self.is_tokenizer_wrapper = True
-
-    def __call__(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False, allow_special=False)
-
-
 def grammar_of(keys: GenerationKeys, tokenizer: Tokenizer, ends: Sequence[int]) -> Grammar | None:
     """The grammar that a user asks for; None where there is none.
 
@@ -156,10 +120,10 @@ def grammar_of(keys: GenerationKeys, tokenizer: Tokenizer, ends: Sequence[int]) 
             words.
     """
     if keys.regex is not None:
-        source = _library().LLMatcher.grammar_from_regex(keys.regex)
+        source = library().LLMatcher.grammar_from_regex(keys.regex)
         return Grammar(source, tokenizer, ends, "regex")
     if keys.grammar is not None:
-        source = _library().LLMatcher.grammar_from_lark(_text(keys.grammar))
+        source = library().LLMatcher.grammar_from_lark(_text(keys.grammar))
         return Grammar(source, tokenizer, ends, "grammar")
     if keys.json_schema is not None:
         return schema_grammar(_text(keys.json_schema), tokenizer, ends)
@@ -180,6 +144,44 @@ def schema_grammar(
     Raises:
         UsageError, WorkError: as `grammar_of`.
     """
+    content = _checked(schema, where)
+    source = library().LLMatcher.grammar_from_json_schema(json.dumps(content), overrides=_SPACES)
+    return Grammar(source, tokenizer, ends, where)
+
+
+def lark_grammar(text: str, tokenizer: Tokenizer, ends: Sequence[int], where: str) -> Grammar:
+    """The grammar of a text in llguidance's variant of Lark.
+
+    Args:
+        text: of the grammar.
+        tokenizer: of the model.
+        ends: ids that end a text.
+        where: of what the grammar was made from, for errors.
+
+    Raises:
+        UsageError, WorkError: see `Grammar`.
+    """
+    return Grammar(library().LLMatcher.grammar_from_lark(text), tokenizer, ends, where)
+
+
+def lark_schema(schema: str, where: str) -> str:
+    """What stands in a Lark grammar for a value that fits a JSON Schema.
+
+    Args:
+        schema: its text, which is an object.
+        where: of the schema, for errors.
+
+    Raises:
+        UsageError: no JSON, nested too deep, or with words that JSON Schema does not have.
+    """
+    content = _checked(schema, where)
+    # `true` and `false` are schemas too, and have no room for how spaces are written.
+    parts = dict(content) if isinstance(content, dict) else {"allOf": [content]}
+    return f"%json {json.dumps({**parts, 'x-guidance': _SPACES})}"
+
+
+def _checked(schema: str, where: str) -> Any:
+    """A schema, all of whose words are known."""
     try:
         content = json.loads(schema)
     except (ValueError, RecursionError) as error:
@@ -187,11 +189,7 @@ def schema_grammar(
     if _depth(content) > DEPTH:
         raise UsageError(f"nested more than {DEPTH} deep", where=where, fix="use $ref")
     require_known(content, where)
-    # One space where JSON allows any: a weak model would write spaces without end.
-    source = _library().LLMatcher.grammar_from_json_schema(
-        json.dumps(content), overrides={"whitespace_pattern": " ?"}
-    )
-    return Grammar(source, tokenizer, ends, where)
+    return content
 
 
 def _next_tokens(matcher: Any) -> torch.Tensor:
@@ -240,14 +238,3 @@ def _depth(content: Any) -> int:
 
 def _refused(problem: str, where: str) -> UsageError:
     return UsageError(f"cannot be followed: {problem.strip()}", where=where, fix="change it")
-
-
-def _library() -> Any:
-    try:
-        import llguidance
-    except ImportError:
-        raise WorkError(
-            "texts that follow a grammar need llguidance",
-            fix="pip install 'tfcli[grammar]'",
-        ) from None
-    return llguidance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from tfcli.checkpoints.checkpoint import Checkpoint
@@ -89,12 +90,18 @@ def _processor(checkpoint: Checkpoint, where: str) -> JointProcessor:
     return processor
 
 
-def read_conversation(checkpoint: Checkpoint, messages: Sequence[Mapping[str, Any]]) -> Prompt:
+def read_conversation(
+    checkpoint: Checkpoint,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    variables: Mapping[str, Any] | None = None,
+) -> Prompt:
     """What the model reads of a conversation with images.
 
     Args:
         checkpoint: of the model.
         messages: the content of each is a text, or parts of which images name files (`path`).
+        tools, variables: as in `render_chat`.
 
     Raises:
         UsageError, WorkError: as `read_media`.
@@ -106,12 +113,19 @@ def read_conversation(checkpoint: Checkpoint, messages: Sequence[Mapping[str, An
         for part in message["content"]
         if part["type"] == "image"
     ]
-    inputs = _processor(checkpoint, str(checkpoint.path)).apply_chat_template(
+    apply = _processor(checkpoint, str(checkpoint.path)).apply_chat_template
+    for name in sorted(signature(apply).parameters.keys() & (variables or {}).keys()):
+        raise UsageError(
+            f"{name} is no variable of a chat template", where=name, fix="leave it out"
+        )
+    inputs = apply(
         [_without_paths(message) for message in messages],
+        tools=tools,
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,
         processor_kwargs={"images": images},
+        **(variables or {}),
     )
     ids = inputs.pop("input_ids")[0].tolist()
     inputs.pop("attention_mask", None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tfcli.errors import Problem
 from tfcli.generation.settings import TextSettings
+from tfcli.serve.budget import Budget
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,7 @@ class Ask:
         media: what goes along with the ids, by the names that the model takes it under.
         max_time: seconds from the request on, after which it ends; None: any.
         adapter: name of the adapter that changes the model for it; None: the model itself.
+        budget: how long its thoughts may be; None: any length.
     """
 
     ids: list[int]
@@ -43,6 +45,7 @@ class Ask:
     media: Mapping[str, Tensor] = field(default_factory=dict)
     max_time: float | None = None
     adapter: str | None = None
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True)

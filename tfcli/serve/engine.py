@@ -1,8 +1,9 @@
 """An engine: one thread that owns a model, and makes the texts that others ask for.
 
 Texts join and leave at any step. Each has a cache of its own (`models/caches/paged.py`); in a step
-of decoding those of some texts are joined, and the model makes one position of each. A long prompt
-is read in parts, one part between two steps, so that it holds up no other text for long.
+of decoding those of some texts are joined, and the model makes one position of each, or several
+where they were drafted. A long prompt is read in parts, one part between two steps, so that it
+holds up no other text for long.
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ class Engine:
         limits: see `EngineLimits`.
         prefixes: what was read before; None remembers nothing.
         adapted: puts an adapter of a name on the model, or with None takes it off.
+
+    Attributes:
+        drafted, kept: ids that were drafted, and how many of them came.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Engine:
         self._closed = False
         self._waiting: list[Row] = []
         self._active: list[Row] = []
+        self.drafted = self.kept = 0
         self._count = 0  # texts that have not ended
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -177,12 +182,15 @@ class Engine:
         self._finish([row])
 
     def _write(self, rows: Sequence[Row]) -> None:
-        """Make the next token of some texts."""
+        """Make the next token of some texts, and as many more as were drafted rightly."""
         with blamed(rows):
             logits = self._passes.step(rows)
-            for row, each in zip(rows, logits.split(1), strict=True):
+            for row, each in zip(rows, logits, strict=True):
                 with blamed([row]):
-                    row.take(each)
+                    row.take_all(each)
+                with blamed([row]):
+                    self._passes.take_back(row)
+                self.drafted += len(row.draft)
         self._finish(rows)
 
     def _finish(self, rows: Sequence[Row]) -> None:
@@ -196,5 +204,6 @@ class Engine:
 
     def _gone(self, row: Row) -> None:
         row.cache = None
+        self.kept += row.kept
         with self._lock:
             self._count -= 1

@@ -1,4 +1,4 @@
-"""The passes of an engine's model: a part of a prompt, or one position of several texts."""
+"""The passes of an engine's model: a part of a prompt, or the next positions of several texts."""
 
 from __future__ import annotations
 
@@ -76,29 +76,39 @@ class Passes:
         return found.logits[:, -1]
 
     def step(self, rows: Sequence[Row]) -> torch.Tensor:
-        """The logits after the last ids of texts, [b, vocab]; these ids are read."""
+        """The logits after the last ids of texts and after each id of their drafts, [b, draft + 1,
+        vocab]; all these ids are read. The drafts are of one length."""
         self._put_on(rows[0])
-        new = torch.tensor([row.ids[-1:] for row in rows], device=self._model.device)
+        new = torch.tensor([[row.ids[-1], *row.draft] for row in rows], device=self._model.device)
         caches = [row.cache for row in rows if row.cache is not None]
+        kept = new.shape[1]
         if len(caches) == 1:
-            found = self._model(input_ids=new, cache=caches[0], logits_to_keep=1)
+            found = self._model(input_ids=new, cache=caches[0], logits_to_keep=kept)
         else:
             cache = JoinedCache(caches)
-            mask = cache.attention_mask()
-            found = self._model(input_ids=new, attention_mask=mask, cache=cache, logits_to_keep=1)
+            mask = cache.attention_mask(kept)
+            found = self._model(
+                input_ids=new, attention_mask=mask, cache=cache, logits_to_keep=kept
+            )
         assert isinstance(found.logits, torch.Tensor)
-        return found.logits[:, -1].cpu()
+        return found.logits.cpu()
+
+    def take_back(self, row: Row) -> None:
+        """Forget what was read of a draft and did not come."""
+        if row.cache is not None and row.read > len(row.ids) - 1:
+            row.cache.crop(len(row.ids) - 1)
 
     def groups(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
-        """The texts that a pass can go on with together."""
-        ready = [row for row in rows if self.is_ready(row)]
+        """The texts that a pass can go on with together; what may come next is drafted."""
         size = MOST_ROWS if self._model.device.type == "cpu" else self._limits.rows
         if self._switch is not None:  # how a position is turned depends on the longest beside it
             size = 1
-        by_adapter: dict[str | None, list[Row]] = {}
-        for row in ready:
-            by_adapter.setdefault(row.ask.adapter, []).append(row)
-        for alike in by_adapter.values():
+        by_kind: dict[tuple[str | None, int], list[Row]] = {}
+        for row in rows:
+            if self.is_ready(row):
+                row.look_ahead()
+                by_kind.setdefault((row.ask.adapter, len(row.draft)), []).append(row)
+        for alike in by_kind.values():
             for first in range(0, len(alike), size):
                 yield alike[first : first + size]
 

@@ -9,7 +9,8 @@ import torch
 from tfcli.errors import Problem
 from tfcli.generation.loop import processed
 from tfcli.generation.rules import processes
-from tfcli.generation.sampling import greedy, sampler
+from tfcli.generation.strategies.drafted import choose
+from tfcli.generation.strategies.drafters import looked_up
 from tfcli.generation.writing import Text
 from tfcli.models.cache import Cache
 from tfcli.serve.ask import Ask, End, Listen, Piece, Reason, Token
@@ -31,6 +32,8 @@ class Row:
         ids: what was given and what has come.
         cache: what the model remembers of the first ids; None before it has read any.
         reused: ids that the model did not have to read.
+        draft: ids that may come next, which the model reads with the last one.
+        kept: how many drafted ids came.
         cancelled: nobody waits for it any more.
         ended: its end was told.
     """
@@ -39,7 +42,8 @@ class Row:
         self.ask = ask
         self.ids = list(ask.ids)
         self.cache: Cache | None = None
-        self.reused = 0
+        self.reused = self.kept = 0
+        self.draft: list[int] = []
         self.cancelled = False
         self.ended = False
         self._listen = listen
@@ -51,8 +55,7 @@ class Row:
         )
         self._left = ask.max_new_tokens
         self._began = monotonic()
-        draw = ask.settings.draw
-        self._pick = greedy if draw is None else sampler(draw, [ask.seed])
+        self._generator = torch.Generator().manual_seed(ask.seed)
         source = torch.tensor([ask.ids])
         made = processes(
             ask.settings.rules,
@@ -61,6 +64,8 @@ class Row:
             max_new_tokens=torch.tensor([ask.max_new_tokens]),
             stop=sorted(ask.settings.stop),
         )
+        if ask.budget is not None:
+            made.append(ask.budget.process(len(ask.ids)))
         if ask.settings.grammar is not None:
             made.append(ask.settings.grammar.process(torch.tensor([len(ask.ids)])))
         self._process = tuple(made)
@@ -86,18 +91,46 @@ class Row:
         limit = self.ask.max_time
         return limit is not None and monotonic() - self._began > limit
 
-    def take(self, logits: torch.Tensor) -> None:
+    def look_ahead(self) -> None:
+        """Draft what may come next from the text itself, as far as there is room."""
+        drafts = self.ask.settings.drafts
+        most = min(drafts.prompt_lookup_num_tokens, self._left - 1)
+        self.draft = looked_up(self.ids, drafts.max_matching_ngram_size, most) if most > 0 else []
+
+    def take_all(self, logits: torch.Tensor) -> None:
+        """Pick tokens for as long as the draft has them, and the one after.
+
+        Args:
+            logits (Tensor): [draft + 1, vocab], of the model after the last id and each of the
+                draft.
+
+        Raises:
+            WorkError: no token can be picked.
+        """
+        for place, each in enumerate(logits.split(1)):
+            proposed = self.draft[place] if place < len(self.draft) else None
+            holds = self.take(each, proposed)
+            self.kept += holds
+            if not holds or self.ended:
+                return
+
+    def take(self, logits: torch.Tensor, proposed: int | None = None) -> bool:
         """Pick the next token, and tell of it.
 
         Args:
             logits (Tensor): [1, vocab], of the model after the last id.
+            proposed: that was drafted; None: none was.
+
+        Returns:
+            whether it is the one that was proposed
 
         Raises:
             WorkError: no token can be picked.
         """
         logits = logits.cpu()
         ids = torch.tensor([self.ids]) if self._process else torch.empty(1, 0, dtype=torch.long)
-        picked = int(self._pick(processed(logits, ids, self._process)))
+        chosen = processed(logits, ids, self._process)[0]
+        picked, holds = choose(chosen, self.ask.settings.draw, self._generator, proposed)
         token = self._token(picked, logits[0])
         self.ids.append(picked)
         self._left -= 1
@@ -105,12 +138,13 @@ class Row:
             self._text.ids.append(picked)
             self._listen(Piece("", (token,)))
             self.end("stop")
-            return
+            return holds
         self._listen(Piece(self._text.push(picked), (token,)))
         if self._text.stopped:
             self.end("stop")
         elif self._left == 0:
             self.end("length")
+        return holds
 
     def end(self, reason: Reason, error: Problem | None = None) -> None:
         """Tell that it is over, with the characters that were held back."""

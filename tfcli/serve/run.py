@@ -15,8 +15,9 @@ from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.serve.app import make_app
 from tfcli.serve.http.guard import Guard
+from tfcli.serve.load import serve_model
 from tfcli.serve.scored import Scored
-from tfcli.serve.served import Served, serve_model
+from tfcli.serve.served import Served
 from tfcli.serve.server import Server
 from tfcli.serve.spec import ServeResult, ServeSpec
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from tfcli.recipe.marks import GIVEN, Only
 from tfcli.recipe.shared_keys import Attention, ComputeDtype, Device, LoadIn
 from tfcli.recipe.spec import ModelRef, Result, Spec
 
@@ -51,6 +52,15 @@ class ServeSpec(Spec):
     )
     max_new_tokens: int = Field(
         4096, ge=1, description="New tokens of an answer at most, and where a request names none."
+    )
+    prompt_lookup_num_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Draft at most so many tokens of each text from the text itself: what came "
+        "after the same tokens before. The same texts in less time, where they repeat themselves.",
+    )
+    max_matching_ngram_size: Annotated[int | None, Only(prompt_lookup_num_tokens=GIVEN)] = Field(
+        None, ge=1, description="How many tokens are looked for there, at most. Left out, 2."
     )
     prefix_memory: int = Field(
         1024, ge=0, description="MiB of memory for what was read before, of each model; 0: none."

@@ -15,6 +15,7 @@ from tfcli.generation.keys import DRAWS, GenerationKeys
 from tfcli.generation.sampling import row_seed
 from tfcli.limits import MAX_CHOICES
 from tfcli.serve.ask import Ask
+from tfcli.serve.budget import Budget
 from tfcli.serve.served import Served
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def asks(
     continues: bool = True,
     special: bool = False,
     media: Mapping[str, Tensor] | None = None,
-    schema: str | None = None,
+    lark: str | None = None,
+    budget: Budget | None = None,
 ) -> list[Ask]:
     """What an engine is asked for: a text for each of `n`.
 
@@ -77,7 +79,8 @@ def asks(
         max_tokens: that it asks for; None: as many as the server gives.
         logprobs: see `Ask`.
         continues, special, media: see `Ask`.
-        schema: a JSON Schema that the text fits; None: any text.
+        lark: the grammar of the text, see `lark_grammar`; None: any text.
+        budget: see `Ask`.
 
     Raises:
         ValidationError, UsageError, WorkError: what is asked for cannot be.
@@ -92,13 +95,13 @@ def asks(
     keys = GenerationKeys(**given)
     config = served.checkpoint.model_config.text
     bias = [[[token], number] for token, number in (wishes.logit_bias or {}).items()]
-    said = dict(served.generation_config or config.extra)
+    said = dict(served.generation_config)
     said.pop("num_return_sequences", None)
     if bias:
         said["sequence_bias"] = [*(said.get("sequence_bias") or []), *bias]
     settings = text_settings(keys, said, config, served.tokenizer, Console.silent())
-    if schema is not None:
-        settings = replace(settings, grammar=served.grammar(schema, sorted(settings.stop)))
+    if lark is not None:
+        settings = replace(settings, grammar=served.grammar(lark, sorted(settings.stop)))
     seed = secrets.randbits(63) if wishes.seed is None else wishes.seed % (1 << 64)
     new = served.new_tokens(ids, max_tokens)
     return [
@@ -113,6 +116,7 @@ def asks(
             media=media or {},
             max_time=served.timeout,
             adapter=served.adapter,
+            budget=budget,
         )
         for number in range(wishes.n)
     ]

@@ -14,6 +14,7 @@ from tfcli.generation.readers import Reader
 from tfcli.generation.settings import TextSettings
 from tfcli.generation.strategies.drafted import Drafted
 from tfcli.generation.strategies.drafters import Assistant, Drafter, Lookup
+from tfcli.models.cache import Cache
 from tfcli.models.caches.recurrent import ShiftStore, StateStore
 from tfcli.models.configs.text import TextConfig
 from tfcli.models.model import Model
@@ -88,7 +89,7 @@ def drafted(
     key = LOOKUP if assistant is None else KEY
     longest = reader.begin.shape[1] + max(max_new_tokens)
     for each in filter(None, (reader, assistant)):
-        require_taking_back(each.model, each, longest, key)
+        require_taking_back(each.model, each.cache, longest, key)
     config = reader.model.config.text
     drafts, generators = settings.drafts, [torch.Generator().manual_seed(seed) for seed in seeds]
     drafter: Drafter
@@ -116,12 +117,12 @@ def drafted(
     )
 
 
-def require_taking_back(model: Model, reader: Reader, longest: int, key: str) -> None:
+def require_taking_back(model: Model, cache: Cache, longest: int, key: str) -> None:
     """Refuse models whose caches cannot forget the last tokens alone.
 
     Args:
         model: that reads.
-        reader: with its cache, which has read nothing.
+        cache: of the model, which has read nothing.
         longest: positions of the texts.
         key: what asks for drafts.
 
@@ -129,7 +130,7 @@ def require_taking_back(model: Model, reader: Reader, longest: int, key: str) ->
         UsageError: says what keeps them from it.
     """
     config = model.config.text
-    stores = reader.cache.stores.values()
+    stores = cache.stores.values()
     windows = [config.window(layer) for layer in range(config.num_hidden_layers)]
     reason = None
     if any(isinstance(store, StateStore | ShiftStore) for store in stores):

@@ -143,14 +143,39 @@ class Drafted(Steps):
         Args:
             logits (Tensor): float32 [vocab]
         """
-        usable(logits[None])
         proposed = draft.tokens[place] if place < len(draft.tokens) else None
-        if self._draw is None:
-            token = int(logits.argmax())
-            return token, token == proposed
-        likely = self._draw.distribution(logits.float().cpu())
         drafted = draft.likely[place] if draft.likely and proposed is not None else None
-        return accept(likely, proposed, drafted, self._generators[row])
+        generator = self._generators[row] if self._draw is not None else None
+        return choose(logits, self._draw, generator, proposed, drafted)
+
+
+def choose(
+    logits: torch.Tensor,
+    draw: Draw | None,
+    generator: torch.Generator | None,
+    proposed: int | None = None,
+    drafted: torch.Tensor | None = None,
+) -> tuple[int, bool]:
+    """Pick a token, where one may have been proposed.
+
+    Args:
+        logits (Tensor): float32 [vocab]
+        draw: how it is drawn; None: the likeliest is taken.
+        generator: of the draws; needed where there are any.
+        proposed, drafted: see `accept`.
+
+    Returns:
+        the token, and whether it is the proposed one
+
+    Raises:
+        WorkError: no token can be picked.
+    """
+    usable(logits[None])
+    if draw is None:
+        token = int(logits.argmax())
+        return token, token == proposed
+    assert generator is not None
+    return accept(draw.distribution(logits.float().cpu()), proposed, drafted, generator)
 
 
 def accept(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 
@@ -15,6 +16,29 @@ from tfcli.serve.engine import Engine
 from tfcli.serve.http.errors import ApiError
 
 _LOOK = 0.2  # seconds between two looks whether the client is still there
+
+
+@dataclass
+class Whole:
+    """A text that is made.
+
+    Attributes:
+        pieces: as they came.
+        end: why it ended.
+    """
+
+    pieces: list[Piece] = field(default_factory=list)
+    end: End = field(default_factory=lambda: End("stop"))
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(piece.text for piece in self.pieces)
+
+    @property
+    def tokens(self) -> list[Token]:
+        """All of them."""
+        return [token for piece in self.pieces for token in piece.tokens]
 
 
 class Answering:
@@ -74,21 +98,15 @@ class Answering:
         finally:
             self.cancel()
 
-    async def whole(self) -> list[tuple[str, list[Token], End]]:
-        """Each text, its tokens and its end."""
-        texts: dict[int, list[str]] = {}
-        tokens: dict[int, list[Token]] = {}
-        ends: dict[int, End] = {}
+    async def whole(self) -> list[Whole]:
+        """Each text, when all have ended."""
+        found = [Whole() for _ in self._rows]
         async for number, event in self:
             if isinstance(event, Piece):
-                texts.setdefault(number, []).append(event.text)
-                tokens.setdefault(number, []).extend(event.tokens)
+                found[number].pieces.append(event)
             else:
-                ends[number] = event
-        return [
-            ("".join(texts.get(number, [])), tokens.get(number, []), ends[number])
-            for number in sorted(ends)
-        ]
+                found[number].end = event
+        return found
 
     async def _next(self) -> tuple[int, Event]:
         while True:

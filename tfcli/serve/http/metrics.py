@@ -45,6 +45,8 @@ class Metrics:
                 ("running", "Texts that are made now."),
                 ("unfinished", "Texts that are made or wait."),
                 ("prefix_bytes", "Memory that read prefixes take."),
+                ("drafted", "Tokens that were drafted."),
+                ("kept", "Drafted tokens that came, of texts that have ended."),
             )
         }
         self.paths: frozenset[str] = frozenset()
@@ -70,4 +72,6 @@ class Metrics:
             self._gauges["running"].labels(name).set(each.engine.running)
             self._gauges["unfinished"].labels(name).set(each.engine.unfinished)
             self._gauges["prefix_bytes"].labels(name).set(each.engine.remembered_bytes)
+            self._gauges["drafted"].labels(name).set(each.engine.drafted)
+            self._gauges["kept"].labels(name).set(each.engine.kept)
         return generate_latest(self._registry)

@@ -61,22 +61,22 @@ async def completions(server: Server, request: Request) -> Any:
     if body.stream:
         return stream(request, answering, _streamed(served, answering, body, echoes, count))
     found = await answering.whole()
-    written = sum(len(tokens) for _, tokens, _ in found)
+    written = sum(len(each.tokens) for each in found)
     choices = [
         {
             "index": number,
-            "text": echoes[number] + text,
-            "finish_reason": FINISH[end.reason],
+            "text": echoes[number] + each.text,
+            "finish_reason": FINISH[each.end.reason],
             "logprobs": None
             if body.logprobs is None
-            else text_logprobs(served.tokenizer, tokens, 0),
+            else text_logprobs(served.tokenizer, each.tokens, 0),
         }
-        for number, (text, tokens, end) in enumerate(found)
+        for number, each in enumerate(found)
     ]
     return {
         **head("text_completion", "cmpl", body.model),
         "choices": choices,
-        "usage": usage(count, written, [end for _, _, end in found]),
+        "usage": usage(count, written, [each.end for each in found]),
     }
 
 

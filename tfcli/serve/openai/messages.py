@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tfcli.serve.http.errors import ApiError
+from tfcli.serve.parts import as_content, image_part
 from tfcli.serve.wishes import Body
 
 
@@ -74,50 +75,31 @@ class Message(Body):
                     "type": call.type,
                     "function": {
                         "name": call.function.name,
-                        "arguments": _object(call.function.arguments),
+                        "arguments": arguments_object(call.function.arguments),
                     },
                 }
                 for call in self.tool_calls
             ]
         return found
 
-    @property
-    def images(self) -> list[str]:
-        """The data URLs of its images."""
-        parts = self.content if isinstance(self.content, list) else []
-        return [part.image_url.url for part in parts if isinstance(part, ImagePart)]
-
     def _content(self) -> Any:
         if not isinstance(self.content, list):
             return self.content or ""
-        if self.images:
-            return [
-                {"type": "text", "text": part.text}
-                if isinstance(part, TextPart)
-                else {"type": "image", "path": _data_url(part.image_url.url)}
-                for part in self.content
-            ]
-        return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
+        parts = [
+            {"type": "text", "text": part.text}
+            if isinstance(part, TextPart)
+            else image_part(part.image_url.url)
+            for part in self.content
+        ]
+        return as_content(parts)
 
 
-def _data_url(url: str) -> str:
-    """An image's data. Another address would be read by the server: of a file, or of its network.
+def arguments_object(arguments: str) -> Any:
+    """Arguments of a call, which the interface has as text.
 
     Raises:
-        ApiError: it is another.
+        ApiError: they are no JSON object.
     """
-    kind, found, _ = url.partition(";base64,")
-    if not found or not kind.startswith("data:image/"):
-        raise ApiError(
-            400,
-            "an image must be a data URL, data:image/...;base64,...: the server fetches nothing",
-            param="messages",
-        )
-    return url
-
-
-def _object(arguments: str) -> Any:
-    """Arguments of a call, which the interface has as text."""
     try:
         found = json.loads(arguments or "{}")
     except (ValueError, RecursionError):

@@ -57,7 +57,7 @@ async def tokenize(server: Server, request: Request) -> Any:
     if body.messages is not None:
         served = server.served(body.model)
         messages = [message.for_template() for message in body.messages]
-        ids = await server.thought(lambda: served.chat_ids(messages, None, None))
+        ids = await server.thought(lambda: served.read(messages).ids)
     else:
         text = body.prompt or ""
         ids = await server.thought(

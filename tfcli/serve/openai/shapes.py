@@ -24,10 +24,15 @@ def head(kind: str, prefix: str, model: str) -> dict[str, Any]:
     }
 
 
-def usage(prompt: int, written: int, ends: Iterable[End]) -> dict[str, Any]:
-    """How many tokens were read and written; `cached` of them were known of earlier texts."""
+def usage(
+    prompt: int, written: int, ends: Iterable[End], thought: int | None = None
+) -> dict[str, Any]:
+    """How many tokens were read and written; `cached` of them were known of earlier texts, and
+    `thought` of them are thoughts, where these are told apart."""
     cached = max((end.cached for end in ends), default=0)
+    parts = {} if thought is None else {"completion_tokens_details": {"reasoning_tokens": thought}}
     return {
+        **parts,
         "prompt_tokens": prompt,
         "completion_tokens": written,
         "total_tokens": prompt + written,

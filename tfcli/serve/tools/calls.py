@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import secrets
-from typing import Any
-
 from tfcli.generation.ending import Ending
-from tfcli.serve.served import Served
-from tfcli.serve.tools.families import Call, form_of
-from tfcli.tokenizers.chat_folder import choose_template
+from tfcli.serve.tools.families import Call, CallForm
 
 
 class Calls:
     """Lets words pass, and keeps what begins a call until it is whole.
 
     Args:
-        served: the model.
-        wanted: whether the request has tools; otherwise everything is words.
+        form: of calls; None: everything is words.
     """
 
-    def __init__(self, served: Served, wanted: bool) -> None:
-        self._form = form_of(choose_template(served.templates, tools=True)) if wanted else None
+    def __init__(self, form: CallForm | None) -> None:
+        self._form = form
         self._before = None if self._form is None else Ending(self._form.marks)
         self._text = ""
         self._passed = 0
@@ -44,21 +37,3 @@ class Calls:
             return "", []
         calls = self._form.read(rest) if self._before.ended else []
         return ("", calls) if calls else (rest, [])
-
-
-def calls_of(served: Served, text: str) -> tuple[str, list[Call]]:
-    """The words of a whole answer, and the calls in it."""
-    calls = Calls(served, True)
-    passed = calls.push(text)
-    rest, found = calls.finish()
-    return passed + rest, found
-
-
-def openai_call(call: Call) -> dict[str, Any]:
-    """A call as OpenAI's interface has it."""
-    arguments = json.dumps(call.arguments, ensure_ascii=False)
-    return {
-        "id": f"call_{secrets.token_hex(12)}",
-        "type": "function",
-        "function": {"name": call.name, "arguments": arguments},
-    }

@@ -20,6 +20,27 @@ class Call:
     arguments: dict[str, Any]
 
 
+NAME = "$NAME"
+"""Stands for the name of a function in a `Spelling`."""
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """What a model writes around the arguments of its calls.
+
+    Args:
+        before, after: the arguments of each call.
+        begin, end: all calls.
+        between: two calls; None: there is one call alone.
+    """
+
+    before: str
+    after: str = ""
+    begin: str = ""
+    end: str = ""
+    between: str | None = None
+
+
 @dataclass(frozen=True)
 class CallForm:
     """How calls are written.
@@ -28,12 +49,14 @@ class CallForm:
         names: of the families.
         marks: texts one of which begins the calls; nothing after it is said to the user.
         read: from the text from the mark on to the calls; none where it is no call after all.
-        known_by: what a chat template of such a model holds.
+        spelling: that calls have which must come.
+        known_by: what a chat template of such a model holds; all of it.
     """
 
     names: str
     marks: tuple[str, ...]
     read: Callable[[str], list[Call]]
+    spelling: Spelling
     known_by: tuple[str, ...]
 
 
@@ -86,32 +109,95 @@ def _pairs(pattern: str) -> Callable[[str], list[Call]]:
     return read
 
 
-_MISTRAL = _pairs(r"\[TOOL_CALLS\]\s*([\w.-]+)\s*(?:\[CALL_ID\][^\[]*)?\[ARGS\]")
+_ARGS = _pairs(r"\[TOOL_CALLS\]\s*([\w.-]+)\s*(?:\[CALL_ID\][^\[]*)?\[ARGS\]")
 
 
 def _mistral(text: str) -> list[Call]:
-    return _MISTRAL(text) or _of_objects(text.replace("[TOOL_CALLS]", ""))
+    return _ARGS(text) or _of_objects(text.replace("[TOOL_CALLS]", ""))
 
 
-_DEEPSEEK = "<\uff5ctool\u2581calls\u2581begin\uff5c>"  # its own bars and spaces, not ASCII's
+def _deepseek(name: str) -> str:
+    """A special token of DeepSeek's, which has bars and spaces of its own."""
+    return f"<|{name}|>".replace("|", "\uff5c").replace(" ", "\u2581")
+
+
+def _object(arguments: str = "arguments") -> str:
+    return f'{{"name": "{NAME}", "{arguments}": '
+
+
+_CALLS = _deepseek("tool calls begin")
+_MISTRAL = ("[TOOL_CALLS]",)
 
 FORMS = (
     CallForm(
-        "deepseek",
-        (_DEEPSEEK,),
-        _pairs("<\uff5ctool\u2581sep\uff5c>" + r"([\w.-]+)"),
-        (_DEEPSEEK,),
+        "gpt-oss",
+        ("to=functions.",),
+        _pairs(r"to=functions\.([\w.-]+)[^{]*?<\|message\|>"),
+        Spelling(f"<|channel|>commentary to=functions.{NAME} <|constrain|>json<|message|>"),
+        ("<|channel|>", "<|message|>"),
     ),
-    CallForm("mistral", ("[TOOL_CALLS]",), _mistral, ("[TOOL_CALLS]",)),
-    CallForm("phi", ("<|tool_call|>",), _of_objects, ("<|tool_call|>",)),
-    CallForm("functionary", ("<function=",), _pairs(r"<function=([\w.-]+)>"), ("<function=",)),
-    CallForm("hermes, qwen", ("<tool_call>",), _of_objects, ("<tool_call>",)),
-    CallForm("llama 3", ("<|python_tag|>", '{"name"'), _of_objects, ("<|eom_id|>", "<|eot_id|>")),
+    CallForm(
+        "deepseek",
+        (_CALLS,),
+        _pairs(_deepseek("tool sep") + r"([\w.-]+)"),
+        Spelling(
+            f"{_deepseek('tool call begin')}function{_deepseek('tool sep')}{NAME}\n```json\n",
+            f"\n```{_deepseek('tool call end')}",
+            begin=_CALLS,
+            end=_deepseek("tool calls end"),
+            between="\n",
+        ),
+        (_CALLS,),
+    ),
+    CallForm(
+        "mistral, newer",
+        _MISTRAL,
+        _mistral,
+        Spelling(f"[TOOL_CALLS]{NAME}[ARGS]", between=""),
+        ("[TOOL_CALLS]", "[ARGS]"),
+    ),
+    CallForm(
+        "mistral",
+        _MISTRAL,
+        _mistral,
+        Spelling(_object(), "}", begin="[TOOL_CALLS][", end="]", between=", "),
+        _MISTRAL,
+    ),
+    CallForm(
+        "phi",
+        ("<|tool_call|>",),
+        _of_objects,
+        Spelling(_object(), "}", begin="<|tool_call|>[", end="]<|/tool_call|>", between=", "),
+        ("<|tool_call|>",),
+    ),
+    CallForm(
+        "functionary",
+        ("<function=",),
+        _pairs(r"<function=([\w.-]+)>"),
+        Spelling(f"<function={NAME}>", "</function>", between=""),
+        ("<function=",),
+    ),
+    CallForm(
+        "hermes, qwen",
+        ("<tool_call>",),
+        _of_objects,
+        Spelling(f"<tool_call>\n{_object()}", "}\n</tool_call>", between="\n"),
+        ("<tool_call>",),
+    ),
+    *(
+        CallForm(
+            "llama 3",
+            ("<|python_tag|>", '{"name"'),
+            _of_objects,
+            Spelling(_object("parameters"), "}"),
+            (mark,),
+        )
+        for mark in ("<|eom_id|>", "<|eot_id|>")
+    ),
 )
 """All that are known; a template is asked in this order."""
 
 
 def form_of(template: str) -> CallForm | None:
     """How a model whose chat template this is writes calls; None: in no way that is known."""
-    found = (form for form in FORMS if any(mark in template for mark in form.known_by))
-    return next(found, None)
+    return next((form for form in FORMS if all(mark in template for mark in form.known_by)), None)
