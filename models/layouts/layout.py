@@ -66,12 +66,14 @@ class Storage(ABC):
     """What quantized linears are packed for.
 
     `name` is what `--layout` calls it, `mixes` says whether linears may be packed in unlike ways,
-    and `heads` whether its readers take a packed head.
+    `heads` whether its readers take a packed head, and `tables` whether they take packed tables of
+    embeddings.
     """
 
     name: ClassVar[str]
     mixes: ClassVar[bool] = True
     heads: ClassVar[bool] = True
+    tables: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

@@ -169,7 +169,8 @@ class QuantizeSpec(Spec):
     include: list[str] = Field(
         default_factory=list,
         description="Regular expressions: only linear layers whose full name has a match are "
-        "quantized. Left out, all in the model's blocks.",
+        "quantized, and with method rtn and layout mlx the tables of embeddings that have one. "
+        "Left out, all linear layers in the model's blocks.",
     )
     exclude: Annotated[list[str], Also("skip")] = Field(
         default_factory=list,
