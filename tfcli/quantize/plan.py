@@ -232,13 +232,15 @@ def sizes_of(module: nn.Module) -> tuple[int, int]:
 
 
 def _outside(model: Model, linears: Container[str]) -> list[str]:
-    """What is none of these linears and has a matrix as its weight, tables aside."""
+    """What is none of these linears and has a matrix as its weight, tables aside; a head under all
+    the names that its readers have for it."""
     return [
-        name
+        each
         for name, module in model.named_modules()
         if name not in linears
         and not isinstance(module, nn.Embedding)
         and getattr(getattr(module, "weight", None), "ndim", 0) == 2
+        for each in (model.head_names if name == model.word_head else (name,))
     ]
 
 

@@ -86,6 +86,7 @@ def relaid(
     kept = [name for name in inside if name not in packings]
     every = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
     outside = [name for name in every if name not in inside and name not in packings]
+    outside += [n for n in model.head_names if model.word_head in outside and n not in outside]
     chains = [walk.blocks for walk in model.walks]
     packed = layout.of(Packed(packings, kept, chains, outside=outside))
     names = {table.name for table in tables}
