@@ -331,9 +331,9 @@ class GPTQLayout(Layout):
                         found[f"{path}.{inner}"] = packing
         if self.head and model.word_head is None:
             raise ModelError(f"{_HEAD}: {type(model).__name__} has none", where=WHERE)
-        packing = self._packing_of_any(model.head_names) if self.head else None
-        if packing is not None and model.word_head is not None:
-            found[model.word_head] = packing
+        head = self._packing_of_any(model.head_names) if self.head else None
+        if head is not None and model.word_head is not None:
+            found[model.word_head] = head
         return found
 
     def _named(self, model: Model, walk: CalibrationWalk) -> set[str]:
