@@ -152,8 +152,12 @@ def test_memory_stays_below_what_is_foreseen(dense, large, text, tmp_path, metho
     assert plan.tensor_bytes / 6 < grown < plan.peak_bytes
 
 
-@pytest.mark.parametrize(("method", "width"), [("rtn", 1536), ("gptq", 256)])
-def test_tensors_take_what_is_foreseen_of_them(text, tmp_path, method, width, monkeypatch):
+@pytest.mark.parametrize(
+    ("method", "width", "least", "most"), [("rtn", 1536, 0.8, 1.5), ("gptq", 256, 0.6, 1)]
+)
+def test_tensors_take_what_is_foreseen_of_them(
+    text, tmp_path, method, width, least, most, monkeypatch
+):
     """Weight by weight it is an estimate, from blocks on a bound that a run comes near to."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # what other threads make is not seen
     wide = LLAMA | {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": 1}
@@ -164,4 +168,4 @@ def test_tensors_take_what_is_foreseen_of_them(text, tmp_path, method, width, mo
     with Held() as held:
         run(spec, Job(folder=tmp_path / "q"))
     share = held.most / foreseen(dense, **options).tensor_bytes
-    assert 0.4 < share < (1.5 if method == "rtn" else 1), share
+    assert least < share < most

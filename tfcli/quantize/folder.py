@@ -30,7 +30,8 @@ from tfcli.quantize.plan import (
     make_plan,
     sizes_of,
 )
-from tfcli.quantize.spec import QuantizeSpec, TensorOutcome
+from tfcli.quantize.result_spec import TensorOutcome
+from tfcli.quantize.spec import QuantizeSpec
 from tfcli.quantize.write import BlockFiles
 from tfcli.recipe.job import Job
 from tfcli.units import format_bytes

@@ -13,7 +13,8 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.encoder_decoder import EncoderDecoder
 from tfcli.models.model import Model
-from tfcli.quantize.spec import Calibration, QuantizeSpec
+from tfcli.quantize.result_spec import Calibration
+from tfcli.quantize.spec import QuantizeSpec
 from tfcli.recipe.job import Job
 
 _HELD_TOKENS = 2048
