@@ -8,7 +8,8 @@ from tfcli.commands.options import spec_command
 from tfcli.commands.output import print_facts, print_table
 from tfcli.console import Console
 from tfcli.quantize.budget.spec import Budget
-from tfcli.quantize.spec import QuantizeResult, QuantizeSpec, TensorOutcome
+from tfcli.quantize.result_spec import QuantizeResult, TensorOutcome
+from tfcli.quantize.spec import QuantizeSpec
 from tfcli.recipe.results import RunResult
 from tfcli.units import format_bytes, plural
 

@@ -134,6 +134,15 @@ class Model(nn.Module):
         packed = isinstance(module, QuantizedLinear) and leaf in map(buffer_of, module.parts)
         return own if packed else place
 
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """What configs call the head of words: Hugging Face's module and, of a family whose
+        checkpoints call it otherwise, that name, which other programs have for the module too."""
+        if self.word_head is None:
+            return ()
+        stored = place_of(self.rules(), f"{self.word_head}.weight").name
+        return tuple(dict.fromkeys((self.word_head, stored.removesuffix(".weight"))))
+
     def other_names(self) -> dict[str, str]:
         """How other programs spell parts of packed weights -> ours: transformers 5, when it saves,
         renames them as it renames dense weights."""

@@ -16,6 +16,7 @@ from tests.hub import use
 from tfcli.convert.spec import ConvertSpec
 from tfcli.errors import UsageError, WorkError
 from tfcli.hub import expecting, locate, resolve
+from tfcli.hub_choice import HubRef, choose
 from tfcli.recipe.digests import InputDigests
 
 COMMIT = "a" * 40
@@ -227,6 +228,13 @@ def test_a_hub_id_may_name_a_file_or_a_quantization(
     assert weights == {opened}
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert resolve(f"org/{ref}") == found
+
+
+@pytest.mark.parametrize("matrix", ["imatrix.gguf", "good.imatrix.gguf", "imatrix_good.gguf"])
+def test_a_model_may_be_named_after_its_importance_matrix(matrix: str) -> None:
+    names = ["good-imatrix-Q4_K_M.gguf", matrix, "imatrix.dat"]
+    assert choose(names, HubRef("org/good")).opened == names[0]
+    assert choose(names, HubRef("org/good", part=matrix)).opened == matrix
 
 
 def test_a_model_in_parts_comes_with_all_of_them(online: None, cache: Path) -> None:

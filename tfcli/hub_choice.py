@@ -28,8 +28,10 @@ SMALL = (*_CONFIGS, *COMPANIONS)
 _ADAPTERS = ("adapter_model.bin",)
 # The weights as their authors first had them, beside a copy that everybody reads.
 _COPIES = ("consolidated*",)
-# A picture encoder or an importance matrix goes with a model and is none.
-_NO_MODEL = re.compile(r"(?:^|[-._/])(?:mmproj|imatrix)", re.IGNORECASE)
+# A picture encoder or an importance matrix goes with a model and is none. A list of names tells no
+# more; models that were made with such a matrix may say so, and say their quantization too.
+_ENCODER = re.compile(r"(?:^|[-._/])mmproj", re.IGNORECASE)
+_IMATRIX = re.compile(r"(?:^|[-._/])imatrix", re.IGNORECASE)
 _PART_OF = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
 _QUANTIZATION = re.compile(
     r"(?:^|[-._/])((?:UD-)?(?:I?Q\d\w*|TQ\d\w*|MXFP\d\w*|NVFP\d\w*|BF16|FP?16|FP?32))$",
@@ -130,9 +132,17 @@ def _models(names: Iterable[str]) -> dict[str, list[str]]:
     """The GGUF models of a repository: what their parts have in common -> the parts, in order."""
     found: dict[str, list[str]] = {}
     for name in names:
-        if name.endswith(".gguf") and not _NO_MODEL.search(name):
+        if name.endswith(".gguf") and _is_model(name):
             found.setdefault(_PART_OF.sub("", name), []).append(name)
     return found
+
+
+def _is_model(name: str) -> bool:
+    """Whether a GGUF file's name is that of a model."""
+    if _ENCODER.search(name):
+        return False
+    stem = _PART_OF.sub("", name).removesuffix(".gguf")
+    return _IMATRIX.search(name) is None or _QUANTIZATION.search(stem) is not None
 
 
 def _asked(models: dict[str, list[str]], part: str) -> dict[str, list[str]]:

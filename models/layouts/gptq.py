@@ -329,11 +329,11 @@ class GPTQLayout(Layout):
                     packing = self.packing_of(f"{path}.{inner}")
                     if packing is not None:
                         found[f"{path}.{inner}"] = packing
-        packing = self.packing_of(_HEAD)
-        if self.head and packing is not None:
-            if model.word_head != _HEAD:
-                raise ModelError(f"{_HEAD}: {type(model).__name__} has none", where=WHERE)
-            found[_HEAD] = packing
+        if self.head and model.word_head is None:
+            raise ModelError(f"{_HEAD}: {type(model).__name__} has none", where=WHERE)
+        head = self._packing_of_any(model.head_names) if self.head else None
+        if head is not None and model.word_head is not None:
+            found[model.word_head] = head
         return found
 
     def _named(self, model: Model, walk: CalibrationWalk) -> set[str]:

@@ -66,12 +66,14 @@ class Storage(ABC):
     """What quantized linears are packed for.
 
     `name` is what `--layout` calls it, `mixes` says whether linears may be packed in unlike ways,
-    and `heads` whether its readers take a packed head.
+    `heads` whether its readers take a packed head, and `tables` whether they take packed tables of
+    embeddings.
     """
 
     name: ClassVar[str]
     mixes: ClassVar[bool] = True
     heads: ClassVar[bool] = True
+    tables: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -145,10 +147,21 @@ class ReadLayout(ABC):
         """
         found = {}
         for name, module in model.named_modules():
-            packing = self.packing_of(name) if isinstance(module, nn.Linear) else None
-            if packing is not None:
-                found[name] = packing
+            if isinstance(module, nn.Linear):
+                names = model.head_names if name == model.word_head else (name,)
+                packing = self._packing_of_any(names)
+                if packing is not None:
+                    found[name] = packing
         return found
+
+    def _packing_of_any(self, names: Sequence[str]) -> Packing | None:
+        """How a linear is packed that a config may call by any of some names: what is said of one
+        of them counts before what holds for all linears."""
+        said = [self.packing_of(name) for name in names]
+        if all(each == said[0] for each in said):
+            return said[0]
+        usual = self.packing_of("")
+        return next(each for each in said if each != usual)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ For a linear with `n` inputs and `m` outputs, quantized to `b` bits in groups of
 
     weight[o, i] = level[o, i] * scales[o, i // g] + biases[o, i // g]
 
+A table of `m` embeddings of width `n` is stored alike; a head that is tied to it reads the same.
+
 Source: https://github.com/ml-explore/mlx (`mlx.core.quantize`, mode `affine`).
 """
 
@@ -118,6 +120,7 @@ class MLXLayout(Layout):
 
     name: ClassVar[str] = "mlx"
     quant_method: ClassVar[str] = "mlx"
+    tables: ClassVar[bool] = True
     shown_by: ClassVar[tuple[str, ...]] = (".scales",)
 
     packing: MLXPacking

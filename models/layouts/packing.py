@@ -149,23 +149,28 @@ class Packing(ABC):
         """The same for a few megabytes of outputs after the others, where they lie apart.
 
         Yields:
-            values of a multiple of `ROWS` outputs; or of all, where they do not.
+            values of a multiple of `ROWS` outputs, the last ones of fewer; or of all, where they do
+            not.
         """
         n, m = self.sizes(lambda part: tuple(parts[part].shape), parts.__getitem__)
         step = max(1, _PIECE // max(n, 1) // ROWS) * ROWS
-        if not self.output_axes or m % ROWS:
+        axes = {
+            name: axis
+            for name, axis in self.output_axes.items()
+            if name in parts and parts[name].shape[axis] > 1  # 1: a number for all
+        }
+        # A part whose outputs fill up its last word, or share numbers, has no place for each step.
+        whole = any(min(step, m) * parts[name].shape[axis] % m for name, axis in axes.items())
+        if not axes or whole:
             yield self.unpack(parts)
             return
         for start in range(0, m, step):
             stop = min(start + step, m)
-            found = {}
-            for name, part in parts.items():
-                axis = self.output_axes.get(name)
-                size = 1 if axis is None else part.shape[axis]
-                if axis is not None and size > 1:  # 1: a number for all
-                    begin, end = start * size // m, stop * size // m
-                    part = part.narrow(axis, begin, end - begin)
-                found[name] = part
+            found = dict(parts)
+            for name, axis in axes.items():
+                size = parts[name].shape[axis]
+                begin, end = start * size // m, stop * size // m
+                found[name] = parts[name].narrow(axis, begin, end - begin)
             yield self.unpack(found)
 
     def misfit(self, in_features: int, out_features: int) -> str | None:

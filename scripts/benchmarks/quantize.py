@@ -36,7 +36,8 @@ from tfcli.evaluate.score import Distance, score
 from tfcli.evaluate.windows import Plan, Window, plan_windows
 from tfcli.models.model import Model
 from tfcli.quantize.methods.registry import METHODS, get_method
-from tfcli.quantize.spec import OF_GROUPS, QuantizeSpec
+from tfcli.quantize.names import OF_GROUPS
+from tfcli.quantize.spec import QuantizeSpec
 from tfcli.quantize.text import calibration_text
 from tfcli.ready import load_ready
 from tfcli.recipe.job import Job

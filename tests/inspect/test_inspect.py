@@ -181,6 +181,55 @@ def test_bitsandbytes_counts_the_dense_weights(tmp_path: Path) -> None:
     assert (found.quantization.method, found.quantization.bits) == ("bitsandbytes", 4)
 
 
+BLOCKS = {"quant_method": "fp8", "weight_block_size": [16, 16]}
+BY_OUTPUT = {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True}
+COMPRESSED = {
+    "quant_method": "compressed-tensors",
+    "format": "float-quantized",
+    "config_groups": {"group_0": {"targets": ["Linear"], "weights": BY_OUTPUT}},
+    "kv_cache_scheme": {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "scale"),
+    [(BLOCKS, "weight_scale_inv"), (COMPRESSED, "weight_scale"), (None, "weight_scale")],
+    ids=["fp8", "compressed-tensors", "a bare file"],
+)
+@pytest.mark.parametrize("known", [True, False], ids=["family", "unknown family"])
+def test_scales_of_8_bit_floats_are_no_parameters(
+    tmp_path: Path, settings: dict[str, Any] | None, scale: str, known: bool
+) -> None:
+    """Neither those of weights nor those of inputs and caches; what is only called so is one."""
+    save_model(tiny(LLAMA), tmp_path)
+    path = tmp_path / "model.safetensors"
+    dense = inspect(tmp_path if settings else path).parameters
+    source, stored = open_tensors(tmp_path), {}
+    for name in source:
+        module, _, leaf = name.rpartition(".")
+        stored[name] = source[name]
+        if module.endswith("_proj") and leaf == "weight":
+            rows, columns = source[name].shape
+            grid = (-(-rows // 16), -(-columns // 16)) if settings is BLOCKS else (rows, 1)
+            stored[name] = source[name].to(torch.float8_e4m3fn)
+            stored |= {f"{module}.{scale}": torch.ones(grid), f"{module}.input_scale": ones()}
+        if module.endswith("k_proj"):
+            attention = module.removesuffix(".k_proj")
+            stored |= {f"{attention}.{each}_scale": ones() for each in ("k", "v")}
+    if not known:
+        stored["logit_scale"], dense = ones(), dense + 1
+    write_safetensors(path, [PendingTensor.of(name, value) for name, value in stored.items()])
+    if settings is not None:
+        others = {} if known else {"model_type": "other"}
+        edit_config(tmp_path, quantization_config=settings, **others)
+    found = inspect(tmp_path if settings else path)
+    assert (found.parameters, found.parameters_counted) == (dense, "logical")
+
+
+def ones() -> torch.Tensor:
+    return torch.ones(1)
+
+
 def test_an_unknown_packing_counts_what_is_stored_and_says_so(tmp_path: Path) -> None:
     save_model(tiny(), tmp_path)
     edit_config(tmp_path, quantization_config={"quant_method": "new-method"})

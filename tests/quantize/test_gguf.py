@@ -16,10 +16,11 @@ from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.layouts.ggml import GGML_TYPES
 from tfcli.quantize.methods.ggml import BlockGPTQ
+from tfcli.quantize.names import GGUFMix
 from tfcli.quantize.overrides import TYPES
 from tfcli.quantize.run import run
 from tfcli.quantize.solvers.ggml.solve import round_into_blocks
-from tfcli.quantize.spec import GGUFMix, QuantizeSpec
+from tfcli.quantize.spec import QuantizeSpec
 from tfcli.recipe.job import Job
 
 WIDE = {

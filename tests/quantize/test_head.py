@@ -265,7 +265,6 @@ def test_a_word_that_does_not_fit_is_an_error_before_the_work(dense, tmp_path):
 HEADLESS = {
     "bert": {"intermediate_size": 64},
     "t5": {"d_kv": 8, "d_ff": 64},
-    "gpt_neox": {"intermediate_size": 64},
 }
 
 
@@ -274,10 +273,45 @@ def test_models_without_such_a_head_are_refused(tmp_path, model_type):
     sizes = {"vocab_size": 64, "max_position_embeddings": 64}
     config = whole(model_type, settings(model_type) | sizes | HEADLESS[model_type])
     source = write_checkpoint(tmp_path / "model", {"model_type": model_type, **config})
-    said = "call the head embed_out.weight" if model_type == "gpt_neox" else "has no head that"
-    with pytest.raises(UsageError, match=said) as error:
+    with pytest.raises(UsageError, match="has no head that") as error:
         quantize(source, tmp_path / "q", head="8bit")
     assert error.value.where == "head"
+
+
+NEOX = {
+    "model_type": "gpt_neox",
+    "vocab_size": 64,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 32,
+}
+OTHERS = {"mlx": {"layout": "mlx", "head": "8bit"}}
+
+
+@pytest.mark.parametrize("way", [*WAYS, *OTHERS])
+def test_a_head_that_checkpoints_call_otherwise_is_packed_or_named_as_dense(tmp_path, way):
+    """embed_out of GPT-NeoX's files is lm_head to transformers 5, and itself to older readers."""
+    source = write_checkpoint(tmp_path / "dense", NEOX)
+    options = {"group_size": 32} | (WAYS | OTHERS)[way]
+    quantize(source, tmp_path / "packed", **options)
+    plain, model = load_model(source), load_model(tmp_path / "packed", dtype=torch.float32)
+    head = plain.lm_head.weight
+    found = model.lm_head.weight if way == "mlx" else model.lm_head.dequantize()
+    assert 0 < (found - head).norm() / head.norm() < 0.2
+    count = execute(InspectSpec(path=str(tmp_path / "packed")), Console.silent()).result.parameters
+    assert count == sum(each.numel() for each in plain.parameters())
+    quantize(source, tmp_path / "dense head", **options | {"head": None})
+    path = tmp_path / "dense head/config.json"
+    said = path.read_text()
+    if "gptq" not in way:  # whose key lm_head says it
+        assert '"lm_head"' in said and '"embed_out"' in said
+        said = said.replace('"lm_head"', '"another"')  # as a program wrote it that knows one name
+        path.write_text(said)
+    assert torch.equal(
+        load_model(tmp_path / "dense head", dtype=torch.float32).lm_head.weight, head
+    )
 
 
 def test_a_checkpoint_of_a_backbone_alone_is_refused(tmp_path):

@@ -13,12 +13,15 @@ from safetensors.torch import load_file
 from tests.quantize.test_run import LLAMA, quantize, write_checkpoint
 from tfcli.checkpoints.folder import load_model, open_model
 from tfcli.checkpoints.hf.source import open_tensors
+from tfcli.console import Console
+from tfcli.convert.spec import ConvertSpec
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.layouts.mlx import BITS, MLXLayout, MLXPacking
 from tfcli.models.layouts.offset import Offset
 from tfcli.models.layouts.values import Affine, AffineFormat
 from tfcli.quantize.solvers.grid import GridOptions
 from tfcli.quantize.solvers.rtn import round_to_nearest
+from tfcli.recipe.execute import execute
 
 HELD = load_file(Path(__file__).parent / "golden/mlx.safetensors")
 NAMES = sorted({name.partition(".")[0] for name in HELD})
@@ -128,6 +131,53 @@ def test_a_config_with_a_mode_that_is_not_read_is_named(tmp_path):
         load_model(tmp_path / "q")
 
 
+TABLE = {"layout": "mlx", "include": ["embed_tokens", "layers"], "symmetric": False}
+TIED = LLAMA | {"tie_word_embeddings": True}
+
+
+def test_a_table_that_include_names_is_packed_as_mlx_dequantizes_it(tmp_path):
+    dense = write_checkpoint(tmp_path / "dense", TIED)
+    done = quantize(dense, tmp_path / "q", **TABLE)
+    stored, name = open_tensors(tmp_path / "q"), "model.embed_tokens"
+    words, scales, biases = (stored[f"{name}.{part}"] for part in ("weight", "scales", "biases"))
+    assert (words.dtype, tuple(words.shape)) == (torch.uint32, (64, 64 // 8))
+    levels = (words.to(torch.int64)[..., None] >> (4 * torch.arange(8))) & 15
+    groups = levels.view(64, 2, 32) * scales[..., None].double() + biases[..., None].double()
+    model = load_model(tmp_path / "q", dtype=torch.float32)
+    table = model.get_parameter(f"{name}.weight").detach()
+    torch.testing.assert_close(table.double(), groups.flatten(1), rtol=1e-3, atol=1e-3)
+    assert model.lm_head.weight is model.model.embed_tokens.weight, "the head reads it as well"
+    outcome = next(one for one in done.tensors if one.name == f"{name}.weight")
+    assert (outcome.outcome, outcome.bits) == ("quantized", 4)
+    plain = open_tensors(dense)[f"{name}.weight"]
+    error = (table - plain).square().sum() / plain.square().sum()
+    assert outcome.weight_error == pytest.approx(error.item(), rel=0.02)
+    said = json.loads((tmp_path / "q/config.json").read_text())
+    assert name not in said["quantization"] and said["tie_word_embeddings"] is True
+
+
+def test_a_table_stays_packed_on_the_way_to_mlx_and_is_dense_in_other_layouts(tmp_path):
+    dense = write_checkpoint(tmp_path / "dense", TIED)
+    quantize(dense, tmp_path / "q", **TABLE)
+    name = "model.embed_tokens.weight"
+    for layout, code in (("mlx", torch.uint32), ("gptq", torch.float32)):
+        spec = ConvertSpec(
+            source=str(tmp_path / "q"), output=str(tmp_path / layout), to_layout=layout
+        )
+        execute(spec, Console.silent())
+        assert open_tensors(tmp_path / layout)[name].dtype == code
+    theirs, ours = (load_model(tmp_path / to, dtype=torch.float32) for to in ("mlx", "gptq"))
+    torch.testing.assert_close(theirs.get_parameter(name), ours.get_parameter(name))
+
+
+def test_tables_are_asked_for_where_they_can_be_packed(tmp_path):
+    dense = write_checkpoint(tmp_path / "dense", TIED)
+    with pytest.raises(UsageError, match=r"names model\.embed_tokens, a table of embeddings"):
+        quantize(dense, tmp_path / "a", include=["embed_tokens"], layout="gptq")
+    quantize(dense, tmp_path / "b", include=["model"], layout="gptq")
+    assert open_tensors(tmp_path / "b")["model.embed_tokens.weight"].dtype == torch.float32
+
+
 THEIRS = """
 import sys
 from pathlib import Path
@@ -137,7 +187,8 @@ for folder in sys.argv[1:]:
     model, _ = load_model(Path(folder) / "q")
     logits = model(mx.arange(24)[None]).astype(mx.float32)
     linears = [n for n, m in model.named_modules() if type(m).__name__ == "QuantizedLinear"]
-    found = {"logits": logits, "linears": mx.array(len(linears))}
+    tables = [n for n, m in model.named_modules() if type(m).__name__ == "QuantizedEmbedding"]
+    found = {"logits": logits, "linears": mx.array(len(linears)), "tables": mx.array(len(tables))}
     mx.save_safetensors(folder + "/theirs.safetensors", found)
 """
 
@@ -146,12 +197,14 @@ for folder in sys.argv[1:]:
 @pytest.mark.skipif(not PYTHON.exists(), reason="scripts/mlx makes its environment")
 def test_mlx_lm_runs_what_we_quantize(tmp_path):
     folders = {}
-    for bits, symmetric in ((4, True), (4, False), (8, True), (3, True), (2, False)):
-        folder = tmp_path / f"{bits}-{symmetric}"
+    kinds = ((4, True), (4, False), (8, True), (3, True), (2, False))
+    for bits, symmetric, table in (*((*kind, {}) for kind in kinds), (4, False, TABLE)):
+        folder = tmp_path / f"{bits}-{symmetric}-{len(table)}"
         folder.mkdir()
         config = LLAMA | {"hidden_size": 128, "intermediate_size": 256, "rms_norm_eps": 1e-6}
-        dense = write_checkpoint(folder / "dense", config)
-        quantize(dense, folder / "q", layout="mlx", bits=bits, symmetric=symmetric)
+        dense = write_checkpoint(folder / "dense", config | {"tie_word_embeddings": bool(table)})
+        given = {"layout": "mlx", "bits": bits, "symmetric": symmetric}
+        quantize(dense, folder / "q", **given | table)
         folders[folder] = symmetric
     command = [PYTHON, "-c", THEIRS, *map(str, folders)]
     ran = subprocess.run(command, capture_output=True, text=True)
@@ -159,6 +212,7 @@ def test_mlx_lm_runs_what_we_quantize(tmp_path):
     for folder, symmetric in folders.items():
         theirs = load_file(folder / "theirs.safetensors")
         assert int(theirs["linears"]) == 14
+        assert int(theirs["tables"]) == folder.name.endswith(f"-{len(TABLE)}")
         with torch.no_grad():
             model = load_model(folder / "q", dtype=torch.float32)
             ours = model(input_ids=torch.arange(24)[None]).logits

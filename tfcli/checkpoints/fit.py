@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from tfcli.models.errors import TooLargeError
 
 if TYPE_CHECKING:
     from tfcli.models.matching import LoadAccount
+    from tfcli.models.model import Model
     from tfcli.models.rules import Place
 
 _FIX = "check that the config belongs to these weights"
@@ -49,6 +51,7 @@ def require_fit(
     from tfcli.models.layouts.packing import takes_shape
     from tfcli.models.matching import LoadAccount, match_names
 
+    shapes = _with_dense_tables(config, shapes, known.model)
     account = LoadAccount()
     slots = known.model.state_dict(keep_vars=True)
     try:
@@ -69,6 +72,38 @@ def require_fit(
             fix=_FIX,
         )
     return True
+
+
+def _with_dense_tables(
+    config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], model: Model
+) -> Mapping[str, tuple[int, ...]]:
+    """The shapes with those of dense tables of embeddings in the place of packed ones, of layouts
+    whose readers see from the tensors that a table is packed."""
+    from torch import nn
+
+    from tfcli.models.layouts.layout import Layout
+    from tfcli.models.layouts.registry import layout_of
+
+    said = config.get("quantization_config")
+    layout = layout_of(said) if said and model.config.quantization is not None else None
+    if not isinstance(layout, Layout) or not layout.tables:
+        return shapes
+    found = dict(shapes)
+    for name, module in model.named_modules():
+        packing = layout.packing_of(name) if isinstance(module, nn.Embedding) else None
+        if packing is not None and any(name + end in shapes for end in layout.shown_by):
+            try:
+                columns, rows = packing.features(partial(_part_shape, shapes, name))
+            except (KeyError, ValueError):
+                continue  # what is there is then named as something that the model has no place for
+            for part in packing.parts(columns, rows):
+                found.pop(f"{name}.{part}", None)
+            found[model.place_of(f"{name}.weight").name] = (rows, columns)
+    return found
+
+
+def _part_shape(shapes: Mapping[str, tuple[int, ...]], module: str, part: str) -> tuple[int, ...]:
+    return shapes[f"{module}.{part}"]
 
 
 def _require_all(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from tfcli.convert.logits.spec import LogitsAccount
 from tfcli.families import FamilyFile
-from tfcli.quantize.spec import LayoutName
+from tfcli.quantize.names import LayoutName
 from tfcli.recipe.marks import Also, Only
 from tfcli.recipe.shared_keys import FLOATS, LARGEST_FILE, Size
 from tfcli.recipe.spec import ModelRef, OutputPath, Result, Spec

@@ -9,6 +9,7 @@ from typing import Any
 
 from tfcli.checkpoints.io.dtypes import BITS
 from tfcli.checkpoints.io.header import TensorInfo
+from tfcli.checkpoints.packed.fp8 import FLOATS, OF_INPUTS
 from tfcli.errors import ModelError
 from tfcli.models.layouts.auto_round import stands_for
 from tfcli.models.layouts.tags import tag_of
@@ -30,16 +31,21 @@ def count_parameters(
     """
     by_name = {info.name: info for info in infos}
     if quantization is None:
-        return sum(info.elements for info in by_name.values()), True
+        counter = _fp8 if _has_scaled_floats(by_name) else _plain
+        return sum(counter(info, by_name, {}) for info in by_name.values()), True
     try:
         quantization = stands_for(quantization)
     except ModelError:
         return sum(info.elements for info in by_name.values()), False
     method = str(quantization.get("quant_method", ""))
-    counter = _METHODS.get(method)
-    if counter is None:
+    known = _METHODS.get(method)
+    if known is None:
         return sum(info.elements for info in by_name.values()), False
-    return sum(counter(info, by_name, quantization) for info in by_name.values()), True
+    return sum(known(info, by_name, quantization) for info in by_name.values()), True
+
+
+def _plain(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
+    return info.elements
 
 
 def _gptq(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
@@ -137,11 +143,22 @@ def _eetq(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
 
 def _fp8(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
     # weight [m, n] of 8-bit floats, or of bytes with two each; also weight_scale_inv or _scale.
-    name = info.name.removesuffix("_inv")
-    if name.endswith(("_scale", "_scale_ub")):
+    if info.name.endswith(OF_INPUTS) or _scaled_by(info.name) in infos:
         return 0
     halved = info.dtype in ("I8", "U8") and f"{info.name}_scale_inv" in infos
     return info.elements * 2 if halved else info.elements
+
+
+def _scaled_by(name: str) -> str:
+    """The name of the tensor that one of this name has the scales of; empty where it has none."""
+    ending = next((end for end in ("_scale_inv", "_scale") if name.endswith(end)), None)
+    return "" if ending is None else name.removesuffix(ending)
+
+
+def _has_scaled_floats(infos: Infos) -> bool:
+    """Whether there are 8-bit floats with scales, which also a file without a config may have."""
+    scaled = (infos.get(_scaled_by(name)) for name in infos)
+    return any(info is not None and info.dtype in FLOATS for info in scaled)
 
 
 def _mxfp4(info: TensorInfo, infos: Infos, settings: Mapping[str, Any]) -> int:
@@ -156,6 +173,8 @@ def _compressed_tensors(info: TensorInfo, infos: Infos, settings: Mapping[str, A
     # weight or weight_packed [m, words], beside it weight_scale and others. Floats of 4 bits are
     # packed in bytes, whole numbers of any width in 32-bit words.
     module, _, leaf = info.name.rpartition(".")
+    if info.name.endswith(OF_INPUTS):
+        return 0
     if f"{module}.weight_scale" not in infos or leaf in ("weight", "bias"):
         return info.elements
     if leaf != "weight_packed":

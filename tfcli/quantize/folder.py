@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,15 @@ from tfcli.quantize.methods.method import Method
 from tfcli.quantize.methods.registry import get_method
 from tfcli.quantize.output import Output
 from tfcli.quantize.overrides import width_of
-from tfcli.quantize.plan import DEFAULT_GROUP_SIZES, default_group_size, make_plan
-from tfcli.quantize.spec import QuantizeSpec, TensorOutcome
+from tfcli.quantize.plan import (
+    DEFAULT_GROUP_SIZES,
+    Choice,
+    default_group_size,
+    make_plan,
+    sizes_of,
+)
+from tfcli.quantize.result_spec import TensorOutcome
+from tfcli.quantize.spec import QuantizeSpec
 from tfcli.quantize.write import BlockFiles
 from tfcli.recipe.job import Job
 from tfcli.units import format_bytes
@@ -39,10 +47,11 @@ class FolderOutput(Output):
         chosen = get_method(spec.method)
         if chosen.folds:
             _require_pairs(spec, model)
+        self.tables = _tables(spec, model, self.choice)
         self.method = chosen(spec, self._group_size(chosen))
         if self.head is not None and spec.head is not None:
             self.method.name(self.head, spec.head)
-        left_out = self.choice.reasons(list(linears_of(model)))
+        left_out = self.choice.reasons(list(linears_of(model)), self.tables)
         names = [name for name in linears_of(model) if name not in left_out]
         self.layout = get_layout(_layout(spec, self.method, names, self.head))
         self.plan = make_plan(
@@ -52,6 +61,7 @@ class FolderOutput(Output):
             layout=self.layout,
             choice=self.choice,
             head=self.head,
+            tables=self.tables,
         )
         self._described = self.layout.of(self.plan.packed(self._said()))
         self._config = self._described.written_in(self._dense_config())
@@ -83,11 +93,11 @@ class FolderOutput(Output):
             return found
         word = self.spec.head
         follows = self.head if word is not None and width_of(word)[1] is None else None
-        size, culprit = default_group_size(self.model, self.choice, follows)
+        size, culprit = default_group_size(self.model, self.choice, follows, self.tables)
         if culprit is not None:
             self.notes.append(
                 f"groups of {size} inputs, as {DEFAULT_GROUP_SIZES[0]} does not divide the "
-                f"{self.model.get_submodule(culprit).in_features:,} of {culprit}"
+                f"{sizes_of(self.model.get_submodule(culprit))[0]:,} of {culprit}"
             )
         return size
 
@@ -109,6 +119,30 @@ class FolderOutput(Output):
         """What the config says of who quantized, and how."""
         by = {"quantizer": [f"tfcli:{tfcli.__version__}"], "method": self.spec.method}
         return {**by, **self.method.notes()}
+
+
+def _tables(spec: QuantizeSpec, model: Model, choice: Choice) -> list[str]:
+    """Full names of the tables of embeddings that are quantized: those that `include` names, where
+    readers of the layout take packed ones.
+
+    Raises:
+        UsageError: a pattern means a table alone, and the layout or the method takes none.
+    """
+    named = choice.tables(model)
+    layout = None if spec.layout is None else get_layout(spec.layout)
+    if layout is not None and layout.tables and spec.method == "rtn":
+        return named
+    linears = list(linears_of(model))
+    for pattern in choice.include:
+        table = next((name for name in named if re.search(pattern, name)), None)
+        if table is not None and not any(re.search(pattern, name) for name in linears):
+            raise UsageError(
+                f"include: {pattern!r} names {table}, a table of embeddings, which only "
+                "--method rtn --layout mlx packs",
+                where="include",
+                fix="leave it out: tables stay as they are",
+            )
+    return []
 
 
 def _require_pairs(spec: QuantizeSpec, model: Model) -> None:

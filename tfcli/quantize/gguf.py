@@ -30,8 +30,9 @@ from tfcli.quantize.methods.ggml import Blocks
 from tfcli.quantize.methods.registry import get_block_method
 from tfcli.quantize.output import Output
 from tfcli.quantize.plan import LinearPlan, make_plan
+from tfcli.quantize.result_spec import TensorOutcome
 from tfcli.quantize.solvers.ggml.solve import require_room, round_into_blocks
-from tfcli.quantize.spec import QuantizeSpec, TensorOutcome
+from tfcli.quantize.spec import QuantizeSpec
 from tfcli.quantize.text import window_length
 from tfcli.quantize.write import SCRATCH, BlockFiles
 from tfcli.recipe.job import Job

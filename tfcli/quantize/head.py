@@ -9,7 +9,7 @@ from torch import nn
 
 from tfcli.errors import UsageError
 from tfcli.models.model import Model
-from tfcli.models.saving import stored_place
+from tfcli.models.rules import of_modules, place_of
 from tfcli.quantize.spec import QuantizeSpec
 
 _TIED = "tie_word_embeddings"
@@ -32,11 +32,11 @@ def head_of(model: Model, spec: QuantizeSpec) -> str | None:
             fix=fix,
         )
     assert isinstance(model.get_submodule(name), nn.Linear), "what word_head names is a linear"
-    stored = stored_place(model, f"{name}.weight").name
-    if stored != f"{name}.weight":
+    called = place_of(of_modules(model.rules()), f"{name}.weight").name
+    if called != f"{name}.weight":
         raise UsageError(
-            f"checkpoints of {model.config.model_type} call the head {stored}, and readers look "
-            f"for a packed one as {name}",
+            f"the head of {model.config.model_type} is {called} to readers, and a packed one would "
+            f"be written as {name}",
             where="head",
             fix=fix,
         )

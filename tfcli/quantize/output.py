@@ -14,7 +14,8 @@ from tfcli.models.model import Model
 from tfcli.quantize.head import head_of
 from tfcli.quantize.methods.method import Method
 from tfcli.quantize.plan import Choice, Plan
-from tfcli.quantize.spec import QuantizeSpec, TensorOutcome
+from tfcli.quantize.result_spec import TensorOutcome
+from tfcli.quantize.spec import QuantizeSpec
 from tfcli.quantize.write import BlockFiles
 from tfcli.recipe.job import Job
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ DEFAULT_GROUP_SIZES = (128, 64, 32)
 
 @dataclass(frozen=True)
 class LinearPlan:
-    """A linear that will be quantized.
+    """A linear, or a table of embeddings, that will be quantized.
 
     Args:
         name: full name of the module.
@@ -159,6 +159,7 @@ def make_plan(
     layout: type[Storage],
     choice: Choice,
     head: str | None = None,
+    tables: Sequence[str] = (),
 ) -> Plan:
     """Decide for every tensor whether it is quantized.
 
@@ -169,6 +170,7 @@ def make_plan(
         layout: that the result is stored in.
         choice: which linears of blocks are quantized.
         head: full name of the head that is quantized too.
+        tables: full names of the tables of embeddings that are.
 
     Raises:
         UsageError: a linear cannot be quantized at this group size, or a pattern matches nothing.
@@ -178,28 +180,27 @@ def make_plan(
     account = LoadAccount()
     names = match_names(model, source, model.state_dict(keep_vars=True), account)
     linears = linears_of(model)
-    reasons = choice.reasons(list(linears))
+    reasons = choice.reasons(list(linears), tables)
     units = {"": Unit("")}
     for chain in model.walks:
         for position, _ in enumerate(model.get_submodule(chain.blocks).children()):
             units[f"{chain.blocks}.{position}"] = Unit(f"{chain.blocks}.{position}")
     left = dict(names)
-    chosen = {name: linear for name, linear in linears.items() if name not in reasons}
+    chosen = [*tables, *(name for name in linears if name not in reasons)]
     if head is not None:
-        found = model.get_submodule(head)
-        assert isinstance(found, nn.Linear), "a head that is quantized is a linear"
-        chosen[head], units[head] = found, Unit(head)
+        chosen.append(head)
+        units[head] = Unit(head)
         if layout.heads is False:
             raise UsageError(f"{layout.name}: its readers take no packed head", where="head")
-    for name, linear in chosen.items():
-        packing = _packing(name, linear, format_of(name), layout, is_head=name == head)
+    for name in chosen:
+        sizes = sizes_of(model.get_submodule(name))
+        packing = _packing(name, sizes, format_of(name), layout, is_head=name == head)
         stored = left.pop(f"{name}.weight", None)
         tied = stored is None and name == head and f"{name}.weight" in account.tied
         if tied:
             stored = names[account.tied[f"{name}.weight"]]
         if stored is None:
             raise WorkError(f"the checkpoint lacks {name}.weight", where=type(model).__name__)
-        sizes = linear.in_features, linear.out_features
         _unit_of(name, units).linears.append(LinearPlan(name, stored, *sizes, packing, tied))
     seen = set()
     for name, place in left.items():
@@ -221,14 +222,25 @@ def make_plan(
     )
 
 
+def sizes_of(module: nn.Module) -> tuple[int, int]:
+    """Inputs and outputs of what can be quantized. A table of embeddings is stored as the linear
+    that makes scores of words from its rows' width."""
+    if isinstance(module, nn.Embedding):
+        return module.embedding_dim, module.num_embeddings
+    assert isinstance(module, nn.Linear), "what is quantized is a linear or a table"
+    return module.in_features, module.out_features
+
+
 def _outside(model: Model, linears: Container[str]) -> list[str]:
-    """What is none of these linears and has a matrix as its weight, tables aside."""
+    """What is none of these linears and has a matrix as its weight, tables aside; a head under all
+    the names that its readers have for it."""
     return [
-        name
+        each
         for name, module in model.named_modules()
         if name not in linears
         and not isinstance(module, nn.Embedding)
         and getattr(getattr(module, "weight", None), "ndim", 0) == 2
+        for each in (model.head_names if name == model.word_head else (name,))
     ]
 
 
@@ -254,8 +266,22 @@ class Choice:
         patterns = tuple(each.pattern.pattern for each in spec.exceptions())
         return cls(tuple(spec.include), tuple(spec.exclude), patterns, unseen or {})
 
-    def reasons(self, names: list[str]) -> dict[str, str]:
+    def tables(self, model: Model) -> list[str]:
+        """Full names of the tables of embeddings that `include` names, and `exclude` does not."""
+        return [
+            name
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Embedding)
+            and any(re.search(pattern, name) for pattern in self.include)
+            and not any(re.search(pattern, name) for pattern in self.exclude)
+        ]
+
+    def reasons(self, names: list[str], tables: Sequence[str] = ()) -> dict[str, str]:
         """Full name of each linear that stays as it is -> why.
+
+        Args:
+            names: of the linears of blocks.
+            tables: full names of the tables that are quantized.
 
         Raises:
             UsageError: a pattern that matches nothing, or no linear is left.
@@ -271,12 +297,12 @@ class Choice:
                 found[name] = "not named by include"
         for key in ("exclude", "include", "overrides"):
             for pattern in getattr(self, key):
-                if not any(re.search(pattern, name) for name in names):
+                if not any(re.search(pattern, name) for name in (*names, *tables)):
                     raise UsageError(
                         f"{key}: {pattern!r} matches no linear of a block",
                         fix=f"names look like {names[0]}",
                     )
-        if len(found) == len(names):
+        if len(found) == len(names) and not tables:
             fix = "exclude fewer linears"
             if self.unseen:
                 fix += f"; calibration does not reach {next(iter(self.unseen))} and others like it"
@@ -285,7 +311,7 @@ class Choice:
 
 
 def default_group_size(
-    model: Model, choice: Choice, head: str | None = None
+    model: Model, choice: Choice, head: str | None = None, tables: Sequence[str] = ()
 ) -> tuple[int, str | None]:
     """The group size where none is asked for, and the linear that keeps it from being larger.
 
@@ -295,14 +321,13 @@ def default_group_size(
         model: whose linears they are.
         choice: which of those in blocks are quantized.
         head: full name of a head that gets this group size too.
+        tables: full names of the tables that do.
     """
-    linears = linears_of(model)
-    left_out = choice.reasons(list(linears))
-    widths = {n: linear.in_features for n, linear in linears.items() if n not in left_out}
-    if head is not None:
-        found = model.get_submodule(head)
-        assert isinstance(found, nn.Linear), "a head that is quantized is a linear"
-        widths[head] = found.in_features
+    linears = list(linears_of(model))
+    left_out = choice.reasons(linears, tables)
+    names = [*(name for name in linears if name not in left_out), *tables]
+    names += [] if head is None else [head]
+    widths = {name: sizes_of(model.get_submodule(name))[0] for name in names}
     culprit = None
     for size in DEFAULT_GROUP_SIZES:
         uneven = next((name for name, width in widths.items() if width % size), None)
@@ -330,14 +355,14 @@ def _reason(name: str, unit: Unit, linears: dict[str, nn.Linear]) -> str:
 
 
 def _packing(
-    name: str, linear: nn.Linear, form: Format, layout: type[Storage], *, is_head: bool
+    name: str, sizes: tuple[int, int], form: Format, layout: type[Storage], *, is_head: bool
 ) -> Packing:
-    """How a linear will be stored.
+    """How a linear of these sizes will be stored.
 
     Raises:
         UsageError: the layout has no such format, or none for a linear of these sizes.
     """
-    problem = layout.problem(form, linear.in_features, linear.out_features)
+    problem = layout.problem(form, *sizes)
     if problem is None:
         return layout.packing_for(form)
     if layout.refusal(form):

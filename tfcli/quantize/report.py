@@ -15,7 +15,8 @@ from tfcli.quantize.budget.spec import Budget
 from tfcli.quantize.memory import peak_bytes, tensor_bytes
 from tfcli.quantize.output import Output
 from tfcli.quantize.plan import Plan
-from tfcli.quantize.spec import Calibration, QuantizeResult, QuantizeSpec, TensorOutcome
+from tfcli.quantize.result_spec import Calibration, QuantizeResult, TensorOutcome
+from tfcli.quantize.spec import QuantizeSpec
 from tfcli.recipe.job import Job
 from tfcli.units import format_bytes
 

@@ -85,11 +85,12 @@ def _within_budget(
     make: Callable[[QuantizeSpec], Output],
 ) -> QuantizeResult:
     """Quantize with widths that are chosen; see `tfcli.quantize.budget`."""
+    from tfcli.quantize.budget.held import held_of
     from tfcli.quantize.budget.passage import Passage
-    from tfcli.quantize.budget.run import Limit, require_one_chain, spend, start_of
-    from tfcli.quantize.calibrate import batches_of
+    from tfcli.quantize.budget.run import Limit, spend, start_of
+    from tfcli.quantize.predicted import require_predictions
 
-    require_one_chain(model, spec)
+    require_predictions(model, spec.budget_key)
     output = make(start_of(spec, checkpoint))
     _tell(output, job)
     limit = Limit.of(output)
@@ -100,12 +101,13 @@ def _within_budget(
         )
         return foresee(output)
     text = _text(output, job, hold_out=True)
+    held = held_of(output, text)
     require_sound(output, output.files(job))
-    output, account = spend(make, output, limit, text, job)
+    output, account = spend(make, output, limit, text, held, job)
     files = output.files(job)
     passage = Passage(
         model,
-        batches_of(output, text.held, 1),
+        held,
         files.scratch,
         head=lambda: files.finished(output.plan.units[-1]) or {} if output.plan.head else {},
     )
@@ -137,6 +139,7 @@ def _text(output: Output, job: Job, *, hold_out: bool = False) -> CalibrationTex
     """The calibration text, looked at."""
     from tfcli.quantize.text import calibration_text
 
-    text = calibration_text(output.spec, job, output.checkpoint, hold_out=hold_out)
+    masked = hold_out and output.model.task == "masked-lm"
+    text = calibration_text(output.spec, job, output.checkpoint, hold_out=hold_out, masked=masked)
     warn_of_few_tokens(job, output.plan, text.account)
     return text

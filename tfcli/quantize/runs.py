@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
+from tfcli.models.calibration import CalibrationWalk
+from tfcli.models.context import Context, Memory
 from tfcli.models.model import Model
 from tfcli.models.processor import has_products
 from tfcli.quantize.plan import Unit
@@ -34,6 +36,67 @@ class BlockInputs:
     def run(self, block: nn.Module, hidden: Tensor) -> Any:
         """The block's output."""
         return block(hidden, *self.args, **self.kwargs)
+
+
+class EncoderInFile(Sequence[BlockInputs]):
+    """What the blocks of a decoder are called with for each batch. The encoder's states, which all
+    of them look at and which are as large as the text is long, are in a file.
+
+    Args:
+        inputs: of each batch; they hold no states from then on.
+        folder: where the file is made.
+        device: where blocks run.
+    """
+
+    def __init__(
+        self, inputs: Sequence[BlockInputs], folder: Path, device: torch.device | str
+    ) -> None:
+        memories = [_memory_of(each) for each in inputs]
+        self._states = States(folder, [_states_in(memory) for memory in memories])
+        self._inputs = [_with_memory(each, None) for each in inputs]
+        self._device = device
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    @overload
+    def __getitem__(self, number: int) -> BlockInputs: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[BlockInputs]: ...
+    def __getitem__(self, number: int | slice) -> BlockInputs | Sequence[BlockInputs]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        if number >= len(self):
+            raise IndexError(number)
+        return _with_memory(self._inputs[number], self._states[number].to(self._device))
+
+
+def has_encoder_states(inputs: BlockInputs) -> bool:
+    """Whether a block is shown what an encoder gave."""
+    memory = _memory_of(inputs)
+    return memory is not None and memory.states is not None
+
+
+def _memory_of(inputs: BlockInputs) -> Memory | None:
+    given = (*inputs.args, *inputs.kwargs.values())
+    return next((each.memory for each in given if isinstance(each, Context)), None)
+
+
+def _states_in(memory: Memory | None) -> Tensor:
+    assert memory is not None and memory.states is not None, "see has_encoder_states"
+    return memory.states
+
+
+def _with_memory(inputs: BlockInputs, states: Tensor | None) -> BlockInputs:
+    """The same with other states of the encoder; what was made of shapes alone stays shared."""
+
+    def other(given: Any) -> Any:
+        if not isinstance(given, Context) or given.memory is None:
+            return given
+        return replace(given, memory=replace(given.memory, states=states))
+
+    kwargs = {name: other(given) for name, given in inputs.kwargs.items()}
+    return BlockInputs(tuple(other(given) for given in inputs.args), kwargs)
 
 
 def products(device: torch.device | str, *, exact: bool) -> AbstractContextManager[object]:
@@ -63,7 +126,7 @@ class Stream:
     """
 
     dense: bool
-    inputs: list[BlockInputs]
+    inputs: Sequence[BlockInputs]
     states: States
     device: torch.device | str
     exact: bool = False
@@ -95,7 +158,8 @@ class Stream:
 
 
 class Visitor(ABC):
-    """Looks at each block of a chain when it is done, whether in this process or in an earlier one.
+    """Looks at each block of all chains when it is done, whether in this process or in an earlier
+    one.
 
     Attributes:
         windows: that it wants to be run up to the first block.
@@ -104,8 +168,13 @@ class Visitor(ABC):
     windows: Sequence[Inputs]
 
     @abstractmethod
-    def begin(self, stream: Stream) -> None:
-        """Get what the windows give up to the first block."""
+    def begin(self, chain: CalibrationWalk, start: Start) -> None:
+        """Get what the windows give up to the first block of a chain.
+
+        Args:
+            chain: which.
+            start: gives that, from what the chains before it gave at their ends.
+        """
 
     @abstractmethod
     def passed(self, unit: Unit, block: nn.Module, as_it_was: Dense) -> None:
@@ -118,6 +187,8 @@ class Visitor(ABC):
         """
 
 
+Start = Callable[[Mapping[str, States]], Stream]
+"""From path of a chain that has ended -> its last states, to what another chain begins with."""
 Dense = Callable[[], AbstractContextManager[None]]
 """Within this context a block has its dense weights."""
 Seen = list[tuple[Tensor | None, Tensor | None]]

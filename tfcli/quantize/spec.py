@@ -1,59 +1,39 @@
-"""What `tfcli quantize` takes and gives."""
+"""What `tfcli quantize` takes.
 
-import re
+Names of methods and layouts are in `names`, what does not go together is in `spec_checks`, and what
+it gives in `result_spec`.
+"""
+
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from tfcli.families import FamilyFile
-from tfcli.quantize.budget.spec import Budget
-from tfcli.quantize.overrides import WIDTHS, Override, is_width, width_of
+from tfcli.quantize.names import (
+    BNB_4BIT,
+    CALIBRATED,
+    CALIBRATING,
+    GRID,
+    HQQ,
+    LEVELS,
+    OF_GPTQ,
+    CalibrationPath,
+    ComputeType,
+    GGUFMix,
+    MethodName,
+    QuantizeLayout,
+    StorageType,
+)
+from tfcli.quantize.overrides import Override
+from tfcli.quantize.result_spec import QuantizeResult
+from tfcli.quantize.spec_checks import check_keys
 from tfcli.recipe.marks import Also, Only
-from tfcli.recipe.shared_keys import PYTHON_DOCS, Device, Seed, Size
-from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Result, Role, Spec
+from tfcli.recipe.shared_keys import Device, Seed, Size
+from tfcli.recipe.spec import InputPath, ModelRef, OutputPath, Spec
 from tfcli.units import parse_bytes
 
-GGUFMix = Literal[
-    "Q2_K", "Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K"
-]
-"""Keys of `tfcli.checkpoints.gguf.mixes.MIXES`; a test compares them."""
-
-_CALIBRATED = ("gptq", "awq", "smoothquant")
-CALIBRATED = Only(method=_CALIBRATED)
-"""For keys that only a method with calibration looks at."""
-OF_GROUPS = ("rtn", "gptq", "hqq")
-"""The methods whose values are levels of any bits, in groups."""
-LEVELS = Only(method=(*OF_GROUPS, "awq", "bnb"))
-"""For keys that those methods alone look at; the others are as their names say."""
-GRID = Only(method=("rtn", "gptq", "awq"))
-"""For keys of scales with zero points that are whole numbers."""
-OF_GPTQ = Only(method=("gptq",))
-"""For keys that only GPTQ looks at."""
-BNB_4BIT = Only(method=("bnb",), bits=(4,))
-HQQ = Only(method=("hqq",))
-StorageType = Literal["uint8", "int8", "float16", "bfloat16", "float32"]
-ComputeType = Literal["float32", "bfloat16", "float16"]
-_LEVELS = (2, 3, 4, 8)
-_BITS = {
-    "rtn": _LEVELS,
-    "gptq": _LEVELS,
-    "awq": _LEVELS,
-    "bnb": (4, 8),
-    "hqq": (1, *_LEVELS),
-}
-_BNB_BLOCKS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
-CalibrationPath = Annotated[str, Role("input", unset=PYTHON_DOCS)]
-
-
-MethodName = Literal["rtn", "gptq", "awq", "smoothquant", "bnb", "hqq", "fp8", "mxfp4", "nvfp4"]
-"""How weights can be rounded; see `tfcli/quantize/methods`."""
-LayoutName = Literal["gptq", "awq", "bitsandbytes", "hqq", "compressed-tensors", "mlx", "torchao"]
-"""How quantized weights can be stored in a folder of tensors; see `models/layouts`."""
-QuantizeLayout = Literal[
-    "gptq", "awq", "bitsandbytes", "hqq", "compressed-tensors", "mlx", "torchao", "gguf"
-]
-"""The same, and one GGUF file."""
+__all__ = ["QuantizeResult", "QuantizeSpec"]
 
 
 class QuantizeSpec(Spec):
@@ -169,7 +149,8 @@ class QuantizeSpec(Spec):
     include: list[str] = Field(
         default_factory=list,
         description="Regular expressions: only linear layers whose full name has a match are "
-        "quantized. Left out, all in the model's blocks.",
+        "quantized, and with method rtn and layout mlx the tables of embeddings that have one. "
+        "Left out, all linear layers in the model's blocks.",
     )
     exclude: Annotated[list[str], Also("skip")] = Field(
         default_factory=list,
@@ -279,7 +260,7 @@ class QuantizeSpec(Spec):
         does the survey of a budget, which looks at windows that are not shared."""
         if self.has_budget:
             return "quantize within a budget"
-        return None if self.method in _CALIBRATED else f"quantize with method: {self.method}"
+        return None if self.method in CALIBRATING else f"quantize with method: {self.method}"
 
     @model_validator(mode="after")
     def _has_output(self) -> Self:
@@ -316,68 +297,8 @@ class QuantizeSpec(Spec):
         return self.dry_run
 
     @model_validator(mode="after")
-    def _rounding_sees_no_inputs(self) -> Self:
-        if self.method == "rtn" and self.scale_search == "hessian":
-            raise ValueError(
-                "scale_search: hessian needs calibration, which method: rtn does without; take mse"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _method_has_bits_and_groups(self) -> Self:
-        if self.layout != "gguf" and self.bits not in _BITS.get(self.method, (self.bits,)):
-            known = ", ".join(map(str, _BITS[self.method]))
-            raise ValueError(f"bits: {self.bits} is not there with method: {self.method} ({known})")
-        if self.method != "bnb":
-            return self
-        self._check_blocks()
-        if self.bits == 8:
-            for key in ("group_size", "compute_dtype"):
-                if getattr(self, key) is not None:
-                    raise ValueError(f"{key} has no effect with method: bnb and bits: 8")
-        elif self.group_size not in (None, *_BNB_BLOCKS):
-            known = ", ".join(map(str, _BNB_BLOCKS))
-            raise ValueError(
-                f"group_size: {self.group_size} is not there with method: bnb ({known})"
-            )
-        return self
-
-    def _check_blocks(self) -> None:
-        """bitsandbytes' config has one kind for all linears; a weight says its block by itself."""
-        for text, each in zip(self.overrides, self.exceptions(), strict=True):
-            bits, block = width_of(each.word)
-            if self.bits == 8 or bits != 4:
-                raise ValueError(
-                    f"overrides: {text!r}: the config of bitsandbytes says 4 or 8 bits for all "
-                    "linears; blocks of 4 bits can differ, as in down_proj=4bit:128, and exclude "
-                    "leaves linears as they are"
-                )
-            if block not in (None, *_BNB_BLOCKS):
-                known = ", ".join(map(str, _BNB_BLOCKS))
-                raise ValueError(f"overrides: {text!r}: bnb has no such block ({known})")
-        if self.head is None or not is_width(self.head):
-            return
-        bits, block = width_of(self.head)
-        if bits != self.bits or (bits == 8 and block is not None):
-            whole = "8bit, without a group size" if self.bits == 8 else "4bit, or 4bit:128"
-            raise ValueError(
-                f"head: {self.head!r}: the config of bitsandbytes says {self.bits} bits for all "
-                f"linears, so its head is {whole}"
-            )
-        if block not in (None, *_BNB_BLOCKS):
-            known = ", ".join(map(str, _BNB_BLOCKS))
-            raise ValueError(f"head: {self.head!r}: bnb has no such block ({known})")
-
-    @model_validator(mode="after")
-    def _patterns_are_regular_expressions(self) -> Self:
-        for key in ("include", "exclude"):
-            for pattern in getattr(self, key):
-                try:
-                    re.compile(pattern)
-                except (re.error, RecursionError, OverflowError) as error:
-                    message = f"{key}: {pattern!r} is no regular expression: {error}"
-                    raise ValueError(message) from None
-        self.exceptions()
+    def _keys_go_together(self) -> Self:
+        check_keys(self)
         return self
 
     def exceptions(self) -> list[Override]:
@@ -387,48 +308,6 @@ class QuantizeSpec(Spec):
             ValueError: one that says nothing of that.
         """
         return [Override.parse(text, types=self.layout == "gguf") for text in self.overrides]
-
-    @model_validator(mode="after")
-    def _head_is_a_width(self) -> Self:
-        if self.head is not None and not is_width(self.head):
-            raise ValueError(f"head: {self.head!r} is not like {WIDTHS}")
-        return self
-
-    @model_validator(mode="after")
-    def _gguf_has_types_of_its_own(self) -> Self:
-        if self.layout != "gguf":
-            return self
-        if self.head is not None:
-            raise ValueError(
-                "head: has no effect beside layout: gguf, whose mixes say the type of the output "
-                "matrix; take another gguf_type"
-            )
-        if self.method not in ("rtn", "gptq"):
-            raise ValueError(f"layout: gguf is filled by rtn and gptq, not by {self.method}")
-        grid = ("group_size", "symmetric", "scale_search")
-        for key in (*grid, "order", "static_groups", "drift", "refine"):
-            if key in self.model_fields_set and getattr(self, key) not in (None, []):
-                raise ValueError(
-                    f"{key}: has no effect beside layout: gguf, whose types say how weights are "
-                    "grouped and scaled, and whose solver has no such choice"
-                )
-        if self.gguf_type is not None and "bits" in self.model_fields_set:
-            raise ValueError("bits: has no effect beside gguf_type, which says them")
-        return self
-
-    @model_validator(mode="after")
-    def _budget_chooses_widths(self) -> Self:
-        if not self.has_budget:
-            return self
-        key = self.budget_key
-        if self.target_bits is not None and self.target_size is not None:
-            raise ValueError("target_bits and target_size: give one of both")
-        for other in ("bits", "overrides", "gguf_type"):
-            if other in self.model_fields_set:
-                raise ValueError(f"{other}: has no effect beside {key}, which chooses widths")
-        if self.layout == "awq":
-            raise ValueError(f"{key}: layout awq has one width for all linears; take gptq")
-        return self
 
     @property
     def has_budget(self) -> bool:
@@ -444,137 +323,3 @@ class QuantizeSpec(Spec):
     def target_bytes(self) -> int | None:
         """`target_size` in bytes."""
         return None if self.target_size is None else parse_bytes(self.target_size)
-
-
-class TensorOutcome(BaseModel):
-    """What became of one tensor of the checkpoint."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str = Field(
-        description="The tensor's name in the checkpoint that was read; of a head that was tied to "
-        "a table, which stays as it is, its own."
-    )
-    outcome: Literal["quantized", "kept", "dropped"] = Field(
-        description="What became of the tensor; dropped: no reader needs it."
-    )
-    reason: str | None = Field(
-        None, description="Why it was kept or dropped, or that it was tied until now."
-    )
-    bits: int | None = Field(None, description="Bits of a weight; null where it was not quantized.")
-    group_size: int | None = Field(
-        None, description="Inputs that share a scale; -1 is a whole row."
-    )
-    weight_error: float | None = Field(None, description="||W - Q||^2 / ||W||^2.")
-    output_error: float | None = Field(
-        None,
-        description="||WX - QX||^2 / ||WX||^2 over the calibration inputs, with smoothquant over "
-        "some of them, which Q gets rounded, and with gptq of some outputs where there are 512 or "
-        "more; null without calibration.",
-    )
-    damping: float | None = Field(
-        None,
-        description="The damping used, which is more than asked for where the factorization "
-        "failed; null without calibration.",
-    )
-    dead_inputs: int | None = Field(
-        None,
-        description="Inputs that were zero in all of the calibration data; null without "
-        "calibration.",
-    )
-    tokens: int | None = Field(
-        None,
-        description="Calibration tokens that went to an expert; null of linears that get all.",
-    )
-    fallback: str | None = Field(
-        None, description="What was done instead of the method, and why; null where nothing was."
-    )
-    coarse_scales: int | None = Field(
-        None,
-        description="Groups whose weights are so small that fp16 holds their scale too coarsely.",
-    )
-    bytes: int = Field(description="Bytes in the checkpoint that was written.")
-
-
-class Calibration(BaseModel):
-    """The calibration data that was used."""
-
-    model_config = ConfigDict(frozen=True)
-
-    documents: int = Field(description="Documents of the calibration text.")
-    windows: int = Field(description="Windows that were used.")
-    windows_available: int = Field(description="Windows that the text has.")
-    sequence_length: int = Field(description="Tokens of a window.")
-    tokens: int = Field(description="Tokens in the windows that were used.")
-    bos_per_document: int = Field(
-        description="Beginning-of-sequence tokens that each document got."
-    )
-    prefix_per_window: int = Field(
-        0,
-        description="Tokens that every window begins with, as the tokenizer puts them before a "
-        "text; 0 for none.",
-    )
-    first_ids: list[int] = Field(description="The first ids of the first document.")
-
-
-class QuantizeResult(Result):
-    """What was quantized, what was not and why, and what it cost."""
-
-    schema_name: ClassVar[str] = "tfcli.quantize/1"
-
-    model: str = Field(description="The checkpoint that was read.")
-    output: str | None = Field(description="The folder that was written.")
-    dry_run: bool = Field(
-        False, description="True where only the plan was made and nothing was written."
-    )
-    method: str = Field(description="The algorithm.")
-    layout: str = Field(description="How the result is stored.")
-    bits: int = Field(description="Bits of a weight.")
-    group_size: int = Field(description="Inputs that share a scale; -1 is a whole row.")
-    symmetric: bool | None = Field(
-        description="Whether the zero point is the middle level; null where no method chooses one."
-    )
-    quantized: int = Field(description="Tensors that were quantized.")
-    kept: int = Field(description="Tensors that were copied as they are.")
-    dropped: int = Field(description="Tensors that no reader needs.")
-    bits_per_weight: float = Field(
-        description="Bits of a quantized weight, with its share of scales, zero points and g_idx."
-    )
-    bytes_before: int = Field(description="Bytes of all tensors that were read.")
-    bytes_after: int = Field(description="Bytes of all tensors that were written.")
-    mean_weight_error: float | None = Field(
-        None,
-        description="The mean of weight_error over the quantized tensors; null in a dry run.",
-    )
-    peak_bytes: int | None = Field(
-        None,
-        description="Upper bound of the memory that is taken beside the mapped checkpoint; null "
-        "but in a dry run.",
-    )
-    tensor_bytes: int | None = Field(
-        None,
-        description="What tensors take of it: an estimate where weights are quantized one by one, "
-        "an upper bound where blocks run; null but in a dry run.",
-    )
-    mean_output_error: float | None = Field(
-        None,
-        description="The mean of output_error over the quantized tensors; null without "
-        "calibration.",
-    )
-    calibration: Calibration | None = Field(
-        None, description="The calibration text as used; null without calibration."
-    )
-    budget: Budget | None = Field(
-        None, description="How a budget was spent; null where widths were given."
-    )
-    files: list[str] = Field(
-        default_factory=list, description="The weight files, in order; none in a dry run."
-    )
-    companions: list[str] = Field(
-        default_factory=list, description="The other files that went along."
-    )
-    verified: int = Field(
-        0,
-        description="Tensors that were read back and found equal to what was made, bit for bit.",
-    )
-    tensors: list[TensorOutcome] = Field(description="What became of every tensor that was read.")

@@ -13,7 +13,8 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.encoder_decoder import EncoderDecoder
 from tfcli.models.model import Model
-from tfcli.quantize.spec import Calibration, QuantizeSpec
+from tfcli.quantize.result_spec import Calibration
+from tfcli.quantize.spec import QuantizeSpec
 from tfcli.recipe.job import Job
 
 _HELD_TOKENS = 2048
@@ -28,15 +29,22 @@ class CalibrationText:
         windows (Tensor): int64 [windows, length].
         held (Tensor): int64 [held, length], windows that calibration is not to see.
         account: what to report of them.
+        mask: id of the mask token, where windows are held out for a model that predicts those.
     """
 
     windows: Tensor
     held: Tensor
     account: Calibration
+    mask: int | None = None
 
 
 def calibration_text(
-    spec: QuantizeSpec, job: Job, checkpoint: Checkpoint, *, hold_out: bool = False
+    spec: QuantizeSpec,
+    job: Job,
+    checkpoint: Checkpoint,
+    *,
+    hold_out: bool = False,
+    masked: bool = False,
 ) -> CalibrationText:
     """Read, tokenize and draw the windows that are asked for.
 
@@ -45,9 +53,10 @@ def calibration_text(
         job: told what was read.
         checkpoint: whose tokenizer is used.
         hold_out: draw some windows more, which calibration is not to see.
+        masked: the model predicts what is below masks, so its mask token is looked up.
 
     Raises:
-        UsageError: windows that the model cannot take.
+        UsageError: windows that the model cannot take, or a tokenizer without a mask token.
         WorkError: a text that is too short.
     """
     length = window_length(spec, checkpoint)
@@ -56,6 +65,7 @@ def calibration_text(
     from tfcli.data.chats import document_ids
     from tfcli.data.documents import load_documents, python_docs
     from tfcli.tokenizers.load import load_tokenizer
+    from tfcli.tokenizers.mask import mask_id
 
     if spec.data is None:
         job.console.note("no calibration text is given: Python's language reference is used")
@@ -64,6 +74,7 @@ def calibration_text(
         documents = load_documents(spec.data, split="train", console=job.console, chats=True)
         job.has_read(spec.data)
     tokenizer = load_tokenizer(checkpoint.beside)
+    mask = mask_id(tokenizer, "model") if masked else None
     encoded = document_ids(documents, tokenizer, checkpoint.beside)
     windows = token_windows(
         encoded,
@@ -98,7 +109,7 @@ def calibration_text(
         prefix_per_window=len(tokenizer.prefix),
         first_ids=first[:8],
     )
-    return CalibrationText(windows.ids[:count], windows.ids[count : count + held], account)
+    return CalibrationText(windows.ids[:count], windows.ids[count : count + held], account, mask)
 
 
 def window_length(spec: QuantizeSpec, checkpoint: Checkpoint) -> int:

@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tfcli.evaluate.predict import next_tokens
 from tfcli.models.calibration import CalibrationWalk, Stage
 from tfcli.models.folding import apply_fold, folds_of
 from tfcli.models.layouts.values import Values
@@ -26,9 +25,11 @@ from tfcli.process_group import ALONE, Processes
 from tfcli.quantize.finite import require_finite
 from tfcli.quantize.methods.method import Method, Quantized
 from tfcli.quantize.plan import LinearPlan, Unit
+from tfcli.quantize.predicted import Ending, next_token_states
 from tfcli.quantize.runs import (
     AtTheEnd,
     BlockAlone,
+    EncoderInFile,
     Inputs,
     Replay,
     Runs,
@@ -36,6 +37,7 @@ from tfcli.quantize.runs import (
     Visitor,
     WholeModel,
     capture,
+    has_encoder_states,
 )
 from tfcli.quantize.states import States
 from tfcli.quantize.weights import StreamedWeights, free, with_weights
@@ -81,7 +83,7 @@ class Walk:
         least_tokens: of an expert that fewer calibration tokens go to, what was seen is forgotten.
         kept: what a finished unit's file holds beside linears, by name in the model.
         processes: those that each have a share of the batches.
-        visitor: looks at blocks when they are done; only of chains that are `chained`.
+        visitor: looks at blocks when they are done; only where all chains are `chained`.
         exact: multiply in fp32 also where the processor is faster in bfloat16; see `products`.
 
     Attributes:
@@ -151,12 +153,13 @@ class Walk:
             units: its blocks.
             read_on: whether something reads what the last one gives.
         """
-        streams = [
-            self._begin(chain, self.batches, dense=dense)
-            for dense in (False, True)[: 1 + self._drifts]
-        ]
+        streams = []
+        for kind in (False, True)[: 1 + self._drifts]:
+            ended = {path: states[kind] for path, states in self._ended.items()}
+            streams.append(self._begin(chain, self.batches, ended, dense=kind))
         if self.visitor is not None:
-            self.visitor.begin(self._begin(chain, self.visitor.windows, dense=True))
+            windows = self.visitor.windows
+            self.visitor.begin(chain, partial(self._begin, chain, windows, dense=True))
         for unit in units:
             block = self.weights.fill(unit.path)
             dense = {linear.name: self._weight(linear).data for linear in unit.linears}
@@ -208,8 +211,7 @@ class Walk:
         (chain,) = self._model.text_walks
         states = self._ended[chain.blocks]
         several = [states[dense] for dense in (False, True)[: 1 + self._drifts]]
-        for batch, found in zip(self.batches, self._endings(several, self.batches), strict=True):
-            yield [each.unflatten(0, (len(batch["input_ids"]), -1)) for each in found]
+        yield from self.ending(several, self.batches, next_token_states)
 
     def _block(self, chain: CalibrationWalk, unit: Unit, runs: Runs) -> Iterator[Done]:
         """Quantize the linears of a block, group by group."""
@@ -318,42 +320,44 @@ class Walk:
         return with_weights(self._model, dense)
 
     @torch.no_grad()
-    def ending(self, states: States, windows: Sequence[Inputs]) -> Iterator[Tensor]:
-        """What the head gets for states that the only chain of a text may have ended with.
+    def ending(
+        self, several: Sequence[States], windows: Sequence[Inputs], states_of: Ending
+    ) -> Iterator[list[Tensor]]:
+        """What a model makes after its blocks, of states that these may have ended with.
 
         Args:
-            states: at the chain's end, of each window.
+            several: at the end of the last chain that a text runs through, of each window.
             windows: what they were made from.
+            states_of: runs the model.
 
         Yields:
-            [b * (s - 1), d] of each window: states that predict its tokens but the first, for
-            `Model.logits_of`.
+            For each window what `states_of` gives, for each of several states.
         """
-        for (found,) in self._endings([states], windows):
-            yield found
-
-    def _endings(
-        self, several: Sequence[States], windows: Sequence[Inputs]
-    ) -> Iterator[list[Tensor]]:
-        """For each window what `ending` gives for each of several states."""
-        (chain,) = self._model.text_walks
-        ended = {chain.blocks: several[0]}
-        with self.weights.outside(), _replaying(self._model, ended) as (first, *_):
+        *before, last = self._model.text_walks
+        ended = {chain.blocks: None for chain in before} | {last.blocks: several[0]}
+        with self.weights.outside(), _replaying(self._model, ended) as replays:
+            first = next(replay for replay in replays if replay.states is not None)
             for number, batch in enumerate(windows):
-                ids, found = batch["input_ids"], []
+                found = []
                 for states in several:
                     first.states, first.batch = states, number
-                    found.append(next_tokens(self._model, ids, ids.shape[1] - 1))
+                    found.append(states_of(self._model, batch))
                 yield found
 
-    def _begin(self, chain: CalibrationWalk, batches: Sequence[Inputs], *, dense: bool) -> Stream:
+    def _begin(
+        self,
+        chain: CalibrationWalk,
+        batches: Sequence[Inputs],
+        ended: Mapping[str, States],
+        *,
+        dense: bool,
+    ) -> Stream:
         """What the first block of a chain gets, for each batch.
 
         Chains that have ended give what they gave at their ends, without running.
         """
         first = next(iter(self._model.get_submodule(chain.blocks).children()))
         inputs, hidden = [], []
-        ended = {path: states[dense] for path, states in self._ended.items()}
         with self.weights.outside(), _replaying(self._model, ended) as replays:
             for number, batch in enumerate(batches):
                 for replay in replays:
@@ -361,13 +365,16 @@ class Walk:
                 found = capture(self._model, first, batch)
                 hidden.append(found[0])
                 inputs.append(found[1])
-        return Stream(dense, inputs, States(self.scratch, hidden), self.weights.device, self.exact)
+        device = self.weights.device
+        shown = has_encoder_states(inputs[0])
+        kept = EncoderInFile(inputs, self.scratch, device) if shown else inputs
+        return Stream(dense, kept, States(self.scratch, hidden), device, self.exact)
 
 
 @contextmanager
-def _replaying(model: Model, ended: Mapping[str, States]) -> Iterator[list[Replay]]:
-    """Within the block, the first block of every chain that has ended gives its last states, and
-    the others hand them on."""
+def _replaying(model: Model, ended: Mapping[str, States | None]) -> Iterator[list[Replay]]:
+    """Within the block, the first block of every chain that has ended gives its last states, or
+    what comes where there are none, and the others hand them on."""
     replays, before = [], {}
     for path, states in ended.items():
         blocks = model.get_submodule(path)

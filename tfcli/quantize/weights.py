@@ -83,7 +83,11 @@ class StreamedWeights:
             yield
         finally:
             for name in {name.partition(".")[0] for name in names}:
-                free(self.model.get_submodule(name))
+                part = getattr(self.model, name)
+                if isinstance(part, nn.Module):
+                    free(part)
+                else:  # a bias of the logits, which is the model's own buffer
+                    setattr(self.model, name, part.to("meta"))
 
     def stored_dtype(self, name: str) -> torch.dtype:
         """The type in which the checkpoint keeps a parameter."""

@@ -30,8 +30,8 @@ from tfcli.models.layouts.values import Values
 from tfcli.quantize.finite import require_finite
 from tfcli.quantize.methods.method import Quantized
 from tfcli.quantize.plan import KeptPlan, LinearPlan, Plan, Unit
+from tfcli.quantize.result_spec import TensorOutcome
 from tfcli.quantize.solvers.rtn import weight_error
-from tfcli.quantize.spec import TensorOutcome
 
 if TYPE_CHECKING:
     from tfcli.checkpoints.checkpoint import TensorEntry, Weights

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from tfcli.quantize.spec import QuantizeResult
+from tfcli.quantize.result_spec import QuantizeResult
 from tfcli.report.steps import Step
 
 WEIGHTS = (".safetensors", ".bin", ".gguf")

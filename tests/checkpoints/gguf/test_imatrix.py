@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.checkpoints.gguf.convert import to_gguf
+from tests.checkpoints.gguf.folders import write_folder
+from tfcli.checkpoints.containers import open_checkpoint
+from tfcli.checkpoints.gguf.file_write import PendingGGUF, Value, write_gguf
 from tfcli.checkpoints.gguf.imatrix import Sums, read_imatrix, write_imatrix
-from tfcli.checkpoints.gguf.read import gguf_file
+from tfcli.checkpoints.gguf.read import gguf_file, only_file
 from tfcli.errors import WorkError
 
 EXPERTS = torch.arange(12.0).view(3, 4)
@@ -81,6 +85,38 @@ def test_what_is_written_is_what_llama_cpp_reads(tmp_path):
     assert gguf_file(tmp_path) is None  # it is no model
     back = read_imatrix(path)
     assert torch.equal(back["b"].squares, EXPERTS) and torch.equal(back["b"].counts, COUNTS)
+
+
+def test_a_model_may_be_named_after_the_matrix_it_was_made_with(tmp_path):
+    """What a file is, its header says."""
+    write_folder(tmp_path / "hf", "llama")
+    to_gguf(tmp_path / "hf", tmp_path / "tiny-imatrix-F16.gguf", "f16")
+    sums = {"blk.0.attn_q.weight": Sums(EXPERTS[:1], COUNTS[:1])}
+    write_imatrix(tmp_path / "another.gguf", sums, text="text.txt", chunks=1, chunk_size=2)
+    assert only_file(tmp_path) == tmp_path / "tiny-imatrix-F16.gguf"
+    assert open_checkpoint(tmp_path).container == "gguf"
+
+
+@pytest.mark.parametrize(
+    ("counts", "why"),
+    [
+        (COUNTS[:2], r"sums of 3 matrices \(\[3, 4\]\), and counts of 2"),
+        (COUNTS[:1], "and counts of 1"),
+        (torch.ones(12), "and counts of 12"),
+    ],
+)
+def test_counts_that_are_not_one_a_matrix_are_refused(tmp_path, counts, why):
+    path = tmp_path / "imatrix.gguf"
+    write_imatrix(path, {"e": Sums(EXPERTS, counts)}, text="t", chunks=1, chunk_size=2)
+    with pytest.raises(WorkError, match=why):
+        read_imatrix(path)
+
+
+def test_counts_of_nothing_are_refused(tmp_path):
+    tensor = PendingGGUF("e.counts", "F32", (3, 1), lambda: [COUNTS[:, None]])
+    write_gguf(tmp_path / "i.gguf", {"general.type": Value("string", "imatrix")}, [tensor])
+    with pytest.raises(WorkError, match=r"e\.counts' counts tokens of no sums"):
+        read_imatrix(tmp_path / "i.gguf")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.checkpoints.packed.linears import find_packed
 from tfcli.console import Console
 from tfcli.convert.spec import ConvertSpec
-from tfcli.errors import ModelError, UsageError, WorkError
+from tfcli.errors import UsageError, WorkError
 from tfcli.models.layouts.mlx import MLXLayout
 from tfcli.models.layouts.registry import LAYOUTS
 from tfcli.models.layouts.values import AffineFormat
@@ -120,7 +120,7 @@ def test_offsets_that_are_no_whole_steps_are_in_no_other_layout(tmp_path):
         relay(folder, tmp_path / "other", "gptq")
 
 
-def test_what_is_packed_in_no_linear_is_refused(tmp_path):
+def test_a_packed_table_is_dense_in_layouts_that_pack_none(tmp_path):
     """mlx-lm packs tables of embeddings too, and no config of the others says so."""
     folder = made(tmp_path / "q", GRID | {"layout": "mlx"})
     join_files(folder)
@@ -129,8 +129,10 @@ def test_what_is_packed_in_no_linear_is_refused(tmp_path):
     values = round_to_nearest(held.pop("model.embed_tokens.weight"), GridOptions(4, 32))
     parts = {f"model.embed_tokens.{part}": value for part, value in packing.pack(values).items()}
     save_file(held | parts, folder / "model.safetensors")
-    with pytest.raises(ModelError, match=r"packs lm_head alone, not model\.embed_tokens"):
-        relay(folder, tmp_path / "out", "gptq")
+    relay(folder, tmp_path / "out", "gptq")
+    found = load_model(tmp_path / "out", dtype=torch.float32)
+    table = found.get_parameter("model.embed_tokens.weight")
+    assert torch.equal(table, packing.unpack(packing.pack(values)).dequantize())
 
 
 def test_linears_that_are_dense_stay_so(tmp_path):

@@ -23,6 +23,7 @@ from tfcli.checkpoints.folder import load_model, open_model, save_model
 from tfcli.console import Console
 from tfcli.errors import UsageError, WorkError
 from tfcli.models.quantized import packed_linears
+from tfcli.models.walks import linears_of
 from tfcli.quantize.run import run
 from tfcli.quantize.spec import QuantizeSpec
 from tfcli.quantize.text import calibration_text
@@ -166,12 +167,78 @@ def test_keys_that_do_not_go_with_a_budget_are_refused(given, message):
         QuantizeSpec(**{"model": "m", "output": "o", "target_bits": 3.0} | given)
 
 
-@pytest.mark.parametrize("model_type", ["bert", "t5"])
-def test_models_whose_predictions_cannot_be_followed_are_refused(tmp_path, text, model_type):
-    sizes = {"vocab_size": 64, "max_position_embeddings": 64}
-    config = whole(model_type, settings(model_type) | sizes | KINDS[model_type])
-    dense = write_checkpoint(tmp_path / "model", {"model_type": model_type, **config})
-    with pytest.raises(UsageError, match=f"causal language model .* {model_type}"):
+@pytest.mark.parametrize("model_type", ["bart", "bert", "t5"])
+def test_encoders_and_both_stacks_have_a_budget_and_are_measured_as_they_predict(
+    tmp_path, text, model_type
+):
+    dense = of_kind(tmp_path / "model", model_type)
+    result = quantize(dense, tmp_path / "q", **options(text, target_bits=4.5))
+    told = result.budget
+    assert told.used <= told.bytes and result.bits_per_weight > 4
+    plain, packed = load_model(dense, task=None), load_model(tmp_path / "q", task=None)
+    assert set(widths(result)) == set(linears_of(plain)) == set(packed_linears(packed))
+    assert len(set(widths(result).values())) > 1
+    divergence = []
+    for inputs, places in held_out(dense, plain, text):
+        with torch.no_grad():
+            theirs, ours = (
+                model(**inputs).logits[places].double().log_softmax(-1) for model in (plain, packed)
+            )
+        divergence.append((theirs.exp() * (theirs - ours)).sum(-1))
+    assert told.tokens == sum(len(each) for each in divergence) > 0
+    assert told.kl_divergence == pytest.approx(torch.cat(divergence).mean().item(), rel=1e-3)
+    assert told.forecast == pytest.approx(told.kl_divergence, rel=0.6)
+
+
+def of_kind(folder, model_type, **others):
+    sizes = {"vocab_size": 64, "max_position_embeddings": 64, "initializer_factor": 3.0}
+    config = whole(model_type, settings(model_type) | sizes | KINDS[model_type] | others)
+    write_checkpoint(folder, {"model_type": model_type, **config})
+    (folder / "tokenizer_config.json").write_text(json.dumps({"mask_token": "w59"}))
+    return folder
+
+
+def held_out(dense, plain, text):
+    """What a model of each kind sees of each held-out window, and where it predicts."""
+    spec = QuantizeSpec(model=str(dense), output="unused", group_size=32, **options(text))
+    seen = calibration_text(spec, Job(Console()), open_model(dense), hold_out=True)
+    for number, ids in enumerate(seen.held[:, None]):
+        if plain.task == "seq2seq-lm":
+            half = ids.shape[1] // 2
+            inputs = {"input_ids": ids[:, :half], "decoder_input_ids": ids[:, half:]}
+            yield inputs, (0, slice(0, -1))
+        else:
+            hidden = (torch.arange(ids.shape[1]) - number) % 7 == 0
+            masked = ids.masked_fill(hidden, 59)
+            yield {"input_ids": masked}, masked == 59
+
+
+def test_an_encoder_that_nothing_feels_gets_the_fewest_bits(tmp_path, text):
+    """What the decoder makes of the encoder's states is multiplied by nearly nothing."""
+    dense = of_kind(tmp_path / "plain", "bart")
+    model = load_model(dense, task=None)
+    for block in model.model.decoder.layers:
+        block.encoder_attn.out_proj.weight.data.mul_(1e-5)
+    save_model(model, of_kind(tmp_path / "dense", "bart"))
+    found = widths(quantize(tmp_path / "dense", tmp_path / "q", **options(text)))
+    for name, word in found.items():
+        if ".encoder." in name or ".encoder_attn." in name:
+            assert word == "2bit:32", name
+    assert found["model.decoder.layers.0.fc1"] != "2bit:32"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "others", "message"),
+    [
+        ("albert", {}, "predicts words, .* one after the other, and albert"),
+        ("bert", {"architectures": ["BertModel"]}, "and bert as .* is none"),
+    ],
+)
+def test_models_whose_predictions_cannot_be_followed_are_refused(
+    tmp_path, text, model_type, others, message
+):
+    dense = of_kind(tmp_path / "model", model_type, **others)
+    with pytest.raises(UsageError, match=message):
         quantize(dense, tmp_path / "q", **options(text))
 
 

@@ -66,6 +66,26 @@ def is_gguf(path: Path) -> bool:
         return False
 
 
+def kind_of(path: Path) -> str | None:
+    """What a GGUF file says that it is (`general.type`): `model`, `imatrix`, `mmproj`, ...
+
+    None where it says nothing, or is broken before it does: who reads it then is told how.
+    """
+    try:
+        with OpenedFile(path).reading() as reader:
+            cursor = Cursor(Growing(reader), path)
+            _version(cursor)
+            cursor.number("Q", "the tensor count")
+            for index in range(min(cursor.number("Q", "the metadata count"), MAX_KEYS)):
+                key = cursor.text(f"metadata key {index}", MAX_KEYS)
+                kind, value = cursor.value(f"metadata {short(key)}")
+                if key == "general.type":
+                    return value if kind == "string" else None
+    except WorkError:
+        return None
+    return None
+
+
 def read_header(file: OpenedFile) -> Header:
     """Read and check the header of a GGUF file; the data is not read.
 

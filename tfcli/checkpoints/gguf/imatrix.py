@@ -14,7 +14,6 @@ Source: `tools/imatrix/imatrix.cpp` and `common/imatrix-loader.cpp` of ggml-org/
 from __future__ import annotations
 
 import math
-import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,8 +29,9 @@ from tfcli.errors import WorkError
 if TYPE_CHECKING:
     from torch import Tensor
 
+KIND = "imatrix"
+"""What the newer form says in `general.type`."""
 _SUMS, _COUNTS = ".in_sum2", ".counts"
-_NAMED_SO = re.compile(r"(?:^|[-._])imatrix", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,6 @@ class Sums:
         rows = rows.view(-1, inputs)
         count = float(self.counts[matrix if len(self.counts) == len(rows) else 0])
         return rows[matrix] / count if count > 0 else None
-
-
-def is_named_so(path: Path) -> bool:
-    """Whether a file's name says that it is an importance matrix, and no model."""
-    return _NAMED_SO.search(path.name) is not None
 
 
 def read_imatrix(path: Path) -> dict[str, Sums]:
@@ -102,7 +97,7 @@ def write_imatrix(
         WorkError: as `write_gguf`.
     """
     metadata = {
-        "general.type": Value("string", "imatrix"),
+        "general.type": Value("string", KIND),
         "imatrix.datasets": Value("array[string]", [text]),
         "imatrix.chunk_count": Value("uint32", chunks),
         "imatrix.chunk_size": Value("uint32", chunk_size),
@@ -119,6 +114,8 @@ def _read_gguf(path: Path) -> dict[str, Sums]:
     file = GGUFFile(path)
     found = {}
     for name, info in file.tensors.items():
+        if name.endswith(_COUNTS) and name.removesuffix(_COUNTS) + _SUMS not in file.tensors:
+            raise WorkError(f"{short(name)} counts tokens of no sums", where=str(path))
         if not name.endswith(_SUMS):
             continue
         linear = name.removesuffix(_SUMS)
@@ -127,6 +124,13 @@ def _read_gguf(path: Path) -> dict[str, Sums]:
             raise WorkError(f"{short(linear)} has no sums with counts in F32", where=str(path))
         squares = file.read(name)
         squares = squares.reshape(-1, squares.shape[-1]) if squares.dim() else squares.view(1, 1)
+        if math.prod(counts.shape) != len(squares):
+            raise WorkError(
+                f"{short(linear)} has sums of {len(squares)} matrices ({list(info.shape)}), and "
+                f"counts of {math.prod(counts.shape)}",
+                where=str(path),
+                fix="make the file again with llama-imatrix or tfcli quantize --save-imatrix",
+            )
         found[linear] = Sums(squares, file.read(linear + _COUNTS).reshape(-1))
     return found
 

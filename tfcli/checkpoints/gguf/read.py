@@ -12,8 +12,8 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.container import Reading
 from tfcli.checkpoints.gguf.endings import generation_config, read_endings
 from tfcli.checkpoints.gguf.from_gguf import FromGGUF, plan_from_gguf
-from tfcli.checkpoints.gguf.header import is_gguf
-from tfcli.checkpoints.gguf.imatrix import is_named_so
+from tfcli.checkpoints.gguf.header import is_gguf, kind_of
+from tfcli.checkpoints.gguf.imatrix import KIND
 from tfcli.checkpoints.gguf.pooling import NORMALIZES, pooling_of
 from tfcli.checkpoints.gguf.split import is_part
 from tfcli.checkpoints.gguf.vocabulary import CONTROL
@@ -38,9 +38,9 @@ def gguf_file(path: Path) -> Path | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Its GGUF files; an importance matrix beside a model is none of it."""
-    found = (file for file in folder.glob("*.gguf") if not is_named_so(file))
-    return sorted(file for file in found if is_gguf(file))
+    """Its GGUF files; an importance matrix beside a model, whatever its name, is none of it."""
+    found = (file for file in folder.glob("*.gguf") if is_gguf(file))
+    return sorted(file for file in found if kind_of(file) != KIND)
 
 
 def only_file(path: Path) -> Path:

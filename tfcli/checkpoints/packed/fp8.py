@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_FP8 = ("F8_E4M3", "F8_E5M2")
+FLOATS = ("F8_E4M3", "F8_E5M2")
 _EXPONENTS = ("U8", "F8_E8M0")
 _SHORT = 32
 """4-bit floats that share a scale."""
 _SCALES = ("_scale_inv", "_scale")
-_IGNORED = (
+OF_INPUTS = (
     ".input_scale",
     ".input_scale_ub",
     ".activation_scale",
@@ -42,6 +42,7 @@ _IGNORED = (
     ".q_scale",
     ".output_scale",
 )
+"""Ends of the names of scales of activations and caches."""
 _BLOCK = (128, 128)
 
 
@@ -53,7 +54,7 @@ def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
     """
     block = _block(checkpoint)
     dense: dict[str, TensorEntry] = {}
-    parts = {name for name in checkpoint.tensors if name.endswith(_IGNORED)}
+    parts = {name for name in checkpoint.tensors if name.endswith(OF_INPUTS)}
     bits = {}
     sizes_of = _sizes_of_fbgemm if method_of(checkpoint) == "fbgemm_fp8" else _sizes
     for name, tensor in checkpoint.tensors.items():
@@ -103,7 +104,7 @@ def _block(checkpoint: Checkpoint) -> tuple[int, int]:
 
 def _bits(weight: TensorEntry, scale: TensorEntry | None) -> int | None:
     """Of the floats that a tensor holds: 8, 4, or None where it is not packed."""
-    if weight.dtype in _FP8:
+    if weight.dtype in FLOATS:
         return 8
     if weight.dtype not in ("I8", "U8") or scale is None or scale.dtype not in _EXPONENTS:
         return None
@@ -145,7 +146,7 @@ def _read(weight: TensorEntry, scale: TensorEntry, block: tuple[int, int], code:
     from tfcli.models.layouts.elements import decode_e2m1, decode_e8m0
 
     values, scales = weight.read(), scale.read()
-    if weight.dtype not in _FP8:
+    if weight.dtype not in FLOATS:
         values = decode_e2m1(values.view(torch_dtype("U8")))
     if scale.dtype == "U8":
         scales = decode_e8m0(scales)

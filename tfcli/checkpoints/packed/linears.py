@@ -197,16 +197,26 @@ def unpacked(checkpoint: Checkpoint, exact: Callable[[str], bool]) -> Unpacked:
     parts |= {n for n in checkpoint.tensors if any(re.search(odd, n) for odd in unused)}
     dense, bits = {}, {}
     for name, stack in by_tensor(linears).items():
-        shape: tuple[int, ...] = stack[0].shape
-        if stack[0].place.index is not None:
-            shape = (len(stack), *shape)
-        code = dense_code(name, exact)
-        read = partial(unpack_tensor, stack, checkpoint, torch_dtype(code))
-        held = [part for linear in stack for part in linear.parts if part in checkpoint.tensors]
-        bits[name] = sorted({linear.packing.format.bits for linear in stack})
-        how = f"{' and '.join(map(str, bits[name]))} bits dequantized"
-        dense[name] = TensorEntry(name, code, shape, sources(held, checkpoint), how, read)
+        bits[name] = _bits(stack)
+        dense[name] = dense_entry(name, stack, checkpoint, dense_code(name, exact))
     return Unpacked(dense, frozenset(parts), bits)
+
+
+def dense_entry(
+    name: str, stack: list[PackedLinear], checkpoint: Checkpoint, code: str
+) -> TensorEntry:
+    """The dense tensor of a name that one linear, or a stack of them, becomes in a type."""
+    shape: tuple[int, ...] = stack[0].shape
+    if stack[0].place.index is not None:
+        shape = (len(stack), *shape)
+    read = partial(unpack_tensor, stack, checkpoint, torch_dtype(code))
+    held = [part for linear in stack for part in linear.parts if part in checkpoint.tensors]
+    how = f"{' and '.join(map(str, _bits(stack)))} bits dequantized"
+    return TensorEntry(name, code, shape, sources(held, checkpoint), how, read)
+
+
+def _bits(stack: list[PackedLinear]) -> list[int]:
+    return sorted({linear.packing.format.bits for linear in stack})
 
 
 def _features(checkpoint: Checkpoint, name: str, packing: Packing) -> tuple[int, int]:

@@ -11,7 +11,12 @@ from torch import nn
 
 from tfcli.checkpoints.checkpoint import Checkpoint, TensorEntry
 from tfcli.checkpoints.io.dtypes import dtype_code
-from tfcli.checkpoints.packed.linears import PackedLinear, find_packed
+from tfcli.checkpoints.packed.linears import (
+    PackedLinear,
+    by_tensor,
+    dense_entry,
+    find_packed,
+)
 from tfcli.checkpoints.packed.unpack import method_of, sources, without_packing
 from tfcli.checkpoints.strict_json import short
 from tfcli.errors import UsageError, WorkError
@@ -34,7 +39,8 @@ if TYPE_CHECKING:
 def relaid(
     checkpoint: Checkpoint, layout: type[Layout], linears: list[PackedLinear] | None = None
 ) -> Checkpoint:
-    """The checkpoint with its packed linears in another layout; tensors are made when read.
+    """The checkpoint with its packed linears in another layout; tensors are made when read. Packed
+    tables of embeddings become dense ones in fp32, exactly so, where the layout packs none.
 
     Args:
         checkpoint: with packed weights.
@@ -54,10 +60,14 @@ def relaid(
             fix="tfcli quantize writes any layout of a dense checkpoint",
         )
     linears = linears or find_packed(checkpoint)
+    model = build(read_config(without_packing(checkpoint.config)))
+    tables = [each for each in linears if _is_table(model, each.name)]
+    dense_tables = [] if layout.tables else tables
+    linears = [each for each in linears if each not in dense_tables]
     middle = all(_is_symmetric(linear, checkpoint) for linear in linears)
     packings = {linear.name: _packing(linear, layout, middle) for linear in linears}
     tensors: dict[str, TensorEntry] = {}
-    held = {part for linear in linears for part in linear.parts}
+    held = {part for linear in (*linears, *dense_tables) for part in linear.parts}
     for name, entry in checkpoint.tensors.items():
         if name not in held:
             tensors[name] = entry
@@ -70,16 +80,20 @@ def relaid(
             read = partial(made, part)
             how = f"from the layout {method}"
             tensors[name] = TensorEntry(name, code, like.shape, behind, how, read)
-    model = build(read_config(without_packing(checkpoint.config)))
+    for stored, stack in by_tensor(dense_tables).items():
+        tensors[stored] = dense_entry(stored, stack, checkpoint, "F32")
     inside = linears_of(model)
     kept = [name for name in inside if name not in packings]
     every = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
     outside = [name for name in every if name not in inside and name not in packings]
+    outside += [n for n in model.head_names if model.word_head in outside and n not in outside]
     chains = [walk.blocks for walk in model.walks]
     packed = layout.of(Packed(packings, kept, chains, outside=outside))
-    _require_said(packed, model, packings)
+    names = {table.name for table in tables}
+    _require_said(packed, model, {n: p for n, p in packings.items() if n not in names})
     dense = without_packing(checkpoint.config)
     others = [name for name in checkpoint.tensors if name not in held]
+    others += [table.place.name for table in dense_tables]
     texts = packed.header(
         [replace(linear, packing=packings[linear.name]) for linear in linears],
         others,
@@ -97,6 +111,11 @@ def _dense(checkpoint: Checkpoint) -> str:
     """Why there are no packed weights; some containers are always read as dense ones."""
     made = any(tensor.how.endswith("dequantized") for tensor in checkpoint)
     return f"weights of {checkpoint.container} are read dense" if made else "the weights are dense"
+
+
+def _is_table(model: Model, name: str) -> bool:
+    """Whether a packed tensor is a table of embeddings, which few layouts pack."""
+    return isinstance(dict(model.named_modules()).get(name), nn.Embedding)
 
 
 def _require_said(layout: Layout, model: Model, packings: Mapping[str, Packing]) -> None:

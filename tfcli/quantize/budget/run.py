@@ -15,13 +15,13 @@ from tfcli.checkpoints.checkpoint import Checkpoint
 from tfcli.checkpoints.gguf.mixes import BY_BITS
 from tfcli.errors import UsageError
 from tfcli.files import write_json
-from tfcli.models.model import Model
+from tfcli.quantize.budget.held import Held
 from tfcli.quantize.budget.passage import Passage
 from tfcli.quantize.budget.solve import Way, allocate
 from tfcli.quantize.budget.spec import Budget, Spent
 from tfcli.quantize.budget.survey import Errors, SurveyFiles, Surveying
 from tfcli.quantize.budget.ways import Group, groups_of
-from tfcli.quantize.calibrate import batches_of, walk_of
+from tfcli.quantize.calibrate import walk_of
 from tfcli.quantize.output import Output
 from tfcli.quantize.spec import QuantizeSpec
 from tfcli.quantize.text import CalibrationText
@@ -32,21 +32,6 @@ from tfcli.units import format_bytes
 Make = Callable[[QuantizeSpec], Output]
 """Gives an output for a spec."""
 _FOLDER = "survey"
-
-
-def require_one_chain(model: Model, spec: QuantizeSpec) -> None:
-    """Refuse models whose divergence cannot be followed block by block.
-
-    Raises:
-        UsageError: names the family.
-    """
-    if model.task != "causal-lm" or len(model.walks) != 1 or not model.walks[0].chained:
-        raise UsageError(
-            f"a budget needs a causal language model of one chain of blocks, and "
-            f"{model.config.model_type} as {model.task} is none",
-            where=spec.budget_key,
-            fix="give bits, and overrides where some linears shall have others",
-        )
 
 
 @dataclass(frozen=True)
@@ -112,7 +97,7 @@ def start_of(spec: QuantizeSpec, checkpoint: Checkpoint) -> QuantizeSpec:
 
 
 def spend(
-    make: Make, output: Output, limit: Limit, text: CalibrationText, job: Job
+    make: Make, output: Output, limit: Limit, text: CalibrationText, held: Held, job: Job
 ) -> tuple[Output, Callable[[float], Budget]]:
     """Choose the width of every linear.
 
@@ -120,7 +105,8 @@ def spend(
         make: gives an output for a spec.
         output: of `start_of`.
         limit: of it.
-        text: of which the held-out windows tell what a width costs.
+        text: that calibration sees.
+        held: tells what a width costs.
         job: where what is seen on the way is kept, for a run that is killed.
 
     Returns:
@@ -132,7 +118,7 @@ def spend(
     if not known.is_file():
         # What blocks lose is seen below the dense head, whose own word is no choice.
         blocks = output.spec.model_copy(update={"head": None})
-        seen = _survey(make(_with(blocks, limit.groups, words)), limit.groups, text, job)
+        seen = _survey(make(_with(blocks, limit.groups, words)), limit.groups, text, held, job)
         write_json(known, seen)
         shutil.rmtree(job.output / SCRATCH / _FOLDER)
     seen = json.loads(known.read_text())
@@ -160,7 +146,7 @@ def spend(
             used=sum(one.bytes for one in spent),
             forecast=sum(one.forecast for one in spent),
             kl_divergence=measured,
-            tokens=text.held[:, 1:].numel(),
+            tokens=held.tokens,
             groups=spent,
         )
 
@@ -178,14 +164,14 @@ def _with(spec: QuantizeSpec, groups: Sequence[Group], words: Sequence[str]) -> 
 
 
 def _survey(
-    output: Output, groups: Sequence[Group], text: CalibrationText, job: Job
+    output: Output, groups: Sequence[Group], text: CalibrationText, held: Held, job: Job
 ) -> dict[str, Any]:
     """Walk once, with every group in one width, the others being solved for beside it."""
     folder = job.output / SCRATCH / _FOLDER
     files = SurveyFiles(folder, output)
     words = {linear.name: list(group.sizes) for group in groups for linear in group.linears}
     method = Surveying(output.method, words)
-    passage = Passage(output.model, batches_of(output, text.held, 1), folder, groups, files.alone)
+    passage = Passage(output.model, held, folder, groups, files.alone)
     walk = walk_of(output, method, text.windows, folder, files.finished, visitor=passage)
     units = output.plan.units[1:]
     with job.console.progress("survey", len(output.plan.linears), "linear") as bar:

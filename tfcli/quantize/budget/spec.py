@@ -14,7 +14,7 @@ class Spent(BaseModel):
     width: str = Field(description="Bits and group size, or a type of GGUF, as overrides name it.")
     bytes: int = Field(description="What they take.")
     forecast: float = Field(
-        description="The KL divergence that they add to the model's, nats a token."
+        description="The KL divergence that they add to the model's, nats a word."
     )
 
 
@@ -28,14 +28,17 @@ class Budget(BaseModel):
     )
     used: int = Field(description="What they take, with scales and zero points.")
     forecast: float = Field(
-        description="KL(dense || quantized) of next-token distributions as it was foreseen for "
-        "the linears of blocks, nats a token."
+        description="KL(dense || quantized) of predicted words as it was foreseen for the linears "
+        "of blocks, nats a word."
     )
     kl_divergence: float = Field(
         description="The same, measured on windows of the calibration text that were held out, "
         "with a head that is quantized too."
     )
-    tokens: int = Field(description="Tokens of those windows.")
+    tokens: int = Field(
+        description="Words that are predicted in those windows: each after those before it, of an "
+        "encoder those that were masked."
+    )
     groups: list[Spent] = Field(
         description="What each group of linears got: those that share inputs go together."
     )

@@ -40,14 +40,11 @@ class Group:
 
 
 def groups_of(output: Output) -> list[Group]:
-    """The groups of a plan's blocks, in the order in which they run.
-
-    Args:
-        output: for a model with one chain of blocks.
-    """
-    (chain,) = output.model.walks
+    """The groups of a plan's blocks, in the order in which they run."""
+    chains = {chain.blocks: chain for chain in output.model.walks}
     found = []
     for unit in output.plan.blocks:
+        chain = chains[unit.path.rpartition(".")[0]]
         wanted = {linear.name: linear for linear in unit.linears}
         for stage in chain.stages(output.model.get_submodule(unit.path)):
             groups = [[f"{unit.path}.{name}" for name in names] for names in stage.groups]
