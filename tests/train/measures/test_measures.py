@@ -55,11 +55,22 @@ class Measured:
         self.examples = list(self.objective.feed(given).validation)
         self.measure = self.objective.measure(spec.metrics, given)
         self.model = made(self.objective, config.replace(**self.objective.config_keys))
-        self.objective.begin(lambda ref: made(self.objective, self.model.config, seed=1))
+        self.start_passes = 0
+        self.objective.begin(self._start)
         places = range(len(self.examples))
         batches = [places[start : start + 3] for start in places[::3]]
         validation = Validation(self.examples, batches, self.objective, "float32", self.measure)
         self.figures = validation.figures(self.model, Single(ALONE), lambda: False)
+
+    def _start(self, ref):
+        """The model that losses compare with, whose forward passes are counted."""
+        model = made(self.objective, self.model.config, seed=1)
+
+        def count(*_):
+            self.start_passes += 1
+
+        model.register_forward_pre_hook(count)
+        return model
 
     @torch.no_grad()
     def logits(self, auto, folder) -> tuple[torch.Tensor, torch.Tensor]:
@@ -254,6 +265,21 @@ def test_judged_answers(measured, texts_folder):
     assert found.figures["val_undesirable_reward"] == pytest.approx(bad, rel=1e-4)
     assert found.figures["val_reward_margin"] == pytest.approx(good - bad, rel=1e-3)
     assert measured("kto", rows, metrics=[], **decoder).figures.keys() == {"val_loss"}
+
+
+@pytest.mark.parametrize(
+    ("objective", "answers", "passes"),
+    [
+        ("kto", {"completion": " cat", "label": True}, 2),  # of the answers, and of the strangers
+        ("dpo", {"chosen": " cat", "rejected": " dog"}, 1),
+    ],
+)
+def test_the_start_is_asked_once_for_the_loss_and_the_rewards(
+    measured, texts_folder, objective, answers, passes
+):
+    rows = [{"prompt": "the", **answers}] * 3
+    found = measured(objective, rows, config=LLAMA, tokenizer=str(texts_folder / "tokenizer"))
+    assert len(found.figures) > 1 and found.start_passes == passes
 
 
 @pytest.fixture
