@@ -191,7 +191,10 @@ def test_spans(measured):
         assert found.figures[f"val_{name}"] == pytest.approx(value)
 
 
-def test_texts_are_those_that_transformers_makes(measured, pieces, tmp_path):
+@pytest.mark.parametrize(
+    "beams", [{}, {"num_beams": 3, "length_penalty": -2.0, "early_stopping": True}]
+)
+def test_texts_are_those_that_transformers_makes(measured, pieces, tmp_path, beams):
     rows = [{"source": a, "target": b} for a, b in zip(texts(8), texts(8, 1), strict=True)]
     names = ["rouge1", "chrf", "wer"]
     found = measured(
@@ -200,14 +203,14 @@ def test_texts_are_those_that_transformers_makes(measured, pieces, tmp_path):
         config=T5,
         tokenizer=pieces,
         metrics=names,
-        generation={"max_new_tokens": 6, "max_examples": 5},
+        generation={"max_new_tokens": 6, "max_examples": 5, **beams},
     )
     model = theirs(found.model, tmp_path / "saved", AutoModelForSeq2SeqLM)
     said = []
     for row in rows[:5]:
         ids = torch.tensor([found.tokenizer.encode(row["source"])])
-        made = model.generate(ids, max_new_tokens=6, do_sample=False, num_beams=1)[0, 1:]
-        said.append(found.tokenizer.decode(made.tolist()))
+        made = model.generate(ids, max_new_tokens=6, do_sample=False, **{"num_beams": 1, **beams})
+        said.append(found.tokenizer.decode(made[0, 1:].tolist()))
     wanted = compute(names, said, [row["target"] for row in rows[:5]])
     assert {name: found.figures[f"val_{name}"] for name in names} == wanted
 
@@ -344,6 +347,14 @@ def test_metrics_that_cannot_be_are_refused(measured, make_spec, spec_of, rows_f
     assert "f1 is no metric of these predictions, which are numbers" in problem.what
     with pytest.raises(ValueError, match="sequence-classification has no 'rouge1'"):
         spec_of("sequence-classification", rows, validation="x", metrics=["rouge1"])
+    with pytest.raises(ValueError, match="length_penalty has no effect"):
+        spec_of(
+            "seq2seq",
+            rows,
+            validation="x",
+            metrics=["rouge1"],
+            generation={"length_penalty": 2.0},
+        )
     with pytest.raises(ValueError, match="mse is not among metrics"):
         spec_of(
             "sequence-classification",
