@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tfcli.errors import WorkError
 from tfcli.hub import Located, cached_files, download, explained
@@ -99,7 +100,7 @@ class HubData:
 
         ref = self.located.ref
         with explained(ref.name, self.located.commit, kind=ref.kind):
-            found = HfApi().repo_info(
+            found: Any = HfApi().repo_info(
                 ref.name,
                 revision=self.located.commit,
                 repo_type=ref.kind,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -104,10 +104,11 @@ def first_row(path: Path | str, *, split: str = "train", streamed: bool = False)
     pictures = _pictures(place, split)
     if pictures:
         return Rows(pictures)[0]
-    if streamed:
-        files = (each.opened().path for each in row_shards(path, split))
-    else:
-        files = iter(_row_files(place, split))
+    files: Iterable[Path] = (
+        (each.opened().path for each in row_shards(path, split))
+        if streamed
+        else _row_files(place, split)
+    )
     for file in files:
         found = open_rows(file, most=1)
         if len(found):
