@@ -56,7 +56,10 @@ class Answer(BaseHTTPRequestHandler):
             ]
             self.answer(200, json.dumps(tree).encode())
         else:
-            siblings = [{"rfilename": name} for name in names]
+            siblings = [
+                {"rfilename": name, "size": one.stat().st_size}
+                for name, one in zip(names, files, strict=True)
+            ]
             about = {"id": "org/any", "sha": COMMIT, "siblings": siblings}
             self.answer(200, json.dumps(about).encode())
 
@@ -99,6 +102,7 @@ def serving(folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setenv("HF_HOME", str(home / "home"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HOME", str(home / "home"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "cache"))
     yield server
     server.shutdown()

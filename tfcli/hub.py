@@ -50,13 +50,22 @@ def resolve(ref: str | Path, kind: RepositoryKind = "model") -> Path:
     asked = _required(ref, kind)
     choice = _choice(names_of(asked), asked)
     folder = download(asked.name, asked.revision, files=choice.files, kind=kind)
-    expected = _EXPECTED.get(asked, folder.name)
-    if folder.name != expected:
-        raise WorkError(
-            f"{asked.name} changed on the hub meanwhile, from commit {expected} to {folder.name}",
-            fix=f"run it again, or name the commit: {asked.name}@{folder.name}",
-        )
+    require_expected(asked, folder.name)
     return folder if choice.opened is None else folder / choice.opened
+
+
+def require_expected(asked: HubRef, commit: str) -> None:
+    """See to it that a reference means the commit that the running step has recorded.
+
+    Raises:
+        WorkError: it means another one by now.
+    """
+    expected = _EXPECTED.get(asked, commit)
+    if commit != expected:
+        raise WorkError(
+            f"{asked.name} changed on the hub meanwhile, from commit {expected} to {commit}",
+            fix=f"run it again, or name the commit: {asked.name}@{commit}",
+        )
 
 
 def local_path(ref: str | Path) -> Path | None:
@@ -109,7 +118,7 @@ def _choice(names: list[str], asked: HubRef) -> Choice:
 
 
 def cached_files(located: Located) -> dict[str, Path]:
-    """The files that a reference means, by name, where the cache has all of them; else none."""
+    """Those of the files that a reference means which the cache has, by name."""
     from huggingface_hub import try_to_load_from_cache
 
     found = {}
@@ -117,9 +126,8 @@ def cached_files(located: Located) -> dict[str, Path]:
         path = try_to_load_from_cache(
             located.ref.name, name, revision=located.commit, repo_type=located.ref.kind
         )
-        if not isinstance(path, str):
-            return {}
-        found[name] = Path(path)
+        if isinstance(path, str):
+            found[name] = Path(path)
     return found
 
 

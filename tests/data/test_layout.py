@@ -116,11 +116,11 @@ def test_a_colon_behind_a_folder_is_a_configuration_and_no_other(tmp_path):
         find_data("rows.jsonl")
 
 
-def test_the_files_of_a_configuration_are_fetched_and_no_other(declared, tmp_path, monkeypatch):
+def test_the_files_of_a_split_are_fetched_and_no_other(declared, tmp_path, monkeypatch):
     with serving(declared, tmp_path, monkeypatch) as hub:
         assert seen("org/any:en", "test") == ["english/b.jsonl"]
         asked = {name for name, count in hub.asked.items() if count}
-    assert asked == {"README.md", "english/a-1.jsonl", "english/a-2.jsonl", "english/b.jsonl"}
+    assert asked == {"README.md", "english/b.jsonl"}
     # From the cache, when the hub is away.
     assert seen("org/any:en", "test") == ["english/b.jsonl"]
 

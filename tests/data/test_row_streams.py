@@ -11,6 +11,7 @@ import pytest
 import tfcli.data.row_streams as streams
 from tfcli.data.row_streams import PIECE, Place, RowStream
 from tfcli.data.rows import read_rows
+from tfcli.data.shards import ShardHere
 from tfcli.errors import UsageError, WorkError
 
 ROWS = [{"id": f"{n}", "text": f"row {n}, with a comma\nand a line: naïve"} for n in range(23)]
@@ -37,7 +38,7 @@ def write(folder, kind, rows=ROWS):
 
 
 def in_order(files):
-    return RowStream(files, lambda epoch: range(len(files)))
+    return RowStream(list(map(ShardHere, files)), lambda epoch: range(len(files)))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "arrow", "arrow stream"])
@@ -60,7 +61,7 @@ def test_rows_from_any_place_on_are_those_of_the_whole_file(tmp_path, kind):
 
 def test_files_follow_one_another_in_the_order_of_the_epoch(tmp_path):
     files = [write(tmp_path, "jsonl"), write(tmp_path, "parquet", ROWS[:3])]
-    stream = RowStream(files, lambda epoch: [1, 0] if epoch else [0, 1])
+    stream = RowStream(list(map(ShardHere, files)), lambda epoch: [1, 0] if epoch else [0, 1])
     first, place = stream.read(Place(), 100)
     second, place = stream.read(place, 5)
     assert [row.values for row in first] == ROWS + ROWS[:3]

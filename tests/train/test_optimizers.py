@@ -15,6 +15,7 @@ from tfcli.models.loading import build
 from tfcli.train.moving_spec import OptimizerSection
 from tfcli.train.optimizer import build_optimizer
 from tfcli.train.optimizers.adam_mini import AdamMini, block_rows
+from tfcli.train.optimizers.adamw import AdamW
 from tfcli.train.optimizers.apollo import REDRAWN, Apollo, seed_of
 from tfcli.train.optimizers.lion import Lion
 from tfcli.train.optimizers.muon import Muon, orthogonalized
@@ -43,6 +44,14 @@ def test_muon_is_torchs_but_for_its_rounding_to_bfloat16(shape):
     )
     expected = steps(peer, theirs)
     assert (found - expected).norm() < 0.02 * (expected - weight(*shape)).norm()
+
+
+def test_adamw_moves_as_torchs_bit_for_bit():
+    ours, theirs = weight(30, 50), weight(30, 50)
+    common = {"lr": 0.02, "weight_decay": 0.1, "betas": (0.9, 0.95), "fused": True}
+    assert torch.equal(
+        steps(AdamW([ours], **common), ours), steps(torch.optim.AdamW([theirs], **common), theirs)
+    )
 
 
 def test_an_orthogonal_matrix_has_singular_values_near_1():

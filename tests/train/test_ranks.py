@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from tfcli.errors import UsageError
 from tfcli.recipe.job import Job
 from tfcli.train.assemble import _passes
+from tfcli.train.callbacks.samples import FILE as SAMPLES
 from tfcli.train.checkpoint import Progress
 from tfcli.train.run import run
 
@@ -81,7 +82,7 @@ COMMON = {
 
 @pytest.fixture(scope="module")
 def alone(texts, tmp_path_factory):
-    """What one process gives with twice the batch: its result and its weights."""
+    """What one process gives with twice the batch: its result, its weights and its samples."""
     made = []
 
     def run_alone(make_spec):
@@ -89,7 +90,8 @@ def alone(texts, tmp_path_factory):
             folder = tmp_path_factory.mktemp("one")
             common = {**COMMON, "validation": str(texts / "validation.jsonl")}
             result = run(make_spec(batch_size=4, **common), Job(folder=folder))
-            made.extend([result, load_file(folder / "model.safetensors")])
+            weights = load_file(folder / "model.safetensors")
+            made.extend([result, weights, (folder / SAMPLES).read_text()])
         return made
 
     return run_alone
@@ -115,7 +117,7 @@ def test_two_processes_give_what_one_gives_with_twice_the_batch(
     spec = make_spec(batch_size=2, **changes).model_dump(mode="json")
     in_processes(2, tmp_path, CHILD, json.dumps(spec), str(two), str(tmp_path))
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
-    result, weights = alone(make_spec)
+    result, weights, texts_made = alone(make_spec)
 
     # What really ran: two processes that exchanged gradients, each with half of the windows.
     for rank in ranks:
@@ -128,6 +130,7 @@ def test_two_processes_give_what_one_gives_with_twice_the_batch(
         assert abs(rank["result"]["validation_loss"] - result.validation_loss) < 1e-5
         assert abs(rank["result"]["train_loss"] - result.train_loss) < 1e-5
     compare(load_file(two / "model.safetensors"), weights)
+    assert (two / SAMPLES).read_text() == texts_made, "all make texts together, however spread"
 
 
 def compare(found, expected):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from tfcli.checkpoints.io.opened import OpenedFile
 from tfcli.checkpoints.io.snapshot import is_source
 from tfcli.checkpoints.strict_json import kind
 from tfcli.console import Console
-from tfcli.data.layout import files_of, find_data
+from tfcli.data.layout import DataPlace, files_of, find_data
+from tfcli.data.shards import Shard, ShardHere, shards_of
 from tfcli.errors import UsageError, WorkError, hint
 from tfcli.limits import MAX_PIPE
 
@@ -109,12 +110,27 @@ def text_files(path: Path | str, split: str | None, console: Console) -> list[tu
         WorkError: a folder without such files.
     """
     place = find_data(path)
-    path = place.path
-    if not path.is_dir():
-        return [(path, path.name)]
-    inside = [each.relative_to(path) for each in path.rglob("*") if each.is_file()]
-    # Names that begin with a dot are what systems and tools keep for themselves.
-    names = sorted(name for name in inside if not any(part[0] == "." for part in name.parts))
+    if not place.is_folder:
+        return [(place.path, place.path.name)]
+    chosen = _text_names(place, split, console)
+    return [(file, name.as_posix()) for file, name in zip(place.take(chosen), chosen, strict=True)]
+
+
+def text_shards(path: Path | str, split: str | None, console: Console) -> Sequence[Shard]:
+    """The same files for a stream: those on the hub are fetched when they are read.
+
+    Raises:
+        UsageError, WorkError: as `text_files`.
+    """
+    place = find_data(path)
+    if not place.is_folder:
+        return [ShardHere(place.path)]
+    return shards_of(place, _text_names(place, split, console))
+
+
+def _text_names(place: DataPlace, split: str | None, console: Console) -> list[Path]:
+    """The files of texts of a folder, by their names in it."""
+    path, names = place.path, place.names()
     read = [name for name in names if name.suffix.lower() in READERS]
     left = [name.as_posix() for name in names if name.suffix.lower() not in READERS]
     if not read:
@@ -125,7 +141,7 @@ def text_files(path: Path | str, split: str | None, console: Console) -> list[tu
             f"{path}: {len(left)} of {len(names)} files are not read as text: "
             f"{', '.join(left[:3])}{', ...' if len(left) > 3 else ''}"
         )
-    return [(path / name, name.as_posix()) for name in chosen]
+    return chosen
 
 
 def _read_file(path: Path, name: str, field: str) -> Iterator[Document]:

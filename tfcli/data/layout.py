@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
+from tfcli.data.hub_data import HubData
 from tfcli.errors import UsageError, hint
-from tfcli.hub import hub_ref, local_path, resolve
+from tfcli.hub import cached_files, hub_ref, local_path, locate, require_expected
 
 SPLITS = ("train", "validation", "test")
 README = "README.md"
@@ -28,12 +29,35 @@ class DataPlace:
     """Where data lie.
 
     Args:
-        path: a file or a folder here.
+        path: a file or a folder here; of a data set on the hub its folder in the hub's cache.
         config: the configuration that is meant; None where none is named.
+        hub: fetches what the cache lacks; None where nothing is to be fetched.
     """
 
     path: Path
     config: str | None = None
+    hub: HubData | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether there may be several files."""
+        return self.hub is not None or self.path.is_dir()
+
+    def names(self) -> list[Path]:
+        """The files of a folder by their names in it, sorted, but those that begin with a dot,
+        which systems and tools keep for themselves."""
+        if self.hub is not None:
+            return sorted(self.hub.names)
+        inside = [each.relative_to(self.path) for each in self.path.rglob("*") if each.is_file()]
+        return sorted(each for each in inside if not any(part[0] == "." for part in each.parts))
+
+    def take(self, names: Sequence[Path]) -> list[Path]:
+        """The paths of files of a folder, which are fetched where they are not here.
+
+        Raises:
+            WorkError: the hub cannot be reached.
+        """
+        return [self.path / name for name in names] if self.hub is None else self.hub.take(names)
 
 
 def here(ref: Path | str) -> DataPlace | None:
@@ -48,7 +72,7 @@ def here(ref: Path | str) -> DataPlace | None:
 
 
 def find_data(ref: Path | str) -> DataPlace:
-    """The file or folder of a reference; those of a data set on the hub are fetched.
+    """The file or folder of a reference. Of a data set on the hub README.md alone is fetched.
 
     Args:
         ref: a path, perhaps with `:config`, or a hub id `org/name[:config][@revision]`.
@@ -63,7 +87,11 @@ def find_data(ref: Path | str) -> DataPlace:
     asked = hub_ref(ref, "dataset")
     if asked is None:
         raise UsageError(f"there is no such file or folder: {ref}", where="data")
-    return DataPlace(resolve(str(ref), "dataset"), asked.part)
+    located = locate(str(ref), "dataset")
+    require_expected(asked, located.commit)
+    data = HubData(located)
+    complete = cached_files(located).keys() == set(located.choice.files)
+    return DataPlace(data.folder, asked.part, None if complete else data)
 
 
 def files_of(

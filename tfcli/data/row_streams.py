@@ -21,6 +21,7 @@ from tfcli.data.arrow import pyarrow_for
 from tfcli.data.documents import MARK
 from tfcli.data.row_files import decoded, parsed, without_nulls
 from tfcli.data.rows import Row
+from tfcli.data.shards import Shard
 from tfcli.data.tables import cells_of_any_size, check_room
 from tfcli.errors import UsageError, WorkError
 from tfcli.limits import MAX_TABLE, MAX_TABLE_GROWTH
@@ -64,16 +65,16 @@ class RowStream:
         UsageError: a kind of file that cannot be read piece by piece.
     """
 
-    def __init__(self, files: Sequence[Path], order: Callable[[int], Sequence[int]]) -> None:
-        for path in files:
+    def __init__(self, files: Sequence[Shard], order: Callable[[int], Sequence[int]]) -> None:
+        for path in (each.path for each in files):
             if path.suffix.lower() not in STREAMS:
                 raise UsageError(
                     f"files of the kind {path.suffix or path.name!r} are not read as they come",
                     where=str(path),
                     fix=f"give {', '.join(STREAMS)} files, or leave out stream",
                 )
-        self._files = [(path, OpenedFile(path)) for path in files]
-        self._sizes = [opened.size for _, opened in self._files]
+        self._files = files
+        self._sizes = [each.size for each in files]
         self._order = order
         self._lengths: dict[int, int] = {}
         self._open: tuple[Place, Iterator[tuple[Row, Place]]] | None = None
@@ -81,7 +82,7 @@ class RowStream:
     @property
     def files(self) -> list[Path]:
         """The files."""
-        return [path for path, _ in self._files]
+        return [each.path for each in self._files]
 
     def read(self, place: Place, count: int) -> tuple[list[Row], Place]:
         """The next rows from a place on, and the place after them. At the end of an epoch there
@@ -111,17 +112,18 @@ class RowStream:
 
     def _within(self, file: int, at: int) -> float:
         """The share of a file that was read at a place in it."""
-        path, opened = self._files[file]
-        count = STREAMS[path.suffix.lower()].rows
+        shard = self._files[file]
+        count = STREAMS[shard.path.suffix.lower()].rows
         if at and file not in self._lengths:
-            self._lengths[file] = opened.size if count is None else count(path)
+            self._lengths[file] = shard.size if count is None else count(shard.opened().path)
         return at / self._lengths[file] if at else 0.0
 
     def _rows(self, place: Place) -> Iterator[tuple[Row, Place]]:
         order = self._order(place.epoch)
         at, row = place.at, place.row
         for number in range(place.file, len(order)):
-            path, opened = self._files[order[number]]
+            opened = self._files[order[number]].opened()
+            path = opened.path
             read = STREAMS[path.suffix.lower()].read
             for values, where, after, last in read(opened, path, at, row):
                 yield Row(values, where, path.parent), Place(place.epoch, number, after, last)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, overload
 from tfcli.data.layout import DataPlace, files_of, find_data
 from tfcli.data.picture_folders import PICTURES, Pictures
 from tfcli.data.row_files import READERS, RowFile, open_rows
+from tfcli.data.shards import Shard, ShardHere, shards_of
 from tfcli.errors import UsageError, WorkError
 
 _OF_DATASETS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
@@ -90,8 +91,11 @@ def read_rows(path: Path | str, *, split: str = "train") -> Sequence[Row]:
     return rows
 
 
-def first_row(path: Path | str, *, split: str = "train") -> Row:
+def first_row(path: Path | str, *, split: str = "train", streamed: bool = False) -> Row:
     """The first of the rows that `read_rows` gives, without looking at the others.
+
+    Args:
+        streamed: the others are read as they come, and their files are not fetched yet.
 
     Raises:
         UsageError, WorkError: as `read_rows`.
@@ -100,7 +104,12 @@ def first_row(path: Path | str, *, split: str = "train") -> Row:
     pictures = _pictures(place, split)
     if pictures:
         return Rows(pictures)[0]
-    for file in _row_files(place, split):
+    files: Iterable[Path] = (
+        (each.opened().path for each in row_shards(path, split))
+        if streamed
+        else _row_files(place, split)
+    )
+    for file in files:
         found = open_rows(file, most=1)
         if len(found):
             return Rows([found])[0]
@@ -117,9 +126,21 @@ def row_files(path: Path | str, split: str) -> list[Path]:
     return _row_files(find_data(path), split)
 
 
+def row_shards(path: Path | str, split: str) -> Sequence[Shard]:
+    """The same files for a stream: those on the hub are fetched when they are read.
+
+    Raises:
+        UsageError, WorkError: as `row_files`.
+    """
+    place = find_data(path)
+    if not place.is_folder:
+        return [ShardHere(each) for each in _row_files(place, split)]
+    return shards_of(place, _row_names(place, split))
+
+
 def _row_files(place: DataPlace, split: str) -> list[Path]:
     path = place.path
-    if not path.is_dir():
+    if not place.is_folder:
         if path.suffix.lower() not in READERS:
             raise UsageError(
                 f"files of the kind {path.suffix or path.name!r} have no rows",
@@ -127,17 +148,22 @@ def _row_files(place: DataPlace, split: str) -> list[Path]:
                 fix=f"give a {', '.join(READERS)} file, or a folder of them",
             )
         return [path]
-    inside = _seen(path)
+    return place.take(_row_names(place, split))
+
+
+def _row_names(place: DataPlace, split: str) -> list[Path]:
+    """The files of rows of a folder, by their names in it."""
+    inside = place.names()
     files = _files_with_rows(inside)
     if not files:
         raise WorkError(
             f"the folder holds no {', '.join(READERS)} file",
-            where=str(path),
+            where=str(place.path),
             fix="leave out stream: folders of pictures are looked at whole"
             if _images(inside)
             else None,
         )
-    return [path / each for each in files_of(files, split, place)]
+    return files_of(files, split, place)
 
 
 def _pictures(place: DataPlace, split: str) -> list[RowFile]:
@@ -146,17 +172,11 @@ def _pictures(place: DataPlace, split: str) -> list[RowFile]:
     Raises:
         UsageError: it has other splits than this one.
     """
-    inside = _seen(place.path) if place.path.is_dir() else []
+    inside = place.names() if place.is_folder else []
     pictures = _images(inside)
     if not pictures or _files_with_rows(inside):
         return []
     return [Pictures(place.path, files_of(pictures, split, place))]
-
-
-def _seen(folder: Path) -> list[Path]:
-    """The files of a folder by their names, but those that begin with a dot."""
-    inside = sorted(each.relative_to(folder) for each in folder.rglob("*") if each.is_file())
-    return [each for each in inside if not any(part[0] == "." for part in each.parts)]
 
 
 def _files_with_rows(files: Sequence[Path]) -> list[Path]:

@@ -20,7 +20,7 @@ _HASH = re.compile("[0-9a-f]{64}|[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class HubContent(Content):
-    """The files of a model on the hub; none, until all of them are in the cache.
+    """The files of a model or a data set on the hub, as far as they are in the cache.
 
     Args:
         located: what was asked for, and what it means.
@@ -30,7 +30,8 @@ class HubContent(Content):
 
     @property
     def is_here(self) -> bool:
-        return bool(self.files)
+        """Whether the cache has all of them; of a data set only splits that were read are there."""
+        return self.files.keys() == set(self.located.choice.files)
 
     def digest(self, *, anew: bool = False) -> str:
         """The commit, and the file that is meant where it is one; also the SHA-256 where the cache
@@ -56,7 +57,8 @@ class HubContent(Content):
                     where=str(path),
                     fix=f"delete {blob} and run it again, or name a folder of your own",
                 )
-        return f"{text}, sha256 {table_digest(unnamed)}" if unnamed else text
+        # Of a part the commit alone is said: what else is fetched later makes it no other input.
+        return f"{text}, sha256 {table_digest(unnamed)}" if unnamed and self.is_here else text
 
 
 def look_at_hub(located: Located) -> HubContent:

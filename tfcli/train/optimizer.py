@@ -11,6 +11,7 @@ from torch import nn
 from tfcli.errors import UsageError
 from tfcli.train.moving_spec import OptimizerSection
 from tfcli.train.optimizers.adam_mini import AdamMini, block_rows
+from tfcli.train.optimizers.adamw import AdamW
 from tfcli.train.optimizers.apollo import Apollo
 from tfcli.train.optimizers.lion import Lion
 from tfcli.train.optimizers.muon import Muon
@@ -46,10 +47,10 @@ Groups = list[dict[str, Any]]
 
 
 def _adamw(groups: Groups, section: OptimizerSection, lr: float) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), one fused kernel a step where the devices have it."""
+    """AdamW, one fused kernel a step where the devices have it."""
     devices = {parameter.device.type for group in groups for parameter in group["params"]}
     fused = devices <= {"cpu", "cuda"}
-    return torch.optim.AdamW(groups, lr=lr, betas=section.betas, eps=section.eps, fused=fused)
+    return AdamW(groups, lr=lr, betas=section.betas, eps=section.eps, fused=fused)
 
 
 def _adamw_8bit(groups: Groups, section: OptimizerSection, lr: float) -> torch.optim.Optimizer:

@@ -56,11 +56,22 @@ class Measured:
         self.examples = list(self.objective.feed(given).validation)
         self.measure = self.objective.measure(spec.metrics, given)
         self.model = made(self.objective, config.replace(**self.objective.config_keys))
-        self.objective.begin(lambda ref: made(self.objective, self.model.config, seed=1))
+        self.start_passes = 0
+        self.objective.begin(self._start)
         places = range(len(self.examples))
         batches = [places[start : start + 3] for start in places[::3]]
         validation = Validation(self.examples, batches, self.objective, "float32", self.measure)
         self.figures = validation.figures(self.model, Single(ALONE), lambda: False)
+
+    def _start(self, ref):
+        """The model that losses compare with, whose forward passes are counted."""
+        model = made(self.objective, self.model.config, seed=1)
+
+        def count(*_):
+            self.start_passes += 1
+
+        model.register_forward_pre_hook(count)
+        return model
 
     @torch.no_grad()
     def logits(self, auto, folder) -> tuple[torch.Tensor, torch.Tensor]:
@@ -184,7 +195,10 @@ def test_spans(measured):
         assert found.figures[f"val_{name}"] == pytest.approx(value)
 
 
-def test_texts_are_those_that_transformers_makes(measured, pieces, tmp_path):
+@pytest.mark.parametrize(
+    "beams", [{}, {"num_beams": 3, "length_penalty": -2.0, "early_stopping": True}]
+)
+def test_texts_are_those_that_transformers_makes(measured, pieces, tmp_path, beams):
     rows = [{"source": a, "target": b} for a, b in zip(texts(8), texts(8, 1), strict=True)]
     names = ["rouge1", "chrf", "wer"]
     found = measured(
@@ -193,14 +207,14 @@ def test_texts_are_those_that_transformers_makes(measured, pieces, tmp_path):
         config=T5,
         tokenizer=pieces,
         metrics=names,
-        generation={"max_new_tokens": 6, "max_examples": 5},
+        generation={"max_new_tokens": 6, "max_examples": 5, **beams},
     )
     model = theirs(found.model, tmp_path / "saved", AutoModelForSeq2SeqLM)
     said = []
     for row in rows[:5]:
         ids = torch.tensor([found.tokenizer.encode(row["source"])])
-        made = model.generate(ids, max_new_tokens=6, do_sample=False, num_beams=1)[0, 1:]
-        said.append(found.tokenizer.decode(made.tolist()))
+        made = model.generate(ids, max_new_tokens=6, do_sample=False, **{"num_beams": 1, **beams})
+        said.append(found.tokenizer.decode(made[0, 1:].tolist()))
     wanted = compute(names, said, [row["target"] for row in rows[:5]])
     assert {name: found.figures[f"val_{name}"] for name in names} == wanted
 
@@ -258,6 +272,21 @@ def test_judged_answers(measured, texts_folder):
     assert found.figures["val_undesirable_reward"] == pytest.approx(bad, rel=1e-4)
     assert found.figures["val_reward_margin"] == pytest.approx(good - bad, rel=1e-3)
     assert measured("kto", rows, metrics=[], **decoder).figures.keys() == {"val_loss"}
+
+
+@pytest.mark.parametrize(
+    ("objective", "answers", "passes"),
+    [
+        ("kto", {"completion": " cat", "label": True}, 2),  # of the answers, and of the strangers
+        ("dpo", {"chosen": " cat", "rejected": " dog"}, 1),
+    ],
+)
+def test_the_start_is_asked_once_for_the_loss_and_the_rewards(
+    measured, texts_folder, objective, answers, passes
+):
+    rows = [{"prompt": "the", **answers}] * 3
+    found = measured(objective, rows, config=LLAMA, tokenizer=str(texts_folder / "tokenizer"))
+    assert len(found.figures) > 1 and found.start_passes == passes
 
 
 @pytest.fixture
@@ -322,6 +351,14 @@ def test_metrics_that_cannot_be_are_refused(measured, make_spec, spec_of, rows_f
     assert "f1 is no metric of these predictions, which are numbers" in problem.what
     with pytest.raises(ValueError, match="sequence-classification has no 'rouge1'"):
         spec_of("sequence-classification", rows, validation="x", metrics=["rouge1"])
+    with pytest.raises(ValueError, match="length_penalty has no effect"):
+        spec_of(
+            "seq2seq",
+            rows,
+            validation="x",
+            metrics=["rouge1"],
+            generation={"length_penalty": 2.0},
+        )
     with pytest.raises(ValueError, match="mse is not among metrics"):
         spec_of(
             "sequence-classification",

@@ -9,6 +9,7 @@ import json
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from tests.train.objectives.conftest import refused
@@ -20,8 +21,12 @@ from tests.train.objectives.support import (
     straight_and_resumed,
     theirs,
 )
+from tests.train.objectives.test_processes import CHILD
+from tests.train.test_ranks import in_processes
 from tfcli.checkpoints.folder import load_model
+from tfcli.recipe.job import Job
 from tfcli.train.log import read_metrics
+from tfcli.train.run import run
 from tfcli.train.spec import TrainSpec
 
 AUTO = AutoModelForImageClassification
@@ -259,6 +264,39 @@ def test_a_picture_that_is_damaged_behind_its_header_is_named_while_training(
     (tmp_path / "images/5.png").write_bytes(png(5)[:-40])
     problem = refused(lambda: train(spec_of_pictures(pictures)))
     assert "damaged" in problem.what and "rows.jsonl:6" in problem.where
+
+
+STEADY = {"optimizer": {"eps": 1e-3}}
+"""Without it Adam would make a step of the rounding of a gradient that is 0, as of a key's bias."""
+
+
+def same_weights(one, two):
+    expected = load_file(one / "model.safetensors")
+    for name, tensor in load_file(two / "model.safetensors").items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(
+    "strategy", ["zero3", *(pytest.param(n, marks=pytest.mark.nightly) for n in ("zero1", "zero2"))]
+)
+def test_two_processes_that_share_the_model_give_what_one_gives(
+    spec_of_pictures, pictures, tmp_path, strategy
+):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir(), two.mkdir()
+    spec = spec_of_pictures(pictures, max_steps=3, batch_size=2, strategy=strategy, **STEADY)
+    in_processes(2, tmp_path, CHILD, json.dumps(spec.model_dump(mode="json")), str(two))
+    run(spec_of_pictures(pictures, max_steps=3, **STEADY), Job(folder=one))
+    same_weights(one, two)
+
+
+@pytest.mark.nightly
+def test_a_compiled_model_learns_the_same(spec_of_pictures, pictures, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir(), two.mkdir()
+    run(spec_of_pictures(pictures, max_steps=2, **STEADY), Job(folder=one))
+    run(spec_of_pictures(pictures, max_steps=2, compile=True, **STEADY), Job(folder=two))
+    same_weights(one, two)
 
 
 def test_keys_of_texts_have_no_effect(spec_of_pictures, pictures, texts):

@@ -309,6 +309,35 @@ def test_a_row_whose_images_do_not_fit_is_named(spec_of_chats, tmp_path, row, wh
     assert what in problem.what and f"rows.jsonl:{len(first) + 1}" in problem.where
 
 
+@pytest.mark.parametrize("kind", ["Llava", "Qwen2VL"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": [{"type": "video", "video": "a.mp4"}]}, TOLD]},
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,"}}
+                    ],
+                },
+                TOLD,
+            ]
+        },
+        {"video": "a.mp4", "messages": ASKED},
+    ],
+    ids=["a part", "OpenAI's part", "a column"],
+)
+def test_a_row_with_a_video_is_named_also_where_the_model_takes_some(
+    spec_of_chats, tmp_path, kind, row
+):
+    found = [*media_models.rows(tmp_path), row]
+    problem = refused(lambda: fed(spec_of_chats(kind, found=found)))
+    assert "part of type 'video', and training takes image" in problem.what
+    assert problem.where.endswith("rows.jsonl:5")
+
+
 def test_all_rows_that_do_not_fit_are_counted(spec_of_chats, tmp_path):
     wrong = {"messages": [{"role": "user", "content": "What is <image>?"}, TOLD]}
     found = [*media_models.rows(tmp_path), wrong, wrong]
@@ -337,7 +366,7 @@ def test_images_are_refused_by_a_model_of_texts(make_spec, chats, tmp_path):
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp", "zero1", "zero2", "zero3"])
 def test_two_processes_give_what_one_gives_where_one_has_no_image(
     spec_of_chats, tmp_path, strategy
 ):

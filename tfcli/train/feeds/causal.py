@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tfcli.data.rows import Row, row_files
+from tfcli.data.rows import Row, row_shards
 from tfcli.data.supervised import Encoder
 from tfcli.errors import UsageError, WorkError
 from tfcli.train.batch import Example
@@ -155,7 +155,7 @@ def _row_stream(material: Material, data: RowData, key: str, encoder: Encoder) -
             )
         return found
 
-    files = row_files(data.ref, data.split)
+    files = row_shards(data.ref, data.split)
     source = Streamed(files, spec.stream_buffer, spec.seed, samples)
     spare = _shortest(source.part(0)) if encoder.takes_media else None
     return Learned(source, None, np.zeros(0, np.int64), rows=True, spare=spare)

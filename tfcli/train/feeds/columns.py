@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from tfcli.checkpoints.strict_json import kind
 from tfcli.console import Console
-from tfcli.data.rows import Row, read_rows, row_files
+from tfcli.data.rows import Row, read_rows, row_shards
 from tfcli.errors import UsageError, WorkError, hint
 from tfcli.train.batch import Example
 from tfcli.train.data_spec import DataSource
@@ -164,7 +164,7 @@ def _streamed(
     def examples(rows: list[Row], number: int) -> Sequence[Example]:
         return make(Table(rows, columns, more=True))
 
-    files = row_files(source.path, spec.of(source).split)
+    files = row_shards(source.path, spec.of(source).split)
     return Streamed(files, spec.stream_buffer, seed_of(spec, source), examples)
 
 

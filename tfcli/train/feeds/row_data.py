@@ -16,7 +16,7 @@ from tfcli.data.formats.format import Format
 from tfcli.data.formats.plain import TEXT
 from tfcli.data.formats.registry import find_format, read_sample, unknown_format
 from tfcli.data.formats.sample import Chat, Sample
-from tfcli.data.layout import find_data, here
+from tfcli.data.layout import DataPlace, find_data, here
 from tfcli.data.media import Medium
 from tfcli.data.media_supervised import MismatchError
 from tfcli.data.row_files import READERS
@@ -100,8 +100,8 @@ def find_rows(
         WorkError: rows of no known format, or none at all.
     """
     given = spec.rows
-    if given.format != TEXT.name and _has_rows(find_data(path).path):
-        first = first_row(path, split=split)
+    if given.format != TEXT.name and _has_rows(find_data(path)):
+        first = first_row(path, split=split, streamed=streamed)
         named = spec.text_field != TrainSpec.model_fields["text_field"].default
         if given.format is None and not spec.columns and (named or "text" in first.values):
             if alone:
@@ -229,10 +229,11 @@ def sample_key(sample: Sample) -> int:
     return text_key(text)
 
 
-def _has_rows(path: Path) -> bool:
-    """Whether there are files of rows at a path. A .json file among texts is none of data."""
-    if path.is_dir():
-        kinds = {each.suffix.lower() for each in path.rglob("*") if each.is_file()}
+def _has_rows(place: DataPlace) -> bool:
+    """Whether there are files of rows at a place. A .json file among texts is none of data."""
+    path = place.path
+    if place.is_folder:
+        kinds = {each.suffix.lower() for each in place.names()}
         found = kinds & READERS.keys()
         return bool(found) and not (kinds & TEXTS and found == {".json"})
     return path.suffix.lower() in READERS and not is_stream(path)
@@ -240,10 +241,10 @@ def _has_rows(path: Path) -> bool:
 
 def _texts_beside(ref: str) -> list[str]:
     """The files of plain text in a folder of rows."""
-    path = find_data(ref).path
-    if not path.is_dir():
+    place = find_data(ref)
+    if not place.is_folder:
         return []
-    return sorted(each.name for each in path.rglob("*") if each.suffix.lower() in TEXTS)
+    return sorted(each.name for each in place.names() if each.suffix.lower() in TEXTS)
 
 
 def refuse_for_plain(spec: TrainSpec) -> None:

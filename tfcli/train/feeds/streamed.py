@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfcli.console import Console
-from tfcli.data.documents import text_files
+from tfcli.data.documents import text_shards
 from tfcli.data.formats.format import text_of
 from tfcli.data.row_streams import PIECE, Place, RowStream
 from tfcli.data.rows import Row
+from tfcli.data.shards import Shard
 from tfcli.errors import WorkError
 from tfcli.train.batch import Example, Reordered
 from tfcli.train.feeds.feed import Source, derive_seed
@@ -36,7 +36,7 @@ class Streamed(Source[Example]):
         make: examples of rows.
     """
 
-    def __init__(self, files: Sequence[Path], buffer: int, seed: int, make: MakePart) -> None:
+    def __init__(self, files: Sequence[Shard], buffer: int, seed: int, make: MakePart) -> None:
         self.buffer, self.seed, self.make = buffer, seed, make
         self.rows = RowStream(files, self._order)
         self._places = {0: Place()}
@@ -115,7 +115,7 @@ def streamed_texts(
         make: the texts of a buffer and the part's number -> the examples that they become.
     """
     assert spec.data is not None, "it is the spec of one source"
-    files = [file for file, _ in text_files(spec.data, spec.split, console)]
+    files = text_shards(spec.data, spec.split, console)
 
     def examples(rows: list[Row], number: int) -> Sequence[Example]:
         return make([text_in(row, spec.text_field) for row in rows], number)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from tfcli.errors import hint
 from tfcli.metrics.spec import KINDS
+from tfcli.recipe.marks import GIVEN, Only
 from tfcli.recipe.spec import Section
 
 OF_OBJECTIVES: dict[str, tuple[str, ...]] = {
@@ -22,10 +24,11 @@ OF_OBJECTIVES: dict[str, tuple[str, ...]] = {
 }
 """Objective -> the metrics that it has."""
 MEASURED = tuple(OF_OBJECTIVES)
+BEAMS = Only(num_beams=GIVEN)
 
 
 class GenerationSection(Section):
-    """How the texts are made that metrics of `objective: seq2seq` compare: greedily."""
+    """How the texts are made that metrics of `objective: seq2seq` compare."""
 
     max_new_tokens: int | None = Field(
         None, ge=1, description="The most tokens of a text; left out, those of a target."
@@ -34,6 +37,23 @@ class GenerationSection(Section):
         None,
         ge=1,
         description="Texts are made for so many of the validation's first rows; left out, for all.",
+    )
+    num_beams: int | None = Field(
+        None,
+        ge=2,
+        description="Unfinished texts of each row that go on side by side, the best whole one of "
+        "which counts; left out, the likeliest token is taken each time.",
+    )
+    length_penalty: Annotated[float, BEAMS] = Field(
+        1.0,
+        allow_inf_nan=False,
+        description="Beams are compared by the sum of log-probabilities divided by the length to "
+        "this power.",
+    )
+    early_stopping: Annotated[bool | Literal["never"], BEAMS] = Field(
+        False,
+        description="Whether a text is taken once there are as many whole ones as beams. never: "
+        "only when no beam could become better.",
     )
 
 

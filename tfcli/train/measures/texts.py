@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from tfcli.generation.loop import Decoding
+from tfcli.generation.loop import Decoding, Steps
 from tfcli.generation.readers import TargetReader
+from tfcli.generation.strategies.beams import Beams
+from tfcli.generation.strategies.settings import BeamSettings
 from tfcli.metrics.compute import compute
 from tfcli.models.heads.seq2seq_lm import Seq2SeqLM
 from tfcli.models.model import Model
@@ -17,7 +19,7 @@ from tfcli.train.measures.measure import Measure
 
 
 class TextMeasure(Measure):
-    """Greedy texts.
+    """Greedy texts, or the best of some beams.
 
     Args:
         names: of the metrics.
@@ -25,6 +27,7 @@ class TextMeasure(Measure):
         tokenizer: of targets.
         max_new_tokens: of a text.
         max_examples: texts are made for so many of the first examples; None: for all.
+        beams: how they are kept; None: the likeliest token is taken each time.
     """
 
     generates: ClassVar[bool] = True
@@ -36,9 +39,11 @@ class TextMeasure(Measure):
         tokenizer: Tokenizer,
         max_new_tokens: int,
         max_examples: int | None = None,
+        beams: BeamSettings | None = None,
     ) -> None:
         self.names, self.targets, self.tokenizer = names, targets, tokenizer
         self.max_new_tokens, self.max_examples = max_new_tokens, max_examples
+        self.beams = beams
 
     def answers(
         self, model: Model, batch: Batch, output: ModelOutput, numbers: Sequence[int]
@@ -54,14 +59,17 @@ class TextMeasure(Measure):
         ]
         if not wanted:
             return [None] * len(numbers)
-        end = self.tokenizer.eos_id
-        texts = Decoding(
-            TargetReader.of_sources(model, sources),
-            max_new_tokens=self.max_new_tokens,
-            stop=() if end is None else (end,),
-        ).texts()
+        texts = self._steps(TargetReader.of_sources(model, sources), len(sources)).texts()
         made = dict(zip(wanted, map(self.tokenizer.decode, texts), strict=True))
         return [(made[n], self.targets[n]) if n in made else None for n in numbers]
+
+    def _steps(self, reader: TargetReader, count: int) -> Steps:
+        """The new tokens of so many texts."""
+        limits, end = [self.max_new_tokens] * count, self.tokenizer.eos_id
+        stop = () if end is None else (end,)
+        if self.beams is None:
+            return Decoding(reader, max_new_tokens=limits, stop=stop)
+        return Beams(reader, max_new_tokens=limits, settings=self.beams, stop=stop)
 
     def _is_wanted(self, number: int) -> bool:
         return self.max_examples is None or number < self.max_examples

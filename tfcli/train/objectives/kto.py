@@ -47,6 +47,9 @@ class KTO(RowObjective):
         weights: of desirable answers and of the others.
         beta: the scale of rewards.
         batch_size: rows of a forward pass.
+
+    Attributes:
+        before: log probabilities [b] of the answers of the last loss, at the start.
     """
 
     task: ClassVar[str] = "causal-lm"
@@ -54,6 +57,7 @@ class KTO(RowObjective):
     def __init__(self, weights: KTOSection, beta: float, batch_size: int) -> None:
         self.weights, self.beta, self.batch_size = weights, beta, batch_size
         self.start: Forward | None = None
+        self.before: Tensor | None = None
 
     def begin(self, frozen: Frozen) -> None:
         """Get the model that training begins with."""
@@ -98,12 +102,12 @@ class KTO(RowObjective):
         return JudgedMeasure(names, self.rewards) if names else None
 
     def rewards(self, batch: Batch, output: ModelOutput) -> Tensor:
-        """What each answer is worth by the loss, [b]: `beta` times how much likelier it became
-        since the start."""
-        answers = _halves(batch)[0]
+        """What each answer of the batch whose loss was taken last is worth by it, [b]: `beta`
+        times how much likelier it became since the start."""
         assert output.logits is not None, "its head has them"
-        now = answer_logs(output.logits, answers["targets"], IGNORED)[0]
-        return self.beta * (now - self._logs(self._start, answers)[0])
+        assert self.before is not None, "the loss needed them"
+        now = answer_logs(output.logits, _halves(batch)[0]["targets"], IGNORED)[0]
+        return self.beta * (now - self.before)
 
     def shown(self, example: Example) -> Sequence[Shown]:
         """The prompt with its answer."""
@@ -115,11 +119,11 @@ class KTO(RowObjective):
         with torch.no_grad():
             far = self._logs(model, strangers)[0]
             far_before = self._logs(self._start, strangers)[0]
-            before = self._logs(self._start, answers)[0]
+            self.before = self._logs(self._start, answers)[0]
         kl = (far - far_before).mean().clamp(min=0)
         logs, output = self._logs(model, answers)
         good = batch["labels"]
-        losses = judged_losses(logs - before, good, kl, self.beta)
+        losses = judged_losses(logs - self.before, good, kl, self.beta)
         shares = torch.where(good, self.weights.desirable_weight, self.weights.undesirable_weight)
         return with_backbones_part((shares * losses).sum(), output, self.count(batch))
 

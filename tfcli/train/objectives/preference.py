@@ -36,6 +36,9 @@ class Preference(PairObjective):
         name: of the loss, see `preferences`.
         beta: its scale; None for the usual one.
         margin: of SimPO.
+
+    Attributes:
+        before: what the start thinks of the pairs of the last loss; None where there is no start.
     """
 
     task: ClassVar[str] = "causal-lm"
@@ -44,6 +47,7 @@ class Preference(PairObjective):
         self.name, self.margin = name, margin
         self.beta = USUAL_BETA[name] if beta is None else beta
         self.start: Forward | None = None
+        self.before: Beliefs | None = None
 
     def begin(self, frozen: Frozen) -> None:
         """Get the model that training begins with."""
@@ -61,13 +65,12 @@ class Preference(PairObjective):
         return RewardMeasure(names, self.rewards) if names else None
 
     def rewards(self, batch: Batch, output: ModelOutput) -> tuple[Tensor, Tensor]:
-        """What both answers of each pair are worth by the loss, [b] each: how much likelier they
-        became since the start (DPO, IPO), or the mean log probability of a token."""
-        policy = self._beliefs(output.logits, batch)
-        if self.start is None:
+        """What both answers of each pair of the batch whose loss was taken last are worth by it,
+        [b] each: how much likelier they became since the start (DPO, IPO), or the mean log
+        probability of a token."""
+        policy, before = self._beliefs(output.logits, batch), self.before
+        if before is None:
             return policy.means
-        inputs = {name: tensor for name, tensor in batch.items() if name != "targets"}
-        before = self._beliefs(self.start(**inputs).logits, batch)
         return policy.chosen - before.chosen, policy.rejected - before.rejected
 
     def shown(self, example: Example) -> Sequence[Shown]:
@@ -77,13 +80,12 @@ class Preference(PairObjective):
     def loss(self, model: Forward, batch: Batch) -> Tensor:
         """The sum of the pairs' losses."""
         inputs = {name: tensor for name, tensor in batch.items() if name != "targets"}
-        start = None
         if self.start is not None:
             with torch.no_grad():
-                start = self._beliefs(self.start(**inputs).logits, batch)
+                self.before = self._beliefs(self.start(**inputs).logits, batch)
         output = model(**inputs)
         policy = self._beliefs(output.logits, batch)
-        losses = pair_losses(self.name, policy, start, self.beta, self.margin)
+        losses = pair_losses(self.name, policy, self.before, self.beta, self.margin)
         return with_backbones_part(losses.sum(), output, self.count(batch))
 
     @staticmethod

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tfcli.errors import UsageError, WorkError
+from tfcli.generation.strategies.settings import BeamSettings
 from tfcli.models.losses import IGNORED
 from tfcli.tokenizers.load import Tokenizer, load_tokenizer
 from tfcli.train.batch import Batch, Example
@@ -18,6 +19,7 @@ from tfcli.train.feeds.columns import Table, examples_of
 from tfcli.train.feeds.encoded import encode, filling, inputs_of
 from tfcli.train.measures.choose import chosen
 from tfcli.train.measures.measure import Measure
+from tfcli.train.measures.spec import GenerationSection
 from tfcli.train.measures.texts import TextMeasure
 from tfcli.train.objectives.objective import (
     Examples,
@@ -76,7 +78,7 @@ class Seq2Seq(TokenObjective):
         assert self.held is not None, "`feed` has seen the rows"
         spec, made = material.spec, material.spec.generation
         length = made.max_new_tokens or spec.target_length or spec.sequence_length
-        return TextMeasure(names, *self.held, length, made.max_examples)
+        return TextMeasure(names, *self.held, length, made.max_examples, _beams(made))
 
     def lengths(self, examples: Sequence[Example]) -> np.ndarray:
         """[n, 2] the source's and the target's."""
@@ -138,6 +140,17 @@ def begins(material: Material) -> dict[str, int]:
         "pad_token_id": pad,
         "decoder_start_token_id": given.get("decoder_start_token_id", pad),
     }
+
+
+def _beams(made: GenerationSection) -> BeamSettings | None:
+    """How beams of a validation's texts are kept; None where none are asked for."""
+    if made.num_beams is None:
+        return None
+    return BeamSettings(
+        made.num_beams,
+        length_penalty=made.length_penalty,
+        early_stopping=made.early_stopping,
+    )
 
 
 def _check_length(material: Material) -> None:

@@ -109,7 +109,7 @@ class Strategy(ABC):
         norm = float(self.clip(parameters, clip_norm or math.inf))
         check(norm)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         return norm
 
     def clip(self, parameters: Sequence[nn.Parameter], limit: float) -> Tensor:

@@ -45,7 +45,7 @@ class Zero(Strategy):
     Args:
         processes: those that train together.
         stage: 1 spreads the optimizer's state, 2 gradients too, 3 weights too.
-        config: what the engine is told, from the model's hidden size.
+        config: what the engine is told, from the size of the model's states.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Zero(Strategy):
         have_group(self.device)
         model = model.to(self.device)
         inner = make_optimizer(model)
-        config = dict(self.config(model.config.text.hidden_size))
+        config = dict(self.config(model.config.width))
         self._engine, optimizer, *_ = deepspeed.initialize(
             model=model, optimizer=inner, config=config
         )
