@@ -7,6 +7,7 @@ from time import monotonic
 import torch
 
 from tfcli.errors import Problem
+from tfcli.generation.likely import likelihoods
 from tfcli.generation.loop import processed
 from tfcli.generation.rules import processes
 from tfcli.generation.strategies.drafted import choose
@@ -15,9 +16,6 @@ from tfcli.generation.writing import Text
 from tfcli.models.cache import Cache
 from tfcli.serve.ask import Ask, End, Listen, Piece, Reason, Token
 from tfcli.tokenizers.load import Tokenizer
-
-NEVER = -9999.0
-"""The logarithm of a probability of 0, which JSON has no number for."""
 
 
 class Row:
@@ -161,11 +159,5 @@ class Row:
         count = self.ask.logprobs
         if count is None:
             return Token(picked)
-        logarithms = logits.float().log_softmax(-1)
-        best = logarithms.topk(min(count, len(logarithms)))
-        likeliest = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-        return Token(
-            picked,
-            max(float(logarithms[picked]), NEVER),
-            tuple((one, max(logarithm, NEVER)) for one, logarithm in likeliest),
-        )
+        (told,) = likelihoods(logits[None], torch.tensor([picked]), count)
+        return Token(picked, told.logprob, told.likeliest)
