@@ -97,8 +97,8 @@ class GrowingStore(Store):
             for room, width, size in ((x, x.shape[3], x.itemsize) for x in rooms)
         )
         return [
-            Places(*pair, length, kept - first)
-            for *pair, first in zip(keys, values, before, strict=True)
+            Places(own_keys, own_values, length, kept - first)
+            for own_keys, own_values, first in zip(keys, values, before, strict=True)
         ]
 
     def commit(self) -> None:

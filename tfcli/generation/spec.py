@@ -18,7 +18,7 @@ SPOKEN = Only(audio=GIVEN)
 TEXT_ALONE = (
     *("prompts", "chat", "stop", "echo", "num_return_sequences", "max_time"),
     *StrategyKeys.said_of_strategies,
-    *("assistant_model", "negative_prompt", "force_words", "cache", "logprobs"),
+    *("assistant_model", "negative_prompt", "force_words", "logprobs"),
 )
 """What says something of a prompt or of an answer to it, which a recording is not."""
 CacheName = Literal["dynamic", "static", "quantized8", "quantized4", "offloaded", "paged"]
@@ -258,7 +258,9 @@ class GenerateResult(Result):
     )
     dtype: str = Field(description="The type of the weights.")
     device: str = Field(description="Where the model ran.")
-    cache: str = Field(description="How keys and values were kept.")
+    cache: str = Field(
+        description="How keys and values were kept; none: each moment was predicted by itself."
+    )
     seconds: float = Field(
         description="Time from the prompt's first computation to the last token."
     )

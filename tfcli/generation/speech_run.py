@@ -15,7 +15,7 @@ from tfcli.checkpoints.folder import open_model
 from tfcli.devices import dtype_name, pick_device
 from tfcli.errors import UsageError, WorkError
 from tfcli.generation.asked import text_settings
-from tfcli.generation.caches import make_cache
+from tfcli.generation.caches import chosen_cache, make_cache
 from tfcli.generation.display import Write, writer
 from tfcli.generation.keys import GenerationKeys
 from tfcli.generation.sampling import greedy, sampler
@@ -96,7 +96,7 @@ def run_speech(spec: GenerateSpec, job: Job) -> GenerateResult:
         load_in=spec.load_in,
         dtype=dtype_name(model.dtype),
         device=device.type,
-        cache="dynamic",
+        cache=work.cache,
         seconds=seconds,
         tokens_per_second=len(made.token_ids) / seconds,
     )
@@ -125,6 +125,7 @@ class _Whisper:
                     fix="preprocessor_config.json and the weights belong to different models",
                 )
         said = load_generation_config(folder) or config.extra
+        self.cache = chosen_cache(spec.cache, said)
         self.speech = read_speech_settings(said, config)
         passed_over = {"forced_decoder_ids", *GenerationKeys.said_of_strategies}
         said = {key: value for key, value in said.items() if key not in passed_over}
@@ -171,7 +172,7 @@ class _Whisper:
             timestamps=self.timestamps,
             max_new_tokens=length,
             pick=greedy if draw is None else sampler(draw, [self.spec.seed]),
-            make_cache=lambda: make_cache(self.spec.cache, len(begin) + length, model),
+            make_cache=lambda: make_cache(self.cache, len(begin) + length, model),
         )
         found = list(self._shown(windows))
         segments = [segment for window in found for segment in window.segments]
@@ -214,6 +215,7 @@ class _Letters:
     """A transcript by connectionist temporal classification: the likeliest letter each moment."""
 
     said: ClassVar[dict[str, Any]] = {}
+    cache: ClassVar[str] = "none"
 
     def __init__(self, spec: GenerateSpec, job: Job, checkpoint: Checkpoint) -> None:
         config = checkpoint.model_config
