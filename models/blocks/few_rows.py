@@ -146,7 +146,7 @@ class Plan:
             self._part(module.__dict__, "weight", weight)
         else:
             self._tensor(module, "weight")
-            _require(dense.fits(weight, 1))
+            _require(dense.is_read(weight))  # a small one too: the call is made in any case
         if bias is not None:
             self._tensor(module, "bias")
             _require(bias.is_contiguous())

@@ -20,13 +20,12 @@ def fits(weight: Tensor, rows: int) -> bool:
 
     weight (Tensor): [m, n]
     """
-    return (
-        1 <= rows <= MOST_ROWS
-        and weight.numel() >= LEAST_WEIGHTS
-        and weight.dtype in KINDS
-        and weight.stride(1) == 1
-        and weight.stride(0) >= weight.shape[1]
-    )
+    return 1 <= rows <= MOST_ROWS and weight.numel() >= LEAST_WEIGHTS and is_read(weight)
+
+
+def is_read(weight: Tensor) -> bool:
+    """Whether the kernels read a weight [m, n] where it lies, whatever its size."""
+    return weight.dtype in KINDS and weight.stride(1) == 1 and weight.stride(0) >= weight.shape[1]
 
 
 def matvec(weight: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor | None:

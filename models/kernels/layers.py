@@ -31,7 +31,7 @@ class LinearStruct(ctypes.Structure):
 
     @classmethod
     def of(cls, weight: Tensor | PackedRows, bias: Tensor | None) -> LinearStruct:
-        """A linear with a dense weight [m, n] for which `dense.fits` holds, or a packed one; the
+        """A linear with a dense weight [m, n] for which `dense.is_read` holds, or a packed one; the
         bias [m], contiguous, is of the stream's type."""
         shift = None if bias is None else bias.data_ptr()
         if isinstance(weight, PackedRows):

@@ -5,7 +5,8 @@ import torch
 import transformers
 
 from tfcli.errors import WorkError
-from tfcli.generation.sampling import Draw, greedy, sampler
+from tfcli.generation.filters import keep_top_p
+from tfcli.generation.sampling import Draw, draw_from, greedy, sampler
 
 LOGITS = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()[torch.tensor([2, 0, 3, 1])]  # .15 .5 .1 .25
 
@@ -98,6 +99,26 @@ def test_draws_follow_the_distribution():
     pick = sampler(Draw(), [0])
     counts = torch.bincount(torch.cat([pick(LOGITS[None]) for _ in range(4000)]), minlength=4)
     assert (counts / 4000).tolist() == pytest.approx([0.15, 0.5, 0.1, 0.25], abs=0.03)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.9, 1 - 1e-9])
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_top_p_of_a_vocabulary_is_that_of_all_tokens_in_order(p, spread):
+    """Most of which are not put in order; in bfloat16 many are equally likely."""
+    draw = torch.Generator().manual_seed(0)
+    logits = (torch.randn(2, 5000, generator=draw) * spread).bfloat16().float()
+    ordered, places = logits.sort(descending=True, stable=True)
+    likely = ordered.double().softmax(-1)
+    cut = likely.cumsum(-1) - likely >= p
+    cut[:, 0] = False
+    wanted = torch.empty_like(logits).scatter(1, places, ordered.masked_fill(cut, -torch.inf))
+    assert torch.equal(keep_top_p(logits, p), wanted)
+
+
+def test_a_draw_is_never_of_a_token_without_a_probability():
+    likely = torch.tensor([0.0, 0.5, 0.0, 0.5, 0.0])
+    generator = torch.Generator().manual_seed(0)
+    assert {draw_from(likely, generator) for _ in range(200)} == {1, 3}
 
 
 def test_seeds_repeat_and_differ():

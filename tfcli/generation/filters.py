@@ -11,23 +11,30 @@ import math
 import torch
 
 NEVER = -math.inf
-
-
-def keep_top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
-    """The k likeliest."""
-    kept = logits.topk(min(k, logits.shape[-1]))
-    return torch.full_like(logits, NEVER).scatter(-1, kept.indices, kept.values)
+_FEW = 256
+"""The likeliest tokens that are put in order first."""
 
 
 def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
     """The likeliest that reach the probability p together (Holtzman et al. 2020).
 
-    A token stays while those before it have less than p.
+    A token stays while those before it have less than p. Of equally likely ones the first stay.
     """
-    ordered, indices = logits.sort(dim=-1, descending=True, stable=True)
-    likely = ordered.double().softmax(-1)  # in float32 a large vocabulary's sum drifts
-    before = likely.cumsum(-1) - likely
-    return _in_order(ordered, indices, before >= p)
+    vocab = logits.shape[-1]
+    total = logits.double().logsumexp(-1, keepdim=True)  # in float32 a large one's sum drifts
+    looked_at = _FEW
+    while True:  # few tokens reach it as a rule, and to order all takes longer than a small model
+        ordered = logits.topk(min(looked_at, vocab)).values
+        likely = (ordered.double() - total).exp()
+        before = likely.cumsum(-1) - likely
+        if looked_at >= vocab or bool((before[..., -1] >= p).all()):
+            break
+        looked_at *= 16
+    count = (before < p).sum(-1, keepdim=True).clamp(min=1)
+    least = ordered.gather(-1, count - 1)
+    above, equal = logits > least, logits == least
+    of_equal = count - above.sum(-1, keepdim=True)
+    return logits.masked_fill(~(above | (equal & (equal.cumsum(-1) <= of_equal))), NEVER)
 
 
 def keep_top_h(logits: torch.Tensor, share: float) -> torch.Tensor:

@@ -10,11 +10,11 @@ import torch
 
 from tfcli.errors import WorkError
 from tfcli.generation.filters import (
+    NEVER,
     keep_epsilon,
     keep_eta,
     keep_min_p,
     keep_top_h,
-    keep_top_k,
     keep_top_p,
     keep_typical,
 )
@@ -24,6 +24,8 @@ Pick = Callable[[torch.Tensor], torch.Tensor]
 
 _NUMBERS = (1 << 64) - 1
 """torch takes seeds of 64 bits."""
+_COLDEST, _HOTTEST = 1e-30, 1e30
+"""Temperatures beyond which nothing changes: float32 has numbers for quotients up to here."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Draw:
 
     Args:
         temperature: divides the logits; above 0.
-        top_k: see `filters.keep_top_k`; 0 or None keeps all. So do the others' None, and 1 of
-            probabilities together, and 0 of single ones'.
+        top_k: of so many of the likeliest; 0 or None of all. The others' None keeps all too, and
+            so do 1 of probabilities together, and 0 of single ones'.
         top_h, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff: see `filters`.
     """
 
@@ -55,14 +57,20 @@ class Draw:
         Returns:
             float32 [..., vocab], whose softmax is what is drawn from
         """
-        # The largest logit is taken off first: near temperature 0 the quotient would overflow, and
-        # in float32 a temperature below 1e-45 is 0.
-        wide = logits.double()
-        scaled = ((wide - wide.amax(-1, keepdim=True)) / self.temperature).float()
+        # The largest logit is taken off first: near temperature 0 the quotient would overflow.
+        near = logits.float() - logits.float().amax(-1, keepdim=True)
+        scaled = near / min(max(self.temperature, _COLDEST), _HOTTEST)
         if self.top_h is not None and self.top_h < 1:
             scaled = keep_top_h(scaled, self.top_h)
-        if self.top_k:
-            scaled = keep_top_k(scaled, self.top_k)
+        if not self.top_k:
+            return self._filtered(scaled)
+        # What follows looks at few tokens then, and not at a vocabulary.
+        kept = scaled.topk(min(self.top_k, scaled.shape[-1]))
+        few = self._filtered(kept.values)
+        return torch.full_like(scaled, NEVER).scatter(-1, kept.indices, few)
+
+    def _filtered(self, scaled: torch.Tensor) -> torch.Tensor:
+        """What follows on top_k: float32 [..., n] -> the same, -inf of those that go."""
         if self.top_p is not None and self.top_p < 1:
             scaled = keep_top_p(scaled, self.top_p)
         if self.min_p:
@@ -105,12 +113,28 @@ def sampler(draw: Draw, seeds: Sequence[int]) -> Pick:
         # Drawn on the CPU, so that a seed means the same on every device.
         likely = draw.distribution(usable(logits).cpu())
         drawn = [
-            torch.multinomial(row, 1, generator=generator)
-            for row, generator in zip(likely, generators, strict=True)
+            draw_from(row, generator) for row, generator in zip(likely, generators, strict=True)
         ]
-        return torch.cat(drawn).to(logits.device)
+        return torch.tensor(drawn, device=logits.device)
 
     return pick
+
+
+def draw_from(likely: torch.Tensor, generator: torch.Generator) -> int:
+    """Draw one token: the one at a random height of the summed probabilities.
+
+    torch.multinomial has a random number for each token, which takes as long as a layer.
+
+    Args:
+        likely (Tensor): [vocab], probabilities up to a factor, on the CPU.
+        generator: of the draw, which takes one number of it.
+    """
+    sums = likely.double().cumsum(-1)
+    whole = float(sums[-1])
+    height = float(torch.rand((), dtype=torch.float64, generator=generator)) * whole
+    # Never the whole: above it there is no token.
+    height = min(height, math.nextafter(whole, 0.0))
+    return int(torch.searchsorted(sums, height, right=True))
 
 
 def row_seed(seed: int, number: int) -> int:

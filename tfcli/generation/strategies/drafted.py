@@ -12,7 +12,7 @@ from tfcli.generation.loop import Steps, processed, spread
 from tfcli.generation.processors import Process
 from tfcli.generation.readers import Reader
 from tfcli.generation.rows import NOTHING
-from tfcli.generation.sampling import Draw, usable
+from tfcli.generation.sampling import Draw, draw_from, usable
 from tfcli.generation.strategies.drafters import Draft, Drafter
 
 
@@ -196,7 +196,7 @@ def accept(
         the token, and whether it is the proposed one by acceptance
     """
     if proposed is None:
-        return int(torch.multinomial(likely, 1, generator=generator)), False
+        return draw_from(likely, generator), False
     if drafted is None:
         drafted = torch.zeros_like(likely)
         drafted[proposed] = 1.0
@@ -206,4 +206,4 @@ def accept(
     rest = (likely - drafted).clamp(min=0)
     # Equal distributions leave nothing but rounding, and then either may be drawn from.
     rest = rest if float(rest.sum()) > 0 else likely
-    return int(torch.multinomial(rest, 1, generator=generator)), False
+    return draw_from(rest, generator), False

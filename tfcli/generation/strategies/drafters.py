@@ -12,7 +12,7 @@ import torch
 from tfcli.generation.loop import processed, spread
 from tfcli.generation.processors import NEVER, Process
 from tfcli.generation.readers import Reader
-from tfcli.generation.sampling import Draw
+from tfcli.generation.sampling import Draw, draw_from
 
 
 @dataclass
@@ -173,7 +173,7 @@ class Assistant(Drafter):
             token = int(logits.argmax())
         else:
             likely = self._draw.distribution(logits.cpu())
-            token = int(torch.multinomial(likely, 1, generator=self._generators[row]))
+            token = draw_from(likely, self._generators[row])
             draft.likely.append(likely)
         draft.tokens.append(token)
         return token
