@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tfcli.models.families import ROOMS
+from tfcli.models.families.entry import ROOMS
 from tfcli.models.family import Family
 from tfcli.models.registry import FAMILIES
 

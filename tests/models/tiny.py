@@ -12,7 +12,7 @@ from tests.models.media_case import MediaCase
 from tests.models.media_cases import CASES as MEDIA
 from tests.models.media_cases.llava import CLIP, IMAGE, LLAMA
 from tests.models.media_cases.qwen2_vl import SETTINGS as QWEN2_VL
-from tfcli.models.families import ROOMS
+from tfcli.models.families.entry import ROOMS
 from tfcli.models.loading import build, initialize
 from tfcli.models.model import Model
 from tfcli.models.registry import FAMILIES, read_config
