@@ -7,7 +7,13 @@ import torch
 import transformers
 from transformers.generation.logits_process import SynthIDTextWatermarkLogitsProcessor
 
-from tests.generation.strategies.theirs import PROMPTS, our_texts, pair, their_texts
+from tests.generation.strategies.theirs import (
+    PROMPTS,
+    drawing_our_way,
+    our_texts,
+    pair,
+    their_texts,
+)
 from tfcli.errors import WorkError
 from tfcli.generation.settings import read_settings
 from tfcli.generation.synthid import SynthId, detect_synthid
@@ -28,8 +34,8 @@ def test_marked_draws_are_those_of_transformers(model_type, mark):
     theirs = said | {"watermarking_config": transformers.SynthIDTextWatermarkingConfig(**mark)}
     texts, _ = our_texts(model_type, said, seeds=[6, 6, 6])
     for prompt, text in zip(PROMPTS, texts, strict=True):
-        torch.manual_seed(6)
-        assert [text] == their_texts(model_type, theirs, prompt)
+        with drawing_our_way(6):
+            assert [text] == their_texts(model_type, theirs, prompt)
     assert texts != our_texts(model_type, said | {"watermarking_config": None}, seeds=[6, 6, 6])[0]
 
 

@@ -6,7 +6,15 @@ import pytest
 import torch
 import transformers
 
-from tests.generation.strategies.theirs import CONFIGS, NEW, PROMPTS, our_texts, pair, their_texts
+from tests.generation.strategies.theirs import (
+    CONFIGS,
+    NEW,
+    PROMPTS,
+    drawing_our_way,
+    our_texts,
+    pair,
+    their_texts,
+)
 from tfcli.errors import WorkError
 from tfcli.generation.settings import read_settings
 from tfcli.generation.watermark import Watermark, detect
@@ -31,8 +39,8 @@ def test_marked_texts_are_those_of_transformers(model_type, mark, beams):
 def test_draws_are_marked_after_what_they_leave_out():
     said = {"do_sample": True, "temperature": 2.0, "top_k": 5, "watermarking_config": MARKS[0]}
     found, _ = our_texts("llama", said, [PROMPTS[0]], seeds=[4])
-    torch.manual_seed(4)
-    assert found == their_texts("llama", said, PROMPTS[0])
+    with drawing_our_way(4):
+        assert found == their_texts("llama", said, PROMPTS[0])
 
 
 @every_mark

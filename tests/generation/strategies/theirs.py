@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from unittest.mock import patch
 
 import torch
 import transformers
 from torch import nn
 
 from tests.models.parity import twin
+from tfcli.generation.sampling import draw_from
 from tfcli.generation.settings import read_settings
 from tfcli.generation.tasks import decoding
 from tfcli.models.model import Model
@@ -50,6 +54,19 @@ CONFIGS = {
     ),
 }
 MODELS = tuple(CONFIGS)
+
+
+@contextmanager
+def drawing_our_way(seed: int) -> Iterator[None]:
+    """Has transformers draw one token from a row as we do, by the random numbers of a seed."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draws(likely: torch.Tensor, num_samples: int) -> torch.Tensor:
+        assert num_samples == 1
+        return torch.tensor([[draw_from(row, generator)] for row in likely])
+
+    with patch("torch.multinomial", draws):
+        yield
 
 
 @cache
