@@ -179,7 +179,8 @@ class Answer(BaseModel):
         "number to the power of length_penalty; null for other texts.",
     )
     logprobs: list[LikelyToken] | None = Field(
-        None, description="Of each of token_ids; null where they were not asked for."
+        None,
+        description="How likely each of token_ids was; null where it was not asked for.",
     )
 
 
@@ -229,7 +230,8 @@ class GenerateResult(Result):
         "number to the power of length_penalty; null for other texts.",
     )
     logprobs: list[LikelyToken] | None = Field(
-        None, description="Of each of token_ids; null where they were not asked for."
+        None,
+        description="How likely each of token_ids was; null where it was not asked for.",
     )
     answers: list[Answer] | None = Field(
         None,
