@@ -24,8 +24,8 @@ from tests.checkpoints.torch.hostile_pickles import (
 from tfcli.checkpoints.hf.source import open_tensors
 from tfcli.errors import WorkError
 
-# Opens each file in a process of its own, which is killed when it takes more than 2 s of CPU, and
-# says what became of it.
+# Opens each file in a process of its own, and says what became of it. One that does not come to an
+# end is killed after 10 s of its processor.
 OPENER = """
 import json, os, resource, sys
 from pathlib import Path
@@ -35,7 +35,7 @@ from tfcli.errors import WorkError
 for path in sorted(Path(sys.argv[1]).iterdir()):
     reading, writing = os.pipe()
     if not os.fork():
-        resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
+        resource.setrlimit(resource.RLIMIT_CPU, (10, 10))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         try:
             open_tensors(path)
