@@ -29,10 +29,12 @@ def pytest_collection_modifyitems(items) -> None:
 
 
 @pytest.fixture(scope="session")
-def kernels_folder(pytestconfig) -> Path:
-    """Where kernels are compiled, once for all runs: what they are made of is in their names."""
-    folder: Path = pytestconfig.cache.mkdir("kernels")
-    folder.chmod(0o700)
+def kernels_folder(tmp_path_factory) -> Path:
+    """Where kernels are compiled, once for all workers of a run: what they are made of is in their
+    names. Not beside the sources, where others may write: nothing is run from such a folder."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
+    folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 

@@ -5,7 +5,7 @@
     generating.py form FOLDER                             with a JSON schema and without one
     generating.py python FOLDER                           a model of two layers, whole answers
 
-FOLDER has a model of random weights and, for the last two, a tokenizer.
+FOLDER has a model, of random weights or not, and for the last two a tokenizer.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def moments(steps: Iterable[object]) -> list[float]:
     return found
 
 
-def rate(steps: Iterable[object], tokens: int = 1) -> float:
-    """Tokens a second after the first step, of steps with so many each."""
+def rate(steps: Iterable[object]) -> float:
+    """Steps a second after the first."""
     began = moments(steps)[1:]
-    return tokens * (len(began) - 1) / (began[-1] - began[0])
+    return (len(began) - 1) / (began[-1] - began[0])
 
 
 def opened(folder: str, dtype: str) -> tuple[Model, Checkpoint]:
@@ -159,7 +159,8 @@ def drafts(folder: str) -> dict[str, float]:
             process=(),
         )
         quick = moments(steps)
-        found["plain"].append((NEW - 1) / (plain[-1] - plain[1]))
+        # With the prompt on both sides: a first round of drafts is several tokens.
+        found["plain"].append(NEW / (plain[-1] - plain[0]))
         found["drafted"].append(NEW / (quick[-1] - quick[0]))
         found["kept"].append(steps.kept / steps.drafted)
     return {name: median(each) for name, each in found.items()} | {
